@@ -1,0 +1,83 @@
+# Needs only make, bash and Python 3.11 or 3.12 with venv. `make help` lists the targets, ARGS passes arguments on.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first interpreter that fits; PYTHON=... chooses another.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	if $$p -c '$(SUPPORTED)' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+# Written last, so that an interrupted installation is taken up again.
+INSTALLED := .venv/.installed
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+.PHONY: setup
+setup: $(INSTALLED) ## create .venv and install everything pinned in requirements.txt
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@if ! '$(PYTHON)' -c '$(SUPPORTED)' 2>/dev/null; then \
+		echo "python: must be 3.11 or 3.12, was $$('$(or $(PYTHON),python3)' --version 2>&1 | head -1);" \
+			"install one of them or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12" >&2; \
+		exit 1; \
+	fi
+	@test -x $(BIN)/pip || { echo "creating .venv with $$('$(PYTHON)' --version)"; '$(PYTHON)' -m venv .venv; }
+	@total=$$(grep -c '^[a-z].*==' requirements.txt); found=0; \
+	echo "installing $$total packages into .venv (a minute or two, once)"; \
+	$(BIN)/pip install --disable-pip-version-check -r requirements.txt | while read -r word _; do \
+		case $$word in \
+			Collecting|Requirement) found=$$((found + 1)); if test -t 1; then printf '\r  %d of %d' $$found $$total; fi ;; \
+			Installing) if test -t 1; then printf '\r  unpacking   '; fi ;; \
+		esac; \
+	done; \
+	if test -t 1; then echo; fi
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: $(INSTALLED) ## the whole service on recorded data, no server needed
+	@$(BIN)/feature-service demo $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## all tests but the soak; FEATURE_SERVICE_TEST_STRICT=1 fails where a server is missing
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## ruff: rules and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(INSTALLED) ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(INSTALLED) ## import-linter: imports go down only
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: check
+check: lint types contracts test ## everything that CI checks
+
+.PHONY: soak
+soak: $(INSTALLED) ## the tests that run for minutes
+	@$(BIN)/pytest -m soak $(ARGS)
+
+.PHONY: bench
+bench: $(INSTALLED) ## benchmarks, one JSON line a figure
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: ## resolve requirements.txt again from pyproject.toml; ARGS=--upgrade takes newer versions
+	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock
+	@.venv-lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.8
+	@.venv-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
+		--output-file requirements.txt $(ARGS)
+
+.PHONY: clean
+clean: ## remove caches and build products; .venv and data/ stay
+	@rm -rf build dist *.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

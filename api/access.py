@@ -1,0 +1,62 @@
+"""The door of the API: every request gets its trace id, and only a caller with the key comes in.
+
+A route is closed unless its path is in ``OPEN_PATHS``: a new one cannot be left open by forgetting it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import Unauthorized, error_response
+
+OPEN_PATHS: Final = frozenset(
+    {"/health", "/ready", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+)
+API_KEY_HEADER: Final = "X-API-Key"
+TRACE_HEADER: Final = "X-Trace-Id"
+_TRACE_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class Door:
+    """ASGI middleware: takes a well-formed X-Trace-Id or makes one, returns it, and asks for the key.
+
+    api_key: None lets everybody in, which the settings allow on a loopback address alone.
+    """
+
+    def __init__(self, app: ASGIApp, *, api_key: str | None, make_trace_id: Callable[[], str]) -> None:
+        self._app = app
+        self._api_key = None if api_key is None else api_key.encode()
+        self._make_trace_id = make_trace_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(TRACE_HEADER, "")
+        trace_id = given if _TRACE_ID.fullmatch(given) else self._make_trace_id()
+        scope.setdefault("state", {})["trace_id"] = trace_id
+
+        async def send_traced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[TRACE_HEADER] = trace_id
+            await send(message)
+
+        if scope["path"] in OPEN_PATHS or self._has_key(headers):
+            await self._app(scope, receive, send_traced)
+        else:
+            refusal = Unauthorized(f"{API_KEY_HEADER}: must be the service's key, was not")
+            await error_response(refusal, trace_id)(scope, receive, send_traced)
+
+    def _has_key(self, headers: Headers) -> bool:
+        if self._api_key is None:
+            return True
+        # A header's bytes come decoded as latin-1; this undoes it.
+        return hmac.compare_digest(headers.get(API_KEY_HEADER, "").encode("latin-1"), self._api_key)

@@ -1,0 +1,121 @@
+"""Errors as HTTP answers: one table from class to status, one shape for every one of them.
+
+``{"error": "<class>", "message": "...", "trace_id": "..."}``. A status of 500 tells the caller nothing but the trace
+id: the log has the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from market.errors import (
+    Conflict,
+    CorruptStore,
+    DeclarationError,
+    FeatureServiceError,
+    InvalidRequest,
+    NotFound,
+    RejectedMessage,
+    StoreUnavailable,
+    UnreadableRecording,
+)
+
+RETRY_AFTER_S: Final = 5
+LONGEST_SHOWN_INPUT: Final = 80
+INTERNAL_MESSAGE: Final = "request: must be answered, failed inside the service; its log has this trace_id"
+
+_log = logging.getLogger(__name__)
+
+
+class Unauthorized(FeatureServiceError):
+    """The caller did not show the key."""
+
+
+class MalformedRequest(FeatureServiceError):
+    """The request breaks its schema."""
+
+
+STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
+    InvalidRequest: 400,
+    RejectedMessage: 400,
+    DeclarationError: 400,
+    Unauthorized: 401,
+    NotFound: 404,
+    Conflict: 409,
+    MalformedRequest: 422,
+    FeatureServiceError: 500,
+    CorruptStore: 500,
+    UnreadableRecording: 500,
+    StoreUnavailable: 503,
+}
+"""A class that is not listed has the status of its nearest parent."""
+
+
+def status_of(error: FeatureServiceError) -> int:
+    """The HTTP status of an error of ours."""
+    return next(STATUS[parent] for parent in type(error).__mro__ if parent in STATUS)
+
+
+def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
+    """The answer that tells an error of ours."""
+    status = status_of(error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("trace_id %s: %s", trace_id, error, exc_info=error)
+        return _internal(trace_id)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return _shaped(status, type(error).__name__, str(error), trace_id, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every failure of a request the one shape."""
+    # The classes of these handlers are what Starlette promises to call them with; its types know only Exception.
+    app.add_exception_handler(FeatureServiceError, _ours)  # type: ignore[arg-type]  # see above
+    app.add_exception_handler(RequestValidationError, _malformed)  # type: ignore[arg-type]  # see above
+    app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]  # see above
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _ours(request: Request, error: FeatureServiceError) -> JSONResponse:
+    return error_response(error, request.state.trace_id)
+
+
+def _malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+    problems = []
+    for found in error.errors():
+        thing = ".".join(str(part) for part in found["loc"])
+        rule = found["msg"].removeprefix("Value error, ")
+        shown = "" if found["type"] == "missing" else f", was {repr(found.get('input'))[:LONGEST_SHOWN_INPUT]}"
+        problems.append(f"{thing}: {rule}{shown}")
+    return error_response(MalformedRequest("; ".join(problems)), request.state.trace_id)
+
+
+def _http(request: Request, error: HTTPException) -> JSONResponse:
+    """What the router answers by itself: no such route, no such method."""
+    name = HTTPStatus(error.status_code).phrase.replace(" ", "")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return _shaped(error.status_code, name, message, request.state.trace_id, error.headers)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    trace_id: str = request.state.trace_id
+    _log.error("trace_id %s: %s %s failed", trace_id, request.method, request.url.path, exc_info=error)
+    # Starlette answers this one outside of every middleware, so nobody else adds the header.
+    response = _internal(trace_id)
+    response.headers["X-Trace-Id"] = trace_id
+    return response
+
+
+def _internal(trace_id: str) -> JSONResponse:
+    return _shaped(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", INTERNAL_MESSAGE, trace_id, None)
+
+
+def _shaped(status: int, name: str, message: str, trace_id: str, headers: Mapping[str, str] | None) -> JSONResponse:
+    return JSONResponse({"error": name, "message": message, "trace_id": trace_id}, status, headers)

@@ -1,0 +1,1 @@
+"""What Feast sees: entity, push source, views, services, our offline store, and the registry versions."""

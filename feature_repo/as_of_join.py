@@ -1,0 +1,160 @@
+"""The point-in-time join: which feature row each entity row may know.
+
+A row may be read from the moment it is *available*: at its event time, or by the bitemporal rule at the later of its
+event time and its creation. Both conditions ``event <= t`` and ``created <= t`` are that one threshold, so the join is
+
+1. rank the feature rows by (group, event, created, position);
+2. order them by (group, availability) and keep the highest rank seen so far: because ranks grow from group to group,
+   one running maximum serves all groups;
+3. find each entity row's last available feature row by one binary search: the running maximum there is its answer;
+4. drop the answers older than the TTL: any other candidate would be older still.
+
+Time is O((n + m) log m), memory O(n + m), however many restatements share a key and a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market.errors import InvalidRequest
+
+Int64Array = npt.NDArray[np.int64]
+
+NO_ROW: Final = -1
+"""Position of no feature row."""
+NO_GROUP: Final = -1
+"""Group of a row with a null key: it belongs to no entity."""
+NULL_NS: Final = np.iinfo(np.int64).min
+"""A time that is null, as numpy spells NaT."""
+
+
+def as_of_positions(
+    entity_group: Int64Array,
+    entity_ns: Int64Array,
+    *,
+    row_group: Int64Array,
+    event_ns: Int64Array,
+    created_ns: Int64Array | None,
+    ttl_ns: int | None,
+    bitemporal: bool,
+) -> Int64Array:
+    """Position of the newest feature row that each entity row may know, NO_ROW where there is none.
+
+    Newest is the latest event, then the latest creation, then the last position. A row of age exactly ``ttl_ns`` is
+    still found; None is no limit.
+
+    Args:
+        entity_group: (n,) as ``group_rows`` numbers keys; NO_GROUP finds nothing.
+        entity_ns: (n,) the times asked for, in any order.
+        row_group: (m,) groups of the feature rows, in any order; NO_GROUP is never found.
+        event_ns: (m,) event times; NULL_NS is never found.
+        created_ns: (m,) creation times, NULL_NS meaning created at the event time; None when the source has none.
+        ttl_ns: greatest age.
+        bitemporal: whether a row created after the time asked for stays unknown.
+
+    Returns:
+        (n,) positions into the feature rows.
+    """
+    created = event_ns if created_ns is None else np.where(created_ns == NULL_NS, event_ns, created_ns)
+    position = np.lexsort((created, event_ns, row_group))
+    position = position[(row_group[position] != NO_GROUP) & (event_ns[position] != NULL_NS)]
+    if len(position) == 0:
+        return np.full(len(entity_group), NO_ROW, np.int64)
+    group, event = row_group[position], event_ns[position]
+
+    available = np.maximum(event, created[position]) if bitemporal else event
+    by_availability = np.lexsort((available, group))
+    group, available = group[by_availability], available[by_availability]
+    newest = np.maximum.accumulate(by_availability)
+
+    # Group and time in one int64 each, the time as the number of availabilities up to it. The entity rows are searched
+    # in order: neighbouring needles share cache lines, which at 1 M rows is 3 times faster than as they come.
+    asked = np.lexsort((entity_ns, entity_group))
+    asked_group, asked_ns = entity_group[asked], entity_ns[asked]
+    times = np.sort(available)
+    width = len(times) + 1
+    row_code = group * width + np.searchsorted(times, available, side="right")
+    asked_code = asked_group * width + np.searchsorted(times, asked_ns, side="right")
+    last = np.searchsorted(row_code, asked_code, side="right") - 1
+    rank = newest[last]
+
+    is_found = (last >= 0) & (group[last] == asked_group)
+    if ttl_ns is not None:
+        is_found &= event[rank] >= oldest_ns(asked_ns, ttl_ns)
+    found = np.empty(len(entity_group), np.int64)
+    found[asked] = np.where(is_found, position[rank], NO_ROW)
+    return found
+
+
+def newest_positions(row_group: Int64Array, event_ns: Int64Array, created_ns: Int64Array | None) -> Int64Array:
+    """Ascending positions of each group's newest feature row; the order of newness is that of ``as_of_positions``."""
+    created = event_ns if created_ns is None else np.where(created_ns == NULL_NS, event_ns, created_ns)
+    position = np.lexsort((created, event_ns, row_group))
+    is_last = np.ones(len(position), np.bool_)
+    is_last[:-1] = row_group[position[1:]] != row_group[position[:-1]]
+    return np.sort(position[is_last])
+
+
+def oldest_ns(entity_ns: Int64Array, ttl_ns: int) -> Int64Array:
+    """The earliest event time that is still alive at each time, held inside int64."""
+    ttl = min(ttl_ns, np.iinfo(np.int64).max)
+    return np.maximum(entity_ns, NULL_NS + ttl) - ttl
+
+
+def group_rows(columns: Sequence[pa.ChunkedArray[Any]], row_count: int) -> Int64Array:
+    """Number the distinct keys: (row_count,) int64, equal where all columns are; NO_GROUP where any is null.
+
+    No column at all is one group: the rows of a view without entities.
+    """
+    group = np.zeros(row_count, np.int64)
+    is_null = np.zeros(row_count, np.bool_)
+    for column in columns:
+        codes = cast(
+            "pa.DictionaryArray[Any, Any]", pc.dictionary_encode(column, null_encoding="encode").combine_chunks()
+        )
+        code = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        is_null |= column.is_null().combine_chunks().to_numpy(zero_copy_only=False)
+        group = group * len(codes.dictionary) + code
+        if len(columns) > 1:  # numbered densely again, so that the next product stays inside int64
+            group = np.asarray(pd.factorize(group)[0], np.int64)
+    group[is_null] = NO_GROUP
+    return group
+
+
+def times_ns(column: pa.ChunkedArray[Any], thing: str) -> Int64Array:
+    """A timestamp or date column as int64 ns since 1970 UTC, null as NULL_NS; without a zone it means UTC.
+
+    Raises InvalidRequest when ``thing``, the column, holds no times or one beyond the years 1677 to 2262.
+    """
+    kind = column.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
+        raise InvalidRequest(f"{thing}: must be a timestamp column, was {kind}")
+    zone = kind.tz if pa.types.is_timestamp(kind) else None
+    try:
+        ns = cast("pa.Int64Array", column.cast(pa.timestamp("ns", zone)).cast(pa.int64()).combine_chunks())
+    except pa.ArrowInvalid as error:
+        raise InvalidRequest(f"{thing}: must lie in the years 1677 to 2262, was {error}") from error
+    return np.where(ns.is_null().to_numpy(zero_copy_only=False), NULL_NS, ns.fill_null(0).to_numpy())
+
+
+def utc_times(times: pd.Series[pd.Timestamp], thing: str) -> pd.Series[pd.Timestamp]:
+    """Datetimes, ISO texts or a mix of both as aware UTC datetimes; naive ones mean UTC.
+
+    Raises InvalidRequest when ``thing``, the column, holds anything else, or a null.
+    """
+    if pd.api.types.is_bool_dtype(times) or pd.api.types.is_numeric_dtype(times):
+        raise InvalidRequest(f"{thing}: must hold datetimes, was {times.dtype}")
+    try:
+        aware = pd.to_datetime(times, utc=True, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"{thing}: must hold datetimes, was {error}") from error
+    if aware.isna().any():
+        raise InvalidRequest(f"{thing}: must not be null, was null in {int(aware.isna().sum())} of {len(aware)} rows")
+    return aware

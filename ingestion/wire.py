@@ -1,0 +1,140 @@
+"""The JSON that arrives, as msgspec types: what a field must be for its message to be accepted.
+
+Only the fields that are read are declared; any other may come and go. Numbers are texts, so that they stay exact.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal, TypeVar
+
+from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType
+from msgspec.json import Decoder as JsonDecoder
+
+from market.errors import MalformedMessage
+
+T = TypeVar("T")
+
+# What msgspec raises on bytes that are not the JSON asked for: its own error, invalid UTF-8, too deep a nesting.
+UNDECODABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
+
+LAST_MILLISECOND: Final = 9_223_372_036_854
+"""Later times do not fit int64 nanoseconds."""
+Milliseconds = Annotated[int, Meta(ge=1, le=LAST_MILLISECOND)]
+Nanoseconds = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+UpdateId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+# The lengths bound what an error message can repeat and what an integer conversion can cost.
+Topic = Annotated[str, Meta(max_length=100)]
+Number = Annotated[str, Meta(max_length=64)]
+Level = tuple[Number, Number]
+BookType = Literal["snapshot", "delta"]
+
+
+class Head(Struct, kw_only=True, frozen=True, gc=False):
+    """What tells one message from another."""
+
+    topic: Topic | UnsetType = UNSET
+    payload: Raw | UnsetType = UNSET
+    op: Raw | UnsetType = UNSET
+    success: Raw | UnsetType = UNSET
+
+
+class BybitMessage(Struct, kw_only=True, frozen=True, gc=False):
+    """A public message as the exchange sends it."""
+
+    ts: Milliseconds
+    data: Raw
+    cts: Milliseconds | UnsetType = UNSET
+    type: BookType | UnsetType = UNSET
+
+
+class Envelope(Struct, kw_only=True, frozen=True, gc=False):
+    """What the gateway makes of one element of an exchange message; naive times mean UTC."""
+
+    event_id: str
+    event_type: str
+    topic: Topic
+    timestamp: datetime
+    received_at: datetime
+    payload: Raw
+    trace_id: str | None
+
+
+class ControlMessage(Struct, kw_only=True, frozen=True, gc=False):
+    """What the service itself writes on a tape."""
+
+    topic: Topic
+    ts: Milliseconds
+    reason: str
+
+
+class Named(Struct, kw_only=True, frozen=True, gc=False):
+    """An element that may name its symbol."""
+
+    symbol: str | UnsetType = UNSET
+    s: str | UnsetType = UNSET
+
+
+class Book(Named, kw_only=True, frozen=True, gc=False):
+    """Levels of an order book; ``type`` stands here in an envelope and beside ``data`` in an exchange message."""
+
+    b: list[Level]
+    a: list[Level]
+    u: UpdateId
+    type: BookType | UnsetType = UNSET
+
+
+class Trade(Named, kw_only=True, frozen=True, gc=False):
+    """One trade; ``S`` is the taker's side."""
+
+    T: Milliseconds
+    S: Literal["Buy", "Sell"]
+    v: Number
+    p: Number
+
+
+class Kline(Named, kw_only=True, frozen=True, gc=False):
+    """One candle of a minute, open or confirmed."""
+
+    start: Annotated[int, Meta(ge=0, le=LAST_MILLISECOND, multiple_of=60_000)]
+    open: Number
+    high: Number
+    low: Number
+    close: Number
+    volume: Number
+    turnover: Number
+    confirm: bool
+    timestamp: Milliseconds
+
+
+class Ticker(Named, kw_only=True, frozen=True, gc=False, rename="camel"):
+    """The fields of a ticker that are read; any may be absent, and an empty text means absent too."""
+
+    last_price: Number = ""
+    funding_rate: Number = ""
+    next_funding_time: Number = ""
+    open_interest: Number = ""
+    mark_price: Number = ""
+    index_price: Number = ""
+
+
+class RecordedLine(Struct, kw_only=True, frozen=True, gc=False):
+    """One line of a recording; holds either ``msg`` or ``envelope``."""
+
+    recv_ns: Nanoseconds
+    msg: Raw | UnsetType = UNSET
+    envelope: Raw | UnsetType = UNSET
+
+
+class ArchivedLine(Struct, kw_only=True, frozen=True, gc=False):
+    """One line of the exchange's order book archive: a message with no clock but its own."""
+
+    ts: Milliseconds
+
+
+def read_json(decoder: JsonDecoder[T], body: bytes | Raw, thing: str) -> T:
+    """The value in ``body``. Raises MalformedMessage, naming ``thing``, when it is not the JSON asked for."""
+    try:
+        return decoder.decode(body)
+    except UNDECODABLE as error:
+        raise MalformedMessage(f"{thing}: must be JSON that keeps its schema, was not: {error}") from error

@@ -1,0 +1,96 @@
+"""Event records: one fixed-width record for each fact that a message states.
+
+A message becomes one or more records in its own order, the first marked FIRST and the last LAST; they share its
+``seq`` and its ``recv_ns``, so a message is applied whole or not at all. ``event_ns`` is the message's, or a
+trade's and a candle's own.
+
+| kind      | field            | px                                    | qty      | update_id         |
+|-----------|------------------|---------------------------------------|----------|-------------------|
+| CONTROL   | START, GAP       | 0                                     | 0        | 0                 |
+| ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | book `u` |
+|           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | book `u`          |
+| TRADE     | BUY, SELL (taker)| price                                 | quantity | 0                 |
+| KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
+| TICKER    | FUNDING_RATE …   | the field's value, at its own scale   | 0        | 0                 |
+
+Scales: prices at the instrument's price exponent, quantities, volume and open interest at its quantity exponent,
+turnover at their sum, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in ns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+EVENT: Final = np.dtype(
+    [
+        ("recv_ns", np.int64),
+        ("event_ns", np.int64),
+        ("seq", np.int64),
+        ("update_id", np.int64),
+        ("px", np.int64),
+        ("qty", np.int64),
+        ("kind", np.int8),
+        ("field", np.int8),
+        ("flags", np.int8),
+    ],
+    align=True,
+)
+Events = npt.NDArray[Any]
+"""A one-dimensional array of EVENT records, in tape order."""
+
+# kind
+CONTROL: Final = 0
+ORDERBOOK: Final = 1
+TRADE: Final = 2
+KLINE: Final = 3
+TICKER: Final = 4
+KIND_COUNT: Final = 5
+KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker")
+
+# field, by kind
+START: Final = 0
+GAP: Final = 1
+
+BID: Final = 0
+ASK: Final = 1
+NO_LEVEL: Final = 2
+
+BUY: Final = 0
+SELL: Final = 1
+
+OPEN: Final = 0
+HIGH: Final = 1
+LOW: Final = 2
+CLOSE: Final = 3
+VOLUME: Final = 4
+TURNOVER: Final = 5
+KLINE_FIELD_COUNT: Final = 6
+
+FUNDING_RATE: Final = 0
+NEXT_FUNDING: Final = 1
+OPEN_INTEREST: Final = 2
+MARK_PRICE: Final = 3
+INDEX_PRICE: Final = 4
+NO_TICKER_FIELD: Final = 5
+TICKER_FIELD_COUNT: Final = 5
+
+# flags
+FIRST: Final = 1
+LAST: Final = 2
+SNAPSHOT: Final = 4
+CONFIRMED: Final = 8
+
+
+def empty_events(count: int = 0) -> Events:
+    """``count`` zeroed records."""
+    return np.zeros(count, EVENT)
+
+
+def mark_message(records: Events) -> Events:
+    """Set FIRST and LAST on the records of one message, in place; returns the same array."""
+    records["flags"][0] |= FIRST
+    records["flags"][-1] |= LAST
+    return records

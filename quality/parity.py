@@ -1,0 +1,83 @@
+"""Parity: rows as they were served against the same rows rebuilt, by bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from market.clock import format_iso
+from transforms.rows import FeatureRows
+from transforms.status import STATUS_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first place where served and rebuilt rows differ; ``served`` and ``rebuilt`` are the values as text."""
+
+    symbol: str
+    row_ns: int
+    feature: str
+    served: str
+    rebuilt: str
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {format_iso(self.row_ns)} {self.feature}: served {self.served}, rebuilt {self.rebuilt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Counts of rows. mismatched: in both with other bits; missing: rebuilt only; extra: served only."""
+
+    compared: int = 0
+    mismatched: int = 0
+    missing: int = 0
+    extra: int = 0
+    first_divergence: Divergence | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        return self.compared > 0 and not (self.mismatched or self.missing or self.extra)
+
+    def __add__(self, other: Parity) -> Parity:
+        return Parity(
+            self.compared + other.compared,
+            self.mismatched + other.mismatched,
+            self.missing + other.missing,
+            self.extra + other.extra,
+            self.first_divergence or other.first_divergence,
+        )
+
+
+def compare_rows(served: FeatureRows, rebuilt: FeatureRows) -> Parity:
+    """Compare two runs of one symbol and feature set: every value's bits and every group's status."""
+    _, in_served, in_rebuilt = np.intersect1d(served.row_ns, rebuilt.row_ns, assume_unique=True, return_indices=True)
+    served_bits = np.ascontiguousarray(served.values[in_served]).view(np.int64)
+    rebuilt_bits = np.ascontiguousarray(rebuilt.values[in_rebuilt]).view(np.int64)
+    differs = np.concatenate([served_bits != rebuilt_bits, served.status[in_served] != rebuilt.status[in_rebuilt]], 1)
+    rows = np.flatnonzero(differs.any(axis=1))
+    first = None
+    if len(rows) > 0:
+        row = int(rows[0])
+        first = _divergence(
+            served, rebuilt, int(in_served[row]), int(in_rebuilt[row]), int(np.flatnonzero(differs[row])[0])
+        )
+    return Parity(
+        compared=len(in_served),
+        mismatched=len(rows),
+        missing=len(rebuilt) - len(in_rebuilt),
+        extra=len(served) - len(in_served),
+        first_divergence=first,
+    )
+
+
+def _divergence(served: FeatureRows, rebuilt: FeatureRows, at: int, against: int, column: int) -> Divergence:
+    columns = served.feature_set.columns
+    if column < len(columns):
+        name = columns[column]
+        values = repr(float(served.values[at, column])), repr(float(rebuilt.values[against, column]))
+    else:
+        group = column - len(columns)
+        name = f"status of {served.feature_set.groups[group].name}"
+        values = STATUS_NAMES[served.status[at, group]], STATUS_NAMES[rebuilt.status[against, group]]
+    return Divergence(served.symbol, int(served.row_ns[at]), name, *values)

@@ -1,0 +1,1 @@
+"""The composition root: settings, wiring, embedded servers and the command line."""

@@ -1,0 +1,42 @@
+"""The command line ``feature-service``: exit 0 done, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from market.errors import FeatureServiceError
+from runtime.commands import dataset, db, demo, features, rebuild, replay, repo, run, verify
+
+app = typer.Typer(
+    name="feature-service",
+    help="A real-time feature store for market data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("replay")(replay.replay_recordings)
+app.command("rebuild")(rebuild.rebuild)
+app.command("apply")(repo.apply)
+app.add_typer(features.app, name="features")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(verify.app, name="verify")
+app.add_typer(db.app, name="db")
+
+
+def main() -> None:
+    """Run the command; an error of ours is one line on standard error, or one JSON document with --json."""
+    try:
+        app()
+    except FeatureServiceError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,86 @@
+"""``demo``: the whole service on a simulated market, with nothing installed but this package."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, print_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def demo(
+    registry: Registry = DEFAULT_REGISTRY,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Empty folder to keep the files in; default: a new one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play ten simulated minutes of two symbols from message to live vector to training set, and prove them equal."""
+    from runtime.commands.options import settings_for
+    from runtime.commands.progress import showing_progress
+
+    begun = time.monotonic()
+    folder = out or Path(tempfile.mkdtemp(prefix="feature-service-demo-"))
+    with showing_progress() as steps:
+        steps.begin("loading libraries")
+        from runtime.demo import run_demo
+
+        document = run_demo(settings_for(folder, embedded=True), version=registry, steps=steps)
+    document["seconds"] = round(time.monotonic() - begun, 1)
+    if as_json:
+        print_document(document, as_json=True)
+    else:
+        _print_summary(document, folder)
+
+
+def _print_summary(document: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    parity, dataset, push = document["parity"], document["dataset"], document["push_ms"]
+    summary = Table(title="Feature Service, from a market to a training set", show_header=False, title_justify="left")
+    summary.add_column(style="bold")
+    summary.add_column()
+    summary.add_row("market", f"{document['messages']:,} messages of {', '.join(document['symbols'])}")
+    summary.add_row(
+        "played at", f"{document['messages_per_second']:,} messages a second, from bytes to Redis and Parquet"
+    )
+    summary.add_row("served", f"{document['rows']:,} rows of {document['features']} features")
+    summary.add_row(
+        "push to Redis", f"{push['p50']} ms median, {push['p99']} ms at the 99th percentile, all symbols of a second"
+    )
+    summary.add_row(
+        "parity",
+        f"{parity['compared']:,} rows rebuilt from raw Parquet: {parity['mismatched']} mismatched, "
+        f"{parity['missing']} missing, {parity['extra']} extra",
+    )
+    summary.add_row(
+        "dataset", f"train {dataset['train']:,}, validation {dataset['validation']:,}, test {dataset['test']:,} rows"
+    )
+    console.print(summary)
+    _print_vectors(console, document["online"])
+    files = Table(title="Where the files are", show_header=False, title_justify="left")
+    for name, path in {**document["files"], "dataset": dataset["path"]}.items():
+        files.add_row(name, path, style=None)
+    console.print(files)
+    console.print(f"{document['seconds']} s. The servers have stopped; the files stay in {folder} until you delete it.")
+
+
+def _print_vectors(console: Console, online: dict[str, dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(
+        "feature", *online, title="The live vector, as Feast read it in another process", title_justify="left"
+    )
+    for name in next(iter(online.values())):
+        cells = ["unknown" if vector[name] is None else f"{vector[name]:.8g}" for vector in online.values()]
+        table.add_row(name, *cells)
+    console.print(table)

@@ -1,0 +1,86 @@
+"""``replay``: recordings through the whole pipeline into a folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, print_document, settings_for
+
+if TYPE_CHECKING:
+    from runtime.settings import Settings
+
+
+def replay_recordings(
+    files: Annotated[list[Path], typer.Argument(help="Recordings: .jsonl, .jsonl.gz, .jsonl.zst, .data.zip.")],
+    registry: Registry = DEFAULT_REGISTRY,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the settings'.")] = None,
+    speed: Annotated[float, typer.Option("--speed", min=0, help="Times real time; 0 is as fast as possible.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Play recordings, in the order given, into a tape, raw Parquet and the feature log.
+
+    Exits 0 when every file was read to its end: messages that cannot be used are counted and kept in the dead-letter.
+    Exits 1 when a file cannot be read any further; what came before it, and the other files, are there all the same.
+    """
+    settings = settings_for(out)
+    document = _replay(files, registry, settings, speed)
+    print_document(document, as_json=as_json)
+    for line in [*document["warnings"], *document["errors"]]:
+        typer.echo(line, err=True)
+    if document["errors"]:
+        raise typer.Exit(1)
+
+
+def _replay(files: list[Path], registry: str, settings: Settings, speed: float) -> dict[str, Any]:
+    from ingestion.compaction import compact_tape
+    from ingestion.pipeline import available_as_if_live
+    from ingestion.recordings import read_recording
+    from ingestion.replay import paced, replay
+    from market.errors import Conflict, UnreadableRecording
+    from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline
+    from storage.tape import tape_symbols
+
+    begun = time.monotonic()
+    raw_folder = settings.raw_data_storage_path
+    if taped := tape_symbols(raw_folder):
+        raise Conflict(f"{raw_folder}: must hold no tape before a replay, was holding {', '.join(taped)}")
+    pipeline = make_pipeline(settings, compiled_kernel(settings, registry), availability=available_as_if_live)
+    errors: list[str] = []
+    warnings: list[str] = []
+    try:
+        for path in files:
+            before = pipeline.counters.messages
+            try:
+                messages = read_recording(path)
+                replay(pipeline, paced(messages, speed) if speed > 0 else messages)
+            except UnreadableRecording as error:
+                errors.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+            if pipeline.counters.messages == before and not errors:
+                warnings.append(f"{path}: holds no messages")
+    finally:
+        pipeline.close()
+    pins = instrument_pins(settings)
+    for symbol in pipeline.symbols:
+        compact_tape(raw_folder, symbol, pins)
+    counters = pipeline.counters
+    if counters.rejected:
+        warnings.append(
+            f"{counters.rejected} messages rejected, kept with their reasons in {raw_folder}/dead_letter.jsonl"
+        )
+    return {
+        "rows": counters.rows,
+        "messages": counters.messages,
+        "rejected": counters.rejected,
+        "gaps": pipeline.gaps,
+        "duplicates": pipeline.duplicates,
+        "late": pipeline.late_messages,
+        "symbols": list(pipeline.symbols),
+        "seconds": round(time.monotonic() - begun, 3),
+        "files": sorted(str(path) for path in settings.feature_log_storage_path.rglob("*.parquet")),
+        "warnings": warnings,
+        "errors": errors,
+    }

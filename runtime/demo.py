@@ -1,0 +1,199 @@
+"""The demonstration: a simulated market from its first message to a live vector, a proof and a training set.
+
+1. Embedded Redis and PostgreSQL start in the folder, and the definitions are registered with Feast.
+2. Ten minutes of two symbols, as the exchange would send them, run through the pipeline at full speed.
+3. Another process, with Feast's SDK alone, reads the newest vector of each symbol.
+4. The tape is compacted to raw Parquet, the rows are rebuilt from it and compared with those served, bit by bit.
+5. A dataset is built through Feast's historical retrieval.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from feature_repo.definitions import service_name
+from ingestion.compaction import compact_tape
+from ingestion.pipeline import ServedRows, available_as_if_live
+from ingestion.replay import replay
+from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sinks import OnlineSink
+from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.errors import CorruptStore
+from runtime.commands.progress import Steps
+from runtime.settings import Settings
+from runtime.wiring import (
+    apply_feature_store,
+    compiled_kernel,
+    dataset_builds,
+    instrument_pins,
+    make_pipeline,
+    online_store,
+    running_servers,
+)
+from training_sets.labels import RegressionTarget
+from training_sets.request import DatasetRequest, default_periods
+from training_sets.verification import verify_parity
+from transforms.plan import Kernel
+from transforms.rows import FeatureRows
+
+SEED: Final = 7
+START_NS: Final = parse_iso_ns("2026-01-05T12:00:00")
+DURATION_NS: Final = 10 * MINUTE_NS
+LABEL_HORIZON_NS: Final = 30 * SECOND_NS
+
+_READ_WITH_FEAST_ALONE: Final = """\
+import json, sys
+from feast import FeatureStore
+store = FeatureStore(repo_path=sys.argv[1])
+service = store.get_feature_service(sys.argv[2])
+rows = [{"symbol": symbol} for symbol in sys.argv[3:]]
+print(json.dumps(store.get_online_features(features=service, entity_rows=rows).to_dict()))
+"""
+
+
+class _TimedSink:
+    """A sink that passes rows on, keeps the newest of each symbol and how long each write took, in seconds."""
+
+    def __init__(self, sink: OnlineSink) -> None:
+        self.write_seconds: list[float] = []
+        self.newest: dict[str, FeatureRows] = {}
+        self._sink = sink
+
+    def write(self, served: Sequence[ServedRows]) -> None:
+        begun = time.perf_counter()
+        self._sink.write(served)
+        self.write_seconds.append(time.perf_counter() - begun)
+        self.newest.update((each.rows.symbol, each.rows) for each in served)
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any]:
+    """Run the demonstration in the settings' folders; everything it started has stopped when it returns.
+
+    Raises CorruptStore when what Feast reads or what is rebuilt is not, bit for bit, what was served.
+    """
+    steps.begin("starting Redis and PostgreSQL")
+    with running_servers(settings) as servers:
+        steps.begin("registering features with Feast")
+        apply_feature_store(settings, servers)
+        steps.begin("compiling the kernel")
+        kernel = compiled_kernel(settings, version)
+        kernel.warm_up()
+        sink = _TimedSink(OnlineSink(online_store(servers)))
+        played = _play(settings, kernel, sink, steps)
+        symbols = list(sink.newest)
+        steps.begin("reading the live vector with Feast alone, in another process")
+        online = _read_with_feast_alone(settings, version, symbols)
+        _check_online(online, sink.newest)
+        steps.begin("rebuilding from raw Parquet, comparing every bit")
+        pins = instrument_pins(settings)
+        for symbol in symbols:
+            compact_tape(settings.raw_data_storage_path, symbol, pins)
+        parity = verify_parity(settings.raw_data_storage_path, settings.feature_log_storage_path, kernel)
+        if not parity.is_exact:
+            raise CorruptStore(f"parity: every rebuilt row must equal the served one, was {parity}")
+        steps.begin("building a dataset")
+        with dataset_builds(settings, servers) as builds:
+            dataset = builds.build(_dataset_request(symbols, version))
+        milliseconds = np.asarray(sink.write_seconds) * 1e3
+    return {
+        "rows": played["rows"],
+        "symbols": symbols,
+        "features": len(kernel.feature_set.columns),
+        "messages": played["messages"],
+        "messages_per_second": played["messages_per_second"],
+        "push_ms": {
+            "p50": round(float(np.percentile(milliseconds, 50)), 3),
+            "p99": round(float(np.percentile(milliseconds, 99)), 3),
+        },
+        "parity": {
+            "compared": parity.compared,
+            "mismatched": parity.mismatched,
+            "missing": parity.missing,
+            "extra": parity.extra,
+        },
+        "online": online,
+        "dataset": {**dataset.records, "path": str(dataset.path)},
+        "files": {
+            "tape": str(settings.raw_data_storage_path / "tape"),
+            "raw": str(settings.raw_data_storage_path),
+            "features": str(settings.feature_log_storage_path),
+            "datasets": str(settings.dataset_storage_path),
+        },
+    }
+
+
+def _play(settings: Settings, kernel: Kernel, sink: _TimedSink, steps: Steps) -> dict[str, Any]:
+    """Ten simulated minutes through the pipeline."""
+    steps.begin("playing ten minutes of two symbols", total=DURATION_NS)
+    pipeline = make_pipeline(settings, kernel, sinks=[sink], availability=available_as_if_live)
+    begun = time.perf_counter()
+    try:
+        messages = simulate(DEFAULT_SYMBOLS, seed=SEED, start_ns=START_NS, duration_ns=DURATION_NS)
+        replay(pipeline, messages, on_message=_each_second(lambda recv_ns: steps.reach(recv_ns - START_NS)))
+    finally:
+        pipeline.close()
+    counters = pipeline.counters
+    if counters.rejected or pipeline.gaps:
+        raise CorruptStore(
+            f"simulated market: must be read whole, was {counters.rejected} rejected, {pipeline.gaps} gaps"
+        )
+    return {
+        "rows": counters.rows,
+        "messages": counters.messages,
+        "messages_per_second": round(counters.messages / (time.perf_counter() - begun)),
+    }
+
+
+def _each_second(report: Callable[[int], None]) -> Callable[[int], None]:
+    """``report`` at most once a second of received time."""
+    last = 0
+
+    def on_message(recv_ns: int) -> None:
+        nonlocal last
+        if recv_ns - last >= SECOND_NS:
+            last = recv_ns
+            report(recv_ns)
+
+    return on_message
+
+
+def _read_with_feast_alone(settings: Settings, version: str, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The newest vector of each symbol, read by a process that has Feast and one yaml."""
+    folder = (settings.feature_service_data_path / "client").resolve()
+    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(folder), service_name(version), *symbols]
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and arguments
+    if finished.returncode != 0:
+        raise CorruptStore(f"Feast in another process: must read the online store, was\n{finished.stderr[-2000:]}")
+    columns = json.loads(finished.stdout)
+    return {
+        symbol: {name: values[at] for name, values in columns.items() if name != "symbol"}
+        for at, symbol in enumerate(columns["symbol"])
+    }
+
+
+def _check_online(online: dict[str, dict[str, Any]], newest: dict[str, FeatureRows]) -> None:
+    """What Feast read must be the last row served, bit for bit; unknown is None there and NaN here."""
+    for symbol, rows in newest.items():
+        for column, value in zip(rows.feature_set.columns, rows.values[-1], strict=True):
+            read = online[symbol][column]
+            if (read is None) != bool(np.isnan(value)) or (read is not None and read != value):
+                raise CorruptStore(f"{symbol} {column}: must be read by Feast as served, {value!r}, was {read!r}")
+
+
+def _dataset_request(symbols: Sequence[str], version: str) -> DatasetRequest:
+    return DatasetRequest(
+        symbols=tuple(symbols),
+        periods=default_periods(START_NS + MINUTE_NS, START_NS + DURATION_NS),
+        target=RegressionTarget(LABEL_HORIZON_NS),
+        registry_version=version,
+    )

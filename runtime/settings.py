@@ -1,0 +1,170 @@
+"""Settings: every environment variable the service reads, checked once at the start.
+
+A field is its variable in lower case. A variable that is set but empty counts as not set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from market.errors import InvalidSettings
+
+_SYMBOL = re.compile(r"[A-Z0-9]+")
+_SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"
+
+
+def _split_symbols(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _check_symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    if any(_SYMBOL.fullmatch(symbol) is None for symbol in symbols) or len(set(symbols)) != len(symbols) or not symbols:
+        raise ValueError("must be different symbols of capital letters and digits, separated by commas")
+    return symbols
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
+KlineInterval = Literal["1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M"]
+
+
+def _under_data_path(name: str) -> Any:  # noqa: ANN401  # what Field itself returns
+    return Field(default_factory=lambda valid: valid["feature_service_data_path"] / name)
+
+
+class Settings(BaseSettings):
+    """The checked settings of one process; build them with ``load_settings``.
+
+    POSTGRES_HOST, RABBITMQ_HOST and REDIS_HOST are None where the embedded server (or the in-process bus) is wanted.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, env_file_encoding="utf-8", hide_input_in_errors=True
+    )
+
+    feature_service_port: Port = 4900
+    # The key stands before the host, whose rule depends on it.
+    feature_service_api_key: SecretStr | None = None
+    feature_service_host: str = "127.0.0.1"
+    feature_service_symbols: Symbols = ("BTCUSDT",)
+    feature_service_retention_days: Positive = 90
+    feature_service_refresh_ms: Positive = 50
+
+    feature_service_data_path: Path = Path("data")
+    raw_data_storage_path: Path = _under_data_path("raw")
+    dataset_storage_path: Path = _under_data_path("datasets")
+    feature_log_storage_path: Path = _under_data_path("features")
+    feature_service_cache_path: Path = Field(default_factory=lambda: Path.home() / ".cache" / "feature-service")
+
+    postgres_host: str | None = None
+    postgres_port: Port = 5432
+    postgres_db: str = "feature_service"
+    postgres_user: str = "feature_service"
+    postgres_password: SecretStr | None = None
+
+    rabbitmq_host: str | None = None
+    rabbitmq_port: Port = 5672
+    rabbitmq_user: str = "guest"
+    rabbitmq_password: SecretStr = SecretStr("guest")
+
+    redis_host: str | None = None
+    redis_port: Port = 6379
+    redis_db: NotNegative = 0
+    redis_password: SecretStr | None = None
+
+    ws_gateway_host: str | None = None
+    ws_gateway_port: Port = 4400
+    ws_gateway_api_key: SecretStr | None = None
+    ws_gateway_trade_queue: str = "ws-gateway.trade"
+
+    position_manager_host: str | None = None
+    position_manager_port: Port = 4800
+    position_manager_api_key: SecretStr | None = None
+
+    feature_service_backfill_enabled: bool = True
+    feature_service_backfill_auto: bool = False
+    feature_service_backfill_max_days: Positive = 90
+    feature_service_backfill_rate_limit_delay_ms: NotNegative = 100
+    feature_service_backfill_default_interval: KlineInterval = "1"
+
+    bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
+    bybit_api_key: SecretStr | None = None
+    bybit_api_secret: SecretStr | None = None
+
+    feature_registry_config_path: Path | None = None
+    feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
+    feature_registry_use_db: bool = True
+    feature_registry_auto_migrate: bool = True
+
+    dataset_max_timestamp_gap_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8
+    dataset_critical_gap_threshold_seconds: Positive = 3600
+    dataset_fail_on_large_gaps: bool = False
+    dataset_quality_checks_enabled: bool = True
+    dataset_builder_cache_enabled: bool = True
+
+    @field_validator("feature_service_host")
+    @classmethod
+    def _no_open_door(cls, host: str, info: ValidationInfo) -> str:
+        if info.data.get("feature_service_api_key") is None and not _is_loopback(host):
+            raise ValueError("must be a loopback address unless FEATURE_SERVICE_API_KEY is set")
+        return host
+
+    @field_validator("bybit_api_secret")
+    @classmethod
+    def _key_has_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if (secret is None) != (info.data.get("bybit_api_key") is None):
+            raise ValueError("must be set exactly when BYBIT_API_KEY is")
+        return secret
+
+
+def load_settings(
+    overrides: Mapping[str, str | None] | None = None, *, env_file: Path | None = Path(".env")
+) -> Settings:
+    """The settings from ``overrides`` (by variable name), else the environment, else ``env_file``, else the defaults.
+
+    An override of None sets an optional variable to "not given". A missing ``env_file`` is no error.
+
+    Raises InvalidSettings with every problem, each naming its variable, the rule and the value; secrets are not shown.
+    """
+    given = {name.lower(): value for name, value in (overrides or {}).items()}
+    problems = [f"{name.upper()}: must be a setting's name" for name in given.keys() - Settings.model_fields.keys()]
+    settings: Settings | None = None
+    try:
+        settings = Settings(_env_file=env_file, **given)  # type: ignore[arg-type]  # text, parsed by the fields
+    except ValidationError as error:
+        problems += [
+            _problem(str(detail["loc"][0]), detail["msg"], detail["input"])
+            for detail in error.errors()
+            if detail["type"] != "default_factory_not_called"  # a default derived from settings that are wrong
+        ]
+    if problems or settings is None:
+        raise InvalidSettings("settings", problems)
+    return settings
+
+
+def _problem(field: str, message: str, value: object) -> str:
+    rule = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    if value is None:
+        shown = "not set"
+    elif "SecretStr" in str(Settings.model_fields[field].annotation):
+        shown = "hidden"
+    else:
+        shown = repr(value)
+    return f"{field.upper()}: {rule}, was {shown}"

@@ -1,0 +1,219 @@
+"""The composition root: settings in, connected objects out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from market.errors import StoreUnavailable
+from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from feature_repo.store import FeatureStore
+    from ingestion.pipeline import Availability, Pipeline, RowSink
+    from storage.instruments import InstrumentPins
+    from storage.online import OnlineStore
+    from transforms.plan import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the servers of this process are: configured ones, or embedded ones that stop with it."""
+
+    redis_host: str
+    redis_port: int
+    redis_db: int
+    redis_password: str | None
+    postgres_url: str
+
+    @property
+    def feast_connection_string(self) -> str:
+        """The address as Feast's Redis online store takes it."""
+        parts = [f"{self.redis_host}:{self.redis_port}", f"db={self.redis_db}"]
+        if self.redis_password is not None:
+            parts.append(f"password={self.redis_password}")
+        return ",".join(parts)
+
+
+def kernel_cache_folder(settings: Settings) -> Path:
+    """Where compiled kernels are kept."""
+    return settings.feature_service_cache_path / "kernels"
+
+
+@contextmanager
+def running_servers(settings: Settings) -> Iterator[Servers]:
+    """Redis and PostgreSQL: those configured, those another process of ours runs on the same data, or embedded ones.
+
+    While embedded servers run, their addresses stand in ``servers.json`` in the data folder, for other commands.
+    """
+    data_folder = settings.feature_service_data_path
+    shared = _servers_of_another_process(data_folder)
+    with ExitStack() as stack:
+        redis_host, redis_port = settings.redis_host, settings.redis_port
+        is_embedded = False
+        if redis_host is None and shared is not None:
+            redis_host, redis_port = shared.redis_host, shared.redis_port
+        elif redis_host is None:
+            from runtime.embedded import embedded_redis
+
+            address = stack.enter_context(embedded_redis(data_folder / "redis"))
+            redis_host, redis_port, is_embedded = address.host, address.port, True
+        if settings.postgres_host is not None:
+            postgres_url = _postgres_url(settings)
+        elif shared is not None:
+            postgres_url = shared.postgres_url
+        else:
+            from runtime.embedded import embedded_postgres
+
+            postgres_url = stack.enter_context(embedded_postgres(data_folder / "postgres"))
+            is_embedded = True
+        password = settings.redis_password
+        servers = Servers(
+            redis_host,
+            redis_port,
+            settings.redis_db if settings.redis_host is not None else 0,
+            password.get_secret_value() if password is not None and settings.redis_host is not None else None,
+            postgres_url,
+        )
+        if is_embedded:
+            stack.enter_context(_announced(data_folder, servers))
+        yield servers
+
+
+def instrument_pins(settings: Settings) -> InstrumentPins:
+    """The pinned scales of the raw folder."""
+    from storage.instruments import InstrumentPins
+
+    return InstrumentPins(settings.raw_data_storage_path)
+
+
+def compiled_kernel(settings: Settings, version: str) -> Kernel:
+    """The kernel of a registry version. Raises NotFound or InvalidRegistry."""
+    from feature_repo.registry_versions import load_registry_version
+    from transforms.plan import compile_kernel
+
+    chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+    return compile_kernel(chosen, kernel_cache_folder(settings))
+
+
+def make_pipeline(
+    settings: Settings, kernel: Kernel, *, sinks: Sequence[RowSink] = (), availability: Availability | None = None
+) -> Pipeline:
+    """A pipeline into the raw folder and the feature log, and to further sinks.
+
+    availability: when rows count as readable; None is the live rule.
+    """
+    from ingestion.dead_letter import DeadLetter
+    from ingestion.pipeline import Pipeline, available_now
+    from ingestion.sinks import FeatureLogSink
+    from storage.feature_log import FeatureLogWriter
+
+    return Pipeline(
+        kernel,
+        instrument_pins(settings),
+        raw_folder=settings.raw_data_storage_path,
+        dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
+        sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path)), *sinks],
+        availability=availability or available_now,
+    )
+
+
+def online_store(servers: Servers) -> OnlineStore:
+    """The online store on Redis."""
+    from feature_repo.store import PROJECT
+    from storage.online import OnlineStore
+
+    return OnlineStore.connect(
+        host=servers.redis_host,
+        port=servers.redis_port,
+        db=servers.redis_db,
+        password=servers.redis_password,
+        project=PROJECT,
+    )
+
+
+def feature_store(settings: Settings, servers: Servers) -> FeatureStore:
+    """Feast's store on our registry, online store and offline store."""
+    from feature_repo.store import open_store
+
+    return open_store(registry=_registry_path(settings), redis_connection=servers.feast_connection_string)
+
+
+def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:
+    """Register every definition and write the yaml that applications read with; returns what was registered."""
+    from feature_repo.apply import apply_definitions
+    from feature_repo.definitions import definitions
+
+    objects = definitions(
+        features_folder=settings.feature_log_storage_path.resolve(),
+        versions_folder=settings.feature_registry_versions_dir,
+    )
+    applied = apply_definitions(feature_store(settings, servers), objects)
+    write_client_yaml(settings, servers)
+    return applied
+
+
+def write_client_yaml(settings: Settings, servers: Servers) -> Path:
+    """``client/feature_store.yaml`` in the data folder: all that a process with Feast alone needs to read online."""
+    from feature_repo.store import client_yaml
+
+    path = settings.feature_service_data_path / "client" / "feature_store.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        client_yaml(registry=_registry_path(settings).resolve(), redis_connection=servers.feast_connection_string)
+    )
+    return path
+
+
+def _registry_path(settings: Settings) -> Path:
+    return settings.feature_service_data_path / "registry.db"
+
+
+def _postgres_url(settings: Settings) -> str:
+    password = settings.postgres_password
+    secret = "" if password is None else f":{quote(password.get_secret_value(), safe='')}"
+    return (
+        f"postgresql+psycopg://{quote(settings.postgres_user, safe='')}{secret}@"
+        f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
+    )
+
+
+@contextmanager
+def _announced(data_folder: Path, servers: Servers) -> Iterator[None]:
+    path = data_folder / "servers.json"
+    path.write_text(json.dumps({"pid": os.getpid(), **asdict(servers)}))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _servers_of_another_process(data_folder: Path) -> Servers | None:
+    path = data_folder / "servers.json"
+    try:
+        announced: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    pid = announced.pop("pid")
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, 0)
+        return Servers(**announced)
+    return None
+
+
+def require_servers_of_another_process(settings: Settings) -> None:
+    """Raises StoreUnavailable when nothing is configured or running that could hold online rows."""
+    if settings.redis_host is None and _servers_of_another_process(settings.feature_service_data_path) is None:
+        raise StoreUnavailable(
+            "online store: must be configured by REDIS_HOST or kept by a running feature-service, was neither"
+        )
+
+
+Steps = Callable[[str], None]
+"""Told the name of each step of a long operation as it begins."""

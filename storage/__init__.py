@@ -1,0 +1,1 @@
+"""One file per store: tape, raw Parquet, feature log, online store, metadata."""

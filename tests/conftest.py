@@ -1,0 +1,53 @@
+"""What every test may use: the hypothesis profile, recorded data, real servers and a shared kernel cache."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+STRICT = os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1"
+
+settings.register_profile(
+    "feature_service",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("feature_service")
+
+
+def missing(what: str) -> None:
+    """Skip on a laptop, fail where everything must be there."""
+    if STRICT:
+        pytest.fail(f"{what} must be there when FEATURE_SERVICE_TEST_STRICT=1")
+    pytest.skip(f"{what} is not there")
+
+
+@pytest.fixture(scope="session")
+def kernel_cache() -> Path:
+    """Where compiled kernels are kept between test runs."""
+    return ROOT / ".cache" / "kernels"
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """The folder of real recordings beside the project."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        missing("recorded data at ../shared/data")
+    return folder
+
+
+def is_answering(host: str, port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False

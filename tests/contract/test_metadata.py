@@ -1,0 +1,275 @@
+"""The metadata store keeps its contract on the embedded PostgreSQL and on a server alike."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import URL, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from runtime.embedded import embedded_postgres
+from storage.metadata import TABLES, DatasetRecord, DatasetStatus, Metadata, downgrade, upgrade
+
+NOON = datetime(2026, 8, 9, 12, 0, 0, 123456, tzinfo=UTC)
+RECORD = DatasetRecord(
+    dataset_id="ds-1",
+    symbols=("BTCUSDT", "ETHUSDT"),
+    request={"symbol": "BTCUSDT", "target_config": {"horizon": "1m", "threshold": 0.001}},
+    feature_registry_version="2.0.0",
+    feature_set="f00d",
+    created_at=NOON,
+    updated_at=NOON,
+)
+
+# Everything a migration can get wrong: columns with types, defaults and comments, constraints, indexes.
+SCHEMA = """
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull || ' '
+           || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' ' || coalesce(col_description(c.oid, a.attnum), '')
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'alembic_version'
+    UNION ALL
+    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'
+    UNION ALL
+    SELECT tablename, indexname, indexdef FROM pg_indexes
+    WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture(scope="module", params=["embedded", "server"])
+def server(request: pytest.FixtureRequest) -> Iterator[URL]:
+    if request.param == "embedded":
+        # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs.
+        with tempfile.TemporaryDirectory(prefix="fs-") as folder, embedded_postgres(Path(folder)) as url:
+            yield make_url(url)
+        return
+    url_of_server = make_url("postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+    try:
+        run(url_of_server, "SELECT 1")
+    except OperationalError as error:
+        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {error.orig}")
+    yield url_of_server
+
+
+@pytest.fixture
+def empty_url(server: URL) -> Iterator[str]:
+    name = f"feature_service_test_{uuid.uuid4().hex}"
+    run(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def url(empty_url: str) -> str:
+    upgrade(empty_url)
+    return empty_url
+
+
+@pytest.fixture
+def metadata(url: str) -> Iterator[Metadata]:
+    with closing(Metadata(url)) as opened:
+        yield opened
+
+
+def run(url: URL | str, statement: str) -> list[tuple[Any, ...]]:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        result = connection.execute(text(statement))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
+    full = replace(
+        RECORD,
+        status="ready",
+        progress=1.0,
+        splits_info={"train": {"rows": 3}, "purged": None},
+        path="datasets/ds-1",
+        train_records=2**40,
+        validation_records=0,
+        test_records=1,
+        error_message="none; really",
+    )
+    metadata.create_dataset(RECORD)
+    metadata.create_dataset(replace(full, dataset_id="ds-2"))
+    assert metadata.get_dataset("ds-1") == RECORD
+    assert metadata.get_dataset("ds-2") == replace(full, dataset_id="ds-2")
+
+
+def test_times_come_back_in_utc_whatever_zone_they_had(metadata: Metadata, url: str) -> None:
+    run(url, f"ALTER DATABASE {make_url(url).database} SET timezone TO 'Asia/Kolkata'")
+    metadata.create_dataset(replace(RECORD, created_at=NOON.astimezone(timezone(timedelta(hours=3)))))
+    read = metadata.get_dataset("ds-1").created_at
+    assert (read, read.utcoffset()) == (NOON, timedelta(0))
+
+
+def test_an_id_is_given_once(metadata: Metadata) -> None:
+    metadata.create_dataset(RECORD)
+    with pytest.raises(Conflict, match="datasets_pkey"):
+        metadata.create_dataset(replace(RECORD, feature_set="other"))
+    assert metadata.get_dataset("ds-1") == RECORD
+
+
+def test_an_unknown_id_is_not_found(metadata: Metadata) -> None:
+    with pytest.raises(NotFound, match="dataset: must exist, was 'ds-9'"):
+        metadata.get_dataset("ds-9")
+    with pytest.raises(NotFound, match="dataset: must exist, was 'ds-9'"):
+        metadata.update_dataset("ds-9", NOON, expected_status="building", progress=0.5)
+
+
+def test_the_list_is_newest_first_and_narrowed_by_status_symbol_and_limit(metadata: Metadata) -> None:
+    statuses: list[DatasetStatus] = ["ready", "building", "ready", "failed"]
+    for n, status in enumerate(statuses):
+        symbols = ("BTCUSDT",) if n % 2 else ("ETHUSDT", "BTCUSDT")
+        created_at = NOON + timedelta(microseconds=n)
+        metadata.create_dataset(
+            replace(RECORD, dataset_id=f"ds-{n}", status=status, symbols=symbols, created_at=created_at)
+        )
+
+    def ids(**narrowed: Any) -> list[str]:  # noqa: ANN401  # list_datasets' own keywords
+        return [record.dataset_id for record in metadata.list_datasets(**narrowed)]
+
+    assert ids() == ["ds-3", "ds-2", "ds-1", "ds-0"]
+    assert ids(limit=2) == ["ds-3", "ds-2"]
+    assert ids(status="ready") == ["ds-2", "ds-0"]
+    assert ids(symbol="ETHUSDT") == ["ds-2", "ds-0"]
+    assert ids(symbol="ETH") == []
+    assert ids(status="failed", symbol="BTCUSDT") == ["ds-3"]
+
+
+def test_an_update_changes_what_it_names_of_the_one_dataset(metadata: Metadata) -> None:
+    neighbour = replace(RECORD, dataset_id="ds-2")
+    metadata.create_dataset(replace(RECORD, splits_info={"train": 1}))
+    metadata.create_dataset(neighbour)
+    later = NOON + timedelta(hours=1)
+    updated = metadata.update_dataset("ds-1", later, progress=0.25, splits_info=None, train_records=7)
+    assert updated == replace(RECORD, updated_at=later, progress=0.25, train_records=7)
+    assert metadata.get_dataset("ds-1") == updated
+    assert metadata.get_dataset("ds-2") == neighbour
+
+
+def test_an_unset_splits_info_is_null_to_sql_as_well(metadata: Metadata, url: str) -> None:
+    metadata.create_dataset(RECORD)
+    assert run(url, "SELECT splits_info IS NULL FROM datasets") == [(True,)]
+
+
+def test_a_build_that_ends_does_not_undo_its_cancellation(metadata: Metadata) -> None:
+    metadata.create_dataset(RECORD)
+    cancelled = metadata.update_dataset("ds-1", NOON, expected_status="building", status="cancelled")
+    with pytest.raises(Conflict, match="dataset ds-1: must be building, was cancelled"):
+        metadata.update_dataset("ds-1", NOON, expected_status="building", status="ready", progress=1.0)
+    assert metadata.get_dataset("ds-1") == cancelled
+
+
+@pytest.mark.parametrize("progress", [-0.01, 1.01, float("nan")])
+def test_progress_outside_0_to_1_is_refused(metadata: Metadata, progress: float) -> None:
+    with pytest.raises(Conflict, match="datasets_progress_check"):
+        metadata.create_dataset(replace(RECORD, progress=progress))
+
+
+def test_an_unknown_status_is_refused(metadata: Metadata) -> None:
+    with pytest.raises(Conflict, match="datasets_status_check"):
+        metadata.create_dataset(replace(RECORD, status="done"))  # type: ignore[arg-type]  # the point of the test
+
+
+def test_what_postgresql_cannot_hold_is_the_callers_mistake(metadata: Metadata) -> None:
+    with pytest.raises(InvalidRequest):
+        metadata.get_dataset("ds\0")
+    with pytest.raises(InvalidRequest):
+        metadata.create_dataset(replace(RECORD, request={"threshold": float("nan")}))
+
+
+def test_at_most_one_registry_version_is_active(url: str) -> None:
+    add = "INSERT INTO feature_registry_versions (version, file_path, is_active, created_at) VALUES"
+    run(url, f"{add} ('1.0.0', 'a', false, now()), ('1.1.0', 'b', false, now()), ('2.0.0', 'c', true, now())")
+    with pytest.raises(IntegrityError, match="feature_registry_versions_one_active"):
+        run(url, f"{add} ('3.0.0', 'd', true, now())")
+
+
+def test_connections_cut_by_the_server_are_replaced(metadata: Metadata, url: str) -> None:
+    metadata.create_dataset(RECORD)
+    cut = run(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    assert cut
+    assert metadata.get_dataset("ds-1") == RECORD
+
+
+def test_a_server_that_is_away_is_store_unavailable_and_its_password_stays_secret() -> None:
+    away = "postgresql+psycopg://someone:hush@127.0.0.1:1/nothing"
+    with closing(Metadata(away)) as metadata, pytest.raises(StoreUnavailable, match="metadata database") as caught:
+        metadata.list_datasets()
+    assert "hush" not in str(caught.value)
+    with pytest.raises(StoreUnavailable):
+        upgrade(away)
+
+
+def test_a_database_that_was_not_upgraded_is_store_unavailable(empty_url: str) -> None:
+    with closing(Metadata(empty_url)) as metadata, pytest.raises(StoreUnavailable, match='"datasets" does not exist'):
+        metadata.list_datasets()
+
+
+def test_downgrade_and_upgrade_again_leave_the_same_schema(url: str) -> None:
+    before = run(url, SCHEMA)
+    assert {table for table, *_ in before} == {"datasets", "feature_registry_versions"}
+    downgrade(url, "base")
+    assert run(url, SCHEMA) == []
+    upgrade(url)
+    assert run(url, SCHEMA) == before
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(url: str) -> None:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
+    # Alembic's comparison does not look at check constraints and index predicates.
+    migrated = run(url, SCHEMA)
+    downgrade(url, "base")
+    TABLES.create_all(engine)
+    assert run(url, SCHEMA) == migrated
+
+
+def test_upgrading_an_upgraded_database_keeps_its_rows(metadata: Metadata, url: str) -> None:
+    metadata.create_dataset(RECORD)
+    upgrade(url)
+    assert metadata.list_datasets() == [RECORD]
+
+
+def test_upgrades_at_the_same_time_take_turns(empty_url: str) -> None:
+    together = threading.Barrier(4)
+
+    def start() -> None:
+        together.wait()
+        upgrade(empty_url)
+
+    with ThreadPoolExecutor(4) as threads:
+        for upgraded in [threads.submit(start) for _ in range(4)]:
+            upgraded.result()
+    assert run(empty_url, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+def test_an_unknown_revision_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"migration: must lead to a known revision.*9999"):
+        upgrade(url, "9999")

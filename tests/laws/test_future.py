@@ -1,0 +1,51 @@
+"""What arrives later never changes a row that is closed, nor one that closes before it."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+from market.clock import SECOND_NS
+from market.events import Events
+from tests.laws.running import assert_same, end_of, run, second_of, selected
+from tests.laws.streams import tape, tapes
+from transforms.plan import Kernel
+
+
+def another_future(data: st.DataObject, later: Events, row_ns: int) -> Events:
+    """The events of the row time and after it, changed in a drawn way."""
+    match data.draw(st.sampled_from(("deleted", "perturbed", "reversed", "thinned", "another"))):
+        case "deleted":
+            return later[:0]
+        case "perturbed":
+            perturbed = later.copy()
+            perturbed["px"] += data.draw(st.integers(1, 50))
+            perturbed["qty"] = perturbed["qty"] * 3 + 1
+            perturbed["update_id"] += data.draw(st.integers(0, 2))
+            return perturbed
+        case "reversed":
+            messages = [later[later["seq"] == seq] for seq in np.unique(later["seq"])]
+            return np.concatenate(messages[::-1]) if messages else later
+        case "thinned":
+            return later[later["seq"] % 2 == 0]
+        case _:
+            other = data.draw(tapes(max_size=8))
+            other["recv_ns"] += row_ns + data.draw(st.sampled_from((0, 1, SECOND_NS))) - int(other["recv_ns"].min())
+            return other
+
+
+@settings(max_examples=100)
+@given(data=st.data(), events=tapes())
+def test_what_arrives_at_the_row_time_or_later_never_changes_the_row(
+    kernel: Kernel, data: st.DataObject, events: Events
+) -> None:
+    # Around an event, where a look ahead would see it.
+    around_ns = int(data.draw(st.sampled_from(events["recv_ns"].tolist())))
+    row_ns = max(second_of(around_ns), second_of(int(events["recv_ns"][0])) + SECOND_NS)
+    is_past = events["recv_ns"] < row_ns
+    changed = tape([events[is_past], another_future(data, events[~is_past], row_ns)])
+    until_ns = max(end_of(events), end_of(changed))
+    one, other = run(kernel, events, until_ns), run(kernel, changed, until_ns)
+    assert_same(selected(one, one.row_ns <= row_ns), selected(other, other.row_ns <= row_ns))

@@ -1,0 +1,78 @@
+"""What is not known is NaN and says why; what is known lies in its declared range."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+
+from market.clock import SECOND_NS
+from market.events import CONTROL, START, Events
+from tests.laws.running import end_of, reasons_of, run, second_of, selected
+from tests.laws.streams import tapes, tapes_with_break
+from transforms.catalogue import FEATURES
+from transforms.declaration import BOOK
+from transforms.plan import Kernel
+from transforms.status import GAP, OK, WARMUP
+
+
+def history_start(events: Events, row_ns: int) -> int:
+    """When the history that a row may use began: at the last START applied before it, else with the first record."""
+    starts = events[(events["kind"] == CONTROL) & (events["field"] == START) & (events["recv_ns"] < row_ns)]
+    seconds = starts["recv_ns"] // SECOND_NS
+    if len(starts) == 0:
+        return int(events["recv_ns"][0])
+    return int(starts["recv_ns"][np.flatnonzero(seconds == seconds.max())[-1]])
+
+
+@settings(max_examples=60)
+@given(events=tapes())
+def test_less_history_than_a_feature_needs_gives_nan(kernel: Kernel, events: Events) -> None:
+    rows = run(kernel, events, end_of(events))
+    warm_up_ns = np.array([FEATURES[name].warm_up_ns for name in kernel.feature_set.columns], np.int64)
+    began_ns = np.array([history_start(events, row_ns) for row_ns in rows.row_ns.tolist()], np.int64)
+    is_too_early = (rows.row_ns - began_ns)[:, None] < warm_up_ns[None, :]
+    assert np.isnan(rows.values[is_too_early]).all()
+    assert (reasons_of(rows)[is_too_early] != OK).all()
+
+
+@settings(max_examples=60)
+@given(events=tapes())
+def test_a_value_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_range(
+    kernel: Kernel, events: Events
+) -> None:
+    rows = run(kernel, events, end_of(events))
+    is_unknown = np.isnan(rows.values)
+    assert (is_unknown == (reasons_of(rows) != OK)).all()
+    bits = rows.values.view(np.int64)
+    assert set(bits[is_unknown].tolist()) <= {np.array([math.nan]).view(np.int64)[0]}, "every NaN is the same"
+    assert not (bits == np.array([-0.0]).view(np.int64)[0]).any(), "there is one zero"
+    for column, name in enumerate(kernel.feature_set.columns):
+        known = rows.values[~is_unknown[:, column], column]
+        assert np.isfinite(known).all(), name
+        low, high = FEATURES[name].low, FEATURES[name].high
+        assert ((low <= known) & (known <= high)).all(), (name, low, high, known)
+
+
+@settings(max_examples=60)
+@given(drawn=tapes_with_break())
+def test_a_gap_makes_every_book_feature_unknown_until_the_next_snapshot(
+    kernel: Kernel, drawn: tuple[Events, int, int]
+) -> None:
+    events, broken_ns, mended_ns = drawn
+    rows = run(kernel, events, end_of(events))
+    columns = [i for i, name in enumerate(kernel.feature_set.columns) if FEATURES[name].source is BOOK]
+    groups = [i for i, g in enumerate(kernel.feature_set.groups) if FEATURES[g.columns[0]].source is BOOK]
+    broken = selected(rows, (rows.row_ns > broken_ns) & (rows.row_ns <= mended_ns))
+    assert np.isnan(broken.values[:, columns]).all()
+    assert (reasons_of(broken)[:, columns] == GAP).all()
+    assert (broken.status[:, groups] == GAP).all()
+
+    mended = selected(rows, rows.row_ns == second_of(mended_ns) + SECOND_NS)
+    at_the_row = [i for i in columns if FEATURES[kernel.feature_set.columns[i]].horizon_ns == 0]
+    assert (reasons_of(mended)[:, at_the_row] != GAP).all()
+    # A mid is taken at whole seconds: a gap mended within one leaves the mids on both sides known.
+    over_messages = [i for i in columns if "quotes" in FEATURES[kernel.feature_set.columns[i]].inputs]
+    assert np.isnan(mended.values[:, over_messages]).all(), "a sum over book messages never bridges a gap"
+    assert np.isin(reasons_of(mended)[:, over_messages], (GAP, WARMUP)).all()

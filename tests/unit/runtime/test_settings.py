@@ -1,0 +1,152 @@
+"""Settings: defaults, sources, and every problem told at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from market.errors import InvalidSettings
+from runtime.settings import Settings, load_settings
+
+ENV_EXAMPLE = Path(__file__).parents[3] / "env.example"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() & {field.upper() for field in Settings.model_fields}:
+        monkeypatch.delenv(name)
+
+
+def assignments(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_env_example_lists_exactly_the_settings() -> None:
+    assert set(assignments(ENV_EXAMPLE.read_text())) == {field.upper() for field in Settings.model_fields}
+
+
+def test_env_example_states_the_defaults() -> None:
+    assert load_settings(env_file=ENV_EXAMPLE) == load_settings(env_file=None)
+
+
+def test_every_default_that_is_no_none_is_written_out_in_env_example() -> None:
+    written = assignments(ENV_EXAMPLE.read_text())
+    settings = load_settings(env_file=None)
+    unwritten = {field for field, value in settings if value is not None and not written[field.upper()]}
+    assert unwritten == {
+        "raw_data_storage_path",
+        "dataset_storage_path",
+        "feature_log_storage_path",
+        "feature_service_cache_path",
+        "feature_registry_versions_dir",
+    }
+
+
+def test_without_addresses_the_embedded_servers_are_meant() -> None:
+    settings = load_settings(env_file=None)
+    assert (settings.redis_host, settings.postgres_host, settings.rabbitmq_host) == (None, None, None)
+
+
+def test_the_storage_paths_follow_the_data_path_unless_given() -> None:
+    settings = load_settings({"FEATURE_SERVICE_DATA_PATH": "/srv/fs", "DATASET_STORAGE_PATH": "/big"}, env_file=None)
+    assert settings.raw_data_storage_path == Path("/srv/fs/raw")
+    assert settings.feature_log_storage_path == Path("/srv/fs/features")
+    assert settings.dataset_storage_path == Path("/big")
+
+
+def test_an_override_wins_over_the_environment_and_the_environment_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("REDIS_PORT=1\nREDIS_HOST=file\nREDIS_DB=3\n")
+    monkeypatch.setenv("REDIS_PORT", "2")
+    monkeypatch.setenv("REDIS_HOST", "environment")
+    settings = load_settings({"REDIS_PORT": "4"}, env_file=env_file)
+    assert (settings.redis_port, settings.redis_host, settings.redis_db) == (4, "environment", 3)
+
+
+def test_an_override_of_none_takes_a_configured_address_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_HOST", "db.internal")
+    assert load_settings({"POSTGRES_HOST": None}, env_file=None).postgres_host is None
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("POSTGRES_HOST=\nPOSTGRES_PORT=\n")
+    monkeypatch.setenv("REDIS_HOST", "")
+    settings = load_settings(env_file=env_file)
+    assert (settings.postgres_host, settings.postgres_port, settings.redis_host) == (None, 5432, None)
+
+
+def test_symbols_are_split_at_commas() -> None:
+    settings = load_settings({"FEATURE_SERVICE_SYMBOLS": "BTCUSDT, 1000PEPEUSDT"}, env_file=None)
+    assert settings.feature_service_symbols == ("BTCUSDT", "1000PEPEUSDT")
+
+
+@pytest.mark.parametrize("text", ["btcusdt", "BTCUSDT,", "BTCUSDT,BTCUSDT", ",", "BTC/USDT"])
+def test_symbols_that_are_no_list_of_different_symbols_are_refused(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_SYMBOLS: must be different symbols"):
+        load_settings({"FEATURE_SERVICE_SYMBOLS": text}, env_file=None)
+
+
+def test_every_problem_is_told_at_once_with_its_variable_rule_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_SERVICE_PORT", "99999")
+    monkeypatch.setenv("REDIS_DB", "-1")
+    monkeypatch.setenv("DATASET_MIN_COVERAGE_RATIO", "nan")
+    monkeypatch.setenv("BYBIT_ENVIRONMENT", "moon")
+    monkeypatch.setenv("FEATURE_SERVICE_HOST", "10.0.0.7")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings({"FEATURE_SERVICE_PROT": "1"}, env_file=None)
+    assert set(caught.value.problems) == {
+        "FEATURE_SERVICE_PROT: must be a setting's name",
+        "FEATURE_SERVICE_PORT: must be less than or equal to 65535, was '99999'",
+        "FEATURE_SERVICE_HOST: must be a loopback address unless FEATURE_SERVICE_API_KEY is set, was '10.0.0.7'",
+        "REDIS_DB: must be greater than or equal to 0, was '-1'",
+        "BYBIT_ENVIRONMENT: must be 'mainnet' or 'testnet', was 'moon'",
+        "DATASET_MIN_COVERAGE_RATIO: must be a finite number, was 'nan'",
+    }
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_a_loopback_address_needs_no_key(host: str) -> None:
+    assert load_settings({"FEATURE_SERVICE_HOST": host}, env_file=None).feature_service_host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "features.internal", "localhost.evil"])  # noqa: S104  # refused
+def test_any_other_address_needs_a_key(host: str) -> None:
+    with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_HOST: must be a loopback address"):
+        load_settings({"FEATURE_SERVICE_HOST": host}, env_file=None)
+    opened = load_settings({"FEATURE_SERVICE_HOST": host, "FEATURE_SERVICE_API_KEY": "k"}, env_file=None)
+    assert opened.feature_service_host == host
+
+
+@pytest.mark.parametrize("half", ["BYBIT_API_KEY", "BYBIT_API_SECRET"])
+def test_half_a_bybit_credential_is_refused(half: str) -> None:
+    with pytest.raises(InvalidSettings, match="BYBIT_API_SECRET: must be set exactly when BYBIT_API_KEY is"):
+        load_settings({half: "hush"}, env_file=None)
+
+
+def test_secrets_are_shown_neither_in_errors_nor_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYBIT_API_SECRET", "hush")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(env_file=None)
+    assert "hush" not in str(caught.value)
+    assert caught.value.__context__ is None  # pydantic's own error holds the values
+    monkeypatch.setenv("BYBIT_API_KEY", "hush")
+    settings = load_settings({"POSTGRES_PASSWORD": "hush"}, env_file=None)
+    assert settings.postgres_password == SecretStr("hush")
+    assert "hush" not in repr(settings)
+
+
+def test_secret_settings_are_those_named_key_secret_or_password() -> None:
+    secret = {field for field, of in Settings.model_fields.items() if "SecretStr" in str(of.annotation)}
+    assert secret == {field for field in Settings.model_fields if field.endswith(("_key", "_secret", "_password"))}
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load_settings(env_file=None).redis_port = 1  # type: ignore[misc]  # the point of the test

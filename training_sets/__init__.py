@@ -1,0 +1,1 @@
+"""From the tape to leakage-free training sets: rebuild, labels, splits, builder, manifest."""

@@ -1,0 +1,334 @@
+"""A dataset build's life: checked, recorded as building, built, recorded as ready or failed.
+
+1. What can be known at once is refused at once: an unknown version, no data in the train period, too many samples.
+2. The folder ``<datasets>/<id>`` is claimed by a lock that ends with the process, then the record says "building".
+3. One worker thread builds one dataset after the other; each step it begins is the record's progress.
+4. The record ends as ready with the manifest's counts, or as failed with the reason and without the folder.
+5. At the start, a record that says "building" while nobody holds its claim was interrupted, and fails.
+
+Processes that share a metadata database share the datasets folder too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from feature_repo.registry_versions import load_registry_version
+from market.clock import DAY_NS, Clock, format_iso, parse_iso_ns, to_datetime
+from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
+from storage.feature_log import group_folder, read_feature_log
+from storage.metadata import DatasetRecord, Metadata
+from training_sets.builder import LABEL_PRICE, build_dataset
+from training_sets.request import DatasetRequest
+from transforms.catalogue import feature_set
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+MOST_WAITING: Final = 16
+"""Builds that wait or run in one process."""
+MOST_SAMPLES: Final = 20_000_000
+"""Entity rows of one dataset: 77 days of one symbol at 3 s. Feast takes them as one table in memory."""
+INTERRUPTED: Final = "interrupted"
+CLAIM_NAME: Final = ".claim"
+_STEPS: Final = 5
+"""Of ``build_dataset``; each that begins is a step of progress."""
+_MOST_INTERRUPTED: Final = 100_000
+
+_log = logging.getLogger(__name__)
+
+
+class DatasetBuilds:
+    """Starts and runs dataset builds; ``close`` it.
+
+    open_store: called in the building thread, once, when the first build begins; Feast takes seconds to import.
+    make_id: a new dataset id at each call.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        *,
+        open_store: Callable[[], FeatureStore],
+        datasets_folder: Path,
+        features_folder: Path,
+        versions_folder: Path,
+        clock: Clock,
+        make_id: Callable[[], str],
+    ) -> None:
+        self._metadata = metadata
+        self._open_store = open_store
+        self._store: FeatureStore | None = None
+        self._datasets_folder = datasets_folder.resolve()
+        self._features_folder = features_folder
+        self._versions_folder = versions_folder
+        self._clock = clock
+        self._make_id = make_id
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="dataset-build")
+        self._is_closing = threading.Event()
+        self._lock = threading.Lock()
+        self._unfinished: dict[str, int] = {}
+        self._ns_per_sample: float | None = None
+
+    def start(self, request: DatasetRequest) -> DatasetRecord:
+        """Record the build and let the worker thread do it.
+
+        Raises InvalidRequest, saying what is possible, and StoreUnavailable when the database is away or too many
+        builds wait.
+        """
+        record, claim = self._record(request)
+        try:
+            building = self._worker.submit(self._build, record, request, claim)
+        except RuntimeError as error:
+            self._end(record.dataset_id, claim)
+            raise StoreUnavailable("dataset builds: must be open, was closed") from error
+        building.add_done_callback(partial(self._finished, record.dataset_id, claim))
+        return record
+
+    def run(self, request: DatasetRequest, *, on_step: Callable[[str], None] = lambda _step: None) -> DatasetRecord:
+        """Build now, in this thread; returns the ready record. Raises as ``start``, and what the build raises."""
+        record, claim = self._record(request)
+        return self._build(record, request, claim, on_step=on_step)
+
+    def estimated_completion_ns(self) -> int | None:
+        """When all builds of this process will be done at the pace of its last one; None before there was one."""
+        with self._lock:
+            if self._ns_per_sample is None:
+                return None
+            return self._clock.now_ns() + int(self._ns_per_sample * sum(self._unfinished.values()))
+
+    def fail_interrupted(self) -> int:
+        """Mark the builds of processes that are gone as failed; returns how many. Raises StoreUnavailable."""
+        count = 0
+        for record in self._metadata.list_datasets(status="building", limit=_MOST_INTERRUPTED):
+            folder = self._datasets_folder / record.dataset_id
+            if not _is_claimed(folder):
+                # It may have ended between the list and the look at its claim.
+                with suppress(Conflict):
+                    self._settle(record.dataset_id, status="failed", error_message=INTERRUPTED)
+                    count += 1
+                    _remove(folder)
+        return count
+
+    def close(self) -> None:
+        """Stop after the running step: what has not ended fails as interrupted."""
+        self._is_closing.set()
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _record(self, request: DatasetRequest) -> tuple[DatasetRecord, int]:
+        """The record of a new build and the descriptor of its claim."""
+        fingerprint = self._check(request)
+        dataset_id = self._make_id()
+        with self._lock:
+            if len(self._unfinished) >= MOST_WAITING:
+                raise StoreUnavailable(f"dataset builds: must be at most {MOST_WAITING} at a time, was that many")
+            self._unfinished[dataset_id] = _sample_count(request)
+        now = to_datetime(self._clock.now_ns())
+        record = DatasetRecord(
+            dataset_id=dataset_id,
+            symbols=request.symbols,
+            request=msgspec.to_builtins(request),
+            feature_registry_version=request.registry_version,
+            feature_set=fingerprint,
+            splits_info=splits_document(request),
+            created_at=now,
+            updated_at=now,
+        )
+        claim = None
+        try:
+            claim = _claim(self._datasets_folder / dataset_id)
+            self._metadata.create_dataset(record)
+        except FeatureServiceError:
+            self._end(dataset_id, claim)
+            raise
+        return record, claim
+
+    def _build(
+        self,
+        record: DatasetRecord,
+        request: DatasetRequest,
+        claim: int,
+        *,
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> DatasetRecord:
+        dataset_id = record.dataset_id
+        folder = self._datasets_folder / dataset_id
+        begun_ns = self._clock.now_ns()
+        steps = 0
+
+        def begin_step(name: str) -> None:
+            nonlocal steps
+            if self._is_closing.is_set():
+                raise Conflict(INTERRUPTED)
+            steps += 1
+            self._settle(dataset_id, progress=min(steps / (_STEPS + 1), 1.0))
+            on_step(name)
+
+        try:
+            if self._store is None:
+                self._store = self._open_store()
+            dataset = build_dataset(
+                request,
+                store=self._store,
+                features_folder=self._features_folder,
+                versions_folder=self._versions_folder,
+                folder=folder,
+                on_step=begin_step,
+            )
+            ready = self._settle(
+                dataset_id,
+                status="ready",
+                progress=1.0,
+                path=str(folder),
+                splits_info=splits_document(request) | {"splits": dataset.manifest["splits"]},
+                train_records=dataset.records["train"],
+                validation_records=dataset.records["validation"],
+                test_records=dataset.records["test"],
+            )
+            with self._lock:
+                self._ns_per_sample = (self._clock.now_ns() - begun_ns) / self._unfinished[dataset_id]
+            return ready
+        except BaseException as error:
+            # Whatever ended it, the record must not say "building" for ever.
+            _remove(folder)
+            self._settle(dataset_id, status="failed", error_message=_told(error))
+            raise
+        finally:
+            self._end(dataset_id, claim)
+
+    def _settle(self, dataset_id: str, **changes: Any) -> DatasetRecord:  # noqa: ANN401  # columns of the record
+        """Change a building record. Raises Conflict when it is no longer building."""
+        now = to_datetime(self._clock.now_ns())
+        return self._metadata.update_dataset(dataset_id, now, expected_status="building", **changes)
+
+    def _finished(self, dataset_id: str, claim: int, building: Future[DatasetRecord]) -> None:
+        if building.cancelled():
+            try:
+                self._settle(dataset_id, status="failed", error_message=INTERRUPTED)
+                _remove(self._datasets_folder / dataset_id)
+            finally:
+                self._end(dataset_id, claim)
+        elif (error := building.exception()) is not None:
+            _log.error("dataset %s failed: %s", dataset_id, error, exc_info=error)
+
+    def _end(self, dataset_id: str, claim: int | None) -> None:
+        with self._lock:
+            self._unfinished.pop(dataset_id, None)
+        if claim is not None:
+            (self._datasets_folder / dataset_id / CLAIM_NAME).unlink(missing_ok=True)
+            os.close(claim)
+
+    def _check(self, request: DatasetRequest) -> str:
+        """The fingerprint of the request's feature set, once everything that can be known at once is right."""
+        try:
+            chosen = load_registry_version(request.registry_version, self._versions_folder).feature_set
+        except NotFound as error:
+            raise InvalidRequest(str(error)) from error
+        samples = _sample_count(request)
+        if not 0 < samples <= MOST_SAMPLES:
+            raise InvalidRequest(
+                f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
+            )
+        train = request.periods[0]
+        available = {symbol: available_period(self._features_folder, symbol) for symbol in request.symbols}
+        if any(known is None or train.start_ns > known[1] or train.end_ns <= known[0] for known in available.values()):
+            raise InvalidRequest(f"{train}: must reach into the rows of every symbol; {_told_periods(available)}")
+        return chosen.fingerprint
+
+
+def available_period(features_folder: Path, symbol: str) -> tuple[int, int] | None:
+    """The first and the last row time of a symbol in the feature log; None when there is none.
+
+    Reads the first and the last day alone. Raises InvalidRequest when the symbol cannot name a folder.
+    """
+    prices_of = feature_set("available", [LABEL_PRICE])
+    folder = group_folder(features_folder, prices_of.groups[0]) / f"symbol={symbol}"
+    days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
+    ends = []
+    for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
+        day_ns = parse_iso_ns(day)
+        rows, _ = read_feature_log(features_folder, symbol, prices_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
+        if len(rows) == 0:
+            return None
+        ends.append(int(rows.row_ns[row]))
+    return (ends[0], ends[1]) if ends else None
+
+
+def splits_document(request: DatasetRequest) -> dict[str, Any]:
+    """The splits as they are asked for, as JSON."""
+    return {
+        "split_strategy": "time_based",
+        "splits": [
+            {"name": period.name, "start": format_iso(period.start_ns), "end": format_iso(period.end_ns)}
+            for period in request.periods
+        ],
+    }
+
+
+def stored_request(record: DatasetRecord) -> DatasetRequest:
+    """The request that a record was made from."""
+    return msgspec.convert(record.request, DatasetRequest)
+
+
+def _sample_count(request: DatasetRequest) -> int:
+    """An upper bound of the entity rows."""
+    step_ns = request.sample_interval_ns
+    return len(request.symbols) * sum(-((period.start_ns - period.end_ns) // step_ns) for period in request.periods)
+
+
+def _told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:
+    return ", ".join(
+        f"{symbol} has no rows"
+        if known is None
+        else f"{symbol} has rows from {format_iso(known[0])} to {format_iso(known[1])}"
+        for symbol, known in available.items()
+    )
+
+
+def _told(error: BaseException) -> str:
+    """What the record says of a failure; what is not ours to explain stays in the log."""
+    if isinstance(error, FeatureServiceError):
+        return str(error)
+    return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
+
+
+def _claim(folder: Path) -> int:
+    """Descriptor of the folder's lock, held until it is closed or the process is gone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / CLAIM_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"datasets folder: must be writable, was {error}") from error
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _is_claimed(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / CLAIM_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,187 @@
+"""The ``@feature`` declaration: a pure function becomes one or more named columns.
+
+The decorator's name template, reads and windows, the function's parameter names (see ``inputs``) and its docstring are
+everything there is to say of a feature: the column, its horizon, the raw source a rebuild must load, the Feast field,
+its page in the documentation and its laws all follow from them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from market.clock import SECOND_NS, parse_duration_ns
+from market.errors import InvalidFeature
+from market.events import KLINE, ORDERBOOK, TICKER, TRADE
+from transforms.inputs import INPUTS, Reach
+from transforms.jit import jit
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Source(Enum):
+    """The raw source that a feature reads; the value is the event kind, None for none."""
+
+    BOOK = ORDERBOOK
+    TRADES = TRADE
+    KLINES = KLINE
+    TICKERS = TICKER
+    NOTHING = None
+
+
+BOOK: Final = Source.BOOK
+TRADES: Final = Source.TRADES
+KLINES: Final = Source.KLINES
+TICKERS: Final = Source.TICKERS
+NOTHING: Final = Source.NOTHING
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column: a declared function with its parameters fixed."""
+
+    name: str
+    group: str
+    source: Source
+    function: Callable[..., Any] = field(repr=False)
+    inputs: tuple[str, ...]
+    """The function's parameters: names in ``inputs.INPUTS`` or in ``parameters``."""
+    parameters: Mapping[str, int]
+    """Values of the template's parameters that the function takes; a window in whole seconds."""
+    window_s: int
+    candles: int
+    reach: Reach
+    unit: str
+    low: float
+    high: float
+    summary: str
+    formula: str
+    nan_rule: str
+
+    @property
+    def horizon_ns(self) -> int:
+        """How far back of its row the feature can see, the order book at the row apart."""
+        return self.reach.horizon_ns
+
+    @property
+    def warm_up_ns(self) -> int:
+        """How much history there must be before a value is given."""
+        return self.reach.warm_up_ns
+
+
+_declared: dict[str, list[Feature]] = {}
+
+
+def feature(
+    template: str,
+    *,
+    reads: Source,
+    unit: str,
+    windows: Sequence[str] = (),
+    window: str = "",
+    candles: int | Callable[[int], int] = 0,
+    low: float = -math.inf,
+    high: float = math.inf,
+    **parameters: Sequence[int],
+) -> Callable[[F], F]:
+    """Declare the decorated function as the columns of ``template``.
+
+    template: column name; ``{window}`` and every keyword parameter are filled in, one column for each combination.
+    windows: durations such as "15s", for templates with ``{window}``.
+    window: the one duration of a template that does not name it.
+    candles: how many candles the function sees, or a function from the window in minutes to that number.
+    low, high: the closed range of every value that is not NaN.
+
+    Raises InvalidFeature when template, parameters, function and docstring do not fit together.
+    """
+
+    def declare(function: F) -> F:
+        group = function.__module__.rpartition(".")[2]
+        choices: dict[str, Sequence[Any]] = dict(parameters)
+        if windows:
+            choices = {"window": windows, **choices}
+        problems = _problems(template, function, reads, choices)
+        if problems:
+            raise InvalidFeature(f"{group}.{template}", problems)
+        compiled = jit(function)
+        summary, formula, nan_rule = _read_docstring(function)
+        features = _declared.setdefault(group, [])
+        for values in itertools.product(*choices.values()):
+            chosen = dict(zip(choices, values, strict=True))
+            duration = chosen.get("window", window)
+            window_s = parse_duration_ns(duration) // SECOND_NS if duration else 0
+            candle_count = candles(window_s // 60) if callable(candles) else candles
+            inputs = tuple(inspect.signature(function).parameters)
+            taken: dict[str, int] = {name: chosen[name] for name in inputs if name in parameters}
+            features.append(
+                Feature(
+                    name=template.format(**chosen),
+                    group=group,
+                    source=reads,
+                    function=compiled,
+                    inputs=inputs,
+                    parameters=taken,
+                    window_s=window_s,
+                    candles=candle_count,
+                    reach=Reach.over(INPUTS[name].reach(window_s, candle_count) for name in inputs if name in INPUTS),
+                    unit=unit,
+                    low=low,
+                    high=high,
+                    summary=summary,
+                    formula=formula,
+                    nan_rule=nan_rule,
+                )
+            )
+        return compiled
+
+    return declare
+
+
+def declared_features(group: str) -> tuple[Feature, ...]:
+    """The features of an imported group module, in order of declaration."""
+    return tuple(_declared.get(group, ()))
+
+
+def _problems(
+    template: str, function: Callable[..., Any], reads: Source, choices: Mapping[str, Sequence[Any]]
+) -> list[str]:
+    problems = [
+        f"{{{name}}}: must stand in the template once it is a parameter"
+        for name in choices
+        if f"{{{name}}}" not in template
+    ]
+    try:
+        template.format(**dict.fromkeys(choices, ""))
+    except (KeyError, IndexError) as error:
+        problems.append(f"template: must only name its parameters, was missing {error}")
+    for name in inspect.signature(function).parameters:
+        if name in INPUTS:
+            source = INPUTS[name].kind
+            if source is not None and source != reads.value:
+                problems.append(f"{name}: must come from the source the feature reads, {reads.name}")
+        elif name not in choices:
+            problems.append(f"{name}: must be one of {', '.join(sorted(INPUTS))} or a parameter of the template")
+    documentation = inspect.getdoc(function) or ""
+    problems += [
+        f"docstring: must have a line {heading!r}" for heading in ("Formula:", "NaN:") if heading not in documentation
+    ]
+    return problems
+
+
+def _read_docstring(function: Callable[..., Any]) -> tuple[str, str, str]:
+    summary, _, body = (inspect.getdoc(function) or "").partition("\n")
+    parts = {"Formula": "", "NaN": ""}
+    heading = ""
+    for line in body.splitlines():
+        title, colon, rest = line.partition(":")
+        if colon and title in {"Formula", "NaN", "Source", "Range"}:
+            heading = title
+            parts[heading] = rest.strip()
+        elif heading and line.strip():
+            parts[heading] += " " + line.strip()
+    return summary, parts["Formula"], parts["NaN"]

@@ -1,0 +1,25 @@
+"""How every kernel function is compiled: IEEE division, no GIL, no fast math, and the same bits with the JIT off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def jit(function: F) -> F:
+    """Compile ``function`` on its first call; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
+    return cast("F", numba.njit(error_model="numpy", nogil=True)(function))
+
+
+def python_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The plain Python function behind a compiled one."""
+    return cast("Callable[..., Any]", getattr(function, "py_func", function))
+
+
+def is_compiled(function: Callable[..., Any]) -> bool:
+    """Whether a kernel function runs as machine code; it does not with NUMBA_DISABLE_JIT=1."""
+    return hasattr(function, "py_func")

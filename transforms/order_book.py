@@ -1,0 +1,192 @@
+"""The order book of one symbol, kept as the exchange sends it.
+
+1. Each side is two int64 arrays, price and quantity, sorted so that the best level is the last one: most updates touch
+   the last few elements, so the search gallops from the end and an insertion moves little.
+2. The first record of a message decides its fate by the update id: a snapshot (or update id 1, an exchange restart)
+   replaces the book; the next id is applied; an id already seen is a duplicate; an id further on is a gap.
+3. A gap, a crossed book or an overflow breaks the book: it is emptied and every delta is ignored until the next
+   snapshot. Nothing is repaired.
+4. The last record of an applied message compares the best prices with those before the message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from market.events import BID, FIRST, LAST, NO_LEVEL, SNAPSHOT
+from transforms.jit import jit
+from transforms.state import BOOK_LEVELS
+
+NO_SNAPSHOT: Final = 0
+VALID: Final = 1
+BROKEN: Final = 2
+
+ASCENDING: Final = 1  # bids: the best is the highest
+DESCENDING: Final = -1  # asks: the best is the lowest
+
+
+@jit
+def apply_order_book_record(book: Any, tiles: Any, tile: int, record: Any) -> None:
+    """Apply one record of an order book message; ``tile`` is where the present second's sums stand."""
+    if record["flags"] & FIRST:
+        _begin_message(book, tiles, tile, record)
+    if book.is_applying:
+        if record.field == BID:
+            _set_level(book.bids, ASCENDING, record.px, record.qty)
+        elif record.field != NO_LEVEL:
+            _set_level(book.asks, DESCENDING, record.px, record.qty)
+        if record["flags"] & LAST:
+            _end_message(book, tiles, tile, record.recv_ns)
+
+
+@jit
+def break_book(book: Any, tiles: Any, tile: int, recv_ns: int) -> None:
+    """Give up the book: it is empty and unknown until the next snapshot."""
+    book.bids.count = 0
+    book.asks.count = 0
+    book.validity = BROKEN
+    book.is_applying = 0
+    book.broken_ns = recv_ns
+    tiles.is_book_known[tile] = 0
+
+
+@jit
+def is_two_sided(book: Any) -> bool:
+    """Whether the book is valid and has a level on both sides."""
+    return book.validity == VALID and book.bids.count > 0 and book.asks.count > 0
+
+
+@jit
+def best_px(side: Any) -> int:
+    return side.px[side.count - 1]
+
+
+@jit
+def best_qty(side: Any) -> int:
+    return side.qty[side.count - 1]
+
+
+@jit
+def _begin_message(book: Any, tiles: Any, tile: int, record: Any) -> None:
+    update_id = record.update_id
+    if (record["flags"] & SNAPSHOT) or update_id == 1:
+        book.bids.count = 0
+        book.asks.count = 0
+        if book.validity != VALID:
+            _remember_best(book)
+        book.validity = VALID
+        book.is_applying = 1
+        book.last_update_id = update_id
+    elif book.validity != VALID:
+        book.is_applying = 0
+    elif update_id == book.last_update_id + 1:
+        book.is_applying = 1
+        book.last_update_id = update_id
+    elif update_id <= book.last_update_id:
+        book.is_applying = 0
+        book.duplicates += 1
+    else:
+        book.gaps += 1
+        break_book(book, tiles, tile, record.recv_ns)
+
+
+@jit
+def _end_message(book: Any, tiles: Any, tile: int, recv_ns: int) -> None:
+    book.is_applying = 0
+    bids = book.bids
+    asks = book.asks
+    if bids.count < 0 or asks.count < 0:
+        book.overflows += 1
+        break_book(book, tiles, tile, recv_ns)
+        return
+    if bids.count == 0 or asks.count == 0:
+        tiles.is_book_known[tile] = 0
+        _remember_best(book)
+        return
+    if best_px(bids) >= best_px(asks):
+        book.crossed += 1
+        break_book(book, tiles, tile, recv_ns)
+        return
+    if book.best_bid_px > 0:
+        _count_changes(book, tiles, tile)
+    _remember_best(book)
+
+
+@jit
+def _count_changes(book: Any, tiles: Any, tile: int) -> None:
+    """Add this message's best-price changes and order-flow imbalance to the present second.
+
+    Source: Cont, Kukanov, Stoikov (2014), The Price Impact of Order Book Events, eq. 1.
+    """
+    bid_px = best_px(book.bids)
+    ask_px = best_px(book.asks)
+    if bid_px != book.best_bid_px:
+        tiles.best_changes[tile] += 1
+    if ask_px != book.best_ask_px:
+        tiles.best_changes[tile] += 1
+    imbalance = 0
+    if bid_px >= book.best_bid_px:
+        imbalance += best_qty(book.bids)
+    if bid_px <= book.best_bid_px:
+        imbalance -= book.best_bid_qty
+    if ask_px <= book.best_ask_px:
+        imbalance -= best_qty(book.asks)
+    if ask_px >= book.best_ask_px:
+        imbalance += book.best_ask_qty
+    tiles.order_flow_imbalance[tile] += imbalance
+
+
+@jit
+def _remember_best(book: Any) -> None:
+    """Keep the best levels for the comparison after the next message; 0 stands for no book to compare with."""
+    if book.bids.count == 0 or book.asks.count == 0:
+        book.best_bid_px = 0
+        book.best_ask_px = 0
+        book.best_bid_qty = 0
+        book.best_ask_qty = 0
+    else:
+        book.best_bid_px = best_px(book.bids)
+        book.best_ask_px = best_px(book.asks)
+        book.best_bid_qty = best_qty(book.bids)
+        book.best_ask_qty = best_qty(book.asks)
+
+
+@jit
+def _set_level(side: Any, order: int, px: int, qty: int) -> None:
+    """Set the quantity at a price, 0 deletes; a side that is full marks itself with count -1."""
+    count = side.count
+    if count < 0:
+        return
+    key = order * px
+    high = count
+    low = count - 1
+    step = 1
+    while low >= 0 and order * side.px[low] >= key:
+        high = low
+        low -= step
+        step *= 2
+    low = max(low, -1) + 1
+    while low < high:
+        middle = (low + high) // 2
+        if order * side.px[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    is_present = low < count and side.px[low] == px
+    if qty == 0:
+        if is_present:
+            for level in range(low, count - 1):
+                side.px[level] = side.px[level + 1]
+                side.qty[level] = side.qty[level + 1]
+            side.count = count - 1
+    elif is_present:
+        side.qty[low] = qty
+    elif count == BOOK_LEVELS:
+        side.count = -1
+    else:
+        for level in range(count, low, -1):
+            side.px[level] = side.px[level - 1]
+            side.qty[level] = side.qty[level - 1]
+        side.px[low] = px
+        side.qty[low] = qty
+        side.count = count + 1

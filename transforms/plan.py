@@ -1,0 +1,287 @@
+"""The plan: a feature set turned into the source of one kernel that computes its columns in order.
+
+1. The inputs that the chosen features take are gathered once a row: window sums from short to long, mids and candles at
+   their longest, the merged ticker.
+2. For each distinct demand on a source (kind and history) the kernel finds once a row whether it is met.
+3. Each feature is one call; where its demand is not met, or it returns NaN, the reason is written beside the NaN.
+4. Each group's status follows from its source.
+
+The generated module lives in a cache folder named by the hash of its source and of this package's, because numba's
+own cache does not notice a change in an imported function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numba
+import numpy as np
+
+from market.events import empty_events
+from transforms import catalogue
+from transforms.catalogue import FEATURES, STALE_AFTER_NS
+from transforms.declaration import Feature, Source
+from transforms.inputs import INPUTS
+from transforms.rows import FeatureSet
+from transforms.state import new_state
+
+_PACKAGES: Final = ("market", "transforms")
+
+_HEADER: Final = '''"""The kernel of feature set {fingerprint} (registry {version}); generated, do not edit."""
+
+import math
+
+import numba
+
+from transforms.candles import collect_candles, last_candles
+from transforms.steps import (
+    apply_record,
+    book_reason,
+    book_status,
+    candle_reason,
+    close_second,
+    history_reason,
+    open_second,
+    source_status,
+    start,
+    unknown_book_window,
+)
+from transforms.ticker import merged_ticker
+from transforms.tiles import (
+    collect_mids,
+    extend_trades,
+    last_mids,
+    no_trades,
+    open_interest_before,
+    quote_window,
+)
+{imports}
+NAN = math.nan
+'''
+
+_LOOP: Final = '''
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def run(state, records, watermark_ns, row_ns, values, reasons, status):
+    """Apply records and close every row up to the watermark.
+
+    records: EVENT (m,), second by second. row_ns, values, reasons, status: room for n rows.
+    Returns how many records were applied and how many rows were written. Records of a second whose row is not closed
+    yet are left; when the room is used up, the call must be repeated with the rest.
+    """
+    st = state[0]
+    applied = 0
+    rows = 0
+    while True:
+        while applied < records.shape[0] and records[applied].recv_ns < st.next_row_ns:
+            apply_record(st, records[applied])
+            applied += 1
+        if st.next_row_ns > watermark_ns or rows == row_ns.shape[0]:
+            return applied, rows
+        close_second(st)
+        row_ns[rows] = st.next_row_ns
+        compute_row(st, st.next_row_ns, values[rows], reasons[rows], status[rows])
+        rows += 1
+        open_second(st)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def begin(state, start_ns):
+    """Begin the history of every source at ``start_ns``, unless it has begun."""
+    start(state[0], start_ns)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def look(state, row_ns, values, reasons, status):
+    """Close and compute the row that is due, in a state that is thrown away afterwards."""
+    st = state[0]
+    close_second(st)
+    row_ns[0] = st.next_row_ns
+    compute_row(st, st.next_row_ns, values[0], reasons[0], status[0])
+'''
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled feature set; the three functions are documented in the generated module."""
+
+    feature_set: FeatureSet
+    run: Callable[..., tuple[int, int]]
+    begin: Callable[..., None]
+    look: Callable[..., None]
+
+    def warm_up(self) -> None:
+        """Compile or load the machine code now instead of at the first record."""
+        state = new_state(price_scale=1.0, quantity_scale=1.0)
+        columns, groups = len(self.feature_set.columns), len(self.feature_set.groups)
+        room = (
+            np.empty(1, np.int64),
+            np.empty((1, columns)),
+            np.empty((1, columns), np.int8),
+            np.empty((1, groups), np.int8),
+        )
+        self.begin(state, 0)
+        self.run(state, empty_events(), 0, *room)
+        self.look(state, *room)
+
+
+@lru_cache(maxsize=32)
+def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
+    """The kernel of a feature set, generated on first use; numba compiles it, or loads it, at the first call.
+
+    cache_folder: where generated modules and their machine code are kept.
+    """
+    source = kernel_source(feature_set)
+    identity = hashlib.sha256((_packages_digest() + numba.__version__ + source).encode()).hexdigest()[:24]
+    folder = cache_folder / identity
+    name = f"feature_service_kernel_{identity}"
+    path = folder / f"{name}.py"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".{name}.{os.getpid()}"
+        unfinished.write_text(source)
+        unfinished.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return Kernel(feature_set, module.run, module.begin, module.look)
+
+
+def kernel_source(feature_set: FeatureSet) -> str:
+    """Python source of the kernel module of a feature set."""
+    features = [FEATURES[name] for name in feature_set.columns]
+    imports = "".join(
+        f"from transforms.features.{declared.group} import {_name(declared)} as {_alias(declared)}\n"
+        for declared in {_alias(declared): declared for declared in features}.values()
+    )
+    header = _HEADER.format(fingerprint=feature_set.fingerprint, version=feature_set.version, imports=imports)
+    return header + _row_function(feature_set, features) + _LOOP
+
+
+def _row_function(feature_set: FeatureSet, features: list[Feature]) -> str:
+    lines = [
+        "",
+        "",
+        '@numba.njit(error_model="numpy", nogil=True)',
+        "def compute_row(st, row_ns, values, reasons, status):",
+    ]
+    lines += [f"    {line}" for line in _gather(features)]
+    demands: dict[str, str] = {}
+    for declared in features:
+        demand = _demand(declared)
+        if demand and demand not in demands:
+            demands[demand] = f"reason_{len(demands)}"
+            lines.append(f"    {demands[demand]} = {demand}")
+    for column, declared in enumerate(features):
+        lines += [f"    {line}" for line in _column(column, declared, demands.get(_demand(declared), ""))]
+    for index, group in enumerate(feature_set.groups):
+        lines.append(f"    status[{index}] = {_status(group.name)}")
+    return "\n".join(lines) + "\n\n"
+
+
+def _gather(features: list[Feature]) -> list[str]:
+    """Statements that make the inputs of a row."""
+    lines = []
+    taking = {name: [declared for declared in features if name in declared.inputs] for name in INPUTS}
+    if taking["mids"]:
+        lines.append(f"collect_mids(st, row_ns, {max(declared.window_s for declared in taking['mids'])})")
+    if taking["trades"]:
+        lines.append("trades_0 = no_trades()")
+        shorter = 0
+        for window in sorted({declared.window_s for declared in taking["trades"]}):
+            lines.append(f"trades_{window} = extend_trades(st.tiles, row_ns, trades_{shorter}, {shorter}, {window})")
+            shorter = window
+    lines += [
+        f"quotes_{window} = quote_window(st.tiles, row_ns, {window})"
+        for window in sorted({declared.window_s for declared in taking["quotes"]})
+    ]
+    if taking["ticker"]:
+        lines.append("ticker = merged_ticker(st.ticker, row_ns)")
+    if taking["candles"]:
+        lines.append(f"collect_candles(st.candles, row_ns, {max(declared.candles for declared in taking['candles'])})")
+    return lines
+
+
+def _demand(declared: Feature) -> str:
+    """The expression that tells why a feature cannot be computed in this row, "" when it always can."""
+    match declared.source:
+        case Source.BOOK:
+            return f"book_reason(st, row_ns, {declared.warm_up_ns})"
+        case Source.KLINES:
+            return f"candle_reason(st, row_ns, {declared.candles}, {declared.warm_up_ns})"
+        case Source.TRADES | Source.TICKERS:
+            return f"history_reason(st, row_ns, {declared.source.value}, {declared.warm_up_ns})"
+        case Source.NOTHING:
+            return ""
+
+
+def _column(column: int, declared: Feature, reason: str) -> list[str]:
+    """Statements that write one column and its reason."""
+    arguments = ", ".join(
+        INPUTS[name].expression.format(window=declared.window_s, candles=declared.candles)
+        if name in INPUTS
+        else str(declared.parameters[name])
+        for name in declared.inputs
+    )
+    call = f"{_alias(declared)}({arguments})"
+    if not reason:
+        return [f"values[{column}] = {call}", f"reasons[{column}] = 0"]
+    match declared.source:
+        case Source.BOOK:
+            unknown = f"unknown_book_window(st, row_ns, {declared.horizon_ns})"
+        case Source.TICKERS:
+            unknown = "4"
+        case _:
+            unknown = "5"
+    return [
+        f"values[{column}] = NAN",
+        f"reasons[{column}] = {reason}",
+        f"if {reason} == 0:",
+        f"    value = {call}",
+        "    if value == value:",
+        # -0.0 + 0.0 is 0.0: a row has one zero.
+        f"        values[{column}] = value + 0.0",
+        "    else:",
+        f"        reasons[{column}] = {unknown}",
+    ]
+
+
+def _status(group: str) -> str:
+    source = catalogue.group_source(group)
+    warm_up_ns = catalogue.group_warm_up_ns(group)
+    if source is Source.NOTHING:
+        return "0"
+    stale_after_ns = STALE_AFTER_NS[source]
+    if source is Source.BOOK:
+        return f"book_status(st, row_ns, {warm_up_ns}, {stale_after_ns})"
+    horizon_ns = catalogue.group_horizon_ns(group)
+    return f"source_status(st, row_ns, {source.value}, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"
+
+
+def _name(declared: Feature) -> str:
+    return str(declared.function.__name__)
+
+
+def _alias(declared: Feature) -> str:
+    return f"{declared.group}_{_name(declared)}"
+
+
+@lru_cache(maxsize=1)
+def _packages_digest() -> str:
+    """Hash of the source of every module a kernel may call."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""Everything the engine remembers of one symbol, as one fixed-width record whose bytes are the checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.events import KIND_COUNT, KLINE_FIELD_COUNT, TICKER_FIELD_COUNT
+
+BOOK_LEVELS: Final = 2048
+"""Levels a side can hold: twice the deepest Bybit stream, since a message may add before it deletes."""
+TILE_COUNT: Final = 512
+"""Seconds of per-second sums kept, a power of two above the longest window (5 minutes)."""
+CANDLE_COUNT: Final = 2048
+"""Minutes of candles kept, a power of two above the longest look-back (a day and an hour)."""
+NOT_STARTED: Final = np.iinfo(np.int64).max
+UNKNOWN: Final = np.iinfo(np.int64).min
+"""A value that was never seen, where every integer is possible."""
+
+SCALE: Final = np.dtype(
+    [("px", np.float64), ("qty", np.float64)],
+    align=True,
+)
+
+SIDE: Final = np.dtype(
+    [("px", np.int64, (BOOK_LEVELS,)), ("qty", np.int64, (BOOK_LEVELS,)), ("count", np.int64)],
+    align=True,
+)
+
+BOOK: Final = np.dtype(
+    [
+        ("bids", SIDE),
+        ("asks", SIDE),
+        ("validity", np.int64),
+        ("is_applying", np.int64),
+        ("last_update_id", np.int64),
+        ("broken_ns", np.int64),
+        ("best_bid_px", np.int64),
+        ("best_bid_qty", np.int64),
+        ("best_ask_px", np.int64),
+        ("best_ask_qty", np.int64),
+        ("gaps", np.int64),
+        ("duplicates", np.int64),
+        ("crossed", np.int64),
+        ("overflows", np.int64),
+    ],
+    align=True,
+)
+
+_TILE_SERIES: Final = (TILE_COUNT,)
+TILES: Final = np.dtype(
+    [
+        ("buy_volume", np.int64, _TILE_SERIES),
+        ("sell_volume", np.int64, _TILE_SERIES),
+        ("notional", np.int64, _TILE_SERIES),
+        ("trade_count", np.int64, _TILE_SERIES),
+        ("twice_mid", np.int64, _TILE_SERIES),
+        ("best_changes", np.int64, _TILE_SERIES),
+        ("order_flow_imbalance", np.int64, _TILE_SERIES),
+        ("is_book_known", np.int64, _TILE_SERIES),
+        ("open_interest", np.int64, _TILE_SERIES),
+    ],
+    align=True,
+)
+
+CANDLES: Final = np.dtype(
+    [
+        ("start_ns", np.int64, (CANDLE_COUNT,)),
+        ("recv_ns", np.int64, (CANDLE_COUNT,)),
+        ("value", np.int64, (KLINE_FIELD_COUNT, CANDLE_COUNT)),
+        ("pending", np.int64, (KLINE_FIELD_COUNT,)),
+        ("newest_start_ns", np.int64),
+        # The candles of the present row, oldest first, ending at the last element; see candles.collect.
+        ("window", np.int64, (KLINE_FIELD_COUNT, CANDLE_COUNT)),
+        ("known", np.int64),
+    ],
+    align=True,
+)
+
+TICKER: Final = np.dtype(
+    [("value", np.int64, (TICKER_FIELD_COUNT,)), ("recv_ns", np.int64, (TICKER_FIELD_COUNT,))],
+    align=True,
+)
+
+STATE: Final = np.dtype(
+    [
+        ("scale", SCALE),
+        ("next_row_ns", np.int64),
+        ("start_ns", np.int64, (KIND_COUNT,)),
+        ("last_seen_ns", np.int64, (KIND_COUNT,)),
+        ("book", BOOK),
+        ("tiles", TILES),
+        ("candles", CANDLES),
+        ("ticker", TICKER),
+        # Twice the mid at the present row and the seconds before it, oldest first; see tiles.collect_mids.
+        ("mids", np.int64, (TILE_COUNT,)),
+    ],
+    align=True,
+)
+State = npt.NDArray[Any]
+"""A one-element array of STATE."""
+
+
+def new_state(*, price_scale: float, quantity_scale: float) -> State:
+    """The state before any message: nothing known, no row due.
+
+    price_scale, quantity_scale: 10**exponent, what a mantissa is divided by.
+    """
+    state = np.zeros(1, STATE)
+    state["scale"]["px"] = price_scale
+    state["scale"]["qty"] = quantity_scale
+    state["next_row_ns"] = NOT_STARTED
+    state["ticker"]["value"] = UNKNOWN
+    state["tiles"]["open_interest"] = UNKNOWN
+    return state

@@ -1,0 +1,123 @@
+"""The steps of every compiled kernel: bringing a record into the state, and the statuses and reasons of a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market.clock import SECOND_NS
+from market.events import CONTROL, KLINE, ORDERBOOK, START, TICKER, TRADE
+from transforms.candles import apply_kline_record
+from transforms.jit import jit
+from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book
+from transforms.state import NOT_STARTED
+from transforms.status import GAP, NO_DATA, OK, STALE, UNDEFINED, WARMUP
+from transforms.ticker import apply_ticker_record
+from transforms.tiles import apply_trade_record, close_tile, open_tile, tile_before
+
+
+@jit
+def apply_record(st: Any, record: Any) -> None:
+    """Bring one record into the state; records come second by second, within a second in tape order."""
+    tile = tile_before(st.next_row_ns, 1)
+    kind = record.kind
+    if kind == ORDERBOOK:
+        apply_order_book_record(st.book, st.tiles, tile, record)
+    elif kind == TRADE:
+        apply_trade_record(st.tiles, tile, record)
+    elif kind == KLINE:
+        apply_kline_record(st.candles, record)
+    elif kind == TICKER:
+        apply_ticker_record(st.ticker, record)
+    elif kind == CONTROL:
+        if record.field == START:
+            for source in range(len(st.start_ns)):
+                st.start_ns[source] = record.recv_ns
+        else:
+            break_book(st.book, st.tiles, tile, record.recv_ns)
+    st.last_seen_ns[kind] = record.recv_ns
+
+
+@jit
+def start(st: Any, start_ns: int) -> None:
+    """Begin the history of every source at ``start_ns``; the first row is that of the second it falls in."""
+    if st.next_row_ns == NOT_STARTED:
+        st.next_row_ns = (start_ns // SECOND_NS + 1) * SECOND_NS
+        for source in range(len(st.start_ns)):
+            st.start_ns[source] = start_ns
+        open_tile(st, tile_before(st.next_row_ns, 1))
+
+
+@jit
+def close_second(st: Any) -> None:
+    """Finish the second before the row that is due."""
+    if st.book.validity == BROKEN:
+        st.book.broken_ns = st.next_row_ns
+    close_tile(st, tile_before(st.next_row_ns, 1), st.next_row_ns)
+
+
+@jit
+def open_second(st: Any) -> None:
+    """Begin the second after the row that was due."""
+    st.next_row_ns += SECOND_NS
+    open_tile(st, tile_before(st.next_row_ns, 1))
+
+
+@jit
+def history_reason(st: Any, row_ns: int, kind: int, warm_up_ns: int) -> int:
+    """Why a feature of a source may not be computed yet: WARMUP or OK."""
+    return WARMUP if row_ns - st.start_ns[kind] < warm_up_ns else OK
+
+
+@jit
+def book_reason(st: Any, row_ns: int, warm_up_ns: int) -> int:
+    """Why a feature of the order book may not be computed: NO_DATA, GAP, WARMUP or OK; UNDEFINED for an empty side."""
+    if st.book.validity == NO_SNAPSHOT:
+        return NO_DATA
+    if st.book.validity == BROKEN:
+        return GAP
+    if st.book.bids.count == 0 or st.book.asks.count == 0:
+        return UNDEFINED
+    return history_reason(st, row_ns, ORDERBOOK, warm_up_ns)
+
+
+@jit
+def unknown_book_window(st: Any, row_ns: int, horizon_ns: int) -> int:
+    """Why a window over a now valid book has no value: a gap within it, or no value at all."""
+    return GAP if st.book.broken_ns > row_ns - horizon_ns else UNDEFINED
+
+
+@jit
+def candle_reason(st: Any, row_ns: int, count: int, warm_up_ns: int) -> int:
+    """Why a feature over ``count`` candles may not be computed: NO_DATA, WARMUP, STALE, GAP or OK."""
+    if st.last_seen_ns[KLINE] == 0 or row_ns - st.last_seen_ns[KLINE] > warm_up_ns:
+        return NO_DATA
+    if row_ns - st.start_ns[KLINE] < warm_up_ns:
+        return WARMUP
+    if st.candles.known >= count:
+        return OK
+    return STALE if st.candles.known == 0 else GAP
+
+
+@jit
+def source_status(st: Any, row_ns: int, kind: int, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> int:
+    """Status of a group that reads trades, klines or tickers."""
+    silence_ns = row_ns - st.last_seen_ns[kind]
+    if st.last_seen_ns[kind] == 0 or silence_ns > horizon_ns:
+        return NO_DATA
+    if silence_ns > stale_after_ns:
+        return STALE
+    if row_ns - st.start_ns[kind] < warm_up_ns:
+        return WARMUP
+    return OK
+
+
+@jit
+def book_status(st: Any, row_ns: int, warm_up_ns: int, stale_after_ns: int) -> int:
+    """Status of a group that reads the order book."""
+    if st.book.validity != VALID:
+        return GAP if st.book.validity == BROKEN else NO_DATA
+    if row_ns - st.last_seen_ns[ORDERBOOK] > stale_after_ns:
+        return STALE
+    if row_ns - st.start_ns[ORDERBOOK] < warm_up_ns:
+        return WARMUP
+    return OK
