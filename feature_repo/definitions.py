@@ -6,6 +6,7 @@ other folders than the default come from ``definitions``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -25,41 +26,69 @@ FRESH_FOR: Final = timedelta(minutes=1)
 FeastObject = Entity | PushSource | FeatureView | FeatureService
 
 
-def _file_source(group: str, features_folder: str) -> FileSource:
+def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSource:
     return FileSource(
-        name=f"{group}_log",
-        path=f"{features_folder}/{group}/{group_fingerprint(group)}",
+        name=f"{view}_log",
+        path=f"{features_folder}/{view}/{fingerprint}",
         timestamp_field="event_timestamp",
         created_timestamp_column="created_timestamp",
     )
 
 
-def _view(group: str, features_folder: str, push_source: PushSource) -> FeatureView:
+def _view(
+    name: str, fingerprint: str, fields: Mapping[str, str], *, features_folder: str, push_source: PushSource
+) -> FeatureView:
+    """A view on one folder of the feature log; ``fields`` gives each feature's description."""
     view = FeatureView(
-        name=group,
+        name=name,
         entities=[symbol],
         ttl=FRESH_FOR,
-        schema=[Field(name=declared.name, dtype=Float64, description=declared.summary) for declared in GROUPS[group]],
+        schema=[Field(name=field, dtype=Float64, description=text) for field, text in fields.items()],
         source=push_source,
         online=True,
-        tags={"fingerprint": group_fingerprint(group)},
+        tags={"fingerprint": fingerprint},
     )
     # One push source feeds every view, and each view has a log of its own: Feast's constructor would give all of them
     # the push source's.
-    view.batch_source = _file_source(group, features_folder)
+    view.batch_source = _file_source(name, fingerprint, features_folder)
     return view
 
 
+def _group_view(group: str, features_folder: str, push_source: PushSource) -> FeatureView:
+    """The view of a catalogue group, with every feature of the group."""
+    fields = {declared.name: declared.summary for declared in GROUPS[group]}
+    fingerprint = group_fingerprint(group)
+    return _view(group, fingerprint, fields, features_folder=features_folder, push_source=push_source)
+
+
+def _normalised_view(chosen: FeatureSet, features_folder: str, push_source: PushSource) -> FeatureView:
+    """The view of a version's normalised columns, which are its own."""
+    group = chosen.groups[-1]
+    fields = {column.name: f"{column.method} of {column.feature}" for column in chosen.normalisations}
+    return _view(group.name, group.fingerprint, fields, features_folder=features_folder, push_source=push_source)
+
+
 def _push_source(features_folder: str) -> PushSource:
-    return PushSource(name=PUSH_SOURCE_NAME, batch_source=_file_source("price", features_folder))
+    log = _file_source("price", group_fingerprint("price"), features_folder)
+    return PushSource(name=PUSH_SOURCE_NAME, batch_source=log)
 
 
-def _service(chosen: FeatureSet, views: dict[str, FeatureView]) -> FeatureService:
-    return FeatureService(
+def _version_objects(
+    chosen: FeatureSet, group_views: Mapping[str, FeatureView], features_folder: str, push_source: PushSource
+) -> list[FeatureView | FeatureService]:
+    """The service of a version, and the view of its normalised columns where it has any."""
+    views = dict(group_views)
+    own: list[FeatureView | FeatureService] = []
+    if chosen.normalisations:
+        view = _normalised_view(chosen, features_folder, push_source)
+        views[view.name] = view
+        own.append(view)
+    service = FeatureService(
         name=service_name(chosen.version),
         features=[views[group.name][list(group.columns)] for group in chosen.groups],
         tags={"feature_set": chosen.fingerprint},
     )
+    return [*own, service]
 
 
 def service_name(version: str) -> str:
@@ -70,31 +99,42 @@ def service_name(version: str) -> str:
 def definitions(*, features_folder: Path, versions_folder: Path = SHIPPED_FOLDER) -> list[FeastObject]:
     """Every Feast object, with the feature log in ``features_folder`` and a service for each version file."""
     push_source = _push_source(str(features_folder))
-    views = {group: _view(group, str(features_folder), push_source) for group in GROUPS}
-    services = [
-        _service(load_registry_version(version, versions_folder).feature_set, views)
+    views = {group: _group_view(group, str(features_folder), push_source) for group in GROUPS}
+    of_versions = [
+        item
         for version in registry_versions(versions_folder)
+        for item in _version_objects(
+            load_registry_version(version, versions_folder).feature_set, views, str(features_folder), push_source
+        )
     ]
-    return [symbol, push_source, *views.values(), *services]
+    return [symbol, push_source, *views.values(), *of_versions]
 
 
 symbol = Entity(
     name="symbol", join_keys=["symbol"], value_type=ValueType.STRING, description="Instrument as the exchange names it"
 )
 market_features_push = _push_source(DEFAULT_FEATURES_FOLDER)
-price = _view("price", DEFAULT_FEATURES_FOLDER, market_features_push)
-orderbook = _view("orderbook", DEFAULT_FEATURES_FOLDER, market_features_push)
-orderflow = _view("orderflow", DEFAULT_FEATURES_FOLDER, market_features_push)
-perpetual = _view("perpetual", DEFAULT_FEATURES_FOLDER, market_features_push)
-temporal = _view("temporal", DEFAULT_FEATURES_FOLDER, market_features_push)
-technical = _view("technical", DEFAULT_FEATURES_FOLDER, market_features_push)
-# The versions are files, so their services can have no names written here.
+price = _group_view("price", DEFAULT_FEATURES_FOLDER, market_features_push)
+orderbook = _group_view("orderbook", DEFAULT_FEATURES_FOLDER, market_features_push)
+orderflow = _group_view("orderflow", DEFAULT_FEATURES_FOLDER, market_features_push)
+perpetual = _group_view("perpetual", DEFAULT_FEATURES_FOLDER, market_features_push)
+temporal = _group_view("temporal", DEFAULT_FEATURES_FOLDER, market_features_push)
+technical = _group_view("technical", DEFAULT_FEATURES_FOLDER, market_features_push)
+candles = _group_view("candles", DEFAULT_FEATURES_FOLDER, market_features_push)
+position = _group_view("position", DEFAULT_FEATURES_FOLDER, market_features_push)
+# The versions are files, so what is made of them can have no names written here.
 globals().update(
     {
-        service_name(version): _service(
-            load_registry_version(version).feature_set,
-            {view.name: view for view in (price, orderbook, orderflow, perpetual, temporal, technical)},
-        )
+        item.name: item
         for version in registry_versions()
+        for item in _version_objects(
+            load_registry_version(version).feature_set,
+            {
+                view.name: view
+                for view in (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
+            },
+            DEFAULT_FEATURES_FOLDER,
+            market_features_push,
+        )
     }
 )

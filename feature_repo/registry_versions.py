@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import yaml
 
-from market.clock import DAY_NS, parse_duration_ns
+from market.clock import DAY_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRegistry, NotFound
 from transforms.catalogue import FEATURES, feature_set
 from transforms.declaration import Source
+from transforms.normalisation import METHODS, Normalisation
 from transforms.rows import FeatureSet
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "registry"
@@ -26,6 +27,7 @@ _SOURCE_NAMES: Final[dict[Source, frozenset[str]]] = {
     Source.KLINES: frozenset({"kline"}),
     # The exchange announces funding in its ticker alone, so either word means it.
     Source.TICKERS: frozenset({"ticker", "funding"}),
+    Source.POSITIONS: frozenset({"position_manager"}),
     Source.NOTHING: frozenset(),
 }
 _KNOWN_SOURCES: Final = frozenset({"orderbook", "trades", "kline", "ticker", "funding", "position_manager"})
@@ -87,12 +89,17 @@ def load_registry_file(path: Path) -> RegistryVersion:
         problems.append(f"features: must be a list of at least one feature, was {entries!r}")
         entries = []
     names: list[str] = []
+    normalisations: list[Normalisation] = []
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             problems.append(f"features[{position}]: must be a mapping with a name, was {entry!r}")
             continue
         names.append(entry["name"])
         problems += _entry_problems(entry)
+        normalised, wrong = _normalisation(entry)
+        problems += wrong
+        if normalised is not None:
+            normalisations.append(normalised)
         if entry["name"] in FEATURES:
             missing, extra = _source_differences(entry)
             problems += missing
@@ -102,7 +109,7 @@ def load_registry_file(path: Path) -> RegistryVersion:
     ]
     chosen: FeatureSet | None = None
     try:
-        chosen = feature_set(str(version), list(dict.fromkeys(names)))
+        chosen = feature_set(str(version), list(dict.fromkeys(names)), normalisations)
     except InvalidRegistry as error:
         problems += error.problems if names else ()
     if problems or chosen is None:
@@ -124,11 +131,22 @@ def _entry_problems(entry: Mapping[str, Any]) -> list[str]:
         problems.append(f"{name}.lookback_window: must be given as <int><s|m|h|d>")
     else:
         problems += _lookback_problems(name, str(lookback), days)
-    if entry.get("normalization") not in ("none", None):
-        problems.append(
-            f"{name}.normalization: must be none, normalised columns are not offered, was {entry['normalization']!r}"
-        )
     return problems
+
+
+def _normalisation(entry: Mapping[str, Any]) -> tuple[Normalisation | None, list[str]]:
+    """The normalised column an entry declares, and what is wrong with it."""
+    declared = entry.get("normalization")
+    if declared in ("none", None):
+        return None, []
+    thing = f"{entry['name']}.normalization"
+    if not isinstance(declared, dict) or declared.keys() != {"type", "window"} or declared["type"] not in METHODS:
+        return None, [f"{thing}: must be none or {{type: {' | '.join(METHODS)}, window: <int><s|m>}}, was {declared!r}"]
+    try:
+        window_s = parse_duration_ns(str(declared["window"])) // SECOND_NS
+    except ValueError as error:
+        return None, [f"{thing}.window: {error}"]
+    return Normalisation(entry["name"], declared["type"], window_s), []
 
 
 def _lookback_problems(name: str, lookback: str, days: int) -> list[str]:

@@ -17,6 +17,14 @@ from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.elements import OPEN_ELEMENT, Element, Scale, Source, remembering_scale
+from ingestion.positions import (
+    gateway_position_records,
+    held_position_records,
+    position_update_records,
+    read_gateway_position,
+    read_position_answer,
+    read_position_update,
+)
 from ingestion.wire import LAST_MILLISECOND, BybitMessage, ControlMessage, Envelope, Head, read_json
 from market.clock import MILLISECOND_NS, to_ns
 from market.errors import MalformedMessage, ScaleExceeded, UnknownTopic
@@ -25,6 +33,7 @@ from market.events import (
     GAP,
     KLINE,
     ORDERBOOK,
+    POSITION,
     START,
     TICKER,
     TRADE,
@@ -35,6 +44,7 @@ from market.events import (
 from market.instruments import Instrument, pin_scale
 
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
+POSITION_ANSWER: Final = "position"
 CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS = {name: field for field, name in CONTROL_NAMES.items()}
 # Symbols become folder names, and readers of folders of Parquet pass over names that start with "." or "_".
@@ -89,6 +99,8 @@ class Decoder:
                 price to pin one from; both ask for a look at the scale, after which the message is good.
         """
         head = read_json(_HEAD, body, "message")
+        if head.position_id is not UNSET:
+            return self._decode_position_update(body)
         if head.topic is UNSET:
             if head.op is UNSET and head.success is UNSET:
                 raise MalformedMessage("message: must have a topic or be an answer (op, success), was neither")
@@ -96,12 +108,46 @@ class Decoder:
         kind, part, rest = _route(head.topic)
         if kind == CONTROL:
             return _decode_control(body, _CONTROL_FIELDS[part], rest)
+        if kind == POSITION:
+            return self._decode_position(body, part, head.topic, rest)
         source = _open_message(body, kind, head.topic) if head.payload is UNSET else _open_envelope(body)
         element = OPEN_ELEMENT[kind](source)
         named = element.named
         symbol = _checked_symbol(next((name for name in (named.symbol, named.s) if name is not UNSET), rest))
         records = mark_message(self._to_records(symbol, element))
         return DecodedMessage(symbol, kind, head.topic, source.received_ns, source.trace_id, records)
+
+    def _decode_position_update(self, body: bytes) -> DecodedMessage:
+        update = read_position_update(body)
+        records = position_update_records(update, _time_ns(update.timestamp, "timestamp"))
+        self._need_scale(update.asset, None)
+        return DecodedMessage(update.asset, POSITION, update.event_type, None, update.trace_id, mark_message(records))
+
+    def _decode_position(self, body: bytes, part: str, topic: str, rest: str) -> DecodedMessage:
+        if part == POSITION_ANSWER:
+            answer = read_position_answer(body)
+            records = held_position_records(answer.position, answer.ts * MILLISECOND_NS)
+            price_text = None if answer.position is None else answer.position.average_entry_price
+            self._need_scale(rest, price_text)
+            return DecodedMessage(rest, POSITION, topic, None, None, mark_message(records))
+        source = _open_envelope(body)
+        position = read_gateway_position(source.data, topic)
+        symbol = next((name for name in (position.symbol, position.s) if name is not UNSET), rest)
+        records = gateway_position_records(position, source.event_ns)
+        price_text = position.mark_price or position.avg_price
+        self._need_scale(symbol, price_text)
+        return DecodedMessage(symbol, POSITION, topic, source.received_ns, source.trace_id, mark_message(records))
+
+    def _need_scale(self, symbol: str, price_text: str | None) -> None:
+        """A position needs no scale itself, but the rows of its symbol do."""
+        if self._instruments.get(_checked_symbol(symbol)) is not None:
+            return
+        if not price_text:
+            raise ScaleExceeded(f"{symbol}: must have a pinned scale or come with a price to pin one, was neither")
+        try:
+            self._instruments.pin(symbol, price_text)
+        except ValueError as error:
+            raise MalformedMessage(str(error)) from error
 
     def _to_records(self, symbol: str, element: Element) -> Events:
         instrument = self._instruments.get(symbol)
@@ -130,6 +176,12 @@ def control_message(field: int, *, symbol: str, event_ns: int, reason: str) -> b
     return msgspec.json.encode(ControlMessage(topic=topic, ts=event_ns // MILLISECOND_NS, reason=reason))
 
 
+def position_answer(symbol: str, *, event_ns: int, answer: bytes) -> bytes:
+    """The bytes of a position manager's answer for the tape: its JSON body, or ``null`` where it found no position."""
+    topic = f"feature-service.{POSITION_ANSWER}.{_checked_symbol(symbol)}"
+    return msgspec.json.encode({"topic": topic, "ts": event_ns // MILLISECOND_NS, "position": msgspec.Raw(answer)})
+
+
 def _route(topic: str) -> tuple[int, str, str]:
     """The kind of a topic, its middle part and its symbol."""
     name, _, rest = topic.partition(".")
@@ -137,6 +189,8 @@ def _route(topic: str) -> tuple[int, str, str]:
         return TRADE, "", rest
     if name == "tickers":
         return TICKER, "", rest
+    if name == "position":
+        return POSITION, "", rest
     part, _, symbol = rest.partition(".")
     if name == "orderbook":
         if part in BOOK_DEPTHS:
@@ -149,8 +203,11 @@ def _route(topic: str) -> tuple[int, str, str]:
         raise UnknownTopic(f"topic: klines must be of one minute, longer ones are made of those, was {topic!r}")
     elif name == "feature-service" and part in _CONTROL_FIELDS:
         return CONTROL, part, symbol
+    elif name == "feature-service" and part == POSITION_ANSWER:
+        return POSITION, part, symbol
     raise UnknownTopic(
-        f"topic: must be orderbook.{{{'|'.join(BOOK_DEPTHS)}}}, publicTrade, kline.1 or tickers, was {topic!r}"
+        f"topic: must be orderbook.{{{'|'.join(BOOK_DEPTHS)}}}, publicTrade, kline.1, tickers or position, "
+        f"was {topic!r}"
     )
 
 

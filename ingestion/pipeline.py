@@ -23,7 +23,7 @@ from ingestion.source import TimedMessage
 from market.clock import MILLISECOND_NS
 from market.errors import RejectedMessage
 from storage.tape import TapeWriter, read_tape
-from transforms.catalogue import group_horizon_ns
+from transforms.catalogue import set_horizon_ns
 from transforms.engine import Engine
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows
@@ -166,7 +166,7 @@ class Pipeline:
         tape = TapeWriter(self._raw_folder, symbol)
         lane = Lane(Engine(self._kernel, instrument), tape, self._decoder)
         if tape.last_recv_ns is not None:
-            horizon_ns = max(group_horizon_ns(group.name) for group in self._kernel.feature_set.groups)
+            horizon_ns = set_horizon_ns(self._kernel.feature_set)
             lane.resume(read_tape(self._raw_folder, symbol, from_ns=tape.last_recv_ns - horizon_ns))
             lane.mark_restart(symbol, recv_ns)
         self._lanes[symbol] = lane

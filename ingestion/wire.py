@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar
 
-from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType, field
 from msgspec.json import Decoder as JsonDecoder
 
 from market.errors import MalformedMessage
@@ -37,6 +37,7 @@ class Head(Struct, kw_only=True, frozen=True, gc=False):
     payload: Raw | UnsetType = UNSET
     op: Raw | UnsetType = UNSET
     success: Raw | UnsetType = UNSET
+    position_id: Raw | UnsetType = UNSET
 
 
 class BybitMessage(Struct, kw_only=True, frozen=True, gc=False):
@@ -116,6 +117,46 @@ class Ticker(Named, kw_only=True, frozen=True, gc=False, rename="camel"):
     open_interest: Number = ""
     mark_price: Number = ""
     index_price: Number = ""
+
+
+class GatewayPosition(Named, kw_only=True, frozen=True, gc=False):
+    """A position as the gateway passes it on; ``size`` is absolute and ``side`` says which way, "" or null for none."""
+
+    size: Number | None
+    side: Literal["Buy", "Sell", "", "None"] | None = None
+    avg_price: Number | None = None
+    mark_price: Number | None = field(name="markPrice", default=None)
+    unrealised_pnl: Number | None = None
+    realised_pnl: Number | None = None
+
+
+class PositionUpdate(Struct, kw_only=True, frozen=True, gc=False):
+    """A position as the position manager announces it: ``size`` is signed, and there is no entry price."""
+
+    event_type: Literal["position_updated"]
+    asset: str
+    size: Number | None
+    timestamp: datetime
+    unrealized_pnl: Number | None = None
+    realized_pnl: Number | None = None
+    trace_id: str | None = None
+
+
+class HeldPosition(Struct, kw_only=True, frozen=True, gc=False):
+    """A position in an answer of the position manager's REST interface."""
+
+    size: Number | None
+    average_entry_price: Number | None = None
+    unrealized_pnl: Number | None = None
+    realized_pnl: Number | None = None
+
+
+class PositionAnswer(Struct, kw_only=True, frozen=True, gc=False):
+    """An answer of the position manager as the service writes it on a tape; null is its 404, no position."""
+
+    topic: Topic
+    ts: Milliseconds
+    position: HeldPosition | None
 
 
 class RecordedLine(Struct, kw_only=True, frozen=True, gc=False):

@@ -12,9 +12,11 @@ trade's and a candle's own.
 | TRADE     | BUY, SELL (taker)| price                                 | quantity | 0                 |
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
 | TICKER    | FUNDING_RATE …   | the field's value, at its own scale   | 0        | 0                 |
+| POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
 
 Scales: prices at the instrument's price exponent, quantities, volume and open interest at its quantity exponent,
-turnover at their sum, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in ns.
+turnover at their sum, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in ns. Position fields are not the
+exchange's prices but a manager's averages with any number of digits: they alone are rounded, to POSITION_EXPONENT.
 """
 
 from __future__ import annotations
@@ -47,8 +49,9 @@ ORDERBOOK: Final = 1
 TRADE: Final = 2
 KLINE: Final = 3
 TICKER: Final = 4
-KIND_COUNT: Final = 5
-KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker")
+POSITION: Final = 5
+KIND_COUNT: Final = 6
+KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "position")
 
 # field, by kind
 START: Final = 0
@@ -76,6 +79,12 @@ MARK_PRICE: Final = 3
 INDEX_PRICE: Final = 4
 NO_TICKER_FIELD: Final = 5
 TICKER_FIELD_COUNT: Final = 5
+
+POSITION_SIZE: Final = 0
+UNREALIZED_PNL: Final = 1
+REALIZED_PNL: Final = 2
+ENTRY_PRICE: Final = 3
+POSITION_FIELD_COUNT: Final = 4
 
 # flags
 FIRST: Final = 1

@@ -16,6 +16,7 @@ from market.errors import ScaleExceeded
 NOTIONAL_DECIMALS = 9
 PRICE_DIGITS = 8
 FUNDING_RATE_EXPONENT = 12
+POSITION_EXPONENT = 9
 # Above 2**53 the conversion of a mantissa to float64 would round before the one division that a feature makes.
 LARGEST_MANTISSA = 2**53
 LARGEST_NOTIONAL_MANTISSA = 2**62

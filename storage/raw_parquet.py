@@ -24,6 +24,7 @@ from market.events import (
     KIND_COUNT,
     KLINE,
     ORDERBOOK,
+    POSITION,
     SNAPSHOT,
     TICKER,
     TRADE,
@@ -40,10 +41,11 @@ _TABLES: Final = (
     ("raw_trades", TRADE),
     ("raw_kline", KLINE),
     ("raw_ticker", TICKER),
+    ("raw_positions", POSITION),
 )
 _SNAPSHOTS: Final = 1
 # Index into _TABLES by kind, order book snapshots apart.
-_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5])
+_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6])
 _SCHEMA: Final = pa.schema(
     [
         ("seq", pa.int64()),

@@ -13,7 +13,7 @@ from market.errors import InvalidRequest
 from market.events import FIRST, ORDERBOOK, SNAPSHOT, Events
 from storage.feature_log import FeatureLogWriter
 from storage.raw_parquet import raw_period, read_events, read_instrument
-from transforms.catalogue import group_horizon_ns, group_source
+from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import Engine
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows
@@ -40,9 +40,8 @@ def rebuild_rows(
             f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
             f"was {begin_ns} to {end_ns}"
         )
-    groups = [group.name for group in kernel.feature_set.groups]
-    kinds = {source.value for group in groups if (source := group_source(group)).value is not None}
-    horizon_ns = max(group_horizon_ns(group) for group in groups)
+    kinds = set_kinds(kernel.feature_set)
+    horizon_ns = set_horizon_ns(kernel.feature_set)
     start_ns = _start_before(raw_folder, symbol, kinds, begin_ns - horizon_ns, first_ns)
     events = read_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns)
     engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=start_ns)

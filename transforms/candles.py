@@ -5,6 +5,8 @@
 3. From there back, candles are known as long as each minute's slot holds that very minute: a hole ends the sequence and
    is never bridged.
 4. A feature over n candles sees those n alone, all received within its horizon of n + 1 minutes.
+5. The candles stay the same until another arrives or the first of them grows too old; until then they are not collected
+   again and the features over them keep their values.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from market.clock import MINUTE_NS
 from market.events import CLOSE, CONFIRMED, HIGH, KLINE_FIELD_COUNT, LOW, OPEN, TURNOVER, VOLUME
 from transforms.jit import jit
-from transforms.state import CANDLE_COUNT
+from transforms.state import CANDLE_COUNT, NOT_STARTED
 
 FRESH_NS: Final = 2 * MINUTE_NS
 
@@ -43,6 +45,7 @@ def apply_kline_record(candles: Any, record: Any) -> None:
         return
     start_ns = record.update_id
     slot = _slot(start_ns)
+    candles.known_until_ns = 0
     candles.start_ns[slot] = start_ns
     candles.recv_ns[slot] = record.recv_ns
     for field in range(KLINE_FIELD_COUNT):
@@ -51,20 +54,29 @@ def apply_kline_record(candles: Any, record: Any) -> None:
 
 
 @jit
-def collect_candles(candles: Any, row_ns: int, count: int) -> None:
-    """Write the last ``count`` known candles to the end of ``candles.window`` and how many there are to ``known``."""
+def collect_candles(candles: Any, row_ns: int, count: int) -> bool:
+    """Find the last ``count`` known candles; returns False when they are those of the row before.
+
+    They stand at the end of ``candles.window``, oldest first; ``known`` is how many there are.
+    """
+    if row_ns <= candles.known_until_ns:
+        return False
     candles.known = 0
+    candles.known_until_ns = NOT_STARTED
     start_ns = _newest_fresh_start(candles, row_ns)
+    if start_ns > 0:
+        candles.known_until_ns = candles.recv_ns[_slot(start_ns)] + FRESH_NS
     while start_ns > 0 and candles.known < count:
         slot = _slot(start_ns)
-        if candles.start_ns[slot] != start_ns:
-            return
-        if candles.recv_ns[slot] < row_ns - candle_horizon_ns(candles.known + 1):
-            return
+        too_old_after_ns = candles.recv_ns[slot] + candle_horizon_ns(candles.known + 1)
+        if candles.start_ns[slot] != start_ns or too_old_after_ns < row_ns:
+            break
+        candles.known_until_ns = min(candles.known_until_ns, too_old_after_ns)
         candles.known += 1
         for field in range(KLINE_FIELD_COUNT):
             candles.window[field, CANDLE_COUNT - candles.known] = candles.value[field, slot]
         start_ns -= MINUTE_NS
+    return True
 
 
 @jit

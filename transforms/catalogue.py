@@ -7,14 +7,16 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from market.clock import MINUTE_NS, SECOND_NS
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidRegistry
 from transforms.declaration import Feature, Source, declared_features
-from transforms.features import orderbook, orderflow, perpetual, price, technical, temporal
-from transforms.fingerprint import fingerprint_of
+from transforms.features import candles, orderbook, orderflow, perpetual, position, price, technical, temporal
+from transforms.fingerprint import code_fingerprint, fingerprint_of
+from transforms.normalisation import METHODS, Normalisation, remember
 from transforms.rows import FeatureGroup, FeatureSet
+from transforms.state import NORMALISED_COLUMNS, TILE_COUNT
 
-GROUP_MODULES: Final = (price, orderbook, orderflow, perpetual, temporal, technical)
+GROUP_MODULES: Final = (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
 GROUPS: Final[dict[str, tuple[Feature, ...]]] = {
     module.__name__.rpartition(".")[2]: declared_features(module.__name__.rpartition(".")[2])
     for module in GROUP_MODULES
@@ -27,14 +29,20 @@ STALE_AFTER_NS: Final[dict[Source, int]] = {
     Source.TRADES: MINUTE_NS,
     Source.KLINES: 150 * SECOND_NS,
     Source.TICKERS: MINUTE_NS,
+    Source.POSITIONS: DAY_NS,
 }
 """How long a source may be silent before its groups are marked STALE. The book changes ten times a second, trades may
-pause, klines come every few seconds from the exchange and once a minute from archives."""
+pause, klines come every few seconds from the exchange and once a minute from archives, positions when they change."""
 
 
 def group_source(group: str) -> Source:
     """The one raw source that a group reads."""
     return GROUPS[group][0].source
+
+
+def group_kinds(group: str) -> frozenset[int]:
+    """The event kinds whose raw tables a rebuild of the group must load."""
+    return frozenset().union(*(declared.kinds for declared in GROUPS[group]))
 
 
 def group_horizon_ns(group: str) -> int:
@@ -53,8 +61,8 @@ def group_fingerprint(group: str) -> str:
     return fingerprint_of(GROUPS[group], horizon_ns=group_horizon_ns(group), warm_up_ns=group_warm_up_ns(group))
 
 
-def feature_set(version: str, names: Sequence[str]) -> FeatureSet:
-    """The set of the named features, in the order given, under a registry version.
+def feature_set(version: str, names: Sequence[str], normalisations: Sequence[Normalisation] = ()) -> FeatureSet:
+    """The set of the named features, in the order given, and of their normalised columns, under a registry version.
 
     Raises InvalidRegistry naming every unknown or repeated feature, with the closest names there are.
     """
@@ -64,6 +72,18 @@ def feature_set(version: str, names: Sequence[str]) -> FeatureSet:
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
+    problems += [
+        f"{column.name}: must normalise a feature that the version names"
+        for column in normalisations
+        if column.feature not in names
+    ]
+    problems += [
+        f"{column.name}: must have a window of less than {TILE_COUNT} s, was {column.window_s} s"
+        for column in normalisations
+        if not 0 < column.window_s < TILE_COUNT
+    ]
+    if len(normalisations) > NORMALISED_COLUMNS:
+        problems.append(f"normalization: must be of at most {NORMALISED_COLUMNS} columns, was {len(normalisations)}")
     if not names:
         problems.append("features: must name at least one")
     if problems:
@@ -74,8 +94,59 @@ def feature_set(version: str, names: Sequence[str]) -> FeatureSet:
         if columns:
             indices = tuple(names.index(name) for name in columns)
             groups.append(FeatureGroup(group, group_fingerprint(group), columns, indices))
-    identity = "\n".join([version, *names, *(group.fingerprint for group in groups)])
-    return FeatureSet(version, tuple(names), tuple(groups), hashlib.sha256(identity.encode()).hexdigest()[:16])
+    if normalisations:
+        groups.append(_normalised_group(version, len(names), normalisations, groups))
+    columns = (*names, *(column.name for column in normalisations))
+    identity = "\n".join([version, *columns, *(group.fingerprint for group in groups)])
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return FeatureSet(version, columns, tuple(groups), fingerprint, tuple(normalisations))
+
+
+def set_kinds(chosen: FeatureSet) -> frozenset[int]:
+    """The event kinds whose raw tables a rebuild of the set must load."""
+    return frozenset().union(*(group_kinds(group.name) for group in chosen.groups if group.name in GROUPS))
+
+
+def set_horizon_ns(chosen: FeatureSet) -> int:
+    """How far back the set's rows and their statuses can see."""
+    own_ns = [group_horizon_ns(group.name) for group in chosen.groups if group.name in GROUPS]
+    return max([*own_ns, *(normalised_horizon_ns(column) for column in chosen.normalisations)])
+
+
+def column_horizon_ns(chosen: FeatureSet, column: str) -> int:
+    """How far back a column can see."""
+    for normalised in chosen.normalisations:
+        if normalised.name == column:
+            return normalised_horizon_ns(normalised)
+    return FEATURES[column].horizon_ns
+
+
+def normalised_horizon_ns(column: Normalisation) -> int:
+    """Horizons add along the dependency: the feature's own and the window of its rows."""
+    return FEATURES[column.feature].horizon_ns + column.window_ns
+
+
+def normalised_warm_up_ns(column: Normalisation) -> int:
+    """History after which every row of the window can have a value."""
+    return FEATURES[column.feature].warm_up_ns + column.window_ns
+
+
+def _normalised_group(
+    version: str, first: int, normalisations: Sequence[Normalisation], groups: Sequence[FeatureGroup]
+) -> FeatureGroup:
+    """The group of a version's normalised columns: its identity holds those of the groups they come from."""
+    sources = {FEATURES[column.feature].group for column in normalisations}
+    identity = [
+        *(f"{column.feature} {column.method} {column.window_s}" for column in normalisations),
+        *(group.fingerprint for group in groups if group.name in sources),
+        code_fingerprint([remember, *(METHODS[column.method] for column in normalisations)]),
+    ]
+    return FeatureGroup(
+        f"normalised_v{version.replace('.', '_')}",
+        hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16],
+        tuple(column.name for column in normalisations),
+        tuple(range(first, first + len(normalisations))),
+    )
 
 
 def _suggestion(name: str) -> str:

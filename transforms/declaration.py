@@ -17,9 +17,9 @@ from typing import Any, Final, TypeVar
 
 from market.clock import SECOND_NS, parse_duration_ns
 from market.errors import InvalidFeature
-from market.events import KLINE, ORDERBOOK, TICKER, TRADE
+from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
 from transforms.inputs import INPUTS, Reach
-from transforms.jit import jit
+from transforms.jit import jit_inside
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +31,7 @@ class Source(Enum):
     TRADES = TRADE
     KLINES = KLINE
     TICKERS = TICKER
+    POSITIONS = POSITION
     NOTHING = None
 
 
@@ -38,6 +39,7 @@ BOOK: Final = Source.BOOK
 TRADES: Final = Source.TRADES
 KLINES: Final = Source.KLINES
 TICKERS: Final = Source.TICKERS
+POSITIONS: Final = Source.POSITIONS
 NOTHING: Final = Source.NOTHING
 
 
@@ -64,6 +66,11 @@ class Feature:
     nan_rule: str
 
     @property
+    def kinds(self) -> frozenset[int]:
+        """The event kinds that the feature is made of."""
+        return frozenset(kind for name in self.inputs if name in INPUTS and (kind := INPUTS[name].kind) is not None)
+
+    @property
     def horizon_ns(self) -> int:
         """How far back of its row the feature can see, the order book at the row apart."""
         return self.reach.horizon_ns
@@ -84,7 +91,7 @@ def feature(
     unit: str,
     windows: Sequence[str] = (),
     window: str = "",
-    candles: int | Callable[[int], int] = 0,
+    candles: int | Callable[..., int] = 0,
     low: float = -math.inf,
     high: float = math.inf,
     **parameters: Sequence[int],
@@ -94,7 +101,8 @@ def feature(
     template: column name; ``{window}`` and every keyword parameter are filled in, one column for each combination.
     windows: durations such as "15s", for templates with ``{window}``.
     window: the one duration of a template that does not name it.
-    candles: how many candles the function sees, or a function from the window in minutes to that number.
+    candles: how many candles the function sees, or a function to that number from the window in minutes and the
+        parameters, in the order of the template's keywords.
     low, high: the closed range of every value that is not NaN.
 
     Raises InvalidFeature when template, parameters, function and docstring do not fit together.
@@ -108,14 +116,15 @@ def feature(
         problems = _problems(template, function, reads, choices)
         if problems:
             raise InvalidFeature(f"{group}.{template}", problems)
-        compiled = jit(function)
+        compiled = jit_inside(function)
         summary, formula, nan_rule = _read_docstring(function)
         features = _declared.setdefault(group, [])
         for values in itertools.product(*choices.values()):
             chosen = dict(zip(choices, values, strict=True))
             duration = chosen.get("window", window)
             window_s = parse_duration_ns(duration) // SECOND_NS if duration else 0
-            candle_count = candles(window_s // 60) if callable(candles) else candles
+            sizes = [window_s // 60 if name == "window" else value for name, value in chosen.items()]
+            candle_count = candles(*sizes) if callable(candles) else candles
             inputs = tuple(inspect.signature(function).parameters)
             taken: dict[str, int] = {name: chosen[name] for name in inputs if name in parameters}
             features.append(
@@ -161,8 +170,9 @@ def _problems(
         problems.append(f"template: must only name its parameters, was missing {error}")
     for name in inspect.signature(function).parameters:
         if name in INPUTS:
-            source = INPUTS[name].kind
-            if source is not None and source != reads.value:
+            kind = INPUTS[name].kind
+            is_price_of_position = reads is POSITIONS and name == "twice_mid"
+            if kind not in (None, reads.value) and not is_price_of_position:
                 problems.append(f"{name}: must come from the source the feature reads, {reads.name}")
         elif name not in choices:
             problems.append(f"{name}: must be one of {', '.join(sorted(INPUTS))} or a parameter of the template")

@@ -19,7 +19,7 @@ from market.instruments import Instrument
 from transforms.jit import is_compiled
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows
-from transforms.state import NOT_STARTED, STATE, State, new_state
+from transforms.state import NOT_STARTED, STATE, new_state
 
 ROWS_A_CALL: Final = 3600
 _BEFORE_EVERYTHING: Final = np.iinfo(np.int64).min

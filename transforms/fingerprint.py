@@ -15,8 +15,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
-from market.events import KLINE, ORDERBOOK, TICKER, TRADE
-from transforms import candles, order_book, steps, ticker, tiles
+from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from transforms import candles, order_book, position, steps, ticker, tiles
 from transforms.declaration import Feature
 from transforms.inputs import INPUTS
 from transforms.jit import python_function
@@ -56,6 +56,16 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
         steps.history_reason,
         steps.source_status,
     ),
+    POSITION: (
+        position.apply_position_record,
+        position.present_position,
+        order_book.apply_order_book_record,
+        order_book.break_book,
+        tiles.close_tile,
+        tiles.present_twice_mid,
+        steps.book_reason,
+        steps.source_status,
+    ),
     None: (),
 }
 
@@ -71,6 +81,13 @@ def fingerprint_of(features: Sequence[Feature], *, horizon_ns: int, warm_up_ns: 
         )
         digest.update(repr((declared.horizon_ns, declared.warm_up_ns)).encode())
     roots = [*(declared.function for declared in features), *_SOURCE_ROOTS[features[0].source.value]]
+    digest.update(code_fingerprint(roots).encode())
+    return digest.hexdigest()[:16]
+
+
+def code_fingerprint(roots: Iterable[Callable[..., Any]]) -> str:
+    """Sixteen hex digits of the code of the functions and of everything they use in our packages."""
+    digest = hashlib.sha256()
     for piece in sorted(_closure(python_function(root) for root in roots)):
         digest.update(piece.encode())
     return digest.hexdigest()[:16]

@@ -9,6 +9,8 @@
 | candles         | Candles: the declared number of consecutive closed candles, oldest first                  |
 | ticker          | Ticker: the merged ticker at the row                                                      |
 | open_interest_before | open interest as last known at the start of the window, UNKNOWN when never seen      |
+| position        | Position: what is held, as last stated                                                    |
+| twice_mid       | twice the mid at the row, 0 when unknown; also for features that read positions           |
 | row_ns          | the row time                                                                              |
 | window_s        | the window in seconds                                                                     |
 | scale           | ``scale.px`` and ``scale.qty``: 10**exponent, what mantissas are divided by               |
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from market.clock import MINUTE_NS, SECOND_NS
-from market.events import KLINE, ORDERBOOK, TICKER, TRADE
+from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
 from transforms.ticker import MEMORY_NS
 
 
@@ -88,11 +90,13 @@ INPUTS: Final[dict[str, Input]] = {
     "mids": Input(ORDERBOOK, _window_from_a_book, "last_mids(st, {window})"),
     "quotes": Input(ORDERBOOK, _window_from_a_book, "quotes_{window}"),
     "trades": Input(TRADE, _window, "trades_{window}"),
-    "candles": Input(KLINE, _candles, "last_candles(st.candles, {candles})"),
+    "candles": Input(KLINE, _candles, "candles_{candles}"),
     "ticker": Input(TICKER, _last_known, "ticker"),
     "open_interest_before": Input(
         TICKER, _last_known_before_a_window, "open_interest_before(st.tiles, row_ns, {window})"
     ),
+    "position": Input(POSITION, _last_known, "position"),
+    "twice_mid": Input(ORDERBOOK, _at_the_row, "present_twice_mid(st.tiles, row_ns)"),
     "row_ns": Input(None, _at_the_row, "row_ns"),
     "window_s": Input(None, _at_the_row, "{window}"),
     "scale": Input(None, _at_the_row, "st.scale"),

@@ -15,6 +15,12 @@ def jit(function: F) -> F:
     return cast("F", numba.njit(error_model="numpy", nogil=True)(function))
 
 
+def jit_inside(function: F) -> F:
+    """Compile ``function`` for calls from other compiled functions alone, which takes half the time."""
+    options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast("F", numba.njit(**options)(function))
+
+
 def python_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """The plain Python function behind a compiled one."""
     return cast("Callable[..., Any]", getattr(function, "py_func", function))

@@ -30,7 +30,7 @@ from transforms import catalogue
 from transforms.catalogue import FEATURES, STALE_AFTER_NS
 from transforms.declaration import Feature, Source
 from transforms.inputs import INPUTS
-from transforms.rows import FeatureSet
+from transforms.rows import FeatureGroup, FeatureSet
 from transforms.state import new_state
 
 _PACKAGES: Final = ("market", "transforms")
@@ -42,6 +42,8 @@ import math
 import numba
 
 from transforms.candles import collect_candles, last_candles
+from transforms.normalisation import min_max, remember, z_score
+from transforms.position import present_position
 from transforms.steps import (
     apply_record,
     book_reason,
@@ -49,10 +51,12 @@ from transforms.steps import (
     candle_reason,
     close_second,
     history_reason,
+    normalised_reason,
     open_second,
     source_status,
     start,
     unknown_book_window,
+    worst_status,
 )
 from transforms.ticker import merged_ticker
 from transforms.tiles import (
@@ -61,6 +65,7 @@ from transforms.tiles import (
     last_mids,
     no_trades,
     open_interest_before,
+    present_twice_mid,
     quote_window,
 )
 {imports}
@@ -159,7 +164,7 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
 
 def kernel_source(feature_set: FeatureSet) -> str:
     """Python source of the kernel module of a feature set."""
-    features = [FEATURES[name] for name in feature_set.columns]
+    features = [FEATURES[name] for name in feature_set.columns if name in FEATURES]
     imports = "".join(
         f"from transforms.features.{declared.group} import {_name(declared)} as {_alias(declared)}\n"
         for declared in {_alias(declared): declared for declared in features}.values()
@@ -182,10 +187,15 @@ def _row_function(feature_set: FeatureSet, features: list[Feature]) -> str:
         if demand and demand not in demands:
             demands[demand] = f"reason_{len(demands)}"
             lines.append(f"    {demands[demand]} = {demand}")
+    over_candles = [declared for declared in features if "candles" in declared.inputs]
     for column, declared in enumerate(features):
-        lines += [f"    {line}" for line in _column(column, declared, demands.get(_demand(declared), ""))]
+        is_kept = declared in over_candles
+        call = f"st.candles.feature[{over_candles.index(declared)}]" if is_kept else _call(declared)
+        reason = demands.get(_demand(declared), "")
+        lines += [f"    {line}" for line in _column(column, declared, call=call, reason=reason)]
+    lines += [f"    {line}" for line in _normalised_columns(feature_set)]
     for index, group in enumerate(feature_set.groups):
-        lines.append(f"    status[{index}] = {_status(group.name)}")
+        lines.append(f"    status[{index}] = {_status(feature_set, group)}")
     return "\n".join(lines) + "\n\n"
 
 
@@ -207,8 +217,19 @@ def _gather(features: list[Feature]) -> list[str]:
     ]
     if taking["ticker"]:
         lines.append("ticker = merged_ticker(st.ticker, row_ns)")
+    if taking["position"]:
+        lines.append("position = present_position(st.position, row_ns)")
     if taking["candles"]:
-        lines.append(f"collect_candles(st.candles, row_ns, {max(declared.candles for declared in taking['candles'])})")
+        most = max(declared.candles for declared in taking["candles"])
+        lines.append(f"if collect_candles(st.candles, row_ns, {most}):")
+        for count in sorted({declared.candles for declared in taking["candles"]}):
+            lines.append(f"    if st.candles.known >= {count}:")
+            lines.append(f"        candles_{count} = last_candles(st.candles, {count})")
+            lines += [
+                f"        st.candles.feature[{at}] = {_call(declared)}"
+                for at, declared in enumerate(taking["candles"])
+                if declared.candles == count
+            ]
     return lines
 
 
@@ -221,19 +242,25 @@ def _demand(declared: Feature) -> str:
             return f"candle_reason(st, row_ns, {declared.candles}, {declared.warm_up_ns})"
         case Source.TRADES | Source.TICKERS:
             return f"history_reason(st, row_ns, {declared.source.value}, {declared.warm_up_ns})"
+        case Source.POSITIONS:
+            return "0"
         case Source.NOTHING:
             return ""
 
 
-def _column(column: int, declared: Feature, reason: str) -> list[str]:
-    """Statements that write one column and its reason."""
+def _call(declared: Feature) -> str:
+    """The expression that computes a feature."""
     arguments = ", ".join(
         INPUTS[name].expression.format(window=declared.window_s, candles=declared.candles)
         if name in INPUTS
         else str(declared.parameters[name])
         for name in declared.inputs
     )
-    call = f"{_alias(declared)}({arguments})"
+    return f"{_alias(declared)}({arguments})"
+
+
+def _column(column: int, declared: Feature, *, call: str, reason: str) -> list[str]:
+    """Statements that write one column and its reason."""
     if not reason:
         return [f"values[{column}] = {call}", f"reasons[{column}] = 0"]
     match declared.source:
@@ -241,6 +268,8 @@ def _column(column: int, declared: Feature, reason: str) -> list[str]:
             unknown = f"unknown_book_window(st, row_ns, {declared.horizon_ns})"
         case Source.TICKERS:
             unknown = "4"
+        case Source.POSITIONS:
+            unknown = "book_reason(st, row_ns, 0)"
         case _:
             unknown = "5"
     return [
@@ -256,15 +285,35 @@ def _column(column: int, declared: Feature, reason: str) -> list[str]:
     ]
 
 
-def _status(group: str) -> str:
-    source = catalogue.group_source(group)
-    warm_up_ns = catalogue.group_warm_up_ns(group)
+def _normalised_columns(feature_set: FeatureSet) -> list[str]:
+    """Statements that keep each normalised feature's value and write its normalised column."""
+    lines = []
+    for at, normalised in enumerate(feature_set.normalisations):
+        source = feature_set.columns.index(normalised.feature)
+        column = feature_set.columns.index(normalised.name)
+        warm_up_ns = catalogue.normalised_warm_up_ns(normalised)
+        lines += [
+            f"remember(st.normalised[{at}], row_ns, values[{source}])",
+            f"values[{column}] = {normalised.method}(st.normalised[{at}], row_ns, {normalised.window_s}) + 0.0",
+            f"reasons[{column}] = normalised_reason(st, row_ns, values[{column}], reasons[{source}], {warm_up_ns})",
+            f"if reasons[{column}] != 0:",
+            f"    values[{column}] = NAN",
+        ]
+    return lines
+
+
+def _status(feature_set: FeatureSet, group: FeatureGroup) -> str:
+    if group.name not in catalogue.GROUPS:
+        # The normalised group is last: its status is the worst of the groups before it.
+        return f"worst_status(status, {len(feature_set.groups) - 1})"
+    source = catalogue.group_source(group.name)
+    warm_up_ns = catalogue.group_warm_up_ns(group.name)
     if source is Source.NOTHING:
         return "0"
     stale_after_ns = STALE_AFTER_NS[source]
     if source is Source.BOOK:
         return f"book_status(st, row_ns, {warm_up_ns}, {stale_after_ns})"
-    horizon_ns = catalogue.group_horizon_ns(group)
+    horizon_ns = catalogue.group_horizon_ns(group.name)
     return f"source_status(st, row_ns, {source.value}, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from transforms.normalisation import Normalisation
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureGroup:
@@ -28,6 +30,8 @@ class FeatureSet:
     columns: tuple[str, ...]
     groups: tuple[FeatureGroup, ...]
     fingerprint: str
+    normalisations: tuple[Normalisation, ...] = ()
+    """The last columns, in order; they form the last group."""
 
     @cached_property
     def group_of(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.events import KIND_COUNT, KLINE_FIELD_COUNT, TICKER_FIELD_COUNT
+from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, TICKER_FIELD_COUNT
 
 BOOK_LEVELS: Final = 2048
 """Levels a side can hold: twice the deepest Bybit stream, since a message may add before it deletes."""
@@ -15,6 +15,10 @@ TILE_COUNT: Final = 512
 """Seconds of per-second sums kept, a power of two above the longest window (5 minutes)."""
 CANDLE_COUNT: Final = 2048
 """Minutes of candles kept, a power of two above the longest look-back (a day and an hour)."""
+CANDLE_FEATURES: Final = 256
+"""Room for the features over candles of one kernel."""
+NORMALISED_COLUMNS: Final = 32
+"""Columns a feature set may normalise, over windows of less than TILE_COUNT seconds."""
 NOT_STARTED: Final = np.iinfo(np.int64).max
 UNKNOWN: Final = np.iinfo(np.int64).min
 """A value that was never seen, where every integer is possible."""
@@ -72,15 +76,23 @@ CANDLES: Final = np.dtype(
         ("value", np.int64, (KLINE_FIELD_COUNT, CANDLE_COUNT)),
         ("pending", np.int64, (KLINE_FIELD_COUNT,)),
         ("newest_start_ns", np.int64),
-        # The candles of the present row, oldest first, ending at the last element; see candles.collect.
+        # The candles of the present row, oldest first, ending at the last element; see candles.collect_candles.
         ("window", np.int64, (KLINE_FIELD_COUNT, CANDLE_COUNT)),
         ("known", np.int64),
+        ("known_until_ns", np.int64),
+        # What the features made of them, in the kernel's order; good as long as the candles are the same.
+        ("feature", np.float64, (CANDLE_FEATURES,)),
     ],
     align=True,
 )
 
 TICKER: Final = np.dtype(
     [("value", np.int64, (TICKER_FIELD_COUNT,)), ("recv_ns", np.int64, (TICKER_FIELD_COUNT,))],
+    align=True,
+)
+
+POSITION: Final = np.dtype(
+    [("value", np.int64, (POSITION_FIELD_COUNT,)), ("recv_ns", np.int64, (POSITION_FIELD_COUNT,))],
     align=True,
 )
 
@@ -94,8 +106,11 @@ STATE: Final = np.dtype(
         ("tiles", TILES),
         ("candles", CANDLES),
         ("ticker", TICKER),
+        ("position", POSITION),
         # Twice the mid at the present row and the seconds before it, oldest first; see tiles.collect_mids.
         ("mids", np.int64, (TILE_COUNT,)),
+        # Past values of each column that is normalised, by tile of their row; NaN before the first row.
+        ("normalised", np.float64, (NORMALISED_COLUMNS, TILE_COUNT)),
     ],
     align=True,
 )
@@ -114,4 +129,6 @@ def new_state(*, price_scale: float, quantity_scale: float) -> State:
     state["next_row_ns"] = NOT_STARTED
     state["ticker"]["value"] = UNKNOWN
     state["tiles"]["open_interest"] = UNKNOWN
+    state["position"]["value"] = UNKNOWN
+    state["normalised"] = np.nan
     return state

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from market.clock import SECOND_NS
-from market.events import CONTROL, KLINE, ORDERBOOK, START, TICKER, TRADE
+from market.events import CONTROL, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
 from transforms.candles import apply_kline_record
 from transforms.jit import jit
 from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book
+from transforms.position import apply_position_record
 from transforms.state import NOT_STARTED
 from transforms.status import GAP, NO_DATA, OK, STALE, UNDEFINED, WARMUP
 from transforms.ticker import apply_ticker_record
@@ -28,6 +29,8 @@ def apply_record(st: Any, record: Any) -> None:
         apply_kline_record(st.candles, record)
     elif kind == TICKER:
         apply_ticker_record(st.ticker, record)
+    elif kind == POSITION:
+        apply_position_record(st.position, record)
     elif kind == CONTROL:
         if record.field == START:
             for source in range(len(st.start_ns)):
@@ -121,3 +124,22 @@ def book_status(st: Any, row_ns: int, warm_up_ns: int, stale_after_ns: int) -> i
     if row_ns - st.start_ns[ORDERBOOK] < warm_up_ns:
         return WARMUP
     return OK
+
+
+@jit
+def normalised_reason(st: Any, row_ns: int, value: float, source_reason: int, warm_up_ns: int) -> int:
+    """Why a normalised column has no value: that of its feature, WARMUP, UNDEFINED or OK."""
+    if source_reason != OK:
+        return source_reason
+    if row_ns - st.start_ns[CONTROL] < warm_up_ns:
+        return WARMUP
+    return OK if value == value else UNDEFINED  # noqa: PLR0124  # NaN is not equal to itself
+
+
+@jit
+def worst_status(status: Any, count: int) -> int:
+    """The worst of the first ``count`` statuses, which are numbered from good to bad."""
+    worst = OK
+    for index in range(count):
+        worst = max(worst, status[index])
+    return worst

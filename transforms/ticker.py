@@ -51,8 +51,8 @@ def merged_ticker(ticker: Any, row_ns: int) -> Ticker:
 
 
 @jit
-def remembered(ticker: Any, field: int, row_ns: int) -> int:
+def remembered(fields: Any, field: int, row_ns: int) -> int:
     """One field as known at the row, UNKNOWN when not seen within MEMORY_NS."""
-    if ticker.recv_ns[field] >= row_ns - MEMORY_NS:
-        return ticker.value[field]
+    if fields.recv_ns[field] >= row_ns - MEMORY_NS:
+        return fields.value[field]
     return UNKNOWN

@@ -113,6 +113,12 @@ def quote_window(tiles: Any, row_ns: int, seconds: int) -> QuoteWindow:
 
 
 @jit
+def present_twice_mid(tiles: Any, row_ns: int) -> int:
+    """Twice the mid at the row, 0 when unknown."""
+    return tiles.twice_mid[tile_before(row_ns, 1)]
+
+
+@jit
 def collect_mids(st: Any, row_ns: int, seconds: int) -> None:
     """Write twice the mid at the row and at each of the ``seconds`` seconds before it to the end of ``st.mids``."""
     for back in range(seconds + 1):
