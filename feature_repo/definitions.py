@@ -23,7 +23,7 @@ PUSH_SOURCE_NAME: Final = "market_features_push"
 FRESH_FOR: Final = timedelta(minutes=1)
 """TTL of every view: a row comes each second, so an older one means that the symbol stopped."""
 
-FeastObject = Entity | PushSource | FeatureView | FeatureService
+FeastObject = Entity | FeatureView | FeatureService
 
 
 def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSource:
@@ -35,52 +35,58 @@ def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSourc
     )
 
 
-def _view(
-    name: str, fingerprint: str, fields: Mapping[str, str], *, features_folder: str, push_source: PushSource
-) -> FeatureView:
+class MarketPushSource(PushSource):
+    """The push source as one view sees it: one name for all, and the view's own log behind it.
+
+    Feast has one log a push source and takes a view's log from there whenever it copies the view; so each view has this
+    source with its own log. To Feast's registry they are one and the same: the source of that name.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PushSource) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def _push_source(view: str, fingerprint: str, features_folder: str) -> MarketPushSource:
+    return MarketPushSource(name=PUSH_SOURCE_NAME, batch_source=_file_source(view, fingerprint, features_folder))
+
+
+def _view(name: str, fingerprint: str, fields: Mapping[str, str], features_folder: str) -> FeatureView:
     """A view on one folder of the feature log; ``fields`` gives each feature's description."""
-    view = FeatureView(
+    return FeatureView(
         name=name,
         entities=[symbol],
         ttl=FRESH_FOR,
         schema=[Field(name=field, dtype=Float64, description=text) for field, text in fields.items()],
-        source=push_source,
+        source=_push_source(name, fingerprint, features_folder),
         online=True,
         tags={"fingerprint": fingerprint},
     )
-    # One push source feeds every view, and each view has a log of its own: Feast's constructor would give all of them
-    # the push source's.
-    view.batch_source = _file_source(name, fingerprint, features_folder)
-    return view
 
 
-def _group_view(group: str, features_folder: str, push_source: PushSource) -> FeatureView:
+def _group_view(group: str, features_folder: str) -> FeatureView:
     """The view of a catalogue group, with every feature of the group."""
     fields = {declared.name: declared.summary for declared in GROUPS[group]}
-    fingerprint = group_fingerprint(group)
-    return _view(group, fingerprint, fields, features_folder=features_folder, push_source=push_source)
+    return _view(group, group_fingerprint(group), fields, features_folder)
 
 
-def _normalised_view(chosen: FeatureSet, features_folder: str, push_source: PushSource) -> FeatureView:
+def _normalised_view(chosen: FeatureSet, features_folder: str) -> FeatureView:
     """The view of a version's normalised columns, which are its own."""
     group = chosen.groups[-1]
     fields = {column.name: f"{column.method} of {column.feature}" for column in chosen.normalisations}
-    return _view(group.name, group.fingerprint, fields, features_folder=features_folder, push_source=push_source)
-
-
-def _push_source(features_folder: str) -> PushSource:
-    log = _file_source("price", group_fingerprint("price"), features_folder)
-    return PushSource(name=PUSH_SOURCE_NAME, batch_source=log)
+    return _view(group.name, group.fingerprint, fields, features_folder)
 
 
 def _version_objects(
-    chosen: FeatureSet, group_views: Mapping[str, FeatureView], features_folder: str, push_source: PushSource
+    chosen: FeatureSet, group_views: Mapping[str, FeatureView], features_folder: str
 ) -> list[FeatureView | FeatureService]:
     """The service of a version, and the view of its normalised columns where it has any."""
     views = dict(group_views)
     own: list[FeatureView | FeatureService] = []
     if chosen.normalisations:
-        view = _normalised_view(chosen, features_folder, push_source)
+        view = _normalised_view(chosen, features_folder)
         views[view.name] = view
         own.append(view)
     service = FeatureService(
@@ -98,30 +104,27 @@ def service_name(version: str) -> str:
 
 def definitions(*, features_folder: Path, versions_folder: Path = SHIPPED_FOLDER) -> list[FeastObject]:
     """Every Feast object, with the feature log in ``features_folder`` and a service for each version file."""
-    push_source = _push_source(str(features_folder))
-    views = {group: _group_view(group, str(features_folder), push_source) for group in GROUPS}
+    folder = str(features_folder)
+    views = {group: _group_view(group, folder) for group in GROUPS}
     of_versions = [
         item
         for version in registry_versions(versions_folder)
-        for item in _version_objects(
-            load_registry_version(version, versions_folder).feature_set, views, str(features_folder), push_source
-        )
+        for item in _version_objects(load_registry_version(version, versions_folder).feature_set, views, folder)
     ]
-    return [symbol, push_source, *views.values(), *of_versions]
+    return [symbol, *views.values(), *of_versions]
 
 
 symbol = Entity(
     name="symbol", join_keys=["symbol"], value_type=ValueType.STRING, description="Instrument as the exchange names it"
 )
-market_features_push = _push_source(DEFAULT_FEATURES_FOLDER)
-price = _group_view("price", DEFAULT_FEATURES_FOLDER, market_features_push)
-orderbook = _group_view("orderbook", DEFAULT_FEATURES_FOLDER, market_features_push)
-orderflow = _group_view("orderflow", DEFAULT_FEATURES_FOLDER, market_features_push)
-perpetual = _group_view("perpetual", DEFAULT_FEATURES_FOLDER, market_features_push)
-temporal = _group_view("temporal", DEFAULT_FEATURES_FOLDER, market_features_push)
-technical = _group_view("technical", DEFAULT_FEATURES_FOLDER, market_features_push)
-candles = _group_view("candles", DEFAULT_FEATURES_FOLDER, market_features_push)
-position = _group_view("position", DEFAULT_FEATURES_FOLDER, market_features_push)
+price = _group_view("price", DEFAULT_FEATURES_FOLDER)
+orderbook = _group_view("orderbook", DEFAULT_FEATURES_FOLDER)
+orderflow = _group_view("orderflow", DEFAULT_FEATURES_FOLDER)
+perpetual = _group_view("perpetual", DEFAULT_FEATURES_FOLDER)
+temporal = _group_view("temporal", DEFAULT_FEATURES_FOLDER)
+technical = _group_view("technical", DEFAULT_FEATURES_FOLDER)
+candles = _group_view("candles", DEFAULT_FEATURES_FOLDER)
+position = _group_view("position", DEFAULT_FEATURES_FOLDER)
 # The versions are files, so what is made of them can have no names written here.
 globals().update(
     {
@@ -134,7 +137,6 @@ globals().update(
                 for view in (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
             },
             DEFAULT_FEATURES_FOLDER,
-            market_features_push,
         )
     }
 )
