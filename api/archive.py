@@ -35,6 +35,9 @@ class _Outlet:
     def flush(self) -> None:
         """Nothing is behind it."""
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def take(self) -> bytes:
         taken = bytes(self._held)
         self._held.clear()

@@ -14,7 +14,7 @@ from api.schemas import BuildRequest, BuildStarted, DatasetDocument, Moment, dat
 from api.services import Services
 from feature_repo.registry_versions import registry_versions
 from market.clock import format_iso
-from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound
+from market.errors import Conflict, CorruptStore, NotFound
 from storage.metadata import DatasetRecord, DatasetStatus
 from training_sets.builder import MANIFEST_NAME, read_manifest
 from training_sets.builds import splits_document
@@ -26,6 +26,7 @@ router = APIRouter(prefix="/dataset", tags=["datasets"])
 def build(
     request: Request,
     services: Services,
+    *,
     body: Annotated[BuildRequest | None, Body()] = None,
     symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
     begin: Annotated[Moment | None, Query(alias="from")] = None,
@@ -38,9 +39,7 @@ def build(
     """
     versions = registry_versions(services.versions_folder)
     if not versions:
-        raise InvalidRequest(
-            f"feature_registry_version: must be a loaded one, there is none in {services.versions_folder}"
-        )
+        raise NotFound(f"feature registry: must hold a version, {services.versions_folder} holds none")
     if body is not None:
         if (symbol, begin, end) != (None, None, None):
             raise MalformedRequest("request: must be either a body or ?symbol=&from=&to=, was both")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from api.schemas import Health
+from api.schemas import Health, HealthOfServices
 from api.services import ApiServices, Services
 from feature_repo.registry_versions import registry_versions
 from market.clock import format_iso
@@ -63,12 +63,12 @@ async def health(request: Request, services: Services) -> Health:
     return Health(
         status="ok" if set(status.values()) == {"ok"} else "degraded",
         timestamp=format_iso(services.clock.now_ns()),
-        services={
-            "database": status["database"],
-            "message_queue": "not_used",
-            "online_store": status["online_store"],
-            "tape": status["tape"],
-        },
+        services=HealthOfServices(
+            database=status["database"],
+            message_queue="not_used",
+            online_store=status["online_store"],
+            tape=status["tape"],
+        ),
         database_connected=status["database"] == "ok",
         feature_registry_loaded=status["registry"] == "ok" and known["newest_version"] is not None,
         latest_feature_computation_timestamp=known.get("latest_feature_computation_timestamp"),

@@ -29,7 +29,7 @@ def _duration_ns(value: object) -> int:
     elif isinstance(value, int) and not isinstance(value, bool):
         seconds = value
     else:
-        raise ValueError("must be whole seconds or <int><s|m|h|d>")
+        raise ValueError("must be whole seconds or <int><s|m|h|d>")  # noqa: TRY004  # pydantic reports ValueError alone
     if not 0 <= seconds <= _LONGEST_S:
         raise ValueError(f"must be 0 to {_LONGEST_S} seconds")
     return seconds * SECOND_NS
@@ -99,15 +99,15 @@ class BuildRequest(_Strict):
 
     def to_request(self, default_version: str) -> DatasetRequest:
         """The request to build. Raises InvalidRequest, saying what is possible, for what is not offered."""
-        _require("split_strategy", "time_based", self.split_strategy)
-        _require("walk_forward_config", None, self.walk_forward_config)
-        _require("missing", "keep", self.missing)
-        _require("output_format", "parquet", self.output_format)
-        _require("data_leakage_check", True, self.data_leakage_check)
+        _require("split_strategy", offered="time_based", was=self.split_strategy)
+        _require("walk_forward_config", offered=None, was=self.walk_forward_config)
+        _require("missing", offered="keep", was=self.missing)
+        _require("output_format", offered="parquet", was=self.output_format)
+        _require("data_leakage_check", offered=True, was=self.data_leakage_check)
         targets = self.target_config if isinstance(self.target_config, list) else [self.target_config]
-        _require("target_config: number of targets", 1, len(targets))
-        _require("target_config.type", "regression", targets[0].type)
-        _require("target_config.threshold", None, targets[0].threshold)
+        _require("target_config: number of targets", offered=1, was=len(targets))
+        _require("target_config.type", offered="regression", was=targets[0].type)
+        _require("target_config.threshold", offered=None, was=targets[0].threshold)
         return DatasetRequest(
             symbols=tuple(self.symbols) if self.symbols is not None else (str(self.symbol),),
             periods=tuple(self._period(name) for name in ("train", "validation", "test")),
@@ -135,7 +135,7 @@ def period_request(symbol: str, start_ns: int, end_ns: int, default_version: str
     )
 
 
-def _require(thing: str, offered: object, was: object) -> None:
+def _require(thing: str, *, offered: object, was: object) -> None:
     if was != offered:
         raise InvalidRequest(f"{thing}: must be {'left out' if offered is None else offered}, was {was!r}")
 

@@ -65,7 +65,6 @@ class OrderFlow:
         self._far_mean_ticks = _FAR_MEAN_DEPTHS * depth
         self._reach = _REACH_DEPTHS * depth
         self._fewest_levels = depth + MOST_FILLS
-        self._most_levels = self._fewest_levels + depth // 2
         # Some more than is missing, so that the next refill is not due at once.
         self._refilled_levels = self._fewest_levels + depth // 8
         self._log_return = 0.0
@@ -104,13 +103,13 @@ class OrderFlow:
         return [MarketOrder(*order) for order in zip(np.sort(draws[:, 0]).tolist(), takers, lots, strict=True)]
 
     def requote(self) -> None:
-        """Pull stale quotes, cancel others, place new ones; in the end both sides are within their bounds."""
+        """Pull stale quotes, cancel others, place new ones; in the end no level is out of reach and no side thin."""
         self._pull_stale()
         self._cancel()
         self._place()
         for side in (BID, ASK):
             orders = self._side(side)
-            while len(orders) > self._most_levels or abs(orders.worst - orders.best) > self._reach:
+            while abs(orders.worst - orders.best) > self._reach:
                 orders.cancel_level(len(orders) - 1)
             self._refill(side)
 

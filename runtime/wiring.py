@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,10 +17,13 @@ from market.errors import StoreUnavailable
 from runtime.settings import Settings
 
 if TYPE_CHECKING:
+    from api.services import ApiServices
     from feature_repo.store import FeatureStore
     from ingestion.pipeline import Availability, Pipeline, RowSink
     from storage.instruments import InstrumentPins
+    from storage.metadata import Metadata
     from storage.online import OnlineStore
+    from training_sets.builds import DatasetBuilds
     from transforms.plan import Kernel
 
 
@@ -103,11 +108,17 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
 
 
 def make_pipeline(
-    settings: Settings, kernel: Kernel, *, sinks: Sequence[RowSink] = (), availability: Availability | None = None
+    settings: Settings,
+    kernel: Kernel,
+    *,
+    sinks: Sequence[RowSink] = (),
+    availability: Availability | None = None,
+    log_flush_rows: int = 3600,
 ) -> Pipeline:
     """A pipeline into the raw folder and the feature log, and to further sinks.
 
-    availability: when rows count as readable; None is the live rule.
+    availability: when rows count as readable; None is the live rule. log_flush_rows: rows of a symbol that wait for one
+    part of the feature log.
     """
     from ingestion.dead_letter import DeadLetter
     from ingestion.pipeline import Pipeline, available_now
@@ -119,7 +130,7 @@ def make_pipeline(
         instrument_pins(settings),
         raw_folder=settings.raw_data_storage_path,
         dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
-        sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path)), *sinks],
+        sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
     )
 
@@ -157,6 +168,76 @@ def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:
     applied = apply_definitions(feature_store(settings, servers), objects)
     write_client_yaml(settings, servers)
     return applied
+
+
+@contextmanager
+def metadata_store(servers: Servers) -> Iterator[Metadata]:
+    """The metadata tables, brought up to the newest schema."""
+    from storage.metadata import Metadata, upgrade
+
+    upgrade(servers.postgres_url)
+    metadata = Metadata(servers.postgres_url)
+    try:
+        yield metadata
+    finally:
+        metadata.close()
+
+
+@contextmanager
+def dataset_builds(settings: Settings, servers: Servers) -> Iterator[DatasetBuilds]:
+    """Dataset builds in the settings' folders; the definitions must have been applied."""
+    with metadata_store(servers) as metadata, _dataset_builds(settings, servers, metadata) as builds:
+        yield builds
+
+
+@contextmanager
+def api_services(settings: Settings, servers: Servers) -> Iterator[ApiServices]:
+    """What the HTTP API needs; the definitions must have been applied. Interrupted builds are marked as failed."""
+    from api.services import ApiServices
+    from market.clock import SystemClock
+
+    key = settings.feature_service_api_key
+    with (
+        metadata_store(servers) as metadata,
+        _dataset_builds(settings, servers, metadata) as builds,
+        closing(online_store(servers)) as online,
+    ):
+        builds.fail_interrupted()
+        yield ApiServices(
+            online=online,
+            metadata=metadata,
+            builds=builds,
+            clock=SystemClock(),
+            api_key=None if key is None else key.get_secret_value(),
+            make_trace_id=_new_id,
+            symbols=settings.feature_service_symbols,
+            raw_folder=settings.raw_data_storage_path,
+            versions_folder=settings.feature_registry_versions_dir,
+        )
+
+
+@contextmanager
+def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[DatasetBuilds]:
+    from market.clock import SystemClock
+    from training_sets.builds import DatasetBuilds
+
+    builds = DatasetBuilds(
+        metadata,
+        open_store=partial(feature_store, settings, servers),
+        datasets_folder=settings.dataset_storage_path,
+        features_folder=settings.feature_log_storage_path,
+        versions_folder=settings.feature_registry_versions_dir,
+        clock=SystemClock(),
+        make_id=_new_id,
+    )
+    try:
+        yield builds
+    finally:
+        builds.close()
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def write_client_yaml(settings: Settings, servers: Servers) -> Path:

@@ -3,14 +3,15 @@
 A symbol is one hash, so that all its views change at once. Its key and the fields that Feast reads have the bytes that
 Feast's own writer would give them; they are encoded here without Feast, whose import takes seconds.
 
-| part                                | bytes                                                                      |
-|-------------------------------------|----------------------------------------------------------------------------|
-| key                                 | entity key of ``symbol``, serialization version 3, then the project        |
-| field murmur3_32("<view>:<feature>"), 4 bytes little-endian | ValueProto: 0x29 and a little-endian double; empty for NaN |
-| field ``_ts:<view>``                | protobuf Timestamp of the row time                                         |
-| field ``feature_service:vector``    | the packed vector (``_PackedVector``)                                      |
-| field ``feature_service:newest``    | row time and available time as sortable decimal text                       |
+| part                             | bytes                                                               |
+|----------------------------------|---------------------------------------------------------------------|
+| key                              | entity key of ``symbol``, serialization version 3, then the project |
+| field hash of "<view>:<feature>" | ValueProto: 0x29 and a little-endian double; empty for NaN          |
+| field ``_ts:<view>``             | protobuf Timestamp of the row time                                  |
+| field ``feature_service:vector`` | the packed vector (``_PackedVector``)                               |
+| field ``feature_service:newest`` | row time and available time as sortable decimal text                |
 
+The hash is murmur3, 32 bits, little-endian.
 Our two names are longer than Feast's hashes and do not start as its timestamps do, so they cannot collide with either.
 The packed vector names its own columns: one field read in one call is all a reader needs, and a change of the feature
 set cannot part the values from their names. The names are encoded once per set and copied into each row.

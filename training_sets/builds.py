@@ -11,9 +11,7 @@ Processes that share a metadata database share the datasets folder too.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -29,20 +27,21 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, Clock, format_iso, parse_iso_ns, to_datetime
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
 from storage.feature_log import group_folder, read_feature_log
+from storage.instruments import checked_symbol
 from storage.metadata import DatasetRecord, Metadata
-from training_sets.builder import LABEL_PRICE, build_dataset
+from training_sets.builder import LABEL_PRICE, Dataset, build_dataset
+from training_sets.claims import is_claimed, release, take_claim
 from training_sets.request import DatasetRequest
 from transforms.catalogue import feature_set
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
+    from feature_repo.store import FeatureStore
 
 MOST_WAITING: Final = 16
 """Builds that wait or run in one process."""
-MOST_SAMPLES: Final = 20_000_000
-"""Entity rows of one dataset: 77 days of one symbol at 3 s. Feast takes them as one table in memory."""
+MOST_SAMPLES: Final = 8_000_000
+"""Entity rows of one dataset: 92 days of one symbol at 1 s. Feast takes and gives them as one table in memory."""
 INTERRUPTED: Final = "interrupted"
-CLAIM_NAME: Final = ".claim"
 _STEPS: Final = 5
 """Of ``build_dataset``; each that begins is a step of progress."""
 _MOST_INTERRUPTED: Final = 100_000
@@ -89,16 +88,15 @@ class DatasetBuilds:
         builds wait.
         """
         record, claim = self._record(request)
-        try:
-            building = self._worker.submit(self._build, record, request, claim)
-        except RuntimeError as error:
-            self._end(record.dataset_id, claim)
-            raise StoreUnavailable("dataset builds: must be open, was closed") from error
+        building = self._worker.submit(self._build, record, request, claim)
         building.add_done_callback(partial(self._finished, record.dataset_id, claim))
         return record
 
-    def run(self, request: DatasetRequest, *, on_step: Callable[[str], None] = lambda _step: None) -> DatasetRecord:
-        """Build now, in this thread; returns the ready record. Raises as ``start``, and what the build raises."""
+    def build(self, request: DatasetRequest, *, on_step: Callable[[str], None] = lambda _step: None) -> Dataset:
+        """Build now, in this thread; the dataset's id is the name of its folder.
+
+        Raises as ``start``, and what the build raises.
+        """
         record, claim = self._record(request)
         return self._build(record, request, claim, on_step=on_step)
 
@@ -114,7 +112,7 @@ class DatasetBuilds:
         count = 0
         for record in self._metadata.list_datasets(status="building", limit=_MOST_INTERRUPTED):
             folder = self._datasets_folder / record.dataset_id
-            if not _is_claimed(folder):
+            if not is_claimed(folder):
                 # It may have ended between the list and the look at its claim.
                 with suppress(Conflict):
                     self._settle(record.dataset_id, status="failed", error_message=INTERRUPTED)
@@ -129,6 +127,8 @@ class DatasetBuilds:
 
     def _record(self, request: DatasetRequest) -> tuple[DatasetRecord, int]:
         """The record of a new build and the descriptor of its claim."""
+        if self._is_closing.is_set():
+            raise StoreUnavailable("dataset builds: must be open, was closing")
         fingerprint = self._check(request)
         dataset_id = self._make_id()
         with self._lock:
@@ -148,10 +148,11 @@ class DatasetBuilds:
         )
         claim = None
         try:
-            claim = _claim(self._datasets_folder / dataset_id)
+            claim = take_claim(self._datasets_folder / dataset_id)
             self._metadata.create_dataset(record)
         except FeatureServiceError:
             self._end(dataset_id, claim)
+            _remove(self._datasets_folder / dataset_id)
             raise
         return record, claim
 
@@ -162,7 +163,7 @@ class DatasetBuilds:
         claim: int,
         *,
         on_step: Callable[[str], None] = lambda _step: None,
-    ) -> DatasetRecord:
+    ) -> Dataset:
         dataset_id = record.dataset_id
         folder = self._datasets_folder / dataset_id
         begun_ns = self._clock.now_ns()
@@ -187,7 +188,7 @@ class DatasetBuilds:
                 folder=folder,
                 on_step=begin_step,
             )
-            ready = self._settle(
+            self._settle(
                 dataset_id,
                 status="ready",
                 progress=1.0,
@@ -199,7 +200,7 @@ class DatasetBuilds:
             )
             with self._lock:
                 self._ns_per_sample = (self._clock.now_ns() - begun_ns) / self._unfinished[dataset_id]
-            return ready
+            return dataset
         except BaseException as error:
             # Whatever ended it, the record must not say "building" for ever.
             _remove(folder)
@@ -213,7 +214,7 @@ class DatasetBuilds:
         now = to_datetime(self._clock.now_ns())
         return self._metadata.update_dataset(dataset_id, now, expected_status="building", **changes)
 
-    def _finished(self, dataset_id: str, claim: int, building: Future[DatasetRecord]) -> None:
+    def _finished(self, dataset_id: str, claim: int, building: Future[Dataset]) -> None:
         if building.cancelled():
             try:
                 self._settle(dataset_id, status="failed", error_message=INTERRUPTED)
@@ -227,8 +228,7 @@ class DatasetBuilds:
         with self._lock:
             self._unfinished.pop(dataset_id, None)
         if claim is not None:
-            (self._datasets_folder / dataset_id / CLAIM_NAME).unlink(missing_ok=True)
-            os.close(claim)
+            release(self._datasets_folder / dataset_id, claim)
 
     def _check(self, request: DatasetRequest) -> str:
         """The fingerprint of the request's feature set, once everything that can be known at once is right."""
@@ -254,7 +254,7 @@ def available_period(features_folder: Path, symbol: str) -> tuple[int, int] | No
     Reads the first and the last day alone. Raises InvalidRequest when the symbol cannot name a folder.
     """
     prices_of = feature_set("available", [LABEL_PRICE])
-    folder = group_folder(features_folder, prices_of.groups[0]) / f"symbol={symbol}"
+    folder = group_folder(features_folder, prices_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
     days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
     ends = []
     for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
@@ -302,31 +302,6 @@ def _told(error: BaseException) -> str:
     if isinstance(error, FeatureServiceError):
         return str(error)
     return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
-
-
-def _claim(folder: Path) -> int:
-    """Descriptor of the folder's lock, held until it is closed or the process is gone."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / CLAIM_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnavailable(f"datasets folder: must be writable, was {error}") from error
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
-
-
-def _is_claimed(folder: Path) -> bool:
-    try:
-        descriptor = os.open(folder / CLAIM_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _remove(folder: Path) -> None:

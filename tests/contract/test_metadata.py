@@ -153,6 +153,7 @@ def test_the_list_is_newest_first_and_narrowed_by_status_symbol_and_limit(metada
     assert ids(limit=2) == ["ds-3", "ds-2"]
     assert ids(status="ready") == ["ds-2", "ds-0"]
     assert ids(symbol="ETHUSDT") == ["ds-2", "ds-0"]
+    assert ids(symbol="BTCUSDT") == ["ds-3", "ds-2", "ds-1", "ds-0"]  # second of two symbols as well
     assert ids(symbol="ETH") == []
     assert ids(status="failed", symbol="BTCUSDT") == ["ds-3"]
 
@@ -258,6 +259,7 @@ def test_upgrading_an_upgraded_database_keeps_its_rows(metadata: Metadata, url: 
 
 
 def test_upgrades_at_the_same_time_take_turns(empty_url: str) -> None:
+    run(empty_url, f"ALTER DATABASE {make_url(empty_url).database} SET lock_timeout TO '20s'")  # fail, never hang
     together = threading.Barrier(4)
 
     def start() -> None:

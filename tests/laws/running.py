@@ -65,7 +65,12 @@ def reasons_of(rows: FeatureRows) -> npt.NDArray[np.int8]:
 def selected(rows: FeatureRows, chosen: Mask) -> FeatureRows:
     """The chosen rows."""
     return FeatureRows(
-        rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen], reasons_of(rows)[chosen]
+        rows.symbol,
+        rows.feature_set,
+        rows.row_ns[chosen],
+        rows.values[chosen],
+        rows.status[chosen],
+        reasons_of(rows)[chosen],
     )
 
 
@@ -100,7 +105,8 @@ def describe(one: FeatureRows, other: FeatureRows, different: Mask) -> str:
     row, column = np.argwhere(different)[0]
     return (
         f"{one.feature_set.columns[column]} at {one.row_ns[row]}: {one.values[row, column]!r} with reason "
-        f"{reasons_of(one)[row, column]} against {other.values[row, column]!r} with reason {reasons_of(other)[row, column]}"
+        f"{reasons_of(one)[row, column]} against {other.values[row, column]!r} with reason "
+        f"{reasons_of(other)[row, column]}"
     )
 
 

@@ -159,7 +159,7 @@ class TapeWriter:
             events["event_ns"] += self.draw(st.sampled_from(_AHEAD_NS))
 
     def cut(self) -> int:
-        """Let time pass and write a snapshot of the running book; nothing later is stamped before it. Returns its time."""
+        """Let time pass and write a snapshot of the running book, before which nothing later is stamped; its time."""
         self.wait()
         self.earliest_ns = self.now_ns
         for side, px in ((BID, MID_PX), (ASK, MID_PX + 1)):
@@ -194,7 +194,9 @@ class TapeWriter:
         self._book_message(recv_ns, [(MID_PX + 1_000, 1)], [(MID_PX + self.draw(st.integers(-9, 1_000)), 1)])
 
     def duplicate(self, recv_ns: int) -> None:
-        self.messages.append(book_message(recv_ns, max(self.update_id - self.draw(st.integers(0, 2)), 2), bids=[(5, 5)]))
+        self.messages.append(
+            book_message(recv_ns, max(self.update_id - self.draw(st.integers(0, 2)), 2), bids=[(5, 5)])
+        )
 
     def gap(self, recv_ns: int) -> None:
         self.update_id += self.draw(st.integers(1, 3))
@@ -210,13 +212,18 @@ class TapeWriter:
         self._candle(recv_ns, floor_to(recv_ns, MINUTE_NS) - back * MINUTE_NS, is_confirmed=back > 0)
 
     def candles(self, _recv_ns: int) -> None:
-        """A run of contiguous candles, one a minute, each the same time after its end."""
-        delay_ns = self.draw(st.sampled_from((0, 1, 300 * MILLISECOND_NS, SECOND_NS, MINUTE_NS - 1)))
+        """A run of contiguous candles, one a minute, each some time after its end."""
+        delays_ns = st.sampled_from((0, 1, 300 * MILLISECOND_NS, SECOND_NS, MINUTE_NS - 1))
         end_ns = ceil_to(self.now_ns, MINUTE_NS)
         for _ in range(self.draw(st.sampled_from((3, 6, 17, 22)))):
-            self._candle(end_ns + delay_ns, end_ns - MINUTE_NS, is_confirmed=True)
-            self.now_ns = end_ns + delay_ns
+            self.now_ns = end_ns + self.draw(delays_ns)
+            self._candle(self.now_ns, end_ns - MINUTE_NS, is_confirmed=True)
             end_ns += MINUTE_NS
+
+    def resent(self, recv_ns: int) -> None:
+        """Several earlier candles again, at once."""
+        for back in range(self.draw(st.integers(3, 7)), self.draw(st.integers(1, 2)), -1):
+            self._candle(recv_ns, floor_to(recv_ns, MINUTE_NS) - back * MINUTE_NS, is_confirmed=True)
 
     def ticker(self, recv_ns: int) -> None:
         """Any subset of the fields."""
@@ -261,13 +268,15 @@ class TapeWriter:
         self.messages.append(book_message(recv_ns, self.update_id, bids=bids, asks=asks))
 
     def _candle(self, recv_ns: int, start_ns: int, *, is_confirmed: bool) -> None:
-        close, volume, spread = self.draw(st.tuples(st.integers(99_000, 101_000), st.integers(0, 99), st.integers(0, 90)))
+        close, volume, spread = self.draw(
+            st.tuples(st.integers(99_000, 101_000), st.integers(0, 99), st.integers(0, 90))
+        )
         self.messages.append(
             kline_message(recv_ns, start_ns, close, volume=volume, spread=spread, is_confirmed=is_confirmed)
         )
 
 
-CALM_KINDS: Final = ("delta", "deletion", "trades", "kline", "candles", "ticker")
+CALM_KINDS: Final = ("delta", "deletion", "trades", "kline", "candles", "resent", "ticker")
 """What never ends a broken book."""
 KINDS: Final = (
     *("delta", "trades", "ticker", "snapshot", "kline"),
@@ -291,14 +300,12 @@ def writers(draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS) -> TapeWriter:
 
 
 def kinds(*, among: Sequence[str] = KINDS, max_size: int = 30) -> st.SearchStrategy[list[str]]:
-    """The kinds of the messages to come."""
-    return st.lists(st.sampled_from(among), max_size=max_size)
+    """The kinds of the messages to come; never few, since left alone half of all tapes hold no more than four."""
+    return st.lists(st.sampled_from(among), min_size=max_size // 2, max_size=max_size)
 
 
 @st.composite
-def tapes(
-    draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS, among: Sequence[str] = KINDS, max_size: int = 30
-) -> Events:
+def tapes(draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS, among: Sequence[str] = KINDS, max_size: int = 30) -> Events:
     """A tape of one symbol."""
     writer = draw(writers(gaps_ns=gaps_ns))
     for kind in draw(kinds(among=among, max_size=max_size)):
@@ -359,14 +366,20 @@ def synthetic_tape(*, seed: int, messages: int, seconds: int) -> Events:
         elif choice < 9:
             written.append(trade_message(recv_ns, (int(random.integers(2)), px, int(random.integers(1, 9_999)))))
         else:
-            written.append(ticker_message(recv_ns, {OPEN_INTEREST: int(random.integers(1, 10**9)), FUNDING_RATE: 10**8}))
+            written.append(
+                ticker_message(recv_ns, {OPEN_INTEREST: int(random.integers(1, 10**9)), FUNDING_RATE: 10**8})
+            )
     return tape(written)
 
 
 def candle_tape(*, seed: int, count: int) -> Events:
     """``count`` contiguous candles, each received one second after its end."""
     random = np.random.default_rng(seed)
-    closes, volumes, spreads = random.integers(99_000, 101_000, count), random.integers(1, 999, count), random.integers(90, size=count)
+    closes, volumes, spreads = (
+        random.integers(99_000, 101_000, count),
+        random.integers(1, 999, count),
+        random.integers(90, size=count),
+    )
     return tape(
         [
             kline_message(

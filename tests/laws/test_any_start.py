@@ -1,4 +1,4 @@
-"""A computation started anywhere at least a column's horizon before a row gives the same row; a shorter one would not."""
+"""A computation started at least a column's horizon before a row gives the same row; a shorter one would not."""
 
 from __future__ import annotations
 
@@ -63,6 +63,17 @@ def test_any_start_a_day_before_a_row_gives_the_same_ticker(kernel: Kernel, draw
     events, cut_ns = drawn
     memory_ns = cut_ns + DAY_NS
     assert_start_does_not_matter(kernel, events, cut_ns, memory_ns + LATE_ROWS_NS, memory_ns - 2 * SECOND_NS)
+
+
+def test_a_start_between_the_newest_candle_and_older_ones_sent_again_gives_the_same_row(kernel: Kernel) -> None:
+    first_ns = MIDNIGHT_NS + 10 * MINUTE_NS
+    cut_ns = first_ns + SECOND_NS
+    again = [
+        kline_message(cut_ns + 2 * MINUTE_NS, first_ns - back * MINUTE_NS, 100_000 + back) for back in range(10, 1, -1)
+    ]
+    newest = kline_message(first_ns, first_ns - MINUTE_NS, 99_000)
+    events = tape([newest, book_message(cut_ns, 5, bids=[(5, 5)], asks=[(6, 5)], is_snapshot=True), *again])
+    assert_start_does_not_matter(kernel, events, cut_ns, cut_ns + 20 * MINUTE_NS)
 
 
 def trades_from(oldest_ns: int, row_ns: int) -> Events:
@@ -137,12 +148,17 @@ def test_the_oldest_event_within_the_horizon_matters_and_an_older_one_does_not(
     columns = [kernel.feature_set.columns.index(feature.name) for feature in chosen]
     begun_ns = oldest_ns - 10 * SECOND_NS
     events = OLDEST_MATTERS[source](oldest_ns, row_ns)
-    older = OLDEST_MATTERS[source](oldest_ns - 1, row_ns - 1)[:12]
 
     whole = last_row(kernel, events, columns, row_ns, begun_ns)
     too_short = events[events["recv_ns"] >= oldest_ns + SECOND_NS]
     short = last_row(kernel, too_short, columns, row_ns, begun_ns)
     assert [feature.name for feature, one, other in zip(chosen, whole, short, strict=True) if one == other] == []
 
-    longer = tape([older[older["recv_ns"] < oldest_ns], events])
-    assert last_row(kernel, longer, columns, row_ns, begun_ns) == whole
+    if source is BOOK:
+        # What came before the snapshot is forgotten.
+        older = book_message(oldest_ns - 1, 4, bids=[(99_900, 9)], asks=[(100_100, 8)], is_snapshot=True)
+        assert last_row(kernel, tape([older, events]), columns, row_ns, begun_ns) == whole
+    else:
+        earlier = events.copy()
+        earlier["recv_ns"][events["recv_ns"] == oldest_ns] -= 1
+        assert last_row(kernel, earlier, columns, row_ns, begun_ns) == short

@@ -99,7 +99,7 @@ def test_the_generated_kernel_keeps_the_source_rules(every_feature: FeatureSet) 
         "@jit\ndef f(x): return x.sum()",
         "@jit\ndef f(x): return sum(x)",
         '@feature("f")\ndef f(x): return math.sin(x)',
-        '@numba.njit(cache=True)\ndef f(x): return math.exp(x)',
+        "@numba.njit(cache=True)\ndef f(x): return math.exp(x)",
         "numba.njit(fastmath=True)",
         "numba.njit(parallel=True)",
         "@jit\ndef f(x):\n    for i in numba.prange(x): pass",

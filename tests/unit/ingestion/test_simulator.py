@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
+from ingestion.order_flow import MOST_FILLS, MarketOrder, OrderFlow
 from ingestion.simulator import DEFAULT_SYMBOLS, SimulatedSymbol, simulate
 from ingestion.source import TimedMessage
 from market.clock import MILLISECOND_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidSettings
+from market.events import BUY
 
 BTC, ETH = DEFAULT_SYMBOLS
 START_NS = parse_iso_ns("2026-08-09T07:59:25.250")
@@ -25,7 +27,7 @@ FUNDING_MS = parse_iso_ns("2026-08-09T08:00:00") // MILLISECOND_NS
 EIGHT_HOURS_MS = 8 * 3600 * 1000
 MINUTE_MS = 60_000
 
-# The fields of the recorded messages, in the exchange's order.
+# The fields of the recorded messages in the exchange's order, without its tickers' two of single-sided open interest.
 FIELDS = {
     "orderbook": (["topic", "type", "ts", "data", "cts"], ["s", "b", "a", "u", "seq"]),
     "publicTrade": (["topic", "type", "ts", "data"], ["T", "s", "S", "v", "p", "L", "i", "BT", "RPI", "seq"]),
@@ -218,6 +220,19 @@ def test_the_laws_hold_for_any_seed_depth_and_interval(*, seed: int, depth: int,
     assert reader.update_id >= 0
 
 
+def test_the_trades_of_one_step_cannot_reach_the_end_of_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = [MarketOrder(phase=i / 10, taker=BUY, lots=10**9) for i in range(9)]
+    monkeypatch.setattr(OrderFlow, "market_orders", lambda _flow: greedy)
+    reader = Reader(depth=50)
+    fills = []
+    for message in simulate([BTC], seed=1, start_ns=START_NS, duration_ns=3 * SECOND_NS, depth=50):
+        parsed_message = orjson.loads(message.body)
+        reader.read(parsed_message)
+        if parsed_message["topic"].startswith("publicTrade"):
+            fills.append(len(parsed_message["data"]))
+    assert fills == [MOST_FILLS] * 29
+
+
 @pytest.mark.parametrize("symbol", DEFAULT_SYMBOLS)
 def test_every_kline_is_that_of_the_trades_sent_before_it(market: list[TimedMessage], symbol: SimulatedSymbol) -> None:
     trades: list[tuple[int, Decimal, Decimal]] = []
@@ -288,7 +303,21 @@ def test_funding_time_moves_only_at_its_boundary_and_the_rate_now_and_then(
     assert FUNDING_MS <= moves[1][0] <= FUNDING_MS + 500
     rates = [Decimal(m["data"]["fundingRate"]) for m in tickers if "fundingRate" in m["data"]]
     assert 2 <= len(rates) <= 20
-    assert max(map(abs, rates)) <= Decimal("0.005")
+    assert all(0 < abs(b - a) < Decimal("0.00001") for a, b in pairwise(rates))
+
+
+@pytest.mark.parametrize("symbol", DEFAULT_SYMBOLS)
+def test_mark_and_index_stay_near_the_book_and_change_in_some_tickers_only(
+    market: list[TimedMessage], symbol: SimulatedSymbol
+) -> None:
+    ticker: dict[str, str] = {}
+    tickers = parsed(market, symbol.symbol, "tickers")
+    for message in tickers:
+        ticker.update(message["data"])
+        bid = Decimal(ticker["bid1Price"])
+        assert abs(Decimal(ticker["markPrice"]) / bid - 1) < Decimal("0.0005")
+        assert abs(Decimal(ticker["indexPrice"]) / bid - 1) < Decimal("0.0005")
+    assert 0.1 < sum("markPrice" in message["data"] for message in tickers) / len(tickers) < 0.5
 
 
 def test_the_rates_are_those_of_a_busy_instrument(market: list[TimedMessage]) -> None:

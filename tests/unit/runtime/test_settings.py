@@ -147,6 +147,14 @@ def test_secret_settings_are_those_named_key_secret_or_password() -> None:
     assert secret == {field for field in Settings.model_fields if field.endswith(("_key", "_secret", "_password"))}
 
 
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_every_port_is_1_to_65535(port: str) -> None:
+    names = {field.upper() for field in Settings.model_fields if field.endswith("_port")}
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(dict.fromkeys(names, port), env_file=None)
+    assert {problem.split(":")[0] for problem in caught.value.problems} == names
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings(env_file=None).redis_port = 1  # type: ignore[misc]  # the point of the test

@@ -166,9 +166,11 @@ def test_versions_that_share_a_group_share_its_rows(tmp_path: Path) -> None:
 
 def test_a_joined_row_is_available_when_its_last_group_is(tmp_path: Path) -> None:
     write(tmp_path, rows_at([0, 1]), delay_ns=7)
-    write(tmp_path, rows_at([0, 1], feature_set=PRICE_ONLY), delay_ns=9)
+    flow_only = FeatureSet("1.1.0", ("vwap",), (FeatureGroup("orderflow", "bbbb", ("vwap",), (0,)),), "eeee")
+    write(tmp_path, rows_at([0], feature_set=PRICE_ONLY), delay_ns=9)
+    write(tmp_path, rows_at([1], feature_set=flow_only), delay_ns=8)
     rows, available_ns = read_feature_log(tmp_path, SYMBOL, BOTH, from_ns=None, to_ns=None)
-    assert (available_ns - rows.row_ns).tolist() == [9, 9]
+    assert (available_ns - rows.row_ns).tolist() == [9, 8]
 
 
 def test_a_row_that_one_group_lacks_is_corrupt_and_named(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def test_a_pin_made_by_another_writer_after_ours_was_read_is_not_lost(tmp_path: 
     pins.pin("BTCUSDT", "65000.5")
     others.pin("ETHUSDT", "2500.12")
     pins.pin("SOLUSDT", "150.1")
+    assert others.get("SOLUSDT") == pins.get("SOLUSDT") is not None
 
     kept = InstrumentPins(tmp_path)
     assert [kept.get(symbol) is not None for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")] == [True] * 3

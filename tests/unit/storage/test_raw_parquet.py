@@ -122,6 +122,17 @@ def test_a_period_is_closed_on_the_left_and_open_on_the_right(
     assert same(read, expected)
 
 
+def test_a_lone_event_is_in_the_period_that_begins_with_it_and_not_in_the_one_that_ends_there(tmp_path: Path) -> None:
+    write_events(tmp_path, BTC, message(1, MIDNIGHT_NS, TRADE), part="0")
+    for from_ns, to_ns, count in (
+        (MIDNIGHT_NS, MIDNIGHT_NS + 1, 1),
+        (MIDNIGHT_NS - 1, MIDNIGHT_NS, 0),
+        (MIDNIGHT_NS + 1, MIDNIGHT_NS + 2, 0),
+        (MIDNIGHT_NS, MIDNIGHT_NS, 0),
+    ):
+        assert len(read_events(tmp_path, "BTCUSDT", kinds=[TRADE], from_ns=from_ns, to_ns=to_ns)) == count
+
+
 def test_each_type_has_its_own_table_by_date_and_symbol(tmp_path: Path, tape: Events) -> None:
     paths = write_events(tmp_path, BTC, tape, part="0001")
 

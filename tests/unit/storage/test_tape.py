@@ -94,9 +94,11 @@ def test_a_segment_begins_at_each_date_and_opening_and_is_named_by_its_first_tim
 
 
 def test_messages_that_interleave_across_midnight_stay_in_one_segment(tmp_path: Path, record: Recorder) -> None:
-    record([(MIDNIGHT_NS - 1, b"a"), *[(MIDNIGHT_NS - index % 2, b"x") for index in range(20)]])
+    frames = record([(MIDNIGHT_NS - 1, b"a"), *[(MIDNIGHT_NS - index % 2, b"x") for index in range(20)]])
 
     assert len(segments(tmp_path)) == 2
+    before = [frame for frame in frames if frame.recv_ns < MIDNIGHT_NS]
+    assert list(read_tape(tmp_path, SYMBOL, to_ns=MIDNIGHT_NS)) == before
 
 
 def test_a_message_redelivered_after_a_restart_begins_a_segment_of_its_own(tmp_path: Path, record: Recorder) -> None:
@@ -161,6 +163,20 @@ def test_every_flipped_bit_before_the_last_segment_is_corrupt_and_says_where(tmp
         offset = 0 if position < len(whole) // 2 else len(whole) // 2
         with pytest.raises(CorruptStore, match=f"{first} at offset {offset}: "):
             list(read_tape(tmp_path, SYMBOL))
+
+
+def test_a_tail_torn_before_a_torn_newest_segment_is_damage_and_not_moved(tmp_path: Path, record: Recorder) -> None:
+    for index in range(2):
+        record([(MIDNIGHT_NS + index, b"aa")])
+    for segment in segments(tmp_path):
+        segment.write_bytes(segment.read_bytes() + b"?")
+    newest = segments(tmp_path)[1]
+    newest.write_bytes(newest.read_bytes()[:HEADER_BYTES])
+
+    with pytest.raises(CorruptStore, match="at offset 26: header must have 24 bytes, was 1"):
+        list(read_tape(tmp_path, SYMBOL))
+    with pytest.raises(CorruptStore, match="at offset 26: header must have 24 bytes, was 1"):
+        TapeWriter(tmp_path, SYMBOL)
 
 
 def test_a_missing_segment_is_corrupt(tmp_path: Path, record: Recorder) -> None:
@@ -243,6 +259,24 @@ def test_a_full_disk_refuses_the_append_and_loses_nothing_when_it_has_room_again
         os.close(full)
         writer.append(MIDNIGHT_NS + 1, b"b")
     assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [body, b"b"]
+
+
+def test_a_flush_cut_short_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        writer.append(MIDNIGHT_NS, b"x" * PENDING_BYTES)  # more than a pipe holds
+        framed = bytes(writer._pending)
+        read_end, pipe = os.pipe()
+        os.set_blocking(pipe, False)
+        descriptor = writer._segment_fd
+        monkeypatch.setattr(writer, "_segment_fd", pipe)
+        with pytest.raises(StoreUnavailable, match="must be writable"):
+            writer.flush()
+        monkeypatch.setattr(writer, "_segment_fd", descriptor)
+        os.close(pipe)
+        begun = os.read(read_end, PENDING_BYTES)
+        os.close(read_end)
+    assert 0 < len(begun) < len(framed)
+    assert begun + segments(tmp_path)[0].read_bytes() == framed
 
 
 def test_a_failed_sync_is_never_followed_by_one_that_claims_success(

@@ -92,6 +92,11 @@ def test_a_logarithm_of_neighbouring_mids_loses_no_digits(mid: int, change: int)
     assert_logarithm(mid + change, mid)
 
 
+@pytest.mark.parametrize("numerator", [14_142, 14_143, 7_071, 7_072, 13_999, 12_000, 8_000])
+def test_a_logarithm_at_the_edges_of_the_series_is_right(numerator: int) -> None:
+    assert_logarithm(numerator, 10_000)
+
+
 @given(mid=mids)
 def test_a_mid_that_did_not_move_has_logarithm_zero(mid: int) -> None:
     assert math.copysign(1.0, log_ratio(float(mid), float(mid))) == 1.0

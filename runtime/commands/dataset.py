@@ -1,0 +1,150 @@
+"""``dataset``: training sets, built here and now, listed and shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runtime.commands.options import (
+    DEFAULT_REGISTRY,
+    AsJson,
+    DataFolder,
+    Registry,
+    parse_time_ns,
+    print_document,
+    settings_for,
+)
+
+if TYPE_CHECKING:
+    from training_sets.splits import Period
+
+app = typer.Typer(help="Training sets: build, list, show.", no_args_is_help=True)
+
+PERIOD_NAMES = ("train", "validation", "test")
+
+
+@app.command("build")
+def build(
+    symbols: Annotated[list[str], typer.Option("--symbol", help="Symbol; may be repeated.")],
+    begin: Annotated[str | None, typer.Option("--from", help="Start of a period split 70/15/15, ISO 8601.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End of that period.")] = None,
+    train_start: Annotated[str | None, typer.Option("--train-start", help="Instead: start of train, ISO 8601.")] = None,
+    train_end: Annotated[str | None, typer.Option("--train-end")] = None,
+    validation_start: Annotated[str | None, typer.Option("--validation-start")] = None,
+    validation_end: Annotated[str | None, typer.Option("--validation-end")] = None,
+    test_start: Annotated[str | None, typer.Option("--test-start")] = None,
+    test_end: Annotated[str | None, typer.Option("--test-end")] = None,
+    horizon: Annotated[str, typer.Option("--horizon", help="How far ahead the return looks, e.g. 60s, 5m.")] = "60s",
+    sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s or 1m.")] = "1s",
+    registry: Registry = DEFAULT_REGISTRY,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a training set and wait for it. Periods are [start, end); a time without an offset means UTC."""
+    sides = (train_start, train_end, validation_start, validation_end, test_start, test_end)
+    if (begin is None or end is None) == any(side is None for side in sides) or (
+        (begin, end) != (None, None) and any(side is not None for side in sides)
+    ):
+        raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
+    from runtime.commands.progress import showing_progress
+    from runtime.wiring import apply_feature_store, dataset_builds, running_servers
+    from training_sets.labels import RegressionTarget
+    from training_sets.request import DatasetRequest
+
+    settings = settings_for(data)
+    request = DatasetRequest(
+        symbols=tuple(symbols),
+        periods=_periods(begin, end, sides),
+        target=RegressionTarget(_duration_ns(horizon, "--horizon")),
+        registry_version=registry,
+        sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
+    )
+    with showing_progress() as steps:
+        steps.begin("starting servers, registering features")
+        with running_servers(settings) as servers:
+            apply_feature_store(settings, servers)
+            with dataset_builds(settings, servers) as builds:
+                built = builds.build(request, on_step=steps.begin)
+    document = {
+        "dataset_id": built.path.name,
+        "status": "ready",
+        "path": str(built.path),
+        "splits": built.manifest["splits"],
+        "train_records": built.records["train"],
+        "validation_records": built.records["validation"],
+        "test_records": built.records["test"],
+        "warnings": built.manifest["warnings"],
+    }
+    print_document(document, as_json=as_json)
+
+
+@app.command("list")
+def list_datasets(
+    status: Annotated[str | None, typer.Option("--status", help="building, ready, failed or cancelled.")] = None,
+    symbol: Annotated[str | None, typer.Option("--symbol", help="Those that contain this symbol.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 100,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest training sets, newest first."""
+    from api.schemas import dataset_document
+    from runtime.wiring import metadata_store, running_servers
+
+    with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
+        found = metadata.list_datasets(status=_status(status), symbol=symbol, limit=limit)
+    documents = [dataset_document(record).model_dump(mode="json") for record in found]
+    if not as_json:
+        # Lines, not a table: a table cuts the ids that the other commands ask for.
+        columns = ("dataset_id", "status", "symbols", "train_records", "created_at")
+        documents = [{column: document[column] for column in columns} for document in documents]
+    print_document(documents, as_json=as_json)
+
+
+@app.command("show")
+def show(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dataset.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is known of one training set."""
+    from api.schemas import dataset_document
+    from runtime.wiring import metadata_store, running_servers
+
+    with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
+        record = metadata.get_dataset(dataset_id)
+    document = dataset_document(record).model_dump(mode="json", exclude={"download_urls", "manifest"})
+    print_document(document | {"path": record.path}, as_json=as_json)
+
+
+def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) -> tuple[Period, ...]:
+    from training_sets.request import default_periods
+    from training_sets.splits import Period
+
+    if begin is not None and end is not None:
+        return default_periods(_time_ns(begin, "--from"), _time_ns(end, "--to"))
+    options = [f"--{name}-{side}" for name in PERIOD_NAMES for side in ("start", "end")]
+    times = [_time_ns(side, option) for side, option in zip(sides, options, strict=True)]
+    return tuple(Period(name, times[2 * at], times[2 * at + 1]) for at, name in enumerate(PERIOD_NAMES))
+
+
+def _time_ns(text: str | None, option: str) -> int:
+    time_ns = parse_time_ns(text, option)
+    if time_ns is None:
+        raise typer.BadParameter("must be given", param_hint=option)
+    return time_ns
+
+
+def _duration_ns(text: str, option: str) -> int:
+    from market.clock import parse_duration_ns
+
+    try:
+        return parse_duration_ns(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _status(text: str | None) -> Any:  # noqa: ANN401  # a DatasetStatus, whose module is not loaded for --help
+    if text not in {None, "building", "ready", "failed", "cancelled"}:
+        raise typer.BadParameter(f"must be building, ready, failed or cancelled, was {text!r}", param_hint="--status")
+    return text

@@ -1,0 +1,52 @@
+"""``run``: the service's roles in one process, until Ctrl-C."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from runtime.commands.options import DEFAULT_REGISTRY, DataFolder, Registry, settings_for
+
+ROLES: Final = ("ingest", "api")
+
+
+class SourceName(StrEnum):
+    """Where messages come from."""
+
+    RECORDING = "recording"
+    SIMULATOR = "simulator"
+
+
+def run(
+    roles: Annotated[str, typer.Option("--roles", help="Of ingest and api, separated by commas.")] = "ingest,api",
+    source: Annotated[SourceName, typer.Option("--source", help="What ingest reads.")] = SourceName.SIMULATOR,
+    recording: Annotated[Path | None, typer.Option("--recording", help="The file of --source recording.")] = None,
+    speed: Annotated[float, typer.Option("--speed", min=0.01, max=1000, help="Times real time.")] = 1.0,
+    duration: Annotated[float | None, typer.Option("--duration", min=0, help="Seconds; default: until Ctrl-C.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the simulated market.")] = 1,
+    registry: Registry = DEFAULT_REGISTRY,
+    data: DataFolder = None,
+) -> None:
+    """Start the servers and run the chosen roles; Ctrl-C or SIGTERM stops everything cleanly.
+
+    A simulated market runs from now on the machine's clock, a recording on its own. Exits 1 when a role fails.
+    """
+    chosen = tuple(dict.fromkeys(role.strip() for role in roles.split(",")))
+    if not set(chosen) <= set(ROLES):
+        raise typer.BadParameter(f"must be of {', '.join(ROLES)}, was {roles!r}", param_hint="--roles")
+    if (source is SourceName.RECORDING) != (recording is not None):
+        raise typer.BadParameter("must be given exactly with --source recording", param_hint="--recording")
+    from runtime.roles import run_roles
+
+    run_roles(
+        settings_for(data),
+        roles=chosen,
+        recording=recording,
+        speed=speed,
+        duration_s=duration,
+        seed=seed,
+        version=registry,
+    )

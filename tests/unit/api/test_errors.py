@@ -1,0 +1,75 @@
+"""The table of errors: every class of ours has its status and the one shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from api import errors as api_errors
+from api.errors import INTERNAL_MESSAGE, STATUS, error_response, status_of
+from market import errors
+from market.errors import DeclarationError, FeatureServiceError
+
+EXPECTED = {
+    "FeatureServiceError": 500,
+    "RejectedMessage": 400,
+    "MalformedMessage": 400,
+    "UnknownTopic": 400,
+    "ScaleExceeded": 400,
+    "UnreadableRecording": 500,
+    "DeclarationError": 400,
+    "InvalidFeature": 400,
+    "InvalidRegistry": 400,
+    "InvalidSettings": 400,
+    "InvalidRequest": 400,
+    "NotFound": 404,
+    "Conflict": 409,
+    "CorruptStore": 500,
+    "StoreUnavailable": 503,
+    "Unauthorized": 401,
+    "MalformedRequest": 422,
+}
+
+
+def classes() -> Iterator[type[FeatureServiceError]]:
+    """Every class of the two modules that declare errors which can reach the API."""
+    for module in (errors, api_errors):
+        for found in vars(module).values():
+            if (
+                isinstance(found, type)
+                and issubclass(found, FeatureServiceError)
+                and found.__module__ == module.__name__
+            ):
+                yield found
+
+
+def raised(kind: type[FeatureServiceError]) -> FeatureServiceError:
+    return kind("thing", ["rule"]) if issubclass(kind, DeclarationError) else kind("thing: rule")
+
+
+def test_every_class_of_the_tree_has_its_status() -> None:
+    assert {kind.__name__: status_of(raised(kind)) for kind in classes()} == EXPECTED
+    assert set(STATUS) <= set(classes())
+
+
+@pytest.mark.parametrize("kind", list(classes()), ids=lambda kind: kind.__name__)
+def test_every_error_is_told_in_one_shape(kind: type[FeatureServiceError], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    response = error_response(raised(kind), "trace-1")
+    is_internal = response.status_code == 500
+    assert response.status_code == EXPECTED[kind.__name__]
+    assert json.loads(bytes(response.body)) == {
+        "error": "InternalError" if is_internal else kind.__name__,
+        "message": INTERNAL_MESSAGE if is_internal else "thing: rule",
+        "trace_id": "trace-1",
+    }
+    assert ("retry-after" in response.headers) == (response.status_code == 503)
+
+
+def test_an_internal_error_is_logged_with_its_trace_id(caplog: pytest.LogCaptureFixture) -> None:
+    error_response(errors.CorruptStore("file x: must be whole, was not"), "trace-1")
+    assert "trace-1" in caplog.text
+    assert "file x" in caplog.text

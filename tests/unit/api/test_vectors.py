@@ -1,0 +1,54 @@
+"""The feature vector document."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from api.vectors import feature_vector
+from market.clock import MILLISECOND_NS, parse_iso_ns
+from storage.online import OnlineVector
+
+ROW_NS = parse_iso_ns("2026-01-05T12:00:07")
+
+
+def vector(values: list[float], missing: dict[str, str]) -> OnlineVector:
+    return OnlineVector(
+        symbol="BTCUSDT",
+        row_ns=ROW_NS,
+        available_ns=ROW_NS + 10 * MILLISECOND_NS,
+        version="1.0.0",
+        fingerprint="f00",
+        columns=("mid_price", "vwap_3s", "returns_1s"),
+        values=np.array(values),
+        statuses={"price": 0},
+        missing=missing,
+    )
+
+
+def test_unknown_values_are_left_out_and_named_with_their_reason() -> None:
+    found = vector([0.1 + 0.2, float("nan"), 0.0], {"vwap_3s": "UNDEFINED"})
+    document = feature_vector(found, now_ns=ROW_NS + 12 * MILLISECOND_NS + 999_999, trace_id="t")
+    assert document == {
+        "timestamp": "2026-01-05T12:00:07Z",
+        "symbol": "BTCUSDT",
+        "features": {"mid_price": 0.1 + 0.2, "returns_1s": 0.0},
+        "missing": {"vwap_3s": "UNDEFINED"},
+        "feature_registry_version": "1.0.0",
+        "feature_set": "f00",
+        "final": True,
+        "age_ms": 12,
+        "trace_id": "t",
+    }
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_a_row_that_knows_nothing_has_no_features() -> None:
+    document = feature_vector(
+        vector([float("nan")] * 3, dict.fromkeys(("mid_price", "vwap_3s", "returns_1s"), "GAP")),
+        now_ns=ROW_NS,
+        trace_id="t",
+    )
+    assert document["features"] == {}
+    assert set(document["missing"].values()) == {"GAP"}

@@ -1,0 +1,85 @@
+"""The generated kernel: one call a feature, one demand a source, rows in the order asked for."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from market.clock import SECOND_NS
+from tests.laws.streams import INSTRUMENT, MIDNIGHT_NS, book_message, tape, trade_message
+from transforms.catalogue import FEATURES, feature_set
+from transforms.engine import Engine
+from transforms.plan import compile_kernel, kernel_source
+
+
+def assigned_columns(source: str) -> set[int]:
+    """Columns that the row function writes a value to."""
+    return {
+        node.slice.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "values"
+        and isinstance(node.slice, ast.Constant)
+        and isinstance(node.slice.value, int)
+    }
+
+
+def test_the_kernel_of_the_whole_catalogue_writes_every_column() -> None:
+    every_feature = feature_set("1", list(FEATURES))
+    assert assigned_columns(kernel_source(every_feature)) == set(range(len(FEATURES)))
+
+
+def test_a_set_gathers_only_what_its_features_take() -> None:
+    source = kernel_source(feature_set("1", ["volume_3s"]))
+    row_function = source[source.index("def compute_row") : source.index("def run")]
+    assert "extend_trades" in row_function
+    assert "collect_candles" not in row_function
+    assert "collect_mids" not in row_function
+
+
+def test_windows_are_summed_from_the_shorter_ones() -> None:
+    source = kernel_source(feature_set("1", ["volume_1m", "volume_3s", "vwap_3s"]))
+    assert "trades_3 = extend_trades(st.tiles, row_ns, trades_0, 0, 3)" in source
+    assert "trades_60 = extend_trades(st.tiles, row_ns, trades_3, 3, 60)" in source
+    assert source.count(" = extend_trades(") == 2
+
+
+def test_equal_demands_are_asked_once() -> None:
+    source = kernel_source(feature_set("1", ["volume_3s", "vwap_3s", "signed_volume_3s"]))
+    assert source.count("= history_reason(") == 1
+
+
+def test_the_source_depends_on_the_set_alone() -> None:
+    names = ["mid_price", "volume_3s"]
+    assert kernel_source(feature_set("1", names)) == kernel_source(feature_set("1", names))
+    assert kernel_source(feature_set("1", names)) != kernel_source(feature_set("1", names[::-1]))
+
+
+def test_columns_come_in_the_order_asked_for_with_their_groups_apart(kernel_cache: Path) -> None:
+    chosen = feature_set("1", ["trade_count_3s", "mid_price", "volume_3s"])
+    engine = Engine(compile_kernel(chosen, kernel_cache), INSTRUMENT, start_ns=MIDNIGHT_NS)
+    engine.feed(
+        tape(
+            [
+                book_message(MIDNIGHT_NS + 1, 2, bids=[(6_400_000, 5)], asks=[(6_400_010, 5)], is_snapshot=True),
+                trade_message(MIDNIGHT_NS + SECOND_NS, (0, 6_400_000, 1_500), (1, 6_400_000, 500)),
+            ]
+        )
+    )
+    rows = engine.advance(MIDNIGHT_NS + 4 * SECOND_NS)
+    assert rows.row_ns.tolist() == [MIDNIGHT_NS + i * SECOND_NS for i in (1, 2, 3, 4)]
+    assert rows.values[2:].tolist() == [[2.0, 64_000.05, 2.0], [2.0, 64_000.05, 2.0]]
+    assert np.isnan(rows.values[:2, 0]).all()
+    assert [(group.name, group.indices) for group in chosen.groups] == [("price", (1,)), ("orderflow", (0, 2))]
+
+
+def test_a_kernel_is_made_once_for_equal_sets(kernel_cache: Path) -> None:
+    names = ["trade_count_3s", "mid_price", "volume_3s"]
+    one = compile_kernel(feature_set("1", names), kernel_cache)
+    assert compile_kernel(replace(feature_set("1", names)), kernel_cache) is one
+    assert compile_kernel(feature_set("2", names), kernel_cache) is not one
