@@ -189,7 +189,7 @@ def test_one_unusable_message_is_counted_kept_with_its_reason_and_harms_nothing_
     spoil, reason = DAMAGES[damage]
     book = next(line for line in lines[1000:] if line["msg"].get("type") == "delta")
     whole = Played(tmp_path / "whole", kernel, write_recording(tmp_path / "whole.jsonl.gz", lines))
-    altered = [*lines[:1500], spoil(book), *lines[1500:]]
+    altered: list[dict[str, Any] | bytes] = [*lines[:1500], spoil(book), *lines[1500:]]
     played = Played(tmp_path / "altered", kernel, write_recording(tmp_path / "altered.jsonl.gz", altered))
     assert played.pipeline.counters.rejected == 1
     assert np.array_equal(played.rows("BTCUSDT").values.view(np.int64), whole.rows("BTCUSDT").values.view(np.int64))
