@@ -41,7 +41,7 @@ from training_sets.labels import RegressionTarget
 from training_sets.request import DatasetRequest, default_periods
 from training_sets.verification import verify_parity
 from transforms.plan import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, FeatureSet
 
 SEED: Final = 7
 START_NS: Final = parse_iso_ns("2026-01-05T12:00:00")
@@ -92,7 +92,7 @@ def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any
         played = _play(settings, kernel, sink, steps)
         symbols = list(sink.newest)
         steps.begin("reading the live vector with Feast alone, in another process")
-        online = _read_with_feast_alone(settings, version, symbols)
+        online = _read_with_feast_alone(settings, kernel.feature_set, symbols)
         _check_online(online, sink.newest)
         steps.begin("rebuilding from raw Parquet, comparing every bit")
         pins = instrument_pins(settings)
@@ -167,16 +167,16 @@ def _each_second(report: Callable[[int], None]) -> Callable[[int], None]:
     return on_message
 
 
-def _read_with_feast_alone(settings: Settings, version: str, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _read_with_feast_alone(settings: Settings, chosen: FeatureSet, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The newest vector of each symbol, read by a process that has Feast and one yaml."""
     folder = (settings.feature_service_data_path / "client").resolve()
-    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(folder), service_name(version), *symbols]
+    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(folder), service_name(chosen.version), *symbols]
     finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and arguments
     if finished.returncode != 0:
         raise CorruptStore(f"Feast in another process: must read the online store, was\n{finished.stderr[-2000:]}")
     columns = json.loads(finished.stdout)
     return {
-        symbol: {name: values[at] for name, values in columns.items() if name != "symbol"}
+        symbol: {column: columns[column][at] for column in chosen.columns}
         for at, symbol in enumerate(columns["symbol"])
     }
 

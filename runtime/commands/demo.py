@@ -71,7 +71,10 @@ def _print_summary(document: dict[str, Any], folder: Path) -> None:
     for name, path in {**document["files"], "dataset": dataset["path"]}.items():
         files.add_row(name, path, style=None)
     console.print(files)
-    console.print(f"{document['seconds']} s. The servers have stopped; the files stay in {folder} until you delete it.")
+    console.print(
+        f"{document['seconds']} s. The servers have stopped; the files stay in [bold]{folder}[/bold] until deleted.",
+        soft_wrap=True,
+    )
 
 
 def _print_vectors(console: Console, online: dict[str, dict[str, Any]]) -> None:

@@ -35,6 +35,24 @@ def list_features(as_json: AsJson = False) -> None:
         print_table(list(rows[0]), [[", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows])
 
 
+@app.command("document")
+def document() -> None:
+    """Write docs/features.md from the declarations."""
+    from runtime.feature_page import PAGE, feature_page
+
+    PAGE.write_text(feature_page(), encoding="utf-8")
+    print(PAGE)
+
+
+@app.command("lock")
+def lock() -> None:
+    """Record every group's fingerprint in transforms/fingerprints.json, after a change that is meant."""
+    from transforms.lock import LOCK, lock_text
+
+    LOCK.write_text(lock_text(), encoding="utf-8")
+    print(LOCK)
+
+
 @app.command("latest")
 def latest(symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")], as_json: AsJson = False) -> None:
     """The newest vector of a symbol in the online store of a running service."""

@@ -247,7 +247,7 @@ def test_events_whose_order_the_files_could_not_tell_are_refused(tmp_path: Path)
         (np.concatenate([trade, message(1, MIDNIGHT_NS, TRADE)]), "seq must not fall, was 1 after 2"),
         (np.concatenate([trade, book]), "was two at seq 2"),
         (np.concatenate([trade, message(2, MIDNIGHT_NS + 1, TRADE)]), "was two at seq 2"),
-        (unknown, "kind must be 0 to 4, was 5"),
+        (unknown, f"kind must be 0 to {KIND_COUNT - 1}, was {KIND_COUNT}"),
     ):
         with pytest.raises(InvalidRequest, match=rule):
             write_events(tmp_path, BTC, events, part="0")

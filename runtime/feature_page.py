@@ -1,0 +1,73 @@
+"""The page docs/features.md, made from the declarations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Final
+
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from transforms.catalogue import GROUPS, STALE_AFTER_NS, group_source, group_warm_up_ns
+from transforms.declaration import Feature, Source
+
+PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "features.md"
+
+_INTRODUCTION: Final = """\
+# Features
+
+<!-- Made by `feature-service features document` from the declarations in transforms/features. Do not edit. -->
+
+Every feature the service computes. Row time is `b`, a whole UTC second; a window `W` covers `[b - W, b)` by the time of
+receipt. *Horizon* is how far back of `b` a value can see, the order book at `b` apart. NaN means "not known": besides
+the rule given for each feature, while there is less history than its horizon needs (WARMUP), while its source was never
+seen (NO_DATA), and for order book features while the book has lost its sequence (GAP).
+
+Quantities are in the base currency, prices in the quote currency. In a registry version any of these may be normalised:
+`normalization: {type: z_score, window: 5m}` on `x` adds the column `x_z_5m`, `min_max` adds `x_mm_5m`.
+"""
+
+
+def feature_page() -> str:
+    """The whole page as Markdown."""
+    return _INTRODUCTION + "".join(_group_section(group, features) for group, features in GROUPS.items())
+
+
+def _group_section(group: str, features: tuple[Feature, ...]) -> str:
+    source = group_source(group)
+    lines = [f"\n## {group}\n"]
+    if source is Source.NOTHING:
+        lines.append("Reads nothing but the row time.\n")
+    else:
+        stale = _duration(STALE_AFTER_NS[source])
+        lines.append(
+            f"Reads {source.name.lower()}. STALE after {stale} of silence; "
+            f"every feature has its history after {_duration(group_warm_up_ns(group))}.\n"
+        )
+    lines += ["| name | formula | NaN | unit | range | horizon |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{declared.name}` | {_cell(declared.formula)} | {_cell(declared.nan_rule)} | {declared.unit} "
+        f"| {_range(declared)} | {_duration(declared.horizon_ns)} |"
+        for declared in features
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.rstrip(".").replace("|", "\\|")
+
+
+def _range(declared: Feature) -> str:
+    if math.isinf(declared.low) and math.isinf(declared.high):
+        return "any"
+    low = "" if math.isinf(declared.low) else f"{declared.low:g} ≤ "
+    high = "" if math.isinf(declared.high) else f" ≤ {declared.high:g}"
+    return f"{low}x{high}"
+
+
+def _duration(duration_ns: int) -> str:
+    if duration_ns == 0:
+        return "0"
+    for unit_ns, unit in ((DAY_NS, "d"), (HOUR_NS, "h"), (MINUTE_NS, "m")):
+        if duration_ns % unit_ns == 0:
+            return f"{duration_ns // unit_ns} {unit}"
+    return f"{duration_ns // SECOND_NS} s"
