@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ingestion.dead_letter import DeadLetter
 from ingestion.decode import Decoder, Instruments
 from ingestion.lane import Lane
+from ingestion.recordings import RejectedLine
 from ingestion.source import TimedMessage
 from market.clock import MILLISECOND_NS
 from market.errors import RejectedMessage
@@ -123,6 +124,12 @@ class Pipeline:
             return
         lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
         lane.take(decoded.records, message.body, symbol=decoded.symbol, recv_ns=message.recv_ns)
+
+    def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
+        """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
+        self.counters.messages += 1
+        reason = f"line {line.line_number}: {line.reason}"
+        self.reject(line.body, recv_ns=recv_ns, reason=reason, error=type(line).__name__)
 
     def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
         """Keep what cannot be used, with its reason."""

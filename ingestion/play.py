@@ -50,13 +50,7 @@ def play(
     last_ns = 0
     for message in messages:
         if isinstance(message, RejectedLine):
-            pipeline.counters.messages += 1
-            pipeline.reject(
-                message.body,
-                recv_ns=last_ns,
-                reason=f"line {message.line_number}: {message.reason}",
-                error="RejectedLine",
-            )
+            pipeline.reject_line(message, recv_ns=last_ns)
             continue
         last_ns = message.recv_ns
         clock.begin(last_ns)

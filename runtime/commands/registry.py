@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ def list_versions(as_json: AsJson = False) -> None:
     from feature_repo.registry_versions import load_registry_version, registry_versions
 
     folder = settings_for(None).feature_registry_versions_dir
-    rows = []
+    rows: list[dict[str, Any]] = []
     for version in registry_versions(folder):
         loaded = load_registry_version(version, folder)
         rows.append(

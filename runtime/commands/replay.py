@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,8 +39,10 @@ def replay_recordings(
 def _replay(files: list[Path], registry: str, settings: Settings, speed: float) -> dict[str, Any]:
     from ingestion.compaction import compact_tape
     from ingestion.pipeline import available_as_if_live
+    from ingestion.play import PlayClock, play
     from ingestion.recordings import read_recording
-    from ingestion.replay import paced, replay
+    from ingestion.replay import replay
+    from market.clock import SystemClock
     from market.errors import Conflict, UnreadableRecording
     from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline
     from storage.tape import tape_symbols
@@ -56,7 +59,10 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
             before = pipeline.counters.messages
             try:
                 messages = read_recording(path)
-                replay(pipeline, paced(messages, speed) if speed > 0 else messages)
+                if speed > 0:
+                    play(pipeline, messages, PlayClock(SystemClock(), begin_ns=None, speed=speed), threading.Event())
+                else:
+                    replay(pipeline, messages)
             except UnreadableRecording as error:
                 errors.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
             if pipeline.counters.messages == before and not errors:
