@@ -12,7 +12,8 @@ import typer
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
-DEFAULT_REGISTRY: Final = "1.0.0"
+DEFAULT_REGISTRY: Final = "2.0.0"
+"""The whole catalogue."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Registry = Annotated[str, typer.Option("--registry", help="Feature registry version.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 import socket
 import tempfile
 import time
@@ -21,6 +22,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.services import ApiServices
+from feature_repo.registry_versions import SHIPPED_FOLDER
 from ingestion.pipeline import ServedRows, available_as_if_live
 from ingestion.replay import replay
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
@@ -82,11 +84,16 @@ def unused_port() -> int:
 def settings(kernel_cache: Path) -> Iterator[Settings]:
     # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs to get to its cluster.
     with tempfile.TemporaryDirectory(prefix="fs-") as folder:
+        # The API builds with the newest version there is: the one that is served here.
+        versions = Path(folder) / "versions"
+        versions.mkdir()
+        shutil.copy(SHIPPED_FOLDER / "1.0.0.yaml", versions)
         yield load_settings(
             {
                 "FEATURE_SERVICE_DATA_PATH": folder,
                 "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent),
                 "FEATURE_SERVICE_API_KEY": KEY,
+                "FEATURE_REGISTRY_VERSIONS_DIR": str(versions),
                 "FEATURE_SERVICE_SYMBOLS": "BTCUSDT,ETHUSDT",
                 "REDIS_HOST": None,
                 "POSTGRES_HOST": None,

@@ -1,0 +1,113 @@
+"""The command line on recordings of every kind of damage: what it says, counts, and how it exits."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
+MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"
+
+
+def feature_service(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FEATURE_SERVICE, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+def first_lines(recorded_data: Path, count: int) -> bytes:
+    with gzip.open(recorded_data / MIDNIGHT) as file:
+        return b"".join(line for line, _ in zip(file, range(count), strict=False))
+
+
+def test_a_replay_prints_its_document_and_its_parity_is_exact(tmp_path: Path, recorded_data: Path) -> None:
+    recording = tmp_path / "part.jsonl"
+    recording.write_bytes(first_lines(recorded_data, 2000))
+    out = tmp_path / "out"
+    played = feature_service("replay", recording, "--registry", "1.0.0", "--out", out, "--json")
+    assert played.returncode == 0, played.stderr
+    document = json.loads(played.stdout)
+    assert document.keys() >= {"rows", "messages", "rejected", "gaps", "seconds", "files"}
+    assert (document["messages"], document["rejected"], document["gaps"]) == (2000, 0, 0)
+    assert all(Path(path).is_file() for path in document["files"])
+    verified = feature_service("verify", "parity", "--registry", "1.0.0", "--data", out, "--json")
+    assert verified.returncode == 0, verified.stderr
+    assert json.loads(verified.stdout)["compared"] == document["rows"]
+    rebuilt = feature_service("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0", "--data", out, "--json")
+    assert json.loads(rebuilt.stdout)["rows"] == document["rows"]
+    again = feature_service("verify", "parity", "--registry", "1.0.0", "--data", out, "--json")
+    assert json.loads(again.stdout)["mismatched"] == 0
+    second = feature_service("replay", recording, "--registry", "1.0.0", "--out", out)
+    assert second.returncode == 1
+    assert "must hold no tape before a replay" in second.stderr
+
+
+def test_a_truncated_gz_plays_what_can_be_read_and_the_next_file_and_exits_1(
+    tmp_path: Path, recorded_data: Path
+) -> None:
+    whole = gzip.compress(first_lines(recorded_data, 1500))
+    broken = tmp_path / "broken.jsonl.gz"
+    broken.write_bytes(whole[: len(whole) // 2])
+    missing = tmp_path / "missing.jsonl"
+    played = feature_service("replay", broken, missing, "--registry", "1.0.0", "--out", tmp_path / "out", "--json")
+    assert played.returncode == 1
+    document = json.loads(played.stdout)
+    assert 0 < document["messages"] < 1500
+    assert document["rejected"] == 0
+    assert [str(broken) in document["errors"][0], str(missing) in document["errors"][1]] == [True, True]
+    assert str(broken) in played.stderr
+
+
+def test_an_empty_file_is_no_failure_and_says_so(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    played = feature_service("replay", empty, "--registry", "1.0.0", "--out", tmp_path / "out", "--json")
+    assert played.returncode == 0, played.stderr
+    document = json.loads(played.stdout)
+    assert (document["rows"], document["messages"]) == (0, 0)
+    assert document["warnings"] == [f"{empty}: holds no messages"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("replay",), 2, "Missing argument"),
+        (("replay", "x.jsonl", "--speed", "-1"), 2, "--speed"),
+        (("verify", "parity", "--data", "nowhere", "--registry", "9.9.9"), 1, "registry version: must be one of"),
+        (("rebuild", "--symbol", "BTCUSDT", "--from", "yesterday"), 2, "ISO 8601"),
+        (("dataset", "build", "--symbol", "BTCUSDT"), 2, "--from"),
+    ],
+)
+def test_wrong_usage_exits_2_and_failure_1(arguments: tuple[str, ...], code: int, said: str) -> None:
+    answered = feature_service(*arguments)
+    assert answered.returncode == code
+    assert said in answered.stderr + answered.stdout
+
+
+def test_a_registry_file_with_problems_is_told_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "1.0.9.yaml"
+    path.write_text(
+        "version: 1.0.9\nfeatures:\n  - {name: mid_prise}\n  - {name: vwap_3s, lookahead_forbidden: false}\n"
+    )
+    answered = feature_service("registry", "validate", path, "--json")
+    assert answered.returncode == 1
+    errors = json.loads(answered.stdout)["validation_errors"]
+    assert any("mid_prise" in error and "did you mean mid_price" in error for error in errors)
+    assert any("vwap_3s.lookahead_forbidden" in error for error in errors)
+
+
+def test_every_command_has_help_and_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    from runtime.cli import app
+
+    for command in app.registered_commands:
+        assert f"feature-service {command.name}" in readme or f"make {command.name}" in readme, command.name
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert f"{group.name} {command.name}" in readme, f"{group.name} {command.name}"

@@ -1,0 +1,78 @@
+"""The demonstration as a newcomer runs it: its document, its proof, and nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+DEMO = [str(Path(sys.executable).with_name("feature-service")), "demo", "--json"]
+DEADLINE_S = 240
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not pytest's own folder: root's PostgreSQL must be able to pass through to its cluster.
+    with tempfile.TemporaryDirectory(prefix="fs-demo-") as name:
+        yield Path(name)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines and working folders of running processes that mention ``folder``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            place = str((process / "cwd").readlink())
+        except OSError:  # it ended while we looked, or is not ours to see
+            continue
+        if str(folder) in command or place.startswith(str(folder)):
+            found.append(command)
+    return found
+
+
+def test_the_demo_serves_proves_and_builds_and_leaves_nothing_running(folder: Path, kernel_cache: Path) -> None:
+    environment = {**os.environ, "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent)}
+    finished = subprocess.run(
+        [*DEMO, "--out", str(folder)], capture_output=True, text=True, check=False, env=environment, timeout=DEADLINE_S
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    document = json.loads(finished.stdout)
+    assert document["symbols"] == ["BTCUSDT", "ETHUSDT"]
+    assert document["features"] == 29
+    assert document["rows"] >= 2 * 598
+    assert document["parity"] == {"compared": document["rows"], "mismatched": 0, "missing": 0, "extra": 0}
+    for symbol in document["symbols"]:
+        assert document["online"][symbol]["mid_price"] > 0
+    dataset = document["dataset"]
+    for split in ("train", "validation", "test"):
+        assert dataset[split] > 0
+        assert pq.read_metadata(Path(dataset["path"]) / f"{split}.parquet").num_rows == dataset[split]
+    assert processes_of(folder) == []
+
+
+def test_ctrl_c_stops_everything_the_demo_started(folder: Path, kernel_cache: Path) -> None:
+    environment = {**os.environ, "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent)}
+    with subprocess.Popen(
+        [*DEMO, "--out", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as demo:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if line.startswith("playing"):
+                demo.send_signal(signal.SIGINT)
+                break
+        _, rest = demo.communicate(timeout=DEADLINE_S)
+    assert demo.returncode == 130, rest
+    deadline = time.monotonic() + DEADLINE_S
+    while processes_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_of(folder) == []
