@@ -129,6 +129,8 @@ def read_feature_log(
 ) -> tuple[FeatureRows, Int64s]:
     """The rows with ``from_ns <= row time < to_ns``, their groups joined, and when each was readable as a whole.
 
+    A part that lacks a column of the set was written for a version that names fewer; its rows count as not computed.
+
     The second array is int64 (n,), the latest created time among the row's groups.
 
     Raises:
@@ -218,6 +220,8 @@ def _read_group(folder: Path, group: FeatureGroup, symbol: str, from_ns: int | N
     tables = []
     for path in _parts_in_order(folder, from_ns, to_ns):
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not set(group.columns) <= set(file.schema_arrow.names):
+                continue  # written for a registry version that names fewer of the group's features
             _check_part(file, path, group, symbol)
             tables.append(file.read([*_KEYS[:2], *group.columns, _STATUS]))
     count = sum(table.num_rows for table in tables)

@@ -188,6 +188,14 @@ def test_what_was_never_written_is_not_found_and_an_empty_period_is_empty(tmp_pa
     assert (rows.values.shape, rows.status.shape, available_ns.shape) == ((0, 3), (0, 2), (0,))
 
 
+def test_rows_written_for_a_version_with_fewer_columns_count_as_not_computed(tmp_path: Path) -> None:
+    fewer = FeatureSet("1.0.0", ("mid",), (FeatureGroup("price", "aaaa", ("mid",), (0,)),), "eeee")
+    write(tmp_path, rows_at([0, 1, 2], feature_set=fewer))
+    write(tmp_path, rows_at([2, 3], value=5.0, feature_set=PRICE_ONLY))
+    assert read(tmp_path, PRICE_ONLY) == ([2, 3], [5.0, 5.0])
+    assert read(tmp_path, fewer) == ([0, 1, 2, 3], [1.0, 1.0, 5.0, 5.0])
+
+
 def test_a_part_that_is_not_what_was_written_is_corrupt_and_named(tmp_path: Path) -> None:
     write(tmp_path, rows_at([0], status=GAP))
     (path,) = (tmp_path / "orderflow").rglob("*.parquet")
@@ -195,7 +203,7 @@ def test_a_part_that_is_not_what_was_written_is_corrupt_and_named(tmp_path: Path
     broken = path.read_bytes()[:-5]
     for content, rule in (
         (table.replace_schema_metadata({b"group_fingerprint": b"eeee"}), "group fingerprint must be"),
-        (table.drop_columns(["vwap"]), "vwap: must be double"),
+        (table.set_column(3, "vwap", pa.array(["1.0"])), "vwap: must be double"),
         (table.set_column(2, "symbol", pa.array(["ETHUSDT"])), "symbol: must be its folder's"),
         (table.set_column(4, "status", pa.array(["FINE"])), "status: must be one of"),
     ):
