@@ -13,6 +13,7 @@ import yaml
 
 from market.clock import DAY_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRegistry, NotFound
+from market.events import ORDERBOOK
 from transforms.catalogue import FEATURES, feature_set
 from transforms.declaration import Source
 from transforms.normalisation import METHODS, Normalisation
@@ -75,7 +76,7 @@ def load_registry_file(path: Path) -> RegistryVersion:
     """Read and check one registry file. Raises InvalidRegistry with every problem, each naming its feature."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRegistry(str(path), [f"file: must be YAML, {error}"]) from error
     if not isinstance(config, dict):
         raise InvalidRegistry(str(path), [f"file: must hold 'version' and 'features', was {type(config).__name__}"])
@@ -140,7 +141,8 @@ def _normalisation(entry: Mapping[str, Any]) -> tuple[Normalisation | None, list
     if declared in ("none", None):
         return None, []
     thing = f"{entry['name']}.normalization"
-    if not isinstance(declared, dict) or declared.keys() != {"type", "window"} or declared["type"] not in METHODS:
+    # A list of the methods, because YAML may hold a type that cannot be looked up in a dict.
+    if not isinstance(declared, dict) or declared.keys() != {"type", "window"} or declared["type"] not in list(METHODS):
         return None, [f"{thing}: must be none or {{type: {' | '.join(METHODS)}, window: <int><s|m>}}, was {declared!r}"]
     try:
         window_s = parse_duration_ns(str(declared["window"])) // SECOND_NS
@@ -167,19 +169,20 @@ def _source_differences(entry: Mapping[str, Any]) -> tuple[list[str], list[str]]
     declared = entry.get("input_sources", [])
     if not isinstance(declared, Sequence) or isinstance(declared, str):
         return [f"{name}.input_sources: must be a list, was {declared!r}"], []
+    known = [source for source in declared if isinstance(source, str) and source in _KNOWN_SOURCES]
     problems = [
         f"{name}.input_sources: must be among {', '.join(sorted(_KNOWN_SOURCES))}, was {source!r}"
         for source in declared
-        if source not in _KNOWN_SOURCES
+        if source not in known
     ]
     read = _SOURCE_NAMES[FEATURES[name].source]
-    if read and not read & set(declared):
+    if read and not read & set(known):
         problems.append(
             f"{name}.input_sources: must name {' or '.join(sorted(read))}, which it reads, was {declared!r}"
         )
+    # A position's features may take the mid beside their one source: to name the order book there is right, not needed.
+    also = _SOURCE_NAMES[Source.BOOK] if ORDERBOOK in FEATURES[name].kinds else frozenset()
     warnings = [
-        f"{name}.input_sources: {source} is declared but not read"
-        for source in declared
-        if source in _KNOWN_SOURCES and source not in read
+        f"{name}.input_sources: {source} is declared but not read" for source in known if source not in read | also
     ]
     return problems, warnings

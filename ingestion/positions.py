@@ -5,7 +5,8 @@ Their numbers are averages and sums with any number of digits: they alone are ro
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+import re
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from msgspec import Raw
@@ -25,6 +26,8 @@ from market.events import (
 from market.instruments import POSITION_EXPONENT
 
 LARGEST_FIELD: Final = 2**62
+# Plain or with an exponent, as programs print a decimal; three digits keep it inside the range of decimal arithmetic.
+_DECIMAL: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _SMALLEST_STEP: Final = Decimal(1).scaleb(-POSITION_EXPONENT)
 _GATEWAY: Final = JsonDecoder(GatewayPosition)
 _UPDATE: Final = JsonDecoder(PositionUpdate)
@@ -47,10 +50,15 @@ def read_position_answer(body: bytes) -> PositionAnswer:
 
 
 def gateway_position_records(position: GatewayPosition, event_ns: int) -> Events:
-    """Records of a gateway position; its absolute size gets the sign of its side."""
+    """Records of a gateway position; its absolute size gets the sign of its side.
+
+    Raises MalformedMessage when something is held and no side says which way.
+    """
     size = position.size
-    if size is not None and position.side == "Sell" and not size.startswith("-"):
+    if size and position.side == "Sell" and not size.startswith("-"):
         size = f"-{size}"
+    if size and position.side not in ("Buy", "Sell") and _rounded(size) != 0:
+        raise MalformedMessage(f"position side: must be Buy or Sell where something is held, was {position.side!r}")
     return _records(
         event_ns,
         {
@@ -98,14 +106,11 @@ def _records(event_ns: int, texts: dict[int, str | None]) -> Events:
 
 
 def _rounded(text: str) -> int:
-    try:
-        value = Decimal(text)
-        if not value.is_finite():
-            raise MalformedMessage(f"position: must state decimal numbers, was {text!r}")
-        if abs(value) >= LARGEST_FIELD // 10**POSITION_EXPONENT:
-            raise ScaleExceeded(
-                f"position: must be below {LARGEST_FIELD // 10**POSITION_EXPONENT} in every number, was {text!r}"
-            )
-        return int(value.quantize(_SMALLEST_STEP, ROUND_HALF_EVEN).scaleb(POSITION_EXPONENT))
-    except InvalidOperation as error:
-        raise MalformedMessage(f"position: must state decimal numbers, was {text!r}") from error
+    if _DECIMAL.fullmatch(text) is None:
+        raise MalformedMessage(f"position: must state decimal numbers, was {text!r}")
+    value = Decimal(text)
+    if abs(value) >= LARGEST_FIELD // 10**POSITION_EXPONENT:
+        raise ScaleExceeded(
+            f"position: must be below {LARGEST_FIELD // 10**POSITION_EXPONENT} in every number, was {text!r}"
+        )
+    return int(value.quantize(_SMALLEST_STEP, ROUND_HALF_EVEN).scaleb(POSITION_EXPONENT))

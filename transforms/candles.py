@@ -50,7 +50,6 @@ def apply_kline_record(candles: Any, record: Any) -> None:
     candles.recv_ns[slot] = record.recv_ns
     for field in range(KLINE_FIELD_COUNT):
         candles.value[field, slot] = candles.pending[field]
-    candles.newest_start_ns = max(start_ns, candles.newest_start_ns)
 
 
 @jit
@@ -101,15 +100,11 @@ def _slot(start_ns: int) -> int:
 def _newest_fresh_start(candles: Any, row_ns: int) -> int:
     """Start of the newest candle received within FRESH_NS, 0 when there is none.
 
-    The newest candle by start may be an old one whose minute was overtaken by a re-sent earlier candle; looking further
-    back keeps the answer independent of what was received before the horizon.
+    Every slot is looked at, because the newest of all may be an old one, or one whose start was wrong; what came before
+    the horizon must not matter.
     """
-    start_ns = candles.newest_start_ns
-    for _ in range(CANDLE_COUNT):
-        if start_ns <= 0:
-            return 0
-        slot = _slot(start_ns)
-        if candles.start_ns[slot] == start_ns and candles.recv_ns[slot] >= row_ns - FRESH_NS:
-            return start_ns
-        start_ns -= MINUTE_NS
-    return 0
+    newest_ns = 0
+    for slot in range(CANDLE_COUNT):
+        if candles.recv_ns[slot] >= row_ns - FRESH_NS:
+            newest_ns = max(newest_ns, candles.start_ns[slot])
+    return newest_ns

@@ -47,7 +47,9 @@ class Engine:
         self._state = new_state(
             price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
         )
+        # Records of the seconds to come: in order, and those that arrived since.
         self._waiting = empty_events()
+        self._arrived: list[Events] = []
         if start_ns is not None:
             kernel.begin(self._for_kernel(self._state), start_ns)
 
@@ -79,22 +81,23 @@ class Engine:
                 f"{self.instrument.symbol} recv_ns: must not be before the last closed row {closed_ns}, "
                 f"was {earliest_ns}"
             )
-        waiting = records if len(self._waiting) == 0 else np.concatenate([self._waiting, records])
-        seconds = waiting["recv_ns"] // SECOND_NS
-        if np.any(seconds[1:] < seconds[:-1]):
-            waiting = waiting[np.argsort(seconds, kind="stable")]
-        self._waiting = waiting
-        self._run(_BEFORE_EVERYTHING, self._room(0))
+        is_later = records["recv_ns"] >= self.next_row_ns
+        if is_later.any():
+            self._arrived.append(records[is_later])
+            records = records[~is_later]
+        self._run(records, _BEFORE_EVERYTHING, self._room(0))
 
     def advance(self, watermark_ns: int) -> FeatureRows:
         """Close every row with time <= ``watermark_ns`` and return them; none before the first record."""
         if self.next_row_ns is None or self.next_row_ns > watermark_ns:
             return self._rows([])
+        self._put_in_order()
         pieces = []
         while True:
             due = (watermark_ns - self.next_row_ns) // SECOND_NS + 1
             room = self._room(min(due, ROWS_A_CALL))
-            written = self._run(watermark_ns, room)
+            applied, written = self._run(self._waiting, watermark_ns, room)
+            self._waiting = self._waiting[applied:]
             pieces.append(tuple(column[:written] for column in room))
             if self.next_row_ns > watermark_ns:
                 return self._rows(pieces)
@@ -109,6 +112,7 @@ class Engine:
 
     def checkpoint(self) -> bytes:
         """The whole state as bytes, records that wait included."""
+        self._put_in_order()
         return self._state.tobytes() + self._waiting.tobytes()
 
     def restore(self, checkpoint: bytes) -> None:
@@ -123,13 +127,25 @@ class Engine:
             )
         self._state = np.frombuffer(checkpoint, STATE, count=1).copy()
         self._waiting = np.frombuffer(checkpoint, EVENT, offset=STATE.itemsize).copy()
+        self._arrived = []
 
-    def _run(self, watermark_ns: int, room: tuple[npt.NDArray[np.generic], ...]) -> int:
+    def _put_in_order(self) -> None:
+        """Sort what arrived for later seconds behind what waits, second by second; once a row, not once a record."""
+        if not self._arrived:
+            return
+        waiting = np.concatenate([self._waiting, *self._arrived])
+        seconds = waiting["recv_ns"] // SECOND_NS
+        if np.any(seconds[1:] < seconds[:-1]):
+            waiting = waiting[np.argsort(seconds, kind="stable")]
+        self._waiting = waiting
+        self._arrived = []
+
+    def _run(self, records: Events, watermark_ns: int, room: tuple[npt.NDArray[np.generic], ...]) -> tuple[int, int]:
+        """Apply records and close rows; returns how many of each."""
         applied, written = self.kernel.run(
-            self._for_kernel(self._state), self._for_kernel(self._waiting), watermark_ns, *room
+            self._for_kernel(self._state), self._for_kernel(records), watermark_ns, *room
         )
-        self._waiting = self._waiting[applied:]
-        return int(written)
+        return int(applied), int(written)
 
     def _room(self, rows: int) -> tuple[npt.NDArray[np.generic], ...]:
         columns = len(self.kernel.feature_set.columns)

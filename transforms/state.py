@@ -75,7 +75,6 @@ CANDLES: Final = np.dtype(
         ("recv_ns", np.int64, (CANDLE_COUNT,)),
         ("value", np.int64, (KLINE_FIELD_COUNT, CANDLE_COUNT)),
         ("pending", np.int64, (KLINE_FIELD_COUNT,)),
-        ("newest_start_ns", np.int64),
         # The candles of the present row, oldest first, ending at the last element; see candles.collect_candles.
         ("window", np.int64, (KLINE_FIELD_COUNT, CANDLE_COUNT)),
         ("known", np.int64),

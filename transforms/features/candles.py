@@ -15,7 +15,8 @@ from transforms.jit import jit_inside
 
 CANDLES = 3
 POSITIONS = (0, 1, 2)
-SHARE_FLOOR = 1e-4
+SHARES_IN_ONE = 10_000  # of the least threshold, 1e-4
+ROUNDING = 1e-15  # more than the relative error of a sum of three shares
 VOLUME_FLOOR = 1e-8
 
 
@@ -70,18 +71,50 @@ def lower(c: Any, i: int) -> float:
 
 
 @jit_inside
-def body_threshold(c: Any) -> float:
-    return max((body(c, 0) + body(c, 1) + body(c, 2)) / 3.0, SHARE_FLOOR)
+def bodies_px(c: Any) -> tuple[int, int, int]:
+    return body_px(c, 0), body_px(c, 1), body_px(c, 2)
 
 
 @jit_inside
-def upper_threshold(c: Any) -> float:
-    return max((upper(c, 0) + upper(c, 1) + upper(c, 2)) / 3.0, SHARE_FLOOR)
+def uppers_px(c: Any) -> tuple[int, int, int]:
+    return upper_px(c, 0), upper_px(c, 1), upper_px(c, 2)
 
 
 @jit_inside
-def lower_threshold(c: Any) -> float:
-    return max((lower(c, 0) + lower(c, 1) + lower(c, 2)) / 3.0, SHARE_FLOOR)
+def lowers_px(c: Any) -> tuple[int, int, int]:
+    return lower_px(c, 0), lower_px(c, 1), lower_px(c, 2)
+
+
+@jit_inside
+def excess(c: Any, parts_px: tuple[int, int, int], i: int, times: int) -> float:
+    """A number with the sign of ``times`` × share(i) − (share(0) + share(1) + share(2)), where share = part / open.
+
+    Equal shares are common in a quiet market, and a rounded mean may miss them. Where floats cannot tell, the
+    difference over the common denominator decides: it is small there, hence right in int64 though its terms wrap
+    around, for mantissas up to 2**36.
+    """
+    part0, part1, part2 = int(parts_px[0]), int(parts_px[1]), int(parts_px[2])
+    open0, open1, open2 = int(c.open[0]), int(c.open[1]), int(c.open[2])
+    total = part0 / open0 + part1 / open1 + part2 / open2
+    difference = times * (parts_px[i] / c.open[i]) - total
+    if abs(difference) > ROUNDING * total:
+        return difference
+    others = open1 * open2 if i == 0 else open0 * open2 if i == 1 else open0 * open1
+    return float(
+        times * int(parts_px[i]) * others - (part0 * open1 * open2 + part1 * open0 * open2 + part2 * open0 * open1)
+    )
+
+
+@jit_inside
+def is_large(c: Any, parts_px: tuple[int, int, int], i: int) -> bool:
+    """Whether a share is above the threshold max(mean share, 1e-4)."""
+    return SHARES_IN_ONE * parts_px[i] > c.open[i] and excess(c, parts_px, i, 3) > 0.0
+
+
+@jit_inside
+def is_below_half(c: Any, parts_px: tuple[int, int, int], i: int) -> bool:
+    """Whether a share is below half of the threshold max(mean share, 1e-4)."""
+    return 2 * SHARES_IN_ONE * parts_px[i] < c.open[i] or excess(c, parts_px, i, 6) < 0.0
 
 
 @jit_inside
@@ -119,17 +152,17 @@ def are_near(first_px: int, second_px: int) -> bool:
 
 @jit_inside
 def is_small_between_large(c: Any) -> bool:
-    threshold = body_threshold(c)
-    return body(c, 0) > threshold and body(c, 1) < 0.5 * threshold and body(c, 2) > threshold
+    bodies = bodies_px(c)
+    return is_large(c, bodies, 0) and is_below_half(c, bodies, 1) and is_large(c, bodies, 2)
 
 
 @jit_inside
 def is_rest_of_three_methods(c: Any) -> bool:
-    threshold = body_threshold(c)
+    bodies = bodies_px(c)
     return (
-        body(c, 0) > threshold
-        and body(c, 1) < 0.5 * threshold
-        and body(c, 2) < 0.5 * threshold
+        is_large(c, bodies, 0)
+        and is_below_half(c, bodies, 1)
+        and is_below_half(c, bodies, 2)
         and 1000 * min(c.low[1], c.low[2]) >= 999 * c.low[0]
         and 1000 * max(c.high[1], c.high[2]) <= 1001 * c.high[0]
     )
@@ -167,7 +200,7 @@ def candle_body_large(candles: Any, i: int) -> float:
     Formula: body > max(mean body, 1e-4)
     NaN: one of the three candles is missing.
     """
-    return truth(body(candles, i) > body_threshold(candles))
+    return truth(is_large(candles, bodies_px(candles), i))
 
 
 @feature("candle_{i}_body_small", reads=KLINES, i=POSITIONS, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -177,7 +210,7 @@ def candle_body_small(candles: Any, i: int) -> float:
     Formula: body <= max(mean body, 1e-4)
     NaN: one of the three candles is missing.
     """
-    return truth(body(candles, i) <= body_threshold(candles))
+    return truth(not is_large(candles, bodies_px(candles), i))
 
 
 @feature("candle_{i}_upper_shadow_large", reads=KLINES, i=POSITIONS, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -187,7 +220,7 @@ def candle_upper_shadow_large(candles: Any, i: int) -> float:
     Formula: upper shadow > max(mean upper shadow, 1e-4)
     NaN: one of the three candles is missing.
     """
-    return truth(upper(candles, i) > upper_threshold(candles))
+    return truth(is_large(candles, uppers_px(candles), i))
 
 
 @feature("candle_{i}_upper_shadow_small", reads=KLINES, i=POSITIONS, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -197,7 +230,7 @@ def candle_upper_shadow_small(candles: Any, i: int) -> float:
     Formula: upper shadow <= max(mean upper shadow, 1e-4)
     NaN: one of the three candles is missing.
     """
-    return truth(upper(candles, i) <= upper_threshold(candles))
+    return truth(not is_large(candles, uppers_px(candles), i))
 
 
 @feature("candle_{i}_lower_shadow_large", reads=KLINES, i=POSITIONS, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -207,7 +240,7 @@ def candle_lower_shadow_large(candles: Any, i: int) -> float:
     Formula: lower shadow > max(mean lower shadow, 1e-4)
     NaN: one of the three candles is missing.
     """
-    return truth(lower(candles, i) > lower_threshold(candles))
+    return truth(is_large(candles, lowers_px(candles), i))
 
 
 @feature("candle_{i}_lower_shadow_small", reads=KLINES, i=POSITIONS, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -217,7 +250,7 @@ def candle_lower_shadow_small(candles: Any, i: int) -> float:
     Formula: lower shadow <= max(mean lower shadow, 1e-4)
     NaN: one of the three candles is missing.
     """
-    return truth(lower(candles, i) <= lower_threshold(candles))
+    return truth(not is_large(candles, lowers_px(candles), i))
 
 
 @feature("candle_{i}_volume_large", reads=KLINES, i=POSITIONS, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -539,8 +572,8 @@ def pattern_doji_star(candles: Any) -> float:
     Formula: doji1, body0 > BT, body2 > BT; BT = max(mean body, 1e-4)
     NaN: one of the three candles is missing.
     """
-    threshold = body_threshold(candles)
-    return truth(is_doji(candles, 1) and body(candles, 0) > threshold and body(candles, 2) > threshold)
+    bodies = bodies_px(candles)
+    return truth(is_doji(candles, 1) and is_large(candles, bodies, 0) and is_large(candles, bodies, 2))
 
 
 @feature("pattern_bullish_harami", reads=KLINES, candles=CANDLES, unit="1", low=0.0, high=1.0)
@@ -550,10 +583,10 @@ def pattern_bullish_harami(candles: Any) -> float:
     Formula: not G1, body1 > BT, G2, body2 < 0.5 * BT, open2 > close1, close2 < open1
     NaN: one of the three candles is missing.
     """
-    threshold = body_threshold(candles)
-    is_small_after_large = body(candles, 1) > threshold and body(candles, 2) < 0.5 * threshold
+    bodies = bodies_px(candles)
     return truth(
-        is_small_after_large
+        is_large(candles, bodies, 1)
+        and is_below_half(candles, bodies, 2)
         and not is_green(candles, 1)
         and is_green(candles, 2)
         and candles.open[2] > candles.close[1]
@@ -568,10 +601,10 @@ def pattern_bearish_harami(candles: Any) -> float:
     Formula: G1, body1 > BT, not G2, body2 < 0.5 * BT, open2 < close1, close2 > open1
     NaN: one of the three candles is missing.
     """
-    threshold = body_threshold(candles)
-    is_small_after_large = body(candles, 1) > threshold and body(candles, 2) < 0.5 * threshold
+    bodies = bodies_px(candles)
     return truth(
-        is_small_after_large
+        is_large(candles, bodies, 1)
+        and is_below_half(candles, bodies, 2)
         and is_green(candles, 1)
         and not is_green(candles, 2)
         and candles.open[2] < candles.close[1]

@@ -102,9 +102,11 @@ def entry_price(position: Any, twice_mid: int, scale: Any) -> float:
 def price_vs_entry(position: Any, twice_mid: int, scale: Any) -> float:
     """Distance of the mid price from the entry price, in percent.
 
-    Formula: (mid_price / entry_price - 1) * 100
-    NaN: the mid price is unknown.
+    Formula: (mid_price / entry_price - 1) * 100; 0 without a position
+    NaN: there is a position and the mid price is unknown.
     """
+    if stated(position.size) == 0.0:
+        return 0.0
     paid = entry(position, twice_mid, scale)
     return (price(twice_mid, scale) - paid) / paid * 100.0
 
