@@ -132,6 +132,7 @@ def make_pipeline(
         dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
         sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
+        tape_sync_ms=settings.feature_service_tape_sync_ms,
     )
 
 

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, format_iso, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.instruments import checked_symbol, publish_files, stage_file
+from storage.durable_files import publish_files, stage_file
+from storage.instruments import checked_symbol
 from storage.raw_parquet import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES

@@ -35,7 +35,8 @@ from market.events import (
     empty_events,
 )
 from market.instruments import Instrument
-from storage.instruments import checked_symbol, publish_files, stage_file
+from storage.durable_files import publish_files, stage_file
+from storage.instruments import checked_symbol
 
 _TABLES: Final = (
     ("raw_gaps", CONTROL),
