@@ -44,6 +44,8 @@ from market.events import (
 from market.instruments import Instrument, pin_scale
 
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
+DECODER_VERSION: Final = 1
+"""Rises when a message comes to be read otherwise; a compaction then makes its part anew."""
 POSITION_ANSWER: Final = "position"
 CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS = {name: field for field, name in CONTROL_NAMES.items()}

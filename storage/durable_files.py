@@ -40,11 +40,10 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
     Raises StoreUnavailable when the disk refuses.
     """
-    # Two writers of one path never share a dot file, even from two containers where each is process 1.
-    staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
     try:
         make_folder(path.parent)
-        with staged.open("wb") as file:
+        staged, opened = open_staged(path)
+        with opened as file:
             try:
                 write(file)
                 file.flush()
@@ -55,6 +54,13 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     except OSError as error:
         raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
     return staged
+
+
+def open_staged(path: Path) -> tuple[Path, BinaryIO]:
+    """A dot file beside ``path``, whose folder exists, and that file opened to write. Raises OSError."""
+    # Two writers of one path never share a dot file, even from two containers where each is process 1.
+    staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
+    return staged, staged.open("wb")
 
 
 def publish_files(staged: dict[Path, Path]) -> None:

@@ -12,7 +12,8 @@ from market.clock import MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from market.events import FIRST, ORDERBOOK, SNAPSHOT, Events
 from storage.feature_log import FeatureLogWriter
-from storage.raw_parquet import raw_period, read_events, read_instrument
+from storage.raw_events import read_events
+from storage.raw_manifest import raw_period, read_instrument
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import Engine
 from transforms.plan import Kernel
