@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
 from market.events import CONTROL, EVENT, FIRST, Events, empty_events
-from storage.raw_manifest import RawFile, common_scale, raw_parts
-from storage.raw_parquet import SCHEMA, TABLES, reading_parquet
+from storage.raw_manifest import RawFile, RawPart, common_scale, raw_parts
+from storage.raw_parquet import SCHEMA, SNAPSHOT_TABLE, TABLES, reading_parquet
 
 
 def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:
@@ -27,14 +27,16 @@ def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int
     groups = _row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
     events = empty_events(sum(group.rows for group in groups))
     end = 0
-    for piece in _merged(groups, from_ns=from_ns, to_ns=to_ns):
+    for piece, _ in _merged(groups, from_ns=from_ns, to_ns=to_ns):
         start, end = end, end + len(piece)
         _words(events[start:end])[:] = _words(piece)
     return events[:end]
 
 
-def stream_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Iterator[Events]:
-    """What ``read_events`` returns, in consecutive pieces of whole messages.
+def stream_events(
+    root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int
+) -> Iterator[tuple[Events, int]]:
+    """What ``read_events`` returns, in consecutive pieces of whole messages, each with what no later event precedes.
 
     Memory holds some row groups of each table, however long the period; to touch new memory for a month of events costs
     more than to decode them.
@@ -42,6 +44,31 @@ def stream_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: i
     Raises what ``read_events`` does, at the piece concerned.
     """
     yield from _merged(_row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns), from_ns=from_ns, to_ns=to_ns)
+
+
+def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> int | None:
+    """``recv_ns`` of the newest order book snapshot that came no later than ``latest_ns``; None when there is none.
+
+    parts: of one symbol. Raises CorruptStore.
+    """
+    newest: int | None = None
+    for part in sorted(
+        (part for part in parts if part.first_ns <= latest_ns), key=lambda part: part.last_ns, reverse=True
+    ):
+        if newest is not None and part.last_ns <= newest:
+            break
+        for stated in part.files:
+            if stated.table != SNAPSHOT_TABLE:
+                continue
+            path = root / stated.path
+            with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+                _check(file, path, part.symbol, stated)
+                for index, (first, _) in enumerate(_recv_ranges(file, path)):
+                    if first <= latest_ns:
+                        times = file.read_row_group(index, columns=["recv_ns"]).column("recv_ns").to_numpy()
+                        found = int(times[times <= latest_ns].max())
+                        newest = found if newest is None else max(newest, found)
+    return newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +83,10 @@ class _RowGroup:
     @property
     def rows(self) -> int:
         return self.footer.row_group(self.index).num_rows
+
+    @property
+    def first_ns(self) -> int:
+        return _range(self.path, self.footer, self.index, "recv_ns")[0]
 
     @property
     def first_seq(self) -> int:
@@ -83,10 +114,14 @@ def _row_groups(root: Path, symbol: str, kinds: Collection[int], *, from_ns: int
     return sorted(groups, key=lambda group: group.first_seq)
 
 
-def _merged(groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int) -> Iterator[Events]:
-    """The groups' events of the period in tape order: after each group, what the following ones cannot precede."""
+def _merged(groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int) -> Iterator[tuple[Events, int]]:
+    """The groups' events of the period in tape order: after each group, what the following ones cannot precede.
+
+    Each piece comes with the least ``recv_ns`` of all that follow, ``to_ns`` at the end: receive times may fall.
+    """
     held: list[Events] = []
-    for group, following in itertools.zip_longest(groups, groups[1:]):
+    least_ns = [*itertools.accumulate((group.first_ns for group in reversed(groups)), min, initial=to_ns)][::-1]
+    for index, (group, following) in enumerate(itertools.zip_longest(groups, groups[1:])):
         held.append(_read_row_group(group, from_ns=from_ns, to_ns=to_ns))
         if following is None:
             heads, held = held, []
@@ -100,7 +135,7 @@ def _merged(groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int) -> Iterato
             repeated = first_seq[1:][first_seq[1:] == first_seq[:-1]]
             if len(repeated):
                 raise CorruptStore(f"{group.path}: seq must be in one part, was twice {repeated[0]}")
-            yield events
+            yield events, min([least_ns[index + 1], *(int(left["recv_ns"].min()) for left in held)])
 
 
 def _read_row_group(group: _RowGroup, *, from_ns: int, to_ns: int) -> Events:

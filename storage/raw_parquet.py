@@ -38,6 +38,7 @@ TABLES: Final = (
     ("raw_ticker", TICKER),
     ("raw_positions", POSITION),
 )
+SNAPSHOT_TABLE: Final = "raw_orderbook_snapshots"
 _SNAPSHOTS: Final = 1
 # Index into TABLES by kind, order book snapshots apart.
 _TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6])

@@ -29,7 +29,7 @@ from market.events import (
     mark_message,
 )
 from market.instruments import Instrument
-from storage.raw_events import read_events, stream_events
+from storage.raw_events import last_snapshot_ns, read_events, stream_events
 from storage.raw_manifest import entry_path, raw_parts, raw_period, raw_symbols, read_instrument
 from storage.raw_parquet import PartWriter, write_events
 
@@ -122,6 +122,32 @@ def test_a_period_is_closed_on_the_left_and_open_on_the_right(
 
     read = read_events(root, "BTCUSDT", kinds=ALL_KINDS, from_ns=from_ns, to_ns=to_ns)
     assert same(read, expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(messages=tapes(), cuts=st.sets(st.integers(1, 11)))
+def test_no_event_of_a_stream_precedes_the_time_given_with_the_piece_before_it(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[Events], cuts: set[int]
+) -> None:
+    root = tmp_path_factory.mktemp("raw")
+    edges = [0, *sorted(cut for cut in cuts if cut < len(messages)), len(messages)]
+    for number, (start, end) in enumerate(pairwise(edges)):
+        write_events(root, BTC, np.concatenate([empty_events(), *messages[start:end]]), part=str(number))
+    pieces = list(stream_events(root, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    for index, (_, least_ns) in enumerate(pieces):
+        following = [int(events["recv_ns"].min()) for events, _ in pieces[index + 1 :]]
+        assert least_ns == min([*following, EVER["to_ns"]])
+
+
+def test_the_newest_snapshot_up_to_a_time_is_found_in_whatever_part(tmp_path: Path) -> None:
+    assert last_snapshot_ns(tmp_path, [], MIDNIGHT_NS) is None
+    for index, offset in enumerate((-DAY_NS, 0, 5)):
+        events = message(index + 1, MIDNIGHT_NS + offset, ORDERBOOK, is_snapshot=True, levels=2)
+        write_events(tmp_path, BTC, events, part=str(index))
+    write_events(tmp_path, BTC, message(9, MIDNIGHT_NS + 7, ORDERBOOK), part="9")
+    for latest, expected in ((-DAY_NS - 1, None), (-1, -DAY_NS), (0, 0), (4, 0), (5, 5), (99, 5)):
+        found = last_snapshot_ns(tmp_path, raw_parts(tmp_path, "BTCUSDT"), MIDNIGHT_NS + latest)
+        assert found == (None if expected is None else MIDNIGHT_NS + expected)
 
 
 def test_a_lone_event_is_in_the_period_that_begins_with_it_and_not_in_the_one_that_ends_there(tmp_path: Path) -> None:
@@ -282,7 +308,7 @@ def test_readers_believe_the_manifest_alone(tmp_path: Path, tape: Events) -> Non
     stray.write_bytes(b"half of a Parquet")
     assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
     pieces = list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER))
-    assert same(np.concatenate(pieces), tape)
+    assert same(np.concatenate([events for events, _ in pieces]), tape)
     paths[0].unlink()
     with pytest.raises(CorruptStore, match=str(paths[0])):
         read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
