@@ -80,7 +80,7 @@ class Lane:
             self._log_control(GAP, symbol=message.symbol, recv_ns=stamped_ns, reason=GAP_REASON)
         return seq
 
-    def when_durable(self, seq: int, callback: Callable[[], None]) -> None:
+    def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
         """Call ``callback`` once the message with this seq is on the disk; see ``TapeWriter.when_durable``."""
         self._tape.when_durable(seq, callback)
 

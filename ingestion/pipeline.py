@@ -118,7 +118,7 @@ class Pipeline:
     def redelivered(self) -> int:
         return sum(lane.redelivered for lane in self._lanes.values())
 
-    def handle(self, message: TimedMessage, *, on_durable: Callable[[], None] | None = None) -> None:
+    def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
         """Take one message; a rejected one is kept in the dead-letter and counted.
 
         on_durable: called once when the message may be acknowledged, now or later in another thread: its bytes are on

@@ -69,7 +69,7 @@ class TapeWriter:
         self._waiting_bytes = 0
         self._is_hurried = self._is_closing = False
         self._failure: StoreUnavailable | None = None
-        self._callbacks: list[tuple[int, Callable[[], None]]] = []
+        self._callbacks: list[tuple[int, Callable[[], object]]] = []
         # Of the segment that the next frame goes to.
         self._from_ns = self._until_ns = 0
         self._segment_size = 0
@@ -130,7 +130,7 @@ class TapeWriter:
             self._next_seq = seq + 1
             return seq
 
-    def when_durable(self, seq: int, callback: Callable[[], None]) -> None:
+    def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
         """Call ``callback`` once, as soon as the frame ``seq`` is durable: now, or later in the writer's thread.
 
         It must not raise, nor call the writer. After a failure it is never called.
