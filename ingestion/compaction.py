@@ -1,47 +1,165 @@
-"""Compaction: the tape's exact bytes to typed raw Parquet."""
+"""Compaction: the finished segments of a tape to typed raw Parquet.
+
+1. Each finished segment becomes one part, named after it: at most one file a type and date, in tape order.
+2. The files are written aside, read back, compared, renamed, and only then named in the manifest: killed anywhere, the
+   store holds the part as a whole or not at all, and the next compaction makes it.
+3. A segment whose part is in the manifest, made by this decoder and whole, is passed over. The same segment gives the
+   same bytes.
+4. Where frames of the tape cannot be read, the part holds a START in their place, so that the rebuild knows of the hole
+   too; the manifest says why.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ingestion.decode import Decoder, Instruments
-from market.clock import utc_date
+from ingestion.decode import DECODER_VERSION, Decoder, Instruments
+from ingestion.lane import hole_records
+from market.errors import CorruptStore
 from market.events import Events
-from storage.raw_parquet import write_events
-from storage.tape import read_tape
+from storage.durable_files import exclusive, make_folder
+from storage.raw_manifest import RawPart, TapeSource, entry_path, read_entry
+from storage.raw_parquet import TABLES, PartWriter
+from storage.tape import Hole
+from storage.tape.reader import read_segments
+from storage.tape.segments import Segment, segments, tape_folder
 
-RECORDS_A_PART: Final = 500_000
-"""Bounds the memory of a compaction; a part is some minutes to hours of one symbol."""
+RECORDS_A_PIECE: Final = 100_000
+"""Bounds the memory of a compaction, with some row groups of each table."""
 
 
-def compact_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> list[Path]:
-    """Write a symbol's whole tape as raw Parquet, in parts of whole messages; the same tape gives the same files."""
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What one compaction did: parts made, parts found whole, messages in the parts made, and every hole met."""
+
+    made: int
+    kept: int
+    messages: int
+    holes: tuple[str, ...]
+
+
+def compact_tape(
+    raw_folder: Path, symbol: str, instruments: Instruments, *, on_segment: Callable[[int, int], None] | None = None
+) -> Compaction:
+    """Make the parts of every finished segment of a symbol that has none, or a damaged one.
+
+    on_segment: told how many of how many segments are done.
+
+    Raises:
+        CorruptStore: what was written was read back otherwise, or seq falls on the tape.
+        StoreUnavailable: the disk refused.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+    folder = entry_path(raw_folder, symbol, "").parent
+    make_folder(folder)
+    with exclusive(folder / ".lock"):
+        _clear_abandoned(raw_folder, symbol)
+        finished = [segment for segment in segments(tape_folder(raw_folder, symbol)) if not segment.is_open]
+        expected: int | None = None
+        made = kept = messages = 0
+        holes: list[str] = []
+        for done, segment in enumerate(finished, start=1):
+            part = _whole_part(raw_folder, symbol, segment)
+            if part is None or part.source is None:
+                part = _compact_segment(raw_folder, symbol, instruments, segment, expected)
+                made += part is not None
+                messages += 0 if part is None or part.source is None else part.source.messages
+            else:
+                kept += 1
+            if part is not None and part.source is not None:
+                expected = part.last_seq + 1
+                holes += part.source.holes
+            if on_segment is not None:
+                on_segment(done, len(finished))
+    return Compaction(made, kept, messages, tuple(holes))
+
+
+def part_name(segment: Path) -> str:
+    """The name of the part that a segment becomes."""
+    return f"{segment.parent.name}-{segment.stem}"
+
+
+def _compact_segment(
+    raw_folder: Path, symbol: str, instruments: Instruments, segment: Segment, expected: int | None
+) -> RawPart | None:
+    """The part made of a segment; None when it has no whole frame."""
     decoder = Decoder(instruments)
-    written: list[Path] = []
-    pending: list[Events] = []
-    count = 0
-    date = ""
-    for frame in read_tape(raw_folder, symbol):
-        decoded = decoder.decode(frame.body)
-        assert decoded is not None, "only messages with market data are logged"
-        if pending and (count >= RECORDS_A_PART or utc_date(frame.recv_ns) != date):
-            written += _write_part(raw_folder, symbol, instruments, pending)
-            pending, count = [], 0
-        date = utc_date(frame.recv_ns)
-        decoded.records["recv_ns"] = frame.recv_ns
-        decoded.records["seq"] = frame.seq
-        pending.append(decoded.records)
-        count += len(decoded.records)
-    if pending:
-        written += _write_part(raw_folder, symbol, instruments, pending)
-    return written
-
-
-def _write_part(raw_folder: Path, symbol: str, instruments: Instruments, pending: list[Events]) -> list[Path]:
     instrument = instruments.get(symbol)
-    assert instrument is not None, "decoding a message pins its symbol"
-    events = np.concatenate(pending)
-    return write_events(raw_folder, instrument, events, part=f"{int(events['seq'][0]):012d}")
+    holes: list[str] = []
+    seqs: tuple[int, int] | None = None
+    messages = count = 0
+    pieces: list[Events] = []
+    if instrument is None:
+        raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
+    name = part_name(segment.path)
+    with PartWriter(raw_folder, instrument, part=name, decoder_version=DECODER_VERSION) as writer:
+        for found in read_segments([segment], expected=expected):
+            if isinstance(found, Hole):
+                holes.append(_hole_text(found))
+                if found.next_seq is None:
+                    continue  # what follows, in the next segment, shows how far it reaches
+                records = hole_records(decoder, symbol, found)
+            else:
+                decoded = decoder.decode(found.body)
+                assert decoded is not None, "only messages with market data are logged"
+                records = decoded.records
+                records["recv_ns"] = found.recv_ns
+                records["seq"] = found.seq
+                seqs = (found.seq if seqs is None else seqs[0]), found.seq
+                messages += 1
+            pieces.append(records)
+            count += len(records)
+            if count >= RECORDS_A_PIECE:
+                writer.append(np.concatenate(pieces))
+                pieces, count = [], 0
+        if seqs is None:
+            return None
+        writer.append(np.concatenate(pieces))
+        with segment.path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        source = TapeSource(
+            path=segment.path.relative_to(raw_folder).as_posix(),
+            size=segment.path.stat().st_size,
+            sha256=digest,
+            messages=messages,
+            holes=tuple(holes),
+        )
+        writer.commit(source, seqs=seqs)
+    return read_entry(entry_path(raw_folder, symbol, name), symbol)
+
+
+def _whole_part(raw_folder: Path, symbol: str, segment: Segment) -> RawPart | None:
+    """The part of a segment as the manifest has it; None when it is missing, damaged or of another decoder."""
+    try:
+        part = read_entry(entry_path(raw_folder, symbol, part_name(segment.path)), symbol)
+    except (FileNotFoundError, CorruptStore):
+        return None
+    if part.decoder_version != DECODER_VERSION or part.source is None:
+        return None
+    if part.source.size != segment.path.stat().st_size:
+        return None
+    for file in part.files:
+        path = raw_folder / file.path
+        if not path.is_file() or path.stat().st_size != file.size:
+            return None
+    return part
+
+
+def _hole_text(hole: Hole) -> str:
+    last = "the end" if hole.next_seq is None else str(hole.next_seq - 1)
+    return f"seq {hole.first_seq} to {last}: {hole.reason}"
+
+
+def _clear_abandoned(raw_folder: Path, symbol: str) -> None:
+    """Remove what a killed compaction of this symbol left under dot names; the lock says that none is running."""
+    for table, _ in TABLES:
+        for path in (raw_folder / table).glob(f"date=*/symbol={symbol}/.part-*"):
+            path.unlink()
+    for path in entry_path(raw_folder, symbol, "").parent.glob(".*.json.*"):
+        path.unlink()

@@ -44,6 +44,8 @@ from market.events import (
 from market.instruments import Instrument, pin_scale
 
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
+DECODER_VERSION: Final = 1
+"""Rises when a message comes to be read otherwise; a compaction then makes its part anew."""
 POSITION_ANSWER: Final = "position"
 CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS = {name: field for field, name in CONTROL_NAMES.items()}
@@ -80,6 +82,10 @@ class DecodedMessage:
     received_ns: int | None
     trace_id: str | None
     records: Events
+    event_id: str | None = None
+    """The gateway's, the same when the message is delivered again."""
+    trade_ids: tuple[str, ...] = ()
+    """The exchange's ids of the message's trades that state one."""
 
 
 class Decoder:
@@ -115,7 +121,9 @@ class Decoder:
         named = element.named
         symbol = _checked_symbol(next((name for name in (named.symbol, named.s) if name is not UNSET), rest))
         records = mark_message(self._to_records(symbol, element))
-        return DecodedMessage(symbol, kind, head.topic, source.received_ns, source.trace_id, records)
+        return DecodedMessage(
+            symbol, kind, head.topic, source.received_ns, source.trace_id, records, source.event_id, element.trade_ids
+        )
 
     def _decode_position_update(self, body: bytes) -> DecodedMessage:
         update = read_position_update(body)
@@ -136,7 +144,8 @@ class Decoder:
         records = gateway_position_records(position, source.event_ns)
         price_text = position.mark_price or position.avg_price
         self._need_scale(symbol, price_text)
-        return DecodedMessage(symbol, POSITION, topic, source.received_ns, source.trace_id, mark_message(records))
+        records = mark_message(records)
+        return DecodedMessage(symbol, POSITION, topic, source.received_ns, source.trace_id, records, source.event_id)
 
     def _need_scale(self, symbol: str, price_text: str | None) -> None:
         """A position needs no scale itself, but the rows of its symbol do."""
@@ -241,6 +250,7 @@ def _open_envelope(body: bytes) -> Source:
         is_envelope=True,
         received_ns=_time_ns(envelope.received_at, "received_at"),
         trace_id=envelope.trace_id,
+        event_id=envelope.event_id,
     )
 
 

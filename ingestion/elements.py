@@ -58,6 +58,7 @@ class Source:
     is_envelope: bool = False
     received_ns: int | None = None
     trace_id: str | None = None
+    event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Element:
     named: Named
     first_price: str | None
     to_records: Callable[[Scale], Events]
+    trade_ids: tuple[str, ...] = ()
 
 
 def _parse(convert: Callable[[str, str], int], text: str, thing: str) -> int:
@@ -129,7 +131,8 @@ def _open_trades(source: Source) -> Element:
     else:
         trades = read_json(_TRADES, source.data, source.topic)
     _check_one_symbol(source.topic, trades)
-    return Element(trades[0], trades[0].p, partial(_trade_records, trades))
+    trade_ids = tuple(trade.i for trade in trades if trade.i is not UNSET)
+    return Element(trades[0], trades[0].p, partial(_trade_records, trades), trade_ids)
 
 
 def _trade_records(trades: list[Trade], scale: Scale) -> Events:

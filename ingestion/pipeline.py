@@ -23,7 +23,7 @@ from ingestion.recordings import RejectedLine
 from ingestion.source import TimedMessage
 from market.clock import MILLISECOND_NS
 from market.errors import RejectedMessage
-from storage.tape import TapeWriter, read_tape
+from storage.tape import DEFAULT_SYNC_MS, TapeWriter, read_tape_and_holes
 from transforms.catalogue import set_horizon_ns
 from transforms.engine import Engine
 from transforms.plan import Kernel
@@ -84,7 +84,9 @@ class Pipeline:
         dead_letter: DeadLetter,
         sinks: Sequence[RowSink],
         availability: Availability,
+        tape_sync_ms: int = DEFAULT_SYNC_MS,
     ) -> None:
+        """tape_sync_ms: how long a message may wait to become durable."""
         self.counters = Counters()
         self._kernel = kernel
         self._instruments = instruments
@@ -93,6 +95,7 @@ class Pipeline:
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
         self._availability = availability
+        self._tape_sync_ms = tape_sync_ms
         self._lanes: dict[str, Lane] = {}
 
     @property
@@ -111,19 +114,40 @@ class Pipeline:
     def duplicates(self) -> int:
         return sum(lane.duplicates for lane in self._lanes.values())
 
-    def handle(self, message: TimedMessage) -> None:
-        """Take one message; a rejected one is kept in the dead-letter and counted."""
+    @property
+    def redelivered(self) -> int:
+        return sum(lane.redelivered for lane in self._lanes.values())
+
+    def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
+        """Take one message; a rejected one is kept in the dead-letter and counted.
+
+        on_durable: called once when the message may be acknowledged, now or later in another thread: its bytes are on
+            the disk, or it is one that is not logged. Must not raise, nor call the pipeline.
+
+        Raises StoreUnavailable when the tape cannot be written; from then on always.
+        """
         self.counters.messages += 1
+        seq_in_lane = self._take(message)
+        if on_durable is None:
+            return
+        if seq_in_lane is None:
+            on_durable()
+        else:
+            lane, seq = seq_in_lane
+            lane.when_durable(seq, on_durable)
+
+    def _take(self, message: TimedMessage) -> tuple[Lane, int] | None:
+        """Where the message stands on a tape; None when it is not logged."""
         try:
             decoded = self._decoder.decode(message.body)
         except RejectedMessage as error:
             self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
-            return
+            return None
         if decoded is None:
             self.counters.answers += 1
-            return
+            return None
         lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
-        lane.take(decoded.records, message.body, symbol=decoded.symbol, recv_ns=message.recv_ns)
+        return lane, lane.take(decoded, message.body, recv_ns=message.recv_ns)
 
     def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
         """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
@@ -170,11 +194,12 @@ class Pipeline:
     def _open_lane(self, symbol: str, recv_ns: int) -> Lane:
         instrument = self._instruments.get(symbol)
         assert instrument is not None, "decoding a message pins its symbol"
-        tape = TapeWriter(self._raw_folder, symbol)
+        tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
         lane = Lane(Engine(self._kernel, instrument), tape, self._decoder)
         if tape.last_recv_ns is not None:
             horizon_ns = set_horizon_ns(self._kernel.feature_set)
-            lane.resume(read_tape(self._raw_folder, symbol, from_ns=tape.last_recv_ns - horizon_ns))
+            frames = read_tape_and_holes(self._raw_folder, symbol, from_ns=tape.last_recv_ns - horizon_ns)
+            lane.resume(symbol, frames)
             lane.mark_restart(symbol, recv_ns)
         self._lanes[symbol] = lane
         return lane

@@ -86,12 +86,13 @@ class Book(Named, kw_only=True, frozen=True, gc=False):
 
 
 class Trade(Named, kw_only=True, frozen=True, gc=False):
-    """One trade; ``S`` is the taker's side."""
+    """One trade; ``S`` is the taker's side, ``i`` its id."""
 
     T: Milliseconds
     S: Literal["Buy", "Sell"]
     v: Number
     p: Number
+    i: Annotated[str, Meta(max_length=100)] | UnsetType = UNSET
 
 
 class Kline(Named, kw_only=True, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, verify
+from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, verify
 
 app = typer.Typer(
     name="feature-service",
@@ -25,6 +25,7 @@ app.command("apply")(repo.apply)
 app.add_typer(features.app, name="features")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
+app.add_typer(tape.app, name="tape")
 app.add_typer(verify.app, name="verify")
 app.add_typer(db.app, name="db")
 

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     feature_service_host: str = "127.0.0.1"
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_retention_days: Positive = 90
+    feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
     feature_service_refresh_ms: Positive = 50
 
     feature_service_data_path: Path = Path("data")

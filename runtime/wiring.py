@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from storage.metadata import Metadata
     from storage.online import OnlineStore
     from training_sets.builds import DatasetBuilds
+    from training_sets.rebuild_days import Rebuild
     from transforms.plan import Kernel
 
 
@@ -107,6 +108,20 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
     return compile_kernel(chosen, kernel_cache_folder(settings))
 
 
+def day_rebuild(settings: Settings, symbol: str, version: str) -> Rebuild:
+    """The rebuild of a symbol's days for a registry version. Raises NotFound or InvalidRegistry."""
+    from feature_repo.registry_versions import load_registry_version
+    from training_sets.rebuild_days import Rebuild
+
+    return Rebuild(
+        raw_folder=settings.raw_data_storage_path,
+        features_folder=settings.feature_log_storage_path,
+        kernel_cache=kernel_cache_folder(settings),
+        symbol=symbol,
+        feature_set=load_registry_version(version, settings.feature_registry_versions_dir).feature_set,
+    )
+
+
 def make_pipeline(
     settings: Settings,
     kernel: Kernel,
@@ -132,6 +147,7 @@ def make_pipeline(
         dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
         sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
+        tape_sync_ms=settings.feature_service_tape_sync_ms,
     )
 
 

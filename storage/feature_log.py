@@ -1,6 +1,7 @@
 """The feature log: every final feature row as Parquet, one folder a group identity, which Feast reads as offline store.
 
-Layout: ``<features>/<group>/<group fingerprint>/symbol=S/date=YYYY-MM-DD/part-<first row>-<last row>.parquet``, with
+Layout: ``<features>/<group>/<group fingerprint>/symbol=S/date=YYYY-MM-DD/part-<first row>-<last row>.parquet`` for rows
+as they were served, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` for a rebuilt day, with
 event_timestamp (the row time), created_timestamp (``available_ns``), symbol, the group's features and its status by
 name. The date is the UTC date of the row time.
 
@@ -25,7 +26,8 @@ import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, format_iso, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.instruments import checked_symbol, publish_files, stage_file
+from storage.durable_files import publish_files, stage_file
+from storage.instruments import checked_symbol
 from storage.raw_parquet import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
@@ -35,6 +37,7 @@ Int64s = npt.NDArray[np.int64]
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 _KEYS: Final = ("event_timestamp", "created_timestamp", "symbol")
 _STATUS: Final = "status"
+REBUILT: Final = "rebuilt"
 
 
 class FeatureLogWriter:
@@ -183,16 +186,27 @@ def _stage_part(
     first, last = int(row_ns.min()), int(row_ns.max())
     folder = group_folder(root, group) / f"symbol={rows.symbol}" / f"date={utc_date(first)}"
     path = folder / f"part-{first}-{last}.parquet"
-    generations = [_generation(part) for part, start, end in _parts(folder) if start <= last and end >= first]
+    return path, stage_group(path, rows, available_ns, of_date, group_index)
+
+
+def stage_group(path: Path, rows: FeatureRows, available_ns: Int64s, of_date: Int64s | slice, group_index: int) -> Path:
+    """Write one group's chosen rows to a dot file for ``path``, on disk before this returns; gives that file.
+
+    Raises StoreUnavailable.
+    """
+    group = rows.feature_set.groups[group_index]
+    row_ns = rows.row_ns[of_date]
+    first, last = int(row_ns.min()), int(row_ns.max())
+    generations = [_generation(part) for part, start, end in _parts(path.parent) if start <= last and end >= first]
     columns: dict[str, pa.Array[pa.Scalar[pa.DataType]]] = {
         "event_timestamp": pa.array(row_ns).cast(_TIME),
         "created_timestamp": pa.array(available_ns[of_date]).cast(_TIME),
-        "symbol": pa.repeat(rows.symbol, len(of_date)),
+        "symbol": pa.repeat(rows.symbol, len(row_ns)),
     }
     for name, index in zip(group.columns, group.indices, strict=True):
         # from_pandas would turn NaN into null.
         columns[name] = pa.array(rows.values[of_date, index], from_pandas=False)
-    status = pa.array(rows.status[of_date, group_index])
+    status = pa.array(rows.status[of_date, group_index], pa.int8())
     columns[_STATUS] = pa.DictionaryArray.from_arrays(status, pa.array(STATUS_NAMES)).cast(pa.string())
     table = pa.table(columns).replace_schema_metadata(
         {
@@ -213,7 +227,7 @@ def _stage_part(
             write_page_checksum=True,
         )
 
-    return path, stage_file(path, write)
+    return stage_file(path, write)
 
 
 def _read_group(folder: Path, group: FeatureGroup, symbol: str, from_ns: int | None, to_ns: int | None) -> _GroupRows:
@@ -304,8 +318,10 @@ def _parts_in_order(folder: Path, from_ns: int | None, to_ns: int | None) -> lis
 def _parts(folder: Path) -> list[tuple[Path, int, int]]:
     """The parts of one date with their first and last row time, by time."""
     parts = []
-    for path in folder.glob("part-*.parquet"):
-        _, *period = path.stem.split("-")
+    for path in (*folder.glob("part-*.parquet"), *folder.glob(f"{REBUILT}-*.parquet")):
+        kind, *period = path.stem.split("-")
+        if kind == REBUILT:
+            period = period[:2]  # what it was made of follows
         try:
             first, last = map(int, period)
         except ValueError as error:

@@ -1,22 +1,15 @@
-"""Instrument pins: the decimal scale of each symbol, kept in ``<raw>/instruments.json`` and never changed.
-
-Also the few steps by which every file store here makes a file last: ``replace_file`` and its parts.
-"""
+"""Instrument pins: the decimal scale of each symbol, kept in ``<raw>/instruments.json`` and never changed."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from market.errors import Conflict, CorruptStore, InvalidRequest, ScaleExceeded, StoreUnavailable
 from market.instruments import Instrument, pin_scale
+from storage.durable_files import exclusive, make_folder, replace_file
 
 _FILE_NAME: Final = "instruments.json"
 _SCALE_KEYS: Final = {"price_exponent", "quantity_exponent"}
@@ -71,7 +64,7 @@ class InstrumentPins:
         """Pin unless another writer was first; returns what is pinned."""
         try:
             make_folder(self._root)
-            with _exclusive(self._root / f".{_FILE_NAME}.lock"):
+            with exclusive(self._root / f".{_FILE_NAME}.lock"):
                 pins = _read_pins(self._path)
                 if instrument.symbol not in pins:
                     pins[instrument.symbol] = instrument
@@ -89,75 +82,6 @@ def checked_symbol(symbol: str) -> str:
             rf"symbol: must be 1 to 64 characters without / \ % = or spaces and not begin with a dot, was {symbol!r}"
         )
     return symbol
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each on disk before this returns."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk holds the folder's names."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Make ``path`` hold what ``write`` writes: readers see the old file or the new one, and a crash leaves either."""
-    publish_files({path: stage_file(path, write)})
-
-
-def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write the coming content of ``path`` to a dot file beside it, on disk before this returns; gives that file.
-
-    Raises StoreUnavailable when the disk refuses.
-    """
-    # Two writers of one path never share a dot file, even from two containers where each is process 1.
-    staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
-    try:
-        make_folder(path.parent)
-        with staged.open("wb") as file:
-            try:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:
-                staged.unlink()
-                raise
-    except OSError as error:
-        raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
-    return staged
-
-
-def publish_files(staged: dict[Path, Path]) -> None:
-    """Rename every staged file to the path it is for, and wait until the disk holds the names.
-
-    Raises StoreUnavailable when the disk refuses; files already renamed stay.
-    """
-    try:
-        for path, temporary in staged.items():
-            temporary.replace(path)
-        for folder in {path.parent for path in staged}:
-            sync_folder(folder)
-    except OSError as error:
-        raise StoreUnavailable(f"files {[str(path) for path in staged]}: must be writable, was {error}") from error
-
-
-@contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
-    """Hold the lock file; waits for the other writer, whose one small write is short."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _read_pins(path: Path) -> dict[str, Instrument]:

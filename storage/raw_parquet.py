@@ -1,17 +1,20 @@
 """Raw Parquet: the decoded events of each symbol by type and UTC date of ``recv_ns``.
 
-Layout: ``<raw>/<table>/date=YYYY-MM-DD/symbol=S/part-<part>.parquet``, one row an EVENT record, its kind told by the
-table. Columns are encoded as measured on level rows (3.7 bytes a row against 7.7 by default, read twice as fast).
+Layout: ``<raw>/<table>/date=YYYY-MM-DD/symbol=S/part-<part>-<hash>.parquet``, one row an EVENT record, its kind told by
+the table. The hash is of the file, so that a part made anew never stands in the way of readers of the old one. Columns
+are encoded as measured on level rows (3.7 bytes a row against 7.7 by default, read twice as fast).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from types import TracebackType
+from typing import Final, Self
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, utc_date
-from market.errors import CorruptStore, InvalidRequest, NotFound, ScaleExceeded
-from market.events import (
-    CONTROL,
-    EVENT,
-    FIRST,
-    KIND_COUNT,
-    KLINE,
-    ORDERBOOK,
-    POSITION,
-    SNAPSHOT,
-    TICKER,
-    TRADE,
-    Events,
-    empty_events,
-)
+from market.errors import CorruptStore, InvalidRequest, StoreUnavailable
+from market.events import CONTROL, KIND_COUNT, KLINE, ORDERBOOK, POSITION, SNAPSHOT, TICKER, TRADE, Events
 from market.instruments import Instrument
-from storage.instruments import checked_symbol, publish_files, stage_file
+from storage.durable_files import make_folder, open_staged, publish_files
+from storage.instruments import checked_symbol
+from storage.raw_manifest import RawFile, RawPart, TapeSource, entry_path, read_entry, write_entry
 
-_TABLES: Final = (
+TABLES: Final = (
     ("raw_gaps", CONTROL),
     ("raw_orderbook_snapshots", ORDERBOOK),
     ("raw_orderbook_deltas", ORDERBOOK),
@@ -46,10 +38,11 @@ _TABLES: Final = (
     ("raw_ticker", TICKER),
     ("raw_positions", POSITION),
 )
+SNAPSHOT_TABLE: Final = "raw_orderbook_snapshots"
 _SNAPSHOTS: Final = 1
-# Index into _TABLES by kind, order book snapshots apart.
+# Index into TABLES by kind, order book snapshots apart.
 _TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6])
-_SCHEMA: Final = pa.schema(
+SCHEMA: Final = pa.schema(
     [
         ("seq", pa.int64()),
         ("recv_ns", pa.int64()),
@@ -63,7 +56,7 @@ _SCHEMA: Final = pa.schema(
 )
 _RISING: Final = ("seq", "recv_ns", "event_ns", "update_id")
 _REPEATED: Final = ("px", "qty", "field", "flags")
-_ROW_GROUP_ROWS: Final = 1 << 18
+ROW_GROUP_ROWS: Final = 1 << 18
 
 
 def write_events(
@@ -71,109 +64,207 @@ def write_events(
 ) -> list[Path]:
     """Write events of one symbol in tape order, any mix of kinds and dates; the files written, sorted.
 
-    A part of the same name is replaced. All files are on disk before the first gets its name. The same events give
-    the same bytes.
+    A part of the same name is replaced. The same events give the same bytes. No events are no part.
 
     Raises:
         InvalidRequest: ``seq`` falls, a kind is unknown, or the records of one message differ in ``recv_ns``, in kind
             or in being a snapshot: their order could not be told from the files.
+        CorruptStore: what was written was read back otherwise.
+        StoreUnavailable: the disk refused.
     """
-    symbol = checked_symbol(instrument.symbol)
-    table_index = _table_index(symbol, events)
-    day = events["recv_ns"] // DAY_NS
-    metadata = {
-        "symbol": symbol,
-        "price_exponent": str(instrument.price_exponent),
-        "quantity_exponent": str(instrument.quantity_exponent),
-        "decoder_version": str(decoder_version),
-    }
-    staged: dict[Path, Path] = {}
-    try:
-        for index, (table, _) in enumerate(_TABLES):
+    with PartWriter(root, instrument, part=part, decoder_version=decoder_version) as writer:
+        writer.append(events)
+        return writer.commit()
+
+
+class PartWriter:
+    """Writes one part from events that come in tape order, whole messages at a time, in memory of some row groups.
+
+    Nothing is seen of the part before ``commit``; leaving the block without it discards what was written.
+    """
+
+    def __init__(self, root: Path, instrument: Instrument, *, part: str, decoder_version: int) -> None:
+        self._root = root
+        self._instrument = instrument
+        self._part = part
+        self._decoder_version = decoder_version
+        self._symbol = checked_symbol(instrument.symbol)
+        self._files: dict[tuple[int, int], _PartFile] = {}
+        self._seqs: tuple[int, int] | None = None
+        self._period = (0, 0)
+
+    def append(self, events: Events) -> None:
+        """Take events; raises InvalidRequest as ``write_events`` does, StoreUnavailable."""
+        if len(events) == 0:
+            return
+        table_index = _table_index(self._symbol, events)
+        day = events["recv_ns"] // DAY_NS
+        for index in range(len(TABLES)):
             of_table = table_index == index
-            for date in np.unique(day[of_table]):
-                folder = _symbol_folder(root / table / f"date={utc_date(int(date) * DAY_NS)}", symbol)
-                path = folder / f"part-{part}.parquet"
-                records = events.take(np.flatnonzero(of_table & (day == date)))
-                staged[path] = _stage_records(path, records, metadata)
-    except BaseException:
-        for temporary in staged.values():
-            temporary.unlink()
-        raise
-    publish_files(staged)
-    return sorted(staged)
+            for date in np.unique(day[of_table]).tolist():
+                self._file(index, date).append(events.take(np.flatnonzero(of_table & (day == date))))
+        seqs = int(events["seq"][0]), int(events["seq"][-1])
+        period = int(events["recv_ns"].min()), int(events["recv_ns"].max())
+        if self._seqs is not None:
+            if seqs[0] <= self._seqs[1]:
+                raise InvalidRequest(f"{self._symbol} events: seq must not fall, was {seqs[0]} after {self._seqs[1]}")
+            seqs = self._seqs[0], seqs[1]
+            period = min(self._period[0], period[0]), max(self._period[1], period[1])
+        self._seqs, self._period = seqs, period
+
+    def commit(self, source: TapeSource | None = None, *, seqs: tuple[int, int] | None = None) -> list[Path]:
+        """Make the part known once its files are on the disk, read back and compared; the files, sorted.
+
+        source: the segment it was made of. seqs: first and last seq of its messages; None are those of its events.
+
+        Raises CorruptStore when a file does not hold what was written to it, StoreUnavailable.
+        """
+        if self._seqs is None:
+            return []
+        staged: dict[Path, Path] = {}
+        stated = []
+        for (index, _), file in sorted(self._files.items()):
+            finished = file.finish(self._root, TABLES[index][0])
+            staged[self._root / finished.path] = file.staged
+            stated.append(finished)
+        publish_files(staged)
+        first_seq, last_seq = seqs or self._seqs
+        before = self._files_before()
+        write_entry(
+            self._root,
+            RawPart(
+                symbol=self._symbol,
+                name=self._part,
+                price_exponent=self._instrument.price_exponent,
+                quantity_exponent=self._instrument.quantity_exponent,
+                decoder_version=self._decoder_version,
+                first_seq=first_seq,
+                last_seq=last_seq,
+                first_ns=self._period[0],
+                last_ns=self._period[1],
+                files=tuple(stated),
+                source=source,
+            ),
+        )
+        for path in before - staged.keys():
+            path.unlink(missing_ok=True)
+        return sorted(staged)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.discard()
+
+    def _file(self, index: int, date: int) -> _PartFile:
+        file = self._files.get((index, date))
+        if file is None:
+            folder = self._root / TABLES[index][0] / f"date={utc_date(date * DAY_NS)}" / f"symbol={self._symbol}"
+            metadata = {
+                "symbol": self._symbol,
+                "price_exponent": str(self._instrument.price_exponent),
+                "quantity_exponent": str(self._instrument.quantity_exponent),
+                "decoder_version": str(self._decoder_version),
+            }
+            file = self._files[index, date] = _PartFile(folder / f"part-{self._part}.parquet", metadata)
+        return file
+
+    def _files_before(self) -> set[Path]:
+        """The files of the part that this one replaces; a damaged entry names none."""
+        path = entry_path(self._root, self._symbol, self._part)
+        try:
+            return {self._root / file.path for file in read_entry(path, self._symbol).files}
+        except (FileNotFoundError, CorruptStore):
+            return set()
 
 
-def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:
-    """The events with ``from_ns <= recv_ns < to_ns`` of these kinds, and CONTROL, in tape order; empty when none.
+class _PartFile:
+    """One Parquet file of a part, under a dot name until it is published."""
 
-    Raises:
-        CorruptStore: a file is not what was written, parts disagree on the scale, or a message is in two parts.
-        InvalidRequest: the symbol cannot name a folder.
-    """
-    groups = _row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
-    events = empty_events(sum(group.rows for group in groups))
-    end = 0
-    for piece in _merged(groups, from_ns=from_ns, to_ns=to_ns):
-        start, end = end, end + len(piece)
-        _words(events[start:end])[:] = _words(piece)
-    return events[:end]
+    def __init__(self, path: Path, metadata: dict[str, str]) -> None:
+        self._path = path
+        self._held: list[Events] = []
+        self._held_rows = self._rows = 0
+        self._checksum = 0
+        try:
+            make_folder(path.parent)
+            self.staged, self._file = open_staged(path)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
+        self._writer = pq.ParquetWriter(
+            self._file,
+            SCHEMA.with_metadata(metadata),
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=list(_REPEATED),  # type: ignore[arg-type]  # the stubs know only bool, pyarrow takes names
+            column_encoding=dict.fromkeys(_RISING, "DELTA_BINARY_PACKED"),
+            write_statistics=["seq", "recv_ns"],
+            write_page_checksum=True,
+        )
+
+    def append(self, records: Events) -> None:
+        self._held.append(records)
+        self._held_rows += len(records)
+        if self._held_rows >= ROW_GROUP_ROWS:
+            self._write_group()
+
+    def finish(self, root: Path, table: str) -> RawFile:
+        """Close the file, wait for the disk, read it back; what the manifest says of it."""
+        if self._held:
+            self._write_group()
+        try:
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
+        with reading_parquet(self.staged), pq.ParquetFile(self.staged, page_checksum_verification=True) as file:
+            rows = checksum = 0
+            for group in range(file.metadata.num_row_groups):
+                read = file.read_row_group(group)
+                rows += read.num_rows
+                checksum = _checksum([read.column(name).to_numpy() for name in SCHEMA.names], checksum)
+        if (rows, checksum) != (self._rows, self._checksum):
+            raise CorruptStore(f"{self._path}: must be read back as written, {self._rows} records, was {rows} others")
+        with self.staged.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        final = self._path.with_name(f"{self._path.stem}-{digest[:8]}.parquet")
+        return RawFile(
+            table=table,
+            path=final.relative_to(root).as_posix(),
+            records=rows,
+            size=self.staged.stat().st_size,
+            sha256=digest,
+        )
+
+    def discard(self) -> None:
+        """Remove what was not published."""
+        if not self._file.closed:
+            self._writer.close()
+            self._file.close()
+        self.staged.unlink(missing_ok=True)
+
+    def _write_group(self) -> None:
+        records = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
+        self._held, self._held_rows = [], 0
+        columns = [np.ascontiguousarray(records[name]) for name in SCHEMA.names]
+        try:
+            self._writer.write_table(
+                pa.table([pa.array(column) for column in columns], schema=SCHEMA), row_group_size=ROW_GROUP_ROWS
+            )
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
+        for start in range(0, len(records), ROW_GROUP_ROWS):
+            self._checksum = _checksum([column[start : start + ROW_GROUP_ROWS] for column in columns], self._checksum)
+        self._rows += len(records)
 
 
-def stream_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Iterator[Events]:
-    """What ``read_events`` returns, in consecutive pieces of whole messages.
-
-    Memory holds some row groups of each table, however long the period; to touch new memory for a month of events costs
-    more than to decode them.
-
-    Raises what ``read_events`` does, at the piece concerned.
-    """
-    yield from _merged(_row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns), from_ns=from_ns, to_ns=to_ns)
-
-
-def read_instrument(root: Path, symbol: str) -> Instrument:
-    """The scale that every part of the symbol states.
-
-    Raises:
-        NotFound: the symbol has no raw Parquet.
-        CorruptStore: two parts disagree, or a part states none.
-    """
-    scales: dict[Instrument, Path] = {}
-    for table, _ in _TABLES:
-        for path in _parts(root, table, symbol):
-            with reading_parquet(path), pq.ParquetFile(path) as file:
-                _agree(scales, _instrument(file, path, symbol), path)
-    for instrument in scales:
-        return instrument
-    raise NotFound(f"raw Parquet of {symbol}: must exist, was none in {root}")
-
-
-def raw_symbols(root: Path) -> list[str]:
-    """The symbols that have raw Parquet, sorted."""
-    return sorted(
-        {
-            part.parent.name.removeprefix("symbol=")
-            for table, _ in _TABLES
-            for part in (root / table).glob("date=*/symbol=*/part-*.parquet")
-        }
-    )
-
-
-def raw_period(root: Path, symbol: str) -> tuple[int, int]:
-    """``recv_ns`` of the symbol's first and of its last record. Raises NotFound when it has none, CorruptStore."""
-    ranges: list[tuple[int, int]] = []
-    for table, _ in _TABLES:
-        parts = _parts(root, table, symbol)
-        # A part holds one date: the extremes are in the first and in the last.
-        dates = {parts[0].parent, parts[-1].parent} if parts else set()
-        for path in parts:
-            if path.parent in dates:
-                with reading_parquet(path), pq.ParquetFile(path) as file:
-                    _instrument(file, path, symbol)
-                    ranges += _recv_ranges(file, path)
-    if not ranges:
-        raise NotFound(f"raw Parquet of {symbol}: must exist, was none in {root}")
-    return min(first for first, _ in ranges), max(last for _, last in ranges)
+def _checksum(columns: Sequence[npt.NDArray[np.generic]], before: int) -> int:
+    for column in columns:
+        before = crc32(np.ascontiguousarray(column).data, before)
+    return before
 
 
 @contextmanager
@@ -202,158 +293,3 @@ def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
             f"{symbol} events: a message must have one recv_ns and one table, was two at seq {seq[1:][torn][0]}"
         )
     return table_index
-
-
-def _stage_records(path: Path, records: Events, metadata: dict[str, str]) -> Path:
-    table = pa.table(
-        {name: pa.array(np.ascontiguousarray(records[name])) for name in _SCHEMA.names},
-        schema=_SCHEMA.with_metadata(metadata),
-    )
-
-    def write(file: BinaryIO) -> None:
-        pq.write_table(
-            table,
-            file,
-            row_group_size=_ROW_GROUP_ROWS,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=list(_REPEATED),  # type: ignore[arg-type]  # the stubs know only bool, pyarrow takes names too
-            column_encoding=dict.fromkeys(_RISING, "DELTA_BINARY_PACKED"),
-            write_statistics=["seq", "recv_ns"],
-            write_page_checksum=True,
-        )
-
-    return stage_file(path, write)
-
-
-@dataclass(frozen=True, slots=True)
-class _RowGroup:
-    """One row group of a part, as its footer states it."""
-
-    path: Path
-    footer: pq.FileMetaData
-    index: int
-    kind: int
-
-    @property
-    def rows(self) -> int:
-        return self.footer.row_group(self.index).num_rows
-
-    @property
-    def first_seq(self) -> int:
-        return _range(self.path, self.footer, self.index, "seq")[0]
-
-
-def _row_groups(root: Path, symbol: str, kinds: Collection[int], *, from_ns: int, to_ns: int) -> list[_RowGroup]:
-    """The row groups that reach into the period, in the order of their first message."""
-    wanted = {CONTROL, *kinds}
-    groups: list[_RowGroup] = []
-    scales: dict[Instrument, Path] = {}
-    for table, kind in _TABLES:
-        if kind in wanted:
-            for path in _parts(root, table, symbol, from_ns=from_ns, to_ns=to_ns):
-                with reading_parquet(path), pq.ParquetFile(path) as file:
-                    _agree(scales, _instrument(file, path, symbol), path)
-                    groups += [
-                        _RowGroup(path, file.metadata, index, kind)
-                        for index, (first, last) in enumerate(_recv_ranges(file, path))
-                        if first < to_ns and last >= from_ns
-                    ]
-    return sorted(groups, key=lambda group: group.first_seq)
-
-
-def _merged(groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int) -> Iterator[Events]:
-    """The groups' events of the period in tape order: after each group, what the following ones cannot precede."""
-    held: list[Events] = []
-    for group, following in itertools.zip_longest(groups, groups[1:]):
-        held.append(_read_row_group(group, from_ns=from_ns, to_ns=to_ns))
-        if following is None:
-            heads, held = held, []
-        else:
-            cuts = [int(np.searchsorted(events["seq"], following.first_seq)) for events in held]
-            heads = [events[:cut] for events, cut in zip(held, cuts, strict=True) if cut > 0]
-            held = [events[cut:] for events, cut in zip(held, cuts, strict=True) if cut < len(events)]
-        if heads:
-            events = _in_order(np.concatenate([_words(head) for head in heads]).view(EVENT))
-            first_seq = events["seq"][(events["flags"] & FIRST) != 0]
-            repeated = first_seq[1:][first_seq[1:] == first_seq[:-1]]
-            if len(repeated):
-                raise CorruptStore(f"{group.path}: seq must be in one part, was twice {repeated[0]}")
-            yield events
-
-
-def _read_row_group(group: _RowGroup, *, from_ns: int, to_ns: int) -> Events:
-    with (
-        reading_parquet(group.path),
-        pq.ParquetFile(group.path, metadata=group.footer, page_checksum_verification=True) as file,
-    ):
-        table = file.read_row_group(group.index)
-    events = empty_events(table.num_rows)
-    for name in _SCHEMA.names:
-        events[name] = table.column(name).to_numpy()
-    events["kind"] = group.kind
-    in_period = (events["recv_ns"] >= from_ns) & (events["recv_ns"] < to_ns)
-    return _in_order(events if in_period.all() else events.take(np.flatnonzero(in_period)))
-
-
-def _in_order(events: Events) -> Events:
-    if np.any(events["seq"][1:] < events["seq"][:-1]):
-        # take copies whole records; indexing a structured array goes field by field, fifteen times slower.
-        return events.take(np.argsort(events["seq"], kind="stable"))
-    return events
-
-
-def _words(events: Events) -> npt.NDArray[np.int64]:
-    """The records' memory: copied as int64 it takes 2 ns a record, field by field 20."""
-    return events.view(np.int64)
-
-
-def _symbol_folder(date_folder: Path, symbol: str) -> Path:
-    return date_folder / f"symbol={symbol}"
-
-
-def _parts(root: Path, table: str, symbol: str, *, from_ns: int | None = None, to_ns: int | None = None) -> list[Path]:
-    """The symbol's parts in a table, by date and name; with a period only of the dates that it touches."""
-    checked_symbol(symbol)
-    first = "" if from_ns is None else f"date={utc_date(from_ns)}"
-    last = "date=~" if to_ns is None else f"date={utc_date(to_ns - 1)}"
-    folder = root / table
-    if not folder.is_dir():
-        return []
-    dates = sorted(date for date in folder.iterdir() if date.name.startswith("date=") and first <= date.name <= last)
-    folders = (_symbol_folder(date, symbol) for date in dates)
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("part-*.parquet"))]
-
-
-def _instrument(file: pq.ParquetFile, path: Path, symbol: str) -> Instrument:
-    """The scale a part states, its columns and its symbol checked."""
-    schema = file.schema_arrow
-    if not schema.equals(_SCHEMA):
-        raise CorruptStore(f"{path}: columns must be those of an event, was {schema.names}")
-    stated = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    if stated.get("symbol") != symbol:
-        raise CorruptStore(f"{path}: symbol must be its folder's, {symbol}, was {stated.get('symbol')}")
-    try:
-        return Instrument(symbol, int(stated["price_exponent"]), int(stated["quantity_exponent"]))
-    except (KeyError, ValueError, ScaleExceeded) as error:
-        raise CorruptStore(f"{path}: metadata must state the scale, was {error!r}") from error
-
-
-def _agree(scales: dict[Instrument, Path], instrument: Instrument, path: Path) -> None:
-    scales.setdefault(instrument, path)
-    if len(scales) > 1:
-        (one, one_path), (other, other_path) = scales.items()
-        raise CorruptStore(f"{other_path}: scale must be that of {one_path}, {one}, was {other}")
-
-
-def _recv_ranges(file: pq.ParquetFile, path: Path) -> list[tuple[int, int]]:
-    """First and last ``recv_ns`` of each row group."""
-    return [_range(path, file.metadata, group, "recv_ns") for group in range(file.metadata.num_row_groups)]
-
-
-def _range(path: Path, footer: pq.FileMetaData, group: int, column: str) -> tuple[int, int]:
-    """Least and greatest value of a column in a row group."""
-    statistics = footer.row_group(group).column(_SCHEMA.get_field_index(column)).statistics
-    if statistics is None or statistics.min is None or statistics.max is None:
-        raise CorruptStore(f"{path}: {column} must have statistics in every row group, was without")
-    return statistics.min, statistics.max

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quality.parity import Parity, compare_rows
 from storage.feature_log import read_feature_log
-from storage.raw_parquet import raw_symbols
+from storage.raw_manifest import raw_symbols
 from training_sets.rebuild import rebuild_rows
 from transforms.plan import Kernel
 

@@ -21,30 +21,40 @@ from runtime.commands.options import (
 
 def rebuild(
     symbol: Symbol,
-    begin: Annotated[str | None, typer.Option("--from", help="First row time, ISO 8601; default: all.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Last row time, ISO 8601; default: all.")] = None,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="A time in the first day, ISO 8601; default: all.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="A time in the last day, ISO 8601; default: all.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; each takes a day.")] = 1,
     registry: Registry = DEFAULT_REGISTRY,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a symbol's rows again from raw Parquet and add them to the feature log."""
-    from runtime.wiring import compiled_kernel
-    from training_sets.rebuild import rebuild_rows, write_rebuilt
+    """Compute a symbol's whole UTC days again from raw Parquet into the feature log.
+
+    Days that stand there, computed from the same raw data by the same code, are passed over: a run that was interrupted
+    goes on.
+    """
+    from runtime.commands.progress import showing_progress
+    from runtime.wiring import day_rebuild
+    from training_sets.rebuild_days import count_days, rebuild_days
 
     settings = settings_for(data)
     begun = time.monotonic()
-    rows = rebuild_rows(
-        settings.raw_data_storage_path,
-        symbol,
-        compiled_kernel(settings, registry),
-        from_ns=parse_time_ns(begin, "--from"),
-        to_ns=parse_time_ns(end, "--to"),
-    )
-    write_rebuilt(settings.feature_log_storage_path, rows)
+    task = day_rebuild(settings, symbol, registry)
+    period = {"from_ns": parse_time_ns(begin, "--from"), "to_ns": parse_time_ns(end, "--to")}
+    days = []
+    with showing_progress() as steps:
+        steps.begin(f"rebuilding {symbol}", total=count_days(task, **period))
+        for day in rebuild_days(task, workers=workers, **period):
+            days.append(day)
+            steps.reach(len(days))
     print_document(
         {
             "symbol": symbol,
-            "rows": len(rows),
+            "rows": sum(day.rows for day in days),
+            "days": len(days),
+            "days_computed": sum(day.rows > 0 for day in days),
             "seconds": round(time.monotonic() - begun, 3),
             "features": str(settings.feature_log_storage_path),
         },

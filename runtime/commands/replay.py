@@ -83,6 +83,7 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
         "rejected": counters.rejected,
         "gaps": pipeline.gaps,
         "duplicates": pipeline.duplicates,
+        "redelivered": pipeline.redelivered,
         "late": pipeline.late_messages,
         "symbols": list(pipeline.symbols),
         "seconds": round(time.monotonic() - begun, 3),

@@ -47,3 +47,37 @@ def parity(
     )
     if not found.is_exact:
         raise typer.Exit(1)
+
+
+@app.command("tape")
+def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes.
+
+    Exits 1 on any damage; messages that the source lost are counted as book gaps.
+    """
+    from ingestion.tape_report import verify_tape
+    from runtime.wiring import instrument_pins
+    from storage.tape import tape_symbols
+
+    settings = settings_for(data)
+    pins = instrument_pins(settings)
+    chosen = symbols or tape_symbols(settings.raw_data_storage_path)
+    checks = {symbol: verify_tape(settings.raw_data_storage_path, symbol, pins) for symbol in chosen}
+    print_document(
+        [
+            {
+                "symbol": symbol,
+                "messages": check.messages,
+                "snapshots": check.snapshots,
+                "book_gaps": check.book_gaps,
+                "out_of_order": check.disorder,
+                "parts": check.parts,
+                "damages": check.damages,
+                "findings": check.findings,
+            }
+            for symbol, check in checks.items()
+        ],
+        as_json=as_json,
+    )
+    if not checks or not all(check.is_whole for check in checks.values()):
+        raise typer.Exit(1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from market.errors import Conflict, CorruptStore, InvalidRequest, StoreUnavailable
+from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.instruments import Instrument, pin_scale
-from storage.instruments import InstrumentPins, replace_file
+from storage.instruments import InstrumentPins
 
 
 def test_a_pin_is_kept_whatever_price_comes_later_and_by_whom(tmp_path: Path) -> None:
@@ -104,18 +104,3 @@ def test_a_file_that_holds_something_else_is_corrupt_and_left_as_it_is(tmp_path:
     with pytest.raises(CorruptStore, match=str(path)):
         InstrumentPins(tmp_path).pin("BTCUSDT", "65000.5")
     assert path.read_text() == content
-
-
-def test_a_replacement_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
-    path = tmp_path / "kept"
-    replace_file(path, lambda file: file.write(b"old"))
-
-    def fail(error: BaseException) -> None:
-        raise error
-
-    with pytest.raises(StoreUnavailable, match="no room"):
-        replace_file(path, lambda _: fail(OSError("no room")))
-    with pytest.raises(ZeroDivisionError):
-        replace_file(path, lambda _: fail(ZeroDivisionError()))
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]

@@ -29,7 +29,9 @@ from market.events import (
     mark_message,
 )
 from market.instruments import Instrument
-from storage.raw_parquet import raw_period, raw_symbols, read_events, read_instrument, write_events
+from storage.raw_events import last_snapshot_ns, read_events, stream_events
+from storage.raw_manifest import entry_path, raw_parts, raw_period, raw_symbols, read_instrument
+from storage.raw_parquet import PartWriter, write_events
 
 BTC = Instrument("BTCUSDT", 3, 6)
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
@@ -122,6 +124,32 @@ def test_a_period_is_closed_on_the_left_and_open_on_the_right(
     assert same(read, expected)
 
 
+@settings(max_examples=40, deadline=None)
+@given(messages=tapes(), cuts=st.sets(st.integers(1, 11)))
+def test_no_event_of_a_stream_precedes_the_time_given_with_the_piece_before_it(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[Events], cuts: set[int]
+) -> None:
+    root = tmp_path_factory.mktemp("raw")
+    edges = [0, *sorted(cut for cut in cuts if cut < len(messages)), len(messages)]
+    for number, (start, end) in enumerate(pairwise(edges)):
+        write_events(root, BTC, np.concatenate([empty_events(), *messages[start:end]]), part=str(number))
+    pieces = list(stream_events(root, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    for index, (_, least_ns) in enumerate(pieces):
+        following = [int(events["recv_ns"].min()) for events, _ in pieces[index + 1 :]]
+        assert least_ns == min([*following, EVER["to_ns"]])
+
+
+def test_the_newest_snapshot_up_to_a_time_is_found_in_whatever_part(tmp_path: Path) -> None:
+    assert last_snapshot_ns(tmp_path, [], MIDNIGHT_NS) is None
+    for index, offset in enumerate((-DAY_NS, 0, 5)):
+        events = message(index + 1, MIDNIGHT_NS + offset, ORDERBOOK, is_snapshot=True, levels=2)
+        write_events(tmp_path, BTC, events, part=str(index))
+    write_events(tmp_path, BTC, message(9, MIDNIGHT_NS + 7, ORDERBOOK), part="9")
+    for latest, expected in ((-DAY_NS - 1, None), (-1, -DAY_NS), (0, 0), (4, 0), (5, 5), (99, 5)):
+        found = last_snapshot_ns(tmp_path, raw_parts(tmp_path, "BTCUSDT"), MIDNIGHT_NS + latest)
+        assert found == (None if expected is None else MIDNIGHT_NS + expected)
+
+
 def test_a_lone_event_is_in_the_period_that_begins_with_it_and_not_in_the_one_that_ends_there(tmp_path: Path) -> None:
     write_events(tmp_path, BTC, message(1, MIDNIGHT_NS, TRADE), part="0")
     for from_ns, to_ns, count in (
@@ -136,13 +164,13 @@ def test_a_lone_event_is_in_the_period_that_begins_with_it_and_not_in_the_one_th
 def test_each_type_has_its_own_table_by_date_and_symbol(tmp_path: Path, tape: Events) -> None:
     paths = write_events(tmp_path, BTC, tape, part="0001")
 
-    assert [str(path.relative_to(tmp_path)) for path in paths] == [
-        "raw_gaps/date=2024-10-03/symbol=BTCUSDT/part-0001.parquet",
-        "raw_kline/date=2024-10-04/symbol=BTCUSDT/part-0001.parquet",
-        "raw_orderbook_deltas/date=2024-10-04/symbol=BTCUSDT/part-0001.parquet",
-        "raw_orderbook_snapshots/date=2024-10-03/symbol=BTCUSDT/part-0001.parquet",
-        "raw_ticker/date=2024-10-04/symbol=BTCUSDT/part-0001.parquet",
-        "raw_trades/date=2024-10-03/symbol=BTCUSDT/part-0001.parquet",
+    assert [str(path.relative_to(tmp_path)).rpartition("-")[0] for path in paths] == [
+        "raw_gaps/date=2024-10-03/symbol=BTCUSDT/part-0001",
+        "raw_kline/date=2024-10-04/symbol=BTCUSDT/part-0001",
+        "raw_orderbook_deltas/date=2024-10-04/symbol=BTCUSDT/part-0001",
+        "raw_orderbook_snapshots/date=2024-10-03/symbol=BTCUSDT/part-0001",
+        "raw_ticker/date=2024-10-04/symbol=BTCUSDT/part-0001",
+        "raw_trades/date=2024-10-03/symbol=BTCUSDT/part-0001",
     ]
     assert (pq.read_schema(paths[0]).metadata or {})[b"decoder_version"] == b"1"
     assert all(not path.name.startswith(".") for path in tmp_path.rglob("*") if path.is_file())
@@ -166,7 +194,8 @@ def test_the_same_events_give_the_same_bytes(tmp_path: Path, tape: Events) -> No
 def test_a_part_of_the_same_name_is_replaced(tmp_path: Path, tape: Events) -> None:
     write_events(tmp_path, BTC, tape, part="0")
     tape["px"] += 1
-    write_events(tmp_path, BTC, tape, part="0")
+    paths = write_events(tmp_path, BTC, tape, part="0")
+    assert sorted(tmp_path.rglob("*.parquet")) == paths
     assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
 
 
@@ -230,8 +259,12 @@ def test_a_file_of_another_symbol_or_shape_is_corrupt(tmp_path: Path, tape: Even
     path = write_events(tmp_path, BTC, tape[:1], part="0")[0]
     table = pq.read_table(path)
     for content, rule in (
-        (table.replace_schema_metadata({**table.schema.metadata, b"symbol": b"ETHUSDT"}), "symbol must be"),
-        (table.replace_schema_metadata({b"symbol": b"BTCUSDT"}), "metadata must state the scale"),
+        (
+            table.replace_schema_metadata({**table.schema.metadata, b"symbol": b"ETHUSDT"}),
+            "must hold 1 records of BTCUSDT, was 1 of ETHUSDT",
+        ),
+        (table.replace_schema_metadata({b"symbol": b"BTCUSDT"}), "bytes of its manifest"),
+        (pa.concat_tables([table, table]), "must hold 1 records of BTCUSDT, was 2"),
         (table.drop_columns(["px"]), "columns must be"),
         (table.set_column(4, "px", table["px"].cast(pa.float64())), "columns must be"),
     ):
@@ -252,3 +285,43 @@ def test_events_whose_order_the_files_could_not_tell_are_refused(tmp_path: Path)
         with pytest.raises(InvalidRequest, match=rule):
             write_events(tmp_path, BTC, events, part="0")
     assert list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_a_part_in_pieces_is_the_part_in_one(tmp_path: Path, tape: Events) -> None:
+    write_events(tmp_path / "one", BTC, tape, part="0")
+    with PartWriter(tmp_path / "other", BTC, part="0", decoder_version=1) as writer:
+        for seq in range(1, 8):
+            writer.append(tape[tape["seq"] == seq])
+        writer.commit()
+    assert raw_parts(tmp_path / "one", "BTCUSDT") == raw_parts(tmp_path / "other", "BTCUSDT")
+
+
+def test_what_is_not_committed_is_not_there_and_leaves_nothing(tmp_path: Path, tape: Events) -> None:
+    with PartWriter(tmp_path, BTC, part="0", decoder_version=1) as writer:
+        writer.append(tape)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_readers_believe_the_manifest_alone(tmp_path: Path, tape: Events) -> None:
+    paths = write_events(tmp_path, BTC, tape, part="0")
+    stray = paths[0].with_name("part-stray.parquet")
+    stray.write_bytes(b"half of a Parquet")
+    assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
+    pieces = list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    assert same(np.concatenate([events for events, _ in pieces]), tape)
+    paths[0].unlink()
+    with pytest.raises(CorruptStore, match=str(paths[0])):
+        read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
+
+
+def test_every_changed_byte_of_a_manifest_entry_is_corrupt_and_named(tmp_path: Path, tape: Events) -> None:
+    write_events(tmp_path, BTC, tape, part="0")
+    path = entry_path(tmp_path, "BTCUSDT", "0")
+    whole = path.read_bytes()
+    for position in range(len(whole) - 1):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(CorruptStore, match=str(path)):
+            raw_parts(tmp_path, "BTCUSDT")
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptStore, match=str(path)):
+        raw_parts(tmp_path, "BTCUSDT")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.clock import DAY_NS, SECOND_NS
+from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound, StoreUnavailable
-from storage.tape import PENDING_BYTES, Frame, TapeWriter, read_tape, tape_symbols
+from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
+from storage.tape import writer as tape_writer
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
@@ -108,6 +110,49 @@ def test_a_message_redelivered_after_a_restart_begins_a_segment_of_its_own(tmp_p
     assert list(read_tape(tmp_path, SYMBOL)) == frames
 
 
+def reopened(segment: Path) -> Path:
+    """The segment as its writer would have left it by dying."""
+    return segment.rename(segment.with_suffix(".open"))
+
+
+def aside(segment: Path, offset: int) -> Path:
+    """Where recovery puts what follows ``offset``."""
+    return segment.with_name(f"{segment.name}.torn-{offset}")
+
+
+def test_a_segment_begins_at_each_hour_and_at_its_size(tmp_path: Path) -> None:
+    with TapeWriter(tmp_path, SYMBOL, segment_bytes=3 * (HEADER_BYTES + 1)) as writer:
+        for recv_ns in (0, 1, 1, 1, HOUR_NS - 1, HOUR_NS, HOUR_NS - 1, HOUR_NS + 1):
+            writer.append(MIDNIGHT_NS + recv_ns, b"x")
+    assert [path.name for path in segments(tmp_path)] == [
+        f"{MIDNIGHT_NS}.log",
+        f"{MIDNIGHT_NS + 1}.log",
+        f"{MIDNIGHT_NS + HOUR_NS}.log",
+    ]
+    assert [frame.seq for frame in read_tape(tmp_path, SYMBOL)] == list(range(1, 9))
+
+
+def test_segments_that_begin_at_one_time_are_told_apart_by_seq(tmp_path: Path) -> None:
+    with TapeWriter(tmp_path, SYMBOL, segment_bytes=1) as writer:
+        for recv_ns in (0, 0, 1, 0):
+            writer.append(MIDNIGHT_NS + recv_ns, b"x")
+    assert [frame.seq for frame in read_tape(tmp_path, SYMBOL)] == [1, 2, 3, 4]
+    assert len(segments(tmp_path)) == 4
+
+
+def test_a_segment_is_open_until_its_writer_begins_another_or_closes(tmp_path: Path) -> None:
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        writer.append(MIDNIGHT_NS, b"a")
+        writer.sync()
+        (live,) = (tmp_path / "tape" / SYMBOL).glob("*/*.open")
+        assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [b"a"]
+        writer.append(MIDNIGHT_NS + HOUR_NS, b"b")
+        writer.sync()
+        assert live.with_suffix(".log").is_file()
+        assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [b"a", b"b"]
+    assert list((tmp_path / "tape" / SYMBOL).glob("*/*.open")) == []
+
+
 def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Recorder) -> None:
     frames = record([(MIDNIGHT_NS + index, bytes([index]) * 9) for index in range(3)])
     (segment,) = segments(tmp_path)
@@ -115,14 +160,27 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
     frame_bytes = len(whole) // 3
     for cut in range(1, frame_bytes):
         segment.write_bytes(whole[:-cut])
+        reopened(segment)
         assert list(read_tape(tmp_path, SYMBOL)) == frames[:2]
         with TapeWriter(tmp_path, SYMBOL) as writer:
             assert writer.next_seq == 3
             assert writer.last_recv_ns == MIDNIGHT_NS + 1
             assert writer.torn_bytes == frame_bytes - cut
-        aside = segment.with_name(f"{segment.name}.torn-{2 * frame_bytes}")
-        assert aside.read_bytes() == whole[2 * frame_bytes : len(whole) - cut]
+        assert aside(segment, 2 * frame_bytes).read_bytes() == whole[2 * frame_bytes : len(whole) - cut]
         assert segment.read_bytes() == whole[: 2 * frame_bytes]
+
+
+def test_a_tail_of_zeros_is_moved_aside(tmp_path: Path, record: Recorder) -> None:
+    frames = record([(MIDNIGHT_NS, b"a")])
+    (segment,) = segments(tmp_path)
+    size = segment.stat().st_size
+    segment.write_bytes(segment.read_bytes() + bytes(4096))
+    reopened(segment)
+    assert list(read_tape(tmp_path, SYMBOL)) == frames
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        assert (writer.next_seq, writer.torn_bytes) == (2, 4096)
+    assert aside(segment, size).read_bytes() == bytes(4096)
+    assert list(read_tape(tmp_path, SYMBOL)) == frames
 
 
 def test_a_first_frame_that_is_torn_takes_its_segment_aside_and_its_seq_is_given_again(
@@ -132,17 +190,18 @@ def test_a_first_frame_that_is_torn_takes_its_segment_aside_and_its_seq_is_given
     record([(MIDNIGHT_NS + 1, b"b")])
     torn = segments(tmp_path)[-1]
     torn.write_bytes(torn.read_bytes()[:-1])
+    reopened(torn)
     assert list(read_tape(tmp_path, SYMBOL)) == frames
 
     with TapeWriter(tmp_path, SYMBOL) as writer:
         assert (writer.next_seq, writer.torn_bytes) == (2, HEADER_BYTES)
     assert segments(tmp_path) == [segments(tmp_path)[0]]
-    assert torn.with_name(f"{torn.name}.torn-0").stat().st_size == HEADER_BYTES
+    assert aside(torn, 0).stat().st_size == HEADER_BYTES
 
 
-def test_an_empty_segment_is_cleared_away_in_silence(tmp_path: Path, record: Recorder) -> None:
+def test_an_empty_open_segment_is_cleared_away_in_silence(tmp_path: Path, record: Recorder) -> None:
     frames = record([(MIDNIGHT_NS, b"a")])
-    empty = segments(tmp_path)[0].with_name(f"{MIDNIGHT_NS + 1}.log")
+    empty = segments(tmp_path)[0].with_name(f"{MIDNIGHT_NS + 1}.open")
     empty.touch()
     assert list(read_tape(tmp_path, SYMBOL)) == frames
 
@@ -151,53 +210,80 @@ def test_an_empty_segment_is_cleared_away_in_silence(tmp_path: Path, record: Rec
     assert not empty.exists()
 
 
-def test_every_flipped_bit_before_the_last_segment_is_corrupt_and_says_where(tmp_path: Path, record: Recorder) -> None:
-    record([(MIDNIGHT_NS, b"aa"), (MIDNIGHT_NS + 1, b"bb")])
-    record([(MIDNIGHT_NS + 2, b"cc")])
+def test_recovery_keeps_what_is_before_damage_and_gives_no_seq_twice(tmp_path: Path, record: Recorder) -> None:
+    frames = record([(MIDNIGHT_NS + index, b"abc") for index in range(5)])
+    (segment,) = segments(tmp_path)
+    damaged = bytearray(segment.read_bytes())
+    size = len(damaged) // 5
+    damaged[2 * size + HEADER_BYTES] ^= 1
+    segment.write_bytes(damaged)
+    reopened(segment)
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        assert (writer.next_seq, writer.torn_bytes) == (6, 3 * size)
+        writer.append(MIDNIGHT_NS + 9, b"later")
+    found = list(read_tape_and_holes(tmp_path, SYMBOL))
+    assert found[:2] == frames[:2]
+    hole = found[2]
+    assert isinstance(hole, Hole)
+    assert (hole.first_seq, hole.next_seq, hole.recv_ns) == (3, 6, MIDNIGHT_NS + 9)
+    assert found[3:] == [Frame(6, MIDNIGHT_NS + 9, b"later")]
+
+
+def test_every_flipped_bit_in_a_finished_segment_is_named_and_costs_that_frame_alone(
+    tmp_path: Path, record: Recorder
+) -> None:
+    frames = record([(MIDNIGHT_NS + index, b"aa") for index in range(3)])
+    frames += record([(MIDNIGHT_NS + 3, b"cc")])
     first = segments(tmp_path)[0]
     whole = first.read_bytes()
+    size = len(whole) // 3
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= 0x10
         first.write_bytes(damaged)
-        offset = 0 if position < len(whole) // 2 else len(whole) // 2
-        with pytest.raises(CorruptStore, match=f"{first} at offset {offset}: "):
+        index = position // size
+        with pytest.raises(CorruptStore, match=f"{first} at offset {index * size}: "):
             list(read_tape(tmp_path, SYMBOL))
+        found = list(read_tape_and_holes(tmp_path, SYMBOL))
+        holes = [each for each in found if isinstance(each, Hole)]
+        assert len(holes) == 1
+        kept = [each for each in found if isinstance(each, Frame)]
+        # Without a frame before it nothing says which seq the damage had: the segment's rest is given up.
+        assert kept == (frames[3:] if index == 0 else [frame for frame in frames if frame.seq != index + 1])
+        with TapeWriter(tmp_path, SYMBOL) as writer:
+            assert (writer.next_seq, writer.torn_bytes) == (5, 0)
 
 
-def test_a_tail_torn_before_a_torn_newest_segment_is_damage_and_not_moved(tmp_path: Path, record: Recorder) -> None:
-    for index in range(2):
-        record([(MIDNIGHT_NS + index, b"aa")])
-    for segment in segments(tmp_path):
-        segment.write_bytes(segment.read_bytes() + b"?")
-    newest = segments(tmp_path)[1]
-    newest.write_bytes(newest.read_bytes()[:HEADER_BYTES])
-
-    with pytest.raises(CorruptStore, match="at offset 26: header must have 24 bytes, was 1"):
+@pytest.mark.parametrize("cut", ["truncated", "zeros"])
+def test_the_damaged_end_of_the_last_finished_segment_is_a_hole_and_its_seqs_are_not_given_again(
+    tmp_path: Path, record: Recorder, cut: str
+) -> None:
+    frames = record([(MIDNIGHT_NS + index, b"aa") for index in range(3)])
+    (segment,) = segments(tmp_path)
+    whole = segment.read_bytes()
+    kept = whole[: len(whole) // 3 + 5]
+    segment.write_bytes(kept if cut == "truncated" else kept + bytes(len(whole) - len(kept)))
+    with pytest.raises(CorruptStore, match=str(segment)):
         list(read_tape(tmp_path, SYMBOL))
-    with pytest.raises(CorruptStore, match="at offset 26: header must have 24 bytes, was 1"):
-        TapeWriter(tmp_path, SYMBOL)
+    found = list(read_tape_and_holes(tmp_path, SYMBOL))
+    assert found[0] == frames[0]
+    assert isinstance(found[1], Hole)
+    assert (found[1].first_seq, found[1].next_seq) == (2, None)
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        if cut == "zeros":
+            assert writer.next_seq > 3
 
 
-def test_a_missing_segment_is_corrupt(tmp_path: Path, record: Recorder) -> None:
+def test_a_missing_segment_is_a_hole_and_does_not_keep_the_tape_from_going_on(tmp_path: Path, record: Recorder) -> None:
     for index in range(3):
         record([(MIDNIGHT_NS + index, b"a")])
     segments(tmp_path)[1].unlink()
 
     with pytest.raises(CorruptStore, match="seq must be 2, was 3"):
         list(read_tape(tmp_path, SYMBOL))
-
-
-def test_a_missing_frame_inside_the_last_segment_is_no_torn_tail(tmp_path: Path, record: Recorder) -> None:
-    record([(MIDNIGHT_NS + index, b"a") for index in range(3)])
-    (segment,) = segments(tmp_path)
-    whole = segment.read_bytes()
-    segment.write_bytes(whole[: len(whole) // 3] + whole[2 * len(whole) // 3 :])
-
-    with pytest.raises(CorruptStore, match="seq must be 2, was 3"):
-        list(read_tape(tmp_path, SYMBOL))
-    with pytest.raises(CorruptStore, match="seq must be 2, was 3"):
-        TapeWriter(tmp_path, SYMBOL)
+    assert record([(MIDNIGHT_NS + 3, b"b")])[0].seq == 4
+    found = list(read_tape_and_holes(tmp_path, SYMBOL))
+    assert [each.first_seq if isinstance(each, Hole) else each.seq for each in found] == [1, 2, 3, 4]
 
 
 def test_old_segments_may_be_retired_without_the_seq_starting_over(tmp_path: Path, record: Recorder) -> None:
@@ -215,86 +301,147 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_tape(tmp_path: Path, 
     record([(MIDNIGHT_NS, b"free again")])
 
 
-def test_a_killed_writer_leaves_what_it_flushed_and_frees_the_tape(tmp_path: Path) -> None:
+def killed_program(tmp_path: Path, lines: str) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
 from storage.tape import TapeWriter
-writer = TapeWriter(Path({str(tmp_path)!r}), {SYMBOL!r})
-for index in range(1000):
-    writer.append({MIDNIGHT_NS} + index, b"flushed")
-writer.flush()
-writer.append({MIDNIGHT_NS}, b"not flushed")
+writer = TapeWriter(Path({str(tmp_path)!r}), {SYMBOL!r}, sync_ms=1)
+{lines}
 os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False)
     assert killed.returncode == -signal.SIGKILL
 
-    assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [b"flushed"] * 1000
+
+def test_a_killed_writer_leaves_what_it_synced_and_frees_the_tape(tmp_path: Path) -> None:
+    killed_program(
+        tmp_path, f"for index in range(1000): writer.append({MIDNIGHT_NS} + index, b'synced')\nwriter.sync()"
+    )
+    assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [b"synced"] * 1000
     with TapeWriter(tmp_path, SYMBOL) as writer:
         assert (writer.next_seq, writer.torn_bytes) == (1001, 0)
 
 
-def test_a_live_tape_is_read_up_to_its_last_flush(tmp_path: Path) -> None:
-    with TapeWriter(tmp_path, SYMBOL) as writer:
-        writer.append(MIDNIGHT_NS, b"a")
-        writer.flush()
-        writer.append(MIDNIGHT_NS + 1, b"b")
-        assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [b"a"]
+def test_what_was_told_to_be_durable_is_on_the_tape_of_a_writer_killed_at_once(tmp_path: Path) -> None:
+    killed_program(
+        tmp_path,
+        f"""
+for index in range(5000):
+    seq = writer.append({MIDNIGHT_NS} + index, b"x")
+    writer.when_durable(seq, lambda seq=seq: (Path({str(tmp_path)!r}) / "durable").write_text(str(seq)))
+    if seq == 5000: writer.append({MIDNIGHT_NS} + 6000, b"waits")
+""",
+    )
+    told = tmp_path / "durable"
+    durable_seq = int(told.read_text() or 0) if told.exists() else 0
+    assert len(list(read_tape(tmp_path, SYMBOL))) >= durable_seq
 
 
-def test_a_full_disk_refuses_the_append_and_loses_nothing_when_it_has_room_again(
+def test_messages_become_durable_by_themselves_and_those_who_wait_are_told_once_in_order(tmp_path: Path) -> None:
+    told: list[int] = []
+    last = threading.Event()
+    with TapeWriter(tmp_path, SYMBOL, sync_ms=1) as writer:
+        seqs = [writer.append(MIDNIGHT_NS + index, b"x") for index in range(5)]
+        for seq in seqs:
+            writer.when_durable(seq, lambda seq=seq: told.append(seq))  # type: ignore[misc]  # a default binds the loop
+        writer.when_durable(seqs[-1], last.set)
+        assert last.wait(10)
+        assert writer.durable_seq == 5
+        writer.when_durable(3, lambda: told.append(-3))
+        assert told == [*seqs, -3]
+
+
+def failing(writer: TapeWriter, monkeypatch: pytest.MonkeyPatch, descriptor: int) -> None:
+    """Let the thread write the next frames of the open segment to ``descriptor``."""
+    writer.append(MIDNIGHT_NS, b"before")
+    writer.sync()
+    real = writer._descriptor
+    assert real is not None
+    monkeypatch.setattr(writer, "_descriptor", descriptor)
+    os.close(real)
+
+
+def test_a_full_disk_stops_every_later_append_and_what_was_durable_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = b"x" * PENDING_BYTES
-    with TapeWriter(tmp_path, SYMBOL) as writer:
-        writer.append(MIDNIGHT_NS, body)
-        full = os.open("/dev/full", os.O_WRONLY)
-        descriptor = writer._segment_fd
-        monkeypatch.setattr(writer, "_segment_fd", full)
+    writer = TapeWriter(tmp_path, SYMBOL)
+    failing(writer, monkeypatch, os.open("/dev/full", os.O_WRONLY))
+    told: list[int] = []
+    writer.when_durable(writer.append(MIDNIGHT_NS + 1, b"lost"), lambda: told.append(2))
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        writer.sync()
+    for refused in (lambda: writer.append(MIDNIGHT_NS + 2, b"c"), writer.sync, writer.close):
         with pytest.raises(StoreUnavailable, match="No space left"):
-            writer.append(MIDNIGHT_NS + 1, b"b")
-        assert (writer.next_seq, writer.last_recv_ns) == (2, MIDNIGHT_NS)
-        monkeypatch.setattr(writer, "_segment_fd", descriptor)
-        os.close(full)
-        writer.append(MIDNIGHT_NS + 1, b"b")
-    assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [body, b"b"]
+            refused()
+    writer.close()
+    assert told == []
+    assert [frame.body for frame in read_tape(tmp_path, SYMBOL)] == [b"before"]
+    with TapeWriter(tmp_path, SYMBOL) as again:
+        assert again.next_seq == 2
 
 
-def test_a_flush_cut_short_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_limit_on_the_size_of_files_stops_the_writer_and_is_recovered_from(tmp_path: Path) -> None:
+    program = f"""
+import resource, signal, sys
+from pathlib import Path
+from market.errors import StoreUnavailable
+from storage.tape import TapeWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+writer = TapeWriter(Path({str(tmp_path)!r}), {SYMBOL!r}, sync_ms=1)
+try:
+    for index in range(100_000):
+        writer.append({MIDNIGHT_NS} + index, b"x" * 76)
+except StoreUnavailable as error:
+    print(writer.durable_seq)
+    sys.exit(3)
+"""
+    stopped = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False, capture_output=True, text=True
+    )
+    assert stopped.returncode == 3, stopped.stderr
     with TapeWriter(tmp_path, SYMBOL) as writer:
-        writer.append(MIDNIGHT_NS, b"x" * PENDING_BYTES)  # more than a pipe holds
-        framed = bytes(writer._pending)
-        read_end, pipe = os.pipe()
-        os.set_blocking(pipe, False)
-        descriptor = writer._segment_fd
-        monkeypatch.setattr(writer, "_segment_fd", pipe)
-        with pytest.raises(StoreUnavailable, match="must be writable"):
-            writer.flush()
-        monkeypatch.setattr(writer, "_segment_fd", descriptor)
-        os.close(pipe)
-        begun = os.read(read_end, PENDING_BYTES)
-        os.close(read_end)
-    assert 0 < len(begun) < len(framed)
-    assert begun + segments(tmp_path)[0].read_bytes() == framed
+        assert writer.next_seq == 101
+        assert writer.torn_bytes == 0
+    assert len(list(read_tape(tmp_path, SYMBOL))) == 100 >= int(stopped.stdout)
 
 
 def test_a_failed_sync_is_never_followed_by_one_that_claims_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = TapeWriter(tmp_path, SYMBOL)
-    writer.append(MIDNIGHT_NS, b"a")
     read_end, pipe = os.pipe()  # fdatasync refuses a pipe
-    descriptor = writer._segment_fd
-    monkeypatch.setattr(writer, "_segment_fd", pipe)
+    writer = TapeWriter(tmp_path, SYMBOL)
+    failing(writer, monkeypatch, pipe)
+    writer.append(MIDNIGHT_NS + 1, b"a")
+    for refused in (writer.sync, writer.sync, lambda: writer.append(MIDNIGHT_NS, b"b"), writer.close):
+        with pytest.raises(StoreUnavailable, match="must reach the disk"):
+            refused()
+    assert writer.durable_seq == 1
+    os.close(read_end)
+    TapeWriter(tmp_path, SYMBOL).close()
+
+
+def test_a_folder_that_takes_no_segment_stops_the_appends(tmp_path: Path) -> None:
+    writer = TapeWriter(tmp_path, SYMBOL)
+    # A file where the date's folder should be: root may write into a read-only folder.
+    (tmp_path / "tape" / SYMBOL / "2024-10-04").write_text("")
+    writer.append(MIDNIGHT_NS, b"a")
     with pytest.raises(StoreUnavailable, match="must reach the disk"):
         writer.sync()
-    monkeypatch.setattr(writer, "_segment_fd", descriptor)
-    os.close(read_end)
-    os.close(pipe)
+    with pytest.raises(StoreUnavailable, match="must reach the disk"):
+        writer.append(MIDNIGHT_NS, b"b")
     with pytest.raises(StoreUnavailable, match="must reach the disk"):
         writer.close()
-    TapeWriter(tmp_path, SYMBOL).close()
+
+
+def test_frames_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tape_writer, "QUEUE_BYTES", 1000)
+    with TapeWriter(tmp_path, SYMBOL, sync_ms=60_000) as writer:
+        for index in range(100):
+            writer.append(MIDNIGHT_NS + index, b"x" * 100)
+            assert writer._waiting_bytes <= 1000 + HEADER_BYTES + 100
+    assert len(list(read_tape(tmp_path, SYMBOL))) == 100
 
 
 def test_a_closed_writer_refuses_to_append(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Durable files: the few steps by which every file store here makes a file last."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from market.errors import StoreUnavailable
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each on disk before this returns."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk holds the folder's names."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Make ``path`` hold what ``write`` writes: readers see the old file or the new one, and a crash leaves either."""
+    publish_files({path: stage_file(path, write)})
+
+
+def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Write the coming content of ``path`` to a dot file beside it, on disk before this returns; gives that file.
+
+    Raises StoreUnavailable when the disk refuses.
+    """
+    try:
+        make_folder(path.parent)
+        staged, opened = open_staged(path)
+        with opened as file:
+            try:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                staged.unlink()
+                raise
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
+    return staged
+
+
+def open_staged(path: Path) -> tuple[Path, BinaryIO]:
+    """A dot file beside ``path``, whose folder exists, and that file opened to write. Raises OSError."""
+    # Two writers of one path never share a dot file, even from two containers where each is process 1.
+    staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
+    return staged, staged.open("wb")
+
+
+def publish_files(staged: dict[Path, Path]) -> None:
+    """Rename every staged file to the path it is for, and wait until the disk holds the names.
+
+    Raises StoreUnavailable when the disk refuses; files already renamed stay.
+    """
+    try:
+        for path, temporary in staged.items():
+            temporary.replace(path)
+        for folder in {path.parent for path in staged}:
+            sync_folder(folder)
+    except OSError as error:
+        raise StoreUnavailable(f"files {[str(path) for path in staged]}: must be writable, was {error}") from error
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """Hold the lock file, across threads and processes; waits for the one that holds it."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,144 @@
+"""The manifest of raw Parquet: one entry a part, saying what the part holds and what it was made of.
+
+Layout: ``<raw>/manifest/symbol=S/<part>.json``. An entry is written last, in one rename, after the files it names are
+on the disk: a part exists when it has an entry. Readers list no folder of Parquet, they believe the manifest alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from market.errors import CorruptStore, NotFound, ScaleExceeded
+from market.instruments import Instrument
+from storage.durable_files import replace_file
+from storage.instruments import checked_symbol
+
+_SUFFIX: Final = ".json"
+
+
+class RawFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One Parquet file; ``path`` is relative to the raw folder, ``size`` in bytes."""
+
+    table: str
+    path: str
+    records: int
+    size: int
+    sha256: str
+
+
+class TapeSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The segment that a part was made of; ``path`` is relative to the raw folder, ``size`` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+    messages: int
+    holes: tuple[str, ...] = ()
+    """What could not be read, each by seq and reason."""
+
+
+class RawPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One part: consecutive messages of a symbol, at most one file a table and date. ``last_ns`` is inclusive."""
+
+    symbol: str
+    name: str
+    price_exponent: int
+    quantity_exponent: int
+    decoder_version: int
+    first_seq: int
+    last_seq: int
+    first_ns: int
+    last_ns: int
+    files: tuple[RawFile, ...]
+    source: TapeSource | None = None
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    sha256: str
+    part: msgspec.Raw
+
+
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
+_PART: Final = msgspec.json.Decoder(RawPart)
+
+
+def write_entry(root: Path, part: RawPart) -> Path:
+    """Make the part known, or known anew; on disk before this returns. Raises StoreUnavailable."""
+    text = msgspec.json.encode(part)
+    entry = _Entry(hashlib.sha256(text).hexdigest(), msgspec.Raw(text))
+    path = entry_path(root, part.symbol, part.name)
+    replace_file(path, lambda file: file.write(msgspec.json.encode(entry) + b"\n"))
+    return path
+
+
+def read_entry(path: Path, symbol: str) -> RawPart:
+    """One entry. Raises CorruptStore when it is not what was written; FileNotFoundError."""
+    try:
+        entry = _ENTRY.decode(path.read_bytes())
+        part = _PART.decode(entry.part)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptStore(f"{path}: must be an entry of the manifest, was {error}") from error
+    if hashlib.sha256(entry.part).hexdigest() != entry.sha256:
+        raise CorruptStore(f"{path}: must have the checksum of its part, was {entry.sha256!r}")
+    if (part.symbol, part.name) != (symbol, path.name.removesuffix(_SUFFIX)):
+        raise CorruptStore(f"{path}: must be the entry of its name, was that of {part.symbol} {part.name}")
+    return part
+
+
+def raw_parts(root: Path, symbol: str) -> list[RawPart]:
+    """The symbol's parts in order of seq; none when it has none. Raises CorruptStore, InvalidRequest."""
+    folder = entry_path(root, symbol, "").parent
+    return sorted((read_entry(path, symbol) for path in folder.glob(f"*{_SUFFIX}")), key=lambda part: part.first_seq)
+
+
+def raw_symbols(root: Path) -> list[str]:
+    """The symbols that have raw Parquet, sorted."""
+    return sorted({path.parent.name.removeprefix("symbol=") for path in (root / "manifest").glob(f"*/*{_SUFFIX}")})
+
+
+def raw_period(root: Path, symbol: str) -> tuple[int, int]:
+    """``recv_ns`` of the symbol's first and of its last record. Raises NotFound when it has none, CorruptStore."""
+    parts = _some_parts(root, symbol)
+    return min(part.first_ns for part in parts), max(part.last_ns for part in parts)
+
+
+def read_instrument(root: Path, symbol: str) -> Instrument:
+    """The scale that every part of the symbol states.
+
+    Raises:
+        NotFound: the symbol has no raw Parquet.
+        CorruptStore: two parts disagree, or one states no possible scale.
+    """
+    return common_scale(_some_parts(root, symbol))
+
+
+def common_scale(parts: list[RawPart]) -> Instrument:
+    """The scale of all parts, one at least. Raises CorruptStore when two disagree."""
+    first = parts[0]
+    for part in parts:
+        if (part.price_exponent, part.quantity_exponent) != (first.price_exponent, first.quantity_exponent):
+            raise CorruptStore(
+                f"raw Parquet of {first.symbol}, part {part.name}: scale must be that of part {first.name}, "
+                f"{first.price_exponent} and {first.quantity_exponent}, "
+                f"was {part.price_exponent} and {part.quantity_exponent}"
+            )
+    try:
+        return Instrument(first.symbol, first.price_exponent, first.quantity_exponent)
+    except ScaleExceeded as error:
+        raise CorruptStore(f"raw Parquet of {first.symbol}, part {first.name}: {error}") from error
+
+
+def entry_path(root: Path, symbol: str, name: str) -> Path:
+    """Where the entry of a part stands. Raises InvalidRequest when the symbol cannot name a folder."""
+    return root / "manifest" / f"symbol={checked_symbol(symbol)}" / f"{name}{_SUFFIX}"
+
+
+def _some_parts(root: Path, symbol: str) -> list[RawPart]:
+    parts = [part for part in raw_parts(root, symbol) if part.files]
+    if not parts:
+        raise NotFound(f"raw Parquet of {symbol}: must exist, was none in {root}")
+    return parts

@@ -1,0 +1,27 @@
+"""The tape: each symbol's append-only log of exact message bytes, framed and checksummed.
+
+Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment that is being written ends in ``.open``.
+
+1. A writer never reopens a segment: it begins a new one when it starts, at each UTC hour and at a size.
+2. A segment is finished once: fsync, rename from ``.open`` to ``.log``, fsync of its folder.
+3. A segment of date D holds frames of D and of the day before only: messages that interleave across midnight stay
+   in one segment, and a reader of a period still knows which folders can hold it.
+4. Segments follow each other by the seq of their first frame. A bad frame at the end of the open one is the tail of a
+   crash; a bad or missing frame anywhere else is damage, a hole with a name.
+"""
+
+from storage.tape.frames import FIRST_SEQ, Frame
+from storage.tape.reader import Hole, read_tape, read_tape_and_holes
+from storage.tape.segments import tape_symbols
+from storage.tape.writer import DEFAULT_SYNC_MS, TapeWriter
+
+__all__ = [
+    "DEFAULT_SYNC_MS",
+    "FIRST_SEQ",
+    "Frame",
+    "Hole",
+    "TapeWriter",
+    "read_tape",
+    "read_tape_and_holes",
+    "tape_symbols",
+]

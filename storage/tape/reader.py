@@ -1,0 +1,98 @@
+"""Reading a tape: its frames in order of seq, and the holes where frames are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from market.clock import DAY_NS
+from market.errors import CorruptStore, NotFound
+from storage.tape.frames import Damage, Frame, read_frames
+from storage.tape.segments import Segment, segments, tape_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Frames that were written and cannot be read: seq from ``first_seq`` up to, not including, ``next_seq``.
+
+    next_seq: None when nothing follows. recv_ns: of the frame after the hole, or of the last one before it.
+    reason: names the file and what is wrong with it.
+    """
+
+    first_seq: int
+    next_seq: int | None
+    recv_ns: int
+    reason: str
+
+
+def read_tape(root: Path, symbol: str, *, from_ns: int | None = None, to_ns: int | None = None) -> Iterator[Frame]:
+    """The frames with ``from_ns <= recv_ns < to_ns`` in order of seq; a live tape is read up to its last whole frame.
+
+    Raises:
+        NotFound: the symbol has no tape.
+        CorruptStore: while iterating, at a hole.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+    return _without_holes(read_tape_and_holes(root, symbol, from_ns=from_ns, to_ns=to_ns))
+
+
+def read_tape_and_holes(
+    root: Path, symbol: str, *, from_ns: int | None = None, to_ns: int | None = None
+) -> Iterator[Frame | Hole]:
+    """What ``read_tape`` reads, with each hole in its place instead of an error.
+
+    Raises:
+        NotFound: the symbol has no tape.
+        CorruptStore: while iterating, when seq falls.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+    folder = tape_folder(root, symbol)
+    if not folder.is_dir():
+        raise NotFound(f"tape {symbol}: must exist, was no folder {folder}")
+    return read_segments(segments(folder), from_ns=from_ns, to_ns=to_ns)
+
+
+def read_segments(
+    chosen: Sequence[Segment], *, expected: int | None = None, from_ns: int | None = None, to_ns: int | None = None
+) -> Iterator[Frame | Hole]:
+    """The frames and holes of segments in order; ``expected`` is the seq that the first frame should have, if known."""
+    first_day = None if from_ns is None else from_ns // DAY_NS
+    last_day = None if to_ns is None else (to_ns - 1) // DAY_NS + 1
+    damage: Damage | None = None
+    last_ns = 0
+    for segment in chosen:
+        if (first_day is not None and segment.day < first_day) or (last_day is not None and segment.day > last_day):
+            expected, damage = None, None
+            continue
+        for found in read_frames(segment.path, expected):
+            if isinstance(found, Damage):
+                damage = damage or found
+                continue
+            is_wanted = (from_ns is None or found.recv_ns >= from_ns) and (to_ns is None or found.recv_ns < to_ns)
+            if damage is not None or (expected is not None and found.seq != expected):
+                hole = _hole(segment, expected, found, damage)
+                if is_wanted:
+                    yield hole
+            expected, damage, last_ns = found.seq + 1, None, found.recv_ns
+            if is_wanted:
+                yield found
+        if damage is not None and segment.is_open:
+            damage = None  # the tail that a crash tore, or that is being written; a missing seq would still show
+    if damage is not None:
+        yield Hole(expected or 0, None, last_ns, str(damage))
+
+
+def _hole(segment: Segment, expected: int | None, found: Frame, damage: Damage | None) -> Hole:
+    if expected is not None and found.seq < expected:
+        raise CorruptStore(f"{segment.path}: seq must not fall, was {found.seq} where {expected} was due")
+    if damage is None:
+        return Hole(expected or 0, found.seq, found.recv_ns, f"{segment.path}: seq must be {expected}, was {found.seq}")
+    return Hole(found.seq - 1 if expected is None else expected, found.seq, found.recv_ns, str(damage))
+
+
+def _without_holes(found: Iterator[Frame | Hole]) -> Iterator[Frame]:
+    for each in found:
+        if isinstance(each, Hole):
+            raise CorruptStore(each.reason)
+        yield each

@@ -1,0 +1,106 @@
+"""Recovery of a tape after a crash: whole frames are kept, what follows the first bad one is moved aside.
+
+1. An open segment is what a writer that died left. It is read to its first bad frame; the rest moves into a file
+   ``<segment>.torn-<offset>`` beside it, and the segment is finished.
+2. A finished segment is never changed: what is damaged in it is a hole that every reader names.
+3. The next seq is one above every seq that was ever given, damaged frames included.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.durable_files import replace_file, sync_folder
+from storage.tape.frames import FIRST_SEQ, HEADER_BYTES, Damage, Frame, read_frames
+from storage.tape.segments import FINISHED, OPEN, segments
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Where a tape goes on.
+
+    last_recv_ns: of the last whole frame; last_day: of the last segment's folder; None when there is none.
+    torn_bytes: how much was moved aside.
+    """
+
+    next_seq: int = FIRST_SEQ
+    last_recv_ns: int | None = None
+    last_day: int | None = None
+    torn_bytes: int = 0
+
+
+def recover_tape(folder: Path) -> Recovery:
+    """Finish the segments that a dead writer left open and find where the tape goes on.
+
+    Raises CorruptStore for a file that is no segment, OSError when the disk refuses.
+    """
+    torn_bytes = 0
+    next_seq = FIRST_SEQ
+    for path in sorted(folder.glob(f"*/*{OPEN}")):
+        torn, seq_after = _finish_abandoned(path)
+        torn_bytes += torn
+        next_seq = max(next_seq, seq_after)
+    known = segments(folder)
+    if not known:
+        return Recovery(next_seq, torn_bytes=torn_bytes)
+    last_recv_ns = None
+    expected: int | None = None
+    for segment in known[-2:]:  # of the last one every frame may be damaged
+        for found in read_frames(segment.path, expected):
+            if isinstance(found, Frame):
+                expected = found.seq + 1
+                last_recv_ns = found.recv_ns
+            else:
+                # How many frames the damage held is not known; no frame is shorter than its header.
+                expected = (expected or FIRST_SEQ) + (found.end - found.offset) // HEADER_BYTES
+        next_seq = max(next_seq, expected or FIRST_SEQ)
+    return Recovery(next_seq, last_recv_ns, known[-1].day, torn_bytes)
+
+
+def finish_segment(path: Path) -> None:
+    """Give an open segment, whose bytes are on the disk, its final name, durably."""
+    path.replace(path.with_suffix(FINISHED))
+    sync_folder(path.parent)
+
+
+def _finish_abandoned(path: Path) -> tuple[int, int]:
+    """Bytes moved aside, and one above the highest seq in the file, in the part moved aside too."""
+    if path.stat().st_size == 0:
+        path.unlink()
+        return 0, FIRST_SEQ
+    torn: Damage | None = None
+    next_seq = FIRST_SEQ
+    for found in read_frames(path):
+        if isinstance(found, Damage):
+            torn = torn or found
+        else:
+            next_seq = found.seq + 1
+    torn_bytes = 0
+    if torn is not None:
+        torn_bytes = _move_tail_aside(path, torn.offset)
+        if torn.offset == 0:
+            path.unlink()
+            sync_folder(path.parent)
+            return torn_bytes, next_seq
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    finish_segment(path)
+    return torn_bytes, next_seq
+
+
+def _move_tail_aside(segment: Path, offset: int) -> int:
+    """Move what follows ``offset`` into a file of its own; returns how many bytes that was."""
+    aside = segment.with_name(f"{segment.stem}{FINISHED}.torn-{offset}")
+    with segment.open("r+b") as file:
+        file.seek(offset)
+        replace_file(aside, lambda target: shutil.copyfileobj(file, target))
+        moved = file.tell() - offset
+        file.truncate(offset)
+        os.fsync(file.fileno())
+    return moved

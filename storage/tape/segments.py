@@ -1,0 +1,78 @@
+"""Segments: the files of a symbol's tape, their names and their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from market.errors import CorruptStore
+from storage.instruments import checked_symbol
+from storage.tape.frames import FIRST_SEQ, Frame, read_frames
+
+FINISHED: Final = ".log"
+OPEN: Final = ".open"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of a tape."""
+
+    path: Path
+    day: int
+    """UTC days since 1970, of its folder."""
+    first_seq: int | None
+    """None when even the first frame is damaged."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its writer still writes it, or died."""
+        return self.path.suffix == OPEN
+
+
+def tape_folder(root: Path, symbol: str) -> Path:
+    """The folder of a symbol's tape. Raises InvalidRequest when the symbol cannot name one."""
+    return root / "tape" / checked_symbol(symbol)
+
+
+def tape_symbols(root: Path) -> list[str]:
+    """The symbols that have a tape, sorted."""
+    folder = root / "tape"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The segments of a symbol in order of seq; one whose first frame is damaged stands by its first receive time.
+
+    Empty ones are left out: the writer died before the first write, or is about to write.
+
+    Raises CorruptStore when a file has another name than a segment's.
+    """
+    found: list[tuple[tuple[int, int, str], Segment]] = []
+    seq_before = FIRST_SEQ - 1
+    for key, path in sorted((_path_key(path), path) for path in segment_paths(folder)):
+        try:
+            first = next(read_frames(path), None)
+        except FileNotFoundError:
+            continue  # retired since it was listed
+        if isinstance(first, Frame):
+            seq_before = first.seq
+            found.append(((first.seq, 0, path.name), Segment(path, key[0], first.seq)))
+        elif first is not None:
+            found.append(((seq_before, 1, path.name), Segment(path, key[0], None)))
+    return [segment for _, segment in sorted(found, key=lambda entry: entry[0])]
+
+
+def segment_paths(folder: Path) -> list[Path]:
+    """Every segment's file, finished or open."""
+    return [*folder.glob(f"*/*{FINISHED}"), *folder.glob(f"*/*{OPEN}")]
+
+
+def _path_key(segment: Path) -> tuple[int, int, int]:
+    """(UTC day, first recv_ns, suffix) of a segment's path."""
+    recv_ns, _, suffix = segment.stem.partition("-")
+    try:
+        return (date.fromisoformat(segment.parent.name) - date(1970, 1, 1)).days, int(recv_ns), int(suffix or 0)
+    except ValueError as error:
+        raise CorruptStore(f"{segment}: must be <YYYY-MM-DD>/<recv_ns>.log, was another name") from error

@@ -1,0 +1,287 @@
+"""The writer of a tape: frames wait in memory for a thread that writes them and makes them durable in groups.
+
+1. ``append`` frames a message, gives it its seq and returns; a thread writes what waits every ``sync_ms`` and then
+   calls fdatasync: one sync for many messages, and none of them acknowledged before it.
+2. A segment ends at a UTC hour, at ``segment_bytes`` and when the writer closes: fsync, rename, fsync of the folder.
+3. What the disk refuses is final. The kernel reports lost pages once and calls them clean afterwards, so a second try
+   would lie: every call from then on raises the first failure, and a restart recovers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
+from market.errors import Conflict, FeatureServiceError, StoreUnavailable
+from storage.durable_files import make_folder, sync_folder
+from storage.tape.frames import HEADER_BYTES, add_frame
+from storage.tape.recovery import finish_segment, recover_tape
+from storage.tape.segments import FINISHED, OPEN, tape_folder
+
+DEFAULT_SYNC_MS: Final = 200
+SEGMENT_BYTES: Final = 256 << 20
+QUEUE_BYTES: Final = 16 << 20
+"""Frames that wait for the disk; an append that finds more waits for it too."""
+DISK_DEADLINE_S: Final = 60.0
+"""A disk that takes longer has failed."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Consecutive frames of one segment; ``path`` is that of the segment they begin, None goes on with the last."""
+
+    path: Path | None = None
+    frames: bytearray = field(default_factory=bytearray)
+
+
+class TapeWriter:
+    """The one writer of a symbol's tape. Opening recovers what a crash left.
+
+    sync_ms: how long a message may wait to become durable. segment_bytes: the size at which a segment ends.
+
+    last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
+    torn_bytes: how much opening moved aside.
+
+    Raises:
+        Conflict: another writer holds this symbol's tape.
+        CorruptStore: a file is no segment.
+        StoreUnavailable: the folder cannot be read or written.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+
+    def __init__(
+        self, root: Path, symbol: str, *, sync_ms: int = DEFAULT_SYNC_MS, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        self._folder = tape_folder(root, symbol)
+        self._symbol = symbol
+        self._sync_s = sync_ms / 1e3
+        self._segment_bytes = segment_bytes
+        self._changed = threading.Condition(threading.Lock())
+        # Guarded by _changed.
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._is_hurried = self._is_closing = False
+        self._failure: StoreUnavailable | None = None
+        self._callbacks: list[tuple[int, Callable[[], object]]] = []
+        # Of the segment that the next frame goes to.
+        self._from_ns = self._until_ns = 0
+        self._segment_size = 0
+        self._begun: set[Path] = set()
+        # The thread's own.
+        self._descriptor: int | None = None
+        self._path: Path | None = None
+        lock: int | None = None
+        try:
+            make_folder(self._folder)
+            lock = _take_lock(self._folder / ".lock", symbol)
+            recovered = recover_tape(self._folder)
+        except OSError as error:
+            _release(lock)
+            raise StoreUnavailable(f"tape {symbol}: must be able to open, was {error}") from error
+        except FeatureServiceError:
+            _release(lock)
+            raise
+        self._lock: int | None = lock
+        self._day = recovered.last_day
+        self.last_recv_ns = recovered.last_recv_ns
+        self.torn_bytes = recovered.torn_bytes
+        self._next_seq = recovered.next_seq
+        self._durable_seq = recovered.next_seq - 1
+        self._thread = threading.Thread(target=self._run, name=f"tape {symbol}", daemon=True)
+        self._thread.start()
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next append will return."""
+        return self._next_seq
+
+    @property
+    def durable_seq(self) -> int:
+        """Every frame up to this one survives the death of the machine."""
+        return self._durable_seq
+
+    def append(self, recv_ns: int, body: bytes) -> int:
+        """Frame one message; returns its seq. It is durable once ``durable_seq`` has reached that.
+
+        Raises:
+            StoreUnavailable: the disk refused this or an earlier message.
+            ValueError: the writer is closed.
+        """
+        with self._changed:
+            self._check()
+            if self._waiting_bytes > QUEUE_BYTES:
+                self._hurry_until(lambda: self._waiting_bytes <= QUEUE_BYTES)
+            if not self._from_ns <= recv_ns < self._until_ns or self._segment_size >= self._segment_bytes:
+                self._begin_segment(recv_ns)
+            elif not self._waiting:
+                self._wait(_Waiting())
+            seq = self._next_seq
+            add_frame(self._waiting[-1].frames, seq, recv_ns, body)
+            size = HEADER_BYTES + len(body)
+            self._segment_size += size
+            self._waiting_bytes += size
+            self._next_seq = seq + 1
+            return seq
+
+    def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once, as soon as the frame ``seq`` is durable: now, or later in the writer's thread.
+
+        It must not raise, nor call the writer. After a failure it is never called.
+        """
+        with self._changed:
+            if seq > self._durable_seq:
+                self._callbacks.append((seq, callback))
+                return
+        callback()
+
+    def sync(self) -> None:
+        """Wait until every frame is durable. Raises StoreUnavailable, from then on always."""
+        with self._changed:
+            self._check()
+            last_seq = self._next_seq - 1
+            self._hurry_until(lambda: self._durable_seq >= last_seq)
+
+    def close(self) -> None:
+        """Make every frame durable, finish the segment and let the tape go; closing again does nothing.
+
+        Raises StoreUnavailable, and lets go all the same.
+        """
+        if self._lock is None:
+            return
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join(DISK_DEADLINE_S)
+        _release(self._lock)
+        self._lock = None
+        if self._thread.is_alive():
+            raise StoreUnavailable(f"tape {self._symbol}: must be closed in {DISK_DEADLINE_S:g} s, was not")
+        if self._failure is not None:
+            raise self._failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._is_closing:
+            raise ValueError(f"tape {self._symbol}: must be open, was closed")
+
+    def _hurry_until(self, is_reached: Callable[[], bool]) -> None:
+        self._is_hurried = True
+        self._changed.notify_all()
+        if not self._changed.wait_for(lambda: self._failure is not None or is_reached(), DISK_DEADLINE_S):
+            self._failure = StoreUnavailable(f"tape {self._symbol}: disk must answer in {DISK_DEADLINE_S:g} s, did not")
+        self._check()
+
+    def _begin_segment(self, recv_ns: int) -> None:
+        day = recv_ns // DAY_NS
+        if self._day is not None and day == self._day - 1:
+            day = self._day  # a restart between two messages that interleave across midnight
+        folder = self._folder / utc_date(day * DAY_NS)
+        path = folder / f"{recv_ns}{OPEN}"
+        if path in self._begun or path.with_suffix(FINISHED).exists():
+            path = folder / f"{recv_ns}-{self._next_seq}{OPEN}"  # a redelivered first message, or a segment of one
+        self._begun.add(path)
+        self._wait(_Waiting(path))
+        self._day = day
+        self._from_ns = (day - 1) * DAY_NS
+        self._until_ns = min(floor_to(recv_ns, HOUR_NS) + HOUR_NS, (day + 1) * DAY_NS)
+        self._segment_size = 0
+
+    def _wait(self, frames: _Waiting) -> None:
+        if not self._waiting:
+            self._changed.notify_all()
+        self._waiting.append(frames)
+
+    def _run(self) -> None:
+        """The thread: groups of frames to the disk until the writer closes or the disk refuses."""
+        try:
+            while self._write_group():
+                pass
+            self._finish()
+        except OSError as error:
+            failure = StoreUnavailable(f"tape {self._symbol}: must reach the disk, was {error}")
+            failure.__cause__ = error
+            with self._changed:
+                self._failure = self._failure or failure
+                self._changed.notify_all()
+        finally:
+            _release(self._descriptor)
+
+    def _write_group(self) -> bool:
+        """Write what waits and make it durable; False when the writer is closing and nothing is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closing)
+            self._changed.wait_for(lambda: self._is_hurried or self._is_closing, self._sync_s)
+            group, self._waiting = self._waiting, []
+            last_seq = self._next_seq - 1
+            self._is_hurried = False
+        if not group:
+            return False
+        for waiting in group:
+            if waiting.path is not None:
+                self._finish()
+                self._begin(waiting.path)
+            assert self._descriptor is not None, "the first frames of a writer begin a segment"
+            _write_all(self._descriptor, waiting.frames)
+        assert self._descriptor is not None
+        os.fdatasync(self._descriptor)
+        with self._changed:
+            self._waiting_bytes = sum(len(waiting.frames) for waiting in self._waiting)
+            self._durable_seq = last_seq
+            due = [callback for seq, callback in self._callbacks if seq <= last_seq]
+            self._callbacks = [entry for entry in self._callbacks if entry[0] > last_seq]
+            self._changed.notify_all()
+        for callback in due:
+            callback()
+        return True
+
+    def _begin(self, path: Path) -> None:
+        make_folder(path.parent)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        self._path = path
+        sync_folder(path.parent)
+
+    def _finish(self) -> None:
+        if self._descriptor is None or self._path is None:
+            return
+        os.fsync(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        os.close(descriptor)
+        finish_segment(self._path)
+
+
+def _write_all(descriptor: int, frames: bytearray) -> None:
+    left = memoryview(frames)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _take_lock(path: Path, symbol: str) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 200).decode("utf-8", "replace") or "process unknown"
+        os.close(descriptor)
+        raise Conflict(f"tape {symbol}: must have one writer, was held by {holder}") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+    return descriptor
+
+
+def _release(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)

@@ -1,0 +1,194 @@
+"""A real ingest process under load, killed at random points: what was acknowledged is on the tape once, rows recover.
+
+Run as a program it is that process: it takes the messages that were not acknowledged, and prints each acknowledgement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.compaction import compact_tape
+from ingestion.dead_letter import DeadLetter
+from ingestion.pipeline import Pipeline, available_as_if_live
+from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.source import TimedMessage
+from ingestion.tape_report import verify_tape
+from market.clock import SECOND_NS, format_iso, parse_iso_ns
+from market.events import CONTROL, START, TRADE
+from storage.instruments import InstrumentPins
+from storage.raw_events import read_events
+from storage.tape import read_tape
+from training_sets.rebuild import rebuild_rows
+from transforms.catalogue import feature_set
+from transforms.plan import Kernel, compile_kernel
+from transforms.rows import FeatureRows
+
+SYMBOL = "BTCUSDT"
+# Over the end of an hour, where the tape begins another segment.
+BEGIN_NS = parse_iso_ns("2026-01-05T12:59:40")
+DURATION_NS = 40 * SECOND_NS
+CHOSEN = feature_set("0.0.1", ["mid_price", "spread_abs", "vwap_3s", "volume_3s"])
+SETTLED_NS = 5 * SECOND_NS
+"""Longer than the horizon of every chosen feature."""
+ROOT = Path(__file__).parents[2]
+
+
+def gateway_messages() -> list[TimedMessage]:
+    """A simulated market as the gateway passes it on: an envelope an element."""
+    messages: list[TimedMessage] = []
+    for message in simulate(DEFAULT_SYMBOLS[:1], seed=11, start_ns=BEGIN_NS, duration_ns=DURATION_NS):
+        body = json.loads(message.body)
+        elements = body["data"] if isinstance(body["data"], list) else [body["data"]]
+        for element in elements:
+            payload = {**element, "topic": body["topic"]}
+            if body["topic"].startswith("orderbook"):
+                payload["type"] = body["type"]
+            envelope = {
+                "event_id": f"event-{len(messages)}",
+                "event_type": "any",
+                "topic": body["topic"],
+                "timestamp": format_iso(body["ts"] * 1_000_000).removesuffix("Z"),
+                "received_at": format_iso(message.recv_ns).removesuffix("Z"),
+                "payload": payload,
+                "trace_id": None,
+            }
+            messages.append(TimedMessage(message.recv_ns, json.dumps(envelope).encode()))
+    return messages
+
+
+def ingest(raw: Path, kernel_cache: Path, acknowledged: set[int]) -> None:
+    """What the process does: every message not acknowledged yet, as fast as it can."""
+    pipeline = pipeline_on(raw, compile_kernel(CHOSEN, kernel_cache))
+    os.write(1, b"begun\n")
+    try:
+        for index, message in enumerate(gateway_messages()):
+            if index not in acknowledged:
+                pipeline.advance(message.recv_ns, now_ns=message.recv_ns)
+                pipeline.handle(message, on_durable=partial(os.write, 1, b"%d\n" % index))
+    finally:
+        pipeline.close()
+    os.write(1, b"redelivered %d\n" % pipeline.redelivered)
+
+
+def pipeline_on(raw: Path, kernel: Kernel) -> Pipeline:
+    return Pipeline(
+        kernel,
+        InstrumentPins(raw),
+        raw_folder=raw,
+        dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
+        sinks=[],
+        availability=available_as_if_live,
+        tape_sync_ms=2,
+    )
+
+
+def run_once(raw: Path, kernel_cache: Path, acknowledged: set[int], *, kill_after: int | None) -> Iterator[str]:
+    """Lines of one process that is killed once so many were read; all of them when it is None."""
+    program = f"import runpy; runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(raw), str(kernel_cache)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(sorted(acknowledged)).encode())
+    process.stdin.close()
+    whole = []
+    for count, line in enumerate(process.stdout, start=1):
+        if line.endswith(b"\n"):
+            whole.append(line.decode().strip())
+        if count == kill_after:
+            process.kill()
+    process.stdout.close()
+    code = process.wait(60)
+    assert code == (0 if kill_after is None or count < kill_after or code == 0 else -9)
+    yield from whole
+
+
+def kill_often(raw: Path, kernel_cache: Path, *, kills: int, seed: int) -> int:
+    """Kill so many processes at random points, then let one finish; how many messages came again."""
+    rng = Random(seed)
+    acknowledged: set[int] = set()
+    total = len(gateway_messages())
+    for _ in range(kills):
+        left = total - len(acknowledged)
+        kill_after = 1 + rng.choice([0, rng.randrange(1, 50), rng.randrange(1, max(2, 2 * left // kills))])
+        lines = list(run_once(raw, kernel_cache, acknowledged, kill_after=kill_after))
+        acknowledged |= {int(line) for line in lines if line.isdecimal()}
+        on_tape = indices_on_tape(raw)
+        assert acknowledged <= set(on_tape)
+        assert len(on_tape) == len(set(on_tape))
+    last = list(run_once(raw, kernel_cache, acknowledged, kill_after=None))
+    return int(last[-1].removeprefix("redelivered "))
+
+
+def indices_on_tape(raw: Path) -> list[int]:
+    if not (raw / "tape" / SYMBOL).is_dir():
+        return []
+    bodies: list[dict[str, Any]] = [json.loads(frame.body) for frame in read_tape(raw, SYMBOL)]
+    return [int(body["event_id"].removeprefix("event-")) for body in bodies if "event_id" in body]
+
+
+def rebuilt(raw: Path, kernel: Kernel) -> FeatureRows:
+    compact_tape(raw, SYMBOL, InstrumentPins(raw))
+    return rebuild_rows(raw, SYMBOL, kernel)
+
+
+def check_killed(folder: Path, kernel_cache: Path, *, kills: int, seed: int) -> None:
+    kernel = compile_kernel(CHOSEN, kernel_cache)
+    kernel.warm_up()
+    undisturbed = pipeline_on(folder / "undisturbed", kernel)
+    for message in gateway_messages():
+        undisturbed.advance(message.recv_ns, now_ns=message.recv_ns)
+        undisturbed.handle(message)
+    undisturbed.close()
+    expected = rebuilt(folder / "undisturbed", kernel)
+
+    raw = folder / "killed"
+    kill_often(raw, kernel_cache, kills=kills, seed=seed)
+    assert indices_on_tape(raw) == list(range(len(gateway_messages())))
+    check = verify_tape(raw, SYMBOL, InstrumentPins(raw))
+    assert (check.damages, check.book_gaps, check.findings) == (0, 0, [])
+
+    found = rebuilt(raw, kernel)
+    assert found.row_ns.tolist() == expected.row_ns.tolist()
+    bits, expected_bits = found.values.view(np.int64), expected.values.view(np.int64)
+    # A restart makes what reaches over it unknown, never wrong.
+    assert ((bits == expected_bits) | np.isnan(found.values)).all()
+    events = read_events(raw, SYMBOL, kinds=[TRADE], from_ns=0, to_ns=2**62)
+    restarts = events["recv_ns"][(events["kind"] == CONTROL) & (events["field"] == START)]
+    settled = np.ones(len(found), np.bool_)
+    for restart_ns in restarts.tolist():
+        settled &= (found.row_ns <= restart_ns) | (found.row_ns > restart_ns + SETTLED_NS)
+    assert settled.any()
+    assert np.array_equal(bits[settled], expected_bits[settled])
+    assert np.isfinite(found.values[settled]).any()
+
+
+def test_a_process_killed_under_load_loses_nothing_acknowledged_doubles_nothing_and_its_rows_recover(
+    tmp_path: Path, kernel_cache: Path
+) -> None:
+    check_killed(tmp_path, kernel_cache, kills=4, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_a_process_killed_hundreds_of_times_loses_nothing(tmp_path: Path, kernel_cache: Path, seed: int) -> None:
+    check_killed(tmp_path, kernel_cache, kills=30, seed=100 + seed)
+
+
+if __name__ == "__main__":
+    ingest(Path(sys.argv[1]), Path(sys.argv[2]), set(json.load(sys.stdin)))

@@ -1,0 +1,139 @@
+"""Rebuilding by day: a recording over midnight agrees with one sequential run to the bit, and nothing is done twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.registry_versions import load_registry_version
+from ingestion.compaction import compact_tape
+from ingestion.decode import Decoder
+from ingestion.recordings import RejectedLine, read_recording
+from market.clock import DAY_NS, SECOND_NS, floor_to
+from market.errors import InvalidRequest, NotFound
+from storage.feature_log import group_folder, read_feature_log
+from storage.instruments import InstrumentPins
+from storage.raw_manifest import raw_period
+from storage.tape import TapeWriter
+from training_sets.rebuild import rebuild_rows
+from training_sets.rebuild_days import Rebuild, RebuiltDay, count_days, rebuild_days
+from transforms.catalogue import feature_set
+from transforms.plan import compile_kernel
+from transforms.rows import FeatureRows
+
+MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"
+SYMBOL = "BTCUSDT"
+# One book feature and one of trades with short horizons: the second day starts from a snapshot inside the first.
+SHORT = feature_set("0.0.1", ["mid_price", "spread_abs", "vwap_3s", "volume_3s"])
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory, recorded_data: Path) -> Path:
+    """The recording on a tape of small segments, compacted."""
+    folder = tmp_path_factory.mktemp("midnight") / "raw"
+    pins = InstrumentPins(folder)
+    decoder = Decoder(pins)
+    with TapeWriter(folder, SYMBOL, segment_bytes=200_000) as writer:
+        for message in read_recording(recorded_data / MIDNIGHT):
+            assert not isinstance(message, RejectedLine)
+            decoder.decode(message.body)  # pins the scale
+            writer.append(message.recv_ns, message.body)
+    compact_tape(folder, SYMBOL, pins)
+    return folder
+
+
+def task(raw: Path, features: Path, kernel_cache: Path, version: str = "1.0.0") -> Rebuild:
+    return Rebuild(raw, features, kernel_cache, SYMBOL, load_registry_version(version).feature_set)
+
+
+def run(
+    rebuild: Rebuild, *, workers: int = 1, from_ns: int | None = None, to_ns: int | None = None
+) -> list[RebuiltDay]:
+    days = rebuild_days(rebuild, workers=workers, from_ns=from_ns, to_ns=to_ns)
+    return sorted(days, key=lambda day: day.date)
+
+
+def rows_of(rebuild: Rebuild) -> FeatureRows:
+    return read_feature_log(rebuild.features_folder, SYMBOL, rebuild.feature_set, from_ns=None, to_ns=None)[0]
+
+
+def assert_same_bits(one: FeatureRows, other: FeatureRows) -> None:
+    assert np.array_equal(one.row_ns, other.row_ns)
+    assert np.array_equal(one.values.view(np.int64), other.values.view(np.int64))
+    assert np.array_equal(one.status, other.status)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("chosen", ["1.0.0", "short"])
+def test_days_of_a_real_recording_stitched_are_one_sequential_run_to_the_bit(
+    raw: Path, tmp_path: Path, kernel_cache: Path, workers: int, chosen: str
+) -> None:
+    rebuild = task(raw, tmp_path, kernel_cache)
+    if chosen == "short":
+        rebuild = replace(rebuild, feature_set=SHORT)
+    days = run(rebuild, workers=workers)
+    assert [day.date for day in days] == ["2024-07-18", "2024-07-19"]
+    sequential = rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
+    first_ns, last_ns = raw_period(raw, SYMBOL)
+    assert len(sequential) == last_ns // SECOND_NS - first_ns // SECOND_NS == sum(day.rows for day in days)
+    assert np.isfinite(sequential.values).any()
+    assert_same_bits(rows_of(rebuild), sequential)
+    assert count_days(rebuild, from_ns=None, to_ns=None) == 2
+
+
+def test_a_day_whose_raw_data_and_code_are_the_same_is_not_computed_again(
+    raw: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    rebuild = task(raw, tmp_path, kernel_cache)
+    midnight_ns = floor_to(raw_period(raw, SYMBOL)[1], DAY_NS)
+    assert [day.rows > 0 for day in run(rebuild, from_ns=midnight_ns)] == [True]
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    days = run(rebuild)
+    assert [(day.date, day.rows > 0) for day in days] == [("2024-07-18", True), ("2024-07-19", False)]
+    assert all(path.stat().st_mtime_ns == mtime for path, mtime in files.items())
+    assert [day.rows for day in run(rebuild)] == [0, 0]
+
+
+def test_versions_share_days_and_a_partly_covered_one_computes_only_the_missing_groups(
+    raw: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    rebuild = task(raw, tmp_path, kernel_cache)
+    run(rebuild)
+    short = replace(rebuild, feature_set=feature_set("0.0.2", ["mid_price", "vwap_3s"]))
+    assert [day.groups for day in run(short)] == [(), ()]
+    assert_same_bits(rows_of(short), rebuild_rows(raw, SYMBOL, compile_kernel(short.feature_set, kernel_cache)))
+    group = next(group for group in rebuild.feature_set.groups if group.name == "orderflow")
+    for path in group_folder(tmp_path, group).rglob("date=2024-07-19/*.parquet"):
+        path.unlink()
+    assert [day.groups for day in run(rebuild)] == [(), ("orderflow",)]
+    assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+
+
+def test_a_day_that_got_more_raw_data_is_computed_again_and_the_old_file_goes(
+    raw: Path, tmp_path: Path, kernel_cache: Path, recorded_data: Path
+) -> None:
+    growing = tmp_path / "raw"
+    pins = InstrumentPins(growing)
+    decoder = Decoder(pins)
+    messages = [each for each in read_recording(recorded_data / MIDNIGHT) if not isinstance(each, RejectedLine)][:3000]
+    rebuild = task(growing, tmp_path / "features", kernel_cache)
+    for some in (messages[:2000], messages[2000:]):
+        with TapeWriter(growing, SYMBOL) as writer:
+            for message in some:
+                decoder.decode(message.body)
+                writer.append(message.recv_ns, message.body)
+        compact_tape(growing, SYMBOL, pins)
+        (day,) = run(rebuild)
+        assert day.rows > 0
+    assert len(list((tmp_path / "features" / "price").rglob("*.parquet"))) == 1
+    assert_same_bits(rows_of(rebuild), rebuild_rows(growing, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+
+
+def test_a_period_outside_of_the_raw_data_is_refused(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
+    with pytest.raises(InvalidRequest, match="must reach into the raw data"):
+        run(task(raw, tmp_path, kernel_cache), to_ns=1)
+    with pytest.raises(NotFound, match="raw Parquet of ETHUSDT"):
+        run(replace(task(raw, tmp_path, kernel_cache), symbol="ETHUSDT"))
