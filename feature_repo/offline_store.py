@@ -6,9 +6,10 @@ of this project but its errors. The join itself is ``feature_repo.as_of_join``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,19 +29,12 @@ from feast.utils import (
     compute_non_entity_date_range,
 )
 
-from feature_repo.as_of_join import (
-    NO_GROUP,
-    NULL_NS,
-    Int64Array,
-    group_rows,
-    newest_positions,
-    times_ns,
-    utc_times,
-)
-from feature_repo.entity_rows import check_columns, entity_table, time_column, to_column
-from feature_repo.parquet_source import ParquetSource, locked, ns_of
+from feature_repo.as_of_join import NO_GROUP, NULL_NS, Int64Array, group_rows, newest_positions, times_ns
+from feature_repo.entity_rows import EntityRows, check_columns
+from feature_repo.parquet_source import ParquetSource, ns_of
+from feature_repo.parquet_writing import append, locked
 from feature_repo.retrieval_job import AsOfRetrievalJob
-from feature_repo.view_join import AskedView, declared_types, join_view, observed_entities, source_of
+from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
 from market.errors import InvalidRequest
 
 
@@ -99,21 +93,20 @@ class AsOfOfflineStore(OfflineStore):
                 f"entity_df: must be a pandas DataFrame, this store runs no SQL, was {type(entity_df).__name__}"
             )
         check_columns(entity_df, [(view.keys, view.features) for view in views])
-        time_name = time_column(entity_df)
-        thing = f"entity_df.{time_name}"
-        times = utc_times(entity_df[time_name], thing)
-        entity_df = entity_df.assign(**{time_name: times})
-        entity_ns = times_ns(to_column(times, thing), thing)
+        rows, entity_df = EntityRows.of(entity_df)
+        times = entity_df[rows.time_name]
         if span[0] is None and len(times) > 0:
             span = (times.min().floor("us").to_pydatetime(), times.max().floor("us").to_pydatetime())
 
-        def evaluate() -> pa.Table:
-            table = entity_table(entity_df)
-            for view in views:
-                joined = join_view(config.repo_path, view, entity_df, entity_ns, bitemporal=bitemporal)
-                for name, column in zip(joined.column_names, joined.columns, strict=True):
-                    table = table.append_column(name, column)
-            return table
+        def evaluate(max_rows: int | None) -> Iterator[pa.Table]:
+            joins = [ViewJoin.of(config.repo_path, view, rows, bitemporal=bitemporal) for view in views]
+            for part in (rows,) if max_rows is None else rows.parts(max_rows):
+                table = part.table
+                for join in joins:
+                    joined = join.join(part)
+                    for name, column in zip(joined.column_names, joined.columns, strict=True):
+                        table = table.append_column(name, column)
+                yield table
 
         return AsOfRetrievalJob(
             evaluate,
@@ -123,7 +116,7 @@ class AsOfOfflineStore(OfflineStore):
             on_demand_feature_views=on_demand,
             metadata=RetrievalMetadata(
                 features=feature_refs,
-                keys=[name for name in entity_df.columns if name != time_name],
+                keys=[name for name in entity_df.columns if name != rows.time_name],
                 min_event_timestamp=span[0],
                 max_event_timestamp=span[1],
             ),
@@ -143,11 +136,11 @@ class AsOfOfflineStore(OfflineStore):
         """The newest row of each key with an event time in [start_date, end_date]; a null key belongs to no entity."""
         pull = _Pull(data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
 
-        def evaluate() -> pa.Table:
+        def evaluate(max_rows: int | None) -> Iterator[pa.Table]:  # noqa: ARG001  # one row a key is no stream
             rows, event_ns, created_ns = pull.read(config.repo_path, start_date, end_date)
             group = group_rows([rows[name] for name in pull.keys], rows.num_rows)
             newest = newest_positions(group, event_ns, created_ns)
-            return rows.take(newest[group[newest] != NO_GROUP])
+            yield rows.take(newest[group[newest] != NO_GROUP])
 
         return AsOfRetrievalJob(evaluate, config.repo_path)
 
@@ -164,7 +157,14 @@ class AsOfOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """Every row with an event time in [start_date, end_date], in physical order."""
         pull = _Pull(data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
-        return AsOfRetrievalJob(lambda: pull.read(config.repo_path, start_date, end_date)[0], config.repo_path)
+
+        def evaluate(max_rows: int | None) -> Iterator[pa.Table]:
+            if max_rows is None:
+                yield pull.read(config.repo_path, start_date, end_date)[0]
+            else:
+                yield from pull.stream(config.repo_path, start_date, end_date)
+
+        return AsOfRetrievalJob(evaluate, config.repo_path)
 
     @staticmethod
     def offline_write_batch(
@@ -193,7 +193,7 @@ class AsOfOfflineStore(OfflineStore):
             except pa.ArrowException as error:
                 raise InvalidRequest(f"{source.name}: rows must fit the source's types, {error}") from error
         with locked(parquet.path if parquet.is_folder else parquet.path.rpartition("/")[0]):
-            parquet.append(table)
+            append(parquet, table)
         if progress is not None:
             progress(table.num_rows)
 
@@ -223,20 +223,30 @@ class _Pull:
     def read(
         self, repo_path: Path | None, start: datetime | None, end: datetime | None
     ) -> tuple[pa.Table, Int64Array, Int64Array | None]:
+        """The rows, in physical order, with their event and creation times."""
+        rows = pa.concat_tables(self.stream(repo_path, start, end))
+        event_ns = times_ns(rows[self.timestamp], f"{self.source.name}.{self.timestamp}")
+        created_ns = times_ns(rows[self.created], f"{self.source.name}.{self.created}") if self.created else None
+        return rows, event_ns, created_ns
+
+    def stream(self, repo_path: Path | None, start: datetime | None, end: datetime | None) -> Iterator[pa.Table]:
+        """The rows row group by row group, in physical order, after an empty table."""
         parquet = ParquetSource.open(repo_path, self.source, {})
         columns = [*self.keys, *self.features, self.timestamp, *([self.created] if self.created else [])]
         if not self.features:  # Feast's way to ask for all columns
             columns += parquet.schema(parquet.fragments).names
         low_ns, high_ns = (None if moment is None else ns_of(moment) for moment in (start, end))
-        rows = parquet.read(columns, time_field=self.timestamp, low_ns=low_ns, high_ns=high_ns)
-        event_ns = times_ns(rows[self.timestamp], f"{self.source.name}.{self.timestamp}")
-        is_within = np.ones(rows.num_rows, np.bool_)
-        if low_ns is not None:
-            is_within &= event_ns >= low_ns
-        if high_ns is not None:
-            is_within &= (event_ns <= high_ns) & (event_ns != NULL_NS)
-        rows = rows.filter(pa.array(is_within))
-        created_ns = times_ns(rows[self.created], f"{self.source.name}.{self.created}") if self.created else None
-        if not self.keys:
-            rows = rows.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * rows.num_rows, pa.string()))
-        return rows, event_ns[is_within], created_ns
+        selection = parquet.select(columns, time_field=self.timestamp, low_ns=low_ns, high_ns=high_ns)
+        empty = pa.schema(list(selection.types.items())).empty_table()
+        for rows in chain((empty,), selection.tables()):
+            event_ns = times_ns(rows[self.timestamp], f"{self.source.name}.{self.timestamp}")
+            is_within = np.ones(rows.num_rows, np.bool_)
+            if low_ns is not None:
+                is_within &= event_ns >= low_ns
+            if high_ns is not None:
+                is_within &= (event_ns <= high_ns) & (event_ns != NULL_NS)
+            within = rows.filter(pa.array(is_within))
+            if not self.keys:
+                dummy = pa.array([DUMMY_ENTITY_VAL] * within.num_rows, pa.string())
+                within = within.append_column(DUMMY_ENTITY_ID, dummy)
+            yield within

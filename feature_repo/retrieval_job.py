@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,9 +15,11 @@ from feast.infra.offline_stores.file_source import FileSource, SavedDatasetFileS
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.saved_dataset import SavedDatasetStorage, ValidationReference
 
-from feature_repo.parquet_source import locate, write_file
+from feature_repo.parquet_source import locate
+from feature_repo.parquet_writing import write_file
 from market.errors import InvalidRequest
 
+MAX_BATCH_ROWS: Final = 1_000_000
 _NULLABLE: Final[dict[pa.DataType, Any]] = {
     pa.bool_(): pd.BooleanDtype(),
     pa.int8(): pd.Int8Dtype(),
@@ -40,7 +42,7 @@ class AsOfRetrievalJob(RetrievalJob):
 
     def __init__(
         self,
-        evaluate: Callable[[], pa.Table],
+        evaluate: Callable[[int | None], Iterator[pa.Table]],
         repo_path: Path | None,
         *,
         entity_df: pd.DataFrame | None = None,
@@ -78,15 +80,33 @@ class AsOfRetrievalJob(RetrievalJob):
         return pd.concat([self._entity_df, features], axis=1)
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002  # Feast's interface
-        return self._evaluate()
+        return pa.concat_tables(self._evaluate(None))
+
+    def to_batches(self, max_rows: int = MAX_BATCH_ROWS) -> Iterator[pa.Table]:
+        """The rows of ``to_arrow``, in order, as tables of about ``max_rows`` rows; one of them is held at a time.
+
+        Each part of an entity frame reads its own row groups: parts in order of time read each about once, parts in
+        random order read all of them each time.
+        """
+        for table in self._evaluate(max_rows):
+            part = AsOfRetrievalJob(
+                lambda _, table=table: iter((table,)),  # type: ignore[misc]  # bound here, called before the next
+                self._repo_path,
+                full_feature_names=self._full_feature_names,
+                on_demand_feature_views=self._on_demand_feature_views,
+                metadata=self._metadata,
+            )
+            yield part.to_arrow()
 
     def persist(
         self,
         storage: SavedDatasetStorage,
         allow_overwrite: bool = False,  # noqa: FBT001, FBT002  # Feast's interface
-        timeout: int | None = None,
+        timeout: int | None = None,  # noqa: ARG002  # Feast's interface
     ) -> None:
         """Write the result as one Parquet file: at the path when it ends in .parquet, else in a folder of its own.
+
+        It is written batch by batch, as ``to_batches`` gives them.
 
         Raises SavedDatasetLocationAlreadyExists when something is there and may not be overwritten.
         """
@@ -96,14 +116,13 @@ class AsOfRetrievalJob(RetrievalJob):
         kind = filesystem.get_file_info(path).type
         if kind != pafs.FileType.NotFound and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=path)
-        table = self.to_arrow(timeout=timeout)
         if path.endswith(".parquet"):
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-            write_file(table, filesystem, path)
+            write_file(self.to_batches(), filesystem, path)
             return
         filesystem.create_dir(path, recursive=True)
         part = f"{path}/part-00000000.parquet"
-        write_file(table, filesystem, part)
+        write_file(self.to_batches(), filesystem, part)
         for info in filesystem.get_file_info(pafs.FileSelector(path)):  # what the overwritten data set had more
             if info.path != part and info.path.endswith(".parquet"):
                 filesystem.delete_file(info.path)

@@ -1,12 +1,17 @@
-"""One feature view joined to the entity rows."""
+"""One feature view joined to the entity rows.
+
+1. Partitions, statistics, times and TTL choose the files and row groups.
+2. Partition by partition of the keys, keys and times alone are read and searched.
+3. The features are read from those row groups alone that hold an answer, and put where they belong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +21,18 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.file_source import FileSource
 from feast.types import from_feast_to_pyarrow_type
 
-from feature_repo.as_of_join import NO_ROW, Int64Array, as_of_positions, group_rows, oldest_ns, times_ns
-from feature_repo.entity_rows import EVENT_TIMESTAMP, concat_keys, to_column
-from feature_repo.parquet_source import UTC_NS, ParquetSource
+from feature_repo.as_of_join import (
+    NO_GROUP,
+    NO_ROW,
+    Int64Array,
+    as_of_positions,
+    oldest_ns,
+    sorting_order,
+    times_ns,
+)
+from feature_repo.entity_rows import EVENT_TIMESTAMP, EntityRows, GroupedRows, values_as_held
+from feature_repo.gathering import GatheredColumn
+from feature_repo.parquet_source import UTC_NS, ParquetSource, SelectedFile, Selection
 from feature_repo.retrieval_job import to_frame
 from market.errors import InvalidRequest
 
@@ -36,6 +50,16 @@ class AskedView:
     created: str | None
     ttl_ns: int | None
     declared: dict[str, pa.DataType]
+
+    @property
+    def search_columns(self) -> list[str]:
+        """What finding the rows takes."""
+        return [*self.keys.values(), self.timestamp, *([self.created] if self.created else [])]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column of the source that is read."""
+        return [*self.search_columns, *self.features.values()]
 
     @classmethod
     def of(cls, view: FeatureView, features: Sequence[str], *, full_feature_names: bool) -> AskedView:
@@ -55,50 +79,153 @@ class AskedView:
         )
 
 
-def join_view(
-    repo_path: Path | None, view: AskedView, entity_df: pd.DataFrame, entity_ns: Int64Array, *, bitemporal: bool
-) -> pa.Table:
-    """The view's features for each entity row, null where it has no row."""
-    asked = {name: to_column(entity_df[name], f"entity_df.{name}") for name in view.keys}
-    times = entity_ns if len(entity_ns) else np.zeros(1, np.int64)  # no entity row still asks for the columns' types
-    parquet = ParquetSource.open(repo_path, view.source, view.declared)
-    rows = parquet.read(
-        [*view.keys.values(), view.timestamp, *([view.created] if view.created else []), *view.features.values()],
-        time_field=view.timestamp,
-        low_ns=None if view.ttl_ns is None else int(oldest_ns(times.min(keepdims=True), view.ttl_ns)[0]),
-        high_ns=int(times.max()),
-        keys={view.keys[name]: column for name, column in asked.items()},
-        declared=view.declared,
-    )
-    thing = view.source.name
-    both = [
-        concat_keys(asked[name], rows[raw], f"entity_df.{name}", f"{thing}.{raw}") for name, raw in view.keys.items()
-    ]
-    group = group_rows(both, len(entity_ns) + rows.num_rows)
-    position = as_of_positions(
-        group[: len(entity_ns)],
-        entity_ns,
-        row_group=group[len(entity_ns) :],
-        event_ns=times_ns(rows[view.timestamp], f"{thing}.{view.timestamp}"),
-        created_ns=times_ns(rows[view.created], f"{thing}.{view.created}") if view.created else None,
-        ttl_ns=view.ttl_ns,
-        bitemporal=bitemporal,
-    )
-    features = pa.Table.from_arrays([rows[raw] for raw in view.features.values()], names=list(view.features))
-    found = cast("pa.Int64Array", pa.array(position, mask=position == NO_ROW))
-    return features.combine_chunks().take(found)
+@dataclass(frozen=True, slots=True)
+class ViewJoin:
+    """A view whose files and row groups are chosen for the entity rows of a retrieval, or for parts of them."""
+
+    view: AskedView
+    selection: Selection
+    bitemporal: bool
+
+    @classmethod
+    def of(cls, repo_path: Path | None, view: AskedView, rows: EntityRows, *, bitemporal: bool) -> ViewJoin:
+        """Choose what has to be read. Raises InvalidRequest, NotFound and CorruptStore as ``ParquetSource`` does."""
+        times = rows.ns if len(rows.ns) else np.zeros(1, np.int64)  # no entity row still asks for the columns' types
+        values = rows.grouped(tuple(view.keys)).values
+        selection = ParquetSource.open(repo_path, view.source, view.declared).select(
+            view.columns,
+            time_field=view.timestamp,
+            low_ns=None if view.ttl_ns is None else int(oldest_ns(times.min(keepdims=True), view.ttl_ns)[0]),
+            high_ns=int(times.max()),
+            keys=dict(zip(view.keys.values(), values, strict=True)),
+            declared=view.declared,
+        )
+        return cls(view, selection, bitemporal)
+
+    def join(self, rows: EntityRows) -> pa.Table:
+        """The view's features for each entity row, null where it has no row."""
+        view, types = self.view, self.selection.types
+        grouped = rows.grouped(tuple(view.keys))
+        values = [
+            values_as_held(known, types[raw], f"entity_df.{name}", f"{view.source.name}.{raw}")
+            for known, (name, raw) in zip(grouped.values, view.keys.items(), strict=True)
+        ]
+        columns = {raw: GatheredColumn(types[raw], len(rows.ns)) for raw in view.features.values()}
+        is_found = np.zeros(len(rows.ns), np.bool_)
+        for files, asked in self._parts(grouped, values):
+            is_found[self._join_part(files, grouped, values, asked, columns)] = True
+        finished = [columns[raw].finish(is_found) for raw in view.features.values()]
+        return pa.Table.from_arrays(finished, names=list(view.features))
+
+    def _parts(self, grouped: GroupedRows, values: list[pa.Array[Any]]) -> Iterator[tuple[list[SelectedFile], slice]]:
+        """The files of each partition by keys, with the ordered entity rows that ask for them.
+
+        A key that has all its rows in a partition of its own needs no other: this is what bounds the memory.
+        """
+        first = grouped.first_rows()
+        raws = list(self.view.keys.values())
+        if any(not file.partition.keys() >= set(raws) for file in self.selection.files) or not raws:
+            yield self.selection.files, slice(int(first[0]), int(first[-1]))
+            return
+        by_partition: dict[tuple[Any, ...], list[SelectedFile]] = {}
+        for file in self.selection.files:
+            by_partition.setdefault(tuple(file.partition[raw] for raw in raws), []).append(file)
+        for partition, files in by_partition.items():
+            held = [
+                pa.chunked_array([pa.array([value], self.selection.types[raw])])
+                for raw, value in zip(raws, partition, strict=True)
+            ]
+            [group] = grouped.groups_of(values, held, 1)
+            if group != NO_GROUP:
+                yield files, slice(int(first[group]), int(first[group + 1]))
+
+    def _join_part(
+        self,
+        files: list[SelectedFile],
+        grouped: GroupedRows,
+        values: list[pa.Array[Any]],
+        asked: slice,
+        columns: dict[str, GatheredColumn],
+    ) -> Int64Array:
+        """Find the rows by keys and times alone, then read the features of the row groups that hold an answer.
+
+        Returns the places of the entity rows that have one.
+        """
+        view = self.view
+        asked_ns = grouped.ns[asked]
+        if len(asked_ns) == 0:
+            return np.empty(0, np.int64)
+        group, event_ns, created_ns = self._searched(files, grouped, values)
+        is_wanted = (group != NO_GROUP) & (event_ns <= asked_ns.max())
+        wanted = None if is_wanted.all() else np.flatnonzero(is_wanted)
+        if wanted is not None:
+            group, event_ns = group[wanted], event_ns[wanted]
+            created_ns = None if created_ns is None else created_ns[wanted]
+        position = as_of_positions(
+            grouped.group[asked],
+            asked_ns,
+            row_group=group,
+            event_ns=event_ns,
+            created_ns=created_ns,
+            ttl_ns=view.ttl_ns,
+            bitemporal=self.bitemporal,
+        )
+        found = position != NO_ROW
+        places: Int64Array = grouped.order[asked][found]
+        position = position[found] if wanted is None else wanted[position[found]]
+        by_position = sorting_order(position)
+        places, position = places[by_position], position[by_position]
+
+        begin = 0
+        feature_types = {raw: self.selection.types[raw] for raw in columns}
+        for file in files:
+            edges = begin + np.cumsum([0, *file.row_counts])
+            begin = int(edges[-1])
+            cuts = np.searchsorted(position, edges)
+            answering = [at for at in range(len(edges) - 1) if cuts[at] < cuts[at + 1]]
+            if not answering or not columns:
+                continue
+            for at, read in zip(answering, file.read(feature_types, only=answering), strict=True):
+                inside = slice(cuts[at], cuts[at + 1])
+                for raw, column in columns.items():
+                    column.put(places[inside], read[raw], position[inside] - edges[at])
+        return places
+
+    def _searched(
+        self, files: list[SelectedFile], grouped: GroupedRows, values: list[pa.Array[Any]]
+    ) -> tuple[Int64Array, Int64Array, Int64Array | None]:
+        """Group, event and creation of each row of the files."""
+        view, thing = self.view, self.view.source.name
+        keys = list(view.keys.values())
+        types = {raw: self.selection.types[raw] for raw in view.search_columns}
+        groups, events, creations = ([np.empty(0, np.int64)] for _ in range(3))
+        for file in files:
+            for read in file.read(types, dictionaries=keys):
+                groups.append(grouped.groups_of(values, [read[raw] for raw in keys], read.num_rows))
+                events.append(times_ns(read[view.timestamp], f"{thing}.{view.timestamp}"))
+                if view.created is not None:
+                    creations.append(times_ns(read[view.created], f"{thing}.{view.created}"))
+        return (
+            np.concatenate(groups),
+            np.concatenate(events),
+            None if view.created is None else np.concatenate(creations),
+        )
 
 
 def observed_entities(repo_path: Path | None, views: Sequence[AskedView], *, low_ns: int, high_ns: int) -> pd.DataFrame:
     """The distinct keys and event times that the views hold in [low_ns, high_ns]."""
     observed = []
     for view in views:
-        rows = ParquetSource.open(repo_path, view.source, view.declared).read(
-            [*view.keys.values(), view.timestamp],
-            time_field=view.timestamp,
-            low_ns=low_ns,
-            high_ns=high_ns,
-            declared=view.declared,
+        rows = (
+            ParquetSource.open(repo_path, view.source, view.declared)
+            .select(
+                [*view.keys.values(), view.timestamp],
+                time_field=view.timestamp,
+                low_ns=low_ns,
+                high_ns=high_ns,
+                declared=view.declared,
+            )
+            .table()
         )
         event_ns = times_ns(rows[view.timestamp], f"{view.source.name}.{view.timestamp}")
         event = pa.chunked_array([pa.array(event_ns).cast(UTC_NS)])
