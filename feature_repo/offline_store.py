@@ -31,7 +31,7 @@ from feast.utils import (
 
 from feature_repo.as_of_join import NO_GROUP, NULL_NS, Int64Array, group_rows, newest_positions, times_ns
 from feature_repo.entity_rows import EntityRows, check_columns
-from feature_repo.parquet_source import ParquetSource, ns_of
+from feature_repo.parquet_source import UTC_NS, ParquetSource, ns_of
 from feature_repo.parquet_writing import append, locked
 from feature_repo.retrieval_job import AsOfRetrievalJob
 from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
@@ -108,6 +108,14 @@ class AsOfOfflineStore(OfflineStore):
                         table = table.append_column(name, column)
                 yield table
 
+        def provenance() -> pa.Table:
+            table = pa.table({"asked": pa.array(rows.ns).cast(UTC_NS)})
+            for view in views:
+                times = ViewJoin.of(config.repo_path, view.times(), rows, bitemporal=bitemporal).join(rows)
+                for name, column in zip(times.column_names, times.columns, strict=True):
+                    table = table.append_column(name, column.cast(UTC_NS))
+            return table
+
         return AsOfRetrievalJob(
             evaluate,
             config.repo_path,
@@ -120,6 +128,7 @@ class AsOfOfflineStore(OfflineStore):
                 min_event_timestamp=span[0],
                 max_event_timestamp=span[1],
             ),
+            provenance=provenance,
         )
 
     @staticmethod

@@ -49,8 +49,10 @@ class AsOfRetrievalJob(RetrievalJob):
         full_feature_names: bool = False,
         on_demand_feature_views: Sequence[OnDemandFeatureView] = (),
         metadata: RetrievalMetadata | None = None,
+        provenance: Callable[[], pa.Table] | None = None,
     ) -> None:
         self._evaluate = evaluate
+        self._provenance = provenance
         self._repo_path = repo_path
         self._entity_df = entity_df
         self._full_feature_names = full_feature_names
@@ -97,6 +99,18 @@ class AsOfRetrievalJob(RetrievalJob):
                 metadata=self._metadata,
             )
             yield part.to_arrow()
+
+    def to_provenance(self) -> pa.Table:
+        """Which row each value came from: for each view its ``<view>__event`` and ``<view>__created`` times.
+
+        A row for each entity row, in order, null where the view has none, beside ``asked``, the time asked for. A view
+        without creation times is created at its event. All times are ns in UTC.
+
+        Raises InvalidRequest when the job asks for no entity rows.
+        """
+        if self._provenance is None:
+            raise InvalidRequest("retrieval: must ask for entity rows to tell where values came from, was a pull")
+        return self._provenance()
 
     def persist(
         self,

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from market.errors import InvalidRequest
 class AskedView:
     """What is asked of one feature view, in the source's column names."""
 
+    name: str
     source: FileSource
     keys: dict[str, str]
     """Source column by column of the entity frame."""
@@ -61,6 +62,11 @@ class AskedView:
         """Every column of the source that is read."""
         return [*self.search_columns, *self.features.values()]
 
+    def times(self) -> AskedView:
+        """The same view, asked for the times of its rows instead of their features."""
+        created = self.created or self.timestamp
+        return replace(self, features={f"{self.name}__event": self.timestamp, f"{self.name}__created": created})
+
     @classmethod
     def of(cls, view: FeatureView, features: Sequence[str], *, full_feature_names: bool) -> AskedView:
         source = source_of(view)
@@ -69,6 +75,7 @@ class AskedView:
         prefix = f"{projection.name_alias or view.name}__" if full_feature_names else ""
         created = source.created_timestamp_column
         return cls(
+            name=projection.name_alias or view.name,
             source=source,
             keys={projection.join_key_map.get(key, key): to_raw.get(key, key) for key in _join_keys(view)},
             features={prefix + name: to_raw.get(name, name) for name in features},

@@ -6,7 +6,8 @@ A symbol is one hash, so that all its views change at once; ``storage.online_vec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,18 +16,21 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from market.clock import SECOND_NS
-from market.errors import StoreUnavailable
+from market.errors import InvalidRequest, StoreUnavailable
 from storage.online_vector import (
     VECTOR_FIELD,
     Layout,
     OnlineRow,
     OnlineVector,
+    feature_field,
     layout_of,
     online_fields,
     online_key,
     sortable_order,
+    symbol_of,
     unpack,
 )
 
@@ -72,7 +76,10 @@ class OnlineStore:
         *,
         project: str,
         db: int = 0,
+        username: str | None = None,
         password: str | None = None,
+        tls: bool = False,
+        tls_ca_file: str | None = None,
         connect_timeout_s: float = 1.0,
         socket_timeout_s: float = 1.0,
         max_ahead_ns: int = MAX_AHEAD_NS,
@@ -86,12 +93,49 @@ class OnlineStore:
             host=host,
             port=port,
             db=db,
+            username=username,
             password=password,
+            ssl=tls,
+            ssl_ca_certs=tls_ca_file,
             socket_connect_timeout=connect_timeout_s,
             socket_timeout=socket_timeout_s,
             retry=Retry(NoBackoff(), 1),
         )
         return cls(client, project=project, max_ahead_ns=max_ahead_ns)
+
+    @classmethod
+    def connect_as_feast(cls, settings: Mapping[str, Any], *, project: str) -> OnlineStore:
+        """A store on the server that the ``online_store`` part of a feature_store.yaml names.
+
+        Raises InvalidRequest when it names no Redis, or a cluster, on which this store was never tried.
+        """
+        kind = settings.get("redis_type", "redis")
+        if settings.get("type") != "redis" or kind not in {"redis", "redis_sentinel"}:
+            raise InvalidRequest(
+                f"online_store: must be of type redis and redis_type redis or redis_sentinel, "
+                f"was {settings.get('type')!r} and {kind!r}"
+            )
+        addresses: list[tuple[str, int]] = []
+        options: dict[str, Any] = {}
+        for part in str(settings.get("connection_string", "localhost:6379")).split(","):
+            name, is_option, value = part.partition("=")
+            if is_option:
+                options[name] = _option(value)
+            else:
+                host, _, port = part.rpartition(":")
+                addresses.append((host, int(port)))
+        bounds: dict[str, Any] = {
+            "socket_connect_timeout": 1.0,
+            "socket_timeout": 1.0,
+            "retry": Retry(NoBackoff(), 1),
+            **options,
+        }
+        if kind == "redis_sentinel":
+            master = str(settings.get("sentinel_master", "mymaster"))
+            sentinel = Sentinel(addresses, **bounds)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+            return cls(sentinel.master_for(master), project=project)  # type: ignore[no-untyped-call]  # the same
+        [(host, port_number)] = addresses
+        return cls(redis.Redis(host=host, port=port_number, **bounds), project=project)
 
     def write(self, rows: Sequence[OnlineRow], *, now_ns: int) -> WriteResult:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
@@ -122,6 +166,20 @@ class OnlineStore:
             None if vector is None else unpack(vector, symbol=symbol)
             for symbol, vector in zip(symbols, packed, strict=True)
         ]
+
+    def symbols(self) -> list[str]:
+        """Every symbol that has a row, sorted. It walks the keys of the whole database; raises StoreUnavailable."""
+        with self._naming_the_server():
+            keys: list[bytes] = list(self._client.scan_iter(count=1000))
+        found = (symbol_of(key, self._project) for key in keys)
+        return sorted({symbol for symbol in found if symbol is not None})
+
+    def held(self, symbol: str, features: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the symbol has each feature, given as view and name, value or null. Raises StoreUnavailable."""
+        with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
+            for view, feature in features:
+                pipeline.hexists(online_key(symbol, self._project), feature_field(view, feature))  # type: ignore[arg-type]  # bytes are sent as they are
+            return [bool(answer) for answer in pipeline.execute()]
 
     def ping(self) -> None:
         """Raises StoreUnavailable when the server does not answer."""
@@ -166,5 +224,13 @@ class OnlineStore:
             yield
         except redis.RedisError as error:
             address = self._client.connection_pool.connection_kwargs
-            where = address["path"] if "path" in address else f"{address['host']}:{address['port']}"
+            where = address.get("path") or ":".join(str(address[name]) for name in ("host", "port") if name in address)
             raise StoreUnavailable(f"redis {where}: must answer, was {error}") from error
+
+
+def _option(value: str) -> Any:  # noqa: ANN401  # whatever redis-py takes
+    """An option of a connection string as Feast reads it: JSON where it is JSON, else text."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

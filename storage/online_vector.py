@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from math import isnan
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import mmh3
 import msgspec
@@ -35,7 +35,9 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from market.clock import SECOND_NS
 from market.errors import CorruptStore
-from transforms.rows import FeatureSet
+
+if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to import
+    from transforms.rows import FeatureSet
 
 VECTOR_FIELD: Final = b"feature_service:vector"
 NEWEST_FIELD: Final = b"feature_service:newest"
@@ -99,6 +101,17 @@ def online_key(symbol: str, project: bytes) -> bytes:
     )
 
 
+def symbol_of(key: bytes, project: bytes) -> str | None:
+    """The symbol of a key of ``project``; None for any other key."""
+    head = len(online_key("", b""))
+    name = key[head : len(key) - len(project)]
+    try:
+        symbol = name.decode()
+    except UnicodeDecodeError:
+        return None
+    return symbol if key == online_key(symbol, project) else None
+
+
 def sortable_order(row: OnlineRow) -> str:
     """Text whose order is that of ``(row_ns, available_ns)``: the greater row wins."""
     return _sortable(row.row_ns) + _sortable(row.available_ns)
@@ -128,7 +141,7 @@ def colliding_fields(views: Mapping[str, Sequence[str]]) -> list[tuple[str, str]
     for view, features in views.items():
         for feature in features:
             name = f"{view}:{feature}"
-            earlier = first.setdefault(_feature_field(view, feature), name)
+            earlier = first.setdefault(feature_field(view, feature), name)
             if earlier != name:
                 collisions.append((earlier, name))
     return collisions
@@ -186,7 +199,7 @@ def layout_of(feature_set: FeatureSet) -> Layout:
         feature_set,
         tuple(f"_ts:{group.name}".encode() for group in groups),
         tuple(
-            (_feature_field(group.name, column), index)
+            (feature_field(group.name, column), index)
             for group in groups
             for column, index in zip(group.columns, group.indices, strict=True)
         ),
@@ -194,7 +207,8 @@ def layout_of(feature_set: FeatureSet) -> Layout:
     )
 
 
-def _feature_field(view: str, feature: str) -> bytes:
+def feature_field(view: str, feature: str) -> bytes:
+    """The field of a symbol's hash in which Feast looks for a feature."""
     return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
 
 
