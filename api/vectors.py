@@ -6,7 +6,7 @@ from math import isnan
 from typing import Any
 
 from market.clock import MILLISECOND_NS, format_iso
-from storage.online import OnlineVector
+from storage.online_vector import OnlineVector
 
 
 def feature_vector(vector: OnlineVector, *, now_ns: int, trace_id: str) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 from feast import FeatureStore, RepoConfig
 
-from feature_repo.definitions import service_name
-from transforms.rows import FeatureSet
+if TYPE_CHECKING:
+    from transforms.rows import FeatureSet
 
-__all__ = ["FeatureStore", "client_yaml", "open_store", "retrieve"]
+__all__ = ["FeatureStore", "client_yaml", "open_repository", "open_store", "retrieve"]
 
 PROJECT: Final = "feature_service"
 ENTITY_KEY_VERSION: Final = 3
@@ -30,6 +30,11 @@ def open_store(*, registry: Path, redis_connection: str) -> FeatureStore:
             entity_key_serialization_version=ENTITY_KEY_VERSION,
         )
     )
+
+
+def open_repository(repo_path: Path) -> FeatureStore:
+    """Feast's store of the folder with a ``feature_store.yaml``."""
+    return FeatureStore(repo_path=str(repo_path))
 
 
 def client_yaml(*, registry: Path, redis_connection: str) -> str:
@@ -53,6 +58,8 @@ def retrieve(store: FeatureStore, chosen: FeatureSet, entities: pd.DataFrame) ->
     entities: symbol, event_timestamp. Returns symbol, timestamp and the version's columns in its order, a row for each
     entity row in its order; NaN and null are NaN.
     """
+    from feature_repo.definitions import service_name
+
     service = store.get_feature_service(service_name(chosen.version))
     found = store.get_historical_features(entity_df=entities, features=service).to_df()
     return found.rename(columns={"event_timestamp": "timestamp"})[["symbol", "timestamp", *chosen.columns]]

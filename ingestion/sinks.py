@@ -8,7 +8,8 @@ import numpy as np
 
 from ingestion.pipeline import ServedRows
 from storage.feature_log import FeatureLogWriter
-from storage.online import OnlineRow, OnlineStore
+from storage.online import OnlineStore
+from storage.online_vector import OnlineRow
 from transforms.rows import FeatureRows
 from transforms.status import REASON_NAMES
 

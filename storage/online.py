@@ -1,58 +1,40 @@
 """The online store: the newest row of every symbol in Redis, readable by Feast's SDK and, packed, by ours.
 
-A symbol is one hash, so that all its views change at once. Its key and the fields that Feast reads have the bytes that
-Feast's own writer would give them; they are encoded here without Feast, whose import takes seconds.
-
-| part                             | bytes                                                               |
-|----------------------------------|---------------------------------------------------------------------|
-| key                              | entity key of ``symbol``, serialization version 3, then the project |
-| field hash of "<view>:<feature>" | ValueProto: 0x29 and a little-endian double; empty for NaN          |
-| field ``_ts:<view>``             | protobuf Timestamp of the row time                                  |
-| field ``feature_service:vector`` | the packed vector (``_PackedVector``)                               |
-| field ``feature_service:newest`` | row time and available time as sortable decimal text                |
-
-The hash is murmur3, 32 bits, little-endian.
-Our two names are longer than Feast's hashes and do not start as its timestamps do, so they cannot collide with either.
-The packed vector names its own columns: one field read in one call is all a reader needs, and a change of the feature
-set cannot part the values from their names. The names are encoded once per set and copied into each row.
+A symbol is one hash, so that all its views change at once; ``storage.online_vector`` says what it holds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
-from math import isnan
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import mmh3
-import msgspec
-import numpy as np
-import numpy.typing as npt
 import redis
-from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # protobuf ships no types
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from market.clock import SECOND_NS
-from market.errors import CorruptStore, StoreUnavailable
-from transforms.rows import FeatureSet
+from market.errors import InvalidRequest, StoreUnavailable
+from storage.online_vector import (
+    VECTOR_FIELD,
+    Layout,
+    OnlineRow,
+    OnlineVector,
+    feature_field,
+    layout_of,
+    online_fields,
+    online_key,
+    sortable_order,
+    symbol_of,
+    unpack,
+)
 
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
-VECTOR_FIELD: Final = b"feature_service:vector"
-NEWEST_FIELD: Final = b"feature_service:newest"
-
-_JOIN_KEY: Final = b"symbol"
-_FEAST_STRING: Final = 2
-_DOUBLE: Final = struct.Struct("<Bd")
-_DOUBLE_TAG: Final = 0x29
-_NULL: Final = b""
-_FLOAT64: Final = np.dtype("<f8")
 
 # Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in parts because
 # unpack() stops at about 8000 values.
@@ -65,43 +47,6 @@ end
 return 1
 """
 _WRITE_SHA: Final = hashlib.sha1(_WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineRow:
-    """One row of one symbol on its way to Redis.
-
-    values: float64 (columns of the set); NaN is "not known".
-    status: int8 (groups of the set); values of ``transforms.status``.
-    reasons: why, for each column that is NaN.
-    """
-
-    symbol: str
-    feature_set: FeatureSet
-    row_ns: int
-    available_ns: int
-    values: npt.NDArray[np.float64]
-    status: npt.NDArray[np.int8]
-    reasons: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineVector:
-    """The newest row of one symbol as it was written, all columns at once.
-
-    values: float64 (columns), read-only; NaN is "not known", and ``missing`` says why.
-    statuses: value of ``transforms.status`` by group name.
-    """
-
-    symbol: str
-    row_ns: int
-    available_ns: int
-    version: str
-    fingerprint: str
-    columns: tuple[str, ...]
-    values: npt.NDArray[np.float64]
-    statuses: Mapping[str, int]
-    missing: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +66,7 @@ class OnlineStore:
         self._client = client
         self._project = project.encode()
         self._max_ahead_ns = max_ahead_ns
-        self._layout: _Layout | None = None
+        self._layout: Layout | None = None
 
     @classmethod
     def connect(
@@ -131,7 +76,10 @@ class OnlineStore:
         *,
         project: str,
         db: int = 0,
+        username: str | None = None,
         password: str | None = None,
+        tls: bool = False,
+        tls_ca_file: str | None = None,
         connect_timeout_s: float = 1.0,
         socket_timeout_s: float = 1.0,
         max_ahead_ns: int = MAX_AHEAD_NS,
@@ -145,12 +93,49 @@ class OnlineStore:
             host=host,
             port=port,
             db=db,
+            username=username,
             password=password,
+            ssl=tls,
+            ssl_ca_certs=tls_ca_file,
             socket_connect_timeout=connect_timeout_s,
             socket_timeout=socket_timeout_s,
             retry=Retry(NoBackoff(), 1),
         )
         return cls(client, project=project, max_ahead_ns=max_ahead_ns)
+
+    @classmethod
+    def connect_as_feast(cls, settings: Mapping[str, Any], *, project: str) -> OnlineStore:
+        """A store on the server that the ``online_store`` part of a feature_store.yaml names.
+
+        Raises InvalidRequest when it names no Redis, or a cluster, on which this store was never tried.
+        """
+        kind = settings.get("redis_type", "redis")
+        if settings.get("type") != "redis" or kind not in {"redis", "redis_sentinel"}:
+            raise InvalidRequest(
+                f"online_store: must be of type redis and redis_type redis or redis_sentinel, "
+                f"was {settings.get('type')!r} and {kind!r}"
+            )
+        addresses: list[tuple[str, int]] = []
+        options: dict[str, Any] = {}
+        for part in str(settings.get("connection_string", "localhost:6379")).split(","):
+            name, is_option, value = part.partition("=")
+            if is_option:
+                options[name] = _option(value)
+            else:
+                host, _, port = part.rpartition(":")
+                addresses.append((host, int(port)))
+        bounds: dict[str, Any] = {
+            "socket_connect_timeout": 1.0,
+            "socket_timeout": 1.0,
+            "retry": Retry(NoBackoff(), 1),
+            **options,
+        }
+        if kind == "redis_sentinel":
+            master = str(settings.get("sentinel_master", "mymaster"))
+            sentinel = Sentinel(addresses, **bounds)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+            return cls(sentinel.master_for(master), project=project)  # type: ignore[no-untyped-call]  # the same
+        [(host, port_number)] = addresses
+        return cls(redis.Redis(host=host, port=port_number, **bounds), project=project)
 
     def write(self, rows: Sequence[OnlineRow], *, now_ns: int) -> WriteResult:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
@@ -175,12 +160,26 @@ class OnlineStore:
             self._client.pipeline(transaction=False) as pipeline,
         ):
             for symbol in symbols:
-                pipeline.hget(self._key(symbol), VECTOR_FIELD)  # type: ignore[arg-type]  # bytes are sent as they are
+                pipeline.hget(online_key(symbol, self._project), VECTOR_FIELD)  # type: ignore[arg-type]  # bytes are sent as they are
             packed: list[bytes | None] = pipeline.execute()
         return [
-            None if vector is None else _unpack(vector, symbol=symbol)
+            None if vector is None else unpack(vector, symbol=symbol)
             for symbol, vector in zip(symbols, packed, strict=True)
         ]
+
+    def symbols(self) -> list[str]:
+        """Every symbol that has a row, sorted. It walks the keys of the whole database; raises StoreUnavailable."""
+        with self._naming_the_server():
+            keys: list[bytes] = list(self._client.scan_iter(count=1000))
+        found = (symbol_of(key, self._project) for key in keys)
+        return sorted({symbol for symbol in found if symbol is not None})
+
+    def held(self, symbol: str, features: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the symbol has each feature, given as view and name, value or null. Raises StoreUnavailable."""
+        with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
+            for view, feature in features:
+                pipeline.hexists(online_key(symbol, self._project), feature_field(view, feature))  # type: ignore[arg-type]  # bytes are sent as they are
+            return [bool(answer) for answer in pipeline.execute()]
 
     def ping(self) -> None:
         """Raises StoreUnavailable when the server does not answer."""
@@ -191,35 +190,11 @@ class OnlineStore:
         """Close the pooled connections."""
         self._client.close()
 
-    def _key(self, symbol: str) -> bytes:
-        name = symbol.encode()
-        return b"".join(
-            (
-                struct.pack("<III", 1, _FEAST_STRING, len(_JOIN_KEY)),
-                _JOIN_KEY,
-                struct.pack("<II", _FEAST_STRING, len(name)),
-                name,
-                self._project,
-            )
-        )
-
     def _script_arguments(self, row: OnlineRow) -> tuple[bytes | str, ...]:
         layout = self._layout
         if layout is None or layout.feature_set is not row.feature_set:
-            self._layout = layout = _layout_of(row.feature_set)
-        timestamp = Timestamp(seconds=row.row_ns // SECOND_NS, nanos=row.row_ns % SECOND_NS).SerializeToString()
-        protos = [_NULL if isnan(value) else _DOUBLE.pack(_DOUBLE_TAG, value) for value in row.values.tolist()]
-        order = _sortable(row.row_ns) + _sortable(row.available_ns)
-        return (
-            self._key(row.symbol),
-            order,
-            NEWEST_FIELD,
-            order,
-            VECTOR_FIELD,
-            _pack(row, layout.packed_names),
-            *chain.from_iterable((field, timestamp) for field in layout.timestamp_fields),
-            *chain.from_iterable((field, protos[index]) for field, index in layout.feature_fields),
-        )
+            self._layout = layout = layout_of(row.feature_set)
+        return (online_key(row.symbol, self._project), sortable_order(row), *online_fields(row, layout))
 
     def _run_script(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
         with self._naming_the_server():
@@ -249,140 +224,13 @@ class OnlineStore:
             yield
         except redis.RedisError as error:
             address = self._client.connection_pool.connection_kwargs
-            where = address["path"] if "path" in address else f"{address['host']}:{address['port']}"
+            where = address.get("path") or ":".join(str(address[name]) for name in ("host", "port") if name in address)
             raise StoreUnavailable(f"redis {where}: must answer, was {error}") from error
 
 
-def colliding_fields(views: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """Every pair of ``view:feature`` that Feast would store in one field of a symbol's hash.
-
-    views: feature names by view name. Of three names that collide, the first is paired with each of the others.
-    """
-    first: dict[bytes, str] = {}
-    collisions = []
-    for view, features in views.items():
-        for feature in features:
-            name = f"{view}:{feature}"
-            earlier = first.setdefault(_feature_field(view, feature), name)
-            if earlier != name:
-                collisions.append((earlier, name))
-    return collisions
-
-
-class _Names(msgspec.Struct, array_like=True, frozen=True):
-    """What the rows of one feature set have in common."""
-
-    version: str
-    fingerprint: str
-    columns: tuple[str, ...]
-    groups: tuple[str, ...]
-
-
-class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
-    """The vector field: a msgpack array in this order; ``names`` is an embedded ``_Names`` array.
-
-    values: little-endian float64, one a column. status: int8, one a group.
-    """
-
-    layout: Literal[1]
-    symbol: str
-    row_ns: int
-    available_ns: int
-    names: msgspec.Raw
-    values: bytes
-    status: bytes
-    missing: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The part of every write that depends on the feature set alone."""
-
-    feature_set: FeatureSet
-    timestamp_fields: tuple[bytes, ...]
-    feature_fields: tuple[tuple[bytes, int], ...]
-    packed_names: msgspec.Raw
-
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_VECTOR_DECODER: Final = msgspec.msgpack.Decoder(_PackedVector)
-_NAMES_DECODER: Final = msgspec.msgpack.Decoder(_Names)
-
-
-def _layout_of(feature_set: FeatureSet) -> _Layout:
-    groups = feature_set.groups
-    names = _Names(
-        feature_set.version,
-        feature_set.fingerprint,
-        feature_set.columns,
-        tuple(group.name for group in groups),
-    )
-    return _Layout(
-        feature_set,
-        tuple(f"_ts:{group.name}".encode() for group in groups),
-        tuple(
-            (_feature_field(group.name, column), index)
-            for group in groups
-            for column, index in zip(group.columns, group.indices, strict=True)
-        ),
-        msgspec.Raw(_ENCODER.encode(names)),
-    )
-
-
-def _feature_field(view: str, feature: str) -> bytes:
-    return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
-
-
-def _sortable(time_ns: int) -> str:
-    """Text of fixed width whose order is the order of the int64."""
-    return f"{time_ns + 2**63:020d}"
-
-
-def _pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
-    return _ENCODER.encode(
-        _PackedVector(
-            1,
-            row.symbol,
-            row.row_ns,
-            row.available_ns,
-            names,
-            row.values.astype(_FLOAT64, copy=False).tobytes(),
-            row.status.tobytes(),
-            dict(row.reasons),
-        )
-    )
-
-
-def _unpack(packed: bytes, *, symbol: str) -> OnlineVector:
+def _option(value: str) -> Any:  # noqa: ANN401  # whatever redis-py takes
+    """An option of a connection string as Feast reads it: JSON where it is JSON, else text."""
     try:
-        vector = _VECTOR_DECODER.decode(packed)
-        names = _decode_names(bytes(vector.names))
-    except msgspec.DecodeError as error:
-        raise CorruptStore(f"online vector of {symbol}: must be a packed vector, was not: {error}") from error
-    if len(vector.values) != _FLOAT64.itemsize * len(names.columns) or len(vector.status) != len(names.groups):
-        raise CorruptStore(
-            f"online vector of {symbol}: must hold {len(names.columns)} values and {len(names.groups)} statuses, "
-            f"was {len(vector.values)} and {len(vector.status)} bytes"
-        )
-    return OnlineVector(
-        vector.symbol,
-        vector.row_ns,
-        vector.available_ns,
-        names.version,
-        names.fingerprint,
-        names.columns,
-        np.frombuffer(vector.values, _FLOAT64),
-        dict(
-            zip(
-                names.groups,
-                np.frombuffer(vector.status, np.int8).tolist(),
-                strict=True,
-            )
-        ),
-        vector.missing,
-    )
-
-
-@lru_cache(maxsize=32)
-def _decode_names(packed: bytes) -> _Names:
-    return _NAMES_DECODER.decode(packed)
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

@@ -33,16 +33,8 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
-from storage.online import (
-    MAX_AHEAD_NS,
-    NEWEST_FIELD,
-    VECTOR_FIELD,
-    OnlineRow,
-    OnlineStore,
-    OnlineVector,
-    WriteResult,
-    colliding_fields,
-)
+from storage.online import MAX_AHEAD_NS, OnlineStore, WriteResult
+from storage.online_vector import NEWEST_FIELD, VECTOR_FIELD, OnlineRow, OnlineVector, colliding_fields
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import NO_DATA, OK, REASON_NAMES, UNDEFINED, WARMUP
 

@@ -18,7 +18,8 @@ from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.metadata import DatasetRecord, Metadata
-from storage.online import OnlineStore, OnlineVector
+from storage.online import OnlineStore
+from storage.online_vector import OnlineVector
 from training_sets.builds import DatasetBuilds
 
 NOW = "2026-01-05T12:00:00Z"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.as_of_join import (
@@ -74,6 +74,7 @@ def find(
     return [int(position) for position in found]
 
 
+@settings(max_examples=1000)
 @given(
     entities=ENTITIES, rows=ROWS, ttl_ns=st.sampled_from([None, 0, 1, TTL - 1, TTL, TTL + 1]), bitemporal=st.booleans()
 )

@@ -1,0 +1,218 @@
+"""The client of a feature repository: online reads through the packed vector, historical ones through Feast.
+
+Feast, pandas and pyarrow are imported by the first historical retrieval: a model that only reads online starts without.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from feature_client.historical import HistoricalFeatures, pit_report
+from feature_client.online import OnlineFeatures, features_of, parse_references, refuse_look_ahead, symbols_of
+from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
+from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
+from market.errors import InvalidRequest, NotFound
+from storage.online import OnlineStore
+from storage.online_vector import OnlineVector
+from transforms.status import STATUS_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from feature_repo.store import FeatureStore
+
+FRESH_FOR: Final = timedelta(minutes=1)
+"""How old a view's newest row may be unless the client is told otherwise: the TTL of the views."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewFreshness:
+    """One symbol's newest row of a view; ``status`` is the group's, such as OK or WARMUP."""
+
+    age: timedelta
+    is_stale: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCoverage:
+    """Of the entity rows asked, the share that has each feature, present and fresh; and what lacks, with its reason.
+
+    coverage: 0 to 1 by reference. missing: reason by symbol and reference.
+    """
+
+    coverage: dict[str, float]
+    missing: dict[tuple[str, str], str]
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing
+
+
+class FeatureStoreClient:
+    """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads."""
+
+    def __init__(
+        self,
+        repo_path: str | Path = ".",
+        *,
+        clock: Clock | None = None,
+        fresh_for: Mapping[str, timedelta] | None = None,
+    ) -> None:
+        """``fresh_for``: by view, how old its newest row may be. The first read opens the connection.
+
+        Raises NotFound without a feature_store.yaml, InvalidRequest when it is not one with Redis.
+        """
+        self._repo_path = Path(repo_path)
+        self._clock = clock or SystemClock()
+        self._fresh_for = dict(fresh_for or {})
+        self._log = RetrievalLog()
+        self._verified: set[tuple[str, tuple[str, str]]] = set()
+        path = self._repo_path / "feature_store.yaml"
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise NotFound(f"repo_path: must hold feature_store.yaml, was {self._repo_path}") from error
+        if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
+            raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
+        self._online = OnlineStore.connect_as_feast(config["online_store"], project=config["project"])
+
+    def get_online_features(
+        self,
+        feature_refs: Sequence[str],
+        entity_rows: Sequence[dict[str, str]],
+        *,
+        as_of_timestamp: datetime | None = None,
+    ) -> OnlineFeatures:
+        """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip.
+
+        Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
+        InvalidRequest for a feature that the rows have not; StoreUnavailable.
+        """
+        began = time.perf_counter_ns()
+        references = parse_references(feature_refs)
+        now_ns = self._clock.now_ns()
+        vectors = self._online.read(symbols_of(entity_rows))
+        violations = 0
+        try:
+            for vector in vectors:
+                if vector is None:
+                    continue
+                if as_of_timestamp is not None:
+                    violations = 1
+                    refuse_look_ahead(vector, references, to_ns(as_of_timestamp))
+                    violations = 0
+                self._verify(vector, references)
+            fresh_for = {view: self._limit(view) for view, _ in references}
+            found = tuple(features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors)
+        finally:
+            if violations:
+                self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, violations, {}, {}))
+        nulls = {reference: sum(row[reference].value is None for row in found) for reference in feature_refs}
+        values = dict.fromkeys(feature_refs, len(found))
+        self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, 0, nulls, values))
+        return OnlineFeatures(tuple(entity_rows), found)
+
+    def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
+        """Each entity row with the features that were available at its ``event_timestamp``, and the proof of it.
+
+        Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
+        """
+        from feature_repo.retrieval_job import AsOfRetrievalJob
+
+        began = time.perf_counter_ns()
+        try:
+            job = self._feast.get_historical_features(
+                entity_df=entity_df, features=list(feature_refs), filter_by_created_timestamp=True
+            )
+        except KeyError as error:
+            raise InvalidRequest(f"feature_refs: must be features of their views, was {error}") from error
+        if not isinstance(job, AsOfRetrievalJob):
+            raise InvalidRequest(
+                f"offline_store: must be feature_repo.offline_store.AsOfOfflineStore in {self._repo_path}, "
+                f"was {self._feast.config.offline_store.type}"
+            )
+        frame = job.to_df()
+        report = pit_report(job.to_provenance())
+        names = {reference: reference.partition(":")[2] for reference in feature_refs}
+        nulls = {reference: int(frame[name].isna().sum()) for reference, name in names.items()}
+        values = dict.fromkeys(feature_refs, len(frame))
+        took_ns = time.perf_counter_ns() - began
+        self._log.add(Retrieval(self._clock.now_ns(), took_ns, report.violations, nulls, values))
+        return HistoricalFeatures(frame, report)
+
+    def get_feature_freshness(self, view: str, symbols: Sequence[str] | None = None) -> dict[str, ViewFreshness]:
+        """The view's newest row by symbol; without ``symbols``, of every symbol there is.
+
+        Raises NotFound when no row has the view.
+        """
+        asked = self._online.symbols() if symbols is None else symbols
+        now_ns = self._clock.now_ns()
+        freshness = {}
+        for vector in self._online.read(asked):
+            if vector is not None and view in vector.statuses:
+                age = timedelta(microseconds=(now_ns - vector.row_ns) // 1_000)
+                status = STATUS_NAMES[vector.statuses[view]]
+                freshness[vector.symbol] = ViewFreshness(age, age > self._limit(view), status)
+        if not freshness:
+            raise NotFound(f"feature view: must have an online row, was {view!r}")
+        return freshness
+
+    def validate_feature_coverage(
+        self, feature_refs: Sequence[str], entity_rows: Sequence[dict[str, str]]
+    ) -> FeatureCoverage:
+        """Which of the features each entity row has now; a stale one is missing."""
+        found = self.get_online_features(feature_refs, entity_rows)
+        missing = {
+            (entity["symbol"], reference): feature.reason or feature.status
+            for entity, features in zip(found.entity_rows, found.features, strict=True)
+            for reference, feature in features.items()
+            if feature.status != "PRESENT"
+        }
+        lacking = [reference for _, reference in missing]
+        count = len({row["symbol"] for row in entity_rows})
+        return FeatureCoverage(
+            {reference: 1 - lacking.count(reference) / count if count else 1.0 for reference in feature_refs}, missing
+        )
+
+    def get_retrieval_stats(self, window_minutes: float = 60) -> RetrievalStats:
+        """Latency, null rates and violations of this client's retrievals of the last ``window_minutes``."""
+        return self._log.stats(since_ns=self._clock.now_ns() - round(window_minutes * MINUTE_NS))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._online.close()
+
+    @cached_property
+    def _feast(self) -> FeatureStore:
+        from feature_repo.store import open_repository
+
+        return open_repository(self._repo_path)
+
+    def _limit(self, view: str) -> timedelta:
+        return self._fresh_for.get(view, FRESH_FOR)
+
+    def _verify(self, vector: OnlineVector, references: Sequence[tuple[str, str]]) -> None:
+        """Refuse a feature under a view that is not its own; asked of the server once a feature and feature set.
+
+        The packed vector names columns and groups, not which column is of which group.
+        """
+        unseen = [pair for pair in references if (vector.fingerprint, pair) not in self._verified]
+        if not unseen:
+            return
+        for pair, is_held in zip(unseen, self._online.held(vector.symbol, unseen), strict=True):
+            if not is_held:
+                view, name = pair
+                raise InvalidRequest(
+                    f"{view}:{name}: must be a feature of the online rows, which are of registry version "
+                    f"{vector.version}"
+                )
+            self._verified.add((vector.fingerprint, pair))

@@ -1,0 +1,81 @@
+"""Historical features with the proof that each value was available at the time it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class ViewEvidence:
+    """What was seen of one view. Leads are in ns, at most zero when nothing came from the future; None: no row.
+
+    rows: entity rows. found: those that have a row of the view. violations: those whose row was of later, or could be
+    read only later, than the time asked for.
+    """
+
+    rows: int
+    found: int
+    violations: int
+    latest_event_lead_ns: int | None
+    latest_created_lead_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PitReport:
+    """Evidence by view, taken from the times of the very rows that the values came from."""
+
+    views: dict[str, ViewEvidence]
+
+    @property
+    def violations(self) -> int:
+        return sum(view.violations for view in self.views.values())
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether no value was from after the time it was asked for."""
+        return self.violations == 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoricalFeatures:
+    """The entity frame with its features, and the report on them."""
+
+    frame: pd.DataFrame
+    pit_report: PitReport
+
+    def to_df(self) -> pd.DataFrame:
+        return self.frame
+
+
+def pit_report(provenance: pa.Table) -> PitReport:
+    """The report on ``AsOfRetrievalJob.to_provenance()``."""
+    import numpy as np
+    import pyarrow as pa
+
+    def ns(name: str) -> Any:  # noqa: ANN401  # an array of a length that numpy cannot spell
+        return provenance[name].cast(pa.int64()).fill_null(cast("Any", 0)).to_numpy()
+
+    asked = ns("asked")
+    views = {}
+    for name in provenance.column_names:
+        view, suffix, _ = name.rpartition("__event")
+        if not suffix:
+            continue
+        is_found = provenance[name].is_valid().to_numpy()
+        event_lead = (ns(name) - asked)[is_found]
+        # A null creation time counts as the event time.
+        is_created = provenance[f"{view}__created"].is_valid().to_numpy()
+        created_lead = np.where(is_created, ns(f"{view}__created") - asked, ns(name) - asked)[is_found]
+        views[view] = ViewEvidence(
+            rows=len(asked),
+            found=int(is_found.sum()),
+            violations=int(((event_lead > 0) | (created_lead > 0)).sum()),
+            latest_event_lead_ns=int(event_lead.max()) if len(event_lead) else None,
+            latest_created_lead_ns=int(created_lead.max()) if len(created_lead) else None,
+        )
+    return PitReport(views)

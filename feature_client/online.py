@@ -1,0 +1,112 @@
+"""Online features as a model gets them: values, why one is not known, and how old they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import isnan
+from typing import Any, Final, Literal, TypeAlias
+
+from market.clock import format_iso
+from market.errors import InvalidRequest
+from storage.online_vector import OnlineVector
+
+FeatureStatus: TypeAlias = Literal["PRESENT", "STALE", "MISSING", "UNKNOWN_ENTITY"]
+
+UNKNOWN_ENTITY: Final = "UNKNOWN_ENTITY"
+
+
+class LookAheadError(InvalidRequest, ValueError):
+    """A value is from after the time that the caller may know."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineFeature:
+    """One feature of one entity row.
+
+    value: None unless the status is PRESENT or STALE. reason: why it is MISSING, as the row said. age: since the row
+    time; None for an unknown entity.
+    """
+
+    value: float | None
+    status: FeatureStatus
+    reason: str | None
+    age: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineFeatures:
+    """The features of each entity row, by reference, in the order asked."""
+
+    entity_rows: tuple[dict[str, str], ...]
+    features: tuple[dict[str, OnlineFeature], ...]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """A list a column, as Feast's answer gives it: the symbols and each feature under its name; None is unknown."""
+        columns: dict[str, list[Any]] = {"symbol": [row["symbol"] for row in self.entity_rows]}
+        for reference in self.features[0] if self.features else ():
+            columns[reference.partition(":")[2]] = [row[reference].value for row in self.features]
+        return columns
+
+
+def parse_references(feature_refs: Sequence[str]) -> list[tuple[str, str]]:
+    """View and name of each ``view:name``. Raises InvalidRequest for another form, or one name of two views."""
+    parsed = []
+    for reference in feature_refs:
+        view, colon, name = reference.partition(":")
+        if not (view and colon and name):
+            raise InvalidRequest(f"feature_refs: must be <view>:<feature>, was {reference!r}")
+        parsed.append((view, name))
+    if len({name for _, name in parsed}) != len(parsed):
+        raise InvalidRequest(f"feature_refs: must name each feature once, was {list(feature_refs)}")
+    return parsed
+
+
+def symbols_of(entity_rows: Sequence[dict[str, str]]) -> list[str]:
+    """The symbol of each entity row. Raises InvalidRequest where a row is not one symbol."""
+    for row in entity_rows:
+        if row.keys() != {"symbol"} or not isinstance(row["symbol"], str):
+            raise InvalidRequest(f'entity_rows: must be {{"symbol": <text>}} each, was {row!r}')
+    return [row["symbol"] for row in entity_rows]
+
+
+def features_of(
+    vector: OnlineVector | None,
+    references: Sequence[tuple[str, str]],
+    *,
+    now_ns: int,
+    fresh_for: dict[str, timedelta],
+) -> dict[str, OnlineFeature]:
+    """What one symbol's vector says of each reference; fresh_for: by view, how old a value may be."""
+    if vector is None:
+        return {
+            f"{view}:{name}": OnlineFeature(None, UNKNOWN_ENTITY, "the symbol has no row", None)
+            for view, name in references
+        }
+    age = timedelta(microseconds=(now_ns - vector.row_ns) // 1_000)
+    position = {name: at for at, name in enumerate(vector.columns)}
+    answer = {}
+    for view, name in references:
+        if view not in vector.statuses or name not in position:
+            raise InvalidRequest(
+                f"{view}:{name}: must be a feature of the online rows, which are of registry version {vector.version}"
+            )
+        value = float(vector.values[position[name]])
+        if isnan(value):
+            feature = OnlineFeature(None, "MISSING", vector.missing[name], age)
+        else:
+            feature = OnlineFeature(value, "STALE" if age > fresh_for[view] else "PRESENT", None, age)
+        answer[f"{view}:{name}"] = feature
+    return answer
+
+
+def refuse_look_ahead(vector: OnlineVector, references: Sequence[tuple[str, str]], as_of_ns: int) -> None:
+    """Raises LookAheadError when the vector could not yet be read at ``as_of_ns``."""
+    known_ns = max(vector.row_ns, vector.available_ns)
+    if known_ns > as_of_ns:
+        names = ", ".join(f"{view}:{name}" for view, name in references)
+        raise LookAheadError(
+            f"{names} of {vector.symbol}: must be known at as_of_timestamp {format_iso(as_of_ns)}, was of "
+            f"{format_iso(vector.row_ns)}, available at {format_iso(known_ns)}"
+        )

@@ -1,0 +1,266 @@
+"""One feature view joined to the entity rows.
+
+1. Partitions, statistics, times and TTL choose the files and row groups.
+2. Partition by partition of the keys, keys and times alone are read and searched.
+3. The features are read from those row groups alone that hold an answer, and put where they belong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from feast import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID
+from feast.infra.offline_stores.file_source import FileSource
+from feast.types import from_feast_to_pyarrow_type
+
+from feature_repo.as_of_join import (
+    NO_GROUP,
+    NO_ROW,
+    Int64Array,
+    as_of_positions,
+    oldest_ns,
+    sorting_order,
+    times_ns,
+)
+from feature_repo.entity_rows import EVENT_TIMESTAMP, EntityRows, GroupedRows, values_as_held
+from feature_repo.gathering import GatheredColumn
+from feature_repo.parquet_source import UTC_NS, ParquetSource, SelectedFile, Selection
+from feature_repo.retrieval_job import to_frame
+from market.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AskedView:
+    """What is asked of one feature view, in the source's column names."""
+
+    name: str
+    source: FileSource
+    keys: dict[str, str]
+    """Source column by column of the entity frame."""
+    features: dict[str, str]
+    """Source column by column of the result."""
+    timestamp: str
+    created: str | None
+    ttl_ns: int | None
+    declared: dict[str, pa.DataType]
+
+    @property
+    def search_columns(self) -> list[str]:
+        """What finding the rows takes."""
+        return [*self.keys.values(), self.timestamp, *([self.created] if self.created else [])]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column of the source that is read."""
+        return [*self.search_columns, *self.features.values()]
+
+    def times(self) -> AskedView:
+        """The same view, asked for the times of its rows instead of their features."""
+        created = self.created or self.timestamp
+        return replace(self, features={f"{self.name}__event": self.timestamp, f"{self.name}__created": created})
+
+    @classmethod
+    def of(cls, view: FeatureView, features: Sequence[str], *, full_feature_names: bool) -> AskedView:
+        source = source_of(view)
+        to_raw = {mapped: raw for raw, mapped in source.field_mapping.items()}
+        projection = view.projection
+        prefix = f"{projection.name_alias or view.name}__" if full_feature_names else ""
+        created = source.created_timestamp_column
+        return cls(
+            name=projection.name_alias or view.name,
+            source=source,
+            keys={projection.join_key_map.get(key, key): to_raw.get(key, key) for key in _join_keys(view)},
+            features={prefix + name: to_raw.get(name, name) for name in features},
+            timestamp=to_raw.get(source.timestamp_field, source.timestamp_field),
+            created=to_raw.get(created, created) if created else None,
+            ttl_ns=view.ttl // timedelta(microseconds=1) * 1_000 if view.ttl else None,
+            declared=declared_types(view),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ViewJoin:
+    """A view whose files and row groups are chosen for the entity rows of a retrieval, or for parts of them."""
+
+    view: AskedView
+    selection: Selection
+    bitemporal: bool
+
+    @classmethod
+    def of(cls, repo_path: Path | None, view: AskedView, rows: EntityRows, *, bitemporal: bool) -> ViewJoin:
+        """Choose what has to be read. Raises InvalidRequest, NotFound and CorruptStore as ``ParquetSource`` does."""
+        times = rows.ns if len(rows.ns) else np.zeros(1, np.int64)  # no entity row still asks for the columns' types
+        values = rows.grouped(tuple(view.keys)).values
+        selection = ParquetSource.open(repo_path, view.source, view.declared).select(
+            view.columns,
+            time_field=view.timestamp,
+            low_ns=None if view.ttl_ns is None else int(oldest_ns(times.min(keepdims=True), view.ttl_ns)[0]),
+            high_ns=int(times.max()),
+            keys=dict(zip(view.keys.values(), values, strict=True)),
+            declared=view.declared,
+        )
+        return cls(view, selection, bitemporal)
+
+    def join(self, rows: EntityRows) -> pa.Table:
+        """The view's features for each entity row, null where it has no row."""
+        view, types = self.view, self.selection.types
+        grouped = rows.grouped(tuple(view.keys))
+        values = [
+            values_as_held(known, types[raw], f"entity_df.{name}", f"{view.source.name}.{raw}")
+            for known, (name, raw) in zip(grouped.values, view.keys.items(), strict=True)
+        ]
+        columns = {raw: GatheredColumn(types[raw], len(rows.ns)) for raw in view.features.values()}
+        is_found = np.zeros(len(rows.ns), np.bool_)
+        for files, asked in self._parts(grouped, values):
+            is_found[self._join_part(files, grouped, values, asked, columns)] = True
+        finished = [columns[raw].finish(is_found) for raw in view.features.values()]
+        return pa.Table.from_arrays(finished, names=list(view.features))
+
+    def _parts(self, grouped: GroupedRows, values: list[pa.Array[Any]]) -> Iterator[tuple[list[SelectedFile], slice]]:
+        """The files of each partition by keys, with the ordered entity rows that ask for them.
+
+        A key that has all its rows in a partition of its own needs no other: this is what bounds the memory.
+        """
+        first = grouped.first_rows()
+        raws = list(self.view.keys.values())
+        if any(not file.partition.keys() >= set(raws) for file in self.selection.files) or not raws:
+            yield self.selection.files, slice(int(first[0]), int(first[-1]))
+            return
+        by_partition: dict[tuple[Any, ...], list[SelectedFile]] = {}
+        for file in self.selection.files:
+            by_partition.setdefault(tuple(file.partition[raw] for raw in raws), []).append(file)
+        for partition, files in by_partition.items():
+            held = [
+                pa.chunked_array([pa.array([value], self.selection.types[raw])])
+                for raw, value in zip(raws, partition, strict=True)
+            ]
+            [group] = grouped.groups_of(values, held, 1)
+            if group != NO_GROUP:
+                yield files, slice(int(first[group]), int(first[group + 1]))
+
+    def _join_part(
+        self,
+        files: list[SelectedFile],
+        grouped: GroupedRows,
+        values: list[pa.Array[Any]],
+        asked: slice,
+        columns: dict[str, GatheredColumn],
+    ) -> Int64Array:
+        """Find the rows by keys and times alone, then read the features of the row groups that hold an answer.
+
+        Returns the places of the entity rows that have one.
+        """
+        view = self.view
+        asked_ns = grouped.ns[asked]
+        if len(asked_ns) == 0:
+            return np.empty(0, np.int64)
+        group, event_ns, created_ns = self._searched(files, grouped, values)
+        is_wanted = (group != NO_GROUP) & (event_ns <= asked_ns.max())
+        wanted = None if is_wanted.all() else np.flatnonzero(is_wanted)
+        if wanted is not None:
+            group, event_ns = group[wanted], event_ns[wanted]
+            created_ns = None if created_ns is None else created_ns[wanted]
+        position = as_of_positions(
+            grouped.group[asked],
+            asked_ns,
+            row_group=group,
+            event_ns=event_ns,
+            created_ns=created_ns,
+            ttl_ns=view.ttl_ns,
+            bitemporal=self.bitemporal,
+        )
+        found = position != NO_ROW
+        places: Int64Array = grouped.order[asked][found]
+        position = position[found] if wanted is None else wanted[position[found]]
+        by_position = sorting_order(position)
+        places, position = places[by_position], position[by_position]
+
+        begin = 0
+        feature_types = {raw: self.selection.types[raw] for raw in columns}
+        for file in files:
+            edges = begin + np.cumsum([0, *file.row_counts])
+            begin = int(edges[-1])
+            cuts = np.searchsorted(position, edges)
+            answering = [at for at in range(len(edges) - 1) if cuts[at] < cuts[at + 1]]
+            if not answering or not columns:
+                continue
+            for at, read in zip(answering, file.read(feature_types, only=answering), strict=True):
+                inside = slice(cuts[at], cuts[at + 1])
+                for raw, column in columns.items():
+                    column.put(places[inside], read[raw], position[inside] - edges[at])
+        return places
+
+    def _searched(
+        self, files: list[SelectedFile], grouped: GroupedRows, values: list[pa.Array[Any]]
+    ) -> tuple[Int64Array, Int64Array, Int64Array | None]:
+        """Group, event and creation of each row of the files."""
+        view, thing = self.view, self.view.source.name
+        keys = list(view.keys.values())
+        types = {raw: self.selection.types[raw] for raw in view.search_columns}
+        groups, events, creations = ([np.empty(0, np.int64)] for _ in range(3))
+        for file in files:
+            for read in file.read(types, dictionaries=keys):
+                groups.append(grouped.groups_of(values, [read[raw] for raw in keys], read.num_rows))
+                events.append(times_ns(read[view.timestamp], f"{thing}.{view.timestamp}"))
+                if view.created is not None:
+                    creations.append(times_ns(read[view.created], f"{thing}.{view.created}"))
+        return (
+            np.concatenate(groups),
+            np.concatenate(events),
+            None if view.created is None else np.concatenate(creations),
+        )
+
+
+def observed_entities(repo_path: Path | None, views: Sequence[AskedView], *, low_ns: int, high_ns: int) -> pd.DataFrame:
+    """The distinct keys and event times that the views hold in [low_ns, high_ns]."""
+    observed = []
+    for view in views:
+        rows = (
+            ParquetSource.open(repo_path, view.source, view.declared)
+            .select(
+                [*view.keys.values(), view.timestamp],
+                time_field=view.timestamp,
+                low_ns=low_ns,
+                high_ns=high_ns,
+                declared=view.declared,
+            )
+            .table()
+        )
+        event_ns = times_ns(rows[view.timestamp], f"{view.source.name}.{view.timestamp}")
+        event = pa.chunked_array([pa.array(event_ns).cast(UTC_NS)])
+        keys = [rows[raw] for raw in view.keys.values()]
+        table = pa.Table.from_arrays([event, *keys], [EVENT_TIMESTAMP, *view.keys])
+        is_within = pa.array((event_ns >= low_ns) & (event_ns <= high_ns))
+        observed.append(table.filter(is_within).drop_null())
+    names = list(dict.fromkeys([EVENT_TIMESTAMP, *(name for view in views for name in view.keys)]))
+    try:
+        merged = pa.concat_tables(observed, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InvalidRequest(f"feature views: must agree on the types of their keys, {error}") from error
+    distinct = merged.group_by(names, use_threads=False).aggregate([])
+    return to_frame(distinct.sort_by([(name, "ascending") for name in names]))
+
+
+def source_of(view: FeatureView) -> FileSource:
+    if not isinstance(view.batch_source, FileSource):
+        raise InvalidRequest(f"{view.name}: must have a FileSource, was {type(view.batch_source).__name__}")
+    return view.batch_source
+
+
+def _join_keys(view: FeatureView) -> list[str]:
+    return [field.name for field in view.entity_columns if field.name != DUMMY_ENTITY_ID]
+
+
+def declared_types(view: FeatureView) -> dict[str, pa.DataType]:
+    """Types that the view declares, by source column."""
+    to_raw = {mapped: raw for raw, mapped in source_of(view).field_mapping.items()}
+    fields = [*view.entity_columns, *view.features]
+    return {to_raw.get(field.name, field.name): from_feast_to_pyarrow_type(field.dtype) for field in fields}

@@ -1,0 +1,267 @@
+"""One row of one symbol as Redis keeps it: Feast's fields beside a packed vector of our own.
+
+The key and the fields that Feast reads have the bytes that Feast's own writer would give them; they are encoded here
+without Feast, whose import takes seconds.
+
+| part                             | bytes                                                               |
+|----------------------------------|---------------------------------------------------------------------|
+| key                              | entity key of ``symbol``, serialization version 3, then the project |
+| field hash of "<view>:<feature>" | ValueProto: 0x29 and a little-endian double; empty for NaN          |
+| field ``_ts:<view>``             | protobuf Timestamp of the row time                                  |
+| field ``feature_service:vector`` | the packed vector (``_PackedVector``)                               |
+| field ``feature_service:newest`` | row time and available time as sortable decimal text                |
+
+The hash is murmur3, 32 bits, little-endian.
+Our two names are longer than Feast's hashes and do not start as its timestamps do, so they cannot collide with either.
+The packed vector names its own columns: one field read in one call is all a reader needs, and a change of the feature
+set cannot part the values from their names. The names are encoded once per set and copied into each row.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from math import isnan
+from typing import TYPE_CHECKING, Final, Literal
+
+import mmh3
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # protobuf ships no types
+
+from market.clock import SECOND_NS
+from market.errors import CorruptStore
+
+if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to import
+    from transforms.rows import FeatureSet
+
+VECTOR_FIELD: Final = b"feature_service:vector"
+NEWEST_FIELD: Final = b"feature_service:newest"
+
+_JOIN_KEY: Final = b"symbol"
+_FEAST_STRING: Final = 2
+_DOUBLE: Final = struct.Struct("<Bd")
+_DOUBLE_TAG: Final = 0x29
+_NULL: Final = b""
+_FLOAT64: Final = np.dtype("<f8")
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRow:
+    """One row of one symbol on its way to Redis.
+
+    values: float64 (columns of the set); NaN is "not known".
+    status: int8 (groups of the set); values of ``transforms.status``.
+    reasons: why, for each column that is NaN.
+    """
+
+    symbol: str
+    feature_set: FeatureSet
+    row_ns: int
+    available_ns: int
+    values: npt.NDArray[np.float64]
+    status: npt.NDArray[np.int8]
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineVector:
+    """The newest row of one symbol as it was written, all columns at once.
+
+    values: float64 (columns), read-only; NaN is "not known", and ``missing`` says why.
+    statuses: value of ``transforms.status`` by group name.
+    """
+
+    symbol: str
+    row_ns: int
+    available_ns: int
+    version: str
+    fingerprint: str
+    columns: tuple[str, ...]
+    values: npt.NDArray[np.float64]
+    statuses: Mapping[str, int]
+    missing: Mapping[str, str]
+
+
+def online_key(symbol: str, project: bytes) -> bytes:
+    """Key of a symbol's hash, as Feast serialises it."""
+    name = symbol.encode()
+    return b"".join(
+        (
+            struct.pack("<III", 1, _FEAST_STRING, len(_JOIN_KEY)),
+            _JOIN_KEY,
+            struct.pack("<II", _FEAST_STRING, len(name)),
+            name,
+            project,
+        )
+    )
+
+
+def symbol_of(key: bytes, project: bytes) -> str | None:
+    """The symbol of a key of ``project``; None for any other key."""
+    head = len(online_key("", b""))
+    name = key[head : len(key) - len(project)]
+    try:
+        symbol = name.decode()
+    except UnicodeDecodeError:
+        return None
+    return symbol if key == online_key(symbol, project) else None
+
+
+def sortable_order(row: OnlineRow) -> str:
+    """Text whose order is that of ``(row_ns, available_ns)``: the greater row wins."""
+    return _sortable(row.row_ns) + _sortable(row.available_ns)
+
+
+def online_fields(row: OnlineRow, layout: Layout) -> tuple[bytes | str, ...]:
+    """Field, value, field, value ... of the whole hash."""
+    timestamp = Timestamp(seconds=row.row_ns // SECOND_NS, nanos=row.row_ns % SECOND_NS).SerializeToString()
+    protos = [_NULL if isnan(value) else _DOUBLE.pack(_DOUBLE_TAG, value) for value in row.values.tolist()]
+    return (
+        NEWEST_FIELD,
+        sortable_order(row),
+        VECTOR_FIELD,
+        _pack(row, layout.packed_names),
+        *chain.from_iterable((field, timestamp) for field in layout.timestamp_fields),
+        *chain.from_iterable((field, protos[index]) for field, index in layout.feature_fields),
+    )
+
+
+def colliding_fields(views: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Every pair of ``view:feature`` that Feast would store in one field of a symbol's hash.
+
+    views: feature names by view name. Of three names that collide, the first is paired with each of the others.
+    """
+    first: dict[bytes, str] = {}
+    collisions = []
+    for view, features in views.items():
+        for feature in features:
+            name = f"{view}:{feature}"
+            earlier = first.setdefault(feature_field(view, feature), name)
+            if earlier != name:
+                collisions.append((earlier, name))
+    return collisions
+
+
+class _Names(msgspec.Struct, array_like=True, frozen=True):
+    """What the rows of one feature set have in common."""
+
+    version: str
+    fingerprint: str
+    columns: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
+    """The vector field: a msgpack array in this order; ``names`` is an embedded ``_Names`` array.
+
+    values: little-endian float64, one a column. status: int8, one a group.
+    """
+
+    layout: Literal[1]
+    symbol: str
+    row_ns: int
+    available_ns: int
+    names: msgspec.Raw
+    values: bytes
+    status: bytes
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The part of every write that depends on the feature set alone."""
+
+    feature_set: FeatureSet
+    timestamp_fields: tuple[bytes, ...]
+    feature_fields: tuple[tuple[bytes, int], ...]
+    packed_names: msgspec.Raw
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_VECTOR_DECODER: Final = msgspec.msgpack.Decoder(_PackedVector)
+_NAMES_DECODER: Final = msgspec.msgpack.Decoder(_Names)
+
+
+def layout_of(feature_set: FeatureSet) -> Layout:
+    groups = feature_set.groups
+    names = _Names(
+        feature_set.version,
+        feature_set.fingerprint,
+        feature_set.columns,
+        tuple(group.name for group in groups),
+    )
+    return Layout(
+        feature_set,
+        tuple(f"_ts:{group.name}".encode() for group in groups),
+        tuple(
+            (feature_field(group.name, column), index)
+            for group in groups
+            for column, index in zip(group.columns, group.indices, strict=True)
+        ),
+        msgspec.Raw(_ENCODER.encode(names)),
+    )
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """The field of a symbol's hash in which Feast looks for a feature."""
+    return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
+
+
+def _sortable(time_ns: int) -> str:
+    """Text of fixed width whose order is the order of the int64."""
+    return f"{time_ns + 2**63:020d}"
+
+
+def _pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
+    return _ENCODER.encode(
+        _PackedVector(
+            1,
+            row.symbol,
+            row.row_ns,
+            row.available_ns,
+            names,
+            row.values.astype(_FLOAT64, copy=False).tobytes(),
+            row.status.tobytes(),
+            dict(row.reasons),
+        )
+    )
+
+
+def unpack(packed: bytes, *, symbol: str) -> OnlineVector:
+    try:
+        vector = _VECTOR_DECODER.decode(packed)
+        names = _decode_names(bytes(vector.names))
+    except msgspec.DecodeError as error:
+        raise CorruptStore(f"online vector of {symbol}: must be a packed vector, was not: {error}") from error
+    if len(vector.values) != _FLOAT64.itemsize * len(names.columns) or len(vector.status) != len(names.groups):
+        raise CorruptStore(
+            f"online vector of {symbol}: must hold {len(names.columns)} values and {len(names.groups)} statuses, "
+            f"was {len(vector.values)} and {len(vector.status)} bytes"
+        )
+    return OnlineVector(
+        vector.symbol,
+        vector.row_ns,
+        vector.available_ns,
+        names.version,
+        names.fingerprint,
+        names.columns,
+        np.frombuffer(vector.values, _FLOAT64),
+        dict(
+            zip(
+                names.groups,
+                np.frombuffer(vector.status, np.int8).tolist(),
+                strict=True,
+            )
+        ),
+        vector.missing,
+    )
+
+
+@lru_cache(maxsize=32)
+def _decode_names(packed: bytes) -> _Names:
+    return _NAMES_DECODER.decode(packed)
