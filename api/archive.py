@@ -10,12 +10,15 @@ from typing import Final
 CHUNK_BYTES: Final = 1 << 20
 
 
-def zip_chunks(paths: Sequence[Path]) -> Iterator[bytes]:
-    """The bytes of a zip that holds each file under its name, stored as it is: Parquet is compressed already."""
+def zip_chunks(paths: Sequence[Path], folder: Path) -> Iterator[bytes]:
+    """The bytes of a zip of each file under its path in the folder, stored as it is: Parquet is compressed already."""
     outlet = _Outlet()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
-            with path.open("rb") as file, archive.open(zipfile.ZipInfo.from_file(path, path.name), "w") as member:
+            with (
+                path.open("rb") as file,
+                archive.open(zipfile.ZipInfo.from_file(path, path.relative_to(folder)), "w") as member,
+            ):
                 while chunk := file.read(CHUNK_BYTES):
                     member.write(chunk)
                     yield outlet.take()

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from api.archive import zip_chunks
+from api.build_request import BuildRequest, Moment, SplitConfig, period_request
 from api.errors import MalformedRequest
-from api.schemas import BuildRequest, BuildStarted, DatasetDocument, Moment, dataset_document, period_request
+from api.schemas import BuildStarted, DatasetDocument, dataset_document
 from api.services import Services
 from feature_repo.registry_versions import registry_versions
 from market.clock import format_iso
 from market.errors import Conflict, CorruptStore, NotFound
 from storage.metadata import DatasetRecord, DatasetStatus
-from training_sets.builder import MANIFEST_NAME, read_manifest
-from training_sets.builds import splits_document
+from training_sets.builds import splits_document, stored_request
+from training_sets.manifest import MANIFEST_NAME, QUALITY_NAME, REPORT_NAME, read_manifest
+from training_sets.request import DatasetRequest
+
+MEDIA_TYPES: Final[Mapping[str, str]] = {
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv",
+    "hdf5": "application/x-hdf5",
+}
 
 router = APIRouter(prefix="/dataset", tags=["datasets"])
 
@@ -48,15 +58,26 @@ def build(
         asked = period_request(symbol, begin, end, versions[-1])
     else:
         raise MalformedRequest("request: must be a JSON body or ?symbol=&from=&to=, was neither")
-    record = services.builds.start(asked)
-    estimate_ns = services.builds.estimated_completion_ns()
-    return BuildStarted(
-        dataset_id=record.dataset_id,
-        status=record.status,
-        estimated_completion=None if estimate_ns is None else format_iso(estimate_ns),
-        splits_info=splits_document(asked),
-        trace_id=request.state.trace_id,
-    )
+    return _started(request, services, asked)
+
+
+@router.post("/{dataset_id}/resplit", status_code=202)
+def resplit(request: Request, services: Services, dataset_id: str, body: SplitConfig) -> BuildStarted:
+    """Start a build that differs from another in its splits alone."""
+    asked = stored_request(services.metadata.get_dataset(dataset_id))
+    return _started(request, services, replace(asked, strategy=body.to_strategy()))
+
+
+@router.post("/{dataset_id}/cancel", status_code=202)
+def cancel(services: Services, dataset_id: str) -> DatasetDocument:
+    """Cancel a build; it ends at its next piece and leaves no files."""
+    return dataset_document(services.builds.cancel(dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=204)
+def delete(services: Services, dataset_id: str) -> None:
+    """Remove a dataset and its files."""
+    services.builds.delete(dataset_id)
 
 
 @router.get("/list")
@@ -85,22 +106,38 @@ def download(
     dataset_id: str,
     split: Annotated[Literal["train", "validation", "test", "all"], Query()] = "all",
 ) -> Response:
-    """The Parquet file of a split, or a zip of all of them with the manifest."""
+    """The file of a split, or a zip of all of them with the manifest; of folds, a zip of every fold's."""
     record = services.metadata.get_dataset(dataset_id)
     if record.status != "ready":
         raise Conflict(f"dataset {dataset_id}: must be ready to be downloaded, was {record.status}")
     folder = _folder(record)
-    files = {name: folder / entry["path"] for name, entry in read_manifest(folder)["files"].items()}
-    if split != "all":
-        if split not in files:
-            raise NotFound(f"split: must be one of {', '.join(files)}, was {split!r}")
-        [path] = _existing([files[split]])
-        return FileResponse(path, media_type="application/vnd.apache.parquet", filename=f"{dataset_id}-{path.name}")
-    paths = _existing([*files.values(), folder / MANIFEST_NAME])
+    manifest = read_manifest(folder)
+    files = {name: folder / entry["path"] for name, entry in manifest["files"].items()}
+    chosen = [path for name, path in files.items() if split in {"all", name.rpartition("/")[2]}]
+    if not chosen:
+        raise NotFound(f"split: must be one of {', '.join(files)}, was {split!r}")
+    if split in files:
+        [path] = _existing(chosen)
+        media_type = MEDIA_TYPES[manifest["request"]["output_format"]]
+        return FileResponse(path, media_type=media_type, filename=f"{dataset_id}-{path.name}")
+    documents = [folder / name for name in (MANIFEST_NAME, QUALITY_NAME, REPORT_NAME)] if split == "all" else []
+    paths = _existing([*chosen, *(path for path in documents if path.is_file())])
     return StreamingResponse(
-        zip_chunks(paths),
+        zip_chunks(paths, folder),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{dataset_id}.zip"'},
+    )
+
+
+def _started(request: Request, services: Services, asked: DatasetRequest) -> BuildStarted:
+    record = services.builds.start(asked)
+    estimate_ns = services.builds.estimated_completion_ns()
+    return BuildStarted(
+        dataset_id=record.dataset_id,
+        status=record.status,
+        estimated_completion=None if estimate_ns is None else format_iso(estimate_ns),
+        splits_info=splits_document(asked),
+        trace_id=request.state.trace_id,
     )
 
 

@@ -37,8 +37,9 @@ from runtime.wiring import (
     online_store,
     running_servers,
 )
-from training_sets.labels import RegressionTarget
-from training_sets.request import DatasetRequest, default_periods
+from training_sets.folds import TimeBased, default_periods
+from training_sets.request import DatasetRequest
+from training_sets.targets import RegressionTarget
 from training_sets.verification import verify_parity
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows, FeatureSet
@@ -193,7 +194,7 @@ def _check_online(online: dict[str, dict[str, Any]], newest: dict[str, FeatureRo
 def _dataset_request(symbols: Sequence[str], version: str) -> DatasetRequest:
     return DatasetRequest(
         symbols=tuple(symbols),
-        periods=default_periods(START_NS + MINUTE_NS, START_NS + DURATION_NS),
-        target=RegressionTarget(LABEL_HORIZON_NS),
+        strategy=TimeBased(default_periods(START_NS + MINUTE_NS, START_NS + DURATION_NS)),
+        targets=(RegressionTarget(LABEL_HORIZON_NS),),
         registry_version=version,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from storage.instruments import InstrumentPins
     from storage.metadata import Metadata
     from storage.online import OnlineStore
+    from training_sets.builder import BuildPlace
     from training_sets.builds import DatasetBuilds
     from training_sets.rebuild_days import Rebuild
     from transforms.plan import Kernel
@@ -239,7 +240,7 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
 
     builds = DatasetBuilds(
         metadata,
-        open_store=partial(feature_store, settings, servers),
+        open_place=partial(build_place, settings, servers),
         datasets_folder=settings.dataset_storage_path,
         features_folder=settings.feature_log_storage_path,
         versions_folder=settings.feature_registry_versions_dir,
@@ -250,6 +251,28 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
         yield builds
     finally:
         builds.close()
+
+
+def build_place(settings: Settings, servers: Servers) -> BuildPlace:
+    """Where a dataset build finds its stores, and the settings' rules."""
+    from market.clock import SECOND_NS
+    from quality.continuity import ContinuityRules
+    from training_sets.builder import BuildPlace
+
+    return BuildPlace(
+        store=feature_store(settings, servers),
+        features_folder=settings.feature_log_storage_path,
+        raw_folder=settings.raw_data_storage_path,
+        versions_folder=settings.feature_registry_versions_dir,
+        kernels_folder=kernel_cache_folder(settings),
+        continuity=ContinuityRules(
+            max_gap_ratio=settings.dataset_max_timestamp_gap_ratio,
+            min_coverage=settings.dataset_min_coverage_ratio,
+            critical_gap_ns=settings.dataset_critical_gap_threshold_seconds * SECOND_NS,
+            fail_on_critical=settings.dataset_fail_on_large_gaps,
+        ),
+        has_quality_gate=settings.dataset_quality_checks_enabled,
+    )
 
 
 def _new_id() -> str:

@@ -30,6 +30,7 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
+    delete,
     false,
     func,
     insert,
@@ -168,6 +169,13 @@ class Metadata:
         if row is None:
             raise _no_dataset(dataset_id)
         return _dataset(row)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Remove a dataset. Raises NotFound."""
+        gone = delete(DATASETS).where(DATASETS.c.dataset_id == dataset_id).returning(DATASETS.c.dataset_id)
+        with _transaction(self._engine) as connection:
+            if connection.execute(gone).one_or_none() is None:
+                raise _no_dataset(dataset_id)
 
     def list_datasets(
         self, *, status: DatasetStatus | None = None, symbol: str | None = None, limit: int = 100

@@ -1,240 +1,262 @@
-"""The builder: from a request to train, validation and test files with their manifest.
+"""The builder: from a request to the files of every fold and split, with their manifest.
 
-1. Sample the row times of every period, for every symbol.
-2. Retrieve the features through Feast as they were known at each of those times: bitemporal, so that a row that came
-   late is not seen by a model that stands at an earlier time.
-3. Label each row with the mid prices at its time and after it; rows without a label are dropped and counted.
-4. Split by time, purge and embargo.
-5. Write the files, then the manifest: a folder with a manifest is complete.
+1. Lay out the folds and load the prices that labels are made of.
+2. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
+   that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
+   features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
+3. Check continuity, quality and leakage; whatever fails leaves no dataset.
+4. Write the manifest: a folder with a manifest is complete. Memory holds one piece and the prices.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import SECOND_NS, ceil_to, format_iso
+from market.clock import MINUTE_NS, format_iso
 from market.errors import InvalidRequest, NotFound
+from quality.continuity import Continuity, ContinuityRules, check_continuity
 from storage.feature_log import read_feature_log
-from training_sets.labels import regression_labels
+from training_sets.files import SUFFIX, SplitFile, table_schema
+from training_sets.folds import Fold, WalkForward, covered, strategy_name
+from training_sets.manifest import (
+    feature_partitions,
+    file_entry,
+    library_versions,
+    raw_partitions,
+    write_manifest,
+)
+from training_sets.prices import MID
 from training_sets.request import DatasetRequest
-from training_sets.splits import Split, split_by_time
-from transforms.catalogue import feature_set
+from training_sets.samples import Sampler, Samples
+from training_sets.splits import FoldTally, SplitRules, assign_rows
 from transforms.rows import FeatureSet
 
 if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
 
-MANIFEST_NAME: Final = "manifest.json"
-LABEL_PRICE: Final = "mid_price"
+_LONGEST_LAG_NS: Final = MINUTE_NS
+"""How far before the first sample the feature log is listed in the manifest: the time to live of the views."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A finished dataset: its folder, its manifest and the rows of each split by name."""
+    """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds."""
 
     path: Path
     manifest: dict[str, Any]
     records: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class BuildPlace:
+    """Where a build finds what it needs, and the rules it is held to."""
+
+    store: FeatureStore
+    features_folder: Path
+    raw_folder: Path
+    versions_folder: Path
+    kernels_folder: Path
+    continuity: ContinuityRules = field(default_factory=ContinuityRules)
+    has_quality_gate: bool = True
+
+
 def build_dataset(
     request: DatasetRequest,
-    *,
-    store: FeatureStore,
-    features_folder: Path,
-    versions_folder: Path,
+    place: BuildPlace,
     folder: Path,
+    *,
     on_step: Callable[[str], None] = lambda _step: None,
+    on_progress: Callable[[float], None] = lambda _share: None,
 ) -> Dataset:
     """Build the dataset of ``request`` in ``folder``.
 
-    The files have the columns symbol, timestamp (UTC), the version's features in its order, and target.
+    The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
+    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the samples that are done, piece by
+    piece; what either callback raises ends the build.
 
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
     """
-    chosen = load_registry_version(request.registry_version, versions_folder).feature_set
-    on_step("sampling row times")
-    entities = _entities(request, features_folder)
-    on_step("retrieving features as they were known")
-    from feature_repo.store import retrieve
-
-    features = retrieve(store, chosen, entities)
-    on_step("labelling")
-    labels = _labels(request, entities, features_folder)
-    is_found = features[list(chosen.columns)].notna().any(axis=1).to_numpy()
-    is_labelled = ~np.isnan(labels)
-    kept = is_found & is_labelled
-    table = features.assign(target=labels)[kept]
-    on_step("splitting")
-    splits = split_by_time(
-        _times_ns(table["timestamp"]),
-        request.periods,
-        label_reach_ns=request.target.reach_ns,
-        purge=request.purge,
-        embargo_ns=request.embargo_ns,
+    chosen = load_registry_version(request.registry_version, place.versions_folder).feature_set
+    on_step("reading prices")
+    sampler = Sampler(
+        request, chosen, store=place.store, features_folder=place.features_folder, raw_folder=place.raw_folder
     )
-    if len(splits[0].rows) == 0:
-        raise InvalidRequest(
-            f"train period: must hold rows with a label, was {splits[0].period}; {_available(request, features_folder)}"
-        )
+    rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
+    tallies = [FoldTally(fold, rules) for fold in request.folds()]
+    on_step("retrieving features as they were known, labelling, splitting")
+    with ExitStack() as stack:
+        files = [
+            _FoldFiles(request, chosen, fold, folder=folder, stack=stack) for fold in (tally.fold for tally in tallies)
+        ]
+        for piece in sampler.pieces():
+            for tally, of_fold in zip(tallies, files, strict=True):
+                assigned = assign_rows(piece.times_ns, tally.fold, rules)
+                tally.add(piece.times_ns, assigned)
+                of_fold.write(piece, assigned.period, assigned.is_kept)
+            on_progress(sampler.counts["sampled"] / sampler.sample_count)
+    on_step("checking")
+    kept, warnings = _kept_folds(request, tallies, place.features_folder)
+    continuity = _continuity(request, sampler, place.continuity)
     on_step("writing files")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for split in splits:
-        path = folder / f"{split.period.name}.parquet"
-        _write(path, table.iloc[split.rows], chosen)
-        files[split.period.name] = path
+    paths: dict[str, Path] = {}
+    for tally, of_fold in zip(tallies, files, strict=True):
+        if tally in kept:
+            paths |= of_fold.finish()
+        else:
+            of_fold.remove()
+    spans = covered([tally.fold for tally in tallies])
+    from_ns, to_ns = spans[0][0] - _LONGEST_LAG_NS, spans[-1][1] + request.label_reach_ns
+    records = {name: sum(tally.records().get(name, 0) for tally in kept) for name in ("train", "validation", "test")}
     manifest = {
-        "request": _describe(request),
+        "request": msgspec.to_builtins(request),
+        "strategy": strategy_name(request.strategy),
         "feature_registry_version": chosen.version,
         "feature_set": chosen.fingerprint,
         "groups": {group.name: group.fingerprint for group in chosen.groups},
-        "columns": ["symbol", "timestamp", *chosen.columns, "target"],
-        "rows_sampled": len(entities),
-        "rows_without_features": int(np.count_nonzero(~is_found)),
-        "rows_without_label": int(np.count_nonzero(is_found & ~is_labelled)),
-        "splits": [_proof(split, splits[at + 1 :]) for at, split in enumerate(splits)],
-        "warnings": [
-            f"{split.period.name}: no rows, {split.purged} purged and {split.embargoed} embargoed"
-            for split in splits
-            if len(split.rows) == 0
-        ],
-        "files": {
-            name: {"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-            for name, path in files.items()
-        },
+        "columns": table_schema(
+            _columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
+        ).names,
+        "targets": [msgspec.to_builtins(target) for target in request.targets],
+        "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
+        "rows_sampled": sampler.counts["sampled"],
+        "rows_without_features": sampler.counts["without_features"],
+        "rows_without_label": sampler.counts["without_label"],
+        "rows_with_missing_dropped": sampler.counts["with_missing"],
+        "values_filled": sampler.counts["values_filled"],
+        "labels_unknown": {target.name: sampler.unlabelled[target.name] for target in request.targets},
+        "records": records,
+        "splits": kept[0].document(),
+        "folds": [{"fold": tally.fold.number, "splits": tally.document()} for tally in kept],
+        "continuity": [each.document for each in continuity],
+        "warnings": [*warnings, *(warning for each in continuity for warning in each.warnings)],
+        "libraries": library_versions(),
+        "raw_partitions": raw_partitions(place.raw_folder, request.symbols, from_ns=from_ns, to_ns=to_ns),
+        "feature_partitions": feature_partitions(
+            place.features_folder, chosen, request.symbols, from_ns=from_ns, to_ns=to_ns
+        ),
+        "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
-    unfinished = folder / f".{MANIFEST_NAME}"
-    unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
-    unfinished.replace(folder / MANIFEST_NAME)
-    return Dataset(folder, manifest, {split.period.name: len(split.rows) for split in splits})
+    write_manifest(folder, manifest)
+    return Dataset(folder, manifest, records)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished dataset. Raises NotFound when the folder holds none."""
-    path = folder / MANIFEST_NAME
-    if not path.is_file():
-        raise NotFound(f"{path}: must be the manifest of a finished dataset, was no file")
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    return manifest
+class _FoldFiles:
+    """The files of one fold: open from their first row to the last that a period can hold."""
 
-
-def _entities(request: DatasetRequest, features_folder: Path) -> pd.DataFrame:
-    """Every symbol at every sampled time of every period, ascending by symbol, then time."""
-    times = np.concatenate(
-        [
-            np.arange(
-                ceil_to(period.start_ns, request.sample_interval_ns),
-                period.end_ns,
-                request.sample_interval_ns,
-                dtype=np.int64,
-            )
-            for period in request.periods
-        ]
-    )
-    if len(times) == 0:
-        raise InvalidRequest(
-            f"periods: must hold at least one sample, was none; {_available(request, features_folder)}"
+    def __init__(
+        self, request: DatasetRequest, chosen: FeatureSet, fold: Fold, *, folder: Path, stack: ExitStack
+    ) -> None:
+        self._symbols = request.symbols
+        self._fold = fold
+        self._schema = table_schema(
+            _columns(request, chosen),
+            has_fold=fold.number is not None,
+            metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         )
-    return pd.DataFrame(
-        {
-            "symbol": np.repeat(np.array(request.symbols, object), len(times)),
-            "event_timestamp": pd.to_datetime(np.tile(times, len(request.symbols)), utc=True),
+        self._folder = folder if fold.number is None else folder / f"fold={fold.number:03d}"
+        suffix = SUFFIX[request.output_format]
+        self._files = {
+            name: SplitFile(self._folder / f"{name}{suffix}", self._schema, request.output_format)
+            for name in fold.names
         }
+        for file in self._files.values():
+            stack.callback(file.close)
+
+    def write(self, piece: Samples, period: np.ndarray[Any, Any], is_kept: np.ndarray[Any, Any]) -> None:
+        for name, file in self._files.items():
+            periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
+            rows = np.flatnonzero(is_kept & np.isin(period, periods))
+            if len(rows) > 0:
+                file.write(piece.table(rows, self._symbols, self._schema, self._fold.number))
+        if len(piece) > 0:
+            for period_ in self._fold.periods:
+                # A later piece cannot hold rows of a period that is over; a name that comes again is kept open.
+                if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
+                    self._files[period_.name].close()
+
+    def finish(self) -> dict[str, Path]:
+        """Give the files their names; by "train", or by "fold=000/train"."""
+        prefix = "" if self._fold.number is None else f"{self._folder.name}/"
+        for file in self._files.values():
+            file.finish()
+        return {f"{prefix}{name}": file.path for name, file in self._files.items()}
+
+    def remove(self) -> None:
+        for file in self._files.values():
+            file.remove()
+
+    def _last(self, name: str) -> object:
+        return [period for period in self._fold.periods if period.name == name][-1]
+
+
+def _columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
+    columns = [*chosen.columns, *(target.name for target in request.targets)]
+    if clashing := {target.name for target in request.targets} & {*chosen.columns, "symbol", "timestamp", "fold"}:
+        raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
+    return columns
+
+
+def _kept_folds(
+    request: DatasetRequest, tallies: Sequence[FoldTally], features_folder: Path
+) -> tuple[list[FoldTally], list[str]]:
+    """The folds with enough to train on, and what is to be said of the others and of empty splits."""
+    least = request.strategy.min_train_samples if isinstance(request.strategy, WalkForward) else 0
+    kept, warnings = [], []
+    for tally in tallies:
+        count = tally.records()["train"]
+        if count < least:
+            warnings.append(f"fold {tally.fold.number}: left out, must have {least} train rows, was {count}")
+            continue
+        if count == 0:
+            raise InvalidRequest(
+                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; "
+                f"{_available(request, features_folder)}"
+            )
+        kept.append(tally)
+        warnings += tally.warnings()
+    if not kept:
+        raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(tallies)}")
+    return kept, warnings
+
+
+def _continuity(request: DatasetRequest, sampler: Sampler, rules: ContinuityRules) -> list[Continuity]:
+    """What is found of each symbol in each stretch of time that the dataset covers, period by period."""
+    found = []
+    periods = sorted(
+        {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
     )
-
-
-def _labels(request: DatasetRequest, entities: pd.DataFrame, features_folder: Path) -> np.ndarray[Any, Any]:
-    prices_of = feature_set("labels", [LABEL_PRICE])
-    times_ns = _times_ns(entities["event_timestamp"])
-    labels = np.full(len(entities), np.nan)
     for symbol in request.symbols:
-        rows, _ = read_feature_log(
-            features_folder,
-            symbol,
-            prices_of,
-            from_ns=request.periods[0].start_ns,
-            to_ns=request.periods[-1].end_ns + request.target.reach_ns + SECOND_NS,
-        )
-        at = (entities["symbol"] == symbol).to_numpy()
-        labels[at] = regression_labels(times_ns[at], rows.row_ns, rows.values[:, 0], request.target)
-    return labels
-
-
-def _times_ns(times: pd.Series[pd.Timestamp]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ns]").view(np.int64)
-
-
-def _write(path: Path, rows: pd.DataFrame, chosen: FeatureSet) -> None:
-    # An unknown value stays NaN in the file, as it was served; pandas' own conversion would make it null.
-    columns: dict[str, pa.Array[Any]] = {
-        "symbol": pa.array(rows["symbol"].to_numpy(), pa.string()),
-        "timestamp": pa.array(_times_ns(rows["timestamp"]), pa.timestamp("ns", "UTC")),
-        **{name: pa.array(rows[name].to_numpy(np.float64), pa.float64()) for name in (*chosen.columns, "target")},
-    }
-    table = pa.table(columns).replace_schema_metadata(
-        {"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint}
-    )
-    unfinished = path.with_name(f".{path.name}")
-    pq.write_table(table, unfinished, compression="zstd")
-    unfinished.replace(path)
-
-
-def _proof(split: Split, later: list[Split]) -> dict[str, Any]:
-    """What shows that no label of the split reaches into a later one."""
-    next_start_ns = later[0].period.start_ns if later else None
-    return {
-        "name": split.period.name,
-        "start": format_iso(split.period.start_ns),
-        "end": format_iso(split.period.end_ns),
-        "records": len(split.rows),
-        "purged": split.purged,
-        "embargoed": split.embargoed,
-        "last_label_end": None if split.last_label_ns is None else format_iso(split.last_label_ns),
-        "next_start": None if next_start_ns is None else format_iso(next_start_ns),
-        "overlaps_next": next_start_ns is not None
-        and split.last_label_ns is not None
-        and split.last_label_ns >= next_start_ns,
-    }
-
-
-def _describe(request: DatasetRequest) -> dict[str, Any]:
-    return {
-        "symbols": list(request.symbols),
-        "periods": [
-            {"name": period.name, "start": format_iso(period.start_ns), "end": format_iso(period.end_ns)}
-            for period in request.periods
-        ],
-        "target": {
-            "type": "regression",
-            "price": LABEL_PRICE,
-            "horizon_seconds": request.target.horizon_ns // SECOND_NS,
-            "delay_seconds": request.target.delay_ns // SECOND_NS,
-        },
-        "sample_interval_seconds": request.sample_interval_ns // SECOND_NS,
-        "purge": request.purge,
-        "embargo_seconds": request.embargo_ns // SECOND_NS,
-    }
+        times_ns = np.concatenate(sampler.found_ns[symbol])
+        for start_ns, end_ns, name in periods:
+            first, last = np.searchsorted(times_ns, [start_ns, end_ns])
+            checked = check_continuity(
+                f"{symbol} {name}",
+                times_ns[first:last],
+                start_ns=start_ns,
+                end_ns=end_ns,
+                interval_ns=request.sample_interval_ns,
+                rules=rules,
+            )
+            if checked.is_critical and rules.fail_on_critical:
+                raise InvalidRequest(checked.warnings[-1])
+            found.append(checked)
+    return found
 
 
 def _available(request: DatasetRequest, features_folder: Path) -> str:
     """The period for which each symbol has rows, as text for an error."""
-    prices_of = feature_set("labels", [LABEL_PRICE])
     known = []
     for symbol in request.symbols:
         try:
-            rows, _ = read_feature_log(features_folder, symbol, prices_of, from_ns=None, to_ns=None)
+            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=None, to_ns=None)
         except NotFound:
             known.append(f"{symbol} has no rows")
         else:

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,20 +29,20 @@ from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFoun
 from storage.feature_log import group_folder, read_feature_log
 from storage.instruments import checked_symbol
 from storage.metadata import DatasetRecord, Metadata
-from training_sets.builder import LABEL_PRICE, Dataset, build_dataset
+from training_sets.builder import BuildPlace, Dataset, build_dataset
 from training_sets.claims import is_claimed, release, take_claim
+from training_sets.folds import covered, strategy_name
+from training_sets.prices import MID
 from training_sets.request import DatasetRequest
 from transforms.catalogue import feature_set
-
-if TYPE_CHECKING:
-    from feature_repo.store import FeatureStore
+from transforms.rows import FeatureSet
 
 MOST_WAITING: Final = 16
 """Builds that wait or run in one process."""
-MOST_SAMPLES: Final = 8_000_000
-"""Entity rows of one dataset: 92 days of one symbol at 1 s. Feast takes and gives them as one table in memory."""
+MOST_SAMPLES: Final = 80_000_000
+"""Entity rows of one dataset: 90 days of ten symbols at 1 s. Their times and prices stay in memory, 16 bytes each."""
 INTERRUPTED: Final = "interrupted"
-_STEPS: Final = 5
+_STEPS: Final = 4
 """Of ``build_dataset``; each that begins is a step of progress."""
 _MOST_INTERRUPTED: Final = 100_000
 
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 class DatasetBuilds:
     """Starts and runs dataset builds; ``close`` it.
 
-    open_store: called in the building thread, once, when the first build begins; Feast takes seconds to import.
+    open_place: called in the building thread, once, when the first build begins; Feast takes seconds to import.
     make_id: a new dataset id at each call.
     """
 
@@ -60,7 +60,7 @@ class DatasetBuilds:
         self,
         metadata: Metadata,
         *,
-        open_store: Callable[[], FeatureStore],
+        open_place: Callable[[], BuildPlace],
         datasets_folder: Path,
         features_folder: Path,
         versions_folder: Path,
@@ -68,8 +68,8 @@ class DatasetBuilds:
         make_id: Callable[[], str],
     ) -> None:
         self._metadata = metadata
-        self._open_store = open_store
-        self._store: FeatureStore | None = None
+        self._open_place = open_place
+        self._place: BuildPlace | None = None
         self._datasets_folder = datasets_folder.resolve()
         self._features_folder = features_folder
         self._versions_folder = versions_folder
@@ -106,6 +106,22 @@ class DatasetBuilds:
             if self._ns_per_sample is None:
                 return None
             return self._clock.now_ns() + int(self._ns_per_sample * sum(self._unfinished.values()))
+
+    def cancel(self, dataset_id: str) -> DatasetRecord:
+        """Mark a build as cancelled; it ends at its next piece and leaves no files.
+
+        Raises NotFound, and Conflict when it is no longer building.
+        """
+        return self._settle(dataset_id, status="cancelled", error_message="cancelled")
+
+    def delete(self, dataset_id: str) -> None:
+        """Remove a dataset's record and files. Raises NotFound, and Conflict while it is being built."""
+        record = self._metadata.get_dataset(dataset_id)
+        folder = self._datasets_folder / dataset_id
+        if record.status == "building" or is_claimed(folder):
+            raise Conflict(f"dataset {dataset_id}: must not be building to be deleted, was {record.status}")
+        self._metadata.delete_dataset(dataset_id)
+        _remove(folder)
 
     def fail_interrupted(self) -> int:
         """Mark the builds of processes that are gone as failed; returns how many. Raises StoreUnavailable."""
@@ -177,23 +193,22 @@ class DatasetBuilds:
             self._settle(dataset_id, progress=min(steps / (_STEPS + 1), 1.0))
             on_step(name)
 
+        def progress(share: float) -> None:
+            if self._is_closing.is_set():
+                raise Conflict(INTERRUPTED)
+            self._settle(dataset_id, progress=min((steps + share) / (_STEPS + 1), 1.0))
+
         try:
-            if self._store is None:
-                self._store = self._open_store()
-            dataset = build_dataset(
-                request,
-                store=self._store,
-                features_folder=self._features_folder,
-                versions_folder=self._versions_folder,
-                folder=folder,
-                on_step=begin_step,
-            )
+            if self._place is None:
+                self._place = self._open_place()
+            dataset = build_dataset(request, self._place, folder, on_step=begin_step, on_progress=progress)
             self._settle(
                 dataset_id,
                 status="ready",
                 progress=1.0,
                 path=str(folder),
-                splits_info=splits_document(request) | {"splits": dataset.manifest["splits"]},
+                splits_info=splits_document(request)
+                | {"splits": dataset.manifest["splits"], "folds": len(dataset.manifest["folds"])},
                 train_records=dataset.records["train"],
                 validation_records=dataset.records["validation"],
                 test_records=dataset.records["test"],
@@ -204,7 +219,9 @@ class DatasetBuilds:
         except BaseException as error:
             # Whatever ended it, the record must not say "building" for ever.
             _remove(folder)
-            self._settle(dataset_id, status="failed", error_message=_told(error))
+            # A cancelled one is no longer building, and stays cancelled.
+            with suppress(Conflict, NotFound):
+                self._settle(dataset_id, status="failed", error_message=_told(error))
             raise
         finally:
             self._end(dataset_id, claim)
@@ -241,25 +258,30 @@ class DatasetBuilds:
             raise InvalidRequest(
                 f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
             )
-        train = request.periods[0]
-        available = {symbol: available_period(self._features_folder, symbol) for symbol in request.symbols}
-        if any(known is None or train.start_ns > known[1] or train.end_ns <= known[0] for known in available.values()):
-            raise InvalidRequest(f"{train}: must reach into the rows of every symbol; {_told_periods(available)}")
+        first = feature_set("available", chosen.columns[:1])
+        available = {symbol: available_period(self._features_folder, symbol, first) for symbol in request.symbols}
+        for fold in request.folds():
+            trained = [period for period in fold.periods if period.name == "train"]
+            begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
+            if any(known is None or begin_ns > known[1] or end_ns <= known[0] for known in available.values()):
+                raise InvalidRequest(
+                    f"{trained[0]}: must reach into the rows of every symbol; {_told_periods(available)}"
+                )
         return chosen.fingerprint
 
 
-def available_period(features_folder: Path, symbol: str) -> tuple[int, int] | None:
+def available_period(features_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> tuple[int, int] | None:
     """The first and the last row time of a symbol in the feature log; None when there is none.
 
-    Reads the first and the last day alone. Raises InvalidRequest when the symbol cannot name a folder.
+    rows_of: whose rows; a version without the mid price has rows too. Reads the first and the last day alone.
+    Raises InvalidRequest when the symbol cannot name a folder.
     """
-    prices_of = feature_set("available", [LABEL_PRICE])
-    folder = group_folder(features_folder, prices_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
+    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
     days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
     ends = []
     for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
         day_ns = parse_iso_ns(day)
-        rows, _ = read_feature_log(features_folder, symbol, prices_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
+        rows, _ = read_feature_log(features_folder, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
         if len(rows) == 0:
             return None
         ends.append(int(rows.row_ns[row]))
@@ -267,12 +289,14 @@ def available_period(features_folder: Path, symbol: str) -> tuple[int, int] | No
 
 
 def splits_document(request: DatasetRequest) -> dict[str, Any]:
-    """The splits as they are asked for, as JSON."""
+    """The splits as they are asked for, as JSON: how many folds, and the periods of the first."""
+    folds = request.folds()
     return {
-        "split_strategy": "time_based",
+        "split_strategy": strategy_name(request.strategy),
+        "folds": len(folds),
         "splits": [
             {"name": period.name, "start": format_iso(period.start_ns), "end": format_iso(period.end_ns)}
-            for period in request.periods
+            for period in folds[0].periods
         ],
     }
 
@@ -285,7 +309,9 @@ def stored_request(record: DatasetRecord) -> DatasetRequest:
 def _sample_count(request: DatasetRequest) -> int:
     """An upper bound of the entity rows."""
     step_ns = request.sample_interval_ns
-    return len(request.symbols) * sum(-((period.start_ns - period.end_ns) // step_ns) for period in request.periods)
+    return len(request.symbols) * sum(
+        -((start_ns - end_ns) // step_ns) for start_ns, end_ns in covered(request.folds())
+    )
 
 
 def _told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:

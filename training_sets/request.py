@@ -3,54 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
-from training_sets.labels import RegressionTarget
-from training_sets.splits import Period, check_periods
+from training_sets.folds import Fold, Strategy, make_folds
+from training_sets.prices import PriceChoice
+from training_sets.targets import Target, check_target
+
+MissingPolicy = Literal["keep", "drop", "forward_fill"]
+OutputFormat = Literal["parquet", "csv", "hdf5"]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequest:
-    """Symbols, periods, target and registry version of one dataset.
+    """Symbols, strategy, targets and registry version of one dataset.
 
-    periods: train, validation and test in this order; touching is fine, overlapping is not.
     sample_interval_ns: rows are sampled at whole multiples of it.
+    missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
+    value that is at most ``fill_limit_ns`` older.
     """
 
     symbols: tuple[str, ...]
-    periods: tuple[Period, ...]
-    target: RegressionTarget
+    strategy: Strategy
+    targets: tuple[Target, ...]
     registry_version: str
     sample_interval_ns: int = SECOND_NS
     purge: bool = True
     embargo_ns: int = 0
+    missing: MissingPolicy = "keep"
+    fill_limit_ns: int = 0
+    label_price: PriceChoice = "auto"
+    output_format: OutputFormat = "parquet"
+    check_leakage: bool = True
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
             raise InvalidRequest(f"symbols: must be at least one, each once, was {list(self.symbols)}")
         if self.sample_interval_ns <= 0 or self.sample_interval_ns % SECOND_NS:
             raise InvalidRequest(f"sample_interval: must be whole seconds, was {self.sample_interval_ns} ns")
-        if self.target.horizon_ns <= 0 or self.target.horizon_ns % SECOND_NS or self.target.delay_ns % SECOND_NS:
-            raise InvalidRequest(f"target: horizon and delay must be whole seconds, was {self.target}")
         if self.embargo_ns < 0:
             raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
-        check_periods(self.periods)
-        for period in self.periods:
-            if self.target.reach_ns >= period.end_ns - period.start_ns:
-                raise InvalidRequest(
-                    f"target: must look less far ahead than a period is long, was "
-                    f"{self.target.reach_ns // SECOND_NS} s with {period}"
-                )
+        if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
+            raise InvalidRequest(
+                f"missing: must have a limit exactly when it is forward_fill, was {self.missing} with "
+                f"{self.fill_limit_ns} ns"
+            )
+        names = [target.name for target in self.targets]
+        if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
+            raise InvalidRequest(f"targets: must be at least one, each with a name of its own, was {names}")
+        for target in self.targets:
+            check_target(target, SECOND_NS)
+        for fold in self.folds():
+            for period in fold.periods:
+                if self.label_reach_ns >= period.end_ns - period.start_ns:
+                    raise InvalidRequest(
+                        f"target: must look less far ahead than a period is long, was "
+                        f"{self.label_reach_ns // SECOND_NS} s with {period}"
+                    )
 
+    @property
+    def label_reach_ns(self) -> int:
+        """How far after its row the longest label looks."""
+        return max(target.reach_ns for target in self.targets)
 
-def default_periods(start_ns: int, end_ns: int) -> tuple[Period, ...]:
-    """The 70 / 15 / 15 split of [start, end) by time, at whole seconds."""
-    seconds = (end_ns - start_ns) // SECOND_NS
-    train_end_ns = start_ns + seconds * 70 // 100 * SECOND_NS
-    validation_end_ns = start_ns + seconds * 85 // 100 * SECOND_NS
-    return (
-        Period("train", start_ns, train_end_ns),
-        Period("validation", train_end_ns, validation_end_ns),
-        Period("test", validation_end_ns, end_ns),
-    )
+    def folds(self) -> list[Fold]:
+        """The folds of the strategy."""
+        return make_folds(self.strategy)

@@ -17,7 +17,7 @@ from runtime.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from training_sets.splits import Period
+    from training_sets.folds import Period
 
 app = typer.Typer(help="Training sets: build, list, show.", no_args_is_help=True)
 
@@ -49,14 +49,15 @@ def build(
         raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
     from runtime.commands.progress import showing_progress
     from runtime.wiring import apply_feature_store, dataset_builds, running_servers
-    from training_sets.labels import RegressionTarget
+    from training_sets.folds import TimeBased
     from training_sets.request import DatasetRequest
+    from training_sets.targets import RegressionTarget
 
     settings = settings_for(data)
     request = DatasetRequest(
         symbols=tuple(symbols),
-        periods=_periods(begin, end, sides),
-        target=RegressionTarget(_duration_ns(horizon, "--horizon")),
+        strategy=TimeBased(_periods(begin, end, sides)),
+        targets=(RegressionTarget(_duration_ns(horizon, "--horizon")),),
         registry_version=registry,
         sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
     )
@@ -118,8 +119,7 @@ def show(
 
 
 def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) -> tuple[Period, ...]:
-    from training_sets.request import default_periods
-    from training_sets.splits import Period
+    from training_sets.folds import Period, default_periods
 
     if begin is not None and end is not None:
         return default_periods(_time_ns(begin, "--from"), _time_ns(end, "--to"))

@@ -44,8 +44,9 @@ from storage.metadata import DatasetRecord, Metadata
 from storage.online import OnlineStore
 from training_sets.builds import available_period
 from training_sets.claims import release, take_claim
-from training_sets.labels import RegressionTarget
-from training_sets.request import DatasetRequest, default_periods
+from training_sets.folds import TimeBased, default_periods
+from training_sets.request import DatasetRequest
+from training_sets.targets import RegressionTarget
 from transforms.rows import FeatureRows
 
 KEY = "integration-key"
@@ -233,7 +234,9 @@ def test_a_build_is_accepted_and_ends_ready_with_its_proof(client: TestClient, r
     assert ready["progress"] == 1
     assert ready["train_records"] == 90  # 100 sampled, the last 10 purged: their labels end in the next period
     assert [split["overlaps_next"] for split in ready["splits_info"]["splits"]] == [False, False, False]
-    assert ready["target"] == {"type": "regression", "horizon_seconds": 10, "decision_delay_seconds": 0}
+    assert ready["targets"] == [
+        {"type": "regression", "horizon_seconds": 10, "decision_delay_seconds": 0, "name": "target"}
+    ]
     assert ready["manifest"]["feature_set"] == ready["feature_set"]
     listed = client.get("/dataset/list", params={"status": "ready", "symbol": "BTCUSDT", "limit": 5}).json()
     assert ready["dataset_id"] in [document["dataset_id"] for document in listed]
@@ -280,7 +283,7 @@ def test_the_query_form_builds_with_a_split_by_time(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"split_strategy": "random"}, "split_strategy: must be time_based"),
+        ({"split_strategy": "random"}, "random_config: must be given for a random split"),
         ({"symbol": "SOLUSDT"}, "SOLUSDT has no rows"),
         ({"symbol": "../x"}, "symbol: must be 1 to 64 characters"),
         ({"feature_registry_version": "9.9.9"}, "registry version: must be one of 1.0.0"),
@@ -288,7 +291,7 @@ def test_the_query_form_builds_with_a_split_by_time(client: TestClient) -> None:
             {"train_period_start": "2025-01-05T12:00:00Z", "train_period_end": "2025-01-05T13:00:00Z"},
             "BTCUSDT has rows from 2026-01-05T12:00:01Z to 2026-01-05T12:0",
         ),
-        ({"train_period_start": "1990-01-01T00:00:00Z"}, "dataset: must have 1 to 8000000 samples"),
+        ({"train_period_start": "1990-01-01T00:00:00Z"}, "dataset: must have 1 to 80000000 samples"),
     ],
     ids=str,
 )
@@ -399,7 +402,10 @@ def test_a_build_of_a_dead_process_fails_as_interrupted_and_a_living_one_goes_on
 
 def request_of(symbol: str) -> DatasetRequest:
     return DatasetRequest(
-        (symbol,), default_periods(START_NS, START_NS + DURATION_NS), RegressionTarget(SECOND_NS), "1.0.0"
+        (symbol,),
+        TimeBased(default_periods(START_NS, START_NS + DURATION_NS)),
+        (RegressionTarget(SECOND_NS),),
+        "1.0.0",
     )
 
 
@@ -431,7 +437,7 @@ def test_a_build_in_this_thread_returns_the_dataset_or_raises_why_not(settings: 
         with pytest.raises(InvalidRequest, match="SOLUSDT has no rows"):
             builds.build(request_of("SOLUSDT"))
     assert built.records["train"] > 0
-    assert steps[0] == "sampling row times"
+    assert steps[0] == "reading prices"
     assert not (built.path / ".claim").exists()
 
 

@@ -11,7 +11,8 @@ import pytest
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import FeatureStore, open_store
+from feature_repo.store import open_store
+from ingestion.compaction import compact_tape
 from ingestion.dead_letter import DeadLetter
 from ingestion.pipeline import Pipeline, available_as_if_live
 from ingestion.replay import replay
@@ -21,9 +22,10 @@ from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from storage.feature_log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
-from training_sets.builder import Dataset, build_dataset
-from training_sets.labels import RegressionTarget
-from training_sets.request import DatasetRequest, default_periods
+from training_sets.builder import BuildPlace, Dataset, build_dataset
+from training_sets.folds import TimeBased, default_periods
+from training_sets.request import DatasetRequest
+from training_sets.targets import RegressionTarget
 from transforms.plan import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
@@ -33,8 +35,8 @@ HORIZON_NS = 10 * SECOND_NS
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 REQUEST = DatasetRequest(
     symbols=SYMBOLS,
-    periods=default_periods(START_NS, START_NS + DURATION_NS),
-    target=RegressionTarget(HORIZON_NS),
+    strategy=TimeBased(default_periods(START_NS, START_NS + DURATION_NS)),
+    targets=(RegressionTarget(HORIZON_NS),),
     registry_version="1.0.0",
 )
 
@@ -59,26 +61,28 @@ def features_folder(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) ->
         replay(pipeline, simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
     finally:
         pipeline.close()
+    for symbol in SYMBOLS:
+        compact_tape(folder / "raw", symbol, InstrumentPins(folder / "raw"))
     return folder / "features"
 
 
 @pytest.fixture(scope="module")
-def store(features_folder: Path) -> FeatureStore:
+def place(features_folder: Path, kernel_cache: Path) -> BuildPlace:
     # Retrieval never asks the online store: nothing need listen there.
     opened = open_store(registry=features_folder.parent / "registry.db", redis_connection="localhost:1")
     apply_definitions(opened, definitions(features_folder=features_folder))
-    return opened
+    return BuildPlace(
+        store=opened,
+        features_folder=features_folder,
+        raw_folder=features_folder.parent / "raw",
+        versions_folder=SHIPPED_FOLDER,
+        kernels_folder=kernel_cache,
+    )
 
 
 @pytest.fixture
-def build(store: FeatureStore, features_folder: Path, tmp_path: Path) -> Dataset:
-    return build_dataset(
-        REQUEST,
-        store=store,
-        features_folder=features_folder,
-        versions_folder=SHIPPED_FOLDER,
-        folder=tmp_path / "dataset",
-    )
+def build(place: BuildPlace, tmp_path: Path) -> Dataset:
+    return build_dataset(REQUEST, place, tmp_path / "dataset")
 
 
 def served(
@@ -119,21 +123,13 @@ def test_every_sampled_row_is_in_a_file_or_counted(build: Dataset) -> None:
         assert split["last_label_end"] < split["next_start"]
 
 
-def test_a_period_without_rows_is_refused_with_the_one_there_is(
-    store: FeatureStore, features_folder: Path, tmp_path: Path
-) -> None:
+def test_a_period_without_rows_is_refused_with_the_one_there_is(place: BuildPlace, tmp_path: Path) -> None:
     day_before = DatasetRequest(
         symbols=("BTCUSDT",),
-        periods=default_periods(START_NS - 600 * MINUTE_NS, START_NS - 590 * MINUTE_NS),
-        target=RegressionTarget(HORIZON_NS),
+        strategy=TimeBased(default_periods(START_NS - 600 * MINUTE_NS, START_NS - 590 * MINUTE_NS)),
+        targets=(RegressionTarget(HORIZON_NS),),
         registry_version="1.0.0",
     )
     with pytest.raises(InvalidRequest, match="BTCUSDT has rows from 2026-01-05T12:00:01Z"):
-        build_dataset(
-            day_before,
-            store=store,
-            features_folder=features_folder,
-            versions_folder=SHIPPED_FOLDER,
-            folder=tmp_path / "dataset",
-        )
+        build_dataset(day_before, place, tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()

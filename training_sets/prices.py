@@ -1,0 +1,98 @@
+"""The prices that labels are made of: the mid of each row, or the close of each one-minute kline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import MINUTE_NS, SECOND_NS
+from market.errors import NotFound
+from market.events import CLOSE, CONFIRMED, KLINE
+from storage.feature_log import read_feature_log
+from storage.raw_parquet import read_events, read_instrument
+from transforms.catalogue import feature_set
+from transforms.rows import FeatureSet
+
+PriceName = Literal["mid_price", "kline_close"]
+PriceChoice = Literal["auto", "mid_price", "kline_close"]
+"""auto: the mid where any is known in the period, else the close."""
+
+STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
+MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
+# A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after.
+_LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSeries:
+    """Prices at every step from ``start_ns`` on.
+
+    values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown.
+    """
+
+    name: PriceName
+    start_ns: int
+    step_ns: int
+    values: npt.NDArray[np.float64]
+
+    def positions(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Index of the price at each time, int64 (n,); -1 outside the series and between two steps."""
+        at, between = np.divmod(times_ns - self.start_ns, self.step_ns)
+        return np.where((between == 0) & (at >= 0) & (at < len(self.values)), at, -1)
+
+    def at(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The price at each time, float64 (n,); NaN where there is none."""
+        if len(self.values) == 0:
+            return np.full(len(times_ns), np.nan)
+        positions = self.positions(times_ns)
+        return np.where(positions < 0, np.nan, self.values[positions])
+
+
+def price_series(
+    name: PriceName, times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64], *, step_ns: int
+) -> PriceSeries:
+    """The series of prices known at some times; of one time the last counts.
+
+    times_ns: int64 (n,), whole multiples of the step, in any order.
+    """
+    if len(times_ns) == 0:
+        return PriceSeries(name, 0, step_ns, np.empty(0))
+    start_ns = int(times_ns.min())
+    dense = np.full((int(times_ns.max()) - start_ns) // step_ns + 1, np.nan)
+    dense[(times_ns - start_ns) // step_ns] = values
+    return PriceSeries(name, start_ns, step_ns, dense)
+
+
+def read_prices(
+    features_folder: Path, raw_folder: Path, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
+) -> PriceSeries:
+    """The prices of a symbol in [from_ns, to_ns]; an empty series of the mid when there are none of either kind."""
+    mids = price_series("mid_price", np.empty(0, np.int64), np.empty(0), step_ns=SECOND_NS)
+    if choice != "kline_close":
+        try:
+            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=from_ns, to_ns=to_ns + SECOND_NS)
+        except NotFound:
+            pass
+        else:
+            mids = price_series("mid_price", rows.row_ns, rows.values[:, 0], step_ns=SECOND_NS)
+        if choice == "mid_price" or not np.isnan(mids.values).all():
+            return mids
+    closes = _read_closes(raw_folder, symbol, from_ns=from_ns, to_ns=to_ns)
+    return closes if choice == "kline_close" or len(closes.values) > 0 else mids
+
+
+def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
+    """The close of every confirmed kline that ends in [from_ns, to_ns]."""
+    try:
+        exponent = read_instrument(raw_folder, symbol).price_exponent
+    except NotFound:
+        return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
+    events = read_events(raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + _LATEST_ARRIVAL_NS)
+    events = events[(events["kind"] == KLINE) & (events["field"] == CLOSE) & (events["flags"] & CONFIRMED != 0)]
+    end_ns = events["update_id"] + MINUTE_NS
+    in_period = (end_ns >= from_ns) & (end_ns <= to_ns)
+    return price_series("kline_close", end_ns[in_period], events["px"][in_period] / 10.0**exponent, step_ns=MINUTE_NS)

@@ -1,0 +1,166 @@
+"""Samples: what was known at each time, with its labels, piece after piece in time order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from market.clock import ceil_to
+from market.errors import InvalidRequest
+from training_sets.folds import covered
+from training_sets.labels import make_labels
+from training_sets.missing import ForwardFill
+from training_sets.prices import PriceSeries, read_prices
+from training_sets.request import DatasetRequest
+from training_sets.targets import check_target, volatility_window_ns
+from transforms.rows import FeatureSet
+
+if TYPE_CHECKING:
+    from feature_repo.store import FeatureStore
+
+PIECE_ROWS: Final = 200_000
+"""Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Rows in order of time, then of the request's symbols.
+
+    times_ns: int64 (n,). symbol: int64 (n,), index into the request's symbols. features: float64 (n, columns), labels:
+    float64 (n, targets).
+    """
+
+    times_ns: Int64s
+    symbol: Int64s
+    features: Float64s
+    labels: Float64s
+
+    def __len__(self) -> int:
+        return len(self.times_ns)
+
+    def table(self, rows: Int64s, symbols: tuple[str, ...], schema: pa.Schema, fold: int | None) -> pa.Table:
+        """Some rows as a table of the schema. Unknown stays NaN, as it was served."""
+        values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
+        columns: list[Any] = [
+            pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
+            pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
+            *(pa.array(np.ascontiguousarray(column)) for column in values.T),
+        ]
+        if fold is not None:
+            columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
+        return pa.table(columns, schema=schema)
+
+
+class Sampler:
+    """Retrieves, fills and labels the samples of a request; counts what it drops.
+
+    counts: rows sampled, without_features, without_label, with_missing, and values filled.
+    unlabelled: rows whose label is unknown, by target. found_ns: kept row times by symbol, to see gaps.
+    """
+
+    def __init__(
+        self,
+        request: DatasetRequest,
+        chosen: FeatureSet,
+        *,
+        store: FeatureStore,
+        features_folder: Path,
+        raw_folder: Path,
+    ) -> None:
+        self._request = request
+        self._chosen = chosen
+        self._store = store
+        self.counts: Counter[str] = Counter()
+        self.unlabelled: Counter[str] = Counter()
+        self.found_ns: dict[str, list[Int64s]] = {symbol: [] for symbol in request.symbols}
+        self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
+        self._spans = covered(request.folds())
+        back_ns = max(volatility_window_ns(target) for target in request.targets)
+        self.prices: Mapping[str, PriceSeries] = {
+            symbol: read_prices(
+                features_folder,
+                raw_folder,
+                symbol,
+                request.label_price,
+                from_ns=self._spans[0][0] - back_ns,
+                to_ns=self._spans[-1][1] + request.label_reach_ns,
+            )
+            for symbol in request.symbols
+        }
+        for prices in self.prices.values():
+            if request.sample_interval_ns % prices.step_ns:
+                raise InvalidRequest(
+                    f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
+                    f"was {request.sample_interval_ns} ns"
+                )
+            for target in request.targets:
+                check_target(target, prices.step_ns)
+
+    @property
+    def times_ns(self) -> Int64s:
+        """Every sampled time, ascending."""
+        step_ns = self._request.sample_interval_ns
+        return np.concatenate(
+            [np.arange(ceil_to(start_ns, step_ns), end_ns, step_ns, dtype=np.int64) for start_ns, end_ns in self._spans]
+        )
+
+    @property
+    def sample_count(self) -> int:
+        """Entity rows in all."""
+        return len(self.times_ns) * len(self._request.symbols)
+
+    def pieces(self) -> Iterator[Samples]:
+        """The samples that have features and every label; the whole is the same however it is cut."""
+        times_ns = self.times_ns
+        step = max(1, PIECE_ROWS // len(self._request.symbols))
+        for begin in range(0, len(times_ns), step):
+            yield self._piece(times_ns[begin : begin + step])
+
+    def _piece(self, times_ns: Int64s) -> Samples:
+        from feature_repo.store import retrieve
+
+        request, columns = self._request, list(self._chosen.columns)
+        count = len(request.symbols)
+        entities = pd.DataFrame(
+            {
+                "symbol": np.tile(np.array(request.symbols, object), len(times_ns)),
+                "event_timestamp": pd.to_datetime(np.repeat(times_ns, count), utc=True),
+            }
+        )
+        features = retrieve(self._store, self._chosen, entities)[columns].to_numpy(np.float64, copy=True)
+        if request.missing == "forward_fill":
+            self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1))
+        is_unknown = np.isnan(features)
+        labels = np.empty((len(features), len(request.targets)))
+        for at, symbol in enumerate(request.symbols):
+            for index, target in enumerate(request.targets):
+                labels[at::count, index] = make_labels(times_ns, self.prices[symbol], target)
+        is_found = ~is_unknown.all(axis=1)
+        for at, symbol in enumerate(request.symbols):
+            self.found_ns[symbol].append(times_ns[is_found[at::count]])
+        is_unlabelled = np.isnan(labels)
+        for index, target in enumerate(request.targets):
+            self.unlabelled[target.name] += int(np.count_nonzero(is_found & is_unlabelled[:, index]))
+        is_labelled = is_found & ~is_unlabelled.any(axis=1)
+        is_kept = is_labelled & ~is_unknown.any(axis=1) if request.missing == "drop" else is_labelled
+        self.counts["sampled"] += len(features)
+        self.counts["without_features"] += int(np.count_nonzero(~is_found))
+        self.counts["without_label"] += int(np.count_nonzero(is_found & ~is_labelled))
+        self.counts["with_missing"] += int(np.count_nonzero(is_labelled & ~is_kept))
+        return Samples(
+            np.repeat(times_ns, count)[is_kept],
+            np.tile(np.arange(count), len(times_ns))[is_kept],
+            features[is_kept],
+            labels[is_kept],
+        )
