@@ -47,16 +47,18 @@ def z_score(history: Any, row_ns: int, seconds: int) -> float:
 
     NaN when any of the values is, or when they are all equal.
     """
+    # Distances from the row's own value are exactly zero where nothing moved; those from a mean need not be.
+    value = history[tile_before(row_ns, 1)]
     total = 0.0
     for back in range(1, seconds + 1):
-        total += history[tile_before(row_ns, back)]
+        total += history[tile_before(row_ns, back)] - value
     mean = total / seconds
     squares = 0.0
     for back in range(1, seconds + 1):
-        deviation = history[tile_before(row_ns, back)] - mean
+        deviation = history[tile_before(row_ns, back)] - value - mean
         squares += deviation * deviation
     spread = math.sqrt(squares / seconds)
-    return (history[tile_before(row_ns, 1)] - mean) / spread if spread > 0.0 else math.nan
+    return -mean / spread if spread > 0.0 else math.nan
 
 
 @jit
