@@ -103,7 +103,10 @@ class Engine:
                 return self._rows(pieces)
 
     def peek(self) -> FeatureRows:
-        """The provisional row: what the next row would be if nothing more arrived. Changes nothing."""
+        """The provisional row: what the next row would be if nothing more arrived. Changes nothing.
+
+        Records must have been fed in whole messages.
+        """
         if self.next_row_ns is None:
             return self._rows([])
         room = self._room(1)
@@ -116,7 +119,7 @@ class Engine:
         return self._state.tobytes() + self._waiting.tobytes()
 
     def restore(self, checkpoint: bytes) -> None:
-        """Go on from ``checkpoint``, of an engine with the same instrument.
+        """Go on from ``checkpoint``, of an engine with the same instrument and the same feature set.
 
         Raises CorruptStore when the bytes are not a checkpoint of this layout.
         """

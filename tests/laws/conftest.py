@@ -1,4 +1,4 @@
-"""One kernel of the whole catalogue, compiled once for all laws."""
+"""One kernel of every column, compiled once for all laws, and the state of an engine whose every window is full."""
 
 from __future__ import annotations
 
@@ -6,18 +6,32 @@ from pathlib import Path
 
 import pytest
 
-from transforms.catalogue import FEATURES, feature_set
+from tests.laws.columns import every_feature
+from tests.laws.markets import WARM_NS, warm_market
+from tests.laws.running import begin
 from transforms.plan import Kernel, compile_kernel
-from transforms.rows import FeatureSet
 
 
 @pytest.fixture(scope="session")
-def every_feature() -> FeatureSet:
-    """Every catalogued feature at once."""
-    return feature_set("laws", list(FEATURES))
+def kernel(kernel_cache: Path) -> Kernel:
+    """The kernel of every column."""
+    return compile_kernel(every_feature(), kernel_cache)
 
 
 @pytest.fixture(scope="session")
-def kernel(every_feature: FeatureSet, kernel_cache: Path) -> Kernel:
-    """The kernel of every feature."""
-    return compile_kernel(every_feature, kernel_cache)
+def warm_checkpoint(kernel: Kernel) -> bytes:
+    """The checkpoint at WARM_NS of an engine that was fed the warm market until then."""
+    events = warm_market()
+    engine = begin(kernel)
+    engine.feed(events[events["recv_ns"] < WARM_NS])
+    engine.advance(WARM_NS)
+    return engine.checkpoint()
+
+
+@pytest.fixture(scope="session", params=["fresh", "warm"])
+def before(request: pytest.FixtureRequest) -> bytes | None:
+    """What a law's engines go on from: nothing, or a state in which every window is full."""
+    if request.param == "fresh":
+        return None
+    checkpoint: bytes = request.getfixturevalue("warm_checkpoint")
+    return checkpoint

@@ -1,46 +1,43 @@
-"""Runs tapes through a kernel in a process of its own: python -m tests.laws.replay <folder> <cache folder>.
+"""Runs tapes through a kernel in a process of its own: python -m tests.laws.replay <folder> <cache folder> <columns>.
 
-Reads ``<n>.events.npy`` and, where there is one, ``<n>.checkpoint`` to go on from; writes ``<n>.rows``.
+Reads ``<n>.events.npy``, ``<n>.until`` and, where there is one, ``<n>.checkpoint`` to go on from; writes ``<n>.npz``.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from market.events import Events
-from tests.laws.running import reasons_of
-from tests.laws.streams import INSTRUMENT
-from transforms.catalogue import FEATURES, feature_set
-from transforms.engine import Engine
+from tests.laws.columns import every_feature, sampled_features
+from tests.laws.running import begin, joined, reasons_of
 from transforms.plan import Kernel, compile_kernel
+from transforms.rows import FeatureRows, FeatureSet
+
+COLUMNS: Final[dict[str, Callable[[], FeatureSet]]] = {"every": every_feature, "sampled": sampled_features}
 
 
-def replay(kernel: Kernel, events: Events, until_ns: int, checkpoint: bytes | None) -> bytes:
-    """Every byte of the rows."""
-    engine = Engine(kernel, INSTRUMENT)
-    if checkpoint is not None:
-        engine.restore(checkpoint)
+def replay(kernel: Kernel, events: Events, until_ns: int, checkpoint: bytes | None) -> FeatureRows:
+    """The rows, and after them the provisional one."""
+    engine = begin(kernel, checkpoint)
     engine.feed(events)
-    rows = engine.advance(until_ns)
-    look = engine.peek()
-    return b"".join(
-        array.tobytes() for part in (rows, look) for array in (part.row_ns, part.values, reasons_of(part), part.status)
-    )
+    return joined([engine.advance(until_ns), engine.peek()])
 
 
-def main(folder: Path, cache: Path) -> None:
-    kernel = compile_kernel(feature_set("laws", list(FEATURES)), cache)
+def main(folder: Path, cache: Path, columns: str) -> None:
+    kernel = compile_kernel(COLUMNS[columns](), cache)
     for path in sorted(folder.glob("*.events.npy")):
-        events = np.load(path)
         number = path.name.partition(".")[0]
         checkpoint_path = folder / f"{number}.checkpoint"
         checkpoint = checkpoint_path.read_bytes() if checkpoint_path.exists() else None
-        until_ns = int((folder / f"{number}.until").read_text())
-        (folder / f"{number}.rows").write_bytes(replay(kernel, events, until_ns, checkpoint))
+        rows = replay(kernel, np.load(path), int((folder / f"{number}.until").read_text()), checkpoint)
+        reasons = reasons_of(rows)
+        np.savez(folder / f"{number}.npz", row_ns=rows.row_ns, values=rows.values, status=rows.status, reasons=reasons)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

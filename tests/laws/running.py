@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import Events
-from tests.laws.streams import INSTRUMENT
-from transforms.catalogue import FEATURES, group_horizon_ns
+from tests.laws.messages import INSTRUMENT
 from transforms.engine import Engine
 from transforms.plan import Kernel
-from transforms.rows import FeatureRows, FeatureSet
+from transforms.rows import FeatureRows
 
 TAIL_NS: Final = MINUTE_NS + 5 * SECOND_NS
 """Silence after the last message, long enough for every source but the slowest to go stale."""
@@ -26,11 +25,25 @@ def end_of(events: Events) -> int:
     return int(events["recv_ns"].max()) + TAIL_NS
 
 
+def begin(kernel: Kernel, checkpoint: bytes | None = None, *, start_ns: int | None = None) -> Engine:
+    """An engine that goes on from the checkpoint, if there is one."""
+    engine = Engine(kernel, INSTRUMENT, start_ns=start_ns)
+    if checkpoint is not None:
+        engine.restore(checkpoint)
+    return engine
+
+
 def run(
-    kernel: Kernel, events: Events, until_ns: int, *, start_ns: int | None = None, after_ns: int | None = None
+    kernel: Kernel,
+    events: Events,
+    until_ns: int,
+    *,
+    checkpoint: bytes | None = None,
+    start_ns: int | None = None,
+    after_ns: int | None = None,
 ) -> FeatureRows:
     """The rows up to ``until_ns`` of an engine that is fed everything at once, those after ``after_ns`` if given."""
-    engine = Engine(kernel, INSTRUMENT, start_ns=start_ns)
+    engine = begin(kernel, checkpoint, start_ns=start_ns)
     engine.feed(events)
     if after_ns is not None:
         while engine.next_row_ns is not None and engine.next_row_ns <= after_ns:
@@ -72,16 +85,6 @@ def selected(rows: FeatureRows, chosen: Mask) -> FeatureRows:
         rows.status[chosen],
         reasons_of(rows)[chosen],
     )
-
-
-def column_horizons(feature_set: FeatureSet) -> npt.NDArray[np.int64]:
-    """Declared horizon by column, ns."""
-    return np.array([FEATURES[name].horizon_ns for name in feature_set.columns], np.int64)
-
-
-def group_horizons(feature_set: FeatureSet) -> npt.NDArray[np.int64]:
-    """Horizon of the status by group, ns."""
-    return np.array([group_horizon_ns(group.name) for group in feature_set.groups], np.int64)
 
 
 def assert_same(one: FeatureRows, other: FeatureRows, cells: Mask | None = None, groups: Mask | None = None) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
-from market.events import Events
-from tests.laws.running import assert_same, end_of, joined, run, safe_watermark
-from tests.laws.streams import INSTRUMENT, tapes
-from transforms.engine import Engine
+from market.events import FIRST, Events
+from tests.laws.running import assert_same, begin, end_of, joined, run, safe_watermark
+from tests.laws.streams import tapes
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows
 
 
-def drawn_cuts(data: st.DataObject, events: Events) -> list[int]:
-    """Positions in the tape, in the middle of messages too, the last at its end."""
-    return [*sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=6))), len(events)]
+def drawn_tape(data: st.DataObject, before: bytes | None, *, max_size: int = 30) -> Events:
+    """A tape that goes on from the state before it."""
+    events: Events = data.draw(tapes(is_warm=before is not None, max_size=max_size))
+    return events
+
+
+def drawn_cuts(data: st.DataObject, events: Events, *, whole_messages: bool = False) -> list[int]:
+    """Positions in the tape, the last at its end; in the middle of messages too, unless they must be whole."""
+    positions = np.flatnonzero(events["flags"] & FIRST).tolist() if whole_messages else range(len(events) + 1)
+    return [*sorted(data.draw(st.lists(st.sampled_from(positions), max_size=6))), len(events)]
 
 
 def watermark(data: st.DataObject, events: Events, fed: int) -> int | None:
@@ -25,10 +32,11 @@ def watermark(data: st.DataObject, events: Events, fed: int) -> int | None:
     return None if latest_ns is None else latest_ns - data.draw(st.sampled_from((0, 0, 1, SECOND_NS)))
 
 
-@settings(max_examples=60)
-@given(data=st.data(), events=tapes())
-def test_any_cut_of_the_tape_gives_the_same_rows(kernel: Kernel, data: st.DataObject, events: Events) -> None:
-    engine = Engine(kernel, INSTRUMENT)
+@settings(max_examples=50)
+@given(data=st.data())
+def test_any_cut_of_the_tape_gives_the_same_rows(kernel: Kernel, before: bytes | None, data: st.DataObject) -> None:
+    events = drawn_tape(data, before)
+    engine = begin(kernel, before)
     pieces: list[FeatureRows] = []
     fed = 0
     for cut in drawn_cuts(data, events):
@@ -38,27 +46,29 @@ def test_any_cut_of_the_tape_gives_the_same_rows(kernel: Kernel, data: st.DataOb
         if watermark_ns is not None and data.draw(st.booleans()):
             pieces.append(engine.advance(watermark_ns))
     pieces.append(engine.advance(end_of(events)))
-    assert_same(joined(pieces), run(kernel, events, end_of(events)))
+    assert_same(joined(pieces), run(kernel, events, end_of(events), checkpoint=before))
 
 
-@settings(max_examples=30)
-@given(events=tapes(max_size=10))
-def test_records_fed_one_by_one_give_the_same_rows(kernel: Kernel, events: Events) -> None:
-    engine = Engine(kernel, INSTRUMENT)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_records_fed_one_by_one_give_the_same_rows(kernel: Kernel, before: bytes | None, data: st.DataObject) -> None:
+    events = drawn_tape(data, before, max_size=10)
+    engine = begin(kernel, before)
     pieces: list[FeatureRows] = []
     for fed in range(len(events)):
         engine.feed(events[fed : fed + 1])
         watermark_ns = safe_watermark(events, fed + 1)
         pieces.append(engine.advance(end_of(events) if watermark_ns is None else watermark_ns))
-    assert_same(joined(pieces), run(kernel, events, end_of(events)))
+    assert_same(joined(pieces), run(kernel, events, end_of(events), checkpoint=before))
 
 
 @settings(max_examples=40)
-@given(data=st.data(), events=tapes())
+@given(data=st.data())
 def test_a_restart_from_a_checkpoint_at_any_record_gives_the_same_rows(
-    kernel: Kernel, data: st.DataObject, events: Events
+    kernel: Kernel, before: bytes | None, data: st.DataObject
 ) -> None:
-    engine = Engine(kernel, INSTRUMENT)
+    events = drawn_tape(data, before)
+    engine = begin(kernel, before)
     pieces: list[FeatureRows] = []
     fed = 0
     for cut in drawn_cuts(data, events):
@@ -67,33 +77,30 @@ def test_a_restart_from_a_checkpoint_at_any_record_gives_the_same_rows(
         watermark_ns = watermark(data, events, fed)
         if watermark_ns is not None and data.draw(st.booleans()):
             pieces.append(engine.advance(watermark_ns))
-        checkpoint = engine.checkpoint()
-        engine = Engine(kernel, INSTRUMENT)
-        engine.restore(checkpoint)
+        engine = begin(kernel, engine.checkpoint())
     pieces.append(engine.advance(end_of(events)))
-    assert_same(joined(pieces), run(kernel, events, end_of(events)))
+    assert_same(joined(pieces), run(kernel, events, end_of(events), checkpoint=before))
 
 
 @settings(max_examples=40)
-@given(data=st.data(), events=tapes())
-def test_a_look_changes_nothing_and_is_the_row_if_nothing_more_arrives(
-    kernel: Kernel, data: st.DataObject, events: Events
+@given(data=st.data())
+def test_a_look_between_messages_changes_nothing_and_is_the_row_if_nothing_more_arrives(
+    kernel: Kernel, before: bytes | None, data: st.DataObject
 ) -> None:
-    engine = Engine(kernel, INSTRUMENT)
+    events = drawn_tape(data, before)
+    engine = begin(kernel, before)
     pieces: list[FeatureRows] = []
     fed = 0
-    for cut in drawn_cuts(data, events):
+    for cut in drawn_cuts(data, events, whole_messages=True):
         engine.feed(events[fed:cut])
         fed = cut
         watermark_ns = watermark(data, events, fed)
         if watermark_ns is not None:
             pieces.append(engine.advance(watermark_ns))
-        before = engine.checkpoint()
+        state = engine.checkpoint()
         look = engine.peek()
-        assert engine.checkpoint() == before
+        assert engine.checkpoint() == state
         if engine.next_row_ns is not None:
-            alone = Engine(kernel, INSTRUMENT)
-            alone.restore(before)
-            assert_same(look, alone.advance(engine.next_row_ns))
+            assert_same(look, begin(kernel, state).advance(engine.next_row_ns))
     pieces.append(engine.advance(end_of(events)))
-    assert_same(joined(pieces), run(kernel, events, end_of(events)))
+    assert_same(joined(pieces), run(kernel, events, end_of(events), checkpoint=before))

@@ -1,4 +1,4 @@
-"""The kernel's own oracle: the same source without the compiler, and with its bounds checked, gives the same bytes."""
+"""The kernel's own oracle: the same source without the compiler, and with its bounds checked, gives the same rows."""
 
 from __future__ import annotations
 
@@ -11,28 +11,20 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pytest
 from hypothesis import Phase, given, settings
 
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
+from market.clock import MINUTE_NS, SECOND_NS
 from market.events import Events
-from tests.laws.replay import replay
-from tests.laws.streams import (
-    INSTRUMENT,
-    MIDNIGHT_NS,
-    SHORT_GAPS_NS,
-    SHORT_KINDS,
-    candle_tape,
-    synthetic_tape,
-    tape,
-    tapes,
-)
-from transforms.engine import Engine
+from tests.laws.columns import every_feature, sampled_features
+from tests.laws.markets import WARM_NS, dense_market, warm_market
+from tests.laws.messages import INSTRUMENT, MIDNIGHT_NS
+from tests.laws.replay import COLUMNS, replay
+from tests.laws.running import assert_same, reasons_of
+from tests.laws.streams import SHORT_GAPS_NS, SHORT_KINDS, tapes
 from transforms.plan import Kernel
+from transforms.rows import FeatureRows, FeatureSet
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-GENERATED: Final = 25
-ROWS: Final = 25
 
 
 @dataclass(frozen=True)
@@ -44,11 +36,11 @@ class Case:
     checkpoint: bytes | None = None
 
 
-def generated_cases() -> list[Case]:
+def drawn_cases(count: int) -> list[Case]:
     """Drawn tapes of few seconds: without the compiler a row takes milliseconds."""
     cases: list[Case] = []
 
-    @settings(max_examples=GENERATED, phases=[Phase.generate])
+    @settings(max_examples=count, phases=[Phase.generate])
     @given(events=tapes(gaps_ns=SHORT_GAPS_NS, among=SHORT_KINDS, max_size=12))
     def collect(events: Events) -> None:
         cases.append(Case(events, int(events["recv_ns"].max()) + 2 * SECOND_NS))
@@ -57,31 +49,9 @@ def generated_cases() -> list[Case]:
     return cases
 
 
-def warm_case(kernel: Kernel) -> Case:
-    """A day and more of candles, then minutes of a dense market: every window is full when the replay begins."""
-    candles = candle_tape(seed=3, count=25 * 60)
-    market = synthetic_tape(seed=4, messages=2_000, seconds=6 * 60)
-    market["recv_ns"] += 25 * 60 * MINUTE_NS - 5 * MINUTE_NS
-    market["event_ns"] = market["recv_ns"]
-    market["seq"] += len(candles)
-    both = np.concatenate([candles, market])
-    events = tape([both[np.argsort(both["recv_ns"], kind="stable")]])
-    begun_ns = MIDNIGHT_NS + DAY_NS + 60 * MINUTE_NS + 30 * SECOND_NS
-    engine = Engine(kernel, INSTRUMENT)
-    is_before = events["recv_ns"] < begun_ns
-    engine.feed(events[is_before])
-    engine.advance(begun_ns)
-    return Case(events[~is_before], begun_ns + ROWS * SECOND_NS, engine.checkpoint())
-
-
-@pytest.fixture(scope="module")
-def cases(kernel: Kernel) -> list[Case]:
-    warm = warm_case(kernel)
-    dense = Case(synthetic_tape(seed=5, messages=400, seconds=20), MIDNIGHT_NS + 20 * SECOND_NS)
-    return [*generated_cases(), warm, dense]
-
-
-def replayed_elsewhere(cases: Sequence[Case], folder: Path, cache: Path, setting: str) -> list[bytes]:
+def replayed_elsewhere(
+    cases: Sequence[Case], folder: Path, cache: Path, columns: str, setting: str
+) -> list[FeatureRows]:
     """The rows of the cases, computed in a fresh interpreter under a setting of numba."""
     for number, case in enumerate(cases):
         np.save(folder / f"{number:03}.events.npy", case.events)
@@ -89,34 +59,48 @@ def replayed_elsewhere(cases: Sequence[Case], folder: Path, cache: Path, setting
         if case.checkpoint is not None:
             (folder / f"{number:03}.checkpoint").write_bytes(case.checkpoint)
     subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.laws.replay", str(folder), str(cache)],
+        [sys.executable, "-W", "error", "-m", "tests.laws.replay", str(folder), str(cache), columns],
         cwd=ROOT,
         env={**os.environ, setting: "1"},
         check=True,
     )
-    return [(folder / f"{number:03}.rows").read_bytes() for number in range(len(cases))]
+    return [rows_of(folder / f"{number:03}.npz", COLUMNS[columns]()) for number in range(len(cases))]
 
 
-def test_the_warm_case_knows_every_feature(kernel: Kernel) -> None:
-    case = warm_case(kernel)
-    assert case.checkpoint is not None
-    engine = Engine(kernel, INSTRUMENT)
-    engine.restore(case.checkpoint)
-    engine.feed(case.events)
-    unknown_rows = np.isnan(engine.advance(case.until_ns).values).sum(axis=0).tolist()
-    # Its tickers announce neither a settlement nor a mark price.
-    unknown = {name for name, count in zip(kernel.feature_set.columns, unknown_rows, strict=True) if count == ROWS}
-    assert unknown <= {"time_to_funding", "mark_index_basis"}
+def rows_of(path: Path, feature_set: FeatureSet) -> FeatureRows:
+    with np.load(path) as written:
+        return FeatureRows(INSTRUMENT.symbol, feature_set, **written)
 
 
-@pytest.mark.parametrize(
-    ("setting", "folder"), [("NUMBA_DISABLE_JIT", "kernels"), ("NUMBA_BOUNDSCHECK", "kernels-boundscheck")]
-)
-def test_another_way_to_run_the_kernel_gives_the_same_bytes(
-    kernel: Kernel, cases: list[Case], kernel_cache: Path, tmp_path: Path, *, setting: str, folder: str
+def of_columns(rows: FeatureRows, chosen: FeatureSet) -> FeatureRows:
+    """The columns and groups of another set: they do not depend on what else a set holds."""
+    columns = [rows.feature_set.columns.index(name) for name in chosen.columns]
+    names = [group.name for group in rows.feature_set.groups]
+    groups = [names.index(group.name) for group in chosen.groups]
+    reasons = reasons_of(rows)[:, columns]
+    return FeatureRows(rows.symbol, chosen, rows.row_ns, rows.values[:, columns], rows.status[:, groups], reasons)
+
+
+def test_without_the_compiler_every_column_has_the_same_bits(
+    kernel: Kernel, warm_checkpoint: bytes, kernel_cache: Path, tmp_path: Path
 ) -> None:
+    later = warm_market()
+    warm = Case(later[later["recv_ns"] >= WARM_NS], WARM_NS + 35 * SECOND_NS, warm_checkpoint)
+    dense = Case(dense_market(seed=5, messages=400, seconds=20), MIDNIGHT_NS + 20 * SECOND_NS)
+    cases = [*drawn_cases(25), warm, dense]
+    elsewhere = replayed_elsewhere(cases, tmp_path, kernel_cache, "every", "NUMBA_DISABLE_JIT")
+    for case, other in zip(cases, elsewhere, strict=True):
+        assert_same(replay(kernel, case.events, case.until_ns, case.checkpoint), other)
+    assert len(cases) == 27
+
+
+def test_with_bounds_checked_no_index_is_out_of_them_and_the_rows_are_the_same(
+    kernel: Kernel, kernel_cache: Path, tmp_path: Path
+) -> None:
+    cases = [*drawn_cases(50), Case(warm_market(), WARM_NS + 2 * MINUTE_NS)]
     # Numba's cache does not tell code with bounds checks from code without: they have folders of their own.
-    elsewhere = replayed_elsewhere(cases, tmp_path, kernel_cache.parent / folder, setting)
-    here = [replay(kernel, case.events, case.until_ns, case.checkpoint) for case in cases]
-    assert [number for number, (one, other) in enumerate(zip(here, elsewhere, strict=True)) if one != other] == []
-    assert len(cases) == GENERATED + 2
+    cache = kernel_cache.parent / "kernels-boundscheck"
+    elsewhere = replayed_elsewhere(cases, tmp_path, cache, "sampled", "NUMBA_BOUNDSCHECK")
+    for case, other in zip(cases, elsewhere, strict=True):
+        assert_same(of_columns(replay(kernel, case.events, case.until_ns, None), other.feature_set), other)
+    assert [group.name for group in sampled_features().groups] == [group.name for group in every_feature().groups]

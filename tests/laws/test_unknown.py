@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import CONTROL, START, Events
+from tests.laws.columns import declared_range, feature_of, horizons_ns, warm_ups_ns
 from tests.laws.running import end_of, reasons_of, run, second_of, selected
 from tests.laws.streams import tapes, tapes_with_break
-from transforms.catalogue import FEATURES
 from transforms.declaration import BOOK
 from transforms.plan import Kernel
 from transforms.status import GAP, OK, WARMUP
@@ -30,19 +31,19 @@ def history_start(events: Events, row_ns: int) -> int:
 @given(events=tapes())
 def test_less_history_than_a_feature_needs_gives_nan(kernel: Kernel, events: Events) -> None:
     rows = run(kernel, events, end_of(events))
-    warm_up_ns = np.array([FEATURES[name].warm_up_ns for name in kernel.feature_set.columns], np.int64)
     began_ns = np.array([history_start(events, row_ns) for row_ns in rows.row_ns.tolist()], np.int64)
-    is_too_early = (rows.row_ns - began_ns)[:, None] < warm_up_ns[None, :]
+    is_too_early = (rows.row_ns - began_ns)[:, None] < warm_ups_ns(kernel.feature_set)[None, :]
     assert np.isnan(rows.values[is_too_early]).all()
     assert (reasons_of(rows)[is_too_early] != OK).all()
 
 
-@settings(max_examples=60)
-@given(events=tapes())
+@settings(max_examples=50)
+@given(data=st.data())
 def test_a_value_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_range(
-    kernel: Kernel, events: Events
+    kernel: Kernel, before: bytes | None, data: st.DataObject
 ) -> None:
-    rows = run(kernel, events, end_of(events))
+    events = data.draw(tapes(is_warm=before is not None))
+    rows = run(kernel, events, end_of(events), checkpoint=before)
     is_unknown = np.isnan(rows.values)
     assert (is_unknown == (reasons_of(rows) != OK)).all()
     bits = rows.values.view(np.int64)
@@ -51,7 +52,7 @@ def test_a_value_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_rang
     for column, name in enumerate(kernel.feature_set.columns):
         known = rows.values[~is_unknown[:, column], column]
         assert np.isfinite(known).all(), name
-        low, high = FEATURES[name].low, FEATURES[name].high
+        low, high = declared_range(name)
         assert ((low <= known) & (known <= high)).all(), (name, low, high, known)
 
 
@@ -62,17 +63,18 @@ def test_a_gap_makes_every_book_feature_unknown_until_the_next_snapshot(
 ) -> None:
     events, broken_ns, mended_ns = drawn
     rows = run(kernel, events, end_of(events))
-    columns = [i for i, name in enumerate(kernel.feature_set.columns) if FEATURES[name].source is BOOK]
-    groups = [i for i, g in enumerate(kernel.feature_set.groups) if FEATURES[g.columns[0]].source is BOOK]
+    names = kernel.feature_set.columns
+    columns = [i for i, name in enumerate(names) if feature_of(name).source is BOOK]
+    groups = [i for i, g in enumerate(kernel.feature_set.groups) if {feature_of(c).source for c in g.columns} == {BOOK}]
     broken = selected(rows, (rows.row_ns > broken_ns) & (rows.row_ns <= mended_ns))
     assert np.isnan(broken.values[:, columns]).all()
     assert (reasons_of(broken)[:, columns] == GAP).all()
     assert (broken.status[:, groups] == GAP).all()
 
     mended = selected(rows, rows.row_ns == second_of(mended_ns) + SECOND_NS)
-    at_the_row = [i for i in columns if FEATURES[kernel.feature_set.columns[i]].horizon_ns == 0]
+    at_the_row = [i for i in columns if horizons_ns(kernel.feature_set)[i] == 0]
     assert (reasons_of(mended)[:, at_the_row] != GAP).all()
     # A mid is taken at whole seconds: a gap mended within one leaves the mids on both sides known.
-    over_messages = [i for i in columns if "quotes" in FEATURES[kernel.feature_set.columns[i]].inputs]
+    over_messages = [i for i in columns if "quotes" in feature_of(names[i]).inputs]
     assert np.isnan(mended.values[:, over_messages]).all(), "a sum over book messages never bridges a gap"
     assert np.isin(reasons_of(mended)[:, over_messages], (GAP, WARMUP)).all()

@@ -13,6 +13,7 @@ import pytest
 from transforms.catalogue import GROUPS, feature_set, group_fingerprint
 from transforms.declaration import Feature
 from transforms.fingerprint import fingerprint_of
+from transforms.normalisation import Normalisation
 
 MODULE = '''
 """A group of one feature."""
@@ -137,3 +138,17 @@ def test_every_group_has_a_fingerprint_of_its_own_that_does_not_depend_on_the_se
         group.name: group.fingerprint for group in other.groups
     }
     assert one.fingerprint != other.fingerprint
+
+
+def test_normalised_columns_are_known_by_their_features_methods_windows_and_the_groups_they_come_from() -> None:
+    names = ["mid_price", "spread_abs", "volume_3s"]
+    chosen = [
+        Normalisation("mid_price", "z_score", 5),
+        Normalisation("mid_price", "z_score", 6),
+        Normalisation("mid_price", "min_max", 5),
+        Normalisation("spread_abs", "z_score", 5),
+        Normalisation("volume_3s", "z_score", 5),
+    ]
+    groups = [feature_set("1", names, [normalised]).groups[-1] for normalised in chosen]
+    assert len({group.fingerprint for group in groups}) == len(chosen)
+    assert feature_set("1", names[:1], chosen[:1]).groups[-1].fingerprint == groups[0].fingerprint

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
 from market.events import ASK, BID, SNAPSHOT, Events
-from tests.laws.streams import book_message
+from tests.laws.messages import book_message
 from transforms.order_book import (
     BROKEN,
     NO_SNAPSHOT,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from market.clock import SECOND_NS
-from tests.laws.streams import INSTRUMENT, MIDNIGHT_NS, book_message, tape, trade_message
+from tests.laws.columns import NORMALISATIONS, every_feature
+from tests.laws.messages import INSTRUMENT, MIDNIGHT_NS, book_message, tape, trade_message
 from transforms.catalogue import FEATURES, feature_set
 from transforms.engine import Engine
+from transforms.normalisation import Normalisation
 from transforms.plan import compile_kernel, kernel_source
+from transforms.state import CANDLE_FEATURES
 
 
 def assigned_columns(source: str) -> set[int]:
@@ -30,8 +34,22 @@ def assigned_columns(source: str) -> set[int]:
 
 
 def test_the_kernel_of_the_whole_catalogue_writes_every_column() -> None:
-    every_feature = feature_set("1", list(FEATURES))
-    assert assigned_columns(kernel_source(every_feature)) == set(range(len(FEATURES)))
+    everything = every_feature()
+    assert len(everything.columns) == len(FEATURES) + len(NORMALISATIONS)
+    assert assigned_columns(kernel_source(everything)) == set(range(len(everything.columns)))
+
+
+def test_each_feature_over_candles_has_a_kept_value_of_its_own() -> None:
+    over_candles = [declared for declared in FEATURES.values() if "candles" in declared.inputs]
+    kept = re.findall(r"st\.candles\.feature\[(\d+)\] = ", kernel_source(feature_set("1", list(FEATURES))))
+    assert sorted(map(int, kept)) == list(range(len(over_candles)))
+    assert len(over_candles) <= CANDLE_FEATURES
+
+
+def test_a_normalised_column_is_made_of_the_row_that_its_feature_was_just_given() -> None:
+    source = kernel_source(feature_set("1", ["mid_price", "volume_3s"], [Normalisation("volume_3s", "z_score", 5)]))
+    assert "remember(st.normalised[0], row_ns, values[1])" in source
+    assert "values[2] = z_score(st.normalised[0], row_ns, 5)" in source
 
 
 def test_a_set_gathers_only_what_its_features_take() -> None:

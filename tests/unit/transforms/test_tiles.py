@@ -6,7 +6,7 @@ import pytest
 
 from market.clock import SECOND_NS
 from market.events import BUY, SELL
-from tests.laws.streams import MIDNIGHT_NS, trade_message
+from tests.laws.messages import MIDNIGHT_NS, trade_message
 from transforms.state import TILE_COUNT, State, new_state
 from transforms.tiles import apply_trade_record, extend_trades, no_trades, open_tile, tile_before
 

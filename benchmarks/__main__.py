@@ -1,0 +1,50 @@
+"""The benchmarks' command line: ``python -m benchmarks [--list] [--write] [NAME ...]``, one JSON line a figure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from benchmarks import as_of_join, growth, offline, online, push, readme, start
+from benchmarks.measure import Figure, machine
+
+BENCHMARKS: Final[dict[str, Callable[[Path], Iterator[Figure]]]] = {
+    module.__name__.rpartition(".")[2]: module.run for module in (offline, online, push, as_of_join, growth, start)
+}
+SUMMARIES: Final = {
+    module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip()
+    for module in (offline, online, push, as_of_join, growth, start)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="One JSON line a figure.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without one")
+    parser.add_argument("--list", action="store_true", help="say what there is and stop")
+    parser.add_argument("--write", action="store_true", help="put the figures into the table of benchmarks/README.md")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"NAME: must be of {', '.join(BENCHMARKS)}, was {', '.join(unknown)}")
+    if arguments.list:
+        for name, summary in SUMMARIES.items():
+            print(f"{name:<12} {summary}")
+        return
+    date, where = datetime.now(UTC).date().isoformat(), machine()
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="feature-service-bench-") as folder:
+        for name in arguments.names or BENCHMARKS:
+            for figure in BENCHMARKS[name](Path(folder)):
+                lines.append(figure.line(date=date, machine=where))
+                print(json.dumps(lines[-1]), flush=True)
+    if arguments.write:
+        readme.write(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The as-of join: training rows from the feature log through Feast, beside polars and beside Feast's dask store."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.measure import Figure, in_child, median_seconds, peak_rss_mb
+from benchmarks.tape import START_NS
+from market.clock import MILLISECOND_NS, SECOND_NS
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+FEATURES: Final = tuple(f"feature_{number:02d}" for number in range(20))
+OURS: Final = "feature_repo.offline_store.AsOfOfflineStore"
+DASK: Final = "dask"
+_TTL: Final = timedelta(minutes=1)
+_TIME: Final = pa.timestamp("ns", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Feature rows at one a second for each symbol, and entity rows at random seconds of theirs."""
+
+    symbols: int
+    rows_a_symbol: int
+    entities: int
+
+    def __str__(self) -> str:
+        return f"{self.entities:,} x {self.symbols * self.rows_a_symbol:,} rows"
+
+
+LARGE: Final = Size(10, 1_000_000, 1_000_000)
+QUARTER: Final = Size(10, 250_000, 250_000)
+SMALL: Final = Size(2, 2_000, 2_000)
+"""What Feast's own store survives in seconds: it multiplies a symbol's rows with its entity rows."""
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    large, small = feature_log(folder, LARGE), feature_log(folder, SMALL)
+    ours_s, polars_s = in_child(_against_polars, large, LARGE)
+    peak_mb, output_mb = in_child(_peak_of, large, LARGE, "ours")
+    polars_peak_mb, _ = in_child(_peak_of, large, LARGE, "polars")
+    yield Figure(
+        f"as-of join: {LARGE}, {len(FEATURES)} features",
+        LARGE.entities / ours_s / 1e6,
+        "M rows/s",
+        "higher",
+        yardstick="polars join_asof",
+        yardstick_value=LARGE.entities / polars_s / 1e6,
+        goal=">= 1",
+        required="> 1 a minute",
+    )
+    yield Figure(
+        f"as-of join: {LARGE}, memory above what was held before",
+        peak_mb,
+        "MB",
+        "lower",
+        yardstick="polars join_asof",
+        yardstick_value=polars_peak_mb,
+        goal="<= 3x the output",
+        details={"output_mb": output_mb},
+    )
+    ours_s, dask_s = in_child(_against_dask, small, SMALL)
+    yield Figure(
+        f"as-of join: {SMALL}, {len(FEATURES)} features",
+        SMALL.entities / ours_s,
+        "rows/s",
+        "higher",
+        yardstick="Feast's dask store",
+        yardstick_value=SMALL.entities / dask_s,
+    )
+
+
+def feature_log(folder: Path, size: Size) -> Path:
+    """A folder of feature rows, a file a symbol, encoded as the feature log is; written on the first call."""
+    log = folder / f"as_of_{size.symbols}_{size.rows_a_symbol}"
+    if log.exists():
+        return log
+    random = np.random.default_rng(1)
+    for number in range(size.symbols):
+        path = log / f"symbol={_name(number)}" / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        event_ns = START_NS + np.arange(size.rows_a_symbol) * SECOND_NS
+        table = pa.table(
+            {
+                "event_timestamp": pa.array(event_ns).cast(_TIME),
+                "created_timestamp": pa.array(event_ns + 10 * MILLISECOND_NS).cast(_TIME),
+                "symbol": pa.repeat(_name(number), size.rows_a_symbol),
+                **{name: pa.array(random.normal(size=size.rows_a_symbol)) for name in FEATURES},
+            }
+        )
+        pq.write_table(
+            table,
+            path,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["symbol"],  # type: ignore[arg-type]  # the stubs know only bool, pyarrow takes names
+            column_encoding=dict.fromkeys(("event_timestamp", "created_timestamp"), "DELTA_BINARY_PACKED"),
+        )
+    return log
+
+
+def entity_rows(size: Size) -> pd.DataFrame:
+    """Random symbols at random seconds, in no order."""
+    random = np.random.default_rng(2)
+    names = np.array([_name(number) for number in range(size.symbols)])
+    times_ns = START_NS + random.integers(1, size.rows_a_symbol, size.entities) * SECOND_NS
+    return pd.DataFrame(
+        {
+            "symbol": names[random.integers(0, size.symbols, size.entities)],
+            "event_timestamp": pd.to_datetime(times_ns, utc=True),
+        }
+    )
+
+
+def joining_with_feast(log: Path, entities: pd.DataFrame, *, offline_store: str) -> Callable[[], pa.Table]:
+    """The join through Feast's ``get_historical_features`` on one of its offline stores."""
+    store = _feast_store(log, offline_store)
+    features = [f"rows:{name}" for name in FEATURES]
+
+    def join() -> pa.Table:
+        return store.get_historical_features(entity_df=entities, features=features).to_arrow()
+
+    return join
+
+
+def _joining_with_polars(log: Path, entities: pd.DataFrame) -> Callable[[], pl.DataFrame]:
+    """The same rows by polars: those created at the time asked for, in the order of time."""
+    asked = pl.from_pandas(entities)
+
+    def join() -> pl.DataFrame:
+        rows = pl.read_parquet(log / "**" / "*.parquet", hive_partitioning=False)
+        return asked.sort("event_timestamp").join_asof(
+            rows,
+            left_on="event_timestamp",
+            right_on="created_timestamp",
+            by="symbol",
+            tolerance=_TTL,
+            check_sortedness=False,  # a file a symbol, by time
+        )
+
+    return join
+
+
+def _against_polars(log: Path, size: Size) -> tuple[float, float]:
+    entities = entity_rows(size)
+    ours = joining_with_feast(log, entities, offline_store=OURS)
+    polars = _joining_with_polars(log, entities)
+    keys = ["event_timestamp", "symbol"]
+    found = pl.DataFrame(ours()).sort(keys).select(FEATURES)
+    if not found.equals(polars().sort(keys).select(FEATURES)):
+        raise RuntimeError("as-of join: must find the rows that polars finds, was others")
+    del found
+    ours_s, polars_s = median_seconds(ours, polars)
+    return ours_s, polars_s
+
+
+def _against_dask(log: Path, size: Size) -> tuple[float, float]:
+    warnings.simplefilter("ignore")  # dask warns of Feast's own merge
+    entities = entity_rows(size).drop_duplicates()  # Feast's store would drop them
+    ours_s, dask_s = median_seconds(
+        joining_with_feast(log, entities, offline_store=OURS), joining_with_feast(log, entities, offline_store=DASK)
+    )
+    return ours_s, dask_s
+
+
+def _peak_of(log: Path, size: Size, which: str) -> tuple[float, float]:
+    """Memory that one join took at most above what the process held before, and its output's, MB."""
+    entities = entity_rows(size)
+    if which == "polars":
+        join: Callable[[], pa.Table | pl.DataFrame] = _joining_with_polars(log, entities)
+    else:
+        join = joining_with_feast(log, entities, offline_store=OURS)
+    before_mb = peak_rss_mb()
+    output = join()
+    size_mb = output.estimated_size("mb") if isinstance(output, pl.DataFrame) else output.nbytes / 2**20
+    return peak_rss_mb() - before_mb, size_mb
+
+
+def _feast_store(log: Path, offline_store: str) -> FeatureStore:
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast.types import Float64
+
+    repository = log.with_name(f"{log.name}_{offline_store.rpartition('.')[2]}")
+    shutil.rmtree(repository, ignore_errors=True)
+    repository.mkdir()
+    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="rows",
+        entities=[symbol],
+        ttl=_TTL,
+        schema=[Field(name=name, dtype=Float64) for name in FEATURES],
+        source=FileSource(
+            name="rows_log",
+            path=str(log),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+        ),
+    )
+    store = FeatureStore(
+        config=RepoConfig(
+            project="benchmark",
+            provider="local",
+            registry=str(repository / "registry.db"),
+            online_store={"type": "sqlite", "path": str(repository / "online.db")},
+            offline_store={"type": offline_store},
+            entity_key_serialization_version=3,
+        )
+    )
+    store.apply([symbol, view])
+    return store
+
+
+def _name(number: int) -> str:
+    return f"S{number:02d}USDT"

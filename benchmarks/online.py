@@ -1,0 +1,157 @@
+"""Online: one more row of the whole catalogue, a row of a silent symbol, and one message from bytes to the engine."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import orjson
+
+from benchmarks.measure import KERNEL_CACHE, REPEATS, Figure, in_child, percentile
+from benchmarks.offline import whole_catalogue
+from benchmarks.tape import INSTRUMENT, by_message, by_second, messages, tape_with_history
+from ingestion.dead_letter import DeadLetter
+from ingestion.pipeline import Pipeline, available_now
+from ingestion.source import TimedMessage
+from market.clock import MINUTE_NS, SECOND_NS, ceil_to
+from storage.instruments import InstrumentPins
+from transforms.engine import Engine
+from transforms.plan import Kernel, compile_kernel
+
+_ROWS: Final = 1_000
+_WARM_UP_ROWS: Final = 100
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    yield from in_child(_measure_rows)
+    yield from in_child(_measure_messages, folder)
+
+
+def _measure_rows() -> list[Figure]:
+    """Rows of the last twenty minutes of the tape: the second's last message is fed and its row closed."""
+    kernel = compile_kernel(whole_catalogue(), KERNEL_CACHE)
+    kernel.warm_up()
+    events = tape_with_history()
+    seconds = by_second(events)[-_ROWS - _WARM_UP_ROWS :]
+    before = events[: len(events) - sum(map(len, seconds))]
+    engine = Engine(kernel, INSTRUMENT)
+    engine.feed(before)
+    engine.advance(int(before["recv_ns"][-1]) // SECOND_NS * SECOND_NS)
+    begin = engine.checkpoint()
+    live: list[list[float]] = []
+    silent: list[list[float]] = []
+    for _ in range(REPEATS):
+        engine.restore(begin)
+        times = []
+        for second in seconds:
+            *earlier, last = by_message(second)
+            for message in earlier:
+                engine.feed(message)
+            row_ns = ceil_to(int(last["recv_ns"][-1]) + 1, SECOND_NS)
+            begun = time.perf_counter()
+            engine.feed(last)
+            engine.advance(row_ns)
+            times.append(time.perf_counter() - begun)
+        live.append(times[_WARM_UP_ROWS:])
+        silent.append(silent_rows(engine, _ROWS))
+    return [
+        _figure("online: one message, then one more row", live, 50, goal="<= 30"),
+        _figure("online: one message, then one more row", live, 99, goal="<= 100"),
+        _figure("online: one more row of a silent symbol", silent, 50),
+        _figure("online: one more row of a silent symbol", silent, 99),
+    ]
+
+
+def silent_rows(engine: Engine, count: int) -> list[float]:
+    """Seconds of each of ``count`` calls of ``advance`` that close one row without a message."""
+    times = []
+    for _ in range(count):
+        row_ns = engine.next_row_ns
+        assert row_ns is not None, "the engine has begun"
+        begun = time.perf_counter()
+        engine.advance(row_ns)
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def _measure_messages(folder: Path) -> list[Figure]:
+    """Two simulated minutes through a pipeline without sinks: decode, tape, engine; rows are closed in between."""
+    kernel = compile_kernel(whole_catalogue(), KERNEL_CACHE)
+    kernel.warm_up()
+    recorded = list(messages(2 * MINUTE_NS))
+    rounds, parsing = [], []
+    topics: dict[str, list[float]] = defaultdict(list)
+    for number in range(REPEATS + 1):
+        times = _handled(kernel, recorded, folder / f"pipeline-{number}")
+        if number == 0:  # every cache is filled
+            continue
+        rounds.append(times)
+        parsing.append(median(_timed(recorded, lambda message: orjson.loads(message.body), after=lambda _now_ns: None)))
+        for message, took in zip(recorded, times, strict=True):
+            topics[orjson.loads(message.body)["topic"].partition(".")[0]].append(took)
+    details = {f"{topic}_us": percentile(times, 50) * 1e6 for topic, times in sorted(topics.items())}
+    return [
+        _figure(
+            "online: one message through Pipeline.handle",
+            rounds,
+            percent,
+            yardstick="orjson.loads of the same bytes, p50",
+            yardstick_s=median(parsing),
+            details=details if percent == 50 else {},
+        )
+        for percent in (50, 99)
+    ]
+
+
+def _handled(kernel: Kernel, recorded: list[TimedMessage], raw: Path) -> list[float]:
+    pipeline = Pipeline(
+        kernel,
+        InstrumentPins(raw),
+        raw_folder=raw,
+        dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
+        sinks=(),
+        availability=available_now,
+    )
+    try:
+        return _timed(recorded, pipeline.handle, after=lambda now_ns: pipeline.advance(now_ns, now_ns=now_ns))
+    finally:
+        pipeline.close()
+
+
+def _timed(
+    recorded: list[TimedMessage], handle: Callable[[TimedMessage], object], *, after: Callable[[int], object]
+) -> list[float]:
+    times = []
+    for message in recorded:
+        begun = time.perf_counter()
+        handle(message)
+        times.append(time.perf_counter() - begun)
+        after(message.recv_ns)
+    return times
+
+
+def _figure(
+    name: str,
+    rounds: list[list[float]],
+    percent: int,
+    *,
+    goal: str = "-",
+    yardstick: str | None = None,
+    yardstick_s: float | None = None,
+    details: dict[str, float] | None = None,
+) -> Figure:
+    """The median over the rounds of one of their percentiles."""
+    return Figure(
+        f"{name}, p{percent}",
+        median(percentile(times, percent) for times in rounds) * 1e6,
+        "us",
+        "lower",
+        goal=goal,
+        yardstick=yardstick,
+        yardstick_value=None if yardstick_s is None else yardstick_s * 1e6,
+        details={"calls": sum(map(len, rounds)), **(details or {})},
+    )

@@ -1,0 +1,61 @@
+"""Starting: compiling 2.0.0, loading it compiled, and the command line's first answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measure import KERNEL_CACHE, Figure, median_seconds, seconds
+from benchmarks.offline import VERSION
+
+_LOAD: Final = """\
+import sys
+from pathlib import Path
+from feature_repo.registry_versions import load_registry_version
+from transforms.plan import compile_kernel
+compile_kernel(load_registry_version(sys.argv[1]).feature_set, Path(sys.argv[2])).warm_up()
+"""
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    python = sys.executable
+    compile_s = seconds(partial(_wait_for, [python, "-c", _LOAD, VERSION, str(folder / "kernels")]))
+    load = partial(_wait_for, [python, "-c", _LOAD, VERSION, str(KERNEL_CACHE)])
+    load_s, numba_s = median_seconds(load, partial(_wait_for, [python, "-c", "import numba"]))
+    yield Figure(
+        f"start: {VERSION} compiled from nothing, once",
+        compile_s,
+        "s",
+        "lower",
+        yardstick="loaded from the cache",
+        yardstick_value=load_s,
+        details={"repeats": 1},
+    )
+    yield Figure(
+        f"start: a process until {VERSION} is loaded from the cache",
+        load_s,
+        "s",
+        "lower",
+        yardstick="a process that imports numba",
+        yardstick_value=numba_s,
+    )
+    command = Path(python).with_name("feature-service")
+    help_s, python_s = median_seconds(
+        partial(_wait_for, [str(command), "--help"]), partial(_wait_for, [python, "-c", "pass"])
+    )
+    yield Figure(
+        "start: feature-service --help",
+        help_s,
+        "s",
+        "lower",
+        yardstick="a process that does nothing",
+        yardstick_value=python_s,
+    )
+
+
+def _wait_for(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
