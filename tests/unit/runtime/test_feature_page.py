@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from runtime.feature_page import PAGE, feature_page
 from transforms.catalogue import FEATURES
-from transforms.lock import LOCK, lock_text
 
 
 def test_the_page_of_features_is_what_the_declarations_make() -> None:
@@ -18,9 +17,3 @@ def test_every_feature_has_a_formula_a_rule_for_nan_and_a_line_on_the_page() -> 
         assert declared.formula, declared.name
         assert declared.nan_rule, declared.name
         assert f"| `{declared.name}` |" in page
-
-
-def test_the_lock_holds_the_fingerprint_of_every_group() -> None:
-    assert LOCK.read_text(encoding="utf-8") == lock_text(), (
-        "a value may have changed; if meant: feature-service features lock"
-    )

@@ -1,65 +1,87 @@
-"""Standardising over the last rows: what a flat, a moving and an incomplete window give."""
+"""Normalised columns: a row's value among the rows of its window, against fractions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
+from tests.oracle.arithmetic import fifty_digits
+from tests.oracle.rows import normalised
 from transforms.normalisation import METHODS, Normalisation, min_max, remember, z_score
 from transforms.state import TILE_COUNT
 
-ROW_NS: Final = 1_000 * TILE_COUNT * SECOND_NS + 2 * SECOND_NS
-"""The window of this row goes around the end of the ring."""
+ROW_NS: Final = 1_733_011_200 * SECOND_NS
+WINDOW_S: Final = 9
+CLOSE: Final = Fraction(1, 10**12)
+
+numbers = st.floats(-1e12, 1e12, allow_nan=False).filter(lambda number: number == 0 or abs(number) > 1e-12)
+levels = st.sampled_from((0.0, 0.1, 65_117.35, 1e-9, -3e7))
+series = st.one_of(
+    st.lists(numbers, min_size=WINDOW_S, max_size=WINDOW_S),
+    st.tuples(levels, st.lists(st.integers(-3, 3), min_size=WINDOW_S, max_size=WINDOW_S)).map(
+        lambda drawn: [drawn[0] + step * 0.01 for step in drawn[1]]
+    ),
+)
 
 
-def history(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The ring after rows of these values, the last one at ROW_NS."""
-    ring = np.full(TILE_COUNT, np.nan)
+def history_of(values: Sequence[float], *, row_ns: int = ROW_NS) -> npt.NDArray[np.float64]:
+    """A column's memory after rows of these values, the last at ``row_ns``; older rows held something else."""
+    history = np.full(TILE_COUNT, 1e300)
     for back, value in enumerate(reversed(values)):
-        remember(ring, ROW_NS - back * SECOND_NS, value)
-    return ring
+        remember(history, row_ns - back * SECOND_NS, value)
+    return history
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("value", [0.1, -0.3, 64_000.05, 0.0, 1e-300])
-def test_rows_that_are_all_equal_have_no_place_among_themselves(method: str, value: float) -> None:
-    # The mean of sixty rounded values of 0.1 is another number than 0.1.
-    assert math.isnan(METHODS[method](history([value] * 60), ROW_NS, 60))
-
-
-def test_a_z_score_is_the_distance_from_the_mean_in_deviations() -> None:
-    assert z_score(history([1.0, 1.0, 1.0, 5.0]), ROW_NS, 4) == pytest.approx(math.sqrt(3), rel=1e-15)
-    assert z_score(history([4.0, 2.0, 3.0]), ROW_NS, 3) == 0.0
-
-
-def test_min_max_is_the_place_between_the_least_and_the_greatest() -> None:
-    assert [min_max(history([2.0, 6.0, value]), ROW_NS, 3) for value in (2.0, 3.0, 6.0, 10.0)] == [0.0, 0.25, 1.0, 1.0]
+@given(values=series)
+def test_a_normalised_value_is_exactly_that_of_the_window(method: str, values: list[float]) -> None:
+    with fifty_digits():
+        expected = normalised(list(values), method)
+    found = METHODS[method](history_of(values), ROW_NS, WINDOW_S)
+    assert math.isnan(found) == (expected is None)
+    if expected is not None:
+        assert abs(Fraction(found) - Fraction(expected)) <= CLOSE * max(Fraction(1), abs(Fraction(expected)))
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("unknown", range(4))
-def test_one_unknown_row_in_the_window_makes_it_unknown(method: str, unknown: int) -> None:
-    values = [1.0, 2.0, 3.0, 5.0]
+@given(value=numbers, window_s=st.integers(1, TILE_COUNT - 1))
+def test_a_value_that_did_not_move_has_no_normalised_one(method: str, value: float, window_s: int) -> None:
+    """The mean of equal floats need not be that float, so distances from a mean would call rounding a deviation."""
+    assert math.isnan(METHODS[method](history_of([value] * window_s), ROW_NS, window_s))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("unknown", range(WINDOW_S))
+def test_one_unknown_row_of_the_window_makes_the_value_unknown(method: str, unknown: int) -> None:
+    values = [float(i) for i in range(WINDOW_S)]
     values[unknown] = math.nan
-    assert math.isnan(METHODS[method](history(values), ROW_NS, 4))
+    assert math.isnan(METHODS[method](history_of(values), ROW_NS, WINDOW_S))
+    if unknown == 0:
+        assert not math.isnan(METHODS[method](history_of(values), ROW_NS, WINDOW_S - 1)), "the oldest has left"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_row_before_the_window_is_not_seen(method: str) -> None:
-    seen = METHODS[method](history([9.0, 1.0, 2.0, 4.0]), ROW_NS, 3)
-    assert seen == METHODS[method](history([math.nan, 1.0, 2.0, 4.0]), ROW_NS, 3)
-    assert not math.isnan(seen)
+def test_a_window_crosses_the_end_of_the_memory() -> None:
+    values = [1.0, 2.0, 4.0]
+    for second in range(TILE_COUNT + 3):
+        row_ns = ROW_NS + second * SECOND_NS
+        history = history_of(values, row_ns=row_ns)
+        assert min_max(history, row_ns, 3) == 1.0
+        assert z_score(history, row_ns, 3) == z_score(history_of(values), ROW_NS, 3)
 
 
 @pytest.mark.parametrize(
-    ("method", "window_s", "name"),
-    [("z_score", 300, "x_z_5m"), ("min_max", 60, "x_mm_1m"), ("z_score", 5, "x_z_5s"), ("min_max", 90, "x_mm_90s")],
+    ("window_s", "name"),
+    [(300, "mid_price_z_5m"), (60, "mid_price_z_1m"), (90, "mid_price_z_90s"), (1, "mid_price_z_1s")],
 )
-def test_a_column_is_named_after_its_feature_method_and_window(method: str, window_s: int, name: str) -> None:
-    assert Normalisation("x", method, window_s).name == name
+def test_a_normalised_column_is_named_by_method_and_window(window_s: int, name: str) -> None:
+    assert Normalisation("mid_price", "z_score", window_s).name == name
+    assert Normalisation("mid_price", "min_max", window_s).name == name.replace("_z_", "_mm_")

@@ -1,0 +1,299 @@
+"""The oracle: feature rows of one symbol straight from its messages, in exact arithmetic and plain loops.
+
+It follows the pages on semantics and on the catalogue, shares no code with ``transforms`` and is slow on purpose:
+
+1. Messages are applied second by second, within a second in order of arrival; prices are fractions of their texts.
+2. Everything that arrived is kept. A row picks from it what its windows cover.
+3. A formula without the inputs that it needs has no value, whatever else is known.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
+from tests.oracle.arithmetic import (
+    Number,
+    fifty_digits,
+    logarithm,
+    population_std_of_decimals,
+    rounded,
+)
+from tests.oracle.book import Book, Touch, book_features, slope
+from tests.oracle.candles import Candle, candle_features
+from tests.oracle.indicators import TECHNICAL
+from tests.oracle.rows import OracleRow, Value, temporal
+
+FRESH_NS: Final = 2 * MINUTE_NS
+"""A newest candle older than two minutes is no news of the market."""
+TICKER_FIELDS: Final = ("fundingRate", "nextFundingTime", "openInterest", "markPrice", "indexPrice")
+SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
+    **{f"macd_{part}": lambda candle: candle.close for part in ("line", "signal", "histogram")},
+    "bb_lower": lambda candle: candle.close,
+    "volume_zscore": lambda _candle: Fraction(1),
+}
+"""Of the terms of a difference, beside which the difference itself may be next to nothing."""
+SOURCES: Final = {
+    "orderbook": "BOOK",
+    "publicTrade": "TRADES",
+    "kline": "KLINES",
+    "tickers": "TICKERS",
+    "position": "POSITIONS",
+}
+WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}
+
+
+@dataclass(frozen=True)
+class Trade:
+    recv_ns: int
+    buy: bool
+    price: Fraction
+    quantity: Fraction
+
+
+class Oracle:
+    """One symbol's past."""
+
+    def __init__(self) -> None:
+        self.began_ns: int | None = None
+        self.book = Book()
+        self._mids: dict[int, Fraction | None] = {}
+        self._returns: dict[int, Decimal] = {}
+        self._logs: dict[int, Decimal] = {}
+        self._trades: list[Trade] = []
+        self._trade_seconds: list[int] = []
+        self._candles: dict[int, Candle] = {}
+        self._candle_arrivals: list[tuple[int, int]] = []
+        self._stated: dict[str, list[tuple[int, Fraction]]] = {}
+        self._seen_ns: dict[str, int] = {}
+
+    def rows(self, messages: Iterable[tuple[int, bytes]], wanted: Iterable[int]) -> Iterator[OracleRow]:
+        """The wanted rows, ascending, of messages as (recv_ns, body) in order of arrival."""
+        arrived = list(messages)
+        self.began_ns = arrived[0][0]
+        by_second: dict[int, list[tuple[int, bytes]]] = {}
+        for recv_ns, body in arrived:
+            by_second.setdefault(recv_ns // SECOND_NS, []).append((recv_ns, body))
+        second = min(by_second)
+        for row_ns in sorted(wanted):
+            for passed in range(second, row_ns // SECOND_NS):
+                for recv_ns, body in by_second.get(passed, ()):
+                    self._apply(recv_ns, json.loads(body))
+                touch = self.book.touch()
+                self._mids[passed + 1] = touch.mid if touch is not None else None
+            second = row_ns // SECOND_NS
+            with fifty_digits():
+                yield OracleRow(row_ns, self.began_ns, self._values(second), self.book.state, dict(self._seen_ns))
+
+    def _apply(self, recv_ns: int, message: dict[str, Any]) -> None:
+        if "position_id" in message:
+            self._seen_ns["POSITIONS"] = recv_ns
+            self._state_position(
+                recv_ns,
+                {
+                    "size": message["size"],
+                    "unrealized": message.get("unrealized_pnl"),
+                    "realized": message.get("realized_pnl"),
+                },
+            )
+            return
+        topic, _, rest = message["topic"].partition(".")
+        self._seen_ns[SOURCES.get(topic, "POSITIONS" if rest.startswith("position.") else "CONTROL")] = recv_ns
+        elements: Any = [message["payload"]] if "payload" in message else message.get("data")
+        if topic == "orderbook":
+            data = message["payload"] if "payload" in message else {**message["data"], "type": message["type"]}
+            second = recv_ns // SECOND_NS
+            self.book.apply(second, kind=data["type"], update_id=data["u"], bids=data["b"], asks=data["a"])
+        elif topic == "publicTrade":
+            for trade in elements:
+                self._trades.append(Trade(recv_ns, trade["S"] == "Buy", Fraction(trade["p"]), Fraction(trade["v"])))
+                self._trade_seconds.append(recv_ns // SECOND_NS)
+        elif topic == "kline":
+            for kline in elements:
+                if kline["confirm"]:
+                    numbers = (Fraction(kline[name]) for name in ("open", "high", "low", "close", "volume"))
+                    start_ns = kline["start"] * MILLISECOND_NS
+                    self._candles[start_ns] = Candle(recv_ns, *numbers)
+                    self._candle_arrivals.append((recv_ns, start_ns))
+        elif topic == "tickers":
+            fields = message["payload"] if "payload" in message else message["data"]
+            for name in TICKER_FIELDS:
+                is_none = name == "nextFundingTime" and fields.get(name) == "0"
+                if fields.get(name) and not is_none:
+                    self._state(name, recv_ns, Fraction(fields[name]))
+        elif topic == "position":
+            held = message["payload"]
+            size = held["size"]
+            if size and held.get("side") == "Sell":
+                size = f"-{size}"
+            fields = {"unrealized": "unrealised_pnl", "realized": "realised_pnl", "entry": "avg_price"}
+            self._state_position(recv_ns, {"size": size} | {name: held.get(key) for name, key in fields.items()})
+        elif rest.startswith("position."):
+            held = message["position"]
+            if held is None:
+                self._state_position(recv_ns, {"size": "0", "unrealized": "0", "entry": "0"})
+            else:
+                fields = {"unrealized": "unrealized_pnl", "realized": "realized_pnl", "entry": "average_entry_price"}
+                self._state_position(
+                    recv_ns, {"size": held["size"]} | {name: held.get(key) for name, key in fields.items()}
+                )
+        elif rest.startswith("gap."):
+            self.book.give_up(recv_ns // SECOND_NS)
+        elif rest.startswith("start."):
+            self.began_ns = recv_ns
+        else:
+            raise AssertionError(f"the oracle cannot read topic {message['topic']}")
+
+    def _state_position(self, recv_ns: int, texts: Mapping[str, str | None]) -> None:
+        for name, text in texts.items():
+            if text:
+                self._state(name, recv_ns, Fraction(Decimal(text).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)))
+
+    def _state(self, name: str, recv_ns: int, number: Fraction) -> None:
+        self._stated.setdefault(name, []).append((recv_ns, number))
+
+    def _known(self, name: str, row: int) -> Fraction | None:
+        """A field as last stated before a row, forgotten after a day."""
+        row_ns = row * SECOND_NS
+        for recv_ns, number in reversed(self._stated.get(name, [])):
+            if recv_ns < row_ns:
+                return number if recv_ns >= row_ns - DAY_NS else None
+        return None
+
+    def _values(self, row: int) -> dict[str, Value]:
+        plain: dict[str, Number | None] = {}
+        touch = self.book.touch()
+        bids, asks = self.book.levels()
+        if touch is not None:
+            plain |= book_features(bids, asks)
+        plain |= self._price(row)
+        plain |= self._orderflow(row)
+        plain |= self._perpetual(row)
+        plain |= temporal(row)
+        found = {name: Value(number) for name, number in plain.items()}
+        if touch is not None:
+            for name, levels in (("slope_bid", bids), ("slope_ask", asks)):
+                fitted = slope(levels)
+                if fitted is not None:
+                    found[name] = Value(*fitted)
+        return found | self._technical(row) | self._position(row, touch)
+
+    def _price(self, row: int) -> dict[str, Number | None]:
+        found: dict[str, Number | None] = {}
+        for seconds in (1, 3):
+            first, last = self._mids.get(row - seconds), self._mids.get(row)
+            found[f"returns_{seconds}s"] = last / first - 1 if first and last else None
+        for window, seconds in (("1m", 60), ("5m", 300)):
+            logs = self._changes(row, seconds, self._logs)
+            found[f"realized_volatility_{window}"] = sum((x * x for x in logs), Decimal(0)).sqrt() if logs else None
+        returns = self._changes(row, 60, self._returns)
+        found["volatility_1m"] = population_std_of_decimals(returns) if returns else None
+        for window, seconds in (("3s", 3), ("15s", 15), ("1m", 60)):
+            steps = self.book.steps_since(row - seconds)
+            found[f"ofi_{window}"] = None if steps is None else sum((step.imbalance for step in steps), Fraction(0))
+        steps = self.book.steps_since(row - 60)
+        found["orderbook_churn_rate"] = None if steps is None else Fraction(sum(step.changes for step in steps), 60)
+        return found
+
+    def _changes(self, row: int, seconds: int, of: dict[int, Decimal]) -> list[Decimal] | None:
+        """One-second changes of the mid over a window; None when a mid is missing."""
+        for second in range(row - seconds + 1, row + 1):
+            first, last = self._mids.get(second - 1), self._mids.get(second)
+            if first is None or last is None:
+                return None
+            if second not in of:
+                of[second] = logarithm(last / first) if of is self._logs else rounded(last / first - 1)
+        return [of[second] for second in range(row - seconds + 1, row + 1)]
+
+    def _orderflow(self, row: int) -> dict[str, Number | None]:
+        found: dict[str, Number | None] = {}
+        for window, seconds in WINDOWS_S.items():
+            first = bisect_left(self._trade_seconds, row - seconds)
+            inside = [t for t in self._trades[first:] if (row - seconds) * SECOND_NS <= t.recv_ns < row * SECOND_NS]
+            bought = sum((trade.quantity for trade in inside if trade.buy), Fraction(0))
+            sold = sum((trade.quantity for trade in inside if not trade.buy), Fraction(0))
+            notional = sum((trade.price * trade.quantity for trade in inside), Fraction(0))
+            found[f"vwap_{window}"] = notional / (bought + sold) if inside else None
+            found[f"volume_{window}"] = bought + sold
+            found[f"signed_volume_{window}"] = bought - sold
+            if seconds <= 60:
+                found[f"trade_count_{window}"] = Fraction(len(inside))
+            if seconds == 3:
+                found["buy_sell_volume_ratio"] = bought / sold if sold else None
+                found["net_aggressor_pressure"] = bought - sold
+                found["net_aggressor_pressure_norm"] = (bought - sold) / (bought + sold) if inside else None
+        return found
+
+    def _perpetual(self, row: int) -> dict[str, Number | None]:
+        due = self._known("nextFundingTime", row)
+        minutes = None if due is None else (due * MILLISECOND_NS - row * SECOND_NS) / MINUTE_NS
+        interest, interest_before = self._known("openInterest", row), self._known("openInterest", row - 300)
+        mark, index = self._known("markPrice", row), self._known("indexPrice", row)
+        return {
+            "funding_rate": self._known("fundingRate", row),
+            "time_to_funding": minutes if minutes is not None and minutes >= 0 else None,
+            "open_interest": interest,
+            "open_interest_change_5m": None
+            if interest is None or not interest_before
+            else interest / interest_before - 1,
+            "mark_index_basis": None if mark is None or index is None else mark / index - 1,
+        }
+
+    def _technical(self, row: int) -> dict[str, Value]:
+        run = self._last_candles(row)
+        found: dict[str, Value] = {}
+        for name, (count, formula) in TECHNICAL.items():
+            number = formula(run[-count:]) if count <= len(run) else None
+            size = SIZES[name](run[-1]) if name in SIZES and run else Fraction(0)
+            found[name] = Value(number, size)
+        if len(run) >= 3:
+            found |= {name: Value(Fraction(holds)) for name, holds in candle_features(run[-3:]).items()}
+        return found
+
+    def _last_candles(self, row: int) -> list[Candle]:
+        """The consecutive minutes' candles up to the newest, oldest first; empty when that is no news any more.
+
+        The k-th candle back was received within the horizon of k candles, k + 1 minutes.
+        """
+        row_ns = row * SECOND_NS
+        fresh = []
+        for recv_ns, start_ns in reversed(self._candle_arrivals):
+            if recv_ns < row_ns - FRESH_NS - SECOND_NS:  # arrivals are in order by the second
+                break
+            if self._candles[start_ns].received_ns >= row_ns - FRESH_NS:
+                fresh.append(start_ns)
+        run: list[Candle] = []
+        start_ns = max(fresh, default=0)
+        while start_ns in self._candles and self._candles[start_ns].received_ns >= row_ns - (len(run) + 2) * MINUTE_NS:
+            run.append(self._candles[start_ns])
+            start_ns -= MINUTE_NS
+        return run[::-1]
+
+    def _position(self, row: int, touch: Touch | None) -> dict[str, Value]:
+        size = self._known("size", row) or Fraction(0)
+        stated_entry = self._known("entry", row)
+        mid = touch.mid if touch is not None else None
+        entry = stated_entry if size and stated_entry and stated_entry > 0 else mid
+        exposure = None if size and mid is None else size * (mid or 0)
+        against_entry = None
+        if not size:
+            against_entry = Fraction(0)
+        elif mid is not None and entry is not None:
+            against_entry = (mid / entry - 1) * 100
+        return {
+            "position_size": Value(size),
+            "position_size_abs": Value(abs(size)),
+            "unrealized_pnl": Value(self._known("unrealized", row) or Fraction(0)),
+            "realized_pnl": Value(self._known("realized", row) or Fraction(0)),
+            "has_position": Value(Fraction(size != 0)),
+            "entry_price": Value(entry),
+            "price_vs_entry": Value(against_entry, Fraction(100)),
+            "total_exposure": Value(exposure),
+            "total_exposure_abs": Value(None if exposure is None else abs(exposure)),
+        }

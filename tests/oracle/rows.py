@@ -1,0 +1,70 @@
+"""A row of the oracle: its exact values, the status of a source, and what follows from the row time or from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from tests.oracle.arithmetic import Number, decimal_mean, population_std_of_decimals, rounded, sine
+from tests.oracle.book import BROKEN, VALID
+
+
+@dataclass(frozen=True)
+class Value:
+    """A feature's exact value, None where it has none; ``size`` is that of the terms whose difference it is."""
+
+    number: Number | None
+    size: Number = Fraction(0)
+
+
+@dataclass(frozen=True)
+class OracleRow:
+    """What is exactly true at a row, and when the history that it may use began."""
+
+    row_ns: int
+    began_ns: int
+    values: Mapping[str, Value]
+    book_state: str
+    seen_ns: Mapping[str, int]
+    """When each source was heard last."""
+
+    def status(self, source: str, *, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> str:
+        """The status of a group that reads the source."""
+        seen_ns = self.seen_ns.get(source)
+        if source == "BOOK" and self.book_state != VALID:
+            return "GAP" if self.book_state == BROKEN else "NO_DATA"
+        if seen_ns is None or (source != "BOOK" and self.row_ns - seen_ns > horizon_ns):
+            return "NO_DATA"
+        if self.row_ns - seen_ns > stale_after_ns:
+            return "STALE"
+        return "WARMUP" if self.row_ns - self.began_ns < warm_up_ns else "OK"
+
+
+def temporal(row: int) -> dict[str, Number | None]:
+    """The features of the row time alone, by the calendar."""
+    moment = datetime.fromtimestamp(row, UTC)
+    day = Fraction(moment.hour * 3600 + moment.minute * 60 + moment.second, 86_400)
+    week = (moment.weekday() + day) / 7
+    quarter = Fraction(1, 4)
+    return {
+        "time_of_day": day,
+        "time_of_day_sin": sine(day),
+        "time_of_day_cos": sine(day + quarter),
+        "day_of_week_sin": sine(week),
+        "day_of_week_cos": sine(week + quarter),
+    }
+
+
+def normalised(history: list[float | None], method: str) -> Number | None:
+    """The last of a window of a column's own values, standardised; None when one is unknown or all are equal."""
+    if any(value is None for value in history):
+        return None
+    numbers = [Fraction(value) for value in history if value is not None]
+    if len(set(numbers)) == 1:
+        return None
+    if method == "min_max":
+        return (numbers[-1] - min(numbers)) / (max(numbers) - min(numbers))
+    decimals = [rounded(number) for number in numbers]
+    return (decimals[-1] - decimal_mean(decimals)) / population_std_of_decimals(decimals)
