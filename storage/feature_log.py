@@ -128,13 +128,19 @@ def group_folder(root: Path, group: FeatureGroup) -> Path:
 
 
 def read_feature_log(
-    root: Path, symbol: str, feature_set: FeatureSet, *, from_ns: int | None, to_ns: int | None
+    root: Path,
+    symbol: str,
+    feature_set: FeatureSet,
+    *,
+    from_ns: int | None,
+    to_ns: int | None,
+    served_only: bool = False,
 ) -> tuple[FeatureRows, Int64s]:
     """The rows with ``from_ns <= row time < to_ns``, their groups joined, and when each was readable as a whole.
 
     A part that lacks a column of the set was written for a version that names fewer; its rows count as not computed.
 
-    The second array is int64 (n,), the latest created time among the row's groups.
+    The second array is int64 (n,), the latest created time among the row's groups. served_only: pass over rebuilt days.
 
     Raises:
         NotFound: no group of the set has any row of the symbol.
@@ -145,7 +151,7 @@ def read_feature_log(
     if not any(folder.is_dir() for folder in folders):
         raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {root}")
     groups = [
-        _read_group(folder, group, symbol, from_ns, to_ns)
+        _read_group(folder, group, symbol, from_ns, to_ns, served_only=served_only)
         for folder, group in zip(folders, feature_set.groups, strict=True)
     ]
     row_ns = groups[0].row_ns
@@ -230,9 +236,13 @@ def stage_group(path: Path, rows: FeatureRows, available_ns: Int64s, of_date: In
     return stage_file(path, write)
 
 
-def _read_group(folder: Path, group: FeatureGroup, symbol: str, from_ns: int | None, to_ns: int | None) -> _GroupRows:
+def _read_group(
+    folder: Path, group: FeatureGroup, symbol: str, from_ns: int | None, to_ns: int | None, *, served_only: bool
+) -> _GroupRows:
     tables = []
     for path in _parts_in_order(folder, from_ns, to_ns):
+        if served_only and path.name.startswith(REBUILT):
+            continue
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
                 continue  # written for a registry version that names fewer of the group's features

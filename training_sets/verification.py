@@ -21,7 +21,11 @@ def verify_parity(
     """
     total = Parity()
     for symbol in symbols or raw_symbols(raw_folder):
-        served, _ = read_feature_log(features_folder, symbol, kernel.feature_set, from_ns=None, to_ns=None)
+        served, _ = read_feature_log(
+            features_folder, symbol, kernel.feature_set, from_ns=None, to_ns=None, served_only=True
+        )
+        if len(served) == 0:
+            continue
         last_served_ns = int(served.row_ns[-1])
         total += compare_rows(served, rebuild_rows(raw_folder, symbol, kernel, to_ns=last_served_ns))
     return total

@@ -14,12 +14,13 @@ from ingestion.decode import Decoder
 from ingestion.recordings import RejectedLine, read_recording
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
-from storage.feature_log import group_folder, read_feature_log
+from storage.feature_log import FeatureLogWriter, group_folder, read_feature_log
 from storage.instruments import InstrumentPins
 from storage.raw_manifest import raw_period
 from storage.tape import TapeWriter
 from training_sets.rebuild import rebuild_rows
 from training_sets.rebuild_days import Rebuild, RebuiltDay, count_days, rebuild_days
+from training_sets.verification import verify_parity
 from transforms.catalogue import feature_set
 from transforms.plan import compile_kernel
 from transforms.rows import FeatureRows
@@ -130,6 +131,22 @@ def test_a_day_that_got_more_raw_data_is_computed_again_and_the_old_file_goes(
         assert day.rows > 0
     assert len(list((tmp_path / "features" / "price").rglob("*.parquet"))) == 1
     assert_same_bits(rows_of(rebuild), rebuild_rows(growing, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+
+
+def test_parity_compares_what_was_served_and_not_what_a_rebuild_wrote_beside_it(
+    raw: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    rebuild = task(raw, tmp_path, kernel_cache)
+    kernel = compile_kernel(rebuild.feature_set, kernel_cache)
+    served = rebuild_rows(raw, SYMBOL, kernel)
+    wrong = served.values.copy()
+    wrong[7, 0] += 1
+    with FeatureLogWriter(tmp_path) as log:
+        log.append(replace(served, values=wrong), served.row_ns + 1)
+    run(rebuild)
+    parity = verify_parity(raw, tmp_path, kernel)
+    assert (parity.compared, parity.mismatched, parity.missing, parity.extra) == (len(served), 1, 0, 0)
+    assert_same_bits(rows_of(rebuild), served)
 
 
 def test_a_period_outside_of_the_raw_data_is_refused(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
