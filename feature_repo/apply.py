@@ -1,10 +1,11 @@
-"""Bringing the definitions into a Feast registry."""
+"""Bringing the definitions into a Feast registry: a plan first, then the objects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from market.errors import DeclarationError
 
@@ -12,6 +13,53 @@ if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
     from feature_repo.definitions import FeastObject
+
+Facts: TypeAlias = dict[str, frozenset[str]]
+"""What an object declares, by aspect, as texts that can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """What an apply would do to one object; ``details`` name what comes (+) and goes (−).
+
+    An object that the registry has and the definitions have not is kept.
+    """
+
+    kind: str
+    name: str
+    action: Literal["create", "update", "unchanged", "keep"]
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.action, self.kind, self.name, *self.details])
+
+
+def plan(store: FeatureStore, objects: Sequence[FeastObject]) -> list[PlannedChange]:
+    """What ``apply_definitions`` would change, object by object; nothing is written.
+
+    Raises DeclarationError as ``apply_definitions`` does.
+    """
+    from feast import FeatureView
+    from feast.feature_view import DUMMY_ENTITY_NAME
+
+    refuse_colliding_fields([item for item in objects if isinstance(item, FeatureView)])
+    registered_objects: list[FeastObject] = [
+        *(item for item in store.list_entities() if item.name != DUMMY_ENTITY_NAME),
+        *store.list_feature_views(),
+        *store.list_feature_services(),
+    ]
+    held = {(type(item).__name__, item.name): _facts(item) for item in registered_objects}
+    changes = []
+    for item in objects:
+        kind, declared = type(item).__name__, _facts(item)
+        registered = held.pop((kind, item.name), None)
+        if registered is None:
+            changes.append(PlannedChange(kind, item.name, "create"))
+        elif registered == declared:
+            changes.append(PlannedChange(kind, item.name, "unchanged"))
+        else:
+            changes.append(PlannedChange(kind, item.name, "update", _differences(registered, declared)))
+    return changes + [PlannedChange(kind, name, "keep") for kind, name in held]
 
 
 def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> list[str]:
@@ -22,7 +70,7 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
     from feast import FeatureView, FileSource
 
     views = [item for item in objects if isinstance(item, FeatureView)]
-    _refuse_colliding_fields(views)
+    refuse_colliding_fields(views)
     for view in views:
         assert isinstance(view.batch_source, FileSource)
         Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
@@ -30,7 +78,43 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
     return [f"{type(item).__name__} {item.name}" for item in objects]
 
 
-def _refuse_colliding_fields(views: Sequence[FeatureView]) -> None:
+def _facts(item: FeastObject) -> Facts:
+    from feast import Entity, FeatureView, FileSource
+
+    tags = frozenset(f"{name}={value}" for name, value in item.tags.items())
+    if isinstance(item, Entity):
+        return {"join key": frozenset({item.join_key}), "type": frozenset({item.value_type.name}), "tags": tags}
+    if isinstance(item, FeatureView):
+        log = item.batch_source.path if isinstance(item.batch_source, FileSource) else ""
+        return {
+            "features": frozenset(f"{field.name}:{field.dtype}" for field in item.features),
+            "descriptions": frozenset(f"{field.name}: {field.description}" for field in item.features),
+            "entities": frozenset(item.entities),
+            "ttl": frozenset({str(item.ttl)}),
+            "log": frozenset({log}),
+            "push source": frozenset({item.stream_source.name if item.stream_source else ""}),
+            "tags": tags,
+        }
+    projected = (
+        f"{projection.name}:{field.name}"
+        for projection in item.feature_view_projections
+        for field in projection.features
+    )
+    return {"features": frozenset(projected), "tags": tags}
+
+
+def _differences(registered: Facts, declared: Facts) -> tuple[str, ...]:
+    details = []
+    for aspect, now in declared.items():
+        come = [f"+{fact}" for fact in sorted(now - registered[aspect])]
+        gone = [f"−{fact}" for fact in sorted(registered[aspect] - now)]
+        if come or gone:
+            details.append(f"{aspect}: {' '.join(come + gone)}")
+    return tuple(details)
+
+
+def refuse_colliding_fields(views: Sequence[FeatureView]) -> None:
+    """Raises DeclarationError when two feature names would share one field of the online store."""
     from feast.infra.online_stores.helpers import _mmh3
 
     owners: dict[bytes, str] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,6 +28,7 @@ from feast.utils import (
     _get_requested_on_demand_feature_views,
     compute_non_entity_date_range,
 )
+from pydantic import NonNegativeFloat
 
 from feature_repo.as_of_join import NO_GROUP, NULL_NS, Int64Array, group_rows, newest_positions, times_ns
 from feature_repo.entity_rows import EntityRows, check_columns
@@ -42,6 +43,9 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):
     type: Literal["feature_repo.offline_store.AsOfOfflineStore"] = "feature_repo.offline_store.AsOfOfflineStore"
     bitemporal: bool = True
     """Whether a row created after the time asked for stays unknown, without ``filter_by_created_timestamp``."""
+    materialize_lateness_s: NonNegativeFloat = 0
+    """How far before the time asked for a materialization reads again: incremental ones begin where the last one ended,
+    and would never see a row that came later than that. The online store keeps the newer row."""
 
 
 class AsOfOfflineStore(OfflineStore):
@@ -142,11 +146,16 @@ class AsOfOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """The newest row of each key with an event time in [start_date, end_date]; a null key belongs to no entity."""
+        """The newest row of each key with an event time in [start_date, end_date]; a null key belongs to no entity.
+
+        ``materialize_lateness_s`` moves the start back.
+        """
+        settings = cast("AsOfOfflineStoreConfig", config.offline_store)
+        begin = None if start_date is None else start_date - timedelta(seconds=settings.materialize_lateness_s)
         pull = _Pull(data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
 
         def evaluate(max_rows: int | None) -> Iterator[pa.Table]:  # noqa: ARG001  # one row a key is no stream
-            rows, event_ns, created_ns = pull.read(config.repo_path, start_date, end_date)
+            rows, event_ns, created_ns = pull.read(config.repo_path, begin, end_date)
             group = group_rows([rows[name] for name in pull.keys], rows.num_rows)
             newest = newest_positions(group, event_ns, created_ns)
             yield rows.take(newest[group[newest] != NO_GROUP])

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 from feast import FeatureStore, RepoConfig
+from feast.infra.registry.sql import SqlRegistry, SqlRegistryConfig
+from feast.repo_config import RegistryConfig
 
 if TYPE_CHECKING:
     from transforms.rows import FeatureSet
 
-__all__ = ["FeatureStore", "client_yaml", "open_repository", "open_store", "retrieve"]
+__all__ = [
+    "FeatureStore",
+    "client_yaml",
+    "closing_registry",
+    "export_registry",
+    "open_repository",
+    "open_store",
+    "retrieve",
+    "sql_registry",
+]
 
 PROJECT: Final = "feature_service"
 ENTITY_KEY_VERSION: Final = 3
+MATERIALIZE_LATENESS_S: Final = 3600
+"""What incremental materialization reads again; feature_store.yaml says the same to Feast's own commands."""
 OFFLINE_STORE: Final = "feature_repo.offline_store.AsOfOfflineStore"
 
 
-def open_store(*, registry: Path, redis_connection: str) -> FeatureStore:
-    """Feast's store; ``redis_connection`` in the form of Feast's Redis online store, "host:port,db=0"."""
+def sql_registry(*, postgres_url: str, engine_options: Mapping[str, Any]) -> RegistryConfig:
+    """Feast's SQL registry, whose tables the first store to open it makes; ``engine_options`` are SQLAlchemy's."""
+    return SqlRegistryConfig(
+        registry_type="sql", path=postgres_url, sqlalchemy_config_kwargs={"echo": False, **engine_options}
+    )
+
+
+def open_store(*, registry: RegistryConfig | Path, redis_connection: str) -> FeatureStore:
+    """Feast's store on a registry, or the file of one.
+
+    redis_connection: in the form of Feast's Redis online store, "host:port,db=0".
+    """
     return FeatureStore(
         config=RepoConfig(
             project=PROJECT,
             provider="local",
-            registry=str(registry),
+            registry=str(registry) if isinstance(registry, Path) else registry,
             online_store={"type": "redis", "connection_string": redis_connection},
-            offline_store={"type": OFFLINE_STORE},
+            offline_store={"type": OFFLINE_STORE, "materialize_lateness_s": MATERIALIZE_LATENESS_S},
+            materialization={"pull_latest_features": True},
             entity_key_serialization_version=ENTITY_KEY_VERSION,
         )
     )
+
+
+@contextmanager
+def closing_registry(store: FeatureStore) -> Iterator[FeatureStore]:
+    """The store, whose connections to an SQL registry are closed at the end; Feast itself keeps them."""
+    try:
+        yield store
+    finally:
+        if isinstance(store.registry, SqlRegistry):
+            store.registry.write_engine.dispose()
+
+
+def export_registry(store: FeatureStore, path: Path) -> None:
+    """Write the whole registry as a file that Feast's file registry reads; a reader sees the old one or the new one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished.write_bytes(store.registry.proto().SerializeToString())
+    unfinished.replace(path)
 
 
 def open_repository(repo_path: Path) -> FeatureStore:

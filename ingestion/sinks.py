@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from ingestion.pipeline import ServedRows
+from market.errors import StoreUnavailable
 from storage.feature_log import FeatureLogWriter
 from storage.online import OnlineStore
 from storage.online_vector import OnlineRow
 from transforms.rows import FeatureRows
 from transforms.status import REASON_NAMES
+
+RETRY_S: Final = 0.1
+"""How long the recovery waits between two tries: the store is found back well within a second."""
+
+_log = logging.getLogger(__name__)
 
 
 class FeatureLogSink:
@@ -29,17 +38,92 @@ class FeatureLogSink:
 
 
 class OnlineSink:
-    """The newest row of each symbol to Feast's online store."""
+    """The newest row of each symbol to Feast's online store, which may be away.
 
-    def __init__(self, store: OnlineStore) -> None:
+    1. While the store answers, ``write`` stores the rows itself.
+    2. Once it does not, that is logged and counted, and rows wait in memory: the newest of each symbol alone, so that
+       the backlog is bounded by the symbols. ``write`` only adds to it and waits for nothing.
+    3. A thread tries to store the backlog until the store is back; then ``write`` does it again.
+    """
+
+    def __init__(self, store: OnlineStore, *, retry_s: float = RETRY_S) -> None:
+        self.outages = 0
+        """How often the store went away."""
+        self.failed_writes = 0
+        """Calls to the store that failed, those of the retries included."""
+        self.replaced_rows = 0
+        """Rows that a newer one of their symbol replaced while the store was away."""
         self._store = store
+        self._retry_s = retry_s
+        self._lock = threading.Lock()
+        self._backlog: dict[str, OnlineRow] = {}
+        self._is_away = False
+        self._closing = threading.Event()
+        self._recovery: threading.Thread | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether rows wait for the store to come back."""
+        return self._is_away
 
     def write(self, served: Sequence[ServedRows]) -> None:
+        """Store the rows, or keep the newest of each symbol until that is possible."""
         newest = [online_row(each.rows, int(each.available_ns[-1])) for each in served]
-        self._store.write(newest, now_ns=max(row.available_ns for row in newest))
+        with self._lock:
+            if self._is_away:
+                self._keep(newest)
+                return
+        try:
+            self._put(newest)
+        except StoreUnavailable as error:
+            with self._lock:
+                self.outages += 1
+                self._is_away = True
+                self._keep(newest)
+            _log.warning("online store is away, the newest row of each symbol waits: %s", error)
+            self._recovery = threading.Thread(target=self._recover, name="online store recovery", daemon=True)
+            self._recovery.start()
 
     def close(self) -> None:
-        self._store.close()
+        """Try once more to store what waits, and close the store."""
+        self._closing.set()
+        if self._recovery is not None:
+            self._recovery.join()
+        try:
+            if self._backlog:
+                self._put(list(self._backlog.values()))
+        except StoreUnavailable as error:
+            _log.warning("online store is away, the newest rows of %d symbols are lost: %s", len(self._backlog), error)
+        finally:
+            self._store.close()
+
+    def _put(self, rows: Sequence[OnlineRow]) -> None:
+        try:
+            self._store.write(rows, now_ns=max(row.available_ns for row in rows))
+        except StoreUnavailable:
+            self.failed_writes += 1
+            raise
+
+    def _keep(self, rows: Sequence[OnlineRow]) -> None:
+        self.replaced_rows += sum(row.symbol in self._backlog for row in rows)
+        self._backlog.update((row.symbol, row) for row in rows)
+
+    def _recover(self) -> None:
+        while not self._closing.wait(self._retry_s):
+            with self._lock:
+                waiting = dict(self._backlog)
+            try:
+                self._put(list(waiting.values()))
+            except StoreUnavailable:
+                continue
+            with self._lock:
+                for symbol, row in waiting.items():
+                    if self._backlog[symbol] is row:
+                        del self._backlog[symbol]
+                if not self._backlog:
+                    self._is_away = False
+                    _log.warning("online store is back, after %d failed writes in all", self.failed_writes)
+                    return
 
 
 def online_row(rows: FeatureRows, available_ns: int) -> OnlineRow:

@@ -18,6 +18,7 @@ from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from api.services import ApiServices
+    from feature_repo.apply import PlannedChange
     from feature_repo.store import FeatureStore
     from ingestion.pipeline import Availability, Pipeline, RowSink
     from storage.instruments import InstrumentPins
@@ -166,25 +167,51 @@ def online_store(servers: Servers) -> OnlineStore:
     )
 
 
-def feature_store(settings: Settings, servers: Servers) -> FeatureStore:
-    """Feast's store on our registry, online store and offline store."""
-    from feature_repo.store import open_store
+def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
+    """Feast's store on the SQL registry, our online store and our offline store; definitions must have been applied."""
+    from feature_repo.store import open_store, sql_registry
+    from storage.metadata import FEAST_READER_ENGINE, FEAST_WRITER_ENGINE
 
-    return open_store(registry=_registry_path(settings), redis_connection=servers.feast_connection_string)
+    return open_store(
+        registry=sql_registry(
+            postgres_url=servers.postgres_url, engine_options=FEAST_WRITER_ENGINE if is_writer else FEAST_READER_ENGINE
+        ),
+        redis_connection=servers.feast_connection_string,
+    )
 
 
 def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:
-    """Register every definition and write the yaml that applications read with; returns what was registered."""
-    from feature_repo.apply import apply_definitions
+    """Register every definition, one apply at a time; returns the changes, a line each.
+
+    Afterwards the registry is exported, with the yaml that applications read with.
+    """
+    return [str(change) for change in _planned(settings, servers, is_applied=True)]
+
+
+def plan_feature_store(settings: Settings, servers: Servers) -> list[str]:
+    """What ``apply_feature_store`` would change, a line each; no definition is registered."""
+    return [str(change) for change in _planned(settings, servers, is_applied=False)]
+
+
+def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[PlannedChange]:
+    from feature_repo.apply import apply_definitions, plan
     from feature_repo.definitions import definitions
+    from feature_repo.store import closing_registry, export_registry
+    from storage.metadata import feast_schema_locked
 
     objects = definitions(
         features_folder=settings.feature_log_storage_path.resolve(),
         versions_folder=settings.feature_registry_versions_dir,
     )
-    applied = apply_definitions(feature_store(settings, servers), objects)
-    write_client_yaml(settings, servers)
-    return applied
+    with (
+        feast_schema_locked(servers.postgres_url),
+        closing_registry(feature_store(servers, is_writer=True)) as store,
+    ):
+        changes = plan(store, objects)
+        if is_applied:
+            apply_definitions(store, objects)
+            export_registry(store, write_client_yaml(settings, servers).with_name("registry.db"))
+    return changes
 
 
 @contextmanager
@@ -260,7 +287,7 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
     from training_sets.builder import BuildPlace
 
     return BuildPlace(
-        store=feature_store(settings, servers),
+        store=feature_store(servers),
         features_folder=settings.feature_log_storage_path,
         raw_folder=settings.raw_data_storage_path,
         versions_folder=settings.feature_registry_versions_dir,
@@ -286,13 +313,9 @@ def write_client_yaml(settings: Settings, servers: Servers) -> Path:
     path = settings.feature_service_data_path / "client" / "feature_store.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        client_yaml(registry=_registry_path(settings).resolve(), redis_connection=servers.feast_connection_string)
+        client_yaml(registry=(path.parent / "registry.db").resolve(), redis_connection=servers.feast_connection_string)
     )
     return path
-
-
-def _registry_path(settings: Settings) -> Path:
-    return settings.feature_service_data_path / "registry.db"
 
 
 def _postgres_url(settings: Settings) -> str:

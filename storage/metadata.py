@@ -39,6 +39,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateSchema
 
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 
@@ -49,6 +51,21 @@ CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 30_000
 MIGRATION_LOCK: Final = 0x6665_6174_7365_7276
 """Key of the advisory lock under which a schema changes."""
+
+FEAST_SCHEMA: Final = "feast"
+"""Where Feast's SQL registry keeps its tables, apart from ours."""
+FEAST_CONNECT_ARGS: Final = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "options": f"-c search_path={FEAST_SCHEMA} -c timezone=UTC",
+}
+FEAST_READER_ENGINE: Final[Mapping[str, Any]] = {"poolclass": NullPool, "connect_args": FEAST_CONNECT_ARGS}
+"""How Feast's SQL registry connects to be read, now and then: it closes no pool, so it gets none."""
+FEAST_WRITER_ENGINE: Final[Mapping[str, Any]] = {"pool_size": 1, "connect_args": FEAST_CONNECT_ARGS}
+"""How it connects for an apply, which takes hundreds of statements; who opens it closes it."""
+FEAST_LOCK: Final = 0x6665_6173_7472_6567
+"""Key of the advisory lock under which Feast's registry changes."""
+APPLY_WAIT_MS: Final = 120_000
+"""How long an apply waits for the one before it."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -242,6 +259,24 @@ def _migration(url: str) -> Iterator[Config]:
             yield config
     except CommandError as error:
         raise InvalidRequest(f"migration: must lead to a known revision, was: {error}") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def feast_schema_locked(url: str) -> Iterator[None]:
+    """Hold the schema of Feast's registry, made if missing, against everybody else who holds it this way.
+
+    The server lets go when the process dies. Raises StoreUnavailable, also after APPLY_WAIT_MS of waiting.
+    """
+    engine = _engine(url, options=f"-c statement_timeout={APPLY_WAIT_MS}")
+    try:
+        with _transaction(engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
+            # In a transaction of its own: Feast connects beside the one that holds the lock.
+            with _transaction(engine) as other:
+                other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
+            yield
     finally:
         engine.dispose()
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from runtime.commands.options import AsJson, DataFolder, print_document, settings_for
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; register nothing.")]
 
-def apply(data: DataFolder = None, as_json: AsJson = False) -> None:
+
+def apply(dry_run: DryRun = False, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Register entity, push source, views and services with Feast, and write the yaml that applications read with."""
-    from runtime.wiring import apply_feature_store, running_servers
+    from runtime.wiring import apply_feature_store, plan_feature_store, running_servers
 
     settings = settings_for(data)
     with running_servers(settings) as servers:
-        print_document(apply_feature_store(settings, servers), as_json=as_json)
+        changes = (plan_feature_store if dry_run else apply_feature_store)(settings, servers)
+        print_document(changes, as_json=as_json)

@@ -1,0 +1,224 @@
+"""Applying to Feast's registries: a plan first, nothing lost to others, and late rows materialized."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import redis
+from click.testing import CliRunner
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.cli.cli import cli
+from feast.types import Float64
+
+from feature_repo.apply import apply_definitions, plan
+from feature_repo.definitions import definitions
+from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
+from market.clock import SECOND_NS, to_ns
+from storage.metadata import FEAST_WRITER_ENGINE, feast_schema_locked
+from storage.online import OnlineStore
+from storage.online_vector import OnlineRow
+from transforms.catalogue import feature_set
+
+ROOT = Path(__file__).parents[2]
+HOST = os.environ.get("POSTGRES_HOST", "localhost")
+REDIS_DB = 9
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A database of its own."""
+    name = f"apply_{uuid.uuid4().hex}"
+    user = os.environ.get("POSTGRES_USER", "postgres")
+    try:
+        server = psycopg.connect(host=HOST, user=user, dbname="postgres", autocommit=True, connect_timeout=2)
+    except psycopg.OperationalError as error:
+        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+            raise
+        pytest.skip(f"no PostgreSQL at {HOST}: {error}")
+    with server:
+        server.execute(f"CREATE DATABASE {name}")
+        yield f"postgresql+psycopg://{user}@{HOST}/{name}"
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def sql_store(url: str) -> Iterator[FeatureStore]:
+    registry = sql_registry(postgres_url=url, engine_options=FEAST_WRITER_ENGINE)
+    with closing_registry(open_store(registry=registry, redis_connection=f"localhost:6379,db={REDIS_DB}")) as store:
+        yield store
+
+
+def file_store(registry: Path) -> FeatureStore:
+    return open_store(registry=registry, redis_connection=f"localhost:6379,db={REDIS_DB}")
+
+
+def view_named(name: str, folder: Path, *features: str) -> tuple[Entity, FeatureView]:
+    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name=name,
+        entities=[symbol],
+        ttl=timedelta(minutes=1),
+        schema=[Field(name=feature, dtype=Float64) for feature in features],
+        source=FileSource(name=f"{name}_log", path=str(folder / name), timestamp_field="event_timestamp"),
+    )
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    stamp = pa.array([T0], pa.timestamp("us", "UTC"))
+    row: dict[str, Any] = {"symbol": ["X"], "event_timestamp": stamp}
+    row |= {feature: [1.0] for feature in features}
+    pq.write_table(pa.table(row), folder / name / "part-0.parquet")
+    return symbol, view
+
+
+def test_a_plan_says_what_an_apply_would_do_and_does_none_of_it(postgres_url: str, tmp_path: Path) -> None:
+    objects = definitions(features_folder=tmp_path / "features")
+    with feast_schema_locked(postgres_url), sql_store(postgres_url) as store:
+        assert {change.action for change in plan(store, objects)} == {"create"}
+        assert store.list_feature_views() == []
+        apply_definitions(store, objects)
+        again = definitions(features_folder=tmp_path / "features")
+        assert {change.action for change in plan(store, again)} == {"unchanged"}
+
+        price = next(item for item in again if isinstance(item, FeatureView) and item.name == "price")
+        gone = price.features[0].name
+        price.features = [*price.features[1:], Field(name="new_price", dtype=Float64)]
+        *_, service = again
+        changes = {change.name: change for change in plan(store, [item for item in again if item is not service])}
+    assert changes["price"].action == "update"
+    assert changes["price"].details[0] == f"features: +new_price:Float64 −{gone}:Float64"
+    assert changes[service.name].action == "keep"
+
+
+def test_two_applies_at_once_lose_one_in_feasts_file_registry(tmp_path: Path) -> None:
+    symbol, view = view_named("price", tmp_path, "mid")
+    registry = tmp_path / "registry.db"
+    file_store(registry).apply([symbol, view])
+    first, second = file_store(registry), file_store(registry)
+    # What an apply does, and another in the middle of it.
+    first.registry.apply_feature_service(FeatureService(name="first", features=[view]), first.project, commit=False)
+    second.apply([FeatureService(name="second", features=[view])])
+    first.registry.commit()  # type: ignore[no-untyped-call]  # Feast leaves it untyped
+    assert [service.name for service in file_store(registry).list_feature_services()] == ["first"]
+
+
+def test_eight_applies_at_once_lose_nothing_and_the_export_holds_all_of_them(postgres_url: str, tmp_path: Path) -> None:
+    count = 8
+    start = Barrier(count)
+    exported = tmp_path / "registry.db"
+
+    def apply(number: int) -> None:
+        symbol, view = view_named(f"view{number}", tmp_path, "mid", f"own{number}")
+        _, shared = view_named("shared", tmp_path / str(number), "mid")
+        service = FeatureService(name=f"service{number}", features=[view, shared])
+        start.wait()
+        with feast_schema_locked(postgres_url), sql_store(postgres_url) as store:
+            apply_definitions(store, [symbol, shared, view, service])
+            export_registry(store, exported)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(apply, range(count)))
+    with sql_store(postgres_url) as kept:
+        stores = (kept, file_store(exported))
+        services = [sorted(service.name for service in store.list_feature_services()) for store in stores]
+        views = [{view.name for view in store.list_feature_views()} for store in stores]
+    assert services == [[f"service{i}" for i in range(count)]] * 2
+    assert views == [{"shared", *(f"view{i}" for i in range(count))}] * 2
+
+
+# Materialization from the root
+
+
+@pytest.fixture
+def online_symbol() -> Iterator[str]:
+    symbol = f"SYM{uuid.uuid4().hex}"
+    try:
+        socket.create_connection(("localhost", 6379), timeout=1).close()
+    except OSError as error:
+        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+            raise
+        pytest.skip(f"no Redis: {error}")
+    yield symbol
+    with redis.Redis(db=REDIS_DB) as client:
+        for key in client.scan_iter(f"*{symbol}*"):
+            client.delete(key)
+
+
+def log_price(view: FeatureView, symbol: str, number: int, *, second: float, value: float) -> None:
+    assert isinstance(view.batch_source, FileSource)
+    folder = Path(view.batch_source.path)
+    moment = pa.array([T0 + timedelta(seconds=second)], pa.timestamp("ns", "UTC"))
+    columns: dict[str, Any] = {"event_timestamp": moment, "created_timestamp": moment, "symbol": [symbol]}
+    columns |= {field.name: [value] for field in view.features}
+    pq.write_table(pa.table(columns), folder / f"part-{number}.parquet")
+
+
+def test_feast_lists_and_materializes_from_the_root_late_rows_too_and_never_over_newer_ones(
+    tmp_path: Path, online_symbol: str
+) -> None:
+    config = (ROOT / "feature_store.yaml").read_text()
+    connection = f"localhost:6379,db={REDIS_DB}"
+    (tmp_path / "feature_store.yaml").write_text(config.replace("localhost:6379", connection))
+    (tmp_path / "data").mkdir()
+    store = FeatureStore(
+        config=RepoConfig(
+            project="feature_service",
+            provider="local",
+            registry=str(tmp_path / "data" / "registry.db"),
+            online_store={"type": "redis", "connection_string": connection},
+            entity_key_serialization_version=3,
+        )
+    )
+    objects = definitions(features_folder=tmp_path / "data" / "features")
+    apply_definitions(store, objects)
+    price = next(item for item in objects if isinstance(item, FeatureView) and item.name == "price")
+
+    def feast(*arguments: str) -> str:
+        answer = CliRunner().invoke(cli, ["--chdir", str(tmp_path), *arguments], catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+        return answer.output
+
+    def online() -> float:
+        answer = store.get_online_features(["price:mid_price"], [{"symbol": online_symbol}]).to_dict()
+        value: float = answer["mid_price"][0]
+        return value
+
+    def iso(second: float) -> str:
+        return (T0 + timedelta(seconds=second)).isoformat()
+
+    assert "price" in feast("feature-views", "list")
+    log_price(price, online_symbol, 0, second=0, value=1.0)
+    feast("materialize", iso(-60), iso(600), "-v", "price")
+    assert online() == 1.0
+
+    # Second 300 comes after the materialization of seconds up to 600.
+    log_price(price, online_symbol, 1, second=300, value=2.0)
+    feast("materialize-incremental", iso(660), "-v", "price")
+    assert online() == 2.0
+
+    # A row served live is newer than what the log gives.
+    chosen = feature_set("1.0.0", ["mid_price"])
+    row_ns = to_ns(T0) + 700 * SECOND_NS
+    live = OnlineRow(online_symbol, chosen, row_ns, row_ns, np.array([3.0]), np.zeros(1, np.int8), {})
+    writer = OnlineStore.connect("localhost", 6379, db=REDIS_DB, project="feature_service")
+    assert writer.write([live], now_ns=row_ns).written == 1
+    log_price(price, online_symbol, 2, second=690, value=9.0)
+    feast("materialize-incremental", iso(720), "-v", "price")
+    assert online() == 3.0
+    [vector] = writer.read([online_symbol])
+    writer.close()
+    assert vector is not None
+    assert vector.values.tolist() == [3.0]

