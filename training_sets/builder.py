@@ -20,12 +20,21 @@ import msgspec
 import numpy as np
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import MINUTE_NS, format_iso
-from market.errors import InvalidRequest, NotFound
-from quality.continuity import Continuity, ContinuityRules, check_continuity
-from storage.feature_log import read_feature_log
+from market.clock import MINUTE_NS
+from market.errors import InvalidRequest
+from quality.continuity import ContinuityRules
+from training_sets.availability import available_period, told_periods
+from training_sets.blinding import Witness
 from training_sets.files import SUFFIX, SplitFile, table_schema
 from training_sets.folds import Fold, WalkForward, covered, strategy_name
+from training_sets.inspection import (
+    judge_continuity,
+    judge_leakage,
+    judge_quality,
+    open_profile,
+    value_columns,
+    write_quality,
+)
 from training_sets.manifest import (
     feature_partitions,
     file_entry,
@@ -33,7 +42,6 @@ from training_sets.manifest import (
     raw_partitions,
     write_manifest,
 )
-from training_sets.prices import MID
 from training_sets.request import DatasetRequest
 from training_sets.samples import Sampler, Samples
 from training_sets.splits import FoldTally, SplitRules, assign_rows
@@ -89,6 +97,9 @@ def build_dataset(
     sampler = Sampler(
         request, chosen, store=place.store, features_folder=place.features_folder, raw_folder=place.raw_folder
     )
+    if request.check_leakage:
+        sampler.witness = Witness(request.symbols, sampler.times_ns)
+    profile = open_profile(request, chosen)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
     tallies = [FoldTally(fold, rules) for fold in request.folds()]
     on_step("retrieving features as they were known, labelling, splitting")
@@ -97,14 +108,27 @@ def build_dataset(
             _FoldFiles(request, chosen, fold, folder=folder, stack=stack) for fold in (tally.fold for tally in tallies)
         ]
         for piece in sampler.pieces():
+            profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
             for tally, of_fold in zip(tallies, files, strict=True):
                 assigned = assign_rows(piece.times_ns, tally.fold, rules)
                 tally.add(piece.times_ns, assigned)
                 of_fold.write(piece, assigned.period, assigned.is_kept)
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
-    on_step("checking")
-    kept, warnings = _kept_folds(request, tallies, place.features_folder)
-    continuity = _continuity(request, sampler, place.continuity)
+    on_step("checking continuity, leakage and quality")
+    kept, warnings = _kept_folds(request, tallies, place.features_folder, with_missing=sampler.counts["with_missing"])
+    continuity = judge_continuity(request, sampler, place.continuity)
+    leakage = None
+    if request.check_leakage:
+        leakage = judge_leakage(
+            request,
+            chosen,
+            sampler,
+            kept,
+            features_folder=place.features_folder,
+            raw_folder=place.raw_folder,
+            kernels_folder=place.kernels_folder,
+        )
+    findings = judge_quality(request, profile) if place.has_quality_gate else []
     on_step("writing files")
     paths: dict[str, Path] = {}
     for tally, of_fold in zip(tallies, files, strict=True):
@@ -122,7 +146,7 @@ def build_dataset(
         "feature_set": chosen.fingerprint,
         "groups": {group.name: group.fingerprint for group in chosen.groups},
         "columns": table_schema(
-            _columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
+            value_columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
         ).names,
         "targets": [msgspec.to_builtins(target) for target in request.targets],
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
@@ -136,7 +160,13 @@ def build_dataset(
         "splits": kept[0].document(),
         "folds": [{"fold": tally.fold.number, "splits": tally.document()} for tally in kept],
         "continuity": [each.document for each in continuity],
-        "warnings": [*warnings, *(warning for each in continuity for warning in each.warnings)],
+        "leakage": leakage,
+        "quality": {"checked": place.has_quality_gate, "findings": len(findings)},
+        "warnings": [
+            *warnings,
+            *(warning for each in continuity for warning in each.warnings),
+            *map(str, findings),
+        ],
         "libraries": library_versions(),
         "raw_partitions": raw_partitions(place.raw_folder, request.symbols, from_ns=from_ns, to_ns=to_ns),
         "feature_partitions": feature_partitions(
@@ -144,6 +174,8 @@ def build_dataset(
         ),
         "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
+    if place.has_quality_gate:
+        write_quality(folder, manifest, profile, findings)
     write_manifest(folder, manifest)
     return Dataset(folder, manifest, records)
 
@@ -157,7 +189,7 @@ class _FoldFiles:
         self._symbols = request.symbols
         self._fold = fold
         self._schema = table_schema(
-            _columns(request, chosen),
+            value_columns(request, chosen),
             has_fold=fold.number is not None,
             metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         )
@@ -197,15 +229,8 @@ class _FoldFiles:
         return [period for period in self._fold.periods if period.name == name][-1]
 
 
-def _columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
-    columns = [*chosen.columns, *(target.name for target in request.targets)]
-    if clashing := {target.name for target in request.targets} & {*chosen.columns, "symbol", "timestamp", "fold"}:
-        raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
-    return columns
-
-
 def _kept_folds(
-    request: DatasetRequest, tallies: Sequence[FoldTally], features_folder: Path
+    request: DatasetRequest, tallies: Sequence[FoldTally], features_folder: Path, *, with_missing: int
 ) -> tuple[list[FoldTally], list[str]]:
     """The folds with enough to train on, and what is to be said of the others and of empty splits."""
     least = request.strategy.min_train_samples if isinstance(request.strategy, WalkForward) else 0
@@ -216,50 +241,14 @@ def _kept_folds(
             warnings.append(f"fold {tally.fold.number}: left out, must have {least} train rows, was {count}")
             continue
         if count == 0:
+            dropped = f"; {with_missing} rows were dropped for a missing value" if with_missing else ""
+            known = {symbol: available_period(features_folder, symbol) for symbol in request.symbols}
             raise InvalidRequest(
-                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; "
-                f"{_available(request, features_folder)}"
+                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}"
+                f"{dropped}"
             )
         kept.append(tally)
         warnings += tally.warnings()
     if not kept:
         raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(tallies)}")
     return kept, warnings
-
-
-def _continuity(request: DatasetRequest, sampler: Sampler, rules: ContinuityRules) -> list[Continuity]:
-    """What is found of each symbol in each stretch of time that the dataset covers, period by period."""
-    found = []
-    periods = sorted(
-        {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
-    )
-    for symbol in request.symbols:
-        times_ns = np.concatenate(sampler.found_ns[symbol])
-        for start_ns, end_ns, name in periods:
-            first, last = np.searchsorted(times_ns, [start_ns, end_ns])
-            checked = check_continuity(
-                f"{symbol} {name}",
-                times_ns[first:last],
-                start_ns=start_ns,
-                end_ns=end_ns,
-                interval_ns=request.sample_interval_ns,
-                rules=rules,
-            )
-            if checked.is_critical and rules.fail_on_critical:
-                raise InvalidRequest(checked.warnings[-1])
-            found.append(checked)
-    return found
-
-
-def _available(request: DatasetRequest, features_folder: Path) -> str:
-    """The period for which each symbol has rows, as text for an error."""
-    known = []
-    for symbol in request.symbols:
-        try:
-            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=None, to_ns=None)
-        except NotFound:
-            known.append(f"{symbol} has no rows")
-        else:
-            first, last = int(rows.row_ns[0]), int(rows.row_ns[-1])
-            known.append(f"{symbol} has rows from {format_iso(first)} to {format_iso(last)}")
-    return ", ".join(known)

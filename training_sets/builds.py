@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -24,18 +24,15 @@ from typing import Any, Final
 import msgspec
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import DAY_NS, Clock, format_iso, parse_iso_ns, to_datetime
+from market.clock import Clock, format_iso, to_datetime
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
-from storage.feature_log import group_folder, read_feature_log
-from storage.instruments import checked_symbol
 from storage.metadata import DatasetRecord, Metadata
+from training_sets.availability import available_period, told_periods
 from training_sets.builder import BuildPlace, Dataset, build_dataset
 from training_sets.claims import is_claimed, release, take_claim
 from training_sets.folds import covered, strategy_name
-from training_sets.prices import MID
 from training_sets.request import DatasetRequest
 from transforms.catalogue import feature_set
-from transforms.rows import FeatureSet
 
 MOST_WAITING: Final = 16
 """Builds that wait or run in one process."""
@@ -92,13 +89,19 @@ class DatasetBuilds:
         building.add_done_callback(partial(self._finished, record.dataset_id, claim))
         return record
 
-    def build(self, request: DatasetRequest, *, on_step: Callable[[str], None] = lambda _step: None) -> Dataset:
+    def build(
+        self,
+        request: DatasetRequest,
+        *,
+        on_step: Callable[[str], None] = lambda _step: None,
+        on_progress: Callable[[float], None] = lambda _share: None,
+    ) -> Dataset:
         """Build now, in this thread; the dataset's id is the name of its folder.
 
         Raises as ``start``, and what the build raises.
         """
         record, claim = self._record(request)
-        return self._build(record, request, claim, on_step=on_step)
+        return self._build(record, request, claim, on_step=on_step, on_progress=on_progress)
 
     def estimated_completion_ns(self) -> int | None:
         """When all builds of this process will be done at the pace of its last one; None before there was one."""
@@ -179,6 +182,7 @@ class DatasetBuilds:
         claim: int,
         *,
         on_step: Callable[[str], None] = lambda _step: None,
+        on_progress: Callable[[float], None] = lambda _share: None,
     ) -> Dataset:
         dataset_id = record.dataset_id
         folder = self._datasets_folder / dataset_id
@@ -197,6 +201,7 @@ class DatasetBuilds:
             if self._is_closing.is_set():
                 raise Conflict(INTERRUPTED)
             self._settle(dataset_id, progress=min((steps + share) / (_STEPS + 1), 1.0))
+            on_progress(share)
 
         try:
             if self._place is None:
@@ -265,27 +270,9 @@ class DatasetBuilds:
             begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
             if any(known is None or begin_ns > known[1] or end_ns <= known[0] for known in available.values()):
                 raise InvalidRequest(
-                    f"{trained[0]}: must reach into the rows of every symbol; {_told_periods(available)}"
+                    f"{trained[0]}: must reach into the rows of every symbol; {told_periods(available)}"
                 )
         return chosen.fingerprint
-
-
-def available_period(features_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> tuple[int, int] | None:
-    """The first and the last row time of a symbol in the feature log; None when there is none.
-
-    rows_of: whose rows; a version without the mid price has rows too. Reads the first and the last day alone.
-    Raises InvalidRequest when the symbol cannot name a folder.
-    """
-    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
-    days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
-    ends = []
-    for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
-        day_ns = parse_iso_ns(day)
-        rows, _ = read_feature_log(features_folder, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
-        if len(rows) == 0:
-            return None
-        ends.append(int(rows.row_ns[row]))
-    return (ends[0], ends[1]) if ends else None
 
 
 def splits_document(request: DatasetRequest) -> dict[str, Any]:
@@ -311,15 +298,6 @@ def _sample_count(request: DatasetRequest) -> int:
     step_ns = request.sample_interval_ns
     return len(request.symbols) * sum(
         -((start_ns - end_ns) // step_ns) for start_ns, end_ns in covered(request.folds())
-    )
-
-
-def _told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:
-    return ", ".join(
-        f"{symbol} has no rows"
-        if known is None
-        else f"{symbol} has rows from {format_iso(known[0])} to {format_iso(known[1])}"
-        for symbol, known in available.items()
     )
 
 

@@ -13,7 +13,8 @@ from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import NotFound
 from market.events import CLOSE, CONFIRMED, KLINE
 from storage.feature_log import read_feature_log
-from storage.raw_parquet import read_events, read_instrument
+from storage.raw_events import read_events
+from storage.raw_manifest import read_instrument
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 

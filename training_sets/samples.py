@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from market.clock import ceil_to
 from market.errors import InvalidRequest
+from training_sets.blinding import Witness
 from training_sets.folds import covered
 from training_sets.labels import make_labels
 from training_sets.missing import ForwardFill
@@ -65,8 +66,8 @@ class Samples:
 class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
-    counts: rows sampled, without_features, without_label, with_missing, and values filled.
-    unlabelled: rows whose label is unknown, by target. found_ns: kept row times by symbol, to see gaps.
+    counts: rows sampled, without_features, without_label, with_missing, and values_filled. unlabelled: rows whose label
+    is unknown, by target. found_ns: kept row times by symbol, to see gaps. witness: sees what was retrieved, if set.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Sampler:
         raw_folder: Path,
     ) -> None:
         self._request = request
+        self.witness: Witness | None = None
         self._chosen = chosen
         self._store = store
         self.counts: Counter[str] = Counter()
@@ -138,15 +140,18 @@ class Sampler:
                 "event_timestamp": pd.to_datetime(np.repeat(times_ns, count), utc=True),
             }
         )
-        features = retrieve(self._store, self._chosen, entities)[columns].to_numpy(np.float64, copy=True)
+        # In C order: pandas gives columns, whose rows no reshape could show without a copy.
+        features: Float64s = np.array(retrieve(self._store, self._chosen, entities)[columns], np.float64, order="C")
+        if self.witness is not None:
+            self.witness.see(times_ns, features)
         if request.missing == "forward_fill":
-            self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1))
+            self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1, copy=False))
         is_unknown = np.isnan(features)
         labels = np.empty((len(features), len(request.targets)))
         for at, symbol in enumerate(request.symbols):
             for index, target in enumerate(request.targets):
                 labels[at::count, index] = make_labels(times_ns, self.prices[symbol], target)
-        is_found = ~is_unknown.all(axis=1)
+        is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
             self.found_ns[symbol].append(times_ns[is_found[at::count]])
         is_unlabelled = np.isnan(labels)

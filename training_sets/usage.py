@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from market.clock import parse_iso_ns
-from training_sets.builder import MANIFEST_NAME, read_manifest
+from training_sets.manifest import MANIFEST_NAME, read_manifest
 
 
 def datasets_of(datasets_folder: Path, symbol: str, first_ns: int, last_ns: int) -> list[str]:

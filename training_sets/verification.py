@@ -1,13 +1,17 @@
-"""Verification: what was served against a rebuild from raw Parquet."""
+"""Verification: what was served against a rebuild from raw Parquet, and a dataset against a second build."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from quality.parity import Parity, compare_rows
 from storage.feature_log import read_feature_log
 from storage.raw_manifest import raw_symbols
+from training_sets.builder import BuildPlace, build_dataset
+from training_sets.manifest import file_entry, manifest_request, read_manifest
 from training_sets.rebuild import rebuild_rows
 from transforms.plan import Kernel
 
@@ -29,3 +33,51 @@ def verify_parity(
         last_served_ns = int(served.row_ns[-1])
         total += compare_rows(served, rebuild_rows(raw_folder, symbol, kernel, to_ns=last_served_ns))
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetProof:
+    """What a second build of a dataset shows.
+
+    identical: files whose bytes are those of the second build. tampered: files that are no longer what their manifest
+    states. differing: files whose second build has other bytes. changed: entries of the manifest with other values
+    now, such as the libraries or the raw partitions: they tell why.
+    """
+
+    identical: tuple[str, ...]
+    tampered: tuple[str, ...]
+    differing: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        return len(self.identical) > 0 and not self.tampered and not self.differing
+
+
+def verify_dataset(folder: Path, place: BuildPlace, scratch: Path) -> DatasetProof:
+    """Build a dataset again from its manifest's request into the empty folder ``scratch`` and compare every byte.
+
+    Raises NotFound when the folder holds no finished dataset, and what the build raises.
+    """
+    manifest = read_manifest(folder)
+    build_dataset(manifest_request(manifest), place, scratch)
+    again = read_manifest(scratch)
+    stated, rebuilt = _entries(manifest), _entries(again)
+    tampered = [
+        path
+        for path, entry in stated.items()
+        if not (folder / path).is_file() or file_entry(folder / path, folder) != entry
+    ]
+    identical = [path for path, entry in stated.items() if path not in tampered and rebuilt.get(path) == entry]
+    return DatasetProof(
+        tuple(identical),
+        tuple(tampered),
+        tuple(path for path in sorted({*stated, *rebuilt}) if stated.get(path) != rebuilt.get(path)),
+        tuple(key for key in sorted({*manifest, *again}) if manifest.get(key) != again.get(key)),
+    )
+
+
+def _entries(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest states of each file, by path."""
+    entries = [*manifest["files"].values(), *manifest["quality"].get("files", [])]
+    return {entry["path"]: entry for entry in entries}

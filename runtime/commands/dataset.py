@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from runtime.commands.options import (
 
 if TYPE_CHECKING:
     from training_sets.folds import Period
+    from training_sets.request import DatasetRequest
 
 app = typer.Typer(help="Training sets: build, list, show.", no_args_is_help=True)
 
@@ -26,7 +28,7 @@ PERIOD_NAMES = ("train", "validation", "test")
 
 @app.command("build")
 def build(
-    symbols: Annotated[list[str], typer.Option("--symbol", help="Symbol; may be repeated.")],
+    symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Symbol; may be repeated.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="Start of a period split 70/15/15, ISO 8601.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="End of that period.")] = None,
     train_start: Annotated[str | None, typer.Option("--train-start", help="Instead: start of train, ISO 8601.")] = None,
@@ -37,40 +39,43 @@ def build(
     test_end: Annotated[str | None, typer.Option("--test-end")] = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far ahead the return looks, e.g. 60s, 5m.")] = "60s",
     sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s or 1m.")] = "1s",
+    request_file: Annotated[
+        Path | None, typer.Option("--request", help="Instead of all the above: JSON, as POST /dataset/build takes it.")
+    ] = None,
     registry: Registry = DEFAULT_REGISTRY,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a training set and wait for it. Periods are [start, end); a time without an offset means UTC."""
+    """Build a training set and wait for it. Periods are [start, end); a time without an offset means UTC.
+
+    A request file offers every strategy, target, missing policy and format.
+    """
     sides = (train_start, train_end, validation_start, validation_end, test_start, test_end)
-    if (begin is None or end is None) == any(side is None for side in sides) or (
-        (begin, end) != (None, None) and any(side is not None for side in sides)
-    ):
-        raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
+    if request_file is not None:
+        if symbols or (begin, end) != (None, None) or any(side is not None for side in sides):
+            raise typer.BadParameter("give either --request or a symbol and periods, not both")
+        request = _request_of(request_file, registry)
+    else:
+        request = _plain_request(
+            symbols or [], begin, end, sides, horizon=horizon, sample_interval=sample_interval, registry=registry
+        )
     from runtime.commands.progress import showing_progress
     from runtime.wiring import apply_feature_store, dataset_builds, running_servers
-    from training_sets.folds import TimeBased
-    from training_sets.request import DatasetRequest
-    from training_sets.targets import RegressionTarget
 
     settings = settings_for(data)
-    request = DatasetRequest(
-        symbols=tuple(symbols),
-        strategy=TimeBased(_periods(begin, end, sides)),
-        targets=(RegressionTarget(_duration_ns(horizon, "--horizon")),),
-        registry_version=registry,
-        sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
-    )
     with showing_progress() as steps:
         steps.begin("starting servers, registering features")
         with running_servers(settings) as servers:
             apply_feature_store(settings, servers)
             with dataset_builds(settings, servers) as builds:
-                built = builds.build(request, on_step=steps.begin)
+                built = builds.build(
+                    request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach
+                )
     document = {
         "dataset_id": built.path.name,
         "status": "ready",
         "path": str(built.path),
+        "folds": len(built.manifest["folds"]),
         "splits": built.manifest["splits"],
         "train_records": built.records["train"],
         "validation_records": built.records["validation"],
@@ -116,6 +121,48 @@ def show(
         record = metadata.get_dataset(dataset_id)
     document = dataset_document(record).model_dump(mode="json", exclude={"download_urls", "manifest"})
     print_document(document | {"path": record.path}, as_json=as_json)
+
+
+def _request_of(path: Path, registry: str) -> DatasetRequest:
+    """The request of a JSON file; a field that is wrong is a wrong usage."""
+    from pydantic import ValidationError
+
+    from api.build_request import BuildRequest
+
+    try:
+        return BuildRequest.model_validate_json(path.read_bytes()).to_request(registry)
+    except (OSError, ValidationError) as error:
+        raise typer.BadParameter(str(error), param_hint="--request") from None
+
+
+def _plain_request(
+    symbols: list[str],
+    begin: str | None,
+    end: str | None,
+    sides: tuple[str | None, ...],
+    *,
+    horizon: str,
+    sample_interval: str,
+    registry: str,
+) -> DatasetRequest:
+    """The request of the options: one return, split by time."""
+    if not symbols:
+        raise typer.BadParameter("must be given, or --request", param_hint="--symbol")
+    if (begin is None or end is None) == any(side is None for side in sides) or (
+        (begin, end) != (None, None) and any(side is not None for side in sides)
+    ):
+        raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
+    from training_sets.folds import TimeBased
+    from training_sets.request import DatasetRequest
+    from training_sets.targets import RegressionTarget
+
+    return DatasetRequest(
+        symbols=tuple(symbols),
+        strategy=TimeBased(_periods(begin, end, sides)),
+        targets=(RegressionTarget(_duration_ns(horizon, "--horizon")),),
+        registry_version=registry,
+        sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
+    )
 
 
 def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) -> tuple[Period, ...]:

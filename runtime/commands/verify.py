@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from runtime.commands.options import (
@@ -80,4 +82,46 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
         as_json=as_json,
     )
     if not checks or not all(check.is_whole for check in checks.values()):
+        raise typer.Exit(1)
+
+
+@app.command("dataset")
+def dataset(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dataset.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a dataset again from its manifest and compare every byte.
+
+    Lists files. Exits 1 when one was changed since it was built, or when the second build differs.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from runtime.commands.progress import showing_progress
+    from runtime.wiring import apply_feature_store, build_place, metadata_store, running_servers
+    from training_sets.verification import verify_dataset
+
+    settings = settings_for(data)
+    with showing_progress() as steps:
+        steps.begin("starting servers, registering features")
+        with running_servers(settings) as servers:
+            apply_feature_store(settings, servers)
+            with metadata_store(servers) as metadata:
+                path = metadata.get_dataset(dataset_id).path
+            if path is None:
+                raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
+            steps.begin("building it again")
+            with tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch:
+                found = verify_dataset(Path(path), build_place(settings, servers), Path(scratch))
+    print_document(
+        {
+            "identical": found.identical,
+            "tampered": found.tampered,
+            "differing": found.differing,
+            "changed": found.changed,
+        },
+        as_json=as_json,
+    )
+    if not found.is_exact:
         raise typer.Exit(1)

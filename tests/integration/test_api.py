@@ -28,7 +28,7 @@ from ingestion.replay import replay
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.sinks import OnlineSink
 from market.clock import MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
-from market.errors import InvalidRequest, StoreUnavailable
+from market.errors import Conflict, InvalidRequest, StoreUnavailable
 from runtime.settings import Settings, load_settings
 from runtime.wiring import (
     Servers,
@@ -42,7 +42,7 @@ from runtime.wiring import (
 )
 from storage.metadata import DatasetRecord, Metadata
 from storage.online import OnlineStore
-from training_sets.builds import available_period
+from training_sets.availability import available_period
 from training_sets.claims import release, take_claim
 from training_sets.folds import TimeBased, default_periods
 from training_sets.request import DatasetRequest
@@ -263,6 +263,77 @@ def test_all_splits_download_as_one_zip_with_the_manifest(
         assert {name: archive.read(name) for name in archive.namelist()} == {
             path.name: path.read_bytes() for path in folder.iterdir()
         }
+
+
+CPCV = {"split_strategy": "cpcv", "cpcv_config": {"start_date": at(10), "end_date": at(210), "groups": 4}}
+
+
+def test_folds_download_as_a_zip_of_every_fold_in_the_format_asked_for(client: TestClient) -> None:
+    asked_folds = {"symbol": "BTCUSDT", "target_config": {"horizon": "5s"}, "output_format": "csv", **CPCV}
+    started = client.post("/dataset/build", json=asked_folds)
+    assert (started.status_code, started.json()["splits_info"]["folds"]) == (202, 6)
+    document = finished(client, started.json()["dataset_id"])
+    assert (document["status"], document["error_message"]) == ("ready", None)
+    assert set(document["download_urls"]) == {"train", "test", "all"}
+    for split, files in (("test", 6), ("all", 6 * 2 + 3)):
+        answer = client.get(document["download_urls"][split])
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert len(archive.namelist()) == files
+            header, *rows = archive.read("fold=003/test.csv").decode().splitlines()
+            assert header.endswith('"target","fold"')
+            assert all(row.endswith(",3") for row in rows)
+    assert client.get(f"/dataset/{document['dataset_id']}/download?split=validation").status_code == 404
+
+
+def test_another_split_of_the_same_rows_is_another_dataset(client: TestClient, ready: dict[str, Any]) -> None:
+    path = f"/dataset/{ready['dataset_id']}/resplit"
+    started = client.post(path, json=CPCV)
+    assert started.status_code == 202
+    document = finished(client, started.json()["dataset_id"])
+    assert document["status"] == "ready"
+    assert document["dataset_id"] != ready["dataset_id"]
+    assert document["targets"] == ready["targets"]
+    assert document["splits_info"]["split_strategy"] == "cpcv"
+    assert client.post(path, json={"split_strategy": "cpcv"}).status_code == 400
+    assert client.post("/dataset/nope/resplit", json=CPCV).status_code == 404
+
+
+def test_a_deleted_dataset_is_gone_with_its_files_and_a_building_one_stays(
+    client: TestClient, services: ApiServices, settings: Settings, ready: dict[str, Any]
+) -> None:
+    dataset_id = finished(client, client.post("/dataset/build", json=asked()).json()["dataset_id"])["dataset_id"]
+    assert (settings.dataset_storage_path / dataset_id).is_dir()
+    assert client.delete(f"/dataset/{dataset_id}").status_code == 204
+    assert not (settings.dataset_storage_path / dataset_id).exists()
+    assert client.get(f"/dataset/{dataset_id}").status_code == 404
+    assert client.delete(f"/dataset/{dataset_id}").status_code == 404
+    unfinished = building(services, ready)
+    assert client.delete(f"/dataset/{unfinished}").status_code == 409
+    cancelled = client.post(f"/dataset/{unfinished}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelled")
+    assert client.delete(f"/dataset/{unfinished}").status_code == 204
+
+
+def test_a_cancelled_build_ends_stays_cancelled_and_leaves_no_files(
+    settings: Settings, servers: Servers, services: ApiServices
+) -> None:
+    begun: list[str] = []
+    with dataset_builds(settings, servers) as builds:
+
+        def cancel_at_the_second_step(step: str) -> None:
+            begun.append(step)
+            if len(begun) == 2:
+                [record] = services.metadata.list_datasets(status="building")
+                builds.cancel(record.dataset_id)
+
+        with pytest.raises(Conflict, match="must be building, was cancelled"):
+            builds.build(request_of("BTCUSDT"), on_step=cancel_at_the_second_step)
+        [newest_record] = services.metadata.list_datasets(limit=1)
+        assert (newest_record.status, newest_record.error_message) == ("cancelled", "cancelled")
+        assert not (settings.dataset_storage_path / newest_record.dataset_id).exists()
+        with pytest.raises(Conflict, match="must be building, was cancelled"):
+            builds.cancel(newest_record.dataset_id)
+    assert len(begun) == 2
 
 
 def test_the_query_form_builds_with_a_split_by_time(client: TestClient) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import open_store
+from feature_repo.store import FeatureStore, open_store
 from ingestion.compaction import compact_tape
 from ingestion.dead_letter import DeadLetter
 from ingestion.pipeline import Pipeline, available_as_if_live
@@ -23,9 +27,23 @@ from market.errors import InvalidRequest
 from storage.feature_log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
 from training_sets.builder import BuildPlace, Dataset, build_dataset
-from training_sets.folds import TimeBased, default_periods
+from training_sets.folds import (
+    PurgedCombinations,
+    RandomBlocks,
+    Strategy,
+    TimeBased,
+    WalkForward,
+    default_periods,
+)
+from training_sets.manifest import file_entry, manifest_request
 from training_sets.request import DatasetRequest
-from training_sets.targets import RegressionTarget
+from training_sets.targets import (
+    ClassificationTarget,
+    RegressionTarget,
+    RiskAdjustedTarget,
+    TripleBarrierTarget,
+)
+from training_sets.verification import verify_dataset
 from transforms.plan import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
@@ -66,13 +84,17 @@ def features_folder(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) ->
     return folder / "features"
 
 
+def opened_store(features_folder: Path, folder: Path) -> FeatureStore:
+    opened = open_store(registry=folder / "registry.db", redis_connection="localhost:1")
+    apply_definitions(opened, definitions(features_folder=features_folder))
+    return opened
+
+
 @pytest.fixture(scope="module")
 def place(features_folder: Path, kernel_cache: Path) -> BuildPlace:
     # Retrieval never asks the online store: nothing need listen there.
-    opened = open_store(registry=features_folder.parent / "registry.db", redis_connection="localhost:1")
-    apply_definitions(opened, definitions(features_folder=features_folder))
     return BuildPlace(
-        store=opened,
+        store=opened_store(features_folder, features_folder.parent),
         features_folder=features_folder,
         raw_folder=features_folder.parent / "raw",
         versions_folder=SHIPPED_FOLDER,
@@ -121,6 +143,151 @@ def test_every_sampled_row_is_in_a_file_or_counted(build: Dataset) -> None:
     assert not any(split["overlaps_next"] for split in manifest["splits"])
     for split in manifest["splits"][:-1]:
         assert split["last_label_end"] < split["next_start"]
+
+
+def test_the_features_and_labels_were_made_again_without_their_future(build: Dataset) -> None:
+    leakage = build.manifest["leakage"]
+    assert leakage["rows_rebuilt_from_their_past"] + sum(leakage["rows_not_checked"].values()) == 10
+    assert leakage["rows_rebuilt_from_their_past"] >= 8
+    assert leakage["labels_made_again"] == 10
+
+
+def test_a_feature_that_saw_its_future_fails_the_build_by_name(place: BuildPlace, tmp_path: Path) -> None:
+    log = tmp_path / "features"
+    shutil.copytree(place.features_folder, log)
+    centred = "spread_abs"
+    for path in log.glob("price/*/symbol=BTCUSDT/*/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        values = table.column(centred).to_numpy()
+        around = np.nanmean(np.stack([np.roll(values, 1), values, np.roll(values, -1)]), axis=0)
+        at = table.schema.get_field_index(centred)
+        pq.write_table(table.set_column(at, centred, pa.array(around)), path)
+    planted = dataclasses.replace(place, store=opened_store(log, tmp_path), features_folder=log)
+    with pytest.raises(InvalidRequest, match=r"leakage: spread_abs of BTCUSDT at .* must be what its past gives"):
+        build_dataset(REQUEST, planted, tmp_path / "dataset")
+
+
+def test_labels_that_reach_into_the_next_split_fail_the_build_unless_asked_for(
+    place: BuildPlace, tmp_path: Path
+) -> None:
+    unpurged = dataclasses.replace(REQUEST, purge=False)
+    with pytest.raises(InvalidRequest, match="leakage: target of train must end before the next split begins"):
+        build_dataset(unpurged, place, tmp_path / "refused")
+    built = build_dataset(dataclasses.replace(unpurged, check_leakage=False), place, tmp_path / "dataset")
+    assert built.manifest["leakage"] is None
+    assert built.manifest["splits"][0]["overlaps_next"]
+
+
+TARGETS = (
+    RegressionTarget(HORIZON_NS, name="change"),
+    ClassificationTarget(HORIZON_NS, SECOND_NS, name="side", threshold=1e-6),
+    RiskAdjustedTarget(HORIZON_NS, name="sharpe", volatility_window_ns=20 * SECOND_NS),
+    TripleBarrierTarget(HORIZON_NS, name="barrier", upper=1e-5, lower=1e-5),
+)
+
+
+def test_walk_forward_writes_every_fold_with_every_target(place: BuildPlace, tmp_path: Path) -> None:
+    request = dataclasses.replace(
+        REQUEST,
+        strategy=WalkForward(
+            START_NS, START_NS + DURATION_NS, MINUTE_NS, 30 * SECOND_NS, 30 * SECOND_NS, 30 * SECOND_NS
+        ),
+        targets=TARGETS,
+    )
+    built = build_dataset(request, place, tmp_path / "dataset")
+    assert [fold["fold"] for fold in built.manifest["folds"]] == [0, 1, 2, 3, 4]
+    assert sorted(path.name for path in built.path.glob("fold=*")) == [f"fold=00{number}" for number in range(5)]
+    for number, fold in enumerate(built.manifest["folds"]):
+        for split in fold["splits"]:
+            table = pq.read_table(built.path / f"fold=00{number}" / f"{split['name']}.parquet")
+            assert table.column_names[-5:] == ["change", "side", "sharpe", "barrier", "fold"]
+            assert table.num_rows == split["records"]
+            assert set(table.column("fold").to_pylist()) <= {number}
+            assert set(table.column("side").to_pylist()) <= {-1.0, 0.0, 1.0}
+            times_ns = table.column("timestamp").cast(pa.int64()).to_numpy()
+            assert np.all(np.diff(times_ns) >= 0)
+            assert not split["overlaps_next"]
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        PurgedCombinations(START_NS, START_NS + DURATION_NS, groups=4, test_groups=2),
+        RandomBlocks(START_NS, START_NS + DURATION_NS, 20 * SECOND_NS, seed=4),
+    ],
+    ids=["cpcv", "random"],
+)
+def test_every_row_with_a_label_is_kept_or_counted_in_each_fold(
+    place: BuildPlace, tmp_path: Path, strategy: Strategy
+) -> None:
+    built = build_dataset(dataclasses.replace(REQUEST, strategy=strategy), place, tmp_path / "dataset")
+    manifest = built.manifest
+    usable = manifest["rows_sampled"] - manifest["rows_without_features"] - manifest["rows_without_label"]
+    for fold in manifest["folds"]:
+        counted = sum(split[name] for split in fold["splits"] for name in ("records", "purged", "embargoed"))
+        assert counted == usable
+        assert not any(split["overlaps_next"] for split in fold["splits"])
+    for entry in manifest["files"].values():
+        assert (built.path / entry["path"]).stat().st_size == entry["bytes"]
+
+
+def test_missing_values_are_dropped_with_their_row_or_filled_from_the_past(place: BuildPlace, tmp_path: Path) -> None:
+    def built(name: str, **changes: Any) -> Dataset:  # noqa: ANN401  # fields of the request
+        return build_dataset(dataclasses.replace(REQUEST, **changes), place, tmp_path / name)
+
+    kept = built("kept")
+    filled = built("filled", missing="forward_fill", fill_limit_ns=30 * SECOND_NS)
+    columns = kept.manifest["columns"][2:]
+    unknown = {
+        each.path.name: sum(
+            int(pq.read_table(path).select(columns).to_pandas().isna().sum().sum())
+            for path in each.path.glob("*.parquet")
+        )
+        for each in (kept, filled)
+    }
+    assert 0 < unknown["filled"] < unknown["kept"]
+    assert filled.manifest["values_filled"] > 0
+    # Four minutes hold no candle indicator, so that no row is whole.
+    with pytest.raises(InvalidRequest, match=r"; \d+ rows were dropped for a missing value"):
+        built("dropped", missing="drop")
+
+
+def test_a_dataset_built_again_has_the_same_bytes_and_a_changed_file_is_told(
+    build: Dataset, place: BuildPlace, tmp_path: Path
+) -> None:
+    found = verify_dataset(build.path, place, tmp_path / "again")
+    assert found.is_exact
+    assert set(found.identical) == {
+        "train.parquet",
+        "validation.parquet",
+        "test.parquet",
+        "quality.json",
+        "report.html",
+    }
+    assert found.changed == ()
+    path = build.path / "test.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    found = verify_dataset(build.path, place, tmp_path / "third")
+    assert not found.is_exact
+    assert found.tampered == ("test.parquet",)
+
+
+def test_the_manifest_names_all_that_made_the_dataset(build: Dataset, place: BuildPlace) -> None:
+    manifest = build.manifest
+    assert manifest_request(manifest) == REQUEST
+    assert manifest["label_price"] == dict.fromkeys(SYMBOLS, "mid_price")
+    assert manifest["libraries"]["numpy"] == np.__version__
+    for root, entries in (
+        (place.raw_folder, manifest["raw_partitions"]),
+        (place.features_folder, manifest["feature_partitions"]),
+    ):
+        assert entries
+        for entry in entries:
+            assert file_entry(root / entry["path"], root) == entry
+    for each in manifest["continuity"]:
+        assert each["coverage"] > 0.9
+    assert (build.path / "quality.json").is_file()
+    assert (build.path / "report.html").is_file()
 
 
 def test_a_period_without_rows_is_refused_with_the_one_there_is(place: BuildPlace, tmp_path: Path) -> None:

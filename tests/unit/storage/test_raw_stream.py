@@ -9,7 +9,8 @@ import numpy as np
 from market.clock import DAY_NS, SECOND_NS
 from market.events import FIRST, KIND_COUNT, LAST, ORDERBOOK, TRADE, Events, empty_events, mark_message
 from market.instruments import Instrument
-from storage.raw_parquet import read_events, stream_events, write_events
+from storage.raw_events import read_events, stream_events
+from storage.raw_parquet import write_events
 
 BTC = Instrument("BTCUSDT", 3, 6)
 MIDNIGHT_NS = 20_000 * DAY_NS
@@ -26,7 +27,7 @@ def message(seq: int, kind: int, levels: int) -> Events:
 
 
 def pieces_of(root: Path) -> list[Events]:
-    return list(stream_events(root, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    return [piece for piece, _ in stream_events(root, "BTCUSDT", kinds=ALL_KINDS, **EVER)]
 
 
 def assert_whole_and_joined(pieces: list[Events], expected: Events) -> None:

@@ -1,0 +1,157 @@
+"""Charts as inline SVG text: histograms, heat maps, a line over time, a time line of splits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import format_iso
+
+Float64s = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+
+INK: Final = "#1f2937"
+FAINT: Final = "#9ca3af"
+BAR: Final = "#2563eb"
+SPLIT_COLOURS: Final = {"train": "#2563eb", "validation": "#d97706", "test": "#059669"}
+_LEVELS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A coloured stretch of a time line's row."""
+
+    row: str
+    name: str
+    start_ns: int
+    end_ns: int
+    told: str
+
+
+def histogram(values: Float64s, *, width: int = 220, height: int = 70, bins: int = 40) -> str:
+    """The distribution of the finite values between their 0.5 and 99.5 percentiles, both ends labelled."""
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return _svg(width, height, _text(4, 20, "no value", FAINT), "no value")
+    low, high = (float(edge) for edge in np.quantile(known, [0.005, 0.995]))
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    counts, _ = np.histogram(np.clip(known, low, high), bins=bins, range=(low, high))
+    step, most = width / bins, max(int(counts.max()), 1)
+    bars = []
+    for at, count in enumerate(counts.tolist()):
+        tall = count / most * (height - 16)
+        if count:
+            bars.append(_rect(at * step, height - 14 - tall, step - 0.5, tall, BAR))
+    labels = _text(0, height - 2, f"{low:.4g}", FAINT) + _text(width, height - 2, f"{high:.4g}", FAINT, anchor="end")
+    return _svg(width, height, "".join(bars) + labels, f"distribution from {low:.4g} to {high:.4g}")
+
+
+def heat_map(names: Sequence[str], values: Float64s, *, cell: int = 9, diverging: bool, columns: Sequence[str]) -> str:
+    """A row of cells for each name: white at 0, blue at 1 and, diverging, red at -1; grey where not known.
+
+    values: float64 (names, cells). columns: texts under the first and the last column.
+    """
+    left, width = 210, 220 + values.shape[1] * cell
+    parts = []
+    for row, name in enumerate(names):
+        y = row * cell
+        parts.append(_text(left - 4, y + cell - 1, name, INK, anchor="end", size=cell - 1))
+        at = 0
+        # Neighbours of one colour are one rectangle: the map of a hundred columns stays small.
+        for colour, run in itertools.groupby(_colour(value, diverging=diverging) for value in values[row].tolist()):
+            length = len(list(run))
+            if colour != "#ffffff":
+                parts.append(_rect(left + at * cell, y, length * cell, cell, colour))
+            at += length
+    bottom = len(names) * cell
+    parts.append(
+        f'<rect x="{left}" y="0" width="{values.shape[1] * cell}" height="{bottom}" fill="none" stroke="{FAINT}"/>'
+    )
+    if columns:
+        parts.append(_text(left, bottom + 12, columns[0], FAINT))
+        parts.append(_text(left + values.shape[1] * cell, bottom + 12, columns[-1], FAINT, anchor="end"))
+    return _svg(width, bottom + 18, "".join(parts), "heat map")
+
+
+def line(times_ns: Int64s, values: Float64s, *, width: int = 900, height: int = 160, points: int = 450) -> str:
+    """Least and greatest finite value in each of ``points`` stretches of time, as a band."""
+    is_known = np.isfinite(values)
+    times_ns, values = times_ns[is_known], values[is_known]
+    if len(values) == 0:
+        return _svg(width, height, _text(4, 20, "no value", FAINT), "no value")
+    begin, end = int(times_ns.min()), int(times_ns.max()) + 1
+    low, high = float(values.min()), float(values.max())
+    scale = (height - 34) / (high - low if high > low else 1.0)
+    bucket = (times_ns - begin) * points // (end - begin)
+    parts = []
+    for at in np.unique(bucket).tolist():
+        inside = values[bucket == at]
+        top, bottom = high - float(inside.max()), high - float(inside.min())
+        parts.append(_rect(at * width / points, 8 + top * scale, width / points, max((bottom - top) * scale, 1.0), BAR))
+    labels = (
+        _text(0, height - 4, format_iso(begin), FAINT)
+        + _text(width, height - 4, format_iso(end - 1), FAINT, anchor="end")
+        + _text(0, 8, f"{high:.4g}", FAINT)
+        + _text(0, height - 18, f"{low:.4g}", FAINT)
+    )
+    return _svg(width, height, "".join(parts) + labels, f"values over time from {low:.4g} to {high:.4g}")
+
+
+def time_line(stretches: Sequence[Stretch], *, width: int = 900, row_height: int = 18) -> str:
+    """Rows of coloured stretches on one time axis, in the order in which the rows first appear."""
+    rows = list(dict.fromkeys(stretch.row for stretch in stretches))
+    begin = min(stretch.start_ns for stretch in stretches)
+    end = max(stretch.end_ns for stretch in stretches)
+    left, scale = 70, (width - 70) / (end - begin)
+    parts = [_text(0, (at + 1) * row_height - 5, row, INK) for at, row in enumerate(rows)]
+    for stretch in stretches:
+        x = left + (stretch.start_ns - begin) * scale
+        y = rows.index(stretch.row) * row_height + 2
+        parts.append(
+            f"<g><title>{escape(stretch.told)}</title>"
+            + _rect(
+                x,
+                y,
+                max((stretch.end_ns - stretch.start_ns) * scale - 1, 1),
+                row_height - 4,
+                SPLIT_COLOURS[stretch.name],
+            )
+            + "</g>"
+        )
+    bottom = len(rows) * row_height + 14
+    parts.append(
+        _text(left, bottom, format_iso(begin), FAINT) + _text(width, bottom, format_iso(end), FAINT, anchor="end")
+    )
+    return _svg(width, bottom + 4, "".join(parts), "time line of the splits")
+
+
+def _colour(value: float, *, diverging: bool) -> str:
+    if np.isnan(value):
+        return "#e5e7eb"
+    share = round(min(abs(value), 1.0) * _LEVELS) / _LEVELS
+    strong = (220, 38, 38) if diverging and value < 0 else (37, 99, 235)
+    return "#" + "".join(f"{round(255 + (channel - 255) * share):02x}" for channel in strong)
+
+
+def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>'
+
+
+def _text(x: float, y: float, text: str, fill: str, *, anchor: str = "start", size: int = 10) -> str:
+    return (
+        f'<text x="{x:.0f}" y="{y:.0f}" fill="{fill}" font-size="{size}" text-anchor="{anchor}">{escape(text)}</text>'
+    )
+
+
+def _svg(width: int, height: int, inside: str, label: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(label, quote=True)}">{inside}</svg>'
+    )

@@ -1,0 +1,110 @@
+"""The profile of a table: what each column holds, counted exactly over any number of pieces, and a bounded sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Float64s = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+
+SAMPLE_ROWS: Final = 20_000
+"""Correlations, quantiles and charts come from at most this many rows, evenly spaced."""
+CLASSES: Final = (-1.0, 0.0, 1.0)
+
+
+class TableProfile:
+    """Counts by column; all arrays are (columns,).
+
+    low, high: the declared closed range of every value that is not NaN; -inf and inf where none is declared.
+    """
+
+    def __init__(self, columns: Sequence[str], low: Float64s, high: Float64s) -> None:
+        self.columns = tuple(columns)
+        self.rows = 0
+        self.missing, self.infinite, self.outside = np.zeros((3, len(self.columns)), np.int64)
+        self.least = np.full(len(self.columns), np.inf)
+        self.greatest = np.full(len(self.columns), -np.inf)
+        self.of_class = np.zeros((len(self.columns), len(CLASSES)), np.int64)
+        self._low, self._high = low, high
+        self._stride = 1
+        self._sampled: list[tuple[Int64s, Int64s, Float64s]] = []
+
+    def add(self, times_ns: Int64s, values: Float64s) -> None:
+        """Take rows: times int64 (n,), values float64 (n, columns)."""
+        self.missing += np.isnan(values).sum(axis=0)
+        is_infinite = np.isinf(values)
+        self.infinite += is_infinite.sum(axis=0)
+        self.outside += (((values < self._low) | (values > self._high)) & ~is_infinite).sum(axis=0)
+        known = np.where(is_infinite, np.nan, values)
+        self.least = np.fmin(self.least, np.fmin.reduce(known, axis=0, initial=np.inf))
+        self.greatest = np.fmax(self.greatest, np.fmax.reduce(known, axis=0, initial=-np.inf))
+        for at, label in enumerate(CLASSES):
+            self.of_class[:, at] += (values == label).sum(axis=0)
+        number = np.arange(self.rows, self.rows + len(values))
+        self.rows += len(values)
+        self._keep(number, times_ns, values)
+        while sum(len(kept) for kept, _, _ in self._sampled) > SAMPLE_ROWS:
+            self._stride *= 2
+            pieces, self._sampled = self._sampled, []
+            for piece in pieces:
+                self._keep(*piece)
+
+    def _keep(self, number: Int64s, times_ns: Int64s, values: Float64s) -> None:
+        """Keep the rows whose number is a multiple of the stride, so that the cuts do not matter."""
+        rows = np.flatnonzero(number % self._stride == 0)
+        self._sampled.append((number[rows], times_ns[rows], values[rows]))
+
+    @property
+    def sample(self) -> tuple[Int64s, Float64s]:
+        """Times, int64 (m,), and values, float64 (m, columns), of the sampled rows, in the order they came."""
+        empty = (np.empty(0, np.int64), np.empty((0, len(self.columns))))
+        times = [empty[0], *(times_ns for _, times_ns, _ in self._sampled)]
+        return np.concatenate(times), np.concatenate([empty[1], *(values for _, _, values in self._sampled)])
+
+
+def correlations(values: Float64s) -> Float64s:
+    """Pearson's correlation of each pair of columns over the rows where both are known; float64 (columns, columns).
+
+    NaN: fewer than 30 such rows, or a column that is constant there.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        finite = np.isfinite(values)
+        ones = finite.astype(np.float64)
+        # Centred and scaled first: the sums of squares below would cancel at prices.
+        known = np.where(finite, values, np.nan)
+        centre = _column_means(np.where(finite, known, 0.0), ones)
+        shifted = np.where(finite, known - centre, 0.0)
+        spread = np.sqrt(_column_means(shifted * shifted, ones))
+        scaled = shifted / np.where(spread > 0, spread, np.nan)
+        scaled = np.where(finite, scaled, 0.0)
+        count = ones.T @ ones
+        of_one = scaled.T @ ones / count
+        squares = (scaled * scaled).T @ ones / count
+        variance = squares - of_one * of_one
+        covariance = scaled.T @ scaled / count - of_one * of_one.T
+        found = covariance / np.sqrt(variance * variance.T)
+    is_known = (count >= 30) & (variance > 1e-12) & (variance.T > 1e-12)
+    return np.where(is_known, np.clip(found, -1.0, 1.0), np.nan)
+
+
+def outlier_shares(values: Float64s) -> Float64s:
+    """The share of known values further than ten interquartile ranges from the quartiles; float64 (columns,)."""
+    shares = np.zeros(values.shape[1])
+    for at, column in enumerate(values.T):
+        known = column[np.isfinite(column)]
+        if len(known) > 0:
+            first, third = np.quantile(known, [0.25, 0.75])
+            reach = 10.0 * (third - first)
+            # Half of the values are one: no distance says what is far from it.
+            if reach > 0:
+                shares[at] = np.mean((known < first - reach) | (known > third + reach))
+    return shares
+
+
+def _column_means(values: Float64s, ones: Float64s) -> Float64s:
+    means: Float64s = values.sum(axis=0) / ones.sum(axis=0)
+    return means

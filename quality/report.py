@@ -1,0 +1,190 @@
+"""The report of a dataset: one HTML page that opens without a network, its charts inline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import format_iso, parse_iso_ns
+from quality.charts import SPLIT_COLOURS, Stretch, heat_map, histogram, line, time_line
+from quality.profile import TableProfile, correlations
+from quality.suites import Finding
+
+MISSING_BUCKETS: Final = 60
+MOST_FOLDS_DRAWN: Final = 60
+
+_STYLE: Final = """
+body { font: 14px/1.5 system-ui, sans-serif; color: #1f2937; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+th { font-weight: 600; border-bottom: 1px solid #d1d5db; } td.number, th.number { text-align: right; }
+.passed { color: #047857; } .critical { color: #b91c1c; font-weight: 600; } .minor { color: #b45309; }
+.grid { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { font-size: 12px; }
+.scroll { overflow-x: auto; } .note { color: #6b7280; } svg text { font-family: system-ui, sans-serif; }
+"""
+
+
+def render_report(
+    title: str,
+    *,
+    manifest: Mapping[str, Any],
+    profile: TableProfile,
+    findings: Sequence[Finding],
+    targets: Sequence[str],
+) -> str:
+    """The page as text; the same arguments give the same text.
+
+    manifest: needs records, folds, continuity, warnings, strategy and the counts of rows.
+    """
+    times_ns, sample = profile.sample
+    is_target = np.isin(np.array(profile.columns), targets)
+    sections = [
+        ("Verdict", _verdict(findings, manifest["warnings"])),
+        ("Rows", _counts(manifest)),
+        ("Splits", _time_line(manifest)),
+        ("Continuity", _continuity(manifest["continuity"])),
+        *(
+            (f"Target {name}", _target(name, profile, times_ns, sample[:, at]))
+            for at, name in enumerate(profile.columns)
+            if is_target[at]
+        ),
+        ("Missing values over time", _missing_map(profile.columns, times_ns, sample)),
+        ("Correlation", _correlation(profile.columns, sample)),
+        ("Distributions", _distributions(profile, sample)),
+    ]
+    body = "".join(f"<section><h2>{escape(name)}</h2>{inside}</section>" for name, inside in sections)
+    note = f"Charts show {len(sample)} of {profile.rows} rows, evenly spaced; counts are of all rows."
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f'<p class="note">{escape(note)}</p>{body}</body></html>\n'
+    )
+
+
+def _verdict(findings: Sequence[Finding], warnings: Sequence[str]) -> str:
+    lines = [f'<li class="{finding.severity}">{finding.severity}: {escape(str(finding))}</li>' for finding in findings]
+    told = {str(finding) for finding in findings}
+    lines += [f'<li class="minor">{escape(warning)}</li>' for warning in warnings if warning not in told]
+    return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="passed">Every check passed.</p>'
+
+
+def _counts(manifest: Mapping[str, Any]) -> str:
+    rows = [
+        ("sampled", manifest["rows_sampled"]),
+        ("without features", manifest["rows_without_features"]),
+        ("without a label", manifest["rows_without_label"]),
+        ("dropped for missing values", manifest["rows_with_missing_dropped"]),
+        *((f"in {name}, over all folds", count) for name, count in manifest["records"].items()),
+    ]
+    return _table(("rows", "count"), rows)
+
+
+def _time_line(manifest: Mapping[str, Any]) -> str:
+    folds = manifest["folds"]
+    stretches = [
+        Stretch(
+            "" if fold["fold"] is None else f"fold {fold['fold']}",
+            split["name"],
+            parse_iso_ns(period["start"]),
+            parse_iso_ns(period["end"]),
+            f"{split['name']} {period['start']} to {period['end']}: {period['records']} rows, "
+            f"{period['purged']} purged, {period['embargoed']} embargoed",
+        )
+        for fold in folds[:MOST_FOLDS_DRAWN]
+        for split in fold["splits"]
+        for period in split.get("periods", [split])
+    ]
+    key = " ".join(f'<span style="color:{colour}">■ {name}</span>' for name, colour in SPLIT_COLOURS.items())
+    hidden = len(folds) - MOST_FOLDS_DRAWN
+    note = f'<p class="note">{hidden} more folds are in the manifest.</p>' if hidden > 0 else ""
+    rows = [
+        (
+            "" if fold["fold"] is None else fold["fold"],
+            *(split[name] for name in ("name", "start", "end", "records", "purged", "embargoed")),
+            split["last_label_end"] or "",
+            "yes" if split["overlaps_next"] else "no",
+        )
+        for fold in folds[:MOST_FOLDS_DRAWN]
+        for split in fold["splits"]
+    ]
+    columns = ("fold", "split", "start", "end", "rows", "purged", "embargoed", "last label ends", "overlaps the next")
+    return (
+        f'<p>{escape(manifest["strategy"])} {key}</p><div class="scroll">{time_line(stretches)}</div>{note}'
+        f"<details><summary>counts and proof</summary>{_table(columns, rows)}</details>"
+    )
+
+
+def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            each["name"],
+            each["start"],
+            each["end"],
+            each["rows"],
+            f"{each['coverage']:.4f}",
+            each["gaps"],
+            f"{each['largest_gap_seconds']} s",
+        )
+        for each in checked[: 3 * MOST_FOLDS_DRAWN]
+    ]
+    return _table(("period", "start", "end", "rows", "coverage", "gaps", "largest gap"), rows)
+
+
+def _target(name: str, profile: TableProfile, times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> str:
+    at = profile.columns.index(name)
+    shares = profile.of_class[at] / max(profile.rows, 1)
+    is_class = int(profile.of_class[at].sum()) == profile.rows
+    classes = _table(("down", "flat", "up"), [tuple(f"{share:.2%}" for share in shares)]) if is_class else ""
+    drawn = f'<div class="grid">{histogram(values, width=420, height=120)}{classes}</div>'
+    return f"{drawn}<div>{line(times_ns, values)}</div>"
+
+
+def _missing_map(columns: Sequence[str], times_ns: npt.NDArray[np.int64], sample: npt.NDArray[np.float64]) -> str:
+    if len(sample) == 0:
+        return "<p>no rows</p>"
+    begin, end = int(times_ns.min()), int(times_ns.max()) + 1
+    bucket = (times_ns - begin) * MISSING_BUCKETS // (end - begin)
+    shares = np.full((len(columns), MISSING_BUCKETS), np.nan)
+    for at in np.unique(bucket).tolist():
+        shares[:, at] = np.isnan(sample[bucket == at]).mean(axis=0)
+    some = np.flatnonzero(np.nan_to_num(shares).any(axis=1)).tolist()
+    if len(some) == 0:
+        return '<p class="passed">No value is missing.</p>'
+    edges = (format_iso(begin), format_iso(end - 1))
+    drawn = heat_map([columns[at] for at in some], shares[some], diverging=False, columns=edges)
+    return f'<p class="note">Columns with a missing value; darker is more.</p><div class="scroll">{drawn}</div>'
+
+
+def _correlation(columns: Sequence[str], sample: npt.NDArray[np.float64]) -> str:
+    drawn = heat_map(columns, correlations(sample), diverging=True, columns=())
+    return (
+        '<p class="note">Columns in the same order from left to right as from top to bottom. Blue is +1, red is -1, '
+        f'grey is not defined.</p><div class="scroll">{drawn}</div>'
+    )
+
+
+def _distributions(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
+    figures = [
+        f"<figure>{histogram(sample[:, at])}<figcaption>{escape(name)}<br>"
+        f'<span class="note">{profile.missing[at] / max(profile.rows, 1):.1%} missing</span></figcaption></figure>'
+        for at, name in enumerate(profile.columns)
+    ]
+    return f'<div class="grid">{"".join(figures)}</div>'
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="number">{cell}</td>' if isinstance(cell, int) else f"<td>{escape(str(cell))}</td>"
+            for cell in row
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,178 @@
+"""The quality gate of a dataset: Great Expectations on the profile of its columns, minor findings and critical ones.
+
+The expectations look at one row a column and one a pair, so their number does not grow with the features, nor their
+time with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from quality.profile import CLASSES, TableProfile, correlations, outlier_shares
+
+Severity = Literal["minor", "critical"]
+
+MOST_MISSING: Final = 0.2
+MOST_OUTLIERS: Final = 0.01
+MOST_CORRELATED: Final = 0.95
+LIKE_THE_LABEL: Final = 0.999
+MOST_OF_ONE_CLASS: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One expectation: ``measure`` of every subject must lie in [low, high].
+
+    table: the profile of the features, of the targets, or of pairs of columns.
+    """
+
+    name: str
+    table: Literal["features", "targets", "pairs", "label_pairs"]
+    measure: str
+    severity: Severity
+    low: float = 0.0
+    high: float = 0.0
+
+
+RULES: Final = (
+    Rule("missing", "features", "missing_share", "minor", high=MOST_MISSING),
+    Rule("infinities", "features", "infinite", "critical"),
+    Rule("declared range", "features", "outside", "critical"),
+    Rule("not constant", "features", "is_constant", "minor"),
+    Rule("outliers", "features", "outlier_share", "minor", high=MOST_OUTLIERS),
+    Rule("correlation", "pairs", "correlation", "minor", low=-MOST_CORRELATED, high=MOST_CORRELATED),
+    Rule("unlike the label", "label_pairs", "correlation", "critical", low=-LIKE_THE_LABEL, high=LIKE_THE_LABEL),
+    Rule("target present", "targets", "is_absent", "critical"),
+    Rule("target finite", "targets", "infinite", "critical"),
+    Rule("more than one class", "targets", "is_constant", "critical"),
+    Rule("target balance", "targets", "largest_class_share", "minor", high=MOST_OF_ONE_CLASS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that is not kept, and what does not keep it with the values seen."""
+
+    rule: str
+    severity: Severity
+    subjects: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{subject} {value:.6g}" for subject, value in list(self.subjects.items())[:5])
+        more = f" and {len(self.subjects) - 5} more" if len(self.subjects) > 5 else ""
+        return f"quality: {self.rule} must hold, was broken by {shown}{more}"
+
+
+def check_quality(profile: TableProfile, targets: Sequence[str], classes: Collection[str]) -> list[Finding]:
+    """The findings of a dataset's profile, in the order of RULES.
+
+    targets: the columns of the profile that are labels. classes: those of them that are -1, 0 or +1.
+    """
+    frames = _frames(profile, targets, classes)
+    return [finding for table, frame in frames.items() if len(frame) > 0 for finding in _validate(table, frame)]
+
+
+def quality_document(profile: TableProfile, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What ``quality.json`` holds; a number that does not exist is null."""
+    return {
+        "rows": profile.rows,
+        "passed": not any(finding.severity == "critical" for finding in findings),
+        "rules": [
+            {"name": rule.name, "measure": rule.measure, "severity": rule.severity, "low": rule.low, "high": rule.high}
+            for rule in RULES
+        ],
+        "findings": [
+            {"rule": finding.rule, "severity": finding.severity, "subjects": dict(finding.subjects)}
+            for finding in findings
+        ],
+        "columns": {
+            name: {
+                "missing": int(profile.missing[at]),
+                "infinite": int(profile.infinite[at]),
+                "outside_range": int(profile.outside[at]),
+                "least": float(profile.least[at]) if np.isfinite(profile.least[at]) else None,
+                "greatest": float(profile.greatest[at]) if np.isfinite(profile.greatest[at]) else None,
+            }
+            for at, name in enumerate(profile.columns)
+        },
+    }
+
+
+def _frames(profile: TableProfile, targets: Sequence[str], classes: Collection[str]) -> dict[str, pd.DataFrame]:
+    """The tables that the rules are about, one row a subject."""
+    _, sample = profile.sample
+    rows = max(profile.rows, 1)
+    frame = pd.DataFrame(
+        {
+            "subject": profile.columns,
+            "missing_share": profile.missing / rows,
+            "infinite": profile.infinite.astype(np.float64),
+            "outside": profile.outside.astype(np.float64),
+            "is_constant": ((profile.least == profile.greatest) & (profile.missing < rows)).astype(np.float64),
+            "is_absent": (profile.missing == profile.rows).astype(np.float64),
+            "outlier_share": outlier_shares(sample),
+            "largest_class_share": profile.of_class.max(axis=1) / np.maximum(profile.of_class.sum(axis=1), 1),
+        }
+    )
+    is_target = frame["subject"].isin(targets)
+    # The shares of -1, 0 and +1 tell nothing of a column that is no class.
+    frame.loc[~frame["subject"].isin(classes), "largest_class_share"] = 1.0 / len(CLASSES)
+    found = correlations(sample)
+    one, other = np.triu_indices(len(profile.columns), 1)
+    is_label = is_target.to_numpy()
+    pairs = pd.DataFrame(
+        {
+            "subject": [f"{profile.columns[a]} × {profile.columns[b]}" for a, b in zip(one, other, strict=True)],
+            "correlation": found[one, other],
+        }
+    )
+    among_features = ~is_label[one] & ~is_label[other]
+    with_label = is_label[one] != is_label[other]
+    return {
+        "features": frame[~is_target],
+        "pairs": pairs[among_features & ~np.isnan(found[one, other])],
+        "label_pairs": pairs[with_label & ~np.isnan(found[one, other])],
+        "targets": frame[is_target],
+    }
+
+
+def _validate(table: str, frame: pd.DataFrame) -> list[Finding]:
+    """Run the table's expectations with Great Expectations; it takes seconds to import."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+    from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
+
+    rules = [rule for rule in RULES if rule.table == table]
+    # The defaults of an ephemeral context leave a folder for documents behind.
+    config = DataContextConfig(store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False))
+    context = gx.get_context(mode="ephemeral", project_config=config)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("profile").add_dataframe_asset(table)
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    expectations = [
+        ExpectColumnValuesToBeBetween(column=rule.measure, min_value=rule.low, max_value=rule.high, meta={"rule": at})
+        for at, rule in enumerate(rules)
+    ]
+    suite = gx.ExpectationSuite(table, expectations=expectations)
+    results = batch.validate(
+        suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["subject"]}
+    )
+    findings: dict[int, Finding] = {}
+    for result in results.results:
+        assert result.expectation_config is not None
+        if not result.success:
+            meta: Any = result.expectation_config.meta
+            at = int(meta["rule"])
+            broken = result.result["unexpected_index_list"]
+            subjects = {entry["subject"]: float(entry[rules[at].measure]) for entry in broken}
+            findings[at] = Finding(rules[at].name, rules[at].severity, subjects)
+    return [findings[at] for at in sorted(findings)]

@@ -1,0 +1,69 @@
+"""The profile's counts and correlations against plain ones, however the rows are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quality.profile import SAMPLE_ROWS, TableProfile, correlations, outlier_shares
+
+VALUES = st.lists(
+    st.tuples(*[st.sampled_from((0.0, 1.0, -1.0, 5.0, np.nan, np.inf, -np.inf)) for _ in range(2)]), max_size=40
+)
+
+
+def profiled(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], cut: int) -> TableProfile:
+    profile = TableProfile(("a", "b"), np.array([-np.inf, 0.0]), np.array([np.inf, 1.0]))
+    times = np.arange(len(values), dtype=np.int64)
+    for piece in (slice(None, cut), slice(cut, None)):
+        profile.add(times[piece], values[piece])
+    return profile
+
+
+@given(VALUES, st.integers(0, 40))
+def test_every_value_is_counted_once_whatever_the_cut(rows: list[tuple[float, float]], cut: int) -> None:
+    values = np.array(rows, np.float64).reshape(-1, 2)
+    profile = profiled(values, cut)
+    assert profile.rows == len(rows)
+    for at in range(2):
+        column = [row[at] for row in rows]
+        finite = [value for value in column if np.isfinite(value)]
+        assert profile.missing[at] == sum(np.isnan(value) for value in column)
+        assert profile.infinite[at] == sum(np.isinf(value) for value in column)
+        assert profile.least[at] == min(finite, default=np.inf)
+        assert profile.greatest[at] == max(finite, default=-np.inf)
+        assert profile.of_class[at].tolist() == [column.count(label) for label in (-1.0, 0.0, 1.0)]
+    assert profile.outside.tolist() == [0, sum(value in {-1.0, 5.0} for _, value in rows)]
+
+
+def test_the_sample_is_bounded_evenly_spaced_and_the_same_for_any_cut() -> None:
+    values = np.arange(5 * SAMPLE_ROWS, dtype=np.float64).reshape(-1, 2)
+    one, other = (profiled(values, cut).sample for cut in (0, 12_345))
+    assert np.array_equal(one[1], other[1])
+    assert np.array_equal(one[0], other[0])
+    assert SAMPLE_ROWS // 2 <= len(one[0]) <= SAMPLE_ROWS
+    assert set(np.diff(one[0]).tolist()) == {4}
+
+
+def test_correlations_are_those_of_the_rows_where_both_are_known() -> None:
+    generator = np.random.default_rng(3)
+    values = generator.standard_normal((500, 4)) * [1.0, 1e-6, 1e5, 1.0] + [0.0, 1.0, 1e5, 0.0]
+    values[:, 3] = 7.0
+    values[:, 1] += 1e-6 * values[:, 0]
+    values[::3, 0] = np.nan
+    values[1::7, 2] = np.inf
+    found = correlations(values)
+    for one in range(3):
+        for other in range(3):
+            both = np.isfinite(values[:, one]) & np.isfinite(values[:, other])
+            expected = np.corrcoef(values[both, one], values[both, other])[0, 1]
+            assert abs(found[one, other] - expected) < 1e-9
+    assert np.isnan(found[3]).all()
+    assert np.isnan(correlations(values[:20])).all()
+
+
+def test_outliers_are_far_beyond_the_quartiles() -> None:
+    column = np.r_[np.linspace(0, 1, 98), 100.0, np.nan]
+    constant = np.r_[np.ones(99), 50.0]
+    assert outlier_shares(np.column_stack([column, constant])).tolist() == [1 / 99, 0.0]

@@ -1,0 +1,132 @@
+"""The report: well-formed, the same each time, complete without a network, and safe with any name."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from market.clock import SECOND_NS, format_iso
+from quality.continuity import ContinuityRules, check_continuity
+from quality.profile import TableProfile
+from quality.report import render_report
+from quality.suites import Finding
+
+ROWS = 300
+VOID = {"meta", "br"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags close in order; keeps tags, attributes and headings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.tags: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + "\n"
+
+
+def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tuple[str, ...]) -> str:
+    profile = TableProfile(names, np.full(len(names), -np.inf), np.full(len(names), np.inf))
+    times_ns = np.arange(len(values), dtype=np.int64) * SECOND_NS
+    profile.add(times_ns, values)
+    split = {
+        "name": "train",
+        "start": format_iso(0),
+        "end": format_iso(ROWS * SECOND_NS),
+        "records": len(values),
+        "purged": 1,
+        "embargoed": 0,
+        "last_label_end": None,
+        "overlaps_next": False,
+    }
+    continuity = check_continuity(
+        "BTCUSDT train", times_ns, start_ns=0, end_ns=ROWS * SECOND_NS, interval_ns=SECOND_NS, rules=ContinuityRules()
+    )
+    manifest: dict[str, Any] = {
+        "strategy": "time_based",
+        "rows_sampled": ROWS,
+        "rows_without_features": 0,
+        "rows_without_label": 0,
+        "rows_with_missing_dropped": 0,
+        "records": {"train": len(values)},
+        "folds": [{"fold": None, "splits": [split]}],
+        "continuity": [continuity.document],
+        "warnings": ["test: no rows, 3 purged and 0 embargoed"],
+    }
+    found = [Finding("missing", "minor", {names[0]: 0.5})]
+    return render_report("<BTCUSDT> & more", manifest=manifest, profile=profile, findings=found, targets=[names[-1]])
+
+
+def sample() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    values = np.random.default_rng(2).standard_normal((ROWS, 3))
+    values[100:150, 0] = np.nan
+    values[3, 1] = np.inf
+    values[:, 2] = np.sign(values[:, 2])
+    return values
+
+
+NAMES = ("spread<b>", "imbalance", "target")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [sample(), sample()[:1], np.full((ROWS, 3), np.nan), sample()[:0]],
+    ids=["many", "one", "unknown", "none"],
+)
+def test_the_page_is_well_formed_whatever_the_rows(values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
+    reader = Reader()
+    reader.feed(report(values, NAMES))
+    reader.close()
+    assert reader.open == []
+
+
+def test_the_page_needs_nothing_but_itself() -> None:
+    page = report(sample(), NAMES)
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.tags & {"script", "link", "img", "iframe", "object"}
+    assert not {name for name, _ in reader.attributes} & {"src", "href", "srcset", "data"}
+    assert "http" not in page
+    assert "url(" not in page
+
+
+def test_the_page_tells_every_section_and_finding() -> None:
+    reader = Reader()
+    reader.feed(report(sample(), NAMES))
+    for told in (
+        "Verdict",
+        "Splits",
+        "Continuity",
+        "Target target",
+        "Missing values over time",
+        "Correlation",
+        "Distributions",
+        "minor: quality: missing must hold, was broken by spread<b> 0.5",
+        "test: no rows, 3 purged and 0 embargoed",
+        "<BTCUSDT> & more",
+    ):
+        assert told in reader.text
+
+
+def test_the_same_rows_give_the_same_page() -> None:
+    assert report(sample(), NAMES) == report(sample(), NAMES)
