@@ -37,6 +37,8 @@ Int64s = npt.NDArray[np.int64]
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 _KEYS: Final = ("event_timestamp", "created_timestamp", "symbol")
 _STATUS: Final = "status"
+COMMON_COLUMNS: Final = frozenset({*_KEYS, _STATUS})
+"""Of every part, whatever its group."""
 REBUILT: Final = "rebuilt"
 
 

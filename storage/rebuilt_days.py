@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from storage.durable_files import publish_files
-from storage.feature_log import REBUILT, group_folder, stage_group
+from storage.feature_log import COMMON_COLUMNS, REBUILT, group_folder, stage_group
 from storage.instruments import checked_symbol
 from storage.raw_parquet import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
@@ -69,5 +69,6 @@ def _rebuilt(folder: Path, inputs: str) -> list[Path]:
 
 
 def _columns(path: Path) -> set[str]:
+    """The features in a file."""
     with reading_parquet(path):
-        return set(pq.read_schema(path).names)
+        return set(pq.read_schema(path).names) - COMMON_COLUMNS

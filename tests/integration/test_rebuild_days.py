@@ -113,6 +113,16 @@ def test_versions_share_days_and_a_partly_covered_one_computes_only_the_missing_
     assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
 
 
+def test_a_version_with_more_columns_of_a_group_computes_it_and_the_smaller_file_goes(
+    raw: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    rebuild = task(raw, tmp_path, kernel_cache)
+    run(replace(rebuild, feature_set=feature_set("0.0.2", ["mid_price"])))
+    assert all("price" in day.groups for day in run(rebuild))
+    assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+    assert len(list((tmp_path / "price").rglob("*.parquet"))) == 2
+
+
 def test_a_day_that_got_more_raw_data_is_computed_again_and_the_old_file_goes(
     raw: Path, tmp_path: Path, kernel_cache: Path, recorded_data: Path
 ) -> None:

@@ -19,7 +19,7 @@ from ingestion.source import TimedMessage
 from market.clock import SECOND_NS, format_iso
 from market.events import TRADE, empty_events
 from storage.instruments import InstrumentPins
-from storage.tape import read_tape
+from storage.tape import Hole, read_tape, read_tape_and_holes
 from transforms.plan import Kernel, compile_kernel
 
 BEGIN_NS = 1_772_000_000 * SECOND_NS
@@ -149,3 +149,26 @@ def test_a_message_may_be_acknowledged_when_it_is_durable_and_a_repeated_or_reje
         assert numbers_on_tape(tmp_path) == [0]
     finally:
         pipeline.close()
+
+
+def test_a_damaged_tape_does_not_keep_ingest_from_going_on(tmp_path: Path, kernel: Kernel) -> None:
+    pipeline = pipeline_on(tmp_path, kernel)
+    for number in range(20):
+        pipeline.handle(message(number))
+    pipeline.close()
+    (segment,) = (tmp_path / "tape" / "BTCUSDT").glob("*/*.log")
+    damaged = bytearray(segment.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    segment.write_bytes(damaged)
+
+    pipeline = pipeline_on(tmp_path, kernel)
+    try:
+        for number in range(18, 25):
+            pipeline.handle(message(number))
+        assert pipeline.redelivered == 2
+    finally:
+        pipeline.close()
+    found = list(read_tape_and_holes(tmp_path, "BTCUSDT"))
+    assert [each.first_seq for each in found if isinstance(each, Hole)] == [11]
+    # Nineteen of the first twenty can be read, a restart mark and five more follow.
+    assert len(found) == 19 + 1 + 1 + 5
