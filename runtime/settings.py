@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     redis_db: NotNegative = 0
     redis_password: SecretStr | None = None
+    redis_tls: bool = False
+    redis_tls_ca_file: Path | None = None
 
     ws_gateway_host: str | None = None
     ws_gateway_port: Port = 4400

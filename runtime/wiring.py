@@ -39,6 +39,8 @@ class Servers:
     redis_db: int
     redis_password: str | None
     postgres_url: str
+    redis_tls: bool = False
+    redis_tls_ca_file: str | None = None
 
     @property
     def feast_connection_string(self) -> str:
@@ -46,6 +48,10 @@ class Servers:
         parts = [f"{self.redis_host}:{self.redis_port}", f"db={self.redis_db}"]
         if self.redis_password is not None:
             parts.append(f"password={self.redis_password}")
+        if self.redis_tls:
+            parts.append("ssl=true")
+        if self.redis_tls_ca_file is not None:
+            parts.append(f"ssl_ca_certs={self.redis_tls_ca_file}")
         return ",".join(parts)
 
 
@@ -81,13 +87,15 @@ def running_servers(settings: Settings) -> Iterator[Servers]:
 
             postgres_url = stack.enter_context(embedded_postgres(data_folder / "postgres"))
             is_embedded = True
-        password = settings.redis_password
+        password, ca_file = settings.redis_password, settings.redis_tls_ca_file
         servers = Servers(
             redis_host,
             redis_port,
             settings.redis_db if settings.redis_host is not None else 0,
             password.get_secret_value() if password is not None and settings.redis_host is not None else None,
             postgres_url,
+            redis_tls=settings.redis_tls and settings.redis_host is not None,
+            redis_tls_ca_file=None if ca_file is None or settings.redis_host is None else str(ca_file.resolve()),
         )
         if is_embedded:
             stack.enter_context(_announced(data_folder, servers))
@@ -163,6 +171,8 @@ def online_store(servers: Servers) -> OnlineStore:
         port=servers.redis_port,
         db=servers.redis_db,
         password=servers.redis_password,
+        tls=servers.redis_tls,
+        tls_ca_file=servers.redis_tls_ca_file,
         project=PROJECT,
     )
 

