@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from market.clock import SECOND_NS, ceil_to, format_iso
+
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
 MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"
 
@@ -45,6 +47,46 @@ def test_a_replay_prints_its_document_and_its_parity_is_exact(tmp_path: Path, re
     second = feature_service("replay", recording, "--registry", "1.0.0", "--out", out)
     assert second.returncode == 1
     assert "must hold no tape before a replay" in second.stderr
+
+
+def test_a_dataset_of_a_request_file_is_built_and_verified_byte_by_byte(tmp_path: Path, recorded_data: Path) -> None:
+    recording = tmp_path / "part.jsonl"
+    recording.write_bytes(first_lines(recorded_data, 3000))
+    out = tmp_path / "out"
+    document = json.loads(feature_service("replay", recording, "--registry", "1.0.0", "--out", out, "--json").stdout)
+    seconds = int(document["rows"]) - 20
+    first = json.loads(recording.read_text().splitlines()[0])
+    begin_ns = ceil_to(int(first["recv_ns"]), SECOND_NS) + 10 * SECOND_NS
+    request = tmp_path / "request.json"
+    asked = {
+        "symbol": "BTCUSDT",
+        "split_strategy": "cpcv",
+        "cpcv_config": {
+            "start_date": format_iso(begin_ns),
+            "end_date": format_iso(begin_ns + seconds * SECOND_NS),
+            "groups": 3,
+            "test_groups": 1,
+        },
+        "target_config": {"horizon": "2s"},
+        "output_format": "hdf5",
+    }
+    request.write_text(json.dumps(asked))
+    built = feature_service("dataset", "build", "--request", request, "--registry", "1.0.0", "--data", out, "--json")
+    assert built.returncode == 0, built.stderr
+    dataset = json.loads(built.stdout)
+    assert dataset["folds"] == 3
+    folder = Path(dataset["path"])
+    verified = feature_service("verify", "dataset", dataset["dataset_id"], "--data", out, "--json")
+    assert verified.returncode == 0, verified.stderr
+    proof = json.loads(verified.stdout)
+    assert len(proof["identical"]) == 3 * 2 + 2
+    assert proof["changed"] == []
+    (folder / "fold=001" / "train.h5").unlink()
+    damaged = feature_service("verify", "dataset", dataset["dataset_id"], "--data", out, "--json")
+    assert damaged.returncode == 1
+    assert json.loads(damaged.stdout)["tampered"] == ["fold=001/train.h5"]
+    both = feature_service("dataset", "build", "--request", request, "--symbol", "BTCUSDT", "--data", out)
+    assert both.returncode == 2
 
 
 def test_a_truncated_gz_plays_what_can_be_read_and_the_next_file_and_exits_1(

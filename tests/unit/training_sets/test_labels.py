@@ -165,6 +165,12 @@ def test_barriers_by_volatility_stand_at_its_multiples_over_the_horizon(
         assert is_same(label, expected)
 
 
+def test_a_price_exactly_at_a_barrier_has_met_it() -> None:
+    target = TripleBarrierTarget(SECOND_NS, upper=0.5, lower=0.5)
+    assert labels_of({0: 1.0, 1: 1.5}, [0], target) == [1.0]
+    assert labels_of({0: 1.0, 1: 0.5}, [0], target) == [-1.0]
+
+
 def test_an_unknown_price_on_the_path_hides_only_what_comes_after_it() -> None:
     target = TripleBarrierTarget(4 * SECOND_NS, upper=0.1, lower=0.1)
     path = {0: 100.0, 1: 120.0, 2: NAN, 3: 100.0, 4: 100.0}
