@@ -1,4 +1,4 @@
-"""Normalised columns: a row's value among the rows of its window, against fractions."""
+"""Normalised values against fractions, of any numbers, in any window, anywhere in the ring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from market.clock import SECOND_NS
 from tests.oracle.arithmetic import fifty_digits
 from tests.oracle.rows import normalised
-from transforms.normalisation import METHODS, Normalisation, min_max, remember, z_score
+from transforms.normalisation import METHODS, min_max, remember, z_score
 from transforms.state import TILE_COUNT
 
 ROW_NS: Final = 1_733_011_200 * SECOND_NS
@@ -59,16 +59,6 @@ def test_a_value_that_did_not_move_has_no_normalised_one(method: str, value: flo
     assert math.isnan(METHODS[method](history_of([value] * window_s), ROW_NS, window_s))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("unknown", range(WINDOW_S))
-def test_one_unknown_row_of_the_window_makes_the_value_unknown(method: str, unknown: int) -> None:
-    values = [float(i) for i in range(WINDOW_S)]
-    values[unknown] = math.nan
-    assert math.isnan(METHODS[method](history_of(values), ROW_NS, WINDOW_S))
-    if unknown == 0:
-        assert not math.isnan(METHODS[method](history_of(values), ROW_NS, WINDOW_S - 1)), "the oldest has left"
-
-
 def test_a_window_crosses_the_end_of_the_memory() -> None:
     values = [1.0, 2.0, 4.0]
     for second in range(TILE_COUNT + 3):
@@ -76,12 +66,3 @@ def test_a_window_crosses_the_end_of_the_memory() -> None:
         history = history_of(values, row_ns=row_ns)
         assert min_max(history, row_ns, 3) == 1.0
         assert z_score(history, row_ns, 3) == z_score(history_of(values), ROW_NS, 3)
-
-
-@pytest.mark.parametrize(
-    ("window_s", "name"),
-    [(300, "mid_price_z_5m"), (60, "mid_price_z_1m"), (90, "mid_price_z_90s"), (1, "mid_price_z_1s")],
-)
-def test_a_normalised_column_is_named_by_method_and_window(window_s: int, name: str) -> None:
-    assert Normalisation("mid_price", "z_score", window_s).name == name
-    assert Normalisation("mid_price", "min_max", window_s).name == name.replace("_z_", "_mm_")
