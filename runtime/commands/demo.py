@@ -71,6 +71,8 @@ def _print_summary(document: dict[str, Any], folder: Path) -> None:
     console.print(summary)
     _print_vectors(console, document["online"])
     files = Table(title="Where the files are", show_header=False, title_justify="left")
+    files.add_column()
+    files.add_column(overflow="fold")  # a path must be whole to be copied
     for name, path in {**document["files"], "dataset": dataset["path"]}.items():
         files.add_row(name, path, style=None)
     console.print(files)
