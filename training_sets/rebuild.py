@@ -32,14 +32,15 @@ def rebuild_rows(
 ) -> FeatureRows:
     """The rows of a symbol with ``from_ns <= row time <= to_ns``, bit for bit those of an undisturbed live run.
 
-    to_ns: None ends with the last second that the raw data closes.
+    to_ns: None ends with the last second that the raw data closes; a later one adds the silent seconds after it, as
+        they were served while other symbols went on.
 
     Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
     """
     first_ns, last_ns = raw_period(raw_folder, symbol)
-    end_ns = floor_to(last_ns if to_ns is None else min(to_ns, last_ns), SECOND_NS)
+    end_ns = floor_to(last_ns if to_ns is None else to_ns, SECOND_NS)
     begin_ns = first_ns if from_ns is None else from_ns
-    if end_ns <= first_ns or begin_ns > end_ns:
+    if end_ns <= first_ns or begin_ns > min(end_ns, floor_to(last_ns, SECOND_NS)):
         raise InvalidRequest(
             f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
             f"was {begin_ns} to {end_ns}"

@@ -100,7 +100,9 @@ def count_days(rebuild: Rebuild, *, from_ns: int | None, to_ns: int | None) -> i
 
 def _rebuild_day(rebuild: Rebuild, day_ns: int, inputs: dict[str, str]) -> RebuiltDay:
     kernel = _kernel(rebuild, inputs)
-    rows = rebuild_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=day_ns, to_ns=day_ns + DAY_NS - SECOND_NS)
+    _, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    to_ns = min(day_ns + DAY_NS - SECOND_NS, last_ns)
+    rows = rebuild_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=day_ns, to_ns=to_ns)
     date = utc_date(day_ns)
     if len(rows):
         write_rebuilt_day(rebuild.features_folder, rows, rows.row_ns + AVAILABILITY_DELAY_NS, date=date, inputs=inputs)

@@ -96,6 +96,19 @@ def test_a_real_recording_gives_a_row_for_every_second_and_rebuilds_to_the_bit(
     assert parity.compared == played.pipeline.counters.rows
 
 
+def test_a_symbol_that_falls_silent_before_the_others_has_rows_to_the_end_and_they_rebuild_too(
+    tmp_path: Path, kernel: Kernel, recorded_data: Path
+) -> None:
+    lines = recorded_lines(recorded_data / LINEAR)
+    silent_ns = lines[0]["recv_ns"] + 20 * SECOND_NS
+    heard = [line for line in lines if "ETHUSDT" not in line["msg"]["topic"] or line["recv_ns"] < silent_ns]
+    played = Played(tmp_path / "out", kernel, write_recording(tmp_path / "silent.jsonl.gz", heard))
+    assert played.rows("ETHUSDT").row_ns[-1] == played.rows("BTCUSDT").row_ns[-1] > silent_ns
+    parity = played.parity()
+    assert parity.is_exact
+    assert parity.compared == played.pipeline.counters.rows
+
+
 def test_a_row_of_the_recording_is_what_its_messages_say(tmp_path: Path, kernel: Kernel, recorded_data: Path) -> None:
     played = Played(tmp_path, kernel, recorded_data / MIDNIGHT)
     rows = played.rows("BTCUSDT")
