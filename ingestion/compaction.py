@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from ingestion.decode import DECODER_VERSION, Decoder, Instruments
 from ingestion.lane import hole_records
 from market.errors import CorruptStore
 from market.events import Events
-from storage.durable_files import exclusive, make_folder
+from storage.durable_files import exclusive, file_sha256, make_folder
 from storage.raw_manifest import RawPart, TapeSource, entry_path, read_entry
 from storage.raw_parquet import TABLES, PartWriter
 from storage.tape import Hole
@@ -121,12 +120,10 @@ def _compact_segment(
         if seqs is None:
             return None
         writer.append(np.concatenate(pieces))
-        with segment.path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
         source = TapeSource(
             path=segment.path.relative_to(raw_folder).as_posix(),
             size=segment.path.stat().st_size,
-            sha256=digest,
+            sha256=file_sha256(segment.path),
             messages=messages,
             holes=tuple(holes),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from ingestion.wire import Head, read_json
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT, Events
+from storage.durable_files import file_sha256
 from storage.raw_manifest import RawPart, entry_path, read_entry
 from storage.tape import Hole, read_tape_and_holes
 
@@ -151,18 +151,13 @@ def _check_part(raw_folder: Path, part: RawPart, check: TapeCheck) -> None:
         path = raw_folder / file.path
         if not path.is_file():
             check.find(f"{path}: must exist, as its manifest says, was no file")
-        elif (digest := _sha256(path)) != file.sha256:
+        elif (digest := file_sha256(path)) != file.sha256:
             check.find(f"{path}: must have the checksum of its manifest, {file.sha256}, was {digest}")
     if part.source is None:
         return
     segment = raw_folder / part.source.path
-    if segment.is_file() and (digest := _sha256(segment)) != part.source.sha256:
+    if segment.is_file() and (digest := file_sha256(segment)) != part.source.sha256:
         check.find(f"{segment}: must have the checksum of its manifest, {part.source.sha256}, was {digest}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _type_of(body: bytes, symbol: str) -> str:

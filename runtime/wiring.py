@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -366,7 +366,3 @@ def require_servers_of_another_process(settings: Settings) -> None:
         raise StoreUnavailable(
             "online store: must be configured by REDIS_HOST or kept by a running feature-service, was neither"
         )
-
-
-Steps = Callable[[str], None]
-"""Told the name of each step of a long operation as it begins."""

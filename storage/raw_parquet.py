@@ -7,7 +7,6 @@ are encoded as measured on level rows (3.7 bytes a row against 7.7 by default, r
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore, InvalidRequest, StoreUnavailable
 from market.events import CONTROL, KIND_COUNT, KLINE, ORDERBOOK, POSITION, SNAPSHOT, TICKER, TRADE, Events
 from market.instruments import Instrument
-from storage.durable_files import make_folder, open_staged, publish_files
+from storage.durable_files import file_sha256, make_folder, open_staged, publish_files
 from storage.instruments import checked_symbol
 from storage.raw_manifest import RawFile, RawPart, TapeSource, entry_path, read_entry, write_entry
 
@@ -228,8 +227,7 @@ class _PartFile:
                 checksum = _checksum([read.column(name).to_numpy() for name in SCHEMA.names], checksum)
         if (rows, checksum) != (self._rows, self._checksum):
             raise CorruptStore(f"{self._path}: must be read back as written, {self._rows} records, was {rows} others")
-        with self.staged.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        digest = file_sha256(self.staged)
         final = self._path.with_name(f"{self._path.stem}-{digest[:8]}.parquet")
         return RawFile(
             table=table,

@@ -7,13 +7,12 @@ last, so readers never see half a part. The newest segment of a tape always stay
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from market.errors import Conflict, CorruptStore, NotFound
-from storage.durable_files import replace_file, sync_folder
+from storage.durable_files import file_sha256, replace_file, sync_folder
 from storage.instruments import checked_symbol
 from storage.raw_manifest import RawPart, entry_path, raw_parts, read_entry
 from storage.tape.segments import segments, tape_folder
@@ -84,12 +83,12 @@ def _copy_part(source: Path, target: Path, part: RawPart) -> int:
         original, copy = source / path, target / path
         if part.source is not None and path == part.source.path and not original.is_file():
             continue  # the segment went before; its Parquet holds its messages
-        if not copy.is_file() or _sha256(copy) != sha256:
-            if not original.is_file() or _sha256(original) != sha256:
+        if not copy.is_file() or file_sha256(copy) != sha256:
+            if not original.is_file() or file_sha256(original) != sha256:
                 raise CorruptStore(f"{original}: must be what its manifest says, {sha256}, was not")
             with original.open("rb") as content:
                 replace_file(copy, lambda file, content=content: shutil.copyfileobj(content, file))  # type: ignore[misc]  # a default binds the loop
-            if _sha256(copy) != sha256:
+            if file_sha256(copy) != sha256:
                 raise CorruptStore(f"{copy}: must be read back as written, was not")
         copied += copy.stat().st_size
     entry = entry_path(source, part.symbol, part.name).read_bytes()
@@ -103,8 +102,3 @@ def _remove_part(raw_folder: Path, part: RawPart) -> None:
     sync_folder(entry.parent)
     for path, _ in _files(part):
         (raw_folder / path).unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

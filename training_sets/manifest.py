@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ import msgspec
 
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore, NotFound
+from storage.durable_files import file_sha256
 from storage.feature_log import group_folder
 from training_sets.request import DatasetRequest
 from transforms.rows import FeatureSet
@@ -22,7 +22,6 @@ MANIFEST_NAME: Final = "manifest.json"
 QUALITY_NAME: Final = "quality.json"
 REPORT_NAME: Final = "report.html"
 _LIBRARIES: Final = ("feast", "h5py", "numba", "numpy", "pandas", "pyarrow")
-_READ_BYTES: Final = 1 << 20
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -51,11 +50,7 @@ def manifest_request(manifest: Mapping[str, Any]) -> DatasetRequest:
 
 def file_entry(path: Path, folder: Path) -> dict[str, Any]:
     """Path in the folder, bytes and SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
-    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def raw_partitions(raw_folder: Path, symbols: Iterable[str], *, from_ns: int, to_ns: int) -> list[dict[str, Any]]:
