@@ -31,9 +31,10 @@ import psycopg, redis
 from runtime.embedded import embedded_postgres, embedded_redis
 folder = Path(sys.argv[1])
 with embedded_redis(folder / "redis") as address, embedded_postgres(folder / "postgres") as url:
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         while True:
+            signal.pause()
             signal.pause()
     except KeyboardInterrupt:
         redis.Redis(address.host, address.port).ping()
