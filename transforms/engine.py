@@ -16,12 +16,17 @@ from market.clock import SECOND_NS
 from market.errors import CorruptStore
 from market.events import EVENT, Events, empty_events
 from market.instruments import Instrument
-from transforms.jit import is_compiled
+from transforms.jit import for_compiled
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows
 from transforms.state import NOT_STARTED, STATE, new_state
+from transforms.tape_order import due_before, joined, second_by_second
 
 ROWS_A_CALL: Final = 3600
+Room = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int8]]
+"""Row times, values, reasons and statuses, as the kernel writes them."""
+FIELDS: Final = tuple(name for name in EVENT.names or () if name != "event_ns")
+"""The fields of a record that a kernel reads, and ``seq``, its place: a row does not depend on when things happened."""
 _BEFORE_EVERYTHING: Final = np.iinfo(np.int64).min
 
 
@@ -47,6 +52,7 @@ class Engine:
         self._state = new_state(
             price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
         )
+        self._no_room = self._room(0)
         # Records of the seconds to come: in order, and those that arrived since.
         self._waiting = empty_events()
         self._arrived: list[Events] = []
@@ -67,40 +73,44 @@ class Engine:
     def feed(self, records: Events) -> None:
         """Take records in tape order; those of the open second are applied, later ones wait for their row.
 
+        Those that wait are not copied: the array must not be changed afterwards.
+
         Raises CorruptStore when a record is older than the last closed row: ingest raises such a stamp.
         """
         if len(records) == 0:
             return
-        if self.next_row_ns is None:
+        next_row_ns = self.next_row_ns
+        if next_row_ns is None:
             self.kernel.begin(self._for_kernel(self._state), int(records["recv_ns"][0]))
-        assert self.next_row_ns is not None
-        closed_ns = self.next_row_ns - SECOND_NS
-        earliest_ns = int(records["recv_ns"].min())
+            next_row_ns = int(self._state["next_row_ns"][0])
+        closed_ns = next_row_ns - SECOND_NS
+        due, later, earliest_ns = due_before(records, next_row_ns)
         if earliest_ns < closed_ns:
             raise CorruptStore(
                 f"{self.instrument.symbol} recv_ns: must not be before the last closed row {closed_ns}, "
                 f"was {earliest_ns}"
             )
-        is_later = records["recv_ns"] >= self.next_row_ns
-        if is_later.any():
-            self._arrived.append(records[is_later])
-            records = records[~is_later]
-        self._run(records, _BEFORE_EVERYTHING, self._room(0))
+        if len(later):
+            self._arrived.append(later)
+        if len(due):
+            self._run(due, _BEFORE_EVERYTHING, self._no_room)
 
     def advance(self, watermark_ns: int) -> FeatureRows:
         """Close every row with time <= ``watermark_ns`` and return them; none before the first record."""
-        if self.next_row_ns is None or self.next_row_ns > watermark_ns:
-            return self._rows([])
+        next_row_ns = self.next_row_ns
+        if next_row_ns is None or next_row_ns > watermark_ns:
+            return self._rows([self._no_room])
         self._put_in_order()
-        pieces = []
-        while True:
-            due = (watermark_ns - self.next_row_ns) // SECOND_NS + 1
+        pieces: list[Room] = []
+        while next_row_ns <= watermark_ns:
+            due = (watermark_ns - next_row_ns) // SECOND_NS + 1
             room = self._room(min(due, ROWS_A_CALL))
+            # Room for all the rows that are due, or for a part of them: in either case it is filled.
             applied, written = self._run(self._waiting, watermark_ns, room)
             self._waiting = self._waiting[applied:]
-            pieces.append(tuple(column[:written] for column in room))
-            if self.next_row_ns > watermark_ns:
-                return self._rows(pieces)
+            pieces.append(room)
+            next_row_ns += written * SECOND_NS
+        return self._rows(pieces)
 
     def peek(self) -> FeatureRows:
         """The provisional row: what the next row would be if nothing more arrived. Changes nothing.
@@ -108,7 +118,7 @@ class Engine:
         Records must have been fed in whole messages.
         """
         if self.next_row_ns is None:
-            return self._rows([])
+            return self._rows([self._no_room])
         room = self._room(1)
         self.kernel.look(self._for_kernel(self._state.copy()), *room)
         return self._rows([room])
@@ -136,21 +146,18 @@ class Engine:
         """Sort what arrived for later seconds behind what waits, second by second; once a row, not once a record."""
         if not self._arrived:
             return
-        waiting = np.concatenate([self._waiting, *self._arrived])
-        seconds = waiting["recv_ns"] // SECOND_NS
-        if np.any(seconds[1:] < seconds[:-1]):
-            waiting = waiting[np.argsort(seconds, kind="stable")]
-        self._waiting = waiting
+        pieces = [self._waiting, *self._arrived] if len(self._waiting) else self._arrived
+        self._waiting = second_by_second(joined(pieces))
         self._arrived = []
 
-    def _run(self, records: Events, watermark_ns: int, room: tuple[npt.NDArray[np.generic], ...]) -> tuple[int, int]:
+    def _run(self, records: Events, watermark_ns: int, room: Room) -> tuple[int, int]:
         """Apply records and close rows; returns how many of each."""
         applied, written = self.kernel.run(
             self._for_kernel(self._state), self._for_kernel(records), watermark_ns, *room
         )
         return int(applied), int(written)
 
-    def _room(self, rows: int) -> tuple[npt.NDArray[np.generic], ...]:
+    def _room(self, rows: int) -> Room:
         columns = len(self.kernel.feature_set.columns)
         groups = len(self.kernel.feature_set.groups)
         return (
@@ -160,11 +167,12 @@ class Engine:
             np.empty((rows, groups), np.int8),
         )
 
-    def _rows(self, pieces: list[tuple[npt.NDArray[np.generic], ...]]) -> FeatureRows:
-        whole = pieces or [self._room(0)]
-        row_ns, values, reasons, status = (np.concatenate(column) for column in zip(*whole, strict=True))
+    def _rows(self, pieces: list[Room]) -> FeatureRows:
+        if len(pieces) == 1:
+            ((row_ns, values, reasons, status),) = pieces
+        else:
+            row_ns, values, reasons, status = (np.concatenate(column) for column in zip(*pieces, strict=True))
         return FeatureRows(self.instrument.symbol, self.kernel.feature_set, row_ns, values, status, reasons)
 
     def _for_kernel(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The array as the kernel takes it: without the JIT, records must answer to attribute names."""
-        return array if is_compiled(self.kernel.run) else array.view(np.recarray)
+        return for_compiled(self.kernel.run, array)

@@ -30,6 +30,8 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
         tiles.close_tile,
         tiles.collect_mids,
         tiles.last_mids,
+        tiles.collect_log_returns,
+        tiles.last_log_returns,
         tiles.quote_window,
         steps.book_reason,
         steps.book_status,

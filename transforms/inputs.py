@@ -4,6 +4,7 @@
 |-----------------|------------------------------------------------------------------------------------------|
 | book            | the order book at the row, two-sided: ``book.bids``, ``book.asks`` with the best level last |
 | mids            | int64 (window + 1,), twice the mid at each second of the window, oldest first, 0 unknown |
+| log_returns     | float64 (window,), ln of the mid over the mid a second before, oldest first, NaN unknown  |
 | quotes          | QuoteWindow: sums over the book messages of the window                                    |
 | trades          | TradeWindow: sums over the trades of the window                                           |
 | candles         | Candles: the declared number of consecutive closed candles, oldest first                  |
@@ -88,6 +89,7 @@ def _last_known_before_a_window(window_s: int, _candles: int) -> Reach:
 INPUTS: Final[dict[str, Input]] = {
     "book": Input(ORDERBOOK, _at_the_row, "st.book"),
     "mids": Input(ORDERBOOK, _window_from_a_book, "last_mids(st, {window})"),
+    "log_returns": Input(ORDERBOOK, _window_from_a_book, "last_log_returns(st, {window})"),
     "quotes": Input(ORDERBOOK, _window_from_a_book, "quotes_{window}"),
     "trades": Input(TRADE, _window, "trades_{window}"),
     "candles": Input(KLINE, _candles, "candles_{candles}"),

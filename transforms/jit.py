@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
+import numpy.typing as npt
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +24,14 @@ def jit_inside(function: F) -> F:
     return cast("F", numba.njit(error_model="numpy", nogil=True, **without_wrappers)(function))
 
 
+def jit_alone(function: F) -> F:
+    """Compile ``function``, which Python calls and which calls no other compiled one; kept beside its source.
+
+    numba's own cache sees when that source changes, but not when an imported compiled function does.
+    """
+    return cast("F", numba.njit(error_model="numpy", nogil=True, cache=True)(function))
+
+
 def python_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """The plain Python function behind a compiled one."""
     return cast("Callable[..., Any]", getattr(function, "py_func", function))
@@ -30,3 +40,8 @@ def python_function(function: Callable[..., Any]) -> Callable[..., Any]:
 def is_compiled(function: Callable[..., Any]) -> bool:
     """Whether a kernel function runs as machine code; it does not with NUMBA_DISABLE_JIT=1."""
     return hasattr(function, "py_func")
+
+
+def for_compiled(function: Callable[..., Any], records: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The records as ``function`` takes them: without the JIT they must answer to attribute names."""
+    return records if is_compiled(function) else records.view(np.recarray)

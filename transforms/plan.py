@@ -60,13 +60,16 @@ from transforms.steps import (
 )
 from transforms.ticker import merged_ticker
 from transforms.tiles import (
+    collect_log_returns,
     collect_mids,
     extend_trades,
+    last_log_returns,
     last_mids,
     no_trades,
     open_interest_before,
     present_twice_mid,
     quote_window,
+    tile_before,
 )
 {imports}
 NAN = math.nan
@@ -85,8 +88,9 @@ def run(state, records, watermark_ns, row_ns, values, reasons, status):
     applied = 0
     rows = 0
     while True:
+        tile = tile_before(st.next_row_ns, 1)
         while applied < records.shape[0] and records[applied].recv_ns < st.next_row_ns:
-            apply_record(st, records[applied])
+            apply_record(st, tile, records[applied])
             applied += 1
         if st.next_row_ns > watermark_ns or rows == row_ns.shape[0]:
             return applied, rows
@@ -203,8 +207,10 @@ def _gather(features: list[Feature]) -> list[str]:
     """Statements that make the inputs of a row."""
     lines = []
     taking = {name: [declared for declared in features if name in declared.inputs] for name in INPUTS}
-    if taking["mids"]:
-        lines.append(f"collect_mids(st, row_ns, {max(declared.window_s for declared in taking['mids'])})")
+    for series in ("mids", "log_returns"):
+        if taking[series]:
+            longest_s = max(declared.window_s for declared in taking[series])
+            lines.append(f"collect_{series}(st, row_ns, {longest_s})")
     if taking["trades"]:
         lines.append("trades_0 = no_trades()")
         shorter = 0

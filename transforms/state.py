@@ -61,6 +61,8 @@ TILES: Final = np.dtype(
         ("notional", np.int64, _TILE_SERIES),
         ("trade_count", np.int64, _TILE_SERIES),
         ("twice_mid", np.int64, _TILE_SERIES),
+        # Natural logarithm of the mid over that of the second before; NaN where either is unknown.
+        ("log_return", np.float64, _TILE_SERIES),
         ("best_changes", np.int64, _TILE_SERIES),
         ("order_flow_imbalance", np.int64, _TILE_SERIES),
         ("is_book_known", np.int64, _TILE_SERIES),
@@ -108,6 +110,8 @@ STATE: Final = np.dtype(
         ("position", POSITION),
         # Twice the mid at the present row and the seconds before it, oldest first; see tiles.collect_mids.
         ("mids", np.int64, (TILE_COUNT,)),
+        # Log returns of the mid over the seconds before the present row, oldest first; see tiles.collect_log_returns.
+        ("log_returns", np.float64, (TILE_COUNT,)),
         # Past values of each column that is normalised, by tile of their row; NaN before the first row.
         ("normalised", np.float64, (NORMALISED_COLUMNS, TILE_COUNT)),
     ],
@@ -128,6 +132,7 @@ def new_state(*, price_scale: float, quantity_scale: float) -> State:
     state["next_row_ns"] = NOT_STARTED
     state["ticker"]["value"] = UNKNOWN
     state["tiles"]["open_interest"] = UNKNOWN
+    state["tiles"]["log_return"] = np.nan
     state["position"]["value"] = UNKNOWN
     state["normalised"] = np.nan
     return state

@@ -17,9 +17,11 @@ from transforms.tiles import apply_trade_record, close_tile, open_tile, tile_bef
 
 
 @jit
-def apply_record(st: Any, record: Any) -> None:
-    """Bring one record into the state; records come second by second, within a second in tape order."""
-    tile = tile_before(st.next_row_ns, 1)
+def apply_record(st: Any, tile: int, record: Any) -> None:
+    """Bring one record into the state; records come second by second, within a second in tape order.
+
+    tile: where the present second's sums stand.
+    """
     kind = record.kind
     if kind == ORDERBOOK:
         apply_order_book_record(st.book, st.tiles, tile, record)

@@ -7,10 +7,12 @@ started. Being integers, the sums are the same in any order.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from market.clock import SECOND_NS
 from market.events import BUY, OPEN_INTEREST
+from transforms.elementary import log_ratio
 from transforms.jit import jit
 from transforms.order_book import best_px, is_two_sided
 from transforms.state import TILE_COUNT
@@ -67,12 +69,21 @@ def open_tile(st: Any, tile: int) -> None:
 
 @jit
 def close_tile(st: Any, tile: int, row_ns: int) -> None:
-    """Write what is known at the end of the second: twice the mid (0 when there is none) and the open interest."""
+    """Write what is known at the end of the second.
+
+    That is twice the mid (0 when there is none), its log return since the end of the second before (a window of five
+    minutes would take the same logarithm in three hundred rows) and the open interest.
+    """
+    tiles = st.tiles
+    tiles.twice_mid[tile] = 0
+    tiles.log_return[tile] = math.nan
     if is_two_sided(st.book):
-        st.tiles.twice_mid[tile] = best_px(st.book.bids) + best_px(st.book.asks)
-    else:
-        st.tiles.twice_mid[tile] = 0
-    st.tiles.open_interest[tile] = remembered(st.ticker, OPEN_INTEREST, row_ns)
+        twice_mid = best_px(st.book.bids) + best_px(st.book.asks)
+        before = tiles.twice_mid[tile_before(row_ns, 2)]
+        tiles.twice_mid[tile] = twice_mid
+        if before != 0:
+            tiles.log_return[tile] = log_ratio(float(twice_mid), float(before))
+    tiles.open_interest[tile] = remembered(st.ticker, OPEN_INTEREST, row_ns)
 
 
 @jit
@@ -129,6 +140,19 @@ def collect_mids(st: Any, row_ns: int, seconds: int) -> None:
 def last_mids(st: Any, seconds: int) -> Any:
     """Twice the mids of ``collect_mids``, oldest first: ``seconds + 1`` of them, 0 where unknown."""
     return st.mids[TILE_COUNT - 1 - seconds :]
+
+
+@jit
+def collect_log_returns(st: Any, row_ns: int, seconds: int) -> None:
+    """Write the log return of the mid over each of the ``seconds`` seconds before the row to its place."""
+    for back in range(1, seconds + 1):
+        st.log_returns[TILE_COUNT - back] = st.tiles.log_return[tile_before(row_ns, back)]
+
+
+@jit
+def last_log_returns(st: Any, seconds: int) -> Any:
+    """The log returns of ``collect_log_returns``, oldest first: ``seconds`` of them, NaN where unknown."""
+    return st.log_returns[TILE_COUNT - seconds :]
 
 
 @jit

@@ -13,6 +13,7 @@ import pytest
 
 import transforms
 from tests.laws.columns import every_feature
+from transforms.engine import FIELDS
 from transforms.plan import kernel_source
 
 PACKAGE: Final = Path(next(iter(transforms.__path__)))
@@ -21,7 +22,7 @@ ALLOWED_OF_MATH: Final = {"nan", "inf", "isnan", "sqrt"}
 """IEEE 754 rounds a square root correctly; the C library's sine, logarithm and power differ in their last bit."""
 FORBIDDEN_NAMES: Final = {"prange", "fastmath", "uint8", "uint16", "uint32", "uint64", "uintp", "ulonglong", "float32"}
 FORBIDDEN_MODULES: Final = {"time", "random", "secrets", "datetime", "os.urandom"}
-COMPILED: Final = {"jit", "njit", "feature"}
+COMPILED: Final = {"jit", "jit_alone", "jit_inside", "njit", "feature"}
 
 
 def kernel_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -121,3 +122,19 @@ def test_importing_the_transforms_loads_no_outside_system() -> None:
         [sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_kernel_reads_the_fields_that_a_rebuild_reads() -> None:
+    read = set()
+    for path in SOURCES:
+        for function in kernel_functions(ast.parse(path.read_text())):
+            for node in ast.walk(function):
+                match node:
+                    case (
+                        ast.Attribute(value=ast.Name(id="record"), attr=str(field), ctx=ast.Load())
+                        | ast.Subscript(value=ast.Name(id="record"), slice=ast.Constant(value=field), ctx=ast.Load())
+                    ):
+                        read.add(field)
+                    case _:
+                        pass
+    assert read | {"seq"} == set(FIELDS)

@@ -94,10 +94,12 @@ class Oracle:
     def _apply(self, recv_ns: int, message: dict[str, Any]) -> None:
         if "position_id" in message:
             self._seen_ns["POSITIONS"] = recv_ns
+            is_flat = message["size"] and abs(Decimal(message["size"])) <= Decimal("0.5e-9")
             self._state_position(
                 recv_ns,
                 {
                     "size": message["size"],
+                    "entry": "0" if is_flat else None,
                     "unrealized": message.get("unrealized_pnl"),
                     "realized": message.get("realized_pnl"),
                 },

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from transforms.declaration import BOOK, feature
-from transforms.elementary import log_ratio
 from transforms.jit import jit
 from transforms.moments import population_std_of_returns
 from transforms.order_book import best_px, best_qty
@@ -87,17 +86,13 @@ def volatility(mids: Any) -> float:
 
 
 @feature("realized_volatility_{window}", reads=BOOK, windows=("1m", "5m"), unit="1", low=0.0)
-def realized_volatility(mids: Any) -> float:
+def realized_volatility(log_returns: Any) -> float:
     """Square root of the sum of squared one-second log returns of the mid price.
 
     Formula: sqrt(sum(ln(mid(i) / mid(i - 1 s))^2)) over the seconds of the window
     NaN: the mid is unknown at any second.
     """
     total = 0.0
-    for i in range(len(mids)):
-        if mids[i] == 0:
-            return NAN
-        if i > 0:
-            change = log_ratio(float(mids[i]), float(mids[i - 1]))
-            total += change * change
+    for change in log_returns:
+        total += change * change
     return math.sqrt(total)
