@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from market.errors import StoreUnavailable
+from market.errors import CorruptStore, StoreUnavailable
 
 
 def file_sha256(path: Path) -> str:
@@ -40,6 +41,25 @@ def sync_folder(folder: Path) -> None:
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Make ``path`` hold what ``write`` writes: readers see the old file or the new one, and a crash leaves either."""
     publish_files({path: stage_file(path, write)})
+
+
+def copy_file(original: Path, copy: Path, *, sha256: str | None = None) -> None:
+    """Make ``copy`` hold the bytes of ``original``, read back and compared; one that does already stays as it is.
+
+    sha256: what the bytes must have; None is what the original has. Raises CorruptStore when the original has others or
+    the copy comes to have others, StoreUnavailable when the disk refuses.
+    """
+    if sha256 is not None and copy.is_file() and file_sha256(copy) == sha256:
+        return
+    found = file_sha256(original) if original.is_file() else "no file"
+    if found != (sha256 or found) or found == "no file":
+        raise CorruptStore(f"{original}: must be what its manifest says, {sha256}, was {found}")
+    if copy.is_file() and file_sha256(copy) == found:
+        return
+    with original.open("rb") as content:
+        replace_file(copy, lambda file: shutil.copyfileobj(content, file))
+    if file_sha256(copy) != found:
+        raise CorruptStore(f"{copy}: must be read back as written, was not")
 
 
 def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:

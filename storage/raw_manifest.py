@@ -7,6 +7,7 @@ on the disk: a part exists when it has an entry. Readers list no folder of Parqu
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,10 @@ class TapeSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RawPart(msgspec.Struct, frozen=True, kw_only=True):
-    """One part: consecutive messages of a symbol, at most one file a table and date. ``last_ns`` is inclusive."""
+    """One part: consecutive messages of a symbol, at most one file a table and date. ``last_ns`` is inclusive.
+
+    decoder_version: of the newest decoder that read messages of its days.
+    """
 
     symbol: str
     name: str
@@ -93,6 +97,18 @@ def raw_parts(root: Path, symbol: str) -> list[RawPart]:
     """The symbol's parts in order of seq; none when it has none. Raises CorruptStore, InvalidRequest."""
     folder = entry_path(root, symbol, "").parent
     return sorted((read_entry(path, symbol) for path in folder.glob(f"*{_SUFFIX}")), key=lambda part: part.first_seq)
+
+
+def known_last_seqs(root: Path, symbol: str) -> list[int]:
+    """The last seq of every part whose entry can be read, sorted: what is damaged is found by whoever reads it.
+
+    Raises InvalidRequest when the symbol cannot name a folder.
+    """
+    found = []
+    for path in entry_path(root, symbol, "").parent.glob(f"*{_SUFFIX}"):
+        with suppress(CorruptStore, FileNotFoundError):
+            found.append(read_entry(path, symbol).last_seq)
+    return sorted(found)
 
 
 def raw_symbols(root: Path) -> list[str]:

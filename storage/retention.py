@@ -7,12 +7,11 @@ last, so readers never see half a part. The newest segment of a tape always stay
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from market.errors import Conflict, CorruptStore, NotFound
-from storage.durable_files import file_sha256, replace_file, sync_folder
+from market.errors import Conflict, NotFound
+from storage.durable_files import copy_file, replace_file, sync_folder
 from storage.instruments import checked_symbol
 from storage.raw_manifest import RawPart, entry_path, raw_parts, read_entry
 from storage.tape.segments import segments, tape_folder
@@ -83,13 +82,7 @@ def _copy_part(source: Path, target: Path, part: RawPart) -> int:
         original, copy = source / path, target / path
         if part.source is not None and path == part.source.path and not original.is_file():
             continue  # the segment went before; its Parquet holds its messages
-        if not copy.is_file() or file_sha256(copy) != sha256:
-            if not original.is_file() or file_sha256(original) != sha256:
-                raise CorruptStore(f"{original}: must be what its manifest says, {sha256}, was not")
-            with original.open("rb") as content:
-                replace_file(copy, lambda file, content=content: shutil.copyfileobj(content, file))  # type: ignore[misc]  # a default binds the loop
-            if file_sha256(copy) != sha256:
-                raise CorruptStore(f"{copy}: must be read back as written, was not")
+        copy_file(original, copy, sha256=sha256)
         copied += copy.stat().st_size
     entry = entry_path(source, part.symbol, part.name).read_bytes()
     replace_file(entry_path(target, part.symbol, part.name), lambda file: file.write(entry))

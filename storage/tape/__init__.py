@@ -11,7 +11,7 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
 """
 
 from storage.tape.frames import FIRST_SEQ, Frame
-from storage.tape.reader import Hole, read_tape, read_tape_and_holes
+from storage.tape.reader import Hole, read_tape, read_tape_and_holes, read_tape_from
 from storage.tape.segments import tape_symbols
 from storage.tape.writer import DEFAULT_SYNC_MS, TapeWriter
 
@@ -23,5 +23,6 @@ __all__ = [
     "TapeWriter",
     "read_tape",
     "read_tape_and_holes",
+    "read_tape_from",
     "tape_symbols",
 ]

@@ -53,6 +53,23 @@ def read_tape_and_holes(
     return read_segments(segments(folder), from_ns=from_ns, to_ns=to_ns)
 
 
+def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
+    """The frames from ``seq`` on, with each hole among them in its place; segments that end before are not opened.
+
+    Raises:
+        CorruptStore: while iterating, when seq falls.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+    known = segments(tape_folder(root, symbol))
+    begins = [at for at, segment in enumerate(known) if segment.first_seq is not None and segment.first_seq <= seq]
+    for found in read_segments(known[begins[-1] if begins else 0 :]):
+        if isinstance(found, Frame):
+            if found.seq >= seq:
+                yield found
+        elif found.next_seq is None or found.next_seq > seq:
+            yield found
+
+
 def read_segments(
     chosen: Sequence[Segment], *, expected: int | None = None, from_ns: int | None = None, to_ns: int | None = None
 ) -> Iterator[Frame | Hole]:

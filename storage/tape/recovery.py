@@ -1,7 +1,8 @@
 """Recovery of a tape after a crash: whole frames are kept, what follows the first bad one is moved aside.
 
 1. An open segment is what a writer that died left. It is read to its first bad frame; the rest moves into a file
-   ``<segment>.torn-<offset>`` beside it, and the segment is finished.
+   ``<segment>.torn-<offset>`` beside it, and the segment is finished: by the next writer, or by a compaction that finds
+   no writer.
 2. A finished segment is never changed: what is damaged in it is a hole that every reader names.
 3. The next seq is one above every seq that was ever given, damaged frames included.
 """
@@ -13,9 +14,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from market.errors import Conflict, StoreUnavailable
 from storage.durable_files import replace_file, sync_folder
 from storage.tape.frames import FIRST_SEQ, HEADER_BYTES, Damage, Frame, read_frames
-from storage.tape.segments import FINISHED, OPEN, segments
+from storage.tape.lock import release, take_lock
+from storage.tape.segments import FINISHED, OPEN, segments, tape_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ def recover_tape(folder: Path) -> Recovery:
         return Recovery(next_seq, torn_bytes=torn_bytes)
     last_recv_ns = None
     expected: int | None = None
-    for segment in known[-2:]:  # of the last one every frame may be damaged
+    # Where even the first frame of the last segment is damaged, the one before it says which seq was due.
+    for segment in known[-1:] if known[-1].first_seq is not None else known[-2:]:
         for found in read_frames(segment.path, expected):
             if isinstance(found, Frame):
                 expected = found.seq + 1
@@ -58,6 +62,26 @@ def recover_tape(folder: Path) -> Recovery:
                 expected = (expected or FIRST_SEQ) + (found.end - found.offset) // HEADER_BYTES
         next_seq = max(next_seq, expected or FIRST_SEQ)
     return Recovery(next_seq, last_recv_ns, known[-1].day, torn_bytes)
+
+
+def recover_abandoned(root: Path, symbol: str) -> int:
+    """Finish the segments that a dead writer left open, unless a writer has the tape; returns the bytes moved aside.
+
+    Raises CorruptStore for a file that is no segment, InvalidRequest, StoreUnavailable when the disk refuses.
+    """
+    folder = tape_folder(root, symbol)
+    if next(folder.glob(f"*/*{OPEN}"), None) is None:
+        return 0
+    lock: int | None = None
+    try:
+        lock = take_lock(folder, symbol, is_recovery=True)
+        return recover_tape(folder).torn_bytes
+    except Conflict:
+        return 0  # a living writer's
+    except OSError as error:
+        raise StoreUnavailable(f"tape {symbol}: must be able to be recovered, was {error}") from error
+    finally:
+        release(lock)
 
 
 def finish_segment(path: Path) -> None:

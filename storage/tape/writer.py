@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -19,9 +18,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
-from market.errors import Conflict, FeatureServiceError, StoreUnavailable
+from market.errors import FeatureServiceError, StoreUnavailable
 from storage.durable_files import make_folder, sync_folder
+from storage.raw_manifest import known_last_seqs
 from storage.tape.frames import HEADER_BYTES, add_frame
+from storage.tape.lock import release, take_lock
 from storage.tape.recovery import finish_segment, recover_tape
 from storage.tape.segments import FINISHED, OPEN, tape_folder
 
@@ -80,20 +81,22 @@ class TapeWriter:
         lock: int | None = None
         try:
             make_folder(self._folder)
-            lock = _take_lock(self._folder / ".lock", symbol)
+            lock = take_lock(self._folder, symbol)
             recovered = recover_tape(self._folder)
+            # A last segment that is gone was compacted: its seqs are not given again.
+            next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
         except OSError as error:
-            _release(lock)
+            release(lock)
             raise StoreUnavailable(f"tape {symbol}: must be able to open, was {error}") from error
         except FeatureServiceError:
-            _release(lock)
+            release(lock)
             raise
         self._lock: int | None = lock
         self._day = recovered.last_day
         self.last_recv_ns = recovered.last_recv_ns
         self.torn_bytes = recovered.torn_bytes
-        self._next_seq = recovered.next_seq
-        self._durable_seq = recovered.next_seq - 1
+        self._next_seq = next_seq
+        self._durable_seq = next_seq - 1
         self._thread = threading.Thread(target=self._run, name=f"tape {symbol}", daemon=True)
         self._thread.start()
 
@@ -159,7 +162,7 @@ class TapeWriter:
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join(DISK_DEADLINE_S)
-        _release(self._lock)
+        release(self._lock)
         self._lock = None
         if self._thread.is_alive():
             raise StoreUnavailable(f"tape {self._symbol}: must be closed in {DISK_DEADLINE_S:g} s, was not")
@@ -218,7 +221,7 @@ class TapeWriter:
                 self._failure = self._failure or failure
                 self._changed.notify_all()
         finally:
-            _release(self._descriptor)
+            release(self._descriptor)
 
     def _write_group(self) -> bool:
         """Write what waits and make it durable; False when the writer is closing and nothing is left."""
@@ -267,21 +270,3 @@ def _write_all(descriptor: int, frames: bytearray) -> None:
     left = memoryview(frames)
     while left:
         left = left[os.write(descriptor, left) :]
-
-
-def _take_lock(path: Path, symbol: str) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(descriptor, 200).decode("utf-8", "replace") or "process unknown"
-        os.close(descriptor)
-        raise Conflict(f"tape {symbol}: must have one writer, was held by {holder}") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
-    return descriptor
-
-
-def _release(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)

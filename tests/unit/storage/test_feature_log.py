@@ -116,6 +116,16 @@ def test_a_part_reads_as_plain_parquet_with_names_a_person_understands(tmp_path:
     assert [path.name for path in folder.iterdir()] == [f"part-{MIDNIGHT_NS}-{MIDNIGHT_NS + SECOND_NS}.parquet"]
 
 
+def test_parts_are_compressed_for_reading_and_those_of_another_codec_stay_readable(tmp_path: Path) -> None:
+    write(tmp_path, rows_at([0], 1.0))
+    [mid_part] = (tmp_path / "price").rglob("*.parquet")
+    first_group = pq.read_metadata(mid_part).row_group(0)
+    assert {first_group.column(at).compression for at in range(first_group.num_columns)} == {"LZ4"}
+    pq.write_table(pq.ParquetFile(mid_part).read(), mid_part, compression="zstd")
+    write(tmp_path, rows_at([1], 2.0))
+    assert read(tmp_path) == ([0, 1], [1.0, 2.0])
+
+
 def test_a_flush_across_midnight_writes_one_part_a_date_of_the_row_time(tmp_path: Path) -> None:
     write(tmp_path, rows_at([-1, 0, 1]))
     assert [path.parent.name for path in sorted((tmp_path / "price").rglob("*.parquet"))] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Final, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,15 @@ from market.errors import CorruptStore, InvalidRequest, NotFound
 from market.events import (
     CONTROL,
     EVENT,
+    FUNDING_RATE,
     KIND_COUNT,
     KLINE,
+    MARK_PRICE,
+    NEXT_FUNDING,
     ORDERBOOK,
     SNAPSHOT,
     TICKER,
+    TICKER_FIELD_COUNT,
     TRADE,
     Events,
     empty_events,
@@ -36,7 +41,14 @@ from storage.raw_parquet import PartWriter, write_events
 BTC = Instrument("BTCUSDT", 3, 6)
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
 ALL_KINDS = range(KIND_COUNT)
-EVER = {"from_ns": -(2**62), "to_ns": 2**62}
+
+
+class Period(TypedDict):
+    from_ns: int
+    to_ns: int
+
+
+EVER: Final[Period] = {"from_ns": -(2**62), "to_ns": 2**62}
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -165,6 +177,7 @@ def test_each_type_has_its_own_table_by_date_and_symbol(tmp_path: Path, tape: Ev
     paths = write_events(tmp_path, BTC, tape, part="0001")
 
     assert [str(path.relative_to(tmp_path)).rpartition("-")[0] for path in paths] == [
+        "raw_funding/date=2024-10-04/symbol=BTCUSDT/part-0001",
         "raw_gaps/date=2024-10-03/symbol=BTCUSDT/part-0001",
         "raw_kline/date=2024-10-04/symbol=BTCUSDT/part-0001",
         "raw_orderbook_deltas/date=2024-10-04/symbol=BTCUSDT/part-0001",
@@ -176,8 +189,23 @@ def test_each_type_has_its_own_table_by_date_and_symbol(tmp_path: Path, tape: Ev
     assert all(not path.name.startswith(".") for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_funding_is_what_the_tickers_say_of_it_and_is_read_with_no_kind(tmp_path: Path) -> None:
+    stated = message(3, MIDNIGHT_NS, TICKER, levels=TICKER_FIELD_COUNT)
+    stated["field"] = range(TICKER_FIELD_COUNT)
+    silent = message(4, MIDNIGHT_NS, TICKER)
+    silent["field"] = MARK_PRICE
+    tape = np.concatenate([stated, silent])
+    paths = write_events(tmp_path, BTC, tape, part="0")
+    assert [path.relative_to(tmp_path).parts[0] for path in paths] == ["raw_funding", "raw_ticker"]
+    funding = pq.read_table(paths[0])
+    assert funding["field"].to_pylist() == [FUNDING_RATE, NEXT_FUNDING]
+    assert funding["px"].to_pylist() == stated["px"][[FUNDING_RATE, NEXT_FUNDING]].tolist()
+    assert funding["seq"].to_pylist() == [3, 3]
+    assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
+
+
 def test_the_columns_have_the_measured_encodings(tmp_path: Path, tape: Events) -> None:
-    group = pq.read_metadata(write_events(tmp_path, BTC, tape, part="0")[2]).row_group(0)
+    group = pq.read_metadata(write_events(tmp_path, BTC, tape, part="0")[3]).row_group(0)
     encodings = {group.column(i).path_in_schema: group.column(i).encodings for i in range(group.num_columns)}
     for name in ("seq", "recv_ns", "event_ns", "update_id"):
         assert "DELTA_BINARY_PACKED" in encodings[name]
@@ -249,7 +277,7 @@ def flip_bit(path: Path) -> None:
 def test_damaged_bytes_are_corrupt_and_name_the_file(
     tmp_path: Path, tape: Events, damage: Callable[[Path], None]
 ) -> None:
-    path = write_events(tmp_path, BTC, tape, part="0")[0]
+    path = write_events(tmp_path, BTC, tape, part="0")[1]
     damage(path)
     with pytest.raises(CorruptStore, match=f"{path}: must be whole Parquet"):
         read_events(tmp_path, "BTCUSDT", kinds=(), **EVER)
@@ -304,13 +332,13 @@ def test_what_is_not_committed_is_not_there_and_leaves_nothing(tmp_path: Path, t
 
 def test_readers_believe_the_manifest_alone(tmp_path: Path, tape: Events) -> None:
     paths = write_events(tmp_path, BTC, tape, part="0")
-    stray = paths[0].with_name("part-stray.parquet")
+    stray = paths[1].with_name("part-stray.parquet")
     stray.write_bytes(b"half of a Parquet")
     assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
     pieces = list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER))
     assert same(np.concatenate([events for events, _ in pieces]), tape)
-    paths[0].unlink()
-    with pytest.raises(CorruptStore, match=str(paths[0])):
+    paths[1].unlink()
+    with pytest.raises(CorruptStore, match=str(paths[1])):
         read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
 
 

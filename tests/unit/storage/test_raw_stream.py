@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -15,7 +16,14 @@ from storage.raw_parquet import write_events
 BTC = Instrument("BTCUSDT", 3, 6)
 MIDNIGHT_NS = 20_000 * DAY_NS
 ALL_KINDS = range(KIND_COUNT)
-EVER = {"from_ns": MIDNIGHT_NS, "to_ns": MIDNIGHT_NS + DAY_NS}
+
+
+class Period(TypedDict):
+    from_ns: int
+    to_ns: int
+
+
+EVER: Final[Period] = {"from_ns": MIDNIGHT_NS, "to_ns": MIDNIGHT_NS + DAY_NS}
 ROW_GROUP_ROWS = 1 << 18
 
 

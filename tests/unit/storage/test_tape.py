@@ -18,6 +18,7 @@ from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound, StoreUnavailable
 from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
 from storage.tape import writer as tape_writer
+from storage.tape.lock import release, take_lock
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
@@ -299,6 +300,24 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_tape(tmp_path: Path, 
     with TapeWriter(tmp_path, SYMBOL), pytest.raises(Conflict, match=f"was held by process {os.getpid()}"):
         TapeWriter(tmp_path, SYMBOL)
     record([(MIDNIGHT_NS, b"free again")])
+
+
+def test_a_writer_waits_for_a_recovery_to_let_the_tape_go(tmp_path: Path, record: Recorder) -> None:
+    record([(MIDNIGHT_NS, b"a")])
+    lock = take_lock(tmp_path / "tape" / SYMBOL, SYMBOL, is_recovery=True)
+    with pytest.raises(Conflict, match="was held by recovery by process"):
+        take_lock(tmp_path / "tape" / SYMBOL, SYMBOL, is_recovery=True)
+    opened: list[TapeWriter] = []
+    waiting = threading.Thread(target=lambda: opened.append(TapeWriter(tmp_path, SYMBOL)))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    assert opened == []
+    release(lock)
+    waiting.join(10)
+    (writer,) = opened
+    assert writer.next_seq == 2
+    writer.close()
 
 
 def killed_program(tmp_path: Path, lines: str) -> None:

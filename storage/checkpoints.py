@@ -1,0 +1,78 @@
+"""Checkpoints: the state of a symbol's engine at a position of its tape, so that a restart need not replay the tape.
+
+Layout: ``<raw>/checkpoints/<symbol>.checkpoint``, one line of JSON and the bytes of the state. A checkpoint is a
+shortcut and never the truth: one that is damaged, of other code or of another tape is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from storage.durable_files import replace_file
+from storage.instruments import checked_symbol
+
+LONGEST_HEAD: Final = 4096
+"""Bytes; a file whose first line is longer is no checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state after the frame ``seq`` of the tape, which was received at ``recv_ns``.
+
+    identity: of the feature set, the code and the scale that the state means something to.
+    """
+
+    seq: int
+    recv_ns: int
+    identity: str
+    state: bytes
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    recv_ns: int
+    identity: str
+    sha256: str
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+
+
+def write_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint) -> None:
+    """Replace the symbol's checkpoint; on disk before this returns. Raises StoreUnavailable, InvalidRequest."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(msgspec.json.encode(_head(checkpoint)) + b"\n")
+        file.write(checkpoint.state)
+
+    replace_file(checkpoint_path(root, symbol), write)
+
+
+def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None:
+    """The symbol's checkpoint when it is whole and of this identity, else None. Raises InvalidRequest."""
+    try:
+        with checkpoint_path(root, symbol).open("rb") as file:
+            head = _HEAD.decode(file.readline(LONGEST_HEAD))
+            state = file.read()
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    checkpoint = Checkpoint(head.seq, head.recv_ns, head.identity, state)
+    return checkpoint if head == _head(checkpoint) and head.identity == identity else None
+
+
+def checkpoint_path(root: Path, symbol: str) -> Path:
+    """Where the checkpoint of a symbol stands. Raises InvalidRequest when the symbol cannot name a file."""
+    return root / "checkpoints" / f"{checked_symbol(symbol)}.checkpoint"
+
+
+def _head(checkpoint: Checkpoint) -> _Head:
+    digest = hashlib.sha256(f"{checkpoint.seq} {checkpoint.recv_ns} {checkpoint.identity}\n".encode())
+    digest.update(checkpoint.state)
+    return _Head(
+        seq=checkpoint.seq, recv_ns=checkpoint.recv_ns, identity=checkpoint.identity, sha256=digest.hexdigest()
+    )

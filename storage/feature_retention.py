@@ -1,0 +1,101 @@
+"""Retention of the feature log: whole days of a symbol, every group at once, to an archive, back from it, or away.
+
+A copy is on the disk and compared before the first original goes. Files that a killed writer left under dot names go
+with their day: nobody has them open any more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from market.clock import DAY_NS, parse_iso_ns
+from market.errors import Conflict, NotFound
+from storage.durable_files import copy_file, sync_folder
+from storage.instruments import checked_symbol
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDay:
+    """A symbol's rows of one UTC date; ``files`` are relative to the feature log, of every group and code."""
+
+    symbol: str
+    date: str
+    files: tuple[str, ...]
+
+    @property
+    def first_ns(self) -> int:
+        return parse_iso_ns(self.date)
+
+    @property
+    def last_ns(self) -> int:
+        """Inclusive."""
+        return self.first_ns + DAY_NS - 1
+
+
+def logged_symbols(features_folder: Path) -> list[str]:
+    """The symbols that have rows, sorted."""
+    return sorted({path.name.removeprefix("symbol=") for path in features_folder.glob("*/*/symbol=*")})
+
+
+def expired_feature_days(features_folder: Path, symbol: str, before_ns: int) -> list[FeatureDay]:
+    """The days that ended by ``before_ns``, oldest first. Raises InvalidRequest."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for path in features_folder.glob(f"*/*/symbol={checked_symbol(symbol)}/date=*/*.parquet"):
+        if not path.name.startswith("."):
+            files[path.parent.name.removeprefix("date=")].append(path.relative_to(features_folder).as_posix())
+    days = [FeatureDay(symbol, date, tuple(sorted(of_date))) for date, of_date in sorted(files.items())]
+    return [day for day in days if day.last_ns < before_ns]
+
+
+def archive_feature_days(features_folder: Path, archive: Path, days: Sequence[FeatureDay]) -> int:
+    """Move days into the archive; returns the bytes moved. Raises StoreUnavailable, CorruptStore."""
+    moved = 0
+    for day in days:
+        for file in day.files:
+            copy_file(features_folder / file, archive / file)
+            moved += (archive / file).stat().st_size
+        _remove(features_folder, day)
+    return moved
+
+
+def restore_feature_days(features_folder: Path, archive: Path, symbol: str) -> int:
+    """Copy every archived day of a symbol back; returns how many. The archive keeps them.
+
+    Raises NotFound when the archive has none of the symbol, StoreUnavailable, CorruptStore.
+    """
+    days = expired_feature_days(archive, symbol, 2**63 - 1)
+    if not days:
+        raise NotFound(f"archive {archive}: must hold feature rows of {symbol}, was without")
+    for day in days:
+        for file in day.files:
+            copy_file(archive / file, features_folder / file)
+    return len(days)
+
+
+def delete_feature_days(features_folder: Path, days: Sequence[FeatureDay], *, used_by: Sequence[str]) -> int:
+    """Delete days for good; returns the bytes freed.
+
+    used_by: what still refers to them. Raises Conflict naming it when it is not empty.
+    """
+    if used_by:
+        raise Conflict(f"feature rows: must not be in use to be deleted, was used by {', '.join(used_by)}")
+    freed = 0
+    for day in days:
+        freed += sum((features_folder / file).stat().st_size for file in day.files)
+        _remove(features_folder, day)
+    return freed
+
+
+def _remove(features_folder: Path, day: FeatureDay) -> None:
+    for file in day.files:
+        (features_folder / file).unlink(missing_ok=True)
+    for folder in {(features_folder / file).parent for file in day.files}:
+        for abandoned in folder.glob(".*"):
+            abandoned.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: rows came meanwhile, and stay
+            folder.rmdir()
+        sync_folder(folder.parent)

@@ -1,0 +1,44 @@
+"""Checkpoints: read back as written, and None rather than anything that is not what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.checkpoints import Checkpoint, checkpoint_path, read_checkpoint, write_checkpoint
+
+CHECKPOINT = Checkpoint(7, 1_772_000_000_000_000_000, "f00d", b"state" * 100)
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "BTCUSDT", Checkpoint(1, 2, "f00d", b"older"))
+    write_checkpoint(tmp_path, "BTCUSDT", CHECKPOINT)
+    assert read_checkpoint(tmp_path, "BTCUSDT", "f00d") == CHECKPOINT
+
+
+def test_a_symbol_without_a_checkpoint_has_none(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path, "BTCUSDT", "f00d") is None
+
+
+def test_a_checkpoint_of_another_identity_is_none(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "BTCUSDT", CHECKPOINT)
+    assert read_checkpoint(tmp_path, "BTCUSDT", "beef") is None
+
+
+@pytest.mark.parametrize("at", [0, 5, 25, -1])
+def test_a_damaged_checkpoint_is_none(tmp_path: Path, at: int) -> None:
+    write_checkpoint(tmp_path, "BTCUSDT", CHECKPOINT)
+    path = checkpoint_path(tmp_path, "BTCUSDT")
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert read_checkpoint(tmp_path, "BTCUSDT", "f00d") is None
+
+
+@pytest.mark.parametrize("length", [0, 3, 20, 100])
+def test_a_checkpoint_that_breaks_off_is_none(tmp_path: Path, length: int) -> None:
+    write_checkpoint(tmp_path, "BTCUSDT", CHECKPOINT)
+    path = checkpoint_path(tmp_path, "BTCUSDT")
+    path.write_bytes(path.read_bytes()[:length])
+    assert read_checkpoint(tmp_path, "BTCUSDT", "f00d") is None
