@@ -5,120 +5,24 @@ Files are the truth for registry configurations, features and datasets; these ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import (
-    TIMESTAMP,
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Index,
-    MetaData,
-    RowMapping,
-    Table,
-    Text,
-    create_engine,
-    delete,
-    false,
-    func,
-    insert,
-    select,
-    update,
+from sqlalchemy import RowMapping, Select, Update, delete, func, insert, select, update
+
+from market.errors import Conflict, NotFound
+from storage.database import (
+    DATASET_BUILDING_METRICS,
+    DATASETS,
+    STATEMENT_TIMEOUT_MS,
+    open_engine,
+    transaction,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateSchema
 
-from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
-
+T = TypeVar("T")
 DatasetStatus = Literal["building", "ready", "failed", "cancelled"]
-
-POOL_SIZE: Final = 5
-CONNECT_TIMEOUT_S: Final = 5
-STATEMENT_TIMEOUT_MS: Final = 30_000
-MIGRATION_LOCK: Final = 0x6665_6174_7365_7276
-"""Key of the advisory lock under which a schema changes."""
-
-FEAST_SCHEMA: Final = "feast"
-"""Where Feast's SQL registry keeps its tables, apart from ours."""
-FEAST_CONNECT_ARGS: Final = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
-    "options": f"-c search_path={FEAST_SCHEMA} -c timezone=UTC",
-}
-FEAST_READER_ENGINE: Final[Mapping[str, Any]] = {"poolclass": NullPool, "connect_args": FEAST_CONNECT_ARGS}
-"""How Feast's SQL registry connects to be read, now and then: it closes no pool, so it gets none."""
-FEAST_WRITER_ENGINE: Final[Mapping[str, Any]] = {"pool_size": 1, "connect_args": FEAST_CONNECT_ARGS}
-"""How it connects for an apply, which takes hundreds of statements; who opens it closes it."""
-FEAST_LOCK: Final = 0x6665_6173_7472_6567
-"""Key of the advisory lock under which Feast's registry changes."""
-APPLY_WAIT_MS: Final = 120_000
-"""How long an apply waits for the one before it."""
-
-_MIGRATIONS = Path(__file__).parent / "migrations"
-
-TABLES = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s_check"})
-
-DATASETS = Table(
-    "datasets",
-    TABLES,
-    Column("dataset_id", Text, primary_key=True),
-    Column("symbols", ARRAY(Text), nullable=False),
-    Column("status", Text, nullable=False),
-    Column("request", JSONB, nullable=False),
-    Column("splits_info", JSONB(none_as_null=True)),
-    Column("feature_registry_version", Text, nullable=False),
-    Column("feature_set", Text, nullable=False, comment="fingerprint"),
-    Column("path", Text),
-    Column("train_records", BigInteger),
-    Column("validation_records", BigInteger),
-    Column("test_records", BigInteger),
-    Column("error_message", Text),
-    Column("progress", Double, nullable=False, comment="0 to 1"),
-    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
-    Column("updated_at", TIMESTAMP(timezone=True), nullable=False),
-    CheckConstraint("status IN ('building', 'ready', 'failed', 'cancelled')", name="status"),
-    CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
-)
-
-FEATURE_REGISTRY_VERSIONS = Table(
-    "feature_registry_versions",
-    TABLES,
-    Column("version", Text, primary_key=True),
-    Column("file_path", Text, nullable=False),
-    Column("is_active", Boolean, nullable=False, server_default=false()),
-    Column("validated_at", TIMESTAMP(timezone=True)),
-    Column("validation_errors", JSONB(none_as_null=True)),
-    Column("loaded_at", TIMESTAMP(timezone=True)),
-    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
-    Column("created_by", Text),
-    Column("activated_by", Text),
-    Column("rollback_from", Text),
-    Column("previous_version", Text),
-    Column("schema_version", Text),
-    Column("migration_script", Text),
-    Column("compatibility_warnings", JSONB(none_as_null=True)),
-    Column("breaking_changes", JSONB(none_as_null=True)),
-    Column("activation_reason", Text),
-)
-Index(
-    "feature_registry_versions_one_active",
-    FEATURE_REGISTRY_VERSIONS.c.is_active,
-    unique=True,
-    postgresql_where=FEATURE_REGISTRY_VERSIONS.c.is_active,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +30,8 @@ class DatasetRecord:
     """What is known of one dataset; ``request`` and ``splits_info`` are JSON objects, times are aware.
 
     The record counts, ``splits_info`` and ``path`` are None until the build knows them. ``feature_set`` is the
-    fingerprint of the feature set, ``progress`` runs from 0 to 1.
+    fingerprint of the feature set, ``progress`` runs from 0 to 1. Of one ``request_hash`` only one record is building.
+    ``step`` is what the build does, ``attempt`` how often it was begun, ``announced_at`` when its end was told.
     """
 
     dataset_id: str
@@ -144,6 +49,26 @@ class DatasetRecord:
     validation_records: int | None = None
     test_records: int | None = None
     error_message: str | None = None
+    request_hash: str | None = None
+    step: str | None = None
+    attempt: int = 0
+    trace_id: str | None = None
+    announced_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildMeasured:
+    """How long a build took, for estimates and dashboards: samples are entity rows, days are symbol-days."""
+
+    dataset_id: str
+    symbols: tuple[str, ...]
+    status: DatasetStatus
+    samples: int
+    days_computed: int
+    days_reused: int
+    features_seconds: float
+    build_seconds: float
+    finished_at: datetime
 
 
 class DatasetChanges(TypedDict, total=False):
@@ -157,6 +82,7 @@ class DatasetChanges(TypedDict, total=False):
     validation_records: int | None
     test_records: int | None
     error_message: str | None
+    step: str | None
 
 
 class Metadata:
@@ -167,21 +93,82 @@ class Metadata:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
 
     def close(self) -> None:
         """Close the pool's connections."""
         self._engine.dispose()
 
-    def create_dataset(self, record: DatasetRecord) -> None:
-        """Add a dataset. Raises Conflict when its id exists."""
-        with _transaction(self._engine) as connection:
+    def create_dataset(
+        self, record: DatasetRecord, *, in_transaction: Callable[[Any], object] = lambda _connection: None
+    ) -> None:
+        """Add a dataset. Raises Conflict when its id exists, or when one of its request is being built.
+
+        in_transaction: given the driver's connection, does what must happen together with this or not at all.
+        """
+        with transaction(self._engine) as connection:
             connection.execute(insert(DATASETS).values(asdict(record)))
+            in_transaction(connection.connection.driver_connection)
+
+    def in_transaction(self, action: Callable[[Any], T]) -> T:
+        """The result of an action on the driver's connection, whose changes are kept unless it raises."""
+        with transaction(self._engine) as connection:
+            return action(connection.connection.driver_connection)
+
+    def find_building(self, request_hash: str) -> DatasetRecord | None:
+        """The dataset that is being built for a request, if any."""
+        query = select(DATASETS).where(DATASETS.c.request_hash == request_hash, DATASETS.c.status == "building")
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _dataset(row)
+
+    def begin_attempt(self, dataset_id: str, updated_at: datetime) -> DatasetRecord:
+        """Count one more attempt at a building dataset: changes of the attempts before it are refused from now on.
+
+        Raises NotFound, and Conflict when it is no longer building.
+        """
+        change = update(DATASETS).values(attempt=DATASETS.c.attempt + 1, progress=0.0, step=None)
+        return self._change(change, dataset_id, updated_at, {"status": "building"})
+
+    def announce_next(self, send: Callable[[DatasetRecord], object], announced_at: datetime) -> bool:
+        """Send the oldest dataset that ended and was not announced; False when there was none that nobody else sends.
+
+        It counts as announced once ``send`` has returned; a process that dies in between lets it be sent again.
+        """
+        query = (
+            select(DATASETS)
+            .where(DATASETS.c.status.in_(("ready", "failed")), DATASETS.c.announced_at.is_(None))
+            .order_by(DATASETS.c.updated_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return False
+            send(_dataset(row))
+            found = DATASETS.c.dataset_id == row["dataset_id"]
+            connection.execute(update(DATASETS).where(found).values(announced_at=announced_at))
+        return True
+
+    def add_build_measured(self, measured: BuildMeasured) -> None:
+        """Keep how long a build took."""
+        with transaction(self._engine) as connection:
+            connection.execute(insert(DATASET_BUILDING_METRICS).values(asdict(measured)))
+
+    def list_builds_measured(self, *, limit: int) -> list[BuildMeasured]:
+        """The last builds that became ready, newest first."""
+        table = DATASET_BUILDING_METRICS
+        columns = [column for column in table.c if column.name != "id"]
+        query = select(*columns).where(table.c.status == "ready").order_by(table.c.finished_at.desc()).limit(limit)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        return [BuildMeasured(**{**row, "symbols": tuple(row["symbols"])}) for row in rows]
 
     def get_dataset(self, dataset_id: str) -> DatasetRecord:
         """One dataset. Raises NotFound."""
         query = select(DATASETS).where(DATASETS.c.dataset_id == dataset_id)
-        with _transaction(self._engine) as connection:
+        with transaction(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise _no_dataset(dataset_id)
@@ -190,7 +177,7 @@ class Metadata:
     def delete_dataset(self, dataset_id: str) -> None:
         """Remove a dataset. Raises NotFound."""
         gone = delete(DATASETS).where(DATASETS.c.dataset_id == dataset_id).returning(DATASETS.c.dataset_id)
-        with _transaction(self._engine) as connection:
+        with transaction(self._engine) as connection:
             if connection.execute(gone).one_or_none() is None:
                 raise _no_dataset(dataset_id)
 
@@ -203,7 +190,7 @@ class Metadata:
             query = query.where(DATASETS.c.status == status)
         if symbol is not None:
             query = query.where(DATASETS.c.symbols.contains([symbol]))
-        with _transaction(self._engine) as connection:
+        with transaction(self._engine) as connection:
             return [_dataset(row) for row in connection.execute(query).mappings()]
 
     def update_dataset(
@@ -212,102 +199,47 @@ class Metadata:
         updated_at: datetime,
         *,
         expected_status: DatasetStatus | None = None,
+        expected_attempt: int | None = None,
         **changes: Unpack[DatasetChanges],
     ) -> DatasetRecord:
         """Change the named columns and return the record as it is then.
 
-        With ``expected_status`` the change happens only in that status: a build that ends while it is cancelled does
-        not undo the cancellation. Raises NotFound, and Conflict when the status is another.
+        With ``expected_status`` the change happens only in that status, with ``expected_attempt`` only while that
+        attempt is the last: a build that ends while it is cancelled does not undo the cancellation. Raises NotFound,
+        and Conflict when the status or the attempt is another.
         """
+        expected: dict[str, Any] = {"status": expected_status, "attempt": expected_attempt}
+        change = update(DATASETS).values(**changes)
+        known = {name: value for name, value in expected.items() if value is not None}
+        return self._change(change, dataset_id, updated_at, known)
+
+    def _change(
+        self, change: Update, dataset_id: str, updated_at: datetime, expected: Mapping[str, Any]
+    ) -> DatasetRecord:
         found = DATASETS.c.dataset_id == dataset_id
-        change = update(DATASETS).where(found).values(updated_at=updated_at, **changes).returning(DATASETS)
-        if expected_status is not None:
-            change = change.where(DATASETS.c.status == expected_status)
-        with _transaction(self._engine) as connection:
+        change = change.where(found).values(updated_at=updated_at).returning(DATASETS)
+        for name, value in expected.items():
+            change = change.where(DATASETS.c[name] == value)
+        with transaction(self._engine) as connection:
             row = connection.execute(change).mappings().one_or_none()
             if row is None:
-                status = connection.execute(select(DATASETS.c.status).where(found)).scalar_one_or_none()
-                if status is None:
+                known = connection.execute(select(DATASETS).where(found)).mappings().one_or_none()
+                if known is None:
                     raise _no_dataset(dataset_id)
-                raise Conflict(f"dataset {dataset_id}: must be {expected_status}, was {status}")
+                name = next(name for name, value in expected.items() if known[name] != value)
+                rule = f"{expected[name]}" if name == "status" else f"in {name} {expected[name]}"
+                raise Conflict(f"dataset {dataset_id}: must be {rule}, was {known[name]}")
         return _dataset(row)
 
+    def rows(self, query: Select[Any]) -> list[RowMapping]:
+        """What a query of another file of this package finds."""
+        with transaction(self._engine) as connection:
+            return list(connection.execute(query).mappings())
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema up to ``revision``; one at a time, in one transaction.
-
-    Raises StoreUnavailable, and InvalidRequest for a revision that does not exist.
-    """
-    with _migration(url) as config:
-        command.upgrade(config, revision)
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Bring the schema down to ``revision`` ("base": nothing left); otherwise as ``upgrade``."""
-    with _migration(url) as config:
-        command.downgrade(config, revision)
-
-
-@contextmanager
-def _migration(url: str) -> Iterator[Config]:
-    engine = _engine(url, options="-c timezone=UTC")
-    try:
-        with _transaction(engine) as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-            yield config
-    except CommandError as error:
-        raise InvalidRequest(f"migration: must lead to a known revision, was: {error}") from error
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def feast_schema_locked(url: str) -> Iterator[None]:
-    """Hold the schema of Feast's registry, made if missing, against everybody else who holds it this way.
-
-    The server lets go when the process dies. Raises StoreUnavailable, also after APPLY_WAIT_MS of waiting.
-    """
-    engine = _engine(url, options=f"-c statement_timeout={APPLY_WAIT_MS}")
-    try:
-        with _transaction(engine) as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
-            # In a transaction of its own: Feast connects beside the one that holds the lock.
-            with _transaction(engine) as other:
-                other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
-            yield
-    finally:
-        engine.dispose()
-
-
-def _engine(url: str, *, options: str) -> Engine:
-    return create_engine(
-        url,
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        pool_pre_ping=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
-    )
-
-
-@contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction, its failures told in our words. SQLAlchemy's own text repeats the statement and its values."""
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except IntegrityError as error:
-        raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
-    except DataError as error:
-        raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: must answer, was {_first_line(error)}") from error
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    return (str(error.orig if isinstance(error, DBAPIError) else error).splitlines() or [type(error).__name__])[0]
+    def size_bytes(self) -> int:
+        """What the database takes on its disk."""
+        with transaction(self._engine) as connection:
+            return int(connection.execute(select(func.pg_database_size(func.current_database()))).scalar_one())
 
 
 def _no_dataset(dataset_id: str) -> NotFound:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import NoScriptError, RedisClusterException
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest, StoreUnavailable
@@ -34,16 +36,22 @@ from storage.online_vector import (
     unpack,
 )
 
+RedisClient: TypeAlias = redis.Redis | RedisCluster
+
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
+CONNECT_TIMEOUT_S: Final = 1.0
+SOCKET_TIMEOUT_S: Final = 1.0
 
 # Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in parts because
-# unpack() stops at about 8000 values.
+# unpack() stops at about 8000 values. The fields begin with the newest and the vector (``online_fields``), so that
+# ARGV[5] is the packed vector, published for those who follow the symbol.
 _WRITE_SCRIPT: Final = """
 local newest = redis.call('HGET', KEYS[1], 'feature_service:newest')
 if newest and newest > ARGV[1] then return 0 end
 for first = 2, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
 end
+redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[5])
 return 1
 """
 _WRITE_SHA: Final = hashlib.sha1(_WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -61,9 +69,17 @@ class WriteResult:
 class OnlineStore:
     """Writes and reads the newest row of each symbol; safe to share between threads."""
 
-    def __init__(self, client: redis.Redis, *, project: str, max_ahead_ns: int = MAX_AHEAD_NS) -> None:
-        """``client`` must leave answers as bytes; its timeouts and retries bound every call made here."""
-        self._client = client
+    def __init__(
+        self, client: RedisClient | Callable[[], RedisClient], *, project: str, max_ahead_ns: int = MAX_AHEAD_NS
+    ) -> None:
+        """``client``, or what the first call opens it with, must leave answers as bytes and bounds every call here."""
+        self._open: Callable[[], RedisClient]
+        if isinstance(client, redis.Redis | RedisCluster):
+            self._open = lambda: client
+        else:
+            self._open = client
+        self._opened: RedisClient | None = None
+        self._opening = threading.Lock()
         self._project = project.encode()
         self._max_ahead_ns = max_ahead_ns
         self._layout: Layout | None = None
@@ -80,8 +96,8 @@ class OnlineStore:
         password: str | None = None,
         tls: bool = False,
         tls_ca_file: str | None = None,
-        connect_timeout_s: float = 1.0,
-        socket_timeout_s: float = 1.0,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        socket_timeout_s: float = SOCKET_TIMEOUT_S,
         max_ahead_ns: int = MAX_AHEAD_NS,
     ) -> OnlineStore:
         """A store on its own connection pool; the first call opens the connection.
@@ -105,37 +121,33 @@ class OnlineStore:
 
     @classmethod
     def connect_as_feast(cls, settings: Mapping[str, Any], *, project: str) -> OnlineStore:
-        """A store on the server that the ``online_store`` part of a feature_store.yaml names.
+        """A store on the server, cluster or master that the ``online_store`` part of a feature_store.yaml names.
 
-        Raises InvalidRequest when it names no Redis, or a cluster, on which this store was never tried.
+        Its connection string may set redis-py's options; otherwise calls are bounded as those of ``connect`` are. The
+        first call opens the connection, and asks a cluster or a sentinel who serves.
+
+        Raises InvalidRequest when it does not name a Redis as Feast would take it.
         """
         kind = settings.get("redis_type", "redis")
-        if settings.get("type") != "redis" or kind not in {"redis", "redis_sentinel"}:
+        if settings.get("type") != "redis" or kind not in {"redis", "redis_cluster", "redis_sentinel"}:
             raise InvalidRequest(
-                f"online_store: must be of type redis and redis_type redis or redis_sentinel, "
+                f"online_store: must be of type redis and redis_type redis, redis_cluster or redis_sentinel, "
                 f"was {settings.get('type')!r} and {kind!r}"
             )
-        addresses: list[tuple[str, int]] = []
-        options: dict[str, Any] = {}
-        for part in str(settings.get("connection_string", "localhost:6379")).split(","):
-            name, is_option, value = part.partition("=")
-            if is_option:
-                options[name] = _option(value)
-            else:
-                host, _, port = part.rpartition(":")
-                addresses.append((host, int(port)))
-        bounds: dict[str, Any] = {
-            "socket_connect_timeout": 1.0,
-            "socket_timeout": 1.0,
-            "retry": Retry(NoBackoff(), 1),
-            **options,
-        }
+        addresses, given = addresses_and_options(str(settings.get("connection_string", "localhost:6379")))
+        bounds = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S, **given}
+        retry = Retry(NoBackoff(), 1)
+        if kind == "redis_cluster":
+            nodes = [ClusterNode(host, port) for host, port in addresses]  # type: ignore[no-untyped-call]  # untyped in redis-py
+            return cls(lambda: RedisCluster(startup_nodes=nodes, retry=retry, **bounds), project=project)
         if kind == "redis_sentinel":
+            sentinel = Sentinel(addresses, retry=retry, **bounds)  # type: ignore[no-untyped-call]  # untyped in redis-py
             master = str(settings.get("sentinel_master", "mymaster"))
-            sentinel = Sentinel(addresses, **bounds)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-            return cls(sentinel.master_for(master), project=project)  # type: ignore[no-untyped-call]  # the same
-        [(host, port_number)] = addresses
-        return cls(redis.Redis(host=host, port=port_number, **bounds), project=project)
+            return cls(sentinel.master_for(master), project=project)  # type: ignore[no-untyped-call]  # untyped in redis-py
+        if len(addresses) > 1:
+            raise InvalidRequest(f"connection_string: must name one server of redis_type redis, was {addresses}")
+        [(host, port)] = addresses
+        return cls(redis.Redis(host=host, port=port, retry=retry, **bounds), project=project)
 
     def write(self, rows: Sequence[OnlineRow], *, now_ns: int) -> WriteResult:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
@@ -186,9 +198,26 @@ class OnlineStore:
         with self._naming_the_server():
             self._client.ping()
 
+    def memory(self) -> tuple[int, int | None]:
+        """Bytes that the servers use together, and their limit, None without one. Raises StoreUnavailable."""
+        with self._naming_the_server():
+            answer = cast("dict[str, Any]", self._client.info("memory"))  # a synchronous client's answer
+        # A cluster answers by node.
+        nodes = [answer] if "used_memory" in answer else list(answer.values())
+        limits = [int(node.get("maxmemory", 0)) for node in nodes]
+        return sum(int(node["used_memory"]) for node in nodes), sum(limits) if all(limits) else None
+
     def close(self) -> None:
         """Close the pooled connections."""
-        self._client.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _client(self) -> RedisClient:
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
 
     def _script_arguments(self, row: OnlineRow) -> tuple[bytes | str, ...]:
         layout = self._layout
@@ -208,24 +237,50 @@ class OnlineStore:
                 answers = [answer for answer in answers if not isinstance(answer, NoScriptError)]
                 answers += self._evaluate(unanswered)
             for answer in answers:
-                if isinstance(answer, redis.RedisError):
+                if isinstance(answer, Exception):
                     raise answer
         return answers
 
     def _evaluate(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[Any]:
         with self._client.pipeline(transaction=False) as pipeline:
             for call in calls:
-                pipeline.evalsha(_WRITE_SHA, 1, *call)
+                # Not evalsha(), which the pipeline of a cluster refuses: a script of one key goes where its key is.
+                pipeline.execute_command("EVALSHA", _WRITE_SHA, 1, *call)
             return pipeline.execute(raise_on_error=False)
 
     @contextmanager
     def _naming_the_server(self) -> Iterator[None]:
         try:
             yield
-        except redis.RedisError as error:
-            address = self._client.connection_pool.connection_kwargs
-            where = address.get("path") or ":".join(str(address[name]) for name in ("host", "port") if name in address)
-            raise StoreUnavailable(f"redis {where}: must answer, was {error}") from error
+        except (redis.RedisError, RedisClusterException) as error:
+            raise StoreUnavailable(f"redis {_address_of(self._opened)}: must answer, was {error}") from error
+
+
+def _address_of(client: RedisClient | None) -> str:
+    if not isinstance(client, redis.Redis):
+        return "cluster"
+    address = client.connection_pool.connection_kwargs
+    if isinstance(client.connection_pool, SentinelConnectionPool):
+        return f"master {client.connection_pool.service_name}"
+    return str(address.get("path") or ":".join(str(address[name]) for name in ("host", "port") if name in address))
+
+
+def addresses_and_options(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The parts of a connection string as Feast reads it. Raises InvalidRequest where an address is none."""
+    addresses: list[tuple[str, int]] = []
+    options: dict[str, Any] = {}
+    for part in connection_string.split(","):
+        name, is_option, value = part.partition("=")
+        if is_option:
+            options[name] = _option(value)
+            continue
+        host, _, port = part.rpartition(":")
+        if not host or not port.isdecimal():
+            raise InvalidRequest(f"connection_string: must name servers as host:port, was {part!r}")
+        addresses.append((host, int(port)))
+    if not addresses:
+        raise InvalidRequest("connection_string: must name a server, was without one")
+    return addresses, options
 
 
 def _option(value: str) -> Any:  # noqa: ANN401  # whatever redis-py takes

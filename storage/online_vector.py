@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to i
 
 VECTOR_FIELD: Final = b"feature_service:vector"
 NEWEST_FIELD: Final = b"feature_service:newest"
+CHANNEL_PREFIX: Final = b"feature_service:rows:"
 
 _JOIN_KEY: Final = b"symbol"
 _FEAST_STRING: Final = 2
@@ -57,6 +58,7 @@ class OnlineRow:
     values: float64 (columns of the set); NaN is "not known".
     status: int8 (groups of the set); values of ``transforms.status``.
     reasons: why, for each column that is NaN.
+    is_final: False for a provisional row, whose row time is still to come.
     """
 
     symbol: str
@@ -66,6 +68,7 @@ class OnlineRow:
     values: npt.NDArray[np.float64]
     status: npt.NDArray[np.int8]
     reasons: Mapping[str, str]
+    is_final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,33 @@ class OnlineVector:
     values: npt.NDArray[np.float64]
     statuses: Mapping[str, int]
     missing: Mapping[str, str]
+    is_final: bool = True
+
+    @property
+    def since_ns(self) -> int:
+        """From when the values are: the row time, or when a provisional row was computed."""
+        return self.row_ns if self.is_final else min(self.row_ns, self.available_ns)
+
+    @property
+    def known_ns(self) -> int:
+        """From when on a model could know them."""
+        return max(self.row_ns, self.available_ns) if self.is_final else self.available_ns
+
+
+def vector_of(row: OnlineRow) -> OnlineVector:
+    """What a reader gets once the row is stored."""
+    names = [group.name for group in row.feature_set.groups]
+    return OnlineVector(
+        row.symbol,
+        row.row_ns,
+        row.available_ns,
+        row.feature_set.version,
+        row.feature_set.fingerprint,
+        row.feature_set.columns,
+        row.values,
+        dict(zip(names, row.status.tolist(), strict=True)),
+        row.reasons,
+    )
 
 
 def online_key(symbol: str, project: bytes) -> bytes:
@@ -99,6 +129,11 @@ def online_key(symbol: str, project: bytes) -> bytes:
             project,
         )
     )
+
+
+def online_channel(key: bytes) -> bytes:
+    """The channel on which each stored vector of a symbol's hash is published."""
+    return CHANNEL_PREFIX + key
 
 
 def symbol_of(key: bytes, project: bytes) -> str | None:
@@ -159,7 +194,8 @@ class _Names(msgspec.Struct, array_like=True, frozen=True):
 class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
     """The vector field: a msgpack array in this order; ``names`` is an embedded ``_Names`` array.
 
-    values: little-endian float64, one a column. status: int8, one a group.
+    values: little-endian float64, one a column. status: int8, one a group. is_final is absent from rows written before
+    there were provisional ones.
     """
 
     layout: Literal[1]
@@ -170,6 +206,7 @@ class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
     values: bytes
     status: bytes
     missing: dict[str, str]
+    is_final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +265,7 @@ def _pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
             row.values.astype(_FLOAT64, copy=False).tobytes(),
             row.status.tobytes(),
             dict(row.reasons),
+            row.is_final,
         )
     )
 
@@ -259,6 +297,7 @@ def unpack(packed: bytes, *, symbol: str) -> OnlineVector:
             )
         ),
         vector.missing,
+        vector.is_final,
     )
 
 

@@ -1,10 +1,10 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction that storage.metadata opened."""
+"""What Alembic runs: the migrations, on the connection and in the transaction that storage.database opened."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from storage.metadata import TABLES
+from storage.database import TABLES
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=TABLES)
 with context.begin_transaction():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,13 +15,17 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, NullPool, create_engine, make_url, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, NullPool, create_engine, make_url
+from sqlalchemy.exc import IntegrityError
 
+import storage.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
-from runtime.embedded import embedded_postgres
-from storage.metadata import TABLES, DatasetRecord, DatasetStatus, Metadata, downgrade, upgrade
+from storage.database import TABLES, downgrade, upgrade
+from storage.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from tests.postgres_servers import run, running_postgres
 
+NEWEST = ScriptDirectory(str(Path(storage.metadata.__file__).parent / "migrations")).get_current_head()
 NOON = datetime(2026, 8, 9, 12, 0, 0, 123456, tzinfo=UTC)
 RECORD = DatasetRecord(
     dataset_id="ds-1",
@@ -54,19 +56,8 @@ SCHEMA = """
 
 @pytest.fixture(scope="module", params=["embedded", "server"])
 def server(request: pytest.FixtureRequest) -> Iterator[URL]:
-    if request.param == "embedded":
-        # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs.
-        with tempfile.TemporaryDirectory(prefix="fs-") as folder, embedded_postgres(Path(folder)) as url:
-            yield make_url(url)
-        return
-    url_of_server = make_url("postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
-    try:
-        run(url_of_server, "SELECT 1")
-    except OperationalError as error:
-        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
-            raise
-        pytest.skip(f"no PostgreSQL server: {error.orig}")
-    yield url_of_server
+    with running_postgres(request.param) as found:
+        yield found
 
 
 @pytest.fixture
@@ -89,13 +80,6 @@ def url(empty_url: str) -> str:
 def metadata(url: str) -> Iterator[Metadata]:
     with closing(Metadata(url)) as opened:
         yield opened
-
-
-def run(url: URL | str, statement: str) -> list[tuple[Any, ...]]:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        result = connection.execute(text(statement))
-        return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
@@ -234,9 +218,11 @@ def test_a_database_that_was_not_upgraded_is_store_unavailable(empty_url: str) -
 
 def test_downgrade_and_upgrade_again_leave_the_same_schema(url: str) -> None:
     before = run(url, SCHEMA)
-    assert {table for table, *_ in before} == {"datasets", "feature_registry_versions"}
+    assert {table for table, *_ in before} == set(TABLES.tables)
+    assert run(url, "SELECT to_regclass('jobs.procrastinate_jobs') IS NOT NULL") == [(True,)]
     downgrade(url, "base")
     assert run(url, SCHEMA) == []
+    assert run(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'jobs'") == [(0,)]
     upgrade(url)
     assert run(url, SCHEMA) == before
 
@@ -269,9 +255,87 @@ def test_upgrades_at_the_same_time_take_turns(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         for upgraded in [threads.submit(start) for _ in range(4)]:
             upgraded.result()
-    assert run(empty_url, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert run(empty_url, "SELECT version_num FROM alembic_version") == [(NEWEST,)]
 
 
 def test_an_unknown_revision_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match=r"migration: must lead to a known revision.*9999"):
         upgrade(url, "9999")
+
+
+def test_of_one_request_only_one_dataset_is_building(metadata: Metadata) -> None:
+    asked = replace(RECORD, request_hash="h")
+    metadata.create_dataset(asked)
+    with pytest.raises(Conflict, match="datasets_one_build_of_a_request"):
+        metadata.create_dataset(replace(asked, dataset_id="ds-2"))
+    assert metadata.find_building("h") == asked
+    metadata.update_dataset("ds-1", NOON, status="failed")
+    assert metadata.find_building("h") is None
+    metadata.create_dataset(replace(asked, dataset_id="ds-2"))
+    assert metadata.find_building("h") == replace(asked, dataset_id="ds-2")
+
+
+def test_what_must_happen_with_a_dataset_happens_with_it_or_neither_does(metadata: Metadata) -> None:
+    def fail(connection: Any) -> None:  # noqa: ANN401  # the driver's own
+        connection.execute("SELECT 1")
+        raise NotFound("job: must be deferred, was not")
+
+    with pytest.raises(NotFound, match="must be deferred"):
+        metadata.create_dataset(RECORD, in_transaction=fail)
+    assert metadata.list_datasets() == []
+
+
+def test_a_new_attempt_shuts_out_the_one_before_it(metadata: Metadata) -> None:
+    metadata.create_dataset(RECORD)
+    first, second = (metadata.begin_attempt("ds-1", NOON).attempt for _ in range(2))
+    assert (first, second) == (1, 2)
+    with pytest.raises(Conflict, match="dataset ds-1: must be in attempt 1, was 2"):
+        metadata.update_dataset("ds-1", NOON, expected_status="building", expected_attempt=first, progress=0.9)
+    metadata.update_dataset("ds-1", NOON, expected_status="building", expected_attempt=second, status="ready")
+    with pytest.raises(Conflict, match="dataset ds-1: must be building, was ready"):
+        metadata.begin_attempt("ds-1", NOON)
+
+
+def test_an_ended_dataset_is_announced_once_and_again_after_a_failure(metadata: Metadata) -> None:
+    sent: list[str] = []
+    statuses: tuple[DatasetStatus, ...] = ("building", "ready", "failed", "cancelled")
+    for at, status in enumerate(statuses):
+        record = replace(RECORD, dataset_id=status, status=status, updated_at=NOON + timedelta(seconds=at))
+        metadata.create_dataset(record)
+
+    def broken(record: DatasetRecord) -> None:
+        sent.append(record.dataset_id)
+        raise StoreUnavailable("broker: must answer, was away")
+
+    with pytest.raises(StoreUnavailable, match="broker"):
+        metadata.announce_next(broken, NOON)
+    while metadata.announce_next(lambda record: sent.append(record.dataset_id), NOON):
+        pass
+    assert sent == ["ready", "ready", "failed"]
+    assert metadata.get_dataset("ready").announced_at == NOON
+
+
+def test_two_announcers_never_send_the_same_dataset_at_once(metadata: Metadata) -> None:
+    metadata.create_dataset(replace(RECORD, status="ready"))
+    others: list[bool] = []
+    metadata.announce_next(lambda _: others.append(metadata.announce_next(lambda _: None, NOON)), NOON)
+    assert others == [False]
+
+
+def test_measured_builds_come_back_newest_first(metadata: Metadata) -> None:
+    measured = BuildMeasured(
+        dataset_id="ds-1",
+        symbols=("BTCUSDT",),
+        status="ready",
+        samples=3600,
+        days_computed=2,
+        days_reused=1,
+        features_seconds=1.5,
+        build_seconds=0.25,
+        finished_at=NOON,
+    )
+    later = replace(measured, dataset_id="ds-2", finished_at=NOON + timedelta(seconds=1))
+    for each in (measured, later, replace(later, dataset_id="ds-3", status="failed")):
+        metadata.add_build_measured(each)
+    assert metadata.list_builds_measured(limit=5) == [later, measured]
+    assert metadata.list_builds_measured(limit=1) == [later]

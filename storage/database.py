@@ -1,0 +1,236 @@
+"""The database: its tables, its schema by migrations, and transactions whose failures are told in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    false,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateSchema
+
+from market.errors import Conflict, InvalidRequest, StoreUnavailable
+
+POOL_SIZE: Final = 5
+CONNECT_TIMEOUT_S: Final = 5
+STATEMENT_TIMEOUT_MS: Final = 30_000
+MIGRATION_LOCK: Final = 0x6665_6174_7365_7276
+"""Key of the advisory lock under which a schema changes."""
+
+FEAST_SCHEMA: Final = "feast"
+"""Where Feast's SQL registry keeps its tables, apart from ours."""
+FEAST_CONNECT_ARGS: Final = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "options": f"-c search_path={FEAST_SCHEMA} -c timezone=UTC",
+}
+FEAST_READER_ENGINE: Final[Mapping[str, Any]] = {"poolclass": NullPool, "connect_args": FEAST_CONNECT_ARGS}
+"""How Feast's SQL registry connects to be read, now and then: it closes no pool, so it gets none."""
+FEAST_WRITER_ENGINE: Final[Mapping[str, Any]] = {"pool_size": 1, "connect_args": FEAST_CONNECT_ARGS}
+"""How it connects for an apply, which takes hundreds of statements; who opens it closes it."""
+FEAST_LOCK: Final = 0x6665_6173_7472_6567
+"""Key of the advisory lock under which Feast's registry changes."""
+APPLY_WAIT_MS: Final = 120_000
+"""How long an apply waits for the one before it."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+TABLES = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s_check"})
+
+DATASETS = Table(
+    "datasets",
+    TABLES,
+    Column("dataset_id", Text, primary_key=True),
+    Column("symbols", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("request", JSONB, nullable=False),
+    Column("splits_info", JSONB(none_as_null=True)),
+    Column("feature_registry_version", Text, nullable=False),
+    Column("feature_set", Text, nullable=False, comment="fingerprint"),
+    Column("path", Text),
+    Column("train_records", BigInteger),
+    Column("validation_records", BigInteger),
+    Column("test_records", BigInteger),
+    Column("error_message", Text),
+    Column("progress", Double, nullable=False, comment="0 to 1"),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("updated_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("request_hash", Text),
+    Column("step", Text),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("trace_id", Text),
+    Column("announced_at", TIMESTAMP(timezone=True)),
+    CheckConstraint("status IN ('building', 'ready', 'failed', 'cancelled')", name="status"),
+    CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
+)
+Index(
+    "datasets_one_build_of_a_request",
+    DATASETS.c.request_hash,
+    unique=True,
+    postgresql_where=DATASETS.c.status == "building",
+)
+
+DATASET_BUILDING_METRICS = Table(
+    "dataset_building_metrics",
+    TABLES,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("dataset_id", Text, nullable=False),
+    Column("symbols", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("samples", BigInteger, nullable=False),
+    Column("days_computed", Integer, nullable=False, comment="symbol-days whose features were missing"),
+    Column("days_reused", Integer, nullable=False),
+    Column("features_seconds", Double, nullable=False, comment="making sure that the features exist"),
+    Column("build_seconds", Double, nullable=False, comment="everything after that"),
+    Column("finished_at", TIMESTAMP(timezone=True), nullable=False),
+    Index("dataset_building_metrics_finished_at", "finished_at"),
+)
+
+FEATURE_REGISTRY_VERSIONS = Table(
+    "feature_registry_versions",
+    TABLES,
+    Column("version", Text, primary_key=True),
+    Column("file_path", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=false()),
+    Column("validated_at", TIMESTAMP(timezone=True)),
+    Column("validation_errors", JSONB(none_as_null=True)),
+    Column("loaded_at", TIMESTAMP(timezone=True)),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("created_by", Text),
+    Column("activated_by", Text),
+    Column("rollback_from", Text),
+    Column("previous_version", Text),
+    Column("schema_version", Text),
+    Column("migration_script", Text),
+    Column("compatibility_warnings", JSONB(none_as_null=True)),
+    Column("breaking_changes", JSONB(none_as_null=True)),
+    Column("activation_reason", Text),
+)
+Index(
+    "feature_registry_versions_one_active",
+    FEATURE_REGISTRY_VERSIONS.c.is_active,
+    unique=True,
+    postgresql_where=FEATURE_REGISTRY_VERSIONS.c.is_active,
+)
+
+SYMBOL_LEASES = Table(
+    "symbol_leases",
+    TABLES,
+    Column("symbol", Text, primary_key=True),
+    Column("worker_id", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False, comment="rises with every new owner"),
+    Column("expires_at", TIMESTAMP(timezone=True), nullable=False),
+)
+
+INGEST_WORKERS = Table(
+    "ingest_workers",
+    TABLES,
+    Column("worker_id", Text, primary_key=True),
+    Column("started_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("heartbeat_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("status", JSONB, nullable=False),
+)
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema up to ``revision``; one at a time, in one transaction.
+
+    Raises StoreUnavailable, and InvalidRequest for a revision that does not exist.
+    """
+    with _migration(url) as config:
+        command.upgrade(config, revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Bring the schema down to ``revision`` ("base": nothing left); otherwise as ``upgrade``."""
+    with _migration(url) as config:
+        command.downgrade(config, revision)
+
+
+@contextmanager
+def _migration(url: str) -> Iterator[Config]:
+    engine = open_engine(url, options="-c timezone=UTC")
+    try:
+        with transaction(engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            yield config
+    except CommandError as error:
+        raise InvalidRequest(f"migration: must lead to a known revision, was: {error}") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def feast_schema_locked(url: str) -> Iterator[None]:
+    """Hold the schema of Feast's registry, made if missing, against everybody else who holds it this way.
+
+    The server lets go when the process dies. Raises StoreUnavailable, also after APPLY_WAIT_MS of waiting.
+    """
+    engine = open_engine(url, options=f"-c statement_timeout={APPLY_WAIT_MS}")
+    try:
+        with transaction(engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
+            # In a transaction of its own: Feast connects beside the one that holds the lock.
+            with transaction(engine) as other:
+                other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
+            yield
+    finally:
+        engine.dispose()
+
+
+def open_engine(url: str, *, options: str) -> Engine:
+    """An engine that connects at first use. options: of each connection, as libpq takes them."""
+    return create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction, its failures told in our words. SQLAlchemy's own text repeats the statement and its values."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except IntegrityError as error:
+        raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
+    except DataError as error:
+        raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(f"metadata database: must answer, was {_first_line(error)}") from error
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    return (str(error.orig if isinstance(error, DBAPIError) else error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,256 @@
+"""The job queue: long work in PostgreSQL, claimed by one worker at a time, by any number of processes.
+
+1. A job is deferred in its caller's transaction: what it works on and the job exist together or not at all.
+2. A worker claims jobs of its queues and runs each in a thread; while it lives it renews its heartbeat.
+3. A job whose worker has been silent for STALLED_AFTER_S is stalled: whoever watches puts it back or ends it.
+4. A worker that is asked to stop tells its tasks; one that raises Interrupted goes back to the queue.
+
+The tables are procrastinate's, in a schema of their own; what ended is deleted, the caller keeps its own record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from procrastinate import App, PsycopgConnector, RetryStrategy
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status
+from procrastinate.utils import utcnow
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from market.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+SCHEMA: Final = "jobs"
+"""Where procrastinate keeps its tables, apart from ours."""
+HEARTBEAT_S: Final = 5.0
+STALLED_AFTER_S: Final = 30.0
+RETRY_S: Final = 5.0
+"""How long a worker waits before it looks for the database again."""
+POLL_S: Final = 5.0
+"""A worker is told of new jobs; this is how often it looks all the same."""
+_CONNECT_TIMEOUT_S: Final = 5
+_MOST_CONNECTIONS: Final = 4
+
+_log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """A task gave up because its worker is stopping: the job goes back to the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """One unfinished job; ``attempts``: how often it was begun and given back before. ``lock`` names its subject."""
+
+    job_id: int
+    task: str
+    queue: str
+    lock: str | None
+    attempts: int
+    arguments: Mapping[str, Any]
+    is_running: bool
+
+
+class JobQueue:
+    """The jobs behind one SQLAlchemy URL (``postgresql+psycopg://...``).
+
+    Methods raise StoreUnavailable when the database does not answer or was not upgraded.
+    """
+
+    def __init__(self, url: str, *, stalled_after_s: float = STALLED_AFTER_S) -> None:
+        self._conninfo = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._stalled_after_s = stalled_after_s
+        self._deferrer = self._app()
+
+    def defer(
+        self,
+        connection: Any,  # noqa: ANN401  # the driver's own, passed on
+        task: str,
+        *,
+        queue: str,
+        lock: str,
+        arguments: Mapping[str, Any],
+    ) -> int:
+        """Add a job in the transaction of a psycopg connection; its id. Jobs of one lock never run side by side."""
+        with _telling():
+            # For the rest of the transaction: the functions name their tables without a schema.
+            connection.execute(f"SET LOCAL search_path TO {SCHEMA}, public")
+            job = self._deferrer.configure_task(task, queue=queue, lock=lock, connection=connection)
+            return job.defer(**arguments)
+
+    def unfinished(self) -> list[QueuedJob]:
+        """Every job that waits or runs."""
+
+        async def listed(app: App) -> list[QueuedJob]:
+            found = []
+            for status in (Status.TODO, Status.DOING):
+                jobs = await app.job_manager.list_jobs_async(status=status.value)
+                found += [_queued(job, is_running=status is Status.DOING) for job in jobs]
+            return found
+
+        return self._ask(listed)
+
+    def stalled(self) -> list[QueuedJob]:
+        """The running jobs whose worker has been silent for too long, or is gone."""
+
+        async def listed(app: App) -> list[QueuedJob]:
+            jobs = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._stalled_after_s)
+            return [_queued(job, is_running=True) for job in jobs]
+
+        return self._ask(listed)
+
+    def put_back(self, job: QueuedJob) -> None:
+        """Let another worker begin a stalled job anew."""
+
+        async def put(app: App) -> None:
+            await app.job_manager.retry_job_by_id_async(job.job_id, retry_at=utcnow())
+
+        self._ask(put)
+
+    def end(self, job: QueuedJob) -> None:
+        """Remove a job that nobody will finish."""
+
+        async def finish(app: App) -> None:
+            await app.job_manager.finish_job_by_id_async(job.job_id, Status.FAILED, delete_job=True)
+
+        self._ask(finish)
+
+    def _ask(self, question: Callable[[App], Coroutine[Any, Any, T]]) -> T:
+        async def asked() -> T:
+            app = self._app()
+            async with app.open_async():
+                return await question(app)
+
+        with _telling():
+            return asyncio.run(asked())
+
+    def _app(self, *, most_connections: int = 1) -> App:
+        return App(
+            connector=PsycopgConnector(
+                conninfo=self._conninfo,
+                min_size=1,
+                max_size=most_connections,
+                timeout=_CONNECT_TIMEOUT_S,
+                reconnect_timeout=_CONNECT_TIMEOUT_S,
+                kwargs={
+                    "connect_timeout": _CONNECT_TIMEOUT_S,
+                    "options": f"-c search_path={SCHEMA} -c timezone=UTC",
+                },
+            )
+        )
+
+    def worker(
+        self,
+        tasks: Mapping[str, Callable[..., None]],
+        *,
+        queues: Sequence[str],
+        parallel: int = 1,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> JobWorker:
+        """A worker for some tasks, by name; each is called in a thread with the job's arguments as keywords."""
+        app = self._app(most_connections=_MOST_CONNECTIONS)
+        for name, function in tasks.items():
+            app.task(name=name, retry=RetryStrategy(retry_exceptions=[Interrupted]))(function)
+        return JobWorker(
+            app, queues=queues, parallel=parallel, heartbeat_s=heartbeat_s, stalled_after_s=self._stalled_after_s
+        )
+
+
+class JobWorker:
+    """Runs jobs until it is stopped; while the database is away it waits for it."""
+
+    def __init__(
+        self, app: App, *, queues: Sequence[str], parallel: int, heartbeat_s: float, stalled_after_s: float
+    ) -> None:
+        self._app = app
+        self._queues = list(queues)
+        self._parallel = parallel
+        self._heartbeat_s = heartbeat_s
+        self._stalled_after_s = stalled_after_s
+        self._is_stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], object] | None = None
+
+    def run(self) -> None:
+        """Work until ``stop``; jobs in progress are given the time to end."""
+        while not self._is_stopping.is_set():
+            try:
+                self._run_once(is_patient=True)
+            except StoreUnavailable as error:
+                _log.warning("%s; looking again in %g s", error, RETRY_S)
+                self._is_stopping.wait(RETRY_S)
+
+    def run_until_empty(self) -> None:
+        """Do what waits now, then return. Raises StoreUnavailable."""
+        self._run_once(is_patient=False)
+
+    def stop(self) -> None:
+        """From any thread: begin no further job, and let ``run`` return when the present ones have ended."""
+        with self._lock:
+            self._is_stopping.set()
+            if self._cancel is not None:
+                self._cancel()
+
+    def _run_once(self, *, is_patient: bool) -> None:
+        with _telling():
+            asyncio.run(self._work(is_patient=is_patient))
+        if is_patient and not self._is_stopping.is_set():
+            raise StoreUnavailable("job worker: must run until it is stopped, ended when its database did not answer")
+
+    async def _work(self, *, is_patient: bool) -> None:
+        async with self._app.open_async():
+            working = asyncio.ensure_future(
+                self._app.run_worker_async(
+                    queues=self._queues,
+                    concurrency=self._parallel,
+                    wait=is_patient,
+                    fetch_job_polling_interval=POLL_S,
+                    update_heartbeat_interval=self._heartbeat_s,
+                    stalled_worker_timeout=self._stalled_after_s,
+                    install_signal_handlers=False,
+                    delete_jobs="always",
+                )
+            )
+            loop = asyncio.get_running_loop()
+            with self._lock:
+                if self._is_stopping.is_set():
+                    working.cancel()
+                self._cancel = lambda: loop.call_soon_threadsafe(working.cancel)
+            try:
+                await working
+            except asyncio.CancelledError:
+                if not self._is_stopping.is_set():
+                    raise
+            finally:
+                with self._lock:
+                    self._cancel = None
+
+
+def _queued(job: Any, *, is_running: bool) -> QueuedJob:  # noqa: ANN401  # procrastinate's own class
+    return QueuedJob(
+        job_id=job.id,
+        task=job.task_name,
+        queue=job.queue,
+        lock=job.lock,
+        attempts=job.attempts,
+        arguments=job.task_kwargs,
+        is_running=is_running,
+    )
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """The database's failures in our words."""
+    try:
+        yield
+    except (ConnectorException, PoolTimeout, PoolClosed) as error:
+        reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+        raise StoreUnavailable(f"job queue: must answer, was {reason[0]}") from error

@@ -1,0 +1,42 @@
+"""The FeatureVector document: one row as JSON values, the same in HTTP, on RabbitMQ and on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import Any
+
+from market.clock import MILLISECOND_NS, format_iso
+
+
+def vector_document(
+    *,
+    symbol: str,
+    row_ns: int,
+    columns: Sequence[str],
+    values: Sequence[float],
+    missing: Mapping[str, str],
+    version: str,
+    fingerprint: str,
+    is_final: bool,
+    since_ns: int,
+    now_ns: int,
+    trace_id: str,
+) -> dict[str, Any]:
+    """The document of a row.
+
+    timestamp: the row time. age_ms: from ``since_ns`` to ``now_ns``, whole milliseconds. A NaN is left out of
+    ``features`` and named with its reason in ``missing``.
+    """
+    named = list(zip(columns, values, strict=True))
+    return {
+        "timestamp": format_iso(row_ns),
+        "symbol": symbol,
+        "features": {name: value for name, value in named if not isnan(value)},
+        "missing": {name: missing[name] for name, value in named if isnan(value)},
+        "feature_registry_version": version,
+        "feature_set": fingerprint,
+        "final": is_final,
+        "age_ms": (now_ns - since_ns) // MILLISECOND_NS,
+        "trace_id": trace_id,
+    }

@@ -1,0 +1,214 @@
+"""The job queue keeps its contract on the embedded PostgreSQL and on a server alike."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import pytest
+from procrastinate.schema import SchemaManager
+from sqlalchemy import URL
+
+from market.errors import NotFound, StoreUnavailable
+from storage.database import upgrade
+from storage.job_queue import Interrupted, JobQueue
+from storage.metadata import Metadata
+from tests.postgres_servers import run, running_postgres
+
+DEADLINE_S = 60
+QUEUE = "work"
+MIGRATED_SCHEMA = "c70ec4b400a60ad9592787653aae5ae7"
+
+
+@pytest.fixture(scope="module", params=["embedded", "server"])
+def server(request: pytest.FixtureRequest) -> Iterator[URL]:
+    with running_postgres(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def url(server: URL) -> Iterator[str]:
+    name = f"feature_service_test_{uuid.uuid4().hex}"
+    run(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        made = server.set(database=name).render_as_string(hide_password=False)
+        upgrade(made)
+        yield made
+    finally:
+        run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def metadata(url: str) -> Iterator[Metadata]:
+    with closing(Metadata(url)) as opened:
+        yield opened
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return met
+
+
+def defer(metadata: Metadata, queue: JobQueue, number: int, *, lock: str | None = None) -> int:
+    return metadata.in_transaction(
+        partial(queue.defer, task="count", queue=QUEUE, lock=lock or f"lock-{number}", arguments={"number": number})
+    )
+
+
+def noting(numbers: list[int]) -> Callable[[int], None]:
+    def note(number: int) -> None:
+        numbers.append(number)
+
+    return note
+
+
+def test_jobs_are_done_in_order_with_their_arguments_and_then_gone(metadata: Metadata, url: str) -> None:
+    queue, done = JobQueue(url), list[int]()
+    ids = [defer(metadata, queue, number) for number in range(3)]
+    waiting = queue.unfinished()
+    assert [(job.job_id, job.task, job.queue, job.lock, job.attempts, job.is_running) for job in waiting] == [
+        (ids[number], "count", QUEUE, f"lock-{number}", 0, False) for number in range(3)
+    ]
+    queue.worker({"count": noting(done)}, queues=[QUEUE]).run_until_empty()
+    assert done == [0, 1, 2]
+    assert queue.unfinished() == []
+
+
+def test_a_job_of_a_transaction_that_fails_does_not_exist(metadata: Metadata, url: str) -> None:
+    queue = JobQueue(url)
+
+    def fail(connection: Any) -> None:  # noqa: ANN401  # the driver's own
+        queue.defer(connection, "count", queue=QUEUE, lock="l", arguments={"number": 1})
+        raise NotFound("record: must be there, was not")
+
+    with pytest.raises(NotFound):
+        metadata.in_transaction(fail)
+    assert queue.unfinished() == []
+
+
+def test_a_worker_takes_the_jobs_of_its_queues_alone_so_many_at_a_time(metadata: Metadata, url: str) -> None:
+    queue = JobQueue(url)
+    together, most = threading.Barrier(2, timeout=DEADLINE_S), list[int]()
+
+    def meet(number: int) -> None:
+        together.wait()
+        most.append(number)
+
+    for number in range(4):
+        defer(metadata, queue, number)
+    queue.worker({"count": meet}, queues=["other"], parallel=2).run_until_empty()
+    assert most == []
+    queue.worker({"count": meet}, queues=[QUEUE], parallel=2).run_until_empty()
+    assert sorted(most) == [0, 1, 2, 3]
+
+
+def test_jobs_of_one_lock_never_run_side_by_side(metadata: Metadata, url: str) -> None:
+    queue = JobQueue(url)
+    running, seen = list[int](), list[int]()
+
+    def alone(number: int) -> None:
+        running.append(number)
+        seen.append(len(running))
+        threading.Event().wait(0.05)
+        running.remove(number)
+
+    for number in range(3):
+        defer(metadata, queue, number, lock="one")
+    worker = queue.worker({"count": alone}, queues=[QUEUE], parallel=3)
+    while queue.unfinished():
+        worker.run_until_empty()
+    assert seen == [1, 1, 1]
+
+
+def test_an_interrupted_job_goes_back_and_counts_its_attempts(metadata: Metadata, url: str) -> None:
+    queue, begun = JobQueue(url), list[int]()
+    defer(metadata, queue, 7)
+
+    def twice(number: int) -> None:
+        begun.append(number)
+        if len(begun) == 1:
+            raise Interrupted
+
+    queue.worker({"count": twice}, queues=[QUEUE]).run_until_empty()
+    assert begun == [7, 7]
+    assert queue.unfinished() == []
+
+
+def test_a_stalled_job_is_seen_and_can_be_put_back_or_ended(metadata: Metadata, url: str) -> None:
+    queue = JobQueue(url, stalled_after_s=0.0)
+    release, begun, ended = threading.Event(), list[int](), list[int]()
+
+    def hang(number: int) -> None:
+        begun.append(number)
+        release.wait(DEADLINE_S)
+
+    defer(metadata, queue, 1)
+    # Its heartbeat is so slow that it looks dead.
+    worker = queue.worker({"count": hang}, queues=[QUEUE], heartbeat_s=DEADLINE_S)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        assert eventually(lambda: begun == [1])
+        [job] = queue.stalled()
+        assert (job.lock, job.attempts, job.is_running) == ("lock-1", 0, True)
+        queue.put_back(job)
+        [again] = queue.unfinished()
+        assert (again.is_running, again.attempts) == (False, 1)
+        queue.worker({"count": noting(ended)}, queues=[QUEUE]).run_until_empty()
+        assert ended == [1]
+    finally:
+        release.set()
+        worker.stop()
+        thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    defer(metadata, queue, 2)
+    [waiting] = queue.unfinished()
+    queue.end(waiting)
+    assert queue.unfinished() == []
+
+
+def test_a_worker_whose_connections_are_cut_finds_the_database_again(metadata: Metadata, url: str) -> None:
+    queue, done = JobQueue(url), list[int]()
+    worker = queue.worker({"count": noting(done)}, queues=[QUEUE])
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        defer(metadata, queue, 1)
+        assert eventually(lambda: done == [1])
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        assert run(url, f"{cut} AND pid <> pg_backend_pid()")
+        defer(metadata, queue, 2)
+        assert eventually(lambda: done == [1, 2])
+    finally:
+        worker.stop()
+        thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+def test_a_worker_that_is_stopped_before_it_runs_does_nothing(metadata: Metadata, url: str) -> None:
+    queue, done = JobQueue(url), list[int]()
+    defer(metadata, queue, 1)
+    worker = queue.worker({"count": noting(done)}, queues=[QUEUE])
+    worker.stop()
+    worker.run()
+    assert done == []
+    assert len(queue.unfinished()) == 1
+
+
+def test_a_database_that_was_not_upgraded_is_store_unavailable(server: URL) -> None:
+    queue = JobQueue(server.render_as_string(hide_password=False))
+    with pytest.raises(StoreUnavailable, match="job queue: must answer, was relation"):
+        queue.unfinished()
+
+
+def test_the_schema_of_the_queue_is_the_one_that_was_migrated() -> None:
+    """Another version of procrastinate may need another schema: a migration must apply what it changes."""
+    assert hashlib.sha256(SchemaManager.get_schema().encode()).hexdigest()[:32] == MIGRATED_SCHEMA

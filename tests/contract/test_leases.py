@@ -1,0 +1,103 @@
+"""Leases on a real PostgreSQL: one owner a symbol, a higher fence for each new one, and what a worker says."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import NullPool, create_engine, text
+
+from market.errors import StoreUnavailable
+from runtime.embedded import embedded_postgres
+from storage.database import upgrade
+from storage.leases import Leases
+
+LONG = timedelta(minutes=5)
+NONE = timedelta(0)
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="leases-"))
+    try:
+        with embedded_postgres(folder) as found:
+            upgrade(found)
+            yield found
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def leases(url: str) -> Iterator[Leases]:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE symbol_leases, ingest_workers"))
+    opened = Leases(url)
+    yield opened
+    opened.close()
+
+
+def test_a_free_symbol_is_taken_and_an_owned_one_is_not(leases: Leases) -> None:
+    assert leases.acquire("a", ["BTCUSDT"], ttl=LONG) == {"BTCUSDT": 1}
+    assert leases.acquire("b", SYMBOLS, ttl=LONG) == {"ETHUSDT": 1}
+    assert leases.owners() == {"BTCUSDT": ("a", 1), "ETHUSDT": ("b", 1)}
+
+
+def test_a_lease_that_ran_out_is_taken_over_with_a_higher_fence_and_its_owner_learns_it(leases: Leases) -> None:
+    fences = leases.acquire("a", SYMBOLS, ttl=NONE)
+    assert leases.acquire("b", ["BTCUSDT"], ttl=LONG) == {"BTCUSDT": 2}
+    assert leases.renew("a", fences, ttl=LONG) == {"BTCUSDT"}
+    assert leases.owners() == {"BTCUSDT": ("b", 2), "ETHUSDT": ("a", 1)}
+
+
+def test_an_owner_renews_a_lease_that_ran_out_and_that_nobody_took(leases: Leases) -> None:
+    fences = leases.acquire("a", SYMBOLS, ttl=NONE)
+    assert leases.owners() == {}
+    assert leases.renew("a", fences, ttl=LONG) == set()
+    assert leases.owners() == {"BTCUSDT": ("a", 1), "ETHUSDT": ("a", 1)}
+
+
+def test_a_worker_that_took_its_own_lease_again_has_lost_the_fence_before(leases: Leases) -> None:
+    before = leases.acquire("a", ["BTCUSDT"], ttl=LONG)
+    assert leases.acquire("a", ["BTCUSDT"], ttl=LONG) == {"BTCUSDT": 2}
+    assert leases.renew("a", before, ttl=LONG) == {"BTCUSDT"}
+
+
+def test_what_is_released_is_free_at_once(leases: Leases) -> None:
+    leases.acquire("a", SYMBOLS, ttl=LONG)
+    leases.release("a")
+    assert leases.owners() == {}
+    assert leases.acquire("b", SYMBOLS, ttl=LONG) == {"BTCUSDT": 2, "ETHUSDT": 2}
+
+
+def test_no_symbols_are_no_leases(leases: Leases) -> None:
+    assert leases.acquire("a", [], ttl=LONG) == {}
+    assert leases.renew("a", {}, ttl=LONG) == set()
+
+
+def test_a_worker_has_one_status_the_newest_until_it_is_silent_for_long(leases: Leases, url: str) -> None:
+    begun = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    for count in (1, 2):
+        leases.write_status("a", started_at=begun, status={"symbols": {}, "count": count})
+    query = text("SELECT worker_id, started_at, status ->> 'count' FROM ingest_workers")
+    engine = create_engine(url, poolclass=NullPool, connect_args={"options": "-c timezone=UTC"})
+    with engine.begin() as connection:
+        assert [tuple(row) for row in connection.execute(query)] == [("a", begun, "2")]
+    leases.forget_workers(silent_for=LONG)
+    with engine.begin() as connection:
+        assert len(connection.execute(query).all()) == 1
+    leases.forget_workers(silent_for=-LONG)
+    with engine.begin() as connection:
+        assert connection.execute(query).all() == []
+
+
+def test_a_database_that_is_away_is_store_unavailable(tmp_path: Path) -> None:
+    away = Leases(f"postgresql+psycopg://postgres@/postgres?host={tmp_path}&port=5432")
+    with pytest.raises(StoreUnavailable):
+        away.acquire("a", SYMBOLS, ttl=LONG)
+    away.close()

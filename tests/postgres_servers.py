@@ -1,0 +1,42 @@
+"""The PostgreSQL servers that contracts are kept on: an embedded one and the real one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from runtime.embedded import embedded_postgres
+
+
+@contextmanager
+def running_postgres(kind: str) -> Iterator[URL]:
+    """The server of a kind, ``embedded`` or ``server``; without the real one a test skips, or fails in strict runs."""
+    if kind == "embedded":
+        # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs.
+        with tempfile.TemporaryDirectory(prefix="fs-") as folder, embedded_postgres(Path(folder)) as url:
+            yield make_url(url)
+        return
+    url_of_server = make_url("postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+    try:
+        run(url_of_server, "SELECT 1")
+    except OperationalError as error:
+        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {error.orig}")
+    yield url_of_server
+
+
+def run(url: URL | str, statement: str) -> list[tuple[Any, ...]]:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        result = connection.execute(text(statement))
+        return [tuple(row) for row in result] if result.returns_rows else []

