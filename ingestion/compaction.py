@@ -1,32 +1,37 @@
 """Compaction: the finished segments of a tape to typed raw Parquet.
 
-1. Each finished segment becomes one part, named after it: at most one file a type and date, in tape order.
+1. Each finished segment becomes one part, named after it: at most one file a type and date, in tape order. What a
+   writer that died left open is finished first, when no writer has the tape.
 2. The files are written aside, read back, compared, renamed, and only then named in the manifest: killed anywhere, the
    store holds the part as a whole or not at all, and the next compaction makes it.
-3. A segment whose part is in the manifest, made by this decoder and whole, is passed over. The same segment gives the
-   same bytes.
+3. A segment whose part is in the manifest, made by the decoders of its day and whole, is passed over. The same segment
+   gives the same bytes. One that is no longer what its part was made of is damaged: a whole part of it is kept.
 4. Where frames of the tape cannot be read, the part holds a START in their place, so that the rebuild knows of the hole
    too; the manifest says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ingestion.decode import DECODER_VERSION, Decoder, Instruments
+from ingestion.decode import Instruments
+from ingestion.decoders import DECODERS, DatedDecoder, Decoders
 from ingestion.lane import hole_records
 from market.errors import CorruptStore
 from market.events import Events
+from market.instruments import Instrument
 from storage.durable_files import exclusive, file_sha256, make_folder
-from storage.raw_manifest import RawPart, TapeSource, entry_path, read_entry
-from storage.raw_parquet import TABLES, PartWriter
+from storage.raw_manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
+from storage.raw_parquet import TABLE_NAMES, PartWriter
 from storage.tape import Hole
 from storage.tape.reader import read_segments
+from storage.tape.recovery import recover_abandoned
 from storage.tape.segments import Segment, segments, tape_folder
 
 RECORDS_A_PIECE: Final = 100_000
@@ -35,20 +40,31 @@ RECORDS_A_PIECE: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What one compaction did: parts made, parts found whole, messages in the parts made, and every hole met."""
+    """What one compaction did: parts made, parts found whole, messages in the parts made, and every hole met.
+
+    torn_bytes: moved aside from the end of segments whose writer died.
+    """
 
     made: int
     kept: int
     messages: int
     holes: tuple[str, ...]
+    torn_bytes: int = 0
 
 
 def compact_tape(
-    raw_folder: Path, symbol: str, instruments: Instruments, *, on_segment: Callable[[int, int], None] | None = None
+    raw_folder: Path,
+    symbol: str,
+    instruments: Instruments,
+    *,
+    on_segment: Callable[[int, int], None] | None = None,
+    dated: Sequence[DatedDecoder] = DECODERS,
+    is_checked: bool = False,
 ) -> Compaction:
     """Make the parts of every finished segment of a symbol that has none, or a damaged one.
 
-    on_segment: told how many of how many segments are done.
+    on_segment: told how many of how many segments are done. dated: what reads the messages of which days.
+    is_checked: look for damage in every byte of the parts that there are, not in their sizes alone.
 
     Raises:
         CorruptStore: what was written was read back otherwise, or seq falls on the tape.
@@ -56,17 +72,25 @@ def compact_tape(
         InvalidRequest: the symbol cannot name a folder.
     """
     folder = entry_path(raw_folder, symbol, "").parent
+    decoders = Decoders(instruments, dated)
     make_folder(folder)
     with exclusive(folder / ".lock"):
         _clear_abandoned(raw_folder, symbol)
+        torn_bytes = recover_abandoned(raw_folder, symbol)
         finished = [segment for segment in segments(tape_folder(raw_folder, symbol)) if not segment.is_open]
+        known_seqs = known_last_seqs(raw_folder, symbol)
         expected: int | None = None
         made = kept = messages = 0
         holes: list[str] = []
         for done, segment in enumerate(finished, start=1):
-            part = _whole_part(raw_folder, symbol, segment)
+            version = decoders.segment_version(segment.day)
+            part = _whole_part(raw_folder, symbol, segment, version, is_checked=is_checked)
             if part is None or part.source is None:
-                part = _compact_segment(raw_folder, symbol, instruments, segment, expected)
+                # A segment that is gone is no hole where its part is still there.
+                before = bisect_left(known_seqs, segment.first_seq or 0)
+                if before > 0:
+                    expected = max(expected or 0, known_seqs[before - 1] + 1)
+                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected)
                 made += part is not None
                 messages += 0 if part is None or part.source is None else part.source.messages
             else:
@@ -76,7 +100,7 @@ def compact_tape(
                 holes += part.source.holes
             if on_segment is not None:
                 on_segment(done, len(finished))
-    return Compaction(made, kept, messages, tuple(holes))
+    return Compaction(made, kept, messages, tuple(holes), torn_bytes)
 
 
 def part_name(segment: Path) -> str:
@@ -85,11 +109,10 @@ def part_name(segment: Path) -> str:
 
 
 def _compact_segment(
-    raw_folder: Path, symbol: str, instruments: Instruments, segment: Segment, expected: int | None
+    raw_folder: Path, instrument: Instrument | None, decoders: Decoders, segment: Segment, expected: int | None
 ) -> RawPart | None:
     """The part made of a segment; None when it has no whole frame."""
-    decoder = Decoder(instruments)
-    instrument = instruments.get(symbol)
+    symbol = segment.path.parent.parent.name
     holes: list[str] = []
     seqs: tuple[int, int] | None = None
     messages = count = 0
@@ -97,15 +120,16 @@ def _compact_segment(
     if instrument is None:
         raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
     name = part_name(segment.path)
-    with PartWriter(raw_folder, instrument, part=name, decoder_version=DECODER_VERSION) as writer:
+    version = decoders.segment_version(segment.day)
+    with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
         for found in read_segments([segment], expected=expected):
             if isinstance(found, Hole):
                 holes.append(_hole_text(found))
                 if found.next_seq is None:
                     continue  # what follows, in the next segment, shows how far it reaches
-                records = hole_records(decoder, symbol, found)
+                records = hole_records(decoders, symbol, found)
             else:
-                decoded = decoder.decode(found.body)
+                decoded = decoders.decode(found.body, found.recv_ns)
                 assert decoded is not None, "only messages with market data are logged"
                 records = decoded.records
                 records["recv_ns"] = found.recv_ns
@@ -131,20 +155,22 @@ def _compact_segment(
     return read_entry(entry_path(raw_folder, symbol, name), symbol)
 
 
-def _whole_part(raw_folder: Path, symbol: str, segment: Segment) -> RawPart | None:
-    """The part of a segment as the manifest has it; None when it is missing, damaged or of another decoder."""
+def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *, is_checked: bool) -> RawPart | None:
+    """The part of a segment as the manifest has it; None when it is missing, damaged or of other decoders."""
     try:
         part = read_entry(entry_path(raw_folder, symbol, part_name(segment.path)), symbol)
     except (FileNotFoundError, CorruptStore):
         return None
-    if part.decoder_version != DECODER_VERSION or part.source is None:
-        return None
-    if part.source.size != segment.path.stat().st_size:
+    if part.source is None:
         return None
     for file in part.files:
         path = raw_folder / file.path
         if not path.is_file() or path.stat().st_size != file.size:
             return None
+        if is_checked and file_sha256(path) != file.sha256:
+            return None
+    if part.decoder_version != version and file_sha256(segment.path) == part.source.sha256:
+        return None
     return part
 
 
@@ -155,7 +181,7 @@ def _hole_text(hole: Hole) -> str:
 
 def _clear_abandoned(raw_folder: Path, symbol: str) -> None:
     """Remove what a killed compaction of this symbol left under dot names; the lock says that none is running."""
-    for table, _ in TABLES:
+    for table in TABLE_NAMES:
         for path in (raw_folder / table).glob(f"date=*/symbol={symbol}/.part-*"):
             path.unlink()
     for path in entry_path(raw_folder, symbol, "").parent.glob(".*.json.*"):

@@ -25,7 +25,7 @@ from ingestion.positions import (
     read_position_answer,
     read_position_update,
 )
-from ingestion.wire import LAST_MILLISECOND, BybitMessage, ControlMessage, Envelope, Head, read_json
+from ingestion.wire import LAST_MILLISECOND, UNDECODABLE, BybitMessage, ControlMessage, Envelope, Head, read_json
 from market.clock import MILLISECOND_NS, to_ns
 from market.errors import MalformedMessage, ScaleExceeded, UnknownTopic
 from market.events import (
@@ -44,8 +44,6 @@ from market.events import (
 from market.instruments import Instrument, pin_scale
 
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
-DECODER_VERSION: Final = 1
-"""Rises when a message comes to be read otherwise; a compaction then makes its part anew."""
 POSITION_ANSWER: Final = "position"
 CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS = {name: field for field, name in CONTROL_NAMES.items()}
@@ -189,6 +187,15 @@ def position_answer(symbol: str, *, event_ns: int, answer: bytes) -> bytes:
     """The bytes of a position manager's answer for the tape: its JSON body, or ``null`` where it found no position."""
     topic = f"feature-service.{POSITION_ANSWER}.{_checked_symbol(symbol)}"
     return msgspec.json.encode({"topic": topic, "ts": event_ns // MILLISECOND_NS, "position": msgspec.Raw(answer)})
+
+
+def stated_symbol(body: bytes) -> str | None:
+    """The symbol that the topic of a message names, of one that may be unusable otherwise; None where it names none."""
+    try:
+        topic = _HEAD.decode(body).topic
+    except UNDECODABLE:
+        return None
+    return None if topic is UNSET else topic.rpartition(".")[2]
 
 
 def _route(topic: str) -> tuple[int, str, str]:

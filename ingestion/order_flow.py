@@ -24,7 +24,7 @@ _FAIR_REVERSION_S = 4 * 3600.0
 
 _ACTIVITY_MEMORY_S = 10.0
 _ACTIVITY_DEVIATION = 0.8
-_LARGEST_ACTIVITY = 8.0
+_LARGEST_BURST = 8.0
 
 _STALE_SURVIVAL = 0.4  # chance that the makers of a level beyond the fair value are too slow to pull it in a step
 _NEAR_SHARE = 0.6
@@ -56,7 +56,14 @@ class OrderFlow:
     """
 
     def __init__(
-        self, book: OrderBook, random: np.random.Generator, *, start_tick: int, depth: int, step_ns: int
+        self,
+        book: OrderBook,
+        random: np.random.Generator,
+        *,
+        start_tick: int,
+        depth: int,
+        step_ns: int,
+        mean_activity: float = 1.0,
     ) -> None:
         self._book = book
         self._random = random
@@ -68,8 +75,9 @@ class OrderFlow:
         # Some more than is missing, so that the next refill is not due at once.
         self._refilled_levels = self._fewest_levels + depth // 8
         self._log_return = 0.0
+        self._mean_activity = mean_activity
         self._log_activity = 0.0
-        self._activity = 1.0
+        self._activity = mean_activity
         for side, tick in ((BID, start_tick), (ASK, start_tick + 1)):
             book.limit(side, tick, int(self._lots(1)[0]))
             self._refill(side)
@@ -85,7 +93,8 @@ class OrderFlow:
         shock, noise = self._random.standard_normal(2).tolist()
         keep = math.exp(-step / _ACTIVITY_MEMORY_S)
         self._log_activity = keep * self._log_activity + _ACTIVITY_DEVIATION * math.sqrt(1 - keep * keep) * noise
-        self._activity = min(math.exp(self._log_activity - _ACTIVITY_DEVIATION**2 / 2), _LARGEST_ACTIVITY)
+        burst = min(math.exp(self._log_activity - _ACTIVITY_DEVIATION**2 / 2), _LARGEST_BURST)
+        self._activity = self._mean_activity * burst
         self._log_return *= 1 - step / _FAIR_REVERSION_S
         self._log_return += _VOLATILITY * math.sqrt(step * self._activity) * shock
 

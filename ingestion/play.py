@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from ingestion.pipeline import GRACE_NS, Pipeline
+from ingestion.pipeline import Pipeline
 from ingestion.recordings import RejectedLine
 from ingestion.source import TimedMessage
+from ingestion.watermark import GRACE_NS
 from market.clock import SECOND_NS, Clock, floor_to
 
 

@@ -71,11 +71,11 @@ def gateway_position_records(position: GatewayPosition, event_ns: int) -> Events
 
 
 def position_update_records(update: PositionUpdate, event_ns: int) -> Events:
-    """Records of a position manager's message."""
-    return _records(
-        event_ns,
-        {POSITION_SIZE: update.size, UNREALIZED_PNL: update.unrealized_pnl, REALIZED_PNL: update.realized_pnl},
-    )
+    """Records of a position manager's message; it states no entry price, but nothing held has none."""
+    stated = {POSITION_SIZE: update.size, UNREALIZED_PNL: update.unrealized_pnl, REALIZED_PNL: update.realized_pnl}
+    if update.size and _rounded(update.size) == 0:
+        stated[ENTRY_PRICE] = "0"
+    return _records(event_ns, stated)
 
 
 def held_position_records(position: HeldPosition | None, event_ns: int) -> Events:

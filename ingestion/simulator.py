@@ -29,6 +29,8 @@ from market.instruments import mantissa
 
 DEPTHS = (50, 200, 1000)
 """The book depths whose deltas Bybit publishes."""
+MOST_ACTIVITY = 10.0
+"""Times the usual number of orders; the fills a book can take in one step are bounded."""
 
 _DAY_VOLATILITY = 0.0003
 """Of the log price per minute, in the day before the start that the tickers look back on."""
@@ -95,6 +97,7 @@ def simulate(
     duration_ns: int,
     depth: int = 200,
     book_interval_ns: int = 100 * MILLISECOND_NS,
+    mean_activity: float = 1.0,
 ) -> Iterator[TimedMessage]:
     """The messages of all symbols with event times in ``[start_ns, start_ns + duration_ns)``, by ``recv_ns``.
 
@@ -102,6 +105,8 @@ def simulate(
     received 1 to 40 ms after its event, a symbol's in the order of their events. Each ``tickers`` message agrees with
     the last book message before it, and each trade takes the best level that the last book message and the trades
     since have left.
+
+    mean_activity: orders and cancellations, times the usual number; more of them change more levels a message.
 
     Raises InvalidSettings, before the first message, naming everything that is wrong.
     """
@@ -119,6 +124,8 @@ def simulate(
         problems.append(f"depth: must be one of {DEPTHS}, was {depth}")
     if not 10 * MILLISECOND_NS <= book_interval_ns <= 200 * MILLISECOND_NS:
         problems.append(f"book_interval_ns: must be 10 to 200 ms, was {book_interval_ns}")
+    if not 0 < mean_activity <= MOST_ACTIVITY:
+        problems.append(f"mean_activity: must be above 0 and at most {MOST_ACTIVITY:g}, was {mean_activity:g}")
     # Below this the window's far bids could reach a price of zero.
     lowest_tick = 10 * depth
     problems += [
@@ -130,9 +137,14 @@ def simulate(
         raise InvalidSettings("simulator", problems)
     streams = [
         _received(
-            _Market(symbol, seed=seed, start_ns=start_ns, depth=depth, step_ns=book_interval_ns).published(
-                start_ns + duration_ns
-            ),
+            _Market(
+                symbol,
+                seed=seed,
+                start_ns=start_ns,
+                depth=depth,
+                step_ns=book_interval_ns,
+                mean_activity=mean_activity,
+            ).published(start_ns + duration_ns),
             _generator(seed, symbol.symbol, "network"),
         )
         for symbol in symbols
@@ -143,10 +155,19 @@ def simulate(
 class _Market:
     """One symbol's market: its book, its traders, and what is due to be published."""
 
-    def __init__(self, symbol: SimulatedSymbol, *, seed: int, start_ns: int, depth: int, step_ns: int) -> None:
+    def __init__(
+        self, symbol: SimulatedSymbol, *, seed: int, start_ns: int, depth: int, step_ns: int, mean_activity: float
+    ) -> None:
         self._random = _generator(seed, symbol.symbol, "market")
         self._book = OrderBook()
-        self._flow = OrderFlow(self._book, self._random, start_tick=symbol.start_tick, depth=depth, step_ns=step_ns)
+        self._flow = OrderFlow(
+            self._book,
+            self._random,
+            start_tick=symbol.start_tick,
+            depth=depth,
+            step_ns=step_ns,
+            mean_activity=mean_activity,
+        )
         price = symbol.start_tick * symbol.tick.mantissa
         self._contract = ContractState(
             mark=price,

@@ -13,6 +13,7 @@ from ingestion.pipeline import ServedRows
 from market.errors import StoreUnavailable
 from storage.feature_log import FeatureLogWriter
 from storage.online import OnlineStore
+from storage.online_memory import OnlineMemory
 from storage.online_vector import OnlineRow
 from transforms.rows import FeatureRows
 from transforms.status import REASON_NAMES
@@ -44,9 +45,11 @@ class OnlineSink:
     2. Once it does not, that is logged and counted, and rows wait in memory: the newest of each symbol alone, so that
        the backlog is bounded by the symbols. ``write`` only adds to it and waits for nothing.
     3. A thread tries to store the backlog until the store is back; then ``write`` does it again.
+
+    ``memory`` gets every symbol's newest row first, and knows whether the store is away.
     """
 
-    def __init__(self, store: OnlineStore, *, retry_s: float = RETRY_S) -> None:
+    def __init__(self, store: OnlineStore, *, memory: OnlineMemory | None = None, retry_s: float = RETRY_S) -> None:
         self.outages = 0
         """How often the store went away."""
         self.failed_writes = 0
@@ -54,23 +57,24 @@ class OnlineSink:
         self.replaced_rows = 0
         """Rows that a newer one of their symbol replaced while the store was away."""
         self._store = store
+        self._memory = OnlineMemory() if memory is None else memory
         self._retry_s = retry_s
         self._lock = threading.Lock()
         self._backlog: dict[str, OnlineRow] = {}
-        self._is_away = False
         self._closing = threading.Event()
         self._recovery: threading.Thread | None = None
 
     @property
     def is_away(self) -> bool:
         """Whether rows wait for the store to come back."""
-        return self._is_away
+        return self._memory.is_store_away
 
     def write(self, served: Sequence[ServedRows]) -> None:
         """Store the rows, or keep the newest of each symbol until that is possible."""
-        newest = [online_row(each.rows, int(each.available_ns[-1])) for each in served]
+        newest = [online_row(each) for each in served]
+        self._memory.keep(newest)
         with self._lock:
-            if self._is_away:
+            if self._memory.is_store_away:
                 self._keep(newest)
                 return
         try:
@@ -78,7 +82,7 @@ class OnlineSink:
         except StoreUnavailable as error:
             with self._lock:
                 self.outages += 1
-                self._is_away = True
+                self._memory.is_store_away = True
                 self._keep(newest)
             _log.warning("online store is away, the newest row of each symbol waits: %s", error)
             self._recovery = threading.Thread(target=self._recover, name="online store recovery", daemon=True)
@@ -121,21 +125,28 @@ class OnlineSink:
                     if self._backlog[symbol] is row:
                         del self._backlog[symbol]
                 if not self._backlog:
-                    self._is_away = False
+                    self._memory.is_store_away = False
                     _log.warning("online store is back, after %d failed writes in all", self.failed_writes)
                     return
 
 
-def online_row(rows: FeatureRows, available_ns: int) -> OnlineRow:
-    """The last of ``rows``, with the reasons of what it does not know."""
-    assert rows.reasons is not None, "rows from the engine have reasons"
-    reasons = rows.reasons[-1]
+def online_row(served: ServedRows) -> OnlineRow:
+    """A copy of the last of the rows, with the reasons of what it does not know: a view would keep all of them."""
+    rows = served.rows
     return OnlineRow(
         symbol=rows.symbol,
         feature_set=rows.feature_set,
         row_ns=int(rows.row_ns[-1]),
-        available_ns=available_ns,
-        values=rows.values[-1],
-        status=rows.status[-1],
-        reasons={rows.feature_set.columns[at]: REASON_NAMES[reasons[at]] for at in np.flatnonzero(reasons)},
+        available_ns=int(served.available_ns[-1]),
+        values=rows.values[-1].copy(),
+        status=rows.status[-1].copy(),
+        reasons=last_reasons(rows),
+        is_final=served.is_final,
     )
+
+
+def last_reasons(rows: FeatureRows) -> dict[str, str]:
+    """Why the last of the rows does not know what it does not know, by column."""
+    assert rows.reasons is not None, "rows from the engine have reasons"
+    reasons = rows.reasons[-1]
+    return {rows.feature_set.columns[at]: REASON_NAMES[reasons[at]] for at in np.flatnonzero(reasons)}

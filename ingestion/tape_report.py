@@ -8,7 +8,8 @@ from typing import Final
 
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decode import Decoder, Instruments
+from ingestion.decode import Instruments
+from ingestion.decoders import Decoders
 from ingestion.wire import Head, read_json
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
@@ -102,7 +103,7 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
     Raises NotFound when the symbol has no tape, InvalidRequest when it cannot name a folder.
     """
     check = TapeCheck()
-    decoder = Decoder(instruments)
+    decoders = Decoders(instruments)
     last_ns = 0
     last_update: int | None = None
     try:
@@ -115,7 +116,7 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
             check.disorder += found.recv_ns < last_ns
             last_ns = found.recv_ns
             try:
-                decoded = decoder.decode(found.body)
+                decoded = decoders.decode(found.body, found.recv_ns)
             except RejectedMessage as error:
                 check.find(f"seq {found.seq}: {error}")
                 continue
@@ -156,7 +157,9 @@ def _check_part(raw_folder: Path, part: RawPart, check: TapeCheck) -> None:
     if part.source is None:
         return
     segment = raw_folder / part.source.path
-    if segment.is_file() and (digest := file_sha256(segment)) != part.source.sha256:
+    if not segment.is_file():
+        check.find(f"{segment}: must exist, as the manifest of {part.name} says, was no file")
+    elif (digest := file_sha256(segment)) != part.source.sha256:
         check.find(f"{segment}: must have the checksum of its manifest, {part.source.sha256}, was {digest}")
 
 

@@ -91,6 +91,33 @@ def test_each_finished_segment_becomes_a_part_once_and_a_live_one_waits(tmp_path
         assert part.source.messages == part.last_seq - part.first_seq + 1
 
 
+def test_a_segment_whose_writer_died_is_finished_and_compacted_without_what_the_crash_tore(tmp_path: Path) -> None:
+    write_tape(tmp_path, [0, 1])
+    dead = tape_segments(tmp_path)[-1]
+    dead.write_bytes(dead.read_bytes()[:-7])
+    dead.rename(dead.with_suffix(".open"))
+    done = compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert (done.made, done.messages, done.holes) == (2, 9, ())
+    assert done.torn_bytes == len(trade(10, MIDNIGHT_NS)) + 24 - 7
+    assert seqs(tmp_path) == list(range(1, 10))
+    assert dead.is_file()
+    assert [path.name for path in dead.parent.glob("*.torn-*")] == [f"{dead.name}.torn-{dead.stat().st_size}"]
+    assert compact(tmp_path) == (0, 2)
+
+
+def test_a_segment_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
+    write_tape(tmp_path, [0])
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        writer.append(MIDNIGHT_NS + HOUR_NS, trade(6, MIDNIGHT_NS + HOUR_NS))
+        writer.sync()
+        (live,) = (tmp_path / "tape" / SYMBOL).glob("*/*.open")
+        assert compact(tmp_path) == (1, 0)
+        assert live.is_file()
+        writer.append(MIDNIGHT_NS + HOUR_NS + 1, trade(7, MIDNIGHT_NS + HOUR_NS))
+    assert compact(tmp_path) == (1, 1)
+    assert seqs(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_the_same_tape_gives_the_same_bytes_again(tmp_path: Path) -> None:
     write_tape(tmp_path, [0, 1])
     compact(tmp_path)
@@ -213,6 +240,7 @@ def test_compaction_killed_at_every_call_of_the_system_leaves_a_readable_store(t
     left = killed_after(tmp_path / "count", 10_000)
     assert left is not None
     check_killed(tmp_path, list(range(10_000 - left)))
+    print(f"compaction: killed at each of {10_000 - left} calls of the system, none left an unreadable store")
 
 
 def test_a_part_is_named_after_its_segment(tmp_path: Path) -> None:

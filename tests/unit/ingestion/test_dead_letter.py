@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,3 +110,75 @@ def test_a_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     assert dead_letter.count == 0
     with pytest.raises(StoreUnavailable, match=r"dead\.jsonl"):
         list(read_dead_letter(folder))
+
+
+def test_who_waits_is_told_in_order_once_the_message_is_on_the_disk(tmp_path: Path) -> None:
+    dead_letter = DeadLetter(tmp_path / "dead.jsonl")
+    told: list[int] = []
+    last = threading.Event()
+    for number in range(20):
+        dead_letter.append(recv_ns=number, reason="r", error="E", body=b"x")
+        dead_letter.when_durable(lambda number=number: told.append(number))  # type: ignore[misc]  # a default binds the loop
+    dead_letter.when_durable(last.set)
+    assert last.wait(10)
+    assert told == list(range(20))
+    dead_letter.append(recv_ns=20, reason="r", error="E", body=b"x")
+    dead_letter.when_durable(lambda: told.append(20))
+    dead_letter.close()
+    assert told == list(range(21))
+
+
+def test_a_closed_one_that_is_opened_again_tells_again(tmp_path: Path) -> None:
+    dead_letter = DeadLetter(tmp_path / "dead.jsonl")
+    for _ in range(2):
+        told = threading.Event()
+        dead_letter.append(recv_ns=1, reason="r", error="E", body=b"x")
+        dead_letter.when_durable(told.set)
+        assert told.wait(10)
+        dead_letter.close()
+
+
+def test_a_sync_that_failed_tells_nobody_and_every_later_append_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_end, pipe = os.pipe()  # fdatasync refuses a pipe
+    dead_letter = DeadLetter(tmp_path / "dead.jsonl")
+    dead_letter.append(recv_ns=1, reason="r", error="E", body=b"x")
+    real = dead_letter._file
+    assert real is not None
+    told: list[int] = []
+    with os.fdopen(pipe, "wb") as refused:
+        monkeypatch.setattr(dead_letter, "_file", refused)
+        dead_letter.when_durable(lambda: told.append(1))
+        thread = dead_letter._thread
+        assert thread is not None
+        thread.join(10)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=r"dead\.jsonl: must be writable"):
+                dead_letter.append(recv_ns=2, reason="r", error="E", body=b"y")
+        monkeypatch.setattr(dead_letter, "_file", real)
+    dead_letter.close()
+    os.close(read_end)
+    assert told == []
+
+
+def test_what_was_told_to_be_durable_was_synced_before(tmp_path: Path) -> None:
+    """The order of the calls of the system, seen from outside: the sync stands between the write and the word."""
+    program = f"""
+import os
+from pathlib import Path
+from ingestion.dead_letter import DeadLetter
+real = os.fdatasync
+def fdatasync(descriptor):
+    real(descriptor)
+    print("synced", os.fstat(descriptor).st_size > 0, flush=True)
+os.fdatasync = fdatasync
+dead_letter = DeadLetter(Path({str(tmp_path / "dead.jsonl")!r}))
+dead_letter.append(recv_ns=1, reason="r", error="E", body=b"x")
+dead_letter.when_durable(lambda: print("told", flush=True))
+dead_letter.close()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True
+    )
+    assert ran.stdout.splitlines()[:2] == ["synced True", "told"]

@@ -13,10 +13,19 @@ from market.events import BUY, SELL
 STEP_NS = 200 * MILLISECOND_NS
 
 
-@pytest.mark.parametrize(("depth", "start_tick"), [(50, 500), (50, 650_000), (200, 190_000)])
-def test_both_sides_stay_thicker_than_the_window_and_within_reach(depth: int, start_tick: int) -> None:
+@pytest.mark.parametrize(
+    ("depth", "start_tick", "activity"), [(50, 500, 1.0), (50, 650_000, 1.0), (200, 190_000, 1.0), (200, 650_000, 10.0)]
+)
+def test_both_sides_stay_thicker_than_the_window_and_within_reach(depth: int, start_tick: int, activity: float) -> None:
     book = OrderBook()
-    flow = OrderFlow(book, np.random.default_rng(1), start_tick=start_tick, depth=depth, step_ns=STEP_NS)
+    flow = OrderFlow(
+        book,
+        np.random.default_rng(1),
+        start_tick=start_tick,
+        depth=depth,
+        step_ns=STEP_NS,
+        mean_activity=activity,
+    )
     for _ in range(1500):
         flow.advance()
         fills_left = MOST_FILLS

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from typing import cast
 
-from ingestion.pipeline import GRACE_NS, Pipeline
+from ingestion.pipeline import Pipeline
 from ingestion.play import PlayClock, play
 from ingestion.recordings import RejectedLine
 from ingestion.source import TimedMessage
+from ingestion.watermark import GRACE_NS
 from market.clock import SECOND_NS, ManualClock, SystemClock
 
 BEGIN_NS = 1_772_000_000 * SECOND_NS

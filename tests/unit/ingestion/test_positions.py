@@ -155,6 +155,11 @@ def test_a_managers_message_is_signed_and_states_no_entry_price() -> None:
     assert set(message.records["event_ns"].tolist()) == {AT_NS}
 
 
+def test_a_manager_who_holds_nothing_has_no_entry_price() -> None:
+    assert fields(from_manager(size="0.0000000004"))[ENTRY_PRICE] == 0
+    assert ENTRY_PRICE not in fields(from_manager(size=None))
+
+
 def test_an_answer_states_what_is_held() -> None:
     message = from_answer(ANSWER)
     assert fields(message) == SHORT

@@ -144,7 +144,6 @@ def test_a_message_may_be_acknowledged_when_it_is_durable_and_a_repeated_or_reje
         pipeline.handle(message(0), on_durable=told[0].set)
         pipeline.handle(message(0), on_durable=told[1].set)
         pipeline.handle(TimedMessage(BEGIN_NS, b"no JSON"), on_durable=told[2].set)
-        assert told[2].is_set()
         assert all(each.wait(10) for each in told)
         assert numbers_on_tape(tmp_path) == [0]
     finally:

@@ -340,9 +340,17 @@ def test_messages_are_made_only_as_they_are_asked_for() -> None:
 def test_everything_wrong_with_the_arguments_is_named_at_once() -> None:
     cheap = SimulatedSymbol("XUSDT", "1", "0.01", "1")
     with pytest.raises(InvalidSettings) as caught:
-        simulate([cheap, cheap], seed=-1, start_ns=-1, duration_ns=0, depth=1, book_interval_ns=SECOND_NS)
+        simulate(
+            [cheap, cheap],
+            seed=-1,
+            start_ns=-1,
+            duration_ns=0,
+            depth=1,
+            book_interval_ns=SECOND_NS,
+            mean_activity=0.0,
+        )
     named = [problem.partition(":")[0] for problem in caught.value.problems]
-    assert named == ["symbols", "seed", "start_ns", "duration_ns", "depth", "book_interval_ns"]
+    assert named == ["symbols", "seed", "start_ns", "duration_ns", "depth", "book_interval_ns", "mean_activity"]
     with pytest.raises(InvalidSettings, match=r"XUSDT.start_price: must be at least 500 ticks at depth 50, was 100"):
         simulate([cheap], seed=0, start_ns=0, duration_ns=1, depth=50)
 

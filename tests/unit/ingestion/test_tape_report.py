@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ingestion.compaction import compact_tape
 from ingestion.tape_report import tape_stats, verify_tape
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS
+from market.events import CONTROL, KIND_COUNT, Events
 from storage.instruments import InstrumentPins
+from storage.raw_events import read_events
 from storage.tape import TapeWriter
 
 SYMBOL = "BTCUSDT"
@@ -71,11 +74,36 @@ def gone(path: Path) -> Path:
     return path
 
 
+def cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def zero_tail(path: Path) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    return path
+
+
+def last(raw: Path, pattern: str) -> Path:
+    return max(raw.rglob(pattern))
+
+
 DAMAGES: dict[str, Callable[[Path], Path]] = {
     "a bit of the tape": lambda raw: flip(first(raw, "*.log")),
+    "a segment cut off": lambda raw: cut(first(raw, "*.log")),
+    "the last segment cut off": lambda raw: cut(last(raw, "*.log")),
+    "a segment's tail of zeros": lambda raw: zero_tail(first(raw, "*.log")),
+    "the last segment's tail of zeros": lambda raw: zero_tail(last(raw, "*.log")),
+    "a missing segment": lambda raw: gone(first(raw, "*.log")),
+    "a missing last segment": lambda raw: gone(last(raw, "*.log")),
     "a bit of Parquet": lambda raw: flip(first(raw, "*.parquet")),
-    "a bit of the manifest": lambda raw: flip(first(raw / "manifest", "*.json")),
+    "half a Parquet": lambda raw: cut(first(raw, "*.parquet")),
+    "a Parquet's tail of zeros": lambda raw: zero_tail(first(raw, "*.parquet")),
     "a missing Parquet": lambda raw: gone(first(raw, "*.parquet")),
+    "a bit of the manifest": lambda raw: flip(first(raw / "manifest", "*.json")),
+    "half a manifest": lambda raw: cut(first(raw / "manifest", "*.json")),
+    "a manifest's tail of zeros": lambda raw: zero_tail(first(raw / "manifest", "*.json")),
 }
 
 
@@ -85,3 +113,36 @@ def test_each_damage_is_found_and_its_file_named(raw: Path, damage: str) -> None
     check = verify_tape(raw, SYMBOL, InstrumentPins(raw))
     assert not check.is_whole
     assert any(str(path) in finding for finding in check.findings)
+
+
+def events(raw: Path) -> Events:
+    return read_events(raw, SYMBOL, kinds=range(KIND_COUNT), from_ns=0, to_ns=2**62)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_damage_is_survived(raw: Path, damage: str) -> None:
+    """Damage of the tape leaves the Parquet made of it, damage of the Parquet is mended from the tape, both go on."""
+    before = events(raw)
+    DAMAGES[damage](raw)
+    with TapeWriter(raw, SYMBOL) as writer:
+        seq = writer.append(MIDNIGHT_NS + 2 * HOUR_NS, book(8, MIDNIGHT_NS + 2 * HOUR_NS))
+    compact_tape(raw, SYMBOL, InstrumentPins(raw), is_checked=True)
+    after = events(raw)
+    assert np.array_equal(after[: len(before)], before)
+    assert after["seq"][-1] == seq
+    if "Parquet" in damage or "manifest" in damage:
+        assert verify_tape(raw, SYMBOL, InstrumentPins(raw)).is_whole
+
+
+def test_damage_that_was_met_before_it_was_compacted_is_a_hole_that_both_sides_know_of(tmp_path: Path) -> None:
+    InstrumentPins(tmp_path).pin(SYMBOL, "60000.5")
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        for index in range(6):
+            writer.append(MIDNIGHT_NS + index, book(index + 1, MIDNIGHT_NS, kind="delta" if index else "snapshot"))
+    flip(first(tmp_path, "*.log"))
+    done = compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert len(done.holes) == 1
+    found = events(tmp_path)
+    assert np.count_nonzero(found["kind"] == CONTROL) == 1
+    check = verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert check.damages == 1

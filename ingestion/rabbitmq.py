@@ -1,0 +1,331 @@
+"""RabbitMQ: queues that are read and acknowledged in groups, and queues that are written with confirmation.
+
+A connection that is lost is opened again, after a pause that doubles up to a bound. Everything on it is made anew:
+channels, passive declarations, consumers, acknowledgements. What was not acknowledged is delivered again by the
+broker, and recognised downstream.
+
+1. Each queue is read on a channel of its own by an exclusive consumer: two readers would part its messages' order.
+2. ``Unacknowledged`` holds the delivery tags of one channel in order; those at its head whose messages are durable are
+   acknowledged by one frame.
+3. A queue that does not exist, or that another consumer reads, is tried again; the others are read meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import aio_pika
+import aiormq
+
+from market.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from aiormq.abc import DeliveredMessage
+
+PREFETCH: Final = 2000
+"""Messages of a queue that may be on their way to the disk: a second of a busy market."""
+HEARTBEAT_S: Final = 10
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+QUEUE_RETRY_S: Final = 1.0
+CONNECT_TIMEOUT_S: Final = 5.0
+PUBLISH_TIMEOUT_S: Final = 5.0
+LAST_ACKNOWLEDGEMENTS_S: Final = 5.0
+DAY_MS: Final = 86_400_000
+LIVE_QUEUE: Final[Mapping[str, Any]] = {
+    "x-message-ttl": DAY_MS,
+    "x-max-length": 100_000,
+    "x-overflow": "drop-head",
+}
+"""How a queue of ours is bounded when nobody has declared it yet: as the gateway bounds its own."""
+
+# What aio-pika and aiormq raise on a connection or channel that is lost, refused or closed meanwhile.
+_LOST: Final = (*aio_pika.exceptions.CONNECTION_EXCEPTIONS, TimeoutError)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and as whom to speak to it."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    virtual_host: str = "/"
+
+    def __str__(self) -> str:
+        return f"rabbitmq {self.host}:{self.port}"
+
+
+class Unacknowledged:
+    """The delivery tags of one channel that were not acknowledged yet, in order of delivery."""
+
+    def __init__(
+        self, channel: aiormq.abc.AbstractChannel, loop: asyncio.AbstractEventLoop, *, on_sent: Callable[[], object]
+    ) -> None:
+        """on_sent: called on the event loop after each acknowledgement."""
+        self._channel = channel
+        self._loop = loop
+        self._on_sent = on_sent
+        self._tags: deque[int] = deque()
+        self._lock = threading.Lock()
+        # Guarded by _lock.
+        self._durable: set[int] = set()
+        self._is_due = False
+
+    def __len__(self) -> int:
+        return len(self._tags)
+
+    def add(self, tag: int) -> None:
+        """The message was delivered; on the event loop."""
+        self._tags.append(tag)
+
+    def acknowledge(self, tag: int) -> None:
+        """The message is durable; from any thread, never blocks for long nor raises."""
+        with self._lock:
+            self._durable.add(tag)
+            if self._is_due:
+                return
+            self._is_due = True
+        with suppress(RuntimeError):  # the loop is closed, and the connection with it
+            self._loop.call_soon_threadsafe(self._send)
+
+    def _send(self) -> None:
+        last = None
+        with self._lock:
+            self._is_due = False
+            while self._tags and self._tags[0] in self._durable:
+                last = self._tags.popleft()
+                self._durable.remove(last)
+        if last is not None:
+            task = self._loop.create_task(self._acknowledge_up_to(last))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _acknowledge_up_to(self, tag: int) -> None:
+        with suppress(*_LOST):  # a channel that is gone delivers again
+            await self._channel.basic_ack(tag, multiple=True, wait=False)
+        self._on_sent()
+
+
+class QueueReader:
+    """Reads queues that others have declared, until it is closed.
+
+    take: given the queue, the body and what acknowledges it, in the order of each queue.
+    on_begin: given a queue and how many messages wait in it, before the first of them.
+    on_end: given a queue that is not read any more; it will be again.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        queues: Sequence[str],
+        *,
+        take: Callable[[str, bytes, Callable[[], object]], Awaitable[None]],
+        on_begin: Callable[[str, int], object] = lambda _queue, _count: None,
+        on_end: Callable[[str], object] = lambda _queue: None,
+        prefetch: int = PREFETCH,
+    ) -> None:
+        self._address = address
+        self._queues = tuple(queues)
+        self._take = take
+        self._on_begin = on_begin
+        self._on_end = on_end
+        self._prefetch = prefetch
+        self._unacknowledged: dict[str, Unacknowledged] = {}
+        self._closing = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._released = asyncio.Event()
+        self.connections = 0
+        """How often a connection was opened."""
+
+    def is_full(self, queue: str) -> bool:
+        """Whether the broker may send nothing more of the queue before an acknowledgement; from any thread."""
+        held = self._unacknowledged.get(queue)
+        return held is not None and len(held) >= self._prefetch
+
+    async def run(self) -> None:
+        """Read until ``close``; after it the connection stays for the last acknowledgements, until ``release``."""
+        pause_s = FIRST_PAUSE_S
+        while not self._closing.is_set():
+            try:
+                connection = await _connect(self._address)
+            except _LOST as error:
+                _log.warning("%s: must answer, was %s: tried again in %g s", self._address, error, pause_s)
+                await _wait(self._closing, pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            self.connections += 1
+            pause_s = FIRST_PAUSE_S
+            try:
+                await self._read_all(connection)
+            finally:
+                with suppress(*_LOST):
+                    await connection.close()
+            if not self._closing.is_set():
+                _log.warning("%s: the connection was lost", self._address)
+
+    async def close(self) -> None:
+        """Read nothing more."""
+        self._closing.set()
+
+    async def release(self) -> None:
+        """Send the acknowledgements that are due and let the connection go."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_ACKNOWLEDGEMENTS_S):
+                while any(map(len, self._unacknowledged.values())):
+                    self._sent.clear()
+                    await self._sent.wait()
+        self._released.set()
+
+    async def _read_all(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        lost = asyncio.create_task(_lost(connection))
+        readers = [asyncio.create_task(self._read_often(connection, queue)) for queue in self._queues]
+        over = asyncio.create_task(self._released.wait())
+        try:
+            await asyncio.wait([lost, over, *readers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (lost, over, *readers):
+                task.cancel()
+            await asyncio.gather(lost, over, *readers, return_exceptions=True)
+            self._unacknowledged.clear()
+
+    async def _read_often(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> None:
+        """Read a queue, again and again where it cannot be read, as long as the connection holds."""
+        told = ""
+        while not _is_lost(connection):
+            try:
+                await self._read(connection, queue)
+            except _LOST as error:
+                if _is_lost(connection):
+                    return
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("queue %s: must be there to be read by us alone, was %s", queue, error)
+            finally:
+                self._on_end(queue)
+            if self._closing.is_set():
+                return
+            await asyncio.sleep(QUEUE_RETRY_S)
+
+    async def _read(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> None:
+        async with connection.channel(publisher_confirms=False) as opened:
+            channel = await opened.get_underlay_channel()
+            assert isinstance(channel, aiormq.Channel), "the only kind that aiormq opens"
+            declared = await channel.queue_declare(queue, passive=True)
+            await channel.basic_qos(prefetch_count=self._prefetch)
+            held = self._unacknowledged[queue] = Unacknowledged(
+                channel, asyncio.get_running_loop(), on_sent=self._sent.set
+            )
+            self._on_begin(queue, declared.message_count or 0)
+
+            async def deliver(message: DeliveredMessage) -> None:
+                tag = message.delivery_tag
+                assert tag is not None, "the broker numbers what it delivers"
+                if not self._closing.is_set():
+                    held.add(tag)
+                    await self._take(queue, message.body, lambda: held.acknowledge(tag))
+
+            consumer = await channel.basic_consume(queue, deliver, exclusive=True)
+            _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)
+            while not (channel.is_closed or self._closing.is_set()):
+                # A queue that is deleted cancels its consumer and says nothing else.
+                if consumer.consumer_tag not in channel.consumers:
+                    raise aiormq.exceptions.ChannelClosed(404, f"queue {queue}: the broker cancelled its consumer")
+                await _wait(self._closing, QUEUE_RETRY_S)
+            if self._closing.is_set() and not channel.is_closed:
+                await channel.basic_cancel(consumer.consumer_tag or "")
+                await self._released.wait()
+
+
+class QueueWriter:
+    """Writes persistent messages to durable queues, each confirmed by the broker; made if nobody has declared them."""
+
+    def __init__(self, address: BrokerAddress, *, arguments: Mapping[str, Any] = LIVE_QUEUE) -> None:
+        """arguments: of a queue that has to be made."""
+        self._address = address
+        self._arguments = dict(arguments)
+        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._channel: aio_pika.abc.AbstractChannel | None = None
+        self._declared: set[str] = set()
+
+    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
+        """Write one JSON message; it is on the broker's disk queue when this returns.
+
+        Raises StoreUnavailable, after which the next call connects again.
+        """
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                channel = await self._open(queue)
+                message = aio_pika.Message(
+                    body,
+                    headers=dict(headers),
+                    content_type="application/json",
+                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                )
+                await channel.default_exchange.publish(message, routing_key=queue)
+        except _LOST as error:
+            await self.close()
+            raise StoreUnavailable(f"{self._address} queue {queue}: must take messages, was {error}") from error
+
+    async def close(self) -> None:
+        """Let the connection go; a later call opens another."""
+        connection, self._connection, self._channel = self._connection, None, None
+        self._declared.clear()
+        if connection is not None:
+            with suppress(*_LOST):
+                await connection.close()
+
+    async def _open(self, queue: str) -> aio_pika.abc.AbstractChannel:
+        if self._connection is None or _is_lost(self._connection):
+            self._connection = await _connect(self._address)
+            self._channel = None
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._connection.channel()
+            self._declared.clear()
+        if queue not in self._declared:
+            try:
+                await self._channel.declare_queue(queue, passive=True)
+            except aio_pika.exceptions.ChannelNotFoundEntity:
+                self._channel = await self._connection.channel()
+                await self._channel.declare_queue(queue, durable=True, arguments=self._arguments)
+            self._declared.add(queue)
+        return self._channel
+
+
+async def _connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:
+    return await aio_pika.connect(
+        host=address.host,
+        port=address.port,
+        login=address.user,
+        password=address.password,
+        virtualhost=address.virtual_host,
+        timeout=CONNECT_TIMEOUT_S,
+        heartbeat=HEARTBEAT_S,
+    )
+
+
+def _is_lost(connection: aio_pika.abc.AbstractConnection) -> bool:
+    """Whether the connection is gone; ``is_closed`` is true only of one that we closed ourselves."""
+    return connection.is_closed or not connection.connected.is_set()
+
+
+async def _lost(connection: aio_pika.abc.AbstractConnection) -> None:
+    """Return when the connection is gone."""
+    gone = asyncio.Event()
+    connection.close_callbacks.add(lambda *_: gone.set())
+    if not _is_lost(connection):
+        await gone.wait()
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
