@@ -6,6 +6,7 @@ Feast, pandas and pyarrow are imported by the first historical retrieval: a mode
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -115,10 +116,10 @@ class FeatureStoreClient:
             found = tuple(features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors)
         finally:
             if violations:
-                self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, violations, {}, {}))
-        nulls = {reference: sum(row[reference].value is None for row in found) for reference in feature_refs}
-        values = dict.fromkeys(feature_refs, len(found))
-        self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, 0, nulls, values))
+                self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, violations))
+        nulls = Counter(reference for row in found for reference, feature in row.items() if feature.value is None)
+        took_ns = time.perf_counter_ns() - began
+        self._log.add(Retrieval(now_ns, took_ns, 0, tuple(feature_refs), len(found), nulls))
         return OnlineFeatures(tuple(entity_rows), found)
 
     def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
@@ -142,11 +143,12 @@ class FeatureStoreClient:
             )
         frame = job.to_df()
         report = pit_report(job.to_provenance())
-        names = {reference: reference.partition(":")[2] for reference in feature_refs}
-        nulls = {reference: int(frame[name].isna().sum()) for reference, name in names.items()}
-        values = dict.fromkeys(feature_refs, len(frame))
+        counts = {reference: int(frame[reference.partition(":")[2]].isna().sum()) for reference in feature_refs}
+        nulls = {reference: count for reference, count in counts.items() if count}
         took_ns = time.perf_counter_ns() - began
-        self._log.add(Retrieval(self._clock.now_ns(), took_ns, report.violations, nulls, values))
+        self._log.add(
+            Retrieval(self._clock.now_ns(), took_ns, report.violations, tuple(feature_refs), len(frame), nulls)
+        )
         return HistoricalFeatures(frame, report)
 
     def get_feature_freshness(self, view: str, symbols: Sequence[str] | None = None) -> dict[str, ViewFreshness]:
@@ -159,7 +161,7 @@ class FeatureStoreClient:
         freshness = {}
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
-                age = timedelta(microseconds=(now_ns - vector.row_ns) // 1_000)
+                age = timedelta(microseconds=(now_ns - vector.since_ns) // 1_000)
                 status = STATUS_NAMES[vector.statuses[view]]
                 freshness[vector.symbol] = ViewFreshness(age, age > self._limit(view), status)
         if not freshness:

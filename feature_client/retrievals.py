@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Final
 
@@ -16,13 +16,17 @@ MOST_RETRIEVALS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One call: when it ended, how long it took, its violations, and nulls and values by feature reference."""
+    """One call: when it ended, how long it took, its violations, what it asked for and how many rows it gave.
+
+    nulls: by reference; those without are left out.
+    """
 
     at_ns: int
     latency_ns: int
     pit_violations: int
-    nulls: Mapping[str, int]
-    values: Mapping[str, int]
+    references: tuple[str, ...] = ()
+    rows: int = 0
+    nulls: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,15 @@ class RetrievalLog:
 
     def __init__(self) -> None:
         self._retrievals: deque[Retrieval] = deque(maxlen=MOST_RETRIEVALS)
+        self._last_references: tuple[str, ...] = ()
 
     def add(self, retrieval: Retrieval) -> None:
+        last = self._last_references
+        if (
+            retrieval.references == last
+        ):  # a model asks for the same each time: remembered once, they cost next to nothing
+            retrieval = replace(retrieval, references=last)
+        self._last_references = retrieval.references
         self._retrievals.append(retrieval)
 
     def stats(self, *, since_ns: int) -> RetrievalStats:
@@ -52,7 +63,7 @@ class RetrievalLog:
         values: Counter[str] = Counter()
         for retrieval in within:
             nulls.update(retrieval.nulls)
-            values.update(retrieval.values)
+            values.update(dict.fromkeys(retrieval.references, retrieval.rows))
         return RetrievalStats(
             count=len(within),
             latency_ms={

@@ -50,6 +50,11 @@ class SelectedFile:
     """Value by partition column, None for null."""
 
     @property
+    def is_local(self) -> bool:
+        """Whether small reads are cheap."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    @property
     def row_counts(self) -> list[int]:
         """Rows of each row group that was selected."""
         return [group.num_rows for group in self.fragment.row_groups]
@@ -71,7 +76,10 @@ class SelectedFile:
             reading(self.fragment.path),
             self.filesystem.open_input_file(self.fragment.path) as handle,
             pq.ParquetFile(
-                handle, metadata=self.fragment.metadata, read_dictionary=sorted(held & set(dictionaries))
+                handle,
+                metadata=self.fragment.metadata,
+                read_dictionary=sorted(held & set(dictionaries)),
+                pre_buffer=not self.is_local,  # it saves requests, and costs a copy
             ) as file,
         ):
             present = [name for name in types if name in held]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,17 +42,17 @@ def sql_registry(*, postgres_url: str, engine_options: Mapping[str, Any]) -> Reg
     )
 
 
-def open_store(*, registry: RegistryConfig | Path, redis_connection: str) -> FeatureStore:
+def open_store(*, registry: RegistryConfig | Path, online_store: Mapping[str, str]) -> FeatureStore:
     """Feast's store on a registry, or the file of one.
 
-    redis_connection: in the form of Feast's Redis online store, "host:port,db=0".
+    online_store: as in a feature_store.yaml, of type redis.
     """
     return FeatureStore(
         config=RepoConfig(
             project=PROJECT,
             provider="local",
             registry=str(registry) if isinstance(registry, Path) else registry,
-            online_store={"type": "redis", "connection_string": redis_connection},
+            online_store=dict(online_store),
             offline_store={"type": OFFLINE_STORE, "materialize_lateness_s": MATERIALIZE_LATENESS_S},
             materialization={"pull_latest_features": True},
             entity_key_serialization_version=ENTITY_KEY_VERSION,
@@ -81,8 +82,9 @@ def open_repository(repo_path: Path) -> FeatureStore:
     return FeatureStore(repo_path=str(repo_path))
 
 
-def client_yaml(*, registry: Path, redis_connection: str) -> str:
+def client_yaml(*, registry: Path, online_store: Mapping[str, str]) -> str:
     """The ``feature_store.yaml`` of a process that has Feast alone and reads online features."""
+    settings = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in online_store.items())
     return (
         "# Copy this file to any process that has feast[redis], then:\n"
         '#   FeatureStore(repo_path=".").get_online_features(features=..., entity_rows=[{"symbol": ...}])\n'
@@ -90,8 +92,7 @@ def client_yaml(*, registry: Path, redis_connection: str) -> str:
         "provider: local\n"
         f'registry: "{registry}"\n'
         "online_store:\n"
-        "  type: redis\n"
-        f'  connection_string: "{redis_connection}"\n'
+        f"{settings}"
         f"entity_key_serialization_version: {ENTITY_KEY_VERSION}\n"
     )
 

@@ -2,16 +2,20 @@
 
 1. Partitions, statistics, times and TTL choose the files and row groups.
 2. Partition by partition of the keys, keys and times alone are read and searched.
-3. The features are read from those row groups alone that hold an answer, and put where they belong.
+3. The features are read from those row groups alone that hold an answer, and put where they belong: column by column
+   where a row group is large.
+
+Threads share the partitions of step 2, then the row groups and columns of step 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -35,6 +39,9 @@ from feature_repo.gathering import GatheredColumn
 from feature_repo.parquet_source import UTC_NS, ParquetSource, SelectedFile, Selection
 from feature_repo.retrieval_job import to_frame
 from market.errors import InvalidRequest
+
+_DECODED_VALUES: Final = 1 << 20
+"""How many values a thread decodes at once: 8 MiB of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +126,22 @@ class ViewJoin:
         ]
         columns = {raw: GatheredColumn(types[raw], len(rows.ns)) for raw in view.features.values()}
         is_found = np.zeros(len(rows.ns), np.bool_)
-        for files, asked in self._parts(grouped, values):
-            is_found[self._join_part(files, grouped, values, asked, columns)] = True
+        # Decoding, searching and gathering leave the interpreter to others: threads take all cores.
+        with ThreadPoolExecutor(pa.cpu_count(), "as-of join") as pool:
+            answers = [
+                answer
+                for of_part in pool.map(lambda part: self._find(part, grouped, values), self._parts(grouped, values))
+                for answer in of_part
+            ]
+            for answer in answers:
+                is_found[answer.places] = True
+            reads = [(answer, raws) for answer in answers for raws in answer.reads(list(columns))]
+            for _ in pool.map(lambda read: self._gather(read[0], {raw: columns[raw] for raw in read[1]}), reads):
+                pass  # an error of a thread is raised here
         finished = [columns[raw].finish(is_found) for raw in view.features.values()]
         return pa.Table.from_arrays(finished, names=list(view.features))
 
-    def _parts(self, grouped: GroupedRows, values: list[pa.Array[Any]]) -> Iterator[tuple[list[SelectedFile], slice]]:
+    def _parts(self, grouped: GroupedRows, values: list[pa.Array[Any]]) -> Iterator[_Part]:
         """The files of each partition by keys, with the ordered entity rows that ask for them.
 
         A key that has all its rows in a partition of its own needs no other: this is what bounds the memory.
@@ -132,7 +149,7 @@ class ViewJoin:
         first = grouped.first_rows()
         raws = list(self.view.keys.values())
         if any(not file.partition.keys() >= set(raws) for file in self.selection.files) or not raws:
-            yield self.selection.files, slice(int(first[0]), int(first[-1]))
+            yield _Part(self.selection.files, slice(int(first[0]), int(first[-1])), None)
             return
         by_partition: dict[tuple[Any, ...], list[SelectedFile]] = {}
         for file in self.selection.files:
@@ -144,28 +161,19 @@ class ViewJoin:
             ]
             [group] = grouped.groups_of(values, held, 1)
             if group != NO_GROUP:
-                yield files, slice(int(first[group]), int(first[group + 1]))
+                yield _Part(files, slice(int(first[group]), int(first[group + 1])), int(group))
 
-    def _join_part(
-        self,
-        files: list[SelectedFile],
-        grouped: GroupedRows,
-        values: list[pa.Array[Any]],
-        asked: slice,
-        columns: dict[str, GatheredColumn],
-    ) -> Int64Array:
-        """Find the rows by keys and times alone, then read the features of the row groups that hold an answer.
-
-        Returns the places of the entity rows that have one.
-        """
-        view = self.view
+    def _find(self, part: _Part, grouped: GroupedRows, values: list[pa.Array[Any]]) -> list[_Answers]:
+        """Find the rows of a part by keys and times alone: the answers of each row group that holds one."""
+        view, asked = self.view, part.asked
         asked_ns = grouped.ns[asked]
         if len(asked_ns) == 0:
-            return np.empty(0, np.int64)
-        group, event_ns, created_ns = self._searched(files, grouped, values)
+            return []
+        group, event_ns, created_ns = self._searched(part, grouped, values)
         is_wanted = (group != NO_GROUP) & (event_ns <= asked_ns.max())
-        wanted = None if is_wanted.all() else np.flatnonzero(is_wanted)
-        if wanted is not None:
+        wanted: Int64Array | None = None
+        if np.count_nonzero(is_wanted) * 2 < len(is_wanted):  # else to leave out costs more than to search
+            wanted = np.flatnonzero(is_wanted)
             group, event_ns = group[wanted], event_ns[wanted]
             created_ns = None if created_ns is None else created_ns[wanted]
         position = as_of_positions(
@@ -184,39 +192,76 @@ class ViewJoin:
         places, position = places[by_position], position[by_position]
 
         begin = 0
-        feature_types = {raw: self.selection.types[raw] for raw in columns}
-        for file in files:
+        answers = []
+        for file in part.files:
             edges = begin + np.cumsum([0, *file.row_counts])
             begin = int(edges[-1])
             cuts = np.searchsorted(position, edges)
-            answering = [at for at in range(len(edges) - 1) if cuts[at] < cuts[at + 1]]
-            if not answering or not columns:
-                continue
-            for at, read in zip(answering, file.read(feature_types, only=answering), strict=True):
+            for at in np.flatnonzero(cuts[:-1] < cuts[1:]).tolist():
                 inside = slice(cuts[at], cuts[at + 1])
-                for raw, column in columns.items():
-                    column.put(places[inside], read[raw], position[inside] - edges[at])
-        return places
+                answers.append(_Answers(file, at, places[inside], position[inside] - edges[at]))
+        return answers
 
     def _searched(
-        self, files: list[SelectedFile], grouped: GroupedRows, values: list[pa.Array[Any]]
+        self, part: _Part, grouped: GroupedRows, values: list[pa.Array[Any]]
     ) -> tuple[Int64Array, Int64Array, Int64Array | None]:
-        """Group, event and creation of each row of the files."""
+        """Group, event and creation of each row of the part."""
         view, thing = self.view, self.view.source.name
-        keys = list(view.keys.values())
-        types = {raw: self.selection.types[raw] for raw in view.search_columns}
+        keys = list(view.keys.values()) if part.group is None else []
+        times = [view.timestamp, *([view.created] if view.created else [])]
+        types = {raw: self.selection.types[raw] for raw in (*keys, *times)}
         groups, events, creations = ([np.empty(0, np.int64)] for _ in range(3))
-        for file in files:
+        for file in part.files:
             for read in file.read(types, dictionaries=keys):
-                groups.append(grouped.groups_of(values, [read[raw] for raw in keys], read.num_rows))
+                if part.group is None:
+                    groups.append(grouped.groups_of(values, [read[raw] for raw in keys], read.num_rows))
                 events.append(times_ns(read[view.timestamp], f"{thing}.{view.timestamp}"))
                 if view.created is not None:
                     creations.append(times_ns(read[view.created], f"{thing}.{view.created}"))
+        event_ns = np.concatenate(events)
         return (
-            np.concatenate(groups),
-            np.concatenate(events),
+            np.concatenate(groups) if part.group is None else np.full(len(event_ns), part.group, np.int64),
+            event_ns,
             None if view.created is None else np.concatenate(creations),
         )
+
+    def _gather(self, answer: _Answers, columns: dict[str, GatheredColumn]) -> None:
+        """Read these features of one row group and put them where they belong."""
+        types = {raw: self.selection.types[raw] for raw in columns}
+        for read in answer.file.read(types, only=[answer.row_group]):
+            for raw, column in columns.items():
+                column.put(answer.places, read[raw], answer.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Files that are searched together, and the ordered entity rows that ask for them.
+
+    group: of all their rows, where a partition has the keys; else each row says its own.
+    """
+
+    files: list[SelectedFile]
+    asked: slice
+    group: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What one row group answers: the value at ``positions`` of it belongs to the entity rows at ``places``."""
+
+    file: SelectedFile
+    row_group: int
+    """Which of the file's ``row_counts``."""
+    places: Int64Array
+    positions: Int64Array
+
+    def reads(self, raws: Sequence[str]) -> Iterator[Sequence[str]]:
+        """The columns that are read together: few enough that what was decoded is still in the cache."""
+        count = len(raws)
+        if self.file.is_local:
+            count = max(1, _DECODED_VALUES // self.file.row_counts[self.row_group])
+        for begin in range(0, len(raws), max(1, count)):
+            yield raws[begin : begin + count]
 
 
 def observed_entities(repo_path: Path | None, views: Sequence[AskedView], *, low_ns: int, high_ns: int) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from feature_repo.apply import apply_definitions, plan
 from feature_repo.definitions import definitions
 from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
 from market.clock import SECOND_NS, to_ns
-from storage.metadata import FEAST_WRITER_ENGINE, feast_schema_locked
+from storage.database import FEAST_WRITER_ENGINE, feast_schema_locked
 from storage.online import OnlineStore
 from storage.online_vector import OnlineRow
 from transforms.catalogue import feature_set
@@ -36,6 +36,7 @@ from transforms.catalogue import feature_set
 ROOT = Path(__file__).parents[2]
 HOST = os.environ.get("POSTGRES_HOST", "localhost")
 REDIS_DB = 9
+ONLINE_STORE = {"type": "redis", "connection_string": f"localhost:6379,db={REDIS_DB}"}
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -59,12 +60,12 @@ def postgres_url() -> Iterator[str]:
 @contextmanager
 def sql_store(url: str) -> Iterator[FeatureStore]:
     registry = sql_registry(postgres_url=url, engine_options=FEAST_WRITER_ENGINE)
-    with closing_registry(open_store(registry=registry, redis_connection=f"localhost:6379,db={REDIS_DB}")) as store:
+    with closing_registry(open_store(registry=registry, online_store=ONLINE_STORE)) as store:
         yield store
 
 
 def file_store(registry: Path) -> FeatureStore:
-    return open_store(registry=registry, redis_connection=f"localhost:6379,db={REDIS_DB}")
+    return open_store(registry=registry, online_store=ONLINE_STORE)
 
 
 def view_named(name: str, folder: Path, *features: str) -> tuple[Entity, FeatureView]:

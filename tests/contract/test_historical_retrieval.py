@@ -29,7 +29,7 @@ from feast import (
 from feast.errors import FeatureNameCollisionError, RequestDataNotFoundInEntityDfException
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.transformation.pandas_transformation import PandasTransformation
-from feast.types import Float64, Int64, String
+from feast.types import Array, Bool, FeastType, Float64, Int64, String
 from feast.value_type import ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -435,6 +435,46 @@ def test_every_layout_of_a_source_gives_the_same_answers(
     assert pa.concat_tables(job.to_batches(2)).equals(table)
 
 
+@pytest.mark.parametrize("is_partitioned", [False, True])
+def test_large_row_groups_are_read_column_by_column_with_the_same_answers(
+    make_store: MakeStore, tmp_path: Path, *, is_partitioned: bool
+) -> None:
+    count = 600_000  # two columns of them are more than a thread decodes at once
+    driver = np.arange(count) % 2
+    number = np.arange(count, dtype=np.int64)
+    columns: dict[str, Any] = {
+        "event_timestamp": pa.array(number * 1_000_000).cast(pa.timestamp("us", "UTC")),
+        "trips": pa.array(number, mask=number % 5 == 0),
+        "rate": pa.array(number / 7),
+        "note": pa.array(np.char.mod("%d", number)),
+    }
+    path = tmp_path / "large"
+    for key in (0, 1) if is_partitioned else (None,):
+        folder = path if key is None else path / f"driver_id={key}"
+        folder.mkdir(parents=True)
+        keyed: dict[str, Any] = {"driver_id": driver} if key is None else {}
+        rows = pa.table(columns | keyed)
+        pq.write_table(rows if key is None else rows.filter(pa.array(driver == key)), folder / "a.parquet")
+    view = FeatureView(
+        name="large",
+        entities=[DRIVER],
+        schema=[
+            Field(name="driver_id", dtype=Int64),
+            Field(name="trips", dtype=Int64),
+            Field(name="rate", dtype=Float64),
+            Field(name="note", dtype=String),
+        ],
+        source=source(path),
+    )
+    asked = np.random.default_rng(0).permutation(np.arange(0, count, 1000))
+    entities = pd.DataFrame({"driver_id": asked % 2, "event_timestamp": pd.to_datetime(asked, unit="s", utc=True)})
+    features = ["large:trips", "large:rate", "large:note"]
+    table = make_store(DRIVER, view).get_historical_features(entities, features).to_arrow()
+    assert table["trips"].to_pylist() == [None if at % 5 == 0 else at for at in asked.tolist()]
+    assert table["rate"].to_pylist() == (asked / 7).tolist()
+    assert table["note"].to_pylist() == [str(at) for at in asked.tolist()]
+
+
 def test_a_source_of_no_rows_gives_nulls_of_its_types(make_store: MakeStore, tmp_path: Path) -> None:
     path = tmp_path / "empty.parquet"
     time_type = pa.timestamp("us", "UTC")
@@ -524,71 +564,116 @@ def test_files_that_disagree_on_a_type_are_named(make_store: MakeStore, tmp_path
 
 TTL = timedelta(seconds=5)
 US = timedelta(microseconds=1)
-MOMENTS = st.sampled_from([T0 + k * TTL + off for k in range(3) for off in (-US, timedelta(0), US)])
-KEYS = st.sampled_from(["a", "a", "b", "c", None])
+# Mostly one key and two times that lie a TTL apart, so that ages of exactly the TTL are the rule.
+EDGES = st.sampled_from([timedelta(0), timedelta(0), timedelta(0), US, -US])
+MOMENTS = st.builds(lambda base, off: base + off, st.sampled_from([T0, T0, T0 + TTL]), EDGES)
+LATER = st.builds(lambda base, off: base + off, st.sampled_from([T0 + TTL, T0 + TTL, T0 + 2 * TTL, T0]), EDGES)
+KEYS = st.sampled_from(["a", "a", "a", "a", "b", "c", None])
 VALUES = st.sampled_from([None, NAN, np.inf, -0.0, 5e-324, 1.5])
 NUMBERS = st.sampled_from([None, 0, 2**53 + 1, -(2**63)])
-ROWS = st.lists(st.tuples(KEYS, MOMENTS, st.one_of(st.none(), MOMENTS), VALUES, NUMBERS), max_size=10)
-QUESTIONS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "unknown", None]), MOMENTS), max_size=8)
-Row = tuple[str | None, datetime, datetime | None, float | None, int | None]
+OTHERS = st.sampled_from([(None, None, None), ("", False, []), ("é y", True, [1, None]), ("x" * 40, None, [2**62])])
+ROWS = st.lists(st.tuples(KEYS, MOMENTS, st.one_of(st.none(), MOMENTS), VALUES, NUMBERS, OTHERS), max_size=10)
+QUESTIONS = st.lists(st.tuples(st.sampled_from(["a", "a", "a", "b", "c", "unknown", None]), LATER), max_size=8)
+Row = tuple[str | None, datetime, datetime | None, float | None, int | None, tuple[Any, ...]]
+FEATURES: dict[str, FeastType] = {
+    "value": Float64,
+    "number": Int64,
+    "note": String,
+    "is_new": Bool,
+    "tags": Array(Int64),
+}
+TIMES_TO_LIVE = {"lasting": None, "brief": TTL, "keyed": TTL}
+"""Of each view: two on one folder of files, one on a folder partitioned by the key."""
 
 
-def answer_slowly(key: str | None, moment: datetime, rows: list[Row]) -> tuple[float | None, int | None]:
+def answer_slowly(key: str | None, moment: datetime, rows: list[Row], ttl: timedelta | None) -> tuple[Any, ...]:
+    """The features of the newest row that may be known; all None where there is none."""
     best: tuple[datetime, datetime, int] | None = None
-    for at_row, (held, event, created, _, _) in enumerate(rows):
+    for at_row, (held, event, created, *_) in enumerate(rows):
         known = event if created is None else created
-        if key is not None and held == key and event <= moment and known <= moment and moment - event <= TTL:
+        is_alive = ttl is None or moment - event <= ttl
+        if key is not None and held == key and event <= moment and known <= moment and is_alive:
             best = max(best or (event, known, at_row), (event, known, at_row))
-    return (None, None) if best is None else rows[best[2]][3:]
+    if best is None:
+        return (None,) * len(FEATURES)
+    *_, value, number, others = rows[best[2]]
+    return (value, number, *others)
 
 
 @pytest.fixture(scope="module")
 def random_tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
     folder = tmp_path_factory.mktemp("random")
-    view = FeatureView(
-        name="v",
-        entities=[CUSTOMER],
-        ttl=TTL,
-        schema=[
-            Field(name="customer_id", dtype=String),
-            Field(name="value", dtype=Float64),
-            Field(name="number", dtype=Int64),
-        ],
-        source=source(folder / "rows", created=True),
-    )
+    views = [
+        FeatureView(
+            name=name,
+            entities=[CUSTOMER],
+            ttl=ttl,
+            schema=[
+                Field(name="customer_id", dtype=String),
+                *(Field(name=feature, dtype=kind) for feature, kind in FEATURES.items()),
+            ],
+            source=source(folder / ("keyed" if name == "keyed" else "rows"), created=True),
+        )
+        for name, ttl in TIMES_TO_LIVE.items()
+    ]
     (folder / "rows").mkdir()
-    return repository(folder, CUSTOMER, view), folder / "rows"
+    (folder / "keyed").mkdir()
+    return repository(folder, CUSTOMER, *views), folder
+
+
+def write_twice(folder: Path, rows: list[Row], split: int) -> None:
+    """The rows as two files of a folder, and as two files of each partition, the first ``split`` in the first."""
+    time_type = pa.timestamp("ns", "UTC")
+    flat = [(*row[:5], *row[5]) for row in rows]
+    columns = list(zip(*flat, strict=True)) or [()] * 8
+    kinds = [
+        pa.string(),
+        time_type,
+        time_type,
+        pa.float64(),
+        pa.int64(),
+        pa.string(),
+        pa.bool_(),
+        pa.list_(pa.int64()),
+    ]
+    names = ["customer_id", "event_timestamp", "created", *FEATURES]
+    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)], names=names)
+    pq.write_table(table.slice(0, split), folder / "rows" / "a.parquet", row_group_size=3)
+    pq.write_table(table.slice(split), folder / "rows" / "b.parquet", row_group_size=1)
+    for key in ("a", "b", "c", None):
+        part = folder / "keyed" / f"customer_id={key or '__HIVE_DEFAULT_PARTITION__'}"
+        part.mkdir(exist_ok=True)
+        for file, first, last in (("a", 0, split), ("b", split, len(rows))):
+            held = [at for at in range(first, min(last, len(rows))) if rows[at][0] == key]
+            own = table.take(pa.array(held, pa.int64())).drop_columns("customer_id")
+            pq.write_table(own, part / f"{file}.parquet", row_group_size=2)
 
 
 def check_against_the_slow_reader(
     random_tables: tuple[FeatureStore, Path], rows: list[Row], questions: list[tuple[str | None, datetime]], split: int
 ) -> None:
     store, folder = random_tables
-    time_type = pa.timestamp("us", "UTC")
-    columns = list(zip(*rows, strict=True)) or [()] * 5
-    kinds = [pa.string(), time_type, time_type, pa.float64(), pa.int64()]
-    names = ["customer_id", "event_timestamp", "created", "value", "number"]
-    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)], names=names)
-    pq.write_table(table.slice(0, split), folder / "a.parquet", row_group_size=3)
-    pq.write_table(table.slice(split), folder / "b.parquet", row_group_size=1)
+    write_twice(folder, rows, split)
     asked = pd.DataFrame(
         {
             "customer_id": pd.Series([key for key, _ in questions], dtype=object),
             "event_timestamp": pd.to_datetime([moment for _, moment in questions], utc=True),
         }
     )
-    job = store.get_historical_features(asked, ["v:value", "v:number"])
-    answers = [answer_slowly(key, moment, rows) for key, moment in questions]
+    references = [f"{view}:{feature}" for view in TIMES_TO_LIVE for feature in FEATURES]
+    job = store.get_historical_features(asked, references, full_feature_names=True)
     assert isinstance(job, AsOfRetrievalJob)
     for found in (job.to_arrow(), pa.concat_tables(job.to_batches(3))):
-        expected = pa.table(
-            [pa.array([a[0] for a in answers], pa.float64()), pa.array([a[1] for a in answers], pa.int64())],
-            names=["value", "number"],
-        )
-        for name in ("value", "number"):
-            given, wanted = found[name].combine_chunks(), expected[name].combine_chunks()
-            assert given.is_valid().to_pylist() == wanted.is_valid().to_pylist()
-            assert given.drop_null().to_numpy().tobytes() == wanted.drop_null().to_numpy().tobytes()
+        for view, ttl in TIMES_TO_LIVE.items():
+            answers = [answer_slowly(key, moment, rows, ttl) for key, moment in questions]
+            for at_feature, feature in enumerate(FEATURES):
+                given, wanted = found[f"{view}__{feature}"].combine_chunks(), [answer[at_feature] for answer in answers]
+                assert given.is_valid().to_pylist() == [value is not None for value in wanted]
+                if feature == "value":
+                    bits = np.array([value for value in wanted if value is not None], np.float64).tobytes()
+                    assert given.drop_null().to_numpy().tobytes() == bits
+                else:
+                    assert given.to_pylist() == wanted
 
 
 @given(rows=ROWS, questions=QUESTIONS, split=st.integers(0, 10))
