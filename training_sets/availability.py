@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from market.clock import DAY_NS, format_iso, parse_iso_ns
-from storage.feature_log import group_folder, read_feature_log
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns, utc_date
+from market.errors import NotFound
+from storage.feature_log import REBUILT, group_folder, read_feature_log
 from storage.instruments import checked_symbol
+from storage.raw_manifest import raw_parts, raw_period
 from training_sets.prices import MID
 from transforms.rows import FeatureSet
 
@@ -28,6 +31,43 @@ def available_period(features_folder: Path, symbol: str, rows_of: FeatureSet = M
             return None
         ends.append(int(rows.row_ns[row]))
     return (ends[0], ends[1]) if ends else None
+
+
+def stored_period(
+    features_folder: Path, raw_folder: Path, symbol: str, rows_of: FeatureSet = MID
+) -> tuple[int, int] | None:
+    """The first and the last row time that the feature log has or raw Parquet can give; None when there is none."""
+    known = [available_period(features_folder, symbol, rows_of)]
+    try:
+        first_ns, last_ns = raw_period(raw_folder, symbol)
+    except NotFound:
+        pass
+    else:
+        first_row_ns, last_row_ns = floor_to(first_ns, SECOND_NS) + SECOND_NS, floor_to(last_ns, SECOND_NS)
+        if first_row_ns <= last_row_ns:
+            known.append((first_row_ns, last_row_ns))
+    periods = [period for period in known if period is not None]
+    return (min(start for start, _ in periods), max(end for _, end in periods)) if periods else None
+
+
+def stored_days(features_folder: Path, raw_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> set[str]:
+    """The UTC dates of which there is more than a minute of raw data, or rows that no raw data is there to give.
+
+    A rebuild fills the hole of a missing day with rows of silence: they are not counted as data.
+    """
+    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
+    served = {path.parent.name.removeprefix("date=") for path in folder.glob("date=*/part-*.parquet")}
+    rebuilt = {path.parent.name.removeprefix("date=") for path in folder.glob(f"date=*/{REBUILT}-*.parquet")}
+    held: Counter[str] = Counter()
+    parts = raw_parts(raw_folder, symbol)
+    for part in parts:
+        for day_ns in range(floor_to(part.first_ns, DAY_NS), part.last_ns + 1, DAY_NS):
+            if any(f"date={utc_date(day_ns)}/" in file.path for file in part.files):
+                held[utc_date(day_ns)] += min(part.last_ns, day_ns + DAY_NS) - max(part.first_ns, day_ns)
+    first = min((utc_date(part.first_ns) for part in parts), default="")
+    last = max((utc_date(part.last_ns) for part in parts), default="")
+    without_raw = {day for day in rebuilt if not first <= day <= last}
+    return served | without_raw | {day for day, held_ns in held.items() if held_ns > MINUTE_NS} | {first, last}
 
 
 def told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:

@@ -1,11 +1,12 @@
 """The builder: from a request to the files of every fold and split, with their manifest.
 
-1. Lay out the folds and load the prices that labels are made of.
-2. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
+1. Make sure that the features exist, rebuilding the symbol-days that are missing.
+2. Lay out the folds and load the prices that labels are made of.
+3. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
    that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
    features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
-3. Check continuity, quality and leakage; whatever fails leaves no dataset.
-4. Write the manifest: a folder with a manifest is complete. Memory holds one piece and the prices.
+4. Check continuity, quality and leakage; whatever fails leaves no dataset.
+5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and the prices.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.availability import available_period, told_periods
 from training_sets.blinding import Witness
+from training_sets.feature_days import make_features
 from training_sets.files import SUFFIX, SplitFile, table_schema
 from training_sets.folds import Fold, WalkForward, covered, strategy_name
 from training_sets.inspection import (
@@ -56,16 +58,24 @@ _LONGEST_LAG_NS: Final = MINUTE_NS
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds."""
+    """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
+
+    days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there.
+    """
 
     path: Path
     manifest: dict[str, Any]
     records: dict[str, int]
+    days_computed: int = 0
+    days_reused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlace:
-    """Where a build finds what it needs, and the rules it is held to."""
+    """Where a build finds what it needs, and the rules it is held to.
+
+    reuses_days: whether days computed before are used again. rebuild_workers: processes that rebuild missing days.
+    """
 
     store: FeatureStore
     features_folder: Path
@@ -74,6 +84,8 @@ class BuildPlace:
     kernels_folder: Path
     continuity: ContinuityRules = field(default_factory=ContinuityRules)
     has_quality_gate: bool = True
+    reuses_days: bool = True
+    rebuild_workers: int = 1
 
 
 def build_dataset(
@@ -87,12 +99,23 @@ def build_dataset(
     """Build the dataset of ``request`` in ``folder``.
 
     The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
-    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the samples that are done, piece by
-    piece; what either callback raises ends the build.
+    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the step that is done, day by day or
+    piece by piece; what either callback raises ends the build.
 
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
     """
     chosen = load_registry_version(request.registry_version, place.versions_folder).feature_set
+    on_step("making sure that the features exist")
+    days = make_features(
+        request,
+        chosen,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        kernels_folder=place.kernels_folder,
+        reuses_days=place.reuses_days,
+        workers=place.rebuild_workers,
+        on_progress=on_progress,
+    )
     on_step("reading prices")
     sampler = Sampler(
         request, chosen, store=place.store, features_folder=place.features_folder, raw_folder=place.raw_folder
@@ -177,7 +200,7 @@ def build_dataset(
     if place.has_quality_gate:
         write_quality(folder, manifest, profile, findings)
     write_manifest(folder, manifest)
-    return Dataset(folder, manifest, records)
+    return Dataset(folder, manifest, records, days.computed, days.reused)
 
 
 class _FoldFiles:

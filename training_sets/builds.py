@@ -1,10 +1,9 @@
-"""A dataset build's life: checked, recorded as building, built, recorded as ready or failed.
+"""A dataset build's life: checked, recorded as building together with its job, then ready, failed or cancelled.
 
-1. What can be known at once is refused at once: an unknown version, no data in the train period, too many samples.
-2. The folder ``<datasets>/<id>`` is claimed by a lock that ends with the process, then the record says "building".
-3. One worker thread builds one dataset after the other; each step it begins is the record's progress.
-4. The record ends as ready with the manifest's counts, or as failed with the reason and without the folder.
-5. At the start, a record that says "building" while nobody holds its claim was interrupted, and fails.
+1. What can be known at once is refused at once. A request that is being built already is answered with that build.
+2. The record and its job come into being in one transaction. A worker claims the job; any number of processes may work.
+3. ``cancel`` marks the record, which the build sees at its next step or piece.
+4. A build asked for from here and now has a queue of its own, which its process works on and waits for.
 
 Processes that share a metadata database share the datasets folder too.
 """
@@ -12,82 +11,101 @@ Processes that share a metadata database share the datasets folder too.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from feature_repo.registry_versions import load_registry_version
-from market.clock import Clock, format_iso, to_datetime
-from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
+from market.clock import SECOND_NS, Clock, to_datetime
+from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
+from storage.job_queue import HEARTBEAT_S, JobQueue, JobWorker
 from storage.metadata import DatasetRecord, Metadata
-from training_sets.availability import available_period, told_periods
-from training_sets.builder import BuildPlace, Dataset, build_dataset
-from training_sets.claims import is_claimed, release, take_claim
-from training_sets.folds import covered, strategy_name
+from training_sets.admission import check_request
+from training_sets.build_attempt import BuildRunner, remove_files
+from training_sets.builder import BuildPlace, Dataset
+from training_sets.feature_cache import WARM_TASK, FeatureCache
+from training_sets.manifest import read_manifest
+from training_sets.notices import Announcer
+from training_sets.records import request_hash, sample_count, splits_document, stored_request
 from training_sets.request import DatasetRequest
-from transforms.catalogue import feature_set
 
-MOST_WAITING: Final = 16
-"""Builds that wait or run in one process."""
-MOST_SAMPLES: Final = 80_000_000
-"""Entity rows of one dataset: 90 days of ten symbols at 1 s. Their times and prices stay in memory, 16 bytes each."""
-INTERRUPTED: Final = "interrupted"
-_STEPS: Final = 4
-"""Of ``build_dataset``; each that begins is a step of progress."""
-_MOST_INTERRUPTED: Final = 100_000
+MOST_WAITING: Final = 64
+"""Builds that wait or run, over all processes."""
+QUEUE: Final = "datasets"
+BUILD_TASK: Final = "build_dataset"
+_BUILDS_MEASURED: Final = 20
+"""Of the last builds, for estimates."""
+_LOOK_S: Final = 0.2
 
 _log = logging.getLogger(__name__)
 
 
 class DatasetBuilds:
-    """Starts and runs dataset builds; ``close`` it.
+    """Starts, follows, cancels and removes dataset builds; ``close`` it.
 
-    open_place: called in the building thread, once, when the first build begins; Feast takes seconds to import.
-    make_id: a new dataset id at each call.
+    open_place: called in a building thread for each build. make_id: a new dataset id at each call. cache: the computed
+    days that the builds share.
     """
 
     def __init__(
         self,
         metadata: Metadata,
+        queue: JobQueue,
         *,
         open_place: Callable[[], BuildPlace],
         datasets_folder: Path,
         features_folder: Path,
+        raw_folder: Path,
         versions_folder: Path,
+        kernels_folder: Path,
+        announcer: Announcer,
         clock: Clock,
         make_id: Callable[[], str],
+        parallel: int = 1,
+        reuses_days: bool = True,
     ) -> None:
         self._metadata = metadata
-        self._open_place = open_place
-        self._place: BuildPlace | None = None
+        self._queue = queue
         self._datasets_folder = datasets_folder.resolve()
         self._features_folder = features_folder
+        self._raw_folder = raw_folder
         self._versions_folder = versions_folder
         self._clock = clock
         self._make_id = make_id
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="dataset-build")
+        self._parallel = parallel
         self._is_closing = threading.Event()
-        self._lock = threading.Lock()
-        self._unfinished: dict[str, int] = {}
-        self._ns_per_sample: float | None = None
+        self._runner = BuildRunner(
+            metadata,
+            open_place=open_place,
+            datasets_folder=datasets_folder,
+            announcer=announcer,
+            clock=clock,
+            is_stopping=self._is_closing.is_set,
+        )
 
-    def start(self, request: DatasetRequest) -> DatasetRecord:
-        """Record the build and let the worker thread do it.
+        self.cache = FeatureCache(
+            metadata,
+            queue,
+            queue_name=QUEUE,
+            features_folder=features_folder,
+            raw_folder=raw_folder,
+            versions_folder=versions_folder,
+            kernels_folder=kernels_folder,
+            is_enabled=reuses_days,
+            is_stopping=self._is_closing.is_set,
+        )
+
+    def start(self, request: DatasetRequest, *, trace_id: str | None = None) -> DatasetRecord:
+        """Record the build and queue its job; the record of the same request's build, if one is on its way.
 
         Raises InvalidRequest, saying what is possible, and StoreUnavailable when the database is away or too many
         builds wait.
         """
-        record, claim = self._record(request)
-        building = self._worker.submit(self._build, record, request, claim)
-        building.add_done_callback(partial(self._finished, record.dataset_id, claim))
-        return record
+        return self._record(request, trace_id=trace_id, is_own=False)[0]
 
     def build(
         self,
@@ -96,67 +114,90 @@ class DatasetBuilds:
         on_step: Callable[[str], None] = lambda _step: None,
         on_progress: Callable[[float], None] = lambda _share: None,
     ) -> Dataset:
-        """Build now, in this thread; the dataset's id is the name of its folder.
+        """Build now and wait, or wait for the build of the same request; the id is the name of the dataset's folder.
 
-        Raises as ``start``, and what the build raises.
+        An interrupt of the caller cancels it. Raises as ``start``, and what the build raises.
         """
-        record, claim = self._record(request)
-        return self._build(record, request, claim, on_step=on_step, on_progress=on_progress)
+        record, is_new = self._record(request, trace_id=None, is_own=True)
+        if not is_new:
+            return self._followed(record.dataset_id, on_step, on_progress)
+        ended: list[Dataset | BaseException] = []
 
-    def estimated_completion_ns(self) -> int | None:
-        """When all builds of this process will be done at the pace of its last one; None before there was one."""
-        with self._lock:
-            if self._ns_per_sample is None:
-                return None
-            return self._clock.now_ns() + int(self._ns_per_sample * sum(self._unfinished.values()))
+        def run(dataset_id: str) -> None:
+            try:
+                ended.append(self._runner.run(dataset_id, on_step=on_step, on_progress=on_progress))
+            except BaseException as error:  # noqa: BLE001  # handed to the caller, who raises it
+                ended.append(error)
+
+        worker = self._queue.worker({BUILD_TASK: run}, queues=[_own_queue(record.dataset_id)])
+        self._work_here(worker, record.dataset_id)
+        if not ended:
+            raise Conflict(f"dataset {record.dataset_id}: must be built by this process, was taken by another")
+        if isinstance(ended[0], BaseException):
+            raise ended[0]
+        return ended[0]
+
+    def worker(self, *, heartbeat_s: float = HEARTBEAT_S) -> JobWorker:
+        """A worker for the queued builds and for warming the cache, so many at a time as was said."""
+        tasks: dict[str, Callable[..., None]] = {BUILD_TASK: self._run_queued, WARM_TASK: self.cache.run_warming}
+        return self._queue.worker(tasks, queues=[QUEUE], parallel=self._parallel, heartbeat_s=heartbeat_s)
+
+    def estimated_completion_ns(self, dataset_id: str) -> int | None:
+        """When a build will be done at the pace of the last ones, those before it first; None before there was one."""
+        measured = self._metadata.list_builds_measured(limit=_BUILDS_MEASURED)
+        samples = sum(each.samples for each in measured)
+        if samples == 0:
+            return None
+        seconds = sum(each.features_seconds + each.build_seconds for each in measured)
+        own = self._metadata.get_dataset(dataset_id)
+        ahead = [
+            record
+            for record in self._metadata.list_datasets(status="building", limit=MOST_WAITING)
+            if record.created_at < own.created_at
+        ]
+        left = sum(_samples_left(record) for record in ahead) / self._parallel + _samples_left(own)
+        return self._clock.now_ns() + int(left * seconds / samples * SECOND_NS)
 
     def cancel(self, dataset_id: str) -> DatasetRecord:
-        """Mark a build as cancelled; it ends at its next piece and leaves no files.
+        """Mark a build as cancelled; it ends at its next step or piece and leaves no files.
 
         Raises NotFound, and Conflict when it is no longer building.
         """
-        return self._settle(dataset_id, status="cancelled", error_message="cancelled")
+        now = to_datetime(self._clock.now_ns())
+        return self._metadata.update_dataset(
+            dataset_id, now, expected_status="building", status="cancelled", error_message="cancelled"
+        )
 
     def delete(self, dataset_id: str) -> None:
         """Remove a dataset's record and files. Raises NotFound, and Conflict while it is being built."""
         record = self._metadata.get_dataset(dataset_id)
-        folder = self._datasets_folder / dataset_id
-        if record.status == "building" or is_claimed(folder):
+        if record.status == "building":
             raise Conflict(f"dataset {dataset_id}: must not be building to be deleted, was {record.status}")
         self._metadata.delete_dataset(dataset_id)
-        _remove(folder)
-
-    def fail_interrupted(self) -> int:
-        """Mark the builds of processes that are gone as failed; returns how many. Raises StoreUnavailable."""
-        count = 0
-        for record in self._metadata.list_datasets(status="building", limit=_MOST_INTERRUPTED):
-            folder = self._datasets_folder / record.dataset_id
-            if not is_claimed(folder):
-                # It may have ended between the list and the look at its claim.
-                with suppress(Conflict):
-                    self._settle(record.dataset_id, status="failed", error_message=INTERRUPTED)
-                    count += 1
-                    _remove(folder)
-        return count
+        remove_files(self._datasets_folder, dataset_id)
 
     def close(self) -> None:
-        """Stop after the running step: what has not ended fails as interrupted."""
+        """Interrupt what runs in this process at its next step or piece; its job goes back to the queue."""
         self._is_closing.set()
-        self._worker.shutdown(wait=True, cancel_futures=True)
 
-    def _record(self, request: DatasetRequest) -> tuple[DatasetRecord, int]:
-        """The record of a new build and the descriptor of its claim."""
+    def _record(self, request: DatasetRequest, *, trace_id: str | None, is_own: bool) -> tuple[DatasetRecord, bool]:
+        """The record of the request's build, and whether it is new; is_own: its job has a queue of its own."""
         if self._is_closing.is_set():
             raise StoreUnavailable("dataset builds: must be open, was closing")
-        fingerprint = self._check(request)
-        dataset_id = self._make_id()
-        with self._lock:
-            if len(self._unfinished) >= MOST_WAITING:
-                raise StoreUnavailable(f"dataset builds: must be at most {MOST_WAITING} at a time, was that many")
-            self._unfinished[dataset_id] = _sample_count(request)
+        fingerprint = check_request(
+            request,
+            features_folder=self._features_folder,
+            raw_folder=self._raw_folder,
+            versions_folder=self._versions_folder,
+        )
+        asked = request_hash(request, fingerprint)
+        if (known := self._metadata.find_building(asked)) is not None:
+            return known, False
+        if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
+            raise StoreUnavailable(f"dataset builds: must be at most {MOST_WAITING} at a time, was that many")
         now = to_datetime(self._clock.now_ns())
         record = DatasetRecord(
-            dataset_id=dataset_id,
+            dataset_id=self._make_id(),
             symbols=request.symbols,
             request=msgspec.to_builtins(request),
             feature_registry_version=request.registry_version,
@@ -164,150 +205,77 @@ class DatasetBuilds:
             splits_info=splits_document(request),
             created_at=now,
             updated_at=now,
+            request_hash=asked,
+            trace_id=trace_id,
         )
-        claim = None
+        defer = partial(
+            self._queue.defer,
+            task=BUILD_TASK,
+            queue=_own_queue(record.dataset_id) if is_own else QUEUE,
+            lock=record.dataset_id,
+            arguments={"dataset_id": record.dataset_id},
+        )
         try:
-            claim = take_claim(self._datasets_folder / dataset_id)
-            self._metadata.create_dataset(record)
-        except FeatureServiceError:
-            self._end(dataset_id, claim)
-            _remove(self._datasets_folder / dataset_id)
+            self._metadata.create_dataset(record, in_transaction=defer)
+        except Conflict:
+            # Somebody asked for the same in this moment.
+            if (known := self._metadata.find_building(asked)) is not None:
+                return known, False
             raise
-        return record, claim
+        return record, True
 
-    def _build(
-        self,
-        record: DatasetRecord,
-        request: DatasetRequest,
-        claim: int,
-        *,
-        on_step: Callable[[str], None] = lambda _step: None,
-        on_progress: Callable[[float], None] = lambda _share: None,
-    ) -> Dataset:
-        dataset_id = record.dataset_id
-        folder = self._datasets_folder / dataset_id
-        begun_ns = self._clock.now_ns()
-        steps = 0
-
-        def begin_step(name: str) -> None:
-            nonlocal steps
-            if self._is_closing.is_set():
-                raise Conflict(INTERRUPTED)
-            steps += 1
-            self._settle(dataset_id, progress=min(steps / (_STEPS + 1), 1.0))
-            on_step(name)
-
-        def progress(share: float) -> None:
-            if self._is_closing.is_set():
-                raise Conflict(INTERRUPTED)
-            self._settle(dataset_id, progress=min((steps + share) / (_STEPS + 1), 1.0))
-            on_progress(share)
-
+    def _run_queued(self, dataset_id: str) -> None:
+        """A job: its record tells how it ended, so only an interruption is raised."""
         try:
-            if self._place is None:
-                self._place = self._open_place()
-            dataset = build_dataset(request, self._place, folder, on_step=begin_step, on_progress=progress)
-            self._settle(
-                dataset_id,
-                status="ready",
-                progress=1.0,
-                path=str(folder),
-                splits_info=splits_document(request)
-                | {"splits": dataset.manifest["splits"], "folds": len(dataset.manifest["folds"])},
-                train_records=dataset.records["train"],
-                validation_records=dataset.records["validation"],
-                test_records=dataset.records["test"],
-            )
-            with self._lock:
-                self._ns_per_sample = (self._clock.now_ns() - begun_ns) / self._unfinished[dataset_id]
-            return dataset
-        except BaseException as error:
-            # Whatever ended it, the record must not say "building" for ever.
-            _remove(folder)
-            # A cancelled one is no longer building, and stays cancelled.
-            with suppress(Conflict, NotFound):
-                self._settle(dataset_id, status="failed", error_message=_told(error))
-            raise
-        finally:
-            self._end(dataset_id, claim)
+            self._runner.run(dataset_id)
+        except (Conflict, NotFound) as error:
+            _log.info("dataset %s: %s", dataset_id, error)
+        except FeatureServiceError as error:
+            _log.warning("dataset %s failed: %s", dataset_id, error)
 
-    def _settle(self, dataset_id: str, **changes: Any) -> DatasetRecord:  # noqa: ANN401  # columns of the record
-        """Change a building record. Raises Conflict when it is no longer building."""
-        now = to_datetime(self._clock.now_ns())
-        return self._metadata.update_dataset(dataset_id, now, expected_status="building", **changes)
+    def _work_here(self, worker: JobWorker, dataset_id: str) -> None:
+        failed: list[BaseException] = []
 
-    def _finished(self, dataset_id: str, claim: int, building: Future[Dataset]) -> None:
-        if building.cancelled():
+        def run() -> None:
             try:
-                self._settle(dataset_id, status="failed", error_message=INTERRUPTED)
-                _remove(self._datasets_folder / dataset_id)
-            finally:
-                self._end(dataset_id, claim)
-        elif (error := building.exception()) is not None:
-            _log.error("dataset %s failed: %s", dataset_id, error, exc_info=error)
+                worker.run_until_empty()
+            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
+                failed.append(error)
 
-    def _end(self, dataset_id: str, claim: int | None) -> None:
-        with self._lock:
-            self._unfinished.pop(dataset_id, None)
-        if claim is not None:
-            release(self._datasets_folder / dataset_id, claim)
-
-    def _check(self, request: DatasetRequest) -> str:
-        """The fingerprint of the request's feature set, once everything that can be known at once is right."""
+        thread = threading.Thread(target=run, name="dataset-build", daemon=True)
+        thread.start()
         try:
-            chosen = load_registry_version(request.registry_version, self._versions_folder).feature_set
-        except NotFound as error:
-            raise InvalidRequest(str(error)) from error
-        samples = _sample_count(request)
-        if not 0 < samples <= MOST_SAMPLES:
-            raise InvalidRequest(
-                f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
-            )
-        first = feature_set("available", chosen.columns[:1])
-        available = {symbol: available_period(self._features_folder, symbol, first) for symbol in request.symbols}
-        for fold in request.folds():
-            trained = [period for period in fold.periods if period.name == "train"]
-            begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
-            if any(known is None or begin_ns > known[1] or end_ns <= known[0] for known in available.values()):
-                raise InvalidRequest(
-                    f"{trained[0]}: must reach into the rows of every symbol; {told_periods(available)}"
-                )
-        return chosen.fingerprint
+            while thread.is_alive():
+                thread.join(_LOOK_S)
+        except BaseException:
+            with suppress(Conflict, NotFound):
+                self.cancel(dataset_id)
+            worker.stop()
+            thread.join()
+            raise
+        if failed:
+            raise failed[0]
+
+    def _followed(
+        self, dataset_id: str, on_step: Callable[[str], None], on_progress: Callable[[float], None]
+    ) -> Dataset:
+        """Wait for another's build of the same request; its progress is told as one step."""
+        on_step(f"waiting for dataset {dataset_id}, the same request")
+        while (record := self._metadata.get_dataset(dataset_id)).status == "building":
+            on_progress(record.progress)
+            if self._is_closing.wait(_LOOK_S):
+                raise StoreUnavailable("dataset builds: must be open, was closing")
+        if record.status != "ready":
+            raise Conflict(f"dataset {dataset_id}: must become ready, was {record.status}: {record.error_message}")
+        folder = self._datasets_folder / dataset_id
+        counts = (record.train_records or 0, record.validation_records or 0, record.test_records or 0)
+        return Dataset(folder, read_manifest(folder), dict(zip(("train", "validation", "test"), counts, strict=True)))
 
 
-def splits_document(request: DatasetRequest) -> dict[str, Any]:
-    """The splits as they are asked for, as JSON: how many folds, and the periods of the first."""
-    folds = request.folds()
-    return {
-        "split_strategy": strategy_name(request.strategy),
-        "folds": len(folds),
-        "splits": [
-            {"name": period.name, "start": format_iso(period.start_ns), "end": format_iso(period.end_ns)}
-            for period in folds[0].periods
-        ],
-    }
+def _own_queue(dataset_id: str) -> str:
+    # PostgreSQL lets the channel that a queue is told of have 63 bytes, 23 of them procrastinate's.
+    return f"own-{dataset_id}"
 
 
-def stored_request(record: DatasetRecord) -> DatasetRequest:
-    """The request that a record was made from."""
-    return msgspec.convert(record.request, DatasetRequest)
-
-
-def _sample_count(request: DatasetRequest) -> int:
-    """An upper bound of the entity rows."""
-    step_ns = request.sample_interval_ns
-    return len(request.symbols) * sum(
-        -((start_ns - end_ns) // step_ns) for start_ns, end_ns in covered(request.folds())
-    )
-
-
-def _told(error: BaseException) -> str:
-    """What the record says of a failure; what is not ours to explain stays in the log."""
-    if isinstance(error, FeatureServiceError):
-        return str(error)
-    return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _samples_left(record: DatasetRecord) -> float:
+    return sample_count(stored_request(record)) * (1.0 - record.progress)

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from market.errors import CorruptStore
 from training_sets.request import OutputFormat
 
 SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv", "hdf5": ".h5"}
@@ -59,6 +61,27 @@ class SplitFile:
         if self._close is not None:
             self._close()
             self._close = None
+
+
+def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat) -> npt.NDArray[np.float64]:
+    """Some of a file's float64 columns, float64 (rows, columns). Raises CorruptStore."""
+    values: list[npt.NDArray[np.float64]]
+    try:
+        match output_format:
+            case "parquet":
+                table = pq.read_table(path, columns=list(columns), partitioning=None)
+                values = [table.column(name).to_numpy() for name in columns]
+            case "csv":
+                kinds = dict.fromkeys(columns, pa.float64())
+                options = pacsv.ConvertOptions(include_columns=list(columns), column_types=kinds)
+                table = pacsv.read_csv(path, convert_options=options)
+                values = [table.column(name).to_numpy() for name in columns]
+            case _:
+                with h5py.File(path) as file:
+                    values = [file[name][:] for name in columns]
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise CorruptStore(f"{path}: must be a file of the dataset with {', '.join(columns)}, was {error}") from error
+    return np.stack(values, axis=1)
 
 
 def table_schema(columns: Sequence[str], *, has_fold: bool, metadata: Mapping[str, str]) -> pa.Schema:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import MINUTE_NS, SECOND_NS
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
 from market.events import CLOSE, CONFIRMED, KLINE
 from storage.feature_log import read_feature_log
@@ -26,6 +26,7 @@ STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": M
 MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
 # A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after.
 _LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+_STRETCH_NS: Final = 2 * DAY_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,25 @@ def read_prices(
     """The prices of a symbol in [from_ns, to_ns]; an empty series of the mid when there are none of either kind."""
     mids = price_series("mid_price", np.empty(0, np.int64), np.empty(0), step_ns=SECOND_NS)
     if choice != "kline_close":
-        try:
-            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=from_ns, to_ns=to_ns + SECOND_NS)
-        except NotFound:
-            pass
-        else:
-            mids = price_series("mid_price", rows.row_ns, rows.values[:, 0], step_ns=SECOND_NS)
+        mids = _read_mids(features_folder, symbol, from_ns=from_ns, to_ns=to_ns)
         if choice == "mid_price" or not np.isnan(mids.values).all():
             return mids
     closes = _read_closes(raw_folder, symbol, from_ns=from_ns, to_ns=to_ns)
     return closes if choice == "kline_close" or len(closes.values) > 0 else mids
+
+
+def _read_mids(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
+    """The mid of every row in [from_ns, to_ns], read in stretches: rows take five times the memory of their price."""
+    start_ns = ceil_to(from_ns, SECOND_NS)
+    values = np.full(max(0, (to_ns - start_ns) // SECOND_NS + 1), np.nan)
+    for begin_ns in range(start_ns, to_ns + 1, _STRETCH_NS):
+        end_ns = min(begin_ns + _STRETCH_NS, to_ns + 1)
+        try:
+            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=begin_ns, to_ns=end_ns)
+        except NotFound:
+            break
+        values[(rows.row_ns - start_ns) // SECOND_NS] = rows.values[:, 0]
+    return PriceSeries("mid_price", start_ns, SECOND_NS, values)
 
 
 def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:

@@ -19,7 +19,7 @@ from market.events import ORDERBOOK, Events
 from storage.raw_events import last_snapshot_ns, stream_events
 from storage.raw_manifest import RawPart, raw_parts, raw_period, read_instrument
 from transforms.catalogue import set_horizon_ns, set_kinds
-from transforms.engine import Engine
+from transforms.engine import FIELDS, Engine
 from transforms.plan import Kernel
 from transforms.rows import FeatureRows
 
@@ -37,6 +37,16 @@ def rebuild_rows(
 
     Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
     """
+    return joined_rows(list(stream_rows(raw_folder, symbol, kernel, from_ns=from_ns, to_ns=to_ns)))
+
+
+def stream_rows(
+    raw_folder: Path, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
+) -> Iterator[FeatureRows]:
+    """What ``rebuild_rows`` returns, in consecutive pieces, one at least; memory holds one, and some row groups.
+
+    Raises what ``rebuild_rows`` does, at the first piece.
+    """
     first_ns, last_ns = raw_period(raw_folder, symbol)
     end_ns = floor_to(last_ns if to_ns is None else to_ns, SECOND_NS)
     begin_ns = first_ns if from_ns is None else from_ns
@@ -49,8 +59,9 @@ def rebuild_rows(
     latest_ns = begin_ns - set_horizon_ns(kernel.feature_set)
     start_ns = start_before(raw_folder, raw_parts(raw_folder, symbol), kinds, latest_ns, first_ns)
     engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=start_ns)
-    events = stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns)
-    return _joined([_from(rows, begin_ns) for rows in _rows_behind(engine, events, end_ns)])
+    events = stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
+    for rows in _rows_behind(engine, events, end_ns):
+        yield _from(rows, begin_ns)
 
 
 def start_before(
@@ -78,7 +89,8 @@ def _from(rows: FeatureRows, begin_ns: int) -> FeatureRows:
     return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at:], rows.values[at:], rows.status[at:])
 
 
-def _joined(pieces: list[FeatureRows]) -> FeatureRows:
+def joined_rows(pieces: Sequence[FeatureRows]) -> FeatureRows:
+    """Consecutive pieces, one at least, as one."""
     first = pieces[0]
     return FeatureRows(
         first.symbol,

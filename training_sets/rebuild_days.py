@@ -1,42 +1,76 @@
-"""Rebuilding days: each UTC day of a symbol is one task, computed once for its inputs, in any number of processes.
+"""Rebuilding days: each UTC day of a symbol is computed once for its inputs, in any number of processes.
 
 1. A day's inputs, by group: the raw files that its rows are computed from, their period, the scale and the start. A day
    whose groups all stand in the feature log with these inputs is passed over.
 2. A day is computed for the groups that are missing, whichever registry version asked for the others.
-3. Its files are written aside and renamed together: a run that is interrupted or killed has whole days or none, and
-   the next one goes on from there.
+3. Days that follow each other are computed in one run, whose rows are those of a run for each: the horizon before its
+   first day, a day and more for candles and tickers, is gone through once and not for every day.
+4. A day's files are written aside and renamed together: a rebuild that is interrupted or killed has whole days or none,
+   and the next one goes on from there. An interrupt ends it after the days that its processes have begun.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
 
 from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
 from market.errors import InvalidRequest
 from market.events import CONTROL
+from storage.durable_files import exclusive, make_folder
 from storage.raw_manifest import RawPart, raw_parts, raw_period
 from storage.raw_parquet import TABLES
-from storage.rebuilt_days import has_rebuilt_day, write_rebuilt_day
-from training_sets.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows, start_before
-from transforms.catalogue import GROUPS, feature_set, group_horizon_ns, group_kinds, set_horizon_ns, set_kinds
+from storage.rebuilt_days import (
+    has_rebuilt_day,
+    is_served_whole,
+    rebuilt_columns,
+    served_available_ns,
+    write_rebuilt_day,
+)
+from training_sets.rebuild import AVAILABILITY_DELAY_NS, joined_rows, start_before, stream_rows
+from transforms.catalogue import FEATURES, GROUPS, feature_set, group_horizon_ns, group_kinds, set_horizon_ns, set_kinds
 from transforms.plan import Kernel, compile_kernel
-from transforms.rows import FeatureGroup, FeatureSet
+from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+
+MOST_DAYS_A_RUN: Final = 7
+"""Days are told of at least weekly, others wait a week for them at most, and the horizon costs a seventh."""
+
+_Due = tuple[int, dict[str, str]]
+"""Begin of a day that is to be computed, ns, and the hash of the inputs of each group that it lacks."""
+_is_stopping: Event | None = None
+"""In a process of the pool: whether to begin no further day."""
+
+_LOCKS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """What is rebuilt, where from and where to; ``kernel_cache`` holds the compiled kernels."""
+    """What is rebuilt, where from and where to; ``kernel_cache`` holds the compiled kernels.
+
+    reuses_days: pass over days that stand with the same inputs. keeps_served: pass over groups of a day whose every row
+    was served.
+    """
 
     raw_folder: Path
     features_folder: Path
     kernel_cache: Path
     symbol: str
     feature_set: FeatureSet
+    reuses_days: bool = True
+    keeps_served: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +110,21 @@ def rebuild_days(
         else:
             yield RebuiltDay(utc_date(day_ns), 0, ())
     if workers == 1 or len(due) <= 1:
-        for day_ns, inputs in due:
-            yield _rebuild_day(rebuild, day_ns, inputs)
+        for run in _runs(due, MOST_DAYS_A_RUN):
+            yield from _rebuild_run(rebuild, run)
         return
-    for inputs in {tuple(inputs): inputs for _, inputs in due}.values():
-        _kernel(rebuild, inputs).warm_up()  # compiled once here, not by every worker
     # spawn: a forked child would share the locks of this process's threads in whatever state they are.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    is_stopping = context.Event()
+    runs = _runs(due, min(MOST_DAYS_A_RUN, -(-len(due) // workers)))
+    for kernel in {_kernel(rebuild, run) for run in runs}:
+        kernel.warm_up()  # compiled once here, not by every worker
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(is_stopping,)) as pool:
         try:
-            for done in as_completed([pool.submit(_rebuild_day, rebuild, *day) for day in due]):
-                yield done.result()
+            for done in as_completed([pool.submit(_rebuild_run_here, rebuild, run) for run in runs]):
+                yield from done.result()
         finally:
+            is_stopping.set()
             pool.shutdown(cancel_futures=True)
 
 
@@ -98,15 +136,114 @@ def count_days(rebuild: Rebuild, *, from_ns: int | None, to_ns: int | None) -> i
     return max(0, end_ns // DAY_NS - begin_ns // DAY_NS + 1)
 
 
-def _rebuild_day(rebuild: Rebuild, day_ns: int, inputs: dict[str, str]) -> RebuiltDay:
-    kernel = _kernel(rebuild, inputs)
+def _runs(due: Sequence[_Due], most_days: int) -> list[list[_Due]]:
+    """Days that follow each other and lack the same groups, at most so many together."""
+    runs: list[list[_Due]] = []
+    for day_ns, inputs in due:
+        last = runs[-1] if runs else []
+        if last and last[-1][0] + DAY_NS == day_ns and last[-1][1].keys() == inputs.keys() and len(last) < most_days:
+            last.append((day_ns, inputs))
+        else:
+            runs.append([(day_ns, inputs)])
+    return runs
+
+
+def _rebuild_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
+    """Compute and write the days of a run, each as soon as it is whole; no other process computes them meanwhile."""
+    with ExitStack() as stack:
+        for lock in sorted({_lock_of(rebuild, utc_date(day_ns)) for day_ns, _ in run}):
+            stack.enter_context(exclusive(lock))
+        due: list[_Due] = []
+        for day_ns, inputs in run:
+            # Another build may have computed it while this one waited.
+            lacking = _still_missing(rebuild, utc_date(day_ns), inputs)
+            if lacking:
+                due.append((day_ns, lacking))
+            else:
+                yield RebuiltDay(utc_date(day_ns), 0, ())
+        for following in _runs(due, len(due)):
+            yield from _compute_run(rebuild, following)
+
+
+def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
+    kernel = _kernel(rebuild, run)
     _, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
-    to_ns = min(day_ns + DAY_NS - SECOND_NS, last_ns)
-    rows = rebuild_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=day_ns, to_ns=to_ns)
+    to_ns = min(run[-1][0] + DAY_NS - SECOND_NS, last_ns)
+    waiting = list(run)
+    held: list[FeatureRows] = []
+    for piece in stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns):
+        held.append(piece)
+        while len(waiting) > 1 and len(piece) and int(piece.row_ns[-1]) >= waiting[1][0]:
+            rows = joined_rows(held)
+            cut = int(np.searchsorted(rows.row_ns, waiting[1][0]))
+            yield _write_day(rebuild, _part_of(rows, slice(None, cut)), *waiting.pop(0))
+            piece = _part_of(rows, slice(cut, None))  # noqa: PLW2901  # what is left of it is the piece
+            held = [piece]
+    rows = joined_rows(held)
+    for day_ns, inputs in waiting:
+        of_day = (rows.row_ns >= day_ns) & (rows.row_ns < day_ns + DAY_NS)
+        yield _write_day(rebuild, _part_of(rows, of_day), day_ns, inputs)
+
+
+def _write_day(rebuild: Rebuild, rows: FeatureRows, day_ns: int, inputs: dict[str, str]) -> RebuiltDay:
     date = utc_date(day_ns)
     if len(rows):
-        write_rebuilt_day(rebuild.features_folder, rows, rows.row_ns + AVAILABILITY_DELAY_NS, date=date, inputs=inputs)
+        # A row that was served late was not known before: no rebuild makes it so.
+        served_ns = served_available_ns(
+            rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date, rows.row_ns
+        )
+        available_ns = np.maximum(rows.row_ns + AVAILABILITY_DELAY_NS, served_ns)
+        write_rebuilt_day(rebuild.features_folder, rows, available_ns, date=date, inputs=inputs)
     return RebuiltDay(date, len(rows), tuple(inputs))
+
+
+def _still_missing(rebuild: Rebuild, date: str, inputs: dict[str, str]) -> dict[str, str]:
+    if not rebuild.reuses_days:
+        return inputs
+    known = {group.name: group for group in rebuild.feature_set.groups}
+    return {
+        name: made_of
+        for name, made_of in inputs.items()
+        if not has_rebuilt_day(rebuild.features_folder, known[name], rebuild.symbol, date, made_of)
+    }
+
+
+def _lock_of(rebuild: Rebuild, date: str) -> Path:
+    """One of a bounded number of locks: two days seldom share one, and then wait for each other."""
+    number = crc32(f"{rebuild.symbol} {date}".encode()) % _LOCKS
+    folder = rebuild.features_folder / ".rebuilding"
+    make_folder(folder)
+    return folder / f"{number:03d}"
+
+
+def _part_of(rows: FeatureRows, chosen: slice | npt.NDArray[np.bool_]) -> FeatureRows:
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])
+
+
+def _begin_worker(is_stopping: Event) -> None:
+    """Ctrl-C on a terminal reaches every process; the one that waits for the days decides, and says so by an event."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
+    global _is_stopping  # noqa: PLW0603  # what a pool hands its processes can be kept nowhere else
+    _is_stopping = is_stopping
+
+
+def _end_with_parent() -> None:
+    """A process of a pool whose owner was killed waits for work for ever: the kernel ends it too."""
+    set_parent_death_signal = 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(set_parent_death_signal, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
+def _rebuild_run_here(rebuild: Rebuild, run: Sequence[_Due]) -> list[RebuiltDay]:
+    """A run in a process of the pool, given up after a day when the pool stops."""
+    done = []
+    for day in _rebuild_run(rebuild, run):
+        done.append(day)
+        if _is_stopping is not None and _is_stopping.is_set():
+            break
+    return done
 
 
 def _missing(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: int, last_row_ns: int) -> dict[str, str]:
@@ -116,11 +253,16 @@ def _missing(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: int,
     if end_ns <= first_ns or end_ns < day_ns:
         return {}
     missing = {}
+    first_row_ns = max(day_ns, floor_to(first_ns, SECOND_NS) + SECOND_NS)
     for group in rebuild.feature_set.groups:
+        if rebuild.keeps_served and is_served_whole(
+            rebuild.features_folder, group, rebuild.symbol, date, first_ns=first_row_ns, last_ns=end_ns
+        ):
+            continue
         kinds, horizon_ns = _reads(rebuild.feature_set, group)
         start_ns = start_before(rebuild.raw_folder, parts, kinds, day_ns - horizon_ns, first_ns)
         inputs = _inputs(parts, kinds, start_ns, end_ns)
-        if not has_rebuilt_day(rebuild.features_folder, group, rebuild.symbol, date, inputs):
+        if not rebuild.reuses_days or not has_rebuilt_day(rebuild.features_folder, group, rebuild.symbol, date, inputs):
             missing[group.name] = inputs
     return missing
 
@@ -144,10 +286,26 @@ def _inputs(parts: list[RawPart], kinds: frozenset[int], start_ns: int, end_ns: 
     return digest.hexdigest()[:16]
 
 
-def _kernel(rebuild: Rebuild, inputs: dict[str, str]) -> Kernel:
-    """The kernel of the groups that are missing; of the whole set when normalised columns are among them."""
+def _kernel(rebuild: Rebuild, run: Sequence[_Due]) -> Kernel:
+    """The kernel of the groups that a run lacks; of the whole set when normalised columns are among them.
+
+    Columns that other versions have of such a group are computed with it: a day of a group is one file, whose rows
+    answer every version.
+    """
+    inputs = run[0][1]
     chosen = rebuild.feature_set
-    if not any(name not in GROUPS for name in inputs) and len(inputs) < len(chosen.groups):
-        wanted = {column for group in chosen.groups if group.name in inputs for column in group.columns}
-        chosen = feature_set(chosen.version, [name for name in chosen.columns if name in wanted])
-    return compile_kernel(chosen, rebuild.kernel_cache)
+    names = [name for name in chosen.columns if name in FEATURES]
+    normalisations = chosen.normalisations
+    if not any(name not in GROUPS for name in inputs):
+        names = [name for name in names if FEATURES[name].group in inputs]
+        normalisations = ()
+    others: set[str] = set()
+    for group in chosen.groups:
+        if group.name in inputs and group.name in GROUPS:
+            for day_ns, made_of in run:
+                date = utc_date(day_ns)
+                others |= rebuilt_columns(rebuild.features_folder, group, rebuild.symbol, date, made_of[group.name])
+    extra = sorted(others.difference(names) & FEATURES.keys())
+    if not extra and len(names) == len([name for name in chosen.columns if name in FEATURES]):
+        return compile_kernel(chosen, rebuild.kernel_cache)
+    return compile_kernel(feature_set(chosen.version, [*names, *extra], normalisations), rebuild.kernel_cache)

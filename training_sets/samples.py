@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from market.clock import ceil_to
+from market.clock import SECOND_NS, ceil_to
 from market.errors import InvalidRequest
 from training_sets.blinding import Witness
 from training_sets.folds import covered
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 PIECE_ROWS: Final = 200_000
 """Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
+PIECE_SECONDS: Final = 1_000_000
+"""Symbol-seconds that one retrieval spans: a feature row each, read whether or not it is sampled."""
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -109,7 +112,7 @@ class Sampler:
             for target in request.targets:
                 check_target(target, prices.step_ns)
 
-    @property
+    @cached_property
     def times_ns(self) -> Int64s:
         """Every sampled time, ascending."""
         step_ns = self._request.sample_interval_ns
@@ -125,9 +128,14 @@ class Sampler:
     def pieces(self) -> Iterator[Samples]:
         """The samples that have features and every label; the whole is the same however it is cut."""
         times_ns = self.times_ns
-        step = max(1, PIECE_ROWS // len(self._request.symbols))
-        for begin in range(0, len(times_ns), step):
-            yield self._piece(times_ns[begin : begin + step])
+        count = len(self._request.symbols)
+        step = max(1, PIECE_ROWS // count)
+        span_ns = max(1, PIECE_SECONDS // count) * SECOND_NS
+        begin = 0
+        while begin < len(times_ns):
+            end = min(begin + step, int(np.searchsorted(times_ns, times_ns[begin] + span_ns)))
+            yield self._piece(times_ns[begin:end])
+            begin = end
 
     def _piece(self, times_ns: Int64s) -> Samples:
         from feature_repo.store import retrieve

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from market.clock import SECOND_NS, parse_iso_ns
-from training_sets.files import SUFFIX, SplitFile, table_schema
+from market.errors import CorruptStore
+from training_sets.files import SUFFIX, SplitFile, read_columns, table_schema
 from training_sets.request import OutputFormat
 
 SCHEMA = table_schema(["mid", "target"], has_fold=True, metadata={"feature_set": "abc"})
@@ -106,3 +107,12 @@ def test_an_unfinished_file_has_no_name_and_goes_when_it_is_removed(tmp_path: Pa
     assert not file.path.exists()
     file.remove()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_some_columns_are_read_back_from_every_format(tmp_path: Path, output_format: OutputFormat) -> None:
+    path = written(tmp_path, output_format)
+    found = read_columns(path, ["target", "mid"], output_format)
+    assert np.array_equal(found, np.stack([TARGET, MID], axis=1), equal_nan=True)
+    with pytest.raises(CorruptStore, match="must be a file of the dataset with nothing"):
+        read_columns(path, ["nothing"], output_format)
