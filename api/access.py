@@ -12,6 +12,7 @@ from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from api.errors import Unauthorized, error_response
 
@@ -49,11 +50,12 @@ class Door:
                 MutableHeaders(scope=message)[TRACE_HEADER] = trace_id
             await send(message)
 
-        if scope["path"] in OPEN_PATHS or self._has_key(headers):
-            await self._app(scope, receive, send_traced)
-        else:
-            refusal = Unauthorized(f"{API_KEY_HEADER}: must be the service's key, was not")
-            await error_response(refusal, trace_id)(scope, receive, send_traced)
+        with bound_contextvars(trace_id=trace_id):  # every log line of this request has it
+            if scope["path"] in OPEN_PATHS or self._has_key(headers):
+                await self._app(scope, receive, send_traced)
+            else:
+                refusal = Unauthorized(f"{API_KEY_HEADER}: must be the service's key, was not")
+                await error_response(refusal, trace_id)(scope, receive, send_traced)
 
     def _has_key(self, headers: Headers) -> bool:
         if self._api_key is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -17,10 +16,11 @@ from api.schemas import BuildStarted, DatasetDocument, dataset_document
 from api.services import Services
 from feature_repo.registry_versions import registry_versions
 from market.clock import format_iso
-from market.errors import Conflict, CorruptStore, NotFound
-from storage.metadata import DatasetRecord, DatasetStatus
-from training_sets.builds import splits_document, stored_request
-from training_sets.manifest import MANIFEST_NAME, QUALITY_NAME, REPORT_NAME, read_manifest
+from market.errors import NotFound
+from storage.metadata import DatasetStatus
+from training_sets.downloads import dataset_folder, download_files
+from training_sets.manifest import read_manifest
+from training_sets.records import splits_document, stored_request
 from training_sets.request import DatasetRequest
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -96,7 +96,7 @@ def list_datasets(
 def show(services: Services, dataset_id: str) -> DatasetDocument:
     """One dataset; once it is ready, with the manifest that tells its columns, fingerprints and files."""
     record = services.metadata.get_dataset(dataset_id)
-    manifest = read_manifest(_folder(record)) if record.status == "ready" else None
+    manifest = read_manifest(dataset_folder(record)) if record.status == "ready" else None
     return dataset_document(record, manifest=manifest)
 
 
@@ -107,31 +107,20 @@ def download(
     split: Annotated[Literal["train", "validation", "test", "all"], Query()] = "all",
 ) -> Response:
     """The file of a split, or a zip of all of them with the manifest; of folds, a zip of every fold's."""
-    record = services.metadata.get_dataset(dataset_id)
-    if record.status != "ready":
-        raise Conflict(f"dataset {dataset_id}: must be ready to be downloaded, was {record.status}")
-    folder = _folder(record)
-    manifest = read_manifest(folder)
-    files = {name: folder / entry["path"] for name, entry in manifest["files"].items()}
-    chosen = [path for name, path in files.items() if split in {"all", name.rpartition("/")[2]}]
-    if not chosen:
-        raise NotFound(f"split: must be one of {', '.join(files)}, was {split!r}")
-    if split in files:
-        [path] = _existing(chosen)
-        media_type = MEDIA_TYPES[manifest["request"]["output_format"]]
-        return FileResponse(path, media_type=media_type, filename=f"{dataset_id}-{path.name}")
-    documents = [folder / name for name in (MANIFEST_NAME, QUALITY_NAME, REPORT_NAME)] if split == "all" else []
-    paths = _existing([*chosen, *(path for path in documents if path.is_file())])
+    found = download_files(services.metadata.get_dataset(dataset_id), split)
+    if found.is_one_file:
+        [path] = found.paths
+        return FileResponse(path, media_type=MEDIA_TYPES[found.output_format], filename=f"{dataset_id}-{path.name}")
     return StreamingResponse(
-        zip_chunks(paths, folder),
+        zip_chunks(list(found.paths), found.folder),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{dataset_id}.zip"'},
     )
 
 
 def _started(request: Request, services: Services, asked: DatasetRequest) -> BuildStarted:
-    record = services.builds.start(asked)
-    estimate_ns = services.builds.estimated_completion_ns()
+    record = services.builds.start(asked, trace_id=request.state.trace_id)
+    estimate_ns = services.builds.estimated_completion_ns(record.dataset_id)
     return BuildStarted(
         dataset_id=record.dataset_id,
         status=record.status,
@@ -139,17 +128,3 @@ def _started(request: Request, services: Services, asked: DatasetRequest) -> Bui
         splits_info=splits_document(asked),
         trace_id=request.state.trace_id,
     )
-
-
-def _existing(paths: list[Path]) -> list[Path]:
-    """Checked before the answer begins: afterwards it could only break off."""
-    for path in paths:
-        if not path.is_file():
-            raise CorruptStore(f"{path}: must be a file of the dataset, was none")
-    return paths
-
-
-def _folder(record: DatasetRecord) -> Path:
-    if record.path is None:
-        raise CorruptStore(f"dataset {record.dataset_id}: must have a path once it is ready, was none")
-    return Path(record.path)

@@ -43,6 +43,10 @@ class MalformedRequest(FeatureServiceError):
     """The request breaks its schema."""
 
 
+class TooManyRequests(FeatureServiceError):
+    """The caller must wait until others are done."""
+
+
 STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
     InvalidRequest: 400,
     RejectedMessage: 400,
@@ -51,6 +55,7 @@ STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
     NotFound: 404,
     Conflict: 409,
     MalformedRequest: 422,
+    TooManyRequests: 429,
     FeatureServiceError: 500,
     CorruptStore: 500,
     UnreadableRecording: 500,
@@ -70,7 +75,8 @@ def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("trace_id %s: %s", trace_id, error, exc_info=error)
         return _internal(trace_id)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    is_for_later = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if is_for_later else None
     return _shaped(status, type(error).__name__, str(error), trace_id, headers)
 
 

@@ -1,124 +1,117 @@
-"""The health route: what the service can and cannot reach, answered within a bound whatever hangs."""
+"""Health and readiness: what the service can and cannot reach, answered within a bound whatever hangs."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final, Literal
 
 from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
-from api.schemas import Health, HealthOfServices
-from api.services import ApiServices, Services
-from feature_repo.registry_versions import registry_versions
-from market.clock import format_iso
-from market.errors import FeatureServiceError, StoreUnavailable
-from storage.tape import tape_symbols
+from api import checks
+from api.checks import Answer, ask, store_checks
+from api.schemas import Health, HealthOfServices, Readiness
+from api.services import OfProcess, ProcessServices
+from market.clock import SECOND_NS, format_iso
+from storage.online_vector import OnlineVector
+from transforms.status import GAP, STALE, STATUS_NAMES
 
-DEADLINE_S: Final = 2.0
-CHECK_THREADS: Final = 6
-"""Bounds the checks that hang at once; those waiting for a thread are dropped at the deadline."""
-MOST_BUILDS_COUNTED: Final = 1000
+OLDEST_ROW_NS: Final = 30 * SECOND_NS
+"""A newest row that is older says that nothing computes any more."""
+RETRY_AFTER_S: Final = 5
 
-_NOT_MEASURED: Final = "this process does not measure it"
 _NO_QUEUE: Final = "this process uses no message queue"
+_NO_REQUESTS: Final = "no request was answered in the last 5 minutes"
+_NONE_YET: Final = "there is none yet"
 
 router = APIRouter(tags=["health"])
-_log = logging.getLogger(__name__)
 
 
 @router.get("/health")
-async def health(request: Request, services: Services) -> Health:
+async def health(request: Request, services: OfProcess) -> Health:
     """Status "ok", or "degraded" with the service that is away; 200 in both cases. Unknown fields say why."""
-    pool: ThreadPoolExecutor = request.app.state.health_pool
-    checks: dict[str, Callable[[ApiServices], Mapping[str, Any]]] = {
-        "database": _database,
-        "online_store": _online_store,
-        "tape": _tape,
-        "registry": _registry,
-    }
-    # Its own threads and a deadline: requests that hang in a store must not keep this route from answering.
-    loop = asyncio.get_running_loop()
-    running = {name: loop.run_in_executor(pool, check, services) for name, check in checks.items()}
-    await asyncio.wait(running.values(), timeout=DEADLINE_S)
-    known: dict[str, Any] = {}
-    reasons = {
-        "message_queue": _NO_QUEUE,
-        "queue_connected": _NO_QUEUE,
-        "average_latency_ms_last_5min": _NOT_MEASURED,
-        "data_quality_ok": _NOT_MEASURED,
-    }
-    status = {}
-    for name, answer in running.items():
-        reason = _failure(name, answer)
-        status[name] = "ok" if reason is None else "unavailable"
-        if reason is None:
-            found = answer.result()
-            known |= found
-            reasons |= {field: "there is none yet" for field, value in found.items() if value is None}
-        else:
-            reasons |= dict.fromkeys((name, *_FIELDS[name]), reason)
-    return Health(
-        status="ok" if set(status.values()) == {"ok"} else "degraded",
-        timestamp=format_iso(services.clock.now_ns()),
-        services=HealthOfServices(
-            database=status["database"],
-            message_queue="not_used",
-            online_store=status["online_store"],
-            tape=status["tape"],
+    answers = await _ask(request, services)
+    now_ns = services.clock.now_ns()
+    database, online, registry = answers["database"], answers["online_store"], answers["registry"]
+    queue = answers.get("message_queue")
+    vectors: Sequence[OnlineVector] = online.found.get("vectors", ())
+    troubles = [trouble for vector in vectors for trouble in row_troubles(vector, now_ns)]
+    latency_ms = request.app.state.http_metrics.average_ms()
+    known = {
+        "queue_connected": (
+            None if queue is None else queue.reason is None,
+            _NO_QUEUE if queue is None else queue.reason,
         ),
-        database_connected=status["database"] == "ok",
-        feature_registry_loaded=status["registry"] == "ok" and known["newest_version"] is not None,
-        latest_feature_computation_timestamp=known.get("latest_feature_computation_timestamp"),
-        active_dataset_builds_count=known.get("active_dataset_builds_count"),
-        last_dataset_build_duration_seconds=known.get("last_dataset_build_duration_seconds"),
-        reasons={field: reason for field, reason in reasons.items() if field != "newest_version"},
+        "latest_feature_computation_timestamp": (
+            format_iso(max(vector.available_ns for vector in vectors)) if vectors else None,
+            online.reason or _NONE_YET,
+        ),
+        "data_quality_ok": (not troubles if vectors else None, "; ".join(troubles) or online.reason or _NONE_YET),
+        "average_latency_ms_last_5min": (latency_ms, _NO_REQUESTS),
+        "active_dataset_builds_count": (database.found.get("active_builds"), database.reason),
+        "last_dataset_build_duration_seconds": (
+            database.found.get("last_build_seconds"),
+            database.reason or _NONE_YET,
+        ),
+    }
+    reasons = {name: answer.reason for name, answer in answers.items() if answer.reason is not None}
+    reasons |= {
+        name: why for name, (value, why) in known.items() if why is not None and (value is None or value is False)
+    }
+    if queue is None:
+        reasons["message_queue"] = _NO_QUEUE
+    return Health(
+        status="ok" if all(answer.reason is None for answer in answers.values()) else "degraded",
+        timestamp=format_iso(now_ns),
+        services=HealthOfServices(
+            database=_state(database),
+            message_queue="not_used" if queue is None else _state(queue),
+            online_store=_state(online),
+            tape=_state(answers["tape"]),
+        ),
+        database_connected=database.reason is None,
+        feature_registry_loaded=registry.found.get("newest_version") is not None,
+        reasons=reasons,
+        **{name: value for name, (value, _) in known.items()},
     )
 
 
-_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "database": ("active_dataset_builds_count", "last_dataset_build_duration_seconds"),
-    "online_store": ("latest_feature_computation_timestamp",),
-    "tape": (),
-    "registry": (),
-}
-"""The flat fields that each check knows."""
+@router.get("/ready", responses={503: {"model": Readiness}})
+async def ready(request: Request, services: OfProcess) -> JSONResponse:
+    """200 once every store answers and a followed symbol has a row to serve; 503 with what is missing until then."""
+    answers = await _ask(request, services)
+    missing = [answer.reason for answer in answers.values() if answer.reason is not None]
+    online = answers["online_store"]
+    if online.reason is None and not online.found["vectors"]:
+        missing.append(f"features: must be served for one of {', '.join(services.symbols)}, were for none")
+    document = Readiness(ready=not missing, missing=missing)
+    if not missing:
+        return JSONResponse(document.model_dump())
+    return JSONResponse(
+        document.model_dump(), HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(RETRY_AFTER_S)}
+    )
 
 
-def _failure(name: str, answer: asyncio.Future[Mapping[str, Any]]) -> str | None:
-    if not answer.done():
-        answer.cancel()
-        return f"{name}: must answer within {DEADLINE_S:g} s, did not"
-    error = answer.exception()
-    if error is None:
-        return None
-    if isinstance(error, FeatureServiceError):
-        return str(error)
-    _log.error("health check of %s failed", name, exc_info=error)
-    return f"{name}: must answer, failed with {type(error).__name__}"
+def row_troubles(vector: OnlineVector, now_ns: int) -> list[str]:
+    """What is wrong with a symbol's newest row: its age, or a group whose data broke off. Not WARMUP, NO_DATA."""
+    troubles = []
+    age_ns = now_ns - vector.since_ns
+    if age_ns > OLDEST_ROW_NS:
+        limit_s = OLDEST_ROW_NS // SECOND_NS
+        troubles.append(f"{vector.symbol}: newest row must be at most {limit_s} s old, was {age_ns // SECOND_NS}")
+    troubles += [
+        f"{vector.symbol} {group}: must not be GAP nor STALE, was {STATUS_NAMES[status]}"
+        for group, status in vector.statuses.items()
+        if status in {GAP, STALE}
+    ]
+    return troubles
 
 
-def _database(services: ApiServices) -> Mapping[str, Any]:
-    building = services.metadata.list_datasets(status="building", limit=MOST_BUILDS_COUNTED)
-    ready = services.metadata.list_datasets(status="ready", limit=1)
-    seconds = (ready[0].updated_at - ready[0].created_at).total_seconds() if ready else None
-    return {"active_dataset_builds_count": len(building), "last_dataset_build_duration_seconds": seconds}
+async def _ask(request: Request, services: ProcessServices) -> Mapping[str, Answer]:
+    # Their own threads and a deadline: requests that hang in a store must not keep these routes from answering.
+    return await ask(request.app.state.check_pool, store_checks(services), checks.DEADLINE_S)
 
 
-def _online_store(services: ApiServices) -> Mapping[str, Any]:
-    times = [found.available_ns for found in services.online.read(services.symbols) if found is not None]
-    return {"latest_feature_computation_timestamp": format_iso(max(times)) if times else None}
-
-
-def _tape(services: ApiServices) -> Mapping[str, Any]:
-    try:
-        tape_symbols(services.raw_folder)
-    except OSError as error:
-        raise StoreUnavailable(f"tape: must be readable, was {error}") from error
-    return {}
-
-
-def _registry(services: ApiServices) -> Mapping[str, Any]:
-    return {"newest_version": next(reversed(registry_versions(services.versions_folder)), None)}
+def _state(answer: Answer) -> Literal["ok", "unavailable"]:
+    return "ok" if answer.reason is None else "unavailable"

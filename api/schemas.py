@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from market.clock import SECOND_NS
 from storage.metadata import DatasetRecord, DatasetStatus
-from training_sets.builds import splits_document, stored_request
+from training_sets.records import download_urls, splits_document, stored_request
 from training_sets.targets import Target
 
 
@@ -54,8 +54,15 @@ class Health(BaseModel):
     reasons: dict[str, str]
 
 
+class Readiness(BaseModel):
+    """``missing`` says what the service waits for."""
+
+    ready: bool
+    missing: list[str]
+
+
 class BuildStarted(BaseModel):
-    """``estimated_completion`` is null until this process has finished a build to judge by."""
+    """``estimated_completion`` is null until a build has become ready to judge by."""
 
     dataset_id: str
     status: DatasetStatus
@@ -71,6 +78,8 @@ class DatasetDocument(BaseModel):
     symbols: Sequence[str]
     status: DatasetStatus
     progress: float
+    step: str | None
+    attempt: int
     splits_info: dict[str, Any]
     targets: list[dict[str, Any]]
     sample_interval_seconds: int
@@ -93,12 +102,13 @@ class DatasetDocument(BaseModel):
 def dataset_document(record: DatasetRecord, *, manifest: dict[str, Any] | None = None) -> DatasetDocument:
     """The document of a record."""
     request = stored_request(record)
-    splits = (*request.folds()[0].names, "all") if record.status == "ready" else ()
     return DatasetDocument(
         dataset_id=record.dataset_id,
         symbols=record.symbols,
         status=record.status,
         progress=record.progress,
+        step=record.step,
+        attempt=record.attempt,
         splits_info=splits_document(request) if record.splits_info is None else dict(record.splits_info),
         targets=[target_document(target) for target in request.targets],
         sample_interval_seconds=request.sample_interval_ns // SECOND_NS,
@@ -114,7 +124,7 @@ def dataset_document(record: DatasetRecord, *, manifest: dict[str, Any] | None =
         error_message=record.error_message,
         created_at=record.created_at.isoformat().replace("+00:00", "Z"),
         updated_at=record.updated_at.isoformat().replace("+00:00", "Z"),
-        download_urls={split: f"/dataset/{record.dataset_id}/download?split={split}" for split in splits},
+        download_urls=download_urls(record),
         manifest=manifest,
     )
 

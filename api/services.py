@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from market.clock import Clock
 from storage.metadata import Metadata
 from storage.online import OnlineStore
+from storage.online_feed import RowFeed
+from storage.online_memory import OnlineMemory
 from training_sets.builds import DatasetBuilds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiServices:
-    """The stores and facts behind the API.
+class ProcessServices:
+    """The stores and facts behind health and metrics, which every process serves.
 
-    symbols: those the service follows. api_key: None asks for none. make_trace_id: a new id at each call.
+    symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
+    the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
+    it began.
     """
 
     online: OnlineStore
     metadata: Metadata
-    builds: DatasetBuilds
     clock: Clock
-    api_key: str | None
     make_trace_id: Callable[[], str]
     symbols: tuple[str, ...]
     raw_folder: Path
     versions_folder: Path
+    check_queue: Callable[[], None] | None = None
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    started_ns: int = 0
 
 
-def services_of(request: Request) -> ApiServices:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices(ProcessServices):
+    """The stores and facts behind the API.
+
+    api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
+    by the ingest role of this process, empty without one.
+    """
+
+    builds: DatasetBuilds
+    feed: RowFeed
+    memory: OnlineMemory = field(default_factory=OnlineMemory)
+    heartbeat_s: float = 15.0
+    api_key: str | None
+    features_folder: Path
+    datasets_folder: Path
+
+
+# Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.
+
+
+async def process_services_of(request: Request) -> ProcessServices:
+    """The services that ``create_app`` or ``create_probe`` was given."""
+    services: ProcessServices = request.app.state.services
+    return services
+
+
+async def services_of(request: Request) -> ApiServices:
     """The services that ``create_app`` was given."""
     services: ApiServices = request.app.state.services
     return services
 
 
+OfProcess = Annotated[ProcessServices, Depends(process_services_of)]
 Services = Annotated[ApiServices, Depends(services_of)]

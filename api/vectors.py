@@ -1,29 +1,25 @@
-"""The feature vector as JSON, the same in HTTP and on the command line."""
+"""The feature vector that the online store holds, as the document that HTTP and the command line answer with."""
 
 from __future__ import annotations
 
-from math import isnan
 from typing import Any
 
-from market.clock import MILLISECOND_NS, format_iso
 from storage.online_vector import OnlineVector
+from storage.vector_document import vector_document
 
 
 def feature_vector(vector: OnlineVector, *, now_ns: int, trace_id: str) -> dict[str, Any]:
-    """The FeatureVector document of a final row.
-
-    timestamp: the row time. age_ms: from the row time to ``now_ns``, whole milliseconds. A NaN is left out of
-    ``features`` and named with its reason in ``missing``.
-    """
-    values = dict(zip(vector.columns, vector.values.tolist(), strict=True))
-    return {
-        "timestamp": format_iso(vector.row_ns),
-        "symbol": vector.symbol,
-        "features": {name: value for name, value in values.items() if not isnan(value)},
-        "missing": {name: vector.missing[name] for name, value in values.items() if isnan(value)},
-        "feature_registry_version": vector.version,
-        "feature_set": vector.fingerprint,
-        "final": True,
-        "age_ms": (now_ns - vector.row_ns) // MILLISECOND_NS,
-        "trace_id": trace_id,
-    }
+    """The FeatureVector document of the newest row; a provisional row's age counts from when it was computed."""
+    return vector_document(
+        symbol=vector.symbol,
+        row_ns=vector.row_ns,
+        columns=vector.columns,
+        values=vector.values.tolist(),
+        missing=vector.missing,
+        version=vector.version,
+        fingerprint=vector.fingerprint,
+        is_final=vector.is_final,
+        since_ns=vector.since_ns,
+        now_ns=now_ns,
+        trace_id=trace_id,
+    )

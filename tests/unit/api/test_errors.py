@@ -31,6 +31,7 @@ EXPECTED = {
     "StoreUnavailable": 503,
     "Unauthorized": 401,
     "MalformedRequest": 422,
+    "TooManyRequests": 429,
 }
 
 
@@ -66,7 +67,7 @@ def test_every_error_is_told_in_one_shape(kind: type[FeatureServiceError], caplo
         "message": INTERNAL_MESSAGE if is_internal else "thing: rule",
         "trace_id": "trace-1",
     }
-    assert ("retry-after" in response.headers) == (response.status_code == 503)
+    assert ("retry-after" in response.headers) == (response.status_code in {429, 503})
 
 
 def test_an_internal_error_is_logged_with_its_trace_id(caplog: pytest.LogCaptureFixture) -> None:

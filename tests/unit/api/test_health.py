@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from httpx import Response
 
-from api import health
+from api import checks
 from api.app import create_app
 from api.services import ApiServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
-from market.clock import ManualClock, parse_iso_ns
+from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.metadata import DatasetRecord, Metadata
 from storage.online import OnlineStore
+from storage.online_feed import RowFeed
 from storage.online_vector import OnlineVector
 from training_sets.builds import DatasetBuilds
+from transforms.status import GAP, NO_DATA, OK, STALE, WARMUP
 
 NOW = "2026-01-05T12:00:00Z"
 
@@ -66,20 +70,67 @@ class Hanging:
         return []
 
 
-def ask(tmp_path: Path, *, online: object, metadata: object, versions_folder: Path = SHIPPED_FOLDER) -> dict[str, Any]:
+class Served:
+    """The newest rows, a second old, with their statuses by symbol."""
+
+    def __init__(self, statuses: Mapping[str, Mapping[str, int]], *, age_s: int = 1) -> None:
+        self._statuses = statuses
+        self._row_ns = parse_iso_ns(NOW) - age_s * SECOND_NS
+
+    def read(self, symbols: Sequence[str]) -> list[OnlineVector | None]:
+        return [self._vector(symbol) if symbol in self._statuses else None for symbol in symbols]
+
+    def _vector(self, symbol: str) -> OnlineVector:
+        available_ns = self._row_ns + 12 * MILLISECOND_NS
+        none = np.empty(0)
+        return OnlineVector(symbol, self._row_ns, available_ns, "1.0.0", "f", (), none, self._statuses[symbol], {})
+
+
+def get(
+    path: str,
+    tmp_path: Path,
+    *,
+    online: object,
+    metadata: object,
+    versions_folder: Path = SHIPPED_FOLDER,
+    check_queue: Callable[[], None] | None = None,
+) -> Response:
     services = ApiServices(
         online=cast("OnlineStore", online),
         metadata=cast("Metadata", metadata),
         builds=cast("DatasetBuilds", None),
+        feed=cast("RowFeed", None),
         clock=ManualClock(parse_iso_ns(NOW)),
         api_key="k",
         make_trace_id=lambda: "t",
-        symbols=("BTCUSDT",),
+        symbols=("BTCUSDT", "ETHUSDT"),
         raw_folder=tmp_path,
         versions_folder=versions_folder,
+        features_folder=tmp_path,
+        datasets_folder=tmp_path,
+        check_queue=check_queue,
     )
     with TestClient(create_app(services)) as client:
-        answer = client.get("/health")
+        answer: Response = client.get(path)
+    return answer
+
+
+def ask(
+    tmp_path: Path,
+    *,
+    online: object,
+    metadata: object,
+    versions_folder: Path = SHIPPED_FOLDER,
+    check_queue: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    answer = get(
+        "/health",
+        tmp_path,
+        online=online,
+        metadata=metadata,
+        versions_folder=versions_folder,
+        check_queue=check_queue,
+    )
     assert answer.status_code == 200
     document: dict[str, Any] = answer.json()
     assert set(document["services"]) == {"database", "message_queue", "online_store", "tape"}
@@ -116,7 +167,7 @@ def test_an_unexpected_failure_degrades_and_does_not_tell_its_inside(tmp_path: P
 
 
 def test_a_store_that_hangs_does_not_hang_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(checks, "DEADLINE_S", 0.2)
     hanging = Hanging()
     try:
         document = ask(tmp_path, online=hanging, metadata=Datasets())
@@ -131,3 +182,50 @@ def test_an_empty_registry_is_told(tmp_path: Path) -> None:
     assert (
         ask(tmp_path, online=Empty(), metadata=Datasets(), versions_folder=tmp_path)["feature_registry_loaded"] is False
     )
+
+
+def test_quality_is_ok_while_rows_are_fresh_and_unbroken(tmp_path: Path) -> None:
+    online = Served({"BTCUSDT": {"price": OK, "position": NO_DATA}, "ETHUSDT": {"price": WARMUP}})
+    document = ask(tmp_path, online=online, metadata=Datasets())
+    assert document["data_quality_ok"] is True
+    assert document["latest_feature_computation_timestamp"] == "2026-01-05T11:59:59.012000Z"
+    assert "data_quality_ok" not in document["reasons"]
+
+
+def test_a_gap_a_silent_source_and_an_old_row_are_no_quality_and_are_named(tmp_path: Path) -> None:
+    broken = Served({"BTCUSDT": {"orderbook": GAP, "price": OK}, "ETHUSDT": {"orderflow": STALE}})
+    document = ask(tmp_path, online=broken, metadata=Datasets())
+    assert document["data_quality_ok"] is False
+    assert document["reasons"]["data_quality_ok"] == (
+        "BTCUSDT orderbook: must not be GAP nor STALE, was GAP; ETHUSDT orderflow: must not be GAP nor STALE, was STALE"
+    )
+    old = ask(tmp_path, online=Served({"BTCUSDT": {"price": OK}}, age_s=31), metadata=Datasets())
+    assert old["data_quality_ok"] is False
+    assert old["reasons"]["data_quality_ok"] == "BTCUSDT: newest row must be at most 30 s old, was 31"
+
+
+def test_a_broker_that_is_used_is_asked_and_one_that_is_not_is_not(tmp_path: Path) -> None:
+    def away() -> None:
+        raise StoreUnavailable("rabbitmq x:1: must answer, was away")
+
+    unused = ask(tmp_path, online=Empty(), metadata=Datasets())
+    assert (unused["queue_connected"], unused["services"]["message_queue"]) == (None, "not_used")
+    there = ask(tmp_path, online=Empty(), metadata=Datasets(), check_queue=lambda: None)
+    assert (there["queue_connected"], there["services"]["message_queue"], there["status"]) == (True, "ok", "ok")
+    gone = ask(tmp_path, online=Empty(), metadata=Datasets(), check_queue=away)
+    assert (gone["queue_connected"], gone["services"]["message_queue"]) == (False, "unavailable")
+    assert gone["status"] == "degraded"
+    assert gone["reasons"]["queue_connected"] == "rabbitmq x:1: must answer, was away"
+
+
+def test_it_is_ready_once_every_store_answers_and_a_followed_symbol_is_served(tmp_path: Path) -> None:
+    empty = get("/ready", tmp_path, online=Empty(), metadata=Datasets())
+    assert (empty.status_code, empty.headers["Retry-After"]) == (503, "5")
+    assert empty.json() == {
+        "ready": False,
+        "missing": ["features: must be served for one of BTCUSDT, ETHUSDT, were for none"],
+    }
+    away = get("/ready", tmp_path, online=Away(), metadata=Datasets())
+    assert away.json() == {"ready": False, "missing": ["redis x:1: must answer, was away"]}
+    served = get("/ready", tmp_path, online=Served({"ETHUSDT": {"price": OK}}), metadata=Datasets())
+    assert (served.status_code, served.json()) == (200, {"ready": True, "missing": []})

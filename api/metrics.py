@@ -1,0 +1,163 @@
+"""The figures of this process for Prometheus, and the latency of its answers."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import checks
+from api.checks import Answer, ask, store_checks
+from api.services import OfProcess
+from market.clock import SECOND_NS
+
+BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.004, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SLICE_S: Final = 10.0
+SLICES: Final = 30
+"""Five minutes, in slices of ten seconds."""
+UNROUTED: Final = "none"
+
+router = APIRouter(tags=["health"])
+
+
+class HttpMetrics:
+    """How long this process took until each answer began: a histogram by route, and the mean of the last five minutes.
+
+    timer: seconds that never step back.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, timer: Callable[[], float] = time.perf_counter) -> None:
+        self.registry = registry
+        self.timer = timer
+        self._histogram = Histogram(
+            "feature_service_http_request_seconds",
+            "Seconds from a request to the beginning of its answer.",
+            ("method", "route", "status"),
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._children: dict[tuple[str, str, int], Histogram] = {}
+        self._slices: deque[_Slice] = deque(maxlen=SLICES)
+
+    def observe(self, *, method: str, route: str, status: int, began: float) -> None:
+        """Count an answer that begins now to a request that came at ``began``. ``route``: a template, not a path."""
+        now = self.timer()
+        key = (method, route, status)
+        child = self._children.get(key)
+        if child is None:
+            self._children[key] = child = self._histogram.labels(method, route, str(status))
+        child.observe(now - began)
+        begin = now - now % SLICE_S
+        if not self._slices or self._slices[-1].begin != begin:
+            self._slices.append(_Slice(begin))
+        self._slices[-1].add(now - began)
+
+    def average_ms(self) -> float | None:
+        """Mean of the last five minutes, milliseconds; None without an answer."""
+        since = self.timer() - SLICES * SLICE_S
+        recent = [each for each in self._slices if each.begin > since]
+        count = sum(each.count for each in recent)
+        return sum(each.seconds for each in recent) / count * 1000 if count else None
+
+
+class _Slice:
+    __slots__ = ("begin", "count", "seconds")
+
+    def __init__(self, begin: float) -> None:
+        self.begin = begin
+        self.count = 0
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+
+
+class Measured:
+    """ASGI middleware that tells ``metrics`` of each answer.
+
+    Until its beginning: a stream lasts as its reader likes.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._metrics.timer()
+        status: int | None = None
+
+        async def send_measured(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+                self._observe(scope, status, began)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_measured)
+        finally:
+            if status is None:  # it failed in here, and is answered outside of every middleware
+                self._observe(scope, HTTPStatus.INTERNAL_SERVER_ERROR, began)
+
+    def _observe(self, scope: Scope, status: int, began: float) -> None:
+        # A path or method that no route has is not a label: callers could invent labels without end.
+        route = scope.get("route")
+        path = UNROUTED if route is None else str(route.path)
+        method = UNROUTED if route is None else str(scope["method"])
+        self._metrics.observe(method=method, route=path, status=int(status), began=began)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request, services: OfProcess) -> Response:
+    """Prometheus text: what this process counts, and what the stores say at the time of asking."""
+    answers = await ask(request.app.state.check_pool, store_checks(services), checks.DEADLINE_S)
+    asked = CollectorRegistry(auto_describe=False)
+    asked.register(_Asked(_families(answers, services.clock.now_ns())))
+    registries = (services.registry, request.app.state.http_metrics.registry, asked)
+    return Response(b"".join(map(generate_latest, registries)), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Asked:
+    """A collector of what was just found out."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+
+
+def _families(answers: Mapping[str, Answer], now_ns: int) -> list[Metric]:
+    up = GaugeMetricFamily("feature_service_store_up", "1 when the store answers, else 0.", labels=["store"])
+    for name, answer in answers.items():
+        up.add_metric([name], float(answer.reason is None))
+    age = GaugeMetricFamily(
+        "feature_service_online_row_age_seconds", "Age of the newest row in the online store.", labels=["symbol"]
+    )
+    latency = GaugeMetricFamily(
+        "feature_service_online_row_latency_seconds",
+        "From the newest row's time until it could be read, where it is final.",
+        labels=["symbol"],
+    )
+    for vector in answers["online_store"].found.get("vectors", ()):
+        age.add_metric([vector.symbol], (now_ns - vector.since_ns) / SECOND_NS)
+        if vector.is_final:
+            latency.add_metric([vector.symbol], (vector.available_ns - vector.row_ns) / SECOND_NS)
+    families: list[Any] = [up, age, latency]
+    if (active := answers["database"].found.get("active_builds")) is not None:
+        families.append(
+            GaugeMetricFamily("feature_service_dataset_builds_active", "Dataset builds under way.", value=active)
+        )
+    return families
