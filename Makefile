@@ -41,9 +41,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 demo: $(INSTALLED) ## the whole service on recorded data, no server needed
 	@$(BIN)/feature-service demo $(ARGS)
 
+# A test file stays in one process: its fixtures start servers and compile kernels.
 .PHONY: test
 test: $(INSTALLED) ## all tests but the soak; FEATURE_SERVICE_TEST_STRICT=1 fails where a server is missing
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: rules and format
@@ -79,5 +80,5 @@ lock: ## resolve requirements.txt again from pyproject.toml; ARGS=--upgrade take
 
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay
-	@rm -rf build dist *.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -10,10 +11,16 @@ from market.clock import format_iso
 from transforms.rows import FeatureRows
 from transforms.status import STATUS_NAMES
 
+WHOLE_ROW: Final = "the row"
+"""Stands for the feature where one side has no row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The first place where served and rebuilt rows differ; ``served`` and ``rebuilt`` are the values as text."""
+    """The first place where served and rebuilt rows differ; ``served`` and ``rebuilt`` are the values as text.
+
+    feature: a column, the status of a group, or WHOLE_ROW.
+    """
 
     symbol: str
     row_ns: int
@@ -56,18 +63,27 @@ def compare_rows(served: FeatureRows, rebuilt: FeatureRows) -> Parity:
     rebuilt_bits = np.ascontiguousarray(rebuilt.values[in_rebuilt]).view(np.int64)
     differs = np.concatenate([served_bits != rebuilt_bits, served.status[in_served] != rebuilt.status[in_rebuilt]], 1)
     rows = np.flatnonzero(differs.any(axis=1))
-    first = None
+    found = [
+        Divergence(served.symbol, int(alone[0]), WHOLE_ROW, *sides)
+        for alone, sides in (
+            (np.setdiff1d(rebuilt.row_ns, served.row_ns), ("absent", "present")),
+            (np.setdiff1d(served.row_ns, rebuilt.row_ns), ("present", "absent")),
+        )
+        if len(alone) > 0
+    ]
     if len(rows) > 0:
         row = int(rows[0])
-        first = _divergence(
-            served, rebuilt, int(in_served[row]), int(in_rebuilt[row]), int(np.flatnonzero(differs[row])[0])
+        found.append(
+            _divergence(
+                served, rebuilt, int(in_served[row]), int(in_rebuilt[row]), int(np.flatnonzero(differs[row])[0])
+            )
         )
     return Parity(
         compared=len(in_served),
         mismatched=len(rows),
         missing=len(rebuilt) - len(in_rebuilt),
         extra=len(served) - len(in_served),
-        first_divergence=first,
+        first_divergence=min(found, key=lambda divergence: divergence.row_ns, default=None),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import typer
@@ -32,6 +33,8 @@ app.add_typer(db.app, name="db")
 
 def main() -> None:
     """Run the command; an error of ours is one line on standard error, or one JSON document with --json."""
+    # Feast's import sets it, for every process that starts from there: figures would go to files that all share.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # noqa: TID251  # no setting of ours
     try:
         app()
     except FeatureServiceError as error:

@@ -27,16 +27,10 @@ from ingestion.sinks import OnlineSink
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
 from runtime.commands.progress import Steps
+from runtime.feature_repository import apply_feature_store
+from runtime.servers import running_servers
 from runtime.settings import Settings
-from runtime.wiring import (
-    apply_feature_store,
-    compiled_kernel,
-    dataset_builds,
-    instrument_pins,
-    make_pipeline,
-    online_store,
-    running_servers,
-)
+from runtime.wiring import compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
 from training_sets.folds import TimeBased, default_periods
 from training_sets.request import DatasetRequest
 from training_sets.targets import RegressionTarget

@@ -17,39 +17,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import uvicorn
 
-from api.app import create_app
-from api.services import ApiServices
-from ingestion.play import PlayClock, play
-from ingestion.recordings import RejectedLine, read_recording
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sinks import OnlineSink
-from ingestion.source import TimedMessage
-from market.clock import DAY_NS, SystemClock
-from market.errors import Conflict, FeatureServiceError, InvalidSettings
+from api.app import Application, create_app, create_probe
+from market.clock import SystemClock
+from market.errors import Conflict, FeatureServiceError
+from runtime.feature_repository import apply_feature_store
+from runtime.ingest_role import IngestRole, SourceChoice
+from runtime.logs import configure_logging
+from runtime.servers import running_servers
 from runtime.settings import Settings
-from runtime.wiring import (
-    Servers,
-    api_services,
-    apply_feature_store,
-    compiled_kernel,
-    make_pipeline,
-    metadata_store,
-    online_store,
-    running_servers,
-)
-from storage.tape import tape_symbols
+from runtime.wiring import api_services, build_watch, dataset_builds, metadata_store, metrics_registry, process_services
+from storage.online_memory import OnlineMemory
+from training_sets.build_watch import BuildWatch
+from training_sets.builds import DatasetBuilds
 
 STOP_DEADLINE_S: Final = 30.0
 CONNECTIONS_DEADLINE_S: Final = 5
-LOG_FLUSH_ROWS: Final = 60
-"""A minute: how far the live feature log, and so a dataset, may lag behind what is served."""
-SIMULATED_NS: Final = 3650 * DAY_NS
-"""Longer than a process lives; the market is made as it is played."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,41 +46,56 @@ class RoleFailed(FeatureServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Something that runs until ``stop`` is called, from another thread."""
+    """Something that runs until ``stop`` is called, from another thread.
+
+    ends_with_others: it is there for the other roles, and nothing waits for it.
+    """
 
     name: str
     run: Callable[[], None]
     stop: Callable[[], None]
+    ends_with_others: bool = False
 
 
 def run_roles(
     settings: Settings,
     *,
     roles: Sequence[str],
-    recording: Path | None,
-    speed: float,
+    source: SourceChoice,
     duration_s: float | None,
-    seed: int,
     version: str,
 ) -> None:
     """Run the roles until a signal, the end of ``duration_s`` or a failure.
 
-    recording: what ingest plays, on the recording's own clock; None is a simulated market that starts now.
+    source: what ingest reads.
 
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.feature_service_log_format, settings.feature_service_log_level, SystemClock())
     with _sigterm_as_interrupt(), ExitStack() as stack:
         servers = stack.enter_context(running_servers(settings))
         with metadata_store(servers):
             pass  # brings the schema up, whichever roles run
         apply_feature_store(settings, servers)
+        memory = OnlineMemory()
         prepared = []
+        registry = metrics_registry()
         if "api" in roles:
-            listener = stack.enter_context(_listener(settings))
-            prepared.append(_api(stack.enter_context(api_services(settings, servers)), listener))
+            listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_PORT"))
+            services = stack.enter_context(api_services(settings, servers, registry=registry, memory=memory))
+            prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
+        else:
+            listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
+            process = stack.enter_context(process_services(settings, servers, registry=registry))
+            prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
+        if "jobs" in roles:
+            prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers))))
+        if {"api", "jobs"} & set(roles):
+            metadata = stack.enter_context(metadata_store(servers))
+            prepared.append(_watch(build_watch(settings, servers, metadata)))
         if "ingest" in roles:
-            prepared.append(_ingest(settings, servers, recording=recording, speed=speed, seed=seed, version=version))
+            ingest = IngestRole(settings, servers, source, version=version, registry=registry, memory=memory)
+            prepared.append(Role("ingest", ingest.run, ingest.stop))
         _run_until_stopped(prepared, duration_s)
 
 
@@ -108,7 +109,7 @@ def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
             thread.start()
         _log.info("running: %s", ", ".join(role.name for role in roles))
         # A role may end by itself: a recording has an end, and the API stays.
-        waiting = {role.name for role in roles}
+        waiting = {role.name for role in roles if not role.ends_with_others}
         while waiting and not failed:
             name, error = ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             waiting.discard(name)
@@ -147,71 +148,53 @@ def _run_role(role: Role, ended: queue.SimpleQueue[tuple[str, BaseException | No
         ended.put((role.name, None))
 
 
-def _ingest(
-    settings: Settings, servers: Servers, *, recording: Path | None, speed: float, seed: int, version: str
-) -> Role:
-    kernel = compiled_kernel(settings, version)
-    kernel.warm_up()
-    machine = SystemClock()
-    messages: Iterator[TimedMessage | RejectedLine]
-    if recording is None:
-        known = {symbol.symbol: symbol for symbol in DEFAULT_SYMBOLS}
-        unknown = [symbol for symbol in settings.feature_service_symbols if symbol not in known]
-        if unknown:
-            raise InvalidSettings(
-                "settings",
-                [f"FEATURE_SERVICE_SYMBOLS: the simulator knows {', '.join(known)}, was also {', '.join(unknown)}"],
-            )
-        chosen = [known[symbol] for symbol in settings.feature_service_symbols]
-        begin_ns = machine.now_ns()
-        messages = simulate(chosen, seed=seed, start_ns=begin_ns, duration_ns=SIMULATED_NS)
-        clock = PlayClock(machine, begin_ns=begin_ns, speed=speed)
-    else:
-        # The recording's times lie before those of a tape that ran since: every message would count as late.
-        if taped := tape_symbols(settings.raw_data_storage_path):
-            raise Conflict(
-                f"{settings.raw_data_storage_path}: must hold no tape before a recording is played, "
-                f"was holding {', '.join(taped)}; --data names another folder"
-            )
-        messages = read_recording(recording)
-        clock = PlayClock(machine, begin_ns=None, speed=speed)
-    pipeline = make_pipeline(settings, kernel, sinks=[OnlineSink(online_store(servers))], log_flush_rows=LOG_FLUSH_ROWS)
-    stop = threading.Event()
+def _jobs(builds: DatasetBuilds) -> Role:
+    """Queued work: dataset builds, several at a time."""
+    worker = builds.worker()
 
-    def run() -> None:
-        try:
-            play(pipeline, messages, clock, stop)
-        finally:
-            pipeline.close()
-        _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
+    def stop() -> None:
+        builds.close()
+        worker.stop()
 
-    return Role("ingest", run, stop.set)
+    return Role("jobs", worker.run, stop)
 
 
-def _listener(settings: Settings) -> socket.socket:
-    """The bound socket of the API: uvicorn would answer a taken port by ending its thread, which says nothing."""
-    host, port = settings.feature_service_host, settings.feature_service_port
+def _watch(watch: BuildWatch) -> Role:
+    """Beside the API as well: it sees when the process that builds is gone."""
+    return Role("build watch", watch.run, watch.stop)
+
+
+def _listener(settings: Settings, setting: str) -> socket.socket:
+    """The bound socket of a port setting: uvicorn answers a taken port by ending its thread, which says nothing."""
+    host, port = settings.feature_service_host, getattr(settings, setting.lower())
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise Conflict(f"FEATURE_SERVICE_PORT: must be free on {host}, was {port}: {error}") from error
+        raise Conflict(f"{setting}: must be free on {host}, was {port}: {error}") from error
 
 
-def _api(services: ApiServices, listener: socket.socket) -> Role:
-    config = uvicorn.Config(
-        create_app(services), log_config=None, access_log=False, timeout_graceful_shutdown=CONNECTIONS_DEADLINE_S
-    )
+def _served(
+    name: str,
+    app: Application,
+    listener: socket.socket,
+    *,
+    ends_with_others: bool = False,
+    on_stop: Callable[[], object] = lambda: None,
+) -> Role:
+    """The role that serves ``app``. on_stop: ends what would keep connections open."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=CONNECTIONS_DEADLINE_S)
     server = uvicorn.Server(config)
 
     def run() -> None:
         host, port = listener.getsockname()[:2]
-        _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        _log.info("%s listens on http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listener])
 
     def stop() -> None:
         server.should_exit = True
+        on_stop()
 
-    return Role("api", run, stop)
+    return Role(name, run, stop, ends_with_others=ends_with_others)
 
 
 @contextmanager

@@ -41,6 +41,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
+LogFormat = Literal["json", "console"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 KlineInterval = Literal["1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M"]
 
 
@@ -62,6 +64,9 @@ class Settings(BaseSettings):
     # The key stands before the host, whose rule depends on it.
     feature_service_api_key: SecretStr | None = None
     feature_service_host: str = "127.0.0.1"
+    feature_service_metrics_port: Port = 4901
+    feature_service_log_format: LogFormat = "console"
+    feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_retention_days: Positive = 90
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
@@ -83,6 +88,7 @@ class Settings(BaseSettings):
     rabbitmq_port: Port = 5672
     rabbitmq_user: str = "guest"
     rabbitmq_password: SecretStr = SecretStr("guest")
+    rabbitmq_vhost: str = "/"
 
     redis_host: str | None = None
     redis_port: Port = 6379
@@ -90,6 +96,8 @@ class Settings(BaseSettings):
     redis_password: SecretStr | None = None
     redis_tls: bool = False
     redis_tls_ca_file: Path | None = None
+    redis_type: Literal["redis", "redis_cluster", "redis_sentinel"] = "redis"
+    redis_sentinel_master: str = "mymaster"
 
     ws_gateway_host: str | None = None
     ws_gateway_port: Port = 4400
@@ -107,6 +115,7 @@ class Settings(BaseSettings):
     feature_service_backfill_default_interval: KlineInterval = "1"
 
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
+    bybit_stream_url: str | None = None
     bybit_api_key: SecretStr | None = None
     bybit_api_secret: SecretStr | None = None
 
@@ -121,6 +130,8 @@ class Settings(BaseSettings):
     dataset_fail_on_large_gaps: bool = False
     dataset_quality_checks_enabled: bool = True
     dataset_builder_cache_enabled: bool = True
+    dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
+    dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=64)] = 2
 
     @field_validator("feature_service_host")
     @classmethod

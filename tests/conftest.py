@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Feast's import makes all registries share files of values, here and, by this variable, in the processes that start
+# from here: without it, and with prometheus_client imported first, each has its own.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+import prometheus_client  # noqa: F401
+
+# Started in the background of a shell, a process ignores SIGINT, and so do those that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from training_sets.folds import Period
     from training_sets.request import DatasetRequest
 
-app = typer.Typer(help="Training sets: build, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Training sets: build, list, show, download.", no_args_is_help=True)
 
 PERIOD_NAMES = ("train", "validation", "test")
 
@@ -60,7 +61,9 @@ def build(
             symbols or [], begin, end, sides, horizon=horizon, sample_interval=sample_interval, registry=registry
         )
     from runtime.commands.progress import showing_progress
-    from runtime.wiring import apply_feature_store, dataset_builds, running_servers
+    from runtime.feature_repository import apply_feature_store
+    from runtime.servers import running_servers
+    from runtime.wiring import dataset_builds
 
     settings = settings_for(data)
     with showing_progress() as steps:
@@ -95,7 +98,8 @@ def list_datasets(
 ) -> None:
     """The newest training sets, newest first."""
     from api.schemas import dataset_document
-    from runtime.wiring import metadata_store, running_servers
+    from runtime.servers import running_servers
+    from runtime.wiring import metadata_store
 
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         found = metadata.list_datasets(status=_status(status), symbol=symbol, limit=limit)
@@ -115,12 +119,39 @@ def show(
 ) -> None:
     """What is known of one training set."""
     from api.schemas import dataset_document
-    from runtime.wiring import metadata_store, running_servers
+    from runtime.servers import running_servers
+    from runtime.wiring import metadata_store
 
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         record = metadata.get_dataset(dataset_id)
     document = dataset_document(record).model_dump(mode="json", exclude={"download_urls", "manifest"})
     print_document(document | {"path": record.path}, as_json=as_json)
+
+
+@app.command("download")
+def download(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dataset.")],
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")],
+    split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "all",
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """The file of a split, or a zip of all files; of folds, a zip of every fold's."""
+    from api.archive import zip_chunks
+    from runtime.servers import running_servers
+    from runtime.wiring import metadata_store
+    from training_sets.downloads import download_files
+
+    if split not in {*PERIOD_NAMES, "all"}:
+        raise typer.BadParameter(f"must be train, validation, test or all, was {split!r}", param_hint="--split")
+    with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
+        found = download_files(metadata.get_dataset(dataset_id), split)
+    if found.is_one_file:
+        shutil.copyfile(found.paths[0], to)
+    else:
+        with to.open("wb") as file:
+            file.writelines(zip_chunks(list(found.paths), found.folder))
+    print_document({"dataset_id": dataset_id, "split": split, "path": str(to)}, as_json=as_json)
 
 
 def _request_of(path: Path, registry: str) -> DatasetRequest:

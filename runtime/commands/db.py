@@ -14,8 +14,8 @@ app = typer.Typer(help="The schema of the metadata database.", no_args_is_help=T
 @app.command("upgrade")
 def upgrade(revision: Annotated[str, typer.Argument(help="Target revision.")] = "head") -> None:
     """Bring the schema up to a revision."""
-    from runtime.wiring import running_servers
-    from storage.metadata import upgrade as upgrade_schema
+    from runtime.servers import running_servers
+    from storage.database import upgrade as upgrade_schema
 
     with running_servers(settings_for(None)) as servers:
         upgrade_schema(servers.postgres_url, revision)
@@ -24,8 +24,8 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Target revision.")] = 
 @app.command("downgrade")
 def downgrade(revision: Annotated[str, typer.Argument(help="Target revision, e.g. base.")]) -> None:
     """Take the schema back to a revision."""
-    from runtime.wiring import running_servers
-    from storage.metadata import downgrade as downgrade_schema
+    from runtime.servers import running_servers
+    from storage.database import downgrade as downgrade_schema
 
     with running_servers(settings_for(None)) as servers:
         downgrade_schema(servers.postgres_url, revision)

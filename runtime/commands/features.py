@@ -59,7 +59,8 @@ def latest(symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
     from api.vectors import feature_vector
     from market.clock import SystemClock
     from market.errors import NotFound
-    from runtime.wiring import online_store, require_servers_of_another_process, running_servers
+    from runtime.servers import require_servers_of_another_process, running_servers
+    from runtime.wiring import online_store
 
     settings = settings_for(None)
     require_servers_of_another_process(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from runtime.commands.options import (
     print_document,
     settings_for,
 )
+
+if TYPE_CHECKING:
+    from training_sets.rebuild_days import RebuiltDay
 
 
 def rebuild(
@@ -33,9 +36,9 @@ def rebuild(
     """Compute a symbol's whole UTC days again from raw Parquet into the feature log.
 
     Days that stand there, computed from the same raw data by the same code, are passed over: a run that was interrupted
-    goes on.
+    goes on. Ctrl-C ends it with the days that are in work elsewhere, exit 130.
     """
-    from runtime.commands.progress import showing_progress
+    from runtime.commands.progress import remaining, showing_progress
     from runtime.wiring import day_rebuild
     from training_sets.rebuild_days import count_days, rebuild_days
 
@@ -43,12 +46,24 @@ def rebuild(
     begun = time.monotonic()
     task = day_rebuild(settings, symbol, registry)
     period = {"from_ns": parse_time_ns(begin, "--from"), "to_ns": parse_time_ns(end, "--to")}
-    days = []
-    with showing_progress() as steps:
-        steps.begin(f"rebuilding {symbol}", total=count_days(task, **period))
-        for day in rebuild_days(task, workers=workers, **period):
-            days.append(day)
-            steps.reach(len(days))
+    days: list[RebuiltDay] = []
+    try:
+        with showing_progress() as steps:
+            total = count_days(task, **period)
+            steps.begin(f"rebuilding {symbol}", total=total)
+            computing_since, computed = time.monotonic(), 0
+            for day in rebuild_days(task, workers=workers, **period):
+                days.append(day)
+                steps.reach(len(days))
+                if not day.groups:  # passed over, which tells nothing of the pace
+                    computing_since = time.monotonic()
+                    continue
+                computed += 1
+                left = remaining(elapsed_s=time.monotonic() - computing_since, done=computed, left=total - len(days))
+                steps.tell(f"{day.date} with {day.rows} rows, {len(days)} of {total} days, {left}")
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {len(days)} whole days are kept, the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
     print_document(
         {
             "symbol": symbol,

@@ -13,7 +13,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change;
 
 def apply(dry_run: DryRun = False, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Register entity, push source, views and services with Feast, and write the yaml that applications read with."""
-    from runtime.wiring import apply_feature_store, plan_feature_store, running_servers
+    from runtime.feature_repository import apply_feature_store, plan_feature_store
+    from runtime.servers import running_servers
 
     settings = settings_for(data)
     with running_servers(settings) as servers:

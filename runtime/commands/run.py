@@ -10,18 +10,20 @@ import typer
 
 from runtime.commands.options import DEFAULT_REGISTRY, DataFolder, Registry, settings_for
 
-ROLES: Final = ("ingest", "api")
+ROLES: Final = ("ingest", "api", "jobs")
 
 
 class SourceName(StrEnum):
     """Where messages come from."""
 
+    GATEWAY = "gateway"
+    BYBIT = "bybit"
     RECORDING = "recording"
     SIMULATOR = "simulator"
 
 
 def run(
-    roles: Annotated[str, typer.Option("--roles", help="Of ingest and api, separated by commas.")] = "ingest,api",
+    roles: Annotated[str, typer.Option("--roles", help="Of ingest, api and jobs, by commas.")] = "ingest,api,jobs",
     source: Annotated[SourceName, typer.Option("--source", help="What ingest reads.")] = SourceName.SIMULATOR,
     recording: Annotated[Path | None, typer.Option("--recording", help="The file of --source recording.")] = None,
     speed: Annotated[float, typer.Option("--speed", min=0.01, max=1000, help="Times real time.")] = 1.0,
@@ -39,14 +41,13 @@ def run(
         raise typer.BadParameter(f"must be of {', '.join(ROLES)}, was {roles!r}", param_hint="--roles")
     if (source is SourceName.RECORDING) != (recording is not None):
         raise typer.BadParameter("must be given exactly with --source recording", param_hint="--recording")
+    from runtime.ingest_role import SourceChoice
     from runtime.roles import run_roles
 
     run_roles(
         settings_for(data),
         roles=chosen,
-        recording=recording,
-        speed=speed,
+        source=SourceChoice(source.value, recording=recording, speed=speed, seed=seed),
         duration_s=duration,
-        seed=seed,
         version=registry,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,10 +21,13 @@ from runtime.commands.options import (
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
+    from storage.feature_retention import FeatureDay
     from storage.raw_manifest import RawPart
 
 app = typer.Typer(help="The tape: statistics, compaction, retention.", no_args_is_help=True)
 
+FEATURES: Final = "features"
+"""Where the feature rows stand in an archive, beside the raw data."""
 Days = Annotated[
     int | None, typer.Option("--days", min=1, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")
 ]
@@ -62,8 +67,17 @@ def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson 
 
 
 @app.command("compact")
-def compact(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Make raw Parquet of every finished segment that has none; safe at any time, and to be killed."""
+def compact(
+    symbols: SomeSymbols = None,
+    check: Annotated[bool, typer.Option("--check", help="Look for damage in every byte of the Parquet.")] = False,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make raw Parquet of every finished segment that has none; safe at any time, and to be killed.
+
+    A segment whose writer died is finished first; what its crash tore is moved aside. Damaged Parquet is made anew from
+    the tape.
+    """
     from ingestion.compaction import compact_tape
     from runtime.commands.progress import showing_progress
     from runtime.wiring import instrument_pins
@@ -77,7 +91,11 @@ def compact(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJso
         for symbol in symbols or tape_symbols(raw_folder):
             steps.begin(f"compacting {symbol}", total=1)
             done = compact_tape(
-                raw_folder, symbol, pins, on_segment=lambda count, total: steps.reach(count / max(total, 1))
+                raw_folder,
+                symbol,
+                pins,
+                is_checked=check,
+                on_segment=lambda count, total: steps.reach(count / max(total, 1)),
             )
             documents.append(
                 {
@@ -86,6 +104,7 @@ def compact(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJso
                     "parts_kept": done.kept,
                     "messages": done.messages,
                     "holes": list(done.holes),
+                    "torn_bytes": done.torn_bytes,
                 }
             )
     print_document(documents, as_json=as_json)
@@ -99,19 +118,25 @@ def archive(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move raw data older than the retention, tape and Parquet, into a folder; names the datasets made of it."""
+    """Move what is older than the retention into a folder: tape, raw Parquet and feature rows.
+
+    Names the datasets that are made of it; they stay as they are, but cannot be verified before it is restored.
+    """
+    from storage.feature_retention import archive_feature_days
     from storage.retention import archive_parts
 
     settings = settings_for(data)
-    documents = [
-        {
-            "symbol": symbol,
-            "parts": len(parts),
-            "bytes": archive_parts(settings.raw_data_storage_path, to, parts),
-            "used_by": _used_by(settings, symbol, parts),
-        }
-        for symbol, parts in _expired(settings, symbols, days)
-    ]
+    documents: list[dict[str, Any]] = []
+    for expired in _expired(settings, symbols, days):
+        documents.append(
+            expired.document(
+                archive_parts(settings.raw_data_storage_path, to, expired.parts),
+                archive_feature_days(settings.feature_log_storage_path, to / FEATURES, expired.feature_days),
+            )
+        )
+        if expired.used_by:
+            used_by = ", ".join(expired.used_by)
+            typer.echo(f"{expired.symbol}: archived, though datasets are made of it: {used_by}", err=True)
     print_document(documents, as_json=as_json)
 
 
@@ -122,11 +147,24 @@ def restore(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a symbol's archived raw data back."""
+    """Copy a symbol's archived raw data and feature rows back."""
+    from market.errors import NotFound
+    from storage.feature_retention import restore_feature_days
     from storage.retention import restore_parts
 
-    restored = restore_parts(settings_for(data).raw_data_storage_path, archived, symbol)
-    print_document({"symbol": symbol, "parts": restored}, as_json=as_json)
+    settings = settings_for(data)
+    restored = {}
+    for name, restore_all, folder, source in (
+        ("parts", restore_parts, settings.raw_data_storage_path, archived),
+        ("feature_days", restore_feature_days, settings.feature_log_storage_path, archived / FEATURES),
+    ):
+        try:
+            restored[name] = restore_all(folder, source, symbol)
+        except NotFound:
+            restored[name] = 0
+    if not any(restored.values()):
+        raise NotFound(f"archive {archived}: must hold something of {symbol}, was without")
+    print_document({"symbol": symbol, **restored}, as_json=as_json)
 
 
 @app.command("delete")
@@ -137,32 +175,62 @@ def delete(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete raw data older than the retention for good. Exits 1 when a dataset is made of it."""
+    """Delete what is older than the retention for good: tape, raw Parquet and feature rows.
+
+    Exits 1, with nothing of the symbol deleted, when a dataset is made of it.
+    """
+    from storage.feature_retention import delete_feature_days
     from storage.retention import delete_parts
 
     settings = settings_for(data)
     documents: list[dict[str, Any]] = []
-    for symbol, parts in _expired(settings, symbols, days):
-        used_by = _used_by(settings, symbol, parts)
-        freed = delete_parts(settings.raw_data_storage_path, parts, used_by=() if even_used else used_by)
-        documents.append({"symbol": symbol, "parts": len(parts), "bytes": freed, "used_by": used_by})
+    for expired in _expired(settings, symbols, days):
+        used_by = () if even_used else expired.used_by
+        documents.append(
+            expired.document(
+                delete_parts(settings.raw_data_storage_path, expired.parts, used_by=used_by),
+                delete_feature_days(settings.feature_log_storage_path, expired.feature_days, used_by=used_by),
+            )
+        )
     print_document(documents, as_json=as_json)
 
 
-def _expired(settings: Settings, symbols: list[str] | None, days: int | None) -> list[tuple[str, list[RawPart]]]:
+@dataclass(frozen=True)
+class _Expired:
+    """What of a symbol is older than the retention, and the datasets that are made of it."""
+
+    symbol: str
+    parts: list[RawPart]
+    feature_days: list[FeatureDay]
+    used_by: list[str]
+
+    def document(self, raw_bytes: int, feature_bytes: int) -> dict[str, Any]:
+        return {
+            "symbol": self.symbol,
+            "parts": len(self.parts),
+            "bytes": raw_bytes,
+            "feature_days": len(self.feature_days),
+            "feature_bytes": feature_bytes,
+            "used_by": self.used_by,
+        }
+
+
+def _expired(settings: Settings, symbols: list[str] | None, days: int | None) -> Iterator[_Expired]:
     from market.clock import DAY_NS, SystemClock
+    from storage.feature_retention import expired_feature_days, logged_symbols
     from storage.raw_manifest import raw_symbols
     from storage.retention import expired_parts
-
-    raw_folder = settings.raw_data_storage_path
-    before_ns = SystemClock().now_ns() - (days or settings.feature_service_retention_days) * DAY_NS
-    return [(symbol, expired_parts(raw_folder, symbol, before_ns)) for symbol in symbols or raw_symbols(raw_folder)]
-
-
-def _used_by(settings: Settings, symbol: str, parts: list[RawPart]) -> list[str]:
     from training_sets.usage import datasets_of
 
-    if not parts:
-        return []
-    period = min(part.first_ns for part in parts), max(part.last_ns for part in parts)
-    return datasets_of(settings.dataset_storage_path, symbol, *period)
+    raw_folder, features_folder = settings.raw_data_storage_path, settings.feature_log_storage_path
+    before_ns = SystemClock().now_ns() - (days or settings.feature_service_retention_days) * DAY_NS
+    for symbol in symbols or sorted({*raw_symbols(raw_folder), *logged_symbols(features_folder)}):
+        parts = expired_parts(raw_folder, symbol, before_ns)
+        feature_days = expired_feature_days(features_folder, symbol, before_ns)
+        periods = [(part.first_ns, part.last_ns) for part in parts]
+        periods += [(day.first_ns, day.last_ns) for day in feature_days]
+        used_by: list[str] = []
+        if periods:
+            first_ns, last_ns = min(first for first, _ in periods), max(last for _, last in periods)
+            used_by = datasets_of(settings.dataset_storage_path, symbol, first_ns, last_ns)
+        yield _Expired(symbol, parts, feature_days, used_by)

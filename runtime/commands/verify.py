@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from market.clock import MILLISECOND_NS
 from runtime.commands.options import (
     DEFAULT_REGISTRY,
     AsJson,
@@ -16,6 +17,9 @@ from runtime.commands.options import (
     settings_for,
 )
 
+if TYPE_CHECKING:
+    from storage.raw_messages import RawMessage
+
 app = typer.Typer(help="Proofs on stored data.", no_args_is_help=True)
 
 
@@ -25,9 +29,14 @@ def parity(
 ) -> None:
     """Compare the rows that were served with the same rows rebuilt from raw Parquet, bit by bit.
 
-    Counts are rows. Exits 1 on any difference, and when there was nothing to compare.
+    Counts are rows. Of the first difference: the symbol, the row, the feature, both values, and the messages received
+    around it. Exits 1 on any difference, and when there was nothing to compare.
     """
+    from dataclasses import asdict
+
+    from market.clock import format_iso
     from runtime.wiring import compiled_kernel
+    from storage.raw_messages import messages_around
     from training_sets.verification import verify_parity
 
     settings = settings_for(data)
@@ -37,18 +46,39 @@ def parity(
         compiled_kernel(settings, registry),
         symbols,
     )
-    print_document(
-        {
-            "compared": found.compared,
-            "mismatched": found.mismatched,
-            "missing": found.missing,
-            "extra": found.extra,
-            "first_divergence": None if found.first_divergence is None else str(found.first_divergence),
-        },
-        as_json=as_json,
-    )
+    document: dict[str, Any] = {
+        "compared": found.compared,
+        "mismatched": found.mismatched,
+        "missing": found.missing,
+        "extra": found.extra,
+        "first_divergence": None,
+    }
+    first = found.first_divergence
+    if first is None:
+        print_document(document, as_json=as_json)
+    else:
+        around = messages_around(settings.raw_data_storage_path, first.symbol, first.row_ns)
+        if as_json:
+            told = asdict(first) | {"row": format_iso(first.row_ns), "messages": [asdict(each) for each in around]}
+            print_document(document | {"first_divergence": told}, as_json=True)
+        else:
+            print_document(document | {"first_divergence": str(first)}, as_json=False)
+            _print_messages(around, first.row_ns)
     if not found.is_exact:
         raise typer.Exit(1)
+
+
+def _print_messages(around: list[RawMessage], row_ns: int) -> None:
+    """The messages around a row, those that it was computed from above those that came too late for it."""
+    print(f"{'seq':>12}  {'recv_ns':>19}  {'ms from row':>12}  {'u':>19}  {'records':>7}  kind")
+    is_closed = False
+    for each in around:
+        if each.recv_ns >= row_ns and not is_closed:
+            is_closed = True
+            print(f"{'-':>12}  {row_ns:>19}  {0:>12}  {'':>19}  {'':>7}  the row closes")
+        moved_ms = f"{(each.recv_ns - row_ns) / MILLISECOND_NS:+.3f}"
+        update_id = each.update_id or ""
+        print(f"{each.seq:>12}  {each.recv_ns:>19}  {moved_ms:>12}  {update_id:>19}  {each.records:>7}  {each.kind}")
 
 
 @app.command("tape")
@@ -99,7 +129,9 @@ def dataset(
     from pathlib import Path
 
     from runtime.commands.progress import showing_progress
-    from runtime.wiring import apply_feature_store, build_place, metadata_store, running_servers
+    from runtime.feature_repository import apply_feature_store
+    from runtime.servers import running_servers
+    from runtime.wiring import build_place, metadata_store
     from training_sets.verification import verify_dataset
 
     settings = settings_for(data)

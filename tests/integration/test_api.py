@@ -7,10 +7,11 @@ import io
 import shutil
 import socket
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,32 +19,30 @@ from uuid import uuid4
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
 
+from api.access import OPEN_PATHS
 from api.app import create_app
 from api.services import ApiServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
+from ingestion.compaction import compact_tape
 from ingestion.pipeline import ServedRows, available_as_if_live
 from ingestion.replay import replay
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sinks import OnlineSink
+from ingestion.sinks import OnlineSink, online_row
 from market.clock import MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
-from market.errors import Conflict, InvalidRequest, StoreUnavailable
+from market.errors import Conflict, InvalidRequest
+from runtime.feature_repository import apply_feature_store
+from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
-from runtime.wiring import (
-    Servers,
-    api_services,
-    apply_feature_store,
-    compiled_kernel,
-    dataset_builds,
-    make_pipeline,
-    online_store,
-    running_servers,
-)
+from runtime.wiring import api_services, compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
 from storage.metadata import DatasetRecord, Metadata
 from storage.online import OnlineStore
+from storage.online_memory import OnlineMemory
 from training_sets.availability import available_period
-from training_sets.claims import release, take_claim
+from training_sets.builds import DatasetBuilds
 from training_sets.folds import TimeBased, default_periods
 from training_sets.request import DatasetRequest
 from training_sets.targets import RegressionTarget
@@ -125,10 +124,29 @@ def newest(settings: Settings, servers: Servers) -> dict[str, FeatureRows]:
     return sink.rows
 
 
+@contextmanager
+def working(builds: DatasetBuilds) -> Iterator[None]:
+    """The jobs role, in a thread."""
+    worker = builds.worker()
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        builds.close()
+        worker.stop()
+        thread.join(BUILD_DEADLINE_S)
+        assert not thread.is_alive()
+
+
 @pytest.fixture(scope="module")
 def services(settings: Settings, servers: Servers, newest: dict[str, FeatureRows]) -> Iterator[ApiServices]:
     assert set(newest) == {"BTCUSDT", "ETHUSDT"}
-    with api_services(settings, servers) as found:
+    with (
+        api_services(settings, servers) as found,
+        dataset_builds(settings, servers) as builds,
+        working(builds),
+    ):
         yield found
 
 
@@ -205,14 +223,24 @@ def test_only_the_interval_of_a_second_is_kept_online(client: TestClient, interv
     assert "1s" in answer.json()["message"]
 
 
-def test_every_route_but_health_and_the_openapi_page_wants_the_key(services: ApiServices) -> None:
-    client = TestClient(create_app(services))
+def another_app(services: ApiServices, **changes: Any) -> FastAPI:  # noqa: ANN401  # fields of the services
+    """A second application on the services, as in another process: its figures are its own."""
+    return create_app(dataclasses.replace(services, registry=CollectorRegistry(), **changes))
+
+
+def test_every_route_but_health_metrics_and_the_openapi_page_wants_the_key(services: ApiServices) -> None:
+    client = TestClient(another_app(services))
     for method, path in [
         ("GET", "/features/latest?symbol=BTCUSDT"),
+        ("GET", "/features/stream?symbol=BTCUSDT"),
+        ("GET", "/stats"),
+        ("GET", "/stats/storage"),
         ("POST", "/dataset/build"),
         ("GET", "/dataset/list"),
         ("GET", "/dataset/x"),
         ("GET", "/dataset/x/download"),
+        ("GET", "/cache/statistics"),
+        ("POST", "/model/evaluate"),
     ]:
         assert client.request(method, path).status_code == 401
         assert client.request(method, path, headers={"X-API-Key": KEY + "x"}).status_code == 401
@@ -220,7 +248,7 @@ def test_every_route_but_health_and_the_openapi_page_wants_the_key(services: Api
     assert client.get("/health").json()["status"] == "ok"
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            assert ("security" in operation) == (path != "/health")
+            assert ("security" in operation) == (path not in OPEN_PATHS)
 
 
 def test_health_knows_the_newest_row(client: TestClient) -> None:
@@ -411,6 +439,102 @@ def test_a_failed_build_says_why_and_leaves_no_files(client: TestClient, setting
     assert (answer.status_code, answer.json()["error"]) == (409, "Conflict")
 
 
+def targets_of(client: TestClient, ready: dict[str, Any], split: str) -> list[float]:
+    table = pq.read_table(io.BytesIO(client.get(ready["download_urls"][split]).content))
+    return [float(value) for value in table.column("target").to_numpy()]
+
+
+def test_predictions_are_measured_on_a_split(client: TestClient, ready: dict[str, Any]) -> None:
+    targets = targets_of(client, ready, "test")
+    body = {"dataset_id": ready["dataset_id"], "split": "test", "model_version": "m1", "predictions": targets}
+    answer = client.post("/model/evaluate", json=body)
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["metrics"]["target"]["rmse"] == 0.0
+    assert document["metrics"]["target"]["r2"] == 1.0
+    assert (document["dataset_id"], document["split"], document["model_version"]) == (ready["dataset_id"], "test", "m1")
+    assert document["evaluation_id"]
+    assert document["metadata"]["rows"] == len(targets) == ready["test_records"]
+    flat = client.post(
+        "/model/evaluate", json={**body, "predictions": [0.0] * len(targets), "metrics_to_compute": ["mae"]}
+    )
+    assert flat.json()["metrics"] == {"target": {"mae": pytest.approx(float(np.mean(np.abs(targets))))}}
+
+
+def test_without_predictions_the_split_to_predict_is_named(client: TestClient, ready: dict[str, Any]) -> None:
+    body = {"dataset_id": ready["dataset_id"], "split": "validation", "model_version": "m1"}
+    document = client.post("/model/evaluate", json=body).json()
+    assert document["metrics"] is None
+    assert document["prepared_dataset_url"] == ready["download_urls"]["validation"]
+
+
+def test_an_evaluation_that_cannot_be_made_says_what_can(client: TestClient, ready: dict[str, Any]) -> None:
+    body = {"dataset_id": ready["dataset_id"], "split": "test", "model_version": "m1", "predictions": [0.5]}
+    for changes, status, rule in (
+        ({}, 400, "predictions of target: must be of shape"),
+        ({"predictions": {"other": [0.5]}}, 400, "predictions: must be of target, was"),
+        (
+            {"predictions": [0.0] * ready["test_records"], "metrics_to_compute": ["f1"]},
+            400,
+            "metrics_to_compute: must be of mse, rmse",
+        ),
+        ({"split": "holdout"}, 422, "split"),
+        ({"fold": 7}, 404, "split: must be one of train, validation, test"),
+        ({"dataset_id": "nope"}, 404, "dataset: must exist"),
+    ):
+        answer = client.post("/model/evaluate", json={**body, **changes})
+        assert answer.status_code == status
+        assert rule in answer.json()["message"]
+
+
+def test_the_cache_is_counted_thrown_away_and_warmed_by_a_job(
+    client: TestClient, settings: Settings, ready: dict[str, Any]
+) -> None:
+    assert ready["status"] == "ready"
+    pins = instrument_pins(settings)
+    compact_tape(settings.raw_data_storage_path, "BTCUSDT", pins)
+    # What was served whole is not rebuilt; another folder's log is empty.
+    log = settings.feature_log_storage_path
+    aside = log.with_name("served")
+    log.rename(aside)
+    try:
+        wanted = {"symbols": ["BTCUSDT"], "from": at(0), "to": at(240)}
+        assert client.get("/cache/statistics").json()["files"] == 0
+        started = client.post("/cache/warm", json=wanted)
+        assert started.status_code == 202
+        assert set(started.json()["job_ids"]) == {"BTCUSDT"}
+        assert eventually(lambda: not client.get("/cache/statistics").json()["warming"])
+        found = client.get("/cache/statistics").json()
+        assert found["is_enabled"] is True
+        [of_symbol] = found["symbols"]
+        assert (of_symbol["symbol"], of_symbol["days"], of_symbol["first_day"]) == ("BTCUSDT", 1, "2026-01-05")
+        assert of_symbol["bytes"] == found["bytes"] > 0
+        built = finished(client, client.post("/dataset/build", json=asked(embargo="1s")).json()["dataset_id"])
+        assert built["status"] == "ready"
+        after = client.get("/cache/statistics").json()
+        assert after["days_reused"] == found["days_reused"] + 1
+        assert after["days_computed"] == found["days_computed"]
+        for name in ("symbol", "from", "to"):
+            other = {"symbol": "ETHUSDT", "from": "2026-01-06T00:00:00Z", "to": "2026-01-04T00:00:00Z"}
+            assert client.post("/cache/invalidate", json={name: other[name]}).json() == {"files_removed": 0}
+        removed = client.post("/cache/invalidate", json={"symbol": "BTCUSDT", "from": at(0)}).json()
+        assert removed == {"files_removed": found["files"]}
+        assert client.get("/cache/statistics").json()["symbols"] == []
+        refused = client.post("/cache/warm", json={**wanted, "to": "2025-01-01T00:00:00Z", "from": "2025-01-01"})
+        assert refused.status_code == 400
+        assert "BTCUSDT: must be warmed within its raw data" in refused.json()["message"]
+        assert client.post("/cache/warm", json={**wanted, "symbols": ["SOLUSDT"]}).status_code == 400
+    finally:
+        shutil.rmtree(log, ignore_errors=True)
+        aside.rename(log)
+
+
+def test_an_identical_request_gets_the_build_that_is_on_its_way(client: TestClient) -> None:
+    one, other = (client.post("/dataset/build", json=asked(embargo="7s")).json() for _ in range(2))
+    assert one["dataset_id"] == other["dataset_id"]
+    assert finished(client, one["dataset_id"])["attempt"] == 1
+
+
 def test_an_unknown_dataset_is_not_found(client: TestClient) -> None:
     for path in ("/dataset/nope", "/dataset/nope/download"):
         assert client.get(path).status_code == 404
@@ -422,7 +546,7 @@ def test_a_split_must_be_one_of_those_there_are(client: TestClient, ready: dict[
 
 def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:
     with closing(OnlineStore.connect("127.0.0.1", unused_port(), project="p")) as away:
-        app = create_app(dataclasses.replace(services, online=away))
+        app = another_app(services, online=away)
         client = TestClient(app, headers={"X-API-Key": KEY})
         answer = client.get("/features/latest?symbol=BTCUSDT")
         health = client.get("/health")
@@ -435,9 +559,30 @@ def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:
     assert health.json()["services"]["database"] == "ok"
 
 
+def test_while_redis_is_away_the_ingest_of_the_same_process_answers_from_memory(
+    services: ApiServices, newest: dict[str, FeatureRows]
+) -> None:
+    memory = OnlineMemory()
+    rows = newest["BTCUSDT"]
+    memory.keep([online_row(ServedRows(rows, rows.row_ns))])
+    with closing(OnlineStore.connect("127.0.0.1", unused_port(), project="p")) as away:
+        away_services = dataclasses.replace(services, online=away, memory=memory)
+        client = TestClient(another_app(away_services), headers={"X-API-Key": KEY})
+        remembered = client.get("/features/latest?symbol=BTCUSDT")
+        unknown = client.get("/features/latest?symbol=ETHUSDT")
+    stored = TestClient(another_app(services), headers={"X-API-Key": KEY}).get("/features/latest?symbol=BTCUSDT")
+    assert remembered.status_code == 200
+    own = {"trace_id", "age_ms"}
+    assert {k: v for k, v in remembered.json().items() if k not in own} == {
+        k: v for k, v in stored.json().items() if k not in own
+    }
+    assert remembered.json()["age_ms"] > 0
+    assert unknown.status_code == 503
+
+
 def test_postgres_away_is_503_and_live_features_are_still_served(services: ApiServices) -> None:
     with closing(Metadata(f"postgresql+psycopg://nobody@127.0.0.1:{unused_port()}/none")) as away:
-        client = TestClient(create_app(dataclasses.replace(services, metadata=away)), headers={"X-API-Key": KEY})
+        client = TestClient(another_app(services, metadata=away), headers={"X-API-Key": KEY})
         assert client.get("/dataset/list").status_code == 503
         assert client.get("/features/latest?symbol=BTCUSDT").status_code == 200
         assert client.get("/health").json()["database_connected"] is False
@@ -451,65 +596,28 @@ def building(services: ApiServices, ready: dict[str, Any]) -> str:
     return record.dataset_id
 
 
-def test_a_build_of_a_dead_process_fails_as_interrupted_and_a_living_one_goes_on(
-    services: ApiServices, settings: Settings, ready: dict[str, Any]
-) -> None:
-    dead, alive = building(services, ready), building(services, ready)
-    folders = {dataset_id: settings.dataset_storage_path / dataset_id for dataset_id in (dead, alive)}
-    (folders[dead]).mkdir()
-    (folders[dead] / "train.parquet").write_bytes(b"half")
-    claim = take_claim(folders[alive])
-    try:
-        assert services.builds.fail_interrupted() == 1
-    finally:
-        release(folders[alive], claim)
-    assert services.metadata.get_dataset(dead).status == "failed"
-    assert services.metadata.get_dataset(dead).error_message == "interrupted"
-    assert not folders[dead].exists()
-    assert services.metadata.get_dataset(alive).status == "building"
-    assert services.builds.fail_interrupted() == 1
-    assert services.metadata.get_dataset(alive).status == "failed"
-
-
-def request_of(symbol: str) -> DatasetRequest:
+def request_of(symbol: str, *, reach_s: int = 1) -> DatasetRequest:
     return DatasetRequest(
         (symbol,),
         TimeBased(default_periods(START_NS, START_NS + DURATION_NS)),
-        (RegressionTarget(SECOND_NS),),
+        (RegressionTarget(reach_s * SECOND_NS),),
         "1.0.0",
     )
-
-
-def test_closing_leaves_no_build_behind_that_says_building(
-    settings: Settings, servers: Servers, services: ApiServices
-) -> None:
-    with dataset_builds(settings, servers) as builds:
-        ids = [builds.start(request_of("BTCUSDT")).dataset_id for _ in range(3)]
-    ended = [services.metadata.get_dataset(dataset_id) for dataset_id in ids]
-    assert {record.status for record in ended} <= {"ready", "failed"}
-    assert (ended[-1].status, ended[-1].error_message) == ("failed", "interrupted")
-    assert services.builds.fail_interrupted() == 0
-    with pytest.raises(StoreUnavailable, match="was closing"):
-        builds.start(request_of("BTCUSDT"))
-
-
-def test_too_many_waiting_builds_are_refused_for_now(settings: Settings, servers: Servers) -> None:
-    with dataset_builds(settings, servers) as builds, pytest.raises(StoreUnavailable, match="at most 16 at a time"):
-        # The worker has the first import of Feast before it, or at least a build: it cannot keep up with this.
-        _ = [builds.start(request_of("BTCUSDT")) for _ in range(100)]
 
 
 def test_a_build_in_this_thread_returns_the_dataset_or_raises_why_not(settings: Settings, servers: Servers) -> None:
     steps: list[str] = []
     with dataset_builds(settings, servers) as builds:
-        assert builds.estimated_completion_ns() is None
         built = builds.build(request_of("ETHUSDT"), on_step=steps.append)
-        assert builds.estimated_completion_ns() is not None
+        assert (estimate_ns := builds.estimated_completion_ns(built.path.name)) is not None
+        assert estimate_ns > parse_iso_ns("2026-01-05T12:00:00")
         with pytest.raises(InvalidRequest, match="SOLUSDT has no rows"):
             builds.build(request_of("SOLUSDT"))
     assert built.records["train"] > 0
-    assert steps[0] == "reading prices"
-    assert not (built.path / ".claim").exists()
+    assert steps[:2] == ["making sure that the features exist", "reading prices"]
+    assert len(steps) == 5
+    assert built.path.is_dir()
+    assert not list(built.path.parent.glob(".*"))
 
 
 def test_the_available_period_is_that_of_the_feature_log(settings: Settings, newest: dict[str, FeatureRows]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -81,12 +83,34 @@ def test_a_dataset_of_a_request_file_is_built_and_verified_byte_by_byte(tmp_path
     proof = json.loads(verified.stdout)
     assert len(proof["identical"]) == 3 * 2 + 2
     assert proof["changed"] == []
+    zipped = tmp_path / "all.zip"
+    downloaded = feature_service("dataset", "download", dataset["dataset_id"], "--to", zipped, "--data", out, "--json")
+    assert downloaded.returncode == 0, downloaded.stderr
+    with zipfile.ZipFile(zipped) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
     (folder / "fold=001" / "train.h5").unlink()
     damaged = feature_service("verify", "dataset", dataset["dataset_id"], "--data", out, "--json")
     assert damaged.returncode == 1
     assert json.loads(damaged.stdout)["tampered"] == ["fold=001/train.h5"]
     both = feature_service("dataset", "build", "--request", request, "--symbol", "BTCUSDT", "--data", out)
     assert both.returncode == 2
+    check_interrupted(request, out)
+
+
+def check_interrupted(request: Path, out: Path) -> None:
+    """Ctrl-C cancels the build and leaves nothing of it."""
+    command = ["dataset", "build", "--request", str(request), "--registry", "1.0.0", "--data", str(out)]
+    with subprocess.Popen([FEATURE_SERVICE, *command], stderr=subprocess.PIPE, text=True) as building:
+        assert building.stderr is not None
+        said = next(line for line in building.stderr if line.startswith("making sure that the features exist"))
+        building.send_signal(signal.SIGINT)
+        rest = building.stderr.read()
+        assert building.wait(60) == 130, said + rest
+    listed = json.loads(feature_service("dataset", "list", "--data", out, "--json").stdout)
+    assert [record["status"] for record in listed] == ["cancelled", "ready"]
+    assert [path.name for path in (out / "datasets").iterdir()] == [listed[1]["dataset_id"]]
 
 
 def test_a_truncated_gz_plays_what_can_be_read_and_the_next_file_and_exits_1(

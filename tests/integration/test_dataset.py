@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def features_folder(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) ->
 
 
 def opened_store(features_folder: Path, folder: Path) -> FeatureStore:
-    opened = open_store(registry=folder / "registry.db", redis_connection="localhost:1")
+    opened = open_store(
+        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
+    )
     apply_definitions(opened, definitions(features_folder=features_folder))
     return opened
 
@@ -152,19 +155,48 @@ def test_the_features_and_labels_were_made_again_without_their_future(build: Dat
     assert leakage["labels_made_again"] == 10
 
 
-def test_a_feature_that_saw_its_future_fails_the_build_by_name(place: BuildPlace, tmp_path: Path) -> None:
+Float64s = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def centred(values: Float64s) -> Float64s:
+    around: Float64s = np.nanmean(np.stack([np.roll(values, 1), values, np.roll(values, -1)]), axis=0)
+    return around
+
+
+def back_filled(values: Float64s) -> Float64s:
+    """As after a gap at every row but one of seven, filled with what came next."""
+    known = np.arange(len(values)) % 7 == 0
+    following = np.minimum(np.searchsorted(np.flatnonzero(known), np.arange(len(values))), known.sum() - 1)
+    filled: Float64s = values[known][following]
+    return filled
+
+
+def z_score_of_everything(values: Float64s) -> Float64s:
+    scaled: Float64s = (values - np.nanmean(values)) / np.nanstd(values)
+    return scaled
+
+
+def label(values: Float64s) -> Float64s:
+    ahead: Float64s = np.roll(values, -(HORIZON_NS // SECOND_NS)) / values - 1.0
+    return ahead
+
+
+@pytest.mark.parametrize("plant", [centred, back_filled, z_score_of_everything, label])
+def test_a_feature_that_saw_its_future_fails_the_build_by_name(
+    place: BuildPlace, tmp_path: Path, plant: Callable[[Float64s], Float64s]
+) -> None:
     log = tmp_path / "features"
     shutil.copytree(place.features_folder, log)
-    centred = "spread_abs"
+    planted = "spread_abs"
+    source = "mid_price" if plant is label else planted
     for path in log.glob("price/*/symbol=BTCUSDT/*/*.parquet"):
         table = pq.read_table(path, partitioning=None)
-        values = table.column(centred).to_numpy()
-        around = np.nanmean(np.stack([np.roll(values, 1), values, np.roll(values, -1)]), axis=0)
-        at = table.schema.get_field_index(centred)
-        pq.write_table(table.set_column(at, centred, pa.array(around)), path)
-    planted = dataclasses.replace(place, store=opened_store(log, tmp_path), features_folder=log)
+        values = plant(table.column(source).to_numpy())
+        at = table.schema.get_field_index(planted)
+        pq.write_table(table.set_column(at, planted, pa.array(values)), path)
+    leaking = dataclasses.replace(place, store=opened_store(log, tmp_path), features_folder=log)
     with pytest.raises(InvalidRequest, match=r"leakage: spread_abs of BTCUSDT at .* must be what its past gives"):
-        build_dataset(REQUEST, planted, tmp_path / "dataset")
+        build_dataset(REQUEST, leaking, tmp_path / "dataset")
 
 
 def test_labels_that_reach_into_the_next_split_fail_the_build_unless_asked_for(

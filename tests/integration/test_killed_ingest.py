@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -28,7 +28,8 @@ from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from market.events import CONTROL, START, TRADE
 from storage.instruments import InstrumentPins
 from storage.raw_events import read_events
-from storage.tape import TapeWriter, read_tape
+from storage.tape import read_tape
+from storage.tape.recovery import recover_abandoned
 from training_sets.rebuild import rebuild_rows
 from transforms.catalogue import feature_set
 from transforms.plan import Kernel, compile_kernel
@@ -93,8 +94,10 @@ def pipeline_on(raw: Path, kernel: Kernel) -> Pipeline:
     )
 
 
-def run_once(raw: Path, kernel_cache: Path, acknowledged: set[int], *, kill_after: int | None) -> Iterator[str]:
-    """Lines of one process that is killed once so many were read; all of them when it is None."""
+def run_once(
+    raw: Path, kernel_cache: Path, acknowledged: set[int], *, kill_after: int | None
+) -> tuple[list[str], bool]:
+    """Lines of one process that is killed once so many were read, and whether it was; None lets it finish."""
     program = f"import runpy; runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(raw), str(kernel_cache)],
@@ -114,25 +117,31 @@ def run_once(raw: Path, kernel_cache: Path, acknowledged: set[int], *, kill_afte
             process.kill()
     process.stdout.close()
     code = process.wait(60)
-    assert code == (0 if kill_after is None or count < kill_after or code == 0 else -9)
-    yield from whole
+    assert code == (0 if kill_after is None or count < kill_after or code == 0 else -signal.SIGKILL)
+    return whole, code != 0
 
 
-def kill_often(raw: Path, kernel_cache: Path, *, kills: int, seed: int) -> int:
-    """Kill so many processes at random points, then let one finish; how many messages came again."""
+def kill_often(raw: Path, kernel_cache: Path, *, kills: int, seed: int) -> tuple[int, int]:
+    """Kill so many processes at random points, then let one finish.
+
+    Returns how many died, and how many messages came again to the last.
+    """
     rng = Random(seed)
     acknowledged: set[int] = set()
     total = len(gateway_messages())
-    for _ in range(kills):
-        left = total - len(acknowledged)
-        kill_after = 1 + rng.choice([0, rng.randrange(1, 50), rng.randrange(1, max(2, 2 * left // kills))])
-        lines = list(run_once(raw, kernel_cache, acknowledged, kill_after=kill_after))
+    died = 0
+    for to_come in range(kills, 0, -1):
+        # Two parts of what each of the kills to come may have: there is something left for the last one.
+        most = max(2, 2 * (total - len(acknowledged)) // to_come)
+        kill_after = 1 + rng.choice([0, rng.randrange(1, max(2, most // 8)), rng.randrange(1, most)])
+        lines, was_killed = run_once(raw, kernel_cache, acknowledged, kill_after=kill_after)
+        died += was_killed
         acknowledged |= {int(line) for line in lines if line.isdecimal()}
         on_tape = indices_on_tape(raw)
         assert acknowledged <= set(on_tape)
         assert len(on_tape) == len(set(on_tape))
-    last = list(run_once(raw, kernel_cache, acknowledged, kill_after=None))
-    return int(last[-1].removeprefix("redelivered "))
+    last, _ = run_once(raw, kernel_cache, acknowledged, kill_after=None)
+    return died, int(last[-1].removeprefix("redelivered "))
 
 
 def indices_on_tape(raw: Path) -> list[int]:
@@ -158,10 +167,15 @@ def check_killed(folder: Path, kernel_cache: Path, *, kills: int, seed: int) -> 
     expected = rebuilt(folder / "undisturbed", kernel)
 
     raw = folder / "killed"
-    kill_often(raw, kernel_cache, kills=kills, seed=seed)
-    assert indices_on_tape(raw) == list(range(len(gateway_messages())))
+    died, _ = kill_often(raw, kernel_cache, kills=kills, seed=seed)
+    assert died > kills // 2
+    on_tape = indices_on_tape(raw)
+    lost = len(gateway_messages()) - len(set(on_tape))
+    doubled = len(on_tape) - len(set(on_tape))
+    print(f"seed {seed}: {died} kills, {len(on_tape)} messages, {lost} lost, {doubled} doubled")
+    assert on_tape == list(range(len(gateway_messages())))
     # The last process may have found nothing left to take, and so left the tape as the killed one before it did.
-    TapeWriter(raw, SYMBOL).close()
+    recover_abandoned(raw, SYMBOL)
     check = verify_tape(raw, SYMBOL, InstrumentPins(raw))
     assert (check.damages, check.book_gaps, check.findings) == (0, 0, [])
 

@@ -8,26 +8,35 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from feature_repo.registry_versions import load_registry_version
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from market.clock import MINUTE_NS, parse_iso_ns
+from market.clock import MINUTE_NS, format_iso, parse_iso_ns
+from storage.feature_log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter, read_tape
+from transforms.rows import FeatureRows
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 
 
 def feature_service(*arguments: object) -> tuple[int, Any]:
+    code, printed = printed_by(*arguments, "--json")
+    return code, json.loads(printed)
+
+
+def printed_by(*arguments: object) -> tuple[int, str]:
     ran = subprocess.run(
-        [sys.executable, "-c", "from runtime.cli import main; main()", *map(str, arguments), "--json"],
+        [sys.executable, "-c", "from runtime.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         timeout=240,
         cwd=Path(__file__).parents[2],
     )
-    return ran.returncode, json.loads(ran.stdout)
+    return ran.returncode, ran.stdout
 
 
 @pytest.fixture
@@ -59,3 +68,79 @@ def test_a_tape_is_counted_checked_compacted_archived_and_restored(data: Path, t
     code, checked = feature_service("verify", "tape", "--data", data)
     assert (code, checked[0]["damages"]) == (1, 2)
     assert all(str(segment) in finding for finding in checked[0]["findings"])
+
+
+def test_feature_rows_that_a_dataset_is_made_of_are_archived_with_a_word_and_not_deleted(
+    data: Path, tmp_path: Path
+) -> None:
+    chosen = load_registry_version("1.0.0").feature_set
+    rows = FeatureRows(
+        "BTCUSDT",
+        chosen,
+        np.array([START_NS]),
+        np.ones((1, len(chosen.columns))),
+        np.zeros((1, len(chosen.groups)), np.int8),
+    )
+    with FeatureLogWriter(data / "features") as log:
+        log.append(rows, rows.row_ns + 1)
+    dataset = data / "datasets" / "d17"
+    dataset.mkdir(parents=True)
+    period = {"start": format_iso(START_NS), "end": format_iso(START_NS + MINUTE_NS)}
+    (dataset / "manifest.json").write_text(json.dumps({"request": {"symbols": ["BTCUSDT"], "periods": [period]}}))
+
+    code, refused = feature_service("tape", "delete", "--data", data)
+    assert (code, refused["error"]) == (1, "Conflict")
+    assert "was used by d17" in refused["message"]
+    code, (archived,) = feature_service("tape", "archive", "--to", tmp_path / "archive", "--data", data)
+    assert (code, archived["feature_days"], archived["used_by"]) == (0, 1, ["d17"])
+    assert list((data / "features").rglob("*.parquet")) == []
+    restore = ("tape", "restore", "--from", tmp_path / "archive", "--symbol", "BTCUSDT", "--data", data)
+    code, restored = feature_service(*restore)
+    assert (code, restored) == (0, {"symbol": "BTCUSDT", "parts": 0, "feature_days": 1})
+    assert len(list((data / "features").rglob("*.parquet"))) == len(chosen.groups)
+    code, (deleted,) = feature_service("tape", "delete", "--even-used", "--data", data)
+    assert (code, deleted["feature_days"], deleted["used_by"]) == (0, 1, ["d17"])
+
+
+def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_around_it(
+    tmp_path: Path, kernel_cache: Path
+) -> None:
+    recording, out = tmp_path / "minute.jsonl", tmp_path / "out"
+    messages = simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=MINUTE_NS)
+    recording.write_text("".join(f'{{"recv_ns":{each.recv_ns},"msg":{each.body.decode()}}}\n' for each in messages))
+    assert feature_service("replay", recording, "--registry", "1.0.0", "--out", out)[0] == 0
+    parity = ("verify", "parity", "--registry", "1.0.0", "--data", out)
+    assert feature_service(*parity) == (
+        0,
+        {"compared": 59, "mismatched": 0, "missing": 0, "extra": 0, "first_divergence": None},
+    )
+
+    chosen = load_registry_version("1.0.0").feature_set
+    served, available_ns = read_feature_log(out / "features", "BTCUSDT", chosen, from_ns=None, to_ns=None)
+    column = chosen.columns.index("mid_price")
+    right = float(served.values[40, column])
+    served.values[40, column] = right + 1
+    with FeatureLogWriter(out / "features") as log:
+        log.append(served, available_ns + 1)
+
+    code, found = feature_service(*parity)
+    assert (code, found["mismatched"]) == (1, 1)
+    first = found["first_divergence"]
+    row_ns = int(served.row_ns[40])
+    assert (first["symbol"], first["row_ns"], first["row"]) == ("BTCUSDT", row_ns, format_iso(row_ns))
+    assert (first["feature"], first["served"], first["rebuilt"]) == ("mid_price", repr(right + 1), repr(right))
+    assert [each["recv_ns"] < row_ns for each in first["messages"]] == [True] * 5 + [False] * 5
+    assert [each["seq"] for each in first["messages"]] == list(
+        range(first["messages"][0]["seq"], first["messages"][9]["seq"] + 1)
+    )
+    assert "orderbook delta" in {each["kind"] for each in first["messages"]}
+
+    code, printed = printed_by(*parity)
+    assert code == 1
+    assert f"BTCUSDT {format_iso(row_ns)} mid_price: served {right + 1!r}, rebuilt {right!r}" in printed
+    lines = printed.splitlines()
+    closes = next(at for at, line in enumerate(lines) if line.endswith("the row closes"))
+    assert [str(each["seq"]) for each in first["messages"]] == [
+        line.split()[0] for line in [*lines[closes - 5 : closes], *lines[closes + 1 : closes + 6]]
+    ]
+    assert max(map(len, lines)) <= 120

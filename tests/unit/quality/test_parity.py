@@ -49,6 +49,15 @@ def test_rows_of_one_side_are_missing_or_extra() -> None:
     parity = compare_rows(rows([1, 2], [[1, 2], [3, 4]]), rows([2, 3], [[3, 4], [5, 6]]))
     assert (parity.compared, parity.mismatched, parity.missing, parity.extra) == (1, 0, 1, 1)
     assert not parity.is_exact
+    assert str(parity.first_divergence) == "X 1970-01-01T00:00:01Z the row: served present, rebuilt absent"
+
+
+def test_the_first_divergence_is_the_earliest_whatever_it_is() -> None:
+    parity = compare_rows(rows([1, 3], [[1, 2], [3, 4]]), rows([1, 2, 3], [[9, 2], [0, 0], [3, 4]]))
+    assert parity.first_divergence is not None
+    assert (parity.first_divergence.row_ns, parity.first_divergence.feature) == (SECOND_NS, "a")
+    parity = compare_rows(rows([1, 3], [[1, 2], [3, 4]]), rows([1, 2, 3], [[1, 2], [0, 0], [3, 9]]))
+    assert str(parity.first_divergence) == "X 1970-01-01T00:00:02Z the row: served absent, rebuilt present"
 
 
 def test_nothing_compared_is_not_exact() -> None:

@@ -1,0 +1,72 @@
+"""Feast's side of this process: its store, the definitions in its registry, and what applications read with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.servers import Servers
+from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from feature_repo.apply import PlannedChange
+    from feature_repo.store import FeatureStore
+
+
+def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
+    """Feast's store on the SQL registry, our online store and our offline store; definitions must have been applied."""
+    from feature_repo.store import open_store, sql_registry
+    from storage.database import FEAST_READER_ENGINE, FEAST_WRITER_ENGINE
+
+    return open_store(
+        registry=sql_registry(
+            postgres_url=servers.postgres_url, engine_options=FEAST_WRITER_ENGINE if is_writer else FEAST_READER_ENGINE
+        ),
+        online_store=servers.feast_online_store,
+    )
+
+
+def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:
+    """Register every definition, one apply at a time; returns the changes, a line each.
+
+    Afterwards the registry is exported, with the yaml that applications read with.
+    """
+    return [str(change) for change in _planned(settings, servers, is_applied=True)]
+
+
+def plan_feature_store(settings: Settings, servers: Servers) -> list[str]:
+    """What ``apply_feature_store`` would change, a line each; no definition is registered."""
+    return [str(change) for change in _planned(settings, servers, is_applied=False)]
+
+
+def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[PlannedChange]:
+    from feature_repo.apply import apply_definitions, plan
+    from feature_repo.definitions import definitions
+    from feature_repo.store import closing_registry, export_registry
+    from storage.database import feast_schema_locked
+
+    objects = definitions(
+        features_folder=settings.feature_log_storage_path.resolve(),
+        versions_folder=settings.feature_registry_versions_dir,
+    )
+    with (
+        feast_schema_locked(servers.postgres_url),
+        closing_registry(feature_store(servers, is_writer=True)) as store,
+    ):
+        changes = plan(store, objects)
+        if is_applied:
+            apply_definitions(store, objects)
+            export_registry(store, write_client_yaml(settings, servers).with_name("registry.db"))
+    return changes
+
+
+def write_client_yaml(settings: Settings, servers: Servers) -> Path:
+    """``client/feature_store.yaml`` in the data folder: all that a process with Feast alone needs to read online."""
+    from feature_repo.store import client_yaml
+
+    path = settings.feature_service_data_path / "client" / "feature_store.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        client_yaml(registry=(path.parent / "registry.db").resolve(), online_store=servers.feast_online_store)
+    )
+    return path

@@ -1,0 +1,63 @@
+"""The log of a process: one line an event on standard error, as JSON or for people, the standard library's included.
+
+What is bound with ``structlog.contextvars`` (the trace id of a request or of a message) stands in every line that is
+written meanwhile, whoever writes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from market.clock import Clock, format_iso
+from runtime.settings import LogFormat, LogLevel
+
+
+def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, stream: TextIO | None = None) -> None:
+    """Send every log line of this process to ``stream``, standard error unless given, in the one format.
+
+    json: an object a line with ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``, ``event``, what is bound, and
+    ``exception`` for a traceback. A second call replaces the first.
+    """
+
+    def add_timestamp(_logger: object, _method: str, event: EventDict) -> EventDict:
+        event["timestamp"] = format_iso(clock.now_ns())
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        add_timestamp,
+    ]
+    rendered: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+        if log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=False)]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+    )
+    root = logging.getLogger()
+    for earlier in [each for each in root.handlers if isinstance(each.formatter, structlog.stdlib.ProcessorFormatter)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level)
+    # At INFO they say each request they send, with its address.
+    for chatty in ("httpx", "httpcore", "aiormq", "websockets"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,136 @@
+"""The servers of a process: those configured, those another process of ours runs on the same data, or embedded ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from market.errors import StoreUnavailable
+from runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the servers of this process are: configured ones, or embedded ones that stop with it."""
+
+    redis_host: str
+    redis_port: int
+    redis_db: int
+    redis_password: str | None
+    postgres_url: str
+    redis_tls: bool = False
+    redis_tls_ca_file: str | None = None
+    redis_type: str = "redis"
+    """As Feast names it; of a cluster or sentinels ``redis_host`` may name several, host or host:port, by commas."""
+    redis_sentinel_master: str = "mymaster"
+
+    @property
+    def feast_online_store(self) -> dict[str, str]:
+        """The ``online_store`` part of a feature_store.yaml."""
+        nodes = [f"{self.redis_host}:{self.redis_port}"]
+        if self.redis_type != "redis":
+            named = self.redis_host.split(",")
+            nodes = [node if ":" in node else f"{node}:{self.redis_port}" for node in named]
+        options = {
+            "db": None if self.redis_type == "redis_cluster" else str(self.redis_db),
+            "password": self.redis_password,
+            "ssl": "true" if self.redis_tls else None,
+            "ssl_ca_certs": self.redis_tls_ca_file,
+        }
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        settings = {"type": "redis", "connection_string": ",".join([*nodes, *given])}
+        if self.redis_type != "redis":
+            settings["redis_type"] = self.redis_type
+        if self.redis_type == "redis_sentinel":
+            settings["sentinel_master"] = self.redis_sentinel_master
+        return settings
+
+
+@contextmanager
+def running_servers(settings: Settings) -> Iterator[Servers]:
+    """Redis and PostgreSQL: those configured, those another process of ours runs on the same data, or embedded ones.
+
+    While embedded servers run, their addresses stand in ``servers.json`` in the data folder, for other commands.
+    """
+    data_folder = settings.feature_service_data_path
+    shared = _servers_of_another_process(data_folder)
+    with ExitStack() as stack:
+        redis_host, redis_port = settings.redis_host, settings.redis_port
+        is_embedded = False
+        if redis_host is None and shared is not None:
+            redis_host, redis_port = shared.redis_host, shared.redis_port
+        elif redis_host is None:
+            from runtime.embedded import embedded_redis
+
+            address = stack.enter_context(embedded_redis(data_folder / "redis"))
+            redis_host, redis_port, is_embedded = address.host, address.port, True
+        if settings.postgres_host is not None:
+            postgres_url = _postgres_url(settings)
+        elif shared is not None:
+            postgres_url = shared.postgres_url
+        else:
+            from runtime.embedded import embedded_postgres
+
+            postgres_url = stack.enter_context(embedded_postgres(data_folder / "postgres"))
+            is_embedded = True
+        password, ca_file = settings.redis_password, settings.redis_tls_ca_file
+        servers = Servers(
+            redis_host,
+            redis_port,
+            settings.redis_db if settings.redis_host is not None else 0,
+            password.get_secret_value() if password is not None and settings.redis_host is not None else None,
+            postgres_url,
+            redis_tls=settings.redis_tls and settings.redis_host is not None,
+            redis_tls_ca_file=None if ca_file is None or settings.redis_host is None else str(ca_file.resolve()),
+            redis_type=settings.redis_type if settings.redis_host is not None else "redis",
+            redis_sentinel_master=settings.redis_sentinel_master,
+        )
+        if is_embedded:
+            stack.enter_context(_announced(data_folder, servers))
+        yield servers
+
+
+def _postgres_url(settings: Settings) -> str:
+    password = settings.postgres_password
+    secret = "" if password is None else f":{quote(password.get_secret_value(), safe='')}"
+    return (
+        f"postgresql+psycopg://{quote(settings.postgres_user, safe='')}{secret}@"
+        f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
+    )
+
+
+@contextmanager
+def _announced(data_folder: Path, servers: Servers) -> Iterator[None]:
+    path = data_folder / "servers.json"
+    path.write_text(json.dumps({"pid": os.getpid(), **asdict(servers)}))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _servers_of_another_process(data_folder: Path) -> Servers | None:
+    path = data_folder / "servers.json"
+    try:
+        announced: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    pid = announced.pop("pid")
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, 0)
+        return Servers(**announced)
+    return None
+
+
+def require_servers_of_another_process(settings: Settings) -> None:
+    """Raises StoreUnavailable when nothing is configured or running that could hold online rows."""
+    if settings.redis_host is None and _servers_of_another_process(settings.feature_service_data_path) is None:
+        raise StoreUnavailable(
+            "online store: must be configured by REDIS_HOST or kept by a running feature-service, was neither"
+        )

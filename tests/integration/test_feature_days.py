@@ -1,0 +1,365 @@
+"""Datasets of real recordings from raw data alone: missing days are computed once, labels are a plain oracle's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_repo.apply import apply_definitions
+from feature_repo.definitions import definitions
+from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
+from feature_repo.store import open_store
+from ingestion.compaction import compact_tape
+from ingestion.decode import Decoder
+from ingestion.recordings import RejectedLine, read_recording
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from market.errors import InvalidRequest
+from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.instruments import InstrumentPins
+from storage.raw_manifest import raw_period
+from storage.rebuilt_days import cached_days
+from storage.tape import TapeWriter
+from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
+from training_sets.admission import check_request
+from training_sets.builder import BuildPlace, Dataset, build_dataset
+from training_sets.feature_days import make_features
+from training_sets.folds import PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
+from training_sets.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
+from training_sets.request import DatasetRequest
+from training_sets.targets import ClassificationTarget, RegressionTarget
+from transforms.plan import compile_kernel
+
+VERSION = "1.2.0"
+HORIZON_NS = 5 * MINUTE_NS
+DAYS = 3
+TECHNICAL = "technical/*/symbol=BTCUSDT/*/*.parquet"
+FIRST_DAY_NS = BEGIN_NS + DAY_NS
+"""The day after the first: a day of candles is behind it."""
+
+
+@pytest.fixture(scope="module")
+def candles(recorded_data: Path) -> list[Candle]:
+    return recorded_candles(recorded_data, (DAYS + 1) * DAY_CANDLES)
+
+
+def place_of(folder: Path, raw_folder: Path, kernel_cache: Path, **rules: Any) -> BuildPlace:  # noqa: ANN401  # fields of the place
+    features_folder = folder / "features"
+    store = open_store(
+        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
+    )
+    apply_definitions(store, definitions(features_folder=features_folder))
+    return BuildPlace(
+        store=store,
+        features_folder=features_folder,
+        raw_folder=raw_folder,
+        versions_folder=SHIPPED_FOLDER,
+        kernels_folder=kernel_cache,
+        # The recording of candles has no funding, so that a column is unknown throughout.
+        **{"has_quality_gate": False, **rules},
+    )
+
+
+@pytest.fixture(scope="module")
+def raw_folder(candles: list[Candle], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("candles") / "raw"
+    for day in range(DAYS + 1):
+        write_day(folder, day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
+    return folder
+
+
+def request_of(strategy: Strategy, **changes: Any) -> DatasetRequest:  # noqa: ANN401  # fields of the request
+    return dataclasses.replace(
+        DatasetRequest(
+            (SYMBOL,),
+            strategy,
+            (RegressionTarget(HORIZON_NS, name="change"), ClassificationTarget(HORIZON_NS, MINUTE_NS, name="side")),
+            VERSION,
+            sample_interval_ns=MINUTE_NS,
+        ),
+        **changes,
+    )
+
+
+def days_of(first: int, count: int) -> DatasetRequest:
+    """Whole days after the first, split by time."""
+    start_ns = BEGIN_NS + first * DAY_NS
+    return request_of(TimeBased(default_periods(start_ns, start_ns + count * DAY_NS)))
+
+
+def check_rows(built: Dataset, request: DatasetRequest, closes: list[float]) -> None:
+    """Rows conserved, nothing overlaps, time runs forward, and every label is what a plain list of closes gives."""
+    manifest = built.manifest
+    usable = manifest["rows_sampled"] - manifest["rows_without_features"] - manifest["rows_without_label"]
+    for at, fold in enumerate(manifest["folds"]):
+        assert sum(split[name] for split in fold["splits"] for name in ("records", "purged", "embargoed")) <= usable
+        for split in fold["splits"]:
+            assert not split["overlaps_next"]
+            path = built.path / ("" if fold["fold"] is None else f"fold={at:03d}") / f"{split['name']}.parquet"
+            table = pq.read_table(path, partitioning=None)
+            times_ns = table.column("timestamp").cast(pa.int64()).to_numpy()
+            assert len(times_ns) == split["records"]
+            assert (np.diff(times_ns) > 0).all()
+            minutes = (times_ns - BEGIN_NS) // MINUTE_NS
+            # The candle that ends at minute m is candle m - 1.
+            for minute, change, side in zip(
+                minutes.tolist(), table.column("change").to_pylist(), table.column("side").to_pylist(), strict=True
+            ):
+                assert change == closes[minute + 4] / closes[minute - 1] - 1.0
+                delayed = closes[minute + 5] / closes[minute] - 1.0
+                assert side == (1.0 if delayed > 0.001 else -1.0 if delayed < -0.001 else 0.0)
+    if manifest["strategy"] == "time_based":
+        kept = sum(split[name] for split in manifest["splits"] for name in ("records", "purged", "embargoed"))
+        assert kept == usable
+    assert request.label_reach_ns == HORIZON_NS + MINUTE_NS
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        TimeBased(default_periods(FIRST_DAY_NS, FIRST_DAY_NS + 2 * DAY_NS)),
+        WalkForward(FIRST_DAY_NS, FIRST_DAY_NS + 3 * DAY_NS, DAY_NS, DAY_NS, DAY_NS),
+        PurgedCombinations(FIRST_DAY_NS, FIRST_DAY_NS + 2 * DAY_NS, 4, 2),
+    ],
+    ids=["time_based", "walk_forward", "cpcv"],
+)
+def test_a_dataset_of_real_candles_is_made_from_raw_data_alone(
+    raw_folder: Path,
+    candles: list[Candle],
+    kernel_cache: Path,
+    tmp_path: Path,
+    strategy: Strategy,
+) -> None:
+    request = request_of(strategy)
+    place = place_of(tmp_path, raw_folder, kernel_cache)
+    built = build_dataset(request, place, tmp_path / "dataset")
+    assert built.days_computed > 0
+    assert set(built.manifest["label_price"].values()) == {"kline_close"}
+    check_rows(built, request, [float(candle.close) for candle in candles])
+    known = pq.read_table(built.path / built.manifest["files"][next(iter(built.manifest["files"]))]["path"])
+    assert np.isfinite(known.column("rsi_14").to_numpy()).all()
+
+
+def test_computed_days_are_used_again_and_one_more_day_computes_one(
+    raw_folder: Path, kernel_cache: Path, tmp_path: Path
+) -> None:
+    place = place_of(tmp_path, raw_folder, kernel_cache)
+
+    def built(name: str, request: DatasetRequest, **rules: Any) -> Dataset:  # noqa: ANN401  # fields of the place
+        return build_dataset(request, dataclasses.replace(place, **rules), tmp_path / name)
+
+    # The first sample of a day looks back a minute, into the day before.
+    first = built("first", days_of(2, 1))
+    assert (first.days_computed, first.days_reused) == (3, 0)
+    again = built("again", days_of(2, 1))
+    assert (again.days_computed, again.days_reused) == (0, 3)
+    assert (again.path / "train.parquet").read_bytes() == (first.path / "train.parquet").read_bytes()
+    longer = built("longer", days_of(1, 2))
+    assert (longer.days_computed, longer.days_reused) == (1, 3)
+    uncached = built("uncached", days_of(2, 1), reuses_days=False)
+    assert (uncached.days_computed, uncached.days_reused) == (3, 0)
+    assert (uncached.path / "train.parquet").read_bytes() == (first.path / "train.parquet").read_bytes()
+    other_version = built("other version", dataclasses.replace(days_of(2, 1), registry_version="1.0.0"))
+    assert other_version.days_computed == 3
+    # A group's day is one file, which answers both versions.
+    assert (built("as before", days_of(2, 1)).days_computed, len(list(place.features_folder.glob(TECHNICAL)))) == (0, 4)
+    [cached] = cached_days(place.features_folder)
+    assert (cached.symbol, len(cached.dates)) == (SYMBOL, 4)
+
+
+def test_a_day_served_for_fewer_columns_is_computed_for_more_of_them(
+    raw_folder: Path, kernel_cache: Path, tmp_path: Path
+) -> None:
+    place = place_of(tmp_path, raw_folder, kernel_cache)
+    fewer = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    begin_ns, end_ns = BEGIN_NS + DAY_NS - HOUR_NS, BEGIN_NS + 2 * DAY_NS + HOUR_NS
+    rows = rebuild_rows(raw_folder, SYMBOL, fewer, from_ns=begin_ns, to_ns=end_ns)
+    with FeatureLogWriter(place.features_folder) as log:
+        # Later than a rebuilt row counts as available.
+        log.append(rows, rows.row_ns + 2 * AVAILABILITY_DELAY_NS)
+    built = build_dataset(days_of(1, 1), place, tmp_path / "dataset")
+    assert built.days_computed > 0
+    assert np.isfinite(pq.read_table(built.path / "train.parquet").column("rsi_14").to_numpy()).all()
+
+
+def test_a_day_whose_raw_data_changed_is_never_served_as_it_was(
+    candles: list[Candle], kernel_cache: Path, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    for day in range(3):
+        write_day(raw, day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
+    place = place_of(tmp_path, raw, kernel_cache)
+    before = build_dataset(days_of(1, 1), place, tmp_path / "before")
+    assert build_dataset(days_of(1, 1), place, tmp_path / "same").days_computed == 0
+    # Other candles take the place of the second day's.
+    write_day(raw, 1, candles[DAY_CANDLES // 2 : DAY_CANDLES // 2 + DAY_CANDLES])
+    after = build_dataset(days_of(1, 1), place, tmp_path / "after")
+    assert after.days_computed >= 1
+    rsi = [pq.read_table(each.path / "train.parquet").column("rsi_14").to_numpy() for each in (before, after)]
+    assert not np.array_equal(rsi[0], rsi[1])
+    kernel = compile_kernel(load_registry_version(VERSION).feature_set, kernel_cache)
+    times = pq.read_table(after.path / "train.parquet").column("timestamp").cast(pa.int64()).to_numpy()
+    rows = rebuild_rows(raw, SYMBOL, kernel, from_ns=int(times[0]) - SECOND_NS, to_ns=int(times[-1]))
+    at = np.searchsorted(rows.row_ns, times - SECOND_NS)
+    assert np.array_equal(rsi[1], rows.values[at, kernel.feature_set.columns.index("rsi_14")], equal_nan=True)
+
+
+def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: list[Candle], tmp_path: Path) -> None:
+    for day in (0, 1, 3):
+        write_day(tmp_path / "raw", day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
+
+    def check(request: DatasetRequest) -> str:
+        return check_request(
+            request,
+            features_folder=tmp_path / "features",
+            raw_folder=tmp_path / "raw",
+            versions_folder=SHIPPED_FOLDER,
+        )
+
+    assert check(days_of(0, 1))
+    with pytest.raises(
+        InvalidRequest,
+        match=r"BTCUSDT: must have data of every day of the periods, 1 without was 2026-01-03; "
+        r"BTCUSDT has rows from 2026-01-01T00:01:02Z to 2026-01-05T00:00:01Z",
+    ):
+        check(days_of(0, 4))
+    with pytest.raises(InvalidRequest, match=r"train .* must reach into the rows of every symbol; BTCUSDT has rows"):
+        check(days_of(10, 1))
+
+
+def test_progress_runs_to_one_and_what_it_raises_ends_the_work(
+    raw_folder: Path, kernel_cache: Path, tmp_path: Path
+) -> None:
+    chosen = load_registry_version(VERSION).feature_set
+
+    def made(on_progress: Callable[[float], None]) -> object:
+        return make_features(
+            days_of(1, 2),
+            chosen,
+            features_folder=tmp_path / "features",
+            raw_folder=raw_folder,
+            kernels_folder=kernel_cache,
+            reuses_days=True,
+            workers=1,
+            on_progress=on_progress,
+        )
+
+    def cancel(_share: float) -> None:
+        raise InvalidRequest("cancelled")
+
+    with pytest.raises(InvalidRequest, match="cancelled"):
+        made(cancel)
+    [after_one] = cached_days(tmp_path / "features")
+    assert len(after_one.dates) == 1
+    shares: list[float] = []
+    made(shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert len(shares) == 4
+
+
+MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory, recorded_data: Path) -> Path:
+    """The raw folder of a real order book recording over midnight."""
+    folder = tmp_path_factory.mktemp("midnight") / "raw"
+    pins = InstrumentPins(folder)
+    decoder = Decoder(pins)
+    with TapeWriter(folder, SYMBOL) as writer:
+        for message in read_recording(recorded_data / MIDNIGHT):
+            assert not isinstance(message, RejectedLine)
+            decoder.decode(message.body)  # pins the scale
+            writer.append(message.recv_ns, message.body)
+    compact_tape(folder, SYMBOL, pins)
+    return folder
+
+
+def recorded_request(raw: Path) -> DatasetRequest:
+    first_ns, last_ns = raw_period(raw, SYMBOL)
+    begin_ns, end_ns = first_ns // SECOND_NS * SECOND_NS + SECOND_NS, last_ns // SECOND_NS * SECOND_NS
+    return DatasetRequest(
+        (SYMBOL,),
+        TimeBased(default_periods(begin_ns, end_ns)),
+        (RegressionTarget(30 * SECOND_NS, SECOND_NS),),
+        "1.0.0",
+    )
+
+
+def test_a_dataset_of_a_real_order_book_has_the_labels_of_its_mids(
+    recording: Path, kernel_cache: Path, tmp_path: Path
+) -> None:
+    request = recorded_request(recording)
+    place = place_of(tmp_path, recording, kernel_cache, has_quality_gate=True)
+    built = build_dataset(request, place, tmp_path / "dataset")
+    assert (built.days_computed, built.days_reused) == (2, 0)
+    assert built.manifest["leakage"]["rows_rebuilt_from_their_past"] >= 4
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    rows = rebuild_rows(recording, SYMBOL, kernel)
+    columns = kernel.feature_set.columns
+    mids = dict(zip(rows.row_ns.tolist(), rows.values[:, columns.index("mid_price")].tolist(), strict=True))
+    counted = built.manifest["rows_without_features"] + built.manifest["rows_without_label"]
+    for split in built.manifest["splits"]:
+        table = pq.read_table(built.path / f"{split['name']}.parquet")
+        counted += split["records"] + split["purged"] + split["embargoed"]
+        assert not split["overlaps_next"]
+        times_ns = table.column("timestamp").cast(pa.int64()).to_numpy().tolist()
+        found = np.stack([table.column(name).to_numpy() for name in columns], axis=1)
+        at = np.searchsorted(rows.row_ns, np.array(times_ns) - SECOND_NS)
+        assert np.array_equal(found.view(np.int64), rows.values[at].view(np.int64))
+        for time_ns, label in zip(times_ns, table.column("target").to_pylist(), strict=True):
+            assert time_ns is not None
+            assert label == mids[time_ns + 31 * SECOND_NS] / mids[time_ns + SECOND_NS] - 1.0
+    assert counted == built.manifest["rows_sampled"]
+
+
+def test_what_was_served_late_stays_late_and_what_was_served_whole_is_left_alone(
+    recording: Path, kernel_cache: Path, tmp_path: Path
+) -> None:
+    place = place_of(tmp_path, recording, kernel_cache)
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    rows = rebuild_rows(recording, SYMBOL, kernel)
+    late = np.arange(100, 160)
+    available_ns: npt.NDArray[np.int64] = rows.row_ns + AVAILABILITY_DELAY_NS
+    available_ns[late] = rows.row_ns[late[-1]] + 20 * SECOND_NS
+    with FeatureLogWriter(place.features_folder) as log:
+        # All of the first day that was recorded, and half of the second.
+        served = len(rows) * 3 // 4
+        log.append(
+            dataclasses.replace(
+                rows, row_ns=rows.row_ns[:served], values=rows.values[:served], status=rows.status[:served]
+            ),
+            available_ns[:served],
+        )
+    built = build_dataset(recorded_request(recording), place, tmp_path / "dataset")
+    assert (built.days_computed, built.days_reused) == (1, 1)
+    _, found_ns = read_feature_log(place.features_folder, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
+    assert np.array_equal(found_ns, available_ns)
+    # Once more with an outage in the day that is rebuilt: the rebuilt rows are as late as they were served.
+    other = place_of(tmp_path / "other", recording, kernel_cache)
+    last = np.arange(served - 40, served)
+    available_ns[last] = rows.row_ns[last[-1]] + 20 * SECOND_NS
+    with FeatureLogWriter(other.features_folder) as log:
+        log.append(
+            dataclasses.replace(
+                rows, row_ns=rows.row_ns[:served], values=rows.values[:served], status=rows.status[:served]
+            ),
+            available_ns[:served],
+        )
+    built = build_dataset(recorded_request(recording), other, tmp_path / "late")
+    _, found_ns = read_feature_log(other.features_folder, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
+    assert np.array_equal(found_ns, available_ns)
+    table = pa.concat_tables(pq.read_table(path) for path in sorted(built.path.glob("*.parquet")))
+    times_ns = table.column("timestamp").cast(pa.int64()).to_numpy()
+    within = (times_ns > rows.row_ns[last[0]]) & (times_ns <= rows.row_ns[last[-1]])
+    assert within.any()
+    mid = rows.values[last[0] - 1, kernel.feature_set.columns.index("mid_price")]
+    assert set(table.column("mid_price").to_numpy()[within].tolist()) == {mid}

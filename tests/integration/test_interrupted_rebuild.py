@@ -1,0 +1,133 @@
+"""A rebuild that is interrupted or killed leaves whole days, and the next one goes on from there to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.events import TRADE, Events, empty_events
+from market.instruments import Instrument
+from storage.raw_parquet import write_events
+
+BEGIN_NS = parse_iso_ns("2026-01-05")
+DAYS = 6
+DEADLINE_S = 120.0
+REBUILD = ("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0", "--json")
+
+
+def trades_of_a_day(number: int) -> Events:
+    """A trade a minute."""
+    records = empty_events(1440)
+    records["seq"] = number * 1440 + np.arange(1440) + 1
+    records["recv_ns"] = records["event_ns"] = BEGIN_NS + number * DAY_NS + np.arange(1440) * MINUTE_NS
+    records["kind"], records["flags"] = TRADE, 3
+    records["px"], records["qty"] = 60_000_000 + np.arange(1440) % 97, 1000
+    return records
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number in range(DAYS):
+        write_events(tmp_path / "data" / "raw", Instrument("BTCUSDT", 3, 6), trades_of_a_day(number), part=f"{number}")
+    return tmp_path / "data"
+
+
+def started(data: Path, workers: int) -> subprocess.Popen[str]:
+    """A rebuild in a process group of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from runtime.cli import main; main()",
+            *REBUILD,
+            "--workers",
+            str(workers),
+            "--data",
+            str(data),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+    )
+
+
+def rebuilt_files(data: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(data)): path.read_bytes()
+        for path in sorted((data / "features").rglob("*"))
+        if path.is_file() and path.parent.name != ".rebuilding"  # locks, which hold nothing
+    }
+
+
+def eventually(is_true: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the rebuild must write a day in time"
+        time.sleep(0.002)
+
+
+def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
+    process = started(data, 1)
+    out, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors
+    return json.loads(out), errors
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_a_rebuild_cleanly_and_the_next_one_goes_on(data: Path, workers: int) -> None:
+    process = started(data, workers)
+    eventually(lambda: any((data / "features").rglob("rebuilt-*.parquet")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    interrupted = rebuilt_files(data)
+    assert all(Path(name).name.startswith("rebuilt-") for name in interrupted)
+    days = {name.split("date=")[1][:10] for name in interrupted}
+    assert 0 < len(days) < DAYS
+
+    document, errors = whole_rebuild(data)
+    assert document["days"] == DAYS
+    assert 0 < document["days_computed"] < DAYS
+    assert f"{DAYS} of {DAYS} days, done" in errors
+    assert "s left" in errors
+    resumed = rebuilt_files(data)
+    assert {name: resumed[name] for name in interrupted} == interrupted
+    (data / "features").rename(data / "features before")
+    assert whole_rebuild(data)[0]["days_computed"] == DAYS
+    assert rebuilt_files(data) == resumed
+
+
+def test_a_rebuild_killed_at_random_points_is_completed_by_the_next_one(data: Path) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        before = len(rebuilt_files(data))
+        process = started(data, 1)
+        eventually(lambda before=before: len(rebuilt_files(data)) > before, process)  # type: ignore[misc]  # a default binds the loop
+        wait_s = float(rng.uniform(0, 0.3))
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=DEADLINE_S)
+    document, _ = whole_rebuild(data)
+    assert document["days"] == DAYS
+    rows = {name: content for name, content in rebuilt_files(data).items() if Path(name).name.startswith("rebuilt-")}
+    assert len({name.split("date=")[1][:10] for name in rows}) == DAYS
+    (data / "features").rename(data / "features before")
+    assert whole_rebuild(data)[0]["rows"] == DAYS * DAY_NS // SECOND_NS - MINUTE_NS // SECOND_NS
+    assert rebuilt_files(data) == rows

@@ -1,0 +1,384 @@
+"""Real job workers, killed at random points: each dataset ends complete or failed, and a new request succeeds.
+
+Run as a program it is such a worker, with its watch, and prints a line when it begins.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+from feature_repo.registry_versions import SHIPPED_FOLDER
+from ingestion.compaction import compact_tape
+from ingestion.pipeline import available_as_if_live
+from ingestion.replay import replay
+from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from market.clock import MINUTE_NS, SECOND_NS, SystemClock, parse_iso_ns, to_datetime
+from runtime.feature_repository import apply_feature_store
+from runtime.servers import Servers, running_servers
+from runtime.settings import Settings, load_settings
+from runtime.wiring import build_place, compiled_kernel, instrument_pins, make_pipeline, metadata_store
+from storage.job_queue import Interrupted, JobQueue
+from storage.metadata import DatasetRecord, Metadata
+from training_sets.build_watch import MOST_ATTEMPTS, BuildWatch
+from training_sets.builds import BUILD_TASK, QUEUE, DatasetBuilds
+from training_sets.folds import TimeBased, default_periods
+from training_sets.manifest import file_entry, read_manifest
+from training_sets.notices import Announcer, InProcessNotices
+from training_sets.request import DatasetRequest
+from training_sets.targets import RegressionTarget
+
+START_NS = parse_iso_ns("2026-01-05T12:00:00")
+DURATION_NS = 4 * MINUTE_NS
+HEARTBEAT_S = 0.2
+STALLED_AFTER_S = 1.0
+WATCH_S = 0.2
+DEADLINE_S = 120
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return met
+
+
+def request_of(number: int) -> DatasetRequest:
+    """A request that differs from those of other numbers in nothing that matters."""
+    return DatasetRequest(
+        ("BTCUSDT",),
+        TimeBased(default_periods(START_NS, START_NS + DURATION_NS)),
+        (RegressionTarget(SECOND_NS),),
+        "1.0.0",
+        embargo_ns=number,
+    )
+
+
+@pytest.fixture(scope="module")
+def settings(kernel_cache: Path) -> Iterator[Settings]:
+    # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs to get to its cluster.
+    with tempfile.TemporaryDirectory(prefix="fs-") as folder:
+        yield load_settings(
+            {
+                "FEATURE_SERVICE_DATA_PATH": folder,
+                "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent),
+                "REDIS_HOST": None,
+                "POSTGRES_HOST": None,
+                "RABBITMQ_HOST": None,
+            },
+            env_file=None,
+        )
+
+
+@pytest.fixture(scope="module")
+def servers(settings: Settings) -> Iterator[Servers]:
+    with running_servers(settings) as found:
+        apply_feature_store(settings, found)
+        pipeline = make_pipeline(settings, compiled_kernel(settings, "1.0.0"), availability=available_as_if_live)
+        replay(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=DURATION_NS))
+        pipeline.close()
+        compact_tape(settings.raw_data_storage_path, "BTCUSDT", instrument_pins(settings))
+        # So that every build has features to rebuild.
+        shutil.rmtree(settings.feature_log_storage_path)
+        yield found
+
+
+@pytest.fixture
+def metadata(servers: Servers) -> Iterator[Metadata]:
+    with metadata_store(servers) as found:
+        yield found
+
+
+@contextmanager
+def opened(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[tuple[DatasetBuilds, BuildWatch]]:
+    """Builds and their watch, with the short times of this test."""
+    clock = SystemClock()
+    queue = JobQueue(servers.postgres_url, stalled_after_s=STALLED_AFTER_S)
+    announcer = Announcer(metadata, InProcessNotices(), clock)
+    builds = DatasetBuilds(
+        metadata,
+        queue,
+        open_place=partial(build_place, settings, servers),
+        datasets_folder=settings.dataset_storage_path,
+        features_folder=settings.feature_log_storage_path,
+        raw_folder=settings.raw_data_storage_path,
+        versions_folder=SHIPPED_FOLDER,
+        kernels_folder=settings.feature_service_cache_path / "kernels",
+        announcer=announcer,
+        clock=clock,
+        make_id=lambda: uuid4().hex,
+        parallel=2,
+    )
+    watch = BuildWatch(
+        metadata,
+        queue,
+        datasets_folder=settings.dataset_storage_path,
+        announcer=announcer,
+        clock=clock,
+        watch_s=WATCH_S,
+        grace_s=STALLED_AFTER_S,
+    )
+    yield builds, watch
+
+
+def work(data: str, cache: str) -> None:
+    """What the process does, until it is killed or told to stop."""
+    overrides = {"FEATURE_SERVICE_DATA_PATH": data, "FEATURE_SERVICE_CACHE_PATH": cache}
+    settings = load_settings(overrides, env_file=None)
+    with (
+        running_servers(settings) as servers,
+        metadata_store(servers) as metadata,
+        opened(settings, servers, metadata) as (builds, watch),
+    ):
+        worker = builds.worker(heartbeat_s=HEARTBEAT_S)
+
+        def stop(*_: object) -> None:
+            builds.close()
+            worker.stop()
+            watch.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        os.write(1, b"begun\n")
+        watching = threading.Thread(target=watch.run)
+        working = threading.Thread(target=worker.run)
+        watching.start()
+        working.start()
+        working.join()
+        watching.join()
+
+
+def started(settings: Settings) -> subprocess.Popen[bytes]:
+    """A worker process that has begun."""
+    program = f"import runpy; runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
+    cache = str(settings.feature_service_cache_path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(settings.feature_service_data_path), cache],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    return process
+
+
+def ended(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> int:
+    process.send_signal(with_signal)
+    assert process.stdout is not None
+    process.stdout.close()
+    return process.wait(60)
+
+
+def check_files(settings: Settings, record: DatasetRecord) -> None:
+    """Ready with every file that its manifest states, or failed without any."""
+    folder = settings.dataset_storage_path / record.dataset_id
+    if record.status == "ready":
+        manifest = read_manifest(folder)
+        for entry in manifest["files"].values():
+            assert file_entry(folder / entry["path"], folder) == entry
+        assert record.train_records == manifest["records"]["train"]
+    else:
+        assert record.status == "failed"
+        assert record.error_message
+        assert not folder.exists()
+    assert not list(folder.parent.glob(f".{record.dataset_id}-*"))
+
+
+def kill_workers(settings: Settings, servers: Servers, metadata: Metadata, *, kills: int, seed: int) -> list[str]:
+    """Kill so many workers at random points, let one finish; how every dataset ended."""
+    rng = Random(seed)
+    begun: list[str] = []
+    with opened(settings, servers, metadata) as (builds, _):
+        for at in range(kills):
+            if at % 2 == 0:
+                # Every other time a process finds only what a killed one left.
+                begun.append(builds.start(request_of(1 + seed * 1000 + at)).dataset_id)
+                shutil.rmtree(settings.feature_log_storage_path, ignore_errors=True)
+            process = started(settings)
+            before = metadata.get_dataset(begun[-1]).updated_at
+            if rng.random() < 0.8:
+                # Once it has taken something up, so that most kills meet a build and not an import.
+                eventually(lambda before=before: metadata.get_dataset(begun[-1]).updated_at > before)  # type: ignore[misc]  # bound now
+            time.sleep(rng.random() * 1.5)
+            assert ended(process, signal.SIGKILL) == -signal.SIGKILL
+        begun.append(builds.start(request_of(1 + seed * 1000 + kills)).dataset_id)
+        process = started(settings)
+        try:
+            assert eventually(lambda: not metadata.list_datasets(status="building"))
+        finally:
+            assert ended(process, signal.SIGTERM) == 0
+    records = [metadata.get_dataset(dataset_id) for dataset_id in begun]
+    for record in records:
+        check_files(settings, record)
+        assert record.announced_at is not None
+    assert records[-1].status == "ready"
+    return [f"{record.status} after {record.attempt}" for record in records]
+
+
+def test_workers_killed_at_random_points_leave_complete_or_failed_datasets(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    endings = kill_workers(settings, servers, metadata, kills=3, seed=1)
+    assert len(endings) == 3
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 7))
+def test_workers_killed_many_times_leave_complete_or_failed_datasets(
+    settings: Settings, servers: Servers, metadata: Metadata, seed: int
+) -> None:
+    endings = kill_workers(settings, servers, metadata, kills=20, seed=seed)
+    sys.stdout.write(f"seed {seed}: 20 kills, {len(endings)} datasets: {', '.join(endings)}\n")
+    assert len(endings) == 11
+
+
+def test_a_worker_that_is_asked_to_stop_gives_its_build_to_the_next(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    with opened(settings, servers, metadata) as (builds, _):
+        steps: list[str] = []
+        dataset_id = builds.start(request_of(30)).dataset_id
+        interrupting = builds.worker(heartbeat_s=HEARTBEAT_S)
+        thread = threading.Thread(target=interrupting.run)
+        thread.start()
+        assert eventually(lambda: metadata.get_dataset(dataset_id).step is not None)
+        steps.append(str(metadata.get_dataset(dataset_id).step))
+        builds.close()
+        interrupting.stop()
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+    left = metadata.get_dataset(dataset_id)
+    assert left.status == "building"
+    assert not list(settings.dataset_storage_path.glob(f".{dataset_id}-*"))
+    with opened(settings, servers, metadata) as (builds, _):
+        worker = builds.worker(heartbeat_s=HEARTBEAT_S)
+        worker.run_until_empty()
+    record = metadata.get_dataset(dataset_id)
+    assert (record.status, record.attempt) == ("ready", 2)
+    check_files(settings, record)
+
+
+def test_the_jobs_role_builds_what_another_process_asked_for(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    with opened(settings, servers, metadata) as (builds, _):
+        dataset_id = builds.start(request_of(31), trace_id="t-31").dataset_id
+    hosts = ("REDIS_HOST", "POSTGRES_HOST", "RABBITMQ_HOST")
+    environment = {name: value for name, value in os.environ.items() if name not in hosts}
+    environment["FEATURE_SERVICE_CACHE_PATH"] = str(settings.feature_service_cache_path)
+    command = [str(Path(sys.executable).with_name("feature-service")), "run", "--roles", "jobs", "--data"]
+    running = subprocess.Popen([*command, str(settings.feature_service_data_path)], env=environment)
+    try:
+        assert eventually(lambda: metadata.get_dataset(dataset_id).status != "building")
+        record = metadata.get_dataset(dataset_id)
+        assert (record.status, record.attempt, record.trace_id) == ("ready", 1, "t-31")
+        assert eventually(lambda: metadata.get_dataset(dataset_id).announced_at is not None)
+    finally:
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0
+    check_files(settings, record)
+
+
+def test_identical_requests_have_one_build_and_a_different_one_its_own(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    with opened(settings, servers, metadata) as (builds, _):
+        one, same, other = (builds.start(request_of(reach_s)) for reach_s in (40, 40, 41))
+        assert one.dataset_id == same.dataset_id
+        assert other.dataset_id != one.dataset_id
+        jobs = [job.lock for job in JobQueue(servers.postgres_url).unfinished()]
+        assert sorted(str(lock) for lock in jobs) == sorted([one.dataset_id, other.dataset_id])
+        for record in (one, other):
+            builds.cancel(record.dataset_id)
+        again = builds.start(request_of(40))
+        assert again.dataset_id != one.dataset_id
+        builds.cancel(again.dataset_id)
+        builds.worker().run_until_empty()
+    assert JobQueue(servers.postgres_url).unfinished() == []
+    assert {metadata.get_dataset(each.dataset_id).status for each in (one, other, again)} == {"cancelled"}
+    assert metadata.get_dataset(one.dataset_id).attempt == 0
+
+
+def test_a_build_that_kills_its_workers_fails_in_the_end(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    with opened(settings, servers, metadata) as (builds, _):
+        dataset_id = builds.start(request_of(50)).dataset_id
+    watch = BuildWatch(
+        metadata,
+        JobQueue(servers.postgres_url, stalled_after_s=0.0),
+        datasets_folder=settings.dataset_storage_path,
+        announcer=Announcer(metadata, InProcessNotices(), SystemClock()),
+        clock=SystemClock(),
+        grace_s=0.0,
+    )
+    begun: list[str] = []
+    failed: list[int] = []
+
+    def die(dataset_id: str) -> None:
+        # The watch has no patience at all and takes this worker for dead.
+        begun.append(dataset_id)
+        if len(begun) == MOST_ATTEMPTS:
+            failed.append(watch.look())
+        assert len(begun) <= MOST_ATTEMPTS, "the watch must have ended the job"
+        raise Interrupted
+
+    queue = JobQueue(servers.postgres_url)
+    queue.worker({BUILD_TASK: die}, queues=[QUEUE], heartbeat_s=60).run_until_empty()
+    assert (len(begun), failed) == (MOST_ATTEMPTS, [1])
+    record = metadata.get_dataset(dataset_id)
+    assert (record.status, record.error_message) == ("failed", "interrupted: the process that built it is gone")
+
+
+def test_a_record_without_a_job_fails_and_one_of_a_process_of_its_own_as_well(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    with opened(settings, servers, metadata) as (builds, _):
+        like = builds.start(request_of(60))
+        now = to_datetime(SystemClock().now_ns())
+        long_ago = replace(like, dataset_id=uuid4().hex, request_hash=None, created_at=now, updated_at=like.updated_at)
+        metadata.create_dataset(long_ago)
+        queue = JobQueue(servers.postgres_url)
+        own = replace(long_ago, dataset_id=uuid4().hex)
+        metadata.create_dataset(
+            own,
+            in_transaction=partial(
+                queue.defer, task=BUILD_TASK, queue="own-of-a-dead-process", lock=own.dataset_id, arguments={}
+            ),
+        )
+        half = settings.dataset_storage_path / f".{own.dataset_id}-1"
+        half.mkdir(parents=True)
+        watch = BuildWatch(
+            metadata,
+            queue,
+            datasets_folder=settings.dataset_storage_path,
+            announcer=Announcer(metadata, InProcessNotices(), SystemClock()),
+            clock=SystemClock(),
+            grace_s=0.0,
+        )
+        assert watch.look() == 2
+        assert {metadata.get_dataset(each.dataset_id).status for each in (long_ago, own)} == {"failed"}
+        assert not half.exists()
+        assert metadata.get_dataset(like.dataset_id).status == "building"
+        builds.cancel(like.dataset_id)
+        builds.worker().run_until_empty()
+        assert queue.unfinished() == []
+
+
+if __name__ == "__main__":
+    work(*sys.argv[1:])

@@ -1,0 +1,249 @@
+"""The roles as the compose file starts them: processes of their own, on servers of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
+
+from market.clock import SECOND_NS, parse_iso_ns
+from runtime.embedded import embedded_redis
+
+ROOT = Path(__file__).parents[2]
+FEATURE_SERVICE = [sys.executable, "-c", "from runtime.cli import main; main()"]
+KEY = "topology-key"
+DEADLINE_S = 120.0
+POSTGRES = {
+    "HOST": os.environ.get("POSTGRES_HOST") or "127.0.0.1",
+    "PORT": os.environ.get("POSTGRES_PORT") or "5432",
+    "USER": os.environ.get("POSTGRES_USER") or "postgres",
+    "PASSWORD": os.environ.get("POSTGRES_PASSWORD") or "",
+}
+RABBITMQ = (os.environ.get("RABBITMQ_HOST") or "127.0.0.1", os.environ.get("RABBITMQ_PORT") or "5672")
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < deadline, "must become so before the deadline"
+        pause.wait(0.05)
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """The name of a database that is made for this and dropped after it."""
+    server = make_url(
+        f"postgresql+psycopg://{POSTGRES['USER']}:{POSTGRES['PASSWORD']}@{POSTGRES['HOST']}:{POSTGRES['PORT']}/postgres"
+    )
+    engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    name = f"topology_{uuid.uuid4().hex}"
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}"'))
+    except OperationalError as error:
+        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {error.orig}")
+    try:
+        yield name
+    finally:
+        with engine.connect() as connection:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+class Process:
+    """One role, started as its container would be."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], *arguments: str) -> None:
+        self.log = folder / f"{arguments[1]}.log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*FEATURE_SERVICE, "run", *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+
+    def stop(self) -> int:
+        """Ask it to stop and wait for that; returns its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+class Topology:
+    """The running roles and how to reach them."""
+
+    def __init__(self, ingest: Process, api: Process, ingest_url: str, api_url: str) -> None:
+        self.ingest = ingest
+        self.api = api
+        self.ingest_probe = httpx.Client(base_url=ingest_url, timeout=10)
+        self.client = httpx.Client(base_url=api_url, headers={"X-API-Key": KEY}, timeout=10)
+
+    def close(self) -> None:
+        self.ingest_probe.close()
+        self.client.close()
+
+
+@pytest.fixture(scope="module")
+def topology(kernel_cache: Path) -> Iterator[Topology]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fs-")))
+        redis = stack.enter_context(embedded_redis(folder / "redis"))
+        database = stack.enter_context(own_database())
+        ports = {"api": unused_port(), "ingest": unused_port()}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "FEATURE_SERVICE_API_KEY": KEY,
+            "FEATURE_SERVICE_PORT": str(ports["api"]),
+            "FEATURE_SERVICE_METRICS_PORT": str(ports["ingest"]),
+            "FEATURE_SERVICE_LOG_FORMAT": "json",
+            "FEATURE_SERVICE_SYMBOLS": "BTCUSDT,ETHUSDT",
+            "FEATURE_SERVICE_DATA_PATH": str(folder),
+            "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent),
+            "REDIS_HOST": redis.host,
+            "REDIS_PORT": str(redis.port),
+            "POSTGRES_DB": database,
+            **{f"POSTGRES_{name}": value for name, value in POSTGRES.items()},
+            "RABBITMQ_HOST": RABBITMQ[0],
+            "RABBITMQ_PORT": RABBITMQ[1],
+        }
+        simulated = ("--source", "simulator", "--registry", "1.0.0")
+        api = Process(folder, environment, "--roles", "api")
+        stack.callback(api.end)
+        ingest = Process(folder, environment, "--roles", "ingest", *simulated)
+        stack.callback(ingest.end)
+        found = Topology(ingest, api, f"http://127.0.0.1:{ports['ingest']}", f"http://127.0.0.1:{ports['api']}")
+        stack.callback(found.close)
+        for client in (found.client, found.ingest_probe):
+            eventually(lambda client=client: is_ready(client))  # type: ignore[misc]  # mypy cannot infer a default's type
+        yield found
+
+
+def is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_what_ingest_computes_the_api_serves_and_streams(topology: Topology) -> None:
+    document = topology.client.get("/features/latest?symbol=ETHUSDT").json()
+    assert document["features"]
+    assert document["age_ms"] < 10_000
+    seen = []
+    with topology.client.stream("GET", "/features/stream?symbol=ETHUSDT") as response:
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                seen.append(parse_iso_ns(json.loads(line.removeprefix("data: "))["timestamp"]))
+            if len(seen) == 3:
+                break
+    assert [after - before for before, after in pairwise(seen)] == [SECOND_NS, SECOND_NS]
+
+
+def test_every_process_measures_what_its_health_says(topology: Topology) -> None:
+    for client in (topology.client, topology.ingest_probe):
+        document = client.get("/health").json()
+        assert document["status"] == "ok", document["reasons"]
+        assert set(document["services"].values()) == {"ok"}
+        assert document["queue_connected"] is True
+        assert document["data_quality_ok"] is True
+        assert document["average_latency_ms_last_5min"] > 0
+        assert document["active_dataset_builds_count"] == 0
+
+
+def test_every_process_has_its_figures(topology: Topology) -> None:
+    for client in (topology.client, topology.ingest_probe):
+        samples = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+            for sample in family.samples
+        }
+        stores = {key[1]: value for key, value in samples.items() if key[0] == "feature_service_store_up"}
+        assert stores == dict.fromkeys(["database", "online_store", "tape", "registry", "message_queue"], 1)
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            assert samples["feature_service_online_row_age_seconds", symbol] < 10
+        assert ("feature_service_messages_total", "BTCUSDT") in samples or client is topology.client
+        assert ("feature_service_stage_seconds_count", "close") in samples or client is topology.client
+        assert samples["process_resident_memory_bytes",] > 0
+        assert samples["feature_service_http_request_seconds_count", "GET", "/ready", "200"] >= 1
+
+
+def test_every_figure_that_monitoring_asks_for_is_served(topology: Topology) -> None:
+    asked = set()
+    for path in (ROOT / "deploy" / "alerts.yml", ROOT / "deploy" / "grafana" / "dashboards" / "feature-service.json"):
+        asked |= set(re.findall(r"\b(?:feature_service|process)_[a-z_]+\b", path.read_text()))
+    served = {
+        sample.name
+        for client in (topology.client, topology.ingest_probe)
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+    }
+    assert len(asked) > 10
+    assert asked <= served
+
+
+def test_stats_tell_what_can_be_had_and_why_the_rest_cannot(topology: Topology) -> None:
+    stats = topology.client.get("/stats").json()
+    assert set(stats) == {"storage", "processing", "rolling-windows", "subscriptions", "service"}
+    for section, figures in stats.items():
+        assert topology.client.get(f"/stats/{section}").json().keys() == figures.keys()
+        assert {name for name, figure in figures.items() if figure is None} == set(figures["reasons"])
+    assert stats["storage"]["tape"]["bytes"] > 0
+    assert stats["storage"]["raw"]["files"] >= stats["storage"]["tape"]["files"] >= 2
+    assert stats["storage"]["online_store"]["used_bytes"] > 0
+    assert stats["storage"]["database_bytes"] > 0
+    [worker] = stats["processing"]["workers"]
+    assert worker["is_alive"]
+    assert worker["symbols"].keys() == {"BTCUSDT", "ETHUSDT"}
+    assert worker["symbols"]["BTCUSDT"]["rows"] > 0
+    assert worker["stages"]["close"]["p99_ms"] > 0
+    assert stats["subscriptions"]["subscriptions"] == []  # a simulated market has none
+    windows = stats["rolling-windows"]["symbols"]["BTCUSDT"]
+    assert windows["age_seconds"] < 10
+    assert windows["groups"]["price"]["horizon_seconds"] > 0
+    assert windows["groups"]["price"]["status"] in {"OK", "WARMUP"}
+    assert stats["service"]["symbols"] == ["BTCUSDT", "ETHUSDT"]
+    assert stats["service"]["uptime_seconds"] > 0
+    assert topology.client.get("/stats", headers={"X-API-Key": "no"}).status_code == 401
+
+
+# The last one: it ends what the others use.
+def test_both_end_cleanly_when_asked_and_every_line_of_their_logs_is_json(topology: Topology) -> None:
+    assert topology.ingest.stop() == 0
+    assert topology.api.stop() == 0
+    for process in (topology.ingest, topology.api):
+        assert all(line.keys() >= {"timestamp", "level", "logger", "event"} for line in process.lines)
+        assert process.lines[-1]["event"] == "stopped"

@@ -1,0 +1,180 @@
+"""What is deployed: every name in the compose file, the Dockerfile and the monitoring means something here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runtime.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ROLES = ("ingest", "api", "jobs")
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+SETTINGS = {field.upper() for field in Settings.model_fields}
+FOR_COMPOSE_ALONE = {"INGEST_SOURCE", "FEATURE_SERVICE_PUBLISH", "GRAFANA_ADMIN_PASSWORD"}
+SECRETS = {"FEATURE_SERVICE_API_KEY": "k", "POSTGRES_PASSWORD": "p", "RABBITMQ_PASSWORD": "r"}
+
+
+def volumes(service: dict[str, Any]) -> list[tuple[str, str]]:
+    """Source and target of each mount."""
+    pairs = [volume.split(":")[:2] for volume in service.get("volumes", ())]
+    return [(source, target) for source, target in pairs]
+
+
+def test_the_compose_file_has_no_version_and_every_part() -> None:
+    assert "version" not in COMPOSE
+    assert set(SERVICES) == {*ROLES, "redis", "postgres", "rabbitmq", "prometheus", "grafana"}
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"prometheus", "grafana"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_of_a_role_is_a_setting(role: str) -> None:
+    environment = SERVICES[role]["environment"]
+    assert set(environment) <= SETTINGS
+    # Addresses and folders as .env has them would be those of the machine outside.
+    addresses = {f"{server}_{part}" for server in ("POSTGRES", "RABBITMQ", "REDIS") for part in ("HOST", "PORT")}
+    assert set(environment) >= {name for name in SETTINGS if name.endswith("_STORAGE_PATH")} | addresses
+    assert all(isinstance(value, str) for value in environment.values())
+
+
+def test_every_variable_that_compose_fills_in_is_a_setting_or_named_in_env_example() -> None:
+    filled = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert filled - SETTINGS == FOR_COMPOSE_ALONE
+    example = (ROOT / "env.example").read_text()
+    assert all(name in example for name in FOR_COMPOSE_ALONE)
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", (ROOT / "docker-compose.yml").read_text()))
+    assert required == set(SECRETS)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_folder_a_role_writes_is_a_volume(role: str) -> None:
+    environment = SERVICES[role]["environment"]
+    folders = {environment[name] for name in environment if name.endswith(("_STORAGE_PATH", "_CACHE_PATH", "_DIR"))}
+    mounted = {target for _, target in volumes(SERVICES[role])}
+    assert folders | {f"{environment['FEATURE_SERVICE_DATA_PATH']}/client"} == mounted
+    # A named volume takes the owner of the folder it covers, which must exist in the image for that.
+    assert all(folder in DOCKERFILE for folder in mounted)
+
+
+def test_every_volume_is_declared_and_mounted_and_every_file_exists() -> None:
+    sources = {source for service in SERVICES.values() for source, _ in volumes(service)}
+    assert {source for source in sources if not source.startswith(".")} == set(COMPOSE["volumes"])
+    assert all((ROOT / source).exists() for source in sources if source.startswith("."))
+
+
+def test_every_image_is_pinned_and_every_service_has_a_bound_and_a_health_check() -> None:
+    for name, service in SERVICES.items():
+        assert re.search(r":v?\d+\.\d+\.?\d*", service["image"]), name
+        assert "mem_limit" in service, name
+        assert "healthcheck" in service or name == "api", name  # the image brings the API's
+        assert service["restart"] == "unless-stopped"
+        for dependency, rule in service.get("depends_on", {}).items():
+            assert dependency in SERVICES
+            assert rule["condition"] == ("service_started" if name == "prometheus" else "service_healthy")
+    assert all(set(SERVICES[role]["depends_on"]) == {"redis", "postgres", "rabbitmq"} for role in ROLES)
+
+
+def test_nothing_but_the_loopback_address_is_published() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert all(port.startswith(("127.0.0.1:", "${FEATURE_SERVICE_PUBLISH:-127.0.0.1:")) for port in published)
+
+
+def test_redis_keeps_its_data_within_a_limit_and_rabbitmq_has_the_consistent_hash_exchange() -> None:
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory 512mb" in command
+    assert "--maxmemory-policy noeviction" in command
+    plugins = (ROOT / "deploy" / "rabbitmq" / "enabled_plugins").read_text()
+    assert re.fullmatch(r"\[[a-z_,]+\]\.\n", plugins)
+    assert "rabbitmq_consistent_hash_exchange" in plugins
+
+
+def test_the_image_is_built_in_stages_runs_as_nobody_special_and_checks_its_health() -> None:
+    stages = re.findall(r"^FROM (\S+)( AS \w+)?$", DOCKERFILE, re.MULTILINE)
+    assert len(stages) == 2
+    assert len({image for image, _ in stages}) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", stages[0][0])
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "\nUSER feature-service\n" in last
+    assert "/health" in last.partition("HEALTHCHECK")[2]
+    named = set(re.findall(r"\b(?:FEATURE|RAW|DATASET)_[A-Z_]+(?==)", last))
+    assert named
+    assert named <= SETTINGS
+
+
+def test_the_image_is_built_from_every_package_and_nothing_else() -> None:
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in kept)
+    packages = re.findall(
+        r'^    "([a-z_]+)",$', (ROOT / "pyproject.toml").read_text().partition("packages = [")[2], re.MULTILINE
+    )
+    assert {name for name in kept if (ROOT / name).is_dir()} <= set(packages)
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} <= kept
+
+
+def test_what_prometheus_reads_are_services_at_the_ports_they_serve() -> None:
+    document = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in document["scrape_configs"]}
+    environment = SERVICES["ingest"]["environment"]
+    assert set(jobs) == {*ROLES, "rabbitmq"}
+    for role in ROLES:
+        [found] = jobs[role]["dns_sd_configs"]
+        port = environment["FEATURE_SERVICE_PORT" if role == "api" else "FEATURE_SERVICE_METRICS_PORT"]
+        assert (found["names"], str(found["port"])) == ([role], port)
+    assert document["rule_files"] == ["alerts.yml"]
+
+
+def test_every_panel_of_the_dashboard_reads_the_provisioned_source() -> None:
+    folder = ROOT / "deploy" / "grafana"
+    [source] = yaml.safe_load((folder / "provisioning" / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [provider] = yaml.safe_load((folder / "provisioning" / "dashboards" / "feature-service.yml").read_text())[
+        "providers"
+    ]
+    assert provider["options"]["path"] in {target for _, target in volumes(SERVICES["grafana"])}
+    [path] = (folder / "dashboards").glob("*.json")
+    panels = json.loads(path.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
+    assert all(target["expr"] for panel in panels for target in panel["targets"])
+
+
+def test_compose_itself_accepts_the_file() -> None:
+    """Skipped without the client even where every server must be there: it is no part of the service."""
+    docker = shutil.which("docker")
+    has_compose = (
+        docker is not None
+        and subprocess.run([docker, "compose", "version"], capture_output=True, check=False, timeout=60).returncode == 0
+    )
+    if docker is None or not has_compose:
+        pytest.skip("docker compose is not there")
+    checked = subprocess.run(
+        [
+            docker,
+            "compose",
+            "--file",
+            str(ROOT / "docker-compose.yml"),
+            "--profile",
+            "monitoring",
+            "config",
+            "--format",
+            "json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **SECRETS},
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert set(json.loads(checked.stdout)["services"]) == set(SERVICES)
