@@ -10,21 +10,44 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import as_of_join, growth, offline, online, push, readme, start
+from benchmarks import (
+    as_of_join,
+    dataset,
+    days,
+    growth,
+    http,
+    live,
+    offline,
+    online,
+    push,
+    read,
+    readme,
+    recovery,
+    start,
+)
 from benchmarks.measure import Figure, machine
 
+_MODULES: Final = (offline, days, online, live, push, http, read, recovery, as_of_join, dataset, growth, start)
 BENCHMARKS: Final[dict[str, Callable[[Path], Iterator[Figure]]]] = {
-    module.__name__.rpartition(".")[2]: module.run for module in (offline, online, push, as_of_join, growth, start)
+    **{module.__name__.rpartition(".")[2]: module.run for module in _MODULES},
+    "month": days.run_month,
 }
 SUMMARIES: Final = {
-    module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip()
-    for module in (offline, online, push, as_of_join, growth, start)
+    **{module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip() for module in _MODULES},
+    "month": (days.run_month.__doc__ or "").strip(),
 }
+ONLY_BY_NAME: Final = {"month"}
+"""Too long to run with the others."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="One JSON line a figure.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without one")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(BENCHMARKS)}; without one all but {', '.join(ONLY_BY_NAME)}",
+    )
     parser.add_argument("--list", action="store_true", help="say what there is and stop")
     parser.add_argument("--write", action="store_true", help="put the figures into the table of benchmarks/README.md")
     arguments = parser.parse_args()
@@ -38,7 +61,7 @@ def main() -> None:
     date, where = datetime.now(UTC).date().isoformat(), machine()
     lines = []
     with tempfile.TemporaryDirectory(prefix="feature-service-bench-") as folder:
-        for name in arguments.names or BENCHMARKS:
+        for name in arguments.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]:
             for figure in BENCHMARKS[name](Path(folder)):
                 lines.append(figure.line(date=date, machine=where))
                 print(json.dumps(lines[-1]), flush=True)

@@ -38,7 +38,8 @@ def _measure(folder: Path) -> Figure:
     values = np.random.default_rng(0).normal(size=len(chosen.columns))
     status = np.zeros(len(chosen.groups), np.int8)
     with embedded_redis(folder / "redis") as address:
-        store = open_store(registry=folder / "registry.db", redis_connection=f"{address.host}:{address.port},db=0")
+        online_store = {"type": "redis", "connection_string": f"{address.host}:{address.port},db=0"}
+        store = open_store(registry=folder / "registry.db", online_store=online_store)
         apply_definitions(store, definitions(features_folder=folder / "features"))
         with closing(OnlineStore.connect(address.host, address.port, project=PROJECT)) as online:
             now_ns = START_NS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,8 @@ START_NS: Final = parse_iso_ns("2026-01-05T00:00:30")
 HOURS: Final = 25
 """A day and an hour: then the longest look-back is filled, and there are more than ten million level updates."""
 _SEED: Final = 7
+_ACTIVITY: Final = 3.2
+"""Some 400 level updates a second, as in the recordings: 250, 401 and 618."""
 
 
 class _OneInstrument:
@@ -49,7 +51,20 @@ class _OneInstrument:
 
 def messages(duration_ns: int) -> Iterator[TimedMessage]:
     """The wire messages of the first ``duration_ns``: book at 10 Hz and depth 200, trades, tickers, klines."""
-    return simulate(DEFAULT_SYMBOLS[:1], seed=_SEED, start_ns=START_NS, duration_ns=duration_ns)
+    return simulate(
+        DEFAULT_SYMBOLS[:1], seed=_SEED, start_ns=START_NS, duration_ns=duration_ns, mean_activity=_ACTIVITY
+    )
+
+
+def decoded(messages: Iterable[TimedMessage]) -> Events:
+    """The event records of messages in tape order, stamped with their receive times and with seq from 1."""
+    decoder = Decoder(_OneInstrument())
+    records: list[Events] = []
+    for message in messages:
+        read = decoder.decode(message.body)
+        assert read is not None, "the simulator sends market data alone"
+        records.append(_stamp(read.records, message.recv_ns, len(records) + 1))
+    return np.concatenate(records)
 
 
 @cache

@@ -1,0 +1,183 @@
+"""A dataset of months: built from raw klines alone, built again, built with one more day, and what memory it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.measure import KERNEL_CACHE, Figure, in_child, peak_rss_mb, seconds
+from feature_repo.apply import apply_definitions
+from feature_repo.definitions import definitions
+from feature_repo.registry_versions import SHIPPED_FOLDER
+from feature_repo.store import open_store
+from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.events import CONFIRMED, FIRST, KLINE, KLINE_FIELD_COUNT, LAST, empty_events
+from market.instruments import Instrument, pin_scale
+from storage.feature_log import FeatureLogWriter
+from storage.raw_parquet import write_events
+from training_sets.builder import BuildPlace, Dataset, build_dataset
+from training_sets.folds import TimeBased, default_periods
+from training_sets.prices import MID
+from training_sets.request import DatasetRequest
+from training_sets.targets import ClassificationTarget, RegressionTarget, RiskAdjustedTarget, TripleBarrierTarget
+from transforms.rows import FeatureRows
+
+SYMBOL: Final = "BTCUSDT"
+VERSION: Final = "1.2.0"
+"""The registry version whose features all come from klines."""
+DAYS: Final = 60
+FEW_DAYS: Final = 10
+BEGIN_NS: Final = parse_iso_ns("2026-01-01T00:00:00")
+_INSTRUMENT: Final[Instrument] = pin_scale(SYMBOL, "95000.0")
+_SEED: Final = 11
+_REPEATS: Final = 5
+_DAY_MINUTES: Final = DAY_NS // MINUTE_NS
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    raw = folder / "dataset-raw"
+    for day in range(DAYS + 2):
+        _write_day(raw, day)
+    yield from in_child(_times, folder / "dataset-times", raw)
+    few_mb, many_mb = (in_child(_memory, folder / f"dataset-{days}", raw, days) for days in (FEW_DAYS, DAYS))
+    yield Figure(
+        f"dataset: peak memory of {DAYS} days of 1 s rows",
+        many_mb,
+        "MB",
+        "lower",
+        yardstick=f"{FEW_DAYS} days",
+        yardstick_value=few_mb,
+        goal="ratio 1",
+        details={"rows": DAYS * DAY_NS // SECOND_NS},
+    )
+
+
+def _times(folder: Path, raw: Path) -> list[Figure]:
+    place = _place(folder, raw)
+    # Imports and kernels; its computed days lie in a folder of their own.
+    build_dataset(_request(days=2), _place(folder / "first", raw), folder / "first" / "dataset")
+    built: list[Dataset] = []
+
+    def build(name: str, *, days: int) -> float:
+        return seconds(lambda: built.append(build_dataset(_request(days=days), place, folder / name)))
+
+    cold_s = build("cold", days=DAYS)
+    again_s = [build(f"again-{at}", days=DAYS) for at in range(_REPEATS)]
+    added_s = build("added", days=DAYS + 1)
+    details: dict[str, Any] = {
+        "samples": built[0].manifest["rows_sampled"],
+        "days_computed": [each.days_computed for each in (built[0], built[1], built[-1])],
+    }
+    return [
+        Figure(
+            f"dataset: {DAYS} days of klines, all splits and checks, nothing computed before",
+            cold_s,
+            "s",
+            "lower",
+            goal="<= 30",
+            required="300 to 900",
+            details=details,
+        ),
+        _against_cold("again", median(again_s), cold_s),
+        _against_cold("with one more day", added_s, cold_s),
+    ]
+
+
+def _against_cold(name: str, value_s: float, cold_s: float) -> Figure:
+    return Figure(
+        f"dataset: {DAYS} days of klines, {name}",
+        value_s,
+        "s",
+        "lower",
+        yardstick="nothing computed before",
+        yardstick_value=cold_s,
+        goal="ratio <= 0.033",
+    )
+
+
+def _memory(folder: Path, raw: Path, days: int) -> float:
+    place = _place(folder, raw)
+    start_ns, end_ns = BEGIN_NS + HOUR_NS, BEGIN_NS + days * DAY_NS - HOUR_NS
+    # Klines give a label every minute alone; a mid of every second gives one every second.
+    with FeatureLogWriter(place.features_folder) as log:
+        for day in range(days):
+            row_ns = BEGIN_NS + day * DAY_NS + np.arange(DAY_NS // SECOND_NS) * SECOND_NS
+            mids = 95_000.0 + 100.0 * np.sin(np.arange(len(row_ns)) / 1000.0 + day)
+            status = np.zeros((len(row_ns), 1), np.int8)
+            log.append(FeatureRows(SYMBOL, MID, row_ns, mids[:, None], status), row_ns + MILLISECOND_NS)
+            log.flush()
+    request = DatasetRequest(
+        (SYMBOL,),
+        TimeBased(default_periods(start_ns, end_ns)),
+        (RegressionTarget(5 * MINUTE_NS),),
+        VERSION,
+        label_price="mid_price",
+    )
+    build_dataset(request, place, folder / "dataset")
+    return peak_rss_mb()
+
+
+def _request(*, days: int) -> DatasetRequest:
+    start_ns, horizon_ns = BEGIN_NS + HOUR_NS, 5 * MINUTE_NS
+    return DatasetRequest(
+        (SYMBOL,),
+        TimeBased(default_periods(start_ns, start_ns + days * DAY_NS)),
+        (
+            RegressionTarget(horizon_ns, name="change"),
+            ClassificationTarget(horizon_ns, name="side"),
+            RiskAdjustedTarget(horizon_ns, name="sharpe", volatility_window_ns=HOUR_NS),
+            TripleBarrierTarget(horizon_ns, name="barrier", upper=0.002, lower=0.002),
+        ),
+        VERSION,
+        sample_interval_ns=MINUTE_NS,
+    )
+
+
+def _place(folder: Path, raw: Path) -> BuildPlace:
+    folder.mkdir(parents=True)
+    features = folder / "features"
+    store = open_store(
+        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
+    )
+    apply_definitions(store, definitions(features_folder=features))
+    return BuildPlace(
+        store=store,
+        features_folder=features,
+        raw_folder=raw,
+        versions_folder=SHIPPED_FOLDER,
+        kernels_folder=KERNEL_CACHE,
+        rebuild_workers=2,
+    )
+
+
+def _write_day(raw: Path, day: int) -> None:
+    """A day of one-minute klines of a random walk, each a second after its end; all days are one walk."""
+    generator = np.random.default_rng(_SEED)
+    steps = generator.standard_normal((DAYS + 2) * _DAY_MINUTES) * 4e-4
+    closes = 95_000.0 * np.exp(np.cumsum(steps))
+    chosen = slice(day * _DAY_MINUTES, (day + 1) * _DAY_MINUTES)
+    scale = 10**_INSTRUMENT.price_exponent
+    close = np.round(closes[chosen] * 10).astype(np.int64) * (scale // 10)
+    opened = np.round(np.concatenate([[95_000.0], closes])[chosen] * 10).astype(np.int64) * (scale // 10)
+    volume = (1 + generator.integers(0, 100, _DAY_MINUTES)) * 10**_INSTRUMENT.quantity_exponent
+    records = empty_events(_DAY_MINUTES * KLINE_FIELD_COUNT)
+    rows = records.reshape(_DAY_MINUTES, KLINE_FIELD_COUNT)
+    begins_ns = BEGIN_NS + day * DAY_NS + np.arange(_DAY_MINUTES) * MINUTE_NS
+    rows["kind"] = KLINE
+    rows["field"] = range(KLINE_FIELD_COUNT)
+    rows["update_id"] = begins_ns[:, None]
+    rows["event_ns"] = begins_ns[:, None] + MINUTE_NS
+    rows["recv_ns"] = begins_ns[:, None] + MINUTE_NS + SECOND_NS
+    rows["seq"] = (1 + day * _DAY_MINUTES + np.arange(_DAY_MINUTES))[:, None]
+    rows["flags"] = CONFIRMED
+    rows["flags"][:, 0] |= FIRST
+    rows["flags"][:, -1] |= LAST
+    high, low = np.maximum(opened, close), np.minimum(opened, close)
+    # Turnover is not read by any feature; whole units of volume keep it inside int64.
+    columns = (opened, high, low, close, volume, close // scale * (volume // 10**_INSTRUMENT.quantity_exponent))
+    rows["px"] = np.stack(columns, axis=1)
+    write_events(raw, _INSTRUMENT, records, part=f"{day:04d}")

@@ -1,0 +1,237 @@
+"""Live: messages on RabbitMQ to vectors in Redis, 20 symbols at 100 messages a second each, beside a bare loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any, Final
+
+import aio_pika
+import redis
+
+from benchmarks.measure import KERNEL_CACHE, Figure, percentile
+from feature_repo.store import PROJECT
+from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from market.clock import SECOND_NS, format_iso
+from runtime.embedded import embedded_postgres, embedded_redis
+from runtime.servers import Servers
+from runtime.settings import load_settings
+from runtime.wiring import metadata_store
+from storage.online import OnlineStore
+from tests.broker import Broker
+from tests.gateway import QUEUES, envelopes
+
+SYMBOLS: Final = tuple(f"S{number:02d}USDT" for number in range(20))
+RATE: Final = 100
+"""Messages a second of each symbol."""
+SECONDS: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_LIVE_S", "120"))
+WARM_UP_S: Final = 5
+VERSION: Final = "2.0.0"
+_PLACE_OF_TIME: Final = b"2026-01-05T00:00:00.000001"
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    broker = Broker()
+    try:
+        broker.start()
+        broker.declare([*QUEUES.values(), "bare"])
+        with embedded_redis(folder / "redis") as address, embedded_postgres(folder / "postgres") as url:
+            servers = Servers(address.host, address.port, 0, None, url)
+            with metadata_store(servers):
+                pass
+            bare = _bare(broker, address.port)
+            yield from _live(folder, broker, servers, bare)
+    finally:
+        broker.remove()
+
+
+def _stream(seconds: int) -> list[tuple[str, bytes]]:
+    """Queue and body of one symbol's messages, with one text where the symbol and the times go."""
+    begin_ns = 1_767_571_200 * SECOND_NS
+    wanted = seconds * RATE
+    messages = simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=begin_ns, duration_ns=3600 * SECOND_NS)
+    taken = [next(messages) for _ in range(wanted)]
+    return [
+        (each.queue, _with_time(each.body))
+        for each in envelopes([replace(message, recv_ns=begin_ns) for message in taken], begin_ns=begin_ns)[:wanted]
+    ]
+
+
+def _with_time(body: bytes) -> bytes:
+    document = json.loads(body)
+    return json.dumps({**document, "received_at": _PLACE_OF_TIME.decode()}).encode()
+
+
+async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | None) -> None:
+    """Every symbol's messages at their rate; each is stamped when it is sent."""
+    connection = await aio_pika.connect(host="127.0.0.1", port=port)
+    channel = await (await connection.channel(publisher_confirms=False)).get_underlay_channel()
+    properties = aio_pika.Message(b"", delivery_mode=aio_pika.DeliveryMode.PERSISTENT).properties
+    begun = time.monotonic()
+    for number, (target, body) in enumerate(stream):
+        ahead_s = begun + number / RATE - time.monotonic()
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s)
+        for symbol in SYMBOLS:
+            stamp = format_iso(time.time_ns()).removesuffix("Z").encode()
+            own = body.replace(b"BTCUSDT", symbol.encode()).replace(_PLACE_OF_TIME, stamp)
+            event_id = f'"event_id": "{symbol}-{number}", "was": '.encode()
+            own = own.replace(b'"event_id": ', event_id, 1)
+            await channel.basic_publish(own, routing_key=queue or target, properties=properties)
+    await connection.close()
+
+
+def _publisher(port: int, seconds: int, queue: str | None) -> None:
+    asyncio.run(_publish(port, _stream(seconds), queue))
+
+
+def _bare(broker: Broker, redis_port: int) -> list[float]:
+    """Seconds from stamp to HSET of the plainest consumer there is, over a fourth of the time."""
+    seconds = max(10, SECONDS // 4)
+    publishing = _process(_publisher, broker.port, seconds, "bare")
+    client = redis.Redis(port=redis_port)
+    times: list[float] = []
+
+    async def consume() -> None:
+        connection = await aio_pika.connect(host="127.0.0.1", port=broker.port)
+        channel = await connection.channel()
+        await channel.set_qos(2000)
+
+        async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            stamp = json.loads(message.body)["received_at"]
+            client.hset("bare", mapping={"body": message.body})
+            times.append(time.time() - _seconds(stamp))
+            await message.ack()
+
+        await (await channel.declare_queue("bare", passive=True)).consume(take)
+        before = -1
+        while publishing.is_alive() or len(times) != before:
+            before = len(times)
+            await asyncio.sleep(1)
+        await connection.close()
+
+    asyncio.run(consume())
+    publishing.join()
+    client.delete("bare")
+    return times[len(times) // 10 :]
+
+
+def _seconds(stamp: str) -> float:
+    from market.clock import parse_iso_ns
+
+    return parse_iso_ns(stamp) / 1e9
+
+
+def _worker(folder: str, port: int, servers: Servers, stop: Event, results: Any) -> None:  # noqa: ANN401  # a queue
+    from runtime.ingest_role import IngestRole, SourceChoice
+
+    settings = load_settings(
+        {
+            "FEATURE_SERVICE_DATA_PATH": folder,
+            "FEATURE_SERVICE_CACHE_PATH": str(KERNEL_CACHE.parent),
+            "FEATURE_SERVICE_SYMBOLS": ",".join(SYMBOLS),
+            "RABBITMQ_HOST": "127.0.0.1",
+            "RABBITMQ_PORT": str(port),
+        },
+        env_file=None,
+    )
+    role = IngestRole(settings, servers, SourceChoice("gateway"), version=VERSION)
+    running = threading.Thread(target=role.run)
+    running.start()
+    results.put("ready")
+    memory = []
+    begun = os.times()
+    while not stop.wait(1.0):
+        memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+    ended = os.times()
+    results.put({"status": role.status(), "memory_mb": memory, "cpu": _cpu_share(begun, ended)})
+    role.stop()
+    running.join()
+
+
+def _cpu_share(begun: os.times_result, ended: os.times_result) -> float:
+    return (ended.user + ended.system - begun.user - begun.system) / (ended.elapsed - begun.elapsed)
+
+
+def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> Iterator[Figure]:
+    context = multiprocessing.get_context("spawn")
+    stop, results = context.Event(), context.Queue()
+    worker = _process(_worker, str(folder / "data"), broker.port, servers, stop, results)
+    assert results.get(timeout=300) == "ready"
+    publishing = _process(_publisher, broker.port, SECONDS, None)
+    ages: list[float] = []
+    store = OnlineStore.connect(servers.redis_host, servers.redis_port, project=PROJECT)
+    pause = threading.Event()
+    first = time.monotonic()
+    while publishing.is_alive():
+        symbol = SYMBOLS[len(ages) % len(SYMBOLS)]
+        [vector] = store.read([symbol])
+        if vector is not None:
+            ages.append((time.time_ns() - vector.available_ns) / 1e9)
+        else:
+            first = time.monotonic()
+        pause.wait(0.01)
+        if time.monotonic() - first < WARM_UP_S:
+            ages.clear()
+    store.close()
+    stop.set()
+    found = results.get(timeout=60)
+    worker.join()
+    stages, counts = found["status"]["stages"], found["status"]["worker"]
+    rows = {symbol: each["rows"] for symbol, each in found["status"]["symbols"].items()}
+    details = {
+        "messages": counts["messages_total"],
+        "late": sum(each["late"] for each in found["status"]["symbols"].values()),
+        "fewest_rows": min(rows.values()),
+        "cpu_cores": found["cpu"],
+        "memory_begin_mb": found["memory_mb"][len(found["memory_mb"]) // 3],
+        "memory_end_mb": found["memory_mb"][-1],
+        "provisional_rows": counts["provisional_rows_total"],
+        "provisional_skipped": counts["provisional_skipped_total"],
+    }
+    bare_ms = {percent: percentile(bare, percent) * 1e3 for percent in (50, 95, 99)}
+    yardstick = "bare publish, consume, HSET"
+    for percent in (50, 95, 99):
+        yield Figure(
+            f"live: a row's time until Redis holds every symbol's vector, 10 ms grace included, p{percent}",
+            stages["online"][f"p{percent}_ms"],
+            "ms",
+            "lower",
+            yardstick,
+            bare_ms[percent],
+            goal="p99 <= 20" if percent == 99 else "-",
+            required="p95 <= 70" if percent == 95 else "-",
+            details=details if percent == 50 else {},
+        )
+    for percent in (50, 95, 99):
+        yield Figure(
+            f"live: a message's stamp until the engine has it, p{percent}",
+            stages["transit"][f"p{percent}_ms"],
+            "ms",
+            "lower",
+            yardstick,
+            bare_ms[percent],
+        )
+    for percent in (50, 95, 99):
+        yield Figure(
+            f"live: age of a vector when it is read, refresh 50 ms, p{percent}",
+            percentile(ages, percent) * 1e3,
+            "ms",
+            "lower",
+            goal="<= 60",
+        )
+
+
+def _process(target: Callable[..., None], *arguments: object) -> Any:  # noqa: ANN401  # a spawned process
+    started = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    started.start()
+    return started
