@@ -35,7 +35,6 @@ with embedded_redis(folder / "redis") as address, embedded_postgres(folder / "po
         print("ready", flush=True)
         while True:
             signal.pause()
-            signal.pause()
     except KeyboardInterrupt:
         redis.Redis(address.host, address.port).ping()
         psycopg.connect(url.replace("+psycopg", "")).close()
