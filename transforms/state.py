@@ -11,6 +11,8 @@ from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, T
 
 BOOK_LEVELS: Final = 2048
 """Levels a side can hold: twice the deepest Bybit stream, since a message may add before it deletes."""
+BOOK_SLOTS: Final = 3072
+"""Places for them: room at both ends, so that a full side moves to the middle once in five hundred changes at most."""
 TILE_COUNT: Final = 512
 """Seconds of per-second sums kept, a power of two above the longest window (5 minutes)."""
 CANDLE_COUNT: Final = 2048
@@ -29,7 +31,7 @@ SCALE: Final = np.dtype(
 )
 
 SIDE: Final = np.dtype(
-    [("px", np.int64, (BOOK_LEVELS,)), ("qty", np.int64, (BOOK_LEVELS,)), ("count", np.int64)],
+    [("px", np.int64, (BOOK_SLOTS,)), ("qty", np.int64, (BOOK_SLOTS,)), ("first", np.int64), ("end", np.int64)],
     align=True,
 )
 

@@ -8,7 +8,7 @@ from market.clock import SECOND_NS
 from market.events import CONTROL, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
 from transforms.candles import apply_kline_record
 from transforms.jit import jit
-from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book
+from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book, is_two_sided
 from transforms.position import apply_position_record
 from transforms.state import NOT_STARTED
 from transforms.status import GAP, NO_DATA, OK, STALE, UNDEFINED, WARMUP
@@ -80,7 +80,7 @@ def book_reason(st: Any, row_ns: int, warm_up_ns: int) -> int:
         return NO_DATA
     if st.book.validity == BROKEN:
         return GAP
-    if st.book.bids.count == 0 or st.book.asks.count == 0:
+    if not is_two_sided(st.book):
         return UNDEFINED
     return history_reason(st, row_ns, ORDERBOOK, warm_up_ns)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import SECOND_NS
-from market.events import EVENT, Events, empty_events
+from market.events import EVENT, FIRST, LAST, Events, empty_events
 from transforms.jit import for_compiled, jit_alone
 
 _WORDS: Final = EVENT.itemsize // 8
@@ -26,7 +26,7 @@ assert EVENT.itemsize % 8 == 0
 class EventColumns:
     """Records of one kind as columns.
 
-    columns: arrays (n,) by field, int64 or int8 as in EVENT; at least seq, recv_ns and flags, a field left out is 0.
+    columns: arrays (n,) by field, int64 or int8 as in EVENT; at least seq and recv_ns, a field left out is 0.
     """
 
     kind: int
@@ -53,7 +53,10 @@ def joined(pieces: Sequence[Events]) -> Events:
 
 
 def merged(tables: Sequence[EventColumns]) -> Events:
-    """The records of several tables, each by ``seq``, as one by ``seq``; of equals the earlier table's come first."""
+    """The records of several tables, each by ``seq``, as one by ``seq``; of equals the earlier table's come first.
+
+    The first of a seq is marked FIRST and the last LAST: the tables hold whole messages.
+    """
     seqs = np.concatenate([table.of("seq") for table in tables])
     ends = np.cumsum([len(table) for table in tables])
     starts = ends - [len(table) for table in tables]
@@ -74,6 +77,7 @@ def merged(tables: Sequence[EventColumns]) -> Events:
             table.of("field"),
             table.of("flags"),
         )
+    _mark_messages(for_compiled(_mark_messages, records))
     return records
 
 
@@ -153,7 +157,17 @@ def _write(
         record.qty = qty[row] if len(qty) > 0 else 0
         record.kind = kind
         record.field = field[row] if len(field) > 0 else 0
-        record["flags"] = flags[row]
+        record["flags"] = flags[row] if len(flags) > 0 else 0
+
+
+@jit_alone
+def _mark_messages(records: Any) -> None:
+    for record in range(len(records)):
+        seq = records[record].seq
+        if record == 0 or records[record - 1].seq != seq:
+            records[record]["flags"] |= FIRST
+        if record + 1 == len(records) or records[record + 1].seq != seq:
+            records[record]["flags"] |= LAST
 
 
 @jit_alone

@@ -7,7 +7,7 @@ from typing import Any
 
 from transforms.declaration import BOOK, feature
 from transforms.jit import jit
-from transforms.order_book import best_px
+from transforms.order_book import best_px, level_count
 
 NAN = math.nan
 SLOPE_LEVELS = 10
@@ -18,26 +18,26 @@ SLOPE_MIN_LEVELS = 3
 def depth(side: Any, levels: int) -> int:
     """Quantity in the best ``levels`` levels of a side, fewer where it has fewer, as a mantissa."""
     total = 0
-    for i in range(min(levels, side.count)):
-        total += side.qty[side.count - 1 - i]
+    for i in range(min(levels, level_count(side))):
+        total += side.qty[side.end - 1 - i]
     return total
 
 
 @jit
 def slope(side: Any, scale: Any) -> float:
     """Least-squares slope of quantity on relative distance from the best price, over the best levels."""
-    count = min(SLOPE_LEVELS, side.count)
+    count = min(SLOPE_LEVELS, level_count(side))
     if count < SLOPE_MIN_LEVELS:
         return NAN
     best = best_px(side)
     distances = 0
     for i in range(count):
-        distances += abs(best - side.px[side.count - 1 - i])
+        distances += abs(best - side.px[side.end - 1 - i])
     quantities = depth(side, count)
     covariance = 0.0
     variance = 0.0
     for i in range(count):
-        level = side.count - 1 - i
+        level = side.end - 1 - i
         # Deviations times the number of levels are exact integers.
         distance = count * abs(best - side.px[level]) - distances
         covariance += float(distance) * float(count * side.qty[level] - quantities)
@@ -106,11 +106,11 @@ def local_liquidity_density(book: Any, bps: int, scale: Any) -> float:
     """
     twice_mid = best_px(book.bids) + best_px(book.asks)
     total = 0
-    for i in range(book.bids.count - 1, -1, -1):
+    for i in range(book.bids.end - 1, book.bids.first - 1, -1):
         if (twice_mid - 2 * book.bids.px[i]) * 10_000 > bps * twice_mid:
             break
         total += book.bids.qty[i]
-    for i in range(book.asks.count - 1, -1, -1):
+    for i in range(book.asks.end - 1, book.asks.first - 1, -1):
         if (2 * book.asks.px[i] - twice_mid) * 10_000 > bps * twice_mid:
             break
         total += book.asks.qty[i]

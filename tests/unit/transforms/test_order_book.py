@@ -20,7 +20,7 @@ from transforms.order_book import (
     break_book,
     is_two_sided,
 )
-from transforms.state import BOOK_LEVELS, State, new_state
+from transforms.state import BOOK_LEVELS, BOOK_SLOTS, State, new_state
 
 TILE: Final = 7
 Levels = list[tuple[int, int]]
@@ -38,8 +38,8 @@ def apply(state: State, message: Events) -> None:
 def levels(state: State, side: str) -> Levels:
     """(px, qty) of a side, the best first."""
     kept = state["book"][side][0]
-    count = int(kept["count"])
-    return list(zip(kept["px"][:count][::-1].tolist(), kept["qty"][:count][::-1].tolist(), strict=True))
+    held = slice(int(kept["first"]), int(kept["end"]))
+    return list(zip(kept["px"][held][::-1].tolist(), kept["qty"][held][::-1].tolist(), strict=True))
 
 
 def known(state: State, name: str) -> int:
@@ -172,6 +172,33 @@ def test_a_deep_book_under_random_updates_is_that_of_sorted_dictionaries() -> No
     assert levels(state, "bids") == list(reversed(plain.bids.items()))
     assert levels(state, "asks") == list(plain.asks.items())
     assert tile(state, "order_flow_imbalance") == plain.imbalance
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("depth", [3, BOOK_LEVELS - 1])
+def test_a_book_that_wanders_further_than_it_is_deep_is_that_of_sorted_dictionaries(direction: int, depth: int) -> None:
+    state, plain = fresh(), PlainBook()
+    bid = 100_000
+    bids = [(bid - level, 1 + level) for level in range(depth)]
+    asks = [(bid + 1 + level, 1 + level) for level in range(depth)]
+    written = [book_message(1, 5, bids=bids, asks=asks, is_snapshot=True)]
+    for number in range(BOOK_SLOTS):
+        old, bid = bid, bid + direction
+        best, worst = (old, old - depth + 1) if direction < 0 else (bid, old - depth + 1)
+        written.append(
+            book_message(
+                2 + number,
+                6 + number,
+                bids=[(worst, 0), (best, 7)] if direction > 0 else [(best, 0), (worst - 1, 7)],
+                asks=[(old + 1, 0), (old + 1 + depth, 7)] if direction > 0 else [(old + depth, 0), (old, 7)],
+            )
+        )
+    for message in written:
+        apply(state, message)
+        plain.apply(message)
+    assert len(levels(state, "bids")) == len(levels(state, "asks")) == depth
+    assert levels(state, "bids") == list(reversed(plain.bids.items()))
+    assert levels(state, "asks") == list(plain.asks.items())
 
 
 NEXT: Final = [(98, 9)]
