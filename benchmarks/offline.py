@@ -15,7 +15,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.events import BID, FIRST, KIND_COUNT, ORDERBOOK, SNAPSHOT, Events
 from storage.raw_events import read_events, stream_events
-from training_sets.rebuild import rebuild_rows
+from training_sets.rebuild import stream_rows
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
 from transforms.plan import Kernel, compile_kernel
@@ -97,13 +97,22 @@ def _measure_whole(raw: Path) -> _Whole:
     use_one_core()
     kernel = compile_kernel(whole_catalogue(), KERNEL_CACHE)
     kernel.warm_up()
+    end_ns = START_NS // SECOND_NS * SECOND_NS
+
+    def rebuild() -> int:
+        """As a rebuild of days does: rows come in pieces, which go to a file."""
+        nonlocal end_ns
+        count = 0
+        for rows in stream_rows(raw, SYMBOL, kernel):
+            count += len(rows)
+            end_ns = int(rows.row_ns[-1]) if len(rows) else end_ns
+        return count
+
     peak_before_mb = peak_rss_mb()
-    rows = rebuild_rows(raw, SYMBOL, kernel)
+    count = rebuild()
     peak_mb = peak_rss_mb()
-    count, end_ns = len(rows), int(rows.row_ns[-1])
-    del rows
     plain = _plain_book(hour_of_tape(0)[:_SLICE_RECORDS])
-    rebuild_s, plain_s = median_seconds(lambda: rebuild_rows(raw, SYMBOL, kernel), plain)
+    rebuild_s, plain_s = median_seconds(rebuild, plain)
     read_s, stream_s = median_seconds(
         lambda: read_events(raw, SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS),
         lambda: [None for _ in stream_events(raw, SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS)],

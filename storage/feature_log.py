@@ -29,7 +29,7 @@ from market.clock import DAY_NS, format_iso, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
 from storage.durable_files import publish_files, stage_file
 from storage.instruments import checked_symbol
-from storage.raw_parquet import reading_parquet
+from storage.raw_file import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
 

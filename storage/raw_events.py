@@ -6,15 +6,20 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
-from market.events import CONTROL, FIRST, Events, empty_events
+from market.events import CONTROL, Events, empty_events
+from storage.raw_file import SCHEMA, reading_parquet
 from storage.raw_manifest import RawFile, RawPart, common_scale, raw_parts
-from storage.raw_parquet import SCHEMA, SNAPSHOT_TABLE, TABLES, reading_parquet
+from storage.raw_parquet import DELTA_TABLE, SNAPSHOT_TABLE, TABLES
 from transforms.tape_order import EventColumns, merged
+
+PIECE_RECORDS: Final = 1 << 14
+"""About as many records come in one piece: what is made of them and their columns stay in the processor's cache."""
 
 
 def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:
@@ -41,7 +46,8 @@ def stream_events(
     Memory holds some row groups of each table, however long the period; to touch new memory for a month of events costs
     more than to decode them.
 
-    fields: which are read, at least seq, recv_ns and flags; the others are 0, and cost nothing.
+    fields: which are read, at least seq and recv_ns; the others are 0, and cost nothing, but flags tell of every
+        record whether it is its message's FIRST or LAST.
 
     Raises what ``read_events`` does, at the piece concerned.
     """
@@ -81,6 +87,7 @@ class _RowGroup:
     path: Path
     footer: pq.FileMetaData
     index: int
+    table: str
     kind: int
 
     @property
@@ -90,6 +97,10 @@ class _RowGroup:
     @property
     def first_ns(self) -> int:
         return _range(self.path, self.footer, self.index, "recv_ns")[0]
+
+    @property
+    def last_ns(self) -> int:
+        return _range(self.path, self.footer, self.index, "recv_ns")[1]
 
     @property
     def first_seq(self) -> int:
@@ -103,6 +114,12 @@ def _row_groups(root: Path, symbol: str, kinds: Collection[int], *, from_ns: int
     parts = [part for part in raw_parts(root, symbol) if part.first_ns < to_ns and part.last_ns >= from_ns]
     if parts:
         common_scale(parts)
+    for part, following in itertools.pairwise(sorted(parts, key=lambda part: (part.first_seq, part.name))):
+        if following.first_seq <= part.last_seq:
+            raise CorruptStore(
+                f"{root} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
+                f"{following.name}"
+            )
     for part in parts:
         for stated in part.files:
             if stated.table in wanted:
@@ -110,7 +127,7 @@ def _row_groups(root: Path, symbol: str, kinds: Collection[int], *, from_ns: int
                 with reading_parquet(path), pq.ParquetFile(path) as file:
                     _check(file, path, symbol, stated)
                     groups += [
-                        _RowGroup(path, file.metadata, index, wanted[stated.table])
+                        _RowGroup(path, file.metadata, index, stated.table, wanted[stated.table])
                         for index, (first, last) in enumerate(_recv_ranges(file, path))
                         if first < to_ns and last >= from_ns
                     ]
@@ -129,33 +146,45 @@ def _merged(
     for index, (group, following) in enumerate(itertools.zip_longest(groups, groups[1:])):
         held.append(_read_row_group(group, from_ns=from_ns, to_ns=to_ns, fields=fields))
         if following is None:
-            heads, held = held, []
+            heads, held = [table for table in held if len(table)], []
         else:
             cuts = [int(np.searchsorted(table.of("seq"), following.first_seq)) for table in held]
             heads = [table.rows(slice(cut)) for table, cut in zip(held, cuts, strict=True) if cut > 0]
             held = [table.rows(slice(cut, None)) for table, cut in zip(held, cuts, strict=True) if cut < len(table)]
         if heads:
-            events = merged(heads)
-            first_seq = events["seq"][(events["flags"] & FIRST) != 0]
-            repeated = first_seq[1:][first_seq[1:] == first_seq[:-1]]
-            if len(repeated):
-                raise CorruptStore(f"{group.path}: seq must be in one part, was twice {repeated[0]}")
-            yield events, min([least_ns[index + 1], *(int(left.of("recv_ns").min()) for left in held)])
+            yield from _in_pieces(heads, min([least_ns[index + 1], *(int(left.of("recv_ns").min()) for left in held)]))
+
+
+def _in_pieces(tables: Sequence[EventColumns], following_ns: int) -> Iterator[tuple[Events, int]]:
+    """The tables merged, in pieces of whole messages, each with the least ``recv_ns`` of all that follow."""
+    seq = max(tables, key=len).of("seq")
+    limits = np.unique(seq[PIECE_RECORDS::PIECE_RECORDS])
+    limits = limits[limits > seq[0]]
+    cuts = [[0, *np.searchsorted(table.of("seq"), limits).tolist(), len(table)] for table in tables]
+    pieces = [
+        [table.rows(slice(start, end)) for table, (start, end) in zip(tables, bounds, strict=True) if start < end]
+        for bounds in zip(*(itertools.pairwise(cut) for cut in cuts), strict=True)
+    ]
+    least_ns = (min(int(table.of("recv_ns").min()) for table in piece) for piece in reversed(pieces))
+    following = [*itertools.accumulate(least_ns, min, initial=following_ns)][-2::-1]
+    for piece, piece_following_ns in zip(pieces, following, strict=True):
+        yield merged(piece), piece_following_ns
 
 
 def _read_row_group(group: _RowGroup, *, from_ns: int, to_ns: int, fields: Collection[str]) -> EventColumns:
-    names = [name for name in SCHEMA.names if name in fields]
+    # Those of a delta say no more than where its message begins and ends, which its seq tells for less.
+    unread = {"flags"} if group.table == DELTA_TABLE else ()
+    names = [name for name in SCHEMA.names if name in fields and name not in unread]
     with (
         reading_parquet(group.path),
         pq.ParquetFile(group.path, metadata=group.footer, page_checksum_verification=True) as file,
     ):
         read = file.read_row_group(group.index, columns=names)
     table = EventColumns(group.kind, {name: read.column(name).to_numpy() for name in names})
-    recv_ns, seq = table.of("recv_ns"), table.of("seq")
-    if int(recv_ns.min()) < from_ns or int(recv_ns.max()) >= to_ns:
-        table = table.rows(np.flatnonzero((recv_ns >= from_ns) & (recv_ns < to_ns)))
-        seq = table.of("seq")
-    return table.rows(np.argsort(seq, kind="stable")) if np.any(seq[1:] < seq[:-1]) else table
+    if group.first_ns >= from_ns and group.last_ns < to_ns:
+        return table
+    recv_ns = table.of("recv_ns")
+    return table.rows(np.flatnonzero((recv_ns >= from_ns) & (recv_ns < to_ns)))
 
 
 def _check(file: pq.ParquetFile, path: Path, symbol: str, stated: RawFile) -> None:

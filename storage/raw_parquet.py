@@ -3,31 +3,27 @@
 Layout: ``<raw>/<table>/date=YYYY-MM-DD/symbol=S/part-<part>-<hash>.parquet``, one row an EVENT record, its kind told by
 the table. raw_funding repeats what tickers say of funding, for whoever asks for that alone; readers of events pass
 over it. The hash is of the file, so that a part made anew never stands in the way of readers of the old one. Columns
-are encoded as measured on level rows (3.7 bytes a row against 7.7 by default, read twice as fast).
+are encoded as measured on level rows: 3.8 bytes a row, in 14 ns.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, utc_date
-from market.errors import CorruptStore, InvalidRequest, StoreUnavailable
+from market.errors import CorruptStore, InvalidRequest
 from market.events import (
     CONTROL,
+    FIRST,
     FUNDING_RATE,
     KIND_COUNT,
     KLINE,
+    LAST,
     NEXT_FUNDING,
     ORDERBOOK,
     POSITION,
@@ -37,9 +33,10 @@ from market.events import (
     Events,
 )
 from market.instruments import Instrument
-from storage.durable_files import file_sha256, make_folder, open_staged, publish_files
+from storage.durable_files import publish_files
 from storage.instruments import checked_symbol
-from storage.raw_manifest import RawFile, RawPart, TapeSource, entry_path, read_entry, write_entry
+from storage.raw_file import PartFile
+from storage.raw_manifest import RawPart, TapeSource, entry_path, read_entry, write_entry
 
 TABLES: Final = (
     ("raw_gaps", CONTROL),
@@ -53,25 +50,12 @@ TABLES: Final = (
 FUNDING_TABLE: Final = "raw_funding"
 TABLE_NAMES: Final = (*(table for table, _ in TABLES), FUNDING_TABLE)
 SNAPSHOT_TABLE: Final = "raw_orderbook_snapshots"
+DELTA_TABLE: Final = "raw_orderbook_deltas"
 _SNAPSHOTS: Final = 1
+_DELTAS: Final = 2
 _FUNDING: Final = TABLE_NAMES.index(FUNDING_TABLE)
 # Index into TABLES by kind, order book snapshots apart.
 _TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6])
-SCHEMA: Final = pa.schema(
-    [
-        ("seq", pa.int64()),
-        ("recv_ns", pa.int64()),
-        ("event_ns", pa.int64()),
-        ("update_id", pa.int64()),
-        ("px", pa.int64()),
-        ("qty", pa.int64()),
-        ("field", pa.int8()),
-        ("flags", pa.int8()),
-    ]
-)
-_RISING: Final = ("seq", "recv_ns", "event_ns", "update_id")
-_REPEATED: Final = ("px", "qty", "field", "flags")
-ROW_GROUP_ROWS: Final = 1 << 18
 
 
 def write_events(
@@ -83,7 +67,7 @@ def write_events(
 
     Raises:
         InvalidRequest: ``seq`` falls, a kind is unknown, or the records of one message differ in ``recv_ns``, in kind
-            or in being a snapshot: their order could not be told from the files.
+            or in being a snapshot: their order could not be told from the files. A delta's records are not marked.
         CorruptStore: what was written was read back otherwise.
         StoreUnavailable: the disk refused.
     """
@@ -104,7 +88,7 @@ class PartWriter:
         self._part = part
         self._decoder_version = decoder_version
         self._symbol = checked_symbol(instrument.symbol)
-        self._files: dict[tuple[int, int], _PartFile] = {}
+        self._files: dict[tuple[int, int], PartFile] = {}
         self._seqs: tuple[int, int] | None = None
         self._period = (0, 0)
 
@@ -173,7 +157,7 @@ class PartWriter:
         for file in self._files.values():
             file.discard()
 
-    def _file(self, index: int, date: int) -> _PartFile:
+    def _file(self, index: int, date: int) -> PartFile:
         file = self._files.get((index, date))
         if file is None:
             folder = self._root / TABLE_NAMES[index] / f"date={utc_date(date * DAY_NS)}" / f"symbol={self._symbol}"
@@ -183,7 +167,7 @@ class PartWriter:
                 "quantity_exponent": str(self._instrument.quantity_exponent),
                 "decoder_version": str(self._decoder_version),
             }
-            file = self._files[index, date] = _PartFile(folder / f"part-{self._part}.parquet", metadata)
+            file = self._files[index, date] = PartFile(folder / f"part-{self._part}.parquet", metadata)
         return file
 
     def _files_before(self) -> set[Path]:
@@ -193,102 +177,6 @@ class PartWriter:
             return {self._root / file.path for file in read_entry(path, self._symbol).files}
         except (FileNotFoundError, CorruptStore):
             return set()
-
-
-class _PartFile:
-    """One Parquet file of a part, under a dot name until it is published."""
-
-    def __init__(self, path: Path, metadata: dict[str, str]) -> None:
-        self._path = path
-        self._held: list[Events] = []
-        self._held_rows = self._rows = 0
-        self._checksum = 0
-        try:
-            make_folder(path.parent)
-            self.staged, self._file = open_staged(path)
-        except OSError as error:
-            raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
-        self._writer = pq.ParquetWriter(
-            self._file,
-            SCHEMA.with_metadata(metadata),
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=list(_REPEATED),  # type: ignore[arg-type]  # the stubs know only bool, pyarrow takes names
-            column_encoding=dict.fromkeys(_RISING, "DELTA_BINARY_PACKED"),
-            write_statistics=["seq", "recv_ns"],
-            write_page_checksum=True,
-        )
-
-    def append(self, records: Events) -> None:
-        self._held.append(records)
-        self._held_rows += len(records)
-        if self._held_rows >= ROW_GROUP_ROWS:
-            self._write_group()
-
-    def finish(self, root: Path, table: str) -> RawFile:
-        """Close the file, wait for the disk, read it back; what the manifest says of it."""
-        if self._held:
-            self._write_group()
-        try:
-            self._writer.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
-        with reading_parquet(self.staged), pq.ParquetFile(self.staged, page_checksum_verification=True) as file:
-            rows = checksum = 0
-            for group in range(file.metadata.num_row_groups):
-                read = file.read_row_group(group)
-                rows += read.num_rows
-                checksum = _checksum([read.column(name).to_numpy() for name in SCHEMA.names], checksum)
-        if (rows, checksum) != (self._rows, self._checksum):
-            raise CorruptStore(f"{self._path}: must be read back as written, {self._rows} records, was {rows} others")
-        digest = file_sha256(self.staged)
-        final = self._path.with_name(f"{self._path.stem}-{digest[:8]}.parquet")
-        return RawFile(
-            table=table,
-            path=final.relative_to(root).as_posix(),
-            records=rows,
-            size=self.staged.stat().st_size,
-            sha256=digest,
-        )
-
-    def discard(self) -> None:
-        """Remove what was not published."""
-        if not self._file.closed:
-            self._writer.close()
-            self._file.close()
-        self.staged.unlink(missing_ok=True)
-
-    def _write_group(self) -> None:
-        records = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
-        self._held, self._held_rows = [], 0
-        columns = [np.ascontiguousarray(records[name]) for name in SCHEMA.names]
-        try:
-            self._writer.write_table(
-                pa.table([pa.array(column) for column in columns], schema=SCHEMA), row_group_size=ROW_GROUP_ROWS
-            )
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
-        for start in range(0, len(records), ROW_GROUP_ROWS):
-            self._checksum = _checksum([column[start : start + ROW_GROUP_ROWS] for column in columns], self._checksum)
-        self._rows += len(records)
-
-
-def _checksum(columns: Sequence[npt.NDArray[np.generic]], before: int) -> int:
-    for column in columns:
-        before = crc32(np.ascontiguousarray(column).data, before)
-    return before
-
-
-@contextmanager
-def reading_parquet(path: Path) -> Iterator[None]:
-    """What pyarrow cannot read becomes CorruptStore naming the file."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptStore(f"{path}: must be whole Parquet, was {error}") from error
 
 
 def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
@@ -306,5 +194,13 @@ def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
     if torn.any():
         raise InvalidRequest(
             f"{symbol} events: a message must have one recv_ns and one table, was two at seq {seq[1:][torn][0]}"
+        )
+    message_ends = np.append(seq[1:] != seq[:-1], True)
+    marks = np.where(np.roll(message_ends, 1), FIRST, 0) | np.where(message_ends, LAST, 0)
+    unmarked = (table_index == _DELTAS) & (events["flags"] != marks)
+    if unmarked.any():
+        raise InvalidRequest(
+            f"{symbol} events: the first record of a delta must be FIRST and its last LAST, nothing else, "
+            f"was otherwise at seq {seq[unmarked][0]}"
         )
     return table_index

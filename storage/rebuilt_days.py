@@ -20,7 +20,7 @@ from market.clock import SECOND_NS
 from storage.durable_files import publish_files
 from storage.feature_log import COMMON_COLUMNS, REBUILT, group_folder, stage_group
 from storage.instruments import checked_symbol
-from storage.raw_parquet import reading_parquet
+from storage.raw_file import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
 
 

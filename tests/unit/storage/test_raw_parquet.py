@@ -22,6 +22,7 @@ from market.events import (
     FUNDING_RATE,
     KIND_COUNT,
     KLINE,
+    LAST,
     MARK_PRICE,
     NEXT_FUNDING,
     ORDERBOOK,
@@ -204,14 +205,23 @@ def test_funding_is_what_the_tickers_say_of_it_and_is_read_with_no_kind(tmp_path
     assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
 
 
-def test_the_columns_have_the_measured_encodings(tmp_path: Path, tape: Events) -> None:
-    group = pq.read_metadata(write_events(tmp_path, BTC, tape, part="0")[3]).row_group(0)
+@pytest.mark.parametrize(("levels", "is_dictionary"), [(7, False), (8, True)])
+def test_the_columns_have_the_measured_encodings(tmp_path: Path, levels: int, is_dictionary: bool) -> None:  # noqa: FBT001
+    tape = np.concatenate([message(seq, MIDNIGHT_NS, ORDERBOOK, levels=levels) for seq in range(1, 4)])
+    group = pq.read_metadata(write_events(tmp_path, BTC, tape, part="0")[0]).row_group(0)
     encodings = {group.column(i).path_in_schema: group.column(i).encodings for i in range(group.num_columns)}
     for name in ("seq", "recv_ns", "event_ns", "update_id"):
-        assert "DELTA_BINARY_PACKED" in encodings[name]
+        assert ("RLE_DICTIONARY" if is_dictionary else "DELTA_BINARY_PACKED") in encodings[name]
     for name in ("px", "qty", "field", "flags"):
         assert "RLE_DICTIONARY" in encodings[name]
-    assert {group.column(i).compression for i in range(group.num_columns)} == {"ZSTD"}
+    assert {group.column(i).compression for i in range(group.num_columns)} == {"LZ4"}
+
+
+def test_a_delta_that_is_not_marked_is_refused(tmp_path: Path) -> None:
+    tape = message(7, MIDNIGHT_NS, ORDERBOOK, levels=3)
+    tape["flags"][1] = LAST
+    with pytest.raises(InvalidRequest, match="was otherwise at seq 7"):
+        write_events(tmp_path, BTC, tape, part="0")
 
 
 def test_the_same_events_give_the_same_bytes(tmp_path: Path, tape: Events) -> None:
@@ -257,7 +267,7 @@ def test_parts_of_another_scale_are_corrupt(tmp_path: Path, tape: Events) -> Non
 def test_a_message_in_two_parts_is_corrupt(tmp_path: Path, tape: Events) -> None:
     write_events(tmp_path, BTC, tape, part="0")
     write_events(tmp_path, BTC, tape, part="1")
-    with pytest.raises(CorruptStore, match="seq must be in one part, was twice 1"):
+    with pytest.raises(CorruptStore, match="seq must be in one part, was 1 in 0 and 1"):
         read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 import numpy as np
+import pytest
 
 from market.clock import DAY_NS, SECOND_NS
 from market.events import FIRST, KIND_COUNT, LAST, ORDERBOOK, TRADE, Events, empty_events, mark_message
 from market.instruments import Instrument
+from storage import raw_events
 from storage.raw_events import read_events, stream_events
 from storage.raw_parquet import write_events
 
@@ -73,3 +75,22 @@ def test_nothing_to_read_is_no_piece(tmp_path: Path) -> None:
     assert pieces_of(tmp_path) == []
     write_events(tmp_path, BTC, message(1, TRADE, 1), part="0")
     assert list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, from_ns=0, to_ns=MIDNIGHT_NS)) == []
+
+
+@pytest.mark.parametrize("piece_records", [1, 7, 1000])
+def test_pieces_are_cut_between_messages_and_say_what_no_later_one_precedes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_records: int
+) -> None:
+    monkeypatch.setattr(raw_events, "PIECE_RECORDS", piece_records)
+    messages = [message(seq, TRADE if seq % 3 else ORDERBOOK, 1 + seq % 4) for seq in range(1, 41)]
+    for late in (9, 10, 30):
+        messages[late]["recv_ns"] -= 5 * SECOND_NS
+    events = np.concatenate(messages)
+    write_events(tmp_path, BTC, events, part="0")
+    pieces = list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+
+    assert_whole_and_joined([piece for piece, _ in pieces], events)
+    assert len(pieces) >= len(messages) // (3 * piece_records)
+    ends = np.cumsum([len(piece) for piece, _ in pieces])
+    expected = [min([EVER["to_ns"], *events["recv_ns"][end:].tolist()]) for end in ends]
+    assert [least_ns for _, least_ns in pieces] == expected
