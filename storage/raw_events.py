@@ -189,7 +189,8 @@ def _read_row_group(group: _RowGroup, *, from_ns: int, to_ns: int, fields: Colle
 
 def _check(file: pq.ParquetFile, path: Path, symbol: str, stated: RawFile) -> None:
     """The file against its entry in the manifest."""
-    if not file.schema_arrow.equals(SCHEMA):
+    # Whether they may be null is not compared: those of older files may.
+    if [(field.name, field.type) for field in file.schema_arrow] != [(field.name, field.type) for field in SCHEMA]:
         raise CorruptStore(f"{path}: columns must be those of an event, was {file.schema_arrow.names}")
     metadata = file.schema_arrow.metadata or {}
     if metadata.get(b"symbol") != symbol.encode() or file.metadata.num_rows != stated.records:

