@@ -116,6 +116,7 @@ class Settings(BaseSettings):
 
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
+    bybit_rest_url: str | None = None
     bybit_api_key: SecretStr | None = None
     bybit_api_secret: SecretStr | None = None
 
