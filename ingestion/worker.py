@@ -51,7 +51,8 @@ class WorkerClock(Protocol):
 class Worker:
     """Runs one source into one pipeline; ``run`` returns when the source ends or ``stop`` is called.
 
-    online: where provisional rows go. record: where checkpoints go. tasks: what else runs on the event loop.
+    check: called before anything is written; raises what forbids it. online: where provisional rows go. record: where
+    checkpoints go. tasks: what else runs on the event loop.
     on_close: awaited last, when everything delivered was computed and made durable.
     """
 
@@ -63,6 +64,7 @@ class Worker:
         symbols: Sequence[str],
         stages: StageTimes,
         refresh_ms: int,
+        check: Callable[[], object] = lambda: None,
         online: LatestRows | None = None,
         record: RowRecord | None = None,
         tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
@@ -76,6 +78,7 @@ class Worker:
         self._clock = clock
         self._symbols = tuple(symbols)
         self._refresh_ns = refresh_ms * MILLISECOND_NS
+        self._check = check
         self._online = online
         self._record = record
         self._tasks = tuple(tasks)
@@ -183,6 +186,7 @@ class Worker:
 
     def _turn(self, pipeline: Pipeline) -> None:
         delivery = self._inbox.take(self._wait_s())
+        self._check()
         for _ in range(BATCH):
             if delivery is None:
                 break

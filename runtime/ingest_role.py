@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from ingestion.bus import ProcessBus
+from ingestion.bybit_rest import REST_URLS, BybitRest
 from ingestion.bybit_stream import PUBLIC_URLS, BybitSource
 from ingestion.dead_letter import DeadLetter
 from ingestion.gateway import GatewaySource, gateway_queues
@@ -50,6 +51,8 @@ from storage.feature_log import FeatureLogWriter
 from storage.leases import Leases
 from storage.online_memory import OnlineMemory
 from storage.tape import tape_symbols
+from storage.tape.lock import is_held
+from storage.tape.segments import tape_folder
 
 SourceName = Literal["gateway", "bybit", "recording", "simulator"]
 LEASED: Final = ("gateway", "bybit")
@@ -117,10 +120,11 @@ class IngestRole:
             self.worker_id,
             settings.feature_service_symbols,
             started_at=to_datetime(self._machine.now_ns()),
+            passing_ns=monotonic_ns,
         )
         with ExitStack() as stack:
             stack.callback(ownership.close)
-            if self._choice.name in LEASED and not ownership.acquire(self._stop):
+            if self._choice.name in LEASED and not ownership.acquire(self._stop, held_tapes=self._held_tapes):
                 return
             _tune()
             self._ingest(ownership)
@@ -135,6 +139,10 @@ class IngestRole:
         """The worker's status document; empty before it owns its symbols."""
         return {} if self._describe is None else self._describe()
 
+    def _held_tapes(self, symbols: Sequence[str]) -> list[str]:
+        raw_folder = self._settings.raw_data_storage_path
+        return [symbol for symbol in symbols if is_held(tape_folder(raw_folder, symbol))]
+
     def _ingest(self, ownership: Ownership) -> None:
         settings = self._settings
         parts = make_source(settings, self._choice, self._machine)
@@ -146,8 +154,9 @@ class IngestRole:
             features_folder=settings.feature_log_storage_path,
             feature_set=self._kernel.feature_set,
             is_whole=source.is_whole,
+            check=ownership.check,
         )
-        redis = OnlineSink(online_store(self._servers), memory=self._memory)
+        redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
             final = [int(each.rows.row_ns[-1]) for each in served if each.is_final]
@@ -156,13 +165,14 @@ class IngestRole:
 
         online = LatestRows(redis, on_written=note_online)
         outgoing = self._publisher()
-        publisher = LivePublisher(outgoing, clock=clock, make_id=lambda: uuid.uuid4().hex)
+        publisher = LivePublisher(outgoing, clock=clock, make_id=lambda: uuid.uuid4().hex, fencing=ownership)
         worker = Worker(
             source,
             clock,
             symbols=settings.feature_service_symbols,
             stages=stages,
             refresh_ms=settings.feature_service_refresh_ms,
+            check=ownership.check,
             online=online,
             record=record,
             tasks=[publisher.run, *parts.tasks],
@@ -200,11 +210,7 @@ class IngestRole:
         self._describe = describe
         self.registry.register(StatusCollector(describe, now_ns=clock.now_ns))
 
-        def lose(symbols: set[str]) -> None:
-            names = ", ".join(sorted(symbols))
-            worker.fail(Conflict(f"leases: must stay with the worker that writes, were taken over: {names}"))
-
-        ownership.keep(describe=describe, on_lost=lose)
+        ownership.keep(describe=describe, on_lost=worker.fail)
         if self._stop.is_set():
             worker.stop()
         worker.run(pipeline)
@@ -293,11 +299,14 @@ def _gateway(settings: Settings, machine: Clock) -> SourceParts:
             api_key=_secret(settings.position_manager_api_key),
         )
         release.append(positions.close)
+    rest = BybitRest(settings.bybit_rest_url or REST_URLS[settings.bybit_environment])
+    release.append(rest.close)
     source = GatewaySource(
         broker_address(settings),
         gateway_queues(trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions),
         clock=clock,
         subscriptions=subscriptions,
+        order_books=rest,
         positions=positions,
     )
 
@@ -305,6 +314,7 @@ def _gateway(settings: Settings, machine: Clock) -> SourceParts:
         return {
             "broker_connections_total": source.connections,
             "broker_is_connected": float(source.is_connected),
+            "order_books_taken_total": source.order_books_taken,
             "clock_steps_total": clock.steps,
             "subscription_renewals_total": 0 if subscriptions is None else subscriptions.renewals,
             "subscription_failures_total": 0 if subscriptions is None else subscriptions.failures,

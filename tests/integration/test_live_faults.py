@@ -38,6 +38,7 @@ from storage.leases import Leases
 from storage.online import OnlineStore
 from storage.tape import read_tape
 from tests.broker import Broker
+from tests.bybit_rest import Book, OrderBookRest, book_after
 from tests.gateway import QUEUES, Passed, SubscriptionApi, envelopes, publish_in_time
 from tests.live import (
     VERSION,
@@ -303,6 +304,40 @@ def test_messages_out_of_order_break_the_book_until_the_snapshot_that_is_asked_f
     check_all(settings, kernel, broker, [*passed, *snapshot], tmp_path / "replay")
 
 
+def test_a_lost_book_that_the_gateway_does_not_bring_is_taken_from_the_exchange(
+    settings: Settings, kernel: Kernel, live_servers: Servers, broker: Broker, tmp_path: Path
+) -> None:
+    everything = market(8)
+    books = [each for each in everything if each.queue == QUEUES["orderbook"] and SYMBOL.encode() in each.body]
+    passed = [each for each in everything if each is not books[20]]
+
+    def book_now(_symbol: str) -> Book:
+        return book_after(json.loads(each.body)["payload"] for each in books if each.recv_ns <= time.time_ns())
+
+    rest = OrderBookRest(book_now)
+    try:
+        with running(settings.model_copy(update={"bybit_rest_url": rest.url}), live_servers) as ingest:
+            publish_in_time(broker, passed)
+            rows_pass(ingest, passed[-1].recv_ns + SECOND_NS)
+            status = ingest.status()
+    finally:
+        rest.close()
+    taken = status["worker"]["order_books_taken_total"]
+    assert taken == status["symbols"][SYMBOL]["gaps"] >= 1
+    assert {asked["symbol"] for asked in rest.asked} == {SYMBOL}
+    assert status["symbols"][SYMBOL]["status"]["orderbook"] in ("OK", "WARMUP")
+    raw = settings.raw_data_storage_path
+    assert sum(b'"origin":"rest"' in frame.body for frame in read_tape(raw, SYMBOL)) == taken
+    check_all(settings, kernel, broker, passed, tmp_path / "replay")
+    # The mid of the last row is that of the whole stream, of which nothing was lost.
+    served, _ = read_feature_log(
+        settings.feature_log_storage_path, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None
+    )
+    last = book_after(json.loads(each.body)["payload"] for each in books)
+    mid = (max(float(px) for px, _ in last["b"]) + min(float(px) for px, _ in last["a"])) / 2
+    assert served.values[-1, kernel.feature_set.columns.index("mid_price")] == pytest.approx(mid, rel=1e-12)
+
+
 def _secret(text: str) -> Any:  # noqa: ANN401  # pydantic's own
     from pydantic import SecretStr
 
@@ -396,11 +431,11 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_goes_on_from_the_ta
         owner = leases.owners()[SYMBOL]
         second = start_process(settings, live_servers)
         with fed(broker, passed):
-            eventually(lambda: _taped(settings) > len(passed) // 3)
+            eventually(lambda: taped_messages(settings) > len(passed) // 3)
             first.kill()
             eventually(lambda: leases.owners().get(SYMBOL, owner)[0] != owner[0])
             assert leases.owners()[SYMBOL][1] > owner[1]
-        eventually(lambda: _taped(settings) == len(passed))
+        eventually(lambda: taped_messages(settings) == len(passed))
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
         pause = threading.Event()
         pause.wait(2.5)  # a boundary after the last message
@@ -433,7 +468,7 @@ def test_a_full_disk_ends_the_worker_and_costs_no_message(
     assert [broker.waiting(queue) for queue in QUEUES.values()] == [0] * len(QUEUES)
 
 
-def _taped(settings: Settings) -> int:
+def taped_messages(settings: Settings) -> int:
     try:
         return sum(event_ids(settings.raw_data_storage_path).values())
     except Exception:  # noqa: BLE001  # no tape yet, or one that is being written
@@ -450,6 +485,7 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
             "RABBITMQ_HOST": settings.rabbitmq_host,
             "RABBITMQ_PORT": str(settings.rabbitmq_port),
             "FEATURE_SERVICE_TAPE_SYNC_MS": "20",
+            "BYBIT_REST_URL": settings.bybit_rest_url,
         },
         "servers": asdict(servers),
         "largest_file": largest_file,
