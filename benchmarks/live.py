@@ -132,7 +132,8 @@ def _seconds(stamp: str) -> float:
 
 
 def _worker(folder: str, port: int, servers: Servers, stop: Event, results: Any) -> None:  # noqa: ANN401  # a queue
-    from runtime.ingest_role import IngestRole, SourceChoice
+    from runtime.ingest_role import IngestRole
+    from runtime.sources import SourceChoice
 
     settings = load_settings(
         {

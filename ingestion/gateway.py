@@ -93,7 +93,7 @@ class GatewaySource:
     """Delivers what the gateway's queues hold; see ``ingestion.source.Source``.
 
     clock: ours. subscriptions: told of what comes, and asked for snapshots. order_books: asked for those that the
-    gateway does not bring. positions: delivers beside the queues.
+    gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
     """
 
     def __init__(
@@ -105,11 +105,13 @@ class GatewaySource:
         subscriptions: SubscriptionKeeper | None = None,
         order_books: OrderBooks | None = None,
         positions: PositionPoller | None = None,
+        book_queue: str = ORDER_BOOK_QUEUE,
     ) -> None:
         self._queues = tuple(queues)
         self._clock = clock
         self._subscriptions = subscriptions
         self._positions = positions
+        self._book_queue = book_queue
         self._unopened = set(queues)
         self._has_begun = asyncio.Event()
         self._backlogs = {queue: _Backlog() for queue in queues}
@@ -139,6 +141,10 @@ class GatewaySource:
     def is_connected(self) -> bool:
         """Whether any queue is being read."""
         return any(backlog.is_open for backlog in self._backlogs.values())
+
+    def is_reading(self, queue: str) -> bool:
+        """Whether this queue is being read, or tried."""
+        return self._backlogs[queue].is_open
 
     def is_behind(self, stream: str) -> bool:
         backlog = self._backlogs.get(stream)
@@ -187,7 +193,7 @@ class GatewaySource:
         if not self._has_begun.is_set():
             await self._has_begun.wait()
         recv_ns = self._stamp(body, now_ns)
-        if self._recovery.is_watching and queue == ORDER_BOOK_QUEUE:
+        if self._recovery.is_watching and queue == self._book_queue:
             self._recovery.note(body, recv_ns)
         await self._deliver(Delivery(queue, recv_ns, body, acknowledge))
 
@@ -197,7 +203,7 @@ class GatewaySource:
 
     async def _deliver_book(self, body: bytes, recv_ns: int) -> None:
         assert self._deliver is not None, "a book is lost by what was delivered"
-        await self._deliver(Delivery(ORDER_BOOK_QUEUE, recv_ns, body))
+        await self._deliver(Delivery(self._book_queue, recv_ns, body))
 
     def _stamp(self, body: bytes, now_ns: int) -> int:
         """When the message was received: as the gateway says, or now where it says nothing that can be read."""

@@ -7,6 +7,7 @@
 3. Once another worker holds one of the leases, this one is told that it has lost it and must stop writing.
 4. A process that was stopped, or slept, for longer than a lease may wake as its owner in error: ``check`` sees that it
    was not called for so long, and lets nothing be written before the database was asked.
+5. A worker that shares the symbols takes one queue of them first, and each symbol when its first message comes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ LEASE_NS: Final = int(LEASE_TTL.total_seconds()) * SECOND_NS
 RENEW_S: Final = 1.0
 ANSWER_S: Final = 10.0
 """How long a worker that slept waits for the database's answer, an error included."""
+CLAIM_S: Final = 30.0
+"""How long a symbol's first message waits for whoever had the symbol."""
+CLAIM_AGAIN_S: Final = 0.2
 STATUS_EVERY: Final = 2
 """Renewals between two statuses."""
 FORGOTTEN_AFTER: Final = timedelta(days=1)
@@ -93,6 +97,39 @@ class Ownership:
                 told = why
             if stop.wait(RENEW_S):
                 return False
+
+    def acquire_one(self, stop: threading.Event, names: Sequence[str]) -> str | None:
+        """Wait until one of the names is ours and return it; None when ``stop`` was set before.
+
+        Raises StoreUnavailable.
+        """
+        has_told = False
+        while True:
+            for name in names:
+                self._fences = self._leases.acquire(self.worker_id, [name], ttl=LEASE_TTL)
+                if self._fences:
+                    return name
+            if not has_told:
+                _log.info("standing by: each of %s belongs to another worker", ", ".join(names))
+                has_told = True
+            if stop.wait(RENEW_S):
+                return None
+
+    def claim(self, symbol: str, *, held_tapes: Callable[[Sequence[str]], Sequence[str]] = lambda _symbols: ()) -> None:
+        """Take the lease of one more symbol; nothing for one that is ours.
+
+        Raises Conflict when another worker keeps it, or its tape, for ``CLAIM_S``, and StoreUnavailable.
+        """
+        if symbol in self._fences:
+            return
+        deadline_ns = self._passing_ns() + int(CLAIM_S) * SECOND_NS
+        while True:
+            taken = self._leases.acquire(self.worker_id, [symbol], ttl=LEASE_TTL)
+            if taken and not held_tapes([symbol]):
+                self._fences = {**self._fences, **taken}
+                return
+            if self._passing_ns() > deadline_ns or self._closing.wait(CLAIM_AGAIN_S):
+                raise Conflict(f"lease of {symbol}: must be let go within {CLAIM_S:g} s, was not")
 
     def keep(self, *, describe: Callable[[], Mapping[str, Any]], on_lost: Callable[[Conflict], object]) -> None:
         """Renew the leases and write the status until ``close``.

@@ -18,9 +18,10 @@ from ingestion.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.replay import replay
 from ingestion.source import TimedMessage
 from market.clock import SECOND_NS, Clock
-from runtime.ingest_role import IngestRole, SourceChoice
+from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
 from runtime.settings import Settings, load_settings
+from runtime.sources import SourceChoice
 from storage.instruments import InstrumentPins
 from storage.online import OnlineStore
 from storage.tape import Frame, read_tape

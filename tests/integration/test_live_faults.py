@@ -29,9 +29,9 @@ from ingestion.dead_letter import DeadMessage, read_dead_letter
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.source import TimedMessage
 from market.clock import SECOND_NS
-from runtime.ingest_role import SourceChoice
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.sources import SourceChoice
 from runtime.wiring import compiled_kernel
 from storage.feature_log import read_feature_log
 from storage.leases import Leases
@@ -184,6 +184,7 @@ def _messages(ingest: LiveIngest) -> int:
     return int(ingest.status().get("worker", {}).get("messages_total", 0))
 
 
+@pytest.mark.parametrize("away_s", [3, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_redis_that_is_away_misses_rows_that_the_log_and_the_queue_have_and_gets_the_newest(
     settings: Settings,
     kernel: Kernel,
@@ -191,13 +192,14 @@ def test_a_redis_that_is_away_misses_rows_that_the_log_and_the_queue_have_and_ge
     redis_server: RedisServer,
     broker: Broker,
     tmp_path: Path,
+    away_s: int,
 ) -> None:
-    passed = market(8)
+    passed = market(5 + away_s)
     with running(settings, live_servers) as ingest:
         with fed(broker, passed) as wait:
             rows_pass(ingest, passed[0].recv_ns)
             redis_server.kill()
-            rows_pass(ingest, max(row_times(ingest).values()) + 3 * SECOND_NS)
+            rows_pass(ingest, max(row_times(ingest).values()) + away_s * SECOND_NS)
             eventually(lambda: ingest.status()["worker"]["online_is_away"] == 1)
             redis_server.start()
             wait()
@@ -486,6 +488,9 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
             "RABBITMQ_PORT": str(settings.rabbitmq_port),
             "FEATURE_SERVICE_TAPE_SYNC_MS": "20",
             "BYBIT_REST_URL": settings.bybit_rest_url,
+            "FEATURE_SERVICE_SHARDS": None
+            if settings.feature_service_shards is None
+            else str(settings.feature_service_shards),
         },
         "servers": asdict(servers),
         "largest_file": largest_file,
