@@ -28,7 +28,7 @@ from ingestion.bybit_rest import BookAnswer
 from ingestion.wire import UNDECODABLE, Book, Level, UpdateId
 from market.errors import StoreUnavailable
 
-PATIENCE_S: Final = 0.25
+PATIENCE_S: Final = 0.15
 """How long the gateway may take before the exchange is asked."""
 REACHED_S: Final = 2.0
 """How long the changes may take to reach an answer."""
