@@ -27,7 +27,7 @@ LEASE_NS: Final = int(LEASE_TTL.total_seconds()) * SECOND_NS
 RENEW_S: Final = 1.0
 ANSWER_S: Final = 10.0
 """How long a worker that slept waits for the database's answer, an error included."""
-CLAIM_S: Final = 30.0
+CLAIM_S: Final = 15.0
 """How long a symbol's first message waits for whoever had the symbol."""
 CLAIM_AGAIN_S: Final = 0.2
 STATUS_EVERY: Final = 2
