@@ -4,7 +4,8 @@
 2. One thread computes: it takes messages from the inbox, lets the pipeline log and apply them, and closes rows when
    the watermark passes a second, silent or not.
 3. Every refresh it computes provisional rows of the symbols that changed, if nothing waits and the last ones are
-   stored; after an urgent message at once. When it cannot keep up these are left out first; a boundary row never is.
+   stored; after an urgent message at once. None is begun while a boundary row is due, and when the worker cannot keep
+   up they are left out first; a boundary row never is.
 4. Stopping: the source stops, what was delivered is computed and made durable, acknowledged, and only then let go.
 """
 
@@ -208,7 +209,7 @@ class Worker:
         boundary_ns = floor_to(watermark_ns, SECOND_NS)
         if boundary_ns > self._closed_ns:
             self._close_rows(pipeline, boundary_ns, now_ns)
-        elif self._is_urgent or now_ns - self._refreshed_ns >= self._refresh_ns:
+        elif (self._is_urgent or now_ns - self._refreshed_ns >= self._refresh_ns) and not self._is_closing(now_ns):
             self._refreshed_ns = now_ns
             self._refresh(pipeline, now_ns)
 
@@ -216,9 +217,14 @@ class Worker:
         """How long nothing but a message is due."""
         now_ns = self._clock.now_ns()
         next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
-        next_ns = min(next_close_ns, self._refreshed_ns + self._refresh_ns) if self._online else next_close_ns
+        has_refresh = self._online is not None and not self._is_closing(now_ns)
+        next_ns = min(next_close_ns, self._refreshed_ns + self._refresh_ns) if has_refresh else next_close_ns
         longest_s = URGENT_AGAIN_S if self._is_urgent else LONGEST_WAIT_S
         return min(longest_s, max(0.0, self._clock.machine_seconds(next_ns - now_ns)))
+
+    def _is_closing(self, now_ns: int) -> bool:
+        """Whether rows of a second that is over are due: a provisional one would stand in their way to Redis."""
+        return floor_to(now_ns, SECOND_NS) > self._closed_ns
 
     def _handle(self, pipeline: Pipeline, delivery: Delivery) -> None:
         now_ns = self._clock.now_ns()

@@ -160,7 +160,7 @@ class IngestRole:
             instrument_pins(settings),
             raw_folder=settings.raw_data_storage_path,
             dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
-            sinks=[record, online, publisher],
+            sinks=[online, record, publisher],
             availability=available_now,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
