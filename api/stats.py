@@ -139,6 +139,7 @@ def _worker(worker: IngestWorker, services: ApiServices) -> Figures:
         "heartbeat_at": format_iso(to_ns(worker.heartbeat_at)),
         "symbols": worker.status.get("symbols"),
         "stages": worker.status.get("stages"),
+        "leases": worker.status.get("leases"),
     }
 
 

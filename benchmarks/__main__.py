@@ -20,6 +20,7 @@ from benchmarks import (
     offline,
     online,
     push,
+    reaction,
     read,
     readme,
     recovery,
@@ -27,7 +28,21 @@ from benchmarks import (
 )
 from benchmarks.measure import Figure, machine
 
-_MODULES: Final = (offline, days, online, live, push, http, read, recovery, as_of_join, dataset, growth, start)
+_MODULES: Final = (
+    offline,
+    days,
+    online,
+    live,
+    reaction,
+    push,
+    http,
+    read,
+    recovery,
+    as_of_join,
+    dataset,
+    growth,
+    start,
+)
 BENCHMARKS: Final[dict[str, Callable[[Path], Iterator[Figure]]]] = {
     **{module.__name__.rpartition(".")[2]: module.run for module in _MODULES},
     "month": days.run_month,

@@ -9,8 +9,8 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from runtime.wiring import metadata_store
 from storage.online import OnlineStore
 from tests.broker import Broker
 from tests.gateway import QUEUES, envelopes
+from tests.live import NO_EXCHANGE
 
 SYMBOLS: Final = tuple(f"S{number:02d}USDT" for number in range(20))
 RATE: Final = 100
@@ -131,16 +132,47 @@ def _seconds(stamp: str) -> float:
     return parse_iso_ns(stamp) / 1e9
 
 
-def _worker(folder: str, port: int, servers: Servers, stop: Event, results: Any) -> None:  # noqa: ANN401  # a queue
-    from runtime.ingest_role import IngestRole, SourceChoice
+@dataclass(frozen=True, slots=True)
+class RunningWorker:
+    """An ingest role in a process of its own. results: a queue of what it tells."""
+
+    process: Any
+    stop: Event
+    results: Any
+
+    def end(self) -> dict[str, Any]:
+        """Stop it; what it has measured."""
+        self.stop.set()
+        found: dict[str, Any] = self.results.get(timeout=60)
+        self.process.join()
+        return found
+
+
+def start_worker(folder: Path, port: int, servers: Servers, settings: Mapping[str, str]) -> RunningWorker:
+    """A worker on the broker at ``port``, ready to take messages."""
+    context = multiprocessing.get_context("spawn")
+    stop, results = context.Event(), context.Queue()
+    process = _process(_worker, {"FEATURE_SERVICE_DATA_PATH": str(folder), **settings}, port, servers, stop, results)
+    assert results.get(timeout=300) == "ready"
+    return RunningWorker(process, stop, results)
+
+
+def _worker(
+    changes: Mapping[str, str],
+    port: int,
+    servers: Servers,
+    stop: Event,
+    results: Any,  # noqa: ANN401  # a queue
+) -> None:
+    from runtime.ingest_role import IngestRole
+    from runtime.sources import SourceChoice
 
     settings = load_settings(
         {
-            "FEATURE_SERVICE_DATA_PATH": folder,
             "FEATURE_SERVICE_CACHE_PATH": str(KERNEL_CACHE.parent),
-            "FEATURE_SERVICE_SYMBOLS": ",".join(SYMBOLS),
             "RABBITMQ_HOST": "127.0.0.1",
             "RABBITMQ_PORT": str(port),
+            **changes,
         },
         env_file=None,
     )
@@ -163,10 +195,8 @@ def _cpu_share(begun: os.times_result, ended: os.times_result) -> float:
 
 
 def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> Iterator[Figure]:
-    context = multiprocessing.get_context("spawn")
-    stop, results = context.Event(), context.Queue()
-    worker = _process(_worker, str(folder / "data"), broker.port, servers, stop, results)
-    assert results.get(timeout=300) == "ready"
+    settings = {"FEATURE_SERVICE_SYMBOLS": ",".join(SYMBOLS), "BYBIT_REST_URL": NO_EXCHANGE}
+    worker = start_worker(folder / "data", broker.port, servers, settings)
     publishing = _process(_publisher, broker.port, SECONDS, None)
     ages: list[float] = []
     store = OnlineStore.connect(servers.redis_host, servers.redis_port, project=PROJECT)
@@ -183,9 +213,7 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
         if time.monotonic() - first < WARM_UP_S:
             ages.clear()
     store.close()
-    stop.set()
-    found = results.get(timeout=60)
-    worker.join()
+    found = worker.end()
     stages, counts = found["status"]["stages"], found["status"]["worker"]
     rows = {symbol: each["rows"] for symbol, each in found["status"]["symbols"].items()}
     details = {

@@ -6,6 +6,7 @@
    silent; and whenever the broker may send nothing more before an acknowledgement.
 3. A queue that holds fewer messages than it may was kept whole while nobody read it: what is delivered goes on where
    the tapes ended.
+4. An order book that was lost is brought back by ``ingestion.book_recovery``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Final, Protocol
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
+from ingestion.book_recovery import BookRecovery, OrderBooks
+from ingestion.decode import POSITION_ANSWER
 from ingestion.rabbitmq import BrokerAddress, QueueReader
 from ingestion.source import Deliver, Delivery
 from ingestion.wire import UNDECODABLE
@@ -32,8 +35,9 @@ QUIET_NS: Final = 500 * MILLISECOND_NS
 """A queue that delivers nothing for so long has no backlog left, whatever was counted."""
 MISSING_QUEUE_S: Final = 3.0
 """How long messages wait for every queue to be looked at first."""
+ORDER_BOOK_QUEUE: Final = "ws-gateway.orderbook"
 POSITION_UPDATES: Final = "position-manager.position_updated"
-
+POSITION_TOPICS: Final = ("position", f"feature-service.{POSITION_ANSWER}.")
 
 CHANNELS: Final = {
     "orderbook": "orderbook",
@@ -83,14 +87,15 @@ class _Backlog:
 
 def gateway_queues(*, trade_queue: str, has_positions: bool) -> tuple[str, ...]:
     """The queues that are read: market data always, positions where they are configured."""
-    market = ("ws-gateway.orderbook", trade_queue, "ws-gateway.ticker", "ws-gateway.kline")
+    market = (ORDER_BOOK_QUEUE, trade_queue, "ws-gateway.ticker", "ws-gateway.kline")
     return (*market, "ws-gateway.position", POSITION_UPDATES) if has_positions else market
 
 
 class GatewaySource:
     """Delivers what the gateway's queues hold; see ``ingestion.source.Source``.
 
-    clock: ours. subscriptions: told of what comes, and asked for snapshots. positions: delivers beside the queues.
+    clock: ours. subscriptions: told of what comes, and asked for snapshots. order_books: asked for those that the
+    gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
     """
 
     def __init__(
@@ -100,18 +105,24 @@ class GatewaySource:
         *,
         clock: Clock,
         subscriptions: SubscriptionKeeper | None = None,
+        order_books: OrderBooks | None = None,
         positions: PositionPoller | None = None,
+        book_queue: str = ORDER_BOOK_QUEUE,
     ) -> None:
         self._queues = tuple(queues)
         self._clock = clock
         self._subscriptions = subscriptions
         self._positions = positions
+        self._book_queue = book_queue
         self._unopened = set(queues)
         self._has_begun = asyncio.Event()
         self._backlogs = {queue: _Backlog() for queue in queues}
         self._was_whole = True
         self._started_ns = clock.now_ns()
         self._deliver: Deliver | None = None
+        self._recovery = BookRecovery(
+            ask_gateway=self._ask_gateway, order_books=order_books, deliver=self._deliver_book
+        )
         self._reader = QueueReader(address, queues, take=self._take, on_begin=self._begin, on_end=self._end)
 
     @property
@@ -124,9 +135,18 @@ class GatewaySource:
         return self._reader.connections
 
     @property
+    def order_books_taken(self) -> int:
+        """How often a lost order book was taken from the exchange's answer."""
+        return self._recovery.delivered
+
+    @property
     def is_connected(self) -> bool:
         """Whether any queue is being read."""
         return any(backlog.is_open for backlog in self._backlogs.values())
+
+    def is_reading(self, queue: str) -> bool:
+        """Whether this queue is being read, or tried."""
+        return self._backlogs[queue].is_open
 
     def is_behind(self, stream: str) -> bool:
         backlog = self._backlogs.get(stream)
@@ -155,8 +175,7 @@ class GatewaySource:
                 task.cancel()
 
     async def request_snapshot(self, symbol: str) -> None:
-        if self._subscriptions is not None:
-            await self._subscriptions.request_snapshot(symbol)
+        await self._recovery.recover(symbol)
 
     async def close(self) -> None:
         await self._reader.close()
@@ -175,23 +194,38 @@ class GatewaySource:
         # Whether anything was missed is known once every queue was looked at.
         if not self._has_begun.is_set():
             await self._has_begun.wait()
-        await self._deliver(Delivery(queue, self._stamp(body, now_ns), body, acknowledge))
+        recv_ns, is_position = self._read_head(body, now_ns)
+        if self._recovery.is_watching and queue == self._book_queue:
+            self._recovery.note(body, recv_ns)
+        await self._deliver(Delivery(queue, recv_ns, body, acknowledge, is_urgent=is_position))
 
-    def _stamp(self, body: bytes, now_ns: int) -> int:
-        """When the message was received: as the gateway says, or now where it says nothing that can be read."""
+    async def _ask_gateway(self, symbol: str) -> None:
+        if self._subscriptions is not None:
+            await self._subscriptions.request_snapshot(symbol)
+
+    async def _deliver_book(self, body: bytes, recv_ns: int) -> None:
+        assert self._deliver is not None, "a book is lost by what was delivered"
+        await self._deliver(Delivery(self._book_queue, recv_ns, body))
+
+    def _read_head(self, body: bytes, now_ns: int) -> tuple[int, bool]:
+        """When the message was received, and whether it is of a position.
+
+        The former is as the gateway says, or now where it says nothing that can be read.
+        """
         try:
             head = _STAMP.decode(body)
         except UNDECODABLE:
-            return now_ns
+            return now_ns, False
+        is_position = head.asset is not UNSET or (head.topic is not UNSET and head.topic.startswith(POSITION_TOPICS))
         if head.asset is not UNSET and self._positions is not None:
             self._positions.ask_soon(head.asset)
         if head.received_at is UNSET:
-            return now_ns
+            return now_ns, is_position
         recv_ns = to_ns(head.received_at)
         if head.topic is not UNSET and self._subscriptions is not None:
             kind, _, rest = head.topic.partition(".")
             self._subscriptions.note(CHANNELS.get(kind, kind), rest.rpartition(".")[2], recv_ns)
-        return recv_ns
+        return recv_ns, is_position
 
     async def _begin_anyway(self) -> None:
         """A queue that is not there must not keep the others from being read."""

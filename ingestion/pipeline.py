@@ -119,11 +119,13 @@ class Pipeline:
         symbols: Collection[str] | None = None,
         history: History | None = None,
         on_gap: Callable[[str], object] = lambda _symbol: None,
+        claim: Callable[[str], object] = lambda _symbol: None,
     ) -> None:
         """tape_sync_ms: how long a message may wait to become durable. symbols: those to take, None is all.
 
         history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end. on_gap:
-            called with a symbol whose order book was lost.
+            called with a symbol whose order book was lost. claim: called with a symbol before its tape is opened;
+            raises what forbids it.
         """
         self.counters = Counters()
         self._kernel = kernel
@@ -137,6 +139,7 @@ class Pipeline:
         self._symbols = None if symbols is None else frozenset(symbols)
         self._history = history
         self._on_gap = on_gap
+        self._claim = claim
         self._lanes: dict[str, Lane] = {}
         self._rejected: Counter[str] = Counter()
 
@@ -273,6 +276,7 @@ class Pipeline:
     def _open_lane(self, symbol: str, recv_ns: int) -> Lane:
         instrument = self._instruments.get(symbol)
         assert instrument is not None, "decoding a message pins its symbol"
+        self._claim(symbol)
         tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
         try:
             lane = Lane(

@@ -1,7 +1,7 @@
 """Publishing: closed rows to the queue ``features.live``, a FeatureVector for each interval that a row ends.
 
 1. A row whose time is a multiple of an interval is a message of that interval, with headers ``interval``, ``symbol``
-   and ``late``.
+   and ``late``, and where the symbol has a lease its ``fence``: of two workers that publish, the higher one is right.
 2. Rows wait in order, up to a bound. Once the broker is away, or the bound is reached, the newest row of each symbol
    and interval is all that waits: the latest wins.
 3. ``write`` only adds to what waits; a task on the event loop encodes and publishes.
@@ -50,6 +50,17 @@ class Publisher(Protocol):
     async def close(self) -> None: ...
 
 
+class Fencing(Protocol):
+    """Whose the symbols are; see ``ingestion.ownership``."""
+
+    @property
+    def fences(self) -> Mapping[str, int]: ...
+
+    def is_unsure(self) -> bool: ...
+
+    def check(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     """One row of one symbol and interval on its way out; ``at`` is where it stands in ``rows``."""
@@ -68,8 +79,10 @@ class _Row:
 class LivePublisher:
     """The sink behind ``features.live``; ``run`` publishes until it is closed."""
 
-    def __init__(self, publisher: Publisher, *, clock: Clock, make_id: Callable[[], str]) -> None:
-        """make_id: a trace id for a row of which no message had one."""
+    def __init__(
+        self, publisher: Publisher, *, clock: Clock, make_id: Callable[[], str], fencing: Fencing | None = None
+    ) -> None:
+        """make_id: a trace id for a row of which no message had one. fencing: asked before a row is published."""
         self.published = 0
         self.replaced = 0
         """Rows that a newer one replaced before the broker took them."""
@@ -77,6 +90,7 @@ class LivePublisher:
         self._publisher = publisher
         self._clock = clock
         self._make_id = make_id
+        self._fencing = fencing
         self._lock = threading.Lock()
         self._waiting: deque[_Row] = deque()
         self._is_away = False
@@ -106,7 +120,7 @@ class LivePublisher:
                 self._loop.call_soon_threadsafe(self._arrived.set)
 
     async def run(self) -> None:
-        """Publish what waits, as it comes, until ``finish``."""
+        """Publish what waits, as it comes, until ``finish``. Raises Conflict once another worker has the symbols."""
         self._loop = asyncio.get_running_loop()
         while True:
             row = self._next()
@@ -158,7 +172,13 @@ class LivePublisher:
         trace_id = row.trace_id or self._make_id()
         document = live_document(row.rows, row.at, now_ns=self._clock.now_ns(), trace_id=trace_id)
         is_late = row.available_ns - int(row.rows.row_ns[row.at]) > LATE_NS
-        headers = {"interval": row.interval, "symbol": row.rows.symbol, "late": is_late}
+        headers: dict[str, Any] = {"interval": row.interval, "symbol": row.rows.symbol, "late": is_late}
+        if self._fencing is not None:
+            if self._fencing.is_unsure():
+                await asyncio.to_thread(self._fencing.check)  # it waits
+            self._fencing.check()
+            if (fence := self._fencing.fences.get(row.rows.symbol)) is not None:
+                headers["fence"] = fence
         await self._publisher.publish(LIVE_FEATURES, orjson.dumps(document), headers)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from ingestion.rabbitmq import BrokerAddress, QueueWriter
+from ingestion.rabbitmq import BrokerAddress
+from ingestion.rabbitmq_writing import QueueWriter
 
 
 class QueueNotices:

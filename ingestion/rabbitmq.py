@@ -1,4 +1,4 @@
-"""RabbitMQ: queues that are read and acknowledged in groups, and queues that are written with confirmation.
+"""RabbitMQ: queues that are read and acknowledged in groups.
 
 A connection that is lost is opened again, after a pause that doubles up to a bound. Everything on it is made anew:
 channels, passive declarations, consumers, acknowledgements. What was not acknowledged is delivered again by the
@@ -8,6 +8,7 @@ broker, and recognised downstream.
 2. ``Unacknowledged`` holds the delivery tags of one channel in order; those at its head whose messages are durable are
    acknowledged by one frame.
 3. A queue that does not exist, or that another consumer reads, is tried again; the others are read meanwhile.
+4. A message that ``take`` cannot take ends its channel: it and those after it are delivered again, in order.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aio_pika
 import aiormq
@@ -36,18 +37,9 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 QUEUE_RETRY_S: Final = 1.0
 CONNECT_TIMEOUT_S: Final = 5.0
-PUBLISH_TIMEOUT_S: Final = 5.0
 LAST_ACKNOWLEDGEMENTS_S: Final = 5.0
-DAY_MS: Final = 86_400_000
-LIVE_QUEUE: Final[Mapping[str, Any]] = {
-    "x-message-ttl": DAY_MS,
-    "x-max-length": 100_000,
-    "x-overflow": "drop-head",
-}
-"""How a queue of ours is bounded when nobody has declared it yet: as the gateway bounds its own."""
-
 # What aio-pika and aiormq raise on a connection or channel that is lost, refused or closed meanwhile.
-_LOST: Final = (*aio_pika.exceptions.CONNECTION_EXCEPTIONS, TimeoutError)
+LOST: Final = (*aio_pika.exceptions.CONNECTION_EXCEPTIONS, TimeoutError)
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +103,7 @@ class Unacknowledged:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _acknowledge_up_to(self, tag: int) -> None:
-        with suppress(*_LOST):  # a channel that is gone delivers again
+        with suppress(*LOST):  # a channel that is gone delivers again
             await self._channel.basic_ack(tag, multiple=True, wait=False)
         self._on_sent()
 
@@ -119,7 +111,7 @@ class Unacknowledged:
 class QueueReader:
     """Reads queues that others have declared, until it is closed.
 
-    take: given the queue, the body and what acknowledges it, in the order of each queue.
+    take: given the queue, the body and what acknowledges it, in the order of each queue; may raise StoreUnavailable.
     on_begin: given a queue and how many messages wait in it, before the first of them.
     on_end: given a queue that is not read any more; it will be again.
     """
@@ -157,8 +149,8 @@ class QueueReader:
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
             try:
-                connection = await _connect(self._address)
-            except _LOST as error:
+                connection = await connect(self._address)
+            except LOST as error:
                 _log.warning("%s: must answer, was %s: tried again in %g s", self._address, error, pause_s)
                 await _wait(self._closing, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -168,7 +160,7 @@ class QueueReader:
             try:
                 await self._read_all(connection)
             finally:
-                with suppress(*_LOST):
+                with suppress(*LOST):
                     await connection.close()
             if not self._closing.is_set():
                 _log.warning("%s: the connection was lost", self._address)
@@ -201,11 +193,11 @@ class QueueReader:
     async def _read_often(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> None:
         """Read a queue, again and again where it cannot be read, as long as the connection holds."""
         told = ""
-        while not _is_lost(connection):
+        while not is_lost(connection):
             try:
                 await self._read(connection, queue)
-            except _LOST as error:
-                if _is_lost(connection):
+            except LOST as error:
+                if is_lost(connection):
                     return
                 if str(error) != told:
                     told = str(error)
@@ -227,12 +219,18 @@ class QueueReader:
             )
             self._on_begin(queue, declared.message_count or 0)
 
+            failures: list[StoreUnavailable] = []
+
             async def deliver(message: DeliveredMessage) -> None:
                 tag = message.delivery_tag
                 assert tag is not None, "the broker numbers what it delivers"
-                if not self._closing.is_set():
-                    held.add(tag)
+                if self._closing.is_set() or failures:
+                    return
+                held.add(tag)
+                try:
                     await self._take(queue, message.body, lambda: held.acknowledge(tag))
+                except StoreUnavailable as error:
+                    failures.append(error)
 
             consumer = await channel.basic_consume(queue, deliver, exclusive=True)
             _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)
@@ -240,68 +238,15 @@ class QueueReader:
                 # A queue that is deleted cancels its consumer and says nothing else.
                 if consumer.consumer_tag not in channel.consumers:
                     raise aiormq.exceptions.ChannelClosed(404, f"queue {queue}: the broker cancelled its consumer")
+                if failures:
+                    raise aiormq.exceptions.ChannelClosed(0, str(failures[0]))
                 await _wait(self._closing, QUEUE_RETRY_S)
             if self._closing.is_set() and not channel.is_closed:
                 await channel.basic_cancel(consumer.consumer_tag or "")
                 await self._released.wait()
 
 
-class QueueWriter:
-    """Writes persistent messages to durable queues, each confirmed by the broker; made if nobody has declared them."""
-
-    def __init__(self, address: BrokerAddress, *, arguments: Mapping[str, Any] = LIVE_QUEUE) -> None:
-        """arguments: of a queue that has to be made."""
-        self._address = address
-        self._arguments = dict(arguments)
-        self._connection: aio_pika.abc.AbstractConnection | None = None
-        self._channel: aio_pika.abc.AbstractChannel | None = None
-        self._declared: set[str] = set()
-
-    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
-        """Write one JSON message; it is on the broker's disk queue when this returns.
-
-        Raises StoreUnavailable, after which the next call connects again.
-        """
-        try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                channel = await self._open(queue)
-                message = aio_pika.Message(
-                    body,
-                    headers=dict(headers),
-                    content_type="application/json",
-                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-                )
-                await channel.default_exchange.publish(message, routing_key=queue)
-        except _LOST as error:
-            await self.close()
-            raise StoreUnavailable(f"{self._address} queue {queue}: must take messages, was {error}") from error
-
-    async def close(self) -> None:
-        """Let the connection go; a later call opens another."""
-        connection, self._connection, self._channel = self._connection, None, None
-        self._declared.clear()
-        if connection is not None:
-            with suppress(*_LOST):
-                await connection.close()
-
-    async def _open(self, queue: str) -> aio_pika.abc.AbstractChannel:
-        if self._connection is None or _is_lost(self._connection):
-            self._connection = await _connect(self._address)
-            self._channel = None
-        if self._channel is None or self._channel.is_closed:
-            self._channel = await self._connection.channel()
-            self._declared.clear()
-        if queue not in self._declared:
-            try:
-                await self._channel.declare_queue(queue, passive=True)
-            except aio_pika.exceptions.ChannelNotFoundEntity:
-                self._channel = await self._connection.channel()
-                await self._channel.declare_queue(queue, durable=True, arguments=self._arguments)
-            self._declared.add(queue)
-        return self._channel
-
-
-async def _connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:
+async def connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:
     return await aio_pika.connect(
         host=address.host,
         port=address.port,
@@ -313,7 +258,7 @@ async def _connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:
     )
 
 
-def _is_lost(connection: aio_pika.abc.AbstractConnection) -> bool:
+def is_lost(connection: aio_pika.abc.AbstractConnection) -> bool:
     """Whether the connection is gone; ``is_closed`` is true only of one that we closed ourselves."""
     return connection.is_closed or not connection.connected.is_set()
 
@@ -322,7 +267,7 @@ async def _lost(connection: aio_pika.abc.AbstractConnection) -> None:
     """Return when the connection is gone."""
     gone = asyncio.Event()
     connection.close_callbacks.add(lambda *_: gone.set())
-    if not _is_lost(connection):
+    if not is_lost(connection):
         await gone.wait()
 
 

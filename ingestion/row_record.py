@@ -42,7 +42,8 @@ class _Mark:
 class RowRecord:
     """Keeps closed rows and checkpoints, and tells a restarted pipeline what was kept.
 
-    is_whole: whether the messages to come of a symbol go on where its tape ended.
+    is_whole: whether the messages to come of a symbol go on where its tape ended. check: called before each write;
+    raises what forbids it.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class RowRecord:
         features_folder: Path,
         feature_set: FeatureSet,
         is_whole: Callable[[str], bool] = lambda _symbol: False,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self._log = log
         self._raw_folder = raw_folder
         self._features_folder = features_folder
         self._feature_set = feature_set
         self._is_whole = is_whole
+        self._check = check
         self._items: queue.Queue[Sequence[ServedRows] | _Mark | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
@@ -125,11 +128,13 @@ class RowRecord:
     def _keep(self, item: Sequence[ServedRows] | _Mark) -> None:
         if isinstance(item, _Mark):
             if self._is_durable(item.wait_durable):
+                self._check()
                 self._log.flush_symbol(item.symbol)
                 write_checkpoint(self._raw_folder, item.symbol, item.checkpoint)
             return
         for each in item:
             if self._is_durable(each.wait_durable):
+                self._check()
                 self._log.append(each.rows, each.available_ns)
 
     def _is_durable(self, wait_durable: Callable[[float], bool]) -> bool:

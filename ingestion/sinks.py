@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from ingestion.pipeline import ServedRows
-from market.errors import StoreUnavailable
+from market.errors import Conflict, StoreUnavailable
 from storage.feature_log import FeatureLogWriter
 from storage.online import OnlineStore
 from storage.online_memory import OnlineMemory
@@ -46,10 +46,18 @@ class OnlineSink:
        the backlog is bounded by the symbols. ``write`` only adds to it and waits for nothing.
     3. A thread tries to store the backlog until the store is back; then ``write`` does it again.
 
-    ``memory`` gets every symbol's newest row first, and knows whether the store is away.
+    ``memory`` gets every symbol's newest row first, and knows whether the store is away. fences: of the leases under
+    which the rows are written; once the store has a higher one, that and every later ``write`` raises Conflict.
     """
 
-    def __init__(self, store: OnlineStore, *, memory: OnlineMemory | None = None, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self,
+        store: OnlineStore,
+        *,
+        memory: OnlineMemory | None = None,
+        retry_s: float = RETRY_S,
+        fences: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self.outages = 0
         """How often the store went away."""
         self.failed_writes = 0
@@ -59,6 +67,8 @@ class OnlineSink:
         self._store = store
         self._memory = OnlineMemory() if memory is None else memory
         self._retry_s = retry_s
+        self._fences = fences
+        self._conflict: Conflict | None = None
         self._lock = threading.Lock()
         self._backlog: dict[str, OnlineRow] = {}
         self._closing = threading.Event()
@@ -70,7 +80,9 @@ class OnlineSink:
         return self._memory.is_store_away
 
     def write(self, served: Sequence[ServedRows]) -> None:
-        """Store the rows, or keep the newest of each symbol until that is possible."""
+        """Store the rows, or keep the newest of each symbol until that is possible. Raises Conflict."""
+        if self._conflict is not None:
+            raise self._conflict
         newest = [online_row(each) for each in served]
         self._memory.keep(newest)
         with self._lock:
@@ -96,6 +108,8 @@ class OnlineSink:
         try:
             if self._backlog:
                 self._put(list(self._backlog.values()))
+        except Conflict:
+            pass  # what waits is another worker's to write
         except StoreUnavailable as error:
             _log.warning("online store is away, the newest rows of %d symbols are lost: %s", len(self._backlog), error)
         finally:
@@ -103,10 +117,15 @@ class OnlineSink:
 
     def _put(self, rows: Sequence[OnlineRow]) -> None:
         try:
-            self._store.write(rows, now_ns=max(row.available_ns for row in rows))
+            result = self._store.write(rows, now_ns=max(row.available_ns for row in rows), fences=self._fences())
         except StoreUnavailable:
             self.failed_writes += 1
             raise
+        if result.fenced:
+            self._conflict = Conflict(
+                f"online store: must be written by the owner of {', '.join(result.fenced)}, had a higher fence"
+            )
+            raise self._conflict
 
     def _keep(self, rows: Sequence[OnlineRow]) -> None:
         self.replaced_rows += sum(row.symbol in self._backlog for row in rows)
@@ -120,6 +139,8 @@ class OnlineSink:
                 self._put(list(waiting.values()))
             except StoreUnavailable:
                 continue
+            except Conflict:
+                return  # the next write raises it
             with self._lock:
                 for symbol, row in waiting.items():
                     if self._backlog[symbol] is row:

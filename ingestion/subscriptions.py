@@ -162,6 +162,8 @@ class Subscriptions:
             return
         self._asking.add(symbol)
         try:
+            if held.id is None:
+                await self._subscribe(held)  # it may have been made by another process
             if held.id is not None:
                 await self._gateway.cancel(held.id)
             await self._subscribe(held)

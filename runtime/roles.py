@@ -25,10 +25,11 @@ from api.app import Application, create_app, create_probe
 from market.clock import SystemClock
 from market.errors import Conflict, FeatureServiceError
 from runtime.feature_repository import apply_feature_store
-from runtime.ingest_role import IngestRole, SourceChoice
+from runtime.ingest_role import IngestRole
 from runtime.logs import configure_logging
 from runtime.servers import running_servers
 from runtime.settings import Settings
+from runtime.sources import SourceChoice
 from runtime.wiring import api_services, build_watch, dataset_builds, metadata_store, metrics_registry, process_services
 from storage.online_memory import OnlineMemory
 from training_sets.build_watch import BuildWatch

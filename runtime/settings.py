@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_retention_days: Positive = 90
+    feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
     feature_service_refresh_ms: Positive = 50
 
@@ -116,6 +117,7 @@ class Settings(BaseSettings):
 
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
+    bybit_rest_url: str | None = None
     bybit_api_key: SecretStr | None = None
     bybit_api_secret: SecretStr | None = None
 

@@ -22,7 +22,7 @@ class IngestWorker:
     """One worker as it last described itself; times are aware.
 
     status: ``symbols`` (by symbol: last_recv_ns, last_row_ns, status by group, lag_ms, messages, rows, gaps, rejected,
-    late), ``subscriptions`` and ``stages`` (by name: count, p50_ms, p95_ms, p99_ms).
+    late), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms) and ``leases`` (fence by name).
     """
 
     worker_id: str

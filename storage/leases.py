@@ -1,7 +1,8 @@
 """Leases in PostgreSQL: which worker owns which symbol, and what each worker says of itself.
 
 A lease is good until its time by the database's clock. Who takes one over from another gets a higher fence, and the
-renewal of the one before finds no row any more: that worker must stop writing.
+renewal of the one before finds no row any more: that worker must stop writing. A fence is no lower than the second it
+was given in, so that it rises even when the database was made anew: stores remember the highest one they have seen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import BigInteger, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from storage.database import INGEST_WORKERS, STATEMENT_TIMEOUT_MS, SYMBOL_LEASES, open_engine, transaction
@@ -34,13 +35,13 @@ class Leases:
         if not symbols:
             return {}
         until = func.clock_timestamp() + ttl
+        second = cast(func.extract("epoch", func.clock_timestamp()), BigInteger)
         table = SYMBOL_LEASES
-        new = insert(table).values(
-            [{"symbol": symbol, "worker_id": worker_id, "fence": 1, "expires_at": until} for symbol in sorted(symbols)]
-        )
+        ours = {"worker_id": worker_id, "fence": second, "expires_at": until}
+        new = insert(table).values([{"symbol": symbol, **ours} for symbol in sorted(symbols)])
         taken = new.on_conflict_do_update(
             index_elements=[table.c.symbol],
-            set_={"worker_id": worker_id, "fence": table.c.fence + 1, "expires_at": until},
+            set_={**ours, "fence": func.greatest(table.c.fence + 1, second)},
             where=or_(table.c.expires_at < func.clock_timestamp(), table.c.worker_id == worker_id),
         ).returning(table.c.symbol, table.c.fence)
         with transaction(self._engine) as connection:

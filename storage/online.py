@@ -31,6 +31,7 @@ from storage.online_vector import (
     layout_of,
     online_fields,
     online_key,
+    sortable,
     sortable_order,
     symbol_of,
     unpack,
@@ -44,26 +45,35 @@ SOCKET_TIMEOUT_S: Final = 1.0
 
 # Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in parts because
 # unpack() stops at about 8000 values. The fields begin with the newest and the vector (``online_fields``), so that
-# ARGV[5] is the packed vector, published for those who follow the symbol.
+# ARGV[6] is the packed vector, published for those who follow the symbol. ARGV[2] is the writer's fence, or empty.
 _WRITE_SCRIPT: Final = """
-local newest = redis.call('HGET', KEYS[1], 'feature_service:newest')
-if newest and newest > ARGV[1] then return 0 end
-for first = 2, #ARGV, 1000 do
+local held = redis.call('HMGET', KEYS[1], 'feature_service:newest', 'feature_service:fence')
+if ARGV[2] ~= '' then
+  if held[2] and held[2] > ARGV[2] then return -1 end
+  if held[2] ~= ARGV[2] then redis.call('HSET', KEYS[1], 'feature_service:fence', ARGV[2]) end
+end
+if held[1] and held[1] > ARGV[1] then return 0 end
+for first = 3, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
 end
-redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[5])
+redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[6])
 return 1
 """
+_FENCED: Final = -1
 _WRITE_SHA: Final = hashlib.sha1(_WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of the rows of one ``write``: stored, older than what was stored, or too far in the future."""
+    """What became of the rows of one ``write``: stored, older than what was stored, or too far in the future.
+
+    fenced: symbols that a writer with a higher fence has written.
+    """
 
     written: int
     superseded: int
     refused: int
+    fenced: tuple[str, ...] = ()
 
 
 class OnlineStore:
@@ -149,18 +159,25 @@ class OnlineStore:
         [(host, port)] = addresses
         return cls(redis.Redis(host=host, port=port, retry=retry, **bounds), project=project)
 
-    def write(self, rows: Sequence[OnlineRow], *, now_ns: int) -> WriteResult:
+    def write(self, rows: Sequence[OnlineRow], *, now_ns: int, fences: Mapping[str, int] | None = None) -> WriteResult:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
 
         Newer is the greater ``(row_ns, available_ns)``; of equal pairs the later writer wins. A row is stored whole or
         not at all, whoever else writes at the time. A row more than ``max_ahead_ns`` after ``now_ns`` is refused: it
         would keep every true row out until its time has come.
 
+        fences: of the writer's leases by symbol. Once a symbol was written with a fence, a lower one stores nothing; a
+            writer without one is not checked.
+
         Raises StoreUnavailable; rows of the call may have been stored, and writing them again is harmless.
         """
         accepted = [row for row in rows if row.row_ns <= now_ns + self._max_ahead_ns]
-        written = sum(self._run_script([self._script_arguments(row) for row in accepted]))
-        return WriteResult(written, len(accepted) - written, len(rows) - len(accepted))
+        held = fences or {}
+        answers = self._run_script([self._script_arguments(row, held.get(row.symbol)) for row in accepted])
+        written = sum(answer == 1 for answer in answers)
+        fenced = tuple(row.symbol for row, answer in zip(accepted, answers, strict=True) if answer == _FENCED)
+        superseded = len(accepted) - written - len(fenced)
+        return WriteResult(written, superseded, len(rows) - len(accepted), fenced)
 
     def read(self, symbols: Sequence[str]) -> list[OnlineVector | None]:
         """The newest vector of each symbol, in the order asked, None where there is none; one round trip.
@@ -219,11 +236,12 @@ class OnlineStore:
                 self._opened = self._open()
             return self._opened
 
-    def _script_arguments(self, row: OnlineRow) -> tuple[bytes | str, ...]:
+    def _script_arguments(self, row: OnlineRow, fence: int | None) -> tuple[bytes | str, ...]:
         layout = self._layout
         if layout is None or layout.feature_set is not row.feature_set:
             self._layout = layout = layout_of(row.feature_set)
-        return (online_key(row.symbol, self._project), sortable_order(row), *online_fields(row, layout))
+        fenced_by = "" if fence is None else sortable(fence)
+        return (online_key(row.symbol, self._project), sortable_order(row), fenced_by, *online_fields(row, layout))
 
     def _run_script(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
         with self._naming_the_server():
@@ -231,11 +249,10 @@ class OnlineStore:
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 # A server forgets its scripts when it restarts or fails over.
                 self._client.script_load(_WRITE_SCRIPT)
-                unanswered = [
-                    call for call, answer in zip(calls, answers, strict=True) if isinstance(answer, NoScriptError)
-                ]
-                answers = [answer for answer in answers if not isinstance(answer, NoScriptError)]
-                answers += self._evaluate(unanswered)
+                unanswered = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                again = self._evaluate([calls[at] for at in unanswered])
+                for at, answer in zip(unanswered, again, strict=True):
+                    answers[at] = answer
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer

@@ -10,9 +10,10 @@ without Feast, whose import takes seconds.
 | field ``_ts:<view>``             | protobuf Timestamp of the row time                                  |
 | field ``feature_service:vector`` | the packed vector (``_PackedVector``)                               |
 | field ``feature_service:newest`` | row time and available time as sortable decimal text                |
+| field ``feature_service:fence``  | fence of the lease it was written under, likewise; absent without   |
 
 The hash is murmur3, 32 bits, little-endian.
-Our two names are longer than Feast's hashes and do not start as its timestamps do, so they cannot collide with either.
+Our names are longer than Feast's hashes and do not start as its timestamps do, so they cannot collide with either.
 The packed vector names its own columns: one field read in one call is all a reader needs, and a change of the feature
 set cannot part the values from their names. The names are encoded once per set and copied into each row.
 """
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to i
 
 VECTOR_FIELD: Final = b"feature_service:vector"
 NEWEST_FIELD: Final = b"feature_service:newest"
+FENCE_FIELD: Final = b"feature_service:fence"
 CHANNEL_PREFIX: Final = b"feature_service:rows:"
 
 _JOIN_KEY: Final = b"symbol"
@@ -149,7 +151,7 @@ def symbol_of(key: bytes, project: bytes) -> str | None:
 
 def sortable_order(row: OnlineRow) -> str:
     """Text whose order is that of ``(row_ns, available_ns)``: the greater row wins."""
-    return _sortable(row.row_ns) + _sortable(row.available_ns)
+    return sortable(row.row_ns) + sortable(row.available_ns)
 
 
 def online_fields(row: OnlineRow, layout: Layout) -> tuple[bytes | str, ...]:
@@ -249,9 +251,9 @@ def feature_field(view: str, feature: str) -> bytes:
     return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
 
 
-def _sortable(time_ns: int) -> str:
+def sortable(number: int) -> str:
     """Text of fixed width whose order is the order of the int64."""
-    return f"{time_ns + 2**63:020d}"
+    return f"{number + 2**63:020d}"
 
 
 def _pack(row: OnlineRow, names: msgspec.Raw) -> bytes:

@@ -47,7 +47,7 @@ class Broker:
         return BrokerAddress("127.0.0.1", self.port, "guest", "guest")
 
     def start(self) -> None:
-        (self._folder / "plugins").write_text("[].\n")
+        (self._folder / "plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
         (self._folder / "rabbitmq.conf").write_text("disk_free_limit.absolute = 50MB\n")
         environment = {
             **os.environ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -90,6 +90,8 @@ class SubscriptionApi:
         self.subscriptions: dict[str, dict[str, Any]] = {}
         self.failures: list[int] = []
         """Statuses that the next requests are answered with."""
+        self.on_subscribed: Callable[[dict[str, Any]], object] = lambda _body: None
+        """Called with the request of each new subscription, before it is answered."""
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -140,6 +142,7 @@ class SubscriptionApi:
             made = {**body, "id": str(uuid4()), "topic": topic, "is_active": True}
             made |= {"created_at": "2026-01-01T00:00:00", "updated_at": "2026-01-01T00:00:00", "last_event_at": None}
             self.subscriptions[made["id"]] = made
+            self.on_subscribed(body)
             return 201, made
         if method == "GET":
             return 200, list(self.subscriptions.values())

@@ -18,9 +18,10 @@ from ingestion.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.replay import replay
 from ingestion.source import TimedMessage
 from market.clock import SECOND_NS, Clock
-from runtime.ingest_role import IngestRole, SourceChoice
+from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
 from runtime.settings import Settings, load_settings
+from runtime.sources import SourceChoice
 from storage.instruments import InstrumentPins
 from storage.online import OnlineStore
 from storage.tape import Frame, read_tape
@@ -31,6 +32,8 @@ from transforms.rows import FeatureRows
 VERSION = "1.0.0"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 DEADLINE_S = 60.0
+NO_EXCHANGE = "http://127.0.0.1:9"
+"""Refuses every connection: no test may ask the real one."""
 
 
 def eventually(is_so: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:
@@ -50,6 +53,7 @@ def live_settings(data: Path, broker: Broker, kernel_cache: Path, symbols: str, 
             "RABBITMQ_HOST": "127.0.0.1",
             "RABBITMQ_PORT": str(broker.port),
             "FEATURE_SERVICE_TAPE_SYNC_MS": "20",
+            "BYBIT_REST_URL": NO_EXCHANGE,
             **changes,
         },
         env_file=None,

@@ -41,8 +41,8 @@ def run(
         raise typer.BadParameter(f"must be of {', '.join(ROLES)}, was {roles!r}", param_hint="--roles")
     if (source is SourceName.RECORDING) != (recording is not None):
         raise typer.BadParameter("must be given exactly with --source recording", param_hint="--recording")
-    from runtime.ingest_role import SourceChoice
     from runtime.roles import run_roles
+    from runtime.sources import SourceChoice
 
     run_roles(
         settings_for(data),

@@ -43,6 +43,21 @@ def take_lock(folder: Path, symbol: str, *, is_recovery: bool = False) -> int:
     return descriptor
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process, this one included, holds the lock of the tape in this folder."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def release(descriptor: int | None) -> None:
     """Let go of what a descriptor holds; None is nothing."""
     if descriptor is not None:

@@ -43,36 +43,52 @@ def leases(url: str) -> Iterator[Leases]:
 
 
 def test_a_free_symbol_is_taken_and_an_owned_one_is_not(leases: Leases) -> None:
-    assert leases.acquire("a", ["BTCUSDT"], ttl=LONG) == {"BTCUSDT": 1}
-    assert leases.acquire("b", SYMBOLS, ttl=LONG) == {"ETHUSDT": 1}
-    assert leases.owners() == {"BTCUSDT": ("a", 1), "ETHUSDT": ("b", 1)}
+    first = leases.acquire("a", ["BTCUSDT"], ttl=LONG)
+    second = leases.acquire("b", SYMBOLS, ttl=LONG)
+    assert (list(first), list(second)) == (["BTCUSDT"], ["ETHUSDT"])
+    assert leases.owners() == {"BTCUSDT": ("a", first["BTCUSDT"]), "ETHUSDT": ("b", second["ETHUSDT"])}
 
 
 def test_a_lease_that_ran_out_is_taken_over_with_a_higher_fence_and_its_owner_learns_it(leases: Leases) -> None:
     fences = leases.acquire("a", SYMBOLS, ttl=NONE)
-    assert leases.acquire("b", ["BTCUSDT"], ttl=LONG) == {"BTCUSDT": 2}
+    taken = leases.acquire("b", ["BTCUSDT"], ttl=LONG)["BTCUSDT"]
+    assert taken > fences["BTCUSDT"]
     assert leases.renew("a", fences, ttl=LONG) == {"BTCUSDT"}
-    assert leases.owners() == {"BTCUSDT": ("b", 2), "ETHUSDT": ("a", 1)}
+    assert leases.owners() == {"BTCUSDT": ("b", taken), "ETHUSDT": ("a", fences["ETHUSDT"])}
 
 
 def test_an_owner_renews_a_lease_that_ran_out_and_that_nobody_took(leases: Leases) -> None:
     fences = leases.acquire("a", SYMBOLS, ttl=NONE)
     assert leases.owners() == {}
     assert leases.renew("a", fences, ttl=LONG) == set()
-    assert leases.owners() == {"BTCUSDT": ("a", 1), "ETHUSDT": ("a", 1)}
+    assert leases.owners() == {symbol: ("a", fences[symbol]) for symbol in SYMBOLS}
 
 
 def test_a_worker_that_took_its_own_lease_again_has_lost_the_fence_before(leases: Leases) -> None:
     before = leases.acquire("a", ["BTCUSDT"], ttl=LONG)
-    assert leases.acquire("a", ["BTCUSDT"], ttl=LONG) == {"BTCUSDT": 2}
+    assert leases.acquire("a", ["BTCUSDT"], ttl=LONG)["BTCUSDT"] > before["BTCUSDT"]
     assert leases.renew("a", before, ttl=LONG) == {"BTCUSDT"}
 
 
 def test_what_is_released_is_free_at_once(leases: Leases) -> None:
-    leases.acquire("a", SYMBOLS, ttl=LONG)
+    before = leases.acquire("a", SYMBOLS, ttl=LONG)
     leases.release("a")
     assert leases.owners() == {}
-    assert leases.acquire("b", SYMBOLS, ttl=LONG) == {"BTCUSDT": 2, "ETHUSDT": 2}
+    after = leases.acquire("b", SYMBOLS, ttl=LONG)
+    assert all(after[symbol] > before[symbol] for symbol in SYMBOLS)
+
+
+def test_fences_rise_even_when_the_database_was_made_anew(leases: Leases, url: str) -> None:
+    leases.acquire("a", SYMBOLS, ttl=LONG)
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        # As if the last one had been given two seconds ago.
+        connection.execute(text("UPDATE symbol_leases SET fence = fence - 2"))
+    before = {symbol: fence for symbol, (_, fence) in leases.owners().items()}
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE symbol_leases"))
+    after = leases.acquire("b", SYMBOLS, ttl=LONG)
+    assert all(after[symbol] > before[symbol] for symbol in SYMBOLS)
 
 
 def test_no_symbols_are_no_leases(leases: Leases) -> None:

@@ -35,7 +35,16 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
 from storage.online import MAX_AHEAD_NS, OnlineStore, WriteResult
-from storage.online_vector import NEWEST_FIELD, VECTOR_FIELD, OnlineRow, OnlineVector, colliding_fields
+from storage.online_vector import (
+    FENCE_FIELD,
+    NEWEST_FIELD,
+    VECTOR_FIELD,
+    OnlineRow,
+    OnlineVector,
+    colliding_fields,
+    online_key,
+    sortable,
+)
 from storage.online_vector import vector_of as remembered_vector
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import NO_DATA, OK, REASON_NAMES, UNDEFINED, WARMUP
@@ -497,6 +506,26 @@ def test_under_racing_writers_a_reader_sees_whole_rows_that_only_get_newer(
         assert value >= newest
         newest = value
     assert newest == count - 1
+
+
+def test_once_a_symbol_was_written_with_a_fence_a_lower_one_stores_nothing(
+    store: OnlineStore, client: RawClient, project: str
+) -> None:
+    values = same_value(1.0)
+    first, second = online_row(values), online_row(values, row_ns=B + SECOND_NS)
+    other = online_row(values, symbol="ETHUSDT", row_ns=B + SECOND_NS)
+    assert store.write([first], now_ns=B, fences={"BTCUSDT": 9}).written == 1
+    assert store.write([first], now_ns=B, fences={"BTCUSDT": 10}).written == 1
+    fenced = store.write([other, second], now_ns=B, fences={"BTCUSDT": 9, "ETHUSDT": 1})
+    assert fenced == WriteResult(written=1, superseded=0, refused=0, fenced=("BTCUSDT",))
+    assert vector_of(store).row_ns == B
+    # A row that is too old to be stored claims the symbol all the same.
+    before = online_row(values, row_ns=B - SECOND_NS)
+    assert store.write([before], now_ns=B, fences={"BTCUSDT": 11}).superseded == 1
+    assert store.write([second], now_ns=B, fences={"BTCUSDT": 10}).fenced == ("BTCUSDT",)
+    assert client.hget(online_key("BTCUSDT", project.encode()), FENCE_FIELD) == sortable(11).encode()
+    # Who has no lease is not checked.
+    assert store.write([second], now_ns=B).written == 1
 
 
 def test_a_row_from_the_far_future_is_refused_and_the_rest_is_written(store: OnlineStore) -> None:

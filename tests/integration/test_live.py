@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from market.clock import SECOND_NS, parse_iso_ns
+from ingestion.gateway import POSITION_UPDATES
+from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
@@ -106,3 +107,25 @@ def check_vector(vector: dict[str, object], served: FeatureRows) -> None:
         assert name in unknown or features[name] == value
     assert vector["final"] is True
     assert vector["feature_registry_version"] == VERSION
+
+
+def test_a_position_is_in_a_provisional_row_at_once(
+    ingest_settings: Settings, live_servers: Servers, broker: Broker, passed: list[Passed]
+) -> None:
+    broker.declare(["ws-gateway.position", POSITION_UPDATES])
+    # Provisional rows have an hour's time otherwise, and nobody answers for the position manager.
+    changes = {
+        "feature_service_refresh_ms": 3_600_000,
+        "position_manager_host": "127.0.0.1",
+        "position_manager_port": 9,
+    }
+    with running(ingest_settings.model_copy(update=changes), live_servers) as ingest:
+        publish_in_time(broker, passed)
+        eventually(lambda: len(ingest.status()["symbols"]) == len(SYMBOLS))
+        eventually(lambda: ingest.status()["worker"]["waiting"] == 0)
+        before = ingest.status()["worker"]["provisional_rows_total"]
+        stamp = format_iso(time.time_ns()).removesuffix("Z")
+        update = {"event_type": "position_updated", "position_id": "1", "asset": "BTCUSDT", "size": "-0.5"}
+        broker.publish([(POSITION_UPDATES, json.dumps({**update, "timestamp": stamp}).encode())])
+        eventually(lambda: ingest.status()["worker"]["provisional_rows_total"] > before)
+        assert ingest.status()["worker"]["rejected_total"] == 0

@@ -29,15 +29,16 @@ from ingestion.dead_letter import DeadMessage, read_dead_letter
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.source import TimedMessage
 from market.clock import SECOND_NS
-from runtime.ingest_role import SourceChoice
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.sources import SourceChoice
 from runtime.wiring import compiled_kernel
 from storage.feature_log import read_feature_log
 from storage.leases import Leases
 from storage.online import OnlineStore
 from storage.tape import read_tape
 from tests.broker import Broker
+from tests.bybit_rest import Book, OrderBookRest, book_after
 from tests.gateway import QUEUES, Passed, SubscriptionApi, envelopes, publish_in_time
 from tests.live import (
     VERSION,
@@ -183,6 +184,7 @@ def _messages(ingest: LiveIngest) -> int:
     return int(ingest.status().get("worker", {}).get("messages_total", 0))
 
 
+@pytest.mark.parametrize("away_s", [3, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_redis_that_is_away_misses_rows_that_the_log_and_the_queue_have_and_gets_the_newest(
     settings: Settings,
     kernel: Kernel,
@@ -190,13 +192,14 @@ def test_a_redis_that_is_away_misses_rows_that_the_log_and_the_queue_have_and_ge
     redis_server: RedisServer,
     broker: Broker,
     tmp_path: Path,
+    away_s: int,
 ) -> None:
-    passed = market(8)
+    passed = market(5 + away_s)
     with running(settings, live_servers) as ingest:
         with fed(broker, passed) as wait:
             rows_pass(ingest, passed[0].recv_ns)
             redis_server.kill()
-            rows_pass(ingest, max(row_times(ingest).values()) + 3 * SECOND_NS)
+            rows_pass(ingest, max(row_times(ingest).values()) + away_s * SECOND_NS)
             eventually(lambda: ingest.status()["worker"]["online_is_away"] == 1)
             redis_server.start()
             wait()
@@ -303,6 +306,40 @@ def test_messages_out_of_order_break_the_book_until_the_snapshot_that_is_asked_f
     check_all(settings, kernel, broker, [*passed, *snapshot], tmp_path / "replay")
 
 
+def test_a_lost_book_that_the_gateway_does_not_bring_is_taken_from_the_exchange(
+    settings: Settings, kernel: Kernel, live_servers: Servers, broker: Broker, tmp_path: Path
+) -> None:
+    everything = market(8)
+    books = [each for each in everything if each.queue == QUEUES["orderbook"] and SYMBOL.encode() in each.body]
+    passed = [each for each in everything if each is not books[20]]
+
+    def book_now(_symbol: str) -> Book:
+        return book_after(json.loads(each.body)["payload"] for each in books if each.recv_ns <= time.time_ns())
+
+    rest = OrderBookRest(book_now)
+    try:
+        with running(settings.model_copy(update={"bybit_rest_url": rest.url}), live_servers) as ingest:
+            publish_in_time(broker, passed)
+            rows_pass(ingest, passed[-1].recv_ns + SECOND_NS)
+            status = ingest.status()
+    finally:
+        rest.close()
+    taken = status["worker"]["order_books_taken_total"]
+    assert taken == status["symbols"][SYMBOL]["gaps"] >= 1
+    assert {asked["symbol"] for asked in rest.asked} == {SYMBOL}
+    assert status["symbols"][SYMBOL]["status"]["orderbook"] in ("OK", "WARMUP")
+    raw = settings.raw_data_storage_path
+    assert sum(b'"origin":"rest"' in frame.body for frame in read_tape(raw, SYMBOL)) == taken
+    check_all(settings, kernel, broker, passed, tmp_path / "replay")
+    # The mid of the last row is that of the whole stream, of which nothing was lost.
+    served, _ = read_feature_log(
+        settings.feature_log_storage_path, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None
+    )
+    last = book_after(json.loads(each.body)["payload"] for each in books)
+    mid = (max(float(px) for px, _ in last["b"]) + min(float(px) for px, _ in last["a"])) / 2
+    assert served.values[-1, kernel.feature_set.columns.index("mid_price")] == pytest.approx(mid, rel=1e-12)
+
+
 def _secret(text: str) -> Any:  # noqa: ANN401  # pydantic's own
     from pydantic import SecretStr
 
@@ -396,11 +433,11 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_goes_on_from_the_ta
         owner = leases.owners()[SYMBOL]
         second = start_process(settings, live_servers)
         with fed(broker, passed):
-            eventually(lambda: _taped(settings) > len(passed) // 3)
+            eventually(lambda: taped_messages(settings) > len(passed) // 3)
             first.kill()
             eventually(lambda: leases.owners().get(SYMBOL, owner)[0] != owner[0])
             assert leases.owners()[SYMBOL][1] > owner[1]
-        eventually(lambda: _taped(settings) == len(passed))
+        eventually(lambda: taped_messages(settings) == len(passed))
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
         pause = threading.Event()
         pause.wait(2.5)  # a boundary after the last message
@@ -433,7 +470,7 @@ def test_a_full_disk_ends_the_worker_and_costs_no_message(
     assert [broker.waiting(queue) for queue in QUEUES.values()] == [0] * len(QUEUES)
 
 
-def _taped(settings: Settings) -> int:
+def taped_messages(settings: Settings) -> int:
     try:
         return sum(event_ids(settings.raw_data_storage_path).values())
     except Exception:  # noqa: BLE001  # no tape yet, or one that is being written
@@ -450,6 +487,10 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
             "RABBITMQ_HOST": settings.rabbitmq_host,
             "RABBITMQ_PORT": str(settings.rabbitmq_port),
             "FEATURE_SERVICE_TAPE_SYNC_MS": "20",
+            "BYBIT_REST_URL": settings.bybit_rest_url,
+            "FEATURE_SERVICE_SHARDS": None
+            if settings.feature_service_shards is None
+            else str(settings.feature_service_shards),
         },
         "servers": asdict(servers),
         "largest_file": largest_file,

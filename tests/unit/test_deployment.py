@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from runtime.settings import Settings
+from runtime.roles import STOP_DEADLINE_S
+from runtime.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -22,6 +23,11 @@ ROLES = ("ingest", "api", "jobs")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 SETTINGS = {field.upper() for field in Settings.model_fields}
 FOR_COMPOSE_ALONE = {"INGEST_SOURCE", "FEATURE_SERVICE_PUBLISH", "GRAFANA_ADMIN_PASSWORD"}
+SERVICE_KEYS = {
+    *("image", "build", "init", "restart", "stop_grace_period", "cap_drop", "security_opt", "logging", "env_file"),
+    *("environment", "volumes", "depends_on", "command", "healthcheck", "mem_limit", "ports", "hostname", "shm_size"),
+    "profiles",
+}
 SECRETS = {"FEATURE_SERVICE_API_KEY": "k", "POSTGRES_PASSWORD": "p", "RABBITMQ_PASSWORD": "r"}
 
 
@@ -70,6 +76,72 @@ def test_every_volume_is_declared_and_mounted_and_every_file_exists() -> None:
     sources = {source for service in SERVICES.values() for source, _ in volumes(service)}
     assert {source for source in sources if not source.startswith(".")} == set(COMPOSE["volumes"])
     assert all((ROOT / source).exists() for source in sources if source.startswith("."))
+
+
+def test_every_key_of_a_service_is_one_that_compose_knows() -> None:
+    """What the client would refuse; a misspelt key of an extension would be passed over in silence."""
+    assert set(COMPOSE) == {"name", "x-role", "x-health-on-metrics-port", "services", "volumes"}
+    for name, service in SERVICES.items():
+        assert set(service) <= SERVICE_KEYS, name
+        assert set(service.get("healthcheck", {})) <= {"test", "interval", "timeout", "start_period", "retries"}, name
+        assert service["logging"] == SERVICES["redis"]["logging"], name
+        for source, _ in volumes(service):
+            assert source.startswith("./") or re.fullmatch(r"[a-z]+", source), name
+        for bound in ("mem_limit", "shm_size"):
+            assert re.fullmatch(r"\d+[mg]", service.get(bound, "1m")), name
+
+
+def test_every_health_check_is_a_list_that_begins_with_how_it_is_run_and_has_its_times() -> None:
+    for name, service in SERVICES.items():
+        if name == "api":
+            continue
+        check = service["healthcheck"]
+        assert check["test"][0] in {"CMD", "CMD-SHELL"}, name
+        assert len(check["test"]) == 2 or check["test"][0] == "CMD", name
+        seconds = {key: check[key] for key in ("interval", "timeout", "start_period") if key in check}
+        assert seconds.keys() >= {"interval", "timeout"}, name
+        assert all(re.fullmatch(r"\d+s", value) for value in seconds.values()), name
+        assert 1 <= check["retries"] <= 20, name
+
+
+def test_no_variable_of_a_server_is_misspelt() -> None:
+    known = {
+        "postgres": {"POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"},
+        "rabbitmq": {"RABBITMQ_DEFAULT_USER", "RABBITMQ_DEFAULT_PASS"},
+        "grafana": {"GF_SECURITY_ADMIN_PASSWORD", "GF_ANALYTICS_REPORTING_ENABLED", "GF_ANALYTICS_CHECK_FOR_UPDATES"},
+    }
+    assert {name for name in SERVICES if "environment" in SERVICES[name]} == {*ROLES, *known}
+    for name, names in known.items():
+        assert set(SERVICES[name]["environment"]) == names
+    # A server is given the name and the password that the roles use.
+    roles = SERVICES["ingest"]["environment"]
+    assert SERVICES["postgres"]["environment"] == {
+        name: roles[name] for name in ("POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
+    }
+    assert list(SERVICES["rabbitmq"]["environment"].values()) == [roles["RABBITMQ_USER"], roles["RABBITMQ_PASSWORD"]]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_runs_a_command_line_that_there_is_and_its_values_pass_the_settings(role: str) -> None:
+    command = [re.sub(r"\$\{[A-Z_]+:-([a-z]+)\}", r"\1", word) for word in SERVICES[role]["command"]]
+    assert command[:3] == ["run", "--roles", role]
+    assert command[3:] in ([], ["--source", "bybit"])
+    filled = {
+        name: re.sub(r"\$\{([A-Z_]+)(?::([-?])([^}]*))?\}", _filled, value)
+        for name, value in SERVICES[role]["environment"].items()
+    }
+    settings = load_settings({name: value or None for name, value in filled.items()}, env_file=None)
+    assert settings.postgres_host in SERVICES
+    assert settings.redis_host in SERVICES
+    assert settings.rabbitmq_host in SERVICES
+    stop_s = int(SERVICES[role]["stop_grace_period"].removesuffix("s"))
+    assert stop_s > STOP_DEADLINE_S
+
+
+def _filled(found: re.Match[str]) -> str:
+    """What compose puts in for a variable: one that is required, or its default."""
+    name, kind, text = found.groups()
+    return SECRETS[name] if kind == "?" else text
 
 
 def test_every_image_is_pinned_and_every_service_has_a_bound_and_a_health_check() -> None:

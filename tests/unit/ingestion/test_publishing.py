@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ingestion.bus import ProcessBus
 from ingestion.pipeline import ServedRows
 from ingestion.publishing import LIVE_FEATURES, LivePublisher
 from market.clock import SECOND_NS, ManualClock, parse_iso_ns
-from market.errors import StoreUnavailable
+from market.errors import Conflict, StoreUnavailable
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 B = parse_iso_ns("2026-01-05T12:00:00")
@@ -137,3 +139,47 @@ def test_a_full_queue_of_the_bus_loses_its_oldest_message() -> None:
     asyncio.run(fill())
     assert [message.body for message in (bus.take("q"), bus.take("q")) if message is not None] == [b"1", b"2"]
     assert bus.take("q") is None
+
+
+class Fences:
+    """Leases that may be lost, and slept through."""
+
+    def __init__(self) -> None:
+        self.fences = {"BTCUSDT": 7}
+        self.is_asleep = False
+        self.is_lost = False
+        self.checked_by: set[str] = set()
+
+    def is_unsure(self) -> bool:
+        return self.is_asleep
+
+    def check(self) -> None:
+        self.checked_by.add(threading.current_thread().name)
+        self.is_asleep = False
+        if self.is_lost:
+            raise Conflict("leases: must stay, were taken over")
+
+
+def test_a_leased_symbols_rows_have_its_fence_and_none_is_published_once_it_is_lost() -> None:
+    bus, fences = ProcessBus(), Fences()
+    publisher = LivePublisher(bus, clock=ManualClock(B), make_id=lambda: "made", fencing=fences)
+
+    async def run(second: int) -> None:
+        publisher.write([served(second)])
+        await publisher.finish()
+        await publisher.run()
+
+    asyncio.run(run(1))
+    message = bus.take(LIVE_FEATURES)
+    assert message is not None
+    assert message.headers["fence"] == 7
+    assert fences.checked_by == {threading.current_thread().name}
+    # Asking may take a while: the event loop does not wait for it.
+    fences.is_asleep = True
+    asyncio.run(run(2))
+    assert len(fences.checked_by) == 2
+    assert bus.take(LIVE_FEATURES) is not None
+    fences.is_lost = True
+    with pytest.raises(Conflict, match="taken over"):
+        asyncio.run(run(4))
+    assert bus.take(LIVE_FEATURES) is None
