@@ -5,8 +5,9 @@
 2. A day is computed for the groups that are missing, whichever registry version asked for the others.
 3. Days that follow each other are computed in one run, whose rows are those of a run for each: the horizon before its
    first day, a day and more for candles and tickers, is gone through once and not for every day.
-4. A day's files are written aside and renamed together: a rebuild that is interrupted or killed has whole days or none,
-   and the next one goes on from there. An interrupt ends it after the days that its processes have begun.
+4. A day's files are written aside, a row group at a time, and renamed together: a rebuild that is interrupted or killed
+   has whole days or none, and the next one goes on from there. An interrupt ends it after the days that its processes
+   have begun.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,10 +38,10 @@ from storage.rebuilt_days import (
     has_rebuilt_day,
     is_served_whole,
     rebuilt_columns,
-    served_available_ns,
+    served_times,
     write_rebuilt_day,
 )
-from training_sets.rebuild import AVAILABILITY_DELAY_NS, joined_rows, start_before, stream_rows
+from training_sets.rebuild import AVAILABILITY_DELAY_NS, rows_by_day, rows_in_groups, start_before, stream_rows
 from transforms.catalogue import FEATURES, GROUPS, feature_set, group_horizon_ns, group_kinds, set_horizon_ns, set_kinds
 from transforms.plan import Kernel, compile_kernel
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -54,6 +55,8 @@ _is_stopping: Event | None = None
 """In a process of the pool: whether to begin no further day."""
 
 _LOCKS: Final = 256
+ROW_GROUP_ROWS: Final = 6 * 3600
+"""Of a rebuilt day: 30 MB of the whole catalogue. A row group an hour would take twice the bytes on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,32 +172,31 @@ def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
     kernel = _kernel(rebuild, run)
     _, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
     to_ns = min(run[-1][0] + DAY_NS - SECOND_NS, last_ns)
-    waiting = list(run)
-    held: list[FeatureRows] = []
-    for piece in stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns):
-        held.append(piece)
-        while len(waiting) > 1 and len(piece) and int(piece.row_ns[-1]) >= waiting[1][0]:
-            rows = joined_rows(held)
-            cut = int(np.searchsorted(rows.row_ns, waiting[1][0]))
-            yield _write_day(rebuild, _part_of(rows, slice(None, cut)), *waiting.pop(0))
-            piece = _part_of(rows, slice(cut, None))  # noqa: PLW2901  # what is left of it is the piece
-            held = [piece]
-    rows = joined_rows(held)
-    for day_ns, inputs in waiting:
-        of_day = (rows.row_ns >= day_ns) & (rows.row_ns < day_ns + DAY_NS)
-        yield _write_day(rebuild, _part_of(rows, of_day), day_ns, inputs)
-
-
-def _write_day(rebuild: Rebuild, rows: FeatureRows, day_ns: int, inputs: dict[str, str]) -> RebuiltDay:
-    date = utc_date(day_ns)
-    if len(rows):
-        # A row that was served late was not known before: no rebuild makes it so.
-        served_ns = served_available_ns(
-            rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date, rows.row_ns
+    inputs = dict(run)
+    pieces = stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns)
+    for day_ns, of_day in rows_by_day(pieces):
+        date = utc_date(day_ns)
+        count = write_rebuilt_day(
+            rebuild.features_folder,
+            rebuild.symbol,
+            kernel.feature_set.groups,
+            _available(rebuild, date, rows_in_groups(of_day, ROW_GROUP_ROWS)),
+            date=date,
+            inputs=inputs[day_ns],
         )
-        available_ns = np.maximum(rows.row_ns + AVAILABILITY_DELAY_NS, served_ns)
-        write_rebuilt_day(rebuild.features_folder, rows, available_ns, date=date, inputs=inputs)
-    return RebuiltDay(date, len(rows), tuple(inputs))
+        yield RebuiltDay(date, count, tuple(inputs[day_ns]))
+
+
+def _available(
+    rebuild: Rebuild, date: str, pieces: Iterable[FeatureRows]
+) -> Iterator[tuple[FeatureRows, npt.NDArray[np.int64]]]:
+    """Rows of a date with when each is available, a row that was served late no earlier than it was."""
+    served_ns, created_ns = served_times(rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date)
+    for rows in pieces:
+        available_ns = rows.row_ns + AVAILABILITY_DELAY_NS
+        _, at, of_served = np.intersect1d(rows.row_ns, served_ns, assume_unique=True, return_indices=True)
+        available_ns[at] = np.maximum(available_ns[at], created_ns[of_served])
+        yield rows, available_ns
 
 
 def _still_missing(rebuild: Rebuild, date: str, inputs: dict[str, str]) -> dict[str, str]:
@@ -214,10 +216,6 @@ def _lock_of(rebuild: Rebuild, date: str) -> Path:
     folder = rebuild.features_folder / ".rebuilding"
     make_folder(folder)
     return folder / f"{number:03d}"
-
-
-def _part_of(rows: FeatureRows, chosen: slice | npt.NDArray[np.bool_]) -> FeatureRows:
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])
 
 
 def _begin_worker(is_stopping: Event) -> None:

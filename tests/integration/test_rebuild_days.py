@@ -14,7 +14,8 @@ from ingestion.decode import Decoder
 from ingestion.recordings import RejectedLine, read_recording
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
-from storage.feature_log import FeatureLogWriter, group_folder, read_feature_log
+from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.feature_parts import group_folder
 from storage.instruments import InstrumentPins
 from storage.raw_manifest import raw_period
 from storage.tape import TapeWriter

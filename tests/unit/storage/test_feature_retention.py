@@ -9,7 +9,8 @@ import pytest
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import Conflict, NotFound
-from storage.feature_log import FeatureLogWriter, group_folder, read_feature_log
+from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.feature_parts import group_folder
 from storage.feature_retention import (
     archive_feature_days,
     delete_feature_days,
