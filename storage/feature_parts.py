@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market.clock import utc_date
-from market.errors import CorruptStore, StoreUnavailable
-from storage.durable_files import make_folder, staged_path
+from market.errors import CorruptStore
+from storage.durable_files import changing_files, make_folder, staged_path
 from storage.raw_parquet import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
@@ -82,7 +82,7 @@ class PartFile:
         status = pa.array(rows.status[chosen, rows.feature_set.groups.index(self._group)], pa.int8())
         columns.append(pa.DictionaryArray.from_arrays(status, pa.array(STATUS_NAMES)).cast(pa.string()))
         schema = _schema(self._group)
-        with _writing(self._folder):
+        with changing_files(self._folder):
             if self._writer is None:
                 make_folder(self._folder)
                 self._file = self._staged.open("wb")
@@ -98,7 +98,7 @@ class PartFile:
             for path, start, end in parts_of_date(self._folder)
             if start <= self.last_ns and end >= self.first_ns
         ]
-        with _writing(self._folder):
+        with changing_files(self._folder):
             self._writer.add_key_value_metadata({"generation": str(max(known, default=-1) + 1)})
             self._writer.close()
             self._file.flush()
@@ -198,12 +198,3 @@ def _schema(group: FeatureGroup) -> pa.Schema:
     fields |= dict.fromkeys(group.columns, pa.float64())
     fields[STATUS] = pa.string()
     return pa.schema(fields).with_metadata({"group": group.name, "group_fingerprint": group.fingerprint})
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """What the disk refuses becomes StoreUnavailable naming the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(f"{folder}: must be writable, was {error}") from error

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market.clock import SECOND_NS
-from storage.durable_files import publish_files
+from storage.durable_files import changing_files, publish_files
 from storage.feature_parts import CREATED, EVENT, PART, REBUILT, Int64s, PartFile, group_folder, part_columns
 from storage.instruments import checked_symbol
 from storage.raw_parquet import reading_parquet
@@ -77,8 +77,9 @@ def write_rebuilt_day(
             replaced += _replaced_by(path, group, inputs[group.name])
             staged[path] = part.finish()
         publish_files(staged)
-    for old in replaced:
-        old.unlink(missing_ok=True)
+    with changing_files(root):
+        for old in replaced:
+            old.unlink(missing_ok=True)
     return count
 
 
@@ -128,15 +129,18 @@ def cached_days(root: Path) -> list[CachedDays]:
 def remove_rebuilt_days(root: Path, *, symbol: str | None, first_date: str | None, last_date: str | None) -> int:
     """Remove the rebuilt days of a symbol, or of all, from one date to another, both included; files removed.
 
-    None is no bound. What was served stays. Raises InvalidRequest when the symbol cannot name a folder.
+    None is no bound. What was served stays.
+
+    Raises StoreUnavailable, InvalidRequest when the symbol cannot name a folder.
     """
     named = "*" if symbol is None else checked_symbol(symbol)
     removed = 0
-    for path in list(root.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
-        date = path.parent.name.removeprefix("date=")
-        if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
-            path.unlink(missing_ok=True)
-            removed += 1
+    with changing_files(root):
+        for path in list(root.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
+            date = path.parent.name.removeprefix("date=")
+            if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
+                path.unlink(missing_ok=True)
+                removed += 1
     return removed
 
 
