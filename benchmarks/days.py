@@ -33,7 +33,8 @@ from market.events import (
 from storage.raw_manifest import RawPart, raw_parts
 from storage.raw_parquet import write_events
 from storage.retention import delete_parts
-from training_sets.rebuild_days import Rebuild, rebuild_days
+from training_sets.due_days import Rebuild
+from training_sets.rebuild_days import rebuild_days
 from transforms.catalogue import feature_set
 from transforms.plan import compile_kernel
 from transforms.rows import FeatureSet

@@ -26,7 +26,7 @@ from ingestion.lane import hole_records
 from market.errors import CorruptStore
 from market.events import Events
 from market.instruments import Instrument
-from storage.durable_files import exclusive, file_sha256, make_folder
+from storage.durable_files import changing_files, exclusive, file_sha256
 from storage.raw_manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw_parquet import TABLE_NAMES, PartWriter
 from storage.tape import Hole
@@ -73,7 +73,6 @@ def compact_tape(
     """
     folder = entry_path(raw_folder, symbol, "").parent
     decoders = Decoders(instruments, dated)
-    make_folder(folder)
     with exclusive(folder / ".lock"):
         _clear_abandoned(raw_folder, symbol)
         torn_bytes = recover_abandoned(raw_folder, symbol)
@@ -181,8 +180,9 @@ def _hole_text(hole: Hole) -> str:
 
 def _clear_abandoned(raw_folder: Path, symbol: str) -> None:
     """Remove what a killed compaction of this symbol left under dot names; the lock says that none is running."""
-    for table in TABLE_NAMES:
-        for path in (raw_folder / table).glob(f"date=*/symbol={symbol}/.part-*"):
+    with changing_files(raw_folder):
+        for table in TABLE_NAMES:
+            for path in (raw_folder / table).glob(f"date=*/symbol={symbol}/.part-*"):
+                path.unlink()
+        for path in entry_path(raw_folder, symbol, "").parent.glob(".*.json.*"):
             path.unlink()
-    for path in entry_path(raw_folder, symbol, "").parent.glob(".*.json.*"):
-        path.unlink()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from training_sets.build_watch import BuildWatch
     from training_sets.builder import BuildPlace
     from training_sets.builds import DatasetBuilds
+    from training_sets.due_days import Rebuild
     from training_sets.notices import DatasetNotices
-    from training_sets.rebuild_days import Rebuild
     from transforms.plan import Kernel
 
 
@@ -56,7 +56,7 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
 def day_rebuild(settings: Settings, symbol: str, version: str) -> Rebuild:
     """The rebuild of a symbol's days for a registry version. Raises NotFound or InvalidRegistry."""
     from feature_repo.registry_versions import load_registry_version
-    from training_sets.rebuild_days import Rebuild
+    from training_sets.due_days import Rebuild
 
     return Rebuild(
         raw_folder=settings.raw_data_storage_path,

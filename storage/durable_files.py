@@ -7,18 +7,30 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from market.errors import CorruptStore, StoreUnavailable
+from market.errors import Conflict, CorruptStore, StoreUnavailable
+
+_POLL_S: Final = 0.05
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextmanager
+def changing_files(path: Path) -> Iterator[None]:
+    """What the disk refuses becomes StoreUnavailable naming ``path``, a file or the folder of several."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -67,7 +79,7 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
     Raises StoreUnavailable when the disk refuses.
     """
-    try:
+    with changing_files(path):
         make_folder(path.parent)
         staged, opened = open_staged(path)
         with opened as file:
@@ -78,16 +90,19 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
             except BaseException:
                 staged.unlink()
                 raise
-    except OSError as error:
-        raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
     return staged
 
 
 def open_staged(path: Path) -> tuple[Path, BinaryIO]:
     """A dot file beside ``path``, whose folder exists, and that file opened to write. Raises OSError."""
-    # Two writers of one path never share a dot file, even from two containers where each is process 1.
-    staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
+    staged = staged_path(path)
     return staged, staged.open("wb")
+
+
+def staged_path(path: Path) -> Path:
+    """The dot file beside ``path`` under which this thread writes its coming content."""
+    # Two writers of one path never share a dot file, even from two containers where each is process 1.
+    return path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
 
 
 def publish_files(staged: dict[Path, Path]) -> None:
@@ -105,11 +120,32 @@ def publish_files(staged: dict[Path, Path]) -> None:
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold the lock file, across threads and processes; waits for the one that holds it."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iterator[None]:
+    """Hold the lock file, made where it is missing, across threads and processes; waits for the one that holds it.
+
+    gives_up: asked while it waits; True ends the waiting by Conflict. None waits as long as it takes.
+
+    Raises Conflict, StoreUnavailable when the disk refuses.
+    """
+    with changing_files(lock):
+        make_folder(lock.parent)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if gives_up is None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while gives_up is not None and not _is_locked(descriptor):
+            if gives_up():
+                raise Conflict(f"{lock}: must be free, was held by another until this was given up")
+            time.sleep(_POLL_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether the lock is this descriptor's now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import Conflict, NotFound
-from storage.durable_files import copy_file, sync_folder
+from storage.durable_files import changing_files, copy_file, sync_folder
 from storage.instruments import checked_symbol
 
 
@@ -79,7 +79,7 @@ def restore_feature_days(features_folder: Path, archive: Path, symbol: str) -> i
 def delete_feature_days(features_folder: Path, days: Sequence[FeatureDay], *, used_by: Sequence[str]) -> int:
     """Delete days for good; returns the bytes freed.
 
-    used_by: what still refers to them. Raises Conflict naming it when it is not empty.
+    used_by: what still refers to them. Raises Conflict naming it when it is not empty, StoreUnavailable.
     """
     if used_by:
         raise Conflict(f"feature rows: must not be in use to be deleted, was used by {', '.join(used_by)}")
@@ -91,11 +91,12 @@ def delete_feature_days(features_folder: Path, days: Sequence[FeatureDay], *, us
 
 
 def _remove(features_folder: Path, day: FeatureDay) -> None:
-    for file in day.files:
-        (features_folder / file).unlink(missing_ok=True)
-    for folder in {(features_folder / file).parent for file in day.files}:
-        for abandoned in folder.glob(".*"):
-            abandoned.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: rows came meanwhile, and stay
-            folder.rmdir()
-        sync_folder(folder.parent)
+    with changing_files(features_folder):
+        for file in day.files:
+            (features_folder / file).unlink(missing_ok=True)
+        for folder in {(features_folder / file).parent for file in day.files}:
+            for abandoned in folder.glob(".*"):
+                abandoned.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: rows came meanwhile, and stay
+                folder.rmdir()
+            sync_folder(folder.parent)

@@ -9,7 +9,7 @@ from typing import Final
 
 from market.errors import Conflict, CorruptStore, InvalidRequest, ScaleExceeded, StoreUnavailable
 from market.instruments import Instrument, pin_scale
-from storage.durable_files import exclusive, make_folder, replace_file
+from storage.durable_files import exclusive, replace_file
 
 _FILE_NAME: Final = "instruments.json"
 _SCALE_KEYS: Final = {"price_exponent", "quantity_exponent"}
@@ -63,7 +63,6 @@ class InstrumentPins:
     def _pin_once(self, instrument: Instrument) -> Instrument:
         """Pin unless another writer was first; returns what is pinned."""
         try:
-            make_folder(self._root)
             with exclusive(self._root / f".{_FILE_NAME}.lock"):
                 pins = _read_pins(self._path)
                 if instrument.symbol not in pins:

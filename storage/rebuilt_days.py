@@ -1,72 +1,86 @@
 """Rebuilt days: partitions of the feature log that say what they were computed from, so that none is computed twice.
 
-A group's rows of one symbol and UTC date are one file, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` beside the
-parts of served rows. ``inputs`` is a hash of everything the rows were computed from; the folder names the group's code.
+A group's rows of one symbol and UTC date are one part, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` beside those
+of served rows. ``inputs`` is a hash of everything the rows were computed from; the folder names the group's code.
 Registry versions share the files: one that selects fewer of a group's columns finds them in a file with more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market.clock import SECOND_NS
-from storage.durable_files import publish_files
-from storage.feature_log import COMMON_COLUMNS, REBUILT, group_folder, stage_group
+from storage.durable_files import changing_files, publish_files
+from storage.feature_parts import CREATED, EVENT, PART, REBUILT, Int64s, PartFile, group_folder, part_columns
 from storage.instruments import checked_symbol
 from storage.raw_file import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
 
+_NO_TIMES: Final = np.empty(0, np.int64)
+
 
 def has_rebuilt_day(root: Path, group: FeatureGroup, symbol: str, date: str, inputs: str) -> bool:
     """Whether the day stands, computed from these inputs, with every column of the group. Raises CorruptStore."""
-    return any(_columns(path) >= set(group.columns) for path in _rebuilt(_folder(root, group, symbol, date), inputs))
+    return any(
+        part_columns(path) >= set(group.columns) for path in _rebuilt(_folder(root, group, symbol, date), inputs)
+    )
 
 
 def rebuilt_columns(root: Path, group: FeatureGroup, symbol: str, date: str, inputs: str) -> set[str]:
     """Every feature that a file of the day has, made of these inputs, for whatever version. Raises CorruptStore."""
-    return set[str]().union(*(_columns(path) for path in _rebuilt(_folder(root, group, symbol, date), inputs)))
+    return set[str]().union(*(part_columns(path) for path in _rebuilt(_folder(root, group, symbol, date), inputs)))
 
 
 def write_rebuilt_day(
-    root: Path, rows: FeatureRows, available_ns: npt.NDArray[np.int64], *, date: str, inputs: Mapping[str, str]
-) -> None:
+    root: Path,
+    symbol: str,
+    groups: Iterable[FeatureGroup],
+    pieces: Iterable[tuple[FeatureRows, Int64s]],
+    *,
+    date: str,
+    inputs: Mapping[str, str],
+) -> int:
     """Write the rows of one UTC date for the groups that ``inputs`` names, all files on disk before the first is seen.
 
-    Files of these groups made of other inputs go, and those whose columns are all here. Raises StoreUnavailable.
+    groups: of the set that the rows are of. pieces: consecutive rows, one at least, and when each is available, int64
+        (n,); each becomes a row group, and is let go once the next one is there.
+
+    Files of these groups made of other inputs go, and those whose columns are all here. Returns how many rows were
+    written. Raises StoreUnavailable.
     """
-    staged: dict[Path, Path] = {}
-    replaced: list[Path] = []
-    try:
-        for index, group in enumerate(rows.feature_set.groups):
-            if group.name not in inputs:
-                continue
-            folder = _folder(root, group, rows.symbol, date)
-            first, last = int(rows.row_ns[0]), int(rows.row_ns[-1])
-            path = folder / f"{REBUILT}-{first}-{last}-{inputs[group.name]}.parquet"
-            if path.is_file() and not _columns(path) <= set(group.columns):
-                path = path.with_name(f"{REBUILT}-{first}-{last}-{len(group.columns)}-{inputs[group.name]}.parquet")
-            replaced += [
-                old
-                for old in _rebuilt(folder, "*")
-                if old != path
-                and (not old.stem.endswith(f"-{inputs[group.name]}") or _columns(old) <= set(group.columns))
-            ]
-            staged[path] = stage_group(path, rows, available_ns, slice(None), index)
+    count = 0
+    with ExitStack() as stack:
+        written = {
+            group: PartFile(_folder(root, group, symbol, date), REBUILT, symbol, group)
+            for group in groups
+            if group.name in inputs
+        }
+        for part in written.values():
+            # Groups that have their names already stay: each is whole, and the others are computed again.
+            stack.callback(part.discard)
+        for rows, available_ns in pieces:
+            count += len(rows)
+            for part in written.values():
+                part.append(rows, available_ns)
+        staged: dict[Path, Path] = {}
+        replaced: list[Path] = []
+        for group, part in written.items():
+            path = _path(_folder(root, group, symbol, date), part, group, inputs[group.name])
+            replaced += _replaced_by(path, group, inputs[group.name])
+            staged[path] = part.finish()
         publish_files(staged)
-    except BaseException:
-        # Groups that have their names already stay: each is whole, and the others are computed again.
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
-        raise
-    for old in replaced:
-        old.unlink(missing_ok=True)
+    with changing_files(root):
+        for old in replaced:
+            old.unlink(missing_ok=True)
+    return count
 
 
 def is_served_whole(root: Path, group: FeatureGroup, symbol: str, date: str, *, first_ns: int, last_ns: int) -> bool:
@@ -76,18 +90,14 @@ def is_served_whole(root: Path, group: FeatureGroup, symbol: str, date: str, *, 
     return len(in_period) == (last_ns - first_ns) // SECOND_NS + 1
 
 
-def served_available_ns(
-    root: Path, groups: Iterable[FeatureGroup], symbol: str, date: str, row_ns: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """When each row, ascending, was served as a whole: the latest of the groups; 0 for one that was not served."""
-    available_ns = np.zeros(len(row_ns), np.int64)
-    for group in groups:
-        served_ns, created_ns = _served_rows(_folder(root, group, symbol, date), group)
-        at = np.searchsorted(row_ns, served_ns)
-        is_known = at < len(row_ns)
-        is_known[is_known] = row_ns[at[is_known]] == served_ns[is_known]
-        np.maximum.at(available_ns, at[is_known], created_ns[is_known])
-    return available_ns
+def served_times(root: Path, groups: Iterable[FeatureGroup], symbol: str, date: str) -> tuple[Int64s, Int64s]:
+    """The rows of a date that were served, ascending, and when each was as a whole: the latest of the groups."""
+    served = [_served_rows(_folder(root, group, symbol, date), group) for group in groups]
+    times = np.concatenate([row_ns for row_ns, _ in served] or [_NO_TIMES])
+    row_ns, at = np.unique(times, return_inverse=True)
+    created_ns = np.zeros(len(row_ns), np.int64)
+    np.maximum.at(created_ns, at, np.concatenate([created_ns for _, created_ns in served] or [_NO_TIMES]))
+    return row_ns, created_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,28 +129,31 @@ def cached_days(root: Path) -> list[CachedDays]:
 def remove_rebuilt_days(root: Path, *, symbol: str | None, first_date: str | None, last_date: str | None) -> int:
     """Remove the rebuilt days of a symbol, or of all, from one date to another, both included; files removed.
 
-    None is no bound. What was served stays. Raises InvalidRequest when the symbol cannot name a folder.
+    None is no bound. What was served stays.
+
+    Raises StoreUnavailable, InvalidRequest when the symbol cannot name a folder.
     """
     named = "*" if symbol is None else checked_symbol(symbol)
     removed = 0
-    for path in list(root.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
-        date = path.parent.name.removeprefix("date=")
-        if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
-            path.unlink(missing_ok=True)
-            removed += 1
+    with changing_files(root):
+        for path in list(root.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
+            date = path.parent.name.removeprefix("date=")
+            if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
+                path.unlink(missing_ok=True)
+                removed += 1
     return removed
 
 
-def _served_rows(folder: Path, group: FeatureGroup) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _served_rows(folder: Path, group: FeatureGroup) -> tuple[Int64s, Int64s]:
     """Row times and created times of the served parts that hold every column of the group."""
-    row_ns, created_ns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for path in sorted(folder.glob("part-*.parquet")):
-        if not _columns(path) >= set(group.columns):
+    row_ns, created_ns = [_NO_TIMES], [_NO_TIMES]
+    for path in sorted(folder.glob(f"{PART}-*.parquet")):
+        if not part_columns(path) >= set(group.columns):
             continue
         with reading_parquet(path):
-            table = pq.read_table(path, columns=["event_timestamp", "created_timestamp"], partitioning=None)
-        row_ns.append(table.column("event_timestamp").cast(pa.int64()).to_numpy())
-        created_ns.append(table.column("created_timestamp").cast(pa.int64()).to_numpy())
+            table = pq.read_table(path, columns=[EVENT, CREATED], partitioning=None)
+        row_ns.append(table.column(EVENT).cast(pa.int64()).to_numpy())
+        created_ns.append(table.column(CREATED).cast(pa.int64()).to_numpy())
     return np.concatenate(row_ns), np.concatenate(created_ns)
 
 
@@ -152,7 +165,18 @@ def _rebuilt(folder: Path, inputs: str) -> list[Path]:
     return sorted(folder.glob(f"{REBUILT}-*-{inputs}.parquet"))
 
 
-def _columns(path: Path) -> set[str]:
-    """The features in a file."""
-    with reading_parquet(path):
-        return set(pq.read_schema(path).names) - COMMON_COLUMNS
+def _path(folder: Path, part: PartFile, group: FeatureGroup, inputs: str) -> Path:
+    """The name of a day that was written; another one where a file with more of the group's columns has it."""
+    path = folder / f"{REBUILT}-{part.first_ns}-{part.last_ns}-{inputs}.parquet"
+    if path.is_file() and not part_columns(path) <= set(group.columns):
+        return path.with_name(f"{REBUILT}-{part.first_ns}-{part.last_ns}-{len(group.columns)}-{inputs}.parquet")
+    return path
+
+
+def _replaced_by(path: Path, group: FeatureGroup, inputs: str) -> list[Path]:
+    """The files of the day that go once ``path`` is there."""
+    return [
+        old
+        for old in _rebuilt(path.parent, "*")
+        if old != path and (not old.stem.endswith(f"-{inputs}") or part_columns(old) <= set(group.columns))
+    ]

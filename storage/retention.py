@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from market.errors import Conflict, NotFound
-from storage.durable_files import copy_file, replace_file, sync_folder
+from storage.durable_files import changing_files, copy_file, replace_file, sync_folder
 from storage.instruments import checked_symbol
 from storage.raw_manifest import RawPart, entry_path, raw_parts, read_entry
 from storage.tape.segments import segments, tape_folder
@@ -59,7 +59,7 @@ def restore_parts(raw_folder: Path, archive: Path, symbol: str) -> int:
 def delete_parts(raw_folder: Path, parts: Sequence[RawPart], *, used_by: Sequence[str]) -> int:
     """Delete parts for good; returns the bytes freed.
 
-    used_by: what still refers to them. Raises Conflict naming it when it is not empty.
+    used_by: what still refers to them. Raises Conflict naming it when it is not empty, StoreUnavailable.
     """
     if used_by:
         raise Conflict(f"raw data: must not be in use to be deleted, was used by {', '.join(used_by)}")
@@ -91,7 +91,8 @@ def _copy_part(source: Path, target: Path, part: RawPart) -> int:
 
 def _remove_part(raw_folder: Path, part: RawPart) -> None:
     entry = entry_path(raw_folder, part.symbol, part.name)
-    entry.unlink()
-    sync_folder(entry.parent)
-    for path, _ in _files(part):
-        (raw_folder / path).unlink(missing_ok=True)
+    with changing_files(raw_folder):
+        entry.unlink()
+        sync_folder(entry.parent)
+        for path, _ in _files(part):
+            (raw_folder / path).unlink(missing_ok=True)

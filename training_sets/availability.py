@@ -8,7 +8,8 @@ from pathlib import Path
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns, utc_date
 from market.errors import NotFound
-from storage.feature_log import REBUILT, group_folder, read_feature_log
+from storage.feature_log import read_feature_log
+from storage.feature_parts import REBUILT, group_folder
 from storage.instruments import checked_symbol
 from storage.raw_manifest import raw_parts, raw_period
 from training_sets.prices import MID

@@ -18,7 +18,8 @@ from storage.job_queue import Interrupted, JobQueue
 from storage.metadata import Metadata
 from storage.raw_manifest import raw_period
 from storage.rebuilt_days import cached_days, remove_rebuilt_days
-from training_sets.rebuild_days import Rebuild, rebuild_days
+from training_sets.due_days import Rebuild
+from training_sets.rebuild_days import rebuild_days
 
 WARM_TASK: Final = "warm_features"
 MOST_WARMING: Final = 16

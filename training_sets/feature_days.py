@@ -15,9 +15,10 @@ from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.errors import NotFound
 from storage.raw_manifest import raw_parts, raw_period
 from storage.raw_parquet import SNAPSHOT_TABLE
+from training_sets.due_days import Rebuild
 from training_sets.folds import covered
 from training_sets.prices import MID
-from training_sets.rebuild_days import Rebuild, count_days, rebuild_days
+from training_sets.rebuild_days import count_days, rebuild_days
 from training_sets.request import DatasetRequest
 from training_sets.targets import volatility_window_ns
 from transforms.rows import FeatureSet

@@ -14,7 +14,7 @@ import msgspec
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore, NotFound
 from storage.durable_files import file_sha256
-from storage.feature_log import group_folder
+from storage.feature_parts import group_folder
 from training_sets.request import DatasetRequest
 from transforms.rows import FeatureSet
 

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from market.clock import MILLISECOND_NS, SECOND_NS, floor_to
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events
 from storage.raw_events import last_snapshot_ns, stream_events
@@ -85,8 +86,46 @@ def _rows_behind(engine: Engine, pieces: Iterator[tuple[Events, int]], end_ns: i
 
 def _from(rows: FeatureRows, begin_ns: int) -> FeatureRows:
     """Those from ``begin_ns`` on, without their reasons, which nobody reads offline."""
-    at = int(np.searchsorted(rows.row_ns, begin_ns))
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at:], rows.values[at:], rows.status[at:])
+    return _part_of(rows, int(np.searchsorted(rows.row_ns, begin_ns)), len(rows))
+
+
+def rows_by_day(pieces: Iterable[FeatureRows]) -> Iterator[tuple[int, Iterator[FeatureRows]]]:
+    """The begin of each UTC day that consecutive pieces touch, and its rows in pieces, to be taken before the next day.
+
+    A day is known to be whole once the next one begins, or the pieces end.
+    """
+    for day, of_day in groupby(_cut_at_midnight(pieces), lambda piece: int(piece.row_ns[0]) // DAY_NS):
+        yield day * DAY_NS, of_day
+
+
+def _cut_at_midnight(pieces: Iterable[FeatureRows]) -> Iterator[FeatureRows]:
+    for piece in pieces:
+        cuts = np.flatnonzero(np.diff(piece.row_ns // DAY_NS)) + 1
+        for begin, end in pairwise([0, *cuts.tolist(), len(piece)]):
+            if end > begin:
+                yield _part_of(piece, begin, end)
+
+
+def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[FeatureRows]:
+    """Consecutive pieces cut anew: ``count`` rows each, the last one what is left. Holds no more than one of them."""
+    held: list[FeatureRows] = []
+    lacking = count
+    for piece in pieces:
+        begin = 0
+        while len(piece) - begin >= lacking:
+            yield joined_rows([*held, _part_of(piece, begin, begin + lacking)])
+            begin += lacking
+            held, lacking = [], count
+        if begin < len(piece):
+            held.append(_part_of(piece, begin, len(piece)))
+            lacking -= len(piece) - begin
+    if held:
+        yield joined_rows(held)
+
+
+def _part_of(rows: FeatureRows, begin: int, end: int) -> FeatureRows:
+    part = slice(begin, end)
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[part], rows.values[part], rows.status[part])
 
 
 def joined_rows(pieces: Sequence[FeatureRows]) -> FeatureRows:

@@ -5,16 +5,16 @@
 2. A day is computed for the groups that are missing, whichever registry version asked for the others.
 3. Days that follow each other are computed in one run, whose rows are those of a run for each: the horizon before its
    first day, a day and more for candles and tickers, is gone through once and not for every day.
-4. A day's files are written aside and renamed together: a rebuild that is interrupted or killed has whole days or none,
-   and the next one goes on from there. An interrupt ends it after the days that its processes have begun.
+4. A day's files are written aside, a row group at a time, and renamed together: a rebuild that is interrupted or killed
+   has whole days or none, and the next one goes on from there. An interrupt ends it after the days that its processes
+   have begun.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,22 +28,19 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
-from market.errors import InvalidRequest
-from market.events import CONTROL
-from storage.durable_files import exclusive, make_folder
-from storage.raw_manifest import RawPart, raw_parts, raw_period
-from storage.raw_parquet import TABLES
+from market.errors import Conflict, InvalidRequest
+from storage.durable_files import exclusive
+from storage.raw_manifest import raw_parts, raw_period
 from storage.rebuilt_days import (
-    has_rebuilt_day,
-    is_served_whole,
     rebuilt_columns,
-    served_available_ns,
+    served_times,
     write_rebuilt_day,
 )
-from training_sets.rebuild import AVAILABILITY_DELAY_NS, joined_rows, start_before, stream_rows
-from transforms.catalogue import FEATURES, GROUPS, feature_set, group_horizon_ns, group_kinds, set_horizon_ns, set_kinds
+from training_sets.due_days import Rebuild, due_inputs, still_due
+from training_sets.rebuild import AVAILABILITY_DELAY_NS, rows_by_day, rows_in_groups, stream_rows
+from transforms.catalogue import FEATURES, GROUPS, feature_set
 from transforms.plan import Kernel, compile_kernel
-from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+from transforms.rows import FeatureRows
 
 MOST_DAYS_A_RUN: Final = 7
 """Days are told of at least weekly, others wait a week for them at most, and the horizon costs a seventh."""
@@ -54,23 +51,8 @@ _is_stopping: Event | None = None
 """In a process of the pool: whether to begin no further day."""
 
 _LOCKS: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """What is rebuilt, where from and where to; ``kernel_cache`` holds the compiled kernels.
-
-    reuses_days: pass over days that stand with the same inputs. keeps_served: pass over groups of a day whose every row
-    was served.
-    """
-
-    raw_folder: Path
-    features_folder: Path
-    kernel_cache: Path
-    symbol: str
-    feature_set: FeatureSet
-    reuses_days: bool = True
-    keeps_served: bool = False
+ROW_GROUP_ROWS: Final = 6 * 3600
+"""Of a rebuilt day: 30 MB of the whole catalogue. A row group an hour would take twice the bytes on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +86,7 @@ def rebuild_days(
     days = range(floor_to(begin_ns, DAY_NS), end_ns + 1, DAY_NS)
     due = []
     for day_ns in days:
-        inputs = _missing(rebuild, parts, day_ns, first_ns, last_row_ns)
+        inputs = due_inputs(rebuild, parts, day_ns, first_ns, last_row_ns)
         if inputs:
             due.append((day_ns, inputs))
         else:
@@ -152,11 +134,11 @@ def _rebuild_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
     """Compute and write the days of a run, each as soon as it is whole; no other process computes them meanwhile."""
     with ExitStack() as stack:
         for lock in sorted({_lock_of(rebuild, utc_date(day_ns)) for day_ns, _ in run}):
-            stack.enter_context(exclusive(lock))
+            stack.enter_context(exclusive(lock, gives_up=None if _is_stopping is None else _is_stopping.is_set))
         due: list[_Due] = []
         for day_ns, inputs in run:
             # Another build may have computed it while this one waited.
-            lacking = _still_missing(rebuild, utc_date(day_ns), inputs)
+            lacking = still_due(rebuild, utc_date(day_ns), inputs)
             if lacking:
                 due.append((day_ns, lacking))
             else:
@@ -169,55 +151,37 @@ def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
     kernel = _kernel(rebuild, run)
     _, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
     to_ns = min(run[-1][0] + DAY_NS - SECOND_NS, last_ns)
-    waiting = list(run)
-    held: list[FeatureRows] = []
-    for piece in stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns):
-        held.append(piece)
-        while len(waiting) > 1 and len(piece) and int(piece.row_ns[-1]) >= waiting[1][0]:
-            rows = joined_rows(held)
-            cut = int(np.searchsorted(rows.row_ns, waiting[1][0]))
-            yield _write_day(rebuild, _part_of(rows, slice(None, cut)), *waiting.pop(0))
-            piece = _part_of(rows, slice(cut, None))  # noqa: PLW2901  # what is left of it is the piece
-            held = [piece]
-    rows = joined_rows(held)
-    for day_ns, inputs in waiting:
-        of_day = (rows.row_ns >= day_ns) & (rows.row_ns < day_ns + DAY_NS)
-        yield _write_day(rebuild, _part_of(rows, of_day), day_ns, inputs)
-
-
-def _write_day(rebuild: Rebuild, rows: FeatureRows, day_ns: int, inputs: dict[str, str]) -> RebuiltDay:
-    date = utc_date(day_ns)
-    if len(rows):
-        # A row that was served late was not known before: no rebuild makes it so.
-        served_ns = served_available_ns(
-            rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date, rows.row_ns
+    inputs = dict(run)
+    pieces = stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns)
+    for day_ns, of_day in rows_by_day(pieces):
+        date = utc_date(day_ns)
+        count = write_rebuilt_day(
+            rebuild.features_folder,
+            rebuild.symbol,
+            kernel.feature_set.groups,
+            _available(rebuild, date, rows_in_groups(of_day, ROW_GROUP_ROWS)),
+            date=date,
+            inputs=inputs[day_ns],
         )
-        available_ns = np.maximum(rows.row_ns + AVAILABILITY_DELAY_NS, served_ns)
-        write_rebuilt_day(rebuild.features_folder, rows, available_ns, date=date, inputs=inputs)
-    return RebuiltDay(date, len(rows), tuple(inputs))
+        yield RebuiltDay(date, count, tuple(inputs[day_ns]))
 
 
-def _still_missing(rebuild: Rebuild, date: str, inputs: dict[str, str]) -> dict[str, str]:
-    if not rebuild.reuses_days:
-        return inputs
-    known = {group.name: group for group in rebuild.feature_set.groups}
-    return {
-        name: made_of
-        for name, made_of in inputs.items()
-        if not has_rebuilt_day(rebuild.features_folder, known[name], rebuild.symbol, date, made_of)
-    }
+def _available(
+    rebuild: Rebuild, date: str, pieces: Iterable[FeatureRows]
+) -> Iterator[tuple[FeatureRows, npt.NDArray[np.int64]]]:
+    """Rows of a date with when each is available, a row that was served late no earlier than it was."""
+    served_ns, created_ns = served_times(rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date)
+    for rows in pieces:
+        available_ns = rows.row_ns + AVAILABILITY_DELAY_NS
+        _, at, of_served = np.intersect1d(rows.row_ns, served_ns, assume_unique=True, return_indices=True)
+        available_ns[at] = np.maximum(available_ns[at], created_ns[of_served])
+        yield rows, available_ns
 
 
 def _lock_of(rebuild: Rebuild, date: str) -> Path:
     """One of a bounded number of locks: two days seldom share one, and then wait for each other."""
     number = crc32(f"{rebuild.symbol} {date}".encode()) % _LOCKS
-    folder = rebuild.features_folder / ".rebuilding"
-    make_folder(folder)
-    return folder / f"{number:03d}"
-
-
-def _part_of(rows: FeatureRows, chosen: slice | npt.NDArray[np.bool_]) -> FeatureRows:
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])
+    return rebuild.features_folder / ".rebuilding" / f"{number:03d}"
 
 
 def _begin_worker(is_stopping: Event) -> None:
@@ -237,53 +201,18 @@ def _end_with_parent() -> None:
 
 
 def _rebuild_run_here(rebuild: Rebuild, run: Sequence[_Due]) -> list[RebuiltDay]:
-    """A run in a process of the pool, given up after a day when the pool stops."""
+    """A run in a process of the pool, given up before its first day or after one when the pool stops."""
+    assert _is_stopping is not None, "the process was begun by _begin_worker"
     done = []
-    for day in _rebuild_run(rebuild, run):
-        done.append(day)
-        if _is_stopping is not None and _is_stopping.is_set():
-            break
+    try:
+        for day in _rebuild_run(rebuild, run):
+            done.append(day)
+            if _is_stopping.is_set():
+                break
+    except Conflict:
+        if not _is_stopping.is_set():
+            raise
     return done
-
-
-def _missing(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: int, last_row_ns: int) -> dict[str, str]:
-    """Hash of the inputs of each group whose rows of the day do not stand in the feature log."""
-    date = utc_date(day_ns)
-    end_ns = min(day_ns + DAY_NS - SECOND_NS, last_row_ns)
-    if end_ns <= first_ns or end_ns < day_ns:
-        return {}
-    missing = {}
-    first_row_ns = max(day_ns, floor_to(first_ns, SECOND_NS) + SECOND_NS)
-    for group in rebuild.feature_set.groups:
-        if rebuild.keeps_served and is_served_whole(
-            rebuild.features_folder, group, rebuild.symbol, date, first_ns=first_row_ns, last_ns=end_ns
-        ):
-            continue
-        kinds, horizon_ns = _reads(rebuild.feature_set, group)
-        start_ns = start_before(rebuild.raw_folder, parts, kinds, day_ns - horizon_ns, first_ns)
-        inputs = _inputs(parts, kinds, start_ns, end_ns)
-        if not rebuild.reuses_days or not has_rebuilt_day(rebuild.features_folder, group, rebuild.symbol, date, inputs):
-            missing[group.name] = inputs
-    return missing
-
-
-def _reads(chosen: FeatureSet, group: FeatureGroup) -> tuple[frozenset[int], int]:
-    """Event kinds and horizon of a group; normalised columns read what their set reads."""
-    if group.name in GROUPS:
-        return group_kinds(group.name), group_horizon_ns(group.name)
-    return set_kinds(chosen), set_horizon_ns(chosen)
-
-
-def _inputs(parts: list[RawPart], kinds: frozenset[int], start_ns: int, end_ns: int) -> str:
-    tables = {table for table, kind in TABLES if kind in {CONTROL, *kinds}}
-    digest = hashlib.sha256(f"{start_ns} {end_ns}".encode())
-    for part in parts:
-        if part.first_ns < end_ns and part.last_ns >= start_ns:
-            digest.update(f" {part.price_exponent} {part.quantity_exponent}".encode())
-            for file in part.files:
-                if file.table in tables:
-                    digest.update(file.sha256.encode())
-    return digest.hexdigest()[:16]
 
 
 def _kernel(rebuild: Rebuild, run: Sequence[_Due]) -> Kernel:

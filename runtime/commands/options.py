@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -71,15 +72,19 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
             print(_plain(item))
 
 
+_WIDE: Final = 1000
+"""Columns that no table needs."""
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output."""
+    """A table on standard output, as wide as its rows where that is no terminal."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(*columns)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def _plain(value: object) -> str:

@@ -22,6 +22,9 @@ _SEQ_AT: Final = HEADER_BYTES - _STAMP.size
 FIRST_SEQ: Final = 1
 FRAMES_SOUGHT: Final = 64
 """After a bad frame the next one is sought by its seq; damage that took more frames than this ends the segment."""
+BUFFER_BYTES: Final = 1 << 16
+"""No more: who puts a month of segments in order reads the first frame of each."""
+BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,15 @@ def add_frame(pending: bytearray, seq: int, recv_ns: int, body: bytes) -> None:
     pending += body
 
 
-def read_frames(segment: Path, expected: int | None = None) -> Iterator[Frame | Damage]:
+def read_frames(segment: Path, expected: int | None = None, *, offset: int = 0) -> Iterator[Frame | Damage]:
     """The frames of a segment as long as it is now, and in their places the bytes that are none.
 
-    expected: the seq of the first frame, by which the next whole one is found when the first is damaged.
+    expected: the seq of the first frame, by which the next whole one is found when the first is damaged. offset: where
+    that frame begins.
     """
     with _open_segment(segment) as file:
         end = os.fstat(file.fileno()).st_size  # a live segment grows: what comes after this is for the next reader
-        offset = 0
+        file.seek(offset)
         while offset < end:
             try:
                 frame = _read_frame(file, end - offset)
@@ -81,12 +85,37 @@ def read_frames(segment: Path, expected: int | None = None) -> Iterator[Frame | 
                 offset += HEADER_BYTES + len(frame.body)
 
 
+def frame_offset(segment: Path, first_seq: int, seq: int) -> int | None:
+    """Where in a segment that begins with ``first_seq`` the frame ``seq`` begins, which is whole.
+
+    None when it is not, or the headers before it do not lead there. The bytes of the frames before it are not checked,
+    which takes a fifth of the time.
+    """
+    with _open_segment(segment) as file:
+        offset = 0
+        expected = first_seq
+        while len(block := file.read(BLOCK_BYTES)) >= HEADER_BYTES:
+            at = 0
+            while at + HEADER_BYTES <= len(block):
+                length, _, found, _ = _HEADER.unpack_from(block, at)
+                if found != expected:
+                    return None
+                if found == seq:
+                    is_whole = isinstance(next(read_frames(segment, offset=offset + at)), Frame)
+                    return offset + at if is_whole else None
+                expected += 1
+                at += HEADER_BYTES + length
+            offset += at
+            file.seek(offset)
+    return None
+
+
 def _open_segment(segment: Path) -> BinaryIO:
     try:
-        return segment.open("rb", buffering=1 << 20)
+        return segment.open("rb", buffering=BUFFER_BYTES)
     except FileNotFoundError:
         # The writer finished it since it was listed.
-        return segment.with_suffix(".log").open("rb", buffering=1 << 20)
+        return segment.with_suffix(".log").open("rb", buffering=BUFFER_BYTES)
 
 
 def _read_frame(file: BinaryIO, left: int) -> Frame:

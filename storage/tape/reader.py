@@ -8,7 +8,7 @@ from pathlib import Path
 
 from market.clock import DAY_NS
 from market.errors import CorruptStore, NotFound
-from storage.tape.frames import Damage, Frame, read_frames
+from storage.tape.frames import Damage, Frame, frame_offset, read_frames
 from storage.tape.segments import Segment, segments, tape_folder
 
 
@@ -54,15 +54,22 @@ def read_tape_and_holes(
 
 
 def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
-    """The frames from ``seq`` on, with each hole among them in its place; segments that end before are not opened.
+    """The frames from ``seq`` on, with each hole among them in its place; what is before is passed over by its headers.
 
     Raises:
         CorruptStore: while iterating, when seq falls.
         InvalidRequest: the symbol cannot name a folder.
     """
     known = segments(tape_folder(root, symbol))
-    begins = [at for at, segment in enumerate(known) if segment.first_seq is not None and segment.first_seq <= seq]
-    for found in read_segments(known[begins[-1] if begins else 0 :]):
+    begins = [
+        (at, segment.first_seq)
+        for at, segment in enumerate(known)
+        if segment.first_seq is not None and segment.first_seq <= seq
+    ]
+    begin, first_seq = begins[-1] if begins else (0, None)
+    # From the frame before, whose time is that of a hole which nothing follows.
+    offset = None if first_seq is None else frame_offset(known[begin].path, first_seq, seq - 1)
+    for found in read_segments(known[begin:], expected=None if offset is None else seq - 1, offset=offset or 0):
         if isinstance(found, Frame):
             if found.seq >= seq:
                 yield found
@@ -71,9 +78,17 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
 
 
 def read_segments(
-    chosen: Sequence[Segment], *, expected: int | None = None, from_ns: int | None = None, to_ns: int | None = None
+    chosen: Sequence[Segment],
+    *,
+    expected: int | None = None,
+    offset: int = 0,
+    from_ns: int | None = None,
+    to_ns: int | None = None,
 ) -> Iterator[Frame | Hole]:
-    """The frames and holes of segments in order; ``expected`` is the seq that the first frame should have, if known."""
+    """The frames and holes of segments in order.
+
+    expected: the seq that the first frame should have, if known. offset: where that frame begins in the first segment.
+    """
     first_day = None if from_ns is None else from_ns // DAY_NS
     last_day = None if to_ns is None else (to_ns - 1) // DAY_NS + 1
     damage: Damage | None = None
@@ -82,7 +97,7 @@ def read_segments(
         if (first_day is not None and segment.day < first_day) or (last_day is not None and segment.day > last_day):
             expected, damage = None, None
             continue
-        for found in read_frames(segment.path, expected):
+        for found in read_frames(segment.path, expected, offset=offset):
             if isinstance(found, Damage):
                 damage = damage or found
                 continue
@@ -96,6 +111,7 @@ def read_segments(
                 yield found
         if damage is not None and segment.is_open:
             damage = None  # the tail that a crash tore, or that is being written; a missing seq would still show
+        offset = 0
     if damage is not None:
         yield Hole(expected or 0, None, last_ns, str(damage))
 

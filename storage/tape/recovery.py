@@ -40,16 +40,15 @@ def recover_tape(folder: Path) -> Recovery:
 
     Raises CorruptStore for a file that is no segment, OSError when the disk refuses.
     """
-    torn_bytes = 0
-    next_seq = FIRST_SEQ
-    for path in sorted(folder.glob(f"*/*{OPEN}")):
-        torn, seq_after = _finish_abandoned(path)
-        torn_bytes += torn
-        next_seq = max(next_seq, seq_after)
+    abandoned = [_finish_abandoned(path) for path in sorted(folder.glob(f"*/*{OPEN}"))]
+    torn_bytes = sum(each.torn_bytes for each in abandoned)
+    next_seq = max([FIRST_SEQ, *(each.next_seq for each in abandoned)])
     known = segments(folder)
     if not known:
         return Recovery(next_seq, torn_bytes=torn_bytes)
-    last_recv_ns = None
+    last_recv_ns = next((each.last_recv_ns for each in abandoned if each.finished == known[-1].path), None)
+    if last_recv_ns is not None:
+        return Recovery(next_seq, last_recv_ns, known[-1].day, torn_bytes)
     expected: int | None = None
     # Where even the first frame of the last segment is damaged, the one before it says which seq was due.
     for segment in known[-1:] if known[-1].first_seq is not None else known[-2:]:
@@ -84,38 +83,53 @@ def recover_abandoned(root: Path, symbol: str) -> int:
         release(lock)
 
 
-def finish_segment(path: Path) -> None:
-    """Give an open segment, whose bytes are on the disk, its final name, durably."""
-    path.replace(path.with_suffix(FINISHED))
+def finish_segment(path: Path) -> Path:
+    """Give an open segment, whose bytes are on the disk, its final name, durably; returns its path under that name."""
+    finished = path.replace(path.with_suffix(FINISHED))
     sync_folder(path.parent)
+    return finished
 
 
-def _finish_abandoned(path: Path) -> tuple[int, int]:
-    """Bytes moved aside, and one above the highest seq in the file, in the part moved aside too."""
+@dataclass(frozen=True, slots=True)
+class _Abandoned:
+    """What a dead writer left open, once it is finished.
+
+    next_seq: one above the highest seq in the file, in the part moved aside too. finished: None when nothing was whole.
+    last_recv_ns: of the last frame kept.
+    """
+
+    next_seq: int = FIRST_SEQ
+    torn_bytes: int = 0
+    finished: Path | None = None
+    last_recv_ns: int | None = None
+
+
+def _finish_abandoned(path: Path) -> _Abandoned:
     if path.stat().st_size == 0:
         path.unlink()
-        return 0, FIRST_SEQ
+        return _Abandoned()
     torn: Damage | None = None
     next_seq = FIRST_SEQ
+    last_recv_ns = None
     for found in read_frames(path):
         if isinstance(found, Damage):
             torn = torn or found
         else:
             next_seq = found.seq + 1
+            last_recv_ns = found.recv_ns if torn is None else last_recv_ns
     torn_bytes = 0
     if torn is not None:
         torn_bytes = _move_tail_aside(path, torn.offset)
         if torn.offset == 0:
             path.unlink()
             sync_folder(path.parent)
-            return torn_bytes, next_seq
+            return _Abandoned(next_seq, torn_bytes)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    finish_segment(path)
-    return torn_bytes, next_seq
+    return _Abandoned(next_seq, torn_bytes, finish_segment(path), last_recv_ns)
 
 
 def _move_tail_aside(segment: Path, offset: int) -> int:

@@ -14,13 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
+from feature_repo.registry_versions import load_registry_version
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns, utc_date
 from market.events import TRADE, Events, empty_events
 from market.instruments import Instrument
+from storage.durable_files import exclusive
 from storage.raw_parquet import write_events
+from training_sets.due_days import Rebuild
+from training_sets.rebuild_days import _lock_of
 
 BEGIN_NS = parse_iso_ns("2026-01-05")
-DAYS = 6
+DAYS = 8
+"""More than one process computes in one run, so that the last day has a lock of its own."""
 DEADLINE_S = 120.0
 REBUILD = ("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0", "--json")
 
@@ -86,12 +91,21 @@ def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
     return json.loads(out), errors
 
 
+def lock_of_last_day(data: Path) -> Path:
+    chosen = load_registry_version("1.0.0").feature_set
+    return _lock_of(
+        Rebuild(data / "raw", data / "features", data / "cache", "BTCUSDT", chosen),
+        utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS),
+    )
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_ends_a_rebuild_cleanly_and_the_next_one_goes_on(data: Path, workers: int) -> None:
-    process = started(data, workers)
-    eventually(lambda: any((data / "features").rglob("rebuilt-*.parquet")), process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=DEADLINE_S)
+    with exclusive(lock_of_last_day(data)):  # so that the rebuild cannot be over before it is interrupted
+        process = started(data, workers)
+        eventually(lambda: any((data / "features").rglob("rebuilt-*.parquet")), process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert "the same command goes on from there" in errors.splitlines()[-1]
     assert "Traceback" not in errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from ingestion.decode import Decoder
 from ingestion.recordings import RejectedLine, read_recording
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
-from storage.feature_log import FeatureLogWriter, group_folder, read_feature_log
+from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.feature_parts import group_folder
 from storage.instruments import InstrumentPins
 from storage.raw_manifest import raw_period
 from storage.tape import TapeWriter
+from training_sets.due_days import Rebuild
 from training_sets.rebuild import rebuild_rows
-from training_sets.rebuild_days import Rebuild, RebuiltDay, count_days, rebuild_days
+from training_sets.rebuild_days import RebuiltDay, count_days, rebuild_days
 from training_sets.verification import verify_parity
 from transforms.catalogue import feature_set
 from transforms.plan import compile_kernel
@@ -141,6 +144,15 @@ def test_a_day_that_got_more_raw_data_is_computed_again_and_the_old_file_goes(
         assert day.rows > 0
     assert len(list((tmp_path / "features" / "price").rglob("*.parquet"))) == 1
     assert_same_bits(rows_of(rebuild), rebuild_rows(growing, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+
+
+def test_two_rebuilds_of_one_day_at_once_compute_it_once(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
+    rebuild = task(raw, tmp_path, kernel_cache)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(run, [rebuild, rebuild]))
+    for one, other in zip(*both, strict=True):
+        assert min(one.rows, other.rows) == 0 < max(one.rows, other.rows)
+    assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
 
 
 def test_parity_compares_what_was_served_and_not_what_a_rebuild_wrote_beside_it(

@@ -70,6 +70,34 @@ def test_a_tape_is_counted_checked_compacted_archived_and_restored(data: Path, t
     assert all(str(segment) in finding for finding in checked[0]["findings"])
 
 
+def test_a_table_of_figures_is_whole_where_it_is_no_terminal(data: Path) -> None:
+    code, printed = printed_by("tape", "stats", "--data", data)
+    assert code == 0
+    lines = [line.split("│") for line in printed.splitlines() if "BTCUSDT" in line]
+    assert {cells[2].strip() for cells in lines} == {"2026-01-05"}
+    # The minute at noon is all there is of the day.
+    assert {cells[8].strip(" ").strip("▁▂▃▄▅▆▇█") for cells in lines} == {""}
+    assert all(cells[8][1 + 12] != " " for cells in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "blocked"),
+    [
+        (("tape", "compact"), "raw/manifest"),
+        (("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0"), "features"),
+    ],
+)
+def test_a_folder_that_takes_no_file_is_told_in_one_line(data: Path, command: tuple[str, ...], blocked: str) -> None:
+    if command[0] == "rebuild":
+        assert feature_service("tape", "compact", "--data", data)[0] == 0
+    # A file where a folder should be: root may write into a read-only folder.
+    (data / blocked).write_text("")
+    code, told = feature_service(*command, "--data", data)
+    assert (code, told["error"]) == (1, "StoreUnavailable")
+    assert f"{data / blocked}" in told["message"]
+    assert "must be writable" in told["message"]
+
+
 def test_feature_rows_that_a_dataset_is_made_of_are_archived_with_a_word_and_not_deleted(
     data: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
-from storage.feature_log import FeatureLogWriter, group_folder, read_feature_log
+from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.feature_parts import group_folder
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import GAP, OK, STATUS_NAMES, WARMUP
 

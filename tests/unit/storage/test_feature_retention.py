@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from market.clock import DAY_NS, SECOND_NS
-from market.errors import Conflict, NotFound
-from storage.feature_log import FeatureLogWriter, group_folder, read_feature_log
+from market.errors import Conflict, NotFound, StoreUnavailable
+from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.feature_parts import group_folder
 from storage.feature_retention import (
     archive_feature_days,
     delete_feature_days,
@@ -83,6 +84,15 @@ def test_an_archive_cut_short_goes_on(log: Path, tmp_path: Path) -> None:
     archive_feature_days(log, tmp_path / "archive", days)
     restore_feature_days(log, tmp_path / "archive", "BTCUSDT")
     assert contents(log) == before
+
+
+def test_a_disk_that_lets_nothing_go_is_named(log: Path) -> None:
+    days = expired_feature_days(log, "BTCUSDT", MIDNIGHT_NS + DAY_NS)
+    path = log / days[0].files[0]
+    path.unlink()
+    path.mkdir()  # root may remove files from a read-only folder
+    with pytest.raises(StoreUnavailable, match=f"{log}: must be writable, was .*{path.name}"):
+        delete_feature_days(log, days, used_by=())
 
 
 def test_what_a_dataset_is_made_of_is_not_deleted_without_a_word(log: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from market.clock import DAY_NS
-from market.errors import Conflict, CorruptStore, NotFound
+from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
 from market.events import KIND_COUNT, TRADE, Events, empty_events, mark_message
 from market.instruments import Instrument
 from storage.raw_events import read_events
@@ -89,6 +89,15 @@ def test_what_a_dataset_is_made_of_is_not_deleted_without_a_word(raw: Path) -> N
     with pytest.raises(Conflict, match="was used by d17"):
         delete_parts(raw, expired, used_by=["d17"])
     assert contents(raw) == before
+
+
+def test_a_disk_that_lets_nothing_go_is_named(raw: Path) -> None:
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS)
+    path = raw / expired[0].files[0].path
+    path.unlink()
+    path.mkdir()  # root may remove files from a read-only folder
+    with pytest.raises(StoreUnavailable, match=f"{raw}: must be writable, was .*{path.name}"):
+        delete_parts(raw, expired, used_by=())
 
 
 def test_a_damaged_file_is_not_archived_and_stays(raw: Path, tmp_path: Path) -> None:
