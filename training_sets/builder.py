@@ -15,20 +15,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import MINUTE_NS
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.availability import available_period, told_periods
 from training_sets.blinding import Witness
 from training_sets.feature_days import make_features
 from training_sets.files import SUFFIX, SplitFile, table_schema
-from training_sets.folds import Fold, WalkForward, covered, strategy_name
+from training_sets.folds import Fold, WalkForward, strategy_name
+from training_sets.inputs import dataset_inputs
 from training_sets.inspection import (
     judge_continuity,
     judge_leakage,
@@ -37,13 +37,7 @@ from training_sets.inspection import (
     value_columns,
     write_quality,
 )
-from training_sets.manifest import (
-    feature_partitions,
-    file_entry,
-    library_versions,
-    raw_partitions,
-    write_manifest,
-)
+from training_sets.manifest import file_entry, write_manifest
 from training_sets.request import DatasetRequest
 from training_sets.samples import Sampler, Samples
 from training_sets.splits import FoldTally, SplitRules, assign_rows
@@ -52,15 +46,13 @@ from transforms.rows import FeatureSet
 if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
 
-_LONGEST_LAG_NS: Final = MINUTE_NS
-"""How far before the first sample the feature log is listed in the manifest: the time to live of the views."""
-
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
 
-    days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there.
+    days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there. is_reused:
+    whether it stood already when it was asked for.
     """
 
     path: Path
@@ -68,6 +60,7 @@ class Dataset:
     records: dict[str, int]
     days_computed: int = 0
     days_reused: int = 0
+    is_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +109,14 @@ def build_dataset(
         workers=place.rebuild_workers,
         on_progress=on_progress,
     )
+    inputs = dataset_inputs(
+        request,
+        chosen,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        continuity=place.continuity,
+        has_quality_gate=place.has_quality_gate,
+    )
     on_step("reading prices")
     sampler = Sampler(
         request, chosen, store=place.store, features_folder=place.features_folder, raw_folder=place.raw_folder
@@ -159,15 +160,10 @@ def build_dataset(
             paths |= of_fold.finish()
         else:
             of_fold.remove()
-    spans = covered([tally.fold for tally in tallies])
-    from_ns, to_ns = spans[0][0] - _LONGEST_LAG_NS, spans[-1][1] + request.label_reach_ns
     records = {name: sum(tally.records().get(name, 0) for tally in kept) for name in ("train", "validation", "test")}
     manifest = {
-        "request": msgspec.to_builtins(request),
+        **inputs,
         "strategy": strategy_name(request.strategy),
-        "feature_registry_version": chosen.version,
-        "feature_set": chosen.fingerprint,
-        "groups": {group.name: group.fingerprint for group in chosen.groups},
         "columns": table_schema(
             value_columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
         ).names,
@@ -190,11 +186,6 @@ def build_dataset(
             *(warning for each in continuity for warning in each.warnings),
             *map(str, findings),
         ],
-        "libraries": library_versions(),
-        "raw_partitions": raw_partitions(place.raw_folder, request.symbols, from_ns=from_ns, to_ns=to_ns),
-        "feature_partitions": feature_partitions(
-            place.features_folder, chosen, request.symbols, from_ns=from_ns, to_ns=to_ns
-        ),
         "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
     if place.has_quality_gate:

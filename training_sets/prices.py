@@ -24,8 +24,8 @@ PriceChoice = Literal["auto", "mid_price", "kline_close"]
 
 STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
 MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
-# A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after.
-_LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+"""A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after."""
 _STRETCH_NS: Final = 2 * DAY_NS
 
 
@@ -102,7 +102,7 @@ def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> 
         exponent = read_instrument(raw_folder, symbol).price_exponent
     except NotFound:
         return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
-    events = read_events(raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + _LATEST_ARRIVAL_NS)
+    events = read_events(raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS)
     events = events[(events["kind"] == KLINE) & (events["field"] == CLOSE) & (events["flags"] & CONFIRMED != 0)]
     end_ns = events["update_id"] + MINUTE_NS
     in_period = (end_ns >= from_ns) & (end_ns <= to_ns)
