@@ -319,6 +319,7 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
         continuity=_continuity_rules(settings),
         has_quality_gate=settings.dataset_quality_checks_enabled,
         reuses_days=settings.dataset_builder_cache_enabled,
+        reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
     )
 

@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -78,31 +80,30 @@ def check_features(
 
     Raises InvalidRequest naming the first column that differs.
     """
-    checked = 0
-    unchecked: Counter[str] = Counter()
-    for each in seen:
-        try:
-            row_ns = _known_row_ns(each, chosen, features_folder)
-            reason = (
-                None if row_ns is None else _why_unchecked(each.symbol, row_ns, chosen, features_folder, raw_folder)
-            )
-        except NotFound:
-            row_ns, reason = None, f"{each.symbol}: no raw data"
-        if reason is not None:
-            unchecked[reason] += 1
-            continue
-        expected = np.full(len(chosen.columns), np.nan)
-        if row_ns is not None:
-            expected = rebuild_rows(raw_folder, each.symbol, open_kernel(), from_ns=row_ns, to_ns=row_ns).values[0]
-        differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
-        if len(differs) > 0:
-            at = int(differs[0])
-            raise InvalidRequest(
-                f"leakage: {chosen.columns[at]} of {each.symbol} at {format_iso(each.time_ns)} must be what its past "
-                f"gives, {float(expected[at])!r}, was {float(each.values[at])!r}"
-            )
-        checked += 1
-    return {"rows_rebuilt_from_their_past": checked, "rows_not_checked": dict(unchecked)}
+    # Reading and the kernel leave the interpreter to others: threads take all cores.
+    with ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
+        known = list(pool.map(lambda each: _known_row(each, chosen, features_folder, raw_folder), seen))
+        checked = [(each, row_ns) for each, (row_ns, reason) in zip(seen, known, strict=True) if reason is None]
+        # Compiled once, before the threads ask for it, and not at all where nothing can be rebuilt.
+        kernel = open_kernel() if any(row_ns is not None for _, row_ns in checked) else None
+        for _ in pool.map(lambda pair: _compare(pair[0], pair[1], chosen, kernel, raw_folder), checked):
+            pass  # an error of a thread is raised here, the first one in the order of what was seen
+    unchecked = Counter(reason for _, reason in known if reason is not None)
+    return {"rows_rebuilt_from_their_past": len(checked), "rows_not_checked": dict(unchecked)}
+
+
+def _compare(each: Seen, row_ns: int | None, chosen: FeatureSet, kernel: Kernel | None, raw_folder: Path) -> None:
+    """Rebuild the row that was known and compare its bits; without one every value must be unknown."""
+    expected = np.full(len(chosen.columns), np.nan)
+    if row_ns is not None and kernel is not None:
+        expected = rebuild_rows(raw_folder, each.symbol, kernel, from_ns=row_ns, to_ns=row_ns).values[0]
+    differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
+    if len(differs) > 0:
+        at = int(differs[0])
+        raise InvalidRequest(
+            f"leakage: {chosen.columns[at]} of {each.symbol} at {format_iso(each.time_ns)} must be what its past "
+            f"gives, {float(expected[at])!r}, was {float(each.values[at])!r}"
+        )
 
 
 def check_labels(prices: Mapping[str, PriceSeries], targets: Sequence[Target], times_ns: Int64s) -> int:
@@ -149,6 +150,18 @@ def _labels_of(time_ns: int, series: PriceSeries, target: Target) -> Callable[[I
         return {target.name: Column(make_labels(row_ns, changed, target), row_ns + target.reach_ns)}
 
     return compute
+
+
+def _known_row(
+    each: Seen, chosen: FeatureSet, features_folder: Path, raw_folder: Path
+) -> tuple[int | None, str | None]:
+    """The time of the row that was known, None when there was none, and why it cannot be rebuilt, None when it can."""
+    try:
+        row_ns = _known_row_ns(each, chosen, features_folder)
+        reason = None if row_ns is None else _why_unchecked(each.symbol, row_ns, chosen, features_folder, raw_folder)
+    except NotFound:
+        return None, f"{each.symbol}: no raw data"
+    return row_ns, reason
 
 
 def _known_row_ns(each: Seen, chosen: FeatureSet, features_folder: Path) -> int | None:

@@ -67,7 +67,8 @@ class Dataset:
 class BuildPlace:
     """Where a build finds what it needs, and the rules it is held to.
 
-    reuses_days: whether days computed before are used again. rebuild_workers: processes that rebuild missing days.
+    reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
+    rebuild_workers: processes that rebuild missing days.
     """
 
     store: FeatureStore
@@ -78,6 +79,7 @@ class BuildPlace:
     continuity: ContinuityRules = field(default_factory=ContinuityRules)
     has_quality_gate: bool = True
     reuses_days: bool = True
+    reuses_samples: bool = True
     rebuild_workers: int = 1
 
 
@@ -119,7 +121,12 @@ def build_dataset(
     )
     on_step("reading prices")
     sampler = Sampler(
-        request, chosen, store=place.store, features_folder=place.features_folder, raw_folder=place.raw_folder
+        request,
+        chosen,
+        store=place.store,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        keeps_days=place.reuses_samples,
     )
     if request.check_leakage:
         sampler.witness = Witness(request.symbols, sampler.times_ns)

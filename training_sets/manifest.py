@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from market.clock import utc_date
+from market.clock import DAY_NS, floor_to, utc_date
 from market.errors import CorruptStore, NotFound
 from storage.durable_files import known_sha256
 from storage.feature_log import group_folder
@@ -70,12 +70,18 @@ def feature_partitions(
 ) -> list[dict[str, Any]]:
     """Every file of the feature log, served or rebuilt, of the dates that [from_ns, to_ns] touches, with its hash."""
     return [
-        file_entry(path, features_folder)
+        entry
         for group in groups
         for symbol in sorted(symbols)
-        for path in sorted(group_folder(features_folder, group).glob(f"symbol={symbol}/date=*/[!.]*.parquet"))
-        if utc_date(from_ns) <= path.parent.name.removeprefix("date=") <= utc_date(to_ns)
+        for day_ns in range(floor_to(from_ns, DAY_NS), to_ns + 1, DAY_NS)
+        for entry in day_partitions(features_folder, group, symbol, utc_date(day_ns))
     ]
+
+
+def day_partitions(features_folder: Path, group: FeatureGroup, symbol: str, date: str) -> list[dict[str, Any]]:
+    """Those of one symbol and date, by name."""
+    folder = group_folder(features_folder, group) / f"symbol={symbol}" / f"date={date}"
+    return [file_entry(path, features_folder) for path in sorted(folder.glob("[!.]*.parquet"))]
 
 
 def library_versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
 from market.events import CLOSE, CONFIRMED, KLINE
 from storage.feature_log import read_feature_log
-from storage.raw_events import read_events
+from storage.raw_events import stream_events
 from storage.raw_manifest import read_instrument
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
@@ -27,6 +27,7 @@ MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
 LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
 """A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after."""
 _STRETCH_NS: Final = 2 * DAY_NS
+_CLOSE_FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,20 @@ def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> 
         exponent = read_instrument(raw_folder, symbol).price_exponent
     except NotFound:
         return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
-    events = read_events(raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS)
-    events = events[(events["kind"] == KLINE) & (events["field"] == CLOSE) & (events["flags"] & CONFIRMED != 0)]
-    end_ns = events["update_id"] + MINUTE_NS
-    in_period = (end_ns >= from_ns) & (end_ns <= to_ns)
-    return price_series("kline_close", end_ns[in_period], events["px"][in_period] / 10.0**exponent, step_ns=MINUTE_NS)
+    ends_ns, closes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for events, _ in stream_events(
+        raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
+    ):
+        kline_end_ns = events["update_id"] + MINUTE_NS
+        chosen = (
+            (events["kind"] == KLINE)
+            & (events["field"] == CLOSE)
+            & (events["flags"] & CONFIRMED != 0)
+            & (kline_end_ns >= from_ns)
+            & (kline_end_ns <= to_ns)
+        )
+        ends_ns.append(kline_end_ns[chosen])
+        closes.append(events["px"][chosen])
+    return price_series(
+        "kline_close", np.concatenate(ends_ns), np.concatenate(closes) / 10.0**exponent, step_ns=MINUTE_NS
+    )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from market.clock import SECOND_NS, ceil_to
+from market.clock import DAY_NS, SECOND_NS, ceil_to, floor_to
 from market.errors import InvalidRequest
 from training_sets.blinding import Witness
 from training_sets.folds import covered
@@ -22,6 +22,7 @@ from training_sets.labels import make_labels
 from training_sets.missing import ForwardFill
 from training_sets.prices import PriceSeries, read_prices
 from training_sets.request import DatasetRequest
+from training_sets.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.targets import check_target, volatility_window_ns
 from transforms.rows import FeatureSet
 
@@ -71,6 +72,7 @@ class Sampler:
 
     counts: rows sampled, without_features, without_label, with_missing, and values_filled. unlabelled: rows whose label
     is unknown, by target. found_ns: kept row times by symbol, to see gaps. witness: sees what was retrieved, if set.
+    keeps_days: whether days retrieved before are used again, and kept for the next build.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Sampler:
         store: FeatureStore,
         features_folder: Path,
         raw_folder: Path,
+        keeps_days: bool = False,
     ) -> None:
         self._request = request
         self.witness: Witness | None = None
@@ -91,6 +94,15 @@ class Sampler:
         self.found_ns: dict[str, list[Int64s]] = {symbol: [] for symbol in request.symbols}
         self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         self._spans = covered(request.folds())
+        self._features = self._retrieved
+        if keeps_days and request.sample_interval_ns >= LEAST_INTERVAL_NS:
+            self._features = SampledDays(
+                features_folder,
+                chosen,
+                request.symbols,
+                interval_ns=request.sample_interval_ns,
+                retrieve=self._retrieved,
+            ).features
         back_ns = max(volatility_window_ns(target) for target in request.targets)
         self.prices: Mapping[str, PriceSeries] = {
             symbol: read_prices(
@@ -134,22 +146,31 @@ class Sampler:
         begin = 0
         while begin < len(times_ns):
             end = min(begin + step, int(np.searchsorted(times_ns, times_ns[begin] + span_ns)))
+            if end < len(times_ns):
+                # At midnight, where a piece holds one: a day that is cut is no day that was sampled before.
+                midnight = int(np.searchsorted(times_ns, floor_to(int(times_ns[end]), DAY_NS)))
+                end = midnight if midnight > begin else end
             yield self._piece(times_ns[begin:end])
             begin = end
 
-    def _piece(self, times_ns: Int64s) -> Samples:
+    def _retrieved(self, times_ns: Int64s) -> Float64s:
+        """What was known at each time, symbols in order within each; float64 (times x symbols, columns)."""
         from feature_repo.store import retrieve
 
-        request, columns = self._request, list(self._chosen.columns)
-        count = len(request.symbols)
+        symbols = self._request.symbols
         entities = pd.DataFrame(
             {
-                "symbol": np.tile(np.array(request.symbols, object), len(times_ns)),
-                "event_timestamp": pd.to_datetime(np.repeat(times_ns, count), utc=True),
+                "symbol": np.tile(np.array(symbols, object), len(times_ns)),
+                "event_timestamp": pd.to_datetime(np.repeat(times_ns, len(symbols)), utc=True),
             }
         )
+        found = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]
         # In C order: pandas gives columns, whose rows no reshape could show without a copy.
-        features: Float64s = np.array(retrieve(self._store, self._chosen, entities)[columns], np.float64, order="C")
+        return np.array(found, np.float64, order="C")
+
+    def _piece(self, times_ns: Int64s) -> Samples:
+        request, count = self._request, len(self._request.symbols)
+        features = self._features(times_ns)
         if self.witness is not None:
             self.witness.see(times_ns, features)
         if request.missing == "forward_fill":

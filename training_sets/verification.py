@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quality.parity import Parity, compare_rows
@@ -59,7 +59,7 @@ def verify_dataset(folder: Path, place: BuildPlace, scratch: Path) -> DatasetPro
     Raises NotFound when the folder holds no finished dataset, and what the build raises.
     """
     manifest = read_manifest(folder)
-    build_dataset(manifest_request(manifest), place, scratch)
+    build_dataset(manifest_request(manifest), replace(place, reuses_samples=False), scratch)
     again = read_manifest(scratch)
     stated, rebuilt = stated_files(manifest), stated_files(again)
     tampered = [path for path, entry in stated.items() if not is_intact(folder, entry)]

@@ -164,6 +164,11 @@ def test_computed_days_are_used_again_and_one_more_day_computes_one(
     assert (again.path / "train.parquet").read_bytes() == (first.path / "train.parquet").read_bytes()
     longer = built("longer", days_of(1, 2))
     assert (longer.days_computed, longer.days_reused) == (1, 3)
+    # Of its samples those of the second day were kept by the builds before.
+    anew = built("longer anew", days_of(1, 2), reuses_samples=False)
+    for name in longer.manifest["files"]:
+        path = longer.manifest["files"][name]["path"]
+        assert (anew.path / path).read_bytes() == (longer.path / path).read_bytes()
     uncached = built("uncached", days_of(2, 1), reuses_days=False)
     assert (uncached.days_computed, uncached.days_reused) == (3, 0)
     assert (uncached.path / "train.parquet").read_bytes() == (first.path / "train.parquet").read_bytes()
