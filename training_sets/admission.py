@@ -16,7 +16,7 @@ from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
 MOST_SAMPLES: Final = 80_000_000
-"""Entity rows of one dataset: 90 days of ten symbols at 1 s. Their times and prices stay in memory, 16 bytes each."""
+"""Entity rows of one dataset: 90 days of ten symbols at 1 s."""
 _MOST_DAYS_TOLD: Final = 5
 
 

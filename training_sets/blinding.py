@@ -26,8 +26,9 @@ from storage.feature_log import read_feature_log
 from storage.raw_manifest import raw_period
 from training_sets.labels import make_labels
 from training_sets.leakage import Column, find_leaks
-from training_sets.prices import PriceSeries
+from training_sets.prices import LabelPrices, PriceSeries
 from training_sets.rebuild import rebuild_rows
+from training_sets.sample_times import SampleTimes
 from training_sets.splits import FoldTally
 from training_sets.targets import Target, volatility_window_ns
 from transforms.catalogue import set_horizon_ns
@@ -54,9 +55,9 @@ class Seen:
 class Witness:
     """Keeps what was retrieved at the chosen times."""
 
-    def __init__(self, symbols: Sequence[str], times_ns: Int64s) -> None:
-        chosen = np.linspace(0, len(times_ns) - 1, min(TIMES_CHECKED, len(times_ns))).astype(np.int64)
-        self.times_ns: Int64s = times_ns[chosen]
+    def __init__(self, symbols: Sequence[str], times: SampleTimes) -> None:
+        chosen = np.linspace(0, len(times) - 1, min(TIMES_CHECKED, len(times))).astype(np.int64)
+        self.times_ns: Int64s = np.concatenate([times.between(at, at + 1) for at in chosen.tolist()])
         self.seen: list[Seen] = []
         self._symbols = symbols
 
@@ -106,17 +107,20 @@ def _compare(each: Seen, row_ns: int | None, chosen: FeatureSet, kernel: Kernel 
         )
 
 
-def check_labels(prices: Mapping[str, PriceSeries], targets: Sequence[Target], times_ns: Int64s) -> int:
-    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest."""
+def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], times_ns: Int64s) -> int:
+    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest.
+
+    times_ns: int64 (n,), ascending.
+    """
     compared = 0
-    for symbol, series in prices.items():
+    for symbol, of_symbol in prices.items():
+        step_ns = of_symbol.step_ns
         for target in targets:
             for time_ns in times_ns.tolist():
-                before_ns = time_ns - volatility_window_ns(target) - series.step_ns
-                after_ns = time_ns + target.reach_ns + 2 * series.step_ns
-                grid_ns = np.arange(
-                    before_ns - (before_ns - series.start_ns) % series.step_ns, after_ns + 1, series.step_ns
-                )
+                before_ns = time_ns - volatility_window_ns(target) - step_ns
+                after_ns = time_ns + target.reach_ns + 2 * step_ns
+                series = of_symbol.between(before_ns, after_ns)
+                grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
                 leaks = find_leaks(
                     _labels_of(time_ns, series, target),
                     grid_ns,

@@ -1,12 +1,12 @@
 """The builder: from a request to the files of every fold and split, with their manifest.
 
 1. Make sure that the features exist, rebuilding the symbol-days that are missing.
-2. Lay out the folds and load the prices that labels are made of.
+2. Lay out the folds and find the prices that labels are made of.
 3. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
    that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
    features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
 4. Check continuity, quality and leakage; whatever fails leaves no dataset.
-5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and the prices.
+5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from training_sets.inspection import (
     judge_continuity,
     judge_leakage,
     judge_quality,
+    open_continuity,
     open_profile,
     value_columns,
     write_quality,
@@ -126,10 +127,11 @@ def build_dataset(
         store=place.store,
         features_folder=place.features_folder,
         raw_folder=place.raw_folder,
+        continuity=open_continuity(request, place.continuity),
         keeps_days=place.reuses_samples,
     )
     if request.check_leakage:
-        sampler.witness = Witness(request.symbols, sampler.times_ns)
+        sampler.witness = Witness(request.symbols, sampler.times)
     profile = open_profile(request, chosen)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
     tallies = [FoldTally(fold, rules) for fold in request.folds()]
@@ -147,7 +149,7 @@ def build_dataset(
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
     on_step("checking continuity, leakage and quality")
     kept, warnings = _kept_folds(request, tallies, place.features_folder, with_missing=sampler.counts["with_missing"])
-    continuity = judge_continuity(request, sampler, place.continuity)
+    continuity = judge_continuity(sampler.continuity, place.continuity)
     leakage = None
     if request.check_leakage:
         leakage = judge_leakage(

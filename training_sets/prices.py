@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -70,17 +71,56 @@ def price_series(
     return PriceSeries(name, start_ns, step_ns, dense)
 
 
-def read_prices(
+class LabelPrices:
+    """The prices of a symbol, of one kind, read as far as they are asked for: a mid a second of months takes its room.
+
+    read: gives the prices of [from_ns, to_ns].
+    """
+
+    def __init__(self, name: PriceName, read: Callable[[int, int], PriceSeries]) -> None:
+        self.name: PriceName = name
+        self.step_ns = STEP_NS[name]
+        self._read = read
+        self._held = PriceSeries(name, 0, self.step_ns, np.empty(0))
+
+    def between(self, from_ns: int, to_ns: int) -> PriceSeries:
+        """The prices of [from_ns, to_ns] at least; those that the call before gave are not read again."""
+        held, start_ns = self._held, ceil_to(from_ns, self.step_ns)
+        at = (start_ns - held.start_ns) // self.step_ns
+        kept = held.values[at:] if 0 <= at < len(held.values) else np.empty(0)
+        known_ns = start_ns + len(kept) * self.step_ns
+        if known_ns > to_ns:
+            return PriceSeries(self.name, start_ns, self.step_ns, kept)
+        values = np.concatenate([kept, self._read(known_ns, to_ns).values]) if len(kept) else None
+        self._held = (
+            self._read(start_ns, to_ns) if values is None else PriceSeries(self.name, start_ns, self.step_ns, values)
+        )
+        return self._held
+
+
+def open_prices(
     features_folder: Path, raw_folder: Path, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
-) -> PriceSeries:
-    """The prices of a symbol in [from_ns, to_ns]; an empty series of the mid when there are none of either kind."""
-    mids = price_series("mid_price", np.empty(0, np.int64), np.empty(0), step_ns=SECOND_NS)
-    if choice != "kline_close":
-        mids = _read_mids(features_folder, symbol, from_ns=from_ns, to_ns=to_ns)
-        if choice == "mid_price" or not np.isnan(mids.values).all():
-            return mids
+) -> LabelPrices:
+    """The prices of a symbol, of the kind that is asked for or known in [from_ns, to_ns]; the mid when neither is."""
+
+    def read_mids(first_ns: int, last_ns: int) -> PriceSeries:
+        return _read_mids(features_folder, symbol, from_ns=first_ns, to_ns=last_ns)
+
+    mids = LabelPrices("mid_price", read_mids)
+    if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
+        return mids
+    # A price a minute: months of them are less than a piece of samples.
     closes = _read_closes(raw_folder, symbol, from_ns=from_ns, to_ns=to_ns)
-    return closes if choice == "kline_close" or len(closes.values) > 0 else mids
+    if choice == "auto" and len(closes.values) == 0:
+        return mids
+    return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes)
+
+
+def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: int) -> bool:
+    stretches = range(from_ns, to_ns + 1, _STRETCH_NS)
+    return any(
+        not np.isnan(read_mids(begin_ns, min(begin_ns + _STRETCH_NS - 1, to_ns)).values).all() for begin_ns in stretches
+    )
 
 
 def _read_mids(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
