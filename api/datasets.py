@@ -35,6 +35,7 @@ router = APIRouter(prefix="/dataset", tags=["datasets"])
 @router.post("/build", status_code=202)
 def build(
     request: Request,
+    response: Response,
     services: Services,
     *,
     body: Annotated[BuildRequest | None, Body()] = None,
@@ -45,7 +46,8 @@ def build(
     """Start a build: from a JSON body, or from ``?symbol=&from=&to=``.
 
     The query form splits the period 70/15/15 by time and predicts the return over the next minute. The registry
-    version is the newest one unless the body names another.
+    version is the newest one unless the body names another. 200 when nothing is left to build: the dataset of the same
+    request stands, and what it was made of has not changed.
     """
     versions = registry_versions(services.versions_folder)
     if not versions:
@@ -58,14 +60,16 @@ def build(
         asked = period_request(symbol, begin, end, versions[-1])
     else:
         raise MalformedRequest("request: must be a JSON body or ?symbol=&from=&to=, was neither")
-    return _started(request, services, asked)
+    return _started(request, response, services, asked)
 
 
 @router.post("/{dataset_id}/resplit", status_code=202)
-def resplit(request: Request, services: Services, dataset_id: str, body: SplitConfig) -> BuildStarted:
+def resplit(
+    request: Request, response: Response, services: Services, dataset_id: str, body: SplitConfig
+) -> BuildStarted:
     """Start a build that differs from another in its splits alone."""
     asked = stored_request(services.metadata.get_dataset(dataset_id))
-    return _started(request, services, replace(asked, strategy=body.to_strategy()))
+    return _started(request, response, services, replace(asked, strategy=body.to_strategy()))
 
 
 @router.post("/{dataset_id}/cancel", status_code=202)
@@ -118,8 +122,10 @@ def download(
     )
 
 
-def _started(request: Request, services: Services, asked: DatasetRequest) -> BuildStarted:
+def _started(request: Request, response: Response, services: Services, asked: DatasetRequest) -> BuildStarted:
     record = services.builds.start(asked, trace_id=request.state.trace_id)
+    if record.status == "ready":
+        response.status_code = 200
     estimate_ns = services.builds.estimated_completion_ns(record.dataset_id)
     return BuildStarted(
         dataset_id=record.dataset_id,

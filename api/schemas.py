@@ -62,7 +62,10 @@ class Readiness(BaseModel):
 
 
 class BuildStarted(BaseModel):
-    """``estimated_completion`` is null until a build has become ready to judge by."""
+    """``status`` is ready when the dataset of the same request stands: nothing is built, ``dataset_id`` is its own.
+
+    ``estimated_completion`` is null until a build has become ready to judge by.
+    """
 
     dataset_id: str
     status: DatasetStatus

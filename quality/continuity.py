@@ -38,52 +38,69 @@ class Continuity:
     is_critical: bool
 
 
-def check_continuity(
-    thing: str, times_ns: Int64s, *, start_ns: int, end_ns: int, interval_ns: int | None, rules: ContinuityRules
-) -> Continuity:
-    """Compare row times with one row an interval in [start, end).
+class ContinuityTally:
+    """Compares row times with one row an interval in [start, end), over any number of pieces."""
 
-    times_ns: int64 (n,), ascending, within the period. interval_ns: None expects the median step.
-    """
-    expected_ns = interval_ns
-    if expected_ns is None:
-        expected_ns = int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else end_ns - start_ns
-    # A period without its first or its last rows is as torn as one with a hole.
-    edges = np.concatenate([[start_ns], times_ns, [end_ns]])
-    lengths_ns = np.diff(edges)
-    gaps = np.flatnonzero(lengths_ns > (rules.max_gap_ratio * expected_ns if len(times_ns) > 0 else 0))
-    expected_rows = -((start_ns - end_ns) // expected_ns)
-    coverage = min(len(times_ns) / expected_rows, 1.0)
-    largest_ns = int(lengths_ns[gaps].max()) if len(gaps) > 0 else 0
-    is_critical = largest_ns >= rules.critical_gap_ns
-    warnings = []
-    if coverage < rules.min_coverage:
-        warnings.append(f"{thing}: coverage must be {rules.min_coverage:g} or more, was {coverage:.4f}")
-    if is_critical:
-        warnings.append(
-            f"{thing}: gaps must be shorter than {rules.critical_gap_ns // SECOND_NS} s, was "
-            f"{largest_ns // SECOND_NS} s"
+    def __init__(self, thing: str, *, start_ns: int, end_ns: int, interval_ns: int, rules: ContinuityRules) -> None:
+        self._thing = thing
+        self._start_ns = start_ns
+        self._end_ns = end_ns
+        self._interval_ns = interval_ns
+        self._rules = rules
+        self._rows = 0
+        # A period without its first or its last rows is as torn as one with a hole.
+        self._last_ns = start_ns
+        self._gaps = 0
+        self._largest_ns = 0
+        self._first_gaps: list[tuple[int, int]] = []
+
+    def add(self, times_ns: Int64s) -> None:
+        """Take the rows that lie in the period: int64 (n,), ascending, after those of the piece before."""
+        first, last = np.searchsorted(times_ns, [self._start_ns, self._end_ns])
+        if first < last:
+            self._step(times_ns[first:last], self._rules.max_gap_ratio * self._interval_ns)
+            self._rows += int(last - first)
+
+    def finish(self) -> Continuity:
+        """What was found."""
+        self._step(
+            np.array([self._end_ns], np.int64), self._rules.max_gap_ratio * self._interval_ns if self._rows else 0
         )
-    return Continuity(
-        {
-            "name": thing,
-            "start": format_iso(start_ns),
-            "end": format_iso(end_ns),
-            "expected_interval_seconds": expected_ns / SECOND_NS,
-            "rows": len(times_ns),
+        expected_rows = -((self._start_ns - self._end_ns) // self._interval_ns)
+        coverage = min(self._rows / expected_rows, 1.0)
+        is_critical = self._largest_ns >= self._rules.critical_gap_ns
+        warnings = []
+        if coverage < self._rules.min_coverage:
+            warnings.append(f"{self._thing}: coverage must be {self._rules.min_coverage:g} or more, was {coverage:.4f}")
+        if is_critical:
+            warnings.append(
+                f"{self._thing}: gaps must be shorter than {self._rules.critical_gap_ns // SECOND_NS} s, was "
+                f"{self._largest_ns // SECOND_NS} s"
+            )
+        document = {
+            "name": self._thing,
+            "start": format_iso(self._start_ns),
+            "end": format_iso(self._end_ns),
+            "expected_interval_seconds": self._interval_ns / SECOND_NS,
+            "rows": self._rows,
             "expected_rows": expected_rows,
             "coverage": coverage,
-            "gaps": len(gaps),
-            "largest_gap_seconds": largest_ns // SECOND_NS,
+            "gaps": self._gaps,
+            "largest_gap_seconds": self._largest_ns // SECOND_NS,
             "first_gaps": [
-                {
-                    "start": format_iso(int(edges[at])),
-                    "end": format_iso(int(edges[at + 1])),
-                    "seconds": int(lengths_ns[at]) // SECOND_NS,
-                }
-                for at in gaps[:GAPS_TOLD].tolist()
+                {"start": format_iso(start_ns), "end": format_iso(end_ns), "seconds": (end_ns - start_ns) // SECOND_NS}
+                for start_ns, end_ns in self._first_gaps
             ],
-        },
-        tuple(warnings),
-        is_critical,
-    )
+        }
+        return Continuity(document, tuple(warnings), is_critical)
+
+    def _step(self, times_ns: Int64s, longest_ns: float) -> None:
+        """Go on to each of these times; a longer step than ``longest_ns`` is a gap."""
+        lengths_ns = np.diff(times_ns, prepend=self._last_ns)
+        gaps = np.flatnonzero(lengths_ns > longest_ns)
+        if len(gaps) > 0:
+            self._gaps += len(gaps)
+            self._largest_ns = max(self._largest_ns, int(lengths_ns[gaps].max()))
+            for at in gaps[: GAPS_TOLD - len(self._first_gaps)].tolist():
+                self._first_gaps.append((int(times_ns[at] - lengths_ns[at]), int(times_ns[at])))
+        self._last_ns = int(times_ns[-1])

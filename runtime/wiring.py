@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from api.services import ApiServices, ProcessServices
     from ingestion.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq import BrokerAddress
+    from quality.continuity import ContinuityRules
     from storage.instruments import InstrumentPins
     from storage.metadata import Metadata
     from storage.online import OnlineStore
@@ -296,6 +297,8 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
         kernels_folder=kernel_cache_folder(settings),
         parallel=settings.dataset_builder_max_parallel,
         reuses_days=settings.dataset_builder_cache_enabled,
+        continuity=_continuity_rules(settings),
+        has_quality_gate=settings.dataset_quality_checks_enabled,
     )
     try:
         yield builds
@@ -305,8 +308,6 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
 
 def build_place(settings: Settings, servers: Servers) -> BuildPlace:
     """Where a dataset build finds its stores, and the settings' rules."""
-    from market.clock import SECOND_NS
-    from quality.continuity import ContinuityRules
     from training_sets.builder import BuildPlace
 
     return BuildPlace(
@@ -315,15 +316,23 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
         raw_folder=settings.raw_data_storage_path,
         versions_folder=settings.feature_registry_versions_dir,
         kernels_folder=kernel_cache_folder(settings),
-        continuity=ContinuityRules(
-            max_gap_ratio=settings.dataset_max_timestamp_gap_ratio,
-            min_coverage=settings.dataset_min_coverage_ratio,
-            critical_gap_ns=settings.dataset_critical_gap_threshold_seconds * SECOND_NS,
-            fail_on_critical=settings.dataset_fail_on_large_gaps,
-        ),
+        continuity=_continuity_rules(settings),
         has_quality_gate=settings.dataset_quality_checks_enabled,
         reuses_days=settings.dataset_builder_cache_enabled,
+        reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
+    )
+
+
+def _continuity_rules(settings: Settings) -> ContinuityRules:
+    from market.clock import SECOND_NS
+    from quality.continuity import ContinuityRules
+
+    return ContinuityRules(
+        max_gap_ratio=settings.dataset_max_timestamp_gap_ratio,
+        min_coverage=settings.dataset_min_coverage_ratio,
+        critical_gap_ns=settings.dataset_critical_gap_threshold_seconds * SECOND_NS,
+        fail_on_critical=settings.dataset_fail_on_large_gaps,
     )
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from market.clock import utc_date
 from market.errors import CorruptStore
 from storage.durable_files import changing_files, make_folder, staged_path
-from storage.raw_parquet import reading_parquet
+from storage.raw_file import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 

@@ -72,7 +72,7 @@ class BuildMeasured:
 
 
 class DatasetChanges(TypedDict, total=False):
-    """The columns of a dataset that a build may change."""
+    """The columns of a dataset that a build may change; ``announced_at`` None lets its end be told again."""
 
     status: DatasetStatus
     progress: float
@@ -83,6 +83,7 @@ class DatasetChanges(TypedDict, total=False):
     test_records: int | None
     error_message: str | None
     step: str | None
+    announced_at: datetime | None
 
 
 class Metadata:
@@ -121,6 +122,16 @@ class Metadata:
         with transaction(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _dataset(row)
+
+    def find_ready(self, request_hash: str) -> list[DatasetRecord]:
+        """The ready datasets of a request, newest first."""
+        query = (
+            select(DATASETS)
+            .where(DATASETS.c.request_hash == request_hash, DATASETS.c.status == "ready")
+            .order_by(DATASETS.c.created_at.desc(), DATASETS.c.dataset_id)
+        )
+        with transaction(self._engine) as connection:
+            return [_dataset(row) for row in connection.execute(query).mappings()]
 
     def begin_attempt(self, dataset_id: str, updated_at: datetime) -> DatasetRecord:
         """Count one more attempt at a building dataset: changes of the attempts before it are refused from now on.

@@ -13,14 +13,17 @@ from training_sets.folds import covered
 from training_sets.records import sample_count
 from training_sets.request import DatasetRequest
 from transforms.catalogue import feature_set
+from transforms.rows import FeatureSet
 
 MOST_SAMPLES: Final = 80_000_000
-"""Entity rows of one dataset: 90 days of ten symbols at 1 s. Their times and prices stay in memory, 16 bytes each."""
+"""Entity rows of one dataset: 90 days of ten symbols at 1 s."""
 _MOST_DAYS_TOLD: Final = 5
 
 
-def check_request(request: DatasetRequest, *, features_folder: Path, raw_folder: Path, versions_folder: Path) -> str:
-    """The fingerprint of the request's feature set, once everything that can be known at once is right.
+def check_request(
+    request: DatasetRequest, *, features_folder: Path, raw_folder: Path, versions_folder: Path
+) -> FeatureSet:
+    """The request's feature set, once everything that can be known at once is right.
 
     Raises InvalidRequest: an unknown version, too many samples, a train period without rows, a day without data.
     """
@@ -49,7 +52,7 @@ def check_request(request: DatasetRequest, *, features_folder: Path, raw_folder:
                 f"{symbol}: must have data of every day of the periods, {len(missing)} without was {shown}; "
                 f"{told_periods({symbol: known})}"
             )
-    return chosen.fingerprint
+    return chosen
 
 
 def _days_within(request: DatasetRequest, known: tuple[int, int]) -> list[str]:

@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +26,9 @@ from storage.feature_log import read_feature_log
 from storage.raw_manifest import raw_period
 from training_sets.labels import make_labels
 from training_sets.leakage import Column, find_leaks
-from training_sets.prices import PriceSeries
+from training_sets.prices import LabelPrices, PriceSeries
 from training_sets.rebuild import rebuild_rows
+from training_sets.sample_times import SampleTimes
 from training_sets.splits import FoldTally
 from training_sets.targets import Target, volatility_window_ns
 from transforms.catalogue import set_horizon_ns
@@ -52,9 +55,9 @@ class Seen:
 class Witness:
     """Keeps what was retrieved at the chosen times."""
 
-    def __init__(self, symbols: Sequence[str], times_ns: Int64s) -> None:
-        chosen = np.linspace(0, len(times_ns) - 1, min(TIMES_CHECKED, len(times_ns))).astype(np.int64)
-        self.times_ns: Int64s = times_ns[chosen]
+    def __init__(self, symbols: Sequence[str], times: SampleTimes) -> None:
+        chosen = np.linspace(0, len(times) - 1, min(TIMES_CHECKED, len(times))).astype(np.int64)
+        self.times_ns: Int64s = np.concatenate([times.between(at, at + 1) for at in chosen.tolist()])
         self.seen: list[Seen] = []
         self._symbols = symbols
 
@@ -78,44 +81,46 @@ def check_features(
 
     Raises InvalidRequest naming the first column that differs.
     """
-    checked = 0
-    unchecked: Counter[str] = Counter()
-    for each in seen:
-        try:
-            row_ns = _known_row_ns(each, chosen, features_folder)
-            reason = (
-                None if row_ns is None else _why_unchecked(each.symbol, row_ns, chosen, features_folder, raw_folder)
-            )
-        except NotFound:
-            row_ns, reason = None, f"{each.symbol}: no raw data"
-        if reason is not None:
-            unchecked[reason] += 1
-            continue
-        expected = np.full(len(chosen.columns), np.nan)
-        if row_ns is not None:
-            expected = rebuild_rows(raw_folder, each.symbol, open_kernel(), from_ns=row_ns, to_ns=row_ns).values[0]
-        differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
-        if len(differs) > 0:
-            at = int(differs[0])
-            raise InvalidRequest(
-                f"leakage: {chosen.columns[at]} of {each.symbol} at {format_iso(each.time_ns)} must be what its past "
-                f"gives, {float(expected[at])!r}, was {float(each.values[at])!r}"
-            )
-        checked += 1
-    return {"rows_rebuilt_from_their_past": checked, "rows_not_checked": dict(unchecked)}
+    # Reading and the kernel leave the interpreter to others: threads take all cores.
+    with ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
+        known = list(pool.map(lambda each: _known_row(each, chosen, features_folder, raw_folder), seen))
+        checked = [(each, row_ns) for each, (row_ns, reason) in zip(seen, known, strict=True) if reason is None]
+        # Compiled once, before the threads ask for it, and not at all where nothing can be rebuilt.
+        kernel = open_kernel() if any(row_ns is not None for _, row_ns in checked) else None
+        for _ in pool.map(lambda pair: _compare(pair[0], pair[1], chosen, kernel, raw_folder), checked):
+            pass  # an error of a thread is raised here, the first one in the order of what was seen
+    unchecked = Counter(reason for _, reason in known if reason is not None)
+    return {"rows_rebuilt_from_their_past": len(checked), "rows_not_checked": dict(unchecked)}
 
 
-def check_labels(prices: Mapping[str, PriceSeries], targets: Sequence[Target], times_ns: Int64s) -> int:
-    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest."""
+def _compare(each: Seen, row_ns: int | None, chosen: FeatureSet, kernel: Kernel | None, raw_folder: Path) -> None:
+    """Rebuild the row that was known and compare its bits; without one every value must be unknown."""
+    expected = np.full(len(chosen.columns), np.nan)
+    if row_ns is not None and kernel is not None:
+        expected = rebuild_rows(raw_folder, each.symbol, kernel, from_ns=row_ns, to_ns=row_ns).values[0]
+    differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
+    if len(differs) > 0:
+        at = int(differs[0])
+        raise InvalidRequest(
+            f"leakage: {chosen.columns[at]} of {each.symbol} at {format_iso(each.time_ns)} must be what its past "
+            f"gives, {float(expected[at])!r}, was {float(each.values[at])!r}"
+        )
+
+
+def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], times_ns: Int64s) -> int:
+    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest.
+
+    times_ns: int64 (n,), ascending.
+    """
     compared = 0
-    for symbol, series in prices.items():
+    for symbol, of_symbol in prices.items():
+        step_ns = of_symbol.step_ns
         for target in targets:
             for time_ns in times_ns.tolist():
-                before_ns = time_ns - volatility_window_ns(target) - series.step_ns
-                after_ns = time_ns + target.reach_ns + 2 * series.step_ns
-                grid_ns = np.arange(
-                    before_ns - (before_ns - series.start_ns) % series.step_ns, after_ns + 1, series.step_ns
-                )
+                before_ns = time_ns - volatility_window_ns(target) - step_ns
+                after_ns = time_ns + target.reach_ns + 2 * step_ns
+                series = of_symbol.between(before_ns, after_ns)
+                grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
                 leaks = find_leaks(
                     _labels_of(time_ns, series, target),
                     grid_ns,
@@ -149,6 +154,18 @@ def _labels_of(time_ns: int, series: PriceSeries, target: Target) -> Callable[[I
         return {target.name: Column(make_labels(row_ns, changed, target), row_ns + target.reach_ns)}
 
     return compute
+
+
+def _known_row(
+    each: Seen, chosen: FeatureSet, features_folder: Path, raw_folder: Path
+) -> tuple[int | None, str | None]:
+    """The time of the row that was known, None when there was none, and why it cannot be rebuilt, None when it can."""
+    try:
+        row_ns = _known_row_ns(each, chosen, features_folder)
+        reason = None if row_ns is None else _why_unchecked(each.symbol, row_ns, chosen, features_folder, raw_folder)
+    except NotFound:
+        return None, f"{each.symbol}: no raw data"
+    return row_ns, reason
 
 
 def _known_row_ns(each: Seen, chosen: FeatureSet, features_folder: Path) -> int | None:

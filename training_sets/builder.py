@@ -1,12 +1,12 @@
 """The builder: from a request to the files of every fold and split, with their manifest.
 
 1. Make sure that the features exist, rebuilding the symbol-days that are missing.
-2. Lay out the folds and load the prices that labels are made of.
+2. Lay out the folds and find the prices that labels are made of.
 3. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
    that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
    features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
 4. Check continuity, quality and leakage; whatever fails leaves no dataset.
-5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and the prices.
+5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
 """
 
 from __future__ import annotations
@@ -15,35 +15,30 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import MINUTE_NS
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.availability import available_period, told_periods
 from training_sets.blinding import Witness
 from training_sets.feature_days import make_features
 from training_sets.files import SUFFIX, SplitFile, table_schema
-from training_sets.folds import Fold, WalkForward, covered, strategy_name
+from training_sets.folds import Fold, WalkForward, strategy_name
+from training_sets.inputs import dataset_inputs
 from training_sets.inspection import (
     judge_continuity,
     judge_leakage,
     judge_quality,
+    open_continuity,
     open_profile,
     value_columns,
     write_quality,
 )
-from training_sets.manifest import (
-    feature_partitions,
-    file_entry,
-    library_versions,
-    raw_partitions,
-    write_manifest,
-)
+from training_sets.manifest import file_entry, write_manifest
 from training_sets.request import DatasetRequest
 from training_sets.samples import Sampler, Samples
 from training_sets.splits import FoldTally, SplitRules, assign_rows
@@ -52,15 +47,13 @@ from transforms.rows import FeatureSet
 if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
 
-_LONGEST_LAG_NS: Final = MINUTE_NS
-"""How far before the first sample the feature log is listed in the manifest: the time to live of the views."""
-
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
 
-    days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there.
+    days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there. is_reused:
+    whether it stood already when it was asked for.
     """
 
     path: Path
@@ -68,13 +61,15 @@ class Dataset:
     records: dict[str, int]
     days_computed: int = 0
     days_reused: int = 0
+    is_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlace:
     """Where a build finds what it needs, and the rules it is held to.
 
-    reuses_days: whether days computed before are used again. rebuild_workers: processes that rebuild missing days.
+    reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
+    rebuild_workers: processes that rebuild missing days.
     """
 
     store: FeatureStore
@@ -85,6 +80,7 @@ class BuildPlace:
     continuity: ContinuityRules = field(default_factory=ContinuityRules)
     has_quality_gate: bool = True
     reuses_days: bool = True
+    reuses_samples: bool = True
     rebuild_workers: int = 1
 
 
@@ -116,12 +112,26 @@ def build_dataset(
         workers=place.rebuild_workers,
         on_progress=on_progress,
     )
+    inputs = dataset_inputs(
+        request,
+        chosen,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        continuity=place.continuity,
+        has_quality_gate=place.has_quality_gate,
+    )
     on_step("reading prices")
     sampler = Sampler(
-        request, chosen, store=place.store, features_folder=place.features_folder, raw_folder=place.raw_folder
+        request,
+        chosen,
+        store=place.store,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        continuity=open_continuity(request, place.continuity),
+        keeps_days=place.reuses_samples,
     )
     if request.check_leakage:
-        sampler.witness = Witness(request.symbols, sampler.times_ns)
+        sampler.witness = Witness(request.symbols, sampler.times)
     profile = open_profile(request, chosen)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
     tallies = [FoldTally(fold, rules) for fold in request.folds()]
@@ -139,7 +149,7 @@ def build_dataset(
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
     on_step("checking continuity, leakage and quality")
     kept, warnings = _kept_folds(request, tallies, place.features_folder, with_missing=sampler.counts["with_missing"])
-    continuity = judge_continuity(request, sampler, place.continuity)
+    continuity = judge_continuity(sampler.continuity, place.continuity)
     leakage = None
     if request.check_leakage:
         leakage = judge_leakage(
@@ -159,15 +169,10 @@ def build_dataset(
             paths |= of_fold.finish()
         else:
             of_fold.remove()
-    spans = covered([tally.fold for tally in tallies])
-    from_ns, to_ns = spans[0][0] - _LONGEST_LAG_NS, spans[-1][1] + request.label_reach_ns
     records = {name: sum(tally.records().get(name, 0) for tally in kept) for name in ("train", "validation", "test")}
     manifest = {
-        "request": msgspec.to_builtins(request),
+        **inputs,
         "strategy": strategy_name(request.strategy),
-        "feature_registry_version": chosen.version,
-        "feature_set": chosen.fingerprint,
-        "groups": {group.name: group.fingerprint for group in chosen.groups},
         "columns": table_schema(
             value_columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
         ).names,
@@ -190,11 +195,6 @@ def build_dataset(
             *(warning for each in continuity for warning in each.warnings),
             *map(str, findings),
         ],
-        "libraries": library_versions(),
-        "raw_partitions": raw_partitions(place.raw_folder, request.symbols, from_ns=from_ns, to_ns=to_ns),
-        "feature_partitions": feature_partitions(
-            place.features_folder, chosen, request.symbols, from_ns=from_ns, to_ns=to_ns
-        ),
         "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
     if place.has_quality_gate:

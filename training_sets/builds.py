@@ -1,6 +1,7 @@
 """A dataset build's life: checked, recorded as building together with its job, then ready, failed or cancelled.
 
-1. What can be known at once is refused at once. A request that is being built already is answered with that build.
+1. What can be known at once is refused at once. A request that is being built already is answered with that build, one
+   whose finished dataset stands, made of the same inputs, with that dataset.
 2. The record and its job come into being in one transaction. A worker claims the job; any number of processes may work.
 3. ``cancel`` marks the record, which the build sees at its next step or piece.
 4. A build asked for from here and now has a queue of its own, which its process works on and waits for.
@@ -22,6 +23,7 @@ import msgspec
 
 from market.clock import SECOND_NS, Clock, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
+from quality.continuity import ContinuityRules
 from storage.job_queue import HEARTBEAT_S, JobQueue, JobWorker
 from storage.metadata import DatasetRecord, Metadata
 from training_sets.admission import check_request
@@ -30,8 +32,9 @@ from training_sets.builder import BuildPlace, Dataset
 from training_sets.feature_cache import WARM_TASK, FeatureCache
 from training_sets.manifest import read_manifest
 from training_sets.notices import Announcer
-from training_sets.records import request_hash, sample_count, splits_document, stored_request
+from training_sets.records import request_hash, samples_left, splits_document
 from training_sets.request import DatasetRequest
+from training_sets.standing import StandingDatasets
 
 MOST_WAITING: Final = 64
 """Builds that wait or run, over all processes."""
@@ -47,8 +50,9 @@ _log = logging.getLogger(__name__)
 class DatasetBuilds:
     """Starts, follows, cancels and removes dataset builds; ``close`` it.
 
-    open_place: called in a building thread for each build. make_id: a new dataset id at each call. cache: the computed
-    days that the builds share.
+    open_place: called in a building thread for each build; its rules are those given here. make_id: a new dataset id at
+    each call. reuses_days: whether what was computed before is used again, days and finished datasets. cache: the
+    computed days that the builds share.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class DatasetBuilds:
         make_id: Callable[[], str],
         parallel: int = 1,
         reuses_days: bool = True,
+        continuity: ContinuityRules,
+        has_quality_gate: bool = True,
     ) -> None:
         self._metadata = metadata
         self._queue = queue
@@ -77,6 +83,14 @@ class DatasetBuilds:
         self._clock = clock
         self._make_id = make_id
         self._parallel = parallel
+        self._standing = StandingDatasets(
+            metadata,
+            features_folder=features_folder,
+            raw_folder=raw_folder,
+            continuity=continuity,
+            has_quality_gate=has_quality_gate,
+        )
+        self._reuses = reuses_days
         self._is_closing = threading.Event()
         self._runner = BuildRunner(
             metadata,
@@ -100,12 +114,18 @@ class DatasetBuilds:
         )
 
     def start(self, request: DatasetRequest, *, trace_id: str | None = None) -> DatasetRecord:
-        """Record the build and queue its job; the record of the same request's build, if one is on its way.
+        """Record the build and queue its job; the record of the same request's build, if one is on its way or stands.
+
+        What stands is announced again: who waits for the notice of the request need not wait for ever.
 
         Raises InvalidRequest, saying what is possible, and StoreUnavailable when the database is away or too many
         builds wait.
         """
-        return self._record(request, trace_id=trace_id, is_own=False)[0]
+        record, _ = self._record(request, trace_id=trace_id, is_own=False)
+        if record.status == "ready":
+            now = to_datetime(self._clock.now_ns())
+            record = self._metadata.update_dataset(record.dataset_id, now, announced_at=None)
+        return record
 
     def build(
         self,
@@ -114,7 +134,9 @@ class DatasetBuilds:
         on_step: Callable[[str], None] = lambda _step: None,
         on_progress: Callable[[float], None] = lambda _share: None,
     ) -> Dataset:
-        """Build now and wait, or wait for the build of the same request; the id is the name of the dataset's folder.
+        """Build now and wait, or wait for the build of the same request, or give what it has made.
+
+        The id is the name of the dataset's folder.
 
         An interrupt of the caller cancels it. Raises as ``start``, and what the build raises.
         """
@@ -143,19 +165,24 @@ class DatasetBuilds:
         return self._queue.worker(tasks, queues=[QUEUE], parallel=self._parallel, heartbeat_s=heartbeat_s)
 
     def estimated_completion_ns(self, dataset_id: str) -> int | None:
-        """When a build will be done at the pace of the last ones, those before it first; None before there was one."""
+        """When a build will be done at the pace of the last ones, those before it first; None before there was one.
+
+        Now for one that has ended.
+        """
+        own = self._metadata.get_dataset(dataset_id)
+        if own.status != "building":
+            return self._clock.now_ns()
         measured = self._metadata.list_builds_measured(limit=_BUILDS_MEASURED)
         samples = sum(each.samples for each in measured)
         if samples == 0:
             return None
         seconds = sum(each.features_seconds + each.build_seconds for each in measured)
-        own = self._metadata.get_dataset(dataset_id)
         ahead = [
             record
             for record in self._metadata.list_datasets(status="building", limit=MOST_WAITING)
             if record.created_at < own.created_at
         ]
-        left = sum(_samples_left(record) for record in ahead) / self._parallel + _samples_left(own)
+        left = sum(samples_left(record) for record in ahead) / self._parallel + samples_left(own)
         return self._clock.now_ns() + int(left * seconds / samples * SECOND_NS)
 
     def cancel(self, dataset_id: str) -> DatasetRecord:
@@ -184,14 +211,16 @@ class DatasetBuilds:
         """The record of the request's build, and whether it is new; is_own: its job has a queue of its own."""
         if self._is_closing.is_set():
             raise StoreUnavailable("dataset builds: must be open, was closing")
-        fingerprint = check_request(
+        chosen = check_request(
             request,
             features_folder=self._features_folder,
             raw_folder=self._raw_folder,
             versions_folder=self._versions_folder,
         )
-        asked = request_hash(request, fingerprint)
+        asked = request_hash(request, chosen.fingerprint)
         if (known := self._metadata.find_building(asked)) is not None:
+            return known, False
+        if self._reuses and (known := self._standing.find(request, chosen, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
             raise StoreUnavailable(f"dataset builds: must be at most {MOST_WAITING} at a time, was that many")
@@ -201,7 +230,7 @@ class DatasetBuilds:
             symbols=request.symbols,
             request=msgspec.to_builtins(request),
             feature_registry_version=request.registry_version,
-            feature_set=fingerprint,
+            feature_set=chosen.fingerprint,
             splits_info=splits_document(request),
             created_at=now,
             updated_at=now,
@@ -259,8 +288,9 @@ class DatasetBuilds:
     def _followed(
         self, dataset_id: str, on_step: Callable[[str], None], on_progress: Callable[[float], None]
     ) -> Dataset:
-        """Wait for another's build of the same request; its progress is told as one step."""
-        on_step(f"waiting for dataset {dataset_id}, the same request")
+        """Wait for another's build of the same request, unless it has ended; its progress is told as one step."""
+        is_ready = self._metadata.get_dataset(dataset_id).status == "ready"
+        on_step(f"{'taking' if is_ready else 'waiting for'} dataset {dataset_id}, the same request")
         while (record := self._metadata.get_dataset(dataset_id)).status == "building":
             on_progress(record.progress)
             if self._is_closing.wait(_LOOK_S):
@@ -269,13 +299,10 @@ class DatasetBuilds:
             raise Conflict(f"dataset {dataset_id}: must become ready, was {record.status}: {record.error_message}")
         folder = self._datasets_folder / dataset_id
         counts = (record.train_records or 0, record.validation_records or 0, record.test_records or 0)
-        return Dataset(folder, read_manifest(folder), dict(zip(("train", "validation", "test"), counts, strict=True)))
+        records = dict(zip(("train", "validation", "test"), counts, strict=True))
+        return Dataset(folder, read_manifest(folder), records, is_reused=is_ready)
 
 
 def _own_queue(dataset_id: str) -> str:
     # PostgreSQL lets the channel that a queue is told of have 63 bytes, 23 of them procrastinate's.
     return f"own-{dataset_id}"
-
-
-def _samples_left(record: DatasetRecord) -> float:
-    return sample_count(stored_request(record)) * (1.0 - record.progress)

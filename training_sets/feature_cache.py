@@ -20,6 +20,7 @@ from storage.raw_manifest import raw_period
 from storage.rebuilt_days import cached_days, remove_rebuilt_days
 from training_sets.due_days import Rebuild
 from training_sets.rebuild_days import rebuild_days
+from training_sets.sampled_days import remove_sampled_days
 
 WARM_TASK: Final = "warm_features"
 MOST_WARMING: Final = 16
@@ -88,7 +89,9 @@ class FeatureCache:
         }
 
     def invalidate(self, *, symbol: str | None, from_ns: int | None, to_ns: int | None) -> int:
-        """Throw computed days away, from one to the other, both included; files removed. None is no bound.
+        """Throw computed days away, from one to the other, both included; their files. None is no bound.
+
+        What was sampled from them goes too.
 
         Raises Conflict while a dataset of the symbol is built, StoreUnavailable.
         """
@@ -97,12 +100,10 @@ class FeatureCache:
             raise Conflict(
                 f"feature cache: must not be in use to be thrown away, was by dataset {building[0].dataset_id}"
             )
-        return remove_rebuilt_days(
-            self._features_folder,
-            symbol=symbol,
-            first_date=None if from_ns is None else utc_date(from_ns),
-            last_date=None if to_ns is None else utc_date(to_ns),
-        )
+        first_date = None if from_ns is None else utc_date(from_ns)
+        last_date = None if to_ns is None else utc_date(to_ns)
+        remove_sampled_days(self._features_folder, symbol=symbol, first_date=first_date, last_date=last_date)
+        return remove_rebuilt_days(self._features_folder, symbol=symbol, first_date=first_date, last_date=last_date)
 
     def warm(self, symbol: str, version: str, *, from_ns: int, to_ns: int) -> int:
         """Queue the computation of a symbol's missing days; the job's id.

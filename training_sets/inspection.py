@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from market.errors import InvalidRequest
-from quality.continuity import Continuity, ContinuityRules, check_continuity
+from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
 from quality.report import render_report
 from quality.suites import Finding, check_quality, quality_document
@@ -92,25 +92,30 @@ def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile,
     manifest["quality"]["files"] = [file_entry(folder / name, folder) for name in (QUALITY_NAME, REPORT_NAME)]
 
 
-def judge_continuity(request: DatasetRequest, sampler: Sampler, rules: ContinuityRules) -> list[Continuity]:
-    """What is found of each symbol in each stretch of time that the dataset covers, period by period."""
-    found = []
+def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:
+    """A tally of each stretch of time that the dataset covers, period by period, by symbol."""
     periods = sorted(
         {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
     )
-    for symbol in request.symbols:
-        times_ns = np.concatenate(sampler.found_ns[symbol])
-        for start_ns, end_ns, name in periods:
-            first, last = np.searchsorted(times_ns, [start_ns, end_ns])
-            checked = check_continuity(
+    return {
+        symbol: [
+            ContinuityTally(
                 f"{symbol} {name}",
-                times_ns[first:last],
                 start_ns=start_ns,
                 end_ns=end_ns,
                 interval_ns=request.sample_interval_ns,
                 rules=rules,
             )
-            if checked.is_critical and rules.fail_on_critical:
-                raise InvalidRequest(checked.warnings[-1])
-            found.append(checked)
+            for start_ns, end_ns, name in periods
+        ]
+        for symbol in request.symbols
+    }
+
+
+def judge_continuity(tallies: Mapping[str, Sequence[ContinuityTally]], rules: ContinuityRules) -> list[Continuity]:
+    """What was found of each symbol and period. Raises InvalidRequest with the first critical gap, if that fails."""
+    found = [tally.finish() for of_symbol in tallies.values() for tally in of_symbol]
+    for checked in found:
+        if checked.is_critical and rules.fail_on_critical:
+            raise InvalidRequest(checked.warnings[-1])
     return found

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from market.clock import DAY_NS, utc_date
+from market.clock import DAY_NS, floor_to, utc_date
 from market.errors import CorruptStore, NotFound
-from storage.durable_files import file_sha256
+from storage.durable_files import known_sha256
 from storage.feature_parts import group_folder
 from training_sets.request import DatasetRequest
-from transforms.rows import FeatureSet
+from transforms.rows import FeatureGroup
 
 MANIFEST_NAME: Final = "manifest.json"
 QUALITY_NAME: Final = "quality.json"
@@ -50,43 +50,40 @@ def manifest_request(manifest: Mapping[str, Any]) -> DatasetRequest:
 
 def file_entry(path: Path, folder: Path) -> dict[str, Any]:
     """Path in the folder, bytes and SHA-256 of a file."""
-    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": known_sha256(path)}
 
 
-def raw_partitions(raw_folder: Path, symbols: Iterable[str], *, from_ns: int, to_ns: int) -> list[dict[str, Any]]:
-    """Every raw Parquet file of the symbols whose date is touched by [from_ns, to_ns], with its hash."""
-    return [
-        file_entry(path, raw_folder)
-        for symbol in sorted(symbols)
-        for path in _dated(raw_folder.glob(f"*/date=*/symbol={symbol}/part-*.parquet"), from_ns=from_ns, to_ns=to_ns)
-    ]
+def stated_files(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest states of each file of the dataset, by path."""
+    entries = [*manifest["files"].values(), *manifest["quality"].get("files", [])]
+    return {entry["path"]: entry for entry in entries}
+
+
+def is_intact(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file of the folder is there and what its entry states."""
+    path = folder / entry["path"]
+    return path.is_file() and file_entry(path, folder) == entry
 
 
 def feature_partitions(
-    features_folder: Path, chosen: FeatureSet, symbols: Iterable[str], *, from_ns: int, to_ns: int
+    features_folder: Path, groups: Iterable[FeatureGroup], symbols: Iterable[str], *, from_ns: int, to_ns: int
 ) -> list[dict[str, Any]]:
-    """Every file of the feature log that the dataset's rows can come from, with its hash."""
+    """Every file of the feature log, served or rebuilt, of the dates that [from_ns, to_ns] touches, with its hash."""
     return [
-        file_entry(path, features_folder)
-        for group in chosen.groups
+        entry
+        for group in groups
         for symbol in sorted(symbols)
-        for path in _dated(
-            group_folder(features_folder, group).glob(f"symbol={symbol}/date=*/part-*.parquet"),
-            from_ns=from_ns,
-            to_ns=to_ns,
-        )
+        for day_ns in range(floor_to(from_ns, DAY_NS), to_ns + 1, DAY_NS)
+        for entry in day_partitions(features_folder, group, symbol, utc_date(day_ns))
     ]
+
+
+def day_partitions(features_folder: Path, group: FeatureGroup, symbol: str, date: str) -> list[dict[str, Any]]:
+    """Those of one symbol and date, by name."""
+    folder = group_folder(features_folder, group) / f"symbol={symbol}" / f"date={date}"
+    return [file_entry(path, features_folder) for path in sorted(folder.glob("[!.]*.parquet"))]
 
 
 def library_versions() -> dict[str, str]:
     """What computed the bytes: Python and the libraries between the raw data and the files."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-
-
-def _dated(paths: Iterable[Path], *, from_ns: int, to_ns: int) -> list[Path]:
-    first, last = utc_date(from_ns), utc_date(to_ns + DAY_NS - 1)
-    return sorted(path for path in paths if first <= _date(path) <= last)
-
-
-def _date(path: Path) -> str:
-    return next(part for part in path.parts if part.startswith("date=")).removeprefix("date=")

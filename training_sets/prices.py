@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -13,7 +14,7 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
 from market.events import CLOSE, CONFIRMED, KLINE
 from storage.feature_log import read_feature_log
-from storage.raw_events import read_events
+from storage.raw_events import stream_events
 from storage.raw_manifest import read_instrument
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
@@ -24,9 +25,10 @@ PriceChoice = Literal["auto", "mid_price", "kline_close"]
 
 STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
 MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
-# A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after.
-_LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+"""A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after."""
 _STRETCH_NS: Final = 2 * DAY_NS
+_CLOSE_FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,56 @@ def price_series(
     return PriceSeries(name, start_ns, step_ns, dense)
 
 
-def read_prices(
+class LabelPrices:
+    """The prices of a symbol, of one kind, read as far as they are asked for: a mid a second of months takes its room.
+
+    read: gives the prices of [from_ns, to_ns].
+    """
+
+    def __init__(self, name: PriceName, read: Callable[[int, int], PriceSeries]) -> None:
+        self.name: PriceName = name
+        self.step_ns = STEP_NS[name]
+        self._read = read
+        self._held = PriceSeries(name, 0, self.step_ns, np.empty(0))
+
+    def between(self, from_ns: int, to_ns: int) -> PriceSeries:
+        """The prices of [from_ns, to_ns] at least; those that the call before gave are not read again."""
+        held, start_ns = self._held, ceil_to(from_ns, self.step_ns)
+        at = (start_ns - held.start_ns) // self.step_ns
+        kept = held.values[at:] if 0 <= at < len(held.values) else np.empty(0)
+        known_ns = start_ns + len(kept) * self.step_ns
+        if known_ns > to_ns:
+            return PriceSeries(self.name, start_ns, self.step_ns, kept)
+        values = np.concatenate([kept, self._read(known_ns, to_ns).values]) if len(kept) else None
+        self._held = (
+            self._read(start_ns, to_ns) if values is None else PriceSeries(self.name, start_ns, self.step_ns, values)
+        )
+        return self._held
+
+
+def open_prices(
     features_folder: Path, raw_folder: Path, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
-) -> PriceSeries:
-    """The prices of a symbol in [from_ns, to_ns]; an empty series of the mid when there are none of either kind."""
-    mids = price_series("mid_price", np.empty(0, np.int64), np.empty(0), step_ns=SECOND_NS)
-    if choice != "kline_close":
-        mids = _read_mids(features_folder, symbol, from_ns=from_ns, to_ns=to_ns)
-        if choice == "mid_price" or not np.isnan(mids.values).all():
-            return mids
+) -> LabelPrices:
+    """The prices of a symbol, of the kind that is asked for or known in [from_ns, to_ns]; the mid when neither is."""
+
+    def read_mids(first_ns: int, last_ns: int) -> PriceSeries:
+        return _read_mids(features_folder, symbol, from_ns=first_ns, to_ns=last_ns)
+
+    mids = LabelPrices("mid_price", read_mids)
+    if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
+        return mids
+    # A price a minute: months of them are less than a piece of samples.
     closes = _read_closes(raw_folder, symbol, from_ns=from_ns, to_ns=to_ns)
-    return closes if choice == "kline_close" or len(closes.values) > 0 else mids
+    if choice == "auto" and len(closes.values) == 0:
+        return mids
+    return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes)
+
+
+def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: int) -> bool:
+    stretches = range(from_ns, to_ns + 1, _STRETCH_NS)
+    return any(
+        not np.isnan(read_mids(begin_ns, min(begin_ns + _STRETCH_NS - 1, to_ns)).values).all() for begin_ns in stretches
+    )
 
 
 def _read_mids(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
@@ -102,8 +143,20 @@ def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> 
         exponent = read_instrument(raw_folder, symbol).price_exponent
     except NotFound:
         return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
-    events = read_events(raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + _LATEST_ARRIVAL_NS)
-    events = events[(events["kind"] == KLINE) & (events["field"] == CLOSE) & (events["flags"] & CONFIRMED != 0)]
-    end_ns = events["update_id"] + MINUTE_NS
-    in_period = (end_ns >= from_ns) & (end_ns <= to_ns)
-    return price_series("kline_close", end_ns[in_period], events["px"][in_period] / 10.0**exponent, step_ns=MINUTE_NS)
+    ends_ns, closes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for events, _ in stream_events(
+        raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
+    ):
+        kline_end_ns = events["update_id"] + MINUTE_NS
+        chosen = (
+            (events["kind"] == KLINE)
+            & (events["field"] == CLOSE)
+            & (events["flags"] & CONFIRMED != 0)
+            & (kline_end_ns >= from_ns)
+            & (kline_end_ns <= to_ns)
+        )
+        ends_ns.append(kline_end_ns[chosen])
+        closes.append(events["px"][chosen])
+    return price_series(
+        "kline_close", np.concatenate(ends_ns), np.concatenate(closes) / 10.0**exponent, step_ns=MINUTE_NS
+    )

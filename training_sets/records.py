@@ -44,6 +44,11 @@ def sample_count(request: DatasetRequest) -> int:
     )
 
 
+def samples_left(record: DatasetRecord) -> float:
+    """The entity rows that a build has still to go through, by its progress."""
+    return sample_count(stored_request(record)) * (1.0 - record.progress)
+
+
 def download_url(dataset_id: str, split: str) -> str:
     """Where a split's files are downloaded from."""
     return f"/dataset/{dataset_id}/download?split={split}"

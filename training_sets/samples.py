@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +13,17 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from market.clock import SECOND_NS, ceil_to
+from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
+from quality.continuity import ContinuityTally
 from training_sets.blinding import Witness
 from training_sets.folds import covered
 from training_sets.labels import make_labels
 from training_sets.missing import ForwardFill
-from training_sets.prices import PriceSeries, read_prices
+from training_sets.prices import LabelPrices, open_prices
 from training_sets.request import DatasetRequest
+from training_sets.sample_times import SampleTimes
+from training_sets.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.targets import check_target, volatility_window_ns
 from transforms.rows import FeatureSet
 
@@ -70,7 +72,9 @@ class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
     counts: rows sampled, without_features, without_label, with_missing, and values_filled. unlabelled: rows whose label
-    is unknown, by target. found_ns: kept row times by symbol, to see gaps. witness: sees what was retrieved, if set.
+    is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness: sees what was
+    retrieved, if set. keeps_days: whether days retrieved before are used again, and kept for the
+    next build.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Sampler:
         store: FeatureStore,
         features_folder: Path,
         raw_folder: Path,
+        continuity: Mapping[str, Sequence[ContinuityTally]],
+        keeps_days: bool = False,
     ) -> None:
         self._request = request
         self.witness: Witness | None = None
@@ -88,18 +94,28 @@ class Sampler:
         self._store = store
         self.counts: Counter[str] = Counter()
         self.unlabelled: Counter[str] = Counter()
-        self.found_ns: dict[str, list[Int64s]] = {symbol: [] for symbol in request.symbols}
+        self.continuity = continuity
         self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
-        self._spans = covered(request.folds())
-        back_ns = max(volatility_window_ns(target) for target in request.targets)
-        self.prices: Mapping[str, PriceSeries] = {
-            symbol: read_prices(
+        spans = covered(request.folds())
+        self.times = SampleTimes.of(spans, request.sample_interval_ns)
+        self._features = self._retrieved
+        if keeps_days and request.sample_interval_ns >= LEAST_INTERVAL_NS:
+            self._features = SampledDays(
+                features_folder,
+                chosen,
+                request.symbols,
+                interval_ns=request.sample_interval_ns,
+                retrieve=self._retrieved,
+            ).features
+        self._back_ns = max(volatility_window_ns(target) for target in request.targets)
+        self.prices: Mapping[str, LabelPrices] = {
+            symbol: open_prices(
                 features_folder,
                 raw_folder,
                 symbol,
                 request.label_price,
-                from_ns=self._spans[0][0] - back_ns,
-                to_ns=self._spans[-1][1] + request.label_reach_ns,
+                from_ns=spans[0][0] - self._back_ns,
+                to_ns=spans[-1][1] + request.label_reach_ns,
             )
             for symbol in request.symbols
         }
@@ -112,44 +128,46 @@ class Sampler:
             for target in request.targets:
                 check_target(target, prices.step_ns)
 
-    @cached_property
-    def times_ns(self) -> Int64s:
-        """Every sampled time, ascending."""
-        step_ns = self._request.sample_interval_ns
-        return np.concatenate(
-            [np.arange(ceil_to(start_ns, step_ns), end_ns, step_ns, dtype=np.int64) for start_ns, end_ns in self._spans]
-        )
-
     @property
     def sample_count(self) -> int:
         """Entity rows in all."""
-        return len(self.times_ns) * len(self._request.symbols)
+        return len(self.times) * len(self._request.symbols)
 
     def pieces(self) -> Iterator[Samples]:
         """The samples that have features and every label; the whole is the same however it is cut."""
-        times_ns = self.times_ns
         count = len(self._request.symbols)
         step = max(1, PIECE_ROWS // count)
         span_ns = max(1, PIECE_SECONDS // count) * SECOND_NS
         begin = 0
-        while begin < len(times_ns):
-            end = min(begin + step, int(np.searchsorted(times_ns, times_ns[begin] + span_ns)))
-            yield self._piece(times_ns[begin:end])
+        while begin < len(self.times):
+            times_ns = self.times.between(begin, min(begin + step, len(self.times)))
+            end = begin + int(np.searchsorted(times_ns, times_ns[0] + span_ns))
+            if end < len(self.times):
+                # At midnight, where a piece holds one: a day that is cut is no day that was sampled before.
+                [next_ns] = self.times.between(end, end + 1).tolist()
+                midnight = self.times.number_from(floor_to(next_ns, DAY_NS))
+                end = midnight if midnight > begin else end
+            yield self._piece(times_ns[: end - begin])
             begin = end
 
-    def _piece(self, times_ns: Int64s) -> Samples:
+    def _retrieved(self, times_ns: Int64s) -> Float64s:
+        """What was known at each time, symbols in order within each; float64 (times x symbols, columns)."""
         from feature_repo.store import retrieve
 
-        request, columns = self._request, list(self._chosen.columns)
-        count = len(request.symbols)
+        symbols = self._request.symbols
         entities = pd.DataFrame(
             {
-                "symbol": np.tile(np.array(request.symbols, object), len(times_ns)),
-                "event_timestamp": pd.to_datetime(np.repeat(times_ns, count), utc=True),
+                "symbol": np.tile(np.array(symbols, object), len(times_ns)),
+                "event_timestamp": pd.to_datetime(np.repeat(times_ns, len(symbols)), utc=True),
             }
         )
+        found = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]
         # In C order: pandas gives columns, whose rows no reshape could show without a copy.
-        features: Float64s = np.array(retrieve(self._store, self._chosen, entities)[columns], np.float64, order="C")
+        return np.array(found, np.float64, order="C")
+
+    def _piece(self, times_ns: Int64s) -> Samples:
+        request, count = self._request, len(self._request.symbols)
+        features = self._features(times_ns)
         if self.witness is not None:
             self.witness.see(times_ns, features)
         if request.missing == "forward_fill":
@@ -157,11 +175,15 @@ class Sampler:
         is_unknown = np.isnan(features)
         labels = np.empty((len(features), len(request.targets)))
         for at, symbol in enumerate(request.symbols):
+            prices = self.prices[symbol].between(
+                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.label_reach_ns
+            )
             for index, target in enumerate(request.targets):
-                labels[at::count, index] = make_labels(times_ns, self.prices[symbol], target)
+                labels[at::count, index] = make_labels(times_ns, prices, target)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
-            self.found_ns[symbol].append(times_ns[is_found[at::count]])
+            for tally in self.continuity[symbol]:
+                tally.add(times_ns[is_found[at::count]])
         is_unlabelled = np.isnan(labels)
         for index, target in enumerate(request.targets):
             self.unlabelled[target.name] += int(np.count_nonzero(is_found & is_unlabelled[:, index]))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from quality.parity import Parity, compare_rows
 from storage.feature_log import read_feature_log
 from storage.raw_manifest import raw_symbols
 from training_sets.builder import BuildPlace, build_dataset
-from training_sets.manifest import file_entry, manifest_request, read_manifest
+from training_sets.manifest import is_intact, manifest_request, read_manifest, stated_files
 from training_sets.rebuild import rebuild_rows
 from transforms.plan import Kernel
 
@@ -60,14 +59,10 @@ def verify_dataset(folder: Path, place: BuildPlace, scratch: Path) -> DatasetPro
     Raises NotFound when the folder holds no finished dataset, and what the build raises.
     """
     manifest = read_manifest(folder)
-    build_dataset(manifest_request(manifest), place, scratch)
+    build_dataset(manifest_request(manifest), replace(place, reuses_samples=False), scratch)
     again = read_manifest(scratch)
-    stated, rebuilt = _entries(manifest), _entries(again)
-    tampered = [
-        path
-        for path, entry in stated.items()
-        if not (folder / path).is_file() or file_entry(folder / path, folder) != entry
-    ]
+    stated, rebuilt = stated_files(manifest), stated_files(again)
+    tampered = [path for path, entry in stated.items() if not is_intact(folder, entry)]
     identical = [path for path, entry in stated.items() if path not in tampered and rebuilt.get(path) == entry]
     return DatasetProof(
         tuple(identical),
@@ -75,9 +70,3 @@ def verify_dataset(folder: Path, place: BuildPlace, scratch: Path) -> DatasetPro
         tuple(path for path in sorted({*stated, *rebuilt}) if stated.get(path) != rebuilt.get(path)),
         tuple(key for key in sorted({*manifest, *again}) if manifest.get(key) != again.get(key)),
     )
-
-
-def _entries(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest states of each file, by path."""
-    entries = [*manifest["files"].values(), *manifest["quality"].get("files", [])]
-    return {entry["path"]: entry for entry in entries}

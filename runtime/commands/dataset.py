@@ -77,6 +77,7 @@ def build(
     document = {
         "dataset_id": built.path.name,
         "status": "ready",
+        "stood_already": built.is_reused,
         "path": str(built.path),
         "folds": len(built.manifest["folds"]),
         "splits": built.manifest["splits"],

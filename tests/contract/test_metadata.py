@@ -275,6 +275,16 @@ def test_of_one_request_only_one_dataset_is_building(metadata: Metadata) -> None
     assert metadata.find_building("h") == replace(asked, dataset_id="ds-2")
 
 
+def test_the_ready_datasets_of_a_request_are_found_newest_first(metadata: Metadata) -> None:
+    assert metadata.find_ready("h") == []
+    ready = replace(RECORD, request_hash="h", status="ready")
+    newer = replace(ready, dataset_id="ds-2", created_at=NOON + timedelta(seconds=1))
+    others = [replace(ready, dataset_id="ds-3", status="failed"), replace(ready, dataset_id="ds-4", request_hash="i")]
+    for record in (ready, newer, *others):
+        metadata.create_dataset(record)
+    assert metadata.find_ready("h") == [newer, ready]
+
+
 def test_what_must_happen_with_a_dataset_happens_with_it_or_neither_does(metadata: Metadata) -> None:
     def fail(connection: Any) -> None:  # noqa: ANN401  # the driver's own
         connection.execute("SELECT 1")

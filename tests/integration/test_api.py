@@ -271,6 +271,14 @@ def test_a_build_is_accepted_and_ends_ready_with_its_proof(client: TestClient, r
     assert client.get("/dataset/list?symbol=SOLUSDT").json() == []
 
 
+def test_a_request_whose_dataset_stands_is_answered_with_it_at_once(client: TestClient, ready: dict[str, Any]) -> None:
+    answer = client.post("/dataset/build", json=asked())
+    assert answer.status_code == 200
+    document = answer.json()
+    assert (document["status"], document["dataset_id"]) == ("ready", ready["dataset_id"])
+    assert document["estimated_completion"] is not None
+
+
 def test_a_split_downloads_as_the_file_that_was_built(client: TestClient, ready: dict[str, Any]) -> None:
     for split in ("train", "validation", "test"):
         answer = client.get(ready["download_urls"][split])
@@ -329,7 +337,8 @@ def test_another_split_of_the_same_rows_is_another_dataset(client: TestClient, r
 def test_a_deleted_dataset_is_gone_with_its_files_and_a_building_one_stays(
     client: TestClient, services: ApiServices, settings: Settings, ready: dict[str, Any]
 ) -> None:
-    dataset_id = finished(client, client.post("/dataset/build", json=asked()).json()["dataset_id"])["dataset_id"]
+    started = client.post("/dataset/build", json=asked(target_config={"type": "regression", "horizon": "7s"}))
+    dataset_id = finished(client, started.json()["dataset_id"])["dataset_id"]
     assert (settings.dataset_storage_path / dataset_id).is_dir()
     assert client.delete(f"/dataset/{dataset_id}").status_code == 204
     assert not (settings.dataset_storage_path / dataset_id).exists()

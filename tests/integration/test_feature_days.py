@@ -36,6 +36,7 @@ from training_sets.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
 from training_sets.request import DatasetRequest
 from training_sets.targets import ClassificationTarget, RegressionTarget
 from transforms.plan import compile_kernel
+from transforms.rows import FeatureSet
 
 VERSION = "1.2.0"
 HORIZON_NS = 5 * MINUTE_NS
@@ -163,6 +164,11 @@ def test_computed_days_are_used_again_and_one_more_day_computes_one(
     assert (again.path / "train.parquet").read_bytes() == (first.path / "train.parquet").read_bytes()
     longer = built("longer", days_of(1, 2))
     assert (longer.days_computed, longer.days_reused) == (1, 3)
+    # Of its samples those of the second day were kept by the builds before.
+    anew = built("longer anew", days_of(1, 2), reuses_samples=False)
+    for name in longer.manifest["files"]:
+        path = longer.manifest["files"][name]["path"]
+        assert (anew.path / path).read_bytes() == (longer.path / path).read_bytes()
     uncached = built("uncached", days_of(2, 1), reuses_days=False)
     assert (uncached.days_computed, uncached.days_reused) == (3, 0)
     assert (uncached.path / "train.parquet").read_bytes() == (first.path / "train.parquet").read_bytes()
@@ -215,7 +221,7 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
     for day in (0, 1, 3):
         write_day(tmp_path / "raw", day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
 
-    def check(request: DatasetRequest) -> str:
+    def check(request: DatasetRequest) -> FeatureSet:
         return check_request(
             request,
             features_folder=tmp_path / "features",
@@ -223,7 +229,7 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
             versions_folder=SHIPPED_FOLDER,
         )
 
-    assert check(days_of(0, 1))
+    assert check(days_of(0, 1)).version == VERSION
     with pytest.raises(
         InvalidRequest,
         match=r"BTCUSDT: must have data of every day of the periods, 1 without was 2026-01-03; "

@@ -29,6 +29,7 @@ from ingestion.pipeline import available_as_if_live
 from ingestion.replay import replay
 from ingestion.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import MINUTE_NS, SECOND_NS, SystemClock, parse_iso_ns, to_datetime
+from quality.continuity import ContinuityRules
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
@@ -123,6 +124,7 @@ def opened(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator
         announcer=announcer,
         clock=clock,
         make_id=lambda: uuid4().hex,
+        continuity=ContinuityRules(),
         parallel=2,
     )
     watch = BuildWatch(

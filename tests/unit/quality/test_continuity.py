@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS, format_iso
-from quality.continuity import Continuity, ContinuityRules, check_continuity
+from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 
 RULES = ContinuityRules(max_gap_ratio=5.0, min_coverage=0.8, critical_gap_ns=60 * SECOND_NS)
 
 
-def check(seconds: list[int], end: int, interval: int | None = 1, rules: ContinuityRules = RULES) -> Continuity:
-    return check_continuity(
-        "BTCUSDT train",
-        np.array(seconds, np.int64) * SECOND_NS,
-        start_ns=0,
-        end_ns=end * SECOND_NS,
-        interval_ns=None if interval is None else interval * SECOND_NS,
-        rules=rules,
+def check(seconds: list[int], end: int, interval: int = 1, cuts: Sequence[int] = ()) -> Continuity:
+    tally = ContinuityTally(
+        "BTCUSDT train", start_ns=0, end_ns=end * SECOND_NS, interval_ns=interval * SECOND_NS, rules=RULES
     )
+    for piece in np.split(np.array(seconds, np.int64) * SECOND_NS, sorted(cuts)):
+        tally.add(piece)
+    return tally.finish()
 
 
-@given(st.sets(st.integers(0, 199), min_size=1), st.integers(1, 4))
-def test_gaps_are_the_steps_longer_than_the_ratio_and_coverage_the_share_of_rows(
-    present: set[int], interval: int
+@given(st.sets(st.integers(0, 199), min_size=1), st.integers(1, 4), st.lists(st.integers(0, 200), max_size=5))
+def test_gaps_are_the_steps_longer_than_the_ratio_and_coverage_the_share_of_rows_cut_anywhere(
+    present: set[int], interval: int, cuts: list[int]
 ) -> None:
     seconds = sorted(second for second in present if second % interval == 0)
-    found = check(seconds, 200, interval).document
+    # Rows outside the period are those of another.
+    found = check([-7, *seconds, 200, 207], 200, interval, cuts).document
     edges = [0, *seconds, 200]
     steps = [(edges[at], edges[at + 1]) for at in range(len(edges) - 1)]
     gaps = [(one, other) for one, other in steps if other - one > (5 * interval if seconds else 0)]
@@ -53,12 +54,6 @@ def test_a_whole_period_has_nothing_to_tell() -> None:
 def test_a_period_without_rows_is_one_gap() -> None:
     found = check([], 100)
     assert (found.document["coverage"], found.document["largest_gap_seconds"], found.is_critical) == (0.0, 100, True)
-
-
-def test_without_a_configured_interval_the_median_step_is_expected() -> None:
-    found = check([0, 3, 6, 9, 40, 43], 46, interval=None)
-    assert found.document["expected_interval_seconds"] == 3.0
-    assert [gap["seconds"] for gap in found.document["first_gaps"]] == [31]
 
 
 def test_low_coverage_and_critical_gaps_are_told() -> None:

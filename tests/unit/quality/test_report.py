@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from market.clock import SECOND_NS, format_iso
-from quality.continuity import ContinuityRules, check_continuity
+from quality.continuity import ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
 from quality.report import render_report
 from quality.suites import Finding
@@ -59,9 +59,10 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         "last_label_end": None,
         "overlaps_next": False,
     }
-    continuity = check_continuity(
-        "BTCUSDT train", times_ns, start_ns=0, end_ns=ROWS * SECOND_NS, interval_ns=SECOND_NS, rules=ContinuityRules()
+    tally = ContinuityTally(
+        "BTCUSDT train", start_ns=0, end_ns=ROWS * SECOND_NS, interval_ns=SECOND_NS, rules=ContinuityRules()
     )
+    tally.add(times_ns)
     manifest: dict[str, Any] = {
         "strategy": "time_based",
         "rows_sampled": ROWS,
@@ -70,7 +71,7 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         "rows_with_missing_dropped": 0,
         "records": {"train": len(values)},
         "folds": [{"fold": None, "splits": [split]}],
-        "continuity": [continuity.document],
+        "continuity": [tally.finish().document],
         "warnings": ["test: no rows, 3 purged and 0 embargoed"],
     }
     found = [Finding("missing", "minor", {names[0]: 0.5})]

@@ -83,3 +83,15 @@ def test_the_document_names_what_was_found_and_whether_it_passes() -> None:
     assert document["columns"]["spread"]["outside_range"] == ROWS
     assert [finding["rule"] for finding in document["findings"]] == ["declared range", "not constant"]
     assert str(found[0]) == "quality: declared range must hold, was broken by spread 400"
+
+
+def test_a_value_below_its_rule_is_found_as_one_above_is() -> None:
+    [found] = findings(spread=1.0 - sound()["imbalance"])
+    assert found.rule == "correlation"
+    assert found.subjects == {"spread × imbalance": pytest.approx(-1.0)}
+
+
+def test_a_table_without_pairs_of_features_is_judged() -> None:
+    profile = TableProfile(("spread", "target"), np.array([0.0, -np.inf]), np.full(2, np.inf))
+    profile.add(np.arange(ROWS, dtype=np.int64), np.column_stack([sound()["spread"] - 0.5, sound()["target"]]))
+    assert [found.rule for found in check_quality(profile, ["target"], {"target"})] == ["declared range"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from market.errors import Conflict, StoreUnavailable
-from storage.durable_files import exclusive, replace_file
+from storage.durable_files import exclusive, file_sha256, known_sha256, replace_file
 
 
 def test_a_replacement_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -61,3 +62,17 @@ def test_a_lock_that_becomes_free_ends_the_waiting(tmp_path: Path) -> None:
 
         with exclusive(lock, gives_up=is_freed_meanwhile):
             pass
+
+
+def test_a_remembered_hash_is_that_of_the_bytes_though_size_and_time_stay(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+    before = path.stat()
+    assert known_sha256(path) == known_sha256(path) == file_sha256(path)
+    # The file system's clock ticks every few milliseconds.
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        path.write_bytes(b"new")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert known_sha256(path) == file_sha256(path)
+    replace_file(path, lambda file: file.write(b"two"))
+    assert known_sha256(path) == file_sha256(path)

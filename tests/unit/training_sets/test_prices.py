@@ -8,7 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import CONFIRMED, KLINE, KLINE_FIELD_COUNT, Events, empty_events, mark_message
@@ -16,7 +19,7 @@ from market.instruments import pin_scale
 from storage.feature_log import FeatureLogWriter
 from storage.raw_parquet import write_events
 from training_sets.labels import make_labels
-from training_sets.prices import MID, price_series, read_prices
+from training_sets.prices import MID, LabelPrices, PriceSeries, open_prices, price_series
 from training_sets.targets import RegressionTarget
 from transforms.rows import FeatureRows
 
@@ -66,8 +69,10 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
     closes: dict[int, str], raw_folder: Path, tmp_path: Path
 ) -> None:
     times_ns = np.array(list(closes), np.int64)
-    prices = read_prices(tmp_path, raw_folder, SYMBOL, "auto", from_ns=int(times_ns[0]), to_ns=int(times_ns[-1]))
-    assert (prices.name, prices.step_ns) == ("kline_close", MINUTE_NS)
+    begin, end = int(times_ns[0]), int(times_ns[-1])
+    found = open_prices(tmp_path, raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
+    assert (found.name, found.step_ns) == ("kline_close", MINUTE_NS)
+    prices = found.between(begin, end)
     labels = make_labels(times_ns, prices, RegressionTarget(5 * MINUTE_NS, MINUTE_NS))
     plain = [float(close) for close in closes.values()]
     expected = [plain[at + 6] / plain[at + 1] - 1.0 if at + 6 < len(plain) else np.nan for at in range(len(plain))]
@@ -78,7 +83,8 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
 
 def test_only_closes_that_end_in_the_period_are_read(closes: dict[int, str], raw_folder: Path, tmp_path: Path) -> None:
     ends = list(closes)
-    prices = read_prices(tmp_path, raw_folder, SYMBOL, "kline_close", from_ns=ends[10], to_ns=ends[20])
+    found = open_prices(tmp_path, raw_folder, SYMBOL, "kline_close", from_ns=ends[10], to_ns=ends[20])
+    prices = found.between(ends[10], ends[20])
     assert prices.start_ns == ends[10]
     assert prices.values.tolist() == [float(closes[end]) for end in ends[10:21]]
 
@@ -89,18 +95,46 @@ def test_one_known_mid_decides_for_the_mid_and_none_for_the_close(
     begin, *_, end = closes
     log_mids(tmp_path / "known", [begin, begin + SECOND_NS], [np.nan, 0.2])
     log_mids(tmp_path / "unknown", [begin, begin + SECOND_NS], [np.nan, np.nan])
-    known = read_prices(tmp_path / "known", raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
+    known = open_prices(tmp_path / "known", raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
     assert (known.name, known.step_ns) == ("mid_price", SECOND_NS)
-    assert known.at(np.array([begin + SECOND_NS, begin + 2 * SECOND_NS])).tolist()[0] == 0.2
-    unknown = read_prices(tmp_path / "unknown", raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
+    prices = known.between(begin, end)
+    assert prices.at(np.array([begin + SECOND_NS, begin + 2 * SECOND_NS])).tolist()[0] == 0.2
+    unknown = open_prices(tmp_path / "unknown", raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
     assert unknown.name == "kline_close"
-    asked = read_prices(tmp_path / "known", raw_folder, SYMBOL, "kline_close", from_ns=begin, to_ns=end)
+    asked = open_prices(tmp_path / "known", raw_folder, SYMBOL, "kline_close", from_ns=begin, to_ns=end)
     assert asked.name == "kline_close"
 
 
 def test_without_any_price_there_is_none_at_any_time(tmp_path: Path) -> None:
-    prices = read_prices(tmp_path, tmp_path, SYMBOL, "auto", from_ns=0, to_ns=10 * SECOND_NS)
+    found = open_prices(tmp_path, tmp_path, SYMBOL, "auto", from_ns=0, to_ns=10 * SECOND_NS)
+    prices = found.between(0, 10 * SECOND_NS)
     assert np.isnan(prices.at(np.array([0, SECOND_NS]))).all()
+
+
+@given(st.lists(st.tuples(st.integers(-20, 120), st.integers(0, 60)), min_size=1, max_size=8))
+def test_prices_are_the_same_however_they_are_asked_for_and_none_is_read_twice_going_forward(
+    asked: list[tuple[int, int]],
+) -> None:
+    read: list[tuple[int, int]] = []
+
+    def read_mids(from_ns: int, to_ns: int) -> PriceSeries:
+        read.append((from_ns, to_ns))
+        times_ns = np.arange(from_ns, to_ns + 1, SECOND_NS)
+        return PriceSeries("mid_price", from_ns, SECOND_NS, plain(times_ns))
+
+    def plain(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        return np.where(times_ns % (7 * SECOND_NS) == 0, np.nan, times_ns / SECOND_NS)
+
+    prices = LabelPrices("mid_price", read_mids)
+    for first, length in asked:
+        times_ns = np.arange(first, first + length + 1) * SECOND_NS
+        found = prices.between(int(times_ns[0]), int(times_ns[-1])).at(times_ns)
+        assert np.array_equal(found, plain(times_ns), equal_nan=True)
+    read.clear()
+    forward = LabelPrices("mid_price", read_mids)
+    for first in range(0, 100, 10):
+        forward.between(first * SECOND_NS, (first + 30) * SECOND_NS)
+    assert read == [(0, 30 * SECOND_NS), *(((at + 21) * SECOND_NS, (at + 30) * SECOND_NS) for at in range(10, 100, 10))]
 
 
 def test_a_price_is_known_at_its_step_alone() -> None:

@@ -1,0 +1,262 @@
+"""A request whose dataset stands is answered with it, and never with one that would be made otherwise now."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import make_url
+
+from feature_repo.apply import apply_definitions
+from feature_repo.definitions import definitions
+from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
+from feature_repo.store import open_store
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SystemClock
+from quality.continuity import ContinuityRules
+from storage.database import upgrade
+from storage.job_queue import JobQueue
+from storage.metadata import Metadata
+from tests.postgres_servers import run
+from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
+from training_sets.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds import DatasetBuilds
+from training_sets.folds import TimeBased, default_periods
+from training_sets.inputs import dataset_inputs
+from training_sets.manifest import MANIFEST_NAME
+from training_sets.notices import Announcer, InProcessNotices
+from training_sets.request import DatasetRequest
+from training_sets.standing import stands_for
+from training_sets.targets import RegressionTarget, RiskAdjustedTarget
+
+BEGIN_OF_SAMPLES_NS = BEGIN_NS + 2 * DAY_NS + HOUR_NS
+REQUEST = DatasetRequest(
+    (SYMBOL,),
+    TimeBased(default_periods(BEGIN_OF_SAMPLES_NS, BEGIN_OF_SAMPLES_NS + 20 * HOUR_NS)),
+    (RegressionTarget(5 * MINUTE_NS, name="change"),),
+    "1.2.0",
+    sample_interval_ns=MINUTE_NS,
+)
+RULES = ContinuityRules()
+
+
+@pytest.fixture(scope="module")
+def candles(recorded_data: Path) -> list[Candle]:
+    return recorded_candles(recorded_data, 4 * DAY_CANDLES)
+
+
+@pytest.fixture(scope="module")
+def standing(candles: list[Candle], kernel_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with raw data of four days, the features of those that count, and the dataset."""
+    folder = tmp_path_factory.mktemp("standing")
+    for day in range(4):
+        write_day(folder / "raw", day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
+    build_dataset(REQUEST, place_of(folder, kernel_cache), folder / "dataset")
+    return folder
+
+
+def place_of(folder: Path, kernel_cache: Path) -> BuildPlace:
+    store = open_store(
+        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
+    )
+    apply_definitions(store, definitions(features_folder=folder / "features"))
+    return BuildPlace(
+        store=store,
+        features_folder=folder / "features",
+        raw_folder=folder / "raw",
+        versions_folder=SHIPPED_FOLDER,
+        kernels_folder=kernel_cache,
+        continuity=RULES,
+        # The recording of candles has no funding, so that a column is unknown throughout.
+        has_quality_gate=False,
+    )
+
+
+@pytest.fixture
+def copy(standing: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(standing, tmp_path / "copy"))
+
+
+def is_standing(
+    folder: Path,
+    *,
+    request: DatasetRequest = REQUEST,
+    continuity: ContinuityRules = RULES,
+    has_quality_gate: bool = False,
+    **stated: object,
+) -> bool:
+    """Whether the dataset stands for what is in the folder; ``stated``: inputs that are others."""
+    chosen = load_registry_version(request.registry_version).feature_set
+    inputs = dataset_inputs(
+        request,
+        chosen,
+        features_folder=folder / "features",
+        raw_folder=folder / "raw",
+        continuity=continuity,
+        has_quality_gate=has_quality_gate,
+    )
+    assert stated.keys() <= inputs.keys()
+    return stands_for(folder / "dataset", inputs | stated)
+
+
+def damage(path: Path) -> None:
+    """Another last byte: the size stays. The file system's clock, which tells of it, ticks every few milliseconds."""
+    content, before = path.read_bytes(), path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_a_dataset_stands_wherever_its_folders_lie(copy: Path) -> None:
+    assert is_standing(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "dataset" / "train.parquet").unlink(),
+        lambda folder: damage(folder / "dataset" / "test.parquet"),
+        lambda folder: (folder / "dataset" / MANIFEST_NAME).unlink(),
+        lambda folder: (folder / "dataset" / MANIFEST_NAME).write_text("{"),
+        lambda folder: shutil.rmtree(folder / "dataset"),
+        lambda folder: damage(next(folder.glob("features/technical/*/*/date=2026-01-03/*.parquet"))),
+        lambda folder: next(folder.glob("features/technical/*/*/date=2026-01-03/*.parquet")).unlink(),
+    ],
+    ids=["file gone", "file damaged", "manifest gone", "manifest damaged", "folder gone", "day damaged", "day gone"],
+)
+def test_a_dataset_whose_files_or_feature_days_changed_does_not_stand(
+    copy: Path, change: Callable[[Path], object]
+) -> None:
+    assert is_standing(copy)
+    change(copy)
+    assert not is_standing(copy)
+
+
+@pytest.mark.parametrize("day", [1, 2], ids=["the day of its horizon", "its day"])
+def test_a_dataset_whose_raw_data_changed_does_not_stand(copy: Path, candles: list[Candle], day: int) -> None:
+    write_day(copy / "raw", day, candles[DAY_CANDLES // 2 : DAY_CANDLES // 2 + DAY_CANDLES])
+    assert not is_standing(copy)
+
+
+def test_a_dataset_stands_when_raw_data_of_another_time_changed(copy: Path, candles: list[Candle]) -> None:
+    write_day(copy / "raw", 3, candles[DAY_CANDLES // 2 : DAY_CANDLES // 2 + DAY_CANDLES])
+    assert is_standing(copy)
+
+
+def test_a_dataset_does_not_stand_for_other_settings_versions_or_requests(standing: Path) -> None:
+    assert not is_standing(standing, continuity=ContinuityRules(min_coverage=0.5))
+    assert not is_standing(standing, has_quality_gate=True)
+    assert not is_standing(standing, request=dataclasses.replace(REQUEST, registry_version="1.0.0"))
+    assert not is_standing(standing, request=dataclasses.replace(REQUEST, embargo_ns=MINUTE_NS))
+    assert is_standing(standing)
+    assert not is_standing(standing, feature_set="another fingerprint")
+    assert not is_standing(standing, libraries={"python": "3.0.0"})
+    assert not is_standing(standing, code="other code")
+
+
+def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Path) -> None:
+    wide = dataclasses.replace(
+        REQUEST,
+        targets=(RiskAdjustedTarget(5 * MINUTE_NS, volatility_window_ns=2 * HOUR_NS),),
+    )
+    chosen = load_registry_version(REQUEST.registry_version).feature_set
+
+    def dates(request: DatasetRequest) -> set[str]:
+        inputs = dataset_inputs(
+            request,
+            chosen,
+            features_folder=standing / "features",
+            raw_folder=standing / "raw",
+            continuity=RULES,
+            has_quality_gate=False,
+        )
+        return {entry["path"].split("/")[3] for entry in inputs["feature_partitions"]}
+
+    assert dates(REQUEST) == {"date=2026-01-03"}
+    # Nothing is there of the day before: its coming would be told.
+    before = next(standing.glob("features/technical/*/*/date=2026-01-03")).with_name("date=2026-01-02")
+    before.mkdir()
+    shutil.copy(next(before.with_name("date=2026-01-03").glob("*.parquet")), before)
+    try:
+        assert dates(wide) == {"date=2026-01-02", "date=2026-01-03"}
+        assert dates(REQUEST) == {"date=2026-01-03"}
+    finally:
+        shutil.rmtree(before)
+
+
+@contextmanager
+def opened(
+    folder: Path, kernel_cache: Path, metadata: Metadata, url: str, notices: InProcessNotices
+) -> Iterator[DatasetBuilds]:
+    place = place_of(folder, kernel_cache)
+    builds = DatasetBuilds(
+        metadata,
+        JobQueue(url),
+        open_place=lambda: place,
+        datasets_folder=folder / "datasets",
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        versions_folder=SHIPPED_FOLDER,
+        kernels_folder=kernel_cache,
+        announcer=Announcer(metadata, notices, SystemClock()),
+        clock=SystemClock(),
+        make_id=lambda: uuid4().hex,
+        continuity=RULES,
+        has_quality_gate=False,
+    )
+    try:
+        yield builds
+    finally:
+        builds.close()
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[str]:
+    server, name = make_url(postgres_url), f"standing_{uuid4().hex}"
+    run(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    url = server.set(database=name).render_as_string(hide_password=False)
+    upgrade(url)
+    try:
+        yield url
+    finally:
+        run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_what_stands_is_given_at_once_and_told_of_again_until_its_raw_data_changes(
+    copy: Path, candles: list[Candle], kernel_cache: Path, database: str
+) -> None:
+    metadata, notices = Metadata(database), InProcessNotices()
+    steps: list[str] = []
+
+    def build() -> Dataset:
+        steps.clear()
+        return builds.build(REQUEST, on_step=steps.append)
+
+    try:
+        with opened(copy, kernel_cache, metadata, database, notices) as builds:
+            first = build()
+            assert not first.is_reused
+            again = build()
+            assert (again.is_reused, again.path, again.records) == (True, first.path, first.records)
+            assert steps == [f"taking dataset {first.path.name}, the same request"]
+            record = builds.start(REQUEST)
+            assert (record.status, record.dataset_id) == ("ready", first.path.name)
+            assert len(metadata.list_datasets()) == 1
+            assert JobQueue(database).unfinished() == []
+            Announcer(metadata, notices, SystemClock()).announce()
+            assert [notice["dataset_id"] for notice in notices.sent] == [first.path.name] * 2
+            write_day(copy / "raw", 2, candles[DAY_CANDLES // 2 : DAY_CANDLES // 2 + DAY_CANDLES])
+            other = build()
+            assert not other.is_reused
+            assert other.path != first.path
+            assert (other.path / "train.parquet").read_bytes() != (first.path / "train.parquet").read_bytes()
+            assert build().path == other.path
+            builds.delete(other.path.name)
+            rebuilt = build()
+            assert not rebuilt.is_reused
+            assert (rebuilt.path / "train.parquet").is_file()
+    finally:
+        metadata.close()
