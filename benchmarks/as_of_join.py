@@ -113,7 +113,10 @@ def feature_log(folder: Path, size: Size, *, unit: Literal["us", "ns"] = "ns") -
                 **{name: pa.array(random.normal(size=size.rows_a_symbol)) for name in FEATURES},
             }
         )
-        pq.write_table(table, path, **PART_FORMAT)
+        required = pa.schema(
+            [field.with_nullable(nullable=False) for field in table.schema]
+        )  # as those of the feature log
+        pq.write_table(table.cast(required), path, **PART_FORMAT)
     return log
 
 

@@ -197,4 +197,6 @@ def _schema(group: FeatureGroup) -> pa.Schema:
     fields: dict[str, pa.DataType] = {EVENT: _TIME, CREATED: _TIME, _SYMBOL: pa.string()}
     fields |= dict.fromkeys(group.columns, pa.float64())
     fields[STATUS] = pa.string()
-    return pa.schema(fields).with_metadata({"group": group.name, "group_fingerprint": group.fingerprint})
+    # None is ever null, as what is not known is NaN: Parquet then keeps no validity, and decoding is spared it.
+    required = [pa.field(name, kind, nullable=False) for name, kind in fields.items()]
+    return pa.schema(required).with_metadata({"group": group.name, "group_fingerprint": group.fingerprint})
