@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from market.clock import DAY_NS, format_iso, utc_date
+from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
 from storage.durable_files import publish_files
 from storage.feature_parts import (
@@ -149,9 +149,7 @@ def read_feature_log(
         CorruptStore: a group lacks a row that another has, or a file is not what was written.
         InvalidRequest: the symbol cannot name a folder.
     """
-    folders = [group_folder(root, group) / f"symbol={checked_symbol(symbol)}" for group in feature_set.groups]
-    if not any(folder.is_dir() for folder in folders):
-        raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {root}")
+    folders = _folders(root, symbol, feature_set)
     groups = [
         _read_group(folder, group, symbol, from_ns, to_ns, served_only=served_only)
         for folder, group in zip(folders, feature_set.groups, strict=True)
@@ -167,6 +165,19 @@ def read_feature_log(
         status[:, index] = read.status
         np.maximum(available_ns, read.created_ns, out=available_ns)
     return FeatureRows(symbol, feature_set, row_ns, values, status), available_ns
+
+
+def served_days(root: Path, symbol: str, feature_set: FeatureSet) -> list[int]:
+    """Begin of each UTC day of which a group of the set has rows that were served, ns, ascending.
+
+    Raises NotFound and InvalidRequest as ``read_feature_log`` does.
+    """
+    dates = {
+        part.parent.name.removeprefix("date=")
+        for folder in _folders(root, symbol, feature_set)
+        for part in folder.glob(f"date=*/{PART}-*.parquet")
+    }
+    return sorted(map(parse_iso_ns, dates))
 
 
 def last_served_row_ns(root: Path, symbol: str, feature_set: FeatureSet) -> int | None:
@@ -185,6 +196,14 @@ def last_served_row_ns(root: Path, symbol: str, feature_set: FeatureSet) -> int 
         newest.append(next((end for end in ends if end is not None), None))
     known = [end for end in newest if end is not None]
     return min(known) if known and len(known) == len(newest) else None
+
+
+def _folders(root: Path, symbol: str, feature_set: FeatureSet) -> list[Path]:
+    """The symbol's folder of each group. Raises NotFound when there is none of them."""
+    folders = [group_folder(root, group) / f"symbol={checked_symbol(symbol)}" for group in feature_set.groups]
+    if not any(folder.is_dir() for folder in folders):
+        raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {root}")
+    return folders
 
 
 def _check(rows: FeatureRows, available_ns: Int64s) -> None:

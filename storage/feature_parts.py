@@ -101,6 +101,8 @@ class PartFile:
         with changing_files(self._folder):
             self._writer.add_key_value_metadata({"generation": str(max(known, default=-1) + 1)})
             self._writer.close()
+            # Now, and not where something slow has just been freed: Ctrl-C meanwhile would be lost in its ``__del__``.
+            self._writer = None
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -112,6 +114,7 @@ class PartFile:
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()
+            self._writer = None
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

@@ -85,8 +85,8 @@ def _rows_behind(engine: Engine, pieces: Iterator[tuple[Events, int]], end_ns: i
 
 
 def _from(rows: FeatureRows, begin_ns: int) -> FeatureRows:
-    """Those from ``begin_ns`` on, without their reasons, which nobody reads offline."""
-    return _part_of(rows, int(np.searchsorted(rows.row_ns, begin_ns)), len(rows))
+    """Those from ``begin_ns`` on."""
+    return part_of_rows(rows, int(np.searchsorted(rows.row_ns, begin_ns)), len(rows))
 
 
 def rows_by_day(pieces: Iterable[FeatureRows]) -> Iterator[tuple[int, Iterator[FeatureRows]]]:
@@ -103,7 +103,7 @@ def _cut_at_midnight(pieces: Iterable[FeatureRows]) -> Iterator[FeatureRows]:
         cuts = np.flatnonzero(np.diff(piece.row_ns // DAY_NS)) + 1
         for begin, end in pairwise([0, *cuts.tolist(), len(piece)]):
             if end > begin:
-                yield _part_of(piece, begin, end)
+                yield part_of_rows(piece, begin, end)
 
 
 def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[FeatureRows]:
@@ -113,17 +113,18 @@ def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[Featur
     for piece in pieces:
         begin = 0
         while len(piece) - begin >= lacking:
-            yield joined_rows([*held, _part_of(piece, begin, begin + lacking)])
+            yield joined_rows([*held, part_of_rows(piece, begin, begin + lacking)])
             begin += lacking
             held, lacking = [], count
         if begin < len(piece):
-            held.append(_part_of(piece, begin, len(piece)))
+            held.append(part_of_rows(piece, begin, len(piece)))
             lacking -= len(piece) - begin
     if held:
         yield joined_rows(held)
 
 
-def _part_of(rows: FeatureRows, begin: int, end: int) -> FeatureRows:
+def part_of_rows(rows: FeatureRows, begin: int, end: int) -> FeatureRows:
+    """Those from position ``begin`` up to ``end``, without their reasons, which nobody reads offline."""
     part = slice(begin, end)
     return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[part], rows.values[part], rows.status[part])
 

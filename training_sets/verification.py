@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from market.clock import DAY_NS
 from quality.parity import Parity, compare_rows
-from storage.feature_log import read_feature_log
+from storage.feature_log import read_feature_log, served_days
 from storage.raw_manifest import raw_symbols
 from training_sets.builder import BuildPlace, build_dataset
 from training_sets.manifest import is_intact, manifest_request, read_manifest, stated_files
-from training_sets.rebuild import rebuild_rows
+from training_sets.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
 from transforms.plan import Kernel
+from transforms.rows import FeatureRows
 
 
 def verify_parity(
@@ -20,18 +22,34 @@ def verify_parity(
 ) -> Parity:
     """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with raw data.
 
-    A row that only the rebuild has is missing, one that only the log has is extra.
+    A row that only the rebuild has is missing, one that only the log has is extra. Memory holds a day of each.
     """
     total = Parity()
     for symbol in symbols or raw_symbols(raw_folder):
-        served, _ = read_feature_log(
-            features_folder, symbol, kernel.feature_set, from_ns=None, to_ns=None, served_only=True
-        )
-        if len(served) == 0:
-            continue
-        last_served_ns = int(served.row_ns[-1])
-        total += compare_rows(served, rebuild_rows(raw_folder, symbol, kernel, to_ns=last_served_ns))
+        total += _parity_of(raw_folder, features_folder, kernel, symbol)
     return total
+
+
+def _parity_of(raw_folder: Path, features_folder: Path, kernel: Kernel, symbol: str) -> Parity:
+    def served(day_ns: int) -> FeatureRows:
+        rows, _ = read_feature_log(
+            features_folder, symbol, kernel.feature_set, from_ns=day_ns, to_ns=day_ns + DAY_NS, served_only=True
+        )
+        return rows
+
+    days = served_days(features_folder, symbol, kernel.feature_set)
+    last_ns = next((int(rows.row_ns[-1]) for rows in map(served, reversed(days)) if len(rows)), None)
+    parity = Parity()
+    if last_ns is None:
+        return parity
+    for day_ns, of_day in rows_by_day(stream_rows(raw_folder, symbol, kernel, to_ns=last_ns)):
+        rebuilt = joined_rows(list(of_day))
+        # The rebuild goes on to the last served row, but may begin after the first.
+        for earlier_ns in [each for each in days if each < day_ns]:
+            parity += compare_rows(served(earlier_ns), part_of_rows(rebuilt, 0, 0))
+        days = [each for each in days if each > day_ns]
+        parity += compare_rows(served(day_ns), rebuilt)
+    return parity
 
 
 @dataclass(frozen=True, slots=True)

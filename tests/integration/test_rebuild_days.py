@@ -171,6 +171,27 @@ def test_parity_compares_what_was_served_and_not_what_a_rebuild_wrote_beside_it(
     assert_same_bits(rows_of(rebuild), served)
 
 
+def test_parity_counts_day_by_day_what_one_side_lacks(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
+    kernel = compile_kernel(SHORT, kernel_cache)
+    whole = rebuild_rows(raw, SYMBOL, kernel)
+    midnight_ns = floor_to(int(whole.row_ns[-1]), DAY_NS)
+    of_today = whole.row_ns >= midnight_ns
+    # Two days before the raw data begin, and today but its last rows: nothing of yesterday.
+    early = FeatureRows(SYMBOL, SHORT, whole.row_ns[:9] - 2 * DAY_NS, whole.values[:9], whole.status[:9])
+    today = FeatureRows(
+        SYMBOL, SHORT, whole.row_ns[of_today][:-5], whole.values[of_today][:-5] + 1, whole.status[of_today][:-5]
+    )
+    with FeatureLogWriter(tmp_path) as log:
+        for rows in (early, today):
+            log.append(rows, rows.row_ns + 1)
+    parity = verify_parity(raw, tmp_path, kernel)
+    assert (parity.compared, parity.missing, parity.extra) == (len(today), int((~of_today).sum()), 9)
+    assert parity.mismatched > 0
+    assert parity.first_divergence is not None
+    assert parity.first_divergence.row_ns == int(early.row_ns[0])
+    assert verify_parity(raw, tmp_path, compile_kernel(SHORT, kernel_cache), symbols=[SYMBOL]) == parity
+
+
 def test_a_period_outside_of_the_raw_data_is_refused(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
     with pytest.raises(InvalidRequest, match="must reach into the raw data"):
         run(task(raw, tmp_path, kernel_cache), to_ns=1)
