@@ -36,7 +36,7 @@ from storage.retention import delete_parts
 from training_sets.due_days import Rebuild
 from training_sets.rebuild_days import rebuild_days
 from transforms.catalogue import feature_set
-from transforms.plan import compile_kernel
+from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet
 
 VERSION: Final = "2.0.0"

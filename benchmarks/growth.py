@@ -16,7 +16,7 @@ from benchmarks.tape import HOURS, INSTRUMENT, START_NS, SYMBOL, raw_tape, tape_
 from market.clock import HOUR_NS
 from training_sets.rebuild import rebuild_rows
 from transforms.engine import Engine
-from transforms.plan import compile_kernel
+from transforms.kernel import compile_kernel
 from transforms.rows import FeatureRows
 
 _CALLS: Final = 10_000

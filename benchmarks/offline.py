@@ -18,7 +18,7 @@ from storage.raw_events import read_events, stream_events
 from training_sets.rebuild import stream_rows
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureSet
 
 VERSION: Final = "2.0.0"

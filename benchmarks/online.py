@@ -20,7 +20,7 @@ from ingestion.source import TimedMessage
 from market.clock import MINUTE_NS, SECOND_NS, ceil_to
 from storage.instruments import InstrumentPins
 from transforms.engine import Engine
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 
 _ROWS: Final = 1_000
 _WARM_UP_ROWS: Final = 100

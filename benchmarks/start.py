@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 from feature_repo.registry_versions import load_registry_version
-from transforms.plan import compile_kernel
+from transforms.kernel import compile_kernel
 begin_s = time.perf_counter()
 compile_kernel(load_registry_version(sys.argv[1]).feature_set, Path(sys.argv[2])).warm_up()
 print(time.perf_counter() - begin_s)

@@ -31,7 +31,7 @@ from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
 from transforms.engine import Engine
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 _log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 _log = logging.getLogger(__name__)

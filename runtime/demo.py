@@ -35,7 +35,7 @@ from training_sets.folds import TimeBased, default_periods
 from training_sets.request import DatasetRequest
 from training_sets.targets import RegressionTarget
 from training_sets.verification import verify_parity
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 
 SEED: Final = 7

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from training_sets.builds import DatasetBuilds
     from training_sets.due_days import Rebuild
     from training_sets.notices import DatasetNotices
-    from transforms.plan import Kernel
+    from transforms.kernel import Kernel
 
 
 def kernel_cache_folder(settings: Settings) -> Path:
@@ -48,7 +48,7 @@ def instrument_pins(settings: Settings) -> InstrumentPins:
 def compiled_kernel(settings: Settings, version: str) -> Kernel:
     """The kernel of a registry version. Raises NotFound or InvalidRegistry."""
     from feature_repo.registry_versions import load_registry_version
-    from transforms.plan import compile_kernel
+    from transforms.kernel import compile_kernel
 
     chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
     return compile_kernel(chosen, kernel_cache_folder(settings))

@@ -9,7 +9,7 @@ import numpy as np
 from ingestion.decode import Decoder
 from market.instruments import Instrument, pin_scale
 from transforms.engine import Engine
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 
 Messages = Sequence[tuple[int, bytes]]
 """Each message's (recv_ns, body), in order of arrival."""

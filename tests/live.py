@@ -26,7 +26,7 @@ from storage.instruments import InstrumentPins
 from storage.online import OnlineStore
 from storage.tape import Frame, read_tape
 from tests.broker import Broker
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 VERSION = "1.0.0"

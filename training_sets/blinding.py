@@ -32,7 +32,7 @@ from training_sets.sample_times import SampleTimes
 from training_sets.splits import FoldTally
 from training_sets.targets import Target, volatility_window_ns
 from transforms.catalogue import set_horizon_ns
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
 TIMES_CHECKED: Final = 5

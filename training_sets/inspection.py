@@ -22,7 +22,7 @@ from training_sets.samples import Sampler
 from training_sets.splits import FoldTally
 from training_sets.targets import is_class
 from transforms.catalogue import FEATURES
-from transforms.plan import compile_kernel
+from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet
 
 

@@ -21,7 +21,7 @@ from storage.raw_events import last_snapshot_ns, stream_events
 from storage.raw_manifest import RawPart, raw_parts, raw_period, read_instrument
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS

@@ -39,7 +39,7 @@ from storage.rebuilt_days import (
 from training_sets.due_days import Rebuild, due_inputs, still_due
 from training_sets.rebuild import AVAILABILITY_DELAY_NS, rows_by_day, rows_in_groups, stream_rows
 from transforms.catalogue import FEATURES, GROUPS, feature_set
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
 MOST_DAYS_A_RUN: Final = 7

@@ -13,7 +13,7 @@ from storage.raw_manifest import raw_symbols
 from training_sets.builder import BuildPlace, build_dataset
 from training_sets.manifest import is_intact, manifest_request, read_manifest, stated_files
 from training_sets.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 

@@ -17,7 +17,7 @@ from market.errors import CorruptStore
 from market.events import EVENT, Events, empty_events
 from market.instruments import Instrument
 from transforms.jit import for_compiled
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 from transforms.state import NOT_STARTED, STATE, new_state
 from transforms.tape_order import due_before, joined, second_by_second

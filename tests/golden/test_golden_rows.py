@@ -20,7 +20,7 @@ from ingestion.recordings import read_recording
 from ingestion.source import TimedMessage
 from market.clock import SECOND_NS
 from tests.fed_engine import fed_engine
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureGroup, FeatureRows
 
 REGISTRY: Final = "2.0.0"
@@ -38,7 +38,9 @@ Golden = dict[str, Any]
 @pytest.fixture(scope="module")
 def kernel(kernel_cache: Path) -> Kernel:
     """The kernel of the default registry version."""
-    return compile_kernel(load_registry_version(REGISTRY).feature_set, kernel_cache)
+    kernel = compile_kernel(load_registry_version(REGISTRY).feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 def rows_of(kernel: Kernel, folder: Path, recording: str) -> FeatureRows:

@@ -32,7 +32,7 @@ from storage.instruments import InstrumentPins
 from storage.tape import read_tape
 from tests.bybit_exchange import BybitExchange
 from training_sets.verification import verify_parity
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
 LINEAR = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
@@ -46,7 +46,9 @@ Recorded = list[tuple[int, dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def kernel(kernel_cache: Path) -> Kernel:
-    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 @pytest.fixture(scope="module")

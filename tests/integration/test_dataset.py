@@ -45,7 +45,7 @@ from training_sets.targets import (
     TripleBarrierTarget,
 )
 from training_sets.verification import verify_dataset
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
@@ -62,7 +62,9 @@ REQUEST = DatasetRequest(
 
 @pytest.fixture(scope="module")
 def kernel(kernel_cache: Path) -> Kernel:
-    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 @pytest.fixture(scope="module")

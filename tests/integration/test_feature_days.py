@@ -35,7 +35,7 @@ from training_sets.folds import PurgedCombinations, Strategy, TimeBased, WalkFor
 from training_sets.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
 from training_sets.request import DatasetRequest
 from training_sets.targets import ClassificationTarget, RegressionTarget
-from transforms.plan import compile_kernel
+from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet
 
 VERSION = "1.2.0"

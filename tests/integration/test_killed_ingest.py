@@ -32,7 +32,7 @@ from storage.tape import read_tape
 from storage.tape.recovery import recover_abandoned
 from training_sets.rebuild import rebuild_rows
 from transforms.catalogue import feature_set
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
 SYMBOL = "BTCUSDT"

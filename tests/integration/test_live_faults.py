@@ -52,7 +52,7 @@ from tests.live import (
 )
 from tests.redis_servers import RedisServer
 from tests.tcp_proxy import TcpProxy
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 
 SYMBOL = "BTCUSDT"
 ROOT = Path(__file__).parents[2]

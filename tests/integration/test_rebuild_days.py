@@ -25,7 +25,7 @@ from training_sets.rebuild import rebuild_rows
 from training_sets.rebuild_days import RebuiltDay, count_days, rebuild_days
 from training_sets.verification import verify_parity
 from transforms.catalogue import feature_set
-from transforms.plan import compile_kernel
+from transforms.kernel import compile_kernel
 from transforms.rows import FeatureRows
 
 MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"

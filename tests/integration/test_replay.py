@@ -23,7 +23,7 @@ from quality.parity import Parity
 from storage.feature_log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
 from training_sets.verification import verify_parity
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 from transforms.status import GAP
 
@@ -33,7 +33,9 @@ MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"
 
 @pytest.fixture(scope="module")
 def kernel(kernel_cache: Path) -> Kernel:
-    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 class Played:

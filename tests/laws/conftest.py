@@ -9,13 +9,15 @@ import pytest
 from tests.laws.columns import every_feature
 from tests.laws.markets import WARM_NS, warm_market
 from tests.laws.running import begin
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 
 
 @pytest.fixture(scope="session")
 def kernel(kernel_cache: Path) -> Kernel:
     """The kernel of every column."""
-    return compile_kernel(every_feature(), kernel_cache)
+    kernel = compile_kernel(every_feature(), kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 @pytest.fixture(scope="session")

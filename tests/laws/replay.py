@@ -15,7 +15,7 @@ import numpy as np
 from market.events import Events
 from tests.laws.columns import every_feature, sampled_features
 from tests.laws.running import begin, joined, reasons_of
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows, FeatureSet
 
 COLUMNS: Final[dict[str, Callable[[], FeatureSet]]] = {"every": every_feature, "sampled": sampled_features}

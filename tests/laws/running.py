@@ -12,7 +12,7 @@ from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import Events
 from tests.laws.messages import INSTRUMENT
 from transforms.engine import Engine
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 TAIL_NS: Final = MINUTE_NS + 5 * SECOND_NS

@@ -10,7 +10,7 @@ from market.clock import SECOND_NS
 from market.events import FIRST, Events
 from tests.laws.running import assert_same, begin, end_of, joined, run, safe_watermark
 from tests.laws.streams import tapes
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 

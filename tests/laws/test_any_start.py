@@ -15,7 +15,7 @@ from tests.laws.running import assert_same, end_of, run, selected
 from tests.laws.streams import tapes_with_cut, tapes_with_cut_and_candles
 from transforms.catalogue import FEATURES, set_horizon_ns
 from transforms.declaration import KLINES
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 
 CANDLES_OF_HOURS: Final = sorted(
     {f.candles for f in FEATURES.values() if f.source is KLINES and 30 * MINUTE_NS < f.horizon_ns < DAY_NS}

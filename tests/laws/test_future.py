@@ -11,7 +11,7 @@ from market.events import Events, empty_events
 from tests.laws.messages import tape
 from tests.laws.running import assert_same, end_of, run, second_of, selected
 from tests.laws.streams import tapes
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 
 
 def another_future(data: st.DataObject, later: Events, row_ns: int) -> Events:

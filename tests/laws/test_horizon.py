@@ -36,8 +36,8 @@ from tests.laws.messages import (
 from tests.laws.running import run
 from transforms.catalogue import FEATURES, normalised_horizon_ns
 from transforms.declaration import BOOK, KLINES, NOTHING, POSITIONS, TICKERS, TRADES, Source
+from transforms.kernel import Kernel
 from transforms.normalisation import Normalisation
-from transforms.plan import Kernel
 
 ROW_NS: Final = MIDNIGHT_NS + 2 * DAY_NS
 

@@ -115,7 +115,7 @@ def test_importing_the_transforms_loads_no_outside_system() -> None:
     # Not yaml: numba itself looks for a .numba_config.yaml where PyYAML is there.
     outside = ("feast", "redis", "pandas", "pyarrow", "fastapi", "sqlalchemy", "pydantic", "polars", "msgspec")
     program = (
-        "import sys; import transforms.engine, transforms.catalogue, transforms.plan; "
+        "import sys; import transforms.engine, transforms.catalogue, transforms.kernel; "
         f"print(sorted(set({outside!r}) & set(sys.modules)))"
     )
     done = subprocess.run(

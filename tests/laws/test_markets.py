@@ -9,7 +9,7 @@ from market.clock import MINUTE_NS
 from tests.laws.columns import feature_of
 from tests.laws.markets import WARM_NS, warm_market
 from tests.laws.running import run
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 

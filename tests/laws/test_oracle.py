@@ -39,8 +39,8 @@ from transforms.catalogue import (
 )
 from transforms.declaration import NOTHING
 from transforms.engine import ROWS_A_CALL
+from transforms.kernel import Kernel, compile_kernel
 from transforms.normalisation import Normalisation
-from transforms.plan import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 from transforms.status import STATUS_NAMES
 

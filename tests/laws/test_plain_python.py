@@ -21,7 +21,7 @@ from tests.laws.messages import INSTRUMENT, MIDNIGHT_NS
 from tests.laws.replay import COLUMNS, replay
 from tests.laws.running import assert_same, reasons_of
 from tests.laws.streams import SHORT_GAPS_NS, SHORT_KINDS, tapes
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from tests.laws.columns import declared_range, feature_of, horizons_ns, warm_ups
 from tests.laws.running import end_of, reasons_of, run, second_of, selected
 from tests.laws.streams import tapes, tapes_with_break
 from transforms.declaration import BOOK
-from transforms.plan import Kernel
+from transforms.kernel import Kernel
 from transforms.status import GAP, OK, WARMUP
 
 

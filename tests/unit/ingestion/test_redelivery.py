@@ -20,7 +20,7 @@ from market.clock import SECOND_NS, format_iso
 from market.events import TRADE, empty_events
 from storage.instruments import InstrumentPins
 from storage.tape import Hole, read_tape, read_tape_and_holes
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 
 BEGIN_NS = 1_772_000_000 * SECOND_NS
 
@@ -59,7 +59,9 @@ def message(number: int, *, event_id: int | None = None) -> TimedMessage:
 
 @pytest.fixture(scope="module")
 def kernel(kernel_cache: Path) -> Kernel:
-    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 def pipeline_on(folder: Path, kernel: Kernel) -> Pipeline:

@@ -21,7 +21,7 @@ from storage.instruments import InstrumentPins
 from storage.tape import read_tape
 from training_sets.rebuild import rebuild_rows
 from transforms.catalogue import feature_set, set_horizon_ns
-from transforms.plan import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel
 
 SYMBOL = "BTCUSDT"
 BEGIN_NS = parse_iso_ns("2026-01-05T12:59:30")
@@ -37,7 +37,9 @@ def messages() -> list[TimedMessage]:
 
 @pytest.fixture(scope="module")
 def short(kernel_cache: Path) -> Kernel:
-    return compile_kernel(SHORT, kernel_cache)
+    kernel = compile_kernel(SHORT, kernel_cache)
+    kernel.warm_up()
+    return kernel
 
 
 class Kept:

@@ -14,8 +14,9 @@ from tests.laws.columns import NORMALISATIONS, every_feature
 from tests.laws.messages import INSTRUMENT, MIDNIGHT_NS, book_message, tape, trade_message
 from transforms.catalogue import FEATURES, feature_set
 from transforms.engine import Engine
+from transforms.kernel import compile_kernel
 from transforms.normalisation import Normalisation
-from transforms.plan import compile_kernel, kernel_source
+from transforms.plan import kernel_source
 from transforms.state import CANDLE_FEATURES
 
 

@@ -1,0 +1,110 @@
+"""The kernel: the compiled functions of a feature set, kept beside their generated source.
+
+The generated module lives in a cache folder named by the hash of its source and of this package's, because numba's
+own cache does not notice a change in an imported function.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numba
+import numpy as np
+
+from market.events import empty_events
+from transforms.plan import kernel_source
+from transforms.rows import FeatureSet
+from transforms.state import new_state
+
+_PACKAGES: Final = ("market", "transforms")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled feature set; the three functions are documented in the generated module."""
+
+    feature_set: FeatureSet
+    run: Callable[..., tuple[int, int]]
+    begin: Callable[..., None]
+    look: Callable[..., None]
+    folder: Path
+    """Where its module is, and its machine code."""
+
+    def warm_up(self) -> None:
+        """Compile or load the machine code now instead of at the first record.
+
+        Of several processes one compiles; the others wait, and load what it made.
+        """
+        with _compiled_by_one(self.folder):
+            self._call_each()
+
+    def _call_each(self) -> None:
+        state = new_state(price_scale=1.0, quantity_scale=1.0)
+        columns, groups = len(self.feature_set.columns), len(self.feature_set.groups)
+        room = (
+            np.empty(1, np.int64),
+            np.empty((1, columns)),
+            np.empty((1, columns), np.int8),
+            np.empty((1, groups), np.int8),
+        )
+        self.begin(state, 0)
+        self.run(state, empty_events(), 0, *room)
+        self.look(state, *room)
+
+
+@lru_cache(maxsize=32)
+def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
+    """The kernel of a feature set, generated on first use; numba compiles it, or loads it, at the first call.
+
+    cache_folder: where generated modules and their machine code are kept.
+    """
+    source = kernel_source(feature_set)
+    identity = hashlib.sha256((_packages_digest() + numba.__version__ + source).encode()).hexdigest()[:24]
+    folder = cache_folder / identity
+    name = f"feature_service_kernel_{identity}"
+    path = folder / f"{name}.py"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".{name}.{os.getpid()}"
+        unfinished.write_text(source)
+        unfinished.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return Kernel(feature_set, module.run, module.begin, module.look, folder)
+
+
+@contextmanager
+def _compiled_by_one(folder: Path) -> Iterator[None]:
+    compiled = folder / "compiled"
+    if compiled.exists() or not os.access(folder, os.W_OK):
+        yield
+        return
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    compiled.touch()
+
+
+@lru_cache(maxsize=1)
+def _packages_digest() -> str:
+    """Hash of the source of every module a kernel may call."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
