@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from subprocess import Popen
@@ -13,10 +13,11 @@ import pytest
 
 from ingestion.decode import Decoder
 from ingestion.gateway import GatewaySource
-from ingestion.rabbitmq import BrokerAddress
+from ingestion.rabbitmq import BrokerAddress, QueueReader
 from ingestion.rabbitmq_writing import HashExchange
 from ingestion.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues
 from market.clock import SystemClock
+from market.errors import StoreUnavailable
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, instrument_pins
@@ -104,6 +105,39 @@ def test_a_dispatcher_that_loses_its_connection_passes_everything_on_in_order(sh
             last = {event_id: at for at, event_id in enumerate(kept)}
             assert [event_id for event_id, _ in sorted(last.items(), key=lambda item: item[1])] == given
             assert list(dict.fromkeys(kept)) == given
+
+
+def test_nothing_behind_a_message_that_was_not_taken_is_taken_before_it_comes_again(
+    shared: Settings, broker: Broker
+) -> None:
+    assert shared.feature_service_shards == SHARDS
+    queue, count = QUEUES["kline"], 50
+    broker.publish((queue, str(number).encode()) for number in range(count))
+    taken: list[int] = []
+    refused: list[bytes] = []
+
+    async def take(_queue: str, body: bytes, acknowledge: Callable[[], object]) -> None:
+        if body == b"5" and not refused:
+            refused.append(body)
+            raise StoreUnavailable("exchange: must take messages, was away")
+        taken.append(int(body))
+        acknowledge()
+
+    async def read() -> None:
+        reader = QueueReader(broker.address, [queue], take=take)
+        running = asyncio.create_task(reader.run())
+        async with asyncio.timeout(DEADLINE_S):
+            while len(set(taken)) < count:  # noqa: ASYNC110  # the broker makes it so
+                await asyncio.sleep(0.01)
+        await reader.close()
+        await reader.release()
+        await running
+        assert reader.connections == 2
+
+    asyncio.run(read())
+    assert refused == [b"5"]
+    assert list(dict.fromkeys(taken)) == list(range(count))
+    assert broker.waiting(queue) == 0
 
 
 def owners(leases: Leases) -> dict[str, str]:
