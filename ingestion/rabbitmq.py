@@ -8,7 +8,7 @@ broker, and recognised downstream.
 2. ``Unacknowledged`` holds the delivery tags of one channel in order; those at its head whose messages are durable are
    acknowledged by one frame.
 3. A queue that does not exist, or that another consumer reads, is tried again; the others are read meanwhile.
-4. A message that ``take`` cannot take ends its channel: it and those after it are delivered again, in order.
+4. A message that ``take`` cannot take ends the connection: it and all after it are delivered again, in order.
 """
 
 from __future__ import annotations
@@ -157,12 +157,15 @@ class QueueReader:
                 continue
             self.connections += 1
             pause_s = FIRST_PAUSE_S
+            refused = asyncio.Event()
             try:
-                await self._read_all(connection)
+                await self._read_all(connection, refused)
             finally:
                 with suppress(*LOST):
                     await connection.close()
-            if not self._closing.is_set():
+            if refused.is_set():
+                await _wait(self._closing, QUEUE_RETRY_S)
+            elif not self._closing.is_set():
                 _log.warning("%s: the connection was lost", self._address)
 
     async def close(self) -> None:
@@ -178,24 +181,26 @@ class QueueReader:
                     await self._sent.wait()
         self._released.set()
 
-    async def _read_all(self, connection: aio_pika.abc.AbstractConnection) -> None:
-        lost = asyncio.create_task(_lost(connection))
-        readers = [asyncio.create_task(self._read_often(connection, queue)) for queue in self._queues]
-        over = asyncio.create_task(self._released.wait())
+    async def _read_all(self, connection: aio_pika.abc.AbstractConnection, refused: asyncio.Event) -> None:
+        """Read every queue until the connection is lost or released, or a message was ``refused``."""
+        readers = [asyncio.create_task(self._read_often(connection, queue, refused)) for queue in self._queues]
+        ends = [asyncio.create_task(end) for end in (_lost(connection), self._released.wait(), refused.wait())]
         try:
-            await asyncio.wait([lost, over, *readers], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*ends, *readers], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (lost, over, *readers):
+            for task in (*ends, *readers):
                 task.cancel()
-            await asyncio.gather(lost, over, *readers, return_exceptions=True)
+            await asyncio.gather(*ends, *readers, return_exceptions=True)
             self._unacknowledged.clear()
 
-    async def _read_often(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> None:
+    async def _read_often(
+        self, connection: aio_pika.abc.AbstractConnection, queue: str, refused: asyncio.Event
+    ) -> None:
         """Read a queue, again and again where it cannot be read, as long as the connection holds."""
         told = ""
         while not is_lost(connection):
             try:
-                await self._read(connection, queue)
+                await self._read(connection, queue, refused)
             except LOST as error:
                 if is_lost(connection):
                     return
@@ -208,7 +213,7 @@ class QueueReader:
                 return
             await asyncio.sleep(QUEUE_RETRY_S)
 
-    async def _read(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> None:
+    async def _read(self, connection: aio_pika.abc.AbstractConnection, queue: str, refused: asyncio.Event) -> None:
         async with connection.channel(publisher_confirms=False) as opened:
             channel = await opened.get_underlay_channel()
             assert isinstance(channel, aiormq.Channel), "the only kind that aiormq opens"
@@ -219,18 +224,18 @@ class QueueReader:
             )
             self._on_begin(queue, declared.message_count or 0)
 
-            failures: list[StoreUnavailable] = []
-
             async def deliver(message: DeliveredMessage) -> None:
                 tag = message.delivery_tag
                 assert tag is not None, "the broker numbers what it delivers"
-                if self._closing.is_set() or failures:
+                if self._closing.is_set() or refused.is_set():
                     return
                 held.add(tag)
                 try:
                     await self._take(queue, message.body, lambda: held.acknowledge(tag))
                 except StoreUnavailable as error:
-                    failures.append(error)
+                    if not refused.is_set():
+                        _log.warning("queue %s: its messages come again, since one was not taken: %s", queue, error)
+                    refused.set()
 
             consumer = await channel.basic_consume(queue, deliver, exclusive=True)
             _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)
@@ -238,8 +243,6 @@ class QueueReader:
                 # A queue that is deleted cancels its consumer and says nothing else.
                 if consumer.consumer_tag not in channel.consumers:
                     raise aiormq.exceptions.ChannelClosed(404, f"queue {queue}: the broker cancelled its consumer")
-                if failures:
-                    raise aiormq.exceptions.ChannelClosed(0, str(failures[0]))
                 await _wait(self._closing, QUEUE_RETRY_S)
             if self._closing.is_set() and not channel.is_closed:
                 await channel.basic_cancel(consumer.consumer_tag or "")

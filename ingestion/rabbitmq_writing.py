@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -86,47 +86,62 @@ class HashExchange:
         self._name = name
         self._queues = tuple(queues)
         self._connection: aio_pika.abc.AbstractConnection | None = None
-        self._channel: aiormq.abc.AbstractChannel | None = None
+        self._channel: aiormq.Channel | None = None
         self._opening = asyncio.Lock()
-        self._failures = 0
+        self._failures = self._published = 0
+        self._ending: asyncio.Future[None] | None = None
 
     async def publish(self, key: str, body: bytes) -> None:
-        """Write one JSON message by its routing key; calls that overlap are written in order.
+        """Write one JSON message by its routing key; calls that overlap are written in the order in which they began.
 
         Raises StoreUnavailable, in every call that was under way too: none is written behind one that was not.
         """
         failures = self._failures
-        properties = aio_pika.Message(
-            body, content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
-        ).properties
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                async with self._opening:
-                    if failures != self._failures:
-                        raise StoreUnavailable(f"{self._address} exchange {self._name}: must take messages in order")
-                    if self._channel is None:
+            async with self._opening:  # fair: nobody passes those who wait for the channel
+                if failures == self._failures and self._channel is None:
+                    async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                         self._channel = await self._open()
-                    channel = self._channel
-                    publishing = asyncio.ensure_future(
-                        channel.basic_publish(
-                            body, exchange=self._name, routing_key=key, properties=properties, mandatory=True
-                        )
-                    )
-                await publishing
+            channel = self._channel
+            if failures != self._failures or channel is None:
+                raise StoreUnavailable(f"{self._address} exchange {self._name}: must take messages in order")
+            self._published += 1
+            properties = aiormq.spec.Basic.Properties(
+                content_type="application/json", delivery_mode=2, message_id=str(self._published)
+            )
+            await channel.basic_publish(
+                body,
+                exchange=self._name,
+                routing_key=key,
+                properties=properties,
+                mandatory=True,
+                timeout=PUBLISH_TIMEOUT_S,
+                wait=False,
+            )
         except (*LOST, aiormq.exceptions.DeliveryError) as error:
             if failures == self._failures:
+                # No pause before the caller knows: what comes next must not be written before it.
                 self._failures += 1
-                await self.close()
+                self._ending = asyncio.ensure_future(self._end())
             raise StoreUnavailable(f"{self._address} exchange {self._name}: must take messages, was {error}") from error
 
     async def close(self) -> None:
         """Let the connection go; a later call opens another."""
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            with suppress(*LOST):
-                await connection.close()
+        if self._ending is not None:
+            await self._ending
+        await self._end()
 
-    async def _open(self) -> aiormq.abc.AbstractChannel:
+    def _end(self) -> Awaitable[None]:
+        connection, self._connection, self._channel = self._connection, None, None
+
+        async def end() -> None:
+            if connection is not None:
+                with suppress(*LOST):
+                    await connection.close()
+
+        return end()
+
+    async def _open(self) -> aiormq.Channel:
         self._connection = await connect(self._address)
         channel = await self._connection.channel(on_return_raises=True)
         exchange = await channel.declare_exchange(self._name, "x-consistent-hash", durable=True)
@@ -134,4 +149,6 @@ class HashExchange:
         for name in self._queues:
             queue = await channel.declare_queue(name, durable=True, arguments=dict(LIVE_QUEUE))
             await queue.bind(exchange, routing_key="1")
-        return await channel.get_underlay_channel()
+        opened = await channel.get_underlay_channel()
+        assert isinstance(opened, aiormq.Channel), "the only kind that aiormq opens"
+        return opened

@@ -106,7 +106,7 @@ def test_what_forbids_a_write_is_final_and_nothing_more_is_written(tmp_path: Pat
         if not is_ours:
             raise Conflict("leases: must stay, were taken over")
 
-    record = record_in(tmp_path, check=check)
+    record = record_in(tmp_path, check=check, log=FeatureLogWriter(tmp_path / "features", flush_rows=1))
     record.write([served(1)])
     record.keep_checkpoint(SYMBOL, CHECKPOINT, Durable(now=True).wait)
     eventually(lambda: logged_or_none(tmp_path) == [1])
