@@ -135,7 +135,10 @@ class ViewJoin:
             ]
             for answer in answers:
                 is_found[answer.places] = True
+            # Column by column: what is put lies in memory that was just written to.
+            place = {raw: at for at, raw in enumerate(columns)}
             reads = [(answer, raws) for answer in answers for raws in answer.reads(list(columns))]
+            reads.sort(key=lambda read: place[read[1][0]])
             for _ in pool.map(lambda read: self._gather(read[0], {raw: columns[raw] for raw in read[1]}), reads):
                 pass  # an error of a thread is raised here
         finished = [columns[raw].finish(is_found) for raw in view.features.values()]

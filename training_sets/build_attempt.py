@@ -2,7 +2,7 @@
 
 1. Beginning counts the attempt on the record; what an earlier one still does is refused from then on, so that a worker
    that was only thought dead cannot end what another has begun anew.
-2. The files are made in ``<datasets>/.<id>-<attempt>``; each step and piece is the record's progress.
+2. The files are made in ``<datasets>/.<id>-<attempt>``; each step is the record's progress, and pieces as they pass.
 3. The finished folder gets its name, then the record says "ready" with the manifest's counts. A process that dies in
    between leaves a folder that the next attempt replaces.
 4. A failure is the record's message; an interruption leaves it building, for the next attempt; a cancellation stays.
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from market.clock import SECOND_NS, Clock, to_datetime
+from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.job_queue import Interrupted
 from storage.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
@@ -27,6 +27,8 @@ from training_sets.records import sample_count, splits_document, stored_request
 
 STEPS: Final = 5
 """Of ``build_dataset``; each that begins is a step of progress."""
+TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
+"""How often the record is told of progress at most, and asked whether the build is cancelled."""
 
 _log = logging.getLogger(__name__)
 
@@ -152,6 +154,7 @@ class _Attempt:
         self._begun_ns = clock.now_ns()
         self._features_end_ns: int | None = None
         self._steps = 0
+        self._told_ns = 0
 
     def begin_step(self, name: str) -> None:
         self.continue_or_raise()
@@ -159,11 +162,15 @@ class _Attempt:
         if self._steps == 2:
             self._features_end_ns = self._clock.now_ns()
         self.settle(step=name, progress=min((self._steps - 1) / STEPS, 1.0))
+        self._told_ns = self._clock.now_ns()
         self._on_step(name)
 
     def progress(self, share: float) -> None:
         self.continue_or_raise()
-        self.settle(progress=min((self._steps - 1 + share) / STEPS, 1.0))
+        # Days that are there pass faster than the database takes to be told of each.
+        if (now_ns := self._clock.now_ns()) - self._told_ns >= TOLD_EVERY_NS:
+            self.settle(progress=min((self._steps - 1 + share) / STEPS, 1.0))
+            self._told_ns = now_ns
         self._on_progress(share)
 
     def continue_or_raise(self) -> None:

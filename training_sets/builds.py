@@ -32,7 +32,7 @@ from training_sets.builder import BuildPlace, Dataset
 from training_sets.feature_cache import WARM_TASK, FeatureCache
 from training_sets.manifest import read_manifest
 from training_sets.notices import Announcer
-from training_sets.records import request_hash, samples_left, splits_document
+from training_sets.records import request_hash, seconds_left, splits_document
 from training_sets.request import DatasetRequest
 from training_sets.standing import StandingDatasets
 
@@ -100,7 +100,6 @@ class DatasetBuilds:
             clock=clock,
             is_stopping=self._is_closing.is_set,
         )
-
         self.cache = FeatureCache(
             metadata,
             queue,
@@ -136,9 +135,7 @@ class DatasetBuilds:
     ) -> Dataset:
         """Build now and wait, or wait for the build of the same request, or give what it has made.
 
-        The id is the name of the dataset's folder.
-
-        An interrupt of the caller cancels it. Raises as ``start``, and what the build raises.
+        The id is the name of its folder. An interrupt cancels it. Raises as ``start``, and what the build raises.
         """
         record, is_new = self._record(request, trace_id=None, is_own=True)
         if not is_new:
@@ -172,18 +169,13 @@ class DatasetBuilds:
         own = self._metadata.get_dataset(dataset_id)
         if own.status != "building":
             return self._clock.now_ns()
-        measured = self._metadata.list_builds_measured(limit=_BUILDS_MEASURED)
-        samples = sum(each.samples for each in measured)
-        if samples == 0:
-            return None
-        seconds = sum(each.features_seconds + each.build_seconds for each in measured)
-        ahead = [
-            record
-            for record in self._metadata.list_datasets(status="building", limit=MOST_WAITING)
-            if record.created_at < own.created_at
-        ]
-        left = sum(samples_left(record) for record in ahead) / self._parallel + samples_left(own)
-        return self._clock.now_ns() + int(left * seconds / samples * SECOND_NS)
+        left_s = seconds_left(
+            own,
+            self._metadata.list_datasets(status="building", limit=MOST_WAITING),
+            self._metadata.list_builds_measured(limit=_BUILDS_MEASURED),
+            parallel=self._parallel,
+        )
+        return None if left_s is None else self._clock.now_ns() + int(left_s * SECOND_NS)
 
     def cancel(self, dataset_id: str) -> DatasetRecord:
         """Mark a build as cancelled; it ends at its next step or piece and leaves no files.

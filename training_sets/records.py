@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from market.clock import format_iso
-from storage.metadata import DatasetRecord
+from storage.metadata import BuildMeasured, DatasetRecord
 from training_sets.folds import covered, strategy_name
 from training_sets.request import DatasetRequest
 
@@ -44,8 +45,19 @@ def sample_count(request: DatasetRequest) -> int:
     )
 
 
-def samples_left(record: DatasetRecord) -> float:
-    """The entity rows that a build has still to go through, by its progress."""
+def seconds_left(
+    own: DatasetRecord, building: Sequence[DatasetRecord], measured: Sequence[BuildMeasured], *, parallel: int
+) -> float | None:
+    """How long until a build will be done at the pace of those measured, those before it first; None without any."""
+    samples = sum(each.samples for each in measured)
+    if samples == 0:
+        return None
+    seconds = sum(each.features_seconds + each.build_seconds for each in measured)
+    ahead = [record for record in building if record.created_at < own.created_at]
+    return (sum(map(_samples_left, ahead)) / parallel + _samples_left(own)) * seconds / samples
+
+
+def _samples_left(record: DatasetRecord) -> float:
     return sample_count(stored_request(record)) * (1.0 - record.progress)
 
 

@@ -22,6 +22,7 @@ from feature_repo.as_of_join import (
     group_rows,
     newest_positions,
     oldest_ns,
+    sorting_order,
     times_ns,
     utc_times,
 )
@@ -222,3 +223,10 @@ def test_a_column_that_holds_no_times_is_refused_by_name(stored: pa.Array[Any]) 
 def test_a_date_is_its_first_moment_in_utc() -> None:
     stored = pa.chunked_array([pa.array([datetime(1970, 1, 2, tzinfo=UTC).date()])])
     assert times_ns(stored, "t").tolist() == [86_400_000_000_000]
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 3_000])
+def test_equal_keys_are_ordered_by_position(count: int) -> None:
+    keys = np.random.default_rng(count).integers(-3, 3, (2, count))
+    order = sorting_order(*keys)
+    assert order.tolist() == sorted(range(count), key=lambda at: (int(keys[0, at]), int(keys[1, at])))
