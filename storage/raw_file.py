@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 from zlib import crc32
@@ -86,11 +86,15 @@ class PartFile:
 
     def discard(self) -> None:
         """Remove what was not published."""
+        # What the disk refuses here too has been told by what led here.
         if not self._file.closed:
             if self._writer is not None:
-                self._writer.close()
-            self._file.close()
-        self.staged.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self._writer.close()
+            with suppress(OSError):
+                self._file.close()
+        with suppress(OSError):
+            self.staged.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
         records = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
