@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from market.errors import CorruptStore, StoreUnavailable
 from market.events import Events
-from storage.durable_files import file_sha256, make_folder, open_staged
+from storage.durable_files import changing_files, file_sha256, make_folder, open_staged
 from storage.raw_manifest import RawFile
 
 # None is ever null: that takes a fifth off the decoding.
@@ -58,14 +58,12 @@ class PartFile:
         """Close the file, wait for the disk, read it back; what the manifest says of it."""
         if self._held:
             self._write_group()
-        try:
+        with changing_files(self._path):
             if self._writer is not None:
                 self._writer.close()
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
         with reading_parquet(self.staged), pq.ParquetFile(self.staged, page_checksum_verification=True) as file:
             rows = checksum = 0
             for group in range(file.metadata.num_row_groups):
@@ -102,12 +100,10 @@ class PartFile:
         columns = [np.ascontiguousarray(records[name]) for name in SCHEMA.names]
         if self._writer is None:
             self._writer = _parquet_writer(self._file, self._metadata, columns[0])
-        try:
+        with changing_files(self._path):
             self._writer.write_table(
                 pa.table([pa.array(column) for column in columns], schema=SCHEMA), row_group_size=ROW_GROUP_ROWS
             )
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
         for start in range(0, len(records), ROW_GROUP_ROWS):
             self._checksum = _checksum([column[start : start + ROW_GROUP_ROWS] for column in columns], self._checksum)
         self._rows += len(records)
