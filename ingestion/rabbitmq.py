@@ -236,6 +236,9 @@ class QueueReader:
                     if not refused.is_set():
                         _log.warning("queue %s: its messages come again, since one was not taken: %s", queue, error)
                     refused.set()
+                except BaseException:
+                    refused.set()
+                    raise
 
             consumer = await channel.basic_consume(queue, deliver, exclusive=True)
             _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)

@@ -119,11 +119,18 @@ class HashExchange:
                 wait=False,
             )
         except (*LOST, aiormq.exceptions.DeliveryError) as error:
-            if failures == self._failures:
-                # No pause before the caller knows: what comes next must not be written before it.
-                self._failures += 1
-                self._ending = asyncio.ensure_future(self._end())
+            self._give_up(failures)
             raise StoreUnavailable(f"{self._address} exchange {self._name}: must take messages, was {error}") from error
+        except BaseException:
+            # A connection that is lost while it is opened cancels whoever waits for its answers.
+            self._give_up(failures)
+            raise
+
+    def _give_up(self, failures: int) -> None:
+        """Fail whatever is under way; no pause, since what comes next must not be written before it."""
+        if failures == self._failures:
+            self._failures += 1
+            self._ending = asyncio.ensure_future(self._end())
 
     async def close(self) -> None:
         """Let the connection go; a later call opens another."""
