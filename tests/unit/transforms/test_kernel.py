@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from transforms.catalogue import feature_set
 from transforms.kernel import compile_kernel
 
-NAMES = ("time_of_day_sin",)
-
-
-def warm_up_and_see(cache: str) -> int:
-    """How many functions this process compiled, rather than loaded."""
-    kernel = compile_kernel(feature_set("1", NAMES), Path(cache))
-    kernel.warm_up()
-    functions: tuple[Any, ...] = (kernel.run, kernel.begin, kernel.look)
-    return sum(sum(function.stats.cache_misses.values()) for function in functions)
+ROOT: Final = Path(__file__).resolve().parents[3]
+NAMES: Final = ("time_of_day_sin",)
+# Prints how many functions the process compiled, rather than loaded.
+WARM_UP: Final = f"""
+import sys
+from pathlib import Path
+from transforms.catalogue import feature_set
+from transforms.kernel import compile_kernel
+kernel = compile_kernel(feature_set("1", {NAMES}), Path(sys.argv[1]))
+kernel.warm_up()
+print(sum(sum(each.stats.cache_misses.values()) for each in (kernel.run, kernel.begin, kernel.look)))
+"""
 
 
 def test_one_of_several_processes_compiles_and_the_others_load(tmp_path: Path) -> None:
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        compiled = sorted(pool.map(warm_up_and_see, [str(tmp_path)] * 3))
+    command = [sys.executable, "-c", WARM_UP, str(tmp_path)]
+    started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    compiled = sorted(int(process.communicate()[0]) for process in started)
     assert compiled[:2] == [0, 0]
     assert compiled[2] > 0
 
