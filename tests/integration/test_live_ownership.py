@@ -26,6 +26,9 @@ from tests.integration.test_live_faults import SYMBOL, check_all, fed, market, s
 from tests.live import SYMBOLS, VERSION, eventually, online_store_of
 from tests.tcp_proxy import TcpProxy
 
+# Several processes on one machine, each with its deadlines.
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture
 def leases(live_servers: Servers) -> Iterator[Leases]:

@@ -144,6 +144,7 @@ def owners(leases: Leases) -> dict[str, str]:
     return {name: worker_id for name, (worker_id, _) in leases.owners().items()}
 
 
+@pytest.mark.soak  # three processes on one machine, each with its deadlines
 def test_two_workers_share_the_symbols_and_a_third_takes_over_from_the_one_that_is_killed(
     shared: Settings, live_servers: Servers, broker: Broker, leases: Leases, tmp_path: Path
 ) -> None:
