@@ -4,7 +4,8 @@
    and ``late``, and where the symbol has a lease its ``fence``: of two workers that publish, the higher one is right.
 2. Rows wait in order, up to a bound. Once the broker is away, or the bound is reached, the newest row of each symbol
    and interval is all that waits: the latest wins.
-3. ``write`` only adds to what waits; a task on the event loop encodes and publishes.
+3. ``write`` only adds to what waits; a task on the event loop encodes and publishes. The online store goes first: both
+   at once take twice as long, and who hears of a row finds it there.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ LATE_NS: Final = SECOND_NS
 """A row that is read so long after its time is late: a model that needed it went on without."""
 BUFFERED_ROWS: Final = 10_000
 RETRY_S: Final = 0.5
+STORING_S: Final = 0.05
+"""How long rows that came wait for the online store at most."""
+STORING_AGAIN_S: Final = 0.001
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +84,18 @@ class LivePublisher:
     """The sink behind ``features.live``; ``run`` publishes until it is closed."""
 
     def __init__(
-        self, publisher: Publisher, *, clock: Clock, make_id: Callable[[], str], fencing: Fencing | None = None
+        self,
+        publisher: Publisher,
+        *,
+        clock: Clock,
+        make_id: Callable[[], str],
+        fencing: Fencing | None = None,
+        is_storing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """make_id: a trace id for a row of which no message had one. fencing: asked before a row is published."""
+        """make_id: a trace id for a row of which no message had one. fencing: asked before a row is published.
+
+        is_storing: whether the online store is being written.
+        """
         self.published = 0
         self.replaced = 0
         """Rows that a newer one replaced before the broker took them."""
@@ -91,6 +104,7 @@ class LivePublisher:
         self._clock = clock
         self._make_id = make_id
         self._fencing = fencing
+        self._is_storing = is_storing
         self._lock = threading.Lock()
         self._waiting: deque[_Row] = deque()
         self._is_away = False
@@ -129,6 +143,7 @@ class LivePublisher:
                     return
                 await self._arrived.wait()
                 self._arrived.clear()
+                await self._let_the_store_go_first(self._loop)
                 continue
             try:
                 await self._publish(row)
@@ -148,6 +163,12 @@ class LivePublisher:
 
     def close(self) -> None:
         """Nothing: ``run`` ends on the event loop."""
+
+    async def _let_the_store_go_first(self, loop: asyncio.AbstractEventLoop) -> None:
+        deadline_s = loop.time() + STORING_S
+        # Another thread writes, and no event tells when it is done.
+        while self._is_storing() and not self._is_closing and loop.time() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(STORING_AGAIN_S)
 
     def _next(self) -> _Row | None:
         with self._lock:

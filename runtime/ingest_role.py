@@ -140,7 +140,13 @@ class IngestRole:
 
         online = LatestRows(redis, on_written=note_online)
         outgoing = self._publisher()
-        publisher = LivePublisher(outgoing, clock=clock, make_id=lambda: uuid.uuid4().hex, fencing=ownership)
+        publisher = LivePublisher(
+            outgoing,
+            clock=clock,
+            make_id=lambda: uuid.uuid4().hex,
+            fencing=ownership,
+            is_storing=lambda: online.is_busy,
+        )
         worker = Worker(
             source,
             clock,

@@ -183,3 +183,29 @@ def test_a_leased_symbols_rows_have_its_fence_and_none_is_published_once_it_is_l
     with pytest.raises(Conflict, match="taken over"):
         asyncio.run(run(4))
     assert bus.take(LIVE_FEATURES) is None
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["a store that answers", "a store that never ends"])
+def test_the_online_store_goes_first_but_not_for_ever(*, ends: bool) -> None:
+    published_before: list[int] = []
+
+    async def run() -> None:
+        broker = AwayBroker()
+        broker.is_away = False
+
+        def is_storing() -> bool:
+            published_before.append(len(broker.taken))
+            return not ends or len(published_before) < 3
+
+        publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made", is_storing=is_storing)
+        running = asyncio.create_task(publisher.run())
+        await asyncio.sleep(0)
+        publisher.write([served(1)])
+        while publisher.published == 0 and not running.done():  # noqa: ASYNC110  # the publisher's own task
+            await asyncio.sleep(0)
+        await publisher.finish()
+        await running
+        assert len(broker.taken) == 1
+
+    asyncio.run(run())
+    assert published_before[:3] == [0, 0, 0]
