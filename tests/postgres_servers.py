@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from runtime.embedded import embedded_postgres
+from storage.database import upgrade
 
 
 @contextmanager
@@ -33,6 +34,19 @@ def running_postgres(kind: str) -> Iterator[URL]:
             raise
         pytest.skip(f"no PostgreSQL server: {error.orig}")
     yield url_of_server
+
+
+@contextmanager
+def leases_database() -> Iterator[str]:
+    """An embedded server with our tables; ``forget_leases`` empties those of leases."""
+    with running_postgres("embedded") as url:
+        found = url.render_as_string(hide_password=False)
+        upgrade(found)
+        yield found
+
+
+def forget_leases(url: str) -> None:
+    run(url, "TRUNCATE symbol_leases, ingest_workers")
 
 
 def run(url: URL | str, statement: str) -> list[tuple[Any, ...]]:

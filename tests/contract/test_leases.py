@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +10,8 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from market.errors import StoreUnavailable
-from runtime.embedded import embedded_postgres
-from storage.database import upgrade
 from storage.leases import Leases
+from tests.postgres_servers import forget_leases, leases_database
 
 LONG = timedelta(minutes=5)
 NONE = timedelta(0)
@@ -23,20 +20,13 @@ SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="leases-"))
-    try:
-        with embedded_postgres(folder) as found:
-            upgrade(found)
-            yield found
-    finally:
-        shutil.rmtree(folder)
+    with leases_database() as found:
+        yield found
 
 
 @pytest.fixture
 def leases(url: str) -> Iterator[Leases]:
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE symbol_leases, ingest_workers"))
+    forget_leases(url)
     opened = Leases(url)
     yield opened
     opened.close()

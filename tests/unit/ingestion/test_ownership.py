@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import NullPool, create_engine, text
@@ -16,10 +13,9 @@ from sqlalchemy import NullPool, create_engine, text
 from ingestion.ownership import LEASE_NS, Ownership
 from market.clock import ManualClock
 from market.errors import Conflict
-from runtime.embedded import embedded_postgres
-from storage.database import upgrade
 from storage.leases import Leases
 from tests.live import eventually
+from tests.postgres_servers import forget_leases, leases_database
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 LONG = timedelta(minutes=5)
@@ -28,20 +24,13 @@ DEADLINE_S = 30.0
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="ownership-"))
-    try:
-        with embedded_postgres(folder) as found:
-            upgrade(found)
-            yield found
-    finally:
-        shutil.rmtree(folder)
+    with leases_database() as url:
+        yield url
 
 
 @pytest.fixture
 def url(database: str) -> str:
-    engine = create_engine(database, poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE symbol_leases, ingest_workers"))
+    forget_leases(database)
     return database
 
 
