@@ -80,6 +80,24 @@ def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> in
     return newest
 
 
+def first_message_ns(root: Path, parts: Sequence[RawPart]) -> int:
+    """``recv_ns`` of the first message on the tape, with which a history begins.
+
+    It need not be the least: a message that came later may state an earlier moment of the same second.
+
+    parts: of one symbol, one at least. Raises CorruptStore.
+    """
+    part = min(parts, key=lambda part: part.first_seq)
+    heads: list[tuple[int, int]] = []
+    for stated in part.files:
+        path = root / stated.path
+        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check(file, path, part.symbol, stated)
+            head = next(file.iter_batches(batch_size=1, row_groups=[0], columns=["seq", "recv_ns"]))
+            heads.append((head.column("seq")[0].as_py(), head.column("recv_ns")[0].as_py()))
+    return min(heads)[1]
+
+
 @dataclass(frozen=True, slots=True)
 class _RowGroup:
     """One row group of a part, as its footer states it."""

@@ -17,7 +17,7 @@ import numpy as np
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events
-from storage.raw_events import last_snapshot_ns, stream_events
+from storage.raw_events import first_message_ns, last_snapshot_ns, stream_events
 from storage.raw_manifest import RawPart, raw_parts, raw_period, read_instrument
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
@@ -58,8 +58,10 @@ def stream_rows(
         )
     kinds = set_kinds(kernel.feature_set)
     latest_ns = begin_ns - set_horizon_ns(kernel.feature_set)
-    start_ns = start_before(raw_folder, raw_parts(raw_folder, symbol), kinds, latest_ns, first_ns)
-    engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=start_ns)
+    parts = raw_parts(raw_folder, symbol)
+    start_ns = start_before(raw_folder, parts, kinds, latest_ns, first_ns)
+    history_ns = start_ns if start_ns > first_ns else first_message_ns(raw_folder, parts)
+    engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=history_ns)
     events = stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
     for rows in _rows_behind(engine, events, end_ns):
         yield _from(rows, begin_ns)

@@ -15,16 +15,20 @@ from ingestion.decode import Decoder
 from ingestion.recordings import RejectedLine, read_recording
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
+from market.events import FIRST, LAST, TRADE, empty_events
+from market.instruments import Instrument
 from storage.feature_log import FeatureLogWriter, read_feature_log
 from storage.feature_parts import group_folder
 from storage.instruments import InstrumentPins
 from storage.raw_manifest import raw_period
+from storage.raw_parquet import write_events
 from storage.tape import TapeWriter
 from training_sets.due_days import Rebuild
 from training_sets.rebuild import rebuild_rows
 from training_sets.rebuild_days import RebuiltDay, count_days, rebuild_days
 from training_sets.verification import verify_parity
 from transforms.catalogue import feature_set
+from transforms.engine import Engine
 from transforms.kernel import compile_kernel
 from transforms.rows import FeatureRows
 
@@ -197,3 +201,26 @@ def test_a_period_outside_of_the_raw_data_is_refused(raw: Path, tmp_path: Path, 
         run(task(raw, tmp_path, kernel_cache), to_ns=1)
     with pytest.raises(NotFound, match="raw Parquet of ETHUSDT"):
         run(replace(task(raw, tmp_path, kernel_cache), symbol="ETHUSDT"))
+
+
+def test_history_begins_with_the_first_message_though_a_later_one_states_an_earlier_moment(
+    tmp_path: Path, kernel_cache: Path
+) -> None:
+    """As when queues are drained side by side: what comes late is raised to the boundary that is closed."""
+    day_ns = 20_000 * DAY_NS
+    kernel = compile_kernel(feature_set("0.0.1", ["vwap_3s", "volume_3s"]), kernel_cache)
+    trades = empty_events(20)
+    trades["seq"] = range(1, 21)
+    trades["recv_ns"] = day_ns + np.arange(20) * SECOND_NS // 2
+    trades["recv_ns"][:2] = day_ns + 9 * SECOND_NS // 10, day_ns
+    trades["kind"], trades["px"], trades["qty"] = TRADE, 65_000_000, 1_000
+    trades["flags"] = FIRST | LAST
+    instrument = Instrument(SYMBOL, 3, 6)
+    write_events(tmp_path, instrument, trades, part="0")
+
+    served = Engine(kernel, instrument)
+    served.feed(trades)
+    rows = served.advance(day_ns + 9 * SECOND_NS)
+    assert np.isnan(rows.values[:3]).all()
+    assert not np.isnan(rows.values[3:]).any()
+    assert_same_bits(rows, rebuild_rows(tmp_path, SYMBOL, kernel))
