@@ -22,6 +22,7 @@ from runtime.servers import running_servers
 from runtime.settings import load_settings
 from runtime.wiring import online_store
 from storage.online_vector import OnlineRow
+from tests.ports import free_port
 
 SYMBOLS: Final = tuple(f"S{at:02}USDT" for at in range(20))
 KEY: Final = "bench"
@@ -39,7 +40,7 @@ def run(folder: Path) -> Iterator[Figure]:
 
 
 def _measure(folder: Path) -> list[Figure]:
-    ours_port, feasts_port = _free_port(), _free_port()
+    ours_port, feasts_port = free_port(), free_port()
     data = folder / "data"
     environment = {
         **os.environ,
@@ -158,9 +159,3 @@ def _wait_for(port: int) -> None:
         except OSError:
             assert time.monotonic() < deadline, f"port {port}: a server must listen within {_START_S} s"
             time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -20,17 +19,12 @@ import aio_pika
 
 from ingestion.rabbitmq import BrokerAddress
 from tests.conftest import is_answering
+from tests.ports import free_port
 
 T = TypeVar("T")
 
 START_DEADLINE_S = 60.0
 GATEWAY_QUEUE: Mapping[str, Any] = {"x-message-ttl": 86_400_000, "x-max-length": 100_000, "x-overflow": "drop-head"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:

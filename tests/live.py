@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from feature_repo.store import PROJECT
 from ingestion.dead_letter import DeadLetter
@@ -25,23 +23,18 @@ from runtime.sources import SourceChoice
 from storage.instruments import InstrumentPins
 from storage.online import OnlineStore
 from storage.tape import Frame, read_tape
+from tests import waiting
 from tests.broker import Broker
+from training_sets.rebuild import joined_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 VERSION = "1.0.0"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 DEADLINE_S = 60.0
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 NO_EXCHANGE = "http://127.0.0.1:9"
 """Refuses every connection: no test may ask the real one."""
-
-
-def eventually(is_so: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:
-    deadline = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "must become so before the deadline"
-        pause.wait(0.02)
 
 
 def live_settings(data: Path, broker: Broker, kernel_cache: Path, symbols: str, **changes: str | None) -> Settings:
@@ -146,18 +139,7 @@ def replayed(raw: Path, symbol: str, kernel: Kernel, scratch: Path, *, until_ns:
         pipeline.advance(until_ns, now_ns=until_ns)
     finally:
         pipeline.close()
-    return joined(sink.rows[symbol])
-
-
-def joined(pieces: list[FeatureRows]) -> FeatureRows:
-    first = pieces[0]
-    return FeatureRows(
-        first.symbol,
-        first.feature_set,
-        np.concatenate([piece.row_ns for piece in pieces]),
-        np.concatenate([piece.values for piece in pieces]),
-        np.concatenate([piece.status for piece in pieces]),
-    )
+    return joined_rows(sink.rows[symbol])
 
 
 def bits(rows: FeatureRows) -> dict[int, bytes]:

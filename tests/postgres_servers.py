@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,17 @@ def running_postgres(kind: str) -> Iterator[URL]:
             raise
         pytest.skip(f"no PostgreSQL server: {error.orig}")
     yield url_of_server
+
+
+@contextmanager
+def new_database(server: URL) -> Iterator[str]:
+    """The URL of an empty database of the server, which is dropped afterwards."""
+    name = f"feature_service_test_{uuid.uuid4().hex}"
+    run(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        run(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager

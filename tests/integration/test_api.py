@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
-import socket
 import tempfile
 import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,6 +40,8 @@ from runtime.wiring import api_services, compiled_kernel, dataset_builds, instru
 from storage.metadata import DatasetRecord, Metadata
 from storage.online import OnlineStore
 from storage.online_memory import OnlineMemory
+from tests import waiting
+from tests.ports import free_port
 from training_sets.availability import available_period
 from training_sets.builds import DatasetBuilds
 from training_sets.folds import TimeBased, default_periods
@@ -52,6 +53,7 @@ KEY = "integration-key"
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 DURATION_NS = 4 * MINUTE_NS
 BUILD_DEADLINE_S = 120
+eventually = partial(waiting.eventually, deadline_s=BUILD_DEADLINE_S, pause_s=0.05)
 
 
 class Newest:
@@ -65,19 +67,6 @@ class Newest:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + BUILD_DEADLINE_S
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return met
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +165,7 @@ def asked(**changes: object) -> dict[str, Any]:
 
 def finished(client: TestClient, dataset_id: str) -> dict[str, Any]:
     """The dataset's document once its build has ended."""
-    assert eventually(lambda: client.get(f"/dataset/{dataset_id}").json()["status"] != "building")
+    eventually(lambda: client.get(f"/dataset/{dataset_id}").json()["status"] != "building")
     document: dict[str, Any] = client.get(f"/dataset/{dataset_id}").json()
     return document
 
@@ -512,7 +501,7 @@ def test_the_cache_is_counted_thrown_away_and_warmed_by_a_job(
         started = client.post("/cache/warm", json=wanted)
         assert started.status_code == 202
         assert set(started.json()["job_ids"]) == {"BTCUSDT"}
-        assert eventually(lambda: not client.get("/cache/statistics").json()["warming"])
+        eventually(lambda: not client.get("/cache/statistics").json()["warming"])
         found = client.get("/cache/statistics").json()
         assert found["is_enabled"] is True
         [of_symbol] = found["symbols"]
@@ -554,7 +543,7 @@ def test_a_split_must_be_one_of_those_there_are(client: TestClient, ready: dict[
 
 
 def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:
-    with closing(OnlineStore.connect("127.0.0.1", unused_port(), project="p")) as away:
+    with closing(OnlineStore.connect("127.0.0.1", free_port(), project="p")) as away:
         app = another_app(services, online=away)
         client = TestClient(app, headers={"X-API-Key": KEY})
         answer = client.get("/features/latest?symbol=BTCUSDT")
@@ -574,7 +563,7 @@ def test_while_redis_is_away_the_ingest_of_the_same_process_answers_from_memory(
     memory = OnlineMemory()
     rows = newest["BTCUSDT"]
     memory.keep([online_row(ServedRows(rows, rows.row_ns))])
-    with closing(OnlineStore.connect("127.0.0.1", unused_port(), project="p")) as away:
+    with closing(OnlineStore.connect("127.0.0.1", free_port(), project="p")) as away:
         away_services = dataclasses.replace(services, online=away, memory=memory)
         client = TestClient(another_app(away_services), headers={"X-API-Key": KEY})
         remembered = client.get("/features/latest?symbol=BTCUSDT")
@@ -590,7 +579,7 @@ def test_while_redis_is_away_the_ingest_of_the_same_process_answers_from_memory(
 
 
 def test_postgres_away_is_503_and_live_features_are_still_served(services: ApiServices) -> None:
-    with closing(Metadata(f"postgresql+psycopg://nobody@127.0.0.1:{unused_port()}/none")) as away:
+    with closing(Metadata(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")) as away:
         client = TestClient(another_app(services, metadata=away), headers={"X-API-Key": KEY})
         assert client.get("/dataset/list").status_code == 503
         assert client.get("/features/latest?symbol=BTCUSDT").status_code == 200

@@ -6,12 +6,11 @@ import asyncio
 import gzip
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,25 +20,16 @@ import httpx
 from runtime.embedded import embedded_redis
 from storage.online import OnlineStore
 from storage.tape import read_tape
+from tests import waiting
 from tests.bybit_exchange import BybitExchange
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 LINEAR = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 DEADLINE_S = 120.0
+eventually = partial(waiting.eventually_async, deadline_s=DEADLINE_S)
 PACE_S = 0.003
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not is_so():  # noqa: ASYNC110  # another process makes it so
-            await asyncio.sleep(0.02)
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_exchanges_stream_becomes_live_features(recorded_data: Path, kernel_cache: Path) -> None:
@@ -50,7 +40,7 @@ def test_the_exchanges_stream_becomes_live_features(recorded_data: Path, kernel_
 
 
 async def play(folder: Path, kernel_cache: Path, messages: list[dict[str, Any]]) -> None:
-    port = unused_port()
+    port = free_port()
     async with BybitExchange(SYMBOLS) as exchange:
         with (
             embedded_redis(folder / "redis") as redis,

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,6 +31,7 @@ from market.clock import ManualClock
 from storage.feature_log import FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape import read_tape
+from tests import waiting
 from tests.bybit_exchange import BybitExchange
 from training_sets.verification import verify_parity
 from transforms.kernel import Kernel, compile_kernel
@@ -39,6 +41,7 @@ LINEAR = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 BOOK = "orderbook.200.BTCUSDT"
 DEADLINE_S = 30.0
+eventually = partial(waiting.eventually_async, deadline_s=DEADLINE_S, pause_s=0)
 QUICK = Patience(first_pause=0.01, longest_pause=0.05, overlap=5.0, snapshot=0.1)
 
 Recorded = list[tuple[int, dict[str, Any]]]
@@ -143,12 +146,6 @@ class Live:
 
     def asked(self, operation: str) -> list[list[str]]:
         return [request.get("args", []) for request in self.exchange.requests if request["op"] == operation]
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not is_so():  # noqa: ASYNC110  # the other side of a socket makes it so
-            await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -20,9 +20,11 @@ import redis
 from market.errors import StoreUnavailable
 from runtime import embedded
 from runtime.embedded import RedisAddress, embedded_postgres, embedded_redis
+from tests import waiting
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 
 STARTER = """
 import signal, sys
@@ -54,13 +56,6 @@ def processes_in(folder: Path) -> list[int]:
         if working_directory.is_relative_to(folder):
             found.append(int(entry.name))
     return found
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return met
 
 
 def redis_client(address: RedisAddress) -> redis.Redis:
@@ -224,14 +219,14 @@ def test_a_killed_process_takes_its_servers_with_it_and_the_next_one_starts(fold
     # At once, without waiting: the folder is taken over when the old server is gone.
     with embedded_postgres(folder / "postgres") as url, connect(url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
-    assert eventually(lambda: processes_in(folder) == [])
+    eventually(lambda: processes_in(folder) == [])
 
 
 def test_a_process_that_only_dies_of_sigterm_takes_its_servers_with_it(folder: Path, socket_root: Path) -> None:
     starter = start_starter(folder, socket_root)
     starter.terminate()
     starter.communicate()
-    assert eventually(lambda: processes_in(folder) == [])
+    eventually(lambda: processes_in(folder) == [])
 
 
 def test_ctrl_c_leaves_the_servers_up_until_their_process_closes_them(folder: Path, socket_root: Path) -> None:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ from runtime.settings import Settings, load_settings
 from runtime.wiring import build_place, compiled_kernel, instrument_pins, make_pipeline, metadata_store
 from storage.job_queue import Interrupted, JobQueue
 from storage.metadata import DatasetRecord, Metadata
+from tests import waiting
 from training_sets.build_watch import MOST_ATTEMPTS, BuildWatch
 from training_sets.builds import BUILD_TASK, QUEUE, DatasetBuilds
 from training_sets.folds import TimeBased, default_periods
@@ -50,14 +51,8 @@ HEARTBEAT_S = 0.2
 STALLED_AFTER_S = 1.0
 WATCH_S = 0.2
 DEADLINE_S = 120
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return met
 
 
 def request_of(number: int) -> DatasetRequest:
@@ -221,7 +216,7 @@ def kill_workers(settings: Settings, servers: Servers, metadata: Metadata, *, ki
         begun.append(builds.start(request_of(1 + seed * 1000 + kills)).dataset_id)
         process = started(settings)
         try:
-            assert eventually(lambda: not metadata.list_datasets(status="building"))
+            eventually(lambda: not metadata.list_datasets(status="building"))
         finally:
             assert ended(process, signal.SIGTERM) == 0
     records = [metadata.get_dataset(dataset_id) for dataset_id in begun]
@@ -258,7 +253,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_build_to_the_next(
         interrupting = builds.worker(heartbeat_s=HEARTBEAT_S)
         thread = threading.Thread(target=interrupting.run)
         thread.start()
-        assert eventually(lambda: metadata.get_dataset(dataset_id).step is not None)
+        eventually(lambda: metadata.get_dataset(dataset_id).step is not None)
         steps.append(str(metadata.get_dataset(dataset_id).step))
         builds.close()
         interrupting.stop()
@@ -286,10 +281,10 @@ def test_the_jobs_role_builds_what_another_process_asked_for(
     command = [str(Path(sys.executable).with_name("feature-service")), "run", "--roles", "jobs", "--data"]
     running = subprocess.Popen([*command, str(settings.feature_service_data_path)], env=environment)
     try:
-        assert eventually(lambda: metadata.get_dataset(dataset_id).status != "building")
+        eventually(lambda: metadata.get_dataset(dataset_id).status != "building")
         record = metadata.get_dataset(dataset_id)
         assert (record.status, record.attempt, record.trace_id) == ("ready", 1, "t-31")
-        assert eventually(lambda: metadata.get_dataset(dataset_id).announced_at is not None)
+        eventually(lambda: metadata.get_dataset(dataset_id).announced_at is not None)
     finally:
         running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 0

@@ -6,9 +6,9 @@ import json
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from storage.metadata import Metadata
 from storage.online import OnlineStore
 from storage.online_feed import RowFeed
 from storage.online_vector import OnlineRow
+from tests import waiting
 from training_sets.builds import DatasetBuilds
 from transforms.rows import FeatureGroup, FeatureSet
 
@@ -33,15 +34,8 @@ B = 1_772_000_040 * SECOND_NS
 """A whole minute."""
 KEY = "stream-key"
 DEADLINE_S = 20.0
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 SET = FeatureSet("1.0.0", ("f", "g"), (FeatureGroup("price", "p", ("f", "g"), (0, 1)),), "f00d")
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "must become so before the deadline"
-        pause.wait(0.01)
 
 
 class Serving:

@@ -6,15 +6,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,14 @@ from sqlalchemy.exc import OperationalError
 
 from market.clock import SECOND_NS, parse_iso_ns
 from runtime.embedded import embedded_redis
+from tests import waiting
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FEATURE_SERVICE = [sys.executable, "-c", "from runtime.cli import main; main()"]
 KEY = "topology-key"
 DEADLINE_S = 120.0
+eventually = partial(waiting.eventually, deadline_s=DEADLINE_S, pause_s=0.05)
 POSTGRES = {
     "HOST": os.environ.get("POSTGRES_HOST") or "127.0.0.1",
     "PORT": os.environ.get("POSTGRES_PORT") or "5432",
@@ -39,20 +40,6 @@ POSTGRES = {
     "PASSWORD": os.environ.get("POSTGRES_PASSWORD") or "",
 }
 RABBITMQ = (os.environ.get("RABBITMQ_HOST") or "127.0.0.1", os.environ.get("RABBITMQ_PORT") or "5672")
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "must become so before the deadline"
-        pause.wait(0.05)
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -121,7 +108,7 @@ def topology(kernel_cache: Path) -> Iterator[Topology]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fs-")))
         redis = stack.enter_context(embedded_redis(folder / "redis"))
         database = stack.enter_context(own_database())
-        ports = {"api": unused_port(), "ingest": unused_port()}
+        ports = {"api": free_port(), "ingest": free_port()}
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
