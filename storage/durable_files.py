@@ -111,14 +111,9 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
 def open_staged(path: Path) -> tuple[Path, BinaryIO]:
     """A dot file beside ``path``, whose folder exists, and that file opened to write. Raises OSError."""
-    staged = staged_path(path)
-    return staged, staged.open("wb")
-
-
-def staged_path(path: Path) -> Path:
-    """The dot file beside ``path`` under which this thread writes its coming content."""
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
-    return path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
+    staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
+    return staged, staged.open("wb")
 
 
 def publish_files(staged: dict[Path, Path]) -> None:

@@ -38,7 +38,7 @@ from storage.feature_parts import (
     parts_of_date,
 )
 from storage.instruments import checked_symbol
-from storage.raw_file import reading_parquet
+from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
 

@@ -11,11 +11,9 @@ time the last written wins.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +22,7 @@ import pyarrow.parquet as pq
 
 from market.clock import utc_date
 from market.errors import CorruptStore
-from storage.durable_files import changing_files, make_folder, staged_path
-from storage.raw_file import reading_parquet
+from storage.parquet_files import StagedParquet, reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 
@@ -61,9 +58,7 @@ class PartFile:
         self._folder = folder
         self._symbol = symbol
         self._group = group
-        self._staged = staged_path(folder / f"{kind}.parquet")
-        self._file: BinaryIO | None = None
-        self._writer: pq.ParquetWriter | None = None
+        self._parquet = StagedParquet(folder / f"{kind}.parquet")
         self.first_ns = self.last_ns = 0
 
     def append(self, rows: FeatureRows, available_ns: Int64s, chosen: Int64s | slice = slice(None)) -> None:
@@ -82,44 +77,22 @@ class PartFile:
         status = pa.array(rows.status[chosen, rows.feature_set.groups.index(self._group)], pa.int8())
         columns.append(pa.DictionaryArray.from_arrays(status, pa.array(STATUS_NAMES)).cast(pa.string()))
         schema = _schema(self._group)
-        with changing_files(self._folder):
-            if self._writer is None:
-                make_folder(self._folder)
-                self._file = self._staged.open("wb")
-                self._writer = pq.ParquetWriter(self._file, schema, **PART_FORMAT)
-            self._writer.write_table(pa.table(columns, schema=schema), row_group_size=len(row_ns))
+        if not self._parquet.is_open:
+            self._parquet.open(schema, **PART_FORMAT)
+        self._parquet.write(pa.table(columns, schema=schema), row_group_rows=len(row_ns))
 
     def finish(self) -> Path:
         """Close the file, on disk before this returns; gives it under its dot name. Raises StoreUnavailable."""
-        assert self._file is not None, "a part has rows"
-        assert self._writer is not None
         known = [
             generation(path)
             for path, start, end in parts_of_date(self._folder)
             if start <= self.last_ns and end >= self.first_ns
         ]
-        with changing_files(self._folder):
-            self._writer.add_key_value_metadata({"generation": str(max(known, default=-1) + 1)})
-            self._writer.close()
-            # Now, and not where something slow has just been freed: Ctrl-C meanwhile would be lost in its ``__del__``.
-            self._writer = None
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        return self._staged
+        return self._parquet.finish({"generation": str(max(known, default=-1) + 1)})
 
     def discard(self) -> None:
         """Remove what was not published."""
-        # What the disk refuses here too has been told by what led here.
-        if self._writer is not None:
-            with suppress(OSError):
-                self._writer.close()
-            self._writer = None
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-        with suppress(OSError):
-            self._staged.unlink(missing_ok=True)
+        self._parquet.discard()
 
 
 def group_folder(root: Path, group: FeatureGroup) -> Path:

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
 from market.events import CONTROL, Events, empty_events
-from storage.raw_file import SCHEMA, reading_parquet
+from storage.parquet_files import reading_parquet
+from storage.raw_file import SCHEMA
 from storage.raw_manifest import RawFile, RawPart, common_scale, raw_parts
 from storage.raw_parquet import DELTA_TABLE, SNAPSHOT_TABLE, TABLES
 from transforms.tape_order import EventColumns, merged

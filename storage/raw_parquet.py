@@ -124,8 +124,8 @@ class PartWriter:
         staged: dict[Path, Path] = {}
         stated = []
         for (index, _), file in sorted(self._files.items()):
-            finished = file.finish(self._root, TABLE_NAMES[index])
-            staged[self._root / finished.path] = file.staged
+            path, finished = file.finish(self._root, TABLE_NAMES[index])
+            staged[self._root / finished.path] = path
             stated.append(finished)
         publish_files(staged)
         first_seq, last_seq = seqs or self._seqs

@@ -21,7 +21,7 @@ from market.clock import SECOND_NS
 from storage.durable_files import changing_files, publish_files
 from storage.feature_parts import CREATED, EVENT, PART, REBUILT, Int64s, PartFile, group_folder, part_columns
 from storage.instruments import checked_symbol
-from storage.raw_file import reading_parquet
+from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
 
 _NO_TIMES: Final = np.empty(0, np.int64)

@@ -1,0 +1,86 @@
+"""Parquet files on the disk: one that is being written under a dot name, and what damage to one is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from market.errors import CorruptStore
+from storage.durable_files import changing_files, make_folder, open_staged
+
+
+class StagedParquet:
+    """The coming content of ``path`` in a dot file beside it, a table at a time; nothing is there before the first.
+
+    Every method but ``discard`` raises StoreUnavailable when the disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._staged: Path | None = None
+        self._file: BinaryIO | None = None
+        self._writer: pq.ParquetWriter | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer is not None
+
+    def open(self, schema: pa.Schema, **layout: Any) -> None:  # noqa: ANN401  # pyarrow's options
+        """Begin the file. layout: as ``pyarrow.parquet.ParquetWriter`` takes it."""
+        with changing_files(self._path):
+            make_folder(self._path.parent)
+            self._staged, self._file = open_staged(self._path)
+            self._writer = pq.ParquetWriter(self._file, schema, **layout)
+
+    def write(self, table: pa.Table, *, row_group_rows: int) -> None:
+        assert self._writer is not None, "the file is begun"
+        with changing_files(self._path):
+            self._writer.write_table(table, row_group_size=row_group_rows)
+
+    def finish(self, metadata: dict[str, str] | None = None) -> Path:
+        """Close the file, on disk before this returns; gives it under its dot name.
+
+        metadata: added to that of the schema.
+        """
+        assert self._staged is not None, "a file has rows"
+        assert self._file is not None
+        assert self._writer is not None
+        with changing_files(self._path):
+            if metadata:
+                self._writer.add_key_value_metadata(metadata)
+            self._writer.close()
+            # Now, and not where something slow has just been freed: Ctrl-C meanwhile would be lost in its ``__del__``.
+            self._writer = None
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return self._staged
+
+    def discard(self) -> None:
+        """Remove what was not published."""
+        # What the disk refuses here too has been told by what led here.
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+            self._writer = None
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        if self._staged is not None:
+            with suppress(OSError):
+                self._staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading_parquet(path: Path) -> Iterator[None]:
+    """What pyarrow cannot read becomes CorruptStore naming the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptStore(f"{path}: must be whole Parquet, was {error}") from error
