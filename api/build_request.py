@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso, parse_duration_ns, parse_iso_ns
 from market.errors import InvalidRequest
-from training_sets.folds import (
+from training_sets.request.folds import (
     SPLIT_NAMES,
     Period,
     PurgedCombinations,
@@ -19,9 +19,8 @@ from training_sets.folds import (
     WalkForward,
     default_periods,
 )
-from training_sets.prices import PriceChoice
-from training_sets.request import DatasetRequest, MissingPolicy, OutputFormat
-from training_sets.targets import (
+from training_sets.request.request import DatasetRequest, MissingPolicy, OutputFormat
+from training_sets.request.targets import (
     DEFAULT_THRESHOLD,
     DEFAULT_VOLATILITY_WINDOW_NS,
     ClassificationTarget,
@@ -30,6 +29,7 @@ from training_sets.targets import (
     Target,
     TripleBarrierTarget,
 )
+from training_sets.samples.prices import PriceChoice
 
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
 _EARLIEST_NS: Final = 0

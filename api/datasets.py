@@ -17,11 +17,11 @@ from api.services import Services
 from feature_repo.registry_versions import registry_versions
 from market.clock import format_iso
 from market.errors import NotFound
-from storage.metadata import DatasetStatus
-from training_sets.downloads import dataset_folder, download_files
-from training_sets.manifest import read_manifest
-from training_sets.records import splits_document, stored_request
-from training_sets.request import DatasetRequest
+from storage.database.metadata import DatasetStatus
+from training_sets.dataset.downloads import dataset_folder, download_files
+from training_sets.dataset.manifest import read_manifest
+from training_sets.dataset.records import splits_document, stored_request
+from training_sets.request.request import DatasetRequest
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     "parquet": "application/vnd.apache.parquet",

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.services import Services
 from market.clock import format_iso
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound
-from training_sets.downloads import dataset_folder
-from training_sets.evaluation import evaluate
-from training_sets.files import read_columns
-from training_sets.manifest import read_manifest
-from training_sets.records import download_url, stored_request
-from training_sets.targets import Target
+from training_sets.dataset.downloads import dataset_folder
+from training_sets.dataset.evaluation import evaluate
+from training_sets.dataset.files import read_columns
+from training_sets.dataset.manifest import read_manifest
+from training_sets.dataset.records import download_url, stored_request
+from training_sets.request.targets import Target
 
 MOST_PREDICTIONS: Final = 10_000_000
 

@@ -11,7 +11,7 @@ from api.schemas import FeatureVector
 from api.services import Services
 from api.vectors import feature_vector
 from market.errors import InvalidRequest, NotFound
-from storage.online_memory import newest_vector
+from storage.online.memory import newest_vector
 
 router = APIRouter(prefix="/features", tags=["features"])
 

@@ -14,7 +14,7 @@ from api.checks import Answer, ask, store_checks
 from api.schemas import Health, HealthOfServices, Readiness
 from api.services import OfProcess, ProcessServices
 from market.clock import SECOND_NS, format_iso
-from storage.online_vector import OnlineVector
+from storage.online.vector import OnlineVector
 from transforms.status import GAP, STALE, STATUS_NAMES
 
 OLDEST_ROW_NS: Final = 30 * SECOND_NS

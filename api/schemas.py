@@ -9,9 +9,9 @@ import msgspec
 from pydantic import BaseModel
 
 from market.clock import SECOND_NS
-from storage.metadata import DatasetRecord, DatasetStatus
-from training_sets.records import download_urls, splits_document, stored_request
-from training_sets.targets import Target
+from storage.database.metadata import DatasetRecord, DatasetStatus
+from training_sets.dataset.records import download_urls, splits_document, stored_request
+from training_sets.request.targets import Target
 
 
 class FeatureVector(BaseModel):

@@ -11,11 +11,11 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from market.clock import Clock
-from storage.metadata import Metadata
-from storage.online import OnlineStore
-from storage.online_feed import RowFeed
-from storage.online_memory import OnlineMemory
-from training_sets.builds import DatasetBuilds
+from storage.database.metadata import Metadata
+from storage.online.feed import RowFeed
+from storage.online.memory import OnlineMemory
+from storage.online.store import OnlineStore
+from training_sets.builds.builds import DatasetBuilds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from api.checks import Check, ask
 from api.services import ApiServices, Services
 from market.clock import SECOND_NS, format_iso, to_datetime, to_ns
 from market.errors import InvalidRequest, StoreUnavailable
-from storage.ingest_workers import IngestWorker, read_ingest_workers
+from storage.database.ingest_workers import IngestWorker, read_ingest_workers
 from transforms.catalogue import GROUPS, group_horizon_ns, group_warm_up_ns
 from transforms.status import STATUS_NAMES
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from storage.online_vector import OnlineVector
-from storage.vector_document import vector_document
+from storage.online.document import vector_document
+from storage.online.vector import OnlineVector
 
 
 def feature_vector(vector: OnlineVector, *, now_ns: int, trace_id: str) -> dict[str, Any]:

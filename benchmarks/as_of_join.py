@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.measure import Figure, in_child, median_seconds, peak_rss_mb
 from benchmarks.tape import START_NS
 from market.clock import MILLISECOND_NS, SECOND_NS
-from storage.feature_parts import PART_FORMAT
+from storage.features.parts import PART_FORMAT
 
 if TYPE_CHECKING:
     from feast import FeatureStore

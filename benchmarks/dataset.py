@@ -20,18 +20,23 @@ from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, 
 from market.events import CONFIRMED, FIRST, KLINE, KLINE_FIELD_COUNT, LAST, empty_events
 from market.instruments import Instrument, pin_scale
 from runtime.embedded import embedded_postgres
-from storage.database import upgrade
-from storage.feature_log import FeatureLogWriter
-from storage.job_queue import JobQueue
-from storage.metadata import Metadata
-from storage.raw_parquet import write_events
-from training_sets.builder import BuildPlace, Dataset, build_dataset
-from training_sets.builds import DatasetBuilds
-from training_sets.folds import TimeBased, default_periods
-from training_sets.notices import Announcer, InProcessNotices
-from training_sets.prices import MID
-from training_sets.request import DatasetRequest
-from training_sets.targets import ClassificationTarget, RegressionTarget, RiskAdjustedTarget, TripleBarrierTarget
+from storage.database.job_queue import JobQueue
+from storage.database.metadata import Metadata
+from storage.database.schema import upgrade
+from storage.features.log import FeatureLogWriter
+from storage.raw.parquet import write_events
+from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.builds import DatasetBuilds
+from training_sets.builds.notices import Announcer, InProcessNotices
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import (
+    ClassificationTarget,
+    RegressionTarget,
+    RiskAdjustedTarget,
+    TripleBarrierTarget,
+)
+from training_sets.samples.prices import MID
 from transforms.rows import FeatureRows
 
 SYMBOL: Final = "BTCUSDT"

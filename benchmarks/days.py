@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.measure import KERNEL_CACHE, Figure, in_child, peak_rss_mb, seconds, use_one_core
 from benchmarks.tape import INSTRUMENT, SYMBOL, decoded, level_updates
 from feature_repo.registry_versions import load_registry_version
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import (
     CONFIRMED,
@@ -30,11 +30,11 @@ from market.events import (
     empty_events,
     mark_message,
 )
-from storage.raw_manifest import RawPart, raw_parts
-from storage.raw_parquet import write_events
-from storage.retention import delete_parts
-from training_sets.due_days import Rebuild
-from training_sets.rebuild_days import rebuild_days
+from storage.raw.manifest import RawPart, raw_parts
+from storage.raw.parquet import write_events
+from storage.retention.raw import delete_parts
+from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.due_days import Rebuild
 from transforms.catalogue import feature_set
 from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet

@@ -14,7 +14,7 @@ from benchmarks.offline import whole_catalogue
 from benchmarks.online import silent_rows
 from benchmarks.tape import HOURS, INSTRUMENT, START_NS, SYMBOL, raw_tape, tape_with_history
 from market.clock import HOUR_NS
-from training_sets.rebuild import rebuild_rows
+from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.engine import Engine
 from transforms.kernel import compile_kernel
 from transforms.rows import FeatureRows

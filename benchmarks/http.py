@@ -21,7 +21,7 @@ from market.clock import SECOND_NS, SystemClock, floor_to
 from runtime.servers import running_servers
 from runtime.settings import load_settings
 from runtime.wiring import online_store
-from storage.online_vector import OnlineRow
+from storage.online.vector import OnlineRow
 from tests.ports import free_port
 
 SYMBOLS: Final = tuple(f"S{at:02}USDT" for at in range(20))

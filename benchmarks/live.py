@@ -20,13 +20,13 @@ import redis
 
 from benchmarks.measure import KERNEL_CACHE, Figure, percentile
 from feature_repo.store import PROJECT
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import SECOND_NS, format_iso
 from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers
 from runtime.settings import load_settings
 from runtime.wiring import metadata_store
-from storage.online import OnlineStore
+from storage.online.store import OnlineStore
 from tests.broker import Broker
 from tests.gateway import QUEUES, envelopes
 from tests.live import NO_EXCHANGE

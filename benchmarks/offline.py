@@ -14,8 +14,8 @@ from benchmarks.tape import INSTRUMENT, START_NS, SYMBOL, hour_of_tape, level_up
 from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.events import BID, FIRST, KIND_COUNT, ORDERBOOK, SNAPSHOT, Events
-from storage.raw_events import read_events, stream_events
-from training_sets.rebuild import stream_rows
+from storage.raw.events import read_events, stream_events
+from training_sets.rebuild.rebuild import stream_rows
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
 from transforms.kernel import Kernel, compile_kernel

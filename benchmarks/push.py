@@ -16,8 +16,8 @@ from benchmarks.offline import VERSION, whole_catalogue
 from benchmarks.tape import START_NS, SYMBOL
 from market.clock import SECOND_NS, to_datetime
 from runtime.embedded import embedded_redis
-from storage.online import OnlineStore
-from storage.online_vector import OnlineRow
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 
 _WRITES_A_PUSH: Final = 10
 _PUSHES: Final = 60

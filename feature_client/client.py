@@ -21,8 +21,8 @@ from feature_client.online import OnlineFeatures, features_of, parse_references,
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
-from storage.online import OnlineStore
-from storage.online_vector import OnlineVector
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineVector
 from transforms.status import STATUS_NAMES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from market.clock import format_iso
 from market.errors import InvalidRequest
-from storage.online_vector import OnlineVector
+from storage.online.vector import OnlineVector
 
 FeatureStatus: TypeAlias = Literal["PRESENT", "STALE", "MISSING", "UNKNOWN_ENTITY"]
 

@@ -19,11 +19,11 @@ from typing import Any, Final
 import numpy as np
 
 from feature_repo.definitions import service_name
-from ingestion.compaction import compact_tape
-from ingestion.pipeline import ServedRows, available_as_if_live
-from ingestion.replay import replay
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sinks import OnlineSink
+from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
+from ingestion.sinks.sinks import OnlineSink
+from ingestion.sources.played.replay import replay
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
 from runtime.commands.progress import Steps
@@ -31,10 +31,10 @@ from runtime.feature_repository import apply_feature_store
 from runtime.servers import running_servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
-from training_sets.folds import TimeBased, default_periods
-from training_sets.request import DatasetRequest
-from training_sets.targets import RegressionTarget
-from training_sets.verification import verify_parity
+from training_sets.builds.verification import verify_parity
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 

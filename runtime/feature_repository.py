@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
     """Feast's store on the SQL registry, our online store and our offline store; definitions must have been applied."""
     from feature_repo.store import open_store, sql_registry
-    from storage.database import FEAST_READER_ENGINE, FEAST_WRITER_ENGINE
+    from storage.database.schema import FEAST_READER_ENGINE, FEAST_WRITER_ENGINE
 
     return open_store(
         registry=sql_registry(
@@ -43,7 +43,7 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
     from feature_repo.apply import apply_definitions, plan
     from feature_repo.definitions import definitions
     from feature_repo.store import closing_registry, export_registry
-    from storage.database import feast_schema_locked
+    from storage.database.schema import feast_schema_locked
 
     objects = definitions(
         features_folder=settings.feature_log_storage_path.resolve(),

@@ -14,27 +14,27 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from ingestion.bus import ProcessBus
-from ingestion.dead_letter import DeadLetter
-from ingestion.latest_rows import LatestRows
-from ingestion.metrics import StageTimes, StatusCollector
-from ingestion.ownership import Ownership
-from ingestion.pipeline import Pipeline, ServedRows, available_now
-from ingestion.publishing import LivePublisher, Publisher
-from ingestion.rabbitmq_writing import QueueWriter
-from ingestion.row_record import RowRecord
-from ingestion.sharing import shard_queues
-from ingestion.sinks import OnlineSink
-from ingestion.status import worker_status
-from ingestion.worker import Worker
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.rabbitmq.bus import ProcessBus
+from ingestion.rabbitmq.writing import QueueWriter
+from ingestion.sinks.latest_rows import LatestRows
+from ingestion.sinks.publishing import LivePublisher, Publisher
+from ingestion.sinks.row_record import RowRecord
+from ingestion.sinks.sinks import OnlineSink
+from ingestion.sources.gateway.sharing import shard_queues
+from ingestion.worker.metrics import StageTimes, StatusCollector
+from ingestion.worker.ownership import Ownership
+from ingestion.worker.status import worker_status
+from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, check_choice, make_source, monotonic_ns
 from runtime.wiring import broker_address, compiled_kernel, instrument_pins, online_store
-from storage.feature_log import FeatureLogWriter
-from storage.leases import Leases
-from storage.online_memory import OnlineMemory
+from storage.database.leases import Leases
+from storage.features.log import FeatureLogWriter
+from storage.online.memory import OnlineMemory
 from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
 

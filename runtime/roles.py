@@ -31,9 +31,9 @@ from runtime.servers import running_servers
 from runtime.settings import Settings
 from runtime.sources import SourceChoice
 from runtime.wiring import api_services, build_watch, dataset_builds, metadata_store, metrics_registry, process_services
-from storage.online_memory import OnlineMemory
-from training_sets.build_watch import BuildWatch
-from training_sets.builds import DatasetBuilds
+from storage.online.memory import OnlineMemory
+from training_sets.builds.builds import DatasetBuilds
+from training_sets.builds.watch import BuildWatch
 
 STOP_DEADLINE_S: Final = 30.0
 CONNECTIONS_DEADLINE_S: Final = 5

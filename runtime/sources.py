@@ -12,20 +12,20 @@ from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
-from ingestion.bybit_rest import REST_URLS, BybitRest
-from ingestion.bybit_stream import PUBLIC_URLS, BybitSource
-from ingestion.gateway import GatewaySource, gateway_queues
-from ingestion.play import PlayClock
-from ingestion.played_source import PlayedSource
-from ingestion.position_manager import PositionManager
-from ingestion.rabbitmq_writing import HashExchange
-from ingestion.recordings import RejectedLine, read_recording
-from ingestion.sharing import AskedSoon, Dispatcher, exchange_name, shard_queues
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.source import Deliver, Source, TimedMessage
-from ingestion.steady_clock import SteadyClock
-from ingestion.subscriptions import Gateway, Subscriptions
-from ingestion.worker import WorkerClock
+from ingestion.rabbitmq.writing import HashExchange
+from ingestion.sources.bybit.rest import REST_URLS, BybitRest
+from ingestion.sources.bybit.stream import PUBLIC_URLS, BybitSource
+from ingestion.sources.gateway.position_manager import PositionManager
+from ingestion.sources.gateway.queues import GatewaySource, gateway_queues
+from ingestion.sources.gateway.sharing import AskedSoon, Dispatcher, exchange_name, shard_queues
+from ingestion.sources.gateway.subscriptions import Gateway, Subscriptions
+from ingestion.sources.played.play import PlayClock
+from ingestion.sources.played.recordings import RejectedLine, read_recording
+from ingestion.sources.played.source import PlayedSource
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.source import Deliver, Source, TimedMessage
+from ingestion.worker.steady_clock import SteadyClock
+from ingestion.worker.worker import WorkerClock
 from market.clock import DAY_NS, Clock
 from market.errors import Conflict, InvalidSettings
 from runtime.settings import Settings

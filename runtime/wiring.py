@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.services import ApiServices, ProcessServices
-    from ingestion.pipeline import Availability, Pipeline, RowSink
-    from ingestion.rabbitmq import BrokerAddress
+    from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
+    from ingestion.rabbitmq.reading import BrokerAddress
     from quality.continuity import ContinuityRules
+    from storage.database.metadata import Metadata
     from storage.instruments import InstrumentPins
-    from storage.metadata import Metadata
-    from storage.online import OnlineStore
-    from storage.online_feed import RowFeed
-    from storage.online_memory import OnlineMemory
-    from training_sets.build_watch import BuildWatch
-    from training_sets.builder import BuildPlace
-    from training_sets.builds import DatasetBuilds
-    from training_sets.due_days import Rebuild
-    from training_sets.notices import DatasetNotices
+    from storage.online.feed import RowFeed
+    from storage.online.memory import OnlineMemory
+    from storage.online.store import OnlineStore
+    from training_sets.builds.builder import BuildPlace
+    from training_sets.builds.builds import DatasetBuilds
+    from training_sets.builds.notices import DatasetNotices
+    from training_sets.builds.watch import BuildWatch
+    from training_sets.rebuild.due_days import Rebuild
     from transforms.kernel import Kernel
 
 
@@ -57,7 +57,7 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
 def day_rebuild(settings: Settings, symbol: str, version: str) -> Rebuild:
     """The rebuild of a symbol's days for a registry version. Raises NotFound or InvalidRegistry."""
     from feature_repo.registry_versions import load_registry_version
-    from training_sets.due_days import Rebuild
+    from training_sets.rebuild.due_days import Rebuild
 
     return Rebuild(
         raw_folder=settings.raw_data_storage_path,
@@ -81,10 +81,10 @@ def make_pipeline(
     availability: when rows count as readable; None is the live rule. log_flush_rows: rows of a symbol that wait for one
     part of the feature log.
     """
-    from ingestion.dead_letter import DeadLetter
-    from ingestion.pipeline import Pipeline, available_now
-    from ingestion.sinks import FeatureLogSink
-    from storage.feature_log import FeatureLogWriter
+    from ingestion.pipeline.dead_letter import DeadLetter
+    from ingestion.pipeline.pipeline import Pipeline, available_now
+    from ingestion.sinks.sinks import FeatureLogSink
+    from storage.features.log import FeatureLogWriter
 
     return Pipeline(
         kernel,
@@ -100,7 +100,7 @@ def make_pipeline(
 def online_store(servers: Servers) -> OnlineStore:
     """The online store on Redis."""
     from feature_repo.store import PROJECT
-    from storage.online import OnlineStore
+    from storage.online.store import OnlineStore
 
     if servers.redis_type != "redis":
         return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
@@ -118,7 +118,7 @@ def online_store(servers: Servers) -> OnlineStore:
 def row_feed(servers: Servers) -> RowFeed:
     """The rows of any symbol as they are stored."""
     from feature_repo.store import PROJECT
-    from storage.online_feed import RowFeed
+    from storage.online.feed import RowFeed
 
     if servers.redis_type != "redis":
         return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
@@ -136,8 +136,8 @@ def row_feed(servers: Servers) -> RowFeed:
 @contextmanager
 def metadata_store(servers: Servers) -> Iterator[Metadata]:
     """The metadata tables, brought up to the newest schema."""
-    from storage.database import upgrade
-    from storage.metadata import Metadata
+    from storage.database.metadata import Metadata
+    from storage.database.schema import upgrade
 
     upgrade(servers.postgres_url)
     metadata = Metadata(servers.postgres_url)
@@ -159,9 +159,9 @@ def dataset_builds(settings: Settings, servers: Servers) -> Iterator[DatasetBuil
 def build_watch(settings: Settings, servers: Servers, metadata: Metadata) -> BuildWatch:
     """The watch over the builds of all processes on the same database."""
     from market.clock import SystemClock
-    from storage.job_queue import JobQueue
-    from training_sets.build_watch import BuildWatch
-    from training_sets.notices import Announcer
+    from storage.database.job_queue import JobQueue
+    from training_sets.builds.notices import Announcer
+    from training_sets.builds.watch import BuildWatch
 
     clock = SystemClock()
     return BuildWatch(
@@ -176,18 +176,18 @@ def build_watch(settings: Settings, servers: Servers, metadata: Metadata) -> Bui
 def dataset_notices(settings: Settings) -> DatasetNotices:
     """Where it is told that a dataset became ready or failed: RabbitMQ, or this process when none is configured."""
     if settings.rabbitmq_host is None:
-        from training_sets.notices import InProcessNotices
+        from training_sets.builds.notices import InProcessNotices
 
         return InProcessNotices()
-    from ingestion.queue_notices import QueueNotices
-    from training_sets.notices import DATASET_READY
+    from ingestion.rabbitmq.notices import QueueNotices
+    from training_sets.builds.notices import DATASET_READY
 
     return QueueNotices(broker_address(settings), DATASET_READY)
 
 
 def broker_address(settings: Settings) -> BrokerAddress:
     """Where RabbitMQ is; RABBITMQ_HOST must be set."""
-    from ingestion.rabbitmq import BrokerAddress
+    from ingestion.rabbitmq.reading import BrokerAddress
 
     assert settings.rabbitmq_host is not None
     return BrokerAddress(
@@ -213,7 +213,7 @@ def api_services(
     role, when it runs in this process.
     """
     from api.services import ApiServices
-    from storage.online_memory import OnlineMemory
+    from storage.online.memory import OnlineMemory
 
     key = settings.feature_service_api_key
     with (
@@ -257,7 +257,7 @@ def metrics_registry() -> CollectorRegistry:
 
 
 def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> dict[str, Any]:
-    from ingestion.broker_check import check_broker
+    from ingestion.rabbitmq.check import check_broker
     from market.clock import SystemClock
 
     clock = SystemClock()
@@ -278,9 +278,9 @@ def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> di
 @contextmanager
 def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[DatasetBuilds]:
     from market.clock import SystemClock
-    from storage.job_queue import JobQueue
-    from training_sets.builds import DatasetBuilds
-    from training_sets.notices import Announcer
+    from storage.database.job_queue import JobQueue
+    from training_sets.builds.builds import DatasetBuilds
+    from training_sets.builds.notices import Announcer
 
     clock = SystemClock()
     builds = DatasetBuilds(
@@ -308,7 +308,7 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
 
 def build_place(settings: Settings, servers: Servers) -> BuildPlace:
     """Where a dataset build finds its stores, and the settings' rules."""
-    from training_sets.builder import BuildPlace
+    from training_sets.builds.builder import BuildPlace
 
     return BuildPlace(
         store=feature_store(servers),

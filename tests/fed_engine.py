@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ingestion.decode import Decoder
+from ingestion.decoding.decode import Decoder
 from market.instruments import Instrument, pin_scale
 from transforms.engine import Engine
 from transforms.kernel import Kernel

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.store import PROJECT
-from ingestion.dead_letter import DeadLetter
-from ingestion.pipeline import Pipeline, ServedRows, available_as_if_live
-from ingestion.replay import replay
-from ingestion.source import TimedMessage
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.sources.played.replay import replay
+from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS, Clock
 from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
 from runtime.settings import Settings, load_settings
 from runtime.sources import SourceChoice
 from storage.instruments import InstrumentPins
-from storage.online import OnlineStore
+from storage.online.store import OnlineStore
 from storage.tape import Frame, read_tape
 from tests import waiting
 from tests.broker import Broker
-from training_sets.rebuild import joined_rows
+from training_sets.rebuild.rebuild import joined_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from runtime.embedded import embedded_postgres
-from storage.database import upgrade
+from storage.database.schema import upgrade
 
 
 @contextmanager

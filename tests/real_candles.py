@@ -19,7 +19,7 @@ import numpy as np
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import CONFIRMED, FIRST, KLINE, KLINE_FIELD_COUNT, LAST, Events, empty_events
 from market.instruments import pin_scale
-from storage.raw_parquet import write_events
+from storage.raw.parquet import write_events
 
 SYMBOL: Final = "BTCUSDT"
 INSTRUMENT: Final = pin_scale(SYMBOL, "81794.8")

@@ -19,8 +19,8 @@ from runtime.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from training_sets.folds import Period
-    from training_sets.request import DatasetRequest
+    from training_sets.request.folds import Period
+    from training_sets.request.request import DatasetRequest
 
 app = typer.Typer(help="Training sets: build, list, show, download.", no_args_is_help=True)
 
@@ -141,7 +141,7 @@ def download(
     from api.archive import zip_chunks
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
-    from training_sets.downloads import download_files
+    from training_sets.dataset.downloads import download_files
 
     if split not in {*PERIOD_NAMES, "all"}:
         raise typer.BadParameter(f"must be train, validation, test or all, was {split!r}", param_hint="--split")
@@ -184,9 +184,9 @@ def _plain_request(
         (begin, end) != (None, None) and any(side is not None for side in sides)
     ):
         raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
-    from training_sets.folds import TimeBased
-    from training_sets.request import DatasetRequest
-    from training_sets.targets import RegressionTarget
+    from training_sets.request.folds import TimeBased
+    from training_sets.request.request import DatasetRequest
+    from training_sets.request.targets import RegressionTarget
 
     return DatasetRequest(
         symbols=tuple(symbols),
@@ -198,7 +198,7 @@ def _plain_request(
 
 
 def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) -> tuple[Period, ...]:
-    from training_sets.folds import Period, default_periods
+    from training_sets.request.folds import Period, default_periods
 
     if begin is not None and end is not None:
         return default_periods(_time_ns(begin, "--from"), _time_ns(end, "--to"))

@@ -15,7 +15,7 @@ app = typer.Typer(help="The schema of the metadata database.", no_args_is_help=T
 def upgrade(revision: Annotated[str, typer.Argument(help="Target revision.")] = "head") -> None:
     """Bring the schema up to a revision."""
     from runtime.servers import running_servers
-    from storage.database import upgrade as upgrade_schema
+    from storage.database.schema import upgrade as upgrade_schema
 
     with running_servers(settings_for(None)) as servers:
         upgrade_schema(servers.postgres_url, revision)
@@ -25,7 +25,7 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Target revision.")] = 
 def downgrade(revision: Annotated[str, typer.Argument(help="Target revision, e.g. base.")]) -> None:
     """Take the schema back to a revision."""
     from runtime.servers import running_servers
-    from storage.database import downgrade as downgrade_schema
+    from storage.database.schema import downgrade as downgrade_schema
 
     with running_servers(settings_for(None)) as servers:
         downgrade_schema(servers.postgres_url, revision)

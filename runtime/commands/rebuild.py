@@ -19,7 +19,7 @@ from runtime.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from training_sets.rebuild_days import RebuiltDay
+    from training_sets.rebuild.days import RebuiltDay
 
 
 def rebuild(
@@ -40,7 +40,7 @@ def rebuild(
     """
     from runtime.commands.progress import remaining, showing_progress
     from runtime.wiring import day_rebuild
-    from training_sets.rebuild_days import count_days, rebuild_days
+    from training_sets.rebuild.days import count_days, rebuild_days
 
     settings = settings_for(data)
     begun = time.monotonic()

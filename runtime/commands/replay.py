@@ -37,11 +37,11 @@ def replay_recordings(
 
 
 def _replay(files: list[Path], registry: str, settings: Settings, speed: float) -> dict[str, Any]:
-    from ingestion.compaction import compact_tape
-    from ingestion.pipeline import available_as_if_live
-    from ingestion.play import PlayClock, play
-    from ingestion.recordings import read_recording
-    from ingestion.replay import replay
+    from ingestion.pipeline.pipeline import available_as_if_live
+    from ingestion.sources.played.play import PlayClock, play
+    from ingestion.sources.played.recordings import read_recording
+    from ingestion.sources.played.replay import replay
+    from ingestion.tape.compaction import compact_tape
     from market.clock import SystemClock
     from market.errors import Conflict, UnreadableRecording
     from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline

@@ -21,8 +21,8 @@ from runtime.commands.options import (
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
-    from storage.feature_retention import FeatureDay
-    from storage.raw_manifest import RawPart
+    from storage.raw.manifest import RawPart
+    from storage.retention.features import FeatureDay
 
 app = typer.Typer(help="The tape: statistics, compaction, retention.", no_args_is_help=True)
 
@@ -36,7 +36,7 @@ Days = Annotated[
 @app.command("stats")
 def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Messages, bytes, silent minutes and coverage by symbol, day and type, with the day's hours as bars."""
-    from ingestion.tape_report import tape_stats
+    from ingestion.tape.report import tape_stats
     from storage.tape import tape_symbols
 
     raw_folder = settings_for(data).raw_data_storage_path
@@ -78,7 +78,7 @@ def compact(
     A segment whose writer died is finished first; what its crash tore is moved aside. Damaged Parquet is made anew from
     the tape.
     """
-    from ingestion.compaction import compact_tape
+    from ingestion.tape.compaction import compact_tape
     from runtime.commands.progress import showing_progress
     from runtime.wiring import instrument_pins
     from storage.tape import tape_symbols
@@ -122,8 +122,8 @@ def archive(
 
     Names the datasets that are made of it; they stay as they are, but cannot be verified before it is restored.
     """
-    from storage.feature_retention import archive_feature_days
-    from storage.retention import archive_parts
+    from storage.retention.features import archive_feature_days
+    from storage.retention.raw import archive_parts
 
     settings = settings_for(data)
     documents: list[dict[str, Any]] = []
@@ -149,8 +149,8 @@ def restore(
 ) -> None:
     """Copy a symbol's archived raw data and feature rows back."""
     from market.errors import NotFound
-    from storage.feature_retention import restore_feature_days
-    from storage.retention import restore_parts
+    from storage.retention.features import restore_feature_days
+    from storage.retention.raw import restore_parts
 
     settings = settings_for(data)
     restored = {}
@@ -179,8 +179,8 @@ def delete(
 
     Exits 1, with nothing of the symbol deleted, when a dataset is made of it.
     """
-    from storage.feature_retention import delete_feature_days
-    from storage.retention import delete_parts
+    from storage.retention.features import delete_feature_days
+    from storage.retention.raw import delete_parts
 
     settings = settings_for(data)
     documents: list[dict[str, Any]] = []
@@ -217,10 +217,10 @@ class _Expired:
 
 def _expired(settings: Settings, symbols: list[str] | None, days: int | None) -> Iterator[_Expired]:
     from market.clock import DAY_NS, SystemClock
-    from storage.feature_retention import expired_feature_days, logged_symbols
-    from storage.raw_manifest import raw_symbols
-    from storage.retention import expired_parts
-    from training_sets.usage import datasets_of
+    from storage.raw.manifest import raw_symbols
+    from storage.retention.features import expired_feature_days, logged_symbols
+    from storage.retention.raw import expired_parts
+    from training_sets.dataset.usage import datasets_of
 
     raw_folder, features_folder = settings.raw_data_storage_path, settings.feature_log_storage_path
     before_ns = SystemClock().now_ns() - (days or settings.feature_service_retention_days) * DAY_NS

@@ -18,7 +18,7 @@ from runtime.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from storage.raw_messages import RawMessage
+    from storage.raw.messages import RawMessage
 
 app = typer.Typer(help="Proofs on stored data.", no_args_is_help=True)
 
@@ -36,8 +36,8 @@ def parity(
 
     from market.clock import format_iso
     from runtime.wiring import compiled_kernel
-    from storage.raw_messages import messages_around
-    from training_sets.verification import verify_parity
+    from storage.raw.messages import messages_around
+    from training_sets.builds.verification import verify_parity
 
     settings = settings_for(data)
     found = verify_parity(
@@ -87,7 +87,7 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
 
     Exits 1 on any damage; messages that the source lost are counted as book gaps.
     """
-    from ingestion.tape_report import verify_tape
+    from ingestion.tape.report import verify_tape
     from runtime.wiring import instrument_pins
     from storage.tape import tape_symbols
 
@@ -132,7 +132,7 @@ def dataset(
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
     from runtime.wiring import build_place, metadata_store
-    from training_sets.verification import verify_dataset
+    from training_sets.builds.verification import verify_dataset
 
     settings = settings_for(data)
     with showing_progress() as steps:

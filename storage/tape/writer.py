@@ -20,7 +20,7 @@ from typing import Final, Self
 from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.durable_files import make_folder, sync_folder
-from storage.raw_manifest import known_last_seqs
+from storage.raw.manifest import known_last_seqs
 from storage.tape.frames import HEADER_BYTES, add_frame
 from storage.tape.lock import release, take_lock
 from storage.tape.recovery import finish_segment, recover_tape

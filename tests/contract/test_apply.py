@@ -28,9 +28,9 @@ from feature_repo.apply import apply_definitions, plan
 from feature_repo.definitions import definitions
 from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
 from market.clock import SECOND_NS, to_ns
-from storage.database import FEAST_WRITER_ENGINE, feast_schema_locked
-from storage.online import OnlineStore
-from storage.online_vector import OnlineRow
+from storage.database.schema import FEAST_WRITER_ENGINE, feast_schema_locked
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from transforms.catalogue import feature_set
 
 ROOT = Path(__file__).parents[2]

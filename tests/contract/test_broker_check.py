@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ingestion.broker_check import check_broker
+from ingestion.rabbitmq.check import check_broker
 from market.errors import StoreUnavailable
 
 HOST = os.environ.get("RABBITMQ_HOST") or "127.0.0.1"

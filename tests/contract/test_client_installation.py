@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from market.clock import SECOND_NS
-from storage.online import OnlineStore
-from storage.online_vector import OnlineRow
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from tests.redis_servers import RedisServer
 from transforms.rows import FeatureGroup, FeatureSet
 

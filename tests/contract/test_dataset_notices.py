@@ -16,15 +16,15 @@ import aio_pika
 import msgspec
 import pytest
 
-from ingestion.queue_notices import QueueNotices
-from ingestion.rabbitmq import BrokerAddress
+from ingestion.rabbitmq.notices import QueueNotices
+from ingestion.rabbitmq.reading import BrokerAddress
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
-from storage.metadata import DatasetRecord
-from training_sets.folds import TimeBased, default_periods
-from training_sets.notices import DATASET_READY, MOST_KEPT, DatasetNotices, InProcessNotices, dataset_notice
-from training_sets.request import DatasetRequest
-from training_sets.targets import RegressionTarget
+from storage.database.metadata import DatasetRecord
+from training_sets.builds.notices import DATASET_READY, MOST_KEPT, DatasetNotices, InProcessNotices, dataset_notice
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
 
 HOST = os.environ.get("RABBITMQ_HOST") or "127.0.0.1"
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -17,8 +17,8 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.types import Float64
 
 from market.clock import SECOND_NS
-from storage.online import OnlineStore
-from storage.online_vector import OnlineRow
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from tests.redis_servers import RedisServer, running_redis
 from transforms.rows import FeatureGroup, FeatureSet
 

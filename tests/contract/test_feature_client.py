@@ -26,8 +26,8 @@ from feature_client.historical import pit_report
 from feature_repo import definitions
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, to_datetime
 from market.errors import InvalidRequest, NotFound, StoreUnavailable
-from storage.online import OnlineStore
-from storage.online_vector import OnlineRow
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import OK, WARMUP
 

@@ -14,9 +14,9 @@ from procrastinate.schema import SchemaManager
 from sqlalchemy import URL
 
 from market.errors import NotFound, StoreUnavailable
-from storage.database import upgrade
-from storage.job_queue import Interrupted, JobQueue
-from storage.metadata import Metadata
+from storage.database.job_queue import Interrupted, JobQueue
+from storage.database.metadata import Metadata
+from storage.database.schema import upgrade
 from tests import waiting
 from tests.postgres_servers import new_database, run, running_postgres
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from market.errors import StoreUnavailable
-from storage.leases import Leases
+from storage.database.leases import Leases
 from tests.postgres_servers import forget_leases, leases_database
 
 LONG = timedelta(minutes=5)

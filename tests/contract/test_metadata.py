@@ -18,13 +18,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, NullPool, create_engine, make_url
 from sqlalchemy.exc import IntegrityError
 
-import storage.metadata
+import storage.database.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
-from storage.database import TABLES, downgrade, upgrade
-from storage.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from storage.database.schema import TABLES, downgrade, upgrade
 from tests.postgres_servers import new_database, run, running_postgres
 
-NEWEST = ScriptDirectory(str(Path(storage.metadata.__file__).parent / "migrations")).get_current_head()
+NEWEST = ScriptDirectory(str(Path(storage.database.metadata.__file__).parent / "migrations")).get_current_head()
 NOON = datetime(2026, 8, 9, 12, 0, 0, 123456, tzinfo=UTC)
 RECORD = DatasetRecord(
     dataset_id="ds-1",

@@ -34,8 +34,8 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
-from storage.online import MAX_AHEAD_NS, OnlineStore, WriteResult
-from storage.online_vector import (
+from storage.online.store import MAX_AHEAD_NS, OnlineStore, WriteResult
+from storage.online.vector import (
     FENCE_FIELD,
     NEWEST_FIELD,
     VECTOR_FIELD,
@@ -45,7 +45,7 @@ from storage.online_vector import (
     online_key,
     sortable,
 )
-from storage.online_vector import vector_of as remembered_vector
+from storage.online.vector import vector_of as remembered_vector
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import NO_DATA, OK, REASON_NAMES, UNDEFINED, WARMUP
 

@@ -13,9 +13,9 @@ import pytest
 
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
-from storage.online import OnlineStore
-from storage.online_feed import MOST_WAITING, RowFeed, RowReader
-from storage.online_vector import OnlineRow
+from storage.online.feed import MOST_WAITING, RowFeed, RowReader
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from tests import waiting
 from tests.redis_servers import RedisServer, running_redis
 from transforms.rows import FeatureGroup, FeatureSet

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import redis
 
-from ingestion.pipeline import ServedRows
-from ingestion.sinks import OnlineSink
+from ingestion.pipeline.pipeline import ServedRows
+from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
-from storage.online import OnlineStore
-from storage.online_memory import OnlineMemory, newest_vector
-from storage.online_vector import OnlineRow
+from storage.online.memory import OnlineMemory, newest_vector
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from tests.redis_servers import RedisServer, eventually, server_with_tls
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 

@@ -18,15 +18,15 @@ from feast.types import Float64
 
 from feature_client import FeatureStoreClient
 from feature_repo.store import client_yaml
-from ingestion.pipeline import ServedRows
-from ingestion.sinks import OnlineSink
+from ingestion.pipeline.pipeline import ServedRows
+from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest, StoreUnavailable
 from runtime.servers import Servers
 from runtime.wiring import online_store
-from storage.online import OnlineStore
-from storage.online_feed import RowFeed
-from storage.online_vector import OnlineRow
+from storage.online.feed import RowFeed
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from tests.ports import free_port
 from tests.redis_servers import (
     DEADLINE_S,

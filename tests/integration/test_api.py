@@ -26,27 +26,27 @@ from api.access import OPEN_PATHS
 from api.app import create_app
 from api.services import ApiServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
-from ingestion.compaction import compact_tape
-from ingestion.pipeline import ServedRows, available_as_if_live
-from ingestion.replay import replay
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sinks import OnlineSink, online_row
+from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
+from ingestion.sinks.sinks import OnlineSink, online_row
+from ingestion.sources.played.replay import replay
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
 from market.errors import Conflict, InvalidRequest
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
 from runtime.wiring import api_services, compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
-from storage.metadata import DatasetRecord, Metadata
-from storage.online import OnlineStore
-from storage.online_memory import OnlineMemory
+from storage.database.metadata import DatasetRecord, Metadata
+from storage.online.memory import OnlineMemory
+from storage.online.store import OnlineStore
 from tests import waiting
 from tests.ports import free_port
-from training_sets.availability import available_period
-from training_sets.builds import DatasetBuilds
-from training_sets.folds import TimeBased, default_periods
-from training_sets.request import DatasetRequest
-from training_sets.targets import RegressionTarget
+from training_sets.builds.builds import DatasetBuilds
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
+from training_sets.samples.availability import available_period
 from transforms.rows import FeatureRows
 
 KEY = "integration-key"

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from runtime.embedded import embedded_redis
-from storage.online import OnlineStore
+from storage.online.store import OnlineStore
 from storage.tape import read_tape
 from tests import waiting
 from tests.bybit_exchange import BybitExchange

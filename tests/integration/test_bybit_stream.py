@@ -17,23 +17,23 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.bybit_connection import Timings
-from ingestion.bybit_group import LOST_REASON, Patience
-from ingestion.bybit_stream import BybitSource
-from ingestion.compaction import compact_tape
-from ingestion.dead_letter import DeadLetter
-from ingestion.pipeline import Pipeline, ServedRows, available_as_if_live
-from ingestion.recordings import read_recording
-from ingestion.replay import replay
-from ingestion.sinks import FeatureLogSink
-from ingestion.source import Delivery, TimedMessage
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.bybit.connection import Timings
+from ingestion.sources.bybit.group import LOST_REASON, Patience
+from ingestion.sources.bybit.stream import BybitSource
+from ingestion.sources.played.recordings import read_recording
+from ingestion.sources.played.replay import replay
+from ingestion.sources.source import Delivery, TimedMessage
+from ingestion.tape.compaction import compact_tape
 from market.clock import ManualClock
-from storage.feature_log import FeatureLogWriter
+from storage.features.log import FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape import read_tape
 from tests import waiting
 from tests.bybit_exchange import BybitExchange
-from training_sets.verification import verify_parity
+from training_sets.builds.verification import verify_parity
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 

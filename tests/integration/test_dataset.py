@@ -17,18 +17,20 @@ from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import FeatureStore, open_store
-from ingestion.compaction import compact_tape
-from ingestion.dead_letter import DeadLetter
-from ingestion.pipeline import Pipeline, available_as_if_live
-from ingestion.replay import replay
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sinks import FeatureLogSink
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.played.replay import replay
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
-from training_sets.builder import BuildPlace, Dataset, build_dataset
-from training_sets.folds import (
+from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.verification import verify_dataset
+from training_sets.dataset.manifest import file_entry, manifest_request
+from training_sets.request.folds import (
     PurgedCombinations,
     RandomBlocks,
     Strategy,
@@ -36,15 +38,13 @@ from training_sets.folds import (
     WalkForward,
     default_periods,
 )
-from training_sets.manifest import file_entry, manifest_request
-from training_sets.request import DatasetRequest
-from training_sets.targets import (
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import (
     ClassificationTarget,
     RegressionTarget,
     RiskAdjustedTarget,
     TripleBarrierTarget,
 )
-from training_sets.verification import verify_dataset
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 

@@ -17,24 +17,24 @@ from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import open_store
-from ingestion.compaction import compact_tape
-from ingestion.decode import Decoder
-from ingestion.recordings import RejectedLine, read_recording
+from ingestion.decoding.decode import Decoder
+from ingestion.sources.played.recordings import RejectedLine, read_recording
+from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
-from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.rebuilt_days import cached_days
 from storage.instruments import InstrumentPins
-from storage.raw_manifest import raw_period
-from storage.rebuilt_days import cached_days
+from storage.raw.manifest import raw_period
 from storage.tape import TapeWriter
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
-from training_sets.admission import check_request
-from training_sets.builder import BuildPlace, Dataset, build_dataset
-from training_sets.feature_days import make_features
-from training_sets.folds import PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
-from training_sets.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
-from training_sets.request import DatasetRequest
-from training_sets.targets import ClassificationTarget, RegressionTarget
+from training_sets.builds.admission import check_request
+from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.feature_days import make_features
+from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
+from training_sets.request.folds import PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import ClassificationTarget, RegressionTarget
 from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet
 

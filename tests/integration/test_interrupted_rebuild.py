@@ -19,9 +19,9 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns, utc_date
 from market.events import TRADE, Events, empty_events
 from market.instruments import Instrument
 from storage.durable_files import exclusive
-from storage.raw_parquet import write_events
-from training_sets.due_days import Rebuild
-from training_sets.rebuild_days import _lock_of
+from storage.raw.parquet import write_events
+from training_sets.rebuild.days import _lock_of
+from training_sets.rebuild.due_days import Rebuild
 
 BEGIN_NS = parse_iso_ns("2026-01-05")
 DAYS = 8

@@ -24,26 +24,26 @@ from uuid import uuid4
 import pytest
 
 from feature_repo.registry_versions import SHIPPED_FOLDER
-from ingestion.compaction import compact_tape
-from ingestion.pipeline import available_as_if_live
-from ingestion.replay import replay
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.pipeline.pipeline import available_as_if_live
+from ingestion.sources.played.replay import replay
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, SystemClock, parse_iso_ns, to_datetime
 from quality.continuity import ContinuityRules
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
 from runtime.wiring import build_place, compiled_kernel, instrument_pins, make_pipeline, metadata_store
-from storage.job_queue import Interrupted, JobQueue
-from storage.metadata import DatasetRecord, Metadata
+from storage.database.job_queue import Interrupted, JobQueue
+from storage.database.metadata import DatasetRecord, Metadata
 from tests import waiting
-from training_sets.build_watch import MOST_ATTEMPTS, BuildWatch
-from training_sets.builds import BUILD_TASK, QUEUE, DatasetBuilds
-from training_sets.folds import TimeBased, default_periods
-from training_sets.manifest import file_entry, read_manifest
-from training_sets.notices import Announcer, InProcessNotices
-from training_sets.request import DatasetRequest
-from training_sets.targets import RegressionTarget
+from training_sets.builds.builds import BUILD_TASK, QUEUE, DatasetBuilds
+from training_sets.builds.notices import Announcer, InProcessNotices
+from training_sets.builds.watch import MOST_ATTEMPTS, BuildWatch
+from training_sets.dataset.manifest import file_entry, read_manifest
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 DURATION_NS = 4 * MINUTE_NS

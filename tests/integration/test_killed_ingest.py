@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingestion.compaction import compact_tape
-from ingestion.dead_letter import DeadLetter
-from ingestion.pipeline import Pipeline, available_as_if_live
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.source import TimedMessage
-from ingestion.tape_report import verify_tape
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.source import TimedMessage
+from ingestion.tape.compaction import compact_tape
+from ingestion.tape.report import verify_tape
 from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from market.events import CONTROL, START, TRADE
 from storage.instruments import InstrumentPins
-from storage.raw_events import read_events
+from storage.raw.events import read_events
 from storage.tape import read_tape
 from storage.tape.recovery import recover_abandoned
-from training_sets.rebuild import rebuild_rows
+from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import feature_set
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows

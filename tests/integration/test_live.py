@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingestion.gateway import POSITION_UPDATES
+from ingestion.sources.gateway.queues import POSITION_UPDATES
 from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
-from storage.feature_log import read_feature_log
+from storage.features.log import read_feature_log
 from storage.tape import read_tape
 from tests.broker import Broker
 from tests.gateway import QUEUES, Passed, envelopes, publish_in_time, recorded

@@ -25,17 +25,17 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
-from ingestion.dead_letter import DeadMessage, read_dead_letter
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.source import TimedMessage
+from ingestion.pipeline.dead_letter import DeadMessage, read_dead_letter
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import SourceChoice
 from runtime.wiring import compiled_kernel
-from storage.feature_log import read_feature_log
-from storage.leases import Leases
-from storage.online import OnlineStore
+from storage.database.leases import Leases
+from storage.features.log import read_feature_log
+from storage.online.store import OnlineStore
 from storage.tape import read_tape
 from tests.broker import Broker
 from tests.bybit_rest import Book, OrderBookRest, book_after

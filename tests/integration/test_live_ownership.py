@@ -18,8 +18,8 @@ from feature_repo.store import PROJECT
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
-from storage.leases import Leases
-from storage.online_vector import FENCE_FIELD, online_key, sortable
+from storage.database.leases import Leases
+from storage.online.vector import FENCE_FIELD, online_key, sortable
 from tests.broker import Broker
 from tests.gateway import QUEUES
 from tests.integration.test_live_faults import SYMBOL, check_all, fed, market, start_process, taped_messages

@@ -11,17 +11,17 @@ from subprocess import Popen
 
 import pytest
 
-from ingestion.decode import Decoder
-from ingestion.gateway import GatewaySource
-from ingestion.rabbitmq import BrokerAddress, QueueReader
-from ingestion.rabbitmq_writing import HashExchange
-from ingestion.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues
+from ingestion.decoding.decode import Decoder
+from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
+from ingestion.rabbitmq.writing import HashExchange
+from ingestion.sources.gateway.queues import GatewaySource
+from ingestion.sources.gateway.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues
 from market.clock import SystemClock
 from market.errors import StoreUnavailable
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, instrument_pins
-from storage.leases import Leases
+from storage.database.leases import Leases
 from tests.broker import Broker
 from tests.gateway import QUEUES
 from tests.integration.test_live_faults import check_all, fed, market, start_process, taped_messages

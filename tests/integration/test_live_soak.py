@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from ingestion.compaction import compact_tape
+from ingestion.tape.compaction import compact_tape
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
@@ -28,7 +28,7 @@ from tests.integration.test_live_faults import (
 from tests.live import SYMBOLS, VERSION, eventually
 from tests.redis_servers import RedisServer
 from tests.tcp_proxy import TcpProxy
-from training_sets.verification import verify_parity
+from training_sets.builds.verification import verify_parity
 
 SOAK_S = float(os.environ.get("FEATURE_SERVICE_SOAK_S", "600"))
 

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.compaction import compact_tape
-from ingestion.decode import Decoder
-from ingestion.recordings import RejectedLine, read_recording
+from ingestion.decoding.decode import Decoder
+from ingestion.sources.played.recordings import RejectedLine, read_recording
+from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
 from market.events import FIRST, LAST, TRADE, empty_events
 from market.instruments import Instrument
-from storage.feature_log import FeatureLogWriter, read_feature_log
-from storage.feature_parts import group_folder
+from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.parts import group_folder
 from storage.instruments import InstrumentPins
-from storage.raw_manifest import raw_period
-from storage.raw_parquet import write_events
+from storage.raw.manifest import raw_period
+from storage.raw.parquet import write_events
 from storage.tape import TapeWriter
-from training_sets.due_days import Rebuild
-from training_sets.rebuild import rebuild_rows
-from training_sets.rebuild_days import RebuiltDay, count_days, rebuild_days
-from training_sets.verification import verify_parity
+from training_sets.builds.verification import verify_parity
+from training_sets.rebuild.days import RebuiltDay, count_days, rebuild_days
+from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
 from transforms.kernel import compile_kernel

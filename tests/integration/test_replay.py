@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.compaction import compact_tape
-from ingestion.dead_letter import DeadLetter, DeadMessage, read_dead_letter
-from ingestion.pipeline import Pipeline, available_as_if_live
-from ingestion.recordings import read_recording
-from ingestion.replay import replay
-from ingestion.sinks import FeatureLogSink
+from ingestion.pipeline.dead_letter import DeadLetter, DeadMessage, read_dead_letter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.played.recordings import read_recording
+from ingestion.sources.played.replay import replay
+from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS
 from quality.parity import Parity
-from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
-from training_sets.verification import verify_parity
+from training_sets.builds.verification import verify_parity
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 from transforms.status import GAP

@@ -18,20 +18,20 @@ from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import open_store
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SystemClock
 from quality.continuity import ContinuityRules
-from storage.database import upgrade
-from storage.job_queue import JobQueue
-from storage.metadata import Metadata
+from storage.database.job_queue import JobQueue
+from storage.database.metadata import Metadata
+from storage.database.schema import upgrade
 from tests.postgres_servers import run
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
-from training_sets.builder import BuildPlace, Dataset, build_dataset
-from training_sets.builds import DatasetBuilds
-from training_sets.folds import TimeBased, default_periods
-from training_sets.inputs import dataset_inputs
-from training_sets.manifest import MANIFEST_NAME
-from training_sets.notices import Announcer, InProcessNotices
-from training_sets.request import DatasetRequest
-from training_sets.standing import stands_for
-from training_sets.targets import RegressionTarget, RiskAdjustedTarget
+from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.builds import DatasetBuilds
+from training_sets.builds.notices import Announcer, InProcessNotices
+from training_sets.builds.standing import stands_for
+from training_sets.dataset.inputs import dataset_inputs
+from training_sets.dataset.manifest import MANIFEST_NAME
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget
 
 BEGIN_OF_SAMPLES_NS = BEGIN_NS + 2 * DAY_NS + HOUR_NS
 REQUEST = DatasetRequest(

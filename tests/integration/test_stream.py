@@ -22,12 +22,12 @@ from api.app import create_app
 from api.services import ApiServices
 from market.clock import SECOND_NS, ManualClock, format_iso
 from runtime.embedded import embedded_redis
-from storage.metadata import Metadata
-from storage.online import OnlineStore
-from storage.online_feed import RowFeed
-from storage.online_vector import OnlineRow
+from storage.database.metadata import Metadata
+from storage.online.feed import RowFeed
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineRow
 from tests import waiting
-from training_sets.builds import DatasetBuilds
+from training_sets.builds.builds import DatasetBuilds
 from transforms.rows import FeatureGroup, FeatureSet
 
 B = 1_772_000_040 * SECOND_NS

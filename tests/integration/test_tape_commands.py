@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import MINUTE_NS, format_iso, parse_iso_ns
-from storage.feature_log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter, read_tape
 from transforms.rows import FeatureRows

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from api.build_request import BuildRequest, period_request
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
-from training_sets.folds import Period, PurgedCombinations, RandomBlocks, TimeBased, WalkForward
-from training_sets.request import DatasetRequest
-from training_sets.targets import (
+from training_sets.request.folds import Period, PurgedCombinations, RandomBlocks, TimeBased, WalkForward
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import (
     ClassificationTarget,
     RegressionTarget,
     RiskAdjustedTarget,

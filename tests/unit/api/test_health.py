@@ -19,11 +19,11 @@ from api.services import ApiServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
-from storage.metadata import DatasetRecord, Metadata
-from storage.online import OnlineStore
-from storage.online_feed import RowFeed
-from storage.online_vector import OnlineVector
-from training_sets.builds import DatasetBuilds
+from storage.database.metadata import DatasetRecord, Metadata
+from storage.online.feed import RowFeed
+from storage.online.store import OnlineStore
+from storage.online.vector import OnlineVector
+from training_sets.builds.builds import DatasetBuilds
 from transforms.status import GAP, NO_DATA, OK, STALE, WARMUP
 
 NOW = "2026-01-05T12:00:00Z"

@@ -18,8 +18,8 @@ from api.services import ProcessServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
-from storage.metadata import DatasetRecord, Metadata
-from storage.online import OnlineStore
+from storage.database.metadata import DatasetRecord, Metadata
+from storage.online.store import OnlineStore
 
 BASE = "feature_service_http_request_seconds"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from api.vectors import feature_vector
 from market.clock import MILLISECOND_NS, parse_iso_ns
-from storage.online_vector import OnlineVector
+from storage.online.vector import OnlineVector
 
 ROW_NS = parse_iso_ns("2026-01-05T12:00:07")
 

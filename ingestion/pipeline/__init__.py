@@ -1,0 +1,1 @@
+"""From a message to the tape, the engine and closed rows, symbol by symbol."""

@@ -1,0 +1,181 @@
+"""The dead-letter file: every rejected message with its reason and its bytes, one JSON line each.
+
+A thread makes the lines durable, one fdatasync for all that wait, so that a rejected message holds up no good one. What
+the disk refuses is final, as on a tape.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.json import Decoder as JsonDecoder
+
+from ingestion.decoding.wire import read_json
+from ingestion.sources.played.recordings import RejectedLine
+from market.errors import MalformedMessage, StoreUnavailable
+from storage.durable_files import make_folder, sync_folder
+
+DISK_DEADLINE_S: Final = 60.0
+"""A disk that takes longer has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadMessage:
+    """One rejected message; ``error`` is the name of the error's class, ``body`` the bytes as they came."""
+
+    recv_ns: int
+    error: str
+    reason: str
+    body: bytes
+
+
+class _Line(Struct, kw_only=True, frozen=True):
+    """One line of the file; bytes that are no UTF-8 text stand in ``body_base64``."""
+
+    recv_ns: int
+    error: str
+    reason: str
+    body: str | UnsetType = UNSET
+    body_base64: bytes | UnsetType = UNSET
+
+
+_LINE = JsonDecoder(_Line)
+
+
+class DeadLetter:
+    """Appends rejected messages to a file, which is opened on the first one; each is flushed to the system at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self.count = 0
+        """Messages appended through this object."""
+        self._changed = threading.Condition(threading.Lock())
+        # Guarded by _changed; bounded by what a source leaves unacknowledged.
+        self._waiting: list[Callable[[], object]] = []
+        self._is_closing = False
+        self._failure: StoreUnavailable | None = None
+        self._thread: threading.Thread | None = None
+
+    def append(self, *, recv_ns: int, reason: str, error: str, body: bytes) -> None:
+        """Write one rejected message; ``error`` is its class's name. Raises StoreUnavailable when it cannot."""
+        if self._failure is not None:
+            raise self._failure
+        text: str | UnsetType = UNSET
+        raw: bytes | UnsetType = UNSET
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raw = body
+        line = _Line(recv_ns=recv_ns, error=error, reason=reason, body=text, body_base64=raw)
+        try:
+            if self._file is None:
+                self._file = _open_to_append(self._path)
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            self._file.flush()
+        except OSError as cause:
+            raise self._unavailable(cause) from cause
+        self.count += 1
+
+    def when_durable(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once, in another thread, as soon as every message appended before is on the disk.
+
+        It must not raise. After a failure of the disk it is never called, and the next append raises.
+        """
+        with self._changed:
+            self._waiting.append(callback)
+            self._changed.notify_all()
+            if self._thread is None and self._file is not None:
+                self._is_closing = False
+                self._thread = threading.Thread(
+                    target=self._sync, args=(self._file.fileno(),), name="dead letter", daemon=True
+                )
+                self._thread.start()
+
+    def close(self) -> None:
+        """Make every message durable and close the file, if one was opened; a later append opens it again.
+
+        Raises StoreUnavailable, and closes all the same.
+        """
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(DISK_DEADLINE_S)
+            self._thread = None
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            os.fdatasync(file.fileno())
+        except OSError as cause:
+            raise self._unavailable(cause) from cause
+        finally:
+            file.close()
+
+    def _sync(self, descriptor: int) -> None:
+        """The thread: whenever someone waits, one sync for all of them, until the file is closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_closing)
+                due, self._waiting = self._waiting, []
+            if not due:
+                return
+            try:
+                os.fdatasync(descriptor)
+            except OSError as cause:
+                self._failure = self._unavailable(cause)
+                self._failure.__cause__ = cause
+                return
+            for callback in due:
+                callback()
+
+    def _unavailable(self, cause: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"dead letter {self._path}: must be writable, was not: {cause}")
+
+
+def read_dead_letter(path: Path) -> Iterator[DeadMessage | RejectedLine]:
+    """The rejected messages of a file in their order; none when it was never opened.
+
+    A line torn by a crash comes back as RejectedLine and reading goes on. Raises StoreUnavailable when the file cannot
+    be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for line_number, line in enumerate(file, start=1):
+                yield _parse(line.rstrip(b"\n"), line_number)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"dead letter {path}: must be readable, was not: {error}") from error
+
+
+def _open_to_append(path: Path) -> BinaryIO:
+    make_folder(path.parent)
+    file = path.open("a+b")
+    sync_folder(path.parent)
+    # A crash may have torn the last line; it must not swallow the next one.
+    if file.tell() > 0:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return file
+
+
+def _parse(line: bytes, line_number: int) -> DeadMessage | RejectedLine:
+    try:
+        dead = read_json(_LINE, line, "line")
+        if dead.body is not UNSET:
+            return DeadMessage(dead.recv_ns, dead.error, dead.reason, dead.body.encode())
+        if dead.body_base64 is not UNSET:
+            return DeadMessage(dead.recv_ns, dead.error, dead.reason, dead.body_base64)
+        raise MalformedMessage("line: must hold body or body_base64, was neither")
+    except MalformedMessage as error:
+        return RejectedLine(line_number, str(error), line)

@@ -1,0 +1,275 @@
+"""A lane: one symbol's way from a decoded message to its rows. Log first, then compute."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ingestion.decoding.decode import DecodedMessage, control_message
+from ingestion.decoding.decoders import Decoders
+from ingestion.pipeline.redelivery import SeenMessages
+from market.clock import SECOND_NS, floor_to
+from market.events import GAP, ORDERBOOK, START, Events
+from storage.checkpoints import Checkpoint
+from storage.tape import Frame, Hole, TapeWriter
+from transforms.catalogue import GROUPS, group_source
+from transforms.declaration import Source
+from transforms.engine import Engine
+from transforms.rows import FeatureRows, FeatureSet
+from transforms.status import GAP as BROKEN
+from transforms.status import NO_DATA, STATUS_NAMES
+
+RESTART_REASON: Final = "ingest restarted"
+LOST_REASON: Final = "messages on the tape cannot be read"
+GAP_REASON: Final = "order book lost its sequence"
+
+
+class Lane:
+    """The tape and the engine of one symbol."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tape: TapeWriter,
+        decoders: Decoders,
+        *,
+        identity: str,
+        on_gap: Callable[[str], object] = lambda _symbol: None,
+    ) -> None:
+        """identity: of what the engine's state means something to.
+
+        on_gap: called with the symbol when its order book was lost and announced on the tape.
+        """
+        self.messages = 0
+        self.rows = 0
+        self.late_messages = 0
+        self.redelivered = 0
+        self.last_recv_ns: int | None = tape.last_recv_ns
+        self.trace_id: str | None = None
+        """Of the last message that had one."""
+        self.identity = identity
+        self._engine = engine
+        self._tape = tape
+        self._decoders = decoders
+        self._on_gap = on_gap
+        self._book_at = book_group(engine.kernel.feature_set)
+        self._has_book_messages = False
+        self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
+        self._breaks = 0
+        self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
+        self._seen = SeenMessages()
+
+    @property
+    def gaps(self) -> int:
+        """How often the order book lost its sequence, crossed or overflowed."""
+        counters = self._engine.book_counters
+        return counters.gaps + counters.crossed + counters.overflows
+
+    @property
+    def duplicates(self) -> int:
+        return self._engine.book_counters.duplicates
+
+    @property
+    def next_row_ns(self) -> int | None:
+        """Time of the row that will close next; None before the first message."""
+        return self._engine.next_row_ns
+
+    @property
+    def last_row_ns(self) -> int | None:
+        """Time of the newest closed row; None before the first."""
+        return None if self._last_row is None else self._last_row[0]
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """The status of each feature group in the newest closed row."""
+        if self._last_row is None:
+            return {}
+        names = (group.name for group in self._engine.kernel.feature_set.groups)
+        return {name: STATUS_NAMES[status] for name, status in zip(names, self._last_row[1], strict=True)}
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether the newest row lacked the order book although changes of it arrive."""
+        if self._last_row is None or self._book_at is None or not self._has_book_messages:
+            return False
+        return int(self._last_row[1][self._book_at]) in (BROKEN, NO_DATA)
+
+    def resume(
+        self,
+        symbol: str,
+        frames: Iterable[Frame | Hole],
+        *,
+        checkpoint: Checkpoint | None = None,
+        closed_ns: int = 0,
+    ) -> FeatureRows | None:
+        """Bring the engine to where the tape ends, and close the rows up to there again.
+
+        checkpoint: where to go on from; ``frames`` begin no later than its own, and earlier where what is delivered
+        again is to be recognised. closed_ns: a row known to be closed: no message may come before it any more.
+
+        Returns None, with the engine as it was, when the checkpoint's frame is not among them as it was.
+        """
+        is_due = checkpoint is not None
+        last_ns = None
+        for frame in frames:
+            if isinstance(frame, Hole):
+                if not is_due:
+                    self._engine.feed(hole_records(self._decoders, symbol, frame))
+                continue
+            if is_due and checkpoint is not None and frame.seq > checkpoint.seq:
+                return None
+            decoded = self._decoders.decode(frame.body, frame.recv_ns)
+            assert decoded is not None, "only messages with market data are logged"
+            self._seen.remember(decoded, frame.seq)
+            if not is_due:
+                self._engine.feed(_stamp(decoded.records, frame.recv_ns, frame.seq))
+            elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
+                self._engine.restore(checkpoint.state)
+                is_due = False
+            last_ns = frame.recv_ns
+            self._last_frame = frame.seq, frame.recv_ns
+        if is_due:
+            return None
+        rows = self._engine.advance(max(closed_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
+        self._breaks = self.gaps
+        self._note_last_row(rows)
+        return rows
+
+    def mark_restart(self, symbol: str, recv_ns: int) -> None:
+        """Write on the tape that messages before this one may have been missed."""
+        self._log_control(START, symbol=symbol, recv_ns=self._not_before_the_last_row(recv_ns), reason=RESTART_REASON)
+
+    def take(self, message: DecodedMessage, body: bytes, *, recv_ns: int) -> int:
+        """Stamp a message, append its bytes to the tape, then compute with its records; returns its seq.
+
+        A message that comes after its row was closed is raised to the boundary and counted: the past is not rewritten.
+        One that the tape holds already is counted and goes no further.
+        """
+        known_seq = self._seen.seq_of(message)
+        if known_seq is not None:
+            self.redelivered += 1
+            return known_seq
+        stamped_ns = self._not_before_the_last_row(recv_ns)
+        self.late_messages += stamped_ns != recv_ns
+        seq = self._tape.append(stamped_ns, body)
+        self.messages += 1
+        self.last_recv_ns = stamped_ns
+        self.trace_id = message.trace_id or self.trace_id
+        self._has_book_messages |= message.kind == ORDERBOOK
+        self._seen.remember(message, seq)
+        self._engine.feed(_stamp(message.records, stamped_ns, seq))
+        self._last_frame = seq, stamped_ns
+        self._announce_a_gap(stamped_ns)
+        return seq
+
+    def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once the message with this seq is on the disk; see ``TapeWriter.when_durable``."""
+        self._tape.when_durable(seq, callback)
+
+    def durability(self) -> Callable[[float], bool]:
+        """A function that waits up to so many seconds for everything taken so far to be on the disk, and says whether.
+
+        It may be called in another thread.
+        """
+        tape, seq = self._tape, self.last_seq
+
+        def wait(timeout_s: float) -> bool:
+            if tape.durable_seq >= seq:
+                return True
+            reached = threading.Event()
+            tape.when_durable(seq, reached.set)
+            return reached.wait(timeout_s)
+
+        return wait
+
+    @property
+    def last_seq(self) -> int:
+        """Of the last message on the tape, durable or not; 0 before the first."""
+        return self._tape.next_seq - 1
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The state after the last message; None before the first. Of use once the tape is durable up to there.
+
+        None as well when a message was logged and then failed in the engine: the tape says more than the state.
+        """
+        if self._last_frame is None or self._last_frame[0] != self.last_seq:
+            return None
+        seq, recv_ns = self._last_frame
+        return Checkpoint(seq, recv_ns, self.identity, self._engine.checkpoint())
+
+    def advance(self, watermark_ns: int) -> FeatureRows:
+        """Close the rows up to the watermark."""
+        rows = self._engine.advance(watermark_ns)
+        if len(rows) > 0:
+            self.rows += len(rows)
+            self._announce_a_gap(int(rows.row_ns[-1]))
+            self._note_last_row(rows)
+        return rows
+
+    def peek(self) -> FeatureRows:
+        """The provisional row."""
+        return self._engine.peek()
+
+    def close(self) -> None:
+        """Sync and close the tape."""
+        self._tape.close()
+
+    def _announce_a_gap(self, recv_ns: int) -> None:
+        """Write a gap on the tape when the book was lost, unless a snapshot has repaired it since."""
+        if self.gaps == self._breaks:
+            return
+        self._breaks = self.gaps
+        if not self._is_book_broken():
+            return
+        symbol = self._engine.instrument.symbol
+        self._log_control(GAP, symbol=symbol, recv_ns=recv_ns, reason=GAP_REASON)
+        self._on_gap(symbol)
+
+    def _is_book_broken(self) -> bool:
+        """Whether the order book waits for a snapshot now; False where no feature reads it."""
+        rows = self._engine.peek()
+        return self._book_at is not None and len(rows) > 0 and int(rows.status[0, self._book_at]) == BROKEN
+
+    def _note_last_row(self, rows: FeatureRows) -> None:
+        if len(rows) > 0:
+            self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy()
+
+    def _not_before_the_last_row(self, recv_ns: int) -> int:
+        next_row_ns = self._engine.next_row_ns
+        return recv_ns if next_row_ns is None else max(recv_ns, next_row_ns - SECOND_NS)
+
+    def _log_control(self, field: int, *, symbol: str, recv_ns: int, reason: str) -> None:
+        body = control_message(field, symbol=symbol, event_ns=recv_ns, reason=reason)
+        decoded = self._decoders.decode(body, recv_ns)
+        assert decoded is not None
+        seq = self._tape.append(recv_ns, body)
+        self._engine.feed(_stamp(decoded.records, recv_ns, seq))
+        self._last_frame = seq, recv_ns
+
+
+def book_group(feature_set: FeatureSet) -> int | None:
+    """Where the first group that reads the order book stands in a set; None without one."""
+    reading = (
+        at
+        for at, group in enumerate(feature_set.groups)
+        if group.name in GROUPS and group_source(group.name) is Source.BOOK
+    )
+    return next(reading, None)
+
+
+def hole_records(decoders: Decoders, symbol: str, hole: Hole) -> Events:
+    """What stands in the place of a hole: a START, since messages before what follows are missing."""
+    body = control_message(START, symbol=symbol, event_ns=hole.recv_ns, reason=LOST_REASON)
+    decoded = decoders.decode(body, hole.recv_ns)
+    assert decoded is not None
+    return _stamp(decoded.records, hole.recv_ns, hole.first_seq)
+
+
+def _stamp(records: Events, recv_ns: int, seq: int) -> Events:
+    records["recv_ns"] = recv_ns
+    records["seq"] = seq
+    return records

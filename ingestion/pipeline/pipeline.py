@@ -1,0 +1,320 @@
+"""The pipeline: every symbol's messages to the tape, the engine and the sinks.
+
+1. A message is decoded; one that cannot be goes to the dead-letter with its reason, and nothing else is affected.
+2. Its symbol's lane stamps it, appends its bytes to the tape and feeds the engine.
+3. ``advance`` closes the rows that the watermark has passed, for all symbols, and hands them to every sink.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ingestion.decoding.decode import Instruments, stated_symbol
+from ingestion.decoding.decoders import Decoders
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.resuming import engine_identity, resume, rows_after
+from ingestion.pipeline.watermark import GRACE_NS
+from ingestion.sources.played.recordings import RejectedLine
+from ingestion.sources.source import TimedMessage
+from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
+from storage.checkpoints import Checkpoint, write_checkpoint
+from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
+from transforms.engine import Engine
+from transforms.kernel import Kernel
+from transforms.rows import FeatureRows
+
+_log = logging.getLogger(__name__)
+
+Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
+"""From row times and the present time to when each row could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRows:
+    """Rows of one symbol with the time at which each could be read by a model, int64 ns (n,).
+
+    trace_id: of the last message before them that had one.
+    wait_durable: waits up to so many seconds for the messages of the rows to be on the disk and says whether they are.
+    """
+
+    rows: FeatureRows
+    available_ns: npt.NDArray[np.int64]
+    is_final: bool = True
+    trace_id: str | None = None
+    wait_durable: Callable[[float], bool] = lambda _timeout_s: True
+
+
+class RowSink(Protocol):
+    """A place that closed rows go to."""
+
+    def write(self, served: Sequence[ServedRows]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class History(Protocol):
+    """What is kept of a symbol's past beside its tape, for a pipeline that goes on where another one ended.
+
+    It saves checkpoints too, each after the rows before it were kept.
+    """
+
+    def last_row_ns(self, symbol: str) -> int | None:
+        """Time of the newest row that was kept."""
+        ...
+
+    def write_again(self, served: ServedRows) -> None:
+        """Keep rows that were closed before the restart and did not reach the disk."""
+        ...
+
+    def is_whole(self, symbol: str) -> bool:
+        """Whether the messages to come go on where the tape ended, with nothing missed."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the pipeline has met since it began; ``foreign`` messages are of symbols that it was not given."""
+
+    messages: int = 0
+    answers: int = 0
+    foreign: int = 0
+    rejected: int = 0
+    rows: int = 0
+
+
+def available_now(row_ns: npt.NDArray[np.int64], now_ns: int) -> npt.NDArray[np.int64]:
+    """A live row can be read from now on."""
+    return np.full(len(row_ns), now_ns, np.int64)
+
+
+def available_as_if_live(row_ns: npt.NDArray[np.int64], now_ns: int) -> npt.NDArray[np.int64]:
+    """A replayed row could be read when its clock closed it: at the next message, or after the grace."""
+    return np.minimum(row_ns + GRACE_NS, now_ns)
+
+
+class Pipeline:
+    """Log first, then compute, then hand to the sinks, for any number of symbols."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        instruments: Instruments,
+        *,
+        raw_folder: Path,
+        dead_letter: DeadLetter,
+        sinks: Sequence[RowSink],
+        availability: Availability,
+        tape_sync_ms: int = DEFAULT_SYNC_MS,
+        symbols: Collection[str] | None = None,
+        history: History | None = None,
+        on_gap: Callable[[str], object] = lambda _symbol: None,
+        claim: Callable[[str], object] = lambda _symbol: None,
+    ) -> None:
+        """tape_sync_ms: how long a message may wait to become durable. symbols: those to take, None is all.
+
+        history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end. on_gap:
+            called with a symbol whose order book was lost. claim: called with a symbol before its tape is opened;
+            raises what forbids it.
+        """
+        self.counters = Counters()
+        self._kernel = kernel
+        self._instruments = instruments
+        self._decoders = Decoders(instruments)
+        self._raw_folder = raw_folder
+        self._dead_letter = dead_letter
+        self._sinks = tuple(sinks)
+        self._availability = availability
+        self._tape_sync_ms = tape_sync_ms
+        self._symbols = None if symbols is None else frozenset(symbols)
+        self._history = history
+        self._on_gap = on_gap
+        self._claim = claim
+        self._lanes: dict[str, Lane] = {}
+        self._rejected: Counter[str] = Counter()
+
+    @property
+    def lanes(self) -> Mapping[str, Lane]:
+        """The lane of each symbol that has one."""
+        return self._lanes
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(self._lanes)
+
+    def rejected_of(self, symbol: str) -> int:
+        """Messages whose topic names the symbol and that could not be used."""
+        return self._rejected[symbol]
+
+    @property
+    def gaps(self) -> int:
+        return sum(lane.gaps for lane in self._lanes.values())
+
+    @property
+    def late_messages(self) -> int:
+        return sum(lane.late_messages for lane in self._lanes.values())
+
+    @property
+    def duplicates(self) -> int:
+        return sum(lane.duplicates for lane in self._lanes.values())
+
+    @property
+    def redelivered(self) -> int:
+        return sum(lane.redelivered for lane in self._lanes.values())
+
+    def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
+        """Take one message; a rejected one is kept in the dead-letter and counted.
+
+        on_durable: called once when the message may be acknowledged, now or later in another thread: its bytes are on
+            the disk, on the tape or in the dead-letter, or it is one that is not kept. Must not raise, nor call the
+            pipeline.
+
+        Raises StoreUnavailable when the tape or the dead-letter cannot be written; from then on always.
+        """
+        self.counters.messages += 1
+        try:
+            decoded = self._decoders.decode(message.body, message.recv_ns)
+        except RejectedMessage as error:
+            self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
+            if on_durable is not None:
+                self._dead_letter.when_durable(on_durable)
+            return
+        is_foreign = decoded is not None and self._symbols is not None and decoded.symbol not in self._symbols
+        if decoded is None or is_foreign:
+            self.counters.answers += decoded is None
+            self.counters.foreign += is_foreign
+            if on_durable is not None:
+                on_durable()
+            return
+        lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
+        seq = lane.take(decoded, message.body, recv_ns=message.recv_ns)
+        if on_durable is not None:
+            lane.when_durable(seq, on_durable)
+
+    def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
+        """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
+        self.counters.messages += 1
+        reason = f"line {line.line_number}: {line.reason}"
+        self.reject(line.body, recv_ns=recv_ns, reason=reason, error=type(line).__name__)
+
+    def reject_stamp(self, body: bytes, *, recv_ns: int, stamp_ns: int) -> None:
+        """Keep a message whose receive time is none: it would set its symbol's time to it for good."""
+        self.counters.messages += 1
+        reason = f"received_at: must be a time since which the service can have run, was {stamp_ns} ns"
+        self.reject(body, recv_ns=recv_ns, reason=reason, error=MalformedMessage.__name__)
+
+    def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
+        """Keep what cannot be used, with its reason."""
+        self.counters.rejected += 1
+        symbol = stated_symbol(body)
+        if symbol in self._lanes:
+            self._rejected[symbol] += 1
+        self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
+
+    def advance(self, watermark_ns: int, *, now_ns: int) -> int:
+        """Close every symbol's rows up to the watermark and hand them to the sinks; returns how many.
+
+        now_ns: the present time, from which the rows' availability follows.
+        """
+        served = []
+        for lane in self._lanes.values():
+            rows = lane.advance(watermark_ns)
+            if len(rows) > 0:
+                served.append(self._served(lane, rows, now_ns))
+        if not served:
+            return 0
+        for sink in self._sinks:
+            sink.write(served)
+        count = sum(len(each.rows) for each in served)
+        self.counters.rows += count
+        return count
+
+    def peek(self, symbol: str, *, now_ns: int) -> ServedRows:
+        """The provisional row of a symbol. Raises KeyError for a symbol that has sent nothing."""
+        lane = self._lanes[symbol]
+        rows = lane.peek()
+        return ServedRows(rows, np.full(len(rows), now_ns, np.int64), is_final=False, trace_id=lane.trace_id)
+
+    def go_on(self, symbol: str, *, now_ns: int) -> bool:
+        """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
+        if symbol in self._lanes:
+            return True
+        if self._instruments.get(symbol) is None or symbol not in tape_symbols(self._raw_folder):
+            return False
+        self._open_lane(symbol, now_ns)
+        return True
+
+    def close(self) -> None:
+        """Flush and close everything the pipeline writes to; each is closed whatever the others do."""
+        with ExitStack() as stack:
+            stack.callback(self._dead_letter.close)
+            for sink in self._sinks:
+                stack.callback(sink.close)
+            for symbol, lane in self._lanes.items():
+                stack.callback(lane.close)
+                if self._history is None and (checkpoint := lane.checkpoint()) is not None:
+                    lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
+
+    def _served(self, lane: Lane, rows: FeatureRows, now_ns: int) -> ServedRows:
+        return ServedRows(
+            rows,
+            self._availability(rows.row_ns, now_ns),
+            trace_id=lane.trace_id,
+            wait_durable=lane.durability(),
+        )
+
+    def _open_lane(self, symbol: str, recv_ns: int) -> Lane:
+        instrument = self._instruments.get(symbol)
+        assert instrument is not None, "decoding a message pins its symbol"
+        self._claim(symbol)
+        tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
+        try:
+            lane = Lane(
+                Engine(self._kernel, instrument),
+                tape,
+                self._decoders,
+                identity=engine_identity(self._kernel, instrument),
+                on_gap=self._on_gap,
+            )
+            if tape.last_recv_ns is not None:
+                self._resume(symbol, lane, tape, recv_ns)
+        except BaseException:
+            tape.close()
+            raise
+        self._lanes[symbol] = lane
+        return lane
+
+    def _resume(self, symbol: str, lane: Lane, tape: TapeWriter, recv_ns: int) -> None:
+        history = self._history
+        closed_ns = (None if history is None else history.last_row_ns(symbol)) or 0
+        rows = resume(
+            lane,
+            tape,
+            raw_folder=self._raw_folder,
+            symbol=symbol,
+            kernel=self._kernel,
+            decoders=self._decoders,
+            closed_ns=closed_ns,
+        )
+        if history is None or not history.is_whole(symbol):
+            lane.mark_restart(symbol, recv_ns)
+        if history is not None:
+            unkept = rows_after(rows, closed_ns)
+            if len(unkept) > 0:
+                history.write_again(self._served(lane, unkept, recv_ns))
+
+    def _save_checkpoint(self, symbol: str, checkpoint: Checkpoint) -> None:
+        try:
+            write_checkpoint(self._raw_folder, symbol, checkpoint)
+        except StoreUnavailable as error:
+            _log.warning("%s: no checkpoint, a restart will replay more of the tape: %s", symbol, error)

@@ -1,0 +1,114 @@
+"""Resuming: a symbol's engine brought to where its tape ends, when ingest starts again.
+
+1. From the last checkpoint, when it is of this tape, this feature set and this code: the frames after it are replayed.
+2. Otherwise from the last order book snapshot that lies the horizon before the end of the tape, as a rebuild begins;
+   from the horizon alone when no feature reads the book, or the tape holds no snapshot.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ingestion.decoding.decoders import Decoders
+from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.redelivery import WINDOW_KEYS
+from market.clock import format_iso
+from market.errors import RejectedMessage
+from market.events import ORDERBOOK, SNAPSHOT
+from market.instruments import Instrument
+from storage.checkpoints import read_checkpoint
+from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read_tape_from
+from storage.tape.frames import read_frames
+from storage.tape.segments import segments, tape_folder
+from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.kernel import Kernel
+from transforms.rows import FeatureRows
+
+_log = logging.getLogger(__name__)
+# What a book message that replaces the book must contain; the decoder then says whether it does.
+_MAY_REPLACE_BOOK: Final = re.compile(rb'"snapshot"|"u"\s*:\s*1\s*[,}]')
+
+
+def resume(
+    lane: Lane,
+    tape: TapeWriter,
+    *,
+    raw_folder: Path,
+    symbol: str,
+    kernel: Kernel,
+    decoders: Decoders,
+    closed_ns: int = 0,
+) -> FeatureRows:
+    """Bring a lane to where its tape ends; returns the rows closed on the way whose whole horizon was seen.
+
+    closed_ns: a row known to be closed: no message may come before it any more.
+
+    Raises CorruptStore when seq falls on the tape.
+    """
+    last_recv_ns = tape.last_recv_ns
+    assert last_recv_ns is not None, "there is a tape to go on from"
+    checkpoint = read_checkpoint(raw_folder, symbol, lane.identity)
+    if checkpoint is not None:
+        # What a broker may deliver again must be known too.
+        first_seq = min(checkpoint.seq, tape.next_seq - WINDOW_KEYS)
+        frames = read_tape_from(raw_folder, symbol, first_seq)
+        rows = lane.resume(symbol, frames, checkpoint=checkpoint, closed_ns=closed_ns)
+        if rows is not None:
+            return rows
+        _log.warning("%s: the checkpoint is of another tape, replaying from a snapshot", symbol)
+    whole_from_ns = last_recv_ns
+    from_ns = whole_from_ns - set_horizon_ns(kernel.feature_set)
+    if ORDERBOOK in set_kinds(kernel.feature_set):
+        from_ns = _last_snapshot_ns(raw_folder, symbol, decoders, from_ns) or from_ns
+    _log.info("%s: replaying the tape from %s", symbol, format_iso(from_ns))
+    frames = read_tape_and_holes(raw_folder, symbol, from_ns=from_ns)
+    first = next(frames, None)
+    rows = lane.resume(symbol, frames if first is None else chain([first], frames), closed_ns=closed_ns)
+    assert rows is not None, "without a checkpoint there is none to miss"
+    # From the beginning of the tape every row is what it was; from later on once the horizon has passed.
+    return rows if isinstance(first, Frame) and first.seq == FIRST_SEQ else rows_after(rows, whole_from_ns)
+
+
+def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
+    """Those later than ``row_ns``."""
+    at = int(np.searchsorted(rows.row_ns, row_ns, side="right"))
+    reasons = None if rows.reasons is None else rows.reasons[at:]
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at:], rows.values[at:], rows.status[at:], reasons)
+
+
+def engine_identity(kernel: Kernel, instrument: Instrument) -> str:
+    """What a state must share to be gone on from: the kernel's module is named by its source and that of its steps."""
+    return f"{kernel.run.__module__} {instrument.price_exponent} {instrument.quantity_exponent}"
+
+
+def _last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:
+    """``recv_ns`` of the newest message on the tape, up to ``latest_ns``, that replaces the book; None without one.
+
+    Reads the tape backwards, segment by segment.
+    """
+    for segment in reversed(segments(tape_folder(raw_folder, symbol))):
+        newest: int | None = None
+        for found in read_frames(segment.path):
+            if isinstance(found, Frame) and found.recv_ns <= latest_ns and _replaces_book(decoders, found):
+                newest = found.recv_ns if newest is None else max(newest, found.recv_ns)
+        if newest is not None:
+            return newest
+    return None
+
+
+def _replaces_book(decoders: Decoders, frame: Frame) -> bool:
+    if _MAY_REPLACE_BOOK.search(frame.body) is None or b'"orderbook.' not in frame.body:
+        return False
+    try:
+        decoded = decoders.decode(frame.body, frame.recv_ns)
+    except RejectedMessage:
+        return False
+    if decoded is None or decoded.kind != ORDERBOOK:
+        return False
+    return bool(decoded.records["flags"][0] & SNAPSHOT) or int(decoded.records["update_id"][0]) == 1

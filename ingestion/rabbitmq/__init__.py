@@ -1,0 +1,1 @@
+"""RabbitMQ: reading queues, publishing, and the bus in its place."""

@@ -1,0 +1,1 @@
+"""Where closed rows go: the online store, the feature log, RabbitMQ."""

@@ -1,0 +1,228 @@
+"""Publishing: closed rows to the queue ``features.live``, a FeatureVector for each interval that a row ends.
+
+1. A row whose time is a multiple of an interval is a message of that interval, with headers ``interval``, ``symbol``
+   and ``late``, and where the symbol has a lease its ``fence``: of two workers that publish, the higher one is right.
+2. Rows wait in order, up to a bound. Once the broker is away, or the bound is reached, the newest row of each symbol
+   and interval is all that waits: the latest wins.
+3. ``write`` only adds to what waits; a task on the event loop encodes and publishes. The online store goes first: both
+   at once take twice as long, and who hears of a row finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from ingestion.pipeline.pipeline import ServedRows
+from ingestion.sinks.sinks import last_reasons
+from market.clock import MINUTE_NS, SECOND_NS, Clock
+from market.errors import StoreUnavailable
+from storage.online.document import vector_document
+from transforms.rows import FeatureRows
+
+LIVE_FEATURES: Final = "features.live"
+INTERVALS: Final[Mapping[str, int]] = {
+    "1s": SECOND_NS,
+    "3s": 3 * SECOND_NS,
+    "15s": 15 * SECOND_NS,
+    "1m": MINUTE_NS,
+}
+LATE_NS: Final = SECOND_NS
+"""A row that is read so long after its time is late: a model that needed it went on without."""
+BUFFERED_ROWS: Final = 10_000
+RETRY_S: Final = 0.5
+STORING_S: Final = 0.05
+"""How long rows that came wait for the online store at most."""
+STORING_AGAIN_S: Final = 0.001
+
+_log = logging.getLogger(__name__)
+
+
+class Publisher(Protocol):
+    """Takes messages for a named queue: RabbitMQ, or a bus inside the process."""
+
+    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Fencing(Protocol):
+    """Whose the symbols are; see ``ingestion.worker.ownership``."""
+
+    @property
+    def fences(self) -> Mapping[str, int]: ...
+
+    def is_unsure(self) -> bool: ...
+
+    def check(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of one symbol and interval on its way out; ``at`` is where it stands in ``rows``."""
+
+    interval: str
+    rows: FeatureRows
+    at: int
+    available_ns: int
+    trace_id: str | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.rows.symbol, self.interval
+
+
+class LivePublisher:
+    """The sink behind ``features.live``; ``run`` publishes until it is closed."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        clock: Clock,
+        make_id: Callable[[], str],
+        fencing: Fencing | None = None,
+        is_storing: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """make_id: a trace id for a row of which no message had one. fencing: asked before a row is published.
+
+        is_storing: whether the online store is being written.
+        """
+        self.published = 0
+        self.replaced = 0
+        """Rows that a newer one replaced before the broker took them."""
+        self.outages = 0
+        self._publisher = publisher
+        self._clock = clock
+        self._make_id = make_id
+        self._fencing = fencing
+        self._is_storing = is_storing
+        self._lock = threading.Lock()
+        self._waiting: deque[_Row] = deque()
+        self._is_away = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrived = asyncio.Event()
+        self._is_closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Rows that the broker has not taken yet."""
+        return len(self._waiting)
+
+    def write(self, served: Sequence[ServedRows]) -> None:
+        """Take the rows to publish; from any thread, never waits."""
+        with self._lock:
+            for each in served:
+                for at, row_ns in enumerate(each.rows.row_ns.tolist()):
+                    self._waiting.extend(
+                        _Row(interval, each.rows, at, int(each.available_ns[at]), each.trace_id)
+                        for interval, step_ns in INTERVALS.items()
+                        if row_ns % step_ns == 0
+                    )
+            if self._is_away or len(self._waiting) > BUFFERED_ROWS:
+                self._keep_the_newest()
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody publishes any more
+                self._loop.call_soon_threadsafe(self._arrived.set)
+
+    async def run(self) -> None:
+        """Publish what waits, as it comes, until ``finish``. Raises Conflict once another worker has the symbols."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            row = self._next()
+            if row is None:
+                if self._is_closing:
+                    return
+                await self._arrived.wait()
+                self._arrived.clear()
+                await self._let_the_store_go_first(self._loop)
+                continue
+            try:
+                await self._publish(row)
+            except StoreUnavailable as error:
+                self._take_back(row, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self.published += 1
+                if self._is_away:
+                    self._is_away = False
+                    _log.warning("%s: the broker takes rows again", LIVE_FEATURES)
+
+    async def finish(self) -> None:
+        """Make ``run`` return once nothing waits."""
+        self._is_closing = True
+        self._arrived.set()
+
+    def close(self) -> None:
+        """Nothing: ``run`` ends on the event loop."""
+
+    async def _let_the_store_go_first(self, loop: asyncio.AbstractEventLoop) -> None:
+        deadline_s = loop.time() + STORING_S
+        # Another thread writes, and no event tells when it is done.
+        while self._is_storing() and not self._is_closing and loop.time() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(STORING_AGAIN_S)
+
+    def _next(self) -> _Row | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def _take_back(self, row: _Row, error: StoreUnavailable) -> None:
+        """The broker did not take the row: it waits on, unless a newer one came."""
+        with self._lock:
+            self._waiting.appendleft(row)
+            self._keep_the_newest()
+        if not self._is_away:
+            self._is_away = True
+            self.outages += 1
+            _log.warning("%s: the newest row of each symbol and interval waits: %s", LIVE_FEATURES, error)
+
+    def _keep_the_newest(self) -> None:
+        newest = {row.key: row for row in self._waiting}
+        self.replaced += len(self._waiting) - len(newest)
+        self._waiting = deque(newest.values())
+
+    async def _publish(self, row: _Row) -> None:
+        trace_id = row.trace_id or self._make_id()
+        document = live_document(row.rows, row.at, now_ns=self._clock.now_ns(), trace_id=trace_id)
+        is_late = row.available_ns - int(row.rows.row_ns[row.at]) > LATE_NS
+        headers: dict[str, Any] = {"interval": row.interval, "symbol": row.rows.symbol, "late": is_late}
+        if self._fencing is not None:
+            if self._fencing.is_unsure():
+                await asyncio.to_thread(self._fencing.check)  # it waits
+            self._fencing.check()
+            if (fence := self._fencing.fences.get(row.rows.symbol)) is not None:
+                headers["fence"] = fence
+        await self._publisher.publish(LIVE_FEATURES, orjson.dumps(document), headers)
+
+
+def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> dict[str, Any]:
+    """The FeatureVector of one closed row."""
+    one = FeatureRows(
+        rows.symbol,
+        rows.feature_set,
+        rows.row_ns[at : at + 1],
+        rows.values[at : at + 1],
+        rows.status[at : at + 1],
+        None if rows.reasons is None else rows.reasons[at : at + 1],
+    )
+    return vector_document(
+        symbol=rows.symbol,
+        row_ns=int(one.row_ns[0]),
+        columns=rows.feature_set.columns,
+        values=one.values[0].tolist(),
+        missing=last_reasons(one),
+        version=rows.feature_set.version,
+        fingerprint=rows.feature_set.fingerprint,
+        is_final=True,
+        since_ns=int(one.row_ns[0]),
+        now_ns=now_ns,
+        trace_id=trace_id,
+    )

@@ -1,0 +1,145 @@
+"""The record of closed rows: the feature log and the checkpoints, written by a thread of their own.
+
+1. Rows wait in order until the messages they were made of are durable: what a crash takes from the tape was never in
+   the log.
+2. A checkpoint follows the rows it comes after: the log is flushed, then the checkpoint is written. So a restart from
+   it makes every row again that the log may lack.
+3. The queue is bounded. When it is full the pipeline waits: boundary rows are never dropped.
+4. What the disk refuses is final: every later call raises it, and a restart recovers.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ingestion.pipeline.pipeline import ServedRows
+from market.errors import FeatureServiceError, StoreUnavailable
+from storage.checkpoints import Checkpoint, write_checkpoint
+from storage.features.log import FeatureLogWriter, last_served_row_ns
+from transforms.rows import FeatureSet
+
+WAITING_ITEMS: Final = 10_000
+"""Batches of rows and checkpoints that may wait for the disk: minutes of many symbols."""
+FULL_DEADLINE_S: Final = 60.0
+"""A disk that takes longer to make room has failed."""
+DURABLE_POLL_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A checkpoint on its way to the disk."""
+
+    symbol: str
+    checkpoint: Checkpoint
+    wait_durable: Callable[[float], bool]
+
+
+class RowRecord:
+    """Keeps closed rows and checkpoints, and tells a restarted pipeline what was kept.
+
+    is_whole: whether the messages to come of a symbol go on where its tape ended. check: called before each write;
+    raises what forbids it.
+    """
+
+    def __init__(
+        self,
+        log: FeatureLogWriter,
+        *,
+        raw_folder: Path,
+        features_folder: Path,
+        feature_set: FeatureSet,
+        is_whole: Callable[[str], bool] = lambda _symbol: False,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._log = log
+        self._raw_folder = raw_folder
+        self._features_folder = features_folder
+        self._feature_set = feature_set
+        self._is_whole = is_whole
+        self._check = check
+        self._items: queue.Queue[Sequence[ServedRows] | _Mark | None] = queue.Queue(WAITING_ITEMS)
+        self._failure: FeatureServiceError | None = None
+        self._is_abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="row record", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Batches that are not in the log yet."""
+        return self._items.qsize()
+
+    def write(self, served: Sequence[ServedRows]) -> None:
+        """Keep the rows once their messages are durable. Raises StoreUnavailable, from then on always."""
+        self._put(served)
+
+    def keep_checkpoint(self, symbol: str, checkpoint: Checkpoint, wait_durable: Callable[[float], bool]) -> None:
+        """Keep the checkpoint after the rows written before it. Raises StoreUnavailable, from then on always."""
+        self._put(_Mark(symbol, checkpoint, wait_durable))
+
+    def last_row_ns(self, symbol: str) -> int | None:
+        return last_served_row_ns(self._features_folder, symbol, self._feature_set)
+
+    def write_again(self, served: ServedRows) -> None:
+        """Keep rows that were closed before a restart and did not reach the disk."""
+        self._put([served])
+
+    def is_whole(self, symbol: str) -> bool:
+        return self._is_whole(symbol)
+
+    def close(self) -> None:
+        """Write what waits, then close the log; the tapes must be closed. Raises StoreUnavailable."""
+        self._is_abandoned.set()
+        self._put_last()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        self._log.close()
+
+    def _put(self, item: Sequence[ServedRows] | _Mark) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._items.put(item, timeout=FULL_DEADLINE_S)
+        except queue.Full as error:
+            raise StoreUnavailable(
+                f"feature log: must take rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
+            ) from error
+
+    def _put_last(self) -> None:
+        while self._thread.is_alive():
+            try:
+                self._items.put(None, timeout=DURABLE_POLL_S)
+            except queue.Full:
+                continue
+            return
+
+    def _run(self) -> None:
+        try:
+            while (item := self._items.get()) is not None:
+                self._keep(item)
+        except FeatureServiceError as error:
+            self._failure = error
+
+    def _keep(self, item: Sequence[ServedRows] | _Mark) -> None:
+        if isinstance(item, _Mark):
+            if self._is_durable(item.wait_durable):
+                self._check()
+                self._log.flush_symbol(item.symbol)
+                write_checkpoint(self._raw_folder, item.symbol, item.checkpoint)
+            return
+        for each in item:
+            if self._is_durable(each.wait_durable):
+                self._check()
+                self._log.append(each.rows, each.available_ns)
+
+    def _is_durable(self, wait_durable: Callable[[float], bool]) -> bool:
+        """Wait for it; False once the record is closing, when the tape has failed."""
+        while not wait_durable(DURABLE_POLL_S):
+            if self._is_abandoned.is_set():
+                return False
+        return True

@@ -1,0 +1,1 @@
+"""Bybit's public WebSocket and REST, read without a gateway."""

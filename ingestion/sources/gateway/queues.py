@@ -1,0 +1,244 @@
+"""Source ``gateway``: the queues that ws-gateway fills, one envelope a message.
+
+1. A message is stamped with its envelope's ``received_at``; one without (a position manager's, or none that can be
+   read) with our clock.
+2. A queue is behind from the moment it is opened until as many messages were delivered as waited in it, or until it is
+   silent; and whenever the broker may send nothing more before an acknowledgement.
+3. A queue that holds fewer messages than it may was kept whole while nobody read it: what is delivered goes on where
+   the tapes ended.
+4. An order book that was lost is brought back by ``ingestion.sources.gateway.book_recovery``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.json import Decoder as JsonDecoder
+
+from ingestion.decoding.decode import POSITION_ANSWER
+from ingestion.decoding.wire import UNDECODABLE
+from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
+from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
+from ingestion.sources.source import Deliver, Delivery
+from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_ns
+
+MAX_QUEUE_LENGTH: Final = 100_000
+"""The gateway's ``x-max-length``: a queue that holds as many has dropped its oldest."""
+CONNECT_PATIENCE_NS: Final = 10 * SECOND_NS
+"""How long after the start rows wait for a broker that does not answer."""
+QUIET_NS: Final = 500 * MILLISECOND_NS
+"""A queue that delivers nothing for so long has no backlog left, whatever was counted."""
+MISSING_QUEUE_S: Final = 3.0
+"""How long messages wait for every queue to be looked at first."""
+ORDER_BOOK_QUEUE: Final = "ws-gateway.orderbook"
+POSITION_UPDATES: Final = "position-manager.position_updated"
+POSITION_TOPICS: Final = ("position", f"feature-service.{POSITION_ANSWER}.")
+
+CHANNELS: Final = {
+    "orderbook": "orderbook",
+    "publicTrade": "trades",
+    "tickers": "ticker",
+    "kline": "kline",
+    "position": "position",
+}
+"""The channel of a topic's first part."""
+
+
+class SubscriptionKeeper(Protocol):
+    """Who keeps the gateway sending, and can make it send a snapshot of an order book."""
+
+    def note(self, channel_type: str, symbol: str, recv_ns: int) -> None: ...
+
+    async def request_snapshot(self, symbol: str) -> None: ...
+
+
+class PositionPoller(Protocol):
+    """Who delivers positions that no queue brings."""
+
+    def ask_soon(self, symbol: str) -> None: ...
+
+    async def run(self, deliver: Deliver) -> None: ...
+
+
+class _Stamp(Struct, frozen=True, gc=False):
+    """What of a message is looked at before it is on the tape; a position manager's has only an asset."""
+
+    received_at: datetime | UnsetType = UNSET
+    topic: str | UnsetType = UNSET
+    asset: str | UnsetType = UNSET
+
+
+_STAMP: Final = JsonDecoder(_Stamp)
+
+
+@dataclass(slots=True)
+class _Backlog:
+    """What is known of one queue."""
+
+    is_open: bool = False
+    waiting: int = 0
+    changed_ns: int = 0
+
+
+def gateway_queues(*, trade_queue: str, has_positions: bool) -> tuple[str, ...]:
+    """The queues that are read: market data always, positions where they are configured."""
+    market = (ORDER_BOOK_QUEUE, trade_queue, "ws-gateway.ticker", "ws-gateway.kline")
+    return (*market, "ws-gateway.position", POSITION_UPDATES) if has_positions else market
+
+
+class GatewaySource:
+    """Delivers what the gateway's queues hold; see ``ingestion.sources.source.Source``.
+
+    clock: ours. subscriptions: told of what comes, and asked for snapshots. order_books: asked for those that the
+    gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        queues: Sequence[str],
+        *,
+        clock: Clock,
+        subscriptions: SubscriptionKeeper | None = None,
+        order_books: OrderBooks | None = None,
+        positions: PositionPoller | None = None,
+        book_queue: str = ORDER_BOOK_QUEUE,
+    ) -> None:
+        self._queues = tuple(queues)
+        self._clock = clock
+        self._subscriptions = subscriptions
+        self._positions = positions
+        self._book_queue = book_queue
+        self._unopened = set(queues)
+        self._has_begun = asyncio.Event()
+        self._backlogs = {queue: _Backlog() for queue in queues}
+        self._was_whole = True
+        self._started_ns = clock.now_ns()
+        self._deliver: Deliver | None = None
+        self._recovery = BookRecovery(
+            ask_gateway=self._ask_gateway, order_books=order_books, deliver=self._deliver_book
+        )
+        self._reader = QueueReader(address, queues, take=self._take, on_begin=self._begin, on_end=self._end)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return self._queues
+
+    @property
+    def connections(self) -> int:
+        """How often the broker was connected to."""
+        return self._reader.connections
+
+    @property
+    def order_books_taken(self) -> int:
+        """How often a lost order book was taken from the exchange's answer."""
+        return self._recovery.delivered
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether any queue is being read."""
+        return any(backlog.is_open for backlog in self._backlogs.values())
+
+    def is_reading(self, queue: str) -> bool:
+        """Whether this queue is being read, or tried."""
+        return self._backlogs[queue].is_open
+
+    def is_behind(self, stream: str) -> bool:
+        backlog = self._backlogs.get(stream)
+        if backlog is None:
+            return False
+        now_ns = self._clock.now_ns()
+        if not self._has_begun.is_set() and self._reader.connections > 0:
+            return True
+        if not backlog.is_open:
+            return self._reader.connections == 0 and now_ns - self._started_ns < CONNECT_PATIENCE_NS
+        if self._reader.is_full(stream):
+            return True
+        return backlog.waiting > 0 and now_ns - backlog.changed_ns < QUIET_NS
+
+    def is_whole(self, symbol: str) -> bool:  # noqa: ARG002  # a queue holds every symbol
+        return self._was_whole and not self._unopened
+
+    async def run(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+        async with asyncio.TaskGroup() as together:
+            beside = [together.create_task(self._begin_anyway())]
+            if self._positions is not None:
+                beside.append(together.create_task(self._positions.run(deliver)))
+            await self._reader.run()
+            for task in beside:
+                task.cancel()
+
+    async def request_snapshot(self, symbol: str) -> None:
+        await self._recovery.recover(symbol)
+
+    async def close(self) -> None:
+        await self._reader.close()
+
+    async def release(self) -> None:
+        """Send the last acknowledgements and leave the broker."""
+        await self._reader.release()
+
+    async def _take(self, queue: str, body: bytes, acknowledge: Callable[[], object]) -> None:
+        assert self._deliver is not None, "the reader runs inside run"
+        backlog = self._backlogs[queue]
+        now_ns = self._clock.now_ns()
+        if backlog.waiting > 0:
+            backlog.waiting -= 1
+            backlog.changed_ns = now_ns
+        # Whether anything was missed is known once every queue was looked at.
+        if not self._has_begun.is_set():
+            await self._has_begun.wait()
+        recv_ns, is_position = self._read_head(body, now_ns)
+        if self._recovery.is_watching and queue == self._book_queue:
+            self._recovery.note(body, recv_ns)
+        await self._deliver(Delivery(queue, recv_ns, body, acknowledge, is_urgent=is_position))
+
+    async def _ask_gateway(self, symbol: str) -> None:
+        if self._subscriptions is not None:
+            await self._subscriptions.request_snapshot(symbol)
+
+    async def _deliver_book(self, body: bytes, recv_ns: int) -> None:
+        assert self._deliver is not None, "a book is lost by what was delivered"
+        await self._deliver(Delivery(self._book_queue, recv_ns, body))
+
+    def _read_head(self, body: bytes, now_ns: int) -> tuple[int, bool]:
+        """When the message was received, and whether it is of a position.
+
+        The former is as the gateway says, or now where it says nothing that can be read.
+        """
+        try:
+            head = _STAMP.decode(body)
+        except UNDECODABLE:
+            return now_ns, False
+        is_position = head.asset is not UNSET or (head.topic is not UNSET and head.topic.startswith(POSITION_TOPICS))
+        if head.asset is not UNSET and self._positions is not None:
+            self._positions.ask_soon(head.asset)
+        if head.received_at is UNSET:
+            return now_ns, is_position
+        recv_ns = to_ns(head.received_at)
+        if head.topic is not UNSET and self._subscriptions is not None:
+            kind, _, rest = head.topic.partition(".")
+            self._subscriptions.note(CHANNELS.get(kind, kind), rest.rpartition(".")[2], recv_ns)
+        return recv_ns, is_position
+
+    async def _begin_anyway(self) -> None:
+        """A queue that is not there must not keep the others from being read."""
+        await asyncio.sleep(MISSING_QUEUE_S)
+        self._has_begun.set()
+
+    def _begin(self, queue: str, waiting: int) -> None:
+        self._backlogs[queue] = _Backlog(is_open=True, waiting=waiting, changed_ns=self._clock.now_ns())
+        if waiting >= MAX_QUEUE_LENGTH:
+            self._was_whole = False
+        self._unopened.discard(queue)
+        if not self._unopened:
+            self._has_begun.set()
+
+    def _end(self, queue: str) -> None:
+        self._backlogs[queue] = _Backlog()

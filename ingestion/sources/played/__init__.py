@@ -1,0 +1,1 @@
+"""Recordings, played at their own pace or as fast as the machine goes."""

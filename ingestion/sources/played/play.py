@@ -1,0 +1,68 @@
+"""Play: a source's messages at their own pace, as if they came in live, with rows closed on time even in silence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.watermark import GRACE_NS
+from ingestion.sources.played.recordings import RejectedLine
+from ingestion.sources.source import TimedMessage
+from market.clock import SECOND_NS, Clock, floor_to
+
+
+class PlayClock:
+    """The time of what is played: ``speed`` times as fast as ``machine`` since it began.
+
+    begin_ns: where it begins; None is at the first message.
+    """
+
+    def __init__(self, machine: Clock, *, begin_ns: int | None, speed: float) -> None:
+        self._machine = machine
+        self._speed = speed
+        self._begin_ns = begin_ns
+        self._started_ns = machine.now_ns()
+
+    def now_ns(self) -> int:
+        """The played time. It must have begun."""
+        assert self._begin_ns is not None
+        return self._begin_ns + int((self._machine.now_ns() - self._started_ns) * self._speed)
+
+    def begin(self, time_ns: int) -> None:
+        """Begin at ``time_ns``, unless it began before."""
+        if self._begin_ns is None:
+            self._begin_ns = time_ns
+            self._started_ns = self._machine.now_ns()
+
+    def machine_seconds(self, played_ns: int) -> float:
+        """How long ``played_ns`` take on the machine's clock."""
+        return played_ns / self._speed / SECOND_NS
+
+
+def play(
+    pipeline: Pipeline, messages: Iterable[TimedMessage | RejectedLine], clock: PlayClock, stop: threading.Event
+) -> None:
+    """Handle each message when its time has come, until the last one or until ``stop`` is set.
+
+    A row closes when a later message is at hand, or a grace after its boundary. Messages come in the order of
+    ``recv_ns``, so a message that is due has none before it left: a player that falls behind closes no row too early.
+    """
+    last_ns = 0
+    for message in messages:
+        if isinstance(message, RejectedLine):
+            pipeline.reject_line(message, recv_ns=last_ns)
+            continue
+        last_ns = message.recv_ns
+        clock.begin(last_ns)
+        while (now_ns := clock.now_ns()) < last_ns:
+            next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
+            if stop.wait(clock.machine_seconds(min(last_ns, next_close_ns) - now_ns)):
+                return
+            now_ns = clock.now_ns()
+            pipeline.advance(min(now_ns - GRACE_NS, last_ns), now_ns=now_ns)
+        if stop.is_set():
+            return
+        pipeline.advance(last_ns, now_ns=now_ns)
+        pipeline.handle(message)
+    pipeline.advance(last_ns, now_ns=clock.now_ns())

@@ -1,0 +1,1 @@
+"""What is made of a finished tape: compaction to raw Parquet, and the report on both."""

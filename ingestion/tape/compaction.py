@@ -1,0 +1,188 @@
+"""Compaction: the finished segments of a tape to typed raw Parquet.
+
+1. Each finished segment becomes one part, named after it: at most one file a type and date, in tape order. What a
+   writer that died left open is finished first, when no writer has the tape.
+2. The files are written aside, read back, compared, renamed, and only then named in the manifest: killed anywhere, the
+   store holds the part as a whole or not at all, and the next compaction makes it.
+3. A segment whose part is in the manifest, made by the decoders of its day and whole, is passed over. The same segment
+   gives the same bytes. One that is no longer what its part was made of is damaged: a whole part of it is kept.
+4. Where frames of the tape cannot be read, the part holds a START in their place, so that the rebuild knows of the hole
+   too; the manifest says why.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ingestion.decoding.decode import Instruments
+from ingestion.decoding.decoders import DECODERS, DatedDecoder, Decoders
+from ingestion.pipeline.lane import hole_records
+from market.errors import CorruptStore
+from market.events import Events
+from market.instruments import Instrument
+from storage.durable_files import changing_files, exclusive, file_sha256
+from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
+from storage.raw.parquet import TABLE_NAMES, PartWriter
+from storage.tape import Hole
+from storage.tape.reader import read_segments
+from storage.tape.recovery import recover_abandoned
+from storage.tape.segments import Segment, segments, tape_folder
+
+RECORDS_A_PIECE: Final = 100_000
+"""Bounds the memory of a compaction, with some row groups of each table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What one compaction did: parts made, parts found whole, messages in the parts made, and every hole met.
+
+    torn_bytes: moved aside from the end of segments whose writer died.
+    """
+
+    made: int
+    kept: int
+    messages: int
+    holes: tuple[str, ...]
+    torn_bytes: int = 0
+
+
+def compact_tape(
+    raw_folder: Path,
+    symbol: str,
+    instruments: Instruments,
+    *,
+    on_segment: Callable[[int, int], None] | None = None,
+    dated: Sequence[DatedDecoder] = DECODERS,
+    is_checked: bool = False,
+) -> Compaction:
+    """Make the parts of every finished segment of a symbol that has none, or a damaged one.
+
+    on_segment: told how many of how many segments are done. dated: what reads the messages of which days.
+    is_checked: look for damage in every byte of the parts that there are, not in their sizes alone.
+
+    Raises:
+        CorruptStore: what was written was read back otherwise, or seq falls on the tape.
+        StoreUnavailable: the disk refused.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+    folder = entry_path(raw_folder, symbol, "").parent
+    decoders = Decoders(instruments, dated)
+    with exclusive(folder / ".lock"):
+        _clear_abandoned(raw_folder, symbol)
+        torn_bytes = recover_abandoned(raw_folder, symbol)
+        finished = [segment for segment in segments(tape_folder(raw_folder, symbol)) if not segment.is_open]
+        known_seqs = known_last_seqs(raw_folder, symbol)
+        expected: int | None = None
+        made = kept = messages = 0
+        holes: list[str] = []
+        for done, segment in enumerate(finished, start=1):
+            version = decoders.segment_version(segment.day)
+            part = _whole_part(raw_folder, symbol, segment, version, is_checked=is_checked)
+            if part is None or part.source is None:
+                # A segment that is gone is no hole where its part is still there.
+                before = bisect_left(known_seqs, segment.first_seq or 0)
+                if before > 0:
+                    expected = max(expected or 0, known_seqs[before - 1] + 1)
+                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected)
+                made += part is not None
+                messages += 0 if part is None or part.source is None else part.source.messages
+            else:
+                kept += 1
+            if part is not None and part.source is not None:
+                expected = part.last_seq + 1
+                holes += part.source.holes
+            if on_segment is not None:
+                on_segment(done, len(finished))
+    return Compaction(made, kept, messages, tuple(holes), torn_bytes)
+
+
+def part_name(segment: Path) -> str:
+    """The name of the part that a segment becomes."""
+    return f"{segment.parent.name}-{segment.stem}"
+
+
+def _compact_segment(
+    raw_folder: Path, instrument: Instrument | None, decoders: Decoders, segment: Segment, expected: int | None
+) -> RawPart | None:
+    """The part made of a segment; None when it has no whole frame."""
+    symbol = segment.path.parent.parent.name
+    holes: list[str] = []
+    seqs: tuple[int, int] | None = None
+    messages = count = 0
+    pieces: list[Events] = []
+    if instrument is None:
+        raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
+    name = part_name(segment.path)
+    version = decoders.segment_version(segment.day)
+    with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
+        for found in read_segments([segment], expected=expected):
+            if isinstance(found, Hole):
+                holes.append(_hole_text(found))
+                if found.next_seq is None:
+                    continue  # what follows, in the next segment, shows how far it reaches
+                records = hole_records(decoders, symbol, found)
+            else:
+                decoded = decoders.decode(found.body, found.recv_ns)
+                assert decoded is not None, "only messages with market data are logged"
+                records = decoded.records
+                records["recv_ns"] = found.recv_ns
+                records["seq"] = found.seq
+                seqs = (found.seq if seqs is None else seqs[0]), found.seq
+                messages += 1
+            pieces.append(records)
+            count += len(records)
+            if count >= RECORDS_A_PIECE:
+                writer.append(np.concatenate(pieces))
+                pieces, count = [], 0
+        if seqs is None:
+            return None
+        writer.append(np.concatenate(pieces))
+        source = TapeSource(
+            path=segment.path.relative_to(raw_folder).as_posix(),
+            size=segment.path.stat().st_size,
+            sha256=file_sha256(segment.path),
+            messages=messages,
+            holes=tuple(holes),
+        )
+        writer.commit(source, seqs=seqs)
+    return read_entry(entry_path(raw_folder, symbol, name), symbol)
+
+
+def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *, is_checked: bool) -> RawPart | None:
+    """The part of a segment as the manifest has it; None when it is missing, damaged or of other decoders."""
+    try:
+        part = read_entry(entry_path(raw_folder, symbol, part_name(segment.path)), symbol)
+    except (FileNotFoundError, CorruptStore):
+        return None
+    if part.source is None:
+        return None
+    for file in part.files:
+        path = raw_folder / file.path
+        if not path.is_file() or path.stat().st_size != file.size:
+            return None
+        if is_checked and file_sha256(path) != file.sha256:
+            return None
+    if part.decoder_version != version and file_sha256(segment.path) == part.source.sha256:
+        return None
+    return part
+
+
+def _hole_text(hole: Hole) -> str:
+    last = "the end" if hole.next_seq is None else str(hole.next_seq - 1)
+    return f"seq {hole.first_seq} to {last}: {hole.reason}"
+
+
+def _clear_abandoned(raw_folder: Path, symbol: str) -> None:
+    """Remove what a killed compaction of this symbol left under dot names; the lock says that none is running."""
+    with changing_files(raw_folder):
+        for table in TABLE_NAMES:
+            for path in (raw_folder / table).glob(f"date=*/symbol={symbol}/.part-*"):
+                path.unlink()
+        for path in entry_path(raw_folder, symbol, "").parent.glob(".*.json.*"):
+            path.unlink()

@@ -1,0 +1,171 @@
+"""What a tape holds and whether it is whole: figures by type and day, and a check of every byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from msgspec.json import Decoder as JsonDecoder
+
+from ingestion.decoding.decode import Instruments
+from ingestion.decoding.decoders import Decoders
+from ingestion.decoding.wire import Head, read_json
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
+from market.errors import CorruptStore, RejectedMessage
+from market.events import ORDERBOOK, SNAPSHOT, Events
+from storage.durable_files import file_sha256
+from storage.raw.manifest import RawPart, entry_path, read_entry
+from storage.tape import Hole, read_tape_and_holes
+
+MOST_FINDINGS: Final = 100
+"""Told one by one; the rest is counted."""
+_HEAD: Final = JsonDecoder(Head)
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+_MINUTES_A_DAY: Final = 1440
+
+
+@dataclass(slots=True)
+class DayStats:
+    """Messages of one type of one symbol on one UTC day.
+
+    type: the topic without its symbol. size: bytes of the messages. gaps: minutes without one between the first and the
+    last. coverage: share of the day's minutes with one. by_hour: messages, 24.
+    """
+
+    symbol: str
+    date: str
+    type: str
+    messages: int = 0
+    size: int = 0
+    by_hour: list[int] = field(default_factory=lambda: [0] * 24)
+    minutes: set[int] = field(default_factory=set)
+
+    @property
+    def gaps(self) -> int:
+        return max(self.minutes) - min(self.minutes) + 1 - len(self.minutes)
+
+    @property
+    def coverage(self) -> float:
+        return len(self.minutes) / _MINUTES_A_DAY
+
+    @property
+    def picture(self) -> str:
+        """The day in 24 bars, each hour against the busiest."""
+        most = max(self.by_hour)
+        return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in self.by_hour)
+
+
+def tape_stats(raw_folder: Path, symbol: str) -> list[DayStats]:
+    """Figures of a symbol's tape by day and type, sorted; frames that cannot be read are passed over."""
+    found: dict[tuple[str, str], DayStats] = {}
+    for frame in read_tape_and_holes(raw_folder, symbol):
+        if isinstance(frame, Hole):
+            continue
+        key = utc_date(frame.recv_ns), _type_of(frame.body, symbol)
+        stats = found.get(key)
+        if stats is None:
+            stats = found[key] = DayStats(symbol, *key)
+        stats.messages += 1
+        stats.size += len(frame.body)
+        stats.by_hour[frame.recv_ns % DAY_NS // HOUR_NS] += 1
+        stats.minutes.add(frame.recv_ns % DAY_NS // MINUTE_NS)
+    return [found[key] for key in sorted(found)]
+
+
+@dataclass(slots=True)
+class TapeCheck:
+    """What a check met. findings: damage, each by file and reason. book_gaps: messages that the source lost."""
+
+    messages: int = 0
+    snapshots: int = 0
+    book_gaps: int = 0
+    disorder: int = 0
+    """Messages with an earlier receive time than the one before: allowed, for queues are drained side by side."""
+    parts: int = 0
+    damages: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.damages == 0
+
+    def find(self, text: str) -> None:
+        """Count a damage, and keep the first of them in words."""
+        self.damages += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(text)
+
+
+def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> TapeCheck:
+    """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous ``u``.
+
+    Raises NotFound when the symbol has no tape, InvalidRequest when it cannot name a folder.
+    """
+    check = TapeCheck()
+    decoders = Decoders(instruments)
+    last_ns = 0
+    last_update: int | None = None
+    try:
+        for found in read_tape_and_holes(raw_folder, symbol):
+            if isinstance(found, Hole):
+                check.find(f"seq {found.first_seq}: {found.reason}")
+                last_update = None
+                continue
+            check.messages += 1
+            check.disorder += found.recv_ns < last_ns
+            last_ns = found.recv_ns
+            try:
+                decoded = decoders.decode(found.body, found.recv_ns)
+            except RejectedMessage as error:
+                check.find(f"seq {found.seq}: {error}")
+                continue
+            if decoded is not None and decoded.kind == ORDERBOOK:
+                last_update = _follow_book(decoded.records, last_update, check)
+    except CorruptStore as error:
+        check.find(str(error))
+    for path in sorted(entry_path(raw_folder, symbol, "").parent.glob("*.json")):
+        check.parts += 1
+        try:
+            _check_part(raw_folder, read_entry(path, symbol), check)
+        except CorruptStore as error:
+            check.find(str(error))
+    return check
+
+
+def _follow_book(records: Events, last_update: int | None, check: TapeCheck) -> int | None:
+    """The ``u`` that the book stands at after a message; None when it is invalid."""
+    update = int(records["update_id"][0])
+    if records["flags"][0] & SNAPSHOT or update == 1:
+        check.snapshots += 1
+        return update
+    if last_update is None or update <= last_update:
+        return last_update
+    if update > last_update + 1:
+        check.book_gaps += 1
+        return None
+    return update
+
+
+def _check_part(raw_folder: Path, part: RawPart, check: TapeCheck) -> None:
+    for file in part.files:
+        path = raw_folder / file.path
+        if not path.is_file():
+            check.find(f"{path}: must exist, as its manifest says, was no file")
+        elif (digest := file_sha256(path)) != file.sha256:
+            check.find(f"{path}: must have the checksum of its manifest, {file.sha256}, was {digest}")
+    if part.source is None:
+        return
+    segment = raw_folder / part.source.path
+    if not segment.is_file():
+        check.find(f"{segment}: must exist, as the manifest of {part.name} says, was no file")
+    elif (digest := file_sha256(segment)) != part.source.sha256:
+        check.find(f"{segment}: must have the checksum of its manifest, {part.source.sha256}, was {digest}")
+
+
+def _type_of(body: bytes, symbol: str) -> str:
+    try:
+        head = read_json(_HEAD, body, "message")
+    except RejectedMessage:
+        return "unreadable"
+    return str(head.topic).removesuffix(f".{symbol}") if isinstance(head.topic, str) else "position"

@@ -1,0 +1,1 @@
+"""The live process: reads a source, owns symbols, closes rows on time."""

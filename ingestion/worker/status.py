@@ -1,0 +1,57 @@
+"""The worker's status document: what it says of itself in PostgreSQL and as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.worker.worker import Worker
+from market.clock import MILLISECOND_NS
+
+
+def worker_status(
+    worker: Worker,
+    pipeline: Pipeline,
+    *,
+    subscriptions: Callable[[], Sequence[Mapping[str, Any]]] = lambda: (),
+    figures: Callable[[], Mapping[str, float]] = dict,
+) -> dict[str, Any]:
+    """A JSON document: ``symbols`` by name, ``subscriptions``, ``stages``, and ``worker``, figures of the whole.
+
+    A time that is not known yet is null. Counts are since the worker began. figures: of what it writes to.
+    """
+    lag_ms = round(worker.lag_ns / MILLISECOND_NS, 3)
+    counters = pipeline.counters
+    return {
+        "symbols": {
+            symbol: {
+                "last_recv_ns": lane.last_recv_ns,
+                "last_row_ns": lane.last_row_ns,
+                "status": lane.statuses,
+                "lag_ms": lag_ms,
+                "messages": lane.messages,
+                "rows": lane.rows,
+                "gaps": lane.gaps,
+                "rejected": pipeline.rejected_of(symbol),
+                "late": lane.late_messages,
+                "duplicates": lane.duplicates,
+                "redelivered": lane.redelivered,
+            }
+            for symbol, lane in list(pipeline.lanes.items())
+        },
+        "subscriptions": [dict(each) for each in subscriptions()],
+        "stages": worker.stages.document(),
+        "worker": {
+            "lag_ms": lag_ms,
+            "waiting": worker.waiting,
+            "messages_total": counters.messages,
+            "rejected_total": counters.rejected,
+            "foreign_total": counters.foreign,
+            "rows_total": counters.rows,
+            "provisional_rows_total": worker.provisional_rows,
+            "provisional_skipped_total": worker.provisional_skipped,
+            "snapshots_asked_total": worker.snapshots_asked,
+            **figures(),
+        },
+    }

@@ -1,0 +1,293 @@
+"""The worker: one source's messages to the pipeline as they come, and rows on time.
+
+1. The event loop reads the source, publishes and answers; it never waits for the disk, for Redis or for a kernel.
+2. One thread computes: it takes messages from the inbox, lets the pipeline log and apply them, and closes rows when
+   the watermark passes a second, silent or not.
+3. Every refresh it computes provisional rows of the symbols that changed, if nothing waits and the last ones are
+   stored; after an urgent message at once. None is begun while a boundary row is due, and when the worker cannot keep
+   up they are left out first; a boundary row never is.
+4. Stopping: the source stops, what was delivered is computed and made durable, acknowledged, and only then let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
+
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.watermark import GRACE_NS, Watermark
+from ingestion.sinks.latest_rows import LatestRows
+from ingestion.sinks.row_record import RowRecord
+from ingestion.sources.source import Delivery, Source, TimedMessage
+from ingestion.worker.inbox import Inbox
+from ingestion.worker.metrics import StageTimes
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
+
+BATCH: Final = 256
+"""Messages taken before the rows are looked after again."""
+LONGEST_WAIT_S: Final = 0.25
+URGENT_AGAIN_S: Final = 0.001
+"""Until the provisional row of an urgent message is tried again, when the last one is still being stored."""
+MAX_AHEAD_NS: Final = 5 * SECOND_NS
+MAX_AGE_NS: Final = 2 * DAY_NS
+"""A broker keeps a message for a day; an older stamp is not a time at which it was received."""
+CHECKPOINT_EVERY_S: Final = 60
+ASK_AGAIN_NS: Final = 2 * SECOND_NS
+"""How long a snapshot may take before it is asked for again."""
+STOP_DEADLINE_S: Final = 20.0
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerClock(Protocol):
+    """The worker's time, and how long a span of it takes on the machine."""
+
+    def now_ns(self) -> int: ...
+
+    def machine_seconds(self, span_ns: int) -> float: ...
+
+
+class Worker:
+    """Runs one source into one pipeline; ``run`` returns when the source ends or ``stop`` is called.
+
+    check: called before anything is written; raises what forbids it. online: where provisional rows go. record: where
+    checkpoints go. tasks: what else runs on the event loop.
+    on_close: awaited last, when everything delivered was computed and made durable.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        clock: WorkerClock,
+        *,
+        symbols: Sequence[str],
+        stages: StageTimes,
+        refresh_ms: int,
+        check: Callable[[], object] = lambda: None,
+        online: LatestRows | None = None,
+        record: RowRecord | None = None,
+        tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        on_close: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
+        self.stages = stages
+        self.provisional_rows = 0
+        self.provisional_skipped = 0
+        self.snapshots_asked = 0
+        self._source = source
+        self._clock = clock
+        self._symbols = tuple(symbols)
+        self._refresh_ns = refresh_ms * MILLISECOND_NS
+        self._check = check
+        self._online = online
+        self._record = record
+        self._tasks = tuple(tasks)
+        self._on_close = tuple(on_close)
+        self._pipeline: Pipeline | None = None
+        self._inbox = Inbox()
+        self._watermark = Watermark(source.streams)
+        self._stopping = threading.Event()
+        self._is_over = False
+        self._has_gone_on = False
+        self._started_ns = clock.now_ns()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = asyncio.Event()
+        self._failure: BaseException | None = None
+        # The computing thread's own.
+        self._closed_ns = 0
+        self._refreshed_ns = 0
+        self._lag_ns = 0
+        self._is_urgent = False
+        self._looked_at: dict[str, int] = {}
+        self._asked_ns: dict[str, int] = {}
+
+    @property
+    def lag_ns(self) -> int:
+        """How far the closing of rows is behind the clock, the grace apart."""
+        return self._lag_ns
+
+    @property
+    def waiting(self) -> int:
+        """Messages that were delivered and not computed yet."""
+        return len(self._inbox)
+
+    def run(self, pipeline: Pipeline) -> None:
+        """Run until the end. Raises what ended it, after everything was closed."""
+        self._pipeline = pipeline
+        asyncio.run(self._main())
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Let ``run`` end; from any thread."""
+        self._stopping.set()
+        self._tell_ended()
+
+    def fail(self, error: BaseException) -> None:
+        """Let ``run`` end by an error; from any thread."""
+        self._failure = self._failure or error
+        self.stop()
+
+    def lose_book(self, symbol: str) -> None:
+        """The order book of a symbol was lost: ask for a snapshot at once; the pipeline's ``on_gap``."""
+        self._ask(symbol, self._clock.now_ns())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        reading = asyncio.create_task(self._source.run(self._inbox.put), name="source")
+        others: list[asyncio.Task[Any]] = [asyncio.create_task(task()) for task in self._tasks]
+        stopped = asyncio.create_task(self._ended.wait())
+        if self._stopping.is_set():
+            self._ended.set()
+        computing = threading.Thread(target=self._compute, name="compute", daemon=True)
+        computing.start()
+        try:
+            await asyncio.wait([reading, stopped, *others], return_when=asyncio.FIRST_COMPLETED)
+            begun: list[asyncio.Task[Any]] = [reading, *others]
+            for task in begun:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    self._failure = self._failure or error
+            self._is_over = reading.done() and self._failure is None and not self._stopping.is_set()
+            await self._source.close()
+        finally:
+            self._stopping.set()
+            self._inbox.wake()
+            await asyncio.to_thread(computing.join, STOP_DEADLINE_S)
+            if computing.is_alive():
+                self._failure = self._failure or TimeoutError(
+                    f"worker: must stop within {STOP_DEADLINE_S:g} s, did not"
+                )
+            for finish in self._on_close:
+                await finish()
+            for each in (reading, stopped, *others):
+                each.cancel()
+            await asyncio.gather(reading, stopped, *others, return_exceptions=True)
+            self._loop = None
+
+    def _tell_ended(self) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._ended.set)
+
+    def _compute(self) -> None:
+        pipeline = self._pipeline
+        assert pipeline is not None
+        try:
+            try:
+                while not (self._stopping.is_set() and len(self._inbox) == 0):
+                    self._turn(pipeline)
+                if self._is_over:
+                    pipeline.advance(self._watermark.shown_ns(), now_ns=self._clock.now_ns())
+                self._keep_checkpoints(pipeline, None)
+            finally:
+                pipeline.close()
+        except BaseException as error:  # noqa: BLE001  # the top of a thread: the event loop ends and run raises it
+            self._failure = self._failure or error
+        self._tell_ended()
+
+    def _turn(self, pipeline: Pipeline) -> None:
+        delivery = self._inbox.take(self._wait_s())
+        self._check()
+        for _ in range(BATCH):
+            if delivery is None:
+                break
+            self._handle(pipeline, delivery)
+            delivery = self._inbox.take(0)
+        if delivery is not None:
+            self._handle(pipeline, delivery)
+        now_ns = self._clock.now_ns()
+        # In this order: what a source says it has delivered is in the inbox by then.
+        behind = [stream for stream in self._source.streams if self._source.is_behind(stream)]
+        behind += [stream for stream in self._source.streams if self._inbox.holds(stream)]
+        if not self._has_gone_on and not behind:
+            self._go_on(pipeline, now_ns)
+        watermark_ns = self._watermark.advance(now_ns, waiting=behind)
+        self._lag_ns = max(0, now_ns - GRACE_NS - watermark_ns)
+        boundary_ns = floor_to(watermark_ns, SECOND_NS)
+        if boundary_ns > self._closed_ns:
+            self._close_rows(pipeline, boundary_ns, now_ns)
+        elif (self._is_urgent or now_ns - self._refreshed_ns >= self._refresh_ns) and not self._is_closing(now_ns):
+            self._refreshed_ns = now_ns
+            self._refresh(pipeline, now_ns)
+
+    def _wait_s(self) -> float:
+        """How long nothing but a message is due."""
+        now_ns = self._clock.now_ns()
+        next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
+        has_refresh = self._online is not None and not self._is_closing(now_ns)
+        next_ns = min(next_close_ns, self._refreshed_ns + self._refresh_ns) if has_refresh else next_close_ns
+        longest_s = URGENT_AGAIN_S if self._is_urgent else LONGEST_WAIT_S
+        return min(longest_s, max(0.0, self._clock.machine_seconds(next_ns - now_ns)))
+
+    def _is_closing(self, now_ns: int) -> bool:
+        """Whether rows of a second that is over are due: a provisional one would stand in their way to Redis."""
+        return floor_to(now_ns, SECOND_NS) > self._closed_ns
+
+    def _handle(self, pipeline: Pipeline, delivery: Delivery) -> None:
+        now_ns = self._clock.now_ns()
+        if not -MAX_AGE_NS <= delivery.recv_ns - now_ns <= MAX_AHEAD_NS:
+            pipeline.reject_stamp(delivery.body, recv_ns=now_ns, stamp_ns=delivery.recv_ns)
+            if delivery.acknowledge is not None:
+                delivery.acknowledge()
+            return
+        self._is_urgent |= delivery.is_urgent and self._online is not None
+        self._watermark.show(delivery.stream, delivery.recv_ns, now_ns=now_ns)
+        begun = time.perf_counter()
+        pipeline.handle(TimedMessage(delivery.recv_ns, delivery.body), on_durable=delivery.acknowledge)
+        self.stages.observe("handle", time.perf_counter() - begun)
+        self.stages.observe("transit", (now_ns - delivery.recv_ns) / SECOND_NS)
+
+    def _go_on(self, pipeline: Pipeline, now_ns: int) -> None:
+        """Serve the symbols that have a tape, before their first message comes."""
+        self._has_gone_on = True
+        for symbol in self._symbols:
+            pipeline.go_on(symbol, now_ns=now_ns)
+
+    def _close_rows(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> None:
+        self._closed_ns = boundary_ns
+        if pipeline.advance(boundary_ns, now_ns=now_ns) == 0:
+            return
+        self.stages.observe("close", (self._clock.now_ns() - boundary_ns) / SECOND_NS)
+        self._keep_checkpoints(pipeline, boundary_ns)
+        for symbol, lane in pipeline.lanes.items():
+            if lane.needs_snapshot and now_ns - self._asked_ns.get(symbol, 0) >= ASK_AGAIN_NS:
+                self._ask(symbol, now_ns)
+
+    def _keep_checkpoints(self, pipeline: Pipeline, boundary_ns: int | None) -> None:
+        """Those that are due at a boundary, spread over a minute; all of them at the end."""
+        if self._record is None:
+            return
+        for place, (symbol, lane) in enumerate(pipeline.lanes.items()):
+            is_due = boundary_ns is None or (boundary_ns // SECOND_NS + place) % CHECKPOINT_EVERY_S == 0
+            if is_due and (checkpoint := lane.checkpoint()) is not None:
+                self._record.keep_checkpoint(symbol, checkpoint, lane.durability())
+
+    def _refresh(self, pipeline: Pipeline, now_ns: int) -> None:
+        """Provisional rows of the symbols that changed since their last ones, unless there is more to do."""
+        if self._online is None:
+            return
+        if len(self._inbox) > 0 or self._online.is_busy:
+            self.provisional_skipped += 1
+            return
+        self._is_urgent = False
+        changed = [symbol for symbol, lane in pipeline.lanes.items() if lane.messages != self._looked_at.get(symbol)]
+        if not changed:
+            return
+        begun = time.perf_counter()
+        rows = []
+        for symbol in changed:
+            self._looked_at[symbol] = pipeline.lanes[symbol].messages
+            rows.append(pipeline.peek(symbol, now_ns=now_ns))
+        self._online.write(rows)
+        self.provisional_rows += len(rows)
+        self.stages.observe("provisional", time.perf_counter() - begun)
+
+    def _ask(self, symbol: str, now_ns: int) -> None:
+        self._asked_ns[symbol] = now_ns
+        self.snapshots_asked += 1
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._source.request_snapshot(symbol), loop)

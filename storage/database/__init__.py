@@ -1,0 +1,1 @@
+"""PostgreSQL: schema, metadata, leases, job queue."""

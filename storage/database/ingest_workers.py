@@ -1,0 +1,45 @@
+"""What the ingest workers say of themselves, as anybody may read it: one row a worker, renewed every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from storage.database.metadata import Metadata
+from storage.database.schema import INGEST_WORKERS
+
+SILENT_AFTER: Final = timedelta(seconds=15)
+"""A worker whose last heartbeat is older is taken for dead."""
+MOSTINGEST_WORKERS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class IngestWorker:
+    """One worker as it last described itself; times are aware.
+
+    status: ``symbols`` (by symbol: last_recv_ns, last_row_ns, status by group, lag_ms, messages, rows, gaps, rejected,
+    late), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms) and ``leases`` (fence by name).
+    """
+
+    worker_id: str
+    started_at: datetime
+    heartbeat_at: datetime
+    status: Mapping[str, Any]
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether its last heartbeat is recent."""
+        return now - self.heartbeat_at <= SILENT_AFTER
+
+
+def read_ingest_workers(metadata: Metadata) -> list[IngestWorker]:
+    """Every worker that left a row, the last heartbeat first. Raises StoreUnavailable."""
+    query = (
+        select(INGEST_WORKERS)
+        .order_by(INGEST_WORKERS.c.heartbeat_at.desc(), INGEST_WORKERS.c.worker_id)
+        .limit(MOSTINGEST_WORKERS)
+    )
+    return [IngestWorker(**row) for row in metadata.rows(query)]

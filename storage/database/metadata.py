@@ -1,0 +1,261 @@
+"""The metadata store: what datasets and feature registry versions exist, in PostgreSQL.
+
+Files are the truth for registry configurations, features and datasets; these tables hold what is asked about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
+
+from sqlalchemy import RowMapping, Select, Update, delete, func, insert, select, update
+
+from market.errors import Conflict, NotFound
+from storage.database.schema import (
+    DATASET_BUILDING_METRICS,
+    DATASETS,
+    STATEMENT_TIMEOUT_MS,
+    open_engine,
+    transaction,
+)
+
+T = TypeVar("T")
+DatasetStatus = Literal["building", "ready", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRecord:
+    """What is known of one dataset; ``request`` and ``splits_info`` are JSON objects, times are aware.
+
+    The record counts, ``splits_info`` and ``path`` are None until the build knows them. ``feature_set`` is the
+    fingerprint of the feature set, ``progress`` runs from 0 to 1. Of one ``request_hash`` only one record is building.
+    ``step`` is what the build does, ``attempt`` how often it was begun, ``announced_at`` when its end was told.
+    """
+
+    dataset_id: str
+    symbols: tuple[str, ...]
+    request: Mapping[str, Any]
+    feature_registry_version: str
+    feature_set: str
+    created_at: datetime
+    updated_at: datetime
+    status: DatasetStatus = "building"
+    progress: float = 0.0
+    splits_info: Mapping[str, Any] | None = None
+    path: str | None = None
+    train_records: int | None = None
+    validation_records: int | None = None
+    test_records: int | None = None
+    error_message: str | None = None
+    request_hash: str | None = None
+    step: str | None = None
+    attempt: int = 0
+    trace_id: str | None = None
+    announced_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildMeasured:
+    """How long a build took, for estimates and dashboards: samples are entity rows, days are symbol-days."""
+
+    dataset_id: str
+    symbols: tuple[str, ...]
+    status: DatasetStatus
+    samples: int
+    days_computed: int
+    days_reused: int
+    features_seconds: float
+    build_seconds: float
+    finished_at: datetime
+
+
+class DatasetChanges(TypedDict, total=False):
+    """The columns of a dataset that a build may change; ``announced_at`` None lets its end be told again."""
+
+    status: DatasetStatus
+    progress: float
+    splits_info: Mapping[str, Any] | None
+    path: str | None
+    train_records: int | None
+    validation_records: int | None
+    test_records: int | None
+    error_message: str | None
+    step: str | None
+    announced_at: datetime | None
+
+
+class Metadata:
+    """The tables behind one SQLAlchemy URL (``postgresql+psycopg://...``); connects at first use, safe among threads.
+
+    Every method raises StoreUnavailable when the database does not answer or was not upgraded, and InvalidRequest for
+    a value that PostgreSQL cannot hold (a NUL in a text, NaN in JSON).
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self._engine.dispose()
+
+    def create_dataset(
+        self, record: DatasetRecord, *, in_transaction: Callable[[Any], object] = lambda _connection: None
+    ) -> None:
+        """Add a dataset. Raises Conflict when its id exists, or when one of its request is being built.
+
+        in_transaction: given the driver's connection, does what must happen together with this or not at all.
+        """
+        with transaction(self._engine) as connection:
+            connection.execute(insert(DATASETS).values(asdict(record)))
+            in_transaction(connection.connection.driver_connection)
+
+    def in_transaction(self, action: Callable[[Any], T]) -> T:
+        """The result of an action on the driver's connection, whose changes are kept unless it raises."""
+        with transaction(self._engine) as connection:
+            return action(connection.connection.driver_connection)
+
+    def find_building(self, request_hash: str) -> DatasetRecord | None:
+        """The dataset that is being built for a request, if any."""
+        query = select(DATASETS).where(DATASETS.c.request_hash == request_hash, DATASETS.c.status == "building")
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _dataset(row)
+
+    def find_ready(self, request_hash: str) -> list[DatasetRecord]:
+        """The ready datasets of a request, newest first."""
+        query = (
+            select(DATASETS)
+            .where(DATASETS.c.request_hash == request_hash, DATASETS.c.status == "ready")
+            .order_by(DATASETS.c.created_at.desc(), DATASETS.c.dataset_id)
+        )
+        with transaction(self._engine) as connection:
+            return [_dataset(row) for row in connection.execute(query).mappings()]
+
+    def begin_attempt(self, dataset_id: str, updated_at: datetime) -> DatasetRecord:
+        """Count one more attempt at a building dataset: changes of the attempts before it are refused from now on.
+
+        Raises NotFound, and Conflict when it is no longer building.
+        """
+        change = update(DATASETS).values(attempt=DATASETS.c.attempt + 1, progress=0.0, step=None)
+        return self._change(change, dataset_id, updated_at, {"status": "building"})
+
+    def announce_next(self, send: Callable[[DatasetRecord], object], announced_at: datetime) -> bool:
+        """Send the oldest dataset that ended and was not announced; False when there was none that nobody else sends.
+
+        It counts as announced once ``send`` has returned; a process that dies in between lets it be sent again.
+        """
+        query = (
+            select(DATASETS)
+            .where(DATASETS.c.status.in_(("ready", "failed")), DATASETS.c.announced_at.is_(None))
+            .order_by(DATASETS.c.updated_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return False
+            send(_dataset(row))
+            found = DATASETS.c.dataset_id == row["dataset_id"]
+            connection.execute(update(DATASETS).where(found).values(announced_at=announced_at))
+        return True
+
+    def add_build_measured(self, measured: BuildMeasured) -> None:
+        """Keep how long a build took."""
+        with transaction(self._engine) as connection:
+            connection.execute(insert(DATASET_BUILDING_METRICS).values(asdict(measured)))
+
+    def list_builds_measured(self, *, limit: int) -> list[BuildMeasured]:
+        """The last builds that became ready, newest first."""
+        table = DATASET_BUILDING_METRICS
+        columns = [column for column in table.c if column.name != "id"]
+        query = select(*columns).where(table.c.status == "ready").order_by(table.c.finished_at.desc()).limit(limit)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        return [BuildMeasured(**{**row, "symbols": tuple(row["symbols"])}) for row in rows]
+
+    def get_dataset(self, dataset_id: str) -> DatasetRecord:
+        """One dataset. Raises NotFound."""
+        query = select(DATASETS).where(DATASETS.c.dataset_id == dataset_id)
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise _no_dataset(dataset_id)
+        return _dataset(row)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Remove a dataset. Raises NotFound."""
+        gone = delete(DATASETS).where(DATASETS.c.dataset_id == dataset_id).returning(DATASETS.c.dataset_id)
+        with transaction(self._engine) as connection:
+            if connection.execute(gone).one_or_none() is None:
+                raise _no_dataset(dataset_id)
+
+    def list_datasets(
+        self, *, status: DatasetStatus | None = None, symbol: str | None = None, limit: int = 100
+    ) -> list[DatasetRecord]:
+        """The newest ``limit`` datasets, newest first, of one status and containing one symbol where given."""
+        query = select(DATASETS).order_by(DATASETS.c.created_at.desc(), DATASETS.c.dataset_id).limit(limit)
+        if status is not None:
+            query = query.where(DATASETS.c.status == status)
+        if symbol is not None:
+            query = query.where(DATASETS.c.symbols.contains([symbol]))
+        with transaction(self._engine) as connection:
+            return [_dataset(row) for row in connection.execute(query).mappings()]
+
+    def update_dataset(
+        self,
+        dataset_id: str,
+        updated_at: datetime,
+        *,
+        expected_status: DatasetStatus | None = None,
+        expected_attempt: int | None = None,
+        **changes: Unpack[DatasetChanges],
+    ) -> DatasetRecord:
+        """Change the named columns and return the record as it is then.
+
+        With ``expected_status`` the change happens only in that status, with ``expected_attempt`` only while that
+        attempt is the last: a build that ends while it is cancelled does not undo the cancellation. Raises NotFound,
+        and Conflict when the status or the attempt is another.
+        """
+        expected: dict[str, Any] = {"status": expected_status, "attempt": expected_attempt}
+        change = update(DATASETS).values(**changes)
+        known = {name: value for name, value in expected.items() if value is not None}
+        return self._change(change, dataset_id, updated_at, known)
+
+    def _change(
+        self, change: Update, dataset_id: str, updated_at: datetime, expected: Mapping[str, Any]
+    ) -> DatasetRecord:
+        found = DATASETS.c.dataset_id == dataset_id
+        change = change.where(found).values(updated_at=updated_at).returning(DATASETS)
+        for name, value in expected.items():
+            change = change.where(DATASETS.c[name] == value)
+        with transaction(self._engine) as connection:
+            row = connection.execute(change).mappings().one_or_none()
+            if row is None:
+                known = connection.execute(select(DATASETS).where(found)).mappings().one_or_none()
+                if known is None:
+                    raise _no_dataset(dataset_id)
+                name = next(name for name, value in expected.items() if known[name] != value)
+                rule = f"{expected[name]}" if name == "status" else f"in {name} {expected[name]}"
+                raise Conflict(f"dataset {dataset_id}: must be {rule}, was {known[name]}")
+        return _dataset(row)
+
+    def rows(self, query: Select[Any]) -> list[RowMapping]:
+        """What a query of another file of this package finds."""
+        with transaction(self._engine) as connection:
+            return list(connection.execute(query).mappings())
+
+    def size_bytes(self) -> int:
+        """What the database takes on its disk."""
+        with transaction(self._engine) as connection:
+            return int(connection.execute(select(func.pg_database_size(func.current_database()))).scalar_one())
+
+
+def _no_dataset(dataset_id: str) -> NotFound:
+    return NotFound(f"dataset: must exist, was {dataset_id!r}")
+
+
+def _dataset(row: RowMapping) -> DatasetRecord:
+    return DatasetRecord(**{**row, "symbols": tuple(row["symbols"])})

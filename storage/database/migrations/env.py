@@ -1,0 +1,11 @@
+"""What Alembic runs: the migrations, on the connection and in the transaction that storage.database.schema opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from storage.database.schema import TABLES
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=TABLES)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,1 @@
+"""The feature log: served and rebuilt rows in Parquet."""

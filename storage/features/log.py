@@ -1,0 +1,276 @@
+"""The feature log: every final feature row as Parquet, one folder a group identity, which Feast reads as offline store.
+
+Layout: ``<features>/<group>/<group fingerprint>/symbol=S/date=YYYY-MM-DD/<part>``, where ``feature_parts`` says what a
+part is. The date is the UTC date of the row time.
+
+Rows of one time may be in several parts. The latest created wins, then the last written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
+from market.errors import CorruptStore, InvalidRequest, NotFound
+from storage.durable_files import publish_files
+from storage.features.parts import (
+    CREATED,
+    EVENT,
+    PART,
+    REBUILT,
+    STATUS,
+    Int64s,
+    PartFile,
+    check_part,
+    group_folder,
+    parts_in_order,
+    parts_of_date,
+)
+from storage.instruments import checked_symbol
+from storage.parquet_files import reading_parquet
+from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+from transforms.status import STATUS_NAMES
+
+
+class FeatureLogWriter:
+    """Buffers rows and writes them as one part a symbol, date and group.
+
+    flush_rows: a symbol's buffer is written as soon as it holds this many rows, which bounds it.
+    """
+
+    def __init__(self, root: Path, *, flush_rows: int = 3600) -> None:
+        self._root = root
+        self._flush_rows = flush_rows
+        self._buffered: dict[tuple[str, FeatureSet], list[tuple[FeatureRows, Int64s]]] = {}
+        self._buffered_rows: Counter[tuple[str, FeatureSet]] = Counter()
+
+    def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
+        """Take rows and when each became readable, int64 (n,); the arrays may change afterwards.
+
+        Raises:
+            InvalidRequest: shapes or a status disagree with the feature set, or the symbol cannot name a folder.
+            StoreUnavailable: the disk refused a part; the rows stay buffered.
+        """
+        _check(rows, available_ns)
+        if not len(rows):
+            return
+        key = (rows.symbol, rows.feature_set)
+        kept = FeatureRows(rows.symbol, rows.feature_set, rows.row_ns.copy(), rows.values.copy(), rows.status.copy())
+        self._buffered.setdefault(key, []).append((kept, available_ns.copy()))
+        self._buffered_rows[key] += len(rows)
+        if self._buffered_rows[key] >= self._flush_rows:
+            self._flush(key)
+
+    def flush(self) -> None:
+        """Write every buffered row. Raises StoreUnavailable; what was not written stays buffered."""
+        for key in list(self._buffered):
+            self._flush(key)
+
+    def flush_symbol(self, symbol: str) -> None:
+        """Write the symbol's buffered rows. Raises StoreUnavailable; what was not written stays buffered."""
+        for key in [key for key in self._buffered if key[0] == symbol]:
+            self._flush(key)
+
+    def close(self) -> None:
+        """Flush; closing again does nothing."""
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _flush(self, key: tuple[str, FeatureSet]) -> None:
+        symbol, feature_set = key
+        buffer = self._buffered[key]
+        rows = FeatureRows(
+            symbol,
+            feature_set,
+            np.concatenate([part.row_ns for part, _ in buffer]),
+            np.concatenate([part.values for part, _ in buffer]),
+            np.concatenate([part.status for part, _ in buffer]),
+        )
+        available_ns = np.concatenate([available for _, available in buffer])
+        day = rows.row_ns // DAY_NS
+        with ExitStack() as stack:
+            staged: dict[Path, Path] = {}
+            for date in np.unique(day).tolist():
+                of_date = np.flatnonzero(day == date)
+                for group in feature_set.groups:
+                    folder = group_folder(self._root, group) / f"symbol={symbol}" / f"date={utc_date(date * DAY_NS)}"
+                    part = PartFile(folder, PART, symbol, group)
+                    stack.callback(part.discard)
+                    part.append(rows, available_ns, of_date)
+                    staged[folder / f"{PART}-{part.first_ns}-{part.last_ns}.parquet"] = part.finish()
+            # Together at the end: a reader hardly ever sees one group's part without the others'.
+            publish_files(staged)
+        del self._buffered[key], self._buffered_rows[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _GroupRows:
+    """One group's rows, ascending and without duplicates."""
+
+    row_ns: Int64s
+    created_ns: Int64s
+    values: npt.NDArray[np.float64]
+    status: npt.NDArray[np.int8]
+
+
+def read_feature_log(
+    root: Path,
+    symbol: str,
+    feature_set: FeatureSet,
+    *,
+    from_ns: int | None,
+    to_ns: int | None,
+    served_only: bool = False,
+) -> tuple[FeatureRows, Int64s]:
+    """The rows with ``from_ns <= row time < to_ns``, their groups joined, and when each was readable as a whole.
+
+    A part that lacks a column of the set was written for a version that names fewer; its rows count as not computed.
+
+    The second array is int64 (n,), the latest created time among the row's groups. served_only: pass over rebuilt days.
+
+    Raises:
+        NotFound: no group of the set has any row of the symbol.
+        CorruptStore: a group lacks a row that another has, or a file is not what was written.
+        InvalidRequest: the symbol cannot name a folder.
+    """
+    folders = _folders(root, symbol, feature_set)
+    groups = [
+        _read_group(folder, group, symbol, from_ns, to_ns, served_only=served_only)
+        for folder, group in zip(folders, feature_set.groups, strict=True)
+    ]
+    row_ns = groups[0].row_ns
+    if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
+        _raise_missing_row(symbol, feature_set, groups)
+    values = np.empty((len(row_ns), len(feature_set.columns)))
+    status = np.empty((len(row_ns), len(groups)), np.int8)
+    available_ns = groups[0].created_ns.copy()
+    for index, (group, read) in enumerate(zip(feature_set.groups, groups, strict=True)):
+        values[:, list(group.indices)] = read.values
+        status[:, index] = read.status
+        np.maximum(available_ns, read.created_ns, out=available_ns)
+    return FeatureRows(symbol, feature_set, row_ns, values, status), available_ns
+
+
+def served_days(root: Path, symbol: str, feature_set: FeatureSet) -> list[int]:
+    """Begin of each UTC day of which a group of the set has rows that were served, ns, ascending.
+
+    Raises NotFound and InvalidRequest as ``read_feature_log`` does.
+    """
+    dates = {
+        part.parent.name.removeprefix("date=")
+        for folder in _folders(root, symbol, feature_set)
+        for part in folder.glob(f"date=*/{PART}-*.parquet")
+    }
+    return sorted(map(parse_iso_ns, dates))
+
+
+def last_served_row_ns(root: Path, symbol: str, feature_set: FeatureSet) -> int | None:
+    """Time of the symbol's newest row that was served and that every group of the set has; None when there is none.
+
+    Raises CorruptStore for a file that is no part, InvalidRequest when the symbol cannot name a folder.
+    """
+    newest = []
+    for group in feature_set.groups:
+        folder = group_folder(root, group) / f"symbol={checked_symbol(symbol)}"
+        dates = sorted(folder.glob("date=*"), reverse=True)
+        ends = (
+            max((end for path, _, end in parts_of_date(date) if not path.name.startswith(REBUILT)), default=None)
+            for date in dates
+        )
+        newest.append(next((end for end in ends if end is not None), None))
+    known = [end for end in newest if end is not None]
+    return min(known) if known and len(known) == len(newest) else None
+
+
+def _folders(root: Path, symbol: str, feature_set: FeatureSet) -> list[Path]:
+    """The symbol's folder of each group. Raises NotFound when there is none of them."""
+    folders = [group_folder(root, group) / f"symbol={checked_symbol(symbol)}" for group in feature_set.groups]
+    if not any(folder.is_dir() for folder in folders):
+        raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {root}")
+    return folders
+
+
+def _check(rows: FeatureRows, available_ns: Int64s) -> None:
+    checked_symbol(rows.symbol)
+    count = len(rows)
+    feature_set = rows.feature_set
+    for thing, shape, expected in (
+        ("values", rows.values.shape, (count, len(feature_set.columns))),
+        ("status", rows.status.shape, (count, len(feature_set.groups))),
+        ("available_ns", available_ns.shape, (count,)),
+    ):
+        if shape != expected:
+            raise InvalidRequest(f"{rows.symbol} rows, {thing}: shape must be {expected}, was {shape}")
+    unknown = rows.status[(rows.status < 0) | (rows.status >= len(STATUS_NAMES))]
+    if len(unknown):
+        raise InvalidRequest(f"{rows.symbol} rows, status: must be 0 to {len(STATUS_NAMES) - 1}, was {unknown[0]}")
+
+
+def _read_group(
+    folder: Path, group: FeatureGroup, symbol: str, from_ns: int | None, to_ns: int | None, *, served_only: bool
+) -> _GroupRows:
+    tables = []
+    for path in parts_in_order(folder, from_ns, to_ns):
+        if served_only and path.name.startswith(REBUILT):
+            continue
+        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not set(group.columns) <= set(file.schema_arrow.names):
+                continue  # written for a registry version that names fewer of the group's features
+            check_part(file, path, group, symbol)
+            tables.append(file.read([EVENT, CREATED, *group.columns, STATUS]))
+    count = sum(table.num_rows for table in tables)
+    row_ns, created_ns = np.empty(count, np.int64), np.empty(count, np.int64)
+    values, status = np.empty((count, len(group.columns))), np.empty(count, np.int8)
+    start = 0
+    for table in tables:
+        end = start + table.num_rows
+        row_ns[start:end] = table.column(EVENT).cast(pa.int64()).to_numpy()
+        created_ns[start:end] = table.column(CREATED).cast(pa.int64()).to_numpy()
+        for index, name in enumerate(group.columns):
+            values[start:end, index] = table.column(name).to_numpy()
+        codes = pc.index_in(table.column(STATUS), value_set=pa.array(STATUS_NAMES))
+        if codes.null_count:
+            raise CorruptStore(f"{folder} {STATUS}: must be one of {STATUS_NAMES}, was another")
+        status[start:end] = codes.to_numpy()
+        start = end
+    # Stable: of one row time and one created time, the part and then the position written last stays last.
+    order = np.lexsort((created_ns, row_ns))
+    sorted_ns = row_ns[order]
+    is_last = np.append(sorted_ns[1:] != sorted_ns[:-1], np.ones(min(count, 1), np.bool_))
+    in_period = np.ones(count, np.bool_)
+    if from_ns is not None:
+        in_period &= sorted_ns >= from_ns
+    if to_ns is not None:
+        in_period &= sorted_ns < to_ns
+    kept = order[is_last & in_period]
+    return _GroupRows(row_ns[kept], created_ns[kept], values[kept], status[kept])
+
+
+def _raise_missing_row(symbol: str, feature_set: FeatureSet, groups: list[_GroupRows]) -> NoReturn:
+    everywhere = np.unique(np.concatenate([read.row_ns for read in groups]))
+    missing = {
+        group.name: int(lacking[0])
+        for group, read in zip(feature_set.groups, groups, strict=True)
+        if len(lacking := np.setdiff1d(everywhere, read.row_ns))
+    }
+    name, row_ns = min(missing.items(), key=lambda entry: entry[1])
+    raise CorruptStore(
+        f"feature log of {symbol}, group {name}: must have every row the other groups have, was without "
+        f"{format_iso(row_ns)}"
+    )

@@ -1,0 +1,182 @@
+"""Rebuilt days: partitions of the feature log that say what they were computed from, so that none is computed twice.
+
+A group's rows of one symbol and UTC date are one part, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` beside those
+of served rows. ``inputs`` is a hash of everything the rows were computed from; the folder names the group's code.
+Registry versions share the files: one that selects fewer of a group's columns finds them in a file with more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from market.clock import SECOND_NS
+from storage.durable_files import changing_files, publish_files
+from storage.features.parts import CREATED, EVENT, PART, REBUILT, Int64s, PartFile, group_folder, part_columns
+from storage.instruments import checked_symbol
+from storage.parquet_files import reading_parquet
+from transforms.rows import FeatureGroup, FeatureRows
+
+_NO_TIMES: Final = np.empty(0, np.int64)
+
+
+def has_rebuilt_day(root: Path, group: FeatureGroup, symbol: str, date: str, inputs: str) -> bool:
+    """Whether the day stands, computed from these inputs, with every column of the group. Raises CorruptStore."""
+    return any(
+        part_columns(path) >= set(group.columns) for path in _rebuilt(_folder(root, group, symbol, date), inputs)
+    )
+
+
+def rebuilt_columns(root: Path, group: FeatureGroup, symbol: str, date: str, inputs: str) -> set[str]:
+    """Every feature that a file of the day has, made of these inputs, for whatever version. Raises CorruptStore."""
+    return set[str]().union(*(part_columns(path) for path in _rebuilt(_folder(root, group, symbol, date), inputs)))
+
+
+def write_rebuilt_day(
+    root: Path,
+    symbol: str,
+    groups: Iterable[FeatureGroup],
+    pieces: Iterable[tuple[FeatureRows, Int64s]],
+    *,
+    date: str,
+    inputs: Mapping[str, str],
+) -> int:
+    """Write the rows of one UTC date for the groups that ``inputs`` names, all files on disk before the first is seen.
+
+    groups: of the set that the rows are of. pieces: consecutive rows, one at least, and when each is available, int64
+        (n,); each becomes a row group, and is let go once the next one is there.
+
+    Files of these groups made of other inputs go, and those whose columns are all here. Returns how many rows were
+    written. Raises StoreUnavailable.
+    """
+    count = 0
+    with ExitStack() as stack:
+        written = {
+            group: PartFile(_folder(root, group, symbol, date), REBUILT, symbol, group)
+            for group in groups
+            if group.name in inputs
+        }
+        for part in written.values():
+            # Groups that have their names already stay: each is whole, and the others are computed again.
+            stack.callback(part.discard)
+        for rows, available_ns in pieces:
+            count += len(rows)
+            for part in written.values():
+                part.append(rows, available_ns)
+        staged: dict[Path, Path] = {}
+        replaced: list[Path] = []
+        for group, part in written.items():
+            path = _path(_folder(root, group, symbol, date), part, group, inputs[group.name])
+            replaced += _replaced_by(path, group, inputs[group.name])
+            staged[path] = part.finish()
+        publish_files(staged)
+    with changing_files(root):
+        for old in replaced:
+            old.unlink(missing_ok=True)
+    return count
+
+
+def is_served_whole(root: Path, group: FeatureGroup, symbol: str, date: str, *, first_ns: int, last_ns: int) -> bool:
+    """Whether every second of [first_ns, last_ns] of the date was served, with every column of the group."""
+    row_ns, _ = _served_rows(_folder(root, group, symbol, date), group)
+    in_period = np.unique(row_ns[(row_ns >= first_ns) & (row_ns <= last_ns)])
+    return len(in_period) == (last_ns - first_ns) // SECOND_NS + 1
+
+
+def served_times(root: Path, groups: Iterable[FeatureGroup], symbol: str, date: str) -> tuple[Int64s, Int64s]:
+    """The rows of a date that were served, ascending, and when each was as a whole: the latest of the groups."""
+    served = [_served_rows(_folder(root, group, symbol, date), group) for group in groups]
+    times = np.concatenate([row_ns for row_ns, _ in served] or [_NO_TIMES])
+    row_ns, at = np.unique(times, return_inverse=True)
+    created_ns = np.zeros(len(row_ns), np.int64)
+    np.maximum.at(created_ns, at, np.concatenate([created_ns for _, created_ns in served] or [_NO_TIMES]))
+    return row_ns, created_ns
+
+
+@dataclass(frozen=True, slots=True)
+class CachedDays:
+    """What rebuilt days there are of a symbol: dates of any group, files of all groups and their bytes."""
+
+    symbol: str
+    dates: tuple[str, ...]
+    files: int
+    size: int
+
+
+def cached_days(root: Path) -> list[CachedDays]:
+    """The rebuilt days of every symbol, of whatever code, sorted by symbol."""
+    found: dict[str, list[Path]] = {}
+    for path in root.glob(f"*/*/symbol=*/date=*/{REBUILT}-*.parquet"):
+        found.setdefault(path.parent.parent.name.removeprefix("symbol="), []).append(path)
+    return [
+        CachedDays(
+            symbol,
+            tuple(sorted({path.parent.name.removeprefix("date=") for path in paths})),
+            len(paths),
+            sum(path.stat().st_size for path in paths),
+        )
+        for symbol, paths in sorted(found.items())
+    ]
+
+
+def remove_rebuilt_days(root: Path, *, symbol: str | None, first_date: str | None, last_date: str | None) -> int:
+    """Remove the rebuilt days of a symbol, or of all, from one date to another, both included; files removed.
+
+    None is no bound. What was served stays.
+
+    Raises StoreUnavailable, InvalidRequest when the symbol cannot name a folder.
+    """
+    named = "*" if symbol is None else checked_symbol(symbol)
+    removed = 0
+    with changing_files(root):
+        for path in list(root.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
+            date = path.parent.name.removeprefix("date=")
+            if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _served_rows(folder: Path, group: FeatureGroup) -> tuple[Int64s, Int64s]:
+    """Row times and created times of the served parts that hold every column of the group."""
+    row_ns, created_ns = [_NO_TIMES], [_NO_TIMES]
+    for path in sorted(folder.glob(f"{PART}-*.parquet")):
+        if not part_columns(path) >= set(group.columns):
+            continue
+        with reading_parquet(path):
+            table = pq.read_table(path, columns=[EVENT, CREATED], partitioning=None)
+        row_ns.append(table.column(EVENT).cast(pa.int64()).to_numpy())
+        created_ns.append(table.column(CREATED).cast(pa.int64()).to_numpy())
+    return np.concatenate(row_ns), np.concatenate(created_ns)
+
+
+def _folder(root: Path, group: FeatureGroup, symbol: str, date: str) -> Path:
+    return group_folder(root, group) / f"symbol={checked_symbol(symbol)}" / f"date={date}"
+
+
+def _rebuilt(folder: Path, inputs: str) -> list[Path]:
+    return sorted(folder.glob(f"{REBUILT}-*-{inputs}.parquet"))
+
+
+def _path(folder: Path, part: PartFile, group: FeatureGroup, inputs: str) -> Path:
+    """The name of a day that was written; another one where a file with more of the group's columns has it."""
+    path = folder / f"{REBUILT}-{part.first_ns}-{part.last_ns}-{inputs}.parquet"
+    if path.is_file() and not part_columns(path) <= set(group.columns):
+        return path.with_name(f"{REBUILT}-{part.first_ns}-{part.last_ns}-{len(group.columns)}-{inputs}.parquet")
+    return path
+
+
+def _replaced_by(path: Path, group: FeatureGroup, inputs: str) -> list[Path]:
+    """The files of the day that go once ``path`` is there."""
+    return [
+        old
+        for old in _rebuilt(path.parent, "*")
+        if old != path and (not old.stem.endswith(f"-{inputs}") or part_columns(old) <= set(group.columns))
+    ]

@@ -1,0 +1,1 @@
+"""The online store: Feast's fields in Redis and the packed vector beside them."""

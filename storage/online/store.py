@@ -1,0 +1,308 @@
+"""The online store: the newest row of every symbol in Redis, readable by Feast's SDK and, packed, by ours.
+
+A symbol is one hash, so that all its views change at once; ``storage.online.vector`` says what it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import NoScriptError, RedisClusterException
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from market.clock import SECOND_NS
+from market.errors import InvalidRequest, StoreUnavailable
+from storage.online.vector import (
+    VECTOR_FIELD,
+    Layout,
+    OnlineRow,
+    OnlineVector,
+    feature_field,
+    layout_of,
+    online_fields,
+    online_key,
+    sortable,
+    sortable_order,
+    symbol_of,
+    unpack,
+)
+
+RedisClient: TypeAlias = redis.Redis | RedisCluster
+
+MAX_AHEAD_NS: Final = 5 * SECOND_NS
+CONNECT_TIMEOUT_S: Final = 1.0
+SOCKET_TIMEOUT_S: Final = 1.0
+
+# Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in parts because
+# unpack() stops at about 8000 values. The fields begin with the newest and the vector (``online_fields``), so that
+# ARGV[6] is the packed vector, published for those who follow the symbol. ARGV[2] is the writer's fence, or empty.
+_WRITE_SCRIPT: Final = """
+local held = redis.call('HMGET', KEYS[1], 'feature_service:newest', 'feature_service:fence')
+if ARGV[2] ~= '' then
+  if held[2] and held[2] > ARGV[2] then return -1 end
+  if held[2] ~= ARGV[2] then redis.call('HSET', KEYS[1], 'feature_service:fence', ARGV[2]) end
+end
+if held[1] and held[1] > ARGV[1] then return 0 end
+for first = 3, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
+end
+redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[6])
+return 1
+"""
+_FENCED: Final = -1
+_WRITE_SHA: Final = hashlib.sha1(_WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of the rows of one ``write``: stored, older than what was stored, or too far in the future.
+
+    fenced: symbols that a writer with a higher fence has written.
+    """
+
+    written: int
+    superseded: int
+    refused: int
+    fenced: tuple[str, ...] = ()
+
+
+class OnlineStore:
+    """Writes and reads the newest row of each symbol; safe to share between threads."""
+
+    def __init__(
+        self, client: RedisClient | Callable[[], RedisClient], *, project: str, max_ahead_ns: int = MAX_AHEAD_NS
+    ) -> None:
+        """``client``, or what the first call opens it with, must leave answers as bytes and bounds every call here."""
+        self._open: Callable[[], RedisClient]
+        if isinstance(client, redis.Redis | RedisCluster):
+            self._open = lambda: client
+        else:
+            self._open = client
+        self._opened: RedisClient | None = None
+        self._opening = threading.Lock()
+        self._project = project.encode()
+        self._max_ahead_ns = max_ahead_ns
+        self._layout: Layout | None = None
+
+    @classmethod
+    def connect(
+        cls,
+        host: str,
+        port: int,
+        *,
+        project: str,
+        db: int = 0,
+        username: str | None = None,
+        password: str | None = None,
+        tls: bool = False,
+        tls_ca_file: str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        socket_timeout_s: float = SOCKET_TIMEOUT_S,
+        max_ahead_ns: int = MAX_AHEAD_NS,
+    ) -> OnlineStore:
+        """A store on its own connection pool; the first call opens the connection.
+
+        A call that fails is repeated once, at once: that is enough for a connection that a server restart left stale,
+        and a repeated write changes nothing.
+        """
+        client = redis.Redis(
+            host=host,
+            port=port,
+            db=db,
+            username=username,
+            password=password,
+            ssl=tls,
+            ssl_ca_certs=tls_ca_file,
+            socket_connect_timeout=connect_timeout_s,
+            socket_timeout=socket_timeout_s,
+            retry=Retry(NoBackoff(), 1),
+        )
+        return cls(client, project=project, max_ahead_ns=max_ahead_ns)
+
+    @classmethod
+    def connect_as_feast(cls, settings: Mapping[str, Any], *, project: str) -> OnlineStore:
+        """A store on the server, cluster or master that the ``online_store`` part of a feature_store.yaml names.
+
+        Its connection string may set redis-py's options; otherwise calls are bounded as those of ``connect`` are. The
+        first call opens the connection, and asks a cluster or a sentinel who serves.
+
+        Raises InvalidRequest when it does not name a Redis as Feast would take it.
+        """
+        kind = settings.get("redis_type", "redis")
+        if settings.get("type") != "redis" or kind not in {"redis", "redis_cluster", "redis_sentinel"}:
+            raise InvalidRequest(
+                f"online_store: must be of type redis and redis_type redis, redis_cluster or redis_sentinel, "
+                f"was {settings.get('type')!r} and {kind!r}"
+            )
+        addresses, given = addresses_and_options(str(settings.get("connection_string", "localhost:6379")))
+        bounds = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S, **given}
+        retry = Retry(NoBackoff(), 1)
+        if kind == "redis_cluster":
+            nodes = [ClusterNode(host, port) for host, port in addresses]  # type: ignore[no-untyped-call]  # untyped in redis-py
+            return cls(lambda: RedisCluster(startup_nodes=nodes, retry=retry, **bounds), project=project)
+        if kind == "redis_sentinel":
+            sentinel = Sentinel(addresses, retry=retry, **bounds)  # type: ignore[no-untyped-call]  # untyped in redis-py
+            master = str(settings.get("sentinel_master", "mymaster"))
+            return cls(sentinel.master_for(master), project=project)  # type: ignore[no-untyped-call]  # untyped in redis-py
+        if len(addresses) > 1:
+            raise InvalidRequest(f"connection_string: must name one server of redis_type redis, was {addresses}")
+        [(host, port)] = addresses
+        return cls(redis.Redis(host=host, port=port, retry=retry, **bounds), project=project)
+
+    def write(self, rows: Sequence[OnlineRow], *, now_ns: int, fences: Mapping[str, int] | None = None) -> WriteResult:
+        """Store each row unless the symbol already holds a newer one; one round trip for all of them.
+
+        Newer is the greater ``(row_ns, available_ns)``; of equal pairs the later writer wins. A row is stored whole or
+        not at all, whoever else writes at the time. A row more than ``max_ahead_ns`` after ``now_ns`` is refused: it
+        would keep every true row out until its time has come.
+
+        fences: of the writer's leases by symbol. Once a symbol was written with a fence, a lower one stores nothing; a
+            writer without one is not checked.
+
+        Raises StoreUnavailable; rows of the call may have been stored, and writing them again is harmless.
+        """
+        accepted = [row for row in rows if row.row_ns <= now_ns + self._max_ahead_ns]
+        held = fences or {}
+        answers = self._run_script([self._script_arguments(row, held.get(row.symbol)) for row in accepted])
+        written = sum(answer == 1 for answer in answers)
+        fenced = tuple(row.symbol for row, answer in zip(accepted, answers, strict=True) if answer == _FENCED)
+        superseded = len(accepted) - written - len(fenced)
+        return WriteResult(written, superseded, len(rows) - len(accepted), fenced)
+
+    def read(self, symbols: Sequence[str]) -> list[OnlineVector | None]:
+        """The newest vector of each symbol, in the order asked, None where there is none; one round trip.
+
+        Raises StoreUnavailable, or CorruptStore when a stored vector is not what ``write`` stores.
+        """
+        with (
+            self._naming_the_server(),
+            self._client.pipeline(transaction=False) as pipeline,
+        ):
+            for symbol in symbols:
+                pipeline.hget(online_key(symbol, self._project), VECTOR_FIELD)  # type: ignore[arg-type]  # bytes are sent as they are
+            packed: list[bytes | None] = pipeline.execute()
+        return [
+            None if vector is None else unpack(vector, symbol=symbol)
+            for symbol, vector in zip(symbols, packed, strict=True)
+        ]
+
+    def symbols(self) -> list[str]:
+        """Every symbol that has a row, sorted. It walks the keys of the whole database; raises StoreUnavailable."""
+        with self._naming_the_server():
+            keys: list[bytes] = list(self._client.scan_iter(count=1000))
+        found = (symbol_of(key, self._project) for key in keys)
+        return sorted({symbol for symbol in found if symbol is not None})
+
+    def held(self, symbol: str, features: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the symbol has each feature, given as view and name, value or null. Raises StoreUnavailable."""
+        with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
+            for view, feature in features:
+                pipeline.hexists(online_key(symbol, self._project), feature_field(view, feature))  # type: ignore[arg-type]  # bytes are sent as they are
+            return [bool(answer) for answer in pipeline.execute()]
+
+    def ping(self) -> None:
+        """Raises StoreUnavailable when the server does not answer."""
+        with self._naming_the_server():
+            self._client.ping()
+
+    def memory(self) -> tuple[int, int | None]:
+        """Bytes that the servers use together, and their limit, None without one. Raises StoreUnavailable."""
+        with self._naming_the_server():
+            answer = cast("dict[str, Any]", self._client.info("memory"))  # a synchronous client's answer
+        # A cluster answers by node.
+        nodes = [answer] if "used_memory" in answer else list(answer.values())
+        limits = [int(node.get("maxmemory", 0)) for node in nodes]
+        return sum(int(node["used_memory"]) for node in nodes), sum(limits) if all(limits) else None
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _client(self) -> RedisClient:
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _script_arguments(self, row: OnlineRow, fence: int | None) -> tuple[bytes | str, ...]:
+        layout = self._layout
+        if layout is None or layout.feature_set is not row.feature_set:
+            self._layout = layout = layout_of(row.feature_set)
+        fenced_by = "" if fence is None else sortable(fence)
+        return (online_key(row.symbol, self._project), sortable_order(row), fenced_by, *online_fields(row, layout))
+
+    def _run_script(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
+        with self._naming_the_server():
+            answers = self._evaluate(calls)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                # A server forgets its scripts when it restarts or fails over.
+                self._client.script_load(_WRITE_SCRIPT)
+                unanswered = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                again = self._evaluate([calls[at] for at in unanswered])
+                for at, answer in zip(unanswered, again, strict=True):
+                    answers[at] = answer
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
+
+    def _evaluate(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[Any]:
+        with self._client.pipeline(transaction=False) as pipeline:
+            for call in calls:
+                # Not evalsha(), which the pipeline of a cluster refuses: a script of one key goes where its key is.
+                pipeline.execute_command("EVALSHA", _WRITE_SHA, 1, *call)
+            return pipeline.execute(raise_on_error=False)
+
+    @contextmanager
+    def _naming_the_server(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, RedisClusterException) as error:
+            raise StoreUnavailable(f"redis {_address_of(self._opened)}: must answer, was {error}") from error
+
+
+def _address_of(client: RedisClient | None) -> str:
+    if not isinstance(client, redis.Redis):
+        return "cluster"
+    address = client.connection_pool.connection_kwargs
+    if isinstance(client.connection_pool, SentinelConnectionPool):
+        return f"master {client.connection_pool.service_name}"
+    return str(address.get("path") or ":".join(str(address[name]) for name in ("host", "port") if name in address))
+
+
+def addresses_and_options(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The parts of a connection string as Feast reads it. Raises InvalidRequest where an address is none."""
+    addresses: list[tuple[str, int]] = []
+    options: dict[str, Any] = {}
+    for part in connection_string.split(","):
+        name, is_option, value = part.partition("=")
+        if is_option:
+            options[name] = _option(value)
+            continue
+        host, _, port = part.rpartition(":")
+        if not host or not port.isdecimal():
+            raise InvalidRequest(f"connection_string: must name servers as host:port, was {part!r}")
+        addresses.append((host, int(port)))
+    if not addresses:
+        raise InvalidRequest("connection_string: must name a server, was without one")
+    return addresses, options
+
+
+def _option(value: str) -> Any:  # noqa: ANN401  # whatever redis-py takes
+    """An option of a connection string as Feast reads it: JSON where it is JSON, else text."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

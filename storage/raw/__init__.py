@@ -1,0 +1,1 @@
+"""Raw Parquet: the records of finished tape segments, and the manifest that names them."""

@@ -1,0 +1,206 @@
+"""Raw Parquet: the decoded events of each symbol by type and UTC date of ``recv_ns``.
+
+Layout: ``<raw>/<table>/date=YYYY-MM-DD/symbol=S/part-<part>-<hash>.parquet``, one row an EVENT record, its kind told by
+the table. raw_funding repeats what tickers say of funding, for whoever asks for that alone; readers of events pass
+over it. The hash is of the file, so that a part made anew never stands in the way of readers of the old one. Columns
+are encoded as measured on level rows: 3.8 bytes a row, in 11 ns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import DAY_NS, utc_date
+from market.errors import CorruptStore, InvalidRequest
+from market.events import (
+    CONTROL,
+    FIRST,
+    FUNDING_RATE,
+    KIND_COUNT,
+    KLINE,
+    LAST,
+    NEXT_FUNDING,
+    ORDERBOOK,
+    POSITION,
+    SNAPSHOT,
+    TICKER,
+    TRADE,
+    Events,
+)
+from market.instruments import Instrument
+from storage.durable_files import publish_files
+from storage.instruments import checked_symbol
+from storage.raw.file import PartFile
+from storage.raw.manifest import RawPart, TapeSource, entry_path, read_entry, write_entry
+
+TABLES: Final = (
+    ("raw_gaps", CONTROL),
+    ("raw_orderbook_snapshots", ORDERBOOK),
+    ("raw_orderbook_deltas", ORDERBOOK),
+    ("raw_trades", TRADE),
+    ("raw_kline", KLINE),
+    ("raw_ticker", TICKER),
+    ("raw_positions", POSITION),
+)
+FUNDING_TABLE: Final = "raw_funding"
+TABLE_NAMES: Final = (*(table for table, _ in TABLES), FUNDING_TABLE)
+SNAPSHOT_TABLE: Final = "raw_orderbook_snapshots"
+DELTA_TABLE: Final = "raw_orderbook_deltas"
+_SNAPSHOTS: Final = 1
+_DELTAS: Final = 2
+_FUNDING: Final = TABLE_NAMES.index(FUNDING_TABLE)
+# Index into TABLES by kind, order book snapshots apart.
+_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6])
+
+
+def write_events(
+    root: Path, instrument: Instrument, events: Events, *, part: str, decoder_version: int = 1
+) -> list[Path]:
+    """Write events of one symbol in tape order, any mix of kinds and dates; the files written, sorted.
+
+    A part of the same name is replaced. The same events give the same bytes. No events are no part.
+
+    Raises:
+        InvalidRequest: ``seq`` falls, a kind is unknown, or the records of one message differ in ``recv_ns``, in kind
+            or in being a snapshot: their order could not be told from the files. A delta's records are not marked.
+        CorruptStore: what was written was read back otherwise.
+        StoreUnavailable: the disk refused.
+    """
+    with PartWriter(root, instrument, part=part, decoder_version=decoder_version) as writer:
+        writer.append(events)
+        return writer.commit()
+
+
+class PartWriter:
+    """Writes one part from events that come in tape order, whole messages at a time, in memory of some row groups.
+
+    Nothing is seen of the part before ``commit``; leaving the block without it discards what was written.
+    """
+
+    def __init__(self, root: Path, instrument: Instrument, *, part: str, decoder_version: int) -> None:
+        self._root = root
+        self._instrument = instrument
+        self._part = part
+        self._decoder_version = decoder_version
+        self._symbol = checked_symbol(instrument.symbol)
+        self._files: dict[tuple[int, int], PartFile] = {}
+        self._seqs: tuple[int, int] | None = None
+        self._period = (0, 0)
+
+    def append(self, events: Events) -> None:
+        """Take events; raises InvalidRequest as ``write_events`` does, StoreUnavailable."""
+        if len(events) == 0:
+            return
+        table_index = _table_index(self._symbol, events)
+        day = events["recv_ns"] // DAY_NS
+        is_funding = (events["kind"] == TICKER) & np.isin(events["field"], (FUNDING_RATE, NEXT_FUNDING))
+        for index in range(len(TABLE_NAMES)):
+            of_table = is_funding if index == _FUNDING else table_index == index
+            for date in np.unique(day[of_table]).tolist():
+                self._file(index, date).append(events.take(np.flatnonzero(of_table & (day == date))))
+        seqs = int(events["seq"][0]), int(events["seq"][-1])
+        period = int(events["recv_ns"].min()), int(events["recv_ns"].max())
+        if self._seqs is not None:
+            if seqs[0] <= self._seqs[1]:
+                raise InvalidRequest(f"{self._symbol} events: seq must not fall, was {seqs[0]} after {self._seqs[1]}")
+            seqs = self._seqs[0], seqs[1]
+            period = min(self._period[0], period[0]), max(self._period[1], period[1])
+        self._seqs, self._period = seqs, period
+
+    def commit(self, source: TapeSource | None = None, *, seqs: tuple[int, int] | None = None) -> list[Path]:
+        """Make the part known once its files are on the disk, read back and compared; the files, sorted.
+
+        source: the segment it was made of. seqs: first and last seq of its messages; None are those of its events.
+
+        Raises CorruptStore when a file does not hold what was written to it, StoreUnavailable.
+        """
+        if self._seqs is None:
+            return []
+        staged: dict[Path, Path] = {}
+        stated = []
+        for (index, _), file in sorted(self._files.items()):
+            path, finished = file.finish(self._root, TABLE_NAMES[index])
+            staged[self._root / finished.path] = path
+            stated.append(finished)
+        publish_files(staged)
+        first_seq, last_seq = seqs or self._seqs
+        before = self._files_before()
+        write_entry(
+            self._root,
+            RawPart(
+                symbol=self._symbol,
+                name=self._part,
+                price_exponent=self._instrument.price_exponent,
+                quantity_exponent=self._instrument.quantity_exponent,
+                decoder_version=self._decoder_version,
+                first_seq=first_seq,
+                last_seq=last_seq,
+                first_ns=self._period[0],
+                last_ns=self._period[1],
+                files=tuple(stated),
+                source=source,
+            ),
+        )
+        for path in before - staged.keys():
+            path.unlink(missing_ok=True)
+        return sorted(staged)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.discard()
+
+    def _file(self, index: int, date: int) -> PartFile:
+        file = self._files.get((index, date))
+        if file is None:
+            folder = self._root / TABLE_NAMES[index] / f"date={utc_date(date * DAY_NS)}" / f"symbol={self._symbol}"
+            metadata = {
+                "symbol": self._symbol,
+                "price_exponent": str(self._instrument.price_exponent),
+                "quantity_exponent": str(self._instrument.quantity_exponent),
+                "decoder_version": str(self._decoder_version),
+            }
+            file = self._files[index, date] = PartFile(folder / f"part-{self._part}.parquet", metadata)
+        return file
+
+    def _files_before(self) -> set[Path]:
+        """The files of the part that this one replaces; a damaged entry names none."""
+        path = entry_path(self._root, self._symbol, self._part)
+        try:
+            return {self._root / file.path for file in read_entry(path, self._symbol).files}
+        except (FileNotFoundError, CorruptStore):
+            return set()
+
+
+def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
+    """Index into TABLES by record."""
+    kind, seq, recv_ns = events["kind"], events["seq"], events["recv_ns"]
+    unknown = kind[(kind < 0) | (kind >= KIND_COUNT)]
+    if len(unknown):
+        raise InvalidRequest(f"{symbol} events: kind must be 0 to {KIND_COUNT - 1}, was {unknown[0]}")
+    is_snapshot = (kind == ORDERBOOK) & ((events["flags"] & SNAPSHOT) != 0)
+    table_index: npt.NDArray[np.int64] = np.where(is_snapshot, _SNAPSHOTS, _TABLE_OF_KIND[kind])
+    falls = np.flatnonzero(seq[1:] < seq[:-1])
+    if len(falls):
+        raise InvalidRequest(f"{symbol} events: seq must not fall, was {seq[falls[0] + 1]} after {seq[falls[0]]}")
+    torn = (seq[1:] == seq[:-1]) & ((recv_ns[1:] != recv_ns[:-1]) | (table_index[1:] != table_index[:-1]))
+    if torn.any():
+        raise InvalidRequest(
+            f"{symbol} events: a message must have one recv_ns and one table, was two at seq {seq[1:][torn][0]}"
+        )
+    message_ends = np.append(seq[1:] != seq[:-1], True)
+    marks = np.where(np.roll(message_ends, 1), FIRST, 0) | np.where(message_ends, LAST, 0)
+    unmarked = (table_index == _DELTAS) & (events["flags"] != marks)
+    if unmarked.any():
+        raise InvalidRequest(
+            f"{symbol} events: the first record of a delta must be FIRST and its last LAST, nothing else, "
+            f"was otherwise at seq {seq[unmarked][0]}"
+        )
+    return table_index

@@ -1,0 +1,1 @@
+"""Archive, restore and removal of old raw data and feature rows."""

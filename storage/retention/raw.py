@@ -1,0 +1,98 @@
+"""Retention: parts that have had their time go to an archive folder, come back from it, or are deleted.
+
+A part goes as a whole: its segment of the tape, its Parquet files and its entry in the manifest, under the same
+relative paths. Copies are on the disk and compared before the first original goes. The entry goes first and comes back
+last, so readers never see half a part. The newest segment of a tape always stays: the next seq follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from market.errors import Conflict, NotFound
+from storage.durable_files import changing_files, copy_file, replace_file, sync_folder
+from storage.instruments import checked_symbol
+from storage.raw.manifest import RawPart, entry_path, raw_parts, read_entry
+from storage.tape.segments import segments, tape_folder
+
+
+def expired_parts(raw_folder: Path, symbol: str, before_ns: int) -> list[RawPart]:
+    """The parts whose last message came before ``before_ns``, oldest first. Raises CorruptStore, InvalidRequest."""
+    known = segments(tape_folder(raw_folder, symbol)) if tape_folder(raw_folder, symbol).is_dir() else []
+    newest = known[-1].path.relative_to(raw_folder).as_posix() if known else None
+    return [
+        part
+        for part in raw_parts(raw_folder, symbol)
+        if part.last_ns < before_ns and (part.source is None or part.source.path != newest)
+    ]
+
+
+def archive_parts(raw_folder: Path, archive: Path, parts: Sequence[RawPart]) -> int:
+    """Move parts into the archive; returns the bytes moved. What is there already is compared, not copied again.
+
+    Raises:
+        CorruptStore: a file is not what its manifest says; its part stays.
+        StoreUnavailable: the archive cannot be written.
+    """
+    moved = 0
+    for part in parts:
+        moved += _copy_part(raw_folder, archive, part)
+        _remove_part(raw_folder, part)
+    return moved
+
+
+def restore_parts(raw_folder: Path, archive: Path, symbol: str) -> int:
+    """Copy every archived part of a symbol back; returns how many. The archive keeps them.
+
+    Raises NotFound when the archive has none of the symbol, CorruptStore, StoreUnavailable.
+    """
+    folder = archive / "manifest" / f"symbol={checked_symbol(symbol)}"
+    entries = sorted(folder.glob("*.json"))
+    if not entries:
+        raise NotFound(f"archive {archive}: must hold parts of {symbol}, was without")
+    for entry in entries:
+        _copy_part(archive, raw_folder, read_entry(entry, symbol))
+    return len(entries)
+
+
+def delete_parts(raw_folder: Path, parts: Sequence[RawPart], *, used_by: Sequence[str]) -> int:
+    """Delete parts for good; returns the bytes freed.
+
+    used_by: what still refers to them. Raises Conflict naming it when it is not empty, StoreUnavailable.
+    """
+    if used_by:
+        raise Conflict(f"raw data: must not be in use to be deleted, was used by {', '.join(used_by)}")
+    freed = 0
+    for part in parts:
+        freed += sum((raw_folder / path).stat().st_size for path, _ in _files(part) if (raw_folder / path).is_file())
+        _remove_part(raw_folder, part)
+    return freed
+
+
+def _files(part: RawPart) -> list[tuple[str, str]]:
+    """Relative path and checksum of each file of a part, its segment last."""
+    stated = [(file.path, file.sha256) for file in part.files]
+    return stated if part.source is None else [*stated, (part.source.path, part.source.sha256)]
+
+
+def _copy_part(source: Path, target: Path, part: RawPart) -> int:
+    copied = 0
+    for path, sha256 in _files(part):
+        original, copy = source / path, target / path
+        if part.source is not None and path == part.source.path and not original.is_file():
+            continue  # the segment went before; its Parquet holds its messages
+        copy_file(original, copy, sha256=sha256)
+        copied += copy.stat().st_size
+    entry = entry_path(source, part.symbol, part.name).read_bytes()
+    replace_file(entry_path(target, part.symbol, part.name), lambda file: file.write(entry))
+    return copied
+
+
+def _remove_part(raw_folder: Path, part: RawPart) -> None:
+    entry = entry_path(raw_folder, part.symbol, part.name)
+    with changing_files(raw_folder):
+        entry.unlink()
+        sync_folder(entry.parent)
+        for path, _ in _files(part):
+            (raw_folder / path).unlink(missing_ok=True)

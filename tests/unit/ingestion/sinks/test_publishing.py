@@ -1,0 +1,211 @@
+"""Publishing: an interval's rows in order, the latest alone while the broker is away, and the bus inside a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.pipeline.pipeline import ServedRows
+from ingestion.rabbitmq.bus import ProcessBus
+from ingestion.sinks.publishing import LIVE_FEATURES, LivePublisher
+from market.clock import SECOND_NS, ManualClock, parse_iso_ns
+from market.errors import Conflict, StoreUnavailable
+from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+
+B = parse_iso_ns("2026-01-05T12:00:00")
+SET = FeatureSet("1.0.0", ("known", "unknown"), (FeatureGroup("price", "p", ("known", "unknown"), (0, 1)),), "f00d")
+
+
+def served(*seconds: int, late_s: int = 0, trace_id: str | None = "t") -> ServedRows:
+    row_ns = np.array([B + second * SECOND_NS for second in seconds], np.int64)
+    values = np.array([[0.1 + second, np.nan] for second in seconds])
+    reasons = np.array([[0, 1]] * len(seconds), np.int8)
+    rows = FeatureRows("BTCUSDT", SET, row_ns, values, np.zeros((len(seconds), 1), np.int8), reasons)
+    return ServedRows(rows, row_ns + late_s * SECOND_NS, trace_id=trace_id)
+
+
+class AwayBroker:
+    """Takes nothing until it is back."""
+
+    def __init__(self) -> None:
+        self.is_away = True
+        self.refused = asyncio.Event()
+        self.taken: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
+
+    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
+        assert queue == LIVE_FEATURES
+        if self.is_away:
+            self.refused.set()
+            raise StoreUnavailable("broker: must answer, was away")
+        self.taken.append((json.loads(body), headers))
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def published(*batches: ServedRows) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
+    bus = ProcessBus()
+    publisher = LivePublisher(bus, clock=ManualClock(B + 5 * SECOND_NS), make_id=lambda: "made")
+
+    async def run() -> None:
+        for batch in batches:
+            publisher.write([batch])
+        await publisher.finish()
+        await publisher.run()
+
+    asyncio.run(run())
+    found = []
+    while (message := bus.take(LIVE_FEATURES)) is not None:
+        found.append((json.loads(message.body), message.headers))
+    return found
+
+
+def test_a_row_is_a_message_of_each_interval_that_it_ends() -> None:
+    intervals = [(vector["timestamp"][-3:-1], headers["interval"]) for vector, headers in published(served(0, 1, 3))]
+    assert intervals == [
+        ("00", "1s"),
+        ("00", "3s"),
+        ("00", "15s"),
+        ("00", "1m"),
+        ("01", "1s"),
+        ("03", "1s"),
+        ("03", "3s"),
+    ]
+
+
+def test_a_document_has_every_known_value_and_a_reason_for_each_unknown_one() -> None:
+    [(vector, headers)] = published(served(1))
+    assert vector == {
+        "timestamp": "2026-01-05T12:00:01Z",
+        "symbol": "BTCUSDT",
+        "features": {"known": 1.1},
+        "missing": {"unknown": "WARMUP"},
+        "feature_registry_version": "1.0.0",
+        "feature_set": "f00d",
+        "final": True,
+        "age_ms": 4000,
+        "trace_id": "t",
+    }
+    assert headers == {"interval": "1s", "symbol": "BTCUSDT", "late": False}
+
+
+def test_a_row_that_could_be_read_more_than_a_second_after_its_time_is_late() -> None:
+    [(_, headers)] = published(served(1, late_s=2))
+    assert headers["late"] is True
+
+
+def test_a_row_without_a_traced_message_gets_a_trace_id_of_its_own() -> None:
+    [(vector, _)] = published(served(1, trace_id=None))
+    assert vector["trace_id"] == "made"
+
+
+def test_while_the_broker_is_away_the_latest_row_of_each_interval_waits_alone() -> None:
+    broker = AwayBroker()
+    publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made")
+
+    async def run() -> None:
+        running = asyncio.create_task(publisher.run())
+        publisher.write([served(1)])
+        await asyncio.wait_for(broker.refused.wait(), 10)
+        for second in range(2, 60):
+            publisher.write([served(second)])
+        assert publisher.waiting == 3
+        broker.is_away = False
+        await publisher.finish()
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(run())
+    assert sorted((headers["interval"], vector["timestamp"][-3:-1]) for vector, headers in broker.taken) == [
+        ("15s", "45"),
+        ("1s", "59"),
+        ("3s", "57"),
+    ]
+    assert publisher.outages == 1
+
+
+def test_a_full_queue_of_the_bus_loses_its_oldest_message() -> None:
+    bus = ProcessBus(queue_messages=2)
+
+    async def fill() -> None:
+        for number in range(3):
+            await bus.publish("q", b"%d" % number, {})
+
+    asyncio.run(fill())
+    assert [message.body for message in (bus.take("q"), bus.take("q")) if message is not None] == [b"1", b"2"]
+    assert bus.take("q") is None
+
+
+class Fences:
+    """Leases that may be lost, and slept through."""
+
+    def __init__(self) -> None:
+        self.fences = {"BTCUSDT": 7}
+        self.is_asleep = False
+        self.is_lost = False
+        self.checked_by: set[str] = set()
+
+    def is_unsure(self) -> bool:
+        return self.is_asleep
+
+    def check(self) -> None:
+        self.checked_by.add(threading.current_thread().name)
+        self.is_asleep = False
+        if self.is_lost:
+            raise Conflict("leases: must stay, were taken over")
+
+
+def test_a_leased_symbols_rows_have_its_fence_and_none_is_published_once_it_is_lost() -> None:
+    bus, fences = ProcessBus(), Fences()
+    publisher = LivePublisher(bus, clock=ManualClock(B), make_id=lambda: "made", fencing=fences)
+
+    async def run(second: int) -> None:
+        publisher.write([served(second)])
+        await publisher.finish()
+        await publisher.run()
+
+    asyncio.run(run(1))
+    message = bus.take(LIVE_FEATURES)
+    assert message is not None
+    assert message.headers["fence"] == 7
+    assert fences.checked_by == {threading.current_thread().name}
+    # Asking may take a while: the event loop does not wait for it.
+    fences.is_asleep = True
+    asyncio.run(run(2))
+    assert len(fences.checked_by) == 2
+    assert bus.take(LIVE_FEATURES) is not None
+    fences.is_lost = True
+    with pytest.raises(Conflict, match="taken over"):
+        asyncio.run(run(4))
+    assert bus.take(LIVE_FEATURES) is None
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["a store that answers", "a store that never ends"])
+def test_the_online_store_goes_first_but_not_for_ever(*, ends: bool) -> None:
+    published_before: list[int] = []
+
+    async def run() -> None:
+        broker = AwayBroker()
+        broker.is_away = False
+
+        def is_storing() -> bool:
+            published_before.append(len(broker.taken))
+            return not ends or len(published_before) < 3
+
+        publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made", is_storing=is_storing)
+        running = asyncio.create_task(publisher.run())
+        await asyncio.sleep(0)
+        publisher.write([served(1)])
+        while publisher.published == 0 and not running.done():  # noqa: ASYNC110  # the publisher's own task
+            await asyncio.sleep(0)
+        await publisher.finish()
+        await running
+        assert len(broker.taken) == 1
+
+    asyncio.run(run())
+    assert published_before[:3] == [0, 0, 0]

@@ -1,0 +1,157 @@
+"""The record of closed rows: only what is durable, in order, checkpoints behind their rows, a failure for good."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingestion.pipeline.pipeline import ServedRows
+from ingestion.sinks.row_record import RowRecord
+from market.clock import SECOND_NS, parse_iso_ns
+from market.errors import Conflict, StoreUnavailable
+from storage.checkpoints import Checkpoint, read_checkpoint
+from storage.features.log import FeatureLogWriter, read_feature_log
+from tests.live import eventually
+from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+
+B = parse_iso_ns("2026-01-05T12:00:00")
+SYMBOL = "BTCUSDT"
+SET = FeatureSet("1.0.0", ("known",), (FeatureGroup("price", "p", ("known",), (0,)),), "f00d")
+CHECKPOINT = Checkpoint(7, B, "id", b"state")
+
+
+class Durable:
+    """Whether messages are on the disk yet; ``asked`` is set once somebody waits for it."""
+
+    def __init__(self, *, now: bool = False) -> None:
+        self.reached = threading.Event()
+        self.asked = threading.Event()
+        if now:
+            self.reached.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        self.asked.set()
+        return self.reached.wait(timeout_s)
+
+
+def served(*seconds: int, durable: Durable | None = None) -> ServedRows:
+    row_ns = np.array([B + second * SECOND_NS for second in seconds], np.int64)
+    values = np.array([[float(second)] for second in seconds])
+    rows = FeatureRows(SYMBOL, SET, row_ns, values, np.zeros((len(seconds), 1), np.int8))
+    return ServedRows(rows, row_ns, wait_durable=(durable or Durable(now=True)).wait)
+
+
+def record_in(
+    folder: Path, *, check: Callable[[], object] = lambda: None, log: FeatureLogWriter | None = None
+) -> RowRecord:
+    return RowRecord(
+        log or FeatureLogWriter(folder / "features"),
+        raw_folder=folder / "raw",
+        features_folder=folder / "features",
+        feature_set=SET,
+        check=check,
+    )
+
+
+def logged(folder: Path) -> list[float]:
+    rows, _ = read_feature_log(folder / "features", SYMBOL, SET, from_ns=None, to_ns=None)
+    return [float(value) for value in rows.values[:, 0]]
+
+
+def test_rows_wait_in_order_until_their_messages_are_durable(tmp_path: Path) -> None:
+    record, late = record_in(tmp_path), Durable()
+    record.write([served(1, 2, durable=late)])
+    record.write([served(3)])
+    assert late.asked.wait(30)
+    assert record.waiting == 1
+    assert record.last_row_ns(SYMBOL) is None
+    late.reached.set()
+    record.close()
+    assert logged(tmp_path) == [1, 2, 3]
+    assert record.last_row_ns(SYMBOL) == B + 3 * SECOND_NS
+    assert record.waiting == 0
+
+
+def test_rows_whose_messages_never_became_durable_are_in_no_log(tmp_path: Path) -> None:
+    record, never = record_in(tmp_path), Durable()
+    record.write([served(1)])
+    record.write([served(2, durable=never)])
+    record.keep_checkpoint(SYMBOL, CHECKPOINT, never.wait)
+    record.close()
+    assert logged(tmp_path) == [1]
+    assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
+
+
+def test_a_checkpoint_is_written_behind_the_rows_before_it(tmp_path: Path) -> None:
+    record, late = record_in(tmp_path), Durable()
+    record.write_again(served(1))
+    record.keep_checkpoint(SYMBOL, CHECKPOINT, late.wait)
+    assert late.asked.wait(30)
+    assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
+    late.reached.set()
+    eventually(lambda: read_checkpoint(tmp_path / "raw", SYMBOL, "id") == CHECKPOINT)
+    # The log was flushed for it: whoever goes on from the checkpoint finds them.
+    assert logged(tmp_path) == [1]
+    record.close()
+
+
+def test_what_forbids_a_write_is_final_and_nothing_more_is_written(tmp_path: Path) -> None:
+    is_ours = True
+
+    def check() -> None:
+        if not is_ours:
+            raise Conflict("leases: must stay, were taken over")
+
+    record = record_in(tmp_path, check=check, log=FeatureLogWriter(tmp_path / "features", flush_rows=1))
+    record.write([served(1)])
+    record.keep_checkpoint(SYMBOL, CHECKPOINT, Durable(now=True).wait)
+    eventually(lambda: logged_or_none(tmp_path) == [1])
+    is_ours = False
+    record.write([served(2)])
+
+    def is_refused() -> bool:
+        try:
+            record.keep_checkpoint(SYMBOL, Checkpoint(8, B, "id", b"later"), Durable(now=True).wait)
+        except Conflict:
+            return True
+        return False
+
+    eventually(is_refused)
+    with pytest.raises(Conflict, match="taken over"):
+        record.write([served(3)])
+    with pytest.raises(Conflict, match="taken over"):
+        record.close()
+    assert logged(tmp_path) == [1]
+    assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") == CHECKPOINT
+
+
+def logged_or_none(folder: Path) -> list[float] | None:
+    return logged(folder) if (folder / "raw" / "checkpoints").is_dir() else None
+
+
+def test_what_the_disk_refuses_is_raised_by_every_later_call(tmp_path: Path) -> None:
+    (tmp_path / "features").write_text("a file where the folder should be")
+    record = record_in(tmp_path, log=FeatureLogWriter(tmp_path / "features", flush_rows=1))
+
+    def is_refused() -> bool:
+        try:
+            record.write([served(1)])
+        except StoreUnavailable:
+            return True
+        return False
+
+    eventually(is_refused)
+    with pytest.raises(StoreUnavailable):
+        record.write([served(2)])
+    with pytest.raises(StoreUnavailable):
+        record.close()
+
+
+def test_a_record_that_was_not_told_otherwise_knows_of_no_whole_symbol(tmp_path: Path) -> None:
+    record = record_in(tmp_path)
+    assert not record.is_whole(SYMBOL)
+    record.close()

@@ -1,0 +1,123 @@
+"""Retention: what is archived comes back to the bit, and nothing in use is deleted without a word."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from market.clock import DAY_NS
+from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
+from market.events import KIND_COUNT, TRADE, Events, empty_events, mark_message
+from market.instruments import Instrument
+from storage.raw.events import read_events
+from storage.raw.manifest import TapeSource, raw_parts
+from storage.raw.parquet import PartWriter
+from storage.retention.raw import archive_parts, delete_parts, expired_parts, restore_parts
+from storage.tape import TapeWriter, read_tape
+from storage.tape.segments import segments, tape_folder
+
+BTC = Instrument("BTCUSDT", 3, 6)
+MIDNIGHT_NS = 20_000 * DAY_NS
+
+
+def trade(seq: int, recv_ns: int) -> Events:
+    records = empty_events(1)
+    records["seq"], records["recv_ns"], records["kind"], records["px"] = seq, recv_ns, TRADE, 1
+    return mark_message(records)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Three days, one message and one part each."""
+    root = tmp_path / "raw"
+    with TapeWriter(root, BTC.symbol) as writer:
+        for day in range(3):
+            writer.append(MIDNIGHT_NS + day * DAY_NS, b"message")
+    for day, segment in enumerate(segments(tape_folder(root, BTC.symbol))):
+        with PartWriter(root, BTC, part=str(day), decoder_version=1) as part:
+            part.append(trade(day + 1, MIDNIGHT_NS + day * DAY_NS))
+            content = segment.path.read_bytes()
+            part.commit(
+                TapeSource(
+                    path=segment.path.relative_to(root).as_posix(),
+                    size=len(content),
+                    sha256=hashlib.sha256(content).hexdigest(),
+                    messages=1,
+                )
+            )
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    files = [path for path in root.rglob("*") if path.suffix in {".parquet", ".json", ".log"}]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def seqs(root: Path) -> list[int]:
+    found: list[int] = read_events(root, BTC.symbol, kinds=range(KIND_COUNT), from_ns=0, to_ns=2**62)["seq"].tolist()
+    return found
+
+
+def test_what_is_older_is_archived_and_comes_back_to_the_bit(raw: Path, tmp_path: Path) -> None:
+    before = contents(raw)
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS + 1)
+    assert [part.name for part in expired] == ["0", "1"]
+    assert archive_parts(raw, tmp_path / "archive", expired) > 0
+    assert seqs(raw) == [3]
+    assert [frame.seq for frame in read_tape(raw, BTC.symbol)] == [3]
+    assert restore_parts(raw, tmp_path / "archive", BTC.symbol) == 2
+    assert contents(raw) == before
+    assert archive_parts(raw, tmp_path / "archive", expired) > 0
+    assert seqs(raw) == [3]
+
+
+def test_the_newest_segment_stays_so_that_no_seq_is_given_twice(raw: Path, tmp_path: Path) -> None:
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + 9 * DAY_NS)
+    assert [part.name for part in expired] == ["0", "1"]
+    delete_parts(raw, expired, used_by=())
+    assert [part.name for part in raw_parts(raw, BTC.symbol)] == ["2"]
+    with TapeWriter(raw, BTC.symbol) as writer:
+        assert writer.next_seq == 4
+
+
+def test_what_a_dataset_is_made_of_is_not_deleted_without_a_word(raw: Path) -> None:
+    before = contents(raw)
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS)
+    with pytest.raises(Conflict, match="was used by d17"):
+        delete_parts(raw, expired, used_by=["d17"])
+    assert contents(raw) == before
+
+
+def test_a_disk_that_lets_nothing_go_is_named(raw: Path) -> None:
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS)
+    path = raw / expired[0].files[0].path
+    path.unlink()
+    path.mkdir()  # root may remove files from a read-only folder
+    with pytest.raises(StoreUnavailable, match=f"{raw}: must be writable, was .*{path.name}"):
+        delete_parts(raw, expired, used_by=())
+
+
+def test_a_damaged_file_is_not_archived_and_stays(raw: Path, tmp_path: Path) -> None:
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS)
+    path = raw / expired[0].files[0].path
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CorruptStore, match=str(path)):
+        archive_parts(raw, tmp_path / "archive", expired)
+    assert path.is_file()
+    assert len(raw_parts(raw, BTC.symbol)) == 3
+    with pytest.raises(NotFound, match="must hold parts of BTCUSDT"):
+        restore_parts(raw, tmp_path / "archive", BTC.symbol)
+
+
+def test_an_archive_cut_short_goes_on(raw: Path, tmp_path: Path) -> None:
+    expired = expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS)
+    copy = tmp_path / "archive" / expired[0].files[0].path
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"half")
+    archive_parts(raw, tmp_path / "archive", expired)
+    assert np.array_equal(seqs(raw), [2, 3])
+    restore_parts(raw, tmp_path / "archive", BTC.symbol)
+    assert seqs(raw) == [1, 2, 3]

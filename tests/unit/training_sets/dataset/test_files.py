@@ -1,0 +1,118 @@
+"""Every format gives back the rows that were written, to the readers that people use, and the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from market.clock import SECOND_NS, parse_iso_ns
+from market.errors import CorruptStore
+from training_sets.dataset.files import SUFFIX, SplitFile, read_columns, table_schema
+from training_sets.request.request import OutputFormat
+
+SCHEMA = table_schema(["mid", "target"], has_fold=True, metadata={"feature_set": "abc"})
+TIMES_NS = parse_iso_ns("2026-01-05T12:00:00") + np.arange(5) * SECOND_NS
+MID = np.array([1.0, np.nan, 0.1, 1e-300, -0.0])
+TARGET = np.array([0.1 + 0.2, 1.0, -1.0, 0.0, 5.0])
+FORMATS: tuple[OutputFormat, ...] = ("parquet", "csv", "hdf5")
+
+
+def rows(which: slice) -> pa.Table:
+    count = len(TIMES_NS[which])
+    return pa.table(
+        [
+            pa.array(["BTCUSDT"] * count, pa.string()),
+            pa.array(TIMES_NS[which]).cast(pa.timestamp("ns", "UTC")),
+            pa.array(MID[which]),
+            pa.array(TARGET[which]),
+            pa.array([3] * count, pa.int32()),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def written(folder: Path, output_format: OutputFormat) -> Path:
+    file = SplitFile(folder / "fold=003" / f"train{SUFFIX[output_format]}", SCHEMA, output_format)
+    file.write(rows(slice(0, 2)))
+    file.write(rows(slice(2, 5)))
+    file.finish()
+    return file.path
+
+
+def read_hdf5(path: Path) -> pd.DataFrame:
+    with h5py.File(path) as file:
+        frame = pd.DataFrame({name: file[name][:] for name in file})
+    return frame.assign(
+        symbol=frame["symbol"].str.decode("utf-8"), timestamp=pd.to_datetime(frame["timestamp"], utc=True)
+    )
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_pandas_reads_back_every_value_in_order(tmp_path: Path, output_format: OutputFormat) -> None:
+    path = written(tmp_path, output_format)
+    match output_format:
+        case "parquet":
+            frame = pd.read_parquet(path)
+        case "csv":
+            frame = pd.read_csv(path, parse_dates=["timestamp"], float_precision="round_trip")
+        case _:
+            frame = read_hdf5(path)[["symbol", "timestamp", "mid", "target", "fold"]]
+    assert list(frame.columns) == SCHEMA.names
+    assert frame["symbol"].tolist() == ["BTCUSDT"] * 5
+    assert frame["timestamp"].tolist() == pd.to_datetime(TIMES_NS, utc=True).tolist()
+    assert np.array_equal(frame["mid"].to_numpy(), MID, equal_nan=True)
+    assert frame["target"].tolist() == TARGET.tolist()
+    assert frame["fold"].tolist() == [3] * 5
+
+
+def test_polars_reads_parquet_and_csv_with_numbers_as_numbers(tmp_path: Path) -> None:
+    for frame in (pl.read_parquet(written(tmp_path, "parquet")), pl.read_csv(written(tmp_path, "csv"))):
+        assert frame["target"].to_list() == TARGET.tolist()
+        assert frame["mid"].dtype == pl.Float64
+        assert frame["mid"].fill_nan(None).to_list() == [1.0, None, 0.1, 1e-300, -0.0]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path, output_format: OutputFormat) -> None:
+    one, other = (written(tmp_path / name, output_format) for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_file_without_rows_has_the_columns(tmp_path: Path, output_format: OutputFormat) -> None:
+    file = SplitFile(tmp_path / f"test{SUFFIX[output_format]}", SCHEMA, output_format)
+    assert not list(tmp_path.iterdir())
+    file.finish()
+    assert [path.name for path in tmp_path.iterdir()] == [file.path.name]
+    match output_format:
+        case "parquet":
+            frame = pd.read_parquet(file.path)
+        case "csv":
+            frame = pd.read_csv(file.path)
+        case _:
+            with h5py.File(file.path) as stored:
+                frame = pd.DataFrame({name: stored[name][:] for name in stored})
+    assert (set(frame.columns), len(frame)) == (set(SCHEMA.names), 0)
+
+
+def test_an_unfinished_file_has_no_name_and_goes_when_it_is_removed(tmp_path: Path) -> None:
+    file = SplitFile(tmp_path / "fold=000" / "train.parquet", SCHEMA, "parquet")
+    file.write(rows(slice(0, 5)))
+    assert not file.path.exists()
+    file.remove()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_some_columns_are_read_back_from_every_format(tmp_path: Path, output_format: OutputFormat) -> None:
+    path = written(tmp_path, output_format)
+    found = read_columns(path, ["target", "mid"], output_format)
+    assert np.array_equal(found, np.stack([TARGET, MID], axis=1), equal_nan=True)
+    with pytest.raises(CorruptStore, match="must be a file of the dataset with nothing"):
+        read_columns(path, ["nothing"], output_format)

@@ -1,0 +1,201 @@
+"""Labels against a plain dictionary of prices, one row at a time."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.clock import SECOND_NS
+from market.errors import InvalidRequest
+from training_sets.request.targets import (
+    ClassificationTarget,
+    RegressionTarget,
+    RiskAdjustedTarget,
+    Target,
+    TripleBarrierTarget,
+    check_target,
+)
+from training_sets.samples.labels import make_labels, past_volatility
+from training_sets.samples.prices import price_series
+
+NAN = math.nan
+Prices = dict[int, float]
+
+# Few different prices: returns repeat, barriers are met exactly and volatility is 0.
+PRICES = st.dictionaries(
+    st.integers(0, 60), st.sampled_from((100.0, 100.1, 99.9, 101.0, 98.0)) | st.floats(1, 100) | st.just(NAN)
+)
+SECONDS = st.lists(st.integers(-5, 70), max_size=60)
+HORIZONS = st.integers(1, 20)
+DELAYS = st.integers(0, 5)
+WINDOWS = st.integers(2, 8)
+
+
+def labels_of(prices: Prices, seconds: list[int], target: Target) -> list[float]:
+    series = price_series(
+        "mid_price",
+        np.array(list(prices), np.int64) * SECOND_NS,
+        np.array(list(prices.values()), np.float64),
+        step_ns=SECOND_NS,
+    )
+    found: list[float] = make_labels(np.array(seconds, np.int64) * SECOND_NS, series, target).tolist()
+    return found
+
+
+def plain_return(prices: Prices, second: int, horizon: int, delay: int) -> float:
+    return prices.get(second + delay + horizon, NAN) / prices.get(second + delay, NAN) - 1.0
+
+
+def plain_volatility(prices: Prices, second: int, window: int) -> float:
+    returns = [plain_return(prices, at - 1, 1, 0) for at in range(second - window + 1, second + 1)]
+    if any(math.isnan(each) for each in returns):
+        return NAN
+    return math.sqrt(statistics.pvariance([Fraction(each) for each in returns]))
+
+
+def plain_barrier(prices: Prices, second: int, horizon: int, *, delay: int, upper: float, lower: float) -> float:
+    for ahead in range(1, horizon + 1):
+        change = plain_return(prices, second, ahead, delay)
+        if math.isnan(change) or math.isnan(upper):
+            return NAN
+        if change >= upper:
+            return 1.0
+        if change <= -lower:
+            return -1.0
+    return 0.0
+
+
+def is_same(found: float, expected: float) -> bool:
+    return found == expected or (math.isnan(found) and math.isnan(expected))
+
+
+@given(PRICES, SECONDS, HORIZONS, DELAYS)
+def test_a_regression_label_is_the_return_between_its_two_rows_or_unknown(
+    prices: Prices, seconds: list[int], horizon: int, delay: int
+) -> None:
+    found = labels_of(prices, seconds, RegressionTarget(horizon * SECOND_NS, delay * SECOND_NS))
+    for second, label in zip(seconds, found, strict=True):
+        assert is_same(label, plain_return(prices, second, horizon, delay))
+
+
+@given(PRICES, SECONDS, HORIZONS, DELAYS, st.sampled_from((0.001, 0.01, 0.02)))
+def test_a_class_is_up_or_down_only_beyond_the_threshold(
+    prices: Prices, seconds: list[int], horizon: int, delay: int, threshold: float
+) -> None:
+    target = ClassificationTarget(horizon * SECOND_NS, delay * SECOND_NS, threshold=threshold)
+    for second, label in zip(seconds, labels_of(prices, seconds, target), strict=True):
+        change = plain_return(prices, second, horizon, delay)
+        expected = NAN if math.isnan(change) else 1.0 if change > threshold else -1.0 if change < -threshold else 0.0
+        assert is_same(label, expected)
+
+
+def test_a_return_of_exactly_the_threshold_is_flat() -> None:
+    assert labels_of({0: 1.0, 1: 1.5}, [0], ClassificationTarget(SECOND_NS, threshold=0.5)) == [0.0]
+    assert labels_of({0: 1.0, 1: 0.5}, [0], ClassificationTarget(SECOND_NS, threshold=0.5)) == [0.0]
+
+
+@given(PRICES, SECONDS, HORIZONS, DELAYS, WINDOWS)
+def test_a_risk_adjusted_label_is_the_return_by_the_volatility_before_the_row(
+    prices: Prices, seconds: list[int], horizon: int, delay: int, window: int
+) -> None:
+    target = RiskAdjustedTarget(horizon * SECOND_NS, delay * SECOND_NS, volatility_window_ns=window * SECOND_NS)
+    for second, label in zip(seconds, labels_of(prices, seconds, target), strict=True):
+        volatility = plain_volatility(prices, second, window)
+        change = plain_return(prices, second, horizon, delay)
+        if math.isnan(change) or math.isnan(volatility) or volatility == 0.0:
+            assert math.isnan(label)
+        else:
+            assert label == pytest.approx(change / volatility, rel=1e-6)
+
+
+def test_the_volatility_of_equal_returns_is_zero_and_its_label_unknown() -> None:
+    prices = {second: 1.1**second for second in range(8)}
+    constant = dict.fromkeys(range(8), 7.3)
+    for known in (prices, constant):
+        series = price_series("mid_price", np.arange(8) * SECOND_NS, np.array(list(known.values())), step_ns=SECOND_NS)
+        assert past_volatility(np.array([4 * SECOND_NS]), series, 2 * SECOND_NS)[0] < 1e-12
+    flat = RiskAdjustedTarget(SECOND_NS, volatility_window_ns=3 * SECOND_NS)
+    assert math.isnan(labels_of(constant, [5], flat)[0])
+
+
+@given(PRICES, st.integers(0, 40), WINDOWS, st.floats(1, 100))
+def test_volatility_never_sees_a_price_after_its_row(prices: Prices, second: int, window: int, other: float) -> None:
+    def volatility(known: Prices) -> float:
+        series = price_series(
+            "mid_price",
+            np.array(list(known), np.int64) * SECOND_NS,
+            np.array(list(known.values()), np.float64),
+            step_ns=SECOND_NS,
+        )
+        return float(past_volatility(np.array([second * SECOND_NS]), series, window * SECOND_NS)[0])
+
+    changed = {at: other if at > second else price for at, price in prices.items()}
+    assert is_same(volatility(prices), volatility(changed))
+
+
+@given(PRICES, SECONDS, HORIZONS, DELAYS, st.sampled_from([(0.001, 0.01), (0.01, 0.001), (0.02, 0.02)]))
+def test_a_fixed_barrier_label_tells_which_barrier_the_path_met_first(
+    prices: Prices, seconds: list[int], horizon: int, delay: int, barriers: tuple[float, float]
+) -> None:
+    upper, lower = barriers
+    target = TripleBarrierTarget(horizon * SECOND_NS, delay * SECOND_NS, upper=upper, lower=lower)
+    for second, label in zip(seconds, labels_of(prices, seconds, target), strict=True):
+        assert is_same(label, plain_barrier(prices, second, horizon, delay=delay, upper=upper, lower=lower))
+
+
+@given(st.lists(st.sampled_from((100.0, 101.0, 103.0, 98.0)), min_size=60, max_size=60), SECONDS, HORIZONS, WINDOWS)
+def test_barriers_by_volatility_stand_at_its_multiples_over_the_horizon(
+    path: list[float], seconds: list[int], horizon: int, window: int
+) -> None:
+    prices = dict(enumerate(path))
+    # A multiple that no path of these prices meets exactly: the oracle rounds its square root once more or less.
+    target = TripleBarrierTarget(
+        horizon * SECOND_NS, upper=0.777, lower=0.555, by_volatility=True, volatility_window_ns=window * SECOND_NS
+    )
+    for second, label in zip(seconds, labels_of(prices, seconds, target), strict=True):
+        unit = plain_volatility(prices, second, window) * math.sqrt(horizon)
+        unit = NAN if unit == 0.0 else unit
+        expected = plain_barrier(prices, second, horizon, delay=0, upper=0.777 * unit, lower=0.555 * unit)
+        assert is_same(label, expected)
+
+
+def test_a_price_exactly_at_a_barrier_has_met_it() -> None:
+    target = TripleBarrierTarget(SECOND_NS, upper=0.5, lower=0.5)
+    assert labels_of({0: 1.0, 1: 1.5}, [0], target) == [1.0]
+    assert labels_of({0: 1.0, 1: 0.5}, [0], target) == [-1.0]
+
+
+def test_an_unknown_price_on_the_path_hides_only_what_comes_after_it() -> None:
+    target = TripleBarrierTarget(4 * SECOND_NS, upper=0.1, lower=0.1)
+    path = {0: 100.0, 1: 120.0, 2: NAN, 3: 100.0, 4: 100.0}
+    assert labels_of(path, [0], target) == [1.0]
+    assert math.isnan(labels_of({**path, 1: 100.0}, [0], target)[0])
+
+
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [
+        (RegressionTarget(0), "horizon must be positive"),
+        (RegressionTarget(SECOND_NS, -SECOND_NS), "delay not negative"),
+        (RegressionTarget(SECOND_NS + 1), "must be whole steps"),
+        (RiskAdjustedTarget(SECOND_NS, volatility_window_ns=SECOND_NS), "volatility window must be two or more steps"),
+    ],
+    ids=str,
+)
+def test_a_target_that_no_price_step_fits_is_refused(target: Target, rule: str) -> None:
+    with pytest.raises(InvalidRequest, match=rule):
+        check_target(target, SECOND_NS)
+
+
+def test_a_threshold_or_barrier_that_is_no_distance_is_refused() -> None:
+    for wrong in (0.0, -1.0, NAN, math.inf):
+        with pytest.raises(InvalidRequest, match="must be positive and finite"):
+            ClassificationTarget(SECOND_NS, threshold=wrong)
+        with pytest.raises(InvalidRequest, match="must be positive and finite"):
+            TripleBarrierTarget(SECOND_NS, upper=0.1, lower=wrong)

@@ -1,0 +1,64 @@
+"""Admission: what can be known of a request at once is refused at once, with what would be possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from feature_repo.registry_versions import load_registry_version
+from market.clock import DAY_NS, floor_to, utc_date
+from market.errors import InvalidRequest, NotFound
+from training_sets.dataset.records import sample_count
+from training_sets.request.folds import covered
+from training_sets.request.request import DatasetRequest
+from training_sets.samples.availability import stored_days, stored_period, told_periods
+from transforms.catalogue import feature_set
+from transforms.rows import FeatureSet
+
+MOST_SAMPLES: Final = 80_000_000
+"""Entity rows of one dataset: 90 days of ten symbols at 1 s."""
+_MOST_DAYS_TOLD: Final = 5
+
+
+def check_request(
+    request: DatasetRequest, *, features_folder: Path, raw_folder: Path, versions_folder: Path
+) -> FeatureSet:
+    """The request's feature set, once everything that can be known at once is right.
+
+    Raises InvalidRequest: an unknown version, too many samples, a train period without rows, a day without data.
+    """
+    try:
+        chosen = load_registry_version(request.registry_version, versions_folder).feature_set
+    except NotFound as error:
+        raise InvalidRequest(str(error)) from error
+    samples = sample_count(request)
+    if not 0 < samples <= MOST_SAMPLES:
+        raise InvalidRequest(
+            f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
+        )
+    first = feature_set("available", chosen.columns[:1])
+    available = {symbol: stored_period(features_folder, raw_folder, symbol, first) for symbol in request.symbols}
+    for fold in request.folds():
+        trained = [period for period in fold.periods if period.name == "train"]
+        begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
+        if any(known is None or begin_ns > known[1] or end_ns <= known[0] for known in available.values()):
+            raise InvalidRequest(f"{trained[0]}: must reach into the rows of every symbol; {told_periods(available)}")
+    for symbol, known in available.items():
+        assert known is not None, "no symbol without rows passes the train period"
+        days = stored_days(features_folder, raw_folder, symbol, first)
+        if missing := [day for day in _days_within(request, known) if day not in days]:
+            shown = ", ".join(missing[:_MOST_DAYS_TOLD]) + (" and more" if len(missing) > _MOST_DAYS_TOLD else "")
+            raise InvalidRequest(
+                f"{symbol}: must have data of every day of the periods, {len(missing)} without was {shown}; "
+                f"{told_periods({symbol: known})}"
+            )
+    return chosen
+
+
+def _days_within(request: DatasetRequest, known: tuple[int, int]) -> list[str]:
+    """The UTC dates that the periods touch between the first and the last row there is."""
+    days: dict[str, None] = {}
+    for start_ns, end_ns in covered(request.folds()):
+        begin_ns, stop_ns = max(start_ns, known[0]), min(end_ns - 1, known[1])
+        days |= {utc_date(day_ns): None for day_ns in range(floor_to(begin_ns, DAY_NS), stop_ns + 1, DAY_NS)}
+    return list(days)

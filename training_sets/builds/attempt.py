@@ -1,0 +1,223 @@
+"""One attempt at a dataset build: from a building record to a ready or failed one.
+
+1. Beginning counts the attempt on the record; what an earlier one still does is refused from then on, so that a worker
+   that was only thought dead cannot end what another has begun anew.
+2. The files are made in ``<datasets>/.<id>-<attempt>``; each step is the record's progress, and pieces as they pass.
+3. The finished folder gets its name, then the record says "ready" with the manifest's counts. A process that dies in
+   between leaves a folder that the next attempt replaces.
+4. A failure is the record's message; an interruption leaves it building, for the next attempt; a cancellation stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_datetime
+from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
+from storage.database.job_queue import Interrupted
+from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.notices import Announcer
+from training_sets.dataset.records import sample_count, splits_document, stored_request
+
+STEPS: Final = 5
+"""Of ``build_dataset``; each that begins is a step of progress."""
+TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
+"""How often the record is told of progress at most, and asked whether the build is cancelled."""
+
+_log = logging.getLogger(__name__)
+
+
+class BuildRunner:
+    """Runs attempts, each on its own; safe among threads.
+
+    open_place: called for each attempt, in its thread; Feast takes seconds to import.
+    is_stopping: whether the process wants to end: what runs is interrupted at its next step or piece.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        *,
+        open_place: Callable[[], BuildPlace],
+        datasets_folder: Path,
+        announcer: Announcer,
+        clock: Clock,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._metadata = metadata
+        self._open_place = open_place
+        self._datasets_folder = datasets_folder.resolve()
+        self._announcer = announcer
+        self._clock = clock
+        self._is_stopping = is_stopping
+
+    def run(
+        self,
+        dataset_id: str,
+        *,
+        on_step: Callable[[str], None] = lambda _step: None,
+        on_progress: Callable[[float], None] = lambda _share: None,
+    ) -> Dataset:
+        """Build the dataset of a record.
+
+        Raises Interrupted when the process is stopping, Conflict or NotFound when the record is no longer building, and
+        what the build raises, which the record then tells.
+        """
+        record = self._metadata.begin_attempt(dataset_id, to_datetime(self._clock.now_ns()))
+        remove_files(self._datasets_folder, dataset_id)
+        folder = self._datasets_folder / f".{dataset_id}-{record.attempt}"
+        folder.mkdir(parents=True)
+        attempt = _Attempt(
+            self._metadata,
+            record,
+            self._clock,
+            is_stopping=self._is_stopping,
+            on_step=on_step,
+            on_progress=on_progress,
+        )
+        try:
+            dataset = self._build(attempt, folder)
+        except Interrupted:
+            _remove(folder)
+            raise
+        except BaseException as error:
+            _remove(folder)
+            # A cancelled one is no longer building, and stays cancelled.
+            with suppress(Conflict, NotFound):
+                attempt.settle(status="failed", error_message=_told(error))
+                attempt.measure("failed", 0, 0)
+            raise
+        finally:
+            self._announce()
+        return dataset
+
+    def _build(self, attempt: _Attempt, folder: Path) -> Dataset:
+        request = stored_request(attempt.record)
+        attempt.continue_or_raise()
+        built = build_dataset(
+            request, self._open_place(), folder, on_step=attempt.begin_step, on_progress=attempt.progress
+        )
+        attempt.continue_or_raise()
+        path = self._datasets_folder / attempt.record.dataset_id
+        folder.replace(path)
+        try:
+            attempt.settle(
+                status="ready",
+                progress=1.0,
+                step=None,
+                path=str(path),
+                splits_info=splits_document(request)
+                | {"splits": built.manifest["splits"], "folds": len(built.manifest["folds"])},
+                train_records=built.records["train"],
+                validation_records=built.records["validation"],
+                test_records=built.records["test"],
+            )
+        except Conflict:
+            _remove(path)
+            raise
+        attempt.measure("ready", built.days_computed, built.days_reused)
+        return Dataset(path, built.manifest, built.records, built.days_computed, built.days_reused)
+
+    def _announce(self) -> None:
+        try:
+            self._announcer.announce()
+        except StoreUnavailable as error:
+            # It stays due; whoever watches the builds tries again.
+            _log.warning("dataset notices: %s", error)
+
+
+class _Attempt:
+    """What an attempt says of itself on its record."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        record: DatasetRecord,
+        clock: Clock,
+        *,
+        is_stopping: Callable[[], bool],
+        on_step: Callable[[str], None],
+        on_progress: Callable[[float], None],
+    ) -> None:
+        self.record = record
+        self._metadata = metadata
+        self._clock = clock
+        self._is_stopping = is_stopping
+        self._on_step = on_step
+        self._on_progress = on_progress
+        self._begun_ns = clock.now_ns()
+        self._features_end_ns: int | None = None
+        self._steps = 0
+        self._told_ns = 0
+
+    def begin_step(self, name: str) -> None:
+        self.continue_or_raise()
+        self._steps += 1
+        if self._steps == 2:
+            self._features_end_ns = self._clock.now_ns()
+        self.settle(step=name, progress=min((self._steps - 1) / STEPS, 1.0))
+        self._told_ns = self._clock.now_ns()
+        self._on_step(name)
+
+    def progress(self, share: float) -> None:
+        self.continue_or_raise()
+        # Days that are there pass faster than the database takes to be told of each.
+        if (now_ns := self._clock.now_ns()) - self._told_ns >= TOLD_EVERY_NS:
+            self.settle(progress=min((self._steps - 1 + share) / STEPS, 1.0))
+            self._told_ns = now_ns
+        self._on_progress(share)
+
+    def continue_or_raise(self) -> None:
+        if self._is_stopping():
+            raise Interrupted(f"dataset {self.record.dataset_id}: its worker is stopping")
+
+    def settle(self, **changes: Any) -> None:  # noqa: ANN401  # columns of the record
+        """Change the building record. Raises Conflict when it is no longer building, or not by this attempt."""
+        self._metadata.update_dataset(
+            self.record.dataset_id,
+            to_datetime(self._clock.now_ns()),
+            expected_status="building",
+            expected_attempt=self.record.attempt,
+            **changes,
+        )
+
+    def measure(self, status: DatasetStatus, days_computed: int, days_reused: int) -> None:
+        now_ns = self._clock.now_ns()
+        features_end_ns = self._features_end_ns or now_ns
+        self._metadata.add_build_measured(
+            BuildMeasured(
+                dataset_id=self.record.dataset_id,
+                symbols=self.record.symbols,
+                status=status,
+                samples=sample_count(stored_request(self.record)),
+                days_computed=days_computed,
+                days_reused=days_reused,
+                features_seconds=(features_end_ns - self._begun_ns) / SECOND_NS,
+                build_seconds=(now_ns - features_end_ns) / SECOND_NS,
+                finished_at=to_datetime(now_ns),
+            )
+        )
+
+
+def remove_files(datasets_folder: Path, dataset_id: str) -> None:
+    """Remove what any attempt at a dataset has written."""
+    for folder in (datasets_folder / dataset_id, *datasets_folder.glob(f".{dataset_id}-*")):
+        _remove(folder)
+
+
+def _told(error: BaseException) -> str:
+    """What the record says of a failure; what is not ours to explain stays in the log."""
+    if isinstance(error, FeatureServiceError):
+        return str(error)
+    return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
+
+
+def _remove(folder: Path) -> None:
+    # A worker that was thought dead may be removing the same files.
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,277 @@
+"""The builder: from a request to the files of every fold and split, with their manifest.
+
+1. Make sure that the features exist, rebuilding the symbol-days that are missing.
+2. Lay out the folds and find the prices that labels are made of.
+3. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
+   that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
+   features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
+4. Check continuity, quality and leakage; whatever fails leaves no dataset.
+5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from feature_repo.registry_versions import load_registry_version
+from market.errors import InvalidRequest
+from quality.continuity import ContinuityRules
+from training_sets.builds.feature_days import make_features
+from training_sets.checks.blinding import Witness
+from training_sets.checks.inspection import (
+    judge_continuity,
+    judge_leakage,
+    judge_quality,
+    open_continuity,
+    open_profile,
+    value_columns,
+    write_quality,
+)
+from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
+from training_sets.dataset.inputs import dataset_inputs
+from training_sets.dataset.manifest import file_entry, write_manifest
+from training_sets.request.folds import Fold, WalkForward, strategy_name
+from training_sets.request.request import DatasetRequest
+from training_sets.samples.availability import available_period, told_periods
+from training_sets.samples.samples import Sampler, Samples
+from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
+from transforms.rows import FeatureSet
+
+if TYPE_CHECKING:
+    from feature_repo.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
+
+    days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there. is_reused:
+    whether it stood already when it was asked for.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    records: dict[str, int]
+    days_computed: int = 0
+    days_reused: int = 0
+    is_reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlace:
+    """Where a build finds what it needs, and the rules it is held to.
+
+    reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
+    rebuild_workers: processes that rebuild missing days.
+    """
+
+    store: FeatureStore
+    features_folder: Path
+    raw_folder: Path
+    versions_folder: Path
+    kernels_folder: Path
+    continuity: ContinuityRules = field(default_factory=ContinuityRules)
+    has_quality_gate: bool = True
+    reuses_days: bool = True
+    reuses_samples: bool = True
+    rebuild_workers: int = 1
+
+
+def build_dataset(
+    request: DatasetRequest,
+    place: BuildPlace,
+    folder: Path,
+    *,
+    on_step: Callable[[str], None] = lambda _step: None,
+    on_progress: Callable[[float], None] = lambda _share: None,
+) -> Dataset:
+    """Build the dataset of ``request`` in ``folder``.
+
+    The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
+    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the step that is done, day by day or
+    piece by piece; what either callback raises ends the build.
+
+    Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
+    """
+    chosen = load_registry_version(request.registry_version, place.versions_folder).feature_set
+    on_step("making sure that the features exist")
+    days = make_features(
+        request,
+        chosen,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        kernels_folder=place.kernels_folder,
+        reuses_days=place.reuses_days,
+        workers=place.rebuild_workers,
+        on_progress=on_progress,
+    )
+    inputs = dataset_inputs(
+        request,
+        chosen,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        continuity=place.continuity,
+        has_quality_gate=place.has_quality_gate,
+    )
+    on_step("reading prices")
+    sampler = Sampler(
+        request,
+        chosen,
+        store=place.store,
+        features_folder=place.features_folder,
+        raw_folder=place.raw_folder,
+        continuity=open_continuity(request, place.continuity),
+        keeps_days=place.reuses_samples,
+    )
+    if request.check_leakage:
+        sampler.witness = Witness(request.symbols, sampler.times)
+    profile = open_profile(request, chosen)
+    rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
+    tallies = [FoldTally(fold, rules) for fold in request.folds()]
+    on_step("retrieving features as they were known, labelling, splitting")
+    with ExitStack() as stack:
+        files = [
+            _FoldFiles(request, chosen, fold, folder=folder, stack=stack) for fold in (tally.fold for tally in tallies)
+        ]
+        for piece in sampler.pieces():
+            profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
+            for tally, of_fold in zip(tallies, files, strict=True):
+                assigned = assign_rows(piece.times_ns, tally.fold, rules)
+                tally.add(piece.times_ns, assigned)
+                of_fold.write(piece, assigned.period, assigned.is_kept)
+            on_progress(sampler.counts["sampled"] / sampler.sample_count)
+    on_step("checking continuity, leakage and quality")
+    kept, warnings = _kept_folds(request, tallies, place.features_folder, with_missing=sampler.counts["with_missing"])
+    continuity = judge_continuity(sampler.continuity, place.continuity)
+    leakage = None
+    if request.check_leakage:
+        leakage = judge_leakage(
+            request,
+            chosen,
+            sampler,
+            kept,
+            features_folder=place.features_folder,
+            raw_folder=place.raw_folder,
+            kernels_folder=place.kernels_folder,
+        )
+    findings = judge_quality(request, profile) if place.has_quality_gate else []
+    on_step("writing files")
+    paths: dict[str, Path] = {}
+    for tally, of_fold in zip(tallies, files, strict=True):
+        if tally in kept:
+            paths |= of_fold.finish()
+        else:
+            of_fold.remove()
+    records = {name: sum(tally.records().get(name, 0) for tally in kept) for name in ("train", "validation", "test")}
+    manifest = {
+        **inputs,
+        "strategy": strategy_name(request.strategy),
+        "columns": table_schema(
+            value_columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
+        ).names,
+        "targets": [msgspec.to_builtins(target) for target in request.targets],
+        "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
+        "rows_sampled": sampler.counts["sampled"],
+        "rows_without_features": sampler.counts["without_features"],
+        "rows_without_label": sampler.counts["without_label"],
+        "rows_with_missing_dropped": sampler.counts["with_missing"],
+        "values_filled": sampler.counts["values_filled"],
+        "labels_unknown": {target.name: sampler.unlabelled[target.name] for target in request.targets},
+        "records": records,
+        "splits": kept[0].document(),
+        "folds": [{"fold": tally.fold.number, "splits": tally.document()} for tally in kept],
+        "continuity": [each.document for each in continuity],
+        "leakage": leakage,
+        "quality": {"checked": place.has_quality_gate, "findings": len(findings)},
+        "warnings": [
+            *warnings,
+            *(warning for each in continuity for warning in each.warnings),
+            *map(str, findings),
+        ],
+        "files": {name: file_entry(path, folder) for name, path in paths.items()},
+    }
+    if place.has_quality_gate:
+        write_quality(folder, manifest, profile, findings)
+    write_manifest(folder, manifest)
+    return Dataset(folder, manifest, records, days.computed, days.reused)
+
+
+class _FoldFiles:
+    """The files of one fold: open from their first row to the last that a period can hold."""
+
+    def __init__(
+        self, request: DatasetRequest, chosen: FeatureSet, fold: Fold, *, folder: Path, stack: ExitStack
+    ) -> None:
+        self._symbols = request.symbols
+        self._fold = fold
+        self._schema = table_schema(
+            value_columns(request, chosen),
+            has_fold=fold.number is not None,
+            metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
+        )
+        self._folder = folder if fold.number is None else folder / f"fold={fold.number:03d}"
+        suffix = SUFFIX[request.output_format]
+        self._files = {
+            name: SplitFile(self._folder / f"{name}{suffix}", self._schema, request.output_format)
+            for name in fold.names
+        }
+        for file in self._files.values():
+            stack.callback(file.close)
+
+    def write(self, piece: Samples, period: np.ndarray[Any, Any], is_kept: np.ndarray[Any, Any]) -> None:
+        for name, file in self._files.items():
+            periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
+            rows = np.flatnonzero(is_kept & np.isin(period, periods))
+            if len(rows) > 0:
+                file.write(piece.table(rows, self._symbols, self._schema, self._fold.number))
+        if len(piece) > 0:
+            for period_ in self._fold.periods:
+                # A later piece cannot hold rows of a period that is over; a name that comes again is kept open.
+                if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
+                    self._files[period_.name].close()
+
+    def finish(self) -> dict[str, Path]:
+        """Give the files their names; by "train", or by "fold=000/train"."""
+        prefix = "" if self._fold.number is None else f"{self._folder.name}/"
+        for file in self._files.values():
+            file.finish()
+        return {f"{prefix}{name}": file.path for name, file in self._files.items()}
+
+    def remove(self) -> None:
+        for file in self._files.values():
+            file.remove()
+
+    def _last(self, name: str) -> object:
+        return [period for period in self._fold.periods if period.name == name][-1]
+
+
+def _kept_folds(
+    request: DatasetRequest, tallies: Sequence[FoldTally], features_folder: Path, *, with_missing: int
+) -> tuple[list[FoldTally], list[str]]:
+    """The folds with enough to train on, and what is to be said of the others and of empty splits."""
+    least = request.strategy.min_train_samples if isinstance(request.strategy, WalkForward) else 0
+    kept, warnings = [], []
+    for tally in tallies:
+        count = tally.records()["train"]
+        if count < least:
+            warnings.append(f"fold {tally.fold.number}: left out, must have {least} train rows, was {count}")
+            continue
+        if count == 0:
+            dropped = f"; {with_missing} rows were dropped for a missing value" if with_missing else ""
+            known = {symbol: available_period(features_folder, symbol) for symbol in request.symbols}
+            raise InvalidRequest(
+                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}"
+                f"{dropped}"
+            )
+        kept.append(tally)
+        warnings += tally.warnings()
+    if not kept:
+        raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(tallies)}")
+    return kept, warnings

@@ -1,0 +1,146 @@
+"""The feature cache: the rebuilt days of the feature log, counted, thrown away and made beforehand.
+
+Nothing here decides whether a day may be used again: a day's file is named by its code and its raw data, so that after
+a change of either it is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from feature_repo.registry_versions import load_registry_version
+from market.clock import format_iso, utc_date
+from market.errors import Conflict, InvalidRequest, NotFound
+from storage.database.job_queue import Interrupted, JobQueue
+from storage.database.metadata import Metadata
+from storage.features.rebuilt_days import cached_days, remove_rebuilt_days
+from storage.raw.manifest import raw_period
+from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.due_days import Rebuild
+from training_sets.samples.sampled_days import remove_sampled_days
+
+WARM_TASK: Final = "warm_features"
+MOST_WARMING: Final = 16
+_BUILDS_COUNTED: Final = 1000
+_MOST_BUILDING: Final = 1000
+
+
+class FeatureCache:
+    """The computed days of a features folder.
+
+    queue_name: where the jobs that warm it wait. is_enabled: whether builds use it.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        queue: JobQueue,
+        *,
+        queue_name: str,
+        features_folder: Path,
+        raw_folder: Path,
+        versions_folder: Path,
+        kernels_folder: Path,
+        is_enabled: bool,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._metadata = metadata
+        self._queue = queue
+        self._queue_name = queue_name
+        self._features_folder = features_folder
+        self._raw_folder = raw_folder
+        self._versions_folder = versions_folder
+        self._kernels_folder = kernels_folder
+        self._is_enabled = is_enabled
+        self._is_stopping = is_stopping
+
+    def statistics(self) -> dict[str, Any]:
+        """What there is by symbol, what the last builds found of it, what is being warmed. Raises StoreUnavailable."""
+        found = cached_days(self._features_folder)
+        builds = self._metadata.list_builds_measured(limit=_BUILDS_COUNTED)
+        computed, reused = sum(each.days_computed for each in builds), sum(each.days_reused for each in builds)
+        return {
+            "is_enabled": self._is_enabled,
+            "files": sum(each.files for each in found),
+            "bytes": sum(each.size for each in found),
+            "symbols": [
+                {
+                    "symbol": each.symbol,
+                    "days": len(each.dates),
+                    "first_day": each.dates[0],
+                    "last_day": each.dates[-1],
+                    "files": each.files,
+                    "bytes": each.size,
+                }
+                for each in found
+            ],
+            "builds": len(builds),
+            "days_computed": computed,
+            "days_reused": reused,
+            "hit_rate": reused / (computed + reused) if computed + reused else None,
+            "warming": [
+                {"job_id": job.job_id, "status": "running" if job.is_running else "pending", **job.arguments}
+                for job in self._queue.unfinished()
+                if job.task == WARM_TASK
+            ],
+        }
+
+    def invalidate(self, *, symbol: str | None, from_ns: int | None, to_ns: int | None) -> int:
+        """Throw computed days away, from one to the other, both included; their files. None is no bound.
+
+        What was sampled from them goes too.
+
+        Raises Conflict while a dataset of the symbol is built, StoreUnavailable.
+        """
+        building = self._metadata.list_datasets(status="building", symbol=symbol, limit=_MOST_BUILDING)
+        if building:
+            raise Conflict(
+                f"feature cache: must not be in use to be thrown away, was by dataset {building[0].dataset_id}"
+            )
+        first_date = None if from_ns is None else utc_date(from_ns)
+        last_date = None if to_ns is None else utc_date(to_ns)
+        remove_sampled_days(self._features_folder, symbol=symbol, first_date=first_date, last_date=last_date)
+        return remove_rebuilt_days(self._features_folder, symbol=symbol, first_date=first_date, last_date=last_date)
+
+    def warm(self, symbol: str, version: str, *, from_ns: int, to_ns: int) -> int:
+        """Queue the computation of a symbol's missing days; the job's id.
+
+        Raises InvalidRequest with the period there is, Conflict when too much is being warmed, StoreUnavailable.
+        """
+        try:
+            self._rebuild(symbol, version)
+            first_ns, last_ns = raw_period(self._raw_folder, symbol)
+        except NotFound as error:
+            raise InvalidRequest(str(error)) from error
+        if from_ns > to_ns or to_ns < first_ns or from_ns > last_ns:
+            raise InvalidRequest(
+                f"{symbol}: must be warmed within its raw data, {format_iso(first_ns)} to {format_iso(last_ns)}, "
+                f"was {format_iso(from_ns)} to {format_iso(to_ns)}"
+            )
+        if sum(job.task == WARM_TASK for job in self._queue.unfinished()) >= MOST_WARMING:
+            raise Conflict(f"feature cache: must be warmed by at most {MOST_WARMING} jobs at a time, was by that many")
+        arguments = {"symbol": symbol, "feature_registry_version": version, "from_ns": from_ns, "to_ns": to_ns}
+        return self._metadata.in_transaction(
+            partial(
+                self._queue.defer, task=WARM_TASK, queue=self._queue_name, lock=f"warm-{symbol}", arguments=arguments
+            )
+        )
+
+    def run_warming(self, symbol: str, feature_registry_version: str, from_ns: int, to_ns: int) -> None:
+        """The job: rebuild what is missing. Raises Interrupted when the process is stopping."""
+        for _ in rebuild_days(self._rebuild(symbol, feature_registry_version), from_ns=from_ns, to_ns=to_ns):
+            if self._is_stopping():
+                raise Interrupted
+
+    def _rebuild(self, symbol: str, version: str) -> Rebuild:
+        return Rebuild(
+            self._raw_folder,
+            self._features_folder,
+            self._kernels_folder,
+            symbol,
+            load_registry_version(version, self._versions_folder).feature_set,
+            keeps_served=True,
+        )

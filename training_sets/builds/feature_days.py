@@ -1,0 +1,103 @@
+"""Feature days: a dataset's features exist before they are retrieved, each symbol-day computed once for its inputs.
+
+A day that was served whole, or rebuilt from the raw files that are there now by the code that is there now, is used as
+it is; any other is rebuilt from raw Parquet. A day without raw data is what the feature log has of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from market.clock import MINUTE_NS, SECOND_NS, floor_to
+from market.errors import NotFound
+from storage.raw.manifest import raw_parts, raw_period
+from storage.raw.parquet import SNAPSHOT_TABLE
+from training_sets.rebuild.days import count_days, rebuild_days
+from training_sets.rebuild.due_days import Rebuild
+from training_sets.request.folds import covered
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import volatility_window_ns
+from training_sets.samples.prices import MID
+from transforms.rows import FeatureSet
+
+_LONGEST_LAG_NS: Final = MINUTE_NS
+"""The oldest row that a sample can hold: the time to live of the views."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDays:
+    """Symbol-days of a dataset: how many were computed for it, and how many were there."""
+
+    computed: int
+    reused: int
+
+
+def make_features(
+    request: DatasetRequest,
+    chosen: FeatureSet,
+    *,
+    features_folder: Path,
+    raw_folder: Path,
+    kernels_folder: Path,
+    reuses_days: bool,
+    workers: int,
+    on_progress: Callable[[float], None],
+) -> FeatureDays:
+    """Rebuild the missing symbol-days of a request into the feature log; what ``on_progress`` raises ends it."""
+    tasks = [
+        (rebuild, period)
+        for symbol in request.symbols
+        for wanted in _wanted(request, chosen, raw_folder, symbol)
+        for rebuild in [
+            Rebuild(
+                raw_folder,
+                features_folder,
+                kernels_folder,
+                symbol,
+                wanted,
+                reuses_days=reuses_days,
+                keeps_served=True,
+            )
+        ]
+        for period in _periods(request, raw_folder, symbol)
+    ]
+    total = sum(count_days(rebuild, from_ns=from_ns, to_ns=to_ns) for rebuild, (from_ns, to_ns) in tasks)
+    computed: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
+    for done, (symbol, date, is_computed) in enumerate(_days(tasks, workers), start=1):
+        seen.add((symbol, date))
+        if is_computed:
+            computed.add((symbol, date))
+        on_progress(min(done / total, 1.0))
+    return FeatureDays(len(computed), len(seen - computed))
+
+
+def _days(tasks: list[tuple[Rebuild, tuple[int, int]]], workers: int) -> Iterator[tuple[str, str, bool]]:
+    for rebuild, (from_ns, to_ns) in tasks:
+        for day in rebuild_days(rebuild, from_ns=from_ns, to_ns=to_ns, workers=workers):
+            yield rebuild.symbol, day.date, day.rows > 0
+
+
+def _wanted(request: DatasetRequest, chosen: FeatureSet, raw_folder: Path, symbol: str) -> list[FeatureSet]:
+    """What is to be there: the features, and the mid price where labels may be made of it and there is a book."""
+    if request.label_price == "kline_close" or set(MID.columns) <= set(chosen.columns):
+        return [chosen]
+    has_book = any(file.table == SNAPSHOT_TABLE for part in raw_parts(raw_folder, symbol) for file in part.files)
+    return [chosen, MID] if has_book else [chosen]
+
+
+def _periods(request: DatasetRequest, raw_folder: Path, symbol: str) -> list[tuple[int, int]]:
+    """What the samples and labels of a symbol look at, as far as there is raw data; [first, last] row times."""
+    try:
+        first_ns, last_ns = raw_period(raw_folder, symbol)
+    except NotFound:
+        return []
+    back_ns = max(_LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    reaching = (
+        (max(start_ns - back_ns, first_ns), min(end_ns + request.label_reach_ns, floor_to(last_ns, SECOND_NS)))
+        for start_ns, end_ns in covered(request.folds())
+    )
+    return [(from_ns, to_ns) for from_ns, to_ns in reaching if from_ns <= to_ns]

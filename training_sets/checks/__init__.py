@@ -1,0 +1,1 @@
+"""Proof that a dataset is whole, sane and free of leakage."""

@@ -1,0 +1,1 @@
+"""A finished dataset: its files, manifest, record, evaluation."""

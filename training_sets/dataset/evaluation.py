@@ -1,0 +1,242 @@
+"""Evaluation: how well predictions fit a split's targets, by the field's usual measures.
+
+Every measure is a plain formula over all rows, in float64; a measure that its rows cannot give (a correlation with a
+constant, a class that never occurs) is None. The returns of a strategy are those of holding the prediction's side from
+row to row, one unit each, without costs: ``sign(prediction) * target``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.errors import InvalidRequest
+from training_sets.request.targets import Target, is_class
+
+Float64s = npt.NDArray[np.float64]
+Measured = float | None | list[list[int]] | dict[str, float | None]
+
+CLASSES: Final = (-1.0, 0.0, 1.0)
+CLASS_NAMES: Final = ("down", "flat", "up")
+_LEAST_PROBABILITY: Final = 1e-15
+_SUM_TOLERANCE: Final = 1e-6
+
+
+def evaluate(
+    target: Target, actual: Float64s, predicted: Float64s, names: Sequence[str] | None = None
+) -> dict[str, Measured]:
+    """The measures of one target.
+
+    actual: float64 (n,). predicted: float64 (n,): values, or the classes -1, 0 and +1; for a target of classes also
+    (n, 3), the probabilities of down, flat and up. names: None is every measure that these predictions have.
+
+    Raises InvalidRequest naming what is wrong with the predictions, or the measures there are.
+    """
+    _check(target, actual, predicted)
+    found: dict[str, Callable[[], Measured]] = {}
+    if not is_class(target):
+        found |= {name: partial(measure, actual, predicted) for name, measure in _OF_VALUES.items()}
+    else:
+        chosen = predicted if predicted.ndim == 1 else np.array(CLASSES)[np.argmax(predicted, axis=1)]
+        counts = _confusion(actual, chosen)
+        found |= {name: partial(measure, counts) for name, measure in _OF_CLASSES.items()}
+        if predicted.ndim == 2:
+            found["log_loss"] = partial(_log_loss, actual, predicted)
+            found["brier_score"] = partial(_brier_score, actual, predicted)
+    wanted = list(found) if names is None else list(dict.fromkeys(names))
+    if unknown := [name for name in wanted if name not in found]:
+        raise InvalidRequest(
+            f"metrics_to_compute: must be of {', '.join(found)} for {target.name} and these predictions, "
+            f"was {', '.join(unknown)}"
+        )
+    return {name: found[name]() for name in wanted}
+
+
+def _check(target: Target, actual: Float64s, predicted: Float64s) -> None:
+    shapes = [(len(actual),), (len(actual), len(CLASSES))] if is_class(target) else [(len(actual),)]
+    if predicted.shape not in shapes:
+        raise InvalidRequest(
+            f"predictions of {target.name}: must be of shape {' or '.join(map(str, shapes))}, a row each in the order "
+            f"of the split, was {predicted.shape}"
+        )
+    if len(actual) == 0:
+        raise InvalidRequest(f"predictions of {target.name}: must be of a split with rows, was an empty one")
+    if not np.isfinite(predicted).all():
+        raise InvalidRequest(f"predictions of {target.name}: must be finite numbers, was NaN or infinite")
+    if predicted.ndim == 2:
+        if (predicted < 0).any() or (np.abs(predicted.sum(axis=1) - 1.0) > _SUM_TOLERANCE).any():
+            raise InvalidRequest(f"predictions of {target.name}: probabilities must sum to 1, was a row that does not")
+    elif is_class(target) and not np.isin(predicted, CLASSES).all():
+        raise InvalidRequest(f"predictions of {target.name}: must be -1, 0 or 1, was another number")
+
+
+def _quotient(above: float, below: float) -> float | None:
+    return None if below == 0 or not math.isfinite(below) else above / below
+
+
+def _mse(actual: Float64s, predicted: Float64s) -> float:
+    return float(np.mean((predicted - actual) ** 2))
+
+
+def _rmse(actual: Float64s, predicted: Float64s) -> float:
+    return math.sqrt(_mse(actual, predicted))
+
+
+def _mae(actual: Float64s, predicted: Float64s) -> float:
+    return float(np.mean(np.abs(predicted - actual)))
+
+
+def _r2(actual: Float64s, predicted: Float64s) -> float | None:
+    """1 - residual / total sum of squares; None when the target is constant."""
+    share = _quotient(float(np.sum((actual - predicted) ** 2)), float(np.sum((actual - actual.mean()) ** 2)))
+    return None if share is None else 1.0 - share
+
+
+def _correlation(actual: Float64s, predicted: Float64s) -> float | None:
+    """Pearson's."""
+    if actual.min() == actual.max() or predicted.min() == predicted.max():
+        return None
+    one, other = actual - actual.mean(), predicted - predicted.mean()
+    return _quotient(float(np.sum(one * other)), math.sqrt(float(np.sum(one**2)) * float(np.sum(other**2))))
+
+
+def _rank_correlation(actual: Float64s, predicted: Float64s) -> float | None:
+    """Spearman's: Pearson's of the ranks, equal values sharing their mean rank."""
+    return _correlation(_ranks(actual), _ranks(predicted))
+
+
+def _ranks(values: Float64s) -> Float64s:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean_rank: Float64s = last - (counts - 1) / 2.0
+    return mean_rank[inverse]
+
+
+def _directional_accuracy(actual: Float64s, predicted: Float64s) -> float:
+    """Share of rows whose prediction has the target's sign; 0 has the sign of 0 alone."""
+    return float(np.mean(np.sign(actual) == np.sign(predicted)))
+
+
+def _strategy(actual: Float64s, predicted: Float64s) -> Float64s:
+    held: Float64s = np.sign(predicted) * actual
+    return held
+
+
+def _sharpe_ratio(actual: Float64s, predicted: Float64s) -> float | None:
+    """Mean by population standard deviation of the strategy's returns, of one row: not annualised."""
+    returns = _strategy(actual, predicted)
+    return None if returns.min() == returns.max() else _quotient(float(returns.mean()), float(returns.std()))
+
+
+def _sortino_ratio(actual: Float64s, predicted: Float64s) -> float | None:
+    """Mean by root mean square of the losses, over all rows."""
+    returns = _strategy(actual, predicted)
+    return _quotient(float(returns.mean()), math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2))))
+
+
+def _max_drawdown(actual: Float64s, predicted: Float64s) -> float:
+    """The deepest fall of the strategy's summed returns below their highest, 0 before the first; not negative."""
+    earned = np.concatenate([[0.0], np.cumsum(_strategy(actual, predicted))])
+    return float(np.max(np.maximum.accumulate(earned) - earned))
+
+
+def _profit_factor(actual: Float64s, predicted: Float64s) -> float | None:
+    """Gains by losses."""
+    returns = _strategy(actual, predicted)
+    return _quotient(float(returns[returns > 0].sum()), float(-returns[returns < 0].sum()))
+
+
+_OF_VALUES: Final[Mapping[str, Callable[[Float64s, Float64s], float | None]]] = {
+    "mse": _mse,
+    "rmse": _rmse,
+    "mae": _mae,
+    "r2": _r2,
+    "correlation": _correlation,
+    "rank_correlation": _rank_correlation,
+    "directional_accuracy": _directional_accuracy,
+    "sharpe_ratio": _sharpe_ratio,
+    "sortino_ratio": _sortino_ratio,
+    "max_drawdown": _max_drawdown,
+    "profit_factor": _profit_factor,
+}
+
+
+def _confusion(actual: Float64s, chosen: Float64s) -> npt.NDArray[np.int64]:
+    """Rows by actual class (first index) and chosen class."""
+    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+    np.add.at(counts, (np.searchsorted(CLASSES, actual), np.searchsorted(CLASSES, chosen)), 1)
+    return counts
+
+
+def _confusion_matrix(counts: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Rows are the actual classes, columns the predicted ones: down, flat, up."""
+    found: list[list[int]] = counts.tolist()
+    return found
+
+
+def _accuracy(counts: npt.NDArray[np.int64]) -> float:
+    return float(np.trace(counts) / counts.sum())
+
+
+def _by_class(above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> dict[str, float | None]:
+    return {
+        name: _quotient(float(one), float(other)) for name, one, other in zip(CLASS_NAMES, above, below, strict=True)
+    }
+
+
+def _precision(counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
+    """By class; None for a class that was never predicted."""
+    return _by_class(np.diagonal(counts), counts.sum(axis=0))
+
+
+def _recall(counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
+    """By class; None for a class that never occurs."""
+    return _by_class(np.diagonal(counts), counts.sum(axis=1))
+
+
+def _f1(counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
+    """By class, 2 tp / (2 tp + fp + fn); None for a class that neither occurs nor was predicted."""
+    return _by_class(2 * np.diagonal(counts), counts.sum(axis=0) + counts.sum(axis=1))
+
+
+def _mean_of_known(values: dict[str, float | None]) -> float | None:
+    known = [value for value in values.values() if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _macro_f1(counts: npt.NDArray[np.int64]) -> float | None:
+    """Mean over the classes that have one."""
+    return _mean_of_known(_f1(counts))
+
+
+def _balanced_accuracy(counts: npt.NDArray[np.int64]) -> float | None:
+    """Mean recall of the classes that occur."""
+    return _mean_of_known(_recall(counts))
+
+
+_OF_CLASSES: Final[Mapping[str, Callable[[npt.NDArray[np.int64]], Measured]]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+    "macro_f1": _macro_f1,
+    "confusion_matrix": _confusion_matrix,
+}
+
+
+def _log_loss(actual: Float64s, probabilities: Float64s) -> float:
+    """Mean of -ln of the probability of what happened, no probability below 1e-15."""
+    of_actual = probabilities[np.arange(len(actual)), np.searchsorted(CLASSES, actual)]
+    return float(np.mean(-np.log(np.maximum(of_actual, _LEAST_PROBABILITY))))
+
+
+def _brier_score(actual: Float64s, probabilities: Float64s) -> float:
+    """Mean over rows of the squared distances to 1 for what happened and 0 for the others, summed over classes."""
+    happened = (actual[:, None] == np.array(CLASSES)).astype(np.float64)
+    return float(np.mean(np.sum((probabilities - happened) ** 2, axis=1)))

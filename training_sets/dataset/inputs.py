@@ -1,0 +1,105 @@
+"""The inputs of a dataset: everything that its bytes follow from, as its manifest states them.
+
+The same inputs give the same files, so that a finished dataset whose manifest states today's inputs need not be built
+again. They are told before anything is read: what changes during a build makes the manifest differ from the next
+look, never the other way round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from market.clock import DAY_NS, MINUTE_NS, floor_to
+from quality.continuity import ContinuityRules
+from storage.raw.manifest import RawPart, common_scale, raw_parts
+from training_sets.dataset.manifest import feature_partitions, library_versions
+from training_sets.rebuild.rebuild import start_before
+from training_sets.request.folds import covered
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import volatility_window_ns
+from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
+from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.rows import FeatureSet
+
+_PACKAGES: Final = ("market", "transforms", "feature_repo", "storage", "quality", "training_sets")
+_LONGEST_LAG_NS: Final = MINUTE_NS
+"""How far before the first sample a row may lie that it holds: the time to live of the views."""
+
+
+def dataset_inputs(
+    request: DatasetRequest,
+    chosen: FeatureSet,
+    *,
+    features_folder: Path,
+    raw_folder: Path,
+    continuity: ContinuityRules,
+    has_quality_gate: bool,
+) -> dict[str, Any]:
+    """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
+    spans = covered(request.folds())
+    back_ns = max(_LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.label_reach_ns
+    read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
+    parts = {symbol: _parts(raw_folder, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
+    return {
+        "request": msgspec.to_builtins(request),
+        "rules": {"continuity": asdict(continuity), "quality_gate": has_quality_gate},
+        "feature_registry_version": chosen.version,
+        "feature_set": chosen.fingerprint,
+        "groups": {group.name: group.fingerprint for group in chosen.groups},
+        "code": code_digest(),
+        "libraries": library_versions(),
+        "price_and_quantity_exponents": {
+            symbol: [scale.price_exponent, scale.quantity_exponent]
+            for symbol, of_symbol in parts.items()
+            if of_symbol
+            for scale in [common_scale(of_symbol)]
+        },
+        "raw_partitions": [
+            {"path": file.path, "bytes": file.size, "sha256": file.sha256}
+            for symbol in sorted(parts)
+            for part in parts[symbol]
+            for file in part.files
+        ],
+        "feature_partitions": feature_partitions(
+            features_folder,
+            dict.fromkeys(group for each in read for group in each.groups),
+            request.symbols,
+            from_ns=from_ns,
+            to_ns=to_ns,
+        ),
+    }
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Hash of the source of every package that a dataset goes through."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[2]
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _parts(raw_folder: Path, symbol: str, read: Sequence[FeatureSet], *, from_ns: int, to_ns: int) -> list[RawPart]:
+    """The parts that the features and the prices of [from_ns, to_ns] are made of, those of the horizon before too.
+
+    Features are made by the day: the horizon of its first row counts.
+    """
+    parts = [part for part in raw_parts(raw_folder, symbol) if part.files]
+    if not parts:
+        return []
+    first_ns = min(part.first_ns for part in parts)
+    start_ns = min(
+        start_before(raw_folder, parts, set_kinds(each), floor_to(from_ns, DAY_NS) - set_horizon_ns(each), first_ns)
+        for each in read
+    )
+    return [part for part in parts if part.last_ns >= start_ns and part.first_ns <= to_ns + LATEST_ARRIVAL_NS]

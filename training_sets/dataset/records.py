@@ -1,0 +1,72 @@
+"""Dataset records: what the metadata store keeps of a request, and what it tells of one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from market.clock import format_iso
+from storage.database.metadata import BuildMeasured, DatasetRecord
+from training_sets.request.folds import covered, strategy_name
+from training_sets.request.request import DatasetRequest
+
+
+def splits_document(request: DatasetRequest) -> dict[str, Any]:
+    """The splits as they are asked for, as JSON: how many folds, and the periods of the first."""
+    folds = request.folds()
+    return {
+        "split_strategy": strategy_name(request.strategy),
+        "folds": len(folds),
+        "splits": [
+            {"name": period.name, "start": format_iso(period.start_ns), "end": format_iso(period.end_ns)}
+            for period in folds[0].periods
+        ],
+    }
+
+
+def stored_request(record: DatasetRecord) -> DatasetRequest:
+    """The request that a record was made from."""
+    return msgspec.convert(record.request, DatasetRequest)
+
+
+def request_hash(request: DatasetRequest, feature_set: str) -> str:
+    """What two requests for the same dataset have in common; ``feature_set`` is the fingerprint of the features."""
+    return hashlib.sha256(feature_set.encode() + b" " + msgspec.json.encode(request, order="sorted")).hexdigest()
+
+
+def sample_count(request: DatasetRequest) -> int:
+    """An upper bound of the entity rows."""
+    step_ns = request.sample_interval_ns
+    return len(request.symbols) * sum(
+        -((start_ns - end_ns) // step_ns) for start_ns, end_ns in covered(request.folds())
+    )
+
+
+def seconds_left(
+    own: DatasetRecord, building: Sequence[DatasetRecord], measured: Sequence[BuildMeasured], *, parallel: int
+) -> float | None:
+    """How long until a build will be done at the pace of those measured, those before it first; None without any."""
+    samples = sum(each.samples for each in measured)
+    if samples == 0:
+        return None
+    seconds = sum(each.features_seconds + each.build_seconds for each in measured)
+    ahead = [record for record in building if record.created_at < own.created_at]
+    return (sum(map(_samples_left, ahead)) / parallel + _samples_left(own)) * seconds / samples
+
+
+def _samples_left(record: DatasetRecord) -> float:
+    return sample_count(stored_request(record)) * (1.0 - record.progress)
+
+
+def download_url(dataset_id: str, split: str) -> str:
+    """Where a split's files are downloaded from."""
+    return f"/dataset/{dataset_id}/download?split={split}"
+
+
+def download_urls(record: DatasetRecord) -> dict[str, str]:
+    """The path of each split's file, and of all of them, by split; none before the dataset is ready."""
+    splits = (*stored_request(record).folds()[0].names, "all") if record.status == "ready" else ()
+    return {split: download_url(record.dataset_id, split) for split in splits}

@@ -1,0 +1,1 @@
+"""Feature rows computed again from raw Parquet, a symbol and day at a time."""

@@ -1,0 +1,240 @@
+"""Rebuilding days: each UTC day of a symbol is computed once for its inputs, in any number of processes.
+
+1. A day's inputs, by group: the raw files that its rows are computed from, their period, the scale and the start. A day
+   whose groups all stand in the feature log with these inputs is passed over.
+2. A day is computed for the groups that are missing, whichever registry version asked for the others.
+3. Days that follow each other are computed in one run, whose rows are those of a run for each: the horizon before its
+   first day, a day and more for candles and tickers, is gone through once and not for every day.
+4. A day's files are written aside, a row group at a time, and renamed together: a rebuild that is interrupted or killed
+   has whole days or none, and the next one goes on from there. An interrupt ends it after the days that its processes
+   have begun.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
+from market.errors import Conflict, InvalidRequest
+from storage.durable_files import exclusive
+from storage.features.rebuilt_days import (
+    rebuilt_columns,
+    served_times,
+    write_rebuilt_day,
+)
+from storage.raw.manifest import raw_parts, raw_period
+from training_sets.rebuild.due_days import Rebuild, due_inputs, still_due
+from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rows_by_day, rows_in_groups, stream_rows
+from transforms.catalogue import FEATURES, GROUPS, feature_set
+from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureRows
+
+MOST_DAYS_A_RUN: Final = 7
+"""Days are told of at least weekly, others wait a week for them at most, and the horizon costs a seventh."""
+
+_Due = tuple[int, dict[str, str]]
+"""Begin of a day that is to be computed, ns, and the hash of the inputs of each group that it lacks."""
+_is_stopping: Event | None = None
+"""In a process of the pool: whether to begin no further day."""
+
+_LOCKS: Final = 256
+ROW_GROUP_ROWS: Final = 6 * 3600
+"""Of a rebuilt day: 30 MB of the whole catalogue. A row group an hour would take twice the bytes on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltDay:
+    """One day: rows computed, 0 when nothing was missing, and the groups they were computed for."""
+
+    date: str
+    rows: int
+    groups: tuple[str, ...]
+
+
+def rebuild_days(
+    rebuild: Rebuild, *, from_ns: int | None = None, to_ns: int | None = None, workers: int = 1
+) -> Iterator[RebuiltDay]:
+    """Rebuild every UTC day that ``[from_ns, to_ns]`` touches into the feature log; yields each as it is done.
+
+    None is the end of the raw data. The result is the same, bit for bit, whatever the number of workers.
+
+    Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
+    """
+    first_ns, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    last_row_ns = floor_to(last_ns, SECOND_NS)
+    begin_ns = max(first_ns if from_ns is None else from_ns, first_ns)
+    end_ns = min(last_row_ns if to_ns is None else to_ns, last_row_ns)
+    if end_ns < begin_ns:
+        raise InvalidRequest(
+            f"rebuild of {rebuild.symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
+            f"was {from_ns} to {to_ns}"
+        )
+    parts = raw_parts(rebuild.raw_folder, rebuild.symbol)
+    days = range(floor_to(begin_ns, DAY_NS), end_ns + 1, DAY_NS)
+    due = []
+    for day_ns in days:
+        inputs = due_inputs(rebuild, parts, day_ns, first_ns, last_row_ns)
+        if inputs:
+            due.append((day_ns, inputs))
+        else:
+            yield RebuiltDay(utc_date(day_ns), 0, ())
+    if workers == 1 or len(due) <= 1:
+        for run in _runs(due, MOST_DAYS_A_RUN):
+            yield from _rebuild_run(rebuild, run)
+        return
+    # spawn: a forked child would share the locks of this process's threads in whatever state they are.
+    context = get_context("spawn")
+    is_stopping = context.Event()
+    runs = _runs(due, min(MOST_DAYS_A_RUN, -(-len(due) // workers)))
+    for kernel in {_kernel(rebuild, run) for run in runs}:
+        kernel.warm_up()  # compiled once here, not by every worker
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(is_stopping,)) as pool:
+        try:
+            for done in as_completed([pool.submit(_rebuild_run_here, rebuild, run) for run in runs]):
+                yield from done.result()
+        finally:
+            is_stopping.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def count_days(rebuild: Rebuild, *, from_ns: int | None, to_ns: int | None) -> int:
+    """How many days ``rebuild_days`` will yield. Raises NotFound."""
+    first_ns, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    begin_ns = max(first_ns if from_ns is None else from_ns, first_ns)
+    end_ns = min(last_ns if to_ns is None else to_ns, last_ns)
+    return max(0, end_ns // DAY_NS - begin_ns // DAY_NS + 1)
+
+
+def _runs(due: Sequence[_Due], most_days: int) -> list[list[_Due]]:
+    """Days that follow each other and lack the same groups, at most so many together."""
+    runs: list[list[_Due]] = []
+    for day_ns, inputs in due:
+        last = runs[-1] if runs else []
+        if last and last[-1][0] + DAY_NS == day_ns and last[-1][1].keys() == inputs.keys() and len(last) < most_days:
+            last.append((day_ns, inputs))
+        else:
+            runs.append([(day_ns, inputs)])
+    return runs
+
+
+def _rebuild_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
+    """Compute and write the days of a run, each as soon as it is whole; no other process computes them meanwhile."""
+    with ExitStack() as stack:
+        for lock in sorted({_lock_of(rebuild, utc_date(day_ns)) for day_ns, _ in run}):
+            stack.enter_context(exclusive(lock, gives_up=None if _is_stopping is None else _is_stopping.is_set))
+        due: list[_Due] = []
+        for day_ns, inputs in run:
+            # Another build may have computed it while this one waited.
+            lacking = still_due(rebuild, utc_date(day_ns), inputs)
+            if lacking:
+                due.append((day_ns, lacking))
+            else:
+                yield RebuiltDay(utc_date(day_ns), 0, ())
+        for following in _runs(due, len(due)):
+            yield from _compute_run(rebuild, following)
+
+
+def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
+    kernel = _kernel(rebuild, run)
+    _, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    to_ns = min(run[-1][0] + DAY_NS - SECOND_NS, last_ns)
+    inputs = dict(run)
+    pieces = stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns)
+    for day_ns, of_day in rows_by_day(pieces):
+        date = utc_date(day_ns)
+        count = write_rebuilt_day(
+            rebuild.features_folder,
+            rebuild.symbol,
+            kernel.feature_set.groups,
+            _available(rebuild, date, rows_in_groups(of_day, ROW_GROUP_ROWS)),
+            date=date,
+            inputs=inputs[day_ns],
+        )
+        yield RebuiltDay(date, count, tuple(inputs[day_ns]))
+
+
+def _available(
+    rebuild: Rebuild, date: str, pieces: Iterable[FeatureRows]
+) -> Iterator[tuple[FeatureRows, npt.NDArray[np.int64]]]:
+    """Rows of a date with when each is available, a row that was served late no earlier than it was."""
+    served_ns, created_ns = served_times(rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date)
+    for rows in pieces:
+        available_ns = rows.row_ns + AVAILABILITY_DELAY_NS
+        _, at, of_served = np.intersect1d(rows.row_ns, served_ns, assume_unique=True, return_indices=True)
+        available_ns[at] = np.maximum(available_ns[at], created_ns[of_served])
+        yield rows, available_ns
+
+
+def _lock_of(rebuild: Rebuild, date: str) -> Path:
+    """One of a bounded number of locks: two days seldom share one, and then wait for each other."""
+    number = crc32(f"{rebuild.symbol} {date}".encode()) % _LOCKS
+    return rebuild.features_folder / ".rebuilding" / f"{number:03d}"
+
+
+def _begin_worker(is_stopping: Event) -> None:
+    """Ctrl-C on a terminal reaches every process; the one that waits for the days decides, and says so by an event."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
+    global _is_stopping  # noqa: PLW0603  # what a pool hands its processes can be kept nowhere else
+    _is_stopping = is_stopping
+
+
+def _end_with_parent() -> None:
+    """A process of a pool whose owner was killed waits for work for ever: the kernel ends it too."""
+    set_parent_death_signal = 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(set_parent_death_signal, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
+def _rebuild_run_here(rebuild: Rebuild, run: Sequence[_Due]) -> list[RebuiltDay]:
+    """A run in a process of the pool, given up before its first day or after one when the pool stops."""
+    assert _is_stopping is not None, "the process was begun by _begin_worker"
+    done = []
+    try:
+        for day in _rebuild_run(rebuild, run):
+            done.append(day)
+            if _is_stopping.is_set():
+                break
+    except Conflict:
+        if not _is_stopping.is_set():
+            raise
+    return done
+
+
+def _kernel(rebuild: Rebuild, run: Sequence[_Due]) -> Kernel:
+    """The kernel of the groups that a run lacks; of the whole set when normalised columns are among them.
+
+    Columns that other versions have of such a group are computed with it: a day of a group is one file, whose rows
+    answer every version.
+    """
+    inputs = run[0][1]
+    chosen = rebuild.feature_set
+    names = [name for name in chosen.columns if name in FEATURES]
+    normalisations = chosen.normalisations
+    if not any(name not in GROUPS for name in inputs):
+        names = [name for name in names if FEATURES[name].group in inputs]
+        normalisations = ()
+    others: set[str] = set()
+    for group in chosen.groups:
+        if group.name in inputs and group.name in GROUPS:
+            for day_ns, made_of in run:
+                date = utc_date(day_ns)
+                others |= rebuilt_columns(rebuild.features_folder, group, rebuild.symbol, date, made_of[group.name])
+    extra = sorted(others.difference(names) & FEATURES.keys())
+    if not extra and len(names) == len([name for name in chosen.columns if name in FEATURES]):
+        return compile_kernel(chosen, rebuild.kernel_cache)
+    return compile_kernel(feature_set(chosen.version, [*names, *extra], normalisations), rebuild.kernel_cache)

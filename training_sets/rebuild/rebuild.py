@@ -1,0 +1,143 @@
+"""Rebuild: the same compiled kernel fed from raw Parquet instead of from messages.
+
+1. A run starts from the last book snapshot that lies the horizon before its first row, or from the first message: its
+   rows are those of any other start, bit for bit.
+2. Events stream in, a few row groups at a time; rows close behind them, as far as no later event can reach back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
+from market.errors import InvalidRequest
+from market.events import ORDERBOOK, Events
+from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
+from storage.raw.manifest import RawPart, raw_parts, raw_period, read_instrument
+from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.engine import FIELDS, Engine
+from transforms.kernel import Kernel
+from transforms.rows import FeatureRows
+
+AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS
+"""When a rebuilt row counts as available after its row time: the grace after which a live row closes."""
+
+
+def rebuild_rows(
+    raw_folder: Path, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
+) -> FeatureRows:
+    """The rows of a symbol with ``from_ns <= row time <= to_ns``, bit for bit those of an undisturbed live run.
+
+    to_ns: None ends with the last second that the raw data closes; a later one adds the silent seconds after it, as
+        they were served while other symbols went on.
+
+    Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
+    """
+    return joined_rows(list(stream_rows(raw_folder, symbol, kernel, from_ns=from_ns, to_ns=to_ns)))
+
+
+def stream_rows(
+    raw_folder: Path, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
+) -> Iterator[FeatureRows]:
+    """What ``rebuild_rows`` returns, in consecutive pieces, one at least; memory holds one, and some row groups.
+
+    Raises what ``rebuild_rows`` does, at the first piece.
+    """
+    first_ns, last_ns = raw_period(raw_folder, symbol)
+    end_ns = floor_to(last_ns if to_ns is None else to_ns, SECOND_NS)
+    begin_ns = first_ns if from_ns is None else from_ns
+    if end_ns <= first_ns or begin_ns > min(end_ns, floor_to(last_ns, SECOND_NS)):
+        raise InvalidRequest(
+            f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
+            f"was {begin_ns} to {end_ns}"
+        )
+    kinds = set_kinds(kernel.feature_set)
+    latest_ns = begin_ns - set_horizon_ns(kernel.feature_set)
+    parts = raw_parts(raw_folder, symbol)
+    start_ns = start_before(raw_folder, parts, kinds, latest_ns, first_ns)
+    history_ns = start_ns if start_ns > first_ns else first_message_ns(raw_folder, parts)
+    engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=history_ns)
+    events = stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
+    for rows in _rows_behind(engine, events, end_ns):
+        yield _from(rows, begin_ns)
+
+
+def start_before(
+    raw_folder: Path, parts: Sequence[RawPart], kinds: Collection[int], latest_ns: int, first_ns: int
+) -> int:
+    """Where to begin so that every row from ``latest_ns`` plus the horizon on is right."""
+    if latest_ns <= first_ns:
+        return first_ns
+    if ORDERBOOK not in kinds:
+        return latest_ns
+    snapshot_ns = last_snapshot_ns(raw_folder, parts, latest_ns)
+    return first_ns if snapshot_ns is None else snapshot_ns
+
+
+def _rows_behind(engine: Engine, pieces: Iterator[tuple[Events, int]], end_ns: int) -> Iterator[FeatureRows]:
+    for events, least_ns in pieces:
+        engine.feed(events)
+        yield engine.advance(min(least_ns, end_ns))
+    yield engine.advance(end_ns)
+
+
+def _from(rows: FeatureRows, begin_ns: int) -> FeatureRows:
+    """Those from ``begin_ns`` on."""
+    return part_of_rows(rows, int(np.searchsorted(rows.row_ns, begin_ns)), len(rows))
+
+
+def rows_by_day(pieces: Iterable[FeatureRows]) -> Iterator[tuple[int, Iterator[FeatureRows]]]:
+    """The begin of each UTC day that consecutive pieces touch, and its rows in pieces, to be taken before the next day.
+
+    A day is known to be whole once the next one begins, or the pieces end.
+    """
+    for day, of_day in groupby(_cut_at_midnight(pieces), lambda piece: int(piece.row_ns[0]) // DAY_NS):
+        yield day * DAY_NS, of_day
+
+
+def _cut_at_midnight(pieces: Iterable[FeatureRows]) -> Iterator[FeatureRows]:
+    for piece in pieces:
+        cuts = np.flatnonzero(np.diff(piece.row_ns // DAY_NS)) + 1
+        for begin, end in pairwise([0, *cuts.tolist(), len(piece)]):
+            if end > begin:
+                yield part_of_rows(piece, begin, end)
+
+
+def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[FeatureRows]:
+    """Consecutive pieces cut anew: ``count`` rows each, the last one what is left. Holds no more than one of them."""
+    held: list[FeatureRows] = []
+    lacking = count
+    for piece in pieces:
+        begin = 0
+        while len(piece) - begin >= lacking:
+            yield joined_rows([*held, part_of_rows(piece, begin, begin + lacking)])
+            begin += lacking
+            held, lacking = [], count
+        if begin < len(piece):
+            held.append(part_of_rows(piece, begin, len(piece)))
+            lacking -= len(piece) - begin
+    if held:
+        yield joined_rows(held)
+
+
+def part_of_rows(rows: FeatureRows, begin: int, end: int) -> FeatureRows:
+    """Those from position ``begin`` up to ``end``, without their reasons, which nobody reads offline."""
+    part = slice(begin, end)
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[part], rows.values[part], rows.status[part])
+
+
+def joined_rows(pieces: Sequence[FeatureRows]) -> FeatureRows:
+    """Consecutive pieces, one at least, as one."""
+    first = pieces[0]
+    return FeatureRows(
+        first.symbol,
+        first.feature_set,
+        np.concatenate([piece.row_ns for piece in pieces]),
+        np.concatenate([piece.values for piece in pieces]),
+        np.concatenate([piece.status for piece in pieces]),
+    )

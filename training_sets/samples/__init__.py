@@ -1,0 +1,1 @@
+"""Samples: times, features as known, prices, labels, splits."""

@@ -1,0 +1,81 @@
+"""Availability: for which period a symbol has rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns, utc_date
+from market.errors import NotFound
+from storage.features.log import read_feature_log
+from storage.features.parts import REBUILT, group_folder
+from storage.instruments import checked_symbol
+from storage.raw.manifest import raw_parts, raw_period
+from training_sets.samples.prices import MID
+from transforms.rows import FeatureSet
+
+
+def available_period(features_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> tuple[int, int] | None:
+    """The first and the last row time of a symbol in the feature log; None when there is none.
+
+    rows_of: whose rows; a version without the mid price has rows too. Reads the first and the last day alone.
+    Raises InvalidRequest when the symbol cannot name a folder.
+    """
+    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
+    days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
+    ends = []
+    for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
+        day_ns = parse_iso_ns(day)
+        rows, _ = read_feature_log(features_folder, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
+        if len(rows) == 0:
+            return None
+        ends.append(int(rows.row_ns[row]))
+    return (ends[0], ends[1]) if ends else None
+
+
+def stored_period(
+    features_folder: Path, raw_folder: Path, symbol: str, rows_of: FeatureSet = MID
+) -> tuple[int, int] | None:
+    """The first and the last row time that the feature log has or raw Parquet can give; None when there is none."""
+    known = [available_period(features_folder, symbol, rows_of)]
+    try:
+        first_ns, last_ns = raw_period(raw_folder, symbol)
+    except NotFound:
+        pass
+    else:
+        first_row_ns, last_row_ns = floor_to(first_ns, SECOND_NS) + SECOND_NS, floor_to(last_ns, SECOND_NS)
+        if first_row_ns <= last_row_ns:
+            known.append((first_row_ns, last_row_ns))
+    periods = [period for period in known if period is not None]
+    return (min(start for start, _ in periods), max(end for _, end in periods)) if periods else None
+
+
+def stored_days(features_folder: Path, raw_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> set[str]:
+    """The UTC dates of which there is more than a minute of raw data, or rows that no raw data is there to give.
+
+    A rebuild fills the hole of a missing day with rows of silence: they are not counted as data.
+    """
+    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
+    served = {path.parent.name.removeprefix("date=") for path in folder.glob("date=*/part-*.parquet")}
+    rebuilt = {path.parent.name.removeprefix("date=") for path in folder.glob(f"date=*/{REBUILT}-*.parquet")}
+    held: Counter[str] = Counter()
+    parts = raw_parts(raw_folder, symbol)
+    for part in parts:
+        for day_ns in range(floor_to(part.first_ns, DAY_NS), part.last_ns + 1, DAY_NS):
+            if any(f"date={utc_date(day_ns)}/" in file.path for file in part.files):
+                held[utc_date(day_ns)] += min(part.last_ns, day_ns + DAY_NS) - max(part.first_ns, day_ns)
+    first = min((utc_date(part.first_ns) for part in parts), default="")
+    last = max((utc_date(part.last_ns) for part in parts), default="")
+    without_raw = {day for day in rebuilt if not first <= day <= last}
+    return served | without_raw | {day for day, held_ns in held.items() if held_ns > MINUTE_NS} | {first, last}
+
+
+def told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:
+    """The periods as text for an error."""
+    return ", ".join(
+        f"{symbol} has no rows"
+        if known is None
+        else f"{symbol} has rows from {format_iso(known[0])} to {format_iso(known[1])}"
+        for symbol, known in available.items()
+    )

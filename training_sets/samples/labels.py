@@ -1,0 +1,121 @@
+"""Labels: what happened after a row, from prices the row could not see."""
+
+from __future__ import annotations
+
+import math
+from typing import assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from training_sets.request.targets import (
+    ClassificationTarget,
+    RegressionTarget,
+    RiskAdjustedTarget,
+    Target,
+    TripleBarrierTarget,
+)
+from training_sets.samples.prices import PriceSeries
+from transforms.jit import jit
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+def make_labels(times_ns: Int64s, prices: PriceSeries, target: Target) -> Float64s:
+    """The label of each row time.
+
+    times_ns: int64 (n,), any order. Returns float64 (n,); classes are -1, 0 and +1.
+    NaN: a price that the label needs is unknown, the volatility it is measured by is unknown or 0.
+    """
+    match target:
+        case RegressionTarget():
+            return _returns(times_ns, prices, target)
+        case ClassificationTarget():
+            change = _returns(times_ns, prices, target)
+            classes = (change > target.threshold).astype(np.float64) - (change < -target.threshold)
+            return np.where(np.isnan(change), np.nan, classes)
+        case RiskAdjustedTarget():
+            volatility = past_volatility(times_ns, prices, target.volatility_window_ns)
+            return _returns(times_ns, prices, target) / np.where(volatility == 0.0, np.nan, volatility)
+        case TripleBarrierTarget():
+            return _first_barriers(times_ns, prices, target)
+        case _:
+            assert_never(target)
+
+
+def past_volatility(times_ns: Int64s, prices: PriceSeries, window_ns: int) -> Float64s:
+    """Population standard deviation of the simple one-step returns in (t - window, t].
+
+    Returns float64 (n,); NaN where any of those prices is unknown.
+    """
+    return _volatility(prices.values, prices.positions(times_ns), window_ns // prices.step_ns)
+
+
+def _returns(times_ns: Int64s, prices: PriceSeries, target: Target) -> Float64s:
+    entry = prices.at(times_ns + target.delay_ns)
+    return prices.at(times_ns + target.reach_ns) / entry - 1.0
+
+
+def _first_barriers(times_ns: Int64s, prices: PriceSeries, target: TripleBarrierTarget) -> Float64s:
+    steps = target.horizon_ns // prices.step_ns
+    unit = np.ones(len(times_ns))
+    if target.by_volatility:
+        volatility = past_volatility(times_ns, prices, target.volatility_window_ns)
+        unit = np.where(volatility == 0.0, np.nan, volatility) * math.sqrt(steps)
+    entries = prices.positions(times_ns + target.delay_ns)
+    return _first_touched(prices.values, entries, target.upper * unit, target.lower * unit, steps)
+
+
+@jit
+def _volatility(prices: Float64s, positions: Int64s, count: int) -> Float64s:
+    """Two passes over each window: a running sum of squares would depend on where it began."""
+    found = np.full(len(positions), np.nan)
+    for row in range(len(positions)):
+        first = positions[row] - count + 1
+        if first < 1:
+            continue
+        total = 0.0
+        least, most = math.inf, -math.inf
+        for at in range(first, positions[row] + 1):
+            change = prices[at] / prices[at - 1] - 1.0
+            total += change
+            least, most = min(least, change), max(most, change)
+        if math.isnan(total):
+            continue
+        if least == most:
+            # Equal returns: their mean may round to something else, their deviation is 0.
+            found[row] = 0.0
+            continue
+        mean = total / count
+        squares = 0.0
+        for at in range(first, positions[row] + 1):
+            deviation = prices[at] / prices[at - 1] - 1.0 - mean
+            squares += deviation * deviation
+        found[row] = math.sqrt(squares / count)
+    return found
+
+
+@jit
+def _first_touched(prices: Float64s, entries: Int64s, upper: Float64s, lower: Float64s, steps: int) -> Float64s:
+    """+1, -1 or 0 by the barrier that is met first; an unknown price before that leaves the label unknown."""
+    found = np.full(len(entries), np.nan)
+    for row in range(len(entries)):
+        entry = entries[row]
+        if entry < 0 or math.isnan(prices[entry]) or math.isnan(upper[row]):
+            continue
+        label = math.nan
+        for at in range(entry + 1, entry + steps + 1):
+            if at >= len(prices) or math.isnan(prices[at]):
+                break
+            change = prices[at] / prices[entry] - 1.0
+            if change >= upper[row]:
+                label = 1.0
+                break
+            if change <= -lower[row]:
+                label = -1.0
+                break
+            if at == entry + steps:
+                label = 0.0
+        found[row] = label
+    return found

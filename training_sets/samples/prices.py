@@ -1,0 +1,162 @@
+"""The prices that labels are made of: the mid of each row, or the close of each one-minute kline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
+from market.errors import NotFound
+from market.events import CLOSE, CONFIRMED, KLINE
+from storage.features.log import read_feature_log
+from storage.raw.events import stream_events
+from storage.raw.manifest import read_instrument
+from transforms.catalogue import feature_set
+from transforms.rows import FeatureSet
+
+PriceName = Literal["mid_price", "kline_close"]
+PriceChoice = Literal["auto", "mid_price", "kline_close"]
+"""auto: the mid where any is known in the period, else the close."""
+
+STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
+MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
+LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
+"""A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after."""
+_STRETCH_NS: Final = 2 * DAY_NS
+_CLOSE_FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSeries:
+    """Prices at every step from ``start_ns`` on.
+
+    values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown.
+    """
+
+    name: PriceName
+    start_ns: int
+    step_ns: int
+    values: npt.NDArray[np.float64]
+
+    def positions(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Index of the price at each time, int64 (n,); -1 outside the series and between two steps."""
+        at, between = np.divmod(times_ns - self.start_ns, self.step_ns)
+        return np.where((between == 0) & (at >= 0) & (at < len(self.values)), at, -1)
+
+    def at(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The price at each time, float64 (n,); NaN where there is none."""
+        if len(self.values) == 0:
+            return np.full(len(times_ns), np.nan)
+        positions = self.positions(times_ns)
+        return np.where(positions < 0, np.nan, self.values[positions])
+
+
+def price_series(
+    name: PriceName, times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64], *, step_ns: int
+) -> PriceSeries:
+    """The series of prices known at some times; of one time the last counts.
+
+    times_ns: int64 (n,), whole multiples of the step, in any order.
+    """
+    if len(times_ns) == 0:
+        return PriceSeries(name, 0, step_ns, np.empty(0))
+    start_ns = int(times_ns.min())
+    dense = np.full((int(times_ns.max()) - start_ns) // step_ns + 1, np.nan)
+    dense[(times_ns - start_ns) // step_ns] = values
+    return PriceSeries(name, start_ns, step_ns, dense)
+
+
+class LabelPrices:
+    """The prices of a symbol, of one kind, read as far as they are asked for: a mid a second of months takes its room.
+
+    read: gives the prices of [from_ns, to_ns].
+    """
+
+    def __init__(self, name: PriceName, read: Callable[[int, int], PriceSeries]) -> None:
+        self.name: PriceName = name
+        self.step_ns = STEP_NS[name]
+        self._read = read
+        self._held = PriceSeries(name, 0, self.step_ns, np.empty(0))
+
+    def between(self, from_ns: int, to_ns: int) -> PriceSeries:
+        """The prices of [from_ns, to_ns] at least; those that the call before gave are not read again."""
+        held, start_ns = self._held, ceil_to(from_ns, self.step_ns)
+        at = (start_ns - held.start_ns) // self.step_ns
+        kept = held.values[at:] if 0 <= at < len(held.values) else np.empty(0)
+        known_ns = start_ns + len(kept) * self.step_ns
+        if known_ns > to_ns:
+            return PriceSeries(self.name, start_ns, self.step_ns, kept)
+        values = np.concatenate([kept, self._read(known_ns, to_ns).values]) if len(kept) else None
+        self._held = (
+            self._read(start_ns, to_ns) if values is None else PriceSeries(self.name, start_ns, self.step_ns, values)
+        )
+        return self._held
+
+
+def open_prices(
+    features_folder: Path, raw_folder: Path, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
+) -> LabelPrices:
+    """The prices of a symbol, of the kind that is asked for or known in [from_ns, to_ns]; the mid when neither is."""
+
+    def read_mids(first_ns: int, last_ns: int) -> PriceSeries:
+        return _read_mids(features_folder, symbol, from_ns=first_ns, to_ns=last_ns)
+
+    mids = LabelPrices("mid_price", read_mids)
+    if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
+        return mids
+    # A price a minute: months of them are less than a piece of samples.
+    closes = _read_closes(raw_folder, symbol, from_ns=from_ns, to_ns=to_ns)
+    if choice == "auto" and len(closes.values) == 0:
+        return mids
+    return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes)
+
+
+def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: int) -> bool:
+    stretches = range(from_ns, to_ns + 1, _STRETCH_NS)
+    return any(
+        not np.isnan(read_mids(begin_ns, min(begin_ns + _STRETCH_NS - 1, to_ns)).values).all() for begin_ns in stretches
+    )
+
+
+def _read_mids(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
+    """The mid of every row in [from_ns, to_ns], read in stretches: rows take five times the memory of their price."""
+    start_ns = ceil_to(from_ns, SECOND_NS)
+    values = np.full(max(0, (to_ns - start_ns) // SECOND_NS + 1), np.nan)
+    for begin_ns in range(start_ns, to_ns + 1, _STRETCH_NS):
+        end_ns = min(begin_ns + _STRETCH_NS, to_ns + 1)
+        try:
+            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=begin_ns, to_ns=end_ns)
+        except NotFound:
+            break
+        values[(rows.row_ns - start_ns) // SECOND_NS] = rows.values[:, 0]
+    return PriceSeries("mid_price", start_ns, SECOND_NS, values)
+
+
+def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
+    """The close of every confirmed kline that ends in [from_ns, to_ns]."""
+    try:
+        exponent = read_instrument(raw_folder, symbol).price_exponent
+    except NotFound:
+        return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
+    ends_ns, closes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for events, _ in stream_events(
+        raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
+    ):
+        kline_end_ns = events["update_id"] + MINUTE_NS
+        chosen = (
+            (events["kind"] == KLINE)
+            & (events["field"] == CLOSE)
+            & (events["flags"] & CONFIRMED != 0)
+            & (kline_end_ns >= from_ns)
+            & (kline_end_ns <= to_ns)
+        )
+        ends_ns.append(kline_end_ns[chosen])
+        closes.append(events["px"][chosen])
+    return price_series(
+        "kline_close", np.concatenate(ends_ns), np.concatenate(closes) / 10.0**exponent, step_ns=MINUTE_NS
+    )

@@ -1,0 +1,153 @@
+"""Sampled days: what was retrieved for sparse samples of a symbol and UTC date, kept for the next build that asks.
+
+1. A block is the samples of one symbol, one interval and one UTC date. Each is what the view's rows of that date and of
+   the end of the date before were known to be at its time, whatever the request asks beside it.
+2. A block's file lies beside the rows of its date and goes with them. Its name holds a hash of everything that the
+   values follow from, and one of the values: after a change of either it is not found, or not believed.
+3. Samples as dense as the rows are not kept: they would take as much room, and save little of the reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
+from storage.durable_files import open_staged
+from storage.features.parts import group_folder
+from storage.instruments import checked_symbol
+from training_sets.dataset.inputs import code_digest
+from training_sets.dataset.manifest import day_partitions, library_versions
+from transforms.rows import FeatureSet
+
+# A dot name: Feast and the feature log pass it over, and retention removes it with its day.
+_PREFIX: Final = ".sampled"
+LEAST_INTERVAL_NS: Final = 10 * SECOND_NS
+MOST_BLOCKS: Final = 16
+"""Of one symbol's date: intervals, feature sets and first or last days of a period."""
+_LONGEST_LAG_NS: Final = MINUTE_NS
+"""The time to live of the views."""
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+class SampledDays:
+    """The blocks of a feature set at one interval.
+
+    retrieve: gives the features of ascending times, float64 (times x symbols, columns), symbols in order within each.
+    """
+
+    def __init__(
+        self,
+        features_folder: Path,
+        chosen: FeatureSet,
+        symbols: Sequence[str],
+        *,
+        interval_ns: int,
+        retrieve: Callable[[Int64s], Float64s],
+    ) -> None:
+        self._features_folder = features_folder
+        self._chosen = chosen
+        self._symbols = symbols
+        self._interval_ns = interval_ns
+        self._retrieve = retrieve
+        self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, interval_ns)
+
+    def features(self, times_ns: Int64s) -> Float64s:
+        """What ``retrieve`` gives: from blocks, and for the days that lack one from itself."""
+        count = len(self._symbols)
+        features = np.empty((len(times_ns), count, len(self._chosen.columns)))
+        days = _by_day(times_ns)
+        known = [self._read(times_ns[day], features[day]) for day in days]
+        for is_known, following in groupby(zip(known, days, strict=True), key=lambda pair: all(pair[0])):
+            if is_known:
+                continue
+            lacking = [day for _, day in following]
+            stretch = slice(lacking[0].start, lacking[-1].stop)
+            before = [self._names(times_ns[day]) for day in lacking]
+            features[stretch] = self._retrieve(times_ns[stretch]).reshape(-1, count, len(self._chosen.columns))
+            for day, names in zip(lacking, before, strict=True):
+                # Of rows that came while they were read nobody knows which were seen.
+                if names == self._names(times_ns[day]):
+                    self._write(names, times_ns[day], features[day])
+        return features.reshape(-1, len(self._chosen.columns))
+
+    def _read(self, times_ns: Int64s, features: Float64s) -> list[bool]:
+        """Fill in the blocks of one day, (times, symbols, columns); which symbols have one."""
+        return [
+            self._read_block(symbol, name, times_ns, features[:, at])
+            for at, (symbol, name) in enumerate(zip(self._symbols, self._names(times_ns), strict=True))
+        ]
+
+    def _read_block(self, symbol: str, name: str, times_ns: Int64s, features: Float64s) -> bool:
+        for path in self._folder(symbol, times_ns).glob(f"{name}-*"):
+            content = path.read_bytes()
+            if len(content) == features.size * features.itemsize and path.name == f"{name}-{_digest(content)}":
+                features[:] = np.frombuffer(content, np.float64).reshape(features.shape)
+                return True
+        return False
+
+    def _write(self, names: Sequence[str], times_ns: Int64s, features: Float64s) -> None:
+        """Without waiting for the disk: what a crash leaves has not the hash of its name."""
+        for at, (symbol, name) in enumerate(zip(self._symbols, names, strict=True)):
+            folder = self._folder(symbol, times_ns)
+            if not folder.is_dir():
+                continue  # a day without rows
+            content = np.ascontiguousarray(features[:, at]).tobytes()
+            staged, opened = open_staged(folder / name)
+            with opened as file:
+                file.write(content)
+            staged.replace(folder / f"{name}-{_digest(content)}")
+            blocks = sorted(folder.glob(f"{_PREFIX}-*"), key=lambda path: path.stat().st_mtime_ns)
+            for old in blocks[:-MOST_BLOCKS]:
+                old.unlink(missing_ok=True)
+
+    def _names(self, times_ns: Int64s) -> list[str]:
+        """The beginning of each symbol's file name, with the hash of what its block of a day is made of now."""
+        first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
+        return [
+            f"{_PREFIX}-{_digest(msgspec.json.encode((self._made_by, first_ns, last_ns, files)))}"
+            for symbol in self._symbols
+            for files in [
+                [
+                    entry
+                    for group in self._chosen.groups
+                    for date in sorted({utc_date(first_ns - _LONGEST_LAG_NS), utc_date(last_ns)})
+                    for entry in day_partitions(self._features_folder, group, symbol, date)
+                ]
+            ]
+        ]
+
+    def _folder(self, symbol: str, times_ns: Int64s) -> Path:
+        first = self._chosen.groups[0]
+        return group_folder(self._features_folder, first) / f"symbol={symbol}" / f"date={utc_date(int(times_ns[0]))}"
+
+
+def remove_sampled_days(
+    features_folder: Path, *, symbol: str | None, first_date: str | None, last_date: str | None
+) -> None:
+    """Remove the blocks of a symbol, or of all, from one date to another, both included; None is no bound."""
+    named = "*" if symbol is None else checked_symbol(symbol)
+    for path in list(features_folder.glob(f"*/*/symbol={named}/date=*/{_PREFIX}-*")):
+        date = path.parent.name.removeprefix("date=")
+        if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
+            path.unlink(missing_ok=True)
+
+
+def _by_day(times_ns: Int64s) -> list[slice]:
+    """Where each UTC date begins and ends among ascending times."""
+    cuts = np.flatnonzero(np.diff(times_ns // DAY_NS)) + 1
+    edges = [0, *cuts.tolist(), len(times_ns)]
+    return [slice(begin, end) for begin, end in pairwise(edges)]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

@@ -1,0 +1,201 @@
+"""Samples: what was known at each time, with its labels, piece after piece in time order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from market.clock import DAY_NS, SECOND_NS, floor_to
+from market.errors import InvalidRequest
+from quality.continuity import ContinuityTally
+from training_sets.checks.blinding import Witness
+from training_sets.request.folds import covered
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import check_target, volatility_window_ns
+from training_sets.samples.labels import make_labels
+from training_sets.samples.missing import ForwardFill
+from training_sets.samples.prices import LabelPrices, open_prices
+from training_sets.samples.sample_times import SampleTimes
+from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
+from transforms.rows import FeatureSet
+
+if TYPE_CHECKING:
+    from feature_repo.store import FeatureStore
+
+PIECE_ROWS: Final = 200_000
+"""Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
+PIECE_SECONDS: Final = 1_000_000
+"""Symbol-seconds that one retrieval spans: a feature row each, read whether or not it is sampled."""
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Rows in order of time, then of the request's symbols.
+
+    times_ns: int64 (n,). symbol: int64 (n,), index into the request's symbols. features: float64 (n, columns), labels:
+    float64 (n, targets).
+    """
+
+    times_ns: Int64s
+    symbol: Int64s
+    features: Float64s
+    labels: Float64s
+
+    def __len__(self) -> int:
+        return len(self.times_ns)
+
+    def table(self, rows: Int64s, symbols: tuple[str, ...], schema: pa.Schema, fold: int | None) -> pa.Table:
+        """Some rows as a table of the schema. Unknown stays NaN, as it was served."""
+        values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
+        columns: list[Any] = [
+            pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
+            pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
+            *(pa.array(np.ascontiguousarray(column)) for column in values.T),
+        ]
+        if fold is not None:
+            columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
+        return pa.table(columns, schema=schema)
+
+
+class Sampler:
+    """Retrieves, fills and labels the samples of a request; counts what it drops.
+
+    counts: rows sampled, without_features, without_label, with_missing, and values_filled. unlabelled: rows whose label
+    is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness: sees what was
+    retrieved, if set. keeps_days: whether days retrieved before are used again, and kept for the
+    next build.
+    """
+
+    def __init__(
+        self,
+        request: DatasetRequest,
+        chosen: FeatureSet,
+        *,
+        store: FeatureStore,
+        features_folder: Path,
+        raw_folder: Path,
+        continuity: Mapping[str, Sequence[ContinuityTally]],
+        keeps_days: bool = False,
+    ) -> None:
+        self._request = request
+        self.witness: Witness | None = None
+        self._chosen = chosen
+        self._store = store
+        self.counts: Counter[str] = Counter()
+        self.unlabelled: Counter[str] = Counter()
+        self.continuity = continuity
+        self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
+        spans = covered(request.folds())
+        self.times = SampleTimes.of(spans, request.sample_interval_ns)
+        self._features = self._retrieved
+        if keeps_days and request.sample_interval_ns >= LEAST_INTERVAL_NS:
+            self._features = SampledDays(
+                features_folder,
+                chosen,
+                request.symbols,
+                interval_ns=request.sample_interval_ns,
+                retrieve=self._retrieved,
+            ).features
+        self._back_ns = max(volatility_window_ns(target) for target in request.targets)
+        self.prices: Mapping[str, LabelPrices] = {
+            symbol: open_prices(
+                features_folder,
+                raw_folder,
+                symbol,
+                request.label_price,
+                from_ns=spans[0][0] - self._back_ns,
+                to_ns=spans[-1][1] + request.label_reach_ns,
+            )
+            for symbol in request.symbols
+        }
+        for prices in self.prices.values():
+            if request.sample_interval_ns % prices.step_ns:
+                raise InvalidRequest(
+                    f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
+                    f"was {request.sample_interval_ns} ns"
+                )
+            for target in request.targets:
+                check_target(target, prices.step_ns)
+
+    @property
+    def sample_count(self) -> int:
+        """Entity rows in all."""
+        return len(self.times) * len(self._request.symbols)
+
+    def pieces(self) -> Iterator[Samples]:
+        """The samples that have features and every label; the whole is the same however it is cut."""
+        count = len(self._request.symbols)
+        step = max(1, PIECE_ROWS // count)
+        span_ns = max(1, PIECE_SECONDS // count) * SECOND_NS
+        begin = 0
+        while begin < len(self.times):
+            times_ns = self.times.between(begin, min(begin + step, len(self.times)))
+            end = begin + int(np.searchsorted(times_ns, times_ns[0] + span_ns))
+            if end < len(self.times):
+                # At midnight, where a piece holds one: a day that is cut is no day that was sampled before.
+                [next_ns] = self.times.between(end, end + 1).tolist()
+                midnight = self.times.number_from(floor_to(next_ns, DAY_NS))
+                end = midnight if midnight > begin else end
+            yield self._piece(times_ns[: end - begin])
+            begin = end
+
+    def _retrieved(self, times_ns: Int64s) -> Float64s:
+        """What was known at each time, symbols in order within each; float64 (times x symbols, columns)."""
+        from feature_repo.store import retrieve
+
+        symbols = self._request.symbols
+        entities = pd.DataFrame(
+            {
+                "symbol": np.tile(np.array(symbols, object), len(times_ns)),
+                "event_timestamp": pd.to_datetime(np.repeat(times_ns, len(symbols)), utc=True),
+            }
+        )
+        found = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]
+        # In C order: pandas gives columns, whose rows no reshape could show without a copy.
+        return np.array(found, np.float64, order="C")
+
+    def _piece(self, times_ns: Int64s) -> Samples:
+        request, count = self._request, len(self._request.symbols)
+        features = self._features(times_ns)
+        if self.witness is not None:
+            self.witness.see(times_ns, features)
+        if request.missing == "forward_fill":
+            self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1, copy=False))
+        is_unknown = np.isnan(features)
+        labels = np.empty((len(features), len(request.targets)))
+        for at, symbol in enumerate(request.symbols):
+            prices = self.prices[symbol].between(
+                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.label_reach_ns
+            )
+            for index, target in enumerate(request.targets):
+                labels[at::count, index] = make_labels(times_ns, prices, target)
+        is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
+        for at, symbol in enumerate(request.symbols):
+            for tally in self.continuity[symbol]:
+                tally.add(times_ns[is_found[at::count]])
+        is_unlabelled = np.isnan(labels)
+        for index, target in enumerate(request.targets):
+            self.unlabelled[target.name] += int(np.count_nonzero(is_found & is_unlabelled[:, index]))
+        is_labelled = is_found & ~is_unlabelled.any(axis=1)
+        is_kept = is_labelled & ~is_unknown.any(axis=1) if request.missing == "drop" else is_labelled
+        self.counts["sampled"] += len(features)
+        self.counts["without_features"] += int(np.count_nonzero(~is_found))
+        self.counts["without_label"] += int(np.count_nonzero(is_found & ~is_labelled))
+        self.counts["with_missing"] += int(np.count_nonzero(is_labelled & ~is_kept))
+        return Samples(
+            np.repeat(times_ns, count)[is_kept],
+            np.tile(np.arange(count), len(times_ns))[is_kept],
+            features[is_kept],
+            labels[is_kept],
+        )

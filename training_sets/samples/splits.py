@@ -1,0 +1,168 @@
+"""Splits: which rows a fold keeps in each period, so that no label reaches into a period of another split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import format_iso
+from training_sets.request.folds import Fold, check_periods
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+OUTSIDE: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRules:
+    """What is dropped at the boundary of two splits.
+
+    label_reach_ns: how far after its row the longest label looks, at least 1 ns. purge: drop a row whose label window
+    (t, t + reach] reaches into a period of another split. embargo_ns: drop the rows within this after a boundary too.
+    """
+
+    label_reach_ns: int
+    purge: bool = True
+    embargo_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Where each row stands in one fold.
+
+    period: int64 (n,), index into the fold's periods, OUTSIDE for none. A row in a period is kept, purged or embargoed;
+    is_purged and is_embargoed: bool (n,), never both.
+    """
+
+    period: Int64s
+    is_purged: Bools
+    is_embargoed: Bools
+
+    @property
+    def is_kept(self) -> Bools:
+        kept: Bools = (self.period != OUTSIDE) & ~self.is_purged & ~self.is_embargoed
+        return kept
+
+
+def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules) -> Assignment:
+    """The period of each row, and whether it is purged or embargoed there; each row by its time alone.
+
+    times_ns: int64 (n,), in any order. The earlier of two periods gives way, and the later one to an embargo. Around a
+    split that stays whole the others give way on both sides: after it, as far as its last labels reach.
+
+    Raises InvalidRequest when periods overlap or run backwards.
+    """
+    check_periods(fold.periods)
+    found = np.full(len(times_ns), OUTSIDE, np.int64)
+    is_purged, is_embargoed = np.zeros((2, len(times_ns)), np.bool_)
+    for index, period in enumerate(fold.periods):
+        is_inside = (times_ns >= period.start_ns) & (times_ns < period.end_ns)
+        found[is_inside] = index
+        if period.name == fold.whole:
+            continue
+        begin_ns = period.start_ns
+        if fold.whole is not None:
+            ends = [earlier.end_ns for earlier in fold.periods[:index] if earlier.name == fold.whole]
+            has_boundary = len(ends) > 0
+            if has_boundary:
+                begin_ns = max(ends)
+            if has_boundary and rules.purge:
+                begin_ns += rules.label_reach_ns
+                is_purged |= is_inside & (times_ns < begin_ns)
+        else:
+            has_boundary = index > 0
+        if has_boundary:
+            is_embargoed |= is_inside & ~is_purged & (times_ns < begin_ns + rules.embargo_ns)
+        if rules.purge and index + 1 < len(fold.periods):
+            next_ns = fold.periods[index + 1].start_ns
+            is_purged |= is_inside & ~is_embargoed & (times_ns + rules.label_reach_ns >= next_ns)
+    return Assignment(found, is_purged, is_embargoed)
+
+
+class FoldTally:
+    """Counts what a fold keeps and drops over any number of pieces, and proves that nothing overlaps."""
+
+    def __init__(self, fold: Fold, rules: SplitRules) -> None:
+        self.fold = fold
+        self.rules = rules
+        self._kept, self._purged, self._embargoed = np.zeros((3, len(fold.periods)), np.int64)
+        self._first_ns: list[int | None] = [None] * len(fold.periods)
+        self._last_ns: list[int | None] = [None] * len(fold.periods)
+
+    def add(self, times_ns: Int64s, assigned: Assignment) -> None:
+        """Take one piece's row times and their assignment."""
+        for index in range(len(self.fold.periods)):
+            is_inside = assigned.period == index
+            self._purged[index] += np.count_nonzero(is_inside & assigned.is_purged)
+            self._embargoed[index] += np.count_nonzero(is_inside & assigned.is_embargoed)
+            kept_ns = times_ns[is_inside & assigned.is_kept]
+            if len(kept_ns) > 0:
+                first_ns, last_ns = int(kept_ns.min()), int(kept_ns.max())
+                self._kept[index] += len(kept_ns)
+                known_first_ns, known_last_ns = self._first_ns[index], self._last_ns[index]
+                self._first_ns[index] = first_ns if known_first_ns is None else min(first_ns, known_first_ns)
+                self._last_ns[index] = last_ns if known_last_ns is None else max(last_ns, known_last_ns)
+
+    def records(self) -> dict[str, int]:
+        """Kept rows by split."""
+        return {name: int(sum(self._kept[at] for at in self._periods_of(name))) for name in self.fold.names}
+
+    def warnings(self) -> list[str]:
+        """One line for every split without rows, with the reason."""
+        where = "" if self.fold.number is None else f"fold {self.fold.number} "
+        return [
+            f"{where}{split['name']}: no rows, {split['purged']} purged and {split['embargoed']} embargoed"
+            for split in self.document()
+            if split["records"] == 0
+        ]
+
+    def document(self) -> list[dict[str, Any]]:
+        """Each split with its counts and its proof: the last moment that a label looks at beside the next start.
+
+        A split of several periods lists them; its own ``overlaps_next`` is whether any of them overlaps.
+        """
+        return [self._split_document(name) for name in self.fold.names]
+
+    def _split_document(self, name: str) -> dict[str, Any]:
+        periods = [self._proof(at) for at in self._periods_of(name)]
+        if len(periods) == 1:
+            return {"name": name, **periods[0]}
+        last_labels = [period["last_label_end"] for period in periods if period["last_label_end"] is not None]
+        return {
+            "name": name,
+            "start": periods[0]["start"],
+            "end": periods[-1]["end"],
+            **{count: sum(period[count] for period in periods) for count in ("records", "purged", "embargoed")},
+            "last_label_end": max(last_labels, default=None),
+            "next_start": None,
+            "overlaps_next": any(period["overlaps_next"] for period in periods),
+            "periods": periods,
+        }
+
+    def _proof(self, index: int) -> dict[str, Any]:
+        period = self.fold.periods[index]
+        later = range(index + 1, len(self.fold.periods))
+        next_ns = self.fold.periods[index + 1].start_ns if later else None
+        if period.name == self.fold.whole:
+            # Its labels reach on; the others keep no row before they end.
+            others = [self._first_ns[at] for at in later if self.fold.periods[at].name != period.name]
+            next_ns = min((first_ns for first_ns in others if first_ns is not None), default=None)
+        last_ns = self._last_ns[index]
+        label_ns = None if last_ns is None else last_ns + self.rules.label_reach_ns
+        return {
+            "start": format_iso(period.start_ns),
+            "end": format_iso(period.end_ns),
+            "records": int(self._kept[index]),
+            "purged": int(self._purged[index]),
+            "embargoed": int(self._embargoed[index]),
+            "last_label_end": None if label_ns is None else format_iso(label_ns),
+            "next_start": None if next_ns is None else format_iso(next_ns),
+            "overlaps_next": next_ns is not None and label_ns is not None and label_ns >= next_ns,
+        }
+
+    def _periods_of(self, name: str) -> list[int]:
+        return [at for at, period in enumerate(self.fold.periods) if period.name == name]
