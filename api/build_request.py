@@ -19,7 +19,7 @@ from training_sets.request.folds import (
     WalkForward,
     default_periods,
 )
-from training_sets.request.request import DatasetRequest, MissingPolicy, OutputFormat
+from training_sets.request.request import DatasetRequest, MissingPolicy, OutputFormat, PriceChoice
 from training_sets.request.targets import (
     DEFAULT_THRESHOLD,
     DEFAULT_VOLATILITY_WINDOW_NS,
@@ -29,7 +29,6 @@ from training_sets.request.targets import (
     Target,
     TripleBarrierTarget,
 )
-from training_sets.samples.prices import PriceChoice
 
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
 _EARLIEST_NS: Final = 0

@@ -14,9 +14,9 @@ import orjson
 from benchmarks.measure import KERNEL_CACHE, REPEATS, Figure, in_child, percentile
 from benchmarks.offline import whole_catalogue
 from benchmarks.tape import INSTRUMENT, by_message, by_second, messages, tape_with_history
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_now
-from ingestion.sources.source import TimedMessage
 from market.clock import MINUTE_NS, SECOND_NS, ceil_to
 from storage.instruments import InstrumentPins
 from transforms.engine import Engine

@@ -21,7 +21,7 @@ import numpy as np
 from feature_repo.definitions import service_name
 from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink
-from ingestion.sources.played.replay import replay
+from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
@@ -134,7 +134,7 @@ def _play(settings: Settings, kernel: Kernel, sink: _TimedSink, steps: Steps) ->
     begun = time.perf_counter()
     try:
         messages = simulate(DEFAULT_SYMBOLS, seed=SEED, start_ns=START_NS, duration_ns=DURATION_NS)
-        replay(pipeline, messages, on_message=_each_second(lambda recv_ns: steps.reach(recv_ns - START_NS)))
+        play(pipeline, messages, on_message=_each_second(lambda recv_ns: steps.reach(recv_ns - START_NS)))
     finally:
         pipeline.close()
     counters = pipeline.counters

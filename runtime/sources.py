@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
+from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.rabbitmq.writing import HashExchange
 from ingestion.sources.bybit.rest import REST_URLS, BybitRest
 from ingestion.sources.bybit.stream import PUBLIC_URLS, BybitSource
@@ -20,10 +21,10 @@ from ingestion.sources.gateway.queues import GatewaySource, gateway_queues
 from ingestion.sources.gateway.sharing import AskedSoon, Dispatcher, exchange_name, shard_queues
 from ingestion.sources.gateway.subscriptions import Gateway, Subscriptions
 from ingestion.sources.played.play import PlayClock
-from ingestion.sources.played.recordings import RejectedLine, read_recording
+from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.played.source import PlayedSource
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import Deliver, Source, TimedMessage
+from ingestion.sources.source import Deliver, Source
 from ingestion.worker.steady_clock import SteadyClock
 from ingestion.worker.worker import WorkerClock
 from market.clock import DAY_NS, Clock

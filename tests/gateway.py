@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ingestion.messages import TimedMessage
 from ingestion.sources.played.recordings import read_recording
-from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS, format_iso
 from tests.broker import Broker
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.store import PROJECT
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
-from ingestion.sources.played.replay import replay
-from ingestion.sources.source import TimedMessage
+from ingestion.sources.played.play import play
 from market.clock import SECOND_NS, Clock
 from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
@@ -135,7 +135,7 @@ def replayed(raw: Path, symbol: str, kernel: Kernel, scratch: Path, *, until_ns:
         if b'"feature-service.gap.' not in frame.body  # a replay finds the gaps itself
     ]
     try:
-        replay(pipeline, messages)
+        play(pipeline, messages)
         pipeline.advance(until_ns, now_ns=until_ns)
     finally:
         pipeline.close()

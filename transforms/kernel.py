@@ -24,6 +24,7 @@ import numpy as np
 from market.events import empty_events
 from transforms.plan import kernel_source
 from transforms.rows import FeatureSet
+from transforms.source_digest import source_digest
 from transforms.state import new_state
 
 _PACKAGES: Final = ("market", "transforms")
@@ -69,7 +70,7 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     cache_folder: where generated modules and their machine code are kept.
     """
     source = kernel_source(feature_set)
-    identity = hashlib.sha256((_packages_digest() + numba.__version__ + source).encode()).hexdigest()[:24]
+    identity = hashlib.sha256((source_digest(_PACKAGES) + numba.__version__ + source).encode()).hexdigest()[:24]
     folder = cache_folder / identity
     name = f"feature_service_kernel_{identity}"
     path = folder / f"{name}.py"
@@ -97,14 +98,3 @@ def _compiled_by_one(folder: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     compiled.touch()
-
-
-@lru_cache(maxsize=1)
-def _packages_digest() -> str:
-    """Hash of the source of every module a kernel may call."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent.parent
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

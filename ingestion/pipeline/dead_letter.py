@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import read_json
-from ingestion.sources.played.recordings import RejectedLine
+from ingestion.messages import RejectedLine
 from market.errors import MalformedMessage, StoreUnavailable
 from storage.durable_files import make_folder, sync_folder
 

@@ -21,12 +21,11 @@ import numpy.typing as npt
 
 from ingestion.decoding.decode import Instruments, stated_symbol
 from ingestion.decoding.decoders import Decoders
+from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
-from ingestion.sources.played.recordings import RejectedLine
-from ingestion.sources.source import TimedMessage
 from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols

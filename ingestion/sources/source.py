@@ -8,14 +8,6 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class TimedMessage:
-    """One message as it came: ``recv_ns`` is when the system first had it, ``body`` its bytes, unchanged."""
-
-    recv_ns: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """One message on its way from a source to the worker.
 

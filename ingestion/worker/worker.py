@@ -18,11 +18,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS, Watermark
 from ingestion.sinks.latest_rows import LatestRows
 from ingestion.sinks.row_record import RowRecord
-from ingestion.sources.source import Delivery, Source, TimedMessage
+from ingestion.sources.source import Delivery, Source
 from ingestion.worker.inbox import Inbox
 from ingestion.worker.metrics import StageTimes
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to

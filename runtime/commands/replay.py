@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,7 +39,6 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
     from ingestion.pipeline.pipeline import available_as_if_live
     from ingestion.sources.played.play import PlayClock, play
     from ingestion.sources.played.recordings import read_recording
-    from ingestion.sources.played.replay import replay
     from ingestion.tape.compaction import compact_tape
     from market.clock import SystemClock
     from market.errors import Conflict, UnreadableRecording
@@ -58,11 +56,8 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
         for path in files:
             before = pipeline.counters.messages
             try:
-                messages = read_recording(path)
-                if speed > 0:
-                    play(pipeline, messages, PlayClock(SystemClock(), begin_ns=None, speed=speed), threading.Event())
-                else:
-                    replay(pipeline, messages)
+                clock = PlayClock(SystemClock(), begin_ns=None, speed=speed) if speed > 0 else None
+                play(pipeline, read_recording(path), clock=clock)
             except UnreadableRecording as error:
                 errors.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
             if pipeline.counters.messages == before and not errors:

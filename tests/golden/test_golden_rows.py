@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
+from ingestion.messages import TimedMessage
 from ingestion.sources.played.recordings import read_recording
-from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS
 from tests.fed_engine import fed_engine
 from transforms.kernel import Kernel, compile_kernel

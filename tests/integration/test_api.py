@@ -28,7 +28,7 @@ from api.services import ApiServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink, online_row
-from ingestion.sources.played.replay import replay
+from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
@@ -109,7 +109,7 @@ def newest(settings: Settings, servers: Servers) -> dict[str, FeatureRows]:
         availability=available_as_if_live,
     )
     with closing(pipeline):
-        replay(pipeline, simulate(DEFAULT_SYMBOLS, seed=3, start_ns=START_NS, duration_ns=DURATION_NS))
+        play(pipeline, simulate(DEFAULT_SYMBOLS, seed=3, start_ns=START_NS, duration_ns=DURATION_NS))
     return sink.rows
 
 

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.bybit.connection import Timings
 from ingestion.sources.bybit.group import LOST_REASON, Patience
 from ingestion.sources.bybit.stream import BybitSource
+from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
-from ingestion.sources.played.replay import replay
-from ingestion.sources.source import Delivery, TimedMessage
+from ingestion.sources.source import Delivery
 from ingestion.tape.compaction import compact_tape
 from market.clock import ManualClock
 from storage.features.log import FeatureLogWriter
@@ -183,7 +184,7 @@ def test_undisturbed_the_rows_are_those_of_a_replay_of_the_recording(
         assert worker.pipeline.counters.messages == len(recorded)
         assert (worker.pipeline.counters.rejected, worker.pipeline.gaps, worker.pipeline.late_messages) == (0, 0, 0)
         replayed = Worker(tmp_path / "replayed", kernel)
-        replay(replayed.pipeline, read_recording(recorded_data / LINEAR))
+        play(replayed.pipeline, read_recording(recorded_data / LINEAR))
         replayed.pipeline.close()
         for symbol in SYMBOLS:
             row_ns, values = worker.rows.bits(symbol)

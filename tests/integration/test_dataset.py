@@ -20,7 +20,7 @@ from feature_repo.store import FeatureStore, open_store
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.replay import replay
+from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
@@ -29,7 +29,8 @@ from storage.features.log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
 from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
 from training_sets.builds.verification import verify_dataset
-from training_sets.dataset.manifest import file_entry, manifest_request
+from training_sets.dataset.manifest import manifest_request
+from training_sets.provenance import file_entry
 from training_sets.request.folds import (
     PurgedCombinations,
     RandomBlocks,
@@ -79,7 +80,7 @@ def features_folder(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) ->
         availability=available_as_if_live,
     )
     try:
-        replay(pipeline, simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
+        play(pipeline, simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
     finally:
         pipeline.close()
     for symbol in SYMBOLS:

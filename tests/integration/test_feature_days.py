@@ -18,7 +18,8 @@ from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import open_store
 from ingestion.decoding.decode import Decoder
-from ingestion.sources.played.recordings import RejectedLine, read_recording
+from ingestion.messages import RejectedLine
+from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest

@@ -25,7 +25,7 @@ import pytest
 
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from ingestion.pipeline.pipeline import available_as_if_live
-from ingestion.sources.played.replay import replay
+from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, SystemClock, parse_iso_ns, to_datetime
@@ -40,7 +40,8 @@ from tests import waiting
 from training_sets.builds.builds import BUILD_TASK, QUEUE, DatasetBuilds
 from training_sets.builds.notices import Announcer, InProcessNotices
 from training_sets.builds.watch import MOST_ATTEMPTS, BuildWatch
-from training_sets.dataset.manifest import file_entry, read_manifest
+from training_sets.dataset.manifest import read_manifest
+from training_sets.provenance import file_entry
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
@@ -87,7 +88,7 @@ def servers(settings: Settings) -> Iterator[Servers]:
     with running_servers(settings) as found:
         apply_feature_store(settings, found)
         pipeline = make_pipeline(settings, compiled_kernel(settings, "1.0.0"), availability=available_as_if_live)
-        replay(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=DURATION_NS))
+        play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=DURATION_NS))
         pipeline.close()
         compact_tape(settings.raw_data_storage_path, "BTCUSDT", instrument_pins(settings))
         # So that every build has features to rebuild.

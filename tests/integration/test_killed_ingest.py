@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import TimedMessage
 from ingestion.tape.compaction import compact_tape
 from ingestion.tape.report import verify_tape
 from market.clock import SECOND_NS, format_iso, parse_iso_ns

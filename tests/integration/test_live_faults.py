@@ -25,9 +25,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadMessage, read_dead_letter
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS
 from runtime.servers import Servers
 from runtime.settings import Settings

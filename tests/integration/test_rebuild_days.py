@@ -11,7 +11,8 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.decoding.decode import Decoder
-from ingestion.sources.played.recordings import RejectedLine, read_recording
+from ingestion.messages import RejectedLine
+from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound

@@ -15,8 +15,8 @@ from feature_repo.registry_versions import load_registry_version
 from ingestion.pipeline.dead_letter import DeadLetter, DeadMessage, read_dead_letter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
-from ingestion.sources.played.replay import replay
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS
 from quality.parity import Parity
@@ -55,7 +55,7 @@ class Played:
             availability=available_as_if_live,
         )
         try:
-            replay(self.pipeline, read_recording(recording))
+            play(self.pipeline, read_recording(recording))
         finally:
             self.pipeline.close()
         for symbol in self.pipeline.symbols:

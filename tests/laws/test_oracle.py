@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ingestion.messages import TimedMessage
 from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import TimedMessage
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from tests.fed_engine import Messages, fed_engine
 from tests.oracle import writing

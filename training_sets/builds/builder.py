@@ -24,7 +24,6 @@ from feature_repo.registry_versions import load_registry_version
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.builds.feature_days import make_features
-from training_sets.checks.blinding import Witness
 from training_sets.checks.inspection import (
     judge_continuity,
     judge_leakage,
@@ -36,12 +35,14 @@ from training_sets.checks.inspection import (
 )
 from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
 from training_sets.dataset.inputs import dataset_inputs
-from training_sets.dataset.manifest import file_entry, write_manifest
+from training_sets.dataset.manifest import write_manifest
+from training_sets.provenance import file_entry
 from training_sets.request.folds import Fold, WalkForward, strategy_name
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
 from training_sets.samples.samples import Sampler, Samples
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
+from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,44 +28,17 @@ from training_sets.rebuild.rebuild import rebuild_rows
 from training_sets.request.targets import Target, volatility_window_ns
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
-from training_sets.samples.sample_times import SampleTimes
 from training_sets.samples.splits import FoldTally
+from training_sets.samples.witness import Seen
 from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
-TIMES_CHECKED: Final = 5
 SEED: Final = 20260105
 _LONGEST_LAG_NS: Final = MINUTE_NS
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a dataset was given for one symbol at one time, before anything was filled."""
-
-    symbol: str
-    time_ns: int
-    values: Float64s
-
-
-class Witness:
-    """Keeps what was retrieved at the chosen times."""
-
-    def __init__(self, symbols: Sequence[str], times: SampleTimes) -> None:
-        chosen = np.linspace(0, len(times) - 1, min(TIMES_CHECKED, len(times))).astype(np.int64)
-        self.times_ns: Int64s = np.concatenate([times.between(at, at + 1) for at in chosen.tolist()])
-        self.seen: list[Seen] = []
-        self._symbols = symbols
-
-    def see(self, times_ns: Int64s, features: Float64s) -> None:
-        """Take a piece: features are float64 (times × symbols, columns), symbols in order within each time."""
-        for at in np.flatnonzero(np.isin(times_ns, self.times_ns)).tolist():
-            for index, symbol in enumerate(self._symbols):
-                values = features[at * len(self._symbols) + index].copy()
-                self.seen.append(Seen(symbol, int(times_ns[at]), values))
 
 
 def check_features(

@@ -16,7 +16,8 @@ from quality.profile import TableProfile
 from quality.report import render_report
 from quality.suites import Finding, check_quality, quality_document
 from training_sets.checks.blinding import check_boundaries, check_features, check_labels
-from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME, file_entry
+from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
+from training_sets.provenance import file_entry
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import is_class
 from training_sets.samples.samples import Sampler

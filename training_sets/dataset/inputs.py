@@ -7,10 +7,8 @@ look, never the other way round.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +17,7 @@ import msgspec
 from market.clock import DAY_NS, MINUTE_NS, floor_to
 from quality.continuity import ContinuityRules
 from storage.raw.manifest import RawPart, common_scale, raw_parts
-from training_sets.dataset.manifest import feature_partitions, library_versions
+from training_sets.provenance import code_digest, feature_partitions, library_versions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -76,17 +74,6 @@ def dataset_inputs(
             to_ns=to_ns,
         ),
     }
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Hash of the source of every package that a dataset goes through."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[2]
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _parts(raw_folder: Path, symbol: str, read: Sequence[FeatureSet], *, from_ns: int, to_ns: int) -> list[RawPart]:

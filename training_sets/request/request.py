@@ -9,10 +9,11 @@ from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 from training_sets.request.folds import Fold, Strategy, make_folds
 from training_sets.request.targets import Target, check_target
-from training_sets.samples.prices import PriceChoice
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
 OutputFormat = Literal["parquet", "csv", "hdf5"]
+PriceChoice = Literal["auto", "mid_price", "kline_close"]
+"""auto: the mid where any is known in the period, else the close."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from market.events import CLOSE, CONFIRMED, KLINE
 from storage.features.log import read_feature_log
 from storage.raw.events import stream_events
 from storage.raw.manifest import read_instrument
+from training_sets.request.request import PriceChoice
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
 PriceName = Literal["mid_price", "kline_close"]
-PriceChoice = Literal["auto", "mid_price", "kline_close"]
-"""auto: the mid where any is known in the period, else the close."""
 
 STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
 MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])

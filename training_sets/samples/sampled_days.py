@@ -23,8 +23,7 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
 from storage.durable_files import open_staged
 from storage.features.parts import group_folder
 from storage.instruments import checked_symbol
-from training_sets.dataset.inputs import code_digest
-from training_sets.dataset.manifest import day_partitions, library_versions
+from training_sets.provenance import code_digest, day_partitions, library_versions
 from transforms.rows import FeatureSet
 
 # A dot name: Feast and the feature log pass it over, and retention removes it with its day.

@@ -16,7 +16,6 @@ import pyarrow as pa
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally
-from training_sets.checks.blinding import Witness
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import check_target, volatility_window_ns
@@ -25,6 +24,7 @@ from training_sets.samples.missing import ForwardFill
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
 from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
+from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
 
 if TYPE_CHECKING:

@@ -1,14 +1,13 @@
-"""Play: a source's messages at their own pace, as if they came in live, with rows closed on time even in silence."""
+"""Play: recorded messages through a pipeline, at their own pace or as fast as the machine goes."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS
-from ingestion.sources.played.recordings import RejectedLine
-from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS, Clock, floor_to
 
 
@@ -41,28 +40,43 @@ class PlayClock:
 
 
 def play(
-    pipeline: Pipeline, messages: Iterable[TimedMessage | RejectedLine], clock: PlayClock, stop: threading.Event
+    pipeline: Pipeline,
+    messages: Iterable[TimedMessage | RejectedLine],
+    *,
+    clock: PlayClock | None = None,
+    stop: threading.Event | None = None,
+    on_message: Callable[[int], None] = lambda _recv_ns: None,
 ) -> None:
-    """Handle each message when its time has come, until the last one or until ``stop`` is set.
+    """Handle every message in order; before each, close the rows that its receive time has passed.
 
-    A row closes when a later message is at hand, or a grace after its boundary. Messages come in the order of
-    ``recv_ns``, so a message that is due has none before it left: a player that falls behind closes no row too early.
+    clock: the pace; None is as fast as the machine goes, on the messages' own clock. With a pace a row closes when a
+    later message is at hand, or a grace after its boundary. Messages come in the order of ``recv_ns``, so a message
+    that is due has none before it left: a player that falls behind closes no row too early.
+    stop: ends the play when it is set. on_message: called with each receive time, for progress.
     """
+    stop = stop or threading.Event()
     last_ns = 0
     for message in messages:
         if isinstance(message, RejectedLine):
             pipeline.reject_line(message, recv_ns=last_ns)
             continue
         last_ns = message.recv_ns
-        clock.begin(last_ns)
-        while (now_ns := clock.now_ns()) < last_ns:
-            next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
-            if stop.wait(clock.machine_seconds(min(last_ns, next_close_ns) - now_ns)):
-                return
-            now_ns = clock.now_ns()
-            pipeline.advance(min(now_ns - GRACE_NS, last_ns), now_ns=now_ns)
+        if clock is not None:
+            _wait_for(pipeline, last_ns, clock, stop)
         if stop.is_set():
             return
-        pipeline.advance(last_ns, now_ns=now_ns)
+        pipeline.advance(last_ns, now_ns=last_ns if clock is None else clock.now_ns())
         pipeline.handle(message)
-    pipeline.advance(last_ns, now_ns=clock.now_ns())
+        on_message(last_ns)
+    pipeline.advance(last_ns, now_ns=last_ns if clock is None else clock.now_ns())
+
+
+def _wait_for(pipeline: Pipeline, recv_ns: int, clock: PlayClock, stop: threading.Event) -> None:
+    """Wait until a message is due, closing the rows that fall due meanwhile."""
+    clock.begin(recv_ns)
+    while (now_ns := clock.now_ns()) < recv_ns:
+        next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
+        if stop.wait(clock.machine_seconds(min(recv_ns, next_close_ns) - now_ns)):
+            return
+        now_ns = clock.now_ns()
+        pipeline.advance(min(now_ns - GRACE_NS, recv_ns), now_ns=now_ns)

@@ -6,7 +6,6 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import ArchivedLine, RecordedLine, read_json
-from ingestion.sources.source import TimedMessage
+from ingestion.messages import RejectedLine, TimedMessage
 from market.clock import MILLISECOND_NS
 from market.errors import MalformedMessage, UnreadableRecording
 
@@ -28,15 +27,6 @@ _UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.Zstd
 
 _RECORDED = JsonDecoder(RecordedLine)
 _ARCHIVED = JsonDecoder(ArchivedLine)
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedLine:
-    """One line of a file that states no message; ``line_number`` counts from 1, ``body`` is the line."""
-
-    line_number: int
-    reason: str
-    body: bytes
 
 
 def read_recording(path: Path) -> Iterator[TimedMessage | RejectedLine]:

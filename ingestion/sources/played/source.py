@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.sources.played.play import PlayClock
-from ingestion.sources.played.recordings import RejectedLine
-from ingestion.sources.source import Deliver, Delivery, TimedMessage
+from ingestion.sources.source import Deliver, Delivery
 
 
 class PlayedSource:

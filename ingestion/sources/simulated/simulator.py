@@ -19,10 +19,10 @@ from operator import attrgetter
 
 import numpy as np
 
+from ingestion.messages import TimedMessage
 from ingestion.sources.simulated.feed import DAY_MINUTES, FUNDING_CAP, Candle, ContractState, DecimalStep, PublicFeed
 from ingestion.sources.simulated.matching import Fill, OrderBook
 from ingestion.sources.simulated.order_flow import MOST_FILLS, OrderFlow
-from ingestion.sources.source import TimedMessage
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.errors import InvalidSettings, ScaleExceeded
 from market.instruments import mantissa

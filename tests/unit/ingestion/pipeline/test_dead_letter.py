@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion.messages import RejectedLine
 from ingestion.pipeline.dead_letter import DeadLetter, DeadMessage, read_dead_letter
-from ingestion.sources.played.recordings import RejectedLine
 from market.errors import StoreUnavailable
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import TimedMessage
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import StoreUnavailable

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Iterator
 from typing import cast
 
+from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS
 from ingestion.sources.played.play import PlayClock, play
-from ingestion.sources.played.recordings import RejectedLine
-from ingestion.sources.source import TimedMessage
 from market.clock import SECOND_NS, ManualClock, SystemClock
 
 BEGIN_NS = 1_772_000_000 * SECOND_NS
@@ -41,7 +40,7 @@ def played(
     messages: list[TimedMessage | RejectedLine] | Iterator[TimedMessage], clock: PlayClock, stop: threading.Event
 ) -> Recorded:
     pipeline = Recorded()
-    play(cast("Pipeline", pipeline), messages, clock, stop)
+    play(cast("Pipeline", pipeline), messages, clock=clock, stop=stop)
     return pipeline
 
 

@@ -17,8 +17,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.sources.played.recordings import LONGEST_LINE, RejectedLine, _read_lines, read_recording
-from ingestion.sources.source import TimedMessage
+from ingestion.messages import RejectedLine, TimedMessage
+from ingestion.sources.played.recordings import LONGEST_LINE, _read_lines, read_recording
 from market.errors import UnreadableRecording
 
 

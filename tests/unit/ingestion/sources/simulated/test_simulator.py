@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
+from ingestion.messages import TimedMessage
 from ingestion.sources.simulated.order_flow import MOST_FILLS, MarketOrder, OrderFlow
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, SimulatedSymbol, simulate
-from ingestion.sources.source import TimedMessage
 from market.clock import MILLISECOND_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidSettings
 from market.events import BUY
