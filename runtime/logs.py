@@ -58,6 +58,6 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level)
-    # At INFO they say each request they send, with its address.
-    for chatty in ("httpx", "httpcore", "aiormq", "websockets"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # At INFO they say each request they send, with its address; procrastinate each look for jobs, several a minute.
+    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate"):
+        logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
