@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, Literal
 
@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from api import checks
-from api.checks import Answer, ask, store_checks
+from api.checks import Answer, Check, ask, store_checks
 from api.schemas import Health, HealthOfServices, Readiness
 from api.services import OfProcess, ProcessServices
+from api.upkeep import UPKEEP, late_tasks, states_of, upkeep_check
 from market.clock import SECOND_NS, format_iso
 from storage.online.vector import OnlineVector
 from transforms.status import GAP, STALE, STATUS_NAMES
@@ -30,8 +31,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/health")
 async def health(request: Request, services: OfProcess) -> Health:
-    """Status "ok", or "degraded" with the service that is away; 200 in both cases. Unknown fields say why."""
-    answers = await _ask(request, services)
+    """Status "ok", or "degraded" with the service that is away or the upkeep that is late; 200 in both cases.
+
+    Unknown fields say why.
+    """
+    answers = await _ask(request, services, **{UPKEEP: upkeep_check(services)})
+    upkeep = answers.pop(UPKEEP)
+    late = late_tasks(states_of(upkeep))
     now_ns = services.clock.now_ns()
     database, online, registry = answers["database"], answers["online_store"], answers["registry"]
     queue = answers.get("message_queue")
@@ -61,14 +67,17 @@ async def health(request: Request, services: OfProcess) -> Health:
     }
     if queue is None:
         reasons["message_queue"] = _NO_QUEUE
+    if late or upkeep.reason is not None:
+        reasons[UPKEEP] = "; ".join(late) or str(upkeep.reason)
     return Health(
-        status="ok" if all(answer.reason is None for answer in answers.values()) else "degraded",
+        status="ok" if not late and all(answer.reason is None for answer in answers.values()) else "degraded",
         timestamp=format_iso(now_ns),
         services=HealthOfServices(
             database=_state(database),
             message_queue="not_used" if queue is None else _state(queue),
             online_store=_state(online),
             tape=_state(answers["tape"]),
+            upkeep="unknown" if upkeep.reason is not None else "late" if late else "ok",
         ),
         database_connected=database.reason is None,
         feature_registry_loaded=registry.found.get("newest_version") is not None,
@@ -108,9 +117,9 @@ def row_troubles(vector: OnlineVector, now_ns: int) -> list[str]:
     return troubles
 
 
-async def _ask(request: Request, services: ProcessServices) -> Mapping[str, Answer]:
+async def _ask(request: Request, services: ProcessServices, **others: Check) -> dict[str, Answer]:
     # Their own threads and a deadline: requests that hang in a store must not keep these routes from answering.
-    return await ask(request.app.state.check_pool, store_checks(services), checks.DEADLINE_S)
+    return await ask(request.app.state.check_pool, {**store_checks(services), **others}, checks.DEADLINE_S)
 
 
 def _state(answer: Answer) -> Literal["ok", "unavailable"]:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import checks
 from api.checks import Answer, ask, store_checks
 from api.services import OfProcess
+from api.upkeep import UPKEEP, states_of, upkeep_check, upkeep_families
 from market.clock import SECOND_NS
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.004, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -122,9 +123,11 @@ class Measured:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request, services: OfProcess) -> Response:
     """Prometheus text: what this process counts, and what the stores say at the time of asking."""
-    answers = await ask(request.app.state.check_pool, store_checks(services), checks.DEADLINE_S)
+    asking = {**store_checks(services), UPKEEP: upkeep_check(services)}
+    answers = await ask(request.app.state.check_pool, asking, checks.DEADLINE_S)
+    upkeep = upkeep_families(states_of(answers.pop(UPKEEP)))
     asked = CollectorRegistry(auto_describe=False)
-    asked.register(_Asked(_families(answers, services.clock.now_ns())))
+    asked.register(_Asked([*_families(answers, services.clock.now_ns()), *upkeep]))
     registries = (services.registry, request.app.state.http_metrics.registry, asked)
     return Response(b"".join(map(generate_latest, registries)), media_type=CONTENT_TYPE_LATEST)
 

@@ -29,12 +29,13 @@ class FeatureVector(BaseModel):
 
 
 class HealthOfServices(BaseModel):
-    """ok, unavailable or not_used, by service."""
+    """ok, unavailable or not_used, by service; upkeep is ok, late or unknown."""
 
     database: str
     message_queue: str
     online_store: str
     tape: str
+    upkeep: str
 
 
 class Health(BaseModel):

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from market.clock import Clock
 from storage.database.metadata import Metadata
+from storage.database.upkeep import UpkeepStore
 from storage.online.feed import RowFeed
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
@@ -24,7 +25,7 @@ class ProcessServices:
 
     symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
     the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
-    it began.
+    it began. upkeep: what is known of it; None tells of none.
     """
 
     online: OnlineStore
@@ -37,6 +38,7 @@ class ProcessServices:
     check_queue: Callable[[], None] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     started_ns: int = 0
+    upkeep: UpkeepStore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

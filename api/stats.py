@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 
 from api.checks import Check, ask
 from api.services import ApiServices, Services
+from api.upkeep import upkeep_check
 from market.clock import SECOND_NS, format_iso, to_datetime, to_ns
 from market.errors import InvalidRequest, StoreUnavailable
 from storage.database.ingest_workers import IngestWorker, read_ingest_workers
@@ -68,6 +69,12 @@ async def rolling_windows(request: Request, services: Services) -> Figures:
 async def subscriptions(request: Request, services: Services) -> Figures:
     """What the workers are subscribed to, and when each last brought a message."""
     return await _section(request, services, "subscriptions")
+
+
+@router.get("/upkeep")
+async def upkeep(request: Request, services: Services) -> Figures:
+    """Of each task of upkeep: last success, age, next, lag, progress, and what it found."""
+    return await _section(request, services, "upkeep")
 
 
 @router.get("/service")
@@ -192,6 +199,10 @@ def _workers(services: ApiServices) -> list[IngestWorker]:
     return workers
 
 
+def _upkeep(_request: Request, services: ApiServices) -> dict[str, Check]:
+    return {"tasks": _check(lambda: [state.document() for state in upkeep_check(services)()["states"]])}
+
+
 def _service(request: Request, services: ApiServices) -> dict[str, Check]:
     figures: dict[str, Callable[[], object]] = {
         "version": lambda: version("feature-service"),
@@ -225,5 +236,6 @@ SECTIONS: Final[Mapping[str, Callable[[Request, ApiServices], dict[str, Check]]]
     "processing": _processing,
     "rolling-windows": _rolling_windows,
     "subscriptions": _subscriptions,
+    "upkeep": _upkeep,
     "service": _service,
 }

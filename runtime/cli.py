@@ -9,7 +9,7 @@ import sys
 import typer
 
 from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, verify
+from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, upkeep, verify
 
 app = typer.Typer(
     name="feature-service",
@@ -28,6 +28,8 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")
 app.add_typer(verify.app, name="verify")
+app.add_typer(upkeep.app, name="upkeep")
+app.command("status")(upkeep.status)
 app.add_typer(db.app, name="db")
 
 

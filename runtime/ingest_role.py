@@ -23,6 +23,7 @@ from ingestion.sinks.publishing import LivePublisher, Publisher
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
+from ingestion.worker.disk_room import DiskRoom
 from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
 from ingestion.worker.status import worker_status
@@ -77,6 +78,10 @@ class IngestRole:
         self._stop = threading.Event()
         self._worker: Worker | None = None
         self._describe: Callable[[], dict[str, Any]] | None = None
+        self._room = DiskRoom(
+            (settings.raw_data_storage_path, settings.feature_log_storage_path),
+            stop_percent=settings.feature_service_disk_stop_percent,
+        )
         check_choice(settings, choice)
         self._kernel = compiled_kernel(settings, version)
         self._kernel.warm_up()
@@ -93,6 +98,8 @@ class IngestRole:
         )
         with ExitStack() as stack:
             stack.callback(ownership.close)
+            if not self._room.wait(self._stop):
+                return
             shard = None
             if self._choice.name == "gateway" and settings.feature_service_shards is not None:
                 shard = ownership.acquire_one(self._stop, shard_queues(settings.feature_service_shards))
@@ -154,7 +161,7 @@ class IngestRole:
             symbols=settings.feature_service_symbols if shard is None else (),
             stages=stages,
             refresh_ms=settings.feature_service_refresh_ms,
-            check=ownership.check,
+            check=self._may_write(ownership),
             online=online,
             record=record,
             tasks=[publisher.run, *parts.tasks],
@@ -169,6 +176,7 @@ class IngestRole:
             sinks=[online, record, publisher],
             availability=available_now,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
+            tape_segment_ns=settings.feature_service_tape_segment_seconds * SECOND_NS,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
             history=record,
             on_gap=worker.lose_book,
@@ -199,6 +207,13 @@ class IngestRole:
             worker.stop()
         worker.run(pipeline)
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
+
+    def _may_write(self, ownership: Ownership) -> Callable[[], None]:
+        def check() -> None:
+            ownership.check()
+            self._room.check()
+
+        return check
 
     def _publisher(self) -> Publisher:
         return self.bus if self._settings.rabbitmq_host is None else QueueWriter(broker_address(self._settings))

@@ -14,9 +14,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import uvicorn
@@ -30,10 +31,14 @@ from runtime.logs import configure_logging
 from runtime.servers import running_servers
 from runtime.settings import Settings
 from runtime.sources import SourceChoice
+from runtime.upkeep import open_upkeep, upkeep_store
 from runtime.wiring import api_services, build_watch, dataset_builds, metadata_store, metrics_registry, process_services
+from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.watch import BuildWatch
+from upkeep.tasks import PERIODS
+from upkeep.upkeep import LOOK_S, Upkeep
 
 STOP_DEADLINE_S: Final = 30.0
 CONNECTIONS_DEADLINE_S: Final = 5
@@ -65,10 +70,12 @@ def run_roles(
     source: SourceChoice,
     duration_s: float | None,
     version: str,
+    periods: Mapping[str, timedelta] = PERIODS,
+    look_s: int = LOOK_S,
 ) -> None:
     """Run the roles until a signal, the end of ``duration_s`` or a failure.
 
-    source: what ingest reads.
+    source: what ingest reads. periods: how often each task of upkeep runs. look_s: how often it is looked what is due.
 
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
@@ -77,6 +84,8 @@ def run_roles(
         servers = stack.enter_context(running_servers(settings))
         with metadata_store(servers):
             pass  # brings the schema up, whichever roles run
+        with upkeep_store(servers) as store:
+            store.register(periods)  # where no process has the jobs role, health tells
         apply_feature_store(settings, servers)
         memory = OnlineMemory()
         prepared = []
@@ -91,6 +100,8 @@ def run_roles(
             prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers))))
+            upkeep = stack.enter_context(open_upkeep(settings, servers, periods=periods))
+            prepared.append(_upkeep(upkeep, JobQueue(servers.postgres_url), look_s=look_s))
         if {"api", "jobs"} & set(roles):
             metadata = stack.enter_context(metadata_store(servers))
             prepared.append(_watch(build_watch(settings, servers, metadata)))
@@ -158,6 +169,17 @@ def _jobs(builds: DatasetBuilds) -> Role:
         worker.stop()
 
     return Role("jobs", worker.run, stop)
+
+
+def _upkeep(upkeep: Upkeep, queue: JobQueue, *, look_s: int) -> Role:
+    """What the service does for itself, beside the builds: neither waits for the other."""
+    worker = upkeep.worker(queue, look_s=look_s)
+
+    def stop() -> None:
+        upkeep.stop()
+        worker.stop()
+
+    return Role("upkeep", worker.run, stop)
 
 
 def _watch(watch: BuildWatch) -> Role:

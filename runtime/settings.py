@@ -30,6 +30,12 @@ def _check_symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
     return symbols
 
 
+def _check_divides_hour(seconds: int) -> int:
+    if 3600 % seconds:
+        raise ValueError("must divide an hour")
+    return seconds
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -39,6 +45,7 @@ def _is_loopback(host: str) -> bool:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
+Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
 LogFormat = Literal["json", "console"]
@@ -69,8 +76,15 @@ class Settings(BaseSettings):
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_retention_days: Positive = 90
+    feature_service_archive_path: Path | None = None
+    feature_service_disk_warn_percent: Percent = 85.0
+    feature_service_disk_caches_percent: Percent = 95.0
+    feature_service_disk_stop_percent: Percent = 98.0
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
+    feature_service_tape_segment_seconds: Annotated[int, Field(ge=1, le=3600), AfterValidator(_check_divides_hour)] = (
+        3600
+    )
     feature_service_refresh_ms: Positive = 50
 
     feature_service_data_path: Path = Path("data")

@@ -213,6 +213,7 @@ def api_services(
     role, when it runs in this process.
     """
     from api.services import ApiServices
+    from storage.database.upkeep import UpkeepStore
     from storage.online.memory import OnlineMemory
 
     key = settings.feature_service_api_key
@@ -220,9 +221,11 @@ def api_services(
         metadata_store(servers) as metadata,
         _dataset_builds(settings, servers, metadata) as builds,
         closing(online_store(servers)) as online,
+        closing(UpkeepStore(servers.postgres_url)) as upkeep,
     ):
         yield ApiServices(
             **_process_facts(settings, registry),
+            upkeep=upkeep,
             online=online,
             metadata=metadata,
             builds=builds,
@@ -238,9 +241,14 @@ def api_services(
 def process_services(settings: Settings, servers: Servers, *, registry: CollectorRegistry) -> Iterator[ProcessServices]:
     """What health and metrics of a process without the API need."""
     from api.services import ProcessServices
+    from storage.database.upkeep import UpkeepStore
 
-    with metadata_store(servers) as metadata, closing(online_store(servers)) as online:
-        yield ProcessServices(**_process_facts(settings, registry), online=online, metadata=metadata)
+    with (
+        metadata_store(servers) as metadata,
+        closing(online_store(servers)) as online,
+        closing(UpkeepStore(servers.postgres_url)) as upkeep,
+    ):
+        yield ProcessServices(**_process_facts(settings, registry), online=online, metadata=metadata, upkeep=upkeep)
 
 
 def metrics_registry() -> CollectorRegistry:

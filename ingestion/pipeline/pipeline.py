@@ -26,6 +26,7 @@ from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
+from market.clock import HOUR_NS
 from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
@@ -115,12 +116,15 @@ class Pipeline:
         sinks: Sequence[RowSink],
         availability: Availability,
         tape_sync_ms: int = DEFAULT_SYNC_MS,
+        tape_segment_ns: int = HOUR_NS,
         symbols: Collection[str] | None = None,
         history: History | None = None,
         on_gap: Callable[[str], object] = lambda _symbol: None,
         claim: Callable[[str], object] = lambda _symbol: None,
     ) -> None:
-        """tape_sync_ms: how long a message may wait to become durable. symbols: those to take, None is all.
+        """tape_sync_ms: how long a message may wait to become durable. tape_segment_ns: how long a segment is.
+
+        symbols: those to take, None is all.
 
         history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end. on_gap:
             called with a symbol whose order book was lost. claim: called with a symbol before its tape is opened;
@@ -135,6 +139,7 @@ class Pipeline:
         self._sinks = tuple(sinks)
         self._availability = availability
         self._tape_sync_ms = tape_sync_ms
+        self._tape_segment_ns = tape_segment_ns
         self._symbols = None if symbols is None else frozenset(symbols)
         self._history = history
         self._on_gap = on_gap
@@ -276,7 +281,7 @@ class Pipeline:
         instrument = self._instruments.get(symbol)
         assert instrument is not None, "decoding a message pins its symbol"
         self._claim(symbol)
-        tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
+        tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms, segment_ns=self._tape_segment_ns)
         try:
             lane = Lane(
                 Engine(self._kernel, instrument),

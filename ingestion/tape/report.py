@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,9 @@ from market.errors import CorruptStore, RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT, Events
 from storage.durable_files import file_sha256
 from storage.raw.manifest import RawPart, entry_path, read_entry
-from storage.tape import Hole, read_tape_and_holes
+from storage.tape import Frame, Hole, read_tape_and_holes
+from storage.tape.reader import read_segments
+from storage.tape.segments import Segment, segment_paths, tape_folder
 
 MOST_FINDINGS: Final = 100
 """Told one by one; the rest is counted."""
@@ -103,34 +106,67 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
     Raises NotFound when the symbol has no tape, InvalidRequest when it cannot name a folder.
     """
     check = TapeCheck()
-    decoders = Decoders(instruments)
-    last_ns = 0
-    last_update: int | None = None
     try:
-        for found in read_tape_and_holes(raw_folder, symbol):
-            if isinstance(found, Hole):
-                check.find(f"seq {found.first_seq}: {found.reason}")
-                last_update = None
-                continue
-            check.messages += 1
-            check.disorder += found.recv_ns < last_ns
-            last_ns = found.recv_ns
-            try:
-                decoded = decoders.decode(found.body, found.recv_ns)
-            except RejectedMessage as error:
-                check.find(f"seq {found.seq}: {error}")
-                continue
-            if decoded is not None and decoded.kind == ORDERBOOK:
-                last_update = _follow_book(decoded.records, last_update, check)
+        _check_frames(read_tape_and_holes(raw_folder, symbol), Decoders(instruments), check)
     except CorruptStore as error:
         check.find(str(error))
     for path in sorted(entry_path(raw_folder, symbol, "").parent.glob("*.json")):
-        check.parts += 1
+        _check_entry(raw_folder, path, symbol, check)
+    return check
+
+
+def verify_parts(raw_folder: Path, symbol: str, names: Collection[str], instruments: Instruments) -> TapeCheck:
+    """What ``verify_tape`` checks, of some parts and the segments that they were made of.
+
+    Raises InvalidRequest when the symbol cannot name a folder.
+    """
+    check = TapeCheck()
+    decoders = Decoders(instruments)
+    known = {path.relative_to(raw_folder).as_posix(): path for path in segment_paths(tape_folder(raw_folder, symbol))}
+    for name in sorted(names):
+        part = _check_entry(raw_folder, entry_path(raw_folder, symbol, name), symbol, check)
+        if part is None or part.source is None or part.source.path not in known:
+            continue
+        segment = Segment(known[part.source.path], part.first_ns // DAY_NS, part.first_seq)
+        before = check.messages
         try:
-            _check_part(raw_folder, read_entry(path, symbol), check)
+            _check_frames(read_segments([segment]), decoders, check)
         except CorruptStore as error:
             check.find(str(error))
+        if (read := check.messages - before) != part.source.messages:
+            check.find(f"{segment.path}: must hold the {part.source.messages} messages of its part, held {read}")
     return check
+
+
+def _check_frames(frames: Iterable[Frame | Hole], decoders: Decoders, check: TapeCheck) -> None:
+    last_ns = 0
+    last_update: int | None = None
+    for found in frames:
+        if isinstance(found, Hole):
+            check.find(f"seq {found.first_seq}: {found.reason}")
+            last_update = None
+            continue
+        check.messages += 1
+        check.disorder += found.recv_ns < last_ns
+        last_ns = found.recv_ns
+        try:
+            decoded = decoders.decode(found.body, found.recv_ns)
+        except RejectedMessage as error:
+            check.find(f"seq {found.seq}: {error}")
+            continue
+        if decoded is not None and decoded.kind == ORDERBOOK:
+            last_update = _follow_book(decoded.records, last_update, check)
+
+
+def _check_entry(raw_folder: Path, path: Path, symbol: str, check: TapeCheck) -> RawPart | None:
+    check.parts += 1
+    try:
+        part = read_entry(path, symbol)
+    except (CorruptStore, FileNotFoundError) as error:
+        check.find(str(error))
+        return None
+    _check_part(raw_folder, part, check)
+    return part
 
 
 def _follow_book(records: Events, last_update: int | None, check: TapeCheck) -> int | None:

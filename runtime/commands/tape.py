@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The tape: statistics, compaction, retention.", no_args_is_help=True)
 
-FEATURES: Final = "features"
-"""Where the feature rows stand in an archive, beside the raw data."""
 Days = Annotated[
     int | None, typer.Option("--days", min=1, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")
 ]
@@ -122,7 +120,7 @@ def archive(
 
     Names the datasets that are made of it; they stay as they are, but cannot be verified before it is restored.
     """
-    from storage.retention.features import archive_feature_days
+    from storage.retention.features import ARCHIVED_FEATURES, archive_feature_days
     from storage.retention.raw import archive_parts
 
     settings = settings_for(data)
@@ -131,7 +129,7 @@ def archive(
         documents.append(
             expired.document(
                 archive_parts(settings.raw_data_storage_path, to, expired.parts),
-                archive_feature_days(settings.feature_log_storage_path, to / FEATURES, expired.feature_days),
+                archive_feature_days(settings.feature_log_storage_path, to / ARCHIVED_FEATURES, expired.feature_days),
             )
         )
         if expired.used_by:
@@ -149,14 +147,14 @@ def restore(
 ) -> None:
     """Copy a symbol's archived raw data and feature rows back."""
     from market.errors import NotFound
-    from storage.retention.features import restore_feature_days
+    from storage.retention.features import ARCHIVED_FEATURES, restore_feature_days
     from storage.retention.raw import restore_parts
 
     settings = settings_for(data)
     restored = {}
     for name, restore_all, folder, source in (
         ("parts", restore_parts, settings.raw_data_storage_path, archived),
-        ("feature_days", restore_feature_days, settings.feature_log_storage_path, archived / FEATURES),
+        ("feature_days", restore_feature_days, settings.feature_log_storage_path, archived / ARCHIVED_FEATURES),
     ):
         try:
             restored[name] = restore_all(folder, source, symbol)

@@ -4,6 +4,7 @@
 2. A worker claims jobs of its queues and runs each in a thread; while it lives it renews its heartbeat.
 3. A job whose worker has been silent for STALLED_AFTER_S is stalled: whoever watches puts it back or ends it.
 4. A worker that is asked to stop tells its tasks; one that raises Interrupted goes back to the queue.
+5. A task may be periodic: of all workers that know it one defers it, once for each time it is due.
 
 The tables are procrastinate's, in a schema of their own; what ended is deleted, the caller keeps its own record.
 """
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from procrastinate import App, PsycopgConnector, RetryStrategy
-from procrastinate.exceptions import ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Status
 from procrastinate.utils import utcnow
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -59,6 +60,15 @@ class QueuedJob:
     is_running: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """A task without arguments that is due at every full ``every_s`` seconds, a divisor of a minute."""
+
+    name: str
+    every_s: int
+    run: Callable[[], None]
+
+
 class JobQueue:
     """The jobs behind one SQLAlchemy URL (``postgresql+psycopg://...``).
 
@@ -85,6 +95,18 @@ class JobQueue:
             connection.execute(f"SET LOCAL search_path TO {SCHEMA}, public")
             job = self._deferrer.configure_task(task, queue=queue, lock=lock, connection=connection)
             return job.defer(**arguments)
+
+    def defer_once(self, task: str, *, queue: str, waiting_as: str, arguments: Mapping[str, Any]) -> bool:
+        """Add a job unless one waits under the name ``waiting_as``; whether it was added."""
+
+        async def deferred(app: App) -> bool:
+            try:
+                await app.configure_task(task, queue=queue, queueing_lock=waiting_as).defer_async(**arguments)
+            except AlreadyEnqueued:
+                return False
+            return True
+
+        return self._ask(deferred)
 
     def unfinished(self) -> list[QueuedJob]:
         """Every job that waits or runs."""
@@ -154,9 +176,15 @@ class JobQueue:
         queues: Sequence[str],
         parallel: int = 1,
         heartbeat_s: float = HEARTBEAT_S,
+        periodic: Periodic | None = None,
     ) -> JobWorker:
-        """A worker for some tasks, by name; each is called in a thread with the job's arguments as keywords."""
+        """A worker for some tasks, by name; each is called in a thread with the job's arguments as keywords.
+
+        periodic: a task that the workers defer by themselves, to the first of ``queues``.
+        """
         app = self._app(most_connections=_MOST_CONNECTIONS)
+        if periodic is not None:
+            _register(app, periodic, queue=queues[0])
         for name, function in tasks.items():
             app.task(name=name, retry=RetryStrategy(retry_exceptions=[Interrupted]))(function)
         return JobWorker(
@@ -232,6 +260,16 @@ class JobWorker:
             finally:
                 with self._lock:
                     self._cancel = None
+
+
+def _register(app: App, periodic: Periodic, *, queue: str) -> None:
+    def run(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's name for when it was due
+        periodic.run()
+
+    # One that nobody has begun is not joined by another.
+    task = app.task(name=periodic.name, queue=queue, queueing_lock=periodic.name)(run)
+    # A sixth field of a cron line is the second.
+    app.periodic(cron=f"* * * * * */{periodic.every_s}", periodic_id=periodic.name)(task)
 
 
 def _queued(job: Any, *, is_running: bool) -> QueuedJob:  # noqa: ANN401  # procrastinate's own class

@@ -157,6 +157,25 @@ INGEST_WORKERS = Table(
     Column("status", JSONB, nullable=False),
 )
 
+UPKEEP_TASKS = Table(
+    "upkeep_tasks",
+    TABLES,
+    Column("task", Text, primary_key=True),
+    Column("period_seconds", Double, nullable=False),
+    Column("registered_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("started_at", TIMESTAMP(timezone=True)),
+    Column("ended_at", TIMESTAMP(timezone=True), comment="older than started_at while it runs or was cut off"),
+    Column("succeeded_at", TIMESTAMP(timezone=True)),
+    Column("told_at", TIMESTAMP(timezone=True), comment="when a run last told of its progress"),
+    Column("duration_seconds", Double, comment="of the last success"),
+    Column("progress", Double, nullable=False, server_default=text("0"), comment="0 to 1"),
+    Column("runs", BigInteger, nullable=False, server_default=text("0")),
+    Column("failures", BigInteger, nullable=False, server_default=text("0")),
+    Column("error", Text, comment="of the last run, null when it succeeded"),
+    Column("result", JSONB(none_as_null=True), comment="of the last success"),
+    Column("worker", Text),
+)
+
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; one at a time, in one transaction.
@@ -220,10 +239,23 @@ def open_engine(url: str, *, options: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction, its failures told in our words. SQLAlchemy's own text repeats the statement and its values."""
+    """One transaction, its failures told in our words."""
+    with _telling(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def session(engine: Engine) -> Iterator[Connection]:
+    """A connection whose statements each stand for themselves, for what outlives a transaction: a lock."""
+    with _telling(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """The database's failures in our words. SQLAlchemy's own text repeats the statement and its values."""
     try:
-        with engine.begin() as connection:
-            yield connection
+        yield
     except IntegrityError as error:
         raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
     except DataError as error:

@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, sync_folder
 from storage.instruments import checked_symbol
+
+ARCHIVED_FEATURES: Final = "features"
+"""Where the feature rows stand in an archive, beside the raw data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 1. ``append`` frames a message, gives it its seq and returns; a thread writes what waits every ``sync_ms`` and then
    calls fdatasync: one sync for many messages, and none of them acknowledged before it.
-2. A segment ends at a UTC hour, at ``segment_bytes`` and when the writer closes: fsync, rename, fsync of the folder.
+2. A segment ends at a full ``segment_ns``, a UTC hour unless it is shorter, at ``segment_bytes`` and when the writer
+   closes: fsync, rename, fsync of the folder.
 3. What the disk refuses is final. The kernel reports lost pages once and calls them clean afterwards, so a second try
    would lie: every call from then on raises the first failure, and a restart recovers.
 """
@@ -45,7 +46,8 @@ class _Waiting:
 class TapeWriter:
     """The one writer of a symbol's tape. Opening recovers what a crash left.
 
-    sync_ms: how long a message may wait to become durable. segment_bytes: the size at which a segment ends.
+    sync_ms: how long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
+    a divisor of an hour; a segment ends where it is full.
 
     last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
     torn_bytes: how much opening moved aside.
@@ -58,12 +60,19 @@ class TapeWriter:
     """
 
     def __init__(
-        self, root: Path, symbol: str, *, sync_ms: int = DEFAULT_SYNC_MS, segment_bytes: int = SEGMENT_BYTES
+        self,
+        root: Path,
+        symbol: str,
+        *,
+        sync_ms: int = DEFAULT_SYNC_MS,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_ns: int = HOUR_NS,
     ) -> None:
         self._folder = tape_folder(root, symbol)
         self._symbol = symbol
         self._sync_s = sync_ms / 1e3
         self._segment_bytes = segment_bytes
+        self._segment_ns = segment_ns
         self._changed = threading.Condition(threading.Lock())
         # Guarded by _changed.
         self._waiting: list[_Waiting] = []
@@ -200,7 +209,7 @@ class TapeWriter:
         self._wait(_Waiting(path))
         self._day = day
         self._from_ns = (day - 1) * DAY_NS
-        self._until_ns = min(floor_to(recv_ns, HOUR_NS) + HOUR_NS, (day + 1) * DAY_NS)
+        self._until_ns = min(floor_to(recv_ns, self._segment_ns) + self._segment_ns, (day + 1) * DAY_NS)
         self._segment_size = 0
 
     def _wait(self, frames: _Waiting) -> None:

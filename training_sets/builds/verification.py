@@ -22,7 +22,8 @@ def verify_parity(
 ) -> Parity:
     """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with raw data.
 
-    A row that only the rebuild has is missing, one that only the log has is extra. Memory holds a day of each.
+    A row that only the rebuild has is missing, one that only the log has is extra. Days before the first
+    that was served are left out: raw data is kept longer than the rows. Memory holds a day of each.
     """
     total = Parity()
     for symbol in symbols or raw_symbols(raw_folder):
@@ -42,7 +43,7 @@ def _parity_of(raw_folder: Path, features_folder: Path, kernel: Kernel, symbol: 
     parity = Parity()
     if last_ns is None:
         return parity
-    for day_ns, of_day in rows_by_day(stream_rows(raw_folder, symbol, kernel, to_ns=last_ns)):
+    for day_ns, of_day in rows_by_day(stream_rows(raw_folder, symbol, kernel, from_ns=days[0], to_ns=last_ns)):
         rebuilt = joined_rows(list(of_day))
         # The rebuild goes on to the last served row, but may begin after the first.
         for earlier_ns in [each for each in days if each < day_ns]:

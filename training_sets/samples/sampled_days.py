@@ -27,7 +27,7 @@ from training_sets.provenance import code_digest, day_partitions, library_versio
 from transforms.rows import FeatureSet
 
 # A dot name: Feast and the feature log pass it over, and retention removes it with its day.
-_PREFIX: Final = ".sampled"
+SAMPLED: Final = ".sampled"
 LEAST_INTERVAL_NS: Final = 10 * SECOND_NS
 MOST_BLOCKS: Final = 16
 """Of one symbol's date: intervals, feature sets and first or last days of a period."""
@@ -105,7 +105,7 @@ class SampledDays:
             with opened as file:
                 file.write(content)
             staged.replace(folder / f"{name}-{_digest(content)}")
-            blocks = sorted(folder.glob(f"{_PREFIX}-*"), key=lambda path: path.stat().st_mtime_ns)
+            blocks = sorted(folder.glob(f"{SAMPLED}-*"), key=lambda path: path.stat().st_mtime_ns)
             for old in blocks[:-MOST_BLOCKS]:
                 old.unlink(missing_ok=True)
 
@@ -113,7 +113,7 @@ class SampledDays:
         """The beginning of each symbol's file name, with the hash of what its block of a day is made of now."""
         first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
         return [
-            f"{_PREFIX}-{_digest(msgspec.json.encode((self._made_by, first_ns, last_ns, files)))}"
+            f"{SAMPLED}-{_digest(msgspec.json.encode((self._made_by, first_ns, last_ns, files)))}"
             for symbol in self._symbols
             for files in [
                 [
@@ -135,7 +135,7 @@ def remove_sampled_days(
 ) -> None:
     """Remove the blocks of a symbol, or of all, from one date to another, both included; None is no bound."""
     named = "*" if symbol is None else checked_symbol(symbol)
-    for path in list(features_folder.glob(f"*/*/symbol={named}/date=*/{_PREFIX}-*")):
+    for path in list(features_folder.glob(f"*/*/symbol={named}/date=*/{SAMPLED}-*")):
         date = path.parent.name.removeprefix("date=")
         if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
             path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.upkeep import UpkeepState, UpkeepStore
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
@@ -61,6 +62,27 @@ class Broken:
         raise ValueError("an internal detail")
 
 
+class Kept:
+    """One task of upkeep that runs every minute and last succeeded so long ago."""
+
+    def __init__(self, age_s: float, *, error: str | None = None) -> None:
+        now = datetime(2026, 1, 5, 12, tzinfo=UTC)
+        succeeded = now - timedelta(seconds=age_s)
+        self._state = UpkeepState(
+            task="compaction",
+            period=timedelta(minutes=1),
+            registered_at=now - timedelta(days=1),
+            now=now,
+            started_at=succeeded,
+            ended_at=succeeded,
+            succeeded_at=succeeded,
+            error=error,
+        )
+
+    def states(self) -> list[UpkeepState]:
+        return [self._state]
+
+
 class Hanging:
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -94,6 +116,7 @@ def get(
     metadata: object,
     versions_folder: Path = SHIPPED_FOLDER,
     check_queue: Callable[[], None] | None = None,
+    upkeep: object | None = None,
 ) -> Response:
     services = ApiServices(
         online=cast("OnlineStore", online),
@@ -109,6 +132,7 @@ def get(
         features_folder=tmp_path,
         datasets_folder=tmp_path,
         check_queue=check_queue,
+        upkeep=cast("UpkeepStore | None", upkeep),
     )
     with TestClient(create_app(services)) as client:
         answer: Response = client.get(path)
@@ -122,6 +146,7 @@ def ask(
     metadata: object,
     versions_folder: Path = SHIPPED_FOLDER,
     check_queue: Callable[[], None] | None = None,
+    upkeep: object | None = None,
 ) -> dict[str, Any]:
     answer = get(
         "/health",
@@ -130,10 +155,11 @@ def ask(
         metadata=metadata,
         versions_folder=versions_folder,
         check_queue=check_queue,
+        upkeep=upkeep,
     )
     assert answer.status_code == 200
     document: dict[str, Any] = answer.json()
-    assert set(document["services"]) == {"database", "message_queue", "online_store", "tape"}
+    assert set(document["services"]) == {"database", "message_queue", "online_store", "tape", "upkeep"}
     empty = {field for field, value in document.items() if value is None}
     assert empty <= set(document["reasons"])
     return document
@@ -229,3 +255,26 @@ def test_it_is_ready_once_every_store_answers_and_a_followed_symbol_is_served(tm
     assert away.json() == {"ready": False, "missing": ["redis x:1: must answer, was away"]}
     served = get("/ready", tmp_path, online=Served({"ETHUSDT": {"price": OK}}), metadata=Datasets())
     assert (served.status_code, served.json()) == (200, {"ready": True, "missing": []})
+
+
+def test_upkeep_that_is_older_than_twice_its_period_degrades_and_says_why(tmp_path: Path) -> None:
+    in_time = ask(tmp_path, online=Empty(), metadata=Datasets(), upkeep=Kept(120))
+    assert (in_time["status"], in_time["services"]["upkeep"]) == ("ok", "ok")
+    assert "upkeep" not in in_time["reasons"]
+    late = ask(tmp_path, online=Empty(), metadata=Datasets(), upkeep=Kept(121, error="disk x: must be writable"))
+    assert (late["status"], late["services"]["upkeep"]) == ("degraded", "late")
+    assert late["reasons"]["upkeep"] == (
+        "compaction: last success must be at most 120 s ago, was 121 s, since disk x: must be writable"
+    )
+
+
+def test_upkeep_of_which_nothing_is_known_is_told_as_such(tmp_path: Path) -> None:
+    document = ask(tmp_path, online=Empty(), metadata=Datasets())
+    assert document["services"]["upkeep"] == "unknown"
+    assert document["reasons"]["upkeep"] == "upkeep: must be registered by a process of the service, none has"
+
+
+def test_late_upkeep_does_not_keep_the_service_from_being_ready(tmp_path: Path) -> None:
+    served = Served({"ETHUSDT": {"price": OK}})
+    answer = get("/ready", tmp_path, online=served, metadata=Datasets(), upkeep=Kept(1000))
+    assert (answer.status_code, answer.json()["ready"]) == (200, True)

@@ -158,3 +158,9 @@ def test_every_port_is_1_to_65535(port: str) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings(env_file=None).redis_port = 1  # type: ignore[misc]  # the point of the test
+
+
+@pytest.mark.parametrize("seconds", ["0", "7", "7200"])
+def test_the_length_of_a_segment_divides_an_hour(seconds: str) -> None:
+    with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_TAPE_SEGMENT_SECONDS"):
+        load_settings({"FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": seconds}, env_file=None)

@@ -486,3 +486,10 @@ def test_a_symbol_without_a_tape_is_not_found(tmp_path: Path, record: Recorder) 
     assert tape_symbols(tmp_path) == [SYMBOL]
     with pytest.raises(NotFound, match="tape ETHUSDT"):
         read_tape(tmp_path, "ETHUSDT")
+
+
+def test_segments_end_where_their_length_is_full(tmp_path: Path) -> None:
+    with TapeWriter(tmp_path, SYMBOL, segment_ns=10 * SECOND_NS) as writer:
+        for second in (3, 9, 10, 19, 35):
+            writer.append(MIDNIGHT_NS + second * SECOND_NS, b"m")
+    assert [int(path.stem) - MIDNIGHT_NS for path in segments(tmp_path)] == [s * SECOND_NS for s in (3, 10, 35)]

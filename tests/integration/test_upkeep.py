@@ -1,0 +1,254 @@
+"""A service left alone: its tape is compacted, verified and retired by itself, by whichever process lives.
+
+Run as a program it is a process of the service with upkeep in a hurry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.pipeline.pipeline import available_as_if_live
+from ingestion.sources.played.play import play
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.report import verify_tape
+from market.clock import DAY_NS, SECOND_NS, SystemClock, utc_date
+from runtime.feature_repository import apply_feature_store
+from runtime.servers import Servers, running_servers
+from runtime.settings import Settings, load_settings
+from runtime.sources import SourceChoice
+from runtime.upkeep import upkeep_store
+from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, metadata_store
+from storage.database.upkeep import UpkeepState
+from storage.raw.manifest import RawPart, raw_parts
+from storage.tape import TapeWriter
+from storage.tape.segments import segments, tape_folder
+from tests import waiting
+from tests.ports import free_port
+from upkeep.tasks import COMPACTION, DISK, GARBAGE, MATERIALIZATION, PERIODS, RETENTION
+
+SYMBOL = "BTCUSDT"
+VERSION = "1.0.0"
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 240
+SEGMENT_S = 4
+SEGMENTS = 150
+HURRIED = {**PERIODS, COMPACTION: timedelta(seconds=1), RETENTION: timedelta(seconds=1)}
+
+
+def eventually(is_so: Callable[[], object], processes: Sequence[Process], *, pause_s: float = 0.02) -> None:
+    """Wait until it is so, while the processes live."""
+
+    def look() -> object:
+        for process in processes:
+            assert process.running.poll() is None, process.log.read_text()[-4000:]
+        return is_so()
+
+    waiting.eventually(look, deadline_s=DEADLINE_S, pause_s=pause_s)
+
+
+def environment(data: Path, cache: Path) -> dict[str, str | None]:
+    return {
+        "FEATURE_SERVICE_DATA_PATH": str(data),
+        "FEATURE_SERVICE_CACHE_PATH": str(cache),
+        "FEATURE_SERVICE_SYMBOLS": SYMBOL,
+        "FEATURE_SERVICE_RETENTION_DAYS": "1",
+        "FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": str(SEGMENT_S),
+        "REDIS_HOST": None,
+        "POSTGRES_HOST": None,
+        "RABBITMQ_HOST": None,
+    }
+
+
+def serve(data: str, cache: str, roles: str, port: str) -> None:
+    """What the process does, until it is killed or told to stop."""
+    from runtime.roles import run_roles
+
+    settings = load_settings(
+        {**environment(Path(data), Path(cache)), "FEATURE_SERVICE_METRICS_PORT": port}, env_file=None
+    )
+    run_roles(
+        settings,
+        roles=roles.split(","),
+        source=SourceChoice("simulator"),
+        duration_s=None,
+        version=VERSION,
+        periods=HURRIED,
+        look_s=1,
+    )
+
+
+@pytest.fixture
+def settings(kernel_cache: Path) -> Iterator[Settings]:
+    # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs to get to its cluster.
+    with tempfile.TemporaryDirectory(prefix="fs-") as folder:
+        yield load_settings(environment(Path(folder), kernel_cache.parent), env_file=None)
+
+
+@pytest.fixture
+def servers(settings: Settings) -> Iterator[Servers]:
+    """Servers of the test's own process, which the others find and share."""
+    with running_servers(settings) as found:
+        with metadata_store(found):
+            pass
+        apply_feature_store(settings, found)
+        yield found
+
+
+class Process:
+    """A process of the service, with its log in a file."""
+
+    def __init__(self, settings: Settings, roles: str) -> None:
+        port = free_port()
+        self.log = settings.feature_service_data_path / f"{roles}-{port}.log"
+        arguments = [settings.feature_service_data_path, settings.feature_service_cache_path, roles, port]
+        with self.log.open("w") as log:
+            self.running = subprocess.Popen(
+                [sys.executable, __file__, *map(str, arguments)],
+                cwd=ROOT,
+                env=_environ() | {"PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        self.running.send_signal(signal.SIGTERM)
+        assert self.running.wait(DEADLINE_S) == 0, self.log.read_text()[-4000:]
+
+    def kill(self) -> None:
+        self.running.kill()
+        self.running.wait(DEADLINE_S)
+
+
+@contextmanager
+def started(settings: Settings, *roles: str) -> Iterator[list[Process]]:
+    with ExitStack() as stack:
+        processes = []
+        for each in roles:
+            process = Process(settings, each)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes
+
+
+def _environ() -> dict[str, str]:
+    """What a shell would give: Feast's import sets a variable for the processes that start from here."""
+    return {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+
+
+def command(settings: Settings, *arguments: str) -> tuple[int, Any]:
+    given = environment(settings.feature_service_data_path, settings.feature_service_cache_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", "from runtime.cli import main; main()", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+        cwd=ROOT,
+        env=_environ() | {name: value or "" for name, value in given.items()},
+    )
+    assert ran.stdout, ran.stderr
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def parts_of(settings: Settings) -> list[RawPart]:
+    return raw_parts(settings.raw_data_storage_path, SYMBOL)
+
+
+def parts_made(processes: Sequence[Process]) -> int:
+    """How many parts the processes say they made."""
+    said = "".join(process.log.read_text() for process in processes)
+    return sum(int(count) for count in re.findall(rf"{SYMBOL}: (\d+) parts of \d+ messages made and checked", said))
+
+
+def test_a_service_left_alone_compacts_verifies_and_retires_and_parity_holds(
+    settings: Settings, servers: Servers
+) -> None:
+    now_ns = SystemClock().now_ns()
+    old_days = [utc_date(now_ns - days * DAY_NS) for days in (6, 5)]
+    for days in (6, 5):
+        pipeline = make_pipeline(settings, compiled_kernel(settings, VERSION), availability=available_as_if_live)
+        start_ns = now_ns - days * DAY_NS
+        play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=days, start_ns=start_ns, duration_ns=5 * SECOND_NS))
+        pipeline.close()
+
+    def states() -> dict[str, UpkeepState]:
+        with upkeep_store(servers) as store:
+            return {state.task: state for state in store.states()}
+
+    def live_parts() -> list[RawPart]:
+        return [part for part in parts_of(settings) if part.last_ns >= now_ns]
+
+    def old_dates() -> set[str]:
+        found = {utc_date(part.last_ns) for part in parts_of(settings)}
+        return found & set(old_days)
+
+    with started(settings, "ingest", "jobs", "jobs") as processes:
+        eventually(lambda: len(live_parts()) >= 3, processes)
+        # The older day goes. The other one holds the last order book before what is kept.
+        eventually(lambda: old_dates() == {old_days[1]}, processes)
+        eventually(lambda: all(state.succeeded_at is not None for state in states().values()), processes)
+        for process in processes:
+            process.stop()
+    assert set(states()) == {COMPACTION, DISK, GARBAGE, MATERIALIZATION, RETENTION}
+    assert all(state.failures == 0 for state in states().values())
+    assert not list(settings.feature_log_storage_path.glob(f"*/*/symbol={SYMBOL}/date={old_days[0]}"))
+    assert not list((settings.raw_data_storage_path / "tape" / SYMBOL).glob(f"{old_days[0]}/*"))
+    # Both processes were there, and no part was made twice; a run that the end cut off tells of none.
+    assert 0 < parts_made(processes[1:]) <= len(live_parts()) + len(old_days)
+
+    code, (done,) = command(settings, "upkeep", "run", COMPACTION)
+    assert (code, done["task"]) == (0, COMPACTION)
+    assert done["parts_verified"] == done["parts_made"] > 0
+    code, (checked,) = command(settings, "verify", "tape")
+    assert (code, checked["damages"]) == (0, 0)
+    code, parity = command(settings, "verify", "parity", "--registry", VERSION)
+    assert parity["compared"] >= 3 * SEGMENT_S
+    assert (code, parity["mismatched"], parity["missing"], parity["extra"]) == (0, 0, 0, 0)
+    code, told = command(settings, "status")
+    assert (code, {each["task"]: each["is_late"] for each in told}[COMPACTION]) == (0, False)
+
+
+def test_a_process_killed_in_the_middle_of_a_compaction_leaves_the_rest_to_the_next(
+    settings: Settings, servers: Servers
+) -> None:
+    raw = settings.raw_data_storage_path
+    pins = instrument_pins(settings)
+    pins.pin(SYMBOL, "65000.5")
+    start_ns = SystemClock().now_ns() - DAY_NS // 2
+    with TapeWriter(raw, SYMBOL, segment_ns=SECOND_NS) as writer:
+        for message in simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=start_ns, duration_ns=SEGMENTS * SECOND_NS):
+            writer.append(message.recv_ns, message.body)
+    finished = len(segments(tape_folder(raw, SYMBOL)))
+    assert finished >= SEGMENTS
+    with started(settings, "jobs") as (first,):
+        eventually(lambda: len(parts_of(settings)) > 0, [first], pause_s=0.002)
+        first.kill()
+    made = {part.name for part in parts_of(settings)}
+    assert 0 < len(made) < finished, "it must be killed in the middle"
+    with started(settings, "jobs") as (second,):
+        eventually(lambda: len(parts_of(settings)) == finished, [second])
+        with upkeep_store(servers) as store:
+            done = {COMPACTION}
+            eventually(lambda: done <= {each.task for each in store.states() if each.succeeded_at}, [second])
+        second.stop()
+    assert {part.name for part in parts_of(settings)} >= made
+    check = verify_tape(raw, SYMBOL, pins)
+    assert (check.is_whole, check.parts) == (True, finished)
+    assert parts_made([second]) == finished - len(made)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

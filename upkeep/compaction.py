@@ -1,0 +1,90 @@
+"""Compaction by itself: the finished segments of every tape to raw Parquet, and a check of what was made.
+
+1. Which segments lack a part is seen from names alone. A symbol without such a segment is not opened.
+2. What was made is read back, with its segment, as ``verify tape`` reads it.
+3. A symbol that fails leaves the others to be done; the run fails in the end, naming it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ingestion.decoding.decode import Instruments
+from ingestion.tape.compaction import compact_tape, part_name
+from ingestion.tape.report import verify_parts
+from market.errors import CorruptStore, FeatureServiceError
+from storage.durable_files import changing_files
+from storage.raw.manifest import entry_path
+from storage.tape import tape_symbols
+from storage.tape.lock import is_held
+from storage.tape.segments import FINISHED, OPEN, segment_paths, tape_folder
+from upkeep.tasks import Reach
+
+_log = logging.getLogger(__name__)
+
+
+def compact_finished(raw_folder: Path, instruments: Instruments, reach: Reach) -> Mapping[str, Any]:
+    """Make and check the parts of every finished segment that has none.
+
+    Raises CorruptStore when a symbol could not be compacted, or when what was made is damaged, after all symbols were
+    done.
+    """
+    lacking = {symbol: found for symbol in tape_symbols(raw_folder) if (found := lacking_parts(raw_folder, symbol))}
+    made = messages = verified = torn_bytes = 0
+    failures: list[str] = []
+    problems: list[str] = []
+    for at, symbol in enumerate(lacking):
+        reach(at / len(lacking))
+        try:
+            done = compact_tape(raw_folder, symbol, instruments, on_segment=_within(reach, at=at, count=len(lacking)))
+            made_now = [name for name in lacking[symbol] if entry_path(raw_folder, symbol, name).exists()]
+            check = verify_parts(raw_folder, symbol, made_now, instruments)
+            unmade = sorted({*lacking[symbol]}.intersection(lacking_parts(raw_folder, symbol)))
+        except FeatureServiceError as error:
+            failures.append(f"{symbol}: {error}")
+            continue
+        made += done.made
+        messages += done.messages
+        verified += check.parts
+        torn_bytes += done.torn_bytes
+        failures += [f"{symbol}: {finding}" for finding in check.findings]
+        problems += [
+            f"{symbol}: segment {name}: must hold a whole frame to become a part, held none" for name in unmade
+        ]
+        _log.info("%s: %d parts of %d messages made and checked", symbol, done.made, done.messages)
+    if failures:
+        raise CorruptStore(f"compaction: must leave every part whole, was not: {'; '.join(failures)}")
+    return {
+        "symbols": len(lacking),
+        "parts_made": made,
+        "messages": messages,
+        "parts_verified": verified,
+        "torn_bytes": torn_bytes,
+        "problems": problems,
+    }
+
+
+def lacking_parts(raw_folder: Path, symbol: str) -> list[str]:
+    """The names of the parts that the finished segments of a symbol lack, and those a dead writer left, sorted.
+
+    Raises StoreUnavailable.
+    """
+    folder = tape_folder(raw_folder, symbol)
+    with changing_files(folder):
+        found = segment_paths(folder)
+        is_abandoned = any(path.suffix == OPEN for path in found) and not is_held(folder)
+    return sorted(
+        name
+        for path in found
+        if path.suffix == FINISHED or is_abandoned
+        for name in [part_name(path)]
+        if not entry_path(raw_folder, symbol, name).exists()
+    )
+
+
+def _within(reach: Reach, *, at: int, count: int) -> Callable[[int, int], None]:
+    """The share of one symbol among several, from how many of its segments are done."""
+    return lambda done, total: reach((at + done / max(1, total)) / count)

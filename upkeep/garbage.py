@@ -1,0 +1,158 @@
+"""Garbage: what killed processes left and what no version of the code or the registry finds any more.
+
+1. Folders of build attempts whose dataset is no longer being built, and of second builds that were cut off.
+2. Compiled kernels that no registry version here asks for and nobody loaded for a week.
+3. Computed and sampled days of feature code that no registry version here has, a week old: a rebuild would make them.
+4. Staged files under dot names, a day old: whoever wrote one is gone.
+
+Rows that were served and datasets are never garbage: retention and ``DELETE /dataset`` are for them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from market.clock import DAY_NS, HOUR_NS
+from market.errors import NotFound
+from storage.database.metadata import Metadata
+from storage.durable_files import changing_files
+from storage.features.parts import REBUILT
+from training_sets.samples.sampled_days import SAMPLED
+from upkeep.tasks import Reach
+
+DEAD_BUILD_NS: Final = HOUR_NS
+"""A folder that nobody has touched for so long is not being written."""
+STAGED_NS: Final = DAY_NS
+UNUSED_NS: Final = 7 * DAY_NS
+"""Another deployment may share the folders: what it uses it touches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is in use here. kernels: folders; code: ``group/fingerprint`` of the feature log."""
+
+    kernels: frozenset[Path]
+    code: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GarbageFolders:
+    """Where garbage may lie."""
+
+    datasets: Path
+    features: Path
+    kernels: Path
+
+
+def remove_garbage(
+    folders: GarbageFolders, metadata: Metadata, in_use: Callable[[], Found], *, now_ns: int, reach: Reach
+) -> Mapping[str, Any]:
+    """Remove it; counts and bytes. in_use: asked once. Raises StoreUnavailable, InvalidRegistry."""
+    reach(0.0)
+    used = in_use()
+    builds = _remove_each(dead_builds(folders.datasets, metadata, now_ns))
+    reach(0.25)
+    kernels = _remove_each(unused_kernels(folders.kernels, used.kernels, older_than_ns=now_ns - UNUSED_NS))
+    reach(0.5)
+    days = _remove_each(unused_days(folders.features, used.code, older_than_ns=now_ns - UNUSED_NS))
+    reach(0.75)
+    staged = _remove_each(abandoned_files(folders.features, older_than_ns=now_ns - STAGED_NS))
+    removed = {"dead_builds": builds, "kernels": kernels, "computed_days": days, "staged_files": staged}
+    return {name: count for name, (count, _) in removed.items()} | {"bytes": sum(size for _, size in removed.values())}
+
+
+def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[[], Found]) -> int:
+    """Remove everything that can be computed again, of whatever age; the bytes freed.
+
+    Computed and sampled days stay while a dataset is built of them. Raises StoreUnavailable, InvalidRegistry.
+    """
+    _, freed = _remove_each(unused_kernels(folders.kernels, in_use().kernels, older_than_ns=None))
+    if not metadata.list_datasets(status="building", limit=1):
+        _, days = _remove_each(unused_days(folders.features, frozenset(), older_than_ns=None))
+        freed += days
+    return freed
+
+
+def dead_builds(datasets_folder: Path, metadata: Metadata, now_ns: int) -> list[Path]:
+    """The folders of attempts that nobody goes on with."""
+    dead = []
+    for folder in sorted(datasets_folder.glob(".*")):
+        if not folder.is_dir() or _touched_ns(folder) > now_ns - DEAD_BUILD_NS:
+            continue
+        dataset_id, _, attempt = folder.name.removeprefix(".").rpartition("-")
+        with suppress(NotFound):
+            record = metadata.get_dataset(dataset_id)
+            if record.status == "building" and attempt == str(record.attempt):
+                continue
+        dead.append(folder)
+    return dead
+
+
+def unused_kernels(kernels_folder: Path, used: Collection[Path], *, older_than_ns: int | None) -> list[Path]:
+    """The folders of kernels that are not ``used`` and that nobody read since; None is of any age."""
+    kept = {folder.resolve() for folder in used}
+    return [
+        folder
+        for folder in sorted(kernels_folder.glob("*"))
+        if folder.is_dir()
+        and folder.resolve() not in kept
+        and (older_than_ns is None or _touched_ns(folder) < older_than_ns)
+    ]
+
+
+def unused_days(features_folder: Path, used: Collection[str], *, older_than_ns: int | None) -> list[Path]:
+    """The computed and sampled days of code that is not ``used``; None is of any age."""
+    return [
+        path
+        for folder in sorted(features_folder.glob("*/*"))
+        if f"{folder.parent.name}/{folder.name}" not in used
+        for name in (f"{REBUILT}-*.parquet", f"{SAMPLED}-*")
+        for path in folder.glob(f"symbol=*/date=*/{name}")
+        if older_than_ns is None or _touched_ns(path) < older_than_ns
+    ]
+
+
+def abandoned_files(features_folder: Path, *, older_than_ns: int) -> list[Path]:
+    """What writers that died left under dot names; sampled days have such names too."""
+    return [
+        path
+        for path in features_folder.glob("*/*/symbol=*/date=*/.*")
+        if path.is_file() and not path.name.startswith(f"{SAMPLED}-") and _touched_ns(path) < older_than_ns
+    ]
+
+
+def _touched_ns(path: Path) -> int:
+    """When somebody last read or wrote it, or what is directly in it; 0 when it is gone."""
+    newest = 0
+    for each in (path, *(path.iterdir() if path.is_dir() else ())):
+        with suppress(FileNotFoundError):
+            found = each.stat()
+            # A folder is read by whoever looks for garbage.
+            newest = max(newest, found.st_mtime_ns, 0 if each.is_dir() else found.st_atime_ns)
+    return newest
+
+
+def _remove_each(paths: Iterable[Path]) -> tuple[int, int]:
+    """How many went, and their bytes; one that another process removes meanwhile is no error."""
+    count = size = 0
+    for path in paths:
+        with changing_files(path):
+            if path.is_dir():
+                size += sum(_size(each) for each in path.rglob("*") if each.is_file())
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                size += _size(path)
+                path.unlink(missing_ok=True)
+        count += 1
+    return count, size
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

@@ -1,0 +1,38 @@
+"""The tasks of upkeep: what each is for and how often it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+COMPACTION: Final = "compaction"
+RETENTION: Final = "retention"
+GARBAGE: Final = "garbage"
+MATERIALIZATION: Final = "materialization"
+DISK: Final = "disk"
+
+PERIODS: Final[Mapping[str, timedelta]] = {
+    # A segment is raw Parquet within two minutes of its end: this, the look for what is due, and the work itself.
+    COMPACTION: timedelta(minutes=1),
+    DISK: timedelta(seconds=30),
+    MATERIALIZATION: timedelta(minutes=5),
+    RETENTION: timedelta(hours=1),
+    GARBAGE: timedelta(hours=6),
+}
+
+Reach = Callable[[float], None]
+"""Told how far a run has come, 0 to 1. Raises Interrupted when the process wants to end: call it between two steps that
+each leave everything whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepTask:
+    """A task by name: run anew it goes on where it was cut off, run twice it does nothing the second time.
+
+    run: returns what it did as a JSON object; ``problems`` in it are texts that somebody should read.
+    """
+
+    name: str
+    run: Callable[[Reach], Mapping[str, Any]]
