@@ -11,7 +11,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
 from prometheus_client import CollectorRegistry
 
-from api import cache, checks, datasets, evaluation, features, health, metrics, stats, stream
+from api import cache, checks, datasets, evaluation, features, health, metrics, quality, stats, stream
 from api.access import API_KEY_HEADER, Door
 from api.errors import install_error_handlers
 from api.metrics import HttpMetrics, Measured
@@ -36,6 +36,7 @@ def create_app(services: ApiServices) -> FastAPI:
     app.include_router(datasets.router, dependencies=documented)
     app.include_router(cache.router, dependencies=documented)
     app.include_router(evaluation.router, dependencies=documented)
+    app.include_router(quality.router, dependencies=documented)
     app.include_router(stats.router, dependencies=documented)
     return app
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from market.clock import Clock
 from storage.database.metadata import Metadata
+from storage.database.quality_reports import QualityReports
 from storage.online.feed import RowFeed
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
@@ -48,6 +49,7 @@ class ApiServices(ProcessServices):
     """
 
     builds: DatasetBuilds
+    quality_reports: QualityReports
     feed: RowFeed
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0

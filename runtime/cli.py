@@ -9,7 +9,7 @@ import sys
 import typer
 
 from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, verify
+from runtime.commands import dataset, db, demo, features, quality, rebuild, registry, replay, repo, run, tape, verify
 
 app = typer.Typer(
     name="feature-service",
@@ -27,6 +27,7 @@ app.add_typer(features.app, name="features")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")
+app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(db.app, name="db")
 

@@ -213,6 +213,7 @@ def api_services(
     role, when it runs in this process.
     """
     from api.services import ApiServices
+    from storage.database.quality_reports import QualityReports
     from storage.online.memory import OnlineMemory
 
     key = settings.feature_service_api_key
@@ -220,12 +221,14 @@ def api_services(
         metadata_store(servers) as metadata,
         _dataset_builds(settings, servers, metadata) as builds,
         closing(online_store(servers)) as online,
+        closing(QualityReports(servers.postgres_url)) as quality_reports,
     ):
         yield ApiServices(
             **_process_facts(settings, registry),
             online=online,
             metadata=metadata,
             builds=builds,
+            quality_reports=quality_reports,
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,

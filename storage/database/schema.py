@@ -25,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    Uuid,
     create_engine,
     false,
     func,
@@ -155,6 +156,24 @@ INGEST_WORKERS = Table(
     Column("started_at", TIMESTAMP(timezone=True), nullable=False),
     Column("heartbeat_at", TIMESTAMP(timezone=True), nullable=False),
     Column("status", JSONB, nullable=False),
+)
+
+DATA_QUALITY_REPORTS = Table(
+    "data_quality_reports",
+    TABLES,
+    Column("id", Uuid, primary_key=True),
+    Column("symbol", Text, nullable=False),
+    Column("period_start", TIMESTAMP(timezone=True), nullable=False),
+    Column("period_end", TIMESTAMP(timezone=True), nullable=False),
+    Column("missing_rate", Double),
+    Column("anomaly_rate", Double),
+    Column("sequence_gaps", BigInteger, nullable=False),
+    Column("desynchronization_events", BigInteger, nullable=False),
+    Column("report", JSONB, nullable=False),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    CheckConstraint("missing_rate BETWEEN 0 AND 1", name="missing_rate"),
+    CheckConstraint("anomaly_rate BETWEEN 0 AND 1", name="anomaly_rate"),
+    Index("data_quality_reports_symbol_period", "symbol", "period_start", "period_end"),
 )
 
 

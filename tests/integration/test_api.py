@@ -38,6 +38,7 @@ from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
 from runtime.wiring import api_services, compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
 from storage.database.metadata import DatasetRecord, Metadata
+from storage.instruments import InstrumentPins
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
 from tests import waiting
@@ -622,3 +623,22 @@ def test_the_available_period_is_that_of_the_feature_log(settings: Settings, new
     last_ns = int(newest["BTCUSDT"].row_ns[-1])
     assert available_period(settings.feature_log_storage_path, "BTCUSDT") == (START_NS + SECOND_NS, last_ns)
     assert available_period(settings.feature_log_storage_path, "SOLUSDT") is None
+
+
+def test_a_data_quality_report_is_answered_and_kept(client: TestClient, services: ApiServices) -> None:
+    compact_tape(services.raw_folder, "BTCUSDT", InstrumentPins(services.raw_folder))
+    answer = client.get("/data-quality/report", params={"symbol": "BTCUSDT", "from": at(0), "to": at(200)})
+    assert answer.status_code == 200
+    document = answer.json()
+    assert (document["symbol"], document["missing_rate"], document["sequence_gaps"]) == ("BTCUSDT", 0.0, 0)
+    assert services.quality_reports.newest("BTCUSDT", limit=1) == [document]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"symbol": "NOPE"}, 404), ({"from": at(10), "to": at(10)}, 400), ({"to": "2027-01-01T00:00:00Z"}, 400)],
+)
+def test_a_report_that_cannot_be_made_says_why(client: TestClient, changes: dict[str, str], status: int) -> None:
+    asked_for = {"symbol": "BTCUSDT", "from": at(0), "to": at(200), **changes}
+    answer = client.get("/data-quality/report", params=asked_for)
+    assert answer.status_code == status

@@ -23,6 +23,7 @@ from api.services import ApiServices
 from market.clock import SECOND_NS, ManualClock, format_iso
 from runtime.embedded import embedded_redis
 from storage.database.metadata import Metadata
+from storage.database.quality_reports import QualityReports
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
@@ -70,6 +71,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             online=store,
             metadata=cast("Metadata", None),
             builds=cast("DatasetBuilds", None),
+            quality_reports=cast("QualityReports", None),
             feed=feed,
             heartbeat_s=0.1,
             clock=ManualClock(B + 60 * SECOND_NS),

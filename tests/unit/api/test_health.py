@@ -20,6 +20,7 @@ from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.quality_reports import QualityReports
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
@@ -99,6 +100,7 @@ def get(
         online=cast("OnlineStore", online),
         metadata=cast("Metadata", metadata),
         builds=cast("DatasetBuilds", None),
+        quality_reports=cast("QualityReports", None),
         feed=cast("RowFeed", None),
         clock=ManualClock(parse_iso_ns(NOW)),
         api_key="k",
