@@ -7,21 +7,19 @@ other folders than the default come from ``definitions``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Float64
 
+from feature_repo.freshness import TIME_TO_LIVE
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, registry_versions
 from transforms.catalogue import GROUPS, group_fingerprint
 from transforms.rows import FeatureSet
 
 DEFAULT_FEATURES_FOLDER: Final = "data/features"
 PUSH_SOURCE_NAME: Final = "market_features_push"
-FRESH_FOR: Final = timedelta(minutes=1)
-"""TTL of every view: a row comes each second, so an older one means that the symbol stopped."""
 
 FeastObject = Entity | FeatureView | FeatureService
 
@@ -58,7 +56,7 @@ def _view(name: str, fingerprint: str, fields: Mapping[str, str], features_folde
     return FeatureView(
         name=name,
         entities=[symbol],
-        ttl=FRESH_FOR,
+        ttl=TIME_TO_LIVE,
         schema=[Field(name=field, dtype=Float64, description=text) for field, text in fields.items()],
         source=_push_source(name, fingerprint, features_folder),
         online=True,

@@ -267,9 +267,7 @@ def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> di
         "symbols": settings.feature_service_symbols,
         "raw_folder": settings.raw_data_storage_path,
         "versions_folder": settings.feature_registry_versions_dir,
-        "check_queue": None
-        if settings.rabbitmq_host is None
-        else partial(check_broker, settings.rabbitmq_host, settings.rabbitmq_port),
+        "check_queue": None if settings.rabbitmq_host is None else partial(check_broker, broker_address(settings)),
         "registry": registry if registry is not None else metrics_registry(),
         "started_ns": clock.now_ns(),
     }
