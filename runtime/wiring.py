@@ -102,17 +102,7 @@ def online_store(servers: Servers) -> OnlineStore:
     from feature_repo.store import PROJECT
     from storage.online.store import OnlineStore
 
-    if servers.redis_type != "redis":
-        return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
-    return OnlineStore.connect(
-        host=servers.redis_host,
-        port=servers.redis_port,
-        db=servers.redis_db,
-        password=servers.redis_password,
-        tls=servers.redis_tls,
-        tls_ca_file=servers.redis_tls_ca_file,
-        project=PROJECT,
-    )
+    return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
 
 
 def row_feed(servers: Servers) -> RowFeed:
@@ -120,17 +110,7 @@ def row_feed(servers: Servers) -> RowFeed:
     from feature_repo.store import PROJECT
     from storage.online.feed import RowFeed
 
-    if servers.redis_type != "redis":
-        return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
-    return RowFeed.to(
-        host=servers.redis_host,
-        port=servers.redis_port,
-        db=servers.redis_db,
-        password=servers.redis_password,
-        tls=servers.redis_tls,
-        tls_ca_file=servers.redis_tls_ca_file,
-        project=PROJECT,
-    )
+    return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def distributions() -> dict[str, set[str]]:
 
 def imported(folder: str) -> dict[str, str]:
     """Modules that are none of ours and not the standard library's, each with a file that imports it."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
