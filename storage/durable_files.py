@@ -31,7 +31,7 @@ def changing_files(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
+        raise StoreUnavailable(f"{path}: cannot be written: {error}") from error
 
 
 def known_sha256(path: Path) -> str:
@@ -127,7 +127,7 @@ def publish_files(staged: dict[Path, Path]) -> None:
         for folder in {path.parent for path in staged}:
             sync_folder(folder)
     except OSError as error:
-        raise StoreUnavailable(f"files {[str(path) for path in staged]}: must be writable, was {error}") from error
+        raise StoreUnavailable(f"files {[str(path) for path in staged]}: cannot be written: {error}") from error
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         while gives_up is not None and not _is_locked(descriptor):
             if gives_up():
-                raise Conflict(f"{lock}: must be free, was held by another until this was given up")
+                raise Conflict(f"{lock}: held by another, gave up waiting")
             time.sleep(_POLL_S)
         yield
     finally:

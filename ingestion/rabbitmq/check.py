@@ -16,8 +16,8 @@ def check_broker(address: BrokerAddress) -> None:
     try:
         asyncio.run(_open_and_close(address))
     except LOST as error:
-        said = str(error) or f"silent for {TIMEOUT_S:g} s"
-        raise StoreUnavailable(f"{address}: must let {address.user} in, was {said}") from error
+        said = str(error) or f"no answer within {TIMEOUT_S:g} s"
+        raise StoreUnavailable(f"{address}: cannot connect as {address.user}: {said}") from error
 
 
 async def _open_and_close(address: BrokerAddress) -> None:

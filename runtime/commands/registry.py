@@ -63,7 +63,7 @@ def show(
 
 @app.command("validate")
 def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")], as_json: AsJson = False) -> None:
-    """Check a registry file; every problem is told at once, each with its feature. Exits 1 when there is any."""
+    """Check a registry file; lists every problem at once, each with its feature. Exits 1 when there is any."""
     from feature_repo.registry_versions import load_registry_file
     from market.errors import InvalidRegistry
 

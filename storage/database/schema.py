@@ -229,7 +229,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except DataError as error:
         raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: must answer, was {_first_line(error)}") from error
+        raise StoreUnavailable(f"metadata database: no answer: {_first_line(error)}") from error
 
 
 def _first_line(error: SQLAlchemyError) -> str:

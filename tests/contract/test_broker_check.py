@@ -27,7 +27,7 @@ def test_a_broker_that_answers_is_there_for_an_account_that_it_knows() -> None:
     if not is_answering(ADDRESS.host, ADDRESS.port):
         missing(f"RabbitMQ at {ADDRESS.host}:{ADDRESS.port}")
     check_broker(ADDRESS)
-    with pytest.raises(StoreUnavailable, match=rf"{ADDRESS}: must let stranger in, was .*ACCESS_REFUSED"):
+    with pytest.raises(StoreUnavailable, match=rf"{ADDRESS}: cannot connect as stranger: .*ACCESS_REFUSED"):
         check_broker(dataclasses.replace(ADDRESS, user="stranger"))
 
 
@@ -35,7 +35,7 @@ def test_a_port_where_nobody_listens_is_named() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-        with pytest.raises(StoreUnavailable, match=f"rabbitmq 127.0.0.1:{port}: must let guest in"):
+        with pytest.raises(StoreUnavailable, match=f"rabbitmq 127.0.0.1:{port}: cannot connect as guest: "):
             check_broker(on_port(port))
 
 
@@ -56,6 +56,6 @@ def test_another_server_is_no_broker(answer: bytes | None) -> None:
         thread = threading.Thread(target=greet)
         thread.start()
         port = listener.getsockname()[1]
-        with pytest.raises(StoreUnavailable, match=f"rabbitmq 127.0.0.1:{port}: must let guest in, was "):
+        with pytest.raises(StoreUnavailable, match=f"rabbitmq 127.0.0.1:{port}: cannot connect as guest: "):
             check_broker(on_port(port))
         thread.join()

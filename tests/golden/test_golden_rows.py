@@ -132,7 +132,7 @@ def test_a_change_of_values_is_only_passed_with_a_new_fingerprint() -> None:
 
     other_code = json.loads(json.dumps(recorded))
     other_code["groups"]["price"]["fingerprint"] = "another"
-    assert stale_groups(other_code) == ["price"]
+    assert "price" in stale_groups(other_code)
     assert differences(other_code, other_values, groups) == []
 
     [said] = differences(recorded, recorded | {"rows": 1}, groups)

@@ -113,3 +113,19 @@ def test_every_setting_is_read() -> None:
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
         }
     assert sorted(Settings.model_fields.keys() - read) == [], "nothing reads them: build them or take them away"
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+    ]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []

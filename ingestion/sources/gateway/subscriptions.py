@@ -94,7 +94,7 @@ class Gateway:
         try:
             answer = await self._client.request(method, path, json=json)
         except httpx.HTTPError as error:
-            raise StoreUnavailable(f"{self._name}: must answer, was {type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{self._name}: no answer: {type(error).__name__}: {error}") from error
         if answer.is_success:
             return answer
         told = f"{self._name} {method} {path}: must succeed, was {answer.status_code} {answer.text[:200]}"
