@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from feature_repo.freshness import TIME_TO_LIVE_NS
-from market.clock import SECOND_NS, floor_to
+from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.errors import NotFound
 from storage.raw.manifest import raw_parts, raw_period
 from storage.raw.parquet import SNAPSHOT_TABLE
@@ -24,7 +23,7 @@ from training_sets.request.targets import volatility_window_ns
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
 
-_LONGEST_LAG_NS: Final = TIME_TO_LIVE_NS
+_LONGEST_LAG_NS: Final = MINUTE_NS
 """The oldest row that a sample can hold: the time to live of the views."""
 
 

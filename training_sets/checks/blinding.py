@@ -19,8 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.freshness import TIME_TO_LIVE_NS
-from market.clock import SECOND_NS, format_iso
+from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.log import read_feature_log
 from storage.raw.manifest import raw_period
@@ -36,7 +35,7 @@ from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
 SEED: Final = 20260105
-_LONGEST_LAG_NS: Final = TIME_TO_LIVE_NS
+_LONGEST_LAG_NS: Final = MINUTE_NS
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]

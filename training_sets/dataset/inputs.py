@@ -14,8 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from feature_repo.freshness import TIME_TO_LIVE_NS
-from market.clock import DAY_NS, floor_to
+from market.clock import DAY_NS, MINUTE_NS, floor_to
 from quality.continuity import ContinuityRules
 from storage.raw.manifest import RawPart, common_scale, raw_parts
 from training_sets.provenance import code_digest, feature_partitions, library_versions
@@ -28,7 +27,7 @@ from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
 
 _PACKAGES: Final = ("market", "transforms", "feature_repo", "storage", "quality", "training_sets")
-_LONGEST_LAG_NS: Final = TIME_TO_LIVE_NS
+_LONGEST_LAG_NS: Final = MINUTE_NS
 """How far before the first sample a row may lie that it holds: the time to live of the views."""
 
 

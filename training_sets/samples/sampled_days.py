@@ -19,8 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.freshness import TIME_TO_LIVE_NS
-from market.clock import DAY_NS, SECOND_NS, utc_date
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
 from storage.durable_files import open_staged
 from storage.features.parts import group_folder
 from storage.instruments import checked_symbol
@@ -32,7 +31,7 @@ _PREFIX: Final = ".sampled"
 LEAST_INTERVAL_NS: Final = 10 * SECOND_NS
 MOST_BLOCKS: Final = 16
 """Of one symbol's date: intervals, feature sets and first or last days of a period."""
-_LONGEST_LAG_NS: Final = TIME_TO_LIVE_NS
+_LONGEST_LAG_NS: Final = MINUTE_NS
 """The time to live of the views."""
 
 Int64s = npt.NDArray[np.int64]
