@@ -187,7 +187,7 @@ def _source_differences(entry: Mapping[str, Any]) -> tuple[list[str], list[str]]
         problems.append(
             f"{name}.input_sources: must name {' or '.join(sorted(read))}, which it reads, was {declared!r}"
         )
-    # A position's features may take the mid beside their one source: to name the order book there is right, not needed.
+    # A position's features may also take the mid: to name the order book there is right, not needed.
     also = _SOURCE_NAMES[Source.BOOK] if ORDERBOOK in FEATURES[name].kinds else frozenset()
     warnings = [
         f"{name}.input_sources: {source} is declared but not read" for source in known if source not in read | also

@@ -91,7 +91,7 @@ def copy_file(original: Path, copy: Path, *, sha256: str | None = None) -> None:
 
 
 def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write the coming content of ``path`` to a dot file beside it, on disk before this returns; gives that file.
+    """Write the coming content of ``path`` to a dot file next to it, on disk before this returns; gives that file.
 
     Raises StoreUnavailable when the disk refuses.
     """
@@ -110,7 +110,7 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
 
 def open_staged(path: Path) -> tuple[Path, BinaryIO]:
-    """A dot file beside ``path``, whose folder exists, and that file opened to write. Raises OSError."""
+    """A dot file next to ``path``, whose folder exists, and that file opened to write. Raises OSError."""
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
     staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
     return staged, staged.open("wb")

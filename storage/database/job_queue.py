@@ -35,7 +35,7 @@ STALLED_AFTER_S: Final = 30.0
 RETRY_S: Final = 5.0
 """How long a worker waits before it looks for the database again."""
 POLL_S: Final = 5.0
-"""A worker is told of new jobs; this is how often it looks all the same."""
+"""A worker is notified of new jobs; this is how often it polls nevertheless."""
 _CONNECT_TIMEOUT_S: Final = 5
 _MOST_CONNECTIONS: Final = 4
 

@@ -198,7 +198,7 @@ def feast_schema_locked(url: str) -> Iterator[None]:
     try:
         with transaction(engine) as connection:
             connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
-            # In a transaction of its own: Feast connects beside the one that holds the lock.
+            # In a transaction of its own: Feast uses another connection than the one that holds the lock.
             with transaction(engine) as other:
                 other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
             yield

@@ -52,7 +52,7 @@ class PositionManager:
             self._woken.set()
 
     async def run(self, deliver: Deliver) -> None:
-        """Ask for ever; an answer that does not come is asked for again at the next turn."""
+        """Ask until cancelled; an answer that does not come is asked for again at the next turn."""
         due = list(self._symbols)
         is_away = False
         while True:

@@ -146,7 +146,7 @@ class Subscriptions:
         ]
 
     async def run(self) -> None:
-        """Subscribe what is due, for ever."""
+        """Subscribe what is due, until cancelled."""
         while True:
             for each in self._all.values():
                 now_ns = self._clock.now_ns()
