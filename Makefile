@@ -46,6 +46,11 @@ demo: $(INSTALLED) ## the whole service on recorded data, no server needed
 test: $(INSTALLED) ## all tests but the soak; FEATURE_SERVICE_TEST_STRICT=1 fails where a server is missing
 	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
+# A feature's function is compiled, so its lines only count where a test runs it as plain Python.
+.PHONY: coverage
+coverage: $(INSTALLED) ## all tests, and the share of lines and branches that they reach; htmlcov/ shows which
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: rules and format
 	@$(BIN)/ruff check
@@ -63,8 +68,12 @@ contracts: $(INSTALLED) ## import-linter: imports go down only
 check: lint types contracts test ## everything that CI checks
 
 .PHONY: soak
-soak: $(INSTALLED) ## the tests that run for minutes
+soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examples, with a new seed; SEED=... repeats one
 	@$(BIN)/pytest -m soak $(ARGS)
+	@seed=$(or $(SEED),$$RANDOM$$RANDOM); \
+	echo "examples are drawn with seed $$seed; SEED=$$seed draws them again, and one that fails becomes an @example"; \
+	FEATURE_SERVICE_TEST_EXAMPLES=drawn $(BIN)/pytest -m "hypothesis and not soak" --hypothesis-seed=$$seed \
+		--numprocesses auto --dist loadfile $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## benchmarks, one JSON line a figure
@@ -80,5 +89,5 @@ lock: ## resolve requirements.txt again from pyproject.toml; ARGS=--upgrade take
 
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay
-	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

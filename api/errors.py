@@ -50,13 +50,13 @@ class TooManyRequests(FeatureServiceError):
 STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
     InvalidRequest: 400,
     RejectedMessage: 400,
-    DeclarationError: 400,
     Unauthorized: 401,
     NotFound: 404,
     Conflict: 409,
     MalformedRequest: 422,
     TooManyRequests: 429,
     FeatureServiceError: 500,
+    DeclarationError: 500,  # a registry file or setting of the operator, whatever was asked
     CorruptStore: 500,
     UnreadableRecording: 500,
     StoreUnavailable: 503,

@@ -188,7 +188,7 @@ def _subscriptions(_request: Request, services: ApiServices) -> dict[str, Check]
 def _workers(services: ApiServices) -> list[IngestWorker]:
     workers = read_ingest_workers(services.metadata)
     if not workers:
-        raise StoreUnavailable("ingest workers: must have said something of themselves, none has")
+        raise StoreUnavailable("no ingest worker has reported")
     return workers
 
 
@@ -210,7 +210,7 @@ def _service(request: Request, services: ApiServices) -> dict[str, Check]:
 def _latency_ms(request: Request) -> float:
     found: float | None = request.app.state.http_metrics.average_ms()
     if found is None:
-        raise StoreUnavailable("latency: must be of requests, there were none in the last 5 minutes")
+        raise StoreUnavailable("no requests in the last 5 minutes")
     return found
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import yaml
 
 from feature_client.historical import HistoricalFeatures, pit_report
 from feature_client.online import OnlineFeatures, features_of, parse_references, refuse_look_ahead, symbols_of
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
+from feature_repo.freshness import TIME_TO_LIVE
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from feature_repo.store import FeatureStore
-
-FRESH_FOR: Final = timedelta(minutes=1)
-"""How old a view's newest row may be unless the client is told otherwise: the TTL of the views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ class FeatureStoreClient:
         return open_repository(self._repo_path)
 
     def _limit(self, view: str) -> timedelta:
-        return self._fresh_for.get(view, FRESH_FOR)
+        return self._fresh_for.get(view, TIME_TO_LIVE)
 
     def _verify(self, vector: OnlineVector, references: Sequence[tuple[str, str]]) -> None:
         """Refuse a feature under a view that is not its own; asked of the server once a feature and feature set.

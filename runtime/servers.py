@@ -39,7 +39,7 @@ class Servers:
             nodes = [node if ":" in node else f"{node}:{self.redis_port}" for node in named]
         options = {
             "db": None if self.redis_type == "redis_cluster" else str(self.redis_db),
-            "password": self.redis_password,
+            "password": None if self.redis_password is None else _as_option(self.redis_password),
             "ssl": "true" if self.redis_tls else None,
             "ssl_ca_certs": self.redis_tls_ca_file,
         }
@@ -50,6 +50,16 @@ class Servers:
         if self.redis_type == "redis_sentinel":
             settings["sentinel_master"] = self.redis_sentinel_master
         return settings
+
+
+def _as_option(text: str) -> str:
+    """A text as an option of Feast's connection string, which is parted at commas and read as JSON where it is JSON."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        if "," not in text:
+            return text
+    return json.dumps(text).replace(",", "\\u002c")
 
 
 @contextmanager

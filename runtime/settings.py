@@ -43,7 +43,6 @@ NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-KlineInterval = Literal["1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M"]
 
 
 def _under_data_path(name: str) -> Any:  # noqa: ANN401  # what Field itself returns
@@ -109,22 +108,11 @@ class Settings(BaseSettings):
     position_manager_port: Port = 4800
     position_manager_api_key: SecretStr | None = None
 
-    feature_service_backfill_enabled: bool = True
-    feature_service_backfill_auto: bool = False
-    feature_service_backfill_max_days: Positive = 90
-    feature_service_backfill_rate_limit_delay_ms: NotNegative = 100
-    feature_service_backfill_default_interval: KlineInterval = "1"
-
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
     bybit_rest_url: str | None = None
-    bybit_api_key: SecretStr | None = None
-    bybit_api_secret: SecretStr | None = None
 
-    feature_registry_config_path: Path | None = None
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
-    feature_registry_use_db: bool = True
-    feature_registry_auto_migrate: bool = True
 
     dataset_max_timestamp_gap_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8
@@ -141,13 +129,6 @@ class Settings(BaseSettings):
         if info.data.get("feature_service_api_key") is None and not _is_loopback(host):
             raise ValueError("must be a loopback address unless FEATURE_SERVICE_API_KEY is set")
         return host
-
-    @field_validator("bybit_api_secret")
-    @classmethod
-    def _key_has_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if (secret is None) != (info.data.get("bybit_api_key") is None):
-            raise ValueError("must be set exactly when BYBIT_API_KEY is")
-        return secret
 
 
 def load_settings(

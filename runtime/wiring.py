@@ -102,17 +102,7 @@ def online_store(servers: Servers) -> OnlineStore:
     from feature_repo.store import PROJECT
     from storage.online.store import OnlineStore
 
-    if servers.redis_type != "redis":
-        return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
-    return OnlineStore.connect(
-        host=servers.redis_host,
-        port=servers.redis_port,
-        db=servers.redis_db,
-        password=servers.redis_password,
-        tls=servers.redis_tls,
-        tls_ca_file=servers.redis_tls_ca_file,
-        project=PROJECT,
-    )
+    return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
 
 
 def row_feed(servers: Servers) -> RowFeed:
@@ -120,17 +110,7 @@ def row_feed(servers: Servers) -> RowFeed:
     from feature_repo.store import PROJECT
     from storage.online.feed import RowFeed
 
-    if servers.redis_type != "redis":
-        return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
-    return RowFeed.to(
-        host=servers.redis_host,
-        port=servers.redis_port,
-        db=servers.redis_db,
-        password=servers.redis_password,
-        tls=servers.redis_tls,
-        tls_ca_file=servers.redis_tls_ca_file,
-        project=PROJECT,
-    )
+    return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
 
 
 @contextmanager
@@ -270,9 +250,7 @@ def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> di
         "symbols": settings.feature_service_symbols,
         "raw_folder": settings.raw_data_storage_path,
         "versions_folder": settings.feature_registry_versions_dir,
-        "check_queue": None
-        if settings.rabbitmq_host is None
-        else partial(check_broker, settings.rabbitmq_host, settings.rabbitmq_port),
+        "check_queue": None if settings.rabbitmq_host is None else partial(check_broker, broker_address(settings)),
         "registry": registry if registry is not None else metrics_registry(),
         "started_ns": clock.now_ns(),
     }

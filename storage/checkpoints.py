@@ -1,7 +1,7 @@
 """Checkpoints: the state of a symbol's engine at a position of its tape, so that a restart need not replay the tape.
 
 Layout: ``<raw>/checkpoints/<symbol>.checkpoint``, one line of JSON and the bytes of the state. A checkpoint is a
-shortcut and never the truth: one that is damaged, of other code or of another tape is passed over.
+shortcut and never the truth: one that is damaged, of other code or of another tape is skipped.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class InstrumentPins:
                     pins[instrument.symbol] = instrument
                     _write_pins(self._path, pins)
         except OSError as error:
-            raise StoreUnavailable(f"{self._path}: must be writable, was {error}") from error
+            raise StoreUnavailable(f"{self._path}: cannot be written: {error}") from error
         self._pinned = pins
         return pins[instrument.symbol]
 

@@ -26,6 +26,7 @@ import numba
 from transforms.candles import collect_candles, last_candles
 from transforms.normalisation import min_max, remember, z_score
 from transforms.position import present_position
+from transforms.status import NO_DATA, OK, UNDEFINED
 from transforms.steps import (
     apply_record,
     book_reason,
@@ -182,7 +183,7 @@ def _demand(declared: Feature) -> str:
         case Source.TRADES | Source.TICKERS:
             return f"history_reason(st, row_ns, {declared.source.value}, {declared.warm_up_ns})"
         case Source.POSITIONS:
-            return "0"
+            return "OK"
         case Source.NOTHING:
             return ""
 
@@ -201,20 +202,20 @@ def _call(declared: Feature) -> str:
 def _column(column: int, declared: Feature, *, call: str, reason: str) -> list[str]:
     """Statements that write one column and its reason."""
     if not reason:
-        return [f"values[{column}] = {call}", f"reasons[{column}] = 0"]
+        return [f"values[{column}] = {call}", f"reasons[{column}] = OK"]
     match declared.source:
         case Source.BOOK:
             unknown = f"unknown_book_window(st, row_ns, {declared.horizon_ns})"
         case Source.TICKERS:
-            unknown = "4"
+            unknown = "NO_DATA"
         case Source.POSITIONS:
             unknown = "book_reason(st, row_ns, 0)"
         case _:
-            unknown = "5"
+            unknown = "UNDEFINED"
     return [
         f"values[{column}] = NAN",
         f"reasons[{column}] = {reason}",
-        f"if {reason} == 0:",
+        f"if {reason} == OK:",
         f"    value = {call}",
         "    if value == value:",
         # -0.0 + 0.0 is 0.0: a row has one zero.
@@ -235,7 +236,7 @@ def _normalised_columns(feature_set: FeatureSet) -> list[str]:
             f"remember(st.normalised[{at}], row_ns, values[{source}])",
             f"values[{column}] = {normalised.method}(st.normalised[{at}], row_ns, {normalised.window_s}) + 0.0",
             f"reasons[{column}] = normalised_reason(st, row_ns, values[{column}], reasons[{source}], {warm_up_ns})",
-            f"if reasons[{column}] != 0:",
+            f"if reasons[{column}] != OK:",
             f"    values[{column}] = NAN",
         ]
     return lines
@@ -248,7 +249,7 @@ def _status(feature_set: FeatureSet, group: FeatureGroup) -> str:
     source = catalogue.group_source(group.name)
     warm_up_ns = catalogue.group_warm_up_ns(group.name)
     if source is Source.NOTHING:
-        return "0"
+        return "OK"
     stale_after_ns = STALE_AFTER_NS[source]
     if source is Source.BOOK:
         return f"book_status(st, row_ns, {warm_up_ns}, {stale_after_ns})"

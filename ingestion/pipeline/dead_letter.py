@@ -138,7 +138,7 @@ class DeadLetter:
                 callback()
 
     def _unavailable(self, cause: OSError) -> StoreUnavailable:
-        return StoreUnavailable(f"dead letter {self._path}: must be writable, was not: {cause}")
+        return StoreUnavailable(f"dead letter {self._path}: cannot be written: {cause}")
 
 
 def read_dead_letter(path: Path) -> Iterator[DeadMessage | RejectedLine]:

@@ -51,7 +51,7 @@ class QueueWriter:
                 await channel.default_exchange.publish(message, routing_key=queue)
         except LOST as error:
             await self.close()
-            raise StoreUnavailable(f"{self._address} queue {queue}: must take messages, was {error}") from error
+            raise StoreUnavailable(f"{self._address} queue {queue}: cannot publish: {error}") from error
 
     async def close(self) -> None:
         """Let the connection go; a later call opens another."""
@@ -120,7 +120,7 @@ class HashExchange:
             )
         except (*LOST, aiormq.exceptions.DeliveryError) as error:
             self._give_up(failures)
-            raise StoreUnavailable(f"{self._address} exchange {self._name}: must take messages, was {error}") from error
+            raise StoreUnavailable(f"{self._address} exchange {self._name}: cannot publish: {error}") from error
         except BaseException:
             # A connection that is lost while it is opened cancels whoever waits for its answers.
             self._give_up(failures)

@@ -4,7 +4,7 @@
    writer that died left open is finished first, when no writer has the tape.
 2. The files are written aside, read back, compared, renamed, and only then named in the manifest: killed anywhere, the
    store holds the part as a whole or not at all, and the next compaction makes it.
-3. A segment whose part is in the manifest, made by the decoders of its day and whole, is passed over. The same segment
+3. A segment whose part is in the manifest, made by the decoders of its day and whole, is skipped. The same segment
    gives the same bytes. One that is no longer what its part was made of is damaged: a whole part of it is kept.
 4. Where frames of the tape cannot be read, the part holds a START in their place, so that the rebuild knows of the hole
    too; the manifest says why.

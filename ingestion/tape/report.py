@@ -57,7 +57,7 @@ class DayStats:
 
 
 def tape_stats(raw_folder: Path, symbol: str) -> list[DayStats]:
-    """Figures of a symbol's tape by day and type, sorted; frames that cannot be read are passed over."""
+    """Figures of a symbol's tape by day and type, sorted; frames that cannot be read are skipped."""
     found: dict[tuple[str, str], DayStats] = {}
     for frame in read_tape_and_holes(raw_folder, symbol):
         if isinstance(frame, Hole):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The tape: statistics, compaction, retention.", no_args_is_help=True)
 
 FEATURES: Final = "features"
-"""Where the feature rows stand in an archive, beside the raw data."""
+"""Folder of the feature rows in an archive."""
 Days = Annotated[
     int | None, typer.Option("--days", min=1, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")
 ]
@@ -170,7 +170,7 @@ def restore(
 @app.command("delete")
 def delete(
     days: Days = None,
-    even_used: Annotated[bool, typer.Option("--even-used", help="Also what datasets are made of.")] = False,
+    even_used: Annotated[bool, typer.Option("--even-used", help="Delete days that datasets are made of, too.")] = False,
     symbols: SomeSymbols = None,
     data: DataFolder = None,
     as_json: AsJson = False,

@@ -217,7 +217,7 @@ def feast_schema_locked(url: str) -> Iterator[None]:
     try:
         with transaction(engine) as connection:
             connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
-            # In a transaction of its own: Feast connects beside the one that holds the lock.
+            # In a transaction of its own: Feast uses another connection than the one that holds the lock.
             with transaction(engine) as other:
                 other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
             yield
@@ -248,7 +248,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except DataError as error:
         raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: must answer, was {_first_line(error)}") from error
+        raise StoreUnavailable(f"metadata database: no answer: {_first_line(error)}") from error
 
 
 def _first_line(error: SQLAlchemyError) -> str:

@@ -310,7 +310,7 @@ def test_an_ended_dataset_is_announced_once_and_again_after_a_failure(metadata: 
 
     def broken(record: DatasetRecord) -> None:
         sent.append(record.dataset_id)
-        raise StoreUnavailable("broker: must answer, was away")
+        raise StoreUnavailable("broker: no answer")
 
     with pytest.raises(StoreUnavailable, match="broker"):
         metadata.announce_next(broken, NOON)

@@ -95,7 +95,7 @@ def test_a_folder_that_takes_no_file_is_told_in_one_line(data: Path, command: tu
     code, told = feature_service(*command, "--data", data)
     assert (code, told["error"]) == (1, "StoreUnavailable")
     assert f"{data / blocked}" in told["message"]
-    assert "must be writable" in told["message"]
+    assert "cannot be written" in told["message"]
 
 
 def test_feature_rows_that_a_dataset_is_made_of_are_archived_with_a_word_and_not_deleted(

@@ -133,7 +133,7 @@ class BuildRunner:
 
 
 class _Attempt:
-    """What an attempt says of itself on its record."""
+    """Progress and outcome of an attempt, written to its dataset's record."""
 
     def __init__(
         self,

@@ -215,7 +215,7 @@ class DatasetBuilds:
         if self._reuses and (known := self._standing.find(request, chosen, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
-            raise StoreUnavailable(f"dataset builds: must be at most {MOST_WAITING} at a time, was that many")
+            raise StoreUnavailable(f"{MOST_WAITING} builds are queued already")
         now = to_datetime(self._clock.now_ns())
         record = DatasetRecord(
             dataset_id=self._make_id(),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+from feast.infra.online_stores.redis import RedisOnlineStore
+
 from runtime.servers import Servers
+from storage.online.store import addresses_and_options
 
 ONE = Servers("r", 6380, 2, None, "postgresql://")
 
@@ -34,3 +38,11 @@ def test_a_watched_master_is_named_by_its_sentinels() -> None:
         "connection_string": "a:6380,b:6380,db=2",
         "sentinel_master": "m",
     }
+
+
+@pytest.mark.parametrize("password", ["p", "a,b=c", "12345", "true", '"quoted"', "{}", "é, ü", "db=7"])
+def test_any_password_is_read_back_by_feast_and_by_us(password: str) -> None:
+    connection = replace(ONE, redis_password=password).feast_online_store["connection_string"]
+    assert addresses_and_options(connection) == ([("r", 6380)], {"db": 2, "password": password})
+    nodes, options = RedisOnlineStore._parse_connection_string(connection)
+    assert (nodes, options) == ([{"host": "r", "port": "6380"}], {"db": 2, "password": password})

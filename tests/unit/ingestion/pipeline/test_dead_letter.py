@@ -154,7 +154,7 @@ def test_a_sync_that_failed_tells_nobody_and_every_later_append_raises(
         assert thread is not None
         thread.join(10)
         for _ in range(2):
-            with pytest.raises(StoreUnavailable, match=r"dead\.jsonl: must be writable"):
+            with pytest.raises(StoreUnavailable, match=r"dead\.jsonl: cannot be written"):
                 dead_letter.append(recv_ns=2, reason="r", error="E", body=b"y")
         monkeypatch.setattr(dead_letter, "_file", real)
     dead_letter.close()

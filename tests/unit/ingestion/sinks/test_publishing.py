@@ -42,7 +42,7 @@ class AwayBroker:
         assert queue == LIVE_FEATURES
         if self.is_away:
             self.refused.set()
-            raise StoreUnavailable("broker: must answer, was away")
+            raise StoreUnavailable("broker: no answer")
         self.taken.append((json.loads(body), headers))
 
     async def close(self) -> None:

@@ -91,7 +91,7 @@ def test_a_disk_that_lets_nothing_go_is_named(log: Path) -> None:
     path = log / days[0].files[0]
     path.unlink()
     path.mkdir()  # root may remove files from a read-only folder
-    with pytest.raises(StoreUnavailable, match=f"{log}: must be writable, was .*{path.name}"):
+    with pytest.raises(StoreUnavailable, match=f"{log}: cannot be written: .*{path.name}"):
         delete_feature_days(log, days, used_by=())
 
 

@@ -96,7 +96,7 @@ def test_a_disk_that_lets_nothing_go_is_named(raw: Path) -> None:
     path = raw / expired[0].files[0].path
     path.unlink()
     path.mkdir()  # root may remove files from a read-only folder
-    with pytest.raises(StoreUnavailable, match=f"{raw}: must be writable, was .*{path.name}"):
+    with pytest.raises(StoreUnavailable, match=f"{raw}: cannot be written: .*{path.name}"):
         delete_parts(raw, expired, used_by=())
 
 
