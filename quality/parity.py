@@ -34,17 +34,21 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Counts of rows. mismatched: in both with other bits; missing: rebuilt only; extra: served only."""
+    """Counts of rows. mismatched: in both with other bits; missing: rebuilt only; extra: served only.
+
+    not_compared: each symbol whose served rows could not be compared at all, with the reason.
+    """
 
     compared: int = 0
     mismatched: int = 0
     missing: int = 0
     extra: int = 0
     first_divergence: Divergence | None = None
+    not_compared: tuple[str, ...] = ()
 
     @property
     def is_exact(self) -> bool:
-        return self.compared > 0 and not (self.mismatched or self.missing or self.extra)
+        return self.compared > 0 and not (self.mismatched or self.missing or self.extra or self.not_compared)
 
     def __add__(self, other: Parity) -> Parity:
         return Parity(
@@ -53,6 +57,7 @@ class Parity:
             self.missing + other.missing,
             self.extra + other.extra,
             self.first_divergence or other.first_divergence,
+            self.not_compared + other.not_compared,
         )
 
 

@@ -27,15 +27,15 @@ app = typer.Typer(help="Proofs on stored data.", no_args_is_help=True)
 def parity(
     symbols: SomeSymbols = None, registry: Registry = DEFAULT_REGISTRY, data: DataFolder = None, as_json: AsJson = False
 ) -> None:
-    """Compare the rows that were served with the same rows rebuilt from raw Parquet, bit by bit.
+    """Compare the rows that were served with the same rows rebuilt from raw Parquet and the tape, bit by bit.
 
     Counts are rows. Of the first difference: the symbol, the row, the feature, both values, and the messages received
-    around it. Exits 1 on any difference, and when there was nothing to compare.
+    around it. Exits 1 on any difference, and where rows could not be compared, with the reason.
     """
     from dataclasses import asdict
 
     from market.clock import format_iso
-    from runtime.wiring import compiled_kernel
+    from runtime.wiring import compiled_kernel, open_raw
     from storage.raw.messages import messages_around
     from training_sets.builds.verification import verify_parity
 
@@ -45,19 +45,22 @@ def parity(
         settings.feature_log_storage_path,
         compiled_kernel(settings, registry),
         symbols,
+        open_raw=open_raw(settings),
     )
     document: dict[str, Any] = {
         "compared": found.compared,
         "mismatched": found.mismatched,
         "missing": found.missing,
         "extra": found.extra,
+        "not_compared": list(found.not_compared),
         "first_divergence": None,
     }
     first = found.first_divergence
     if first is None:
         print_document(document, as_json=as_json)
     else:
-        around = messages_around(settings.raw_data_storage_path, first.symbol, first.row_ns)
+        with open_raw(settings)(first.symbol) as raw_folder:
+            around = messages_around(raw_folder, first.symbol, first.row_ns)
         if as_json:
             told = asdict(first) | {"row": format_iso(first.row_ns), "messages": [asdict(each) for each in around]}
             print_document(document | {"first_divergence": told}, as_json=True)

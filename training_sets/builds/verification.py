@@ -1,48 +1,79 @@
-"""Verification: what was served against a rebuild from raw Parquet, and a dataset against a second build."""
+"""Verification: what was served against a rebuild from raw data, and a dataset against a second build."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from market.clock import DAY_NS
+from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
-from storage.features.log import read_feature_log, served_days
+from storage.features.log import last_served_row_ns, read_feature_log, served_days
 from storage.raw.manifest import raw_symbols
+from storage.retention.features import logged_symbols
+from storage.tape import tape_symbols
 from training_sets.builds.builder import BuildPlace, build_dataset
 from training_sets.dataset.manifest import is_intact, manifest_request, read_manifest, stated_files
+from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
 from training_sets.rebuild.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 
 def verify_parity(
-    raw_folder: Path, features_folder: Path, kernel: Kernel, symbols: Sequence[str] | None = None
+    raw_folder: Path,
+    features_folder: Path,
+    kernel: Kernel,
+    symbols: Sequence[str] | None = None,
+    *,
+    open_raw: OpenRaw | None = None,
 ) -> Parity:
-    """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with raw data.
+    """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with rows or raw data.
 
-    A row that only the rebuild has is missing, one that only the log has is extra. Memory holds a day of each.
+    open_raw: where the raw data of a symbol is read, its tape included; None is the raw Parquet of ``raw_folder``.
+
+    A row that only the rebuild has is missing, one that only the log has is extra. Rows that are served meanwhile are
+    left for the next time. Memory holds a day of each.
     """
+    known = sorted({*logged_symbols(features_folder), *raw_symbols(raw_folder), *tape_symbols(raw_folder)})
     total = Parity()
-    for symbol in symbols or raw_symbols(raw_folder):
-        total += _parity_of(raw_folder, features_folder, kernel, symbol)
+    unserved = []
+    for symbol in known if symbols is None else symbols:
+        until_ns = last_served_row_ns(features_folder, symbol, kernel.feature_set)
+        if until_ns is None:
+            unserved.append(f"{symbol}: no row of registry {kernel.feature_set.version} was served")
+        else:
+            total += _parity_of(open_raw or parquet_alone(raw_folder), features_folder, kernel, symbol, until_ns)
+    # Without being asked for, a symbol that this version never served is no failure; to have compared nothing is one.
+    if symbols is not None or total == Parity():
+        total += Parity(not_compared=tuple(unserved) or (() if total.compared else ("no symbol has data",)))
     return total
 
 
-def _parity_of(raw_folder: Path, features_folder: Path, kernel: Kernel, symbol: str) -> Parity:
+def _parity_of(open_raw: OpenRaw, features_folder: Path, kernel: Kernel, symbol: str, until_ns: int) -> Parity:
+    """The rows up to ``until_ns``, the last before the raw data is read: what they were made of is in it."""
+    chosen = kernel.feature_set
+
     def served(day_ns: int) -> FeatureRows:
-        rows, _ = read_feature_log(
-            features_folder, symbol, kernel.feature_set, from_ns=day_ns, to_ns=day_ns + DAY_NS, served_only=True
-        )
+        end_ns = min(day_ns + DAY_NS, until_ns + 1)
+        rows, _ = read_feature_log(features_folder, symbol, chosen, from_ns=day_ns, to_ns=end_ns, served_only=True)
         return rows
 
-    days = served_days(features_folder, symbol, kernel.feature_set)
-    last_ns = next((int(rows.row_ns[-1]) for rows in map(served, reversed(days)) if len(rows)), None)
+    days = [day_ns for day_ns in served_days(features_folder, symbol, chosen) if day_ns <= until_ns]
+    try:
+        with open_raw(symbol) as folder:
+            return _compare_days(days, served, rows_by_day(stream_rows(folder, symbol, kernel, to_ns=until_ns)))
+    except (NotFound, InvalidRequest) as error:
+        return Parity(not_compared=(f"{symbol}: {error}",))
+
+
+def _compare_days(
+    days: list[int], served: Callable[[int], FeatureRows], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
+) -> Parity:
+    """Each day's served rows, ``days`` those that have any, against the rebuilt ones."""
     parity = Parity()
-    if last_ns is None:
-        return parity
-    for day_ns, of_day in rows_by_day(stream_rows(raw_folder, symbol, kernel, to_ns=last_ns)):
+    for day_ns, of_day in rebuilt_days:
         rebuilt = joined_rows(list(of_day))
         # The rebuild goes on to the last served row, but may begin after the first.
         for earlier_ns in [each for each in days if each < day_ns]:
