@@ -2,9 +2,10 @@
 
 1. Make sure that the features exist, rebuilding the symbol-days that are missing.
 2. Lay out the folds and find the prices that labels are made of.
-3. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
-   that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
-   features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
+3. Piece after piece in time order: take the features that the model has at each sample, its row once that has arrived
+   or the newest tick there is at its time, so that what came late is not seen earlier; label from the moment at which
+   the model acts; drop and count what has no features or no label; assign each row to the splits of every fold, purge
+   and embargo; write it to their files.
 4. Check continuity, quality and leakage; whatever fails leaves no dataset.
 5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
 """
@@ -24,6 +25,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.builds.feature_days import make_features
+from training_sets.checks.blinding import leakage_warnings
 from training_sets.checks.inspection import (
     judge_continuity,
     judge_leakage,
@@ -37,10 +39,11 @@ from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
+from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
 from training_sets.request.folds import Fold, WalkForward, strategy_name
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
-from training_sets.samples.samples import Sampler, Samples
+from training_sets.samples.samples import Sampler, Samples, samples_document
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
@@ -70,7 +73,8 @@ class BuildPlace:
     """Where a build finds what it needs, and the rules it is held to.
 
     reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
-    rebuild_workers: processes that rebuild missing days.
+    rebuild_workers: processes that rebuild missing days. open_raw: where raw data is read that is only on a tape; None
+    is for a folder without one.
     """
 
     store: FeatureStore
@@ -83,6 +87,7 @@ class BuildPlace:
     reuses_days: bool = True
     reuses_samples: bool = True
     rebuild_workers: int = 1
+    open_raw: OpenRaw | None = None
 
 
 def build_dataset(
@@ -144,7 +149,7 @@ def build_dataset(
         for piece in sampler.pieces():
             profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
             for tally, of_fold in zip(tallies, files, strict=True):
-                assigned = assign_rows(piece.times_ns, tally.fold, rules)
+                assigned = assign_rows(piece.times_ns, tally.fold, rules, decisions_ns=piece.decisions_ns)
                 tally.add(piece.times_ns, assigned)
                 of_fold.write(piece, assigned.period, assigned.is_kept)
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
@@ -160,8 +165,10 @@ def build_dataset(
             kept,
             features_folder=place.features_folder,
             raw_folder=place.raw_folder,
+            open_raw=place.open_raw or parquet_alone(place.raw_folder),
             kernels_folder=place.kernels_folder,
         )
+        warnings += leakage_warnings(leakage)
     findings = judge_quality(request, profile) if place.has_quality_gate else []
     on_step("writing files")
     paths: dict[str, Path] = {}
@@ -179,8 +186,10 @@ def build_dataset(
         ).names,
         "targets": [msgspec.to_builtins(target) for target in request.targets],
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
+        "samples": samples_document(request, sampler),
         "rows_sampled": sampler.counts["sampled"],
         "rows_without_features": sampler.counts["without_features"],
+        "rows_too_late": sampler.counts["too_late"],
         "rows_without_label": sampler.counts["without_label"],
         "rows_with_missing_dropped": sampler.counts["with_missing"],
         "values_filled": sampler.counts["values_filled"],

@@ -14,21 +14,19 @@ from typing import Any, Final
 
 import msgspec
 
-from market.clock import DAY_NS, MINUTE_NS, floor_to
+from market.clock import DAY_NS, floor_to
 from quality.continuity import ContinuityRules
 from storage.raw.manifest import RawPart, common_scale, raw_parts
 from training_sets.provenance import code_digest, feature_partitions, library_versions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
 from training_sets.request.targets import volatility_window_ns
 from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
 
 _PACKAGES: Final = ("market", "transforms", "feature_repo", "storage", "quality", "training_sets")
-_LONGEST_LAG_NS: Final = MINUTE_NS
-"""How far before the first sample a row may lie that it holds: the time to live of the views."""
 
 
 def dataset_inputs(
@@ -42,8 +40,8 @@ def dataset_inputs(
 ) -> dict[str, Any]:
     """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
     spans = covered(request.folds())
-    back_ns = max(_LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
-    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.label_reach_ns
+    back_ns = max(LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
     parts = {symbol: _parts(raw_folder, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
     return {

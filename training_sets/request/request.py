@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from market.clock import SECOND_NS
+from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
 from training_sets.request.folds import Fold, Strategy, make_folds
 from training_sets.request.targets import Target, check_target
@@ -14,6 +14,10 @@ MissingPolicy = Literal["keep", "drop", "forward_fill"]
 OutputFormat = Literal["parquet", "csv", "hdf5"]
 PriceChoice = Literal["auto", "mid_price", "kline_close"]
 """auto: the mid where any is known in the period, else the close."""
+SampleKind = Literal["on_row", "at_time"]
+"""on_row: the model acts when row ``t`` arrives. at_time: it asks at ``t`` and gets the newest tick there is."""
+LONGEST_LAG_NS: Final = MINUTE_NS
+"""How old a row may be when it is given to a reader: the time to live of the views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class DatasetRequest:
     """Symbols, strategy, targets and registry version of one dataset.
 
     sample_interval_ns: rows are sampled at whole multiples of it.
+    sample_kind, read_delay_ns: what a sample at ``t`` holds, and when the model acts: so long after the row arrived, or
+    after it asked at ``t``. Labels begin there.
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older.
     """
@@ -30,6 +36,8 @@ class DatasetRequest:
     targets: tuple[Target, ...]
     registry_version: str
     sample_interval_ns: int = SECOND_NS
+    sample_kind: SampleKind = "on_row"
+    read_delay_ns: int = 0
     purge: bool = True
     embargo_ns: int = 0
     missing: MissingPolicy = "keep"
@@ -43,6 +51,8 @@ class DatasetRequest:
             raise InvalidRequest(f"symbols: must be at least one, each once, was {list(self.symbols)}")
         if self.sample_interval_ns <= 0 or self.sample_interval_ns % SECOND_NS:
             raise InvalidRequest(f"sample_interval: must be whole seconds, was {self.sample_interval_ns} ns")
+        if not 0 <= self.read_delay_ns <= LONGEST_LAG_NS:
+            raise InvalidRequest(f"read_delay: must be 0 to {LONGEST_LAG_NS} ns, was {self.read_delay_ns} ns")
         if self.embargo_ns < 0:
             raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
         if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
@@ -65,8 +75,13 @@ class DatasetRequest:
 
     @property
     def label_reach_ns(self) -> int:
-        """How far after its row the longest label looks."""
+        """How far after the moment at which the model acts the longest label looks."""
         return max(target.reach_ns for target in self.targets)
+
+    @property
+    def latest_price_ns(self) -> int:
+        """How far after its time the label of a sample may look: the longest after the last moment to act."""
+        return LONGEST_LAG_NS + self.read_delay_ns + self.label_reach_ns
 
     def folds(self) -> list[Fold]:
         """The folds of the strategy."""
