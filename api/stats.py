@@ -156,8 +156,7 @@ def _windows(services: ApiServices) -> dict[str, Figures | None]:
             if vector is None
             else {
                 "newest_row": format_iso(vector.row_ns),
-                "final": vector.is_final,
-                "age_seconds": (now_ns - vector.since_ns) / SECOND_NS,
+                "age_seconds": vector.age_ns(now_ns) / SECOND_NS,
                 "feature_registry_version": vector.version,
                 "groups": {
                     group: {

@@ -33,7 +33,7 @@ async def stream(
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
 ) -> StreamingResponse:
-    """Each final row as it is stored, an event ``row`` that holds a FeatureVector; the newest at once if it is final.
+    """Each row as it is stored, an event ``row`` that holds a FeatureVector; the newest one at once.
 
     The id of an event is its row time in nanoseconds. interval: only rows whose time is a multiple of it. A reader that
     is slow loses the oldest of the rows that wait for it, so their times may jump. In silence a comment comes.

@@ -134,9 +134,8 @@ class IngestRole:
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
-            final = [int(each.rows.row_ns[-1]) for each in served if each.is_final]
-            if final:
-                stages.observe("online", (clock.now_ns() - max(final)) / SECOND_NS)
+            newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
+            stages.observe("online", (clock.now_ns() - newest_ns) / SECOND_NS)
 
         online = LatestRows(redis, on_written=note_online)
         outgoing = self._publisher()
@@ -153,9 +152,7 @@ class IngestRole:
             # Which symbols a queue has, its messages say.
             symbols=settings.feature_service_symbols if shard is None else (),
             stages=stages,
-            refresh_ms=settings.feature_service_refresh_ms,
             check=ownership.check,
-            online=online,
             record=record,
             tasks=[publisher.run, *parts.tasks],
             on_close=[*parts.release, publisher.finish, outgoing.close],

@@ -71,7 +71,6 @@ class Settings(BaseSettings):
     feature_service_retention_days: Positive = 90
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
-    feature_service_refresh_ms: Positive = 50
 
     feature_service_data_path: Path = Path("data")
     raw_data_storage_path: Path = _under_data_path("raw")

@@ -18,6 +18,7 @@ from market.events import EVENT, Events, empty_events
 from market.instruments import Instrument
 from transforms.jit import for_compiled
 from transforms.kernel import Kernel
+from transforms.order_book import BROKEN
 from transforms.rows import FeatureRows
 from transforms.state import NOT_STARTED, STATE, new_state
 from transforms.tape_order import due_before, joined, second_by_second
@@ -69,6 +70,11 @@ class Engine:
     def book_counters(self) -> BookCounters:
         book = self._state["book"][0]
         return BookCounters(int(book["gaps"]), int(book["duplicates"]), int(book["crossed"]), int(book["overflows"]))
+
+    @property
+    def is_book_broken(self) -> bool:
+        """Whether the order book waits for a snapshot to replace it."""
+        return int(self._state["book"][0]["validity"]) == BROKEN
 
     def feed(self, records: Events) -> None:
         """Take records in tape order; those of the open second are applied, later ones wait for their row.

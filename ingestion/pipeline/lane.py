@@ -210,10 +210,6 @@ class Lane:
             self._note_last_row(rows)
         return rows
 
-    def peek(self) -> FeatureRows:
-        """The provisional row."""
-        return self._engine.peek()
-
     def close(self) -> None:
         """Sync and close the tape."""
         self._tape.close()
@@ -223,16 +219,11 @@ class Lane:
         if self.gaps == self._breaks:
             return
         self._breaks = self.gaps
-        if not self._is_book_broken():
+        if self._book_at is None or not self._engine.is_book_broken:
             return
         symbol = self._engine.instrument.symbol
         self._log_control(GAP, symbol=symbol, recv_ns=recv_ns, reason=GAP_REASON)
         self._on_gap(symbol)
-
-    def _is_book_broken(self) -> bool:
-        """Whether the order book waits for a snapshot now; False where no feature reads it."""
-        rows = self._engine.peek()
-        return self._book_at is not None and len(rows) > 0 and int(rows.status[0, self._book_at]) == BROKEN
 
     def _note_last_row(self, rows: FeatureRows) -> None:
         if len(rows) > 0:

@@ -49,7 +49,6 @@ class ServedRows:
 
     rows: FeatureRows
     available_ns: npt.NDArray[np.int64]
-    is_final: bool = True
     trace_id: str | None = None
     wait_durable: Callable[[float], bool] = lambda _timeout_s: True
 
@@ -237,12 +236,6 @@ class Pipeline:
         count = sum(len(each.rows) for each in served)
         self.counters.rows += count
         return count
-
-    def peek(self, symbol: str, *, now_ns: int) -> ServedRows:
-        """The provisional row of a symbol. Raises KeyError for a symbol that has sent nothing."""
-        lane = self._lanes[symbol]
-        rows = lane.peek()
-        return ServedRows(rows, np.full(len(rows), now_ns, np.int64), is_final=False, trace_id=lane.trace_id)
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:
         """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""

@@ -221,8 +221,6 @@ def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> 
         missing=last_reasons(one),
         version=rows.feature_set.version,
         fingerprint=rows.feature_set.fingerprint,
-        is_final=True,
-        since_ns=int(one.row_ns[0]),
         now_ns=now_ns,
         trace_id=trace_id,
     )

@@ -162,7 +162,6 @@ def online_row(served: ServedRows) -> OnlineRow:
         values=rows.values[-1].copy(),
         status=rows.status[-1].copy(),
         reasons=last_reasons(rows),
-        is_final=served.is_final,
     )
 
 

@@ -49,8 +49,6 @@ def worker_status(
             "rejected_total": counters.rejected,
             "foreign_total": counters.foreign,
             "rows_total": counters.rows,
-            "provisional_rows_total": worker.provisional_rows,
-            "provisional_skipped_total": worker.provisional_skipped,
             "snapshots_asked_total": worker.snapshots_asked,
             **figures(),
         },

@@ -1,9 +1,9 @@
-"""The final rows of a symbol as they are stored, for any number of readers in this process; another may write them.
+"""The rows of a symbol as they are stored, for any number of readers in this process; another may write them.
 
 1. Every write to the online store publishes the packed vector on the symbol's channel, in the same atomic step.
 2. The first reader of a symbol opens one connection for it, the last one closes it.
-3. A connection that begins, or begins again after the server was away, reads the newest row first, unless a provisional
-   one has taken its place: a reader misses rows while the server is away, and has the newest within a second.
+3. A connection that begins, or begins again after the server was away, reads the newest row first: a reader misses rows
+   while the server is away, but never the newest.
 4. A reader that is slow loses its oldest rows: ``MOST_WAITING`` wait for it at most.
 """
 
@@ -174,7 +174,7 @@ class RowFeed:
 
     @contextmanager
     def reading(self, symbol: str) -> Iterator[RowReader]:
-        """A reader of a symbol's final rows, the newest one first if it is at hand, then each as it is stored."""
+        """A reader of a symbol's rows, the newest one first if it is there, then each as it is stored."""
         self._loop = asyncio.get_running_loop()
         reader = RowReader()
         if self._is_closed:
@@ -259,8 +259,6 @@ class RowFeed:
             row = unpack(packed, symbol=symbol)
         except CorruptStore as error:
             _log.error("rows of %s: %s", symbol, error)
-            return
-        if not row.is_final:
             return
         newest = self._newest.get(symbol)
         # A row read at the beginning may come again as a message.

@@ -141,7 +141,6 @@ def test_the_newest_row_comes_at_once_and_then_each_as_it_is_stored(serving: Ser
             "missing": {"g": "WARMUP"},
             "feature_registry_version": "1.0.0",
             "feature_set": "f00d",
-            "final": True,
             "age_ms": 60_000,
             "trace_id": "t",
         }

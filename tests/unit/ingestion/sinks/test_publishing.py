@@ -88,7 +88,6 @@ def test_a_document_has_every_known_value_and_a_reason_for_each_unknown_one() ->
         "missing": {"unknown": "WARMUP"},
         "feature_registry_version": "1.0.0",
         "feature_set": "f00d",
-        "final": True,
         "age_ms": 4000,
         "trace_id": "t",
     }
