@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
+from market.clock import SECOND_NS
 from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
@@ -52,6 +53,20 @@ class ServedRows:
     trace_id: str | None = None
     wait_durable: Callable[[float], bool] = lambda _timeout_s: True
 
+    def only(self, chosen: slice | npt.NDArray[np.int64]) -> ServedRows:
+        """The chosen ones of the rows."""
+        rows = self.rows
+        reasons = None if rows.reasons is None else rows.reasons[chosen]
+        kept = FeatureRows(
+            rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen], reasons
+        )
+        return replace(self, rows=kept, available_ns=self.available_ns[chosen])
+
+    def whole_seconds(self) -> ServedRows:
+        """Those at whole seconds, which the feature log holds."""
+        is_whole = self.rows.row_ns % SECOND_NS == 0
+        return self if is_whole.all() else self.only(np.flatnonzero(is_whole))
+
 
 class RowSink(Protocol):
     """A place that closed rows go to."""
@@ -69,6 +84,10 @@ class History(Protocol):
 
     def last_row_ns(self, symbol: str) -> int | None:
         """Time of the newest row that was kept."""
+        ...
+
+    def last_given_ns(self, symbol: str) -> int | None:
+        """Time of the newest row that is known to have been given to readers."""
         ...
 
     def write_again(self, served: ServedRows) -> None:

@@ -30,7 +30,8 @@ from market.errors import CorruptStore
 from storage.online.store import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, addresses_and_options
 from storage.online.vector import VECTOR_FIELD, OnlineVector, online_channel, online_key, unpack
 
-MOST_WAITING: Final = 16
+MOST_WAITING: Final = 64
+"""Some seconds of rows at every tick of the grid."""
 RETRY_S: Final = 0.5
 POLL_S: Final = 5.0
 """How long a silent connection is listened to before it is asked whether it lives."""
@@ -41,9 +42,10 @@ _log = logging.getLogger(__name__)
 class RowReader:
     """The rows of one symbol that one reader has not taken yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_ns: int) -> None:
         self.dropped = 0
         """Rows that were lost because the reader was slow."""
+        self._step_ns = step_ns
         self._rows: deque[OnlineVector] = deque(maxlen=MOST_WAITING)
         self._has_more = asyncio.Event()
         self._is_closed = False
@@ -65,6 +67,8 @@ class RowReader:
         return self._is_closed and not self._rows
 
     def put(self, row: OnlineVector) -> None:
+        if row.row_ns % self._step_ns != 0:
+            return
         self.dropped += len(self._rows) == MOST_WAITING
         self._rows.append(row)
         self._has_more.set()
@@ -173,10 +177,13 @@ class RowFeed:
         return sum(len(readers) for readers in self._readers.values())
 
     @contextmanager
-    def reading(self, symbol: str) -> Iterator[RowReader]:
-        """A reader of a symbol's rows, the newest one first if it is there, then each as it is stored."""
+    def reading(self, symbol: str, *, step_ns: int = 1) -> Iterator[RowReader]:
+        """A reader of a symbol's rows, the newest one first if it is there, then each as it is stored.
+
+        step_ns: only rows whose time is a multiple of it.
+        """
         self._loop = asyncio.get_running_loop()
-        reader = RowReader()
+        reader = RowReader(step_ns)
         if self._is_closed:
             reader.close()
         readers = self._readers.setdefault(symbol, [])

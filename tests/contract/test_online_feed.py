@@ -42,8 +42,8 @@ def feed_from(server: RedisServer) -> RowFeed:
     return RowFeed.to("127.0.0.1", server.port, project="p")
 
 
-def write(store: OnlineStore, symbol: str, second: int) -> None:
-    row_ns = B + second * SECOND_NS
+def write(store: OnlineStore, symbol: str, second: float) -> None:
+    row_ns = B + round(second * SECOND_NS)
     values, status = np.array([float(second)]), np.zeros(1, np.int8)
     store.write([OnlineRow(symbol, SET, row_ns, row_ns + 1, values, status, {})], now_ns=row_ns)
 
@@ -53,7 +53,7 @@ async def take(reader: RowReader) -> float:
     row = await reader.take(DEADLINE_S)
     assert row is not None, "a row must come before the deadline"
     [value] = row.values.tolist()
-    assert row.row_ns == B + int(value) * SECOND_NS
+    assert row.row_ns == B + round(value * SECOND_NS)
     return float(value)
 
 
@@ -97,6 +97,27 @@ def test_a_reader_that_is_slow_loses_its_oldest_rows_and_no_other_reader_does(
             assert slow.dropped == last + 1 - MOST_WAITING
             assert await take(slow) == last + 1 - MOST_WAITING
             assert fast.dropped == 0
+
+    asyncio.run(read())
+
+
+def test_a_reader_of_whole_seconds_gets_no_tick_between_and_loses_none_of_its_rows_to_them(
+    server: RedisServer, store: OnlineStore
+) -> None:
+    async def read() -> None:
+        feed = feed_from(server)
+        write(store, "AUSDT", 1.1)
+        with feed.reading("AUSDT", step_ns=SECOND_NS) as seconds, feed.reading("AUSDT") as every:
+            assert await take(every) == 1.1
+            write(store, "AUSDT", 2)
+            assert await take(every) == 2
+            for tick in range(2 * MOST_WAITING):
+                row = 2 + (tick + 1) / (2 * MOST_WAITING + 1)
+                write(store, "AUSDT", row)
+                assert await take(every) == row
+            write(store, "AUSDT", 3)
+            assert [await take(seconds), await take(seconds)] == [2, 3]
+            assert seconds.dropped == 0
 
     asyncio.run(read())
 
