@@ -156,6 +156,8 @@ class IngestRole:
             # Which symbols a queue has, its messages say.
             symbols=settings.feature_service_symbols if shard is None else (),
             stages=stages,
+            grid_ns=settings.row_grid_ns,
+            is_storing=lambda: online.is_busy,
             check=ownership.check,
             record=record,
             tasks=[publisher.run, *parts.tasks],
@@ -170,6 +172,7 @@ class IngestRole:
             # Closed from the last to the first: what the online store is given is recorded until then.
             sinks=[record, online, publisher],
             availability=available_now,
+            grid_ns=settings.row_grid_ns,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
             history=record,

@@ -2,7 +2,8 @@
 
 1. A message is decoded; one that cannot be goes to the dead-letter with its reason, and nothing else is affected.
 2. Its symbol's lane stamps it, appends its bytes to the tape and feeds the engine.
-3. ``advance`` closes the rows that the watermark has passed, for all symbols, and hands them to every sink.
+3. ``advance`` closes the rows that the watermark has passed and hands them to every sink: at whole seconds those of
+   all symbols, at a tick of the row grid between two seconds those of the symbols that have changed.
 """
 
 from __future__ import annotations
@@ -101,13 +102,17 @@ class History(Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """What the pipeline has met since it began; ``foreign`` messages are of symbols that it was not given."""
+    """What the pipeline has met since it began; ``foreign`` messages are of symbols that it was not given.
+
+    rows are at whole seconds, tick_rows between.
+    """
 
     messages: int = 0
     answers: int = 0
     foreign: int = 0
     rejected: int = 0
     rows: int = 0
+    tick_rows: int = 0
 
 
 def available_now(row_ns: npt.NDArray[np.int64], now_ns: int) -> npt.NDArray[np.int64]:
@@ -132,17 +137,18 @@ class Pipeline:
         dead_letter: DeadLetter,
         sinks: Sequence[RowSink],
         availability: Availability,
+        grid_ns: int = SECOND_NS,
         tape_sync_ms: int = DEFAULT_SYNC_MS,
         symbols: Collection[str] | None = None,
         history: History | None = None,
         on_gap: Callable[[str], object] = lambda _symbol: None,
         claim: Callable[[str], object] = lambda _symbol: None,
     ) -> None:
-        """tape_sync_ms: how long a message may wait to become durable. symbols: those to take, None is all.
+        """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
-        history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end. on_gap:
-            called with a symbol whose order book was lost. claim: called with a symbol before its tape is opened;
-            raises what forbids it.
+        symbols: those to take, None is all. history: what a symbol goes on from beside its tape; without it a
+            checkpoint is saved at the end. on_gap: called with a symbol whose order book was lost. claim: called with a
+            symbol before its tape is opened; raises what forbids it.
         """
         self.counters = Counters()
         self._kernel = kernel
@@ -152,6 +158,7 @@ class Pipeline:
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
         self._availability = availability
+        self._grid_ns = grid_ns
         self._tape_sync_ms = tape_sync_ms
         self._symbols = None if symbols is None else frozenset(symbols)
         self._history = history
@@ -253,7 +260,9 @@ class Pipeline:
         for sink in self._sinks:
             sink.write(served)
         count = sum(len(each.rows) for each in served)
-        self.counters.rows += count
+        seconds = sum(int((each.rows.row_ns % SECOND_NS == 0).sum()) for each in served)
+        self.counters.rows += seconds
+        self.counters.tick_rows += count - seconds
         return count
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:

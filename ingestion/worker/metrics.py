@@ -62,7 +62,7 @@ class StatusCollector(Collector):
     _COUNTERS: Final = {
         "messages": "Messages taken.",
         "rejected": "Messages that could not be used.",
-        "rows": "Boundary rows closed.",
+        "rows": "Rows at whole seconds closed.",
         "gaps": "Times the order book lost its sequence, crossed or overflowed.",
         "late": "Messages raised to a closed boundary.",
         "duplicates": "Order book messages that were applied before.",

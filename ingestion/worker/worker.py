@@ -2,8 +2,10 @@
 
 1. The event loop reads the source, publishes and answers; it never waits for the disk, for Redis or for a kernel.
 2. One thread computes: it takes messages from the inbox, lets the pipeline log and apply them, and closes rows when
-   the watermark passes a second, silent or not.
-3. Stopping: the source stops, what was delivered is computed and made durable, acknowledged, and only then let go.
+   the watermark passes a tick of the row grid.
+3. A worker that cannot keep up, or whose last rows are still being stored, leaves out whole ticks between seconds, for
+   all symbols, and counts them; the rows at whole seconds, silent or not, are always closed.
+4. Stopping: the source stops, what was delivered is computed and made durable, acknowledged, and only then let go.
 """
 
 from __future__ import annotations
@@ -49,8 +51,9 @@ class WorkerClock(Protocol):
 class Worker:
     """Runs one source into one pipeline; ``run`` returns when the source ends or ``stop`` is called.
 
-    check: called before anything is written; raises what forbids it. record: where checkpoints go. tasks: what else
-    runs on the event loop.
+    grid_ns: the row grid, the pipeline's. check: called before anything is written; raises what forbids it. is_storing:
+    whether earlier rows are still on their way to the online store. record: where checkpoints go. tasks: what else runs
+    on the event loop.
     on_close: awaited last, when everything delivered was computed and made durable.
     """
 
@@ -61,17 +64,23 @@ class Worker:
         *,
         symbols: Sequence[str],
         stages: StageTimes,
+        grid_ns: int = SECOND_NS,
         check: Callable[[], object] = lambda: None,
+        is_storing: Callable[[], bool] = lambda: False,
         record: RowRecord | None = None,
         tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         on_close: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self.stages = stages
+        self.grid_ns = grid_ns
+        self.skipped_ticks = 0
+        """Ticks between seconds that were left out for all symbols."""
         self.snapshots_asked = 0
         self._source = source
         self._clock = clock
         self._symbols = tuple(symbols)
         self._check = check
+        self._is_storing = is_storing
         self._record = record
         self._tasks = tuple(tasks)
         self._on_close = tuple(on_close)
@@ -192,14 +201,14 @@ class Worker:
             self._go_on(pipeline, now_ns)
         watermark_ns = self._watermark.advance(now_ns, waiting=behind)
         self._lag_ns = max(0, now_ns - GRACE_NS - watermark_ns)
-        boundary_ns = floor_to(watermark_ns, SECOND_NS)
-        if boundary_ns > self._closed_ns:
-            self._close_rows(pipeline, boundary_ns, now_ns)
+        tick_ns = floor_to(watermark_ns, self.grid_ns)
+        if tick_ns > self._closed_ns:
+            self._close_rows(pipeline, tick_ns, now_ns)
 
     def _wait_s(self) -> float:
         """How long nothing but a message is due."""
         now_ns = self._clock.now_ns()
-        next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
+        next_close_ns = floor_to(now_ns - GRACE_NS, self.grid_ns) + self.grid_ns + GRACE_NS
         return min(LONGEST_WAIT_S, max(0.0, self._clock.machine_seconds(next_close_ns - now_ns)))
 
     def _handle(self, pipeline: Pipeline, delivery: Delivery) -> None:
@@ -221,11 +230,22 @@ class Worker:
         for symbol in self._symbols:
             pipeline.go_on(symbol, now_ns=now_ns)
 
-    def _close_rows(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> None:
-        self._closed_ns = boundary_ns
-        if pipeline.advance(boundary_ns, now_ns=now_ns) == 0:
+    def _close_rows(self, pipeline: Pipeline, tick_ns: int, now_ns: int) -> None:
+        before_ns, self._closed_ns = self._closed_ns, tick_ns
+        boundary_ns = tick_ns if self._keeps_up() else floor_to(tick_ns, SECOND_NS)
+        if before_ns > 0 and pipeline.lanes:
+            self.skipped_ticks += ticks_between(before_ns, tick_ns, self.grid_ns) - (boundary_ns % SECOND_NS != 0)
+        if boundary_ns <= before_ns or pipeline.advance(boundary_ns, now_ns=now_ns) == 0:
             return
         self.stages.observe("close", (self._clock.now_ns() - boundary_ns) / SECOND_NS)
+        if boundary_ns // SECOND_NS > before_ns // SECOND_NS:
+            self._close_second(pipeline, floor_to(boundary_ns, SECOND_NS), now_ns)
+
+    def _keeps_up(self) -> bool:
+        """Whether there is time for a tick between seconds."""
+        return self._lag_ns < self.grid_ns and not self._is_storing()
+
+    def _close_second(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> None:
         self._keep_checkpoints(pipeline, boundary_ns)
         for symbol, lane in pipeline.lanes.items():
             if lane.needs_snapshot and now_ns - self._asked_ns.get(symbol, 0) >= ASK_AGAIN_NS:
@@ -246,3 +266,8 @@ class Worker:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._source.request_snapshot(symbol), loop)
+
+
+def ticks_between(after_ns: int, to_ns: int, grid_ns: int) -> int:
+    """Ticks of the grid in (after_ns, to_ns] that are no whole second; both bounds are ticks."""
+    return (to_ns - after_ns) // grid_ns - (to_ns // SECOND_NS - after_ns // SECOND_NS)
