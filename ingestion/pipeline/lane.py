@@ -60,6 +60,7 @@ class Lane:
         self._has_book_messages = False
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
         self._breaks = 0
+        self._last_stamp_ns: dict[int, int] = {}  # by kind
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
         self._seen = SeenMessages()
 
@@ -125,6 +126,7 @@ class Lane:
             decoded = self._decoders.decode(frame.body, frame.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
             self._seen.remember(decoded, frame.seq)
+            self._last_stamp_ns[decoded.kind] = frame.recv_ns
             if not is_due:
                 self._engine.feed(_stamp(decoded.records, frame.recv_ns, frame.seq))
             elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
@@ -146,15 +148,17 @@ class Lane:
     def take(self, message: DecodedMessage, body: bytes, *, recv_ns: int) -> int:
         """Stamp a message, append its bytes to the tape, then compute with its records; returns its seq.
 
-        A message that comes after its row was closed is raised to the boundary and counted: the past is not rewritten.
-        One that the tape holds already is counted and goes no further.
+        A message that comes after its row was closed, or is stamped before the last of its kind, is raised to that time
+        and counted: the past is not rewritten, and messages of a kind are applied in the order they came in. One that
+        the tape holds already is counted and goes no further.
         """
         known_seq = self._seen.seq_of(message)
         if known_seq is not None:
             self.redelivered += 1
             return known_seq
-        stamped_ns = self._not_before_the_last_row(recv_ns)
+        stamped_ns = max(self._not_before_the_last_row(recv_ns), self._last_stamp_ns.get(message.kind, recv_ns))
         self.late_messages += stamped_ns != recv_ns
+        self._last_stamp_ns[message.kind] = stamped_ns
         seq = self._tape.append(stamped_ns, body)
         self.messages += 1
         self.last_recv_ns = stamped_ns
@@ -163,7 +167,6 @@ class Lane:
         self._seen.remember(message, seq)
         self._engine.feed(_stamp(message.records, stamped_ns, seq))
         self._last_frame = seq, stamped_ns
-        self._announce_a_gap(stamped_ns)
         return seq
 
     def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
@@ -215,7 +218,7 @@ class Lane:
         self._tape.close()
 
     def _announce_a_gap(self, recv_ns: int) -> None:
-        """Write a gap on the tape when the book was lost, unless a snapshot has repaired it since."""
+        """Write a gap on the tape when the book was lost, unless a snapshot that has come since repairs it."""
         if self.gaps == self._breaks:
             return
         self._breaks = self.gaps
@@ -230,8 +233,8 @@ class Lane:
             self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy()
 
     def _not_before_the_last_row(self, recv_ns: int) -> int:
-        next_row_ns = self._engine.next_row_ns
-        return recv_ns if next_row_ns is None else max(recv_ns, next_row_ns - SECOND_NS)
+        closed_ns = self._engine.closed_ns
+        return recv_ns if closed_ns is None else max(recv_ns, closed_ns)
 
     def _log_control(self, field: int, *, symbol: str, recv_ns: int, reason: str) -> None:
         body = control_message(field, symbol=symbol, event_ns=recv_ns, reason=reason)

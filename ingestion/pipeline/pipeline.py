@@ -299,11 +299,12 @@ class Pipeline:
         self._claim(symbol)
         tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
         try:
+            engine = Engine(self._kernel, instrument)
             lane = Lane(
-                Engine(self._kernel, instrument),
+                engine,
                 tape,
                 self._decoders,
-                identity=engine_identity(self._kernel, instrument),
+                identity=engine_identity(engine),
                 on_gap=self._on_gap,
             )
             if tape.last_recv_ns is not None:
