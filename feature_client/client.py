@@ -161,7 +161,7 @@ class FeatureStoreClient:
         freshness = {}
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
-                age = timedelta(microseconds=(now_ns - vector.since_ns) // 1_000)
+                age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
                 status = STATUS_NAMES[vector.statuses[view]]
                 freshness[vector.symbol] = ViewFreshness(age, age > self._limit(view), status)
         if not freshness:

@@ -213,10 +213,6 @@ class Lane:
             self._note_last_row(rows)
         return rows
 
-    def peek(self) -> FeatureRows:
-        """The provisional row."""
-        return self._engine.peek()
-
     def close(self) -> None:
         """Sync and close the tape."""
         self._tape.close()
