@@ -21,6 +21,7 @@ from training_sets.request.folds import (
 )
 from training_sets.request.request import (
     LONGEST_LAG_NS,
+    MOST_SAMPLE_TIMES,
     DatasetRequest,
     MissingPolicy,
     OutputFormat,
@@ -222,8 +223,9 @@ class SplitConfig(_Strict):
 class BuildRequest(SplitConfig):
     """A training set.
 
-    ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t. ``read_delay_ms``: how long after
-    that it acts. ``fill_limit`` is how old a value may be that ``missing`` forward_fill fills in.
+    ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
+    ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
+    ``missing`` forward_fill fills in.
     """
 
     symbol: SymbolName | None = None
@@ -232,6 +234,7 @@ class BuildRequest(SplitConfig):
     feature_registry_version: str | None = None
     sample_interval: SampleInterval = "1s"
     sample_kind: SampleKind = "on_row"
+    sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES)] = []
     read_delay_ms: Annotated[int, Field(ge=0, le=LONGEST_LAG_NS // MILLISECOND_NS)] = 0
     purge: bool = True
     embargo: Duration = 0
@@ -259,6 +262,7 @@ class BuildRequest(SplitConfig):
             registry_version=self.feature_registry_version or default_version,
             sample_interval_ns=parse_duration_ns(self.sample_interval),
             sample_kind=self.sample_kind,
+            sample_times_ns=tuple(self.sample_times),
             read_delay_ns=self.read_delay_ms * MILLISECOND_NS,
             purge=self.purge,
             embargo_ns=self.embargo,

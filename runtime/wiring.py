@@ -307,6 +307,7 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
         reuses_days=settings.dataset_builder_cache_enabled,
         continuity=_continuity_rules(settings),
         has_quality_gate=settings.dataset_quality_checks_enabled,
+        row_grid_ns=settings.row_grid_ns,
     )
     try:
         yield builds
@@ -330,6 +331,7 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
         reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
         open_raw=open_raw(settings),
+        row_grid_ns=settings.row_grid_ns,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from market.clock import DAY_NS, floor_to, utc_date
 from storage.durable_files import known_sha256
 from storage.features.parts import group_folder
+from storage.features.served_ticks import served_tick_files
 from transforms.rows import FeatureGroup
 from transforms.source_digest import source_digest
 
@@ -43,6 +44,17 @@ def feature_partitions(
         for symbol in sorted(symbols)
         for day_ns in range(floor_to(from_ns, DAY_NS), to_ns + 1, DAY_NS)
         for entry in day_partitions(features_folder, group, symbol, utc_date(day_ns))
+    ]
+
+
+def served_partitions(
+    features_folder: Path, symbols: Iterable[str], *, from_ns: int, to_ns: int
+) -> list[dict[str, Any]]:
+    """Every file of the record of served ticks whose rows reach into [from_ns, to_ns], with its hash."""
+    return [
+        file_entry(path, features_folder)
+        for symbol in sorted(symbols)
+        for path in served_tick_files(features_folder, symbol, from_ns=from_ns, to_ns=to_ns + 1)
     ]
 
 

@@ -131,7 +131,7 @@ def read_served_ticks(
     Raises CorruptStore for a file that is not what was written, InvalidRequest when the symbol cannot name a folder.
     """
     tables = [_SCHEMA.empty_table()]
-    for path in _files(features_folder, symbol, from_ns, to_ns):
+    for path in served_tick_files(features_folder, symbol, from_ns=from_ns, to_ns=to_ns):
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.metadata.metadata or {}
             if file.schema_arrow.names != _SCHEMA.names or file.schema_arrow.types != _SCHEMA.types:
@@ -159,8 +159,8 @@ def _folder(features_folder: Path, symbol: str) -> Path:
     return features_folder / SERVED_TICKS / f"symbol={checked_symbol(symbol)}"
 
 
-def _files(features_folder: Path, symbol: str, from_ns: int, to_ns: int) -> list[Path]:
-    """The symbol's files whose period touches ``[from_ns, to_ns)``."""
+def served_tick_files(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> list[Path]:
+    """The symbol's files whose period touches ``[from_ns, to_ns)``. Raises CorruptStore for a file of another name."""
     folder = _folder(features_folder, symbol)
     if not folder.is_dir() or from_ns >= to_ns:
         return []

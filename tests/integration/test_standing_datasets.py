@@ -16,7 +16,7 @@ from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import open_store
-from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SystemClock
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, SystemClock
 from quality.continuity import ContinuityRules
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
@@ -98,6 +98,7 @@ def is_standing(
         raw_folder=folder / "raw",
         continuity=continuity,
         has_quality_gate=has_quality_gate,
+        row_grid_ns=SECOND_NS,
     )
     assert stated.keys() <= inputs.keys()
     return stands_for(folder / "dataset", inputs | stated)
@@ -172,6 +173,7 @@ def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Pa
             raw_folder=standing / "raw",
             continuity=RULES,
             has_quality_gate=False,
+            row_grid_ns=SECOND_NS,
         )
         return {entry["path"].split("/")[3] for entry in inputs["feature_partitions"]}
 

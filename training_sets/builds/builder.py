@@ -22,9 +22,12 @@ import msgspec
 import numpy as np
 
 from feature_repo.registry_versions import load_registry_version
+from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.builds.feature_days import make_features
+from training_sets.builds.fold_files import FoldFiles
+from training_sets.builds.retrieval import open_retrieval
 from training_sets.checks.blinding import leakage_warnings
 from training_sets.checks.inspection import (
     judge_continuity,
@@ -35,18 +38,17 @@ from training_sets.checks.inspection import (
     value_columns,
     write_quality,
 )
-from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
+from training_sets.dataset.files import table_schema
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
 from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
-from training_sets.request.folds import Fold, WalkForward, strategy_name
+from training_sets.request.folds import WalkForward, strategy_name
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
-from training_sets.samples.samples import Sampler, Samples, samples_document
+from training_sets.samples.samples import Sampler, samples_document
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 from training_sets.samples.witness import Witness
-from transforms.rows import FeatureSet
 
 if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
@@ -74,7 +76,7 @@ class BuildPlace:
 
     reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
     rebuild_workers: processes that rebuild missing days. open_raw: where raw data is read that is only on a tape; None
-    is for a folder without one.
+    is for a folder without one. row_grid_ns: the grid of ticks in history that was not served live.
     """
 
     store: FeatureStore
@@ -88,6 +90,7 @@ class BuildPlace:
     reuses_samples: bool = True
     rebuild_workers: int = 1
     open_raw: OpenRaw | None = None
+    row_grid_ns: int = SECOND_NS
 
 
 def build_dataset(
@@ -125,27 +128,39 @@ def build_dataset(
         raw_folder=place.raw_folder,
         continuity=place.continuity,
         has_quality_gate=place.has_quality_gate,
+        row_grid_ns=place.row_grid_ns,
     )
+    open_raw = place.open_raw or parquet_alone(place.raw_folder)
     on_step("reading prices")
-    sampler = Sampler(
-        request,
-        chosen,
-        store=place.store,
-        features_folder=place.features_folder,
-        raw_folder=place.raw_folder,
-        continuity=open_continuity(request, place.continuity),
-        keeps_days=place.reuses_samples,
-    )
-    if request.check_leakage:
-        sampler.witness = Witness(request.symbols, sampler.times)
-    profile = open_profile(request, chosen)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
     tallies = [FoldTally(fold, rules) for fold in request.folds()]
-    on_step("retrieving features as they were known, labelling, splitting")
+    profile = open_profile(request, chosen)
     with ExitStack() as stack:
-        files = [
-            _FoldFiles(request, chosen, fold, folder=folder, stack=stack) for fold in (tally.fold for tally in tallies)
-        ]
+        retrieval = stack.enter_context(
+            open_retrieval(
+                request,
+                chosen,
+                store=place.store,
+                features_folder=place.features_folder,
+                raw_folder=place.raw_folder,
+                open_raw=open_raw,
+                kernels_folder=place.kernels_folder,
+                keeps_days=place.reuses_samples,
+                grid_ns=place.row_grid_ns,
+            )
+        )
+        sampler = Sampler(
+            request,
+            chosen,
+            retrieve=retrieval.known,
+            features_folder=place.features_folder,
+            raw_folder=place.raw_folder,
+            continuity=open_continuity(request, place.continuity),
+        )
+        if request.check_leakage:
+            sampler.witness = Witness(request.symbols, sampler.times)
+        on_step("retrieving features as they were known, labelling, splitting")
+        files = [FoldFiles(request, chosen, tally.fold, folder=folder, stack=stack) for tally in tallies]
         for piece in sampler.pieces():
             profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
             for tally, of_fold in zip(tallies, files, strict=True):
@@ -165,7 +180,7 @@ def build_dataset(
             kept,
             features_folder=place.features_folder,
             raw_folder=place.raw_folder,
-            open_raw=place.open_raw or parquet_alone(place.raw_folder),
+            open_raw=open_raw,
             kernels_folder=place.kernels_folder,
         )
         warnings += leakage_warnings(leakage)
@@ -186,7 +201,7 @@ def build_dataset(
         ).names,
         "targets": [msgspec.to_builtins(target) for target in request.targets],
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
-        "samples": samples_document(request, sampler),
+        "samples": samples_document(request, sampler) | retrieval.document(),
         "rows_sampled": sampler.counts["sampled"],
         "rows_without_features": sampler.counts["without_features"],
         "rows_too_late": sampler.counts["too_late"],
@@ -211,55 +226,6 @@ def build_dataset(
         write_quality(folder, manifest, profile, findings)
     write_manifest(folder, manifest)
     return Dataset(folder, manifest, records, days.computed, days.reused)
-
-
-class _FoldFiles:
-    """The files of one fold: open from their first row to the last that a period can hold."""
-
-    def __init__(
-        self, request: DatasetRequest, chosen: FeatureSet, fold: Fold, *, folder: Path, stack: ExitStack
-    ) -> None:
-        self._symbols = request.symbols
-        self._fold = fold
-        self._schema = table_schema(
-            value_columns(request, chosen),
-            has_fold=fold.number is not None,
-            metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
-        )
-        self._folder = folder if fold.number is None else folder / f"fold={fold.number:03d}"
-        suffix = SUFFIX[request.output_format]
-        self._files = {
-            name: SplitFile(self._folder / f"{name}{suffix}", self._schema, request.output_format)
-            for name in fold.names
-        }
-        for file in self._files.values():
-            stack.callback(file.close)
-
-    def write(self, piece: Samples, period: np.ndarray[Any, Any], is_kept: np.ndarray[Any, Any]) -> None:
-        for name, file in self._files.items():
-            periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
-            rows = np.flatnonzero(is_kept & np.isin(period, periods))
-            if len(rows) > 0:
-                file.write(piece.table(rows, self._symbols, self._schema, self._fold.number))
-        if len(piece) > 0:
-            for period_ in self._fold.periods:
-                # A later piece cannot hold rows of a period that is over; a name that comes again is kept open.
-                if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
-                    self._files[period_.name].close()
-
-    def finish(self) -> dict[str, Path]:
-        """Give the files their names; by "train", or by "fold=000/train"."""
-        prefix = "" if self._fold.number is None else f"{self._folder.name}/"
-        for file in self._files.values():
-            file.finish()
-        return {f"{prefix}{name}": file.path for name, file in self._files.items()}
-
-    def remove(self) -> None:
-        for file in self._files.values():
-            file.remove()
-
-    def _last(self, name: str) -> object:
-        return [period for period in self._fold.periods if period.name == name][-1]
 
 
 def _kept_folds(

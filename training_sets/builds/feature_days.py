@@ -78,11 +78,12 @@ def _days(tasks: list[tuple[Rebuild, tuple[int, int]]], workers: int) -> Iterato
 
 
 def _wanted(request: DatasetRequest, chosen: FeatureSet, raw_folder: Path, symbol: str) -> list[FeatureSet]:
-    """What is to be there: the features, and the mid price where labels may be made of it and there is a book."""
-    if request.label_price == "kline_close" or set(MID.columns) <= set(chosen.columns):
-        return [chosen]
+    """What is to be there: the features, but at ticks, and the mid price where labels may be made of it."""
+    features = [chosen] if request.sample_kind == "on_row" else []
+    if request.label_price == "kline_close" or (features and set(MID.columns) <= set(chosen.columns)):
+        return features
     has_book = any(file.table == SNAPSHOT_TABLE for part in raw_parts(raw_folder, symbol) for file in part.files)
-    return [chosen, MID] if has_book else [chosen]
+    return [*features, MID] if has_book else features
 
 
 def _periods(request: DatasetRequest, raw_folder: Path, symbol: str) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,8 @@ from market.errors import InvalidRequest, NotFound
 from storage.features.log import read_feature_log
 from storage.raw.manifest import raw_period
 from training_sets.checks.leakage import Column, find_leaks
-from training_sets.rebuild.raw_data import OpenRaw
-from training_sets.rebuild.rebuild import rebuild_rows
+from training_sets.rebuild.raw_data import OpenRaw, opened_until
+from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.request.targets import Target, volatility_window_ns
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
@@ -60,8 +60,8 @@ def check_features(
     # Reading and the kernel leave the interpreter to others: threads take all cores.
     with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
         folders = {
-            symbol: stack.enter_context(_opened(symbol, seen, raw_folder, open_raw))
-            for symbol in dict.fromkeys(each.symbol for each in seen)
+            symbol: stack.enter_context(opened_until(raw_folder, symbol, last_row_ns, open_raw))
+            for symbol, last_row_ns in _last_rows(seen).items()
         }
         reasons = list(pool.map(lambda each: _why_unchecked(each, chosen, features_folder, folders[each.symbol]), seen))
         checked = [each for each, reason in zip(seen, reasons, strict=True) if reason is None]
@@ -84,22 +84,18 @@ def check_features(
     }
 
 
-def _opened(symbol: str, seen: Sequence[Seen], raw_folder: Path, open_raw: OpenRaw) -> AbstractContextManager[Path]:
-    """Raw Parquet where it goes as far as the rows that were seen, else all there is."""
-    last_row_ns = max((each.row_ns or 0 for each in seen if each.symbol == symbol), default=0)
-    try:
-        is_enough = last_row_ns <= raw_period(raw_folder, symbol)[1]
-    except NotFound:
-        is_enough = last_row_ns == 0
-    return nullcontext(raw_folder) if is_enough else open_raw(symbol)
+def _last_rows(seen: Sequence[Seen]) -> dict[str, int]:
+    last: dict[str, int] = {}
+    for each in seen:
+        last[each.symbol] = max(last.get(each.symbol, 0), each.row_ns or 0)
+    return last
 
 
 def _compare(each: Seen, chosen: FeatureSet, kernel: Kernel | None, raw_folder: Path) -> None:
     """Rebuild the row that was known and compare its bits; without one every value must be unknown."""
     expected = np.full(len(chosen.columns), np.nan)
     if each.row_ns is not None and kernel is not None:
-        row_ns = each.row_ns
-        expected = rebuild_rows(raw_folder, each.symbol, kernel, from_ns=row_ns, to_ns=row_ns).values[0]
+        expected = rebuild_rows_at(raw_folder, each.symbol, kernel, np.array([each.row_ns])).values[0]
     differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
     if len(differs) > 0:
         at = int(differs[0])

@@ -97,7 +97,9 @@ def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile,
 
 
 def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:
-    """A tally of each stretch of time that the dataset covers, period by period, by symbol."""
+    """A tally of each stretch of time that the dataset covers, period by period, by symbol; none at chosen times."""
+    if request.sample_times_ns:
+        return {symbol: [] for symbol in request.symbols}
     periods = sorted(
         {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
     )

@@ -58,7 +58,7 @@ def stream_rows(
             f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
             f"was {begin_ns} to {end_ns}"
         )
-    engine, events = _begun(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
+    engine, events = begin_engine(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
     for rows in _rows_behind(engine, events, end_ns):
         yield _from(rows, begin_ns)
 
@@ -82,7 +82,7 @@ def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.N
         raise InvalidRequest(f"rebuild of {symbol}: must be at multiples of {ORDER_NS} ns, was {off_grid[0]}")
     # The coarsest grid that holds them all: a row is the same on each.
     grid_ns = int(np.gcd.reduce(row_ns, initial=SECOND_NS))
-    engine, events = _begun(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=grid_ns)
+    engine, events = begin_engine(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=grid_ns)
     pieces = []
     given = 0
     for piece, least_ns in chain(events, [(empty_events(), end_ns)]):
@@ -94,7 +94,7 @@ def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.N
     return joined_rows(pieces)
 
 
-def _begun(
+def begin_engine(
     raw_folder: Path, symbol: str, kernel: Kernel, begin_ns: int, end_ns: int, *, grid_ns: int
 ) -> tuple[Engine, Iterator[tuple[Events, int]]]:
     """An engine at a start from which rows from ``begin_ns`` on are right, and the events from there up to the end."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,13 @@ from quality.continuity import ContinuityTally
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import check_target, volatility_window_ns
-from training_sets.samples.known import TOO_LATE, Lags, RowsOnArrival
+from training_sets.samples.known import TOO_LATE, Known, Lags
 from training_sets.samples.labels import make_labels
 from training_sets.samples.missing import ForwardFill
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
-from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
-
-if TYPE_CHECKING:
-    from feature_repo.store import FeatureStore
 
 PIECE_ROWS: Final = 200_000
 """Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
@@ -72,11 +68,10 @@ class Samples:
 class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
-    counts: rows sampled, without_features (too_late of them), without_label, with_missing, and values_filled. lags: how
-    long after its time the model had each sample. unlabelled: rows whose label
-    is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness: sees what was
-    retrieved, if set. keeps_days: whether days retrieved before are used again, and kept for the
-    next build.
+    retrieve: gives what is known at ascending times. counts: rows sampled, without_features (too_late of them),
+    without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
+    whose label is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness:
+    sees what was retrieved, if set.
     """
 
     def __init__(
@@ -84,33 +79,22 @@ class Sampler:
         request: DatasetRequest,
         chosen: FeatureSet,
         *,
-        store: FeatureStore,
+        retrieve: Callable[[Int64s], Known],
         features_folder: Path,
         raw_folder: Path,
         continuity: Mapping[str, Sequence[ContinuityTally]],
-        keeps_days: bool = False,
     ) -> None:
         self._request = request
         self.witness: Witness | None = None
         self._chosen = chosen
-        self._store = store
         self.counts: Counter[str] = Counter()
         self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
         self.continuity = continuity
         self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         spans = covered(request.folds())
-        self.times = SampleTimes.of(spans, request.sample_interval_ns)
-        rows = RowsOnArrival(store, chosen, request.symbols, features_folder=features_folder)
-        self._known = rows.known
-        if keeps_days and request.sample_interval_ns >= LEAST_INTERVAL_NS:
-            self._known = SampledDays(
-                features_folder,
-                chosen,
-                request.symbols,
-                interval_ns=request.sample_interval_ns,
-                retrieve=rows.known,
-            ).known
+        self.times = sample_times(request)
+        self._known = retrieve
         self._back_ns = max(volatility_window_ns(target) for target in request.targets)
         self.prices: Mapping[str, LabelPrices] = {
             symbol: open_prices(
@@ -124,7 +108,7 @@ class Sampler:
             for symbol in request.symbols
         }
         for prices in self.prices.values():
-            if request.sample_interval_ns % prices.step_ns:
+            if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
                 raise InvalidRequest(
                     f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
                     f"was {request.sample_interval_ns} ns"
@@ -160,7 +144,8 @@ class Sampler:
         features, decisions_ns = known.features, known.had_ns + request.read_delay_ns
         if self.witness is not None:
             self.witness.see(times_ns, known, decisions_ns)
-        self.lags.add((known.had_ns - np.repeat(times_ns, count))[known.has_row])
+        acted_from_ns = known.had_ns if request.sample_kind == "on_row" else np.repeat(times_ns, count)
+        self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
         self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
         if request.missing == "forward_fill":
             self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1, copy=False))
@@ -194,12 +179,19 @@ class Sampler:
         )
 
 
+def sample_times(request: DatasetRequest) -> SampleTimes:
+    """When the request samples."""
+    if request.sample_times_ns:
+        return SampleTimes.at(request.sample_times_ns)
+    return SampleTimes.of(covered(request.folds()), request.sample_interval_ns)
+
+
 def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any]:
     """What a sample of the dataset is and when its model acts, as the manifest states it."""
     return {
         "kind": request.sample_kind,
         "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
-        "had_after_ms": sampler.lags.document(),
+        "row_age_ms": sampler.lags.document(),
         "entry_price": {
             symbol: f"{prices.name} of the newest whole {prices.step_ns // SECOND_NS} s when the model acts"
             for symbol, prices in sampler.prices.items()
