@@ -100,11 +100,6 @@ class Engine:
         book = self._state["book"][0]
         return BookCounters(int(book["gaps"]), int(book["duplicates"]), int(book["crossed"]), int(book["overflows"]))
 
-    @property
-    def is_book_broken(self) -> bool:
-        """Whether the order book waits for a snapshot to replace it."""
-        return int(self._state["book"][0]["validity"]) == BROKEN
-
     def feed(self, records: Events) -> None:
         """Take records in tape order; they wait until the tile that they fall in ends.
 

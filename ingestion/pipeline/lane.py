@@ -61,6 +61,9 @@ class Lane:
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
         self._breaks = 0
         self._last_stamp_ns: dict[int, int] = {}  # by kind
+        # Of messages that are in no row yet: the earliest stamp, None without one, and the latest of all.
+        self._changed_ns: int | None = None
+        self._newest_stamp_ns = 0
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
         self._seen = SeenMessages()
 
@@ -110,7 +113,8 @@ class Lane:
         """Bring the engine to where the tape ends, and close the rows up to there again.
 
         checkpoint: where to go on from; ``frames`` begin no later than its own, and earlier where what is delivered
-        again is to be recognised. closed_ns: a row known to be closed: no message may come before it any more.
+        again is to be recognised. closed_ns: the time of a row known to be closed, a tick of any grid: no message may
+        come before it any more.
 
         Returns None, with the engine as it was, when the checkpoint's frame is not among them as it was.
         """
@@ -136,7 +140,9 @@ class Lane:
             self._last_frame = frame.seq, frame.recv_ns
         if is_due:
             return None
-        rows = self._engine.advance(max(closed_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
+        # On a coarser grid than that of the row, the tick after it.
+        least_ns = closed_ns + -closed_ns % self._engine.grid_ns
+        rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
         self._breaks = self.gaps
         self._note_last_row(rows)
         return rows
@@ -165,8 +171,7 @@ class Lane:
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
         self._seen.remember(message, seq)
-        self._engine.feed(_stamp(message.records, stamped_ns, seq))
-        self._last_frame = seq, stamped_ns
+        self._feed(message.records, stamped_ns, seq)
         return seq
 
     def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
@@ -205,12 +210,17 @@ class Lane:
         return Checkpoint(seq, recv_ns, self.identity, self._engine.checkpoint())
 
     def advance(self, watermark_ns: int) -> FeatureRows:
-        """Close the rows up to the watermark."""
-        rows = self._engine.advance(watermark_ns)
-        if len(rows) > 0:
-            self.rows += len(rows)
-            self._announce_a_gap(int(rows.row_ns[-1]))
-            self._note_last_row(rows)
+        """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it."""
+        has_changed = self._changed_ns is not None and self._changed_ns < floor_to(watermark_ns, self._engine.grid_ns)
+        rows = self._engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
+        closed_ns = self._engine.closed_ns
+        if closed_ns is None:
+            return rows
+        if self._changed_ns is not None and self._changed_ns < closed_ns:
+            self._changed_ns = closed_ns if self._newest_stamp_ns >= closed_ns else None
+        self._announce_a_gap(closed_ns)
+        self.rows += int((rows.row_ns % SECOND_NS == 0).sum())
+        self._note_last_row(rows)
         return rows
 
     def close(self) -> None:
@@ -240,8 +250,13 @@ class Lane:
         body = control_message(field, symbol=symbol, event_ns=recv_ns, reason=reason)
         decoded = self._decoders.decode(body, recv_ns)
         assert decoded is not None
-        seq = self._tape.append(recv_ns, body)
-        self._engine.feed(_stamp(decoded.records, recv_ns, seq))
+        self._feed(decoded.records, recv_ns, self._tape.append(recv_ns, body))
+
+    def _feed(self, records: Events, recv_ns: int, seq: int) -> None:
+        """Let the engine have what is on the tape; the next tick after it has a row."""
+        self._changed_ns = recv_ns if self._changed_ns is None else min(self._changed_ns, recv_ns)
+        self._newest_stamp_ns = max(self._newest_stamp_ns, recv_ns)
+        self._engine.feed(_stamp(records, recv_ns, seq))
         self._last_frame = seq, recv_ns
 
 

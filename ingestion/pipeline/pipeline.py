@@ -299,7 +299,7 @@ class Pipeline:
         self._claim(symbol)
         tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
         try:
-            engine = Engine(self._kernel, instrument)
+            engine = Engine(self._kernel, instrument, grid_ns=self._grid_ns)
             lane = Lane(
                 engine,
                 tape,
@@ -317,7 +317,8 @@ class Pipeline:
 
     def _resume(self, symbol: str, lane: Lane, tape: TapeWriter, recv_ns: int) -> None:
         history = self._history
-        closed_ns = (None if history is None else history.last_row_ns(symbol)) or 0
+        kept_ns = (None if history is None else history.last_row_ns(symbol)) or 0
+        given_ns = (None if history is None else history.last_given_ns(symbol)) or 0
         rows = resume(
             lane,
             tape,
@@ -325,12 +326,12 @@ class Pipeline:
             symbol=symbol,
             kernel=self._kernel,
             decoders=self._decoders,
-            closed_ns=closed_ns,
+            closed_ns=max(kept_ns, given_ns),
         )
         if history is None or not history.is_whole(symbol):
             lane.mark_restart(symbol, recv_ns)
         if history is not None:
-            unkept = rows_after(rows, closed_ns)
+            unkept = rows_after(rows, kept_ns)
             if len(unkept) > 0:
                 history.write_again(self._served(lane, unkept, recv_ns))
 
