@@ -22,8 +22,8 @@ Int64s = npt.NDArray[np.int64]
 class TickRows:
     """The rows at ticks that are asked for in order of time, bit for bit those of an undisturbed live run.
 
-    first_ns, last_ns: of the first and the last tick that there can be a row at: after the first message, and up to the
-    second that the last one falls in.
+    first_ns, last_ns: of the first tick that there can be a row at, after the first message, and of the last one that
+    may hold a message; later ones are of silence.
 
     Raises NotFound when there is no raw data of the symbol, CorruptStore.
     """
@@ -33,14 +33,13 @@ class TickRows:
         _, last_message_ns = raw_period(raw_folder, symbol)
         self.first_ns = first_message_ns(raw_folder, raw_parts(raw_folder, symbol)) + 1
         self.last_ns = ceil_to(last_message_ns + 1, SECOND_NS)
-        self._to_ns = min(to_ns, self.last_ns)
         begin_ns = max(from_ns, self.first_ns)
-        self._engine, self._events = begin_engine(raw_folder, symbol, kernel, begin_ns, self._to_ns, grid_ns=ORDER_NS)
+        self._engine, self._events = begin_engine(raw_folder, symbol, kernel, begin_ns, to_ns, grid_ns=ORDER_NS)
         self._fed_until_ns = 0
         self._last: FeatureRows | None = None
 
     def at(self, row_ns: Int64s) -> FeatureRows:
-        """int64 (n,), n >= 1, ascending multiples of ORDER_NS in [first_ns, last_ns], none before one asked for."""
+        """int64 (n,), n >= 1, ascending multiples of ORDER_NS from ``first_ns`` on, none before one asked for."""
         last = self._last
         pieces = [] if last is None or last.row_ns[0] != row_ns[0] else [last]
         given = len(pieces)

@@ -1,6 +1,7 @@
 """What a model gets that asks at a time: the newest tick whose row could be read then, computed again from raw data.
 
-1. Where rows were served live, the record of the served ticks says which there were and when each could be read.
+1. Where rows were served live, and a minute around, the record of the served ticks says which there were and when each
+   could be read.
 2. Elsewhere, in history that was replayed or backfilled, it is the ticks that a worker which keeps up would have given,
    each readable a declared delay after its time.
 3. A row older than the time to live of the views is given to nobody.
@@ -77,7 +78,7 @@ class TicksAtTimes:
             self._features_folder,
             symbol,
             from_ns=int(times_ns[0]) - LONGEST_LAG_NS,
-            to_ns=int(times_ns[-1]) + 1,
+            to_ns=int(times_ns[-1]) + LONGEST_LAG_NS + 1,
             feature_set=self._kernel.feature_set.fingerprint,
         )
         is_measured, measured_ns = newest_readable(served_ns, available_ns, times_ns)
@@ -90,7 +91,7 @@ class TicksAtTimes:
 
 
 def newest_readable(row_ns: Int64s, available_ns: Int64s, times_ns: Int64s) -> tuple[npt.NDArray[np.bool_], Int64s]:
-    """Whether any row is on record within LONGEST_LAG_NS before each time, and the newest that could be read then.
+    """Whether any row is on record within LONGEST_LAG_NS of each time, and the newest that could be read then.
 
     row_ns, available_ns: int64 (n,), of what was served, in any order. times_ns: int64 (m,), ascending. The row is
     NO_ROW where none on record could be read.
@@ -99,7 +100,7 @@ def newest_readable(row_ns: Int64s, available_ns: Int64s, times_ns: Int64s) -> t
         return np.zeros(len(times_ns), np.bool_), np.full(len(times_ns), NO_ROW)
     ordered_ns = np.sort(row_ns)
     since = np.searchsorted(ordered_ns, times_ns - LONGEST_LAG_NS)
-    is_recorded = np.searchsorted(ordered_ns, times_ns, side="right") > since
+    is_recorded = np.searchsorted(ordered_ns, times_ns + LONGEST_LAG_NS, side="right") > since
     by_arrival = np.argsort(available_ns, kind="stable")
     newest_ns = np.maximum.accumulate(row_ns[by_arrival])
     arrived = np.searchsorted(available_ns[by_arrival], times_ns, side="right")
