@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.features.parts import CREATED, EVENT, Int64s, group_folder, parts_in_order
+from storage.features.parts import CREATED, EVENT, Int64s, group_folder, parts_in_order, read_listed
 from storage.instruments import checked_symbol
 from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureSet
@@ -44,17 +44,18 @@ def read_row_times(
 
 def _group_times(root: Path, symbol: str, group: FeatureGroup, *, from_ns: int, to_ns: int) -> tuple[Int64s, Int64s]:
     folder = group_folder(root, group) / f"symbol={checked_symbol(symbol)}"
-    rows, created = [_NONE], [_NONE]
-    for path in parts_in_order(folder, from_ns, to_ns + 1):
+
+    def read(path: Path) -> tuple[Int64s, Int64s]:
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
-                continue  # written for a registry version that names fewer of the group's features
+                return _NONE, _NONE  # written for a registry version that names fewer of the group's features
             table = file.read([EVENT, CREATED])
-        rows.append(table.column(EVENT).cast(pa.int64()).to_numpy())
-        created.append(table.column(CREATED).cast(pa.int64()).to_numpy())
-    times_ns = np.concatenate(rows)
-    row_ns, at = np.unique(times_ns, return_inverse=True)
+        event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
+        return event_ns, created_ns
+
+    found = read_listed(lambda: parts_in_order(folder, from_ns, to_ns + 1), read)
+    row_ns, at = np.unique(np.concatenate([_NONE, *(event_ns for event_ns, _ in found)]), return_inverse=True)
     available_ns = np.zeros(len(row_ns), np.int64)
-    np.maximum.at(available_ns, at, np.concatenate(created))
+    np.maximum.at(available_ns, at, np.concatenate([_NONE, *(created_ns for _, created_ns in found)]))
     is_wanted = (row_ns >= from_ns) & (row_ns <= to_ns)
     return row_ns[is_wanted], available_ns[is_wanted]
