@@ -331,9 +331,9 @@ class Pipeline:
         if history is None or not history.is_whole(symbol):
             lane.mark_restart(symbol, recv_ns)
         if history is not None:
-            unkept = rows_after(rows, kept_ns)
-            if len(unkept) > 0:
-                history.write_again(self._served(lane, unkept, recv_ns))
+            unkept = self._served(lane, rows_after(rows, kept_ns), recv_ns).whole_seconds()
+            if len(unkept.rows) > 0:
+                history.write_again(unkept)
 
     def _save_checkpoint(self, symbol: str, checkpoint: Checkpoint) -> None:
         try:
