@@ -161,6 +161,12 @@ def test_between_seconds_a_symbol_has_a_row_at_each_tick_that_a_message_is_in_an
             if tick_ns % SECOND_NS == 0 or ((stamps >= tick_ns - GRID_NS) & (stamps < tick_ns)).any()
         ]
         assert served.times(symbol) == expected
+        before_ns = 0
+        for each in served.rows[symbol]:
+            row_ns = int(each.rows.row_ns[-1])
+            in_row = stamps[(stamps >= before_ns) & (stamps < row_ns)]
+            assert each.newest_recv_ns == (int(in_row.max()) if len(in_row) else None)
+            before_ns = row_ns
         assert len([each for each in expected if each % SECOND_NS]) > 10
     assert not [each for each in served.times(SYMBOLS[1]) if each % SECOND_NS and each > silent_from_ns + GRID_NS]
     assert pipeline.counters.rows == sum(not each % SECOND_NS for symbol in SYMBOLS for each in served.times(symbol))
