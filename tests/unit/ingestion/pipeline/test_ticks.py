@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
-from market.clock import MILLISECOND_NS, SECOND_NS, floor_to, parse_iso_ns
+from market.clock import MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
 from storage.instruments import InstrumentPins
 from storage.tape import read_tape
 from training_sets.rebuild.rebuild import rebuild_rows_at
@@ -24,7 +25,7 @@ from transforms.kernel import Kernel, compile_kernel
 BEGIN_NS = parse_iso_ns("2026-01-05T12:59:57")
 GRID_NS = 100 * MILLISECOND_NS
 SYMBOLS = [symbol.symbol for symbol in DEFAULT_SYMBOLS[:2]]
-CHOSEN = feature_set("0.0.1", ["depth_bid_top5", "volume_3s", "mid_price"])
+CHOSEN = feature_set("0.0.1", ["depth_bid_top5", "volume_3s", "mid_price", "position_size"])
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,24 @@ def test_between_seconds_a_symbol_has_a_row_at_each_tick_that_a_message_is_in_an
     assert not [each for each in served.times(SYMBOLS[1]) if each % SECOND_NS and each > silent_from_ns + GRID_NS]
     assert pipeline.counters.rows == sum(not each % SECOND_NS for symbol in SYMBOLS for each in served.times(symbol))
     assert pipeline.counters.tick_rows + pipeline.counters.rows == sum(len(served.times(symbol)) for symbol in SYMBOLS)
+    assert_rebuilt(tmp_path, kernel, served)
+
+
+def test_a_position_is_in_the_vector_with_the_next_tick(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    at = kernel.feature_set.columns.index("position_size")
+    with serving(tmp_path, kernel) as (pipeline, served):
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        known = len(served.rows[SYMBOLS[0]])
+        recv_ns = BEGIN_NS + 7 * SECOND_NS + 130 * MILLISECOND_NS
+        stamp = format_iso(recv_ns).removesuffix("Z")
+        update = {"event_type": "position_updated", "position_id": "1", "asset": SYMBOLS[0], "size": "-0.5"}
+        body = json.dumps({**update, "timestamp": stamp}).encode()
+        take(pipeline, [TimedMessage(recv_ns, body)], until_ns=BEGIN_NS + 7 * SECOND_NS + 700 * MILLISECOND_NS)
+    [given] = served.rows[SYMBOLS[0]][known:]
+    assert given.rows.row_ns.tolist() == [BEGIN_NS + 7 * SECOND_NS + 200 * MILLISECOND_NS]
+    assert given.rows.values[0, at] == -0.5
     assert_rebuilt(tmp_path, kernel, served)
 
 
