@@ -1,7 +1,8 @@
 """Checkpoints: the state of a symbol's engine at a position of its tape, so that a restart need not replay the tape.
 
-Layout: ``<raw>/checkpoints/<symbol>.checkpoint``, one line of JSON and the bytes of the state, compressed: most of the
-places in a state are empty, and all of them on a coarse row grid. A checkpoint is a shortcut and never the truth: one that is damaged, of other code or of another tape is passed over.
+Layout: ``<raw>/checkpoints/<symbol>.checkpoint``, one line of JSON and the bytes of the state, compressed: most places
+of a state are empty, and nearly all of them on a coarse row grid. A checkpoint is a shortcut and never the truth: one
+that is damaged, of other code or of another tape is passed over.
 """
 
 from __future__ import annotations
