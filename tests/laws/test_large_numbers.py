@@ -47,12 +47,12 @@ def row_of(kernel: Kernel, events: Events, row_ns: int, *, begun_ns: int) -> Cal
     return lambda name: float(rows.values[0, rows.feature_set.columns.index(name)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(trades=st.lists(st.tuples(st.sampled_from((BUY, SELL)), mantissas, mantissas), min_size=1, max_size=60))
 def test_sums_of_trades_are_exact_at_any_size(kernel: Kernel, trades: list[tuple[int, int, int]]) -> None:
     repeated = trades * 40  # 1,025 of the largest volumes pass int64
     events = tape([trade_message(MIDNIGHT_NS + at, *trades) for at in range(40)])
-    value = row_of(kernel, events, MIDNIGHT_NS + SECOND_NS, begun_ns=MIDNIGHT_NS - DAY_NS)
+    value = row_of(kernel, events, MIDNIGHT_NS + SECOND_NS, begun_ns=MIDNIGHT_NS - 400 * SECOND_NS)
     bought = sum(qty for side, _, qty in repeated if side == BUY)
     sold = sum(qty for side, _, qty in repeated if side == SELL)
     notional = sum(px * qty for _, px, qty in repeated)
@@ -66,7 +66,7 @@ def test_sums_of_trades_are_exact_at_any_size(kernel: Kernel, trades: list[tuple
     assert value("trade_count_3s") == len(repeated)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     bid=st.one_of(st.integers(3_000, LARGEST - 3_000), st.sampled_from([2**40, LARGEST - 3_000])),
     quantities=st.lists(mantissas, min_size=3, max_size=40),
@@ -79,7 +79,7 @@ def test_depth_liquidity_and_slope_of_a_book_are_exact_at_any_size(
     bids = [(bid - step * at, qty) for at, qty in enumerate(repeated) if bid - step * at > 0]
     asks = [(bid + 1 + step * at, qty) for at, qty in enumerate(repeated) if bid + 1 + step * at <= LARGEST]
     events = tape([book_message(MIDNIGHT_NS, 5, bids=bids, asks=asks, is_snapshot=True)])
-    value = row_of(kernel, events, MIDNIGHT_NS + SECOND_NS, begun_ns=MIDNIGHT_NS - DAY_NS)
+    value = row_of(kernel, events, MIDNIGHT_NS + SECOND_NS, begun_ns=MIDNIGHT_NS - 400 * SECOND_NS)
     for levels in (5, 10):
         deep = [sum(qty for _, qty in side[:levels]) for side in (bids, asks)]
         assert value(f"depth_bid_top{levels}") == nearest(deep[0]) / QTY
@@ -106,7 +106,7 @@ def test_order_flow_imbalance_is_exact_beyond_int64(kernel: Kernel, direction: i
         bids, asks = [(best, LARGEST)], [(best + 1, LARGEST)]
         recv_ns = MIDNIGHT_NS + 62 * SECOND_NS + at
         written.append(book_message(recv_ns, 5 + at, bids=bids, asks=asks, is_snapshot=True))
-    value = row_of(kernel, tape(written), MIDNIGHT_NS + 63 * SECOND_NS, begun_ns=MIDNIGHT_NS - DAY_NS)
+    value = row_of(kernel, tape(written), MIDNIGHT_NS + 63 * SECOND_NS, begun_ns=MIDNIGHT_NS - 400 * SECOND_NS)
     exact = direction * messages * 2 * LARGEST
     assert abs(exact) > 2**63
     for window in ("3s", "15s", "1m"):
@@ -114,7 +114,7 @@ def test_order_flow_imbalance_is_exact_beyond_int64(kernel: Kernel, direction: i
     assert value("orderbook_churn_rate") == 2 * messages / 60
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(volumes=st.lists(mantissas, min_size=3, max_size=40), closes=st.lists(mantissas, min_size=3, max_size=40))
 def test_means_over_a_day_of_candles_are_exact_at_any_size(
     kernel: Kernel, volumes: Sequence[int], closes: Sequence[int]
@@ -189,7 +189,7 @@ def test_ticker_values_are_exact_at_any_size(kernel: Kernel, before: int, now: i
             ticker_message(MIDNIGHT_NS + 301 * SECOND_NS, {OPEN_INTEREST: now, MARK_PRICE: mark, INDEX_PRICE: index}),
         ]
     )
-    value = row_of(kernel, events, MIDNIGHT_NS + 302 * SECOND_NS, begun_ns=MIDNIGHT_NS - DAY_NS)
+    value = row_of(kernel, events, MIDNIGHT_NS + 302 * SECOND_NS, begun_ns=MIDNIGHT_NS - 400 * SECOND_NS)
     assert value("open_interest") == now / QTY
     assert value("open_interest_change_5m") == nearest(now - before) / nearest(before)
     assert value("mark_index_basis") == nearest(mark - index) / nearest(index)
