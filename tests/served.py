@@ -22,7 +22,7 @@ from api.app import create_app
 from feature_client import FeatureStoreClient
 from feature_repo.definitions import service_name
 from ingestion.tape.compaction import compact_tape
-from market.clock import ManualClock, parse_iso_ns
+from market.clock import ManualClock, floor_to, parse_iso_ns
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -30,9 +30,11 @@ from runtime.wiring import api_services
 from storage.features.served_ticks import read_served_ticks, row_digest
 from storage.instruments import InstrumentPins
 from storage.online.memory import OnlineMemory
+from storage.raw.manifest import raw_period
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
+from transforms.state import ORDER_NS
 
 DEADLINE_S = 60.0
 FAR_NS = parse_iso_ns("2100-01-01T00:00:00")
@@ -219,11 +221,15 @@ def reading_every_way(
 def recomputed(raw: Path, symbol: str, kernel: Kernel, row_ns: set[int]) -> dict[int, FeatureRows]:
     """The rows at these times, each computed again from the raw data of the tape, which nobody writes any more."""
     compact_tape(raw, symbol, InstrumentPins(raw))
-    times = np.array(sorted(row_ns), np.int64)
+    # A rebuild begins within the raw data; rows of the silence behind it follow.
+    _, last_ns = raw_period(raw, symbol)
+    times = np.array(sorted(row_ns | {floor_to(last_ns, ORDER_NS)}), np.int64)
     rows = rebuild_rows_at(raw, symbol, kernel, times)
     assert rows.row_ns.tolist() == times.tolist()
     found = {}
     for at, time_ns in enumerate(times.tolist()):
+        if time_ns not in row_ns:
+            continue
         one = slice(at, at + 1)
         found[time_ns] = FeatureRows(symbol, rows.feature_set, times[one], rows.values[one], rows.status[one])
     return found
