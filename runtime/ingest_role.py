@@ -137,7 +137,11 @@ class IngestRole:
 
         def note_online(served: Sequence[ServedRows]) -> None:
             newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
-            stages.observe("online", (clock.now_ns() - newest_ns) / SECOND_NS)
+            now_ns = clock.now_ns()
+            stages.observe("online", (now_ns - newest_ns) / SECOND_NS)
+            for each in served:
+                if each.newest_recv_ns is not None:
+                    stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
             record.note_given(served)
 
         online = LatestRows(redis, on_written=note_online)

@@ -161,18 +161,6 @@ class Engine:
             return self._rows(_NO_ROWS, [self._room(0)])
         return self._close(np.ascontiguousarray(row_ns, np.int64), newest_ns)
 
-    def peek(self) -> FeatureRows:
-        """The provisional row: what the next row at a whole second would be if nothing more arrived.
-
-        Changes nothing.
-        """
-        next_row_ns = self.next_row_ns
-        if next_row_ns is None:
-            return self._rows(_NO_ROWS, [self._room(0)])
-        copy = Engine(self.kernel, self.instrument, grid_ns=self.grid_ns)
-        copy.restore(self.checkpoint())
-        return copy.rows_at(np.array([next_row_ns]), next_row_ns)
-
     def checkpoint(self) -> bytes:
         """The whole state as bytes, records that wait included."""
         self._put_in_order()

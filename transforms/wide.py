@@ -7,7 +7,6 @@ that the compiler off gives the same numbers. A product of two mantissas below 2
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from transforms.jit import jit
@@ -31,16 +30,29 @@ def add_to(total: Any, amount: int) -> None:
 @jit
 def add_product_to(total: Any, one: int, other: int) -> None:
     """Add the product of two integers of less than 54 bits each; total: int64 (2,)."""
-    one_high = one >> _HALF_BITS
-    one_low = one & _HALF_MASK
-    other_high = other >> _HALF_BITS
-    other_low = other & _HALF_MASK
-    middle = one_high * other_low + one_low * other_high
-    low = one_low * other_low + ((middle & _HALF_MASK) << _HALF_BITS)
-    total[HIGH] += one_high * other_high + (middle >> _HALF_BITS) + (low >> _LIMB_BITS)
-    low = total[LOW] + (low & _LIMB_MASK)
-    total[HIGH] += low >> _LIMB_BITS
+    high, low = product(one, other)
+    low += total[LOW]
+    total[HIGH] += high + (low >> _LIMB_BITS)
     total[LOW] = low & _LIMB_MASK
+
+
+@jit
+def product(one: int, other: int) -> tuple[int, int]:
+    """The product of two integers of less than 54 bits each, as (high, low)."""
+    return multiplied(0, one, other)
+
+
+@jit
+def multiplied(high: int, low: int, factor: int) -> tuple[int, int]:
+    """A wide number times an integer of less than 61 bits, of either sign, modulo 2**126."""
+    low_high = low >> _HALF_BITS
+    low_low = low & _HALF_MASK
+    factor_high = factor >> _HALF_BITS
+    factor_low = factor & _HALF_MASK
+    middle = low_high * factor_low + low_low * factor_high
+    lower = low_low * factor_low + ((middle & _HALF_MASK) << _HALF_BITS)
+    upper = high * factor + low_high * factor_high + (middle >> _HALF_BITS) + (lower >> _LIMB_BITS)
+    return upper, lower & _LIMB_MASK
 
 
 @jit
@@ -81,4 +93,7 @@ def _rounded_positive(high: int, low: int) -> float:
     upper = (high << (_LIMB_BITS - dropped)) | (low >> dropped)
     if low & ((1 << dropped) - 1) != 0:
         upper |= 1
-    return math.ldexp(float(upper), dropped)
+    power = 1.0
+    for _ in range(dropped):
+        power *= 2.0
+    return float(upper) * power

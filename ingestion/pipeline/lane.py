@@ -51,6 +51,8 @@ class Lane:
         self.last_recv_ns: int | None = tape.last_recv_ns
         self.trace_id: str | None = None
         """Of the last message that had one."""
+        self.newest_in_row_ns: int | None = None
+        """The latest stamp of the messages that the newest row has and the row before it had not; None without one."""
         self.identity = identity
         self._engine = engine
         self._tape = tape
@@ -61,9 +63,7 @@ class Lane:
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
         self._breaks = 0
         self._last_stamp_ns: dict[int, int] = {}  # by kind
-        # Of messages that are in no row yet: the earliest stamp, None without one, and the latest of all.
-        self._changed_ns: int | None = None
-        self._newest_stamp_ns = 0
+        self._unserved_ns: list[int] = []  # stamps of messages that are in no row yet
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
         self._seen = SeenMessages()
 
@@ -211,13 +211,14 @@ class Lane:
 
     def advance(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it."""
-        has_changed = self._changed_ns is not None and self._changed_ns < floor_to(watermark_ns, self._engine.grid_ns)
+        tick_ns = floor_to(watermark_ns, self._engine.grid_ns)
+        has_changed = any(stamp_ns < tick_ns for stamp_ns in self._unserved_ns)
         rows = self._engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
         closed_ns = self._engine.closed_ns
         if closed_ns is None:
             return rows
-        if self._changed_ns is not None and self._changed_ns < closed_ns:
-            self._changed_ns = closed_ns if self._newest_stamp_ns >= closed_ns else None
+        self.newest_in_row_ns = max((stamp_ns for stamp_ns in self._unserved_ns if stamp_ns < closed_ns), default=None)
+        self._unserved_ns = [stamp_ns for stamp_ns in self._unserved_ns if stamp_ns >= closed_ns]
         self._announce_a_gap(closed_ns)
         self.rows += int((rows.row_ns % SECOND_NS == 0).sum())
         self._note_last_row(rows)
@@ -254,8 +255,7 @@ class Lane:
 
     def _feed(self, records: Events, recv_ns: int, seq: int) -> None:
         """Let the engine have what is on the tape; the next tick after it has a row."""
-        self._changed_ns = recv_ns if self._changed_ns is None else min(self._changed_ns, recv_ns)
-        self._newest_stamp_ns = max(self._newest_stamp_ns, recv_ns)
+        self._unserved_ns.append(recv_ns)
         self._engine.feed(_stamp(records, recv_ns, seq))
         self._last_frame = seq, recv_ns
 

@@ -45,13 +45,15 @@ Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 class ServedRows:
     """Rows of one symbol with the time at which each could be read by a model, int64 ns (n,).
 
-    trace_id: of the last message before them that had one.
+    trace_id: of the last message before them that had one. newest_recv_ns: the latest stamp of the messages that are in
+    no row before them, None without one.
     wait_durable: waits up to so many seconds for the messages of the rows to be on the disk and says whether they are.
     """
 
     rows: FeatureRows
     available_ns: npt.NDArray[np.int64]
     trace_id: str | None = None
+    newest_recv_ns: int | None = None
     wait_durable: Callable[[float], bool] = lambda _timeout_s: True
 
     def only(self, chosen: slice | npt.NDArray[np.int64]) -> ServedRows:
@@ -290,6 +292,7 @@ class Pipeline:
             rows,
             self._availability(rows.row_ns, now_ns),
             trace_id=lane.trace_id,
+            newest_recv_ns=lane.newest_in_row_ns,
             wait_durable=lane.durability(),
         )
 
@@ -331,9 +334,9 @@ class Pipeline:
         if history is None or not history.is_whole(symbol):
             lane.mark_restart(symbol, recv_ns)
         if history is not None:
-            unkept = rows_after(rows, kept_ns)
-            if len(unkept) > 0:
-                history.write_again(self._served(lane, unkept, recv_ns))
+            unkept = self._served(lane, rows_after(rows, kept_ns), recv_ns).whole_seconds()
+            if len(unkept.rows) > 0:
+                history.write_again(unkept)
 
     def _save_checkpoint(self, symbol: str, checkpoint: Checkpoint) -> None:
         try:

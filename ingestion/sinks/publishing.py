@@ -44,6 +44,8 @@ NO_LEASE: Final = 0
 """The fence of a symbol whose writer is alone: one that is simulated or played."""
 BUFFERED_ROWS: Final = 10_000
 RETRY_S: Final = 0.5
+FINISH_S: Final = 5.0
+"""How long the end waits for rows to be published."""
 STORING_S: Final = 0.05
 """How long rows that came wait for the online store at most."""
 STORING_AGAIN_S: Final = 0.001
@@ -117,6 +119,8 @@ class LivePublisher:
         self._is_away = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
+        self._has_ended = asyncio.Event()
+        self._has_ended.set()
         self._is_closing = False
 
     @property
@@ -143,6 +147,20 @@ class LivePublisher:
     async def run(self) -> None:
         """Publish what waits, as it comes, until ``finish``. Raises Conflict once another worker has the symbols."""
         self._loop = asyncio.get_running_loop()
+        self._has_ended.clear()
+        try:
+            await self._publish_all(self._loop)
+        finally:
+            self._has_ended.set()
+
+    async def finish(self) -> None:
+        """Make ``run`` return once nothing waits, and wait for that, so long as a broker may be away."""
+        self._is_closing = True
+        self._arrived.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_ended.wait(), FINISH_S)
+
+    async def _publish_all(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
             row = self._next()
             if row is None:
@@ -150,7 +168,7 @@ class LivePublisher:
                     return
                 await self._arrived.wait()
                 self._arrived.clear()
-                await self._let_the_store_go_first(self._loop)
+                await self._let_the_store_go_first(loop)
                 continue
             try:
                 await self._publish(row)
@@ -162,11 +180,6 @@ class LivePublisher:
                 if self._is_away:
                     self._is_away = False
                     _log.warning("%s: the broker takes rows again", LIVE_FEATURES)
-
-    async def finish(self) -> None:
-        """Make ``run`` return once nothing waits."""
-        self._is_closing = True
-        self._arrived.set()
 
     def close(self) -> None:
         """Nothing: ``run`` ends on the event loop."""

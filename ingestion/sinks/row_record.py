@@ -84,8 +84,10 @@ class RowRecord:
         return self._items.qsize()
 
     def write(self, served: Sequence[ServedRows]) -> None:
-        """Keep the rows once their messages are durable. Raises StoreUnavailable, from then on always."""
-        self._put(served)
+        """Keep those at whole seconds once their messages are durable. Raises StoreUnavailable, from then on always."""
+        logged = [whole for whole in (each.whole_seconds() for each in served) if len(whole.rows) > 0]
+        if logged:
+            self._put(logged)
 
     def note_given(self, served: Sequence[ServedRows]) -> None:
         """Keep, of each, that its last row was given to readers; from any thread. Raises StoreUnavailable."""
@@ -160,8 +162,7 @@ class RowRecord:
                 newest = each.only(slice(-1, None))
                 self._ticks.append(newest.rows, newest.available_ns)
             else:
-                logged = each.whole_seconds()
-                self._log.append(logged.rows, logged.available_ns)
+                self._log.append(each.rows, each.available_ns)
 
     def _is_durable(self, wait_durable: Callable[[float], bool]) -> bool:
         """Wait for it; False once the record is closing, when the tape has failed."""

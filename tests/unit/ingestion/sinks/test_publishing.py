@@ -163,6 +163,23 @@ def test_a_full_bus_loses_its_oldest_message() -> None:
     assert bus.take() is None
 
 
+def test_the_end_waits_until_what_came_before_it_is_published() -> None:
+    broker = AwayBroker()
+    broker.is_away = False
+    publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made")
+
+    async def run() -> None:
+        running = asyncio.create_task(publisher.run())
+        await asyncio.sleep(0)
+        publisher.write([served(*range(1, 60))])
+        await publisher.finish()
+        assert publisher.waiting == 0
+        assert running.done()
+
+    asyncio.run(run())
+    assert len([headers for _, headers in broker.taken if headers["interval"] == "1s"]) == 59
+
+
 class Fences:
     """Leases that may be lost, and slept through."""
 
