@@ -23,7 +23,6 @@ class FeatureVector(BaseModel):
     missing: dict[str, str]
     feature_registry_version: str
     feature_set: str
-    final: bool
     age_ms: int
     trace_id: str
 

@@ -123,6 +123,9 @@ class FeatureStoreClient:
     def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
         """Each entity row with the features that were available at its ``event_timestamp``, and the proof of it.
 
+        They are of the newest whole second that could be read then. The tick between seconds that a reader was given is
+        had by a dataset with ``sample_kind`` at_time and these ``sample_times``.
+
         Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
         """
         from feature_repo.retrieval_job import AsOfRetrievalJob
@@ -159,7 +162,7 @@ class FeatureStoreClient:
         freshness = {}
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
-                age = timedelta(microseconds=(now_ns - vector.since_ns) // 1_000)
+                age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
                 status = STATUS_NAMES[vector.statuses[view]]
                 freshness[vector.symbol] = ViewFreshness(age, age > self._limit(view), status)
         if not freshness:

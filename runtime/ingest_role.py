@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
-from ingestion.rabbitmq.writing import QueueWriter
+from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from ingestion.sinks.latest_rows import LatestRows
-from ingestion.sinks.publishing import LivePublisher, Publisher
+from ingestion.sinks.publishing import GRID, INTERVALS, LIVE_FEATURES, LivePublisher, Publisher
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
@@ -34,6 +34,7 @@ from runtime.sources import LEASED, SourceChoice, check_choice, make_source, mon
 from runtime.wiring import broker_address, compiled_kernel, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.features.log import FeatureLogWriter
+from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
 from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
@@ -125,6 +126,7 @@ class IngestRole:
         stages = StageTimes(self.registry)
         record = RowRecord(
             FeatureLogWriter(settings.feature_log_storage_path),
+            ServedTickWriter(settings.feature_log_storage_path),
             raw_folder=settings.raw_data_storage_path,
             features_folder=settings.feature_log_storage_path,
             feature_set=self._kernel.feature_set,
@@ -134,9 +136,13 @@ class IngestRole:
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
-            final = [int(each.rows.row_ns[-1]) for each in served if each.is_final]
-            if final:
-                stages.observe("online", (clock.now_ns() - max(final)) / SECOND_NS)
+            newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
+            now_ns = clock.now_ns()
+            stages.observe("online", (now_ns - newest_ns) / SECOND_NS)
+            for each in served:
+                if each.newest_recv_ns is not None:
+                    stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
+            record.note_given(served)
 
         online = LatestRows(redis, on_written=note_online)
         outgoing = self._publisher()
@@ -146,6 +152,7 @@ class IngestRole:
             make_id=lambda: uuid.uuid4().hex,
             fencing=ownership,
             is_storing=lambda: online.is_busy,
+            has_grid=settings.feature_service_publish_grid,
         )
         worker = Worker(
             source,
@@ -153,9 +160,9 @@ class IngestRole:
             # Which symbols a queue has, its messages say.
             symbols=settings.feature_service_symbols if shard is None else (),
             stages=stages,
-            refresh_ms=settings.feature_service_refresh_ms,
+            grid_ns=settings.row_grid_ns,
+            is_storing=lambda: online.is_busy,
             check=ownership.check,
-            online=online,
             record=record,
             tasks=[publisher.run, *parts.tasks],
             on_close=[*parts.release, publisher.finish, outgoing.close],
@@ -166,8 +173,10 @@ class IngestRole:
             instrument_pins(settings),
             raw_folder=settings.raw_data_storage_path,
             dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
-            sinks=[online, record, publisher],
+            # Closed from the last to the first: what the online store is given is recorded until then.
+            sinks=[record, online, publisher],
             availability=available_now,
+            grid_ns=settings.row_grid_ns,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
             history=record,
@@ -201,7 +210,10 @@ class IngestRole:
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
 
     def _publisher(self) -> Publisher:
-        return self.bus if self._settings.rabbitmq_host is None else QueueWriter(broker_address(self._settings))
+        if self._settings.rabbitmq_host is None:
+            return self.bus
+        keys = [*INTERVALS, GRID] if self._settings.feature_service_publish_grid else list(INTERVALS)
+        return KeyedExchange(broker_address(self._settings), LIVE_FEATURES, keys)
 
 
 def _tune() -> None:

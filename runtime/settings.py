@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidSettings
 
 _SYMBOL = re.compile(r"[A-Z0-9]+")
@@ -43,6 +44,10 @@ NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+RowGrid = Annotated[
+    Literal["50ms", "100ms", "200ms", "250ms", "500ms", "1s"],
+    BeforeValidator(lambda value: value.replace(" ", "") if isinstance(value, str) else value),
+]
 
 
 def _under_data_path(name: str) -> Any:  # noqa: ANN401  # what Field itself returns
@@ -69,8 +74,9 @@ class Settings(BaseSettings):
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_retention_days: Positive = 90
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
+    feature_service_row_grid: RowGrid = "100ms"
+    feature_service_publish_grid: bool = False
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
-    feature_service_refresh_ms: Positive = 50
 
     feature_service_data_path: Path = Path("data")
     raw_data_storage_path: Path = _under_data_path("raw")
@@ -122,6 +128,12 @@ class Settings(BaseSettings):
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
     dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=64)] = 2
+
+    @property
+    def row_grid_ns(self) -> int:
+        """The time between two ticks of rows."""
+        grid = self.feature_service_row_grid
+        return int(grid.removesuffix("ms")) * MILLISECOND_NS if grid.endswith("ms") else SECOND_NS
 
     @field_validator("feature_service_host")
     @classmethod

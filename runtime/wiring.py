@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from training_sets.builds.notices import DatasetNotices
     from training_sets.builds.watch import BuildWatch
     from training_sets.rebuild.due_days import Rebuild
+    from training_sets.rebuild.raw_data import OpenRaw
     from transforms.kernel import Kernel
 
 
@@ -43,6 +44,13 @@ def instrument_pins(settings: Settings) -> InstrumentPins:
     from storage.instruments import InstrumentPins
 
     return InstrumentPins(settings.raw_data_storage_path)
+
+
+def open_raw(settings: Settings) -> OpenRaw:
+    """Opens what is known of a symbol, raw Parquet and its tape, as one raw folder."""
+    from ingestion.tape.whole import whole_raw
+
+    return partial(whole_raw, settings.raw_data_storage_path, instruments=instrument_pins(settings))
 
 
 def compiled_kernel(settings: Settings, version: str) -> Kernel:
@@ -280,6 +288,7 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
         reuses_days=settings.dataset_builder_cache_enabled,
         continuity=_continuity_rules(settings),
         has_quality_gate=settings.dataset_quality_checks_enabled,
+        row_grid_ns=settings.row_grid_ns,
     )
     try:
         yield builds
@@ -302,6 +311,8 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
         reuses_days=settings.dataset_builder_cache_enabled,
         reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
+        open_raw=open_raw(settings),
+        row_grid_ns=settings.row_grid_ns,
     )
 
 

@@ -32,12 +32,11 @@ _PACKAGES: Final = ("market", "transforms")
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled feature set; the three functions are documented in the generated module."""
+    """A compiled feature set; the two functions are documented in the generated module."""
 
     feature_set: FeatureSet
-    run: Callable[..., tuple[int, int]]
+    run: Callable[..., int]
     begin: Callable[..., None]
-    look: Callable[..., None]
     folder: Path
     """Where its module is, and its machine code."""
 
@@ -53,14 +52,12 @@ class Kernel:
         state = new_state(price_scale=1.0, quantity_scale=1.0)
         columns, groups = len(self.feature_set.columns), len(self.feature_set.groups)
         room = (
-            np.empty(1, np.int64),
             np.empty((1, columns)),
             np.empty((1, columns), np.int8),
             np.empty((1, groups), np.int8),
         )
         self.begin(state, 0)
-        self.run(state, empty_events(), 0, *room)
-        self.look(state, *room)
+        self.run(state, empty_events(), 0, np.empty(0, np.int64), *room)
 
 
 @lru_cache(maxsize=32)
@@ -85,7 +82,7 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    return Kernel(feature_set, module.run, module.begin, module.look, folder)
+    return Kernel(feature_set, module.run, module.begin, folder)
 
 
 @contextmanager

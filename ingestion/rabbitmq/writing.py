@@ -69,13 +69,23 @@ class QueueWriter:
             self._channel = await self._connection.channel()
             self._declared.clear()
         if queue not in self._declared:
-            try:
-                await self._channel.declare_queue(queue, passive=True)
-            except aio_pika.exceptions.ChannelNotFoundEntity:
-                self._channel = await self._connection.channel()
-                await self._channel.declare_queue(queue, durable=True, arguments=self._arguments)
+            self._channel, _ = await declared_queue(self._connection, self._channel, queue, self._arguments)
             self._declared.add(queue)
         return self._channel
+
+
+async def declared_queue(
+    connection: aio_pika.abc.AbstractConnection,
+    channel: aio_pika.abc.AbstractChannel,
+    name: str,
+    arguments: Mapping[str, Any],
+) -> tuple[aio_pika.abc.AbstractChannel, aio_pika.abc.AbstractQueue]:
+    """A durable queue as it stands, or made with the arguments, and the channel that is open then."""
+    try:
+        return channel, await channel.declare_queue(name, passive=True)
+    except aio_pika.exceptions.ChannelNotFoundEntity:
+        channel = await connection.channel()
+        return channel, await channel.declare_queue(name, durable=True, arguments=dict(arguments))
 
 
 class HashExchange:

@@ -107,50 +107,70 @@ def part_name(segment: Path) -> str:
     return f"{segment.parent.name}-{segment.stem}"
 
 
-def _compact_segment(
-    raw_folder: Path, instrument: Instrument | None, decoders: Decoders, segment: Segment, expected: int | None
-) -> RawPart | None:
-    """The part made of a segment; None when it has no whole frame."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a segment gave to a part: first and last seq, None without a whole frame, messages, and the holes met."""
+
+    seqs: tuple[int, int] | None
+    messages: int
+    holes: tuple[str, ...]
+
+
+def write_segment(writer: PartWriter, decoders: Decoders, segment: Segment, expected: int | None) -> Written:
+    """Write the records of a segment's frames, with a START in the place of each hole.
+
+    expected: the seq that its first frame should have, if known.
+    """
     symbol = segment.path.parent.parent.name
     holes: list[str] = []
     seqs: tuple[int, int] | None = None
     messages = count = 0
     pieces: list[Events] = []
+    for found in read_segments([segment], expected=expected):
+        if isinstance(found, Hole):
+            holes.append(_hole_text(found))
+            if found.next_seq is None:
+                continue  # what follows, in the next segment, shows how far it reaches
+            records = hole_records(decoders, symbol, found)
+        else:
+            decoded = decoders.decode(found.body, found.recv_ns)
+            assert decoded is not None, "only messages with market data are logged"
+            records = decoded.records
+            records["recv_ns"] = found.recv_ns
+            records["seq"] = found.seq
+            seqs = (found.seq if seqs is None else seqs[0]), found.seq
+            messages += 1
+        pieces.append(records)
+        count += len(records)
+        if count >= RECORDS_A_PIECE:
+            writer.append(np.concatenate(pieces))
+            pieces, count = [], 0
+    if seqs is not None and pieces:
+        writer.append(np.concatenate(pieces))
+    return Written(seqs, messages, tuple(holes))
+
+
+def _compact_segment(
+    raw_folder: Path, instrument: Instrument | None, decoders: Decoders, segment: Segment, expected: int | None
+) -> RawPart | None:
+    """The part made of a segment; None when it has no whole frame."""
+    symbol = segment.path.parent.parent.name
     if instrument is None:
         raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
     with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
-        for found in read_segments([segment], expected=expected):
-            if isinstance(found, Hole):
-                holes.append(_hole_text(found))
-                if found.next_seq is None:
-                    continue  # what follows, in the next segment, shows how far it reaches
-                records = hole_records(decoders, symbol, found)
-            else:
-                decoded = decoders.decode(found.body, found.recv_ns)
-                assert decoded is not None, "only messages with market data are logged"
-                records = decoded.records
-                records["recv_ns"] = found.recv_ns
-                records["seq"] = found.seq
-                seqs = (found.seq if seqs is None else seqs[0]), found.seq
-                messages += 1
-            pieces.append(records)
-            count += len(records)
-            if count >= RECORDS_A_PIECE:
-                writer.append(np.concatenate(pieces))
-                pieces, count = [], 0
-        if seqs is None:
+        written = write_segment(writer, decoders, segment, expected)
+        if written.seqs is None:
             return None
-        writer.append(np.concatenate(pieces))
         source = TapeSource(
             path=segment.path.relative_to(raw_folder).as_posix(),
             size=segment.path.stat().st_size,
             sha256=file_sha256(segment.path),
-            messages=messages,
-            holes=tuple(holes),
+            messages=written.messages,
+            holes=written.holes,
         )
-        writer.commit(source, seqs=seqs)
+        writer.commit(source, seqs=written.seqs)
     return read_entry(entry_path(raw_folder, symbol, name), symbol)
 
 

@@ -1,4 +1,4 @@
-"""``features``: the catalogue, and the newest vector of a symbol."""
+"""``features``: the catalogue, the newest vector of a symbol, and the parts of the feature log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from market.errors import InvalidRequest
-from runtime.commands.options import AsJson, print_document, print_table, settings_for
+from runtime.commands.options import AsJson, DataFolder, SomeSymbols, print_document, print_table, settings_for
 
-app = typer.Typer(help="The catalogue, and the newest vector of a symbol.", no_args_is_help=True)
+app = typer.Typer(help="The catalogue, the newest vector of a symbol, the feature log.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -99,3 +99,16 @@ def latest(symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
     if found is None:
         raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
     print_document(feature_vector(found, now_ns=SystemClock().now_ns(), trace_id=""), as_json=as_json)
+
+
+@app.command("merge")
+def merge(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Merge the many parts that each day of the feature log was served in; safe at any time, and to be killed.
+
+    What was merged is removed by the first merge an hour later. Answers stay the same meanwhile and after.
+    """
+    from market.clock import SystemClock
+    from storage.features.merging import merge_days
+
+    done = merge_days(settings_for(data).feature_log_storage_path, symbols, now_ns=SystemClock().now_ns())
+    print_document({"days": done.days, "parts": done.parts}, as_json=as_json)

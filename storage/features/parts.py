@@ -11,9 +11,9 @@ time the last written wins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,10 @@ from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 
 Int64s = npt.NDArray[np.int64]
+Read = TypeVar("Read")
 
+MOST_LISTINGS: Final = 100
+"""Of a folder for one reading: a merge removes hundreds of files one by one, and each may be missed."""
 PART: Final = "part"
 REBUILT: Final = "rebuilt"
 EVENT: Final = "event_timestamp"
@@ -83,11 +86,12 @@ class PartFile:
 
     def finish(self) -> Path:
         """Close the file, on disk before this returns; gives it under its dot name. Raises StoreUnavailable."""
-        known = [
-            generation(path)
-            for path, start, end in parts_of_date(self._folder)
-            if start <= self.last_ns and end >= self.first_ns
-        ]
+
+        def overlapping() -> list[Path]:
+            known = parts_of_date(self._folder)
+            return [path for path, start, end in known if start <= self.last_ns and end >= self.first_ns]
+
+        known = read_listed(overlapping, generation)
         return self._parquet.finish({"generation": str(max(known, default=-1) + 1)})
 
     def discard(self) -> None:
@@ -158,6 +162,22 @@ def parts_of_date(folder: Path) -> list[tuple[Path, int, int]]:
             raise CorruptStore(f"{path}: must be part-<first row>-<last row>.parquet, was another name") from error
         parts.append((path, first, last))
     return sorted(parts, key=lambda part: part[1:])
+
+
+def read_listed(list_parts: Callable[[], list[Path]], read: Callable[[Path], Read]) -> list[Read]:
+    """Read each part that is listed; from the beginning again when one is gone since, because a merge has its rows.
+
+    Raises CorruptStore.
+    """
+    for _ in range(MOST_LISTINGS - 1):
+        paths: list[Path] = []
+        try:
+            paths = list_parts()
+            return [read(path) for path in paths]
+        except CorruptStore:
+            if paths and all(path.exists() for path in paths):
+                raise
+    return [read(path) for path in list_parts()]
 
 
 def generation(path: Path) -> int:

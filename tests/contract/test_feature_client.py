@@ -155,6 +155,17 @@ def test_a_value_from_after_the_time_asked_for_is_an_error_with_its_name_and_tim
     assert client.get_retrieval_stats().pit_violations == 3
 
 
+def test_a_row_of_later_than_the_time_asked_for_is_refused_whenever_it_was_written(
+    writer: OnlineStore, client: FeatureStoreClient
+) -> None:
+    values, status = np.array([100.5, 1.0, 0.1]), np.array([OK, OK], np.int8)
+    writer.write([OnlineRow("BTCUSDT", SET, B, B - 900 * MILLISECOND_NS, values, status, {})], now_ns=B)
+    with pytest.raises(LookAheadError, match="must be known at"):
+        client.get_online_features(REFERENCES, entities("BTCUSDT"), as_of_timestamp=to_datetime(B - 1_000))
+    at_once = client.get_online_features(REFERENCES, entities("BTCUSDT"), as_of_timestamp=to_datetime(B))
+    assert at_once.to_dict()["mid_price"] == [100.5]
+
+
 @pytest.mark.parametrize("reference", ["price:vwap_3s", "price:nothing", "nothing:mid_price", "mid_price", ":x", "x:"])
 def test_a_reference_that_the_rows_have_not_is_refused_by_name(
     writer: OnlineStore, client: FeatureStoreClient, reference: str

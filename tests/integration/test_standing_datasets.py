@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from sqlalchemy import make_url
 
@@ -16,11 +17,12 @@ from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import open_store
-from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SystemClock
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, SystemClock
 from quality.continuity import ContinuityRules
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
+from storage.features.log import FeatureLogWriter
 from tests.postgres_servers import run
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
 from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
@@ -32,6 +34,7 @@ from training_sets.dataset.manifest import MANIFEST_NAME
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget
+from transforms.rows import FeatureRows
 
 BEGIN_OF_SAMPLES_NS = BEGIN_NS + 2 * DAY_NS + HOUR_NS
 REQUEST = DatasetRequest(
@@ -98,6 +101,7 @@ def is_standing(
         raw_folder=folder / "raw",
         continuity=continuity,
         has_quality_gate=has_quality_gate,
+        row_grid_ns=SECOND_NS,
     )
     assert stated.keys() <= inputs.keys()
     return stands_for(folder / "dataset", inputs | stated)
@@ -146,6 +150,20 @@ def test_a_dataset_stands_when_raw_data_of_another_time_changed(copy: Path, cand
     assert is_standing(copy)
 
 
+@pytest.mark.parametrize(("hours", "stands"), [(22, True), (20, False)], ids=["after it", "within it"])
+def test_a_dataset_of_a_past_period_stands_while_its_last_day_is_served_on(
+    copy: Path,
+    hours: int,
+    stands: bool,  # noqa: FBT001  # a case
+) -> None:
+    chosen = load_registry_version(REQUEST.registry_version).feature_set
+    row_ns = BEGIN_NS + 2 * DAY_NS + hours * HOUR_NS + np.arange(60, dtype=np.int64) * SECOND_NS
+    values, status = np.zeros((60, len(chosen.columns))), np.zeros((60, len(chosen.groups)), np.int8)
+    with FeatureLogWriter(copy / "features") as log:
+        log.append(FeatureRows(SYMBOL, chosen, row_ns, values, status), row_ns)
+    assert is_standing(copy) == stands
+
+
 def test_a_dataset_does_not_stand_for_other_settings_versions_or_requests(standing: Path) -> None:
     assert not is_standing(standing, continuity=ContinuityRules(min_coverage=0.5))
     assert not is_standing(standing, has_quality_gate=True)
@@ -172,6 +190,7 @@ def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Pa
             raw_folder=standing / "raw",
             continuity=RULES,
             has_quality_gate=False,
+            row_grid_ns=SECOND_NS,
         )
         return {entry["path"].split("/")[3] for entry in inputs["feature_partitions"]}
 

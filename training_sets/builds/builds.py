@@ -73,6 +73,7 @@ class DatasetBuilds:
         reuses_days: bool = True,
         continuity: ContinuityRules,
         has_quality_gate: bool = True,
+        row_grid_ns: int = SECOND_NS,
     ) -> None:
         self._metadata = metadata
         self._queue = queue
@@ -89,6 +90,7 @@ class DatasetBuilds:
             raw_folder=raw_folder,
             continuity=continuity,
             has_quality_gate=has_quality_gate,
+            row_grid_ns=row_grid_ns,
         )
         self._reuses = reuses_days
         self._is_closing = threading.Event()

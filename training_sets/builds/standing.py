@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from market.clock import SECOND_NS
 from quality.continuity import ContinuityRules
 from storage.database.metadata import DatasetRecord, Metadata
 from training_sets.dataset.downloads import dataset_folder
@@ -26,12 +27,14 @@ class StandingDatasets:
         raw_folder: Path,
         continuity: ContinuityRules,
         has_quality_gate: bool,
+        row_grid_ns: int = SECOND_NS,
     ) -> None:
         self._metadata = metadata
         self._features_folder = features_folder
         self._raw_folder = raw_folder
         self._continuity = continuity
         self._has_quality_gate = has_quality_gate
+        self._row_grid_ns = row_grid_ns
 
     def find(self, request: DatasetRequest, chosen: FeatureSet, request_hash: str) -> DatasetRecord | None:
         """The newest one that the request would make now. Raises StoreUnavailable, CorruptStore of raw data."""
@@ -45,6 +48,7 @@ class StandingDatasets:
             raw_folder=self._raw_folder,
             continuity=self._continuity,
             has_quality_gate=self._has_quality_gate,
+            row_grid_ns=self._row_grid_ns,
         )
         return next((record for record in ready if stands_for(dataset_folder(record), inputs)), None)
 

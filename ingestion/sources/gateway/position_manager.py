@@ -66,7 +66,7 @@ class PositionManager:
                     is_away = True
                     break
                 is_away = False
-                await deliver(Delivery(STREAM, self._clock.now_ns(), body, is_urgent=True))
+                await deliver(Delivery(STREAM, self._clock.now_ns(), body))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._poll_s)
             self._woken.clear()

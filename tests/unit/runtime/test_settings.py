@@ -46,6 +46,20 @@ def test_every_default_that_is_no_none_is_written_out_in_env_example() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "grid_ns"),
+    [("50ms", 50_000_000), ("100ms", 100_000_000), ("200 ms", 200_000_000), ("250ms", 250_000_000), ("1s", 10**9)],
+)
+def test_the_row_grid_is_one_of_a_few(text: str, grid_ns: int) -> None:
+    assert load_settings({"FEATURE_SERVICE_ROW_GRID": text}, env_file=None).row_grid_ns == grid_ns
+
+
+@pytest.mark.parametrize("text", ["70ms", "100", "2s", "0ms", "-50ms", "fast"])
+def test_another_row_grid_is_refused_by_name_rule_and_value(text: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"FEATURE_SERVICE_ROW_GRID: must be .*'100ms'.*, was '{text}'"):
+        load_settings({"FEATURE_SERVICE_ROW_GRID": text}, env_file=None)
+
+
 def test_without_addresses_the_embedded_servers_are_meant() -> None:
     settings = load_settings(env_file=None)
     assert (settings.redis_host, settings.postgres_host, settings.rabbitmq_host) == (None, None, None)
