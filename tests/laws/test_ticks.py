@@ -19,6 +19,7 @@ from tests.laws.messages import MIDNIGHT_NS, tape, trade_message
 from tests.laws.running import assert_same, begin, end_of, joined, reasons_of, run, safe_watermark, selected
 from tests.laws.streams import tapes, tapes_with_cut
 from tests.laws.test_future import another_future
+from tests.laws.test_unknown import history_start
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 from transforms.state import GRIDS_NS, ORDER_NS
@@ -155,7 +156,8 @@ def test_a_value_at_a_tick_is_nan_exactly_when_there_is_a_reason_and_else_lies_i
         low, high = declared_range(name)
         assert (np.isfinite(known) & (low <= known) & (known <= high)).all(), (name, low, high, known)
     if before_at(ORDER_NS) is None:
-        is_too_early = (ticks - int(events["recv_ns"][0]))[:, None] < warm_ups_ns(kernel.feature_set)[None, :]
+        began_ns = np.array([history_start(events, tick) for tick in ticks.tolist()], np.int64)
+        is_too_early = (ticks - began_ns)[:, None] < warm_ups_ns(kernel.feature_set)[None, :]
         assert np.isnan(rows.values[is_too_early]).all()
 
 
