@@ -287,6 +287,8 @@ class Pipeline:
             )
             if tape.last_recv_ns is not None:
                 self._resume(symbol, lane, tape, recv_ns)
+            elif tape.is_end_lost:
+                lane.mark_restart(symbol, recv_ns)
         except BaseException:
             tape.close()
             raise
@@ -305,7 +307,7 @@ class Pipeline:
             decoders=self._decoders,
             closed_ns=closed_ns,
         )
-        if history is None or not history.is_whole(symbol):
+        if tape.is_end_lost or history is None or not history.is_whole(symbol):
             lane.mark_restart(symbol, recv_ns)
         if history is not None:
             unkept = rows_after(rows, closed_ns)
