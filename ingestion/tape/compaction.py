@@ -32,7 +32,7 @@ from storage.raw.parquet import TABLE_NAMES, PartWriter
 from storage.tape import FIRST_SEQ, Hole
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
-from storage.tape.segment_log import SegmentLine, SegmentLog, gone_segments, read_segment_log
+from storage.tape.segment_log import SegmentLine, SegmentLog, end_seq, gone_segments, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 RECORDS_A_PIECE: Final = 100_000
@@ -106,9 +106,10 @@ def compact_tape(
             if on_segment is not None:
                 on_segment(done, len(finished))
         # No segment follows that would show it, and the next one begins after it.
-        end_seq = max([FIRST_SEQ, expected or 0, *(seq + 1 for seq in known_seqs[-1:])])
-        if len(finished) == len(known) and end_seq < log.next_seq:
-            holes.append(str(Hole(end_seq, log.next_seq, 0, log.lost(end_seq) or "must be on the tape, was gone")))
+        first_seq = max([FIRST_SEQ, expected or 0, *(seq + 1 for seq in known_seqs[-1:])])
+        given_seq = end_seq(tape_folder(raw_folder, symbol), log)
+        if len(finished) == len(known) and first_seq < given_seq:
+            holes.append(str(Hole(first_seq, given_seq, 0, log.lost(first_seq) or "must be on the tape, was gone")))
     return Compaction(made, kept, messages, tuple(holes), torn_bytes)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from market.clock import DAY_NS
 from market.errors import CorruptStore, NotFound
 from storage.tape.frames import FIRST_SEQ, Damage, Frame, frame_offset, read_frames
-from storage.tape.segment_log import SegmentLog, read_segment_log
+from storage.tape.segment_log import SegmentLog, end_seq, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 
@@ -56,7 +56,13 @@ def read_tape_and_holes(
     if not folder.is_dir():
         raise NotFound(f"tape {symbol}: must exist, was no folder {folder}")
     log = read_segment_log(folder)
-    return read_segments(segments(folder), log=log, has_end=to_ns is None, from_ns=from_ns, to_ns=to_ns)
+    return read_segments(
+        segments(folder),
+        log=log,
+        given_seq=end_seq(folder, log) if to_ns is None else None,
+        from_ns=from_ns,
+        to_ns=to_ns,
+    )
 
 
 def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
@@ -78,7 +84,9 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
     # From the frame before, whose time is that of a hole which nothing follows.
     offset = None if first_seq is None else frame_offset(known[begin].path, first_seq, seq - 1)
     expected = None if offset is None else seq - 1
-    for found in read_segments(known[begin:], log=log, has_end=True, expected=expected, offset=offset or 0):
+    for found in read_segments(
+        known[begin:], log=log, given_seq=end_seq(folder, log), expected=expected, offset=offset or 0
+    ):
         if isinstance(found, Frame):
             if found.seq >= seq:
                 yield found
@@ -90,7 +98,7 @@ def read_segments(
     chosen: Sequence[Segment],
     *,
     log: SegmentLog,
-    has_end: bool = False,
+    given_seq: int | None = None,
     expected: int | None = None,
     offset: int = 0,
     from_ns: int | None = None,
@@ -98,9 +106,9 @@ def read_segments(
 ) -> Iterator[Frame | Hole]:
     """The frames and holes of segments in order.
 
-    log: what the tape has had, by which holes are explained. has_end: frames that were given after the last segment
-    are a hole too. expected: the seq that the first frame should have, if known. offset: where that frame begins in
-    the first segment.
+    log: what the tape has had, by which holes are explained. given_seq: frames below it that are after the last
+    segment are a hole too. expected: the seq that the first frame should have, if known. offset: where that frame
+    begins in the first segment.
     """
     first_day = None if from_ns is None else from_ns // DAY_NS
     last_day = None if to_ns is None else (to_ns - 1) // DAY_NS + 1
@@ -130,11 +138,12 @@ def read_segments(
         offset = 0
     if damage is not None:
         yield Hole(expected or 0, None, last_ns, str(damage))
-    elif has_end and not (chosen and chosen[-1].is_open):
-        first_seq = FIRST_SEQ if expected is None else expected
-        if first_seq < log.next_seq:
-            reason = log.lost(first_seq) or f"seq must reach {log.next_seq - 1}, was {first_seq - 1}"
-            yield Hole(first_seq, log.next_seq, last_ns, reason)
+        return
+    # Of a period that begins later than the last segment nothing says where the hole begins.
+    first_seq = FIRST_SEQ if expected is None and from_ns is None else expected
+    if given_seq is not None and first_seq is not None and first_seq < given_seq:
+        reason = log.lost(first_seq) or f"seq must reach {given_seq - 1}, was {first_seq - 1}"
+        yield Hole(first_seq, given_seq, last_ns, reason)
 
 
 def _hole(segment: Segment, expected: int | None, found: Frame, damage: Damage | None, log: SegmentLog) -> Hole:

@@ -126,12 +126,19 @@ def _line_text(line: bytes) -> bytes:
 
 def gone_segments(folder: Path, log: SegmentLog) -> list[SegmentLine]:
     """The segments that should be there and are not, in order of seq."""
-    gone = [
-        line
-        for line in log.lines.values()
-        if line.has_frames
-        and not (folder / line.segment).is_file()
-        and not (folder / line.segment).with_suffix(".open").is_file()
-        and not (folder / line.segment).is_file()  # finished between the two looks
-    ]
+    gone = [line for line in log.lines.values() if line.has_frames and not _is_there(folder, line)]
     return sorted(gone, key=lambda line: line.first_seq)
+
+
+def end_seq(folder: Path, log: SegmentLog) -> int:
+    """One above every seq that was given, but for those of a segment that is being written: its frames say that."""
+    return max(
+        (line.next_seq for line in log.lines.values() if line.event != "begun" or not _is_there(folder, line)),
+        default=FIRST_SEQ,
+    )
+
+
+def _is_there(folder: Path, line: SegmentLine) -> bool:
+    finished = folder / line.segment
+    # Once more at the end: its writer may have finished it between the two looks.
+    return finished.is_file() or finished.with_suffix(".open").is_file() or finished.is_file()

@@ -13,6 +13,7 @@ from market.clock import DAY_NS, HOUR_NS
 from storage.tape import Frame, Hole, TapeWriter, read_tape_and_holes
 from storage.tape.recovery import recover_abandoned
 from storage.tape.segment_log import gone_segments, read_segment_log
+from tests.dead_writers import reopened
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS
@@ -159,3 +160,13 @@ def test_a_recovery_that_was_killed_after_it_wrote_what_it_learned_loses_nothing
     with TapeWriter(root, SYMBOL) as writer:
         assert writer.next_seq == COUNT + 1
         assert writer.is_end_lost
+
+
+def test_a_segment_that_was_begun_and_not_written_to_lacks_nothing(tmp_path: Path) -> None:
+    (path,) = recorded(tmp_path, 1)
+    path.write_bytes(b"")
+    reopened(path)
+    assert list(read_tape_and_holes(tmp_path, SYMBOL)) == []
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        assert (writer.next_seq, writer.is_end_lost) == (1, False)
+    assert list(read_tape_and_holes(tmp_path, SYMBOL)) == []
