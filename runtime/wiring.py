@@ -39,10 +39,12 @@ def kernel_cache_folder(settings: Settings) -> Path:
 
 
 def instrument_pins(settings: Settings) -> InstrumentPins:
-    """The pinned scales of the raw folder."""
+    """The pinned scales of the raw folder, held to what raw Parquet states."""
     from storage.instruments import InstrumentPins
+    from storage.raw.manifest import stated_scale
 
-    return InstrumentPins(settings.raw_data_storage_path)
+    raw_folder = settings.raw_data_storage_path
+    return InstrumentPins(raw_folder, stated=partial(stated_scale, raw_folder))
 
 
 def compiled_kernel(settings: Settings, version: str) -> Kernel:

@@ -19,11 +19,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import Instruments, stated_symbol
+from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol
 from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
 from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
@@ -129,7 +130,7 @@ class Pipeline:
         self.counters = Counters()
         self._kernel = kernel
         self._instruments = instruments
-        self._decoders = Decoders(instruments)
+        self._decoders = Decoders(instruments if symbols is None else OwnInstruments(instruments, symbols))
         self._raw_folder = raw_folder
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
@@ -183,7 +184,13 @@ class Pipeline:
         self.counters.messages += 1
         try:
             decoded = self._decoders.decode(message.body, message.recv_ns)
+        except ForeignSymbol:
+            self._pass_over(on_durable)
+            return
         except RejectedMessage as error:
+            if self._is_foreign(message.body):
+                self._pass_over(on_durable)
+                return
             self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
             if on_durable is not None:
                 self._dead_letter.when_durable(on_durable)
@@ -199,6 +206,16 @@ class Pipeline:
         seq = lane.take(decoded, message.body, recv_ns=message.recv_ns)
         if on_durable is not None:
             lane.when_durable(seq, on_durable)
+
+    def _is_foreign(self, body: bytes) -> bool:
+        """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""
+        symbol = None if self._symbols is None else stated_symbol(body)
+        return symbol is not None and SYMBOL.fullmatch(symbol) is not None and symbol not in (self._symbols or ())
+
+    def _pass_over(self, on_durable: Callable[[], object] | None) -> None:
+        self.counters.foreign += 1
+        if on_durable is not None:
+            on_durable()
 
     def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
         """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
