@@ -9,7 +9,20 @@ import sys
 import typer
 
 from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, verify
+from runtime.commands import (
+    dataset,
+    db,
+    dead_letter,
+    demo,
+    features,
+    rebuild,
+    registry,
+    replay,
+    repo,
+    run,
+    tape,
+    verify,
+)
 
 app = typer.Typer(
     name="feature-service",
@@ -28,6 +41,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")
 app.add_typer(verify.app, name="verify")
+app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 
 

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_retention_days: Positive = 90
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
+    feature_service_dead_letter_mb: Positive = 256
+    feature_service_dead_letter_days: Positive = 30
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
     feature_service_refresh_ms: Positive = 50
 

@@ -141,7 +141,7 @@ class Pipeline:
         self._on_gap = on_gap
         self._claim = claim
         self._lanes: dict[str, Lane] = {}
-        self._rejected: Counter[str] = Counter()
+        self._rejected: Counter[tuple[str, str]] = Counter()
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -154,7 +154,15 @@ class Pipeline:
 
     def rejected_of(self, symbol: str) -> int:
         """Messages whose topic names the symbol and that could not be used."""
-        return self._rejected[symbol]
+        return sum(count for (of_symbol, _), count in list(self._rejected.items()) if of_symbol == symbol)
+
+    @property
+    def rejected_by_error(self) -> dict[str, dict[str, int]]:
+        """Messages that could not be used by symbol and class of error; "" is those that name no symbol of ours."""
+        found: dict[str, dict[str, int]] = {}
+        for (symbol, error), count in list(self._rejected.items()):
+            found.setdefault(symbol, {})[error] = count
+        return found
 
     @property
     def gaps(self) -> int:
@@ -232,9 +240,9 @@ class Pipeline:
     def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
         """Keep what cannot be used, with its reason."""
         self.counters.rejected += 1
-        symbol = stated_symbol(body)
-        if symbol in self._lanes:
-            self._rejected[symbol] += 1
+        symbol = stated_symbol(body) or ""
+        is_ours = symbol in self._lanes or symbol in (self._symbols or ())
+        self._rejected[symbol if is_ours else "", error] += 1
         self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:

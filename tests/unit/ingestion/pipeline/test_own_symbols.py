@@ -66,3 +66,8 @@ def test_what_cannot_be_used_of_an_own_symbol_is_kept(tmp_path: Path, kernel: Ke
         pipeline.handle(TimedMessage(1_772_000_000_000_000_000, body))
     pipeline.close()
     assert (pipeline.counters.foreign, pipeline.counters.rejected) == (0, 3)
+    assert pipeline.rejected_by_error == {
+        "": {"MalformedMessage": 1, "UnknownTopic": 1},
+        "BTCUSDT": {"UnknownTopic": 1},
+    }
+    assert pipeline.rejected_of("BTCUSDT") == 1
