@@ -1,7 +1,7 @@
 """The segment log: what segments a symbol's tape has had and which seqs were given, kept beside the segments.
 
-Layout: ``<raw>/tape/<symbol>/segments.log``, one line an event: CRC-32 in hex, a space, JSON. Lines are appended, each
-on disk before what it tells of is acknowledged, and none is ever changed.
+Layout: ``<raw>/tape/<symbol>/segments.index``, one line an event: CRC-32 in hex, a space, JSON. Lines are appended,
+each on disk before what it tells of is acknowledged, and none is ever changed.
 
 1. ``begun``: a segment stands there, its seqs run from ``first_seq`` to below ``next_seq`` at the most.
 2. ``finished``: it got its final name; ``next_seq`` is one above the highest seq that was given in it, and
@@ -26,7 +26,7 @@ import msgspec
 from storage.durable_files import make_folder, sync_folder
 from storage.tape.frames import FIRST_SEQ
 
-FILE_NAME: Final = "segments.log"
+FILE_NAME: Final = "segments.index"
 _CRC_DIGITS: Final = 8
 
 

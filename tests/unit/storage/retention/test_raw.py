@@ -55,7 +55,7 @@ def raw(tmp_path: Path) -> Path:
 def contents(root: Path) -> dict[str, bytes]:
     files = [path for path in root.rglob("*") if path.suffix in {".parquet", ".json", ".log"}]
     # The segment log has a line more for each departure and return.
-    files = [path for path in files if path.name != "segments.log"]
+    files = [path for path in files if path.name != "segments.index"]
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 

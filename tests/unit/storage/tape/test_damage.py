@@ -122,7 +122,7 @@ def test_an_open_segment_that_is_gone_takes_every_seq_that_it_can_have_held(aban
 def test_a_tape_without_a_segment_log_gets_one(tmp_path: Path) -> None:
     recorded(tmp_path, 3)
     before = read_segment_log(tmp_path / "tape" / SYMBOL)
-    (tmp_path / "tape" / SYMBOL / "segments.log").unlink()
+    (tmp_path / "tape" / SYMBOL / "segments.index").unlink()
     recover_abandoned(tmp_path, SYMBOL)
     after = read_segment_log(tmp_path / "tape" / SYMBOL)
     assert after.lines.keys() == before.lines.keys()
@@ -133,7 +133,7 @@ def test_a_tape_without_a_segment_log_gets_one(tmp_path: Path) -> None:
 
 def test_a_damaged_line_of_the_segment_log_is_named_and_a_torn_one_passed_over(tmp_path: Path) -> None:
     recorded(tmp_path, 2)
-    log = tmp_path / "tape" / SYMBOL / "segments.log"
+    log = tmp_path / "tape" / SYMBOL / "segments.index"
     whole = log.read_bytes()
     log.write_bytes(whole[:-9])
     assert read_segment_log(log.parent).damages == ()

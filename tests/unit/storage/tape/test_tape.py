@@ -154,7 +154,7 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
     frames = record([(MIDNIGHT_NS + index, bytes([index]) * 9) for index in range(3)])
     (segment,) = segments(tmp_path)
     whole = segment.read_bytes()
-    log = tmp_path / "tape" / SYMBOL / "segments.log"
+    log = tmp_path / "tape" / SYMBOL / "segments.index"
     logged = log.read_bytes()
     frame_bytes = len(whole) // 3
     for cut in range(1, frame_bytes):
