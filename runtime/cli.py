@@ -9,7 +9,21 @@ import sys
 import typer
 
 from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, quality, rebuild, registry, replay, repo, run, tape, verify
+from runtime.commands import (
+    dataset,
+    db,
+    dead_letter,
+    demo,
+    features,
+    quality,
+    rebuild,
+    registry,
+    replay,
+    repo,
+    run,
+    tape,
+    verify,
+)
 
 app = typer.Typer(
     name="feature-service",
@@ -29,6 +43,7 @@ app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")
 app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
+app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 
 

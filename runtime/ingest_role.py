@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.rabbitmq.keyed_exchange import KeyedExchange
@@ -31,7 +30,7 @@ from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, check_choice, make_source, monotonic_ns
-from runtime.wiring import broker_address, compiled_kernel, instrument_pins, online_store
+from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
@@ -172,7 +171,7 @@ class IngestRole:
             self._kernel,
             instrument_pins(settings),
             raw_folder=settings.raw_data_storage_path,
-            dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
+            dead_letter=dead_letter(settings),
             # Closed from the last to the first: what the online store is given is recorded until then.
             sinks=[record, online, publisher],
             availability=available_now,

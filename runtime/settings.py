@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_row_grid: RowGrid = "100ms"
     feature_service_publish_grid: bool = False
+    feature_service_dead_letter_mb: Positive = 256
+    feature_service_dead_letter_days: Positive = 30
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
 
     feature_service_data_path: Path = Path("data")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.services import ApiServices, ProcessServices
+    from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
     from quality.continuity import ContinuityRules
@@ -40,10 +41,28 @@ def kernel_cache_folder(settings: Settings) -> Path:
 
 
 def instrument_pins(settings: Settings) -> InstrumentPins:
-    """The pinned scales of the raw folder."""
+    """The pinned scales of the raw folder, held to what raw Parquet states."""
     from storage.instruments import InstrumentPins
+    from storage.raw.manifest import stated_scale
 
-    return InstrumentPins(settings.raw_data_storage_path)
+    raw_folder = settings.raw_data_storage_path
+    return InstrumentPins(raw_folder, stated=partial(stated_scale, raw_folder))
+
+
+def dead_letter_path(settings: Settings) -> Path:
+    """Where rejected messages are kept."""
+    return settings.raw_data_storage_path / "dead_letter.jsonl"
+
+
+def dead_letter(settings: Settings) -> DeadLetter:
+    """Where rejected messages go, within the settings' bounds."""
+    from ingestion.pipeline.dead_letter import DeadLetter
+
+    return DeadLetter(
+        dead_letter_path(settings),
+        most_bytes=settings.feature_service_dead_letter_mb << 20,
+        most_days=settings.feature_service_dead_letter_days,
+    )
 
 
 def open_raw(settings: Settings) -> OpenRaw:
@@ -89,7 +108,6 @@ def make_pipeline(
     availability: when rows count as readable; None is the live rule. log_flush_rows: rows of a symbol that wait for one
     part of the feature log.
     """
-    from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Pipeline, available_now
     from ingestion.sinks.sinks import FeatureLogSink
     from storage.features.log import FeatureLogWriter
@@ -98,7 +116,7 @@ def make_pipeline(
         kernel,
         instrument_pins(settings),
         raw_folder=settings.raw_data_storage_path,
-        dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
+        dead_letter=dead_letter(settings),
         sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
         tape_sync_ms=settings.feature_service_tape_sync_ms,

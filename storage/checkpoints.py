@@ -8,6 +8,7 @@ that is damaged, of other code or of another tape is skipped.
 from __future__ import annotations
 
 import hashlib
+import logging
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 from storage.durable_files import replace_file
 from storage.instruments import checked_symbol
 
+_log: Final = logging.getLogger(__name__)
 LONGEST_HEAD: Final = 4096
 """Bytes; a file whose first line is longer is no checkpoint."""
 
@@ -56,15 +58,25 @@ def write_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None:
-    """The symbol's checkpoint when it is whole and of this identity, else None. Raises InvalidRequest."""
+    """The symbol's checkpoint when it is whole and of this identity, else None.
+
+    A damaged one is passed over with a warning that names it. Raises InvalidRequest.
+    """
+    path = checkpoint_path(root, symbol)
     try:
-        with checkpoint_path(root, symbol).open("rb") as file:
+        with path.open("rb") as file:
             head = _HEAD.decode(file.readline(LONGEST_HEAD))
             state = zlib.decompress(file.read())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, zlib.error):
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, zlib.error) as error:
+        _log.warning("%s: must be a checkpoint, was passed over: %s", path, error)
         return None
     checkpoint = Checkpoint(head.seq, head.recv_ns, head.identity, state)
-    return checkpoint if head == _head(checkpoint) and head.identity == identity else None
+    if head != _head(checkpoint):
+        _log.warning("%s: must have the checksum %s of its content, was passed over", path, head.sha256)
+        return None
+    return checkpoint if head.identity == identity else None
 
 
 def checkpoint_path(root: Path, symbol: str) -> Path:

@@ -120,11 +120,15 @@ class Lane:
         """
         is_due = checkpoint is not None
         last_ns = None
+        hole: Hole | None = None
         for frame in frames:
             if isinstance(frame, Hole):
-                if not is_due:
-                    self._engine.feed(hole_records(self._decoders, symbol, frame))
+                hole = frame
                 continue
+            # A hole that nothing follows is marked on the tape by what goes on there.
+            if hole is not None and not is_due:
+                self._engine.feed(hole_records(self._decoders, symbol, hole))
+            hole = None
             if is_due and checkpoint is not None and frame.seq > checkpoint.seq:
                 return None
             decoded = self._decoders.decode(frame.body, frame.recv_ns)

@@ -20,11 +20,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import Instruments, stated_symbol
+from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol
 from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
 from market.clock import SECOND_NS
@@ -155,7 +156,7 @@ class Pipeline:
         self.counters = Counters()
         self._kernel = kernel
         self._instruments = instruments
-        self._decoders = Decoders(instruments)
+        self._decoders = Decoders(instruments if symbols is None else OwnInstruments(instruments, symbols))
         self._raw_folder = raw_folder
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
@@ -167,7 +168,7 @@ class Pipeline:
         self._on_gap = on_gap
         self._claim = claim
         self._lanes: dict[str, Lane] = {}
-        self._rejected: Counter[str] = Counter()
+        self._rejected: Counter[tuple[str, str]] = Counter()
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -180,7 +181,15 @@ class Pipeline:
 
     def rejected_of(self, symbol: str) -> int:
         """Messages whose topic names the symbol and that could not be used."""
-        return self._rejected[symbol]
+        return sum(count for (of_symbol, _), count in list(self._rejected.items()) if of_symbol == symbol)
+
+    @property
+    def rejected_by_error(self) -> dict[str, dict[str, int]]:
+        """Messages that could not be used by symbol and class of error; "" is those that name no symbol of ours."""
+        found: dict[str, dict[str, int]] = {}
+        for (symbol, error), count in list(self._rejected.items()):
+            found.setdefault(symbol, {})[error] = count
+        return found
 
     @property
     def gaps(self) -> int:
@@ -210,7 +219,13 @@ class Pipeline:
         self.counters.messages += 1
         try:
             decoded = self._decoders.decode(message.body, message.recv_ns)
+        except ForeignSymbol:
+            self._pass_over(on_durable)
+            return
         except RejectedMessage as error:
+            if self._is_foreign(message.body):
+                self._pass_over(on_durable)
+                return
             self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
             if on_durable is not None:
                 self._dead_letter.when_durable(on_durable)
@@ -227,6 +242,16 @@ class Pipeline:
         if on_durable is not None:
             lane.when_durable(seq, on_durable)
 
+    def _is_foreign(self, body: bytes) -> bool:
+        """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""
+        symbol = None if self._symbols is None else stated_symbol(body)
+        return symbol is not None and SYMBOL.fullmatch(symbol) is not None and symbol not in (self._symbols or ())
+
+    def _pass_over(self, on_durable: Callable[[], object] | None) -> None:
+        self.counters.foreign += 1
+        if on_durable is not None:
+            on_durable()
+
     def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
         """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
         self.counters.messages += 1
@@ -242,9 +267,9 @@ class Pipeline:
     def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
         """Keep what cannot be used, with its reason."""
         self.counters.rejected += 1
-        symbol = stated_symbol(body)
-        if symbol in self._lanes:
-            self._rejected[symbol] += 1
+        symbol = stated_symbol(body) or ""
+        is_ours = symbol in self._lanes or symbol in (self._symbols or ())
+        self._rejected[symbol if is_ours else "", error] += 1
         self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
@@ -312,6 +337,8 @@ class Pipeline:
             )
             if tape.last_recv_ns is not None:
                 self._resume(symbol, lane, tape, recv_ns)
+            elif tape.is_end_lost:
+                lane.mark_restart(symbol, recv_ns)
         except BaseException:
             tape.close()
             raise
@@ -331,7 +358,7 @@ class Pipeline:
             decoders=self._decoders,
             closed_ns=max(kept_ns, given_ns),
         )
-        if history is None or not history.is_whole(symbol):
+        if tape.is_end_lost or history is None or not history.is_whole(symbol):
             lane.mark_restart(symbol, recv_ns)
         if history is not None:
             unkept = self._served(lane, rows_after(rows, kept_ns), recv_ns).whole_seconds()

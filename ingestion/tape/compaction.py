@@ -29,9 +29,10 @@ from market.instruments import Instrument
 from storage.durable_files import changing_files, exclusive, file_sha256
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw.parquet import TABLE_NAMES, PartWriter
-from storage.tape import Hole
+from storage.tape import FIRST_SEQ, Hole
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
+from storage.tape.segment_log import SegmentLine, SegmentLog, end_seq, gone_segments, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 RECORDS_A_PIECE: Final = 100_000
@@ -42,7 +43,8 @@ RECORDS_A_PIECE: Final = 100_000
 class Compaction:
     """What one compaction did: parts made, parts found whole, messages in the parts made, and every hole met.
 
-    torn_bytes: moved aside from the end of segments whose writer died.
+    holes: each with its seqs; those after the last segment too. torn_bytes: moved aside from the end of segments whose
+    writer died.
     """
 
     made: int
@@ -76,9 +78,13 @@ def compact_tape(
     with exclusive(folder / ".lock"):
         _clear_abandoned(raw_folder, symbol)
         torn_bytes = recover_abandoned(raw_folder, symbol)
-        finished = [segment for segment in segments(tape_folder(raw_folder, symbol)) if not segment.is_open]
+        log = read_segment_log(tape_folder(raw_folder, symbol))
+        known = segments(tape_folder(raw_folder, symbol))
+        finished = [segment for segment in known if not segment.is_open]
         known_seqs = known_last_seqs(raw_folder, symbol)
-        expected: int | None = None
+        gone = gone_segments(tape_folder(raw_folder, symbol), log)
+        # What went before the first segment that there is shows by nothing else.
+        expected: int | None = gone[0].first_seq if gone and known and _is_before(gone[0], known[0]) else None
         made = kept = messages = 0
         holes: list[str] = []
         for done, segment in enumerate(finished, start=1):
@@ -89,7 +95,7 @@ def compact_tape(
                 before = bisect_left(known_seqs, segment.first_seq or 0)
                 if before > 0:
                     expected = max(expected or 0, known_seqs[before - 1] + 1)
-                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected)
+                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected, log=log)
                 made += part is not None
                 messages += 0 if part is None or part.source is None else part.source.messages
             else:
@@ -99,7 +105,16 @@ def compact_tape(
                 holes += part.source.holes
             if on_segment is not None:
                 on_segment(done, len(finished))
+        # No segment follows that would show it, and the next one begins after it.
+        first_seq = max([FIRST_SEQ, expected or 0, *(seq + 1 for seq in known_seqs[-1:])])
+        given_seq = end_seq(tape_folder(raw_folder, symbol), log)
+        if len(finished) == len(known) and first_seq < given_seq:
+            holes.append(str(Hole(first_seq, given_seq, 0, log.lost(first_seq) or "must be on the tape, was gone")))
     return Compaction(made, kept, messages, tuple(holes), torn_bytes)
+
+
+def _is_before(gone: SegmentLine, segment: Segment) -> bool:
+    return segment.first_seq is not None and gone.first_seq < segment.first_seq
 
 
 def part_name(segment: Path) -> str:
@@ -116,7 +131,9 @@ class Written:
     holes: tuple[str, ...]
 
 
-def write_segment(writer: PartWriter, decoders: Decoders, segment: Segment, expected: int | None) -> Written:
+def write_segment(
+    writer: PartWriter, decoders: Decoders, segment: Segment, expected: int | None, *, log: SegmentLog
+) -> Written:
     """Write the records of a segment's frames, with a START in the place of each hole.
 
     expected: the seq that its first frame should have, if known.
@@ -126,9 +143,9 @@ def write_segment(writer: PartWriter, decoders: Decoders, segment: Segment, expe
     seqs: tuple[int, int] | None = None
     messages = count = 0
     pieces: list[Events] = []
-    for found in read_segments([segment], expected=expected):
+    for found in read_segments([segment], log=log, expected=expected):
         if isinstance(found, Hole):
-            holes.append(_hole_text(found))
+            holes.append(str(found))
             if found.next_seq is None:
                 continue  # what follows, in the next segment, shows how far it reaches
             records = hole_records(decoders, symbol, found)
@@ -151,7 +168,13 @@ def write_segment(writer: PartWriter, decoders: Decoders, segment: Segment, expe
 
 
 def _compact_segment(
-    raw_folder: Path, instrument: Instrument | None, decoders: Decoders, segment: Segment, expected: int | None
+    raw_folder: Path,
+    instrument: Instrument | None,
+    decoders: Decoders,
+    segment: Segment,
+    expected: int | None,
+    *,
+    log: SegmentLog,
 ) -> RawPart | None:
     """The part made of a segment; None when it has no whole frame."""
     symbol = segment.path.parent.parent.name
@@ -160,7 +183,7 @@ def _compact_segment(
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
     with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
-        written = write_segment(writer, decoders, segment, expected)
+        written = write_segment(writer, decoders, segment, expected, log=log)
         if written.seqs is None:
             return None
         source = TapeSource(
@@ -191,11 +214,6 @@ def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *
     if part.decoder_version != version and file_sha256(segment.path) == part.source.sha256:
         return None
     return part
-
-
-def _hole_text(hole: Hole) -> str:
-    last = "the end" if hole.next_seq is None else str(hole.next_seq - 1)
-    return f"seq {hole.first_seq} to {last}: {hole.reason}"
 
 
 def _clear_abandoned(raw_folder: Path, symbol: str) -> None:

@@ -16,7 +16,12 @@ from market.errors import CorruptStore, RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT, Events
 from storage.durable_files import file_sha256
 from storage.raw.manifest import RawPart, entry_path, read_entry
-from storage.tape import Hole, read_tape_and_holes
+from storage.tape import Frame, Hole, read_tape_and_holes
+from storage.tape.frames import read_frames
+from storage.tape.recovery import ASIDE
+from storage.tape.segment_log import FILE_NAME as SEGMENT_LOG
+from storage.tape.segment_log import gone_segments, read_segment_log
+from storage.tape.segments import segment_name, segments, tape_folder
 
 MOST_FINDINGS: Final = 100
 """Told one by one; the rest is counted."""
@@ -83,6 +88,8 @@ class TapeCheck:
     disorder: int = 0
     """Messages with an earlier receive time than the one before: allowed, for queues are drained side by side."""
     parts: int = 0
+    torn_bytes: int = 0
+    """Moved aside by recoveries: beginnings of messages that a crash tore, never acknowledged."""
     damages: int = 0
     findings: list[str] = field(default_factory=list)
 
@@ -100,16 +107,20 @@ class TapeCheck:
 def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> TapeCheck:
     """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous ``u``.
 
+    What recoveries moved aside is read too, and the segments are compared with those that the segment log knows.
+
     Raises NotFound when the symbol has no tape, InvalidRequest when it cannot name a folder.
     """
     check = TapeCheck()
     decoders = Decoders(instruments)
     last_ns = 0
     last_update: int | None = None
+    holes: list[Hole] = []
     try:
         for found in read_tape_and_holes(raw_folder, symbol):
             if isinstance(found, Hole):
-                check.find(f"seq {found.first_seq}: {found.reason}")
+                check.find(str(found))
+                holes.append(found)
                 last_update = None
                 continue
             check.messages += 1
@@ -124,6 +135,7 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
                 last_update = _follow_book(decoded.records, last_update, check)
     except CorruptStore as error:
         check.find(str(error))
+    _check_segments(tape_folder(raw_folder, symbol), holes, check)
     for path in sorted(entry_path(raw_folder, symbol, "").parent.glob("*.json")):
         check.parts += 1
         try:
@@ -131,6 +143,29 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
         except CorruptStore as error:
             check.find(str(error))
     return check
+
+
+def _check_segments(folder: Path, holes: list[Hole], check: TapeCheck) -> None:
+    """Compare the segments with the log of them, and read what was moved aside."""
+    log = read_segment_log(folder)
+    for damage in log.damages:
+        check.find(damage)
+    for segment in segments(folder):
+        if segment_name(segment.path) not in log.lines:
+            check.find(f"{segment.path}: must be named by {folder / SEGMENT_LOG}, was not")
+    for line in gone_segments(folder, log):
+        if not any(hole.first_seq <= line.first_seq < (hole.next_seq or line.next_seq) for hole in holes):
+            last = f"seq {line.first_seq} to {'at most ' if line.event == 'begun' else ''}{line.next_seq - 1}"
+            check.find(f"{last}: {folder / line.segment}: must exist, was gone")
+    for aside in sorted(folder.glob(f"*/*{ASIDE}*")):
+        of_segment = log.lines.get(f"{aside.parent.name}/{aside.name.partition(ASIDE)[0]}")
+        for found in read_frames(aside, None if of_segment is None else of_segment.kept_seq):
+            if isinstance(found, Frame):
+                check.find(f"seq {found.seq}: {aside}: must hold no whole message, was one that the tape lacks")
+            elif found.is_tear:
+                check.torn_bytes += found.end - found.offset
+            elif of_segment is None or not any(hole.first_seq == of_segment.kept_seq for hole in holes):
+                check.find(f"{found}; moved aside by a recovery")
 
 
 def _follow_book(records: Events, last_update: int | None, check: TapeCheck) -> int | None:

@@ -19,6 +19,7 @@ from ingestion.tape.compaction import part_name, write_segment
 from market.errors import CorruptStore
 from storage.raw.manifest import RawPart, raw_parts, write_entry
 from storage.raw.parquet import PartWriter
+from storage.tape.segment_log import SegmentLog, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 
@@ -39,7 +40,8 @@ def whole_raw(raw_folder: Path, symbol: str, instruments: Instruments) -> Iterat
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
         for part in parts:
             _link(raw_folder, part, Path(scratch))
-        _write_parts(Path(scratch), symbol, instruments, parts, lacking)
+        log = read_segment_log(tape_folder(raw_folder, symbol))
+        _write_parts(Path(scratch), symbol, instruments, parts, lacking, log)
         yield Path(scratch)
 
 
@@ -52,7 +54,12 @@ def _link(raw_folder: Path, part: RawPart, scratch: Path) -> None:
 
 
 def _write_parts(
-    scratch: Path, symbol: str, instruments: Instruments, parts: list[RawPart], lacking: list[Segment]
+    scratch: Path,
+    symbol: str,
+    instruments: Instruments,
+    parts: list[RawPart],
+    lacking: list[Segment],
+    log: SegmentLog,
 ) -> None:
     instrument = instruments.get(symbol)
     if instrument is None:
@@ -66,7 +73,7 @@ def _write_parts(
             expected = max(expected or 0, max(before) + 1)
         version = decoders.segment_version(segment.day)
         with PartWriter(scratch, instrument, part=part_name(segment.path), decoder_version=version) as writer:
-            written = write_segment(writer, decoders, segment, expected)
+            written = write_segment(writer, decoders, segment, expected, log=log)
             if written.seqs is not None:
                 writer.commit(seqs=written.seqs)
                 expected = written.seqs[1] + 1

@@ -82,6 +82,16 @@ class StatusCollector(Collector):
             for symbol, each in symbols.items():
                 counter.add_metric([symbol], each[name])
             yield counter
+        by_error = CounterMetricFamily(
+            "feature_service_rejected_by_error",
+            "Messages that could not be used, by error.",
+            labels=["symbol", "error"],
+        )
+        rejected: dict[str, dict[str, int]] = status["rejected_by_error"]
+        for symbol, counts in rejected.items():
+            for error, count in counts.items():
+                by_error.add_metric([symbol, error], count)
+        yield by_error
         age = GaugeMetricFamily("feature_service_age_seconds", "Since a symbol's last message.", labels=["symbol"])
         lag = GaugeMetricFamily("feature_service_lag_seconds", "How late a symbol's rows close.", labels=["symbol"])
         for symbol, each in symbols.items():

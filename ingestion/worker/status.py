@@ -17,7 +17,10 @@ def worker_status(
     subscriptions: Callable[[], Sequence[Mapping[str, Any]]] = lambda: (),
     figures: Callable[[], Mapping[str, float]] = dict,
 ) -> dict[str, Any]:
-    """A JSON document: ``symbols`` by name, ``subscriptions``, ``stages``, and ``worker``, figures of the whole.
+    """A JSON document of what the worker says of itself.
+
+    ``symbols`` by name, ``rejected_by_error`` by symbol, ``subscriptions``, ``stages``, and ``worker``, figures of the
+    whole.
 
     A time that is not known yet is null. Counts are since the worker began. figures: of what it writes to.
     """
@@ -40,6 +43,7 @@ def worker_status(
             }
             for symbol, lane in list(pipeline.lanes.items())
         },
+        "rejected_by_error": pipeline.rejected_by_error,
         "subscriptions": [dict(each) for each in subscriptions()],
         "stages": worker.stages.document(),
         "worker": {

@@ -101,9 +101,9 @@ def _print_messages(around: list[RawMessage], row_ns: int) -> None:
 
 @app.command("tape")
 def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes.
+    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes, what is gone.
 
-    Exits 1 on any damage; messages that the source lost are counted as book gaps.
+    What recoveries moved aside is read too. Exits 1 on any damage; what the source lost is counted as book gaps.
     """
     from ingestion.tape.report import verify_tape
     from runtime.wiring import instrument_pins
@@ -122,6 +122,7 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
                 "book_gaps": check.book_gaps,
                 "out_of_order": check.disorder,
                 "parts": check.parts,
+                "torn_bytes": check.torn_bytes,
                 "damages": check.damages,
                 "findings": check.findings,
             }

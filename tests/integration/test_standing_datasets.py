@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -31,6 +35,7 @@ from training_sets.builds.notices import Announcer, InProcessNotices
 from training_sets.builds.standing import stands_for
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import MANIFEST_NAME
+from training_sets.dataset.usage import datasets_of
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget
@@ -105,6 +110,66 @@ def is_standing(
     )
     assert stated.keys() <= inputs.keys()
     return stands_for(folder / "dataset", inputs | stated)
+
+
+def test_a_dataset_is_made_of_its_periods_and_of_the_days_that_its_features_look_back_on(standing: Path) -> None:
+    def used(first_ns: int, last_ns: int, symbol: str = SYMBOL) -> list[str]:
+        return datasets_of(standing, symbol, first_ns, last_ns)
+
+    end_ns = BEGIN_OF_SAMPLES_NS + 20 * HOUR_NS
+    assert used(BEGIN_OF_SAMPLES_NS, BEGIN_OF_SAMPLES_NS) == ["dataset"]
+    assert used(end_ns, end_ns + 5 * MINUTE_NS - 1) == ["dataset"]
+    # A day of candles is behind the first sample; nothing of the first day, and nothing after the last label.
+    assert used(BEGIN_NS + DAY_NS, BEGIN_NS + DAY_NS) == ["dataset"]
+    assert used(0, BEGIN_NS - 1) == []
+    assert used(BEGIN_NS + 4 * DAY_NS, 2**62) == []
+    assert used(0, 2**62, "ETHUSDT") == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"request": {"symbols": ["BTCUSDT"]}}'])
+def test_a_dataset_whose_manifest_cannot_be_read_may_be_made_of_anything(tmp_path: Path, content: str) -> None:
+    (tmp_path / "d17").mkdir()
+    (tmp_path / "d17" / MANIFEST_NAME).write_text(content)
+    (found,) = datasets_of(tmp_path, SYMBOL, 0, 1)
+    assert found.startswith(f"d17 ({tmp_path / 'd17' / MANIFEST_NAME}: must be a manifest, was ")
+
+
+def feature_service(*arguments: object) -> tuple[int, Any]:
+    program = "from runtime.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def test_what_a_dataset_is_made_of_is_archived_with_a_word_and_not_deleted(copy: Path, tmp_path: Path) -> None:
+    (copy / "datasets").mkdir()
+    (copy / "dataset").rename(copy / "datasets" / "d17")
+    files = sorted(path for path in (copy / "features").rglob("*.parquet"))
+    assert files
+    code, refused = feature_service("tape", "delete", "--data", copy)
+    assert (code, refused["error"]) == (1, "Conflict")
+    assert "was used by d17" in refused["message"]
+    assert sorted((copy / "features").rglob("*.parquet")) == files
+
+    archive = ("tape", "archive", "--to", tmp_path / "archive", "--data", copy)
+    code, (archived,) = feature_service(*archive)
+    assert (code, archived["used_by"]) == (0, ["d17"])
+    assert archived["parts"] > 0
+    assert archived["feature_days"] > 0
+    assert list((copy / "features").rglob("*.parquet")) == []
+    code, restored = feature_service(
+        "tape", "restore", "--from", tmp_path / "archive", "--symbol", SYMBOL, "--data", copy
+    )
+    assert (code, restored["feature_days"], restored["parts"]) == (0, archived["feature_days"], archived["parts"])
+    assert sorted((copy / "features").rglob("*.parquet")) == files
+    code, (deleted,) = feature_service("tape", "delete", "--even-used", "--data", copy)
+    assert (code, deleted["feature_days"], deleted["used_by"]) == (0, archived["feature_days"], ["d17"])
+    assert list((copy / "features").rglob("*.parquet")) == []
 
 
 def damage(path: Path) -> None:
