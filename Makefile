@@ -75,7 +75,7 @@ lock: ## resolve requirements.txt again from pyproject.toml; ARGS=--upgrade take
 	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock
 	@.venv-lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.8
 	@.venv-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
 		--output-file requirements.txt $(ARGS)
 
 .PHONY: clean

@@ -80,6 +80,7 @@ class SelectedFile:
                 metadata=self.fragment.metadata,
                 read_dictionary=sorted(held & set(dictionaries)),
                 pre_buffer=not self.is_local,  # it saves requests, and costs a copy
+                page_checksum_verification=True,
             ) as file,
         ):
             present = [name for name in types if name in held]

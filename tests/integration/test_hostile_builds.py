@@ -82,7 +82,7 @@ def build(kinds: list[str], mid: str, rows: int) -> str:
             dataset = build_dataset(REQUEST, stores, folder / "dataset")
         except InvalidRequest as refusal:
             return str(refusal)
-        return (dataset.path / "report.html").read_text()
+        return (dataset.path / "_report.html").read_text()
 
 
 @given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=6), st.sampled_from(["", *MIDS]))

@@ -114,7 +114,7 @@ def test_feature_rows_that_a_dataset_is_made_of_are_archived_with_a_word_and_not
     dataset = data / "datasets" / "d17"
     dataset.mkdir(parents=True)
     period = {"start": format_iso(START_NS), "end": format_iso(START_NS + MINUTE_NS)}
-    (dataset / "manifest.json").write_text(json.dumps({"request": {"symbols": ["BTCUSDT"], "periods": [period]}}))
+    (dataset / "_manifest.json").write_text(json.dumps({"request": {"symbols": ["BTCUSDT"], "periods": [period]}}))
 
     code, refused = feature_service("tape", "delete", "--data", data)
     assert (code, refused["error"]) == (1, "Conflict")

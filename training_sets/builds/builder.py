@@ -33,7 +33,7 @@ from training_sets.checks.inspection import (
     value_columns,
     write_quality,
 )
-from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
+from training_sets.dataset.files import SCHEMA_NAME, SUFFIX, SplitFile, fold_name, table_schema, write_schema
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
@@ -96,7 +96,7 @@ def build_dataset(
     """Build the dataset of ``request`` in ``folder``.
 
     The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
-    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the step that is done, day by day or
+    there are folds; they lie in ``fold-NNN`` then. on_progress: told the share of the step that is done, day by day or
     piece by piece; what either callback raises ends the build.
 
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
@@ -198,6 +198,9 @@ def build_dataset(
         ],
         "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
+    if request.output_format == "csv":
+        write_schema(folder / SCHEMA_NAME, files[0].schema)
+        manifest["schema_file"] = file_entry(folder / SCHEMA_NAME, folder)
     if place.has_quality_gate:
         write_quality(folder, manifest, profile, findings)
     write_manifest(folder, manifest)
@@ -212,16 +215,15 @@ class _FoldFiles:
     ) -> None:
         self._symbols = request.symbols
         self._fold = fold
-        self._schema = table_schema(
+        self.schema = table_schema(
             value_columns(request, chosen),
             has_fold=fold.number is not None,
             metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         )
-        self._folder = folder if fold.number is None else folder / f"fold={fold.number:03d}"
+        self._folder = folder if fold.number is None else folder / fold_name(fold.number)
         suffix = SUFFIX[request.output_format]
         self._files = {
-            name: SplitFile(self._folder / f"{name}{suffix}", self._schema, request.output_format)
-            for name in fold.names
+            name: SplitFile(self._folder / f"{name}{suffix}", self.schema, request.output_format) for name in fold.names
         }
         for file in self._files.values():
             stack.callback(file.close)
@@ -231,7 +233,7 @@ class _FoldFiles:
             periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
             rows = np.flatnonzero(is_kept & np.isin(period, periods))
             if len(rows) > 0:
-                file.write(piece.table(rows, self._symbols, self._schema, self._fold.number))
+                file.write(piece.table(rows, self._symbols, self.schema, self._fold.number))
         if len(piece) > 0:
             for period_ in self._fold.periods:
                 # A later piece cannot hold rows of a period that is over; a name that comes again is kept open.
@@ -239,7 +241,7 @@ class _FoldFiles:
                     self._files[period_.name].close()
 
     def finish(self) -> dict[str, Path]:
-        """Give the files their names; by "train", or by "fold=000/train"."""
+        """Give the files their names; by "train", or by "fold-000/train"."""
         prefix = "" if self._fold.number is None else f"{self._folder.name}/"
         for file in self._files.values():
             file.finish()
