@@ -44,7 +44,19 @@ class MalformedRequest(FeatureServiceError):
 
 
 class TooManyRequests(FeatureServiceError):
-    """The caller must wait until others are done."""
+    """The caller must wait: until others are done, or ``retry_after_s``."""
+
+    def __init__(self, message: str, *, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BodyTooLarge(FeatureServiceError):
+    """The request is longer than its route takes."""
+
+
+class RequestTooSlow(FeatureServiceError):
+    """The request did not arrive whole."""
 
 
 STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
@@ -53,7 +65,9 @@ STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
     DeclarationError: 400,
     Unauthorized: 401,
     NotFound: 404,
+    RequestTooSlow: 408,
     Conflict: 409,
+    BodyTooLarge: 413,
     MalformedRequest: 422,
     TooManyRequests: 429,
     FeatureServiceError: 500,
@@ -76,7 +90,8 @@ def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
         _log.error("trace_id %s: %s", trace_id, error, exc_info=error)
         return _internal(trace_id)
     is_for_later = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if is_for_later else None
+    seconds = error.retry_after_s if isinstance(error, TooManyRequests) else RETRY_AFTER_S
+    headers = {"Retry-After": str(seconds)} if is_for_later else None
     return _shaped(status, type(error).__name__, str(error), trace_id, headers)
 
 

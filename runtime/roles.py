@@ -24,6 +24,7 @@ import uvicorn
 from api.app import Application, create_app, create_probe
 from market.clock import SystemClock
 from market.errors import Conflict, FeatureServiceError
+from runtime.connections import patient_protocol
 from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
 from runtime.logs import configure_logging
@@ -183,7 +184,13 @@ def _served(
     on_stop: Callable[[], object] = lambda: None,
 ) -> Role:
     """The role that serves ``app``. on_stop: ends what would keep connections open."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=CONNECTIONS_DEADLINE_S)
+    config = uvicorn.Config(
+        app,
+        http=patient_protocol(),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=CONNECTIONS_DEADLINE_S,
+    )
     server = uvicorn.Server(config)
 
     def run() -> None:

@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
@@ -228,6 +229,10 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
     except DataError as error:
         raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
+    except PoolExhausted as error:
+        raise StoreUnavailable(
+            f"metadata database: must have a connection free within {CONNECT_TIMEOUT_S} s, had none"
+        ) from error
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"metadata database: must answer, was {_first_line(error)}") from error
 

@@ -32,6 +32,8 @@ EXPECTED = {
     "Unauthorized": 401,
     "MalformedRequest": 422,
     "TooManyRequests": 429,
+    "BodyTooLarge": 413,
+    "RequestTooSlow": 408,
 }
 
 
