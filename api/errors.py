@@ -7,8 +7,10 @@ id: the log has the rest.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -31,6 +33,8 @@ from market.errors import (
 RETRY_AFTER_S: Final = 5
 LONGEST_SHOWN_INPUT: Final = 80
 INTERNAL_MESSAGE: Final = "request: must be answered, failed inside the service; its log has this trace_id"
+
+_PATH: Final = re.compile(r"""(?<![\w.])/([^\s/'",:;]+)/(?:[^\s/'",:;]+/)*([^\s/'",:;]+)""")
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +96,12 @@ def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
     is_for_later = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
     seconds = error.retry_after_s if isinstance(error, TooManyRequests) else RETRY_AFTER_S
     headers = {"Retry-After": str(seconds)} if is_for_later else None
-    return _shaped(status, type(error).__name__, str(error), trace_id, headers)
+    return _shaped(status, type(error).__name__, told_to_callers(str(error)), trace_id, headers)
+
+
+def told_to_callers(message: str) -> str:
+    """A message without the folders of this machine: of a path on it, its last name is left."""
+    return _PATH.sub(lambda found: found[0] if not Path("/", found[1]).is_dir() else found[2], message)
 
 
 def install_error_handlers(app: FastAPI) -> None:

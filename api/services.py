@@ -53,7 +53,7 @@ class ApiServices(ProcessServices):
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     features_folder: Path
     datasets_folder: Path
 

@@ -298,7 +298,7 @@ def reading(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NotFound(f"{path}: must exist while it is read, {error}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be readable Parquet with one type a column, {error}") from error
 
 

@@ -117,7 +117,7 @@ def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
             waiting.discard(name)
             if error is not None:
                 failed.append(name)
-                _log.error("%s failed: %s", name, error, exc_info=error)
+                _log.error("%s failed: %s", name, error, exc_info=_unexplained(error))
     except queue.Empty:
         _log.info("stopping: the duration is over")
     except KeyboardInterrupt:
@@ -135,10 +135,15 @@ def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
         name, error = ended.get()
         if error is not None:
             failed.append(name)
-            _log.error("%s failed while stopping: %s", name, error, exc_info=error)
+            _log.error("%s failed while stopping: %s", name, error, exc_info=_unexplained(error))
     if failed:
         raise RoleFailed(f"roles: must run until they are stopped, failed was {', '.join(failed)}")
     _log.info("stopped")
+
+
+def _unexplained(error: BaseException) -> BaseException | None:
+    """The error whose traceback is needed: one of ours says in its line what is wrong."""
+    return None if isinstance(error, FeatureServiceError) else error
 
 
 def _run_role(role: Role, ended: queue.SimpleQueue[tuple[str, BaseException | None]]) -> None:

@@ -88,7 +88,7 @@ def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat
                 options = pacsv.ConvertOptions(include_columns=list(columns), column_types=kinds)
                 table = pacsv.read_csv(path, convert_options=options)
                 values = [table.column(name).to_numpy() for name in columns]
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
+    except (OSError, KeyError, pa.ArrowException, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be a file of the dataset with {', '.join(columns)}, was {error}") from error
     return np.stack(values, axis=1)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from api import errors as api_errors
 from api.errors import INTERNAL_MESSAGE, STATUS, error_response, status_of
 from market import errors
-from market.errors import DeclarationError, FeatureServiceError
+from market.errors import Conflict, DeclarationError, FeatureServiceError, StoreUnavailable
 
 EXPECTED = {
     "FeatureServiceError": 500,
@@ -76,3 +77,11 @@ def test_an_internal_error_is_logged_with_its_trace_id(caplog: pytest.LogCapture
     error_response(errors.CorruptStore("file x: must be whole, was not"), "trace-1")
     assert "trace-1" in caplog.text
     assert "file x" in caplog.text
+
+
+def test_a_caller_is_not_told_where_the_files_are(tmp_path: Path) -> None:
+    for error in (StoreUnavailable, Conflict):
+        told = json.loads(bytes(error_response(error(f"{tmp_path}/raw/tape: must be writable, was full"), "t").body))
+        assert told["message"] == "tape: must be writable, was full"
+    kept = "POST /model/evaluate: must be of 1/2 or /nowhere/at/all"
+    assert json.loads(bytes(error_response(Conflict(kept), "t").body))["message"] == kept

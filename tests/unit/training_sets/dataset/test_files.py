@@ -14,6 +14,7 @@ import pytest
 
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
+from storage.parquet_files import reading_parquet
 from training_sets.dataset.files import SCHEMA_NAME, SUFFIX, SplitFile, read_columns, table_schema, write_schema
 from training_sets.request.request import OutputFormat
 
@@ -142,3 +143,12 @@ def test_some_columns_are_read_back_from_every_format(tmp_path: Path, output_for
     assert np.array_equal(found, np.stack([TARGET, MID], axis=1), equal_nan=True)
     with pytest.raises(CorruptStore, match="must be a file of the dataset with nothing"):
         read_columns(path, ["nothing"], output_format)
+
+
+def test_a_footer_with_a_broken_name_is_told_by_the_path(tmp_path: Path) -> None:
+    path = written(tmp_path, "parquet")
+    path.write_bytes(path.read_bytes().replace(b"target", b"t\xffrget"))
+    with pytest.raises(CorruptStore, match=r"train\.parquet: must be"):
+        read_columns(path, ["target"], "parquet")
+    with pytest.raises(CorruptStore, match=r"train\.parquet: must be whole Parquet"), reading_parquet(path):
+        pq.read_schema(path)
