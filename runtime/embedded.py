@@ -33,6 +33,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from market.errors import StoreUnavailable
+from storage.durable_files import changing_files
 
 LOCK_DEADLINE_S = 10
 """A killed starter's server may still be writing its last checkpoint."""
@@ -215,8 +216,9 @@ def _did_not_start(name: str, log: Path) -> str:
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[int]:
     """The descriptor of the folder's lock file, locked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with changing_files(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_DEADLINE_S
         while True:
