@@ -282,7 +282,7 @@ def test_a_build_whose_database_goes_away_is_begun_again_by_itself(
     with metadata_store(through) as beyond, opened(settings, through, beyond) as (builds, watch):
         worker = builds.worker(heartbeat_s=HEARTBEAT_S)
         threads = [threading.Thread(target=each.run) for each in (worker, watch)]
-        dataset_id = builds.start(request_of(60)).dataset_id
+        dataset_id = builds.start(request_of(80)).dataset_id
         shutil.rmtree(settings.feature_log_storage_path, ignore_errors=True)
         for thread in threads:
             thread.start()
