@@ -80,12 +80,15 @@ bench: $(INSTALLED) ## benchmarks, one JSON line a figure
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock
-lock: ## resolve requirements.txt again from pyproject.toml; ARGS=--upgrade takes newer versions
+lock: ## resolve requirements.txt, and the image's, again from pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock
 	@.venv-lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.8
 	@.venv-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
 		--output-file requirements.txt $(ARGS)
+	@.venv-lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --constraints requirements.txt \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
+		--output-file deploy/requirements.txt
 
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from api.limits import RequestLimits
 from market.clock import Clock
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
@@ -45,7 +46,7 @@ class ApiServices(ProcessServices):
     """The stores and facts behind the API.
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
-    by the ingest role of this process, empty without one.
+    by the ingest role of this process, empty without one. limits: what a request may be.
     """
 
     builds: DatasetBuilds
@@ -53,7 +54,8 @@ class ApiServices(ProcessServices):
     feed: RowFeed
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0
-    api_key: str | None
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    api_key: str | None = field(repr=False)
     features_folder: Path
     datasets_folder: Path
 

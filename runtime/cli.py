@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+from typing import Final, NoReturn
 
 import typer
 
-from market.errors import FeatureServiceError
+from market.errors import FeatureServiceError, StoreUnavailable
 from runtime.commands import (
     dataset,
     db,
@@ -47,6 +49,20 @@ app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 
 
+_OF_THE_MACHINE: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+    | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
+"""What the disk or the system refuses: whoever runs the command can mend it, and a traceback tells them nothing."""
+
+
+def _fail(error: FeatureServiceError) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command; an error of ours is one line on standard error, or one JSON document with --json."""
     # Feast's import sets it, for every process that starts from there: figures would go to files that all share.
@@ -54,10 +70,12 @@ def main() -> None:
     try:
         app()
     except FeatureServiceError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(error)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        named = error.filename if error.filename is not None else "files"
+        _fail(StoreUnavailable(f"{named}: must be usable, was not: {error.strerror}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

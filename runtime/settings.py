@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     feature_service_api_key: SecretStr | None = None
     feature_service_host: str = "127.0.0.1"
     feature_service_metrics_port: Port = 4901
+    feature_service_max_body_bytes: Positive = 1 << 20
+    feature_service_max_predictions_bytes: Positive = 64 << 20
+    feature_service_reads_per_second: Positive = 5000
+    feature_service_changes_per_second: Positive = 50
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)

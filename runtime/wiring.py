@@ -218,6 +218,7 @@ def api_services(
     registry: the figures of this process; None is a registry of the API's own. memory: the newest rows of the ingest
     role, when it runs in this process.
     """
+    from api.limits import RequestLimits
     from api.services import ApiServices
     from storage.database.quality_reports import QualityReports
     from storage.online.memory import OnlineMemory
@@ -238,6 +239,12 @@ def api_services(
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,
+            limits=RequestLimits(
+                body_bytes=settings.feature_service_max_body_bytes,
+                predictions_bytes=settings.feature_service_max_predictions_bytes,
+                reads_per_s=settings.feature_service_reads_per_second,
+                changes_per_s=settings.feature_service_changes_per_second,
+            ),
             features_folder=settings.feature_log_storage_path,
             datasets_folder=settings.dataset_storage_path,
         )

@@ -82,5 +82,5 @@ def reading_parquet(path: Path) -> Iterator[None]:
     """What pyarrow cannot read becomes CorruptStore naming the file."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be whole Parquet, was {error}") from error

@@ -16,7 +16,7 @@ from transforms.rows import FeatureGroup
 from transforms.source_digest import source_digest
 
 _PACKAGES: Final = ("market", "transforms", "feature_repo", "storage", "quality", "training_sets")
-_LIBRARIES: Final = ("feast", "h5py", "numba", "numpy", "pandas", "pyarrow")
+_LIBRARIES: Final = ("feast", "numba", "numpy", "pandas", "pyarrow")
 
 
 def code_digest() -> str:

@@ -22,6 +22,7 @@ import numba
 import numpy as np
 
 from market.events import empty_events
+from transforms.machine_code import prove
 from transforms.plan import kernel_source
 from transforms.rows import FeatureSet
 from transforms.source_digest import source_digest
@@ -71,7 +72,8 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     folder = cache_folder / identity
     name = f"feature_service_kernel_{identity}"
     path = folder / f"{name}.py"
-    if not path.exists():
+    # The source too is what it was made of: it would run whatever stands in it.
+    if not path.is_file() or path.read_bytes() != source.encode():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{name}.{os.getpid()}"
         unfinished.write_text(source)
@@ -82,6 +84,8 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    for function in (module.run, module.begin):
+        prove(function)
     return Kernel(feature_set, module.run, module.begin, folder)
 
 

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
@@ -51,7 +51,7 @@ class BrokerAddress:
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     virtual_host: str = "/"
 
     def __str__(self) -> str:

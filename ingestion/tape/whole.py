@@ -41,7 +41,7 @@ def whole_raw(raw_folder: Path, symbol: str, instruments: Instruments) -> Iterat
         for part in parts:
             _link(raw_folder, part, Path(scratch))
         log = read_segment_log(tape_folder(raw_folder, symbol))
-        _write_parts(Path(scratch), symbol, instruments, parts, lacking, log)
+        _write_parts(Path(scratch), symbol, instruments, parts, lacking, log=log)
         yield Path(scratch)
 
 
@@ -59,6 +59,7 @@ def _write_parts(
     instruments: Instruments,
     parts: list[RawPart],
     lacking: list[Segment],
+    *,
     log: SegmentLog,
 ) -> None:
     instrument = instruments.get(symbol)

@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
@@ -240,13 +241,25 @@ def open_engine(url: str, *, options: str) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction, its failures told in our words. SQLAlchemy's own text repeats the statement and its values."""
+    with answering():
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except IntegrityError as error:
+            raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
+        except DataError as error:
+            raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """A database that does not answer becomes StoreUnavailable, whoever asked it; Feast has no words for it."""
     try:
-        with engine.begin() as connection:
-            yield connection
-    except IntegrityError as error:
-        raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
-    except DataError as error:
-        raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
+        yield
+    except PoolExhausted as error:
+        raise StoreUnavailable(
+            f"metadata database: must have a connection free within {CONNECT_TIMEOUT_S} s, had none"
+        ) from error
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"metadata database: no answer: {_first_line(error)}") from error
 

@@ -301,11 +301,11 @@ def test_folds_download_as_a_zip_of_every_fold_in_the_format_asked_for(client: T
     document = finished(client, started.json()["dataset_id"])
     assert (document["status"], document["error_message"]) == ("ready", None)
     assert set(document["download_urls"]) == {"train", "test", "all"}
-    for split, files in (("test", 6), ("all", 6 * 2 + 3)):
+    for split, files in (("test", 6), ("all", 6 * 2 + 4)):
         answer = client.get(document["download_urls"][split])
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             assert len(archive.namelist()) == files
-            header, *rows = archive.read("fold=003/test.csv").decode().splitlines()
+            header, *rows = archive.read("fold-003/test.csv").decode().splitlines()
             assert header.endswith('"target","fold"')
             assert all(row.endswith(",3") for row in rows)
     assert client.get(f"/dataset/{document['dataset_id']}/download?split=validation").status_code == 404
@@ -458,6 +458,29 @@ def test_predictions_are_measured_on_a_split(client: TestClient, ready: dict[str
         "/model/evaluate", json={**body, "predictions": [0.0] * len(targets), "metrics_to_compute": ["mae"]}
     )
     assert flat.json()["metrics"] == {"target": {"mae": pytest.approx(float(np.mean(np.abs(targets))))}}
+
+
+def test_a_damaged_split_is_neither_measured_nor_downloaded_and_its_path_is_not_told(
+    client: TestClient, ready: dict[str, Any], settings: Settings
+) -> None:
+    body = {"dataset_id": ready["dataset_id"], "split": "test", "model_version": "m1"}
+    path = settings.dataset_storage_path / ready["dataset_id"] / "test.parquet"
+    whole = path.read_bytes()
+    for at in (20, len(whole) // 2, len(whole) - 20):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            answers = [
+                client.post("/model/evaluate", json=body),
+                client.get(ready["download_urls"]["test"]),
+                client.get(ready["download_urls"]["all"]),
+            ]
+        finally:
+            path.write_bytes(whole)
+        for answer in answers:
+            assert answer.status_code == 500
+            assert answer.json()["error"] == "InternalError"
+            assert str(settings.dataset_storage_path) not in answer.text
+    assert client.post("/model/evaluate", json=body).status_code == 200
 
 
 def test_without_predictions_the_split_to_predict_is_named(client: TestClient, ready: dict[str, Any]) -> None:

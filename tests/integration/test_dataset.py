@@ -232,10 +232,10 @@ def test_walk_forward_writes_every_fold_with_every_target(place: BuildPlace, tmp
     )
     built = build_dataset(request, place, tmp_path / "dataset")
     assert [fold["fold"] for fold in built.manifest["folds"]] == [0, 1, 2, 3, 4]
-    assert sorted(path.name for path in built.path.glob("fold=*")) == [f"fold=00{number}" for number in range(5)]
+    assert sorted(path.name for path in built.path.glob("fold-*")) == [f"fold-00{number}" for number in range(5)]
     for number, fold in enumerate(built.manifest["folds"]):
         for split in fold["splits"]:
-            table = pq.read_table(built.path / f"fold=00{number}" / f"{split['name']}.parquet")
+            table = pq.read_table(built.path / f"fold-00{number}" / f"{split['name']}.parquet")
             assert table.column_names[-5:] == ["change", "side", "sharpe", "barrier", "fold"]
             assert table.num_rows == split["records"]
             assert set(table.column("fold").to_pylist()) <= {number}
@@ -297,8 +297,8 @@ def test_a_dataset_built_again_has_the_same_bytes_and_a_changed_file_is_told(
         "train.parquet",
         "validation.parquet",
         "test.parquet",
-        "quality.json",
-        "report.html",
+        "_quality.json",
+        "_report.html",
     }
     assert found.changed == ()
     path = build.path / "test.parquet"
@@ -322,8 +322,8 @@ def test_the_manifest_names_all_that_made_the_dataset(build: Dataset, place: Bui
             assert file_entry(root / entry["path"], root) == entry
     for each in manifest["continuity"]:
         assert each["coverage"] > 0.9
-    assert (build.path / "quality.json").is_file()
-    assert (build.path / "report.html").is_file()
+    assert (build.path / "_quality.json").is_file()
+    assert (build.path / "_report.html").is_file()
 
 
 def test_a_period_without_rows_is_refused_with_the_one_there_is(place: BuildPlace, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def check_rows(built: Dataset, request: DatasetRequest, closes: list[float]) -> 
         assert sum(split[name] for split in fold["splits"] for name in ("records", "purged", "embargoed")) <= usable
         for split in fold["splits"]:
             assert not split["overlaps_next"]
-            path = built.path / ("" if fold["fold"] is None else f"fold={at:03d}") / f"{split['name']}.parquet"
+            path = built.path / ("" if fold["fold"] is None else f"fold-{at:03d}") / f"{split['name']}.parquet"
             table = pq.read_table(path, partitioning=None)
             times_ns = table.column("timestamp").cast(pa.int64()).to_numpy()
             assert len(times_ns) == split["records"]

@@ -38,7 +38,7 @@ from training_sets.checks.inspection import (
     value_columns,
     write_quality,
 )
-from training_sets.dataset.files import table_schema
+from training_sets.dataset.files import SCHEMA_NAME, table_schema, write_schema
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
@@ -104,7 +104,7 @@ def build_dataset(
     """Build the dataset of ``request`` in ``folder``.
 
     The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
-    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the step that is done, day by day or
+    there are folds; they lie in ``fold-NNN`` then. on_progress: told the share of the step that is done, day by day or
     piece by piece; what either callback raises ends the build.
 
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
@@ -222,6 +222,9 @@ def build_dataset(
         ],
         "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
+    if request.output_format == "csv":
+        write_schema(folder / SCHEMA_NAME, files[0].schema)
+        manifest["schema_file"] = file_entry(folder / SCHEMA_NAME, folder)
     if place.has_quality_gate:
         write_quality(folder, manifest, profile, findings)
     write_manifest(folder, manifest)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from training_sets.checks.inspection import value_columns
-from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
+from training_sets.dataset.files import SUFFIX, SplitFile, fold_name, table_schema
 from training_sets.request.folds import Fold
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.samples import Samples
@@ -24,16 +24,15 @@ class FoldFiles:
     ) -> None:
         self._symbols = request.symbols
         self._fold = fold
-        self._schema = table_schema(
+        self.schema = table_schema(
             value_columns(request, chosen),
             has_fold=fold.number is not None,
             metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         )
-        self._folder = folder if fold.number is None else folder / f"fold={fold.number:03d}"
+        self._folder = folder if fold.number is None else folder / fold_name(fold.number)
         suffix = SUFFIX[request.output_format]
         self._files = {
-            name: SplitFile(self._folder / f"{name}{suffix}", self._schema, request.output_format)
-            for name in fold.names
+            name: SplitFile(self._folder / f"{name}{suffix}", self.schema, request.output_format) for name in fold.names
         }
         for file in self._files.values():
             stack.callback(file.close)
@@ -43,7 +42,7 @@ class FoldFiles:
             periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
             rows = np.flatnonzero(is_kept & np.isin(period, periods))
             if len(rows) > 0:
-                file.write(piece.table(rows, self._symbols, self._schema, self._fold.number))
+                file.write(piece.table(rows, self._symbols, self.schema, self._fold.number))
         if len(piece) > 0:
             for period_ in self._fold.periods:
                 # A later piece cannot hold rows of a period that is over; a name that comes again is kept open.
@@ -51,7 +50,7 @@ class FoldFiles:
                     self._files[period_.name].close()
 
     def finish(self) -> dict[str, Path]:
-        """Give the files their names; by "train", or by "fold=000/train"."""
+        """Give the files their names; by "train", or by "fold-000/train"."""
         prefix = "" if self._fold.number is None else f"{self._folder.name}/"
         for file in self._files.values():
             file.finish()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from market.clock import SECOND_NS
+from market.errors import CorruptStore, NotFound
 from quality.continuity import ContinuityRules
 from storage.database.metadata import DatasetRecord, Metadata
 from training_sets.dataset.downloads import dataset_folder
 from training_sets.dataset.inputs import dataset_inputs
-from training_sets.dataset.manifest import MANIFEST_NAME, is_intact, stated_files
+from training_sets.dataset.manifest import is_intact, read_manifest, stated_files
 from training_sets.request.request import DatasetRequest
 from transforms.rows import FeatureSet
 
@@ -56,10 +57,11 @@ class StandingDatasets:
 def stands_for(folder: Path, inputs: dict[str, Any]) -> bool:
     """Whether a folder is a finished dataset of these inputs, every file as its manifest states it."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text())
-    except (FileNotFoundError, ValueError):
+        manifest = read_manifest(folder)
+        stated = stated_files(manifest)
+    except (NotFound, CorruptStore):
         return False
     asked = json.loads(json.dumps(inputs))
     return all(manifest.get(name) == value for name, value in asked.items()) and all(
-        is_intact(folder, entry) for entry in stated_files(manifest).values()
+        is_intact(folder, entry) for entry in stated.values()
     )

@@ -12,7 +12,7 @@ from training_sets.request.folds import Fold, Strategy, covered, make_folds
 from training_sets.request.targets import Target, check_target
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
-OutputFormat = Literal["parquet", "csv", "hdf5"]
+OutputFormat = Literal["parquet", "csv"]
 PriceChoice = Literal["auto", "mid_price", "kline_close"]
 """auto: the mid where any is known in the period, else the close."""
 SampleKind = Literal["on_row", "at_time"]

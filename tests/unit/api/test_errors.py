@@ -13,7 +13,7 @@ from api import errors as api_errors
 from api.errors import INTERNAL_MESSAGE, STATUS, error_response, status_of
 from feature_repo.registry_versions import load_registry_version
 from market import errors
-from market.errors import DeclarationError, FeatureServiceError
+from market.errors import Conflict, DeclarationError, FeatureServiceError, StoreUnavailable
 
 EXPECTED = {
     "FeatureServiceError": 500,
@@ -34,6 +34,8 @@ EXPECTED = {
     "Unauthorized": 401,
     "MalformedRequest": 422,
     "TooManyRequests": 429,
+    "BodyTooLarge": 413,
+    "RequestTooSlow": 408,
 }
 
 
@@ -89,3 +91,11 @@ def test_a_broken_registry_file_is_no_fault_of_the_caller_and_the_log_names_it(
     assert str(tmp_path) not in bytes(response.body).decode()
     assert str(tmp_path / "3.0.0.yaml") in caplog.text
     assert "features: must be a list of at least one feature" in caplog.text
+
+
+def test_a_caller_is_not_told_where_the_files_are(tmp_path: Path) -> None:
+    for error in (StoreUnavailable, Conflict):
+        told = json.loads(bytes(error_response(error(f"{tmp_path}/raw/tape: must be writable, was full"), "t").body))
+        assert told["message"] == "tape: must be writable, was full"
+    kept = "POST /model/evaluate: must be of 1/2 or /nowhere/at/all"
+    assert json.loads(bytes(error_response(Conflict(kept), "t").body))["message"] == kept

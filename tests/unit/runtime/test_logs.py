@@ -13,6 +13,7 @@ import structlog
 
 from market.clock import ManualClock, parse_iso_ns
 from runtime.logs import configure_logging
+from runtime.settings import LogFormat
 
 NOW = "2026-01-05T12:00:00.250000Z"
 CLOCK = ManualClock(parse_iso_ns(NOW))
@@ -75,3 +76,16 @@ def test_lines_below_the_level_are_left_out_and_a_second_call_replaces_the_first
     assert "loud" in second.getvalue()
     assert "quiet" not in second.getvalue()
     assert NOW in second.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_no_local_variable(log_format: LogFormat) -> None:
+    stream = io.StringIO()
+    configure_logging(log_format, "INFO", CLOCK, stream=stream)
+    password = "correct horse"  # noqa: S105  # that must not be printed
+    try:
+        raise ValueError(len(password))
+    except ValueError:
+        logging.getLogger("a").exception("failed")
+    assert "ValueError: 13" in stream.getvalue()
+    assert "correct horse" not in stream.getvalue().replace('password = "correct horse"', "")
