@@ -362,7 +362,7 @@ def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(url: str)
 
 
 def test_a_dataset_in_a_format_that_is_gone_is_still_listed_and_says_so(empty_url: str) -> None:
-    upgrade(empty_url, "0003")
+    upgrade(empty_url, "0004")
     with closing(Metadata(empty_url)) as before:
         before.create_dataset(replace(RECORD, status="ready", request={"output_format": "hdf5"}))
     upgrade(empty_url)
