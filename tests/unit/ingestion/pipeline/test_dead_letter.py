@@ -180,7 +180,7 @@ dead_letter.when_durable(lambda: print("told", flush=True))
 dead_letter.close()
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=True, capture_output=True, text=True
     )
     assert ran.stdout.splitlines()[:2] == ["synced True", "told"]
 

@@ -201,7 +201,7 @@ def killed_after(root: Path, steps: int) -> int | None:
     """Compact in a process that dies after so many calls of the system; None when it did, else the calls left."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(root), str(steps)],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         check=False,
         capture_output=True,
         text=True,

@@ -331,7 +331,7 @@ writer = TapeWriter(Path({str(tmp_path)!r}), {SYMBOL!r}, sync_ms=1)
 {lines}
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False)
+    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=False)
     assert killed.returncode == -signal.SIGKILL
 
 
@@ -419,7 +419,7 @@ except StoreUnavailable as error:
     sys.exit(3)
 """
     stopped = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=False, capture_output=True, text=True
     )
     assert stopped.returncode == 3, stopped.stderr
     with TapeWriter(tmp_path, SYMBOL) as writer:
