@@ -46,6 +46,11 @@ demo: $(INSTALLED) ## the whole service on recorded data, no server needed
 test: $(INSTALLED) ## all tests but the soak; FEATURE_SERVICE_TEST_STRICT=1 fails where a server is missing
 	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
+# A feature's function is compiled, so its lines only count where a test runs it as plain Python.
+.PHONY: coverage
+coverage: $(INSTALLED) ## all tests, and the share of lines and branches that they reach; htmlcov/ shows which
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: rules and format
 	@$(BIN)/ruff check
@@ -63,22 +68,29 @@ contracts: $(INSTALLED) ## import-linter: imports go down only
 check: lint types contracts test ## everything that CI checks
 
 .PHONY: soak
-soak: $(INSTALLED) ## the tests that run for minutes
+soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examples, with a new seed; SEED=... repeats one
 	@$(BIN)/pytest -m soak $(ARGS)
+	@seed=$(or $(SEED),$$RANDOM$$RANDOM); \
+	echo "examples are drawn with seed $$seed; SEED=$$seed draws them again, and one that fails becomes an @example"; \
+	FEATURE_SERVICE_TEST_EXAMPLES=drawn $(BIN)/pytest -m "hypothesis and not soak" --hypothesis-seed=$$seed \
+		--numprocesses auto --dist loadfile $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## benchmarks, one JSON line a figure
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock
-lock: ## resolve requirements.txt again from pyproject.toml; ARGS=--upgrade takes newer versions
+lock: ## resolve requirements.txt, and the image's, again from pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock
 	@.venv-lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.8
 	@.venv-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
 		--output-file requirements.txt $(ARGS)
+	@.venv-lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --constraints requirements.txt \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
+		--output-file deploy/requirements.txt
 
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay
-	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

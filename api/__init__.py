@@ -1,1 +1,1 @@
-"""The HTTP interface."""
+"""The HTTP API: its routes, and errors as answers."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso, parse_duration_ns, parse_iso_ns
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso, parse_duration_ns, parse_iso_ns
 from market.errors import InvalidRequest
 from training_sets.request.folds import (
     SPLIT_NAMES,
@@ -19,7 +19,15 @@ from training_sets.request.folds import (
     WalkForward,
     default_periods,
 )
-from training_sets.request.request import DatasetRequest, MissingPolicy, OutputFormat, PriceChoice
+from training_sets.request.request import (
+    LONGEST_LAG_NS,
+    MOST_SAMPLE_TIMES,
+    DatasetRequest,
+    MissingPolicy,
+    OutputFormat,
+    PriceChoice,
+    SampleKind,
+)
 from training_sets.request.targets import (
     DEFAULT_THRESHOLD,
     DEFAULT_VOLATILITY_WINDOW_NS,
@@ -213,13 +221,21 @@ class SplitConfig(_Strict):
 
 
 class BuildRequest(SplitConfig):
-    """A training set. ``fill_limit`` is how old a value may be that ``missing`` forward_fill fills in."""
+    """A training set.
+
+    ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
+    ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
+    ``missing`` forward_fill fills in.
+    """
 
     symbol: SymbolName | None = None
     symbols: Annotated[list[SymbolName], Field(min_length=1, max_length=100)] | None = None
     target_config: TargetConfig | Annotated[list[TargetConfig], Field(min_length=1, max_length=32)]
     feature_registry_version: str | None = None
     sample_interval: SampleInterval = "1s"
+    sample_kind: SampleKind = "on_row"
+    sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES)] = []
+    read_delay_ms: Annotated[int, Field(ge=0, le=LONGEST_LAG_NS // MILLISECOND_NS)] = 0
     purge: bool = True
     embargo: Duration = 0
     data_leakage_check: bool = True
@@ -245,6 +261,9 @@ class BuildRequest(SplitConfig):
             ),
             registry_version=self.feature_registry_version or default_version,
             sample_interval_ns=parse_duration_ns(self.sample_interval),
+            sample_kind=self.sample_kind,
+            sample_times_ns=tuple(self.sample_times),
+            read_delay_ns=self.read_delay_ms * MILLISECOND_NS,
             purge=self.purge,
             embargo_ns=self.embargo,
             missing=self.missing,

@@ -59,14 +59,14 @@ def store_checks(services: ProcessServices) -> dict[str, Check]:
 def _answer(name: str, future: asyncio.Future[Mapping[str, Any]], deadline_s: float) -> Answer:
     if not future.done():
         future.cancel()
-        return Answer({}, f"{name}: must answer within {deadline_s:g} s, did not")
+        return Answer({}, f"{name}: no answer within {deadline_s:g} s")
     error = future.exception()
     if error is None:
         return Answer(future.result())
     if isinstance(error, FeatureServiceError):
         return Answer({}, str(error))
     _log.error("check of %s failed", name, exc_info=error)
-    return Answer({}, f"{name}: must answer, failed with {type(error).__name__}")
+    return Answer({}, f"{name}: the check failed with {type(error).__name__}")
 
 
 def _database(services: ProcessServices) -> Mapping[str, Any]:
@@ -85,7 +85,7 @@ def _tape(services: ProcessServices) -> Mapping[str, Any]:
     try:
         return {"symbols": tape_symbols(services.raw_folder)}
     except OSError as error:
-        raise StoreUnavailable(f"tape: must be readable, was {error}") from error
+        raise StoreUnavailable(f"tape: cannot be read: {error}") from error
 
 
 def _registry(services: ProcessServices) -> Mapping[str, Any]:

@@ -26,7 +26,6 @@ from training_sets.request.request import DatasetRequest
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     "parquet": "application/vnd.apache.parquet",
     "csv": "text/csv",
-    "hdf5": "application/x-hdf5",
 }
 
 router = APIRouter(prefix="/dataset", tags=["datasets"])

@@ -7,8 +7,10 @@ id: the log has the rest.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -32,6 +34,8 @@ RETRY_AFTER_S: Final = 5
 LONGEST_SHOWN_INPUT: Final = 80
 INTERNAL_MESSAGE: Final = "request: must be answered, failed inside the service; its log has this trace_id"
 
+_PATH: Final = re.compile(r"""(?<![\w.])/([^\s/'",:;]+)/(?:[^\s/'",:;]+/)*([^\s/'",:;]+)""")
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,19 +48,33 @@ class MalformedRequest(FeatureServiceError):
 
 
 class TooManyRequests(FeatureServiceError):
-    """The caller must wait until others are done."""
+    """The caller must wait: until others are done, or ``retry_after_s``."""
+
+    def __init__(self, message: str, *, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BodyTooLarge(FeatureServiceError):
+    """The request is longer than its route takes."""
+
+
+class RequestTooSlow(FeatureServiceError):
+    """The request did not arrive whole."""
 
 
 STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
     InvalidRequest: 400,
     RejectedMessage: 400,
-    DeclarationError: 400,
     Unauthorized: 401,
     NotFound: 404,
+    RequestTooSlow: 408,
     Conflict: 409,
+    BodyTooLarge: 413,
     MalformedRequest: 422,
     TooManyRequests: 429,
     FeatureServiceError: 500,
+    DeclarationError: 500,  # a registry file or setting of the operator, whatever was asked
     CorruptStore: 500,
     UnreadableRecording: 500,
     StoreUnavailable: 503,
@@ -76,8 +94,14 @@ def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
         _log.error("trace_id %s: %s", trace_id, error, exc_info=error)
         return _internal(trace_id)
     is_for_later = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if is_for_later else None
-    return _shaped(status, type(error).__name__, str(error), trace_id, headers)
+    seconds = error.retry_after_s if isinstance(error, TooManyRequests) else RETRY_AFTER_S
+    headers = {"Retry-After": str(seconds)} if is_for_later else None
+    return _shaped(status, type(error).__name__, told_to_callers(str(error)), trace_id, headers)
+
+
+def told_to_callers(message: str) -> str:
+    """A message without the folders of this machine: of a path on it, its last name is left."""
+    return _PATH.sub(lambda found: found[0] if not Path("/", found[1]).is_dir() else found[2], message)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.services import Services
+from api.errors import MalformedRequest
+from api.predictions import Predictions, read_predictions
+from api.services import ApiServices, Services
 from market.clock import format_iso
-from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound
-from training_sets.dataset.downloads import dataset_folder
+from market.errors import Conflict, InvalidRequest
+from training_sets.dataset.downloads import dataset_folder, split_of
 from training_sets.dataset.evaluation import evaluate
 from training_sets.dataset.files import read_columns
-from training_sets.dataset.manifest import read_manifest
+from training_sets.dataset.manifest import intact_file, read_manifest, split_entries
 from training_sets.dataset.records import download_url, stored_request
 from training_sets.request.targets import Target
 
-MOST_PREDICTIONS: Final = 10_000_000
+Float64s = npt.NDArray[np.float64]
 
 router = APIRouter(prefix="/model", tags=["evaluation"])
-
-Values = Annotated[list[float], Field(max_length=MOST_PREDICTIONS)]
-Probabilities = Annotated[list[list[float]], Field(max_length=MOST_PREDICTIONS)]
 
 
 class EvaluationRequest(BaseModel):
@@ -40,8 +42,11 @@ class EvaluationRequest(BaseModel):
     split: Literal["train", "validation", "test"]
     model_version: Annotated[str, Field(min_length=1, max_length=200)]
     metrics_to_compute: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
-    predictions: Values | Probabilities | dict[str, Values | Probabilities] | None = None
+    predictions: list[float] | list[list[float]] | dict[str, list[float] | list[list[float]]] | None = None
     fold: Annotated[int, Field(ge=0)] | None = None
+
+
+_SCHEMA: Final = EvaluationRequest.model_json_schema()
 
 
 class Evaluation(BaseModel):
@@ -56,26 +61,30 @@ class Evaluation(BaseModel):
     metadata: dict[str, Any]
 
 
-@router.post("/evaluate")
-def evaluate_model(request: Request, services: Services, body: EvaluationRequest) -> Evaluation:
+@router.post("/evaluate", openapi_extra={"requestBody": {"content": {"application/json": {"schema": _SCHEMA}}}})
+async def evaluate_model(request: Request, services: Services) -> Evaluation:
     """Measure predictions against the split's targets; without predictions, say where the split is."""
+    content = await request.body()
+    return await run_in_threadpool(_evaluated, services, content, request.state.trace_id)
+
+
+def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluation:
+    body, predictions = _parsed(content)
     record = services.metadata.get_dataset(body.dataset_id)
     if record.status != "ready":
         raise Conflict(f"dataset {body.dataset_id}: must be ready to be evaluated on, was {record.status}")
     asked = stored_request(record)
     folder = dataset_folder(record)
     manifest = read_manifest(folder)
-    paths = _paths(manifest, folder, body.split, body.fold)
+    entries = split_of(split_entries(manifest), body.split, body.fold)
+    paths = [intact_file(folder, entry) for entry in entries]
     names = [target.name for target in asked.targets]
     actual = np.concatenate([read_columns(path, names, asked.output_format) for path in paths])
     metrics = None
-    if body.predictions is not None:
-        predictions = _by_target(body, asked.targets)
+    if predictions is not None:
         metrics = {
-            target.name: evaluate(
-                target, actual[:, names.index(target.name)], _array(target, predicted), body.metrics_to_compute
-            )
-            for target, predicted in predictions
+            target.name: evaluate(target, actual[:, names.index(target.name)], predicted, body.metrics_to_compute)
+            for target, predicted in _by_target(predictions, asked.targets)
         }
     return Evaluation(
         evaluation_id=services.make_trace_id(),
@@ -87,45 +96,36 @@ def evaluate_model(request: Request, services: Services, body: EvaluationRequest
         metadata={
             "rows": len(actual),
             "targets": names,
-            "files": [path.relative_to(folder).as_posix() for path in paths],
+            "files": [entry.path for entry in entries],
             "feature_registry_version": record.feature_registry_version,
             "feature_set": record.feature_set,
             "evaluated_at": format_iso(services.clock.now_ns()),
-            "trace_id": request.state.trace_id,
+            "trace_id": trace_id,
         },
     )
 
 
-def _paths(manifest: dict[str, Any], folder: Path, split: str, fold: int | None) -> list[Path]:
-    """The split's files in order of their folds."""
-    wanted = None if fold is None else f"fold={fold:03d}"
-    files = {
-        name: folder / entry["path"]
-        for name, entry in manifest["files"].items()
-        if name.rpartition("/")[2] == split and wanted in {None, name.rpartition("/")[0]}
-    }
-    if not files:
-        raise NotFound(f"split: must be one of {', '.join(manifest['files'])}, was {split} of fold {fold}")
-    for path in files.values():
-        if not path.is_file():
-            raise CorruptStore(f"{path}: must be a file of the dataset, was none")
-    return list(files.values())
+def _parsed(content: bytes) -> tuple[EvaluationRequest, Predictions | None]:
+    """The request without its predictions, and those. Raises RequestValidationError, InvalidRequest."""
+    try:
+        fields = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"body: must be a JSON object, was not: {error}") from error
+    predictions = fields.pop("predictions", None)
+    try:
+        body = EvaluationRequest.model_validate({name: msgspec.json.decode(value) for name, value in fields.items()})
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+    return body, None if predictions is None else read_predictions(predictions)
 
 
-def _by_target(body: EvaluationRequest, targets: tuple[Target, ...]) -> list[tuple[Target, Any]]:
+def _by_target(predictions: Predictions, targets: tuple[Target, ...]) -> list[tuple[Target, Float64s]]:
     """Each target that has predictions, with them."""
     names = {target.name: target for target in targets}
-    if not isinstance(body.predictions, dict):
+    if not isinstance(predictions, dict):
         if len(targets) > 1:
             raise InvalidRequest(f"predictions: must be by target, of {', '.join(names)}, was one list")
-        return [(targets[0], body.predictions)]
-    if unknown := body.predictions.keys() - names.keys() or not body.predictions:
+        return [(targets[0], predictions)]
+    if unknown := predictions.keys() - names.keys() or not predictions:
         raise InvalidRequest(f"predictions: must be of {', '.join(names)}, was {unknown or 'none'}")
-    return [(names[name], predicted) for name, predicted in body.predictions.items()]
-
-
-def _array(target: Target, predicted: Any) -> np.ndarray[Any, np.dtype[np.float64]]:  # noqa: ANN401  # lists of numbers, or of lists
-    try:
-        return np.array(predicted, np.float64)
-    except ValueError as error:
-        raise InvalidRequest(f"predictions of {target.name}: must be rows of one length, was not") from error
+    return [(names[name], predicted) for name, predicted in predictions.items()]

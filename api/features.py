@@ -25,7 +25,7 @@ def latest(
 ) -> Response:
     """The newest row of a symbol; while the online store is away, that of the ingest role in this process.
 
-    Only interval 1s is served: the online store keeps the newest row alone.
+    interval: the online store keeps the newest row alone, whatever tick of the grid it is of, so only 1s is taken.
     """
     if interval != "1s":
         raise InvalidRequest(

@@ -105,7 +105,7 @@ async def ready(request: Request, services: OfProcess) -> JSONResponse:
 def row_troubles(vector: OnlineVector, now_ns: int) -> list[str]:
     """What is wrong with a symbol's newest row: its age, or a group whose data broke off. Not WARMUP, NO_DATA."""
     troubles = []
-    age_ns = now_ns - vector.since_ns
+    age_ns = vector.age_ns(now_ns)
     if age_ns > OLDEST_ROW_NS:
         limit_s = OLDEST_ROW_NS // SECOND_NS
         troubles.append(f"{vector.symbol}: newest row must be at most {limit_s} s old, was {age_ns // SECOND_NS}")

@@ -151,13 +151,12 @@ def _families(answers: Mapping[str, Answer], now_ns: int) -> list[Metric]:
     )
     latency = GaugeMetricFamily(
         "feature_service_online_row_latency_seconds",
-        "From the newest row's time until it could be read, where it is final.",
+        "From the newest row's time until it could be read.",
         labels=["symbol"],
     )
     for vector in answers["online_store"].found.get("vectors", ()):
-        age.add_metric([vector.symbol], (now_ns - vector.since_ns) / SECOND_NS)
-        if vector.is_final:
-            latency.add_metric([vector.symbol], (vector.available_ns - vector.row_ns) / SECOND_NS)
+        age.add_metric([vector.symbol], vector.age_ns(now_ns) / SECOND_NS)
+        latency.add_metric([vector.symbol], (vector.available_ns - vector.row_ns) / SECOND_NS)
     families: list[Any] = [up, age, latency]
     if (active := answers["database"].found.get("active_builds")) is not None:
         families.append(

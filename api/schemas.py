@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel
 
+from api.errors import told_to_callers
 from market.clock import SECOND_NS
 from storage.database.metadata import DatasetRecord, DatasetStatus
 from training_sets.dataset.records import download_urls, splits_document, stored_request
@@ -23,7 +24,6 @@ class FeatureVector(BaseModel):
     missing: dict[str, str]
     feature_registry_version: str
     feature_set: str
-    final: bool
     age_ms: int
     trace_id: str
 
@@ -125,7 +125,7 @@ def dataset_document(record: DatasetRecord, *, manifest: dict[str, Any] | None =
         train_records=record.train_records,
         validation_records=record.validation_records,
         test_records=record.test_records,
-        error_message=record.error_message,
+        error_message=None if record.error_message is None else told_to_callers(record.error_message),
         created_at=record.created_at.isoformat().replace("+00:00", "Z"),
         updated_at=record.updated_at.isoformat().replace("+00:00", "Z"),
         download_urls=download_urls(record),

@@ -10,8 +10,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from api.limits import RequestLimits
 from market.clock import Clock
 from storage.database.metadata import Metadata
+from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepStore
 from storage.online.feed import RowFeed
 from storage.online.memory import OnlineMemory
@@ -46,14 +48,16 @@ class ApiServices(ProcessServices):
     """The stores and facts behind the API.
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
-    by the ingest role of this process, empty without one.
+    by the ingest role of this process, empty without one. limits: what a request may be.
     """
 
     builds: DatasetBuilds
+    quality_reports: QualityReports
     feed: RowFeed
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0
-    api_key: str | None
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    api_key: str | None = field(repr=False)
     features_folder: Path
     datasets_folder: Path
 

@@ -28,6 +28,14 @@ THREADS: Final = 4
 MOST_FILES: Final = 200_000
 """A folder with more is not counted: its disk says more, faster."""
 
+ROW_FIGURES: Final = {
+    "grid_ms": "row_grid_ms",
+    "seconds": "rows_total",
+    "ticks": "tick_rows_total",
+    "skipped_ticks": "skipped_ticks_total",
+}
+"""Rows of a worker: those at whole seconds, those between, and ticks between that were left out in overload."""
+
 router = APIRouter(prefix="/stats", tags=["stats"])
 Figures = dict[str, Any]
 
@@ -146,6 +154,7 @@ def _worker(worker: IngestWorker, services: ApiServices) -> Figures:
         "heartbeat_at": format_iso(to_ns(worker.heartbeat_at)),
         "symbols": worker.status.get("symbols"),
         "stages": worker.status.get("stages"),
+        "rows": {name: worker.status.get("worker", {}).get(figure) for name, figure in ROW_FIGURES.items()},
         "leases": worker.status.get("leases"),
     }
 
@@ -163,8 +172,7 @@ def _windows(services: ApiServices) -> dict[str, Figures | None]:
             if vector is None
             else {
                 "newest_row": format_iso(vector.row_ns),
-                "final": vector.is_final,
-                "age_seconds": (now_ns - vector.since_ns) / SECOND_NS,
+                "age_seconds": vector.age_ns(now_ns) / SECOND_NS,
                 "feature_registry_version": vector.version,
                 "groups": {
                     group: {
@@ -195,7 +203,7 @@ def _subscriptions(_request: Request, services: ApiServices) -> dict[str, Check]
 def _workers(services: ApiServices) -> list[IngestWorker]:
     workers = read_ingest_workers(services.metadata)
     if not workers:
-        raise StoreUnavailable("ingest workers: must have said something of themselves, none has")
+        raise StoreUnavailable("no ingest worker has reported")
     return workers
 
 
@@ -221,7 +229,7 @@ def _service(request: Request, services: ApiServices) -> dict[str, Check]:
 def _latency_ms(request: Request) -> float:
     found: float | None = request.app.state.http_metrics.average_ms()
     if found is None:
-        raise StoreUnavailable("latency: must be of requests, there were none in the last 5 minutes")
+        raise StoreUnavailable("no requests in the last 5 minutes")
     return found
 
 

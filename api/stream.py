@@ -19,6 +19,8 @@ from market.errors import NotFound
 MOST_STREAMS: Final = 200
 """At a time, in one process; each holds a connection."""
 
+GRID: Final = "grid"
+
 router = APIRouter(prefix="/features", tags=["features"])
 
 
@@ -31,12 +33,13 @@ async def stream(
     request: Request,
     services: Services,
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
-    interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
+    interval: Annotated[Literal["grid", "1s", "3s", "15s", "1m"], Query()] = GRID,
 ) -> StreamingResponse:
-    """Each final row as it is stored, an event ``row`` that holds a FeatureVector; the newest at once if it is final.
+    """Each row as it is stored, an event ``row`` that holds a FeatureVector; the newest one at once.
 
-    The id of an event is its row time in nanoseconds. interval: only rows whose time is a multiple of it. A reader that
-    is slow loses the oldest of the rows that wait for it, so their times may jump. In silence a comment comes.
+    The id of an event is its row time in nanoseconds. interval: only rows whose time is a multiple of it; ``grid`` is
+    every row. A reader that is slow loses the oldest of the rows that wait for it, so their times may jump. In silence
+    a comment comes.
     """
     if symbol not in services.symbols:
         [found] = await run_in_threadpool(services.online.read, [symbol])
@@ -44,18 +47,19 @@ async def stream(
             raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
     if services.feed.readers >= MOST_STREAMS:
         raise TooManyRequests(f"streams: must be at most {MOST_STREAMS} at a time, were {services.feed.readers}")
-    events = _events(services, symbol, step_ns=parse_duration_ns(interval), trace_id=request.state.trace_id)
+    step_ns = 1 if interval == GRID else parse_duration_ns(interval)
+    events = _events(services, symbol, step_ns=step_ns, trace_id=request.state.trace_id)
     # A proxy that gathers an answer before it passes it on would hold the rows back.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 async def _events(services: ApiServices, symbol: str, *, step_ns: int, trace_id: str) -> AsyncIterator[bytes]:
-    with services.feed.reading(symbol) as reader:
+    with services.feed.reading(symbol, step_ns=step_ns) as reader:
         while not reader.is_closed:
             row = await reader.take(services.heartbeat_s)
             if row is None:
                 yield b": no row\n\n"
-            elif row.row_ns % step_ns == 0:
+            else:
                 document = feature_vector(row, now_ns=services.clock.now_ns(), trace_id=trace_id)
                 yield b"id: %d\nevent: row\ndata: %b\n\n" % (row.row_ns, orjson.dumps(document))

@@ -9,7 +9,7 @@ from storage.online.vector import OnlineVector
 
 
 def feature_vector(vector: OnlineVector, *, now_ns: int, trace_id: str) -> dict[str, Any]:
-    """The FeatureVector document of the newest row; a provisional row's age counts from when it was computed."""
+    """The FeatureVector document of the newest row."""
     return vector_document(
         symbol=vector.symbol,
         row_ns=vector.row_ns,
@@ -18,8 +18,6 @@ def feature_vector(vector: OnlineVector, *, now_ns: int, trace_id: str) -> dict[
         missing=vector.missing,
         version=vector.version,
         fingerprint=vector.fingerprint,
-        is_final=vector.is_final,
-        since_ns=vector.since_ns,
         now_ns=now_ns,
         trace_id=trace_id,
     )

@@ -55,7 +55,7 @@ _FRAME_BYTES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class Written:
     """What a day holds: level updates, messages, and their bytes as they came."""
 
     levels: int
@@ -101,7 +101,7 @@ def run_month(folder: Path) -> Iterator[Figure]:
 def _size(folder: Path, days: int, *, hours: int) -> Figure:
     """Days written and rebuilt, a batch after the other; raw days that no later one reaches back to are deleted."""
     spawn = get_context("spawn")
-    written: list[_Written] = []
+    written: list[Written] = []
     done: list[_Done] = []
     parquet_bytes = 0
     with ProcessPoolExecutor(1, mp_context=spawn) as writing, ProcessPoolExecutor(1, mp_context=spawn) as rebuilding:
@@ -109,7 +109,7 @@ def _size(folder: Path, days: int, *, hours: int) -> Figure:
         for first in range(0, days, BATCH_DAYS):
             batch = range(first, min(first + BATCH_DAYS, days))
             for day in batch:
-                written.append(writing.submit(_write_day, folder / "raw", day, hours).result())
+                written.append(writing.submit(write_day, folder / "raw", day, hours).result())
                 parquet_bytes += sum(file.size for part in _parts_of(folder / "raw", day) for file in part.files)
             done.append(rebuilding.submit(_rebuild_batch, folder, batch).result())
     levels, messages = sum(day.levels for day in written), sum(day.messages for day in written)
@@ -149,7 +149,7 @@ def _slice() -> tuple[Events, int]:
     return decoded(taken), sum(len(message.body) for message in taken)
 
 
-def _write_day(raw: Path, day: int, hours: int) -> _Written:
+def write_day(raw: Path, day: int, hours: int) -> Written:
     """The slice again and again, an hour a part; each begins with a book snapshot, so the book has no gap."""
     events, wire_bytes = _slice()
     a_part = HOUR_NS // _SLICE_NS
@@ -167,7 +167,7 @@ def _write_day(raw: Path, day: int, hours: int) -> _Written:
             pieces.append(piece)
         write_events(raw, INSTRUMENT, np.concatenate(pieces), part=f"{day:04d}-{hour:02d}")
     count = hours * a_part
-    return _Written(
+    return Written(
         level_updates(events) * count, int(np.count_nonzero(events["flags"] & FIRST)) * count, wire_bytes * count
     )
 

@@ -206,7 +206,7 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
         symbol = SYMBOLS[len(ages) % len(SYMBOLS)]
         [vector] = store.read([symbol])
         if vector is not None:
-            ages.append((time.time_ns() - vector.available_ns) / 1e9)
+            ages.append((time.time_ns() - vector.row_ns) / 1e9)
         else:
             first = time.monotonic()
         pause.wait(0.01)
@@ -223,8 +223,9 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
         "cpu_cores": found["cpu"],
         "memory_begin_mb": found["memory_mb"][len(found["memory_mb"]) // 3],
         "memory_end_mb": found["memory_mb"][-1],
-        "provisional_rows": counts["provisional_rows_total"],
-        "provisional_skipped": counts["provisional_skipped_total"],
+        "rows_at_seconds": counts["rows_total"],
+        "rows_between": counts["tick_rows_total"],
+        "skipped_ticks": counts["skipped_ticks_total"],
     }
     bare_ms = {percent: percentile(bare, percent) * 1e3 for percent in (50, 95, 99)}
     yardstick = "bare publish, consume, HSET"
@@ -251,11 +252,20 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
         )
     for percent in (50, 95, 99):
         yield Figure(
-            f"live: age of a vector when it is read, refresh 50 ms, p{percent}",
+            f"live: the stamp of the newest message in a row until Redis holds the row, p{percent}",
+            stages["fresh"][f"p{percent}_ms"],
+            "ms",
+            "lower",
+            yardstick,
+            bare_ms[percent],
+        )
+    for percent in (50, 95, 99):
+        yield Figure(
+            f"live: age of a vector when it is read, since its tick, grid {counts['row_grid_ms']:g} ms, p{percent}",
             percentile(ages, percent) * 1e3,
             "ms",
             "lower",
-            goal="<= 60",
+            goal="p95 <= grid + 60" if percent == 95 else "-",
         )
 
 

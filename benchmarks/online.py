@@ -17,13 +17,15 @@ from benchmarks.tape import INSTRUMENT, by_message, by_second, messages, tape_wi
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_now
-from market.clock import MINUTE_NS, SECOND_NS, ceil_to
+from market.clock import MINUTE_NS, SECOND_NS, ceil_to, floor_to
+from market.events import Events
 from storage.instruments import InstrumentPins
 from transforms.engine import Engine
 from transforms.kernel import Kernel, compile_kernel
 
 _ROWS: Final = 1_000
 _WARM_UP_ROWS: Final = 100
+_TICK_NS: Final = SECOND_NS // 10
 
 
 def run(folder: Path) -> Iterator[Figure]:
@@ -42,8 +44,13 @@ def _measure_rows() -> list[Figure]:
     engine.feed(before)
     engine.advance(int(before["recv_ns"][-1]) // SECOND_NS * SECOND_NS)
     begin = engine.checkpoint()
+    at_ticks = Engine(kernel, INSTRUMENT, grid_ns=_TICK_NS)
+    at_ticks.feed(before)
+    at_ticks.advance(int(before["recv_ns"][-1]) // SECOND_NS * SECOND_NS)
+    begin_at_ticks = at_ticks.checkpoint()
     live: list[list[float]] = []
     silent: list[list[float]] = []
+    between: list[list[float]] = []
     for _ in range(REPEATS):
         engine.restore(begin)
         times = []
@@ -58,12 +65,41 @@ def _measure_rows() -> list[Figure]:
             times.append(time.perf_counter() - begun)
         live.append(times[_WARM_UP_ROWS:])
         silent.append(silent_rows(engine, _ROWS))
+        at_ticks.restore(begin_at_ticks)
+        between.append(_rows_between_seconds(at_ticks, seconds)[_WARM_UP_ROWS:])
+    second_s = median(percentile(times, 50) for times in live)
     return [
         _figure("online: one message, then one more row", live, 50, goal="<= 30"),
         _figure("online: one message, then one more row", live, 99, goal="<= 100"),
+        _figure(
+            "online: one message, then the row of one more tick of 100 ms",
+            between,
+            50,
+            goal="<= 1.5 of a second's",
+            yardstick="the same at a whole second, p50",
+            yardstick_s=second_s,
+        ),
+        _figure("online: one message, then the row of one more tick of 100 ms", between, 99),
         _figure("online: one more row of a silent symbol", silent, 50),
         _figure("online: one more row of a silent symbol", silent, 99),
     ]
+
+
+def _rows_between_seconds(engine: Engine, seconds: list[Events]) -> list[float]:
+    """Seconds of the rows at ticks between seconds: the tick's last message is fed and its row given."""
+    times = []
+    for second in seconds:
+        for at, message in enumerate(listed := by_message(second)):
+            tick_ns = floor_to(int(message["recv_ns"][-1]), _TICK_NS) + _TICK_NS
+            is_last = at + 1 == len(listed) or int(listed[at + 1]["recv_ns"][-1]) >= tick_ns
+            begun = time.perf_counter()
+            engine.feed(message)
+            if not is_last:
+                continue
+            engine.advance(tick_ns)
+            if tick_ns % SECOND_NS != 0:
+                times.append(time.perf_counter() - begun)
+    return times
 
 
 def silent_rows(engine: Engine, count: int) -> list[float]:

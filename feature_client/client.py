@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import yaml
 
 from feature_client.historical import HistoricalFeatures, pit_report
 from feature_client.online import OnlineFeatures, features_of, parse_references, refuse_look_ahead, symbols_of
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
+from feature_repo.freshness import TIME_TO_LIVE
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from feature_repo.store import FeatureStore
-
-FRESH_FOR: Final = timedelta(minutes=1)
-"""How old a view's newest row may be unless the client is told otherwise: the TTL of the views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +123,9 @@ class FeatureStoreClient:
     def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
         """Each entity row with the features that were available at its ``event_timestamp``, and the proof of it.
 
+        They are of the newest whole second that could be read then. The tick between seconds that a reader was given is
+        had by a dataset with ``sample_kind`` at_time and these ``sample_times``.
+
         Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
         """
         from feature_repo.retrieval_job import AsOfRetrievalJob
@@ -161,7 +162,7 @@ class FeatureStoreClient:
         freshness = {}
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
-                age = timedelta(microseconds=(now_ns - vector.since_ns) // 1_000)
+                age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
                 status = STATUS_NAMES[vector.statuses[view]]
                 freshness[vector.symbol] = ViewFreshness(age, age > self._limit(view), status)
         if not freshness:
@@ -200,7 +201,7 @@ class FeatureStoreClient:
         return open_repository(self._repo_path)
 
     def _limit(self, view: str) -> timedelta:
-        return self._fresh_for.get(view, FRESH_FOR)
+        return self._fresh_for.get(view, TIME_TO_LIVE)
 
     def _verify(self, vector: OnlineVector, references: Sequence[tuple[str, str]]) -> None:
         """Refuse a feature under a view that is not its own; asked of the server once a feature and feature set.

@@ -25,7 +25,7 @@ class OnlineFeature(NamedTuple):  # a frozen dataclass takes three times as long
     """One feature of one entity row.
 
     value: None unless the status is PRESENT or STALE. reason: why it is MISSING, as the row said. age: since the row
-    time, or since a provisional row was computed; None for an unknown entity.
+    time; None for an unknown entity.
     """
 
     value: float | None
@@ -83,7 +83,7 @@ def features_of(
             f"{view}:{name}": OnlineFeature(None, UNKNOWN_ENTITY, "the symbol has no row", None)
             for view, name in references
         }
-    age = timedelta(microseconds=(now_ns - vector.since_ns) // 1_000)
+    age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
     held = dict(zip(vector.columns, vector.values.tolist(), strict=True))
     answer = {}
     for view, name in references:

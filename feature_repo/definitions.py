@@ -7,21 +7,19 @@ other folders than the default come from ``definitions``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Float64
 
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version, registry_versions
+from feature_repo.freshness import TIME_TO_LIVE
+from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, registry_versions
 from transforms.catalogue import GROUPS, group_fingerprint
 from transforms.rows import FeatureSet
 
 DEFAULT_FEATURES_FOLDER: Final = "data/features"
 PUSH_SOURCE_NAME: Final = "market_features_push"
-FRESH_FOR: Final = timedelta(minutes=1)
-"""TTL of every view: a row comes each second, so an older one means that the symbol stopped."""
 
 FeastObject = Entity | FeatureView | FeatureService
 
@@ -58,7 +56,7 @@ def _view(name: str, fingerprint: str, fields: Mapping[str, str], features_folde
     return FeatureView(
         name=name,
         entities=[symbol],
-        ttl=FRESH_FOR,
+        ttl=TIME_TO_LIVE,
         schema=[Field(name=field, dtype=Float64, description=text) for field, text in fields.items()],
         source=_push_source(name, fingerprint, features_folder),
         online=True,
@@ -99,16 +97,16 @@ def _version_objects(
 
 def service_name(version: str) -> str:
     """Name of the feature service of a registry version."""
-    return f"features_v{version.replace('.', '_')}"
+    return "features_latest" if version == LATEST else f"features_v{version.replace('.', '_')}"
 
 
 def definitions(*, features_folder: Path, versions_folder: Path = SHIPPED_FOLDER) -> list[FeastObject]:
-    """Every Feast object, with the feature log in ``features_folder`` and a service for each version file."""
+    """Every Feast object, with the feature log in ``features_folder`` and a service a version."""
     folder = str(features_folder)
     views = {group: _group_view(group, folder) for group in GROUPS}
     of_versions = [
         item
-        for version in registry_versions(versions_folder)
+        for version in (*registry_versions(versions_folder), LATEST)
         for item in _version_objects(load_registry_version(version, versions_folder).feature_set, views, folder)
     ]
     return [symbol, *views.values(), *of_versions]
@@ -129,7 +127,7 @@ position = _group_view("position", DEFAULT_FEATURES_FOLDER)
 globals().update(
     {
         item.name: item
-        for version in registry_versions()
+        for version in (*registry_versions(), LATEST)
         for item in _version_objects(
             load_registry_version(version).feature_set,
             {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,10 @@ from feature_repo.parquet_source import UTC_NS, ParquetSource, ns_of
 from feature_repo.parquet_writing import append, locked
 from feature_repo.retrieval_job import AsOfRetrievalJob
 from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, NotFound
+
+_MOST_LISTINGS: Final = 20
+"""Of a source's files for one part of a result: a merge of parts removes files one by one."""
 
 
 class AsOfOfflineStoreConfig(FeastConfigBaseModel):
@@ -103,13 +106,28 @@ class AsOfOfflineStore(OfflineStore):
             span = (times.min().floor("us").to_pydatetime(), times.max().floor("us").to_pydatetime())
 
         def evaluate(max_rows: int | None) -> Iterator[pa.Table]:
-            joins = [ViewJoin.of(config.repo_path, view, rows, bitemporal=bitemporal) for view in views]
-            for part in (rows,) if max_rows is None else rows.parts(max_rows):
+            known: list[ViewJoin] = []
+
+            def joined(part: EntityRows) -> pa.Table:
+                if not known:
+                    known.extend(ViewJoin.of(config.repo_path, view, rows, bitemporal=bitemporal) for view in views)
                 table = part.table
-                for join in joins:
-                    joined = join.join(part)
-                    for name, column in zip(joined.column_names, joined.columns, strict=True):
+                for join in known:
+                    found = join.join(part)
+                    for name, column in zip(found.column_names, found.columns, strict=True):
                         table = table.append_column(name, column)
+                return table
+
+            for part in (rows,) if max_rows is None else rows.parts(max_rows):
+                for _ in range(_MOST_LISTINGS - 1):
+                    try:
+                        table = joined(part)
+                        break
+                    except NotFound:
+                        # A file that was listed is gone since: where parts were merged, what is there has its rows.
+                        known.clear()
+                else:
+                    table = joined(part)
                 yield table
 
         def provenance() -> pa.Table:

@@ -80,6 +80,7 @@ class SelectedFile:
                 metadata=self.fragment.metadata,
                 read_dictionary=sorted(held & set(dictionaries)),
                 pre_buffer=not self.is_local,  # it saves requests, and costs a copy
+                page_checksum_verification=True,
             ) as file,
         ):
             present = [name for name in types if name in held]
@@ -297,7 +298,7 @@ def reading(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NotFound(f"{path}: must exist while it is read, {error}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be readable Parquet with one type a column, {error}") from error
 
 

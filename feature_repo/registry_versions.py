@@ -1,4 +1,7 @@
-"""Feature registry versions: YAML files that choose columns from the catalogue, checked on load."""
+"""Feature registry versions: YAML files that choose columns from the catalogue, checked on load, and ``latest``.
+
+A released version never changes. ``latest`` is the whole catalogue of the code as it is, and has no file.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from transforms.normalisation import METHODS, Normalisation
 from transforms.rows import FeatureSet
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "registry"
+LATEST: Final = "latest"
 MAX_LOOKBACK_DAYS: Final = 90
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 _SOURCE_NAMES: Final[dict[Source, frozenset[str]]] = {
@@ -36,10 +40,10 @@ _KNOWN_SOURCES: Final = frozenset({"orderbook", "trades", "kline", "ticker", "fu
 
 @dataclass(frozen=True, slots=True)
 class RegistryVersion:
-    """One checked registry file."""
+    """One checked registry file, or ``latest``, whose path is None."""
 
     feature_set: FeatureSet
-    path: Path
+    path: Path | None
     warnings: tuple[str, ...]
 
     @property
@@ -53,19 +57,22 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def registry_versions(folder: Path = SHIPPED_FOLDER) -> tuple[str, ...]:
-    """The versions that have a file in ``folder``, oldest first."""
+    """The released versions, those that have a file in ``folder``, oldest first."""
     found = (path.stem for path in folder.glob("*.yaml"))
     return tuple(sorted((stem for stem in found if _VERSION.fullmatch(stem)), key=version_key))
 
 
 def load_registry_version(version: str, folder: Path = SHIPPED_FOLDER) -> RegistryVersion:
-    """The checked registry file of a version.
+    """The checked registry file of a version, or ``latest``.
 
     Raises NotFound when there is none, InvalidRegistry with every problem of the file.
     """
+    if version == LATEST:
+        return RegistryVersion(feature_set(LATEST, list(FEATURES)), None, ())
     path = folder / f"{version}.yaml"
-    if version not in registry_versions(folder):
-        raise NotFound(f"registry version: must be one of {', '.join(registry_versions(folder))}, was {version!r}")
+    released = registry_versions(folder)
+    if version not in released:
+        raise NotFound(f"registry version: must be one of {', '.join((*released, LATEST))}, was {version!r}")
     loaded = load_registry_file(path)
     if loaded.version != version:
         raise InvalidRegistry(str(path), [f"version: must be {version} as in the file's name, was {loaded.version}"])
@@ -180,7 +187,7 @@ def _source_differences(entry: Mapping[str, Any]) -> tuple[list[str], list[str]]
         problems.append(
             f"{name}.input_sources: must name {' or '.join(sorted(read))}, which it reads, was {declared!r}"
         )
-    # A position's features may take the mid beside their one source: to name the order book there is right, not needed.
+    # A position's features may also take the mid: to name the order book there is right, not needed.
     also = _SOURCE_NAMES[Source.BOOK] if ORDERBOOK in FEATURES[name].kinds else frozenset()
     warnings = [
         f"{name}.input_sources: {source} is declared but not read" for source in known if source not in read | also

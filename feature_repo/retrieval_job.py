@@ -103,7 +103,7 @@ class AsOfRetrievalJob(RetrievalJob):
     def to_provenance(self) -> pa.Table:
         """Which row each value came from: for each view its ``<view>__event`` and ``<view>__created`` times.
 
-        A row for each entity row, in order, null where the view has none, beside ``asked``, the time asked for. A view
+        A row for each entity row, in order, null where the view has none, and ``asked``, the time asked for. A view
         without creation times is created at its event. All times are ns in UTC.
 
         Raises InvalidRequest when the job asks for no entity rows.

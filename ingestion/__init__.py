@@ -1,1 +1,1 @@
-"""From messages to rows: sources, decoding, the pipeline."""
+"""From messages to rows: what is read, decoded, kept, computed and handed on, live or played."""

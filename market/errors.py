@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose, grouped by who must act.
+"""The errors that one package raises and another one meets, grouped by who must act.
 
     FeatureServiceError
     ├── RejectedMessage        dead-letter it: one input is unusable, nothing else is affected
@@ -6,7 +6,7 @@
     │   ├── UnknownTopic           no rule says what this topic holds
     │   └── ScaleExceeded          a number does not fit the instrument's pinned decimal scale
     ├── UnreadableRecording    a recording cannot be read any further
-    ├── DeclarationError       fix the declaration: every problem found, at once
+    ├── DeclarationError       fix the declaration: every problem found, at once (HTTP 500: it is not the caller's)
     │   ├── InvalidFeature
     │   ├── InvalidRegistry
     │   └── InvalidSettings
@@ -16,7 +16,9 @@
     ├── CorruptStore           bytes on disk are not what was written
     └── StoreUnavailable       retry: a store or server is away (HTTP 503)
 
-A message reads "thing: rule, was value".
+An error that only its own package meets stands there and derives from the root: the API's own statuses, a gateway that
+refuses, a role that failed, a client's look into the future. A message about a value that broke a rule reads
+"thing: rule, was value"; what is away, refused or full is said in plain words.
 """
 
 from __future__ import annotations

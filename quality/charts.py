@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import format_iso
+from quality.profile import near_one
 
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -36,21 +38,22 @@ class Stretch:
 
 def histogram(values: Float64s, *, width: int = 220, height: int = 70, bins: int = 40) -> str:
     """The distribution of the finite values between their 0.5 and 99.5 percentiles, both ends labelled."""
-    known = values[np.isfinite(values)]
+    known, power = near_one(values[np.isfinite(values)])
     if len(known) == 0:
         return _svg(width, height, _text(4, 20, "no value", FAINT), "no value")
     low, high = (float(edge) for edge in np.quantile(known, [0.005, 0.995]))
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
-    counts, _ = np.histogram(np.clip(known, low, high), bins=bins, range=(low, high))
-    step, most = width / bins, max(int(counts.max()), 1)
+    # Places in [0, 1], not edges: between values one ulp apart there is no room for the edges of forty bins.
+    places = (np.clip(known, low, high) - low) / (high - low) if high > low else np.full(len(known), 0.5)
+    counts = np.bincount(np.minimum((places * bins).astype(np.int64), bins - 1), minlength=bins)
+    step, most = width / bins, int(counts.max())
     bars = []
     for at, count in enumerate(counts.tolist()):
         tall = count / most * (height - 16)
         if count:
             bars.append(_rect(at * step, height - 14 - tall, step - 0.5, tall, BAR))
-    labels = _text(0, height - 2, f"{low:.4g}", FAINT) + _text(width, height - 2, f"{high:.4g}", FAINT, anchor="end")
-    return _svg(width, height, "".join(bars) + labels, f"distribution from {low:.4g} to {high:.4g}")
+    first, last = _ends(math.ldexp(low, power), math.ldexp(high, power))
+    labels = _text(0, height - 2, first, FAINT) + _text(width, height - 2, last, FAINT, anchor="end")
+    return _svg(width, height, "".join(bars) + labels, f"distribution from {first} to {last}")
 
 
 def heat_map(names: Sequence[str], values: Float64s, *, cell: int = 9, diverging: bool, columns: Sequence[str]) -> str:
@@ -87,21 +90,24 @@ def line(times_ns: Int64s, values: Float64s, *, width: int = 900, height: int = 
     if len(values) == 0:
         return _svg(width, height, _text(4, 20, "no value", FAINT), "no value")
     begin, end = int(times_ns.min()), int(times_ns.max()) + 1
+    values, power = near_one(values)
     low, high = float(values.min()), float(values.max())
-    scale = (height - 34) / (high - low if high > low else 1.0)
+    # Of the height, not by a scale: one by the span of values that hardly differ would be infinite.
+    places = (high - values) / (high - low) if high > low else np.zeros(len(values))
     bucket = (times_ns - begin) * points // (end - begin)
     parts = []
     for at in np.unique(bucket).tolist():
-        inside = values[bucket == at]
-        top, bottom = high - float(inside.max()), high - float(inside.min())
-        parts.append(_rect(at * width / points, 8 + top * scale, width / points, max((bottom - top) * scale, 1.0), BAR))
+        inside = places[bucket == at] * (height - 34)
+        top, bottom = float(inside.min()), float(inside.max())
+        parts.append(_rect(at * width / points, 8 + top, width / points, max(bottom - top, 1.0), BAR))
+    first, last = _ends(math.ldexp(low, power), math.ldexp(high, power))
     labels = (
         _text(0, height - 4, format_iso(begin), FAINT)
         + _text(width, height - 4, format_iso(end - 1), FAINT, anchor="end")
-        + _text(0, 8, f"{high:.4g}", FAINT)
-        + _text(0, height - 18, f"{low:.4g}", FAINT)
+        + _text(0, 8, last, FAINT)
+        + _text(0, height - 18, first, FAINT)
     )
-    return _svg(width, height, "".join(parts) + labels, f"values over time from {low:.4g} to {high:.4g}")
+    return _svg(width, height, "".join(parts) + labels, f"values over time from {first} to {last}")
 
 
 def time_line(stretches: Sequence[Stretch], *, width: int = 900, row_height: int = 18) -> str:
@@ -130,6 +136,12 @@ def time_line(stretches: Sequence[Stretch], *, width: int = 900, row_height: int
         _text(left, bottom, format_iso(begin), FAINT) + _text(width, bottom, format_iso(end), FAINT, anchor="end")
     )
     return _svg(width, bottom + 4, "".join(parts), "time line of the splits")
+
+
+def _ends(low: float, high: float) -> tuple[str, str]:
+    """Both ends as short as they can be told apart."""
+    first, last = f"{low:.4g}", f"{high:.4g}"
+    return (first, last) if first != last or low == high else (repr(low), repr(high))
 
 
 def _colour(value: float, *, diverging: bool) -> str:

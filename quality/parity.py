@@ -34,17 +34,27 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Counts of rows. mismatched: in both with other bits; missing: rebuilt only; extra: served only."""
+    """Counts of rows. mismatched: in both with other bits; missing: rebuilt only; extra: served only.
+
+    ticks_recorded: rows that readers were given, at ticks of the grid too, whose digest the worker recorded. Of these
+    ticks_compared were computed again, and ticks_mismatched had another digest then.
+    not_compared: each symbol whose served rows could not be compared at all, with the reason.
+    """
 
     compared: int = 0
     mismatched: int = 0
     missing: int = 0
     extra: int = 0
     first_divergence: Divergence | None = None
+    not_compared: tuple[str, ...] = ()
+    ticks_recorded: int = 0
+    ticks_compared: int = 0
+    ticks_mismatched: int = 0
 
     @property
     def is_exact(self) -> bool:
-        return self.compared > 0 and not (self.mismatched or self.missing or self.extra)
+        differing = self.mismatched + self.missing + self.extra + self.ticks_mismatched
+        return self.compared > 0 and differing == 0 and not self.not_compared
 
     def __add__(self, other: Parity) -> Parity:
         return Parity(
@@ -53,6 +63,10 @@ class Parity:
             self.missing + other.missing,
             self.extra + other.extra,
             self.first_divergence or other.first_divergence,
+            self.not_compared + other.not_compared,
+            self.ticks_recorded + other.ticks_recorded,
+            self.ticks_compared + other.ticks_compared,
+            self.ticks_mismatched + other.ticks_mismatched,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -95,7 +96,7 @@ def outlier_shares(values: Float64s) -> Float64s:
     """The share of known values further than ten interquartile ranges from the quartiles; float64 (columns,)."""
     shares = np.zeros(values.shape[1])
     for at, column in enumerate(values.T):
-        known = column[np.isfinite(column)]
+        known, _ = near_one(column[np.isfinite(column)])
         if len(known) > 0:
             first, third = np.quantile(known, [0.25, 0.75])
             reach = 10.0 * (third - first)
@@ -103,6 +104,12 @@ def outlier_shares(values: Float64s) -> Float64s:
             if reach > 0:
                 shares[at] = np.mean((known < first - reach) | (known > third + reach))
     return shares
+
+
+def near_one(values: Float64s) -> tuple[Float64s, int]:
+    """Finite values divided by a power of two, so that all are below 1, and that power: no difference overflows."""
+    _, power = math.frexp(float(np.abs(values).max(initial=0.0)))
+    return np.ldexp(values, -power), power
 
 
 def _column_means(values: Float64s, ones: Float64s) -> Float64s:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any, Final
 
@@ -16,6 +18,8 @@ from quality.suites import Finding
 
 MISSING_BUCKETS: Final = 60
 MOST_FOLDS_DRAWN: Final = 60
+
+_log = logging.getLogger(__name__)
 
 _STYLE: Final = """
 body { font: 14px/1.5 system-ui, sans-serif; color: #1f2937; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
@@ -36,33 +40,42 @@ def render_report(
     findings: Sequence[Finding],
     targets: Sequence[str],
 ) -> str:
-    """The page as text; the same arguments give the same text.
+    """The page as text; the same arguments give the same text. A section that cannot be drawn says so in its place.
 
     manifest: needs records, folds, continuity, warnings, strategy and the counts of rows.
     """
     times_ns, sample = profile.sample
     is_target = np.isin(np.array(profile.columns), targets)
-    sections = [
-        ("Verdict", _verdict(findings, manifest["warnings"])),
-        ("Rows", _counts(manifest)),
-        ("Splits", _time_line(manifest)),
-        ("Continuity", _continuity(manifest["continuity"])),
+    sections: list[tuple[str, Callable[[], str]]] = [
+        ("Verdict", lambda: _verdict(findings, manifest["warnings"])),
+        ("Rows", lambda: _counts(manifest)),
+        ("Splits", lambda: _time_line(manifest)),
+        ("Continuity", lambda: _continuity(manifest["continuity"])),
         *(
-            (f"Target {name}", _target(name, profile, times_ns, sample[:, at]))
+            (f"Target {name}", partial(_target, name, profile, times_ns, sample[:, at]))
             for at, name in enumerate(profile.columns)
             if is_target[at]
         ),
-        ("Missing values over time", _missing_map(profile.columns, times_ns, sample)),
-        ("Correlation", _correlation(profile.columns, sample)),
-        ("Distributions", _distributions(profile, sample)),
+        ("Missing values over time", lambda: _missing_map(profile.columns, times_ns, sample)),
+        ("Correlation", lambda: _correlation(profile.columns, sample)),
+        ("Distributions", lambda: _distributions(profile, sample)),
     ]
-    body = "".join(f"<section><h2>{escape(name)}</h2>{inside}</section>" for name, inside in sections)
+    body = "".join(f"<section><h2>{escape(name)}</h2>{_drawn(name, draw)}</section>" for name, draw in sections)
     note = f"Charts show {len(sample)} of {profile.rows} rows, evenly spaced; counts are of all rows."
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         f'<p class="note">{escape(note)}</p>{body}</body></html>\n'
     )
+
+
+def _drawn(name: str, draw: Callable[[], str]) -> str:
+    try:
+        return draw()
+    except Exception as error:  # noqa: BLE001  # see below
+        # The page tells of a dataset that is already made and judged: a picture of it is no reason to have none.
+        _log.exception("report, section %s: must be drawn, failed", name)
+        return f'<p class="critical">This section could not be drawn: {escape(type(error).__name__)}.</p>'
 
 
 def _verdict(findings: Sequence[Finding], warnings: Sequence[str]) -> str:

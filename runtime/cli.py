@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+from typing import Final, NoReturn
 
 import typer
 
-from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, upkeep, verify
+from market.errors import FeatureServiceError, StoreUnavailable
+from runtime.commands import (
+    dataset,
+    db,
+    dead_letter,
+    demo,
+    features,
+    quality,
+    rebuild,
+    registry,
+    replay,
+    repo,
+    run,
+    tape,
+    upkeep,
+    verify,
+)
 
 app = typer.Typer(
     name="feature-service",
@@ -27,10 +44,26 @@ app.add_typer(features.app, name="features")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")
+app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
 app.command("status")(upkeep.status)
+app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
+
+
+_OF_THE_MACHINE: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+    | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
+"""What the disk or the system refuses: whoever runs the command can mend it, and a traceback tells them nothing."""
+
+
+def _fail(error: FeatureServiceError) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 def main() -> None:
@@ -40,10 +73,12 @@ def main() -> None:
     try:
         app()
     except FeatureServiceError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(error)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        named = error.filename if error.filename is not None else "files"
+        _fail(StoreUnavailable(f"{named}: must be usable, was not: {error.strerror}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

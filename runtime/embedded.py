@@ -33,6 +33,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from market.errors import StoreUnavailable
+from storage.durable_files import changing_files
 
 LOCK_DEADLINE_S = 10
 """A killed starter's server may still be writing its last checkpoint."""
@@ -40,7 +41,7 @@ START_DEADLINE_S = 60
 STOP_DEADLINE_S = 30
 POLL_S = 0.01
 PORT_ATTEMPTS = 5
-LOG_LINES = 20
+LOG_LINES = 5
 
 _LOOPBACK = "127.0.0.1"
 _SERVER_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
@@ -208,15 +209,16 @@ def _is_our_postgres(cluster: Path, pid: int) -> bool:
 
 
 def _did_not_start(name: str, log: Path) -> str:
-    last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-    return f"{name}: must be ready within {START_DEADLINE_S} s, was not; its log ends\n{last_lines}"
+    last_lines = [line.strip() for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:] if line.strip()]
+    return f"{name}: must be ready within {START_DEADLINE_S} s, was not; its log ends: {' | '.join(last_lines)}"
 
 
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[int]:
     """The descriptor of the folder's lock file, locked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with changing_files(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_DEADLINE_S
         while True:

@@ -15,7 +15,7 @@ PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "features.md"
 _INTRODUCTION: Final = """\
 # Features
 
-<!-- Made by `feature-service features document` from the declarations in transforms/features. Do not edit. -->
+<!-- Made by `feature-service features lock` from the declarations in transforms/features. Do not edit. -->
 
 Every feature the service computes. Row time is `b`, a whole UTC second; a window `W` covers `[b - W, b)` by the time of
 receipt. *Horizon* is how far back of `b` a value can see, the order book at `b` apart. NaN means "not known": besides

@@ -14,12 +14,11 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
-from ingestion.rabbitmq.writing import QueueWriter
+from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from ingestion.sinks.latest_rows import LatestRows
-from ingestion.sinks.publishing import LivePublisher, Publisher
+from ingestion.sinks.publishing import GRID, INTERVALS, LIVE_FEATURES, LivePublisher, Publisher
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
@@ -32,9 +31,10 @@ from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, check_choice, make_source, monotonic_ns
-from runtime.wiring import broker_address, compiled_kernel, instrument_pins, online_store
+from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.features.log import FeatureLogWriter
+from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
 from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
@@ -132,18 +132,23 @@ class IngestRole:
         stages = StageTimes(self.registry)
         record = RowRecord(
             FeatureLogWriter(settings.feature_log_storage_path),
+            ServedTickWriter(settings.feature_log_storage_path),
             raw_folder=settings.raw_data_storage_path,
             features_folder=settings.feature_log_storage_path,
             feature_set=self._kernel.feature_set,
             is_whole=source.is_whole,
-            check=ownership.check,
+            check=self._may_write(ownership),
         )
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
-            final = [int(each.rows.row_ns[-1]) for each in served if each.is_final]
-            if final:
-                stages.observe("online", (clock.now_ns() - max(final)) / SECOND_NS)
+            newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
+            now_ns = clock.now_ns()
+            stages.observe("online", (now_ns - newest_ns) / SECOND_NS)
+            for each in served:
+                if each.newest_recv_ns is not None:
+                    stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
+            record.note_given(served)
 
         online = LatestRows(redis, on_written=note_online)
         outgoing = self._publisher()
@@ -153,6 +158,7 @@ class IngestRole:
             make_id=lambda: uuid.uuid4().hex,
             fencing=ownership,
             is_storing=lambda: online.is_busy,
+            has_grid=settings.feature_service_publish_grid,
         )
         worker = Worker(
             source,
@@ -160,9 +166,9 @@ class IngestRole:
             # Which symbols a queue has, its messages say.
             symbols=settings.feature_service_symbols if shard is None else (),
             stages=stages,
-            refresh_ms=settings.feature_service_refresh_ms,
-            check=self._may_write(ownership),
-            online=online,
+            grid_ns=settings.row_grid_ns,
+            is_storing=lambda: online.is_busy,
+            check=ownership.check,
             record=record,
             tasks=[publisher.run, *parts.tasks],
             on_close=[*parts.release, publisher.finish, outgoing.close],
@@ -172,9 +178,11 @@ class IngestRole:
             self._kernel,
             instrument_pins(settings),
             raw_folder=settings.raw_data_storage_path,
-            dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
-            sinks=[online, record, publisher],
+            dead_letter=dead_letter(settings),
+            # Closed from the last to the first: what the online store is given is recorded until then.
+            sinks=[record, online, publisher],
             availability=available_now,
+            grid_ns=settings.row_grid_ns,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
             tape_segment_ns=settings.feature_service_tape_segment_seconds * SECOND_NS,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
@@ -216,7 +224,10 @@ class IngestRole:
         return check
 
     def _publisher(self) -> Publisher:
-        return self.bus if self._settings.rabbitmq_host is None else QueueWriter(broker_address(self._settings))
+        if self._settings.rabbitmq_host is None:
+            return self.bus
+        keys = [*INTERVALS, GRID] if self._settings.feature_service_publish_grid else list(INTERVALS)
+        return KeyedExchange(broker_address(self._settings), LIVE_FEATURES, keys)
 
 
 def _tune() -> None:

@@ -25,6 +25,7 @@ import uvicorn
 from api.app import Application, create_app, create_probe
 from market.clock import SystemClock
 from market.errors import Conflict, FeatureServiceError
+from runtime.connections import patient_protocol
 from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
 from runtime.logs import configure_logging
@@ -127,7 +128,7 @@ def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
             waiting.discard(name)
             if error is not None:
                 failed.append(name)
-                _log.error("%s failed: %s", name, error, exc_info=error)
+                _log.error("%s failed: %s", name, error, exc_info=_unexplained(error))
     except queue.Empty:
         _log.info("stopping: the duration is over")
     except KeyboardInterrupt:
@@ -145,10 +146,15 @@ def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
         name, error = ended.get()
         if error is not None:
             failed.append(name)
-            _log.error("%s failed while stopping: %s", name, error, exc_info=error)
+            _log.error("%s failed while stopping: %s", name, error, exc_info=_unexplained(error))
     if failed:
         raise RoleFailed(f"roles: must run until they are stopped, failed was {', '.join(failed)}")
     _log.info("stopped")
+
+
+def _unexplained(error: BaseException) -> BaseException | None:
+    """The error whose traceback is needed: one of ours says in its line what is wrong."""
+    return None if isinstance(error, FeatureServiceError) else error
 
 
 def _run_role(role: Role, ended: queue.SimpleQueue[tuple[str, BaseException | None]]) -> None:
@@ -205,7 +211,13 @@ def _served(
     on_stop: Callable[[], object] = lambda: None,
 ) -> Role:
     """The role that serves ``app``. on_stop: ends what would keep connections open."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=CONNECTIONS_DEADLINE_S)
+    config = uvicorn.Config(
+        app,
+        http=patient_protocol(),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=CONNECTIONS_DEADLINE_S,
+    )
     server = uvicorn.Server(config)
 
     def run() -> None:

@@ -6,13 +6,16 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from market.errors import StoreUnavailable
+import msgspec
+
+from market.errors import CorruptStore, StoreUnavailable
 from runtime.settings import Settings
+from storage.durable_files import changing_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,8 @@ class Servers:
     redis_host: str
     redis_port: int
     redis_db: int
-    redis_password: str | None
-    postgres_url: str
+    redis_password: str | None = field(repr=False)
+    postgres_url: str = field(repr=False)
     redis_tls: bool = False
     redis_tls_ca_file: str | None = None
     redis_type: str = "redis"
@@ -39,7 +42,7 @@ class Servers:
             nodes = [node if ":" in node else f"{node}:{self.redis_port}" for node in named]
         options = {
             "db": None if self.redis_type == "redis_cluster" else str(self.redis_db),
-            "password": self.redis_password,
+            "password": None if self.redis_password is None else _as_option(self.redis_password),
             "ssl": "true" if self.redis_tls else None,
             "ssl_ca_certs": self.redis_tls_ca_file,
         }
@@ -50,6 +53,16 @@ class Servers:
         if self.redis_type == "redis_sentinel":
             settings["sentinel_master"] = self.redis_sentinel_master
         return settings
+
+
+def _as_option(text: str) -> str:
+    """A text as an option of Feast's connection string, which is parted at commas and read as JSON where it is JSON."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        if "," not in text:
+            return text
+    return json.dumps(text).replace(",", "\\u002c")
 
 
 @contextmanager
@@ -108,7 +121,14 @@ def _postgres_url(settings: Settings) -> str:
 @contextmanager
 def _announced(data_folder: Path, servers: Servers) -> Iterator[None]:
     path = data_folder / "servers.json"
-    path.write_text(json.dumps({"pid": os.getpid(), **asdict(servers)}))
+    # It holds the passwords of configured servers: nobody else may read it, not even for a moment.
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    with changing_files(path):
+        staged.unlink(missing_ok=True)
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:  # noqa: PTH123  # a path has no way to say who may read
+            file.write(json.dumps({"pid": os.getpid(), **asdict(servers)}))
+        staged.replace(path)
     try:
         yield
     finally:
@@ -119,12 +139,17 @@ def _servers_of_another_process(data_folder: Path) -> Servers | None:
     path = data_folder / "servers.json"
     try:
         announced: dict[str, Any] = json.loads(path.read_text())
+        pid = int(announced.pop("pid"))
+        servers = msgspec.convert(announced, Servers)
     except FileNotFoundError:
         return None
-    pid = announced.pop("pid")
-    with suppress(ProcessLookupError, PermissionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError) as error:
+        raise CorruptStore(
+            f"{path}: must be what a running feature-service announced, was not: remove it if none runs"
+        ) from error
+    with suppress(ProcessLookupError, PermissionError, OverflowError):
         os.kill(pid, 0)
-        return Servers(**announced)
+        return servers
     return None
 
 

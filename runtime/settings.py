@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidSettings
 
 _SYMBOL = re.compile(r"[A-Z0-9]+")
@@ -50,7 +51,10 @@ NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-KlineInterval = Literal["1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M"]
+RowGrid = Annotated[
+    Literal["50ms", "100ms", "200ms", "250ms", "500ms", "1s"],
+    BeforeValidator(lambda value: value.replace(" ", "") if isinstance(value, str) else value),
+]
 
 
 def _under_data_path(name: str) -> Any:  # noqa: ANN401  # what Field itself returns
@@ -72,6 +76,10 @@ class Settings(BaseSettings):
     feature_service_api_key: SecretStr | None = None
     feature_service_host: str = "127.0.0.1"
     feature_service_metrics_port: Port = 4901
+    feature_service_max_body_bytes: Positive = 1 << 20
+    feature_service_max_predictions_bytes: Positive = 64 << 20
+    feature_service_reads_per_second: Positive = 5000
+    feature_service_changes_per_second: Positive = 50
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
@@ -81,11 +89,14 @@ class Settings(BaseSettings):
     feature_service_disk_caches_percent: Percent = 95.0
     feature_service_disk_stop_percent: Percent = 98.0
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
+    feature_service_row_grid: RowGrid = "100ms"
+    feature_service_publish_grid: bool = False
+    feature_service_dead_letter_mb: Positive = 256
+    feature_service_dead_letter_days: Positive = 30
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
     feature_service_tape_segment_seconds: Annotated[int, Field(ge=1, le=3600), AfterValidator(_check_divides_hour)] = (
         3600
     )
-    feature_service_refresh_ms: Positive = 50
 
     feature_service_data_path: Path = Path("data")
     raw_data_storage_path: Path = _under_data_path("raw")
@@ -123,22 +134,11 @@ class Settings(BaseSettings):
     position_manager_port: Port = 4800
     position_manager_api_key: SecretStr | None = None
 
-    feature_service_backfill_enabled: bool = True
-    feature_service_backfill_auto: bool = False
-    feature_service_backfill_max_days: Positive = 90
-    feature_service_backfill_rate_limit_delay_ms: NotNegative = 100
-    feature_service_backfill_default_interval: KlineInterval = "1"
-
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
     bybit_rest_url: str | None = None
-    bybit_api_key: SecretStr | None = None
-    bybit_api_secret: SecretStr | None = None
 
-    feature_registry_config_path: Path | None = None
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
-    feature_registry_use_db: bool = True
-    feature_registry_auto_migrate: bool = True
 
     dataset_max_timestamp_gap_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8
@@ -149,19 +149,18 @@ class Settings(BaseSettings):
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
     dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=64)] = 2
 
+    @property
+    def row_grid_ns(self) -> int:
+        """The time between two ticks of rows."""
+        grid = self.feature_service_row_grid
+        return int(grid.removesuffix("ms")) * MILLISECOND_NS if grid.endswith("ms") else SECOND_NS
+
     @field_validator("feature_service_host")
     @classmethod
     def _no_open_door(cls, host: str, info: ValidationInfo) -> str:
         if info.data.get("feature_service_api_key") is None and not _is_loopback(host):
             raise ValueError("must be a loopback address unless FEATURE_SERVICE_API_KEY is set")
         return host
-
-    @field_validator("bybit_api_secret")
-    @classmethod
-    def _key_has_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if (secret is None) != (info.data.get("bybit_api_key") is None):
-            raise ValueError("must be set exactly when BYBIT_API_KEY is")
-        return secret
 
 
 def load_settings(

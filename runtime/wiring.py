@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.services import ApiServices, ProcessServices
+    from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
     from quality.continuity import ContinuityRules
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from training_sets.builds.notices import DatasetNotices
     from training_sets.builds.watch import BuildWatch
     from training_sets.rebuild.due_days import Rebuild
+    from training_sets.rebuild.raw_data import OpenRaw
     from transforms.kernel import Kernel
 
 
@@ -39,10 +41,35 @@ def kernel_cache_folder(settings: Settings) -> Path:
 
 
 def instrument_pins(settings: Settings) -> InstrumentPins:
-    """The pinned scales of the raw folder."""
+    """The pinned scales of the raw folder, held to what raw Parquet states."""
     from storage.instruments import InstrumentPins
+    from storage.raw.manifest import stated_scale
 
-    return InstrumentPins(settings.raw_data_storage_path)
+    raw_folder = settings.raw_data_storage_path
+    return InstrumentPins(raw_folder, stated=partial(stated_scale, raw_folder))
+
+
+def dead_letter_path(settings: Settings) -> Path:
+    """Where rejected messages are kept."""
+    return settings.raw_data_storage_path / "dead_letter.jsonl"
+
+
+def dead_letter(settings: Settings) -> DeadLetter:
+    """Where rejected messages go, within the settings' bounds."""
+    from ingestion.pipeline.dead_letter import DeadLetter
+
+    return DeadLetter(
+        dead_letter_path(settings),
+        most_bytes=settings.feature_service_dead_letter_mb << 20,
+        most_days=settings.feature_service_dead_letter_days,
+    )
+
+
+def open_raw(settings: Settings) -> OpenRaw:
+    """Opens what is known of a symbol, raw Parquet and its tape, as one raw folder."""
+    from ingestion.tape.whole import whole_raw
+
+    return partial(whole_raw, settings.raw_data_storage_path, instruments=instrument_pins(settings))
 
 
 def compiled_kernel(settings: Settings, version: str) -> Kernel:
@@ -81,7 +108,6 @@ def make_pipeline(
     availability: when rows count as readable; None is the live rule. log_flush_rows: rows of a symbol that wait for one
     part of the feature log.
     """
-    from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Pipeline, available_now
     from ingestion.sinks.sinks import FeatureLogSink
     from storage.features.log import FeatureLogWriter
@@ -90,7 +116,7 @@ def make_pipeline(
         kernel,
         instrument_pins(settings),
         raw_folder=settings.raw_data_storage_path,
-        dead_letter=DeadLetter(settings.raw_data_storage_path / "dead_letter.jsonl"),
+        dead_letter=dead_letter(settings),
         sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
         tape_sync_ms=settings.feature_service_tape_sync_ms,
@@ -102,17 +128,7 @@ def online_store(servers: Servers) -> OnlineStore:
     from feature_repo.store import PROJECT
     from storage.online.store import OnlineStore
 
-    if servers.redis_type != "redis":
-        return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
-    return OnlineStore.connect(
-        host=servers.redis_host,
-        port=servers.redis_port,
-        db=servers.redis_db,
-        password=servers.redis_password,
-        tls=servers.redis_tls,
-        tls_ca_file=servers.redis_tls_ca_file,
-        project=PROJECT,
-    )
+    return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
 
 
 def row_feed(servers: Servers) -> RowFeed:
@@ -120,17 +136,7 @@ def row_feed(servers: Servers) -> RowFeed:
     from feature_repo.store import PROJECT
     from storage.online.feed import RowFeed
 
-    if servers.redis_type != "redis":
-        return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
-    return RowFeed.to(
-        host=servers.redis_host,
-        port=servers.redis_port,
-        db=servers.redis_db,
-        password=servers.redis_password,
-        tls=servers.redis_tls,
-        tls_ca_file=servers.redis_tls_ca_file,
-        project=PROJECT,
-    )
+    return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
 
 
 @contextmanager
@@ -212,7 +218,9 @@ def api_services(
     registry: the figures of this process; None is a registry of the API's own. memory: the newest rows of the ingest
     role, when it runs in this process.
     """
+    from api.limits import RequestLimits
     from api.services import ApiServices
+    from storage.database.quality_reports import QualityReports
     from storage.database.upkeep import UpkeepStore
     from storage.online.memory import OnlineMemory
 
@@ -222,6 +230,7 @@ def api_services(
         _dataset_builds(settings, servers, metadata) as builds,
         closing(online_store(servers)) as online,
         closing(UpkeepStore(servers.postgres_url)) as upkeep,
+        closing(QualityReports(servers.postgres_url)) as quality_reports,
     ):
         yield ApiServices(
             **_process_facts(settings, registry),
@@ -229,9 +238,16 @@ def api_services(
             online=online,
             metadata=metadata,
             builds=builds,
+            quality_reports=quality_reports,
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,
+            limits=RequestLimits(
+                body_bytes=settings.feature_service_max_body_bytes,
+                predictions_bytes=settings.feature_service_max_predictions_bytes,
+                reads_per_s=settings.feature_service_reads_per_second,
+                changes_per_s=settings.feature_service_changes_per_second,
+            ),
             features_folder=settings.feature_log_storage_path,
             datasets_folder=settings.dataset_storage_path,
         )
@@ -275,9 +291,7 @@ def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> di
         "symbols": settings.feature_service_symbols,
         "raw_folder": settings.raw_data_storage_path,
         "versions_folder": settings.feature_registry_versions_dir,
-        "check_queue": None
-        if settings.rabbitmq_host is None
-        else partial(check_broker, settings.rabbitmq_host, settings.rabbitmq_port),
+        "check_queue": None if settings.rabbitmq_host is None else partial(check_broker, broker_address(settings)),
         "registry": registry if registry is not None else metrics_registry(),
         "started_ns": clock.now_ns(),
     }
@@ -307,6 +321,7 @@ def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) ->
         reuses_days=settings.dataset_builder_cache_enabled,
         continuity=_continuity_rules(settings),
         has_quality_gate=settings.dataset_quality_checks_enabled,
+        row_grid_ns=settings.row_grid_ns,
     )
     try:
         yield builds
@@ -329,6 +344,8 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
         reuses_days=settings.dataset_builder_cache_enabled,
         reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
+        open_raw=open_raw(settings),
+        row_grid_ns=settings.row_grid_ns,
     )
 
 

@@ -1,1 +1,1 @@
-"""One file per store: tape, raw Parquet, feature log, online store, metadata."""
+"""What is kept: a room for each store, and the files that several stores stand on."""

@@ -31,7 +31,7 @@ def changing_files(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"{path}: must be writable, was {error}") from error
+        raise StoreUnavailable(f"{path}: cannot be written: {error}") from error
 
 
 def known_sha256(path: Path) -> str:
@@ -91,7 +91,7 @@ def copy_file(original: Path, copy: Path, *, sha256: str | None = None) -> None:
 
 
 def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write the coming content of ``path`` to a dot file beside it, on disk before this returns; gives that file.
+    """Write the coming content of ``path`` to a dot file next to it, on disk before this returns; gives that file.
 
     Raises StoreUnavailable when the disk refuses.
     """
@@ -110,7 +110,7 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
 
 def open_staged(path: Path) -> tuple[Path, BinaryIO]:
-    """A dot file beside ``path``, whose folder exists, and that file opened to write. Raises OSError."""
+    """A dot file next to ``path``, whose folder exists, and that file opened to write. Raises OSError."""
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
     staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
     return staged, staged.open("wb")
@@ -127,7 +127,7 @@ def publish_files(staged: dict[Path, Path]) -> None:
         for folder in {path.parent for path in staged}:
             sync_folder(folder)
     except OSError as error:
-        raise StoreUnavailable(f"files {[str(path) for path in staged]}: must be writable, was {error}") from error
+        raise StoreUnavailable(f"files {[str(path) for path in staged]}: cannot be written: {error}") from error
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         while gives_up is not None and not _is_locked(descriptor):
             if gives_up():
-                raise Conflict(f"{lock}: must be free, was held by another until this was given up")
+                raise Conflict(f"{lock}: held by another, gave up waiting")
             time.sleep(_POLL_S)
         yield
     finally:

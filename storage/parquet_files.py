@@ -16,7 +16,7 @@ from storage.durable_files import changing_files, make_folder, open_staged
 
 
 class StagedParquet:
-    """The coming content of ``path`` in a dot file beside it, a table at a time; nothing is there before the first.
+    """The coming content of ``path`` in a dot file next to it, a table at a time; nothing is there before the first.
 
     Every method but ``discard`` raises StoreUnavailable when the disk refuses.
     """
@@ -82,5 +82,5 @@ def reading_parquet(path: Path) -> Iterator[None]:
     """What pyarrow cannot read becomes CorruptStore naming the file."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be whole Parquet, was {error}") from error

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ingestion.decoding.decode import Decoder
+from market.clock import SECOND_NS
 from market.instruments import Instrument, pin_scale
 from transforms.engine import Engine
 from transforms.kernel import Kernel
@@ -28,7 +29,7 @@ class PinsInMemory:
         return self._pins.setdefault(symbol, pin_scale(symbol, price_text))
 
 
-def fed_engine(kernel: Kernel, messages: Messages, *, start_ns: int | None = None) -> Engine:
+def fed_engine(kernel: Kernel, messages: Messages, *, start_ns: int | None = None, grid_ns: int = SECOND_NS) -> Engine:
     """An engine that has taken all messages, of one symbol, and closed no row yet."""
     pins = PinsInMemory()
     decoder = Decoder(pins)
@@ -43,6 +44,6 @@ def fed_engine(kernel: Kernel, messages: Messages, *, start_ns: int | None = Non
         pieces.append(message.records)
     instrument = pins.get(symbol)
     assert instrument is not None
-    engine = Engine(kernel, instrument, start_ns=start_ns)
+    engine = Engine(kernel, instrument, start_ns=start_ns, grid_ns=grid_ns)
     engine.feed(np.concatenate(pieces))
     return engine

@@ -15,7 +15,7 @@ from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sources.played.play import play
-from market.clock import SECOND_NS, Clock
+from market.clock import Clock
 from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
 from runtime.settings import Settings, load_settings
@@ -28,6 +28,7 @@ from tests.broker import Broker
 from training_sets.rebuild.rebuild import joined_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
+from transforms.state import ORDER_NS
 
 VERSION = "1.0.0"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -110,8 +111,8 @@ class Newest:
 
 
 def taped(raw: Path, symbol: str) -> list[Frame]:
-    """The frames of a tape in the order in which they are applied: second by second, then as they came."""
-    return sorted(read_tape(raw, symbol), key=lambda frame: frame.recv_ns // SECOND_NS)
+    """The frames of a tape in the order in which they are applied: slot by slot, then as they came."""
+    return sorted(read_tape(raw, symbol), key=lambda frame: frame.recv_ns // ORDER_NS)
 
 
 def replayed(raw: Path, symbol: str, kernel: Kernel, scratch: Path, *, until_ns: int) -> FeatureRows:

@@ -1,1 +1,1 @@
-"""From the tape to leakage-free training sets: rebuild, labels, splits, builder, manifest."""
+"""From raw Parquet to training sets that are free of leakage, and to the proof of it."""

@@ -14,7 +14,7 @@ from transforms.features import candles, orderbook, orderflow, perpetual, positi
 from transforms.fingerprint import code_fingerprint, fingerprint_of
 from transforms.normalisation import METHODS, Normalisation, remember
 from transforms.rows import FeatureGroup, FeatureSet
-from transforms.state import NORMALISED_COLUMNS, TILE_COUNT
+from transforms.state import NORMALISED_COLUMNS, SECONDS_KEPT
 
 GROUP_MODULES: Final = (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
 GROUPS: Final[dict[str, tuple[Feature, ...]]] = {
@@ -78,9 +78,9 @@ def feature_set(version: str, names: Sequence[str], normalisations: Sequence[Nor
         if column.feature not in names
     ]
     problems += [
-        f"{column.name}: must have a window of less than {TILE_COUNT} s, was {column.window_s} s"
+        f"{column.name}: must have a window of less than {SECONDS_KEPT} s, was {column.window_s} s"
         for column in normalisations
-        if not 0 < column.window_s < TILE_COUNT
+        if not 0 < column.window_s < SECONDS_KEPT
     ]
     if len(normalisations) > NORMALISED_COLUMNS:
         problems.append(f"normalization: must be of at most {NORMALISED_COLUMNS} columns, was {len(normalisations)}")

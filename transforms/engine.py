@@ -1,7 +1,8 @@
-"""The engine: one symbol's records in, one feature row a second out.
+"""The engine: one symbol's records in, feature rows at the ticks of a grid out.
 
-Two drivers and no clock. ``feed`` takes records in tape order, cut anywhere; ``advance`` closes the rows up to a
-watermark. Records of a second whose row is not closed wait, so the rows depend on neither the cuts nor the moment.
+No clock. ``feed`` takes records in tape order, cut anywhere; ``advance`` closes what a watermark has passed, and gives
+the rows that are served; ``rows_at`` gives rows at chosen ticks, for those who compute them again. Records of a tile
+that is not closed wait, so the rows depend on neither the cuts nor the moment.
 """
 
 from __future__ import annotations
@@ -12,27 +13,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import SECOND_NS
-from market.errors import CorruptStore
-from market.events import EVENT, Events, empty_events
+from market.clock import SECOND_NS, floor_to
+from market.errors import CorruptStore, InvalidRequest
+from market.events import EVENT, ORDERBOOK, SNAPSHOT, Events, empty_events
 from market.instruments import Instrument
 from transforms.jit import for_compiled
 from transforms.kernel import Kernel
+from transforms.order_book import BROKEN
 from transforms.rows import FeatureRows
-from transforms.state import NOT_STARTED, STATE, new_state
-from transforms.tape_order import due_before, joined, second_by_second
+from transforms.state import GRIDS_NS, NOT_STARTED, STATE, new_state
+from transforms.tape_order import earliest_ns, joined, slot_by_slot
 
 ROWS_A_CALL: Final = 3600
-Room = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int8]]
-"""Row times, values, reasons and statuses, as the kernel writes them."""
+Room = tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int8]]
+"""Values, reasons and statuses, as the kernel writes them."""
 FIELDS: Final = tuple(name for name in EVENT.names or () if name != "event_ns")
 """The fields of a record that a kernel reads, and ``seq``, its place: a row does not depend on when things happened."""
-_BEFORE_EVERYTHING: Final = np.iinfo(np.int64).min
+_NO_ROWS: Final = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class BookCounters:
-    """What the order book met since the engine began."""
+    """What the order book met since the engine began, up to what is closed."""
 
     gaps: int
     duplicates: int
@@ -40,30 +42,58 @@ class BookCounters:
     overflows: int
 
 
+def replaces_book(records: Events) -> bool:
+    """Whether a message among the records replaces the order book."""
+    is_book = records["kind"] == ORDERBOOK
+    return bool((is_book & ((records["flags"] & SNAPSHOT != 0) | (records["update_id"] == 1))).any())
+
+
 class Engine:
     """Rows of one symbol for one compiled feature set.
 
     start_ns: when the history begins if it is known, ns; otherwise it begins with the first record.
+    grid_ns: the row grid, one of GRIDS_NS; a row at a tick of two grids is the same in both.
     """
 
-    def __init__(self, kernel: Kernel, instrument: Instrument, *, start_ns: int | None = None) -> None:
+    def __init__(
+        self, kernel: Kernel, instrument: Instrument, *, start_ns: int | None = None, grid_ns: int = SECOND_NS
+    ) -> None:
+        assert grid_ns in GRIDS_NS, grid_ns
         self.kernel = kernel
         self.instrument = instrument
+        self.grid_ns = grid_ns
         self._state = new_state(
-            price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
+            price_scale=10.0**instrument.price_exponent,
+            quantity_scale=10.0**instrument.quantity_exponent,
+            tile_ns=grid_ns,
         )
-        self._no_room = self._room(0)
-        # Records of the seconds to come: in order, and those that arrived since.
+        # Records of tiles that have not ended: in order, and those that arrived since.
         self._waiting = empty_events()
         self._arrived: list[Events] = []
         if start_ns is not None:
             kernel.begin(self._for_kernel(self._state), start_ns)
 
     @property
+    def closed_ns(self) -> int | None:
+        """The tick up to which everything is closed, so that no record may be older; None before the first record.
+
+        At first the whole second that the history begins in.
+        """
+        next_end_ns = int(self._state["next_end_ns"][0])
+        return None if next_end_ns == NOT_STARTED else next_end_ns - self.grid_ns
+
+    @property
     def next_row_ns(self) -> int | None:
-        """Time of the row that will close next; None before the first record."""
-        next_row_ns = int(self._state["next_row_ns"][0])
-        return None if next_row_ns == NOT_STARTED else next_row_ns
+        """Time of the next row at a whole second; None before the first record."""
+        closed_ns = self.closed_ns
+        return None if closed_ns is None else floor_to(closed_ns, SECOND_NS) + SECOND_NS
+
+    @property
+    def is_book_broken(self) -> bool:
+        """Whether the order book had lost its sequence at ``closed_ns``, and nothing that waits brings it back."""
+        if int(self._state["book"]["validity"][0]) != BROKEN:
+            return False
+        return not any(replaces_book(records) for records in (self._waiting, *self._arrived))
 
     @property
     def book_counters(self) -> BookCounters:
@@ -71,57 +101,65 @@ class Engine:
         return BookCounters(int(book["gaps"]), int(book["duplicates"]), int(book["crossed"]), int(book["overflows"]))
 
     def feed(self, records: Events) -> None:
-        """Take records in tape order; those of the open second are applied, later ones wait for their row.
+        """Take records in tape order; they wait until the tile that they fall in ends.
 
-        Those that wait are not copied: the array must not be changed afterwards.
+        They are not copied: the array must not be changed afterwards.
 
-        Raises CorruptStore when a record is older than the last closed row: ingest raises such a stamp.
+        Raises CorruptStore when a record is older than what is closed: ingest raises such a stamp.
         """
         if len(records) == 0:
             return
-        next_row_ns = self.next_row_ns
-        if next_row_ns is None:
+        if self.closed_ns is None:
             self.kernel.begin(self._for_kernel(self._state), int(records["recv_ns"][0]))
-            next_row_ns = int(self._state["next_row_ns"][0])
-        closed_ns = next_row_ns - SECOND_NS
-        due, later, earliest_ns = due_before(records, next_row_ns)
-        if earliest_ns < closed_ns:
+        closed_ns, first_ns = self.closed_ns, earliest_ns(records)
+        assert closed_ns is not None, "it has begun"
+        if first_ns < closed_ns:
             raise CorruptStore(
-                f"{self.instrument.symbol} recv_ns: must not be before the last closed row {closed_ns}, "
-                f"was {earliest_ns}"
+                f"{self.instrument.symbol} recv_ns: must not be before {closed_ns}, up to which rows are closed, "
+                f"was {first_ns}"
             )
-        if len(later):
-            self._arrived.append(later)
-        if len(due):
-            self._run(due, _BEFORE_EVERYTHING, self._no_room)
+        self._arrived.append(records)
 
     def advance(self, watermark_ns: int) -> FeatureRows:
-        """Close every row with time <= ``watermark_ns`` and return them; none before the first record."""
-        next_row_ns = self.next_row_ns
-        if next_row_ns is None or next_row_ns > watermark_ns:
-            return self._rows([self._no_room])
-        self._put_in_order()
-        pieces: list[Room] = []
-        while next_row_ns <= watermark_ns:
-            due = (watermark_ns - next_row_ns) // SECOND_NS + 1
-            room = self._room(min(due, ROWS_A_CALL))
-            # Room for all the rows that are due, or for a part of them: in either case it is filled.
-            applied, written = self._run(self._waiting, watermark_ns, room)
-            self._waiting = self._waiting[applied:]
-            pieces.append(room)
-            next_row_ns += written * SECOND_NS
-        return self._rows(pieces)
+        """Close everything up to ``watermark_ns``; none is returned before the first record.
 
-    def peek(self) -> FeatureRows:
-        """The provisional row: what the next row would be if nothing more arrived. Changes nothing.
-
-        Records must have been fed in whole messages.
+        Returns every row at a whole second, in order, and, where the newest tick of the grid lies between seconds, its
+        row. Ticks between seconds that are passed over have no row; that changes none that comes later.
         """
-        if self.next_row_ns is None:
-            return self._rows([self._no_room])
-        room = self._room(1)
-        self.kernel.look(self._for_kernel(self._state.copy()), *room)
-        return self._rows([room])
+        newest_ns = floor_to(watermark_ns, self.grid_ns)
+        closed_ns = self.closed_ns
+        if closed_ns is None or newest_ns <= closed_ns:
+            return self._rows(_NO_ROWS, [self._room(0)])
+        due_ns = np.arange(floor_to(closed_ns, SECOND_NS) + SECOND_NS, newest_ns + 1, SECOND_NS)
+        if newest_ns % SECOND_NS and newest_ns > self._begin_ns:
+            due_ns = np.append(due_ns, newest_ns)
+        return self._close(due_ns, newest_ns)
+
+    def rows_at(self, row_ns: npt.NDArray[np.int64], watermark_ns: int) -> FeatureRows:
+        """Close everything up to ``watermark_ns``, and return the rows at the chosen ticks alone.
+
+        row_ns: int64 (n,), ticks of the grid, ascending, after the first record and what is closed, up to the
+            watermark.
+
+        Raises InvalidRequest for times that are not so.
+        """
+        newest_ns = floor_to(watermark_ns, self.grid_ns)
+        closed_ns = self.closed_ns
+        if len(row_ns) > 0:
+            after_ns = None if closed_ns is None else max(closed_ns, self._begin_ns)
+            if after_ns is None or row_ns[0] <= after_ns or row_ns[-1] > newest_ns or (np.diff(row_ns) <= 0).any():
+                raise InvalidRequest(
+                    f"{self.instrument.symbol} rows: must be asked for in order, after {after_ns} and up to "
+                    f"{watermark_ns}, was {row_ns[0]} to {row_ns[-1]}"
+                )
+            off_grid = row_ns[row_ns % self.grid_ns != 0]
+            if len(off_grid) > 0:
+                raise InvalidRequest(
+                    f"{self.instrument.symbol} rows: must be at multiples of {self.grid_ns} ns, was {off_grid[0]}"
+                )
+        if closed_ns is None or newest_ns <= closed_ns:
+            return self._rows(_NO_ROWS, [self._room(0)])
+        return self._close(np.ascontiguousarray(row_ns, np.int64), newest_ns)
 
     def checkpoint(self) -> bytes:
         """The whole state as bytes, records that wait included."""
@@ -138,40 +176,59 @@ class Engine:
                 f"checkpoint: must be {STATE.itemsize} bytes and whole records of {EVENT.itemsize}, "
                 f"was {len(checkpoint)} bytes"
             )
-        self._state = np.frombuffer(checkpoint, STATE, count=1).copy()
+        state = np.frombuffer(checkpoint, STATE, count=1).copy()
+        if state["tile_ns"][0] != self.grid_ns:
+            raise CorruptStore(f"checkpoint: must be of a row grid of {self.grid_ns} ns, was {state['tile_ns'][0]}")
+        self._state = state
         self._waiting = np.frombuffer(checkpoint, EVENT, offset=STATE.itemsize).copy()
         self._arrived = []
 
+    @property
+    def _begin_ns(self) -> int:
+        return int(self._state["begin_ns"][0])
+
     def _put_in_order(self) -> None:
-        """Sort what arrived for later seconds behind what waits, second by second; once a row, not once a record."""
+        """Sort what arrived behind what waits, slot by slot; once a tile, not once a record."""
         if not self._arrived:
             return
         pieces = [self._waiting, *self._arrived] if len(self._waiting) else self._arrived
-        self._waiting = second_by_second(joined(pieces))
+        self._waiting = slot_by_slot(joined(pieces))
         self._arrived = []
 
-    def _run(self, records: Events, watermark_ns: int, room: Room) -> tuple[int, int]:
-        """Apply records and close rows; returns how many of each."""
-        applied, written = self.kernel.run(
-            self._for_kernel(self._state), self._for_kernel(records), watermark_ns, *room
-        )
-        return int(applied), int(written)
+    def _close(self, due_ns: npt.NDArray[np.int64], until_ns: int) -> FeatureRows:
+        """End every tile up to ``until_ns`` and compute the rows that are due."""
+        self._put_in_order()
+        pieces: list[Room] = []
+        for first in range(0, max(len(due_ns), 1), ROWS_A_CALL):
+            chosen_ns = due_ns[first : first + ROWS_A_CALL]
+            is_last = first + ROWS_A_CALL >= len(due_ns)
+            room = self._room(len(chosen_ns) + 1)
+            applied = self.kernel.run(
+                self._for_kernel(self._state),
+                self._for_kernel(self._waiting),
+                until_ns if is_last else int(chosen_ns[-1]),
+                chosen_ns,
+                *room,
+            )
+            self._waiting = self._waiting[int(applied) :]
+            values, reasons, status = room
+            pieces.append((values[:-1], reasons[:-1], status[:-1]))
+        return self._rows(due_ns, pieces)
 
     def _room(self, rows: int) -> Room:
         columns = len(self.kernel.feature_set.columns)
         groups = len(self.kernel.feature_set.groups)
         return (
-            np.empty(rows, np.int64),
             np.empty((rows, columns), np.float64),
             np.empty((rows, columns), np.int8),
             np.empty((rows, groups), np.int8),
         )
 
-    def _rows(self, pieces: list[Room]) -> FeatureRows:
+    def _rows(self, row_ns: npt.NDArray[np.int64], pieces: list[Room]) -> FeatureRows:
         if len(pieces) == 1:
-            ((row_ns, values, reasons, status),) = pieces
+            ((values, reasons, status),) = pieces
         else:
-            row_ns, values, reasons, status = (np.concatenate(column) for column in zip(*pieces, strict=True))
+            values, reasons, status = (np.concatenate(column) for column in zip(*pieces, strict=True))
         return FeatureRows(self.instrument.symbol, self.kernel.feature_set, row_ns, values, status, reasons)
 
     def _for_kernel(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

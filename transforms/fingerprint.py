@@ -26,7 +26,6 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
     ORDERBOOK: (
         order_book.apply_order_book_record,
         order_book.break_book,
-        tiles.open_tile,
         tiles.close_tile,
         tiles.collect_mids,
         tiles.last_mids,
@@ -38,8 +37,8 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
     ),
     TRADE: (
         tiles.apply_trade_record,
-        tiles.open_tile,
-        tiles.extend_trades,
+        tiles.close_tile,
+        tiles.trade_window,
         steps.history_reason,
         steps.source_status,
     ),

@@ -10,22 +10,24 @@ import math
 from typing import Any, Final
 
 from transforms.jit import jit
+from transforms.wide import rounded, sum_of
 
 MEMORY: Final = 10
 
 
 @jit
 def mean(series: Any) -> float:
-    """Arithmetic mean, from an exact sum."""
-    total = 0
+    """Arithmetic mean, from an exact sum: a day of the largest volumes passes int64."""
+    high = 0
+    low = 0
     for value in series:
-        total += value
-    return total / len(series)
+        high, low = sum_of(high, low, 0, value)
+    return rounded(high, low) / len(series)
 
 
 @jit
 def population_std(series: Any) -> float:
-    """Population standard deviation (ddof 0), from exact deviations times the length."""
+    """Population standard deviation (ddof 0), from exact deviations times the length, of up to 1000 values."""
     count = len(series)
     total = 0
     for value in series:

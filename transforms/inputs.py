@@ -3,7 +3,7 @@
 | parameter       | what the function sees                                                                   |
 |-----------------|------------------------------------------------------------------------------------------|
 | book            | the order book at the row, two-sided: ``book.bids``, ``book.asks`` with the best level last |
-| mids            | int64 (window + 1,), twice the mid at each second of the window, oldest first, 0 unknown |
+| mids            | int64 (window + 1,), twice the mid at the row and each second before it, oldest first, 0 unknown |
 | log_returns     | float64 (window,), ln of the mid over the mid a second before, oldest first, NaN unknown  |
 | quotes          | QuoteWindow: sums over the book messages of the window                                    |
 | trades          | TradeWindow: sums over the trades of the window                                           |

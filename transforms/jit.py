@@ -9,6 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from transforms.machine_code import prove
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -29,7 +31,9 @@ def jit_alone(function: F) -> F:
 
     numba's own cache sees when that source changes, but not when an imported compiled function does.
     """
-    return cast("F", numba.njit(error_model="numpy", nogil=True, cache=True)(function))
+    compiled = cast("F", numba.njit(error_model="numpy", nogil=True, cache=True)(function))
+    prove(compiled)
+    return compiled
 
 
 def python_function(function: Callable[..., Any]) -> Callable[..., Any]:

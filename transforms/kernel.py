@@ -22,6 +22,7 @@ import numba
 import numpy as np
 
 from market.events import empty_events
+from transforms.machine_code import prove
 from transforms.plan import kernel_source
 from transforms.rows import FeatureSet
 from transforms.source_digest import source_digest
@@ -32,12 +33,11 @@ _PACKAGES: Final = ("market", "transforms")
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled feature set; the three functions are documented in the generated module."""
+    """A compiled feature set; the two functions are documented in the generated module."""
 
     feature_set: FeatureSet
-    run: Callable[..., tuple[int, int]]
+    run: Callable[..., int]
     begin: Callable[..., None]
-    look: Callable[..., None]
     folder: Path
     """Where its module is, and its machine code."""
 
@@ -53,14 +53,12 @@ class Kernel:
         state = new_state(price_scale=1.0, quantity_scale=1.0)
         columns, groups = len(self.feature_set.columns), len(self.feature_set.groups)
         room = (
-            np.empty(1, np.int64),
             np.empty((1, columns)),
             np.empty((1, columns), np.int8),
             np.empty((1, groups), np.int8),
         )
         self.begin(state, 0)
-        self.run(state, empty_events(), 0, *room)
-        self.look(state, *room)
+        self.run(state, empty_events(), 0, np.empty(0, np.int64), *room)
 
 
 @lru_cache(maxsize=32)
@@ -74,7 +72,8 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     folder = cache_folder / identity
     name = f"feature_service_kernel_{identity}"
     path = folder / f"{name}.py"
-    if not path.exists():
+    # The source too is what it was made of: it would run whatever stands in it.
+    if not path.is_file() or path.read_bytes() != source.encode():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{name}.{os.getpid()}"
         unfinished.write_text(source)
@@ -85,7 +84,9 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    return Kernel(feature_set, module.run, module.begin, module.look, folder)
+    for function in (module.run, module.begin):
+        prove(function)
+    return Kernel(feature_set, module.run, module.begin, folder)
 
 
 @contextmanager

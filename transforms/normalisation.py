@@ -1,7 +1,8 @@
 """Normalised columns: any feature standardised over its own last rows.
 
-The kernel keeps each such column's past values by the tile of their row, so a normalised value depends on the rows of
-its window alone, and through them on the feature's own horizon.
+A row's value is compared with those of its window: the values at the whole seconds in (b - W, b], and between seconds
+the row's own besides. The kernel keeps the values at whole seconds alone, so that no row depends on which rows between
+seconds were computed; through them a normalised value depends on the feature's own horizon.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from market.clock import SECOND_NS
 from transforms.jit import jit
-from transforms.tiles import tile_before
+from transforms.state import SECONDS_KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,41 +38,55 @@ class Normalisation:
 
 @jit
 def remember(history: Any, row_ns: int, value: float) -> None:
-    """Keep a column's value of this row; history: float64 (TILE_COUNT,)."""
-    history[tile_before(row_ns, 1)] = value
+    """Keep a column's value of a row at a whole second; history: float64 (SECONDS_KEPT,)."""
+    if row_ns % SECOND_NS == 0:
+        history[row_ns // SECOND_NS & (SECONDS_KEPT - 1)] = value
 
 
 @jit
-def z_score(history: Any, row_ns: int, seconds: int) -> float:
-    """Distance of the row's value from the mean of the window's rows, in their population standard deviations.
+def others_before(row_ns: int, seconds: int) -> int:
+    """How many whole seconds before the row its window of ``seconds`` seconds holds."""
+    return seconds - 1 if row_ns % SECOND_NS == 0 else seconds
+
+
+@jit
+def value_before(history: Any, row_ns: int, back: int) -> float:
+    """The value at the ``back``-th whole second before the row, 1 the nearest."""
+    return history[((row_ns - 1) // SECOND_NS + 1 - back) & (SECONDS_KEPT - 1)]
+
+
+@jit
+def z_score(history: Any, row_ns: int, value: float, seconds: int) -> float:
+    """Distance of the row's value from the mean of the window's, in their population standard deviations.
 
     NaN when any of the values is, or when they are all equal.
     """
     # Distances from the row's own value are exactly zero where nothing moved; those from a mean need not be.
-    value = history[tile_before(row_ns, 1)]
-    total = 0.0
-    for back in range(1, seconds + 1):
-        total += history[tile_before(row_ns, back)] - value
-    mean = total / seconds
-    squares = 0.0
-    for back in range(1, seconds + 1):
-        deviation = history[tile_before(row_ns, back)] - value - mean
+    others = others_before(row_ns, seconds)
+    total = value - value
+    for back in range(1, others + 1):
+        total += value_before(history, row_ns, back) - value
+    mean = total / (others + 1)
+    squares = mean * mean
+    for back in range(1, others + 1):
+        deviation = value_before(history, row_ns, back) - value - mean
         squares += deviation * deviation
-    spread = math.sqrt(squares / seconds)
+    spread = math.sqrt(squares / (others + 1))
     return -mean / spread if spread > 0.0 else math.nan
 
 
 @jit
-def min_max(history: Any, row_ns: int, seconds: int) -> float:
-    """Where the row's value lies between the least (0) and the greatest (1) of the window's rows.
+def min_max(history: Any, row_ns: int, value: float, seconds: int) -> float:
+    """Where the row's value lies between the least (0) and the greatest (1) of the window's.
 
     NaN when any of the values is, or when they are all equal.
     """
-    value = history[tile_before(row_ns, 1)]
+    if math.isnan(value):
+        return math.nan
     least = value
     greatest = value
-    for back in range(1, seconds + 1):
-        other = history[tile_before(row_ns, back)]
+    for back in range(1, others_before(row_ns, seconds) + 1):
+        other = value_before(history, row_ns, back)
         if not other >= least:
             if math.isnan(other):
                 return math.nan

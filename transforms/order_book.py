@@ -18,6 +18,7 @@ from typing import Any, Final
 from market.events import BID, FIRST, LAST, NO_LEVEL, SNAPSHOT
 from transforms.jit import jit
 from transforms.state import BOOK_LEVELS, BOOK_SLOTS
+from transforms.wide import add_to
 
 NO_SNAPSHOT: Final = 0
 VALID: Final = 1
@@ -28,28 +29,27 @@ DESCENDING: Final = -1  # asks: the best is the lowest
 
 
 @jit
-def apply_order_book_record(book: Any, tiles: Any, tile: int, record: Any) -> None:
-    """Apply one record of an order book message; ``tile`` is where the present second's sums stand."""
+def apply_order_book_record(book: Any, sums: Any, record: Any) -> None:
+    """Apply one record of an order book message; ``sums`` is where the best level's changes are added up."""
     if record["flags"] & FIRST:
-        _begin_message(book, tiles, tile, record)
+        _begin_message(book, record)
     if book.is_applying:
         if record.field == BID:
             _set_level(book.bids, ASCENDING, record.px, record.qty)
         elif record.field != NO_LEVEL:
             _set_level(book.asks, DESCENDING, record.px, record.qty)
         if record["flags"] & LAST:
-            _end_message(book, tiles, tile, record.recv_ns)
+            _end_message(book, sums, record.recv_ns)
 
 
 @jit
-def break_book(book: Any, tiles: Any, tile: int, recv_ns: int) -> None:
+def break_book(book: Any, recv_ns: int) -> None:
     """Give up the book: it is empty and unknown until the next snapshot."""
     _empty(book.bids)
     _empty(book.asks)
     book.validity = BROKEN
     book.is_applying = 0
     book.broken_ns = recv_ns
-    tiles.is_book_known[tile] = 0
 
 
 @jit
@@ -75,7 +75,7 @@ def best_qty(side: Any) -> int:
 
 
 @jit
-def _begin_message(book: Any, tiles: Any, tile: int, record: Any) -> None:
+def _begin_message(book: Any, record: Any) -> None:
     update_id = record.update_id
     if (record["flags"] & SNAPSHOT) or update_id == 1:
         _empty(book.bids)
@@ -95,43 +95,44 @@ def _begin_message(book: Any, tiles: Any, tile: int, record: Any) -> None:
         book.duplicates += 1
     else:
         book.gaps += 1
-        break_book(book, tiles, tile, record.recv_ns)
+        break_book(book, record.recv_ns)
 
 
 @jit
-def _end_message(book: Any, tiles: Any, tile: int, recv_ns: int) -> None:
+def _end_message(book: Any, sums: Any, recv_ns: int) -> None:
     book.is_applying = 0
     bids = book.bids
     asks = book.asks
     if level_count(bids) < 0 or level_count(asks) < 0:
         book.overflows += 1
-        break_book(book, tiles, tile, recv_ns)
+        break_book(book, recv_ns)
         return
     if level_count(bids) == 0 or level_count(asks) == 0:
-        tiles.is_book_known[tile] = 0
         _remember_best(book)
         return
     if best_px(bids) >= best_px(asks):
         book.crossed += 1
-        break_book(book, tiles, tile, recv_ns)
+        break_book(book, recv_ns)
         return
     if book.best_bid_px > 0:
-        _count_changes(book, tiles, tile)
+        _count_changes(book, sums)
+    else:
+        book.two_sided_since_ns = recv_ns
     _remember_best(book)
 
 
 @jit
-def _count_changes(book: Any, tiles: Any, tile: int) -> None:
-    """Add this message's best-price changes and order-flow imbalance to the present second.
+def _count_changes(book: Any, sums: Any) -> None:
+    """Add this message's best-price changes and order-flow imbalance to the sums.
 
     Source: Cont, Kukanov, Stoikov (2014), The Price Impact of Order Book Events, eq. 1.
     """
     bid_px = best_px(book.bids)
     ask_px = best_px(book.asks)
     if bid_px != book.best_bid_px:
-        tiles.best_changes[tile] += 1
+        sums.best_changes += 1
     if ask_px != book.best_ask_px:
-        tiles.best_changes[tile] += 1
+        sums.best_changes += 1
     imbalance = 0
     if bid_px >= book.best_bid_px:
         imbalance += best_qty(book.bids)
@@ -141,7 +142,7 @@ def _count_changes(book: Any, tiles: Any, tile: int) -> None:
         imbalance -= best_qty(book.asks)
     if ask_px >= book.best_ask_px:
         imbalance += book.best_ask_qty
-    tiles.order_flow_imbalance[tile] += imbalance
+    add_to(sums.order_flow_imbalance, imbalance)
 
 
 @jit

@@ -1,7 +1,7 @@
 """The plan: a feature set turned into the source of one kernel that computes its columns in order.
 
-1. The inputs that the chosen features take are gathered once a row: window sums from short to long, mids and candles at
-   their longest, the merged ticker.
+1. The inputs that the chosen features take are gathered once a row: the sums of each window, mids and candles at their
+   longest, the merged ticker.
 2. For each distinct demand on a source (kind and history) the kernel finds once a row whether it is met.
 3. Each feature is one call; where its demand is not met, or it returns NaN, the reason is written beside the NaN.
 4. Each group's status follows from its source.
@@ -23,18 +23,20 @@ import math
 
 import numba
 
+from market.clock import SECOND_NS
 from transforms.candles import collect_candles, last_candles
 from transforms.normalisation import min_max, remember, z_score
 from transforms.position import present_position
+from transforms.status import NO_DATA, OK, UNDEFINED
 from transforms.steps import (
     apply_record,
+    begin_tile,
     book_reason,
     book_status,
     candle_reason,
-    close_second,
+    end_tile,
     history_reason,
     normalised_reason,
-    open_second,
     source_status,
     start,
     unknown_book_window,
@@ -44,14 +46,12 @@ from transforms.ticker import merged_ticker
 from transforms.tiles import (
     collect_log_returns,
     collect_mids,
-    extend_trades,
     last_log_returns,
     last_mids,
-    no_trades,
     open_interest_before,
     present_twice_mid,
     quote_window,
-    tile_before,
+    trade_window,
 )
 {imports}
 NAN = math.nan
@@ -59,43 +59,35 @@ NAN = math.nan
 
 _LOOP: Final = '''
 @numba.njit(cache=True, error_model="numpy", nogil=True)
-def run(state, records, watermark_ns, row_ns, values, reasons, status):
-    """Apply records and close every row up to the watermark.
+def run(state, records, until_ns, due_ns, values, reasons, status):
+    """Apply records, end every tile up to ``until_ns`` and compute the rows that are due.
 
-    records: EVENT (m,), second by second. row_ns, values, reasons, status: room for n rows.
-    Returns how many records were applied and how many rows were written. Records of a second whose row is not closed
-    yet are left; when the room is used up, the call must be repeated with the rest.
+    records: EVENT (m,), slot by slot. due_ns: int64 (n,), ends of tiles, ascending. values, reasons, status: room for
+    n + 1 rows; the last is for rows that nobody asked for and whose values are kept for normalised columns.
+    Returns how many records were applied; those of a tile that has not ended are left.
     """
     st = state[0]
     applied = 0
     rows = 0
-    while True:
-        tile = tile_before(st.next_row_ns, 1)
-        while applied < records.shape[0] and records[applied].recv_ns < st.next_row_ns:
-            apply_record(st, tile, records[applied])
+    while st.next_end_ns <= until_ns:
+        end_ns = st.next_end_ns
+        while applied < records.shape[0] and records[applied].recv_ns < end_ns:
+            apply_record(st, records[applied])
             applied += 1
-        if st.next_row_ns > watermark_ns or rows == row_ns.shape[0]:
-            return applied, rows
-        close_second(st)
-        row_ns[rows] = st.next_row_ns
-        compute_row(st, st.next_row_ns, values[rows], reasons[rows], status[rows])
-        rows += 1
-        open_second(st)
+        end_tile(st)
+        is_due = rows < due_ns.shape[0] and due_ns[rows] == end_ns
+        if is_due or {remembers} and end_ns % SECOND_NS == 0:
+            row = rows if is_due else due_ns.shape[0]
+            compute_row(st, end_ns, values[row], reasons[row], status[row])
+            rows += 1 if is_due else 0
+        begin_tile(st)
+    return applied
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 def begin(state, start_ns):
     """Begin the history of every source at ``start_ns``, unless it has begun."""
     start(state[0], start_ns)
-
-
-@numba.njit(cache=True, error_model="numpy", nogil=True)
-def look(state, row_ns, values, reasons, status):
-    """Close and compute the row that is due, in a state that is thrown away afterwards."""
-    st = state[0]
-    close_second(st)
-    row_ns[0] = st.next_row_ns
-    compute_row(st, st.next_row_ns, values[0], reasons[0], status[0])
 '''
 
 
@@ -107,7 +99,8 @@ def kernel_source(feature_set: FeatureSet) -> str:
         for declared in {_alias(declared): declared for declared in features}.values()
     )
     header = _HEADER.format(fingerprint=feature_set.fingerprint, version=feature_set.version, imports=imports)
-    return header + _row_function(feature_set, features) + _LOOP
+    loop = _LOOP.format(remembers=bool(feature_set.normalisations))
+    return header + _row_function(feature_set, features) + loop
 
 
 def _row_function(feature_set: FeatureSet, features: list[Feature]) -> str:
@@ -144,14 +137,12 @@ def _gather(features: list[Feature]) -> list[str]:
         if taking[series]:
             longest_s = max(declared.window_s for declared in taking[series])
             lines.append(f"collect_{series}(st, row_ns, {longest_s})")
-    if taking["trades"]:
-        lines.append("trades_0 = no_trades()")
-        shorter = 0
-        for window in sorted({declared.window_s for declared in taking["trades"]}):
-            lines.append(f"trades_{window} = extend_trades(st.tiles, row_ns, trades_{shorter}, {shorter}, {window})")
-            shorter = window
     lines += [
-        f"quotes_{window} = quote_window(st.tiles, row_ns, {window})"
+        f"trades_{window} = trade_window(st.tiles, row_ns, {window})"
+        for window in sorted({declared.window_s for declared in taking["trades"]})
+    ]
+    lines += [
+        f"quotes_{window} = quote_window(st, row_ns, {window})"
         for window in sorted({declared.window_s for declared in taking["quotes"]})
     ]
     if taking["ticker"]:
@@ -182,7 +173,7 @@ def _demand(declared: Feature) -> str:
         case Source.TRADES | Source.TICKERS:
             return f"history_reason(st, row_ns, {declared.source.value}, {declared.warm_up_ns})"
         case Source.POSITIONS:
-            return "0"
+            return "OK"
         case Source.NOTHING:
             return ""
 
@@ -201,20 +192,20 @@ def _call(declared: Feature) -> str:
 def _column(column: int, declared: Feature, *, call: str, reason: str) -> list[str]:
     """Statements that write one column and its reason."""
     if not reason:
-        return [f"values[{column}] = {call}", f"reasons[{column}] = 0"]
+        return [f"values[{column}] = {call}", f"reasons[{column}] = OK"]
     match declared.source:
         case Source.BOOK:
             unknown = f"unknown_book_window(st, row_ns, {declared.horizon_ns})"
         case Source.TICKERS:
-            unknown = "4"
+            unknown = "NO_DATA"
         case Source.POSITIONS:
             unknown = "book_reason(st, row_ns, 0)"
         case _:
-            unknown = "5"
+            unknown = "UNDEFINED"
     return [
         f"values[{column}] = NAN",
         f"reasons[{column}] = {reason}",
-        f"if {reason} == 0:",
+        f"if {reason} == OK:",
         f"    value = {call}",
         "    if value == value:",
         # -0.0 + 0.0 is 0.0: a row has one zero.
@@ -231,11 +222,12 @@ def _normalised_columns(feature_set: FeatureSet) -> list[str]:
         source = feature_set.columns.index(normalised.feature)
         column = feature_set.columns.index(normalised.name)
         warm_up_ns = catalogue.normalised_warm_up_ns(normalised)
+        call = f"{normalised.method}(st.normalised[{at}], row_ns, values[{source}], {normalised.window_s})"
         lines += [
             f"remember(st.normalised[{at}], row_ns, values[{source}])",
-            f"values[{column}] = {normalised.method}(st.normalised[{at}], row_ns, {normalised.window_s}) + 0.0",
+            f"values[{column}] = {call} + 0.0",
             f"reasons[{column}] = normalised_reason(st, row_ns, values[{column}], reasons[{source}], {warm_up_ns})",
-            f"if reasons[{column}] != 0:",
+            f"if reasons[{column}] != OK:",
             f"    values[{column}] = NAN",
         ]
     return lines
@@ -248,7 +240,7 @@ def _status(feature_set: FeatureSet, group: FeatureGroup) -> str:
     source = catalogue.group_source(group.name)
     warm_up_ns = catalogue.group_warm_up_ns(group.name)
     if source is Source.NOTHING:
-        return "0"
+        return "OK"
     stale_after_ns = STALE_AFTER_NS[source]
     if source is Source.BOOK:
         return f"book_status(st, row_ns, {warm_up_ns}, {stale_after_ns})"

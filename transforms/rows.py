@@ -41,9 +41,9 @@ class FeatureSet:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRows:
-    """Consecutive rows of one symbol.
+    """Rows of one symbol.
 
-    row_ns: int64 (n,), row times, ascending whole UTC seconds.
+    row_ns: int64 (n,), row times, ascending ticks of the row grid; ``row_ns % SECOND_NS`` tells those between seconds.
     values: float64 (n, columns of the set); NaN is "not known".
     status: int8 (n, groups of the set); values of ``transforms.status``.
     reasons: int8 (n, columns of the set), why each NaN is unknown and OK elsewhere; None for rows read from a store.

@@ -7,20 +7,30 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from market.clock import MILLISECOND_NS, SECOND_NS
 from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, TICKER_FIELD_COUNT
 
+ORDER_NS: Final = 50 * MILLISECOND_NS
+"""Records are applied by slots of this length, the finest row grid: so no row depends on the grid in use."""
+GRIDS_NS: Final = tuple(milliseconds * MILLISECOND_NS for milliseconds in (50, 100, 200, 250, 500, 1000))
+"""The row grids there are: whole slots, of which whole ones make a second."""
 BOOK_LEVELS: Final = 2048
 """Levels a side can hold: twice the deepest Bybit stream, since a message may add before it deletes."""
 BOOK_SLOTS: Final = 3072
 """Places for them: room at both ends, so that a full side moves to the middle once in five hundred changes at most."""
-TILE_COUNT: Final = 512
-"""Seconds of per-second sums kept, a power of two above the longest window (5 minutes)."""
+SECONDS_KEPT: Final = 512
+"""Seconds of the past kept, a power of two above the longest window (5 minutes)."""
+PHASES: Final = SECOND_NS // ORDER_NS
+"""Places in a second where a tile of the finest grid can end."""
+TILE_COUNT: Final = PHASES * SECONDS_KEPT
+"""Tile ends kept, those of one phase side by side: a window of whole seconds has both ends, and every second of a
+series, in one run of memory, and a grid of whole seconds touches no more than the first run."""
 CANDLE_COUNT: Final = 2048
 """Minutes of candles kept, a power of two above the longest look-back (a day and an hour)."""
 CANDLE_FEATURES: Final = 256
 """Room for the features over candles of one kernel."""
 NORMALISED_COLUMNS: Final = 32
-"""Columns a feature set may normalise, over windows of less than TILE_COUNT seconds."""
+"""Columns a feature set may normalise, over windows of less than SECONDS_KEPT seconds."""
 NOT_STARTED: Final = np.iinfo(np.int64).max
 UNKNOWN: Final = np.iinfo(np.int64).min
 """A value that was never seen, where every integer is possible."""
@@ -43,6 +53,8 @@ BOOK: Final = np.dtype(
         ("is_applying", np.int64),
         ("last_update_id", np.int64),
         ("broken_ns", np.int64),
+        # When the book became two-sided, as far as it has been so ever since.
+        ("two_sided_since_ns", np.int64),
         ("best_bid_px", np.int64),
         ("best_bid_qty", np.int64),
         ("best_ask_px", np.int64),
@@ -55,23 +67,29 @@ BOOK: Final = np.dtype(
     align=True,
 )
 
+# Sums over everything since the beginning; two limbs where int64 may not do, see wide.
+_SUM_FIELDS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    ("buy_volume", (2,)),
+    ("sell_volume", (2,)),
+    ("notional", (2,)),
+    ("order_flow_imbalance", (2,)),
+    ("trade_count", ()),
+    ("best_changes", ()),
+)
+SUMS: Final = np.dtype([(name, np.int64, shape) for name, shape in _SUM_FIELDS], align=True)
+
 _TILE_SERIES: Final = (TILE_COUNT,)
 TILES: Final = np.dtype(
     [
-        ("buy_volume", np.int64, _TILE_SERIES),
-        ("sell_volume", np.int64, _TILE_SERIES),
-        ("notional", np.int64, _TILE_SERIES),
-        ("trade_count", np.int64, _TILE_SERIES),
+        *((name, np.int64, (TILE_COUNT, *shape)) for name, shape in _SUM_FIELDS),
         ("twice_mid", np.int64, _TILE_SERIES),
-        # Natural logarithm of the mid over that of the second before; NaN where either is unknown.
+        # Natural logarithm of the mid over that of a second before; NaN where either is unknown.
         ("log_return", np.float64, _TILE_SERIES),
-        ("best_changes", np.int64, _TILE_SERIES),
-        ("order_flow_imbalance", np.int64, _TILE_SERIES),
-        ("is_book_known", np.int64, _TILE_SERIES),
         ("open_interest", np.int64, _TILE_SERIES),
     ],
     align=True,
 )
+"""What was so at the end of each tile."""
 
 CANDLES: Final = np.dtype(
     [
@@ -102,20 +120,24 @@ POSITION: Final = np.dtype(
 STATE: Final = np.dtype(
     [
         ("scale", SCALE),
-        ("next_row_ns", np.int64),
+        # Length of a tile, the row grid; when the history began; end of the tile that is open.
+        ("tile_ns", np.int64),
+        ("begin_ns", np.int64),
+        ("next_end_ns", np.int64),
         ("start_ns", np.int64, (KIND_COUNT,)),
         ("last_seen_ns", np.int64, (KIND_COUNT,)),
         ("book", BOOK),
+        ("sums", SUMS),
         ("tiles", TILES),
         ("candles", CANDLES),
         ("ticker", TICKER),
         ("position", POSITION),
         # Twice the mid at the present row and the seconds before it, oldest first; see tiles.collect_mids.
-        ("mids", np.int64, (TILE_COUNT,)),
+        ("mids", np.int64, (SECONDS_KEPT,)),
         # Log returns of the mid over the seconds before the present row, oldest first; see tiles.collect_log_returns.
-        ("log_returns", np.float64, (TILE_COUNT,)),
-        # Past values of each column that is normalised, by tile of their row; NaN before the first row.
-        ("normalised", np.float64, (NORMALISED_COLUMNS, TILE_COUNT)),
+        ("log_returns", np.float64, (SECONDS_KEPT,)),
+        # Values of each column that is normalised at whole seconds, by second; NaN before the first row.
+        ("normalised", np.float64, (NORMALISED_COLUMNS, SECONDS_KEPT)),
     ],
     align=True,
 )
@@ -123,15 +145,16 @@ State = npt.NDArray[Any]
 """A one-element array of STATE."""
 
 
-def new_state(*, price_scale: float, quantity_scale: float) -> State:
+def new_state(*, price_scale: float, quantity_scale: float, tile_ns: int = SECOND_NS) -> State:
     """The state before any message: nothing known, no row due.
 
-    price_scale, quantity_scale: 10**exponent, what a mantissa is divided by.
+    price_scale, quantity_scale: 10**exponent, what a mantissa is divided by. tile_ns: one of GRIDS_NS.
     """
     state = np.zeros(1, STATE)
     state["scale"]["px"] = price_scale
     state["scale"]["qty"] = quantity_scale
-    state["next_row_ns"] = NOT_STARTED
+    state["tile_ns"] = tile_ns
+    state["next_end_ns"] = NOT_STARTED
     state["ticker"]["value"] = UNKNOWN
     state["tiles"]["open_interest"] = UNKNOWN
     state["tiles"]["log_return"] = np.nan

@@ -13,20 +13,17 @@ from transforms.position import apply_position_record
 from transforms.state import NOT_STARTED
 from transforms.status import GAP, NO_DATA, OK, STALE, UNDEFINED, WARMUP
 from transforms.ticker import apply_ticker_record
-from transforms.tiles import apply_trade_record, close_tile, open_tile, tile_before
+from transforms.tiles import apply_trade_record, close_tile
 
 
 @jit
-def apply_record(st: Any, tile: int, record: Any) -> None:
-    """Bring one record into the state; records come second by second, within a second in tape order.
-
-    tile: where the present second's sums stand.
-    """
+def apply_record(st: Any, record: Any) -> None:
+    """Bring one record into the state; records come slot by slot, within a slot in tape order."""
     kind = record.kind
     if kind == ORDERBOOK:
-        apply_order_book_record(st.book, st.tiles, tile, record)
+        apply_order_book_record(st.book, st.sums, record)
     elif kind == TRADE:
-        apply_trade_record(st.tiles, tile, record)
+        apply_trade_record(st.sums, record)
     elif kind == KLINE:
         apply_kline_record(st.candles, record)
     elif kind == TICKER:
@@ -38,33 +35,33 @@ def apply_record(st: Any, tile: int, record: Any) -> None:
             for source in range(len(st.start_ns)):
                 st.start_ns[source] = record.recv_ns
         else:
-            break_book(st.book, st.tiles, tile, record.recv_ns)
+            break_book(st.book, record.recv_ns)
     st.last_seen_ns[kind] = record.recv_ns
 
 
 @jit
 def start(st: Any, start_ns: int) -> None:
-    """Begin the history of every source at ``start_ns``; the first row is that of the second it falls in."""
-    if st.next_row_ns == NOT_STARTED:
-        st.next_row_ns = (start_ns // SECOND_NS + 1) * SECOND_NS
+    """Begin the history of every source at ``start_ns``; the first tile is the first of the second it falls in."""
+    if st.next_end_ns == NOT_STARTED:
+        st.begin_ns = start_ns
+        st.next_end_ns = start_ns // SECOND_NS * SECOND_NS + st.tile_ns
         for source in range(len(st.start_ns)):
             st.start_ns[source] = start_ns
-        open_tile(st, tile_before(st.next_row_ns, 1))
 
 
 @jit
-def close_second(st: Any) -> None:
-    """Finish the second before the row that is due."""
-    if st.book.validity == BROKEN:
-        st.book.broken_ns = st.next_row_ns
-    close_tile(st, tile_before(st.next_row_ns, 1), st.next_row_ns)
+def end_tile(st: Any) -> None:
+    """Write down what is so at the end of the open tile."""
+    # At whole seconds alone: the mark of a break must not depend on the grid.
+    if st.book.validity == BROKEN and st.next_end_ns % SECOND_NS == 0:
+        st.book.broken_ns = st.next_end_ns
+    close_tile(st, st.next_end_ns)
 
 
 @jit
-def open_second(st: Any) -> None:
-    """Begin the second after the row that was due."""
-    st.next_row_ns += SECOND_NS
-    open_tile(st, tile_before(st.next_row_ns, 1))
+def begin_tile(st: Any) -> None:
+    """Open the tile after the one that was open."""
+    st.next_end_ns += st.tile_ns
 
 
 @jit

@@ -1,6 +1,7 @@
 """Tape order: the orders that event records stand in, restored at memory speed.
 
-On the tape records stand by ``seq``; the engine takes them second by second of ``recv_ns``, within a second by ``seq``.
+On the tape records stand by ``seq``; the engine takes them slot by slot of ``recv_ns``, within a slot by ``seq``. A
+slot is the step of the finest row grid, whichever grid is in use: so no row depends on it.
 Records are moved as seven words each: field by field, as numpy copies a structured array, takes ten times as long. Of
 decoded columns each record is written once, where it belongs: to touch new memory costs as much as to decode it.
 """
@@ -14,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import SECOND_NS
 from market.events import EVENT, FIRST, LAST, Events, empty_events
 from transforms.jit import for_compiled, jit_alone
+from transforms.state import ORDER_NS
 
 _WORDS: Final = EVENT.itemsize // 8
 assert EVENT.itemsize % 8 == 0
@@ -81,23 +82,16 @@ def merged(tables: Sequence[EventColumns]) -> Events:
     return records
 
 
-def second_by_second(records: Events) -> Events:
-    """The records by the second of ``recv_ns``, and within a second as they stood; not copied where they stood so."""
-    if _is_second_by_second(for_compiled(_is_second_by_second, records)):
+def slot_by_slot(records: Events) -> Events:
+    """The records by the slot of ``recv_ns``, and within a slot as they stood; not copied where they stood so."""
+    if _is_slot_by_slot(for_compiled(_is_slot_by_slot, records)):
         return records
-    return records.take(np.argsort(records["recv_ns"] // SECOND_NS, kind="stable"))
+    return records.take(np.argsort(records["recv_ns"] // ORDER_NS, kind="stable"))
 
 
-def due_before(records: Events, row_ns: int) -> tuple[Events, Events, int]:
-    """The records with ``recv_ns < row_ns``, the others, and the least ``recv_ns`` of all.
-
-    records: at least one; copied only where those that are due stand among the others.
-    """
-    due, leading, earliest_ns = _count_before(for_compiled(_count_before, records), row_ns)
-    if due == leading:
-        return records[:due], records[due:], int(earliest_ns)
-    is_due = records["recv_ns"] < row_ns
-    return records.take(np.flatnonzero(is_due)), records.take(np.flatnonzero(~is_due)), int(earliest_ns)
+def earliest_ns(records: Events) -> int:
+    """The least ``recv_ns`` of the records, at least one."""
+    return int(_earliest_ns(for_compiled(_earliest_ns, records)))
 
 
 def _words(records: Events) -> npt.NDArray[np.int64]:
@@ -171,27 +165,19 @@ def _mark_messages(records: Any) -> None:
 
 
 @jit_alone
-def _is_second_by_second(records: Any) -> bool:
-    reached = records[0].recv_ns // SECOND_NS if len(records) > 0 else 0
+def _is_slot_by_slot(records: Any) -> bool:
+    reached = records[0].recv_ns // ORDER_NS if len(records) > 0 else 0
     for record in range(1, len(records)):
-        second = records[record].recv_ns // SECOND_NS
-        if second < reached:
+        slot = records[record].recv_ns // ORDER_NS
+        if slot < reached:
             return False
-        reached = second
+        reached = slot
     return True
 
 
 @jit_alone
-def _count_before(records: Any, row_ns: int) -> tuple[int, int, int]:
-    """How many records are before ``row_ns``, how many of them before the first that is not, and the least time."""
-    due = 0
-    leading = 0
+def _earliest_ns(records: Any) -> int:
     earliest_ns = records[0].recv_ns
-    for record in range(len(records)):
-        recv_ns = records[record].recv_ns
-        earliest_ns = min(earliest_ns, recv_ns)
-        if recv_ns < row_ns:
-            if due == record:
-                leading += 1
-            due += 1
-    return due, leading, earliest_ns
+    for record in range(1, len(records)):
+        earliest_ns = min(earliest_ns, records[record].recv_ns)
+    return earliest_ns

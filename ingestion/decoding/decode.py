@@ -56,7 +56,7 @@ POSITION_ANSWER: Final = "position"
 CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS = {name: field for field, name in CONTROL_NAMES.items()}
 # Symbols become folder names, and readers of folders of Parquet pass over names that start with "." or "_".
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_.-]{0,39}")
+SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9_.-]{0,39}")
 
 _HEAD = JsonDecoder(Head)
 _MESSAGE = JsonDecoder(BybitMessage)
@@ -236,8 +236,8 @@ def _route(topic: str) -> tuple[int, str, str]:
 
 
 def _checked_symbol(symbol: str) -> str:
-    if _SYMBOL.fullmatch(symbol) is None:
-        raise MalformedMessage(f"symbol: must match {_SYMBOL.pattern}, was {symbol[:80]!r}")
+    if SYMBOL.fullmatch(symbol) is None:
+        raise MalformedMessage(f"symbol: must match {SYMBOL.pattern}, was {symbol[:80]!r}")
     return symbol
 
 

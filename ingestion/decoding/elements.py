@@ -12,7 +12,7 @@ from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import LAST_MILLISECOND, Book, BookType, Kline, Named, Ticker, Trade, read_json
 from market.clock import MILLISECOND_NS
-from market.errors import MalformedMessage, ScaleExceeded
+from market.errors import MalformedMessage
 from market.events import (
     ASK,
     BUY,
@@ -34,7 +34,7 @@ from market.events import (
     Events,
     empty_events,
 )
-from market.instruments import FUNDING_RATE_EXPONENT, LARGEST_NOTIONAL_MANTISSA, Instrument, mantissa
+from market.instruments import FUNDING_RATE_EXPONENT, Instrument, mantissa
 
 # Texts recur: 99 % of prices and 93 % of sizes of a real book were among the last 4,096 (1.2 µs a level became 0.3).
 _REMEMBERED_TEXTS = 4096
@@ -144,12 +144,6 @@ def _trade_records(trades: list[Trade], scale: Scale) -> Events:
     records["field"] = [BUY if trade.S == "Buy" else SELL for trade in trades]
     if not records["qty"].all():
         raise MalformedMessage(f"{scale.instrument.symbol} trade size: must be positive, was 0")
-    for px, qty in zip(records["px"].tolist(), records["qty"].tolist(), strict=True):
-        if px * qty >= LARGEST_NOTIONAL_MANTISSA:
-            raise ScaleExceeded(
-                f"{scale.instrument.symbol} trade notional: must be below {LARGEST_NOTIONAL_MANTISSA} "
-                f"at {scale.instrument.notional_exponent} decimals, was {px * qty}"
-            )
     return records
 
 

@@ -51,6 +51,8 @@ class Lane:
         self.last_recv_ns: int | None = tape.last_recv_ns
         self.trace_id: str | None = None
         """Of the last message that had one."""
+        self.newest_in_row_ns: int | None = None
+        """The latest stamp of the messages that the newest row has and the row before it had not; None without one."""
         self.identity = identity
         self._engine = engine
         self._tape = tape
@@ -60,6 +62,8 @@ class Lane:
         self._has_book_messages = False
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
         self._breaks = 0
+        self._last_stamp_ns: dict[int, int] = {}  # by kind
+        self._unserved_ns: list[int] = []  # stamps of messages that are in no row yet
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
         self._seen = SeenMessages()
 
@@ -109,22 +113,28 @@ class Lane:
         """Bring the engine to where the tape ends, and close the rows up to there again.
 
         checkpoint: where to go on from; ``frames`` begin no later than its own, and earlier where what is delivered
-        again is to be recognised. closed_ns: a row known to be closed: no message may come before it any more.
+        again is to be recognised. closed_ns: the time of a row known to be closed, a tick of any grid: no message may
+        come before it any more.
 
         Returns None, with the engine as it was, when the checkpoint's frame is not among them as it was.
         """
         is_due = checkpoint is not None
         last_ns = None
+        hole: Hole | None = None
         for frame in frames:
             if isinstance(frame, Hole):
-                if not is_due:
-                    self._engine.feed(hole_records(self._decoders, symbol, frame))
+                hole = frame
                 continue
+            # A hole that nothing follows is marked on the tape by what goes on there.
+            if hole is not None and not is_due:
+                self._engine.feed(hole_records(self._decoders, symbol, hole))
+            hole = None
             if is_due and checkpoint is not None and frame.seq > checkpoint.seq:
                 return None
             decoded = self._decoders.decode(frame.body, frame.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
             self._seen.remember(decoded, frame.seq)
+            self._last_stamp_ns[decoded.kind] = frame.recv_ns
             if not is_due:
                 self._engine.feed(_stamp(decoded.records, frame.recv_ns, frame.seq))
             elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
@@ -134,7 +144,9 @@ class Lane:
             self._last_frame = frame.seq, frame.recv_ns
         if is_due:
             return None
-        rows = self._engine.advance(max(closed_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
+        # On a coarser grid than that of the row, the tick after it.
+        least_ns = closed_ns + -closed_ns % self._engine.grid_ns
+        rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
         self._breaks = self.gaps
         self._note_last_row(rows)
         return rows
@@ -146,24 +158,24 @@ class Lane:
     def take(self, message: DecodedMessage, body: bytes, *, recv_ns: int) -> int:
         """Stamp a message, append its bytes to the tape, then compute with its records; returns its seq.
 
-        A message that comes after its row was closed is raised to the boundary and counted: the past is not rewritten.
-        One that the tape holds already is counted and goes no further.
+        A message that comes after its row was closed, or is stamped before the last of its kind, is raised to that time
+        and counted: the past is not rewritten, and messages of a kind are applied in the order they came in. One that
+        the tape holds already is counted and goes no further.
         """
         known_seq = self._seen.seq_of(message)
         if known_seq is not None:
             self.redelivered += 1
             return known_seq
-        stamped_ns = self._not_before_the_last_row(recv_ns)
+        stamped_ns = max(self._not_before_the_last_row(recv_ns), self._last_stamp_ns.get(message.kind, recv_ns))
         self.late_messages += stamped_ns != recv_ns
+        self._last_stamp_ns[message.kind] = stamped_ns
         seq = self._tape.append(stamped_ns, body)
         self.messages += 1
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
         self._seen.remember(message, seq)
-        self._engine.feed(_stamp(message.records, stamped_ns, seq))
-        self._last_frame = seq, stamped_ns
-        self._announce_a_gap(stamped_ns)
+        self._feed(message.records, stamped_ns, seq)
         return seq
 
     def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
@@ -202,52 +214,53 @@ class Lane:
         return Checkpoint(seq, recv_ns, self.identity, self._engine.checkpoint())
 
     def advance(self, watermark_ns: int) -> FeatureRows:
-        """Close the rows up to the watermark."""
-        rows = self._engine.advance(watermark_ns)
-        if len(rows) > 0:
-            self.rows += len(rows)
-            self._announce_a_gap(int(rows.row_ns[-1]))
-            self._note_last_row(rows)
+        """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it."""
+        tick_ns = floor_to(watermark_ns, self._engine.grid_ns)
+        has_changed = any(stamp_ns < tick_ns for stamp_ns in self._unserved_ns)
+        rows = self._engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
+        closed_ns = self._engine.closed_ns
+        if closed_ns is None:
+            return rows
+        self.newest_in_row_ns = max((stamp_ns for stamp_ns in self._unserved_ns if stamp_ns < closed_ns), default=None)
+        self._unserved_ns = [stamp_ns for stamp_ns in self._unserved_ns if stamp_ns >= closed_ns]
+        self._announce_a_gap(closed_ns)
+        self.rows += int((rows.row_ns % SECOND_NS == 0).sum())
+        self._note_last_row(rows)
         return rows
-
-    def peek(self) -> FeatureRows:
-        """The provisional row."""
-        return self._engine.peek()
 
     def close(self) -> None:
         """Sync and close the tape."""
         self._tape.close()
 
     def _announce_a_gap(self, recv_ns: int) -> None:
-        """Write a gap on the tape when the book was lost, unless a snapshot has repaired it since."""
+        """Write a gap on the tape when the book was lost, unless a snapshot that has come since repairs it."""
         if self.gaps == self._breaks:
             return
         self._breaks = self.gaps
-        if not self._is_book_broken():
+        if self._book_at is None or not self._engine.is_book_broken:
             return
         symbol = self._engine.instrument.symbol
         self._log_control(GAP, symbol=symbol, recv_ns=recv_ns, reason=GAP_REASON)
         self._on_gap(symbol)
-
-    def _is_book_broken(self) -> bool:
-        """Whether the order book waits for a snapshot now; False where no feature reads it."""
-        rows = self._engine.peek()
-        return self._book_at is not None and len(rows) > 0 and int(rows.status[0, self._book_at]) == BROKEN
 
     def _note_last_row(self, rows: FeatureRows) -> None:
         if len(rows) > 0:
             self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy()
 
     def _not_before_the_last_row(self, recv_ns: int) -> int:
-        next_row_ns = self._engine.next_row_ns
-        return recv_ns if next_row_ns is None else max(recv_ns, next_row_ns - SECOND_NS)
+        closed_ns = self._engine.closed_ns
+        return recv_ns if closed_ns is None else max(recv_ns, closed_ns)
 
     def _log_control(self, field: int, *, symbol: str, recv_ns: int, reason: str) -> None:
         body = control_message(field, symbol=symbol, event_ns=recv_ns, reason=reason)
         decoded = self._decoders.decode(body, recv_ns)
         assert decoded is not None
-        seq = self._tape.append(recv_ns, body)
-        self._engine.feed(_stamp(decoded.records, recv_ns, seq))
+        self._feed(decoded.records, recv_ns, self._tape.append(recv_ns, body))
+
+    def _feed(self, records: Events, recv_ns: int, seq: int) -> None:
+        """Let the engine have what is on the tape; the next tick after it has a row."""
+        self._unserved_ns.append(recv_ns)
+        self._engine.feed(_stamp(records, recv_ns, seq))
         self._last_frame = seq, recv_ns
 
 

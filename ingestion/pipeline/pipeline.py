@@ -2,7 +2,8 @@
 
 1. A message is decoded; one that cannot be goes to the dead-letter with its reason, and nothing else is affected.
 2. Its symbol's lane stamps it, appends its bytes to the tape and feeds the engine.
-3. ``advance`` closes the rows that the watermark has passed, for all symbols, and hands them to every sink.
+3. ``advance`` closes the rows that the watermark has passed and hands them to every sink: at whole seconds those of
+   all symbols, at a tick of the row grid between two seconds those of the symbols that have changed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,14 +20,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import Instruments, stated_symbol
+from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol
 from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
-from market.clock import HOUR_NS
+from market.clock import HOUR_NS, SECOND_NS
 from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
@@ -44,15 +46,30 @@ Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 class ServedRows:
     """Rows of one symbol with the time at which each could be read by a model, int64 ns (n,).
 
-    trace_id: of the last message before them that had one.
+    trace_id: of the last message before them that had one. newest_recv_ns: the latest stamp of the messages that are in
+    no row before them, None without one.
     wait_durable: waits up to so many seconds for the messages of the rows to be on the disk and says whether they are.
     """
 
     rows: FeatureRows
     available_ns: npt.NDArray[np.int64]
-    is_final: bool = True
     trace_id: str | None = None
+    newest_recv_ns: int | None = None
     wait_durable: Callable[[float], bool] = lambda _timeout_s: True
+
+    def only(self, chosen: slice | npt.NDArray[np.int64]) -> ServedRows:
+        """The chosen ones of the rows."""
+        rows = self.rows
+        reasons = None if rows.reasons is None else rows.reasons[chosen]
+        kept = FeatureRows(
+            rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen], reasons
+        )
+        return replace(self, rows=kept, available_ns=self.available_ns[chosen])
+
+    def whole_seconds(self) -> ServedRows:
+        """Those at whole seconds, which the feature log holds."""
+        is_whole = self.rows.row_ns % SECOND_NS == 0
+        return self if is_whole.all() else self.only(np.flatnonzero(is_whole))
 
 
 class RowSink(Protocol):
@@ -73,6 +90,10 @@ class History(Protocol):
         """Time of the newest row that was kept."""
         ...
 
+    def last_given_ns(self, symbol: str) -> int | None:
+        """Time of the newest row that is known to have been given to readers."""
+        ...
+
     def write_again(self, served: ServedRows) -> None:
         """Keep rows that were closed before the restart and did not reach the disk."""
         ...
@@ -84,13 +105,17 @@ class History(Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """What the pipeline has met since it began; ``foreign`` messages are of symbols that it was not given."""
+    """What the pipeline has met since it began; ``foreign`` messages are of symbols that it was not given.
+
+    rows are at whole seconds, tick_rows between.
+    """
 
     messages: int = 0
     answers: int = 0
     foreign: int = 0
     rejected: int = 0
     rows: int = 0
+    tick_rows: int = 0
 
 
 def available_now(row_ns: npt.NDArray[np.int64], now_ns: int) -> npt.NDArray[np.int64]:
@@ -115,6 +140,7 @@ class Pipeline:
         dead_letter: DeadLetter,
         sinks: Sequence[RowSink],
         availability: Availability,
+        grid_ns: int = SECOND_NS,
         tape_sync_ms: int = DEFAULT_SYNC_MS,
         tape_segment_ns: int = HOUR_NS,
         symbols: Collection[str] | None = None,
@@ -122,22 +148,21 @@ class Pipeline:
         on_gap: Callable[[str], object] = lambda _symbol: None,
         claim: Callable[[str], object] = lambda _symbol: None,
     ) -> None:
-        """tape_sync_ms: how long a message may wait to become durable. tape_segment_ns: how long a segment is.
+        """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
-        symbols: those to take, None is all.
-
-        history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end. on_gap:
-            called with a symbol whose order book was lost. claim: called with a symbol before its tape is opened;
-            raises what forbids it.
+        tape_segment_ns: how long a segment of the tape is. symbols: those to take, None is all. history: what a symbol
+            goes on from beside its tape; without it a checkpoint is saved at the end. on_gap: called with a symbol whose
+            order book was lost. claim: called with a symbol before its tape is opened; raises what forbids it.
         """
         self.counters = Counters()
         self._kernel = kernel
         self._instruments = instruments
-        self._decoders = Decoders(instruments)
+        self._decoders = Decoders(instruments if symbols is None else OwnInstruments(instruments, symbols))
         self._raw_folder = raw_folder
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
         self._availability = availability
+        self._grid_ns = grid_ns
         self._tape_sync_ms = tape_sync_ms
         self._tape_segment_ns = tape_segment_ns
         self._symbols = None if symbols is None else frozenset(symbols)
@@ -145,7 +170,7 @@ class Pipeline:
         self._on_gap = on_gap
         self._claim = claim
         self._lanes: dict[str, Lane] = {}
-        self._rejected: Counter[str] = Counter()
+        self._rejected: Counter[tuple[str, str]] = Counter()
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -158,7 +183,15 @@ class Pipeline:
 
     def rejected_of(self, symbol: str) -> int:
         """Messages whose topic names the symbol and that could not be used."""
-        return self._rejected[symbol]
+        return sum(count for (of_symbol, _), count in list(self._rejected.items()) if of_symbol == symbol)
+
+    @property
+    def rejected_by_error(self) -> dict[str, dict[str, int]]:
+        """Messages that could not be used by symbol and class of error; "" is those that name no symbol of ours."""
+        found: dict[str, dict[str, int]] = {}
+        for (symbol, error), count in list(self._rejected.items()):
+            found.setdefault(symbol, {})[error] = count
+        return found
 
     @property
     def gaps(self) -> int:
@@ -188,7 +221,13 @@ class Pipeline:
         self.counters.messages += 1
         try:
             decoded = self._decoders.decode(message.body, message.recv_ns)
+        except ForeignSymbol:
+            self._pass_over(on_durable)
+            return
         except RejectedMessage as error:
+            if self._is_foreign(message.body):
+                self._pass_over(on_durable)
+                return
             self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
             if on_durable is not None:
                 self._dead_letter.when_durable(on_durable)
@@ -205,6 +244,16 @@ class Pipeline:
         if on_durable is not None:
             lane.when_durable(seq, on_durable)
 
+    def _is_foreign(self, body: bytes) -> bool:
+        """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""
+        symbol = None if self._symbols is None else stated_symbol(body)
+        return symbol is not None and SYMBOL.fullmatch(symbol) is not None and symbol not in (self._symbols or ())
+
+    def _pass_over(self, on_durable: Callable[[], object] | None) -> None:
+        self.counters.foreign += 1
+        if on_durable is not None:
+            on_durable()
+
     def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
         """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
         self.counters.messages += 1
@@ -220,9 +269,9 @@ class Pipeline:
     def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
         """Keep what cannot be used, with its reason."""
         self.counters.rejected += 1
-        symbol = stated_symbol(body)
-        if symbol in self._lanes:
-            self._rejected[symbol] += 1
+        symbol = stated_symbol(body) or ""
+        is_ours = symbol in self._lanes or symbol in (self._symbols or ())
+        self._rejected[symbol if is_ours else "", error] += 1
         self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
@@ -240,14 +289,10 @@ class Pipeline:
         for sink in self._sinks:
             sink.write(served)
         count = sum(len(each.rows) for each in served)
-        self.counters.rows += count
+        seconds = sum(int((each.rows.row_ns % SECOND_NS == 0).sum()) for each in served)
+        self.counters.rows += seconds
+        self.counters.tick_rows += count - seconds
         return count
-
-    def peek(self, symbol: str, *, now_ns: int) -> ServedRows:
-        """The provisional row of a symbol. Raises KeyError for a symbol that has sent nothing."""
-        lane = self._lanes[symbol]
-        rows = lane.peek()
-        return ServedRows(rows, np.full(len(rows), now_ns, np.int64), is_final=False, trace_id=lane.trace_id)
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:
         """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
@@ -274,6 +319,7 @@ class Pipeline:
             rows,
             self._availability(rows.row_ns, now_ns),
             trace_id=lane.trace_id,
+            newest_recv_ns=lane.newest_in_row_ns,
             wait_durable=lane.durability(),
         )
 
@@ -283,15 +329,18 @@ class Pipeline:
         self._claim(symbol)
         tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms, segment_ns=self._tape_segment_ns)
         try:
+            engine = Engine(self._kernel, instrument, grid_ns=self._grid_ns)
             lane = Lane(
-                Engine(self._kernel, instrument),
+                engine,
                 tape,
                 self._decoders,
-                identity=engine_identity(self._kernel, instrument),
+                identity=engine_identity(engine),
                 on_gap=self._on_gap,
             )
             if tape.last_recv_ns is not None:
                 self._resume(symbol, lane, tape, recv_ns)
+            elif tape.is_end_lost:
+                lane.mark_restart(symbol, recv_ns)
         except BaseException:
             tape.close()
             raise
@@ -300,7 +349,8 @@ class Pipeline:
 
     def _resume(self, symbol: str, lane: Lane, tape: TapeWriter, recv_ns: int) -> None:
         history = self._history
-        closed_ns = (None if history is None else history.last_row_ns(symbol)) or 0
+        kept_ns = (None if history is None else history.last_row_ns(symbol)) or 0
+        given_ns = (None if history is None else history.last_given_ns(symbol)) or 0
         rows = resume(
             lane,
             tape,
@@ -308,14 +358,14 @@ class Pipeline:
             symbol=symbol,
             kernel=self._kernel,
             decoders=self._decoders,
-            closed_ns=closed_ns,
+            closed_ns=max(kept_ns, given_ns),
         )
-        if history is None or not history.is_whole(symbol):
+        if tape.is_end_lost or history is None or not history.is_whole(symbol):
             lane.mark_restart(symbol, recv_ns)
         if history is not None:
-            unkept = rows_after(rows, closed_ns)
-            if len(unkept) > 0:
-                history.write_again(self._served(lane, unkept, recv_ns))
+            unkept = self._served(lane, rows_after(rows, kept_ns), recv_ns).whole_seconds()
+            if len(unkept.rows) > 0:
+                history.write_again(unkept)
 
     def _save_checkpoint(self, symbol: str, checkpoint: Checkpoint) -> None:
         try:

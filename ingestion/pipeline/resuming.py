@@ -21,12 +21,12 @@ from ingestion.pipeline.redelivery import WINDOW_KEYS
 from market.clock import format_iso
 from market.errors import RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT
-from market.instruments import Instrument
 from storage.checkpoints import read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
@@ -82,9 +82,11 @@ def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
     return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at:], rows.values[at:], rows.status[at:], reasons)
 
 
-def engine_identity(kernel: Kernel, instrument: Instrument) -> str:
+def engine_identity(engine: Engine) -> str:
     """What a state must share to be gone on from: the kernel's module is named by its source and that of its steps."""
-    return f"{kernel.run.__module__} {instrument.price_exponent} {instrument.quantity_exponent}"
+    instrument = engine.instrument
+    module = engine.kernel.run.__module__
+    return f"{module} {instrument.price_exponent} {instrument.quantity_exponent} {engine.grid_ns}"
 
 
 def _last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:

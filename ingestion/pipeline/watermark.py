@@ -5,7 +5,8 @@
    backlog is computed on its own time.
 3. Where nobody tells of a backlog, deliveries do: while they come one upon the other and are older than a message on
    its way can be, the stream is working through one.
-4. The watermark is the least of all streams and never moves back.
+4. The watermark is the least of all streams, never ahead of the clock, whatever clock stamped the messages, and never
+   moves back.
 """
 
 from __future__ import annotations
@@ -65,5 +66,5 @@ class Watermark:
                 told_ns = max(told_ns, now_ns - GRACE_NS)
             least_ns = told_ns if least_ns is None else min(least_ns, told_ns)
         assert least_ns is not None
-        self._reached_ns = max(self._reached_ns, least_ns)
+        self._reached_ns = max(self._reached_ns, min(least_ns, now_ns))
         return self._reached_ns

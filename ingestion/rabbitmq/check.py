@@ -1,28 +1,25 @@
-"""Whether a message broker answers: its greeting, without an account and without keeping a connection."""
+"""Whether the message broker answers and lets us in: a connection that is opened and closed again."""
 
 from __future__ import annotations
 
-import socket
+import asyncio
 from typing import Final
 
+from ingestion.rabbitmq.reading import LOST, BrokerAddress, connect
 from market.errors import StoreUnavailable
 
 TIMEOUT_S: Final = 1.0
-_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-# A method frame (type 1) on channel 0, its length, then connection.start (class 10, method 10).
-_START: Final = (b"\x01\x00\x00", b"\x00\x0a\x00\x0a")
 
 
-def check_broker(host: str, port: int) -> None:
-    """Raises StoreUnavailable when nothing there greets as AMQP 0-9-1 asks a server to."""
+def check_broker(address: BrokerAddress) -> None:
+    """Raises StoreUnavailable when the broker refuses or does not answer. Not for a thread that runs an event loop."""
     try:
-        with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
-            connection.settimeout(TIMEOUT_S)
-            connection.sendall(_HEADER)
-            greeting = b""
-            while len(greeting) < 11 and (more := connection.recv(11 - len(greeting))):
-                greeting += more
-    except OSError as error:
-        raise StoreUnavailable(f"rabbitmq {host}:{port}: must answer, was {error}") from error
-    if (greeting[:3], greeting[7:]) != _START:
-        raise StoreUnavailable(f"rabbitmq {host}:{port}: must speak AMQP 0-9-1, answered {greeting!r}")
+        asyncio.run(_open_and_close(address))
+    except LOST as error:
+        said = str(error) or f"no answer within {TIMEOUT_S:g} s"
+        raise StoreUnavailable(f"{address}: cannot connect as {address.user}: {said}") from error
+
+
+async def _open_and_close(address: BrokerAddress) -> None:
+    async with asyncio.timeout(TIMEOUT_S), await connect(address):
+        pass

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
@@ -51,7 +51,7 @@ class BrokerAddress:
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     virtual_host: str = "/"
 
     def __str__(self) -> str:
@@ -151,7 +151,7 @@ class QueueReader:
             try:
                 connection = await connect(self._address)
             except LOST as error:
-                _log.warning("%s: must answer, was %s: tried again in %g s", self._address, error, pause_s)
+                _log.warning("%s: cannot connect: %s; trying again in %g s", self._address, error, pause_s)
                 await _wait(self._closing, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
@@ -206,7 +206,7 @@ class QueueReader:
                     return
                 if str(error) != told:
                     told = str(error)
-                    _log.warning("queue %s: must be there to be read by us alone, was %s", queue, error)
+                    _log.warning("queue %s: cannot consume exclusively: %s", queue, error)
             finally:
                 self._on_end(queue)
             if self._closing.is_set():
@@ -234,7 +234,9 @@ class QueueReader:
                     await self._take(queue, message.body, lambda: held.acknowledge(tag))
                 except StoreUnavailable as error:
                     if not refused.is_set():
-                        _log.warning("queue %s: its messages come again, since one was not taken: %s", queue, error)
+                        _log.warning(
+                            "queue %s: one message could not be taken, so they are delivered again: %s", queue, error
+                        )
                     refused.set()
                 except BaseException:
                     refused.set()

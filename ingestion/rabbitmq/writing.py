@@ -51,7 +51,7 @@ class QueueWriter:
                 await channel.default_exchange.publish(message, routing_key=queue)
         except LOST as error:
             await self.close()
-            raise StoreUnavailable(f"{self._address} queue {queue}: must take messages, was {error}") from error
+            raise StoreUnavailable(f"{self._address} queue {queue}: cannot publish: {error}") from error
 
     async def close(self) -> None:
         """Let the connection go; a later call opens another."""
@@ -69,13 +69,23 @@ class QueueWriter:
             self._channel = await self._connection.channel()
             self._declared.clear()
         if queue not in self._declared:
-            try:
-                await self._channel.declare_queue(queue, passive=True)
-            except aio_pika.exceptions.ChannelNotFoundEntity:
-                self._channel = await self._connection.channel()
-                await self._channel.declare_queue(queue, durable=True, arguments=self._arguments)
+            self._channel, _ = await declared_queue(self._connection, self._channel, queue, self._arguments)
             self._declared.add(queue)
         return self._channel
+
+
+async def declared_queue(
+    connection: aio_pika.abc.AbstractConnection,
+    channel: aio_pika.abc.AbstractChannel,
+    name: str,
+    arguments: Mapping[str, Any],
+) -> tuple[aio_pika.abc.AbstractChannel, aio_pika.abc.AbstractQueue]:
+    """A durable queue as it stands, or made with the arguments, and the channel that is open then."""
+    try:
+        return channel, await channel.declare_queue(name, passive=True)
+    except aio_pika.exceptions.ChannelNotFoundEntity:
+        channel = await connection.channel()
+        return channel, await channel.declare_queue(name, durable=True, arguments=dict(arguments))
 
 
 class HashExchange:
@@ -120,7 +130,7 @@ class HashExchange:
             )
         except (*LOST, aiormq.exceptions.DeliveryError) as error:
             self._give_up(failures)
-            raise StoreUnavailable(f"{self._address} exchange {self._name}: must take messages, was {error}") from error
+            raise StoreUnavailable(f"{self._address} exchange {self._name}: cannot publish: {error}") from error
         except BaseException:
             # A connection that is lost while it is opened cancels whoever waits for its answers.
             self._give_up(failures)

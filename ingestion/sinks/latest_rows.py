@@ -32,7 +32,7 @@ class LatestRows:
 
     @property
     def is_busy(self) -> bool:
-        """Whether rows wait or are being written: provisional ones are then better left out."""
+        """Whether rows wait or are being written."""
         return self._is_busy or len(self._waiting) > 0
 
     def write(self, served: Sequence[ServedRows]) -> None:

@@ -1,7 +1,9 @@
-"""Publishing: closed rows to the queue ``features.live``, a FeatureVector for each interval that a row ends.
+"""Publishing: closed rows to ``features.live``, a FeatureVector for each interval that a row ends.
 
-1. A row whose time is a multiple of an interval is a message of that interval, with headers ``interval``, ``symbol``
-   and ``late``, and where the symbol has a lease its ``fence``: of two workers that publish, the higher one is right.
+1. A row whose time is a multiple of an interval is a message of that interval, whose routing key is the interval's
+   name. Its headers are ``interval``, ``symbol``, ``row_ns`` and ``available_ns`` (ns since 1970 UTC), ``late``, and
+   ``fence``: of two workers that publish, the higher one is right. It is 0 where a symbol has no lease. The interval
+   ``grid`` has every row, and is published where it is asked for.
 2. Rows wait in order, up to a bound. Once the broker is away, or the bound is reached, the newest row of each symbol
    and interval is all that waits: the latest wins.
 3. ``write`` only adds to what waits; a task on the event loop encodes and publishes. The online store goes first: both
@@ -35,10 +37,15 @@ INTERVALS: Final[Mapping[str, int]] = {
     "15s": 15 * SECOND_NS,
     "1m": MINUTE_NS,
 }
+GRID: Final = "grid"
 LATE_NS: Final = SECOND_NS
 """A row that is read so long after its time is late: a model that needed it went on without."""
+NO_LEASE: Final = 0
+"""The fence of a symbol whose writer is alone: one that is simulated or played."""
 BUFFERED_ROWS: Final = 10_000
 RETRY_S: Final = 0.5
+FINISH_S: Final = 5.0
+"""How long the end waits for rows to be published."""
 STORING_S: Final = 0.05
 """How long rows that came wait for the online store at most."""
 STORING_AGAIN_S: Final = 0.001
@@ -47,9 +54,9 @@ _log = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
-    """Takes messages for a named queue: RabbitMQ, or a bus inside the process."""
+    """Takes messages by a routing key: RabbitMQ, or a bus inside the process."""
 
-    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None: ...
+    async def publish(self, key: str, body: bytes, headers: Mapping[str, Any]) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -91,10 +98,11 @@ class LivePublisher:
         make_id: Callable[[], str],
         fencing: Fencing | None = None,
         is_storing: Callable[[], bool] = lambda: False,
+        has_grid: bool = False,
     ) -> None:
         """make_id: a trace id for a row of which no message had one. fencing: asked before a row is published.
 
-        is_storing: whether the online store is being written.
+        is_storing: whether the online store is being written. has_grid: publish every row as the interval ``grid`` too.
         """
         self.published = 0
         self.replaced = 0
@@ -105,11 +113,14 @@ class LivePublisher:
         self._make_id = make_id
         self._fencing = fencing
         self._is_storing = is_storing
+        self._intervals = {**INTERVALS, GRID: 1} if has_grid else INTERVALS
         self._lock = threading.Lock()
         self._waiting: deque[_Row] = deque()
         self._is_away = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
+        self._has_ended = asyncio.Event()
+        self._has_ended.set()
         self._is_closing = False
 
     @property
@@ -124,7 +135,7 @@ class LivePublisher:
                 for at, row_ns in enumerate(each.rows.row_ns.tolist()):
                     self._waiting.extend(
                         _Row(interval, each.rows, at, int(each.available_ns[at]), each.trace_id)
-                        for interval, step_ns in INTERVALS.items()
+                        for interval, step_ns in self._intervals.items()
                         if row_ns % step_ns == 0
                     )
             if self._is_away or len(self._waiting) > BUFFERED_ROWS:
@@ -136,6 +147,20 @@ class LivePublisher:
     async def run(self) -> None:
         """Publish what waits, as it comes, until ``finish``. Raises Conflict once another worker has the symbols."""
         self._loop = asyncio.get_running_loop()
+        self._has_ended.clear()
+        try:
+            await self._publish_all(self._loop)
+        finally:
+            self._has_ended.set()
+
+    async def finish(self) -> None:
+        """Make ``run`` return once nothing waits, and wait for that, so long as a broker may be away."""
+        self._is_closing = True
+        self._arrived.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_ended.wait(), FINISH_S)
+
+    async def _publish_all(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
             row = self._next()
             if row is None:
@@ -143,7 +168,7 @@ class LivePublisher:
                     return
                 await self._arrived.wait()
                 self._arrived.clear()
-                await self._let_the_store_go_first(self._loop)
+                await self._let_the_store_go_first(loop)
                 continue
             try:
                 await self._publish(row)
@@ -155,11 +180,6 @@ class LivePublisher:
                 if self._is_away:
                     self._is_away = False
                     _log.warning("%s: the broker takes rows again", LIVE_FEATURES)
-
-    async def finish(self) -> None:
-        """Make ``run`` return once nothing waits."""
-        self._is_closing = True
-        self._arrived.set()
 
     def close(self) -> None:
         """Nothing: ``run`` ends on the event loop."""
@@ -192,15 +212,21 @@ class LivePublisher:
     async def _publish(self, row: _Row) -> None:
         trace_id = row.trace_id or self._make_id()
         document = live_document(row.rows, row.at, now_ns=self._clock.now_ns(), trace_id=trace_id)
-        is_late = row.available_ns - int(row.rows.row_ns[row.at]) > LATE_NS
-        headers: dict[str, Any] = {"interval": row.interval, "symbol": row.rows.symbol, "late": is_late}
+        row_ns = int(row.rows.row_ns[row.at])
+        headers: dict[str, Any] = {
+            "interval": row.interval,
+            "symbol": row.rows.symbol,
+            "row_ns": row_ns,
+            "available_ns": row.available_ns,
+            "late": row.available_ns - row_ns > LATE_NS,
+            "fence": NO_LEASE,
+        }
         if self._fencing is not None:
             if self._fencing.is_unsure():
                 await asyncio.to_thread(self._fencing.check)  # it waits
             self._fencing.check()
-            if (fence := self._fencing.fences.get(row.rows.symbol)) is not None:
-                headers["fence"] = fence
-        await self._publisher.publish(LIVE_FEATURES, orjson.dumps(document), headers)
+            headers["fence"] = self._fencing.fences.get(row.rows.symbol, NO_LEASE)
+        await self._publisher.publish(row.interval, orjson.dumps(document), headers)
 
 
 def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> dict[str, Any]:
@@ -221,8 +247,6 @@ def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> 
         missing=last_reasons(one),
         version=rows.feature_set.version,
         fingerprint=rows.feature_set.fingerprint,
-        is_final=True,
-        since_ns=int(one.row_ns[0]),
         now_ns=now_ns,
         trace_id=trace_id,
     )

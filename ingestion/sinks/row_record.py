@@ -1,9 +1,9 @@
-"""The record of closed rows: the feature log and the checkpoints, written by a thread of their own.
+"""The record of closed rows: the feature log, what readers were given, and checkpoints, by a thread of their own.
 
 1. Rows wait in order until the messages they were made of are durable: what a crash takes from the tape was never in
-   the log.
-2. A checkpoint follows the rows it comes after: the log is flushed, then the checkpoint is written. So a restart from
-   it makes every row again that the log may lack.
+   the log. The log gets those at whole seconds.
+2. A checkpoint follows the rows it comes after: both are flushed, then the checkpoint is written. So a restart from it
+   makes every row again that the log may lack.
 3. The queue is bounded. When it is full the pipeline waits: boundary rows are never dropped.
 4. What the disk refuses is final: every later call raises it, and a restart recovers.
 """
@@ -21,6 +21,7 @@ from ingestion.pipeline.pipeline import ServedRows
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.features.log import FeatureLogWriter, last_served_row_ns
+from storage.features.served_ticks import ServedTickWriter, last_served_tick_ns
 from transforms.rows import FeatureSet
 
 WAITING_ITEMS: Final = 10_000
@@ -39,6 +40,13 @@ class _Mark:
     wait_durable: Callable[[float], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Rows of which the last was given to the readers of its symbol."""
+
+    served: Sequence[ServedRows]
+
+
 class RowRecord:
     """Keeps closed rows and checkpoints, and tells a restarted pipeline what was kept.
 
@@ -49,6 +57,7 @@ class RowRecord:
     def __init__(
         self,
         log: FeatureLogWriter,
+        ticks: ServedTickWriter,
         *,
         raw_folder: Path,
         features_folder: Path,
@@ -57,12 +66,13 @@ class RowRecord:
         check: Callable[[], object] = lambda: None,
     ) -> None:
         self._log = log
+        self._ticks = ticks
         self._raw_folder = raw_folder
         self._features_folder = features_folder
         self._feature_set = feature_set
         self._is_whole = is_whole
         self._check = check
-        self._items: queue.Queue[Sequence[ServedRows] | _Mark | None] = queue.Queue(WAITING_ITEMS)
+        self._items: queue.Queue[Sequence[ServedRows] | _Given | _Mark | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, name="row record", daemon=True)
@@ -74,8 +84,14 @@ class RowRecord:
         return self._items.qsize()
 
     def write(self, served: Sequence[ServedRows]) -> None:
-        """Keep the rows once their messages are durable. Raises StoreUnavailable, from then on always."""
-        self._put(served)
+        """Keep those at whole seconds once their messages are durable. Raises StoreUnavailable, from then on always."""
+        logged = [whole for whole in (each.whole_seconds() for each in served) if len(whole.rows) > 0]
+        if logged:
+            self._put(logged)
+
+    def note_given(self, served: Sequence[ServedRows]) -> None:
+        """Keep, of each, that its last row was given to readers; from any thread. Raises StoreUnavailable."""
+        self._put(_Given(served))
 
     def keep_checkpoint(self, symbol: str, checkpoint: Checkpoint, wait_durable: Callable[[float], bool]) -> None:
         """Keep the checkpoint after the rows written before it. Raises StoreUnavailable, from then on always."""
@@ -83,6 +99,9 @@ class RowRecord:
 
     def last_row_ns(self, symbol: str) -> int | None:
         return last_served_row_ns(self._features_folder, symbol, self._feature_set)
+
+    def last_given_ns(self, symbol: str) -> int | None:
+        return last_served_tick_ns(self._features_folder, symbol)
 
     def write_again(self, served: ServedRows) -> None:
         """Keep rows that were closed before a restart and did not reach the disk."""
@@ -99,8 +118,9 @@ class RowRecord:
         if self._failure is not None:
             raise self._failure
         self._log.close()
+        self._ticks.close()
 
-    def _put(self, item: Sequence[ServedRows] | _Mark) -> None:
+    def _put(self, item: Sequence[ServedRows] | _Given | _Mark) -> None:
         if self._failure is not None:
             raise self._failure
         try:
@@ -125,16 +145,23 @@ class RowRecord:
         except FeatureServiceError as error:
             self._failure = error
 
-    def _keep(self, item: Sequence[ServedRows] | _Mark) -> None:
+    def _keep(self, item: Sequence[ServedRows] | _Given | _Mark) -> None:
         if isinstance(item, _Mark):
             if self._is_durable(item.wait_durable):
                 self._check()
                 self._log.flush_symbol(item.symbol)
+                self._ticks.flush_symbol(item.symbol)
                 write_checkpoint(self._raw_folder, item.symbol, item.checkpoint)
             return
-        for each in item:
-            if self._is_durable(each.wait_durable):
-                self._check()
+        given = isinstance(item, _Given)
+        for each in item.served if isinstance(item, _Given) else item:
+            if not self._is_durable(each.wait_durable):
+                continue
+            self._check()
+            if given:
+                newest = each.only(slice(-1, None))
+                self._ticks.append(newest.rows, newest.available_ns)
+            else:
                 self._log.append(each.rows, each.available_ns)
 
     def _is_durable(self, wait_durable: Callable[[float], bool]) -> bool:

@@ -25,14 +25,15 @@ _log = logging.getLogger(__name__)
 
 
 class FeatureLogSink:
-    """Every row to Parquet."""
+    """Every row at a whole second to Parquet."""
 
     def __init__(self, log: FeatureLogWriter) -> None:
         self._log = log
 
     def write(self, served: Sequence[ServedRows]) -> None:
         for each in served:
-            self._log.append(each.rows, each.available_ns)
+            logged = each.whole_seconds()
+            self._log.append(logged.rows, logged.available_ns)
 
     def close(self) -> None:
         self._log.close()
@@ -162,7 +163,6 @@ def online_row(served: ServedRows) -> OnlineRow:
         values=rows.values[-1].copy(),
         status=rows.status[-1].copy(),
         reasons=last_reasons(rows),
-        is_final=served.is_final,
     )
 
 

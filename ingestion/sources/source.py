@@ -16,14 +16,12 @@ class Delivery:
     recv_ns: the gateway's ``received_at``, else our clock at the socket.
     acknowledge: called at most once, from any thread, when the message is durable; it must not block nor raise.
         None where nobody waits for that.
-    is_urgent: rare, and worth a provisional row at once.
     """
 
     stream: str
     recv_ns: int
     body: bytes
     acknowledge: Callable[[], object] | None = None
-    is_urgent: bool = False
 
 
 Deliver = Callable[[Delivery], Awaitable[None]]

@@ -4,7 +4,7 @@
    writer that died left open is finished first, when no writer has the tape.
 2. The files are written aside, read back, compared, renamed, and only then named in the manifest: killed anywhere, the
    store holds the part as a whole or not at all, and the next compaction makes it.
-3. A segment whose part is in the manifest, made by the decoders of its day and whole, is passed over. The same segment
+3. A segment whose part is in the manifest, made by the decoders of its day and whole, is skipped. The same segment
    gives the same bytes. One that is no longer what its part was made of is damaged: a whole part of it is kept.
 4. Where frames of the tape cannot be read, the part holds a START in their place, so that the rebuild knows of the hole
    too; the manifest says why.
@@ -29,9 +29,10 @@ from market.instruments import Instrument
 from storage.durable_files import changing_files, exclusive, file_sha256
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw.parquet import TABLE_NAMES, PartWriter
-from storage.tape import Hole
+from storage.tape import FIRST_SEQ, Hole
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
+from storage.tape.segment_log import SegmentLine, SegmentLog, end_seq, gone_segments, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 RECORDS_A_PIECE: Final = 100_000
@@ -42,7 +43,8 @@ RECORDS_A_PIECE: Final = 100_000
 class Compaction:
     """What one compaction did: parts made, parts found whole, messages in the parts made, and every hole met.
 
-    torn_bytes: moved aside from the end of segments whose writer died.
+    holes: each with its seqs; those after the last segment too. torn_bytes: moved aside from the end of segments whose
+    writer died.
     """
 
     made: int
@@ -76,9 +78,13 @@ def compact_tape(
     with exclusive(folder / ".lock"):
         _clear_abandoned(raw_folder, symbol)
         torn_bytes = recover_abandoned(raw_folder, symbol)
-        finished = [segment for segment in segments(tape_folder(raw_folder, symbol)) if not segment.is_open]
+        log = read_segment_log(tape_folder(raw_folder, symbol))
+        known = segments(tape_folder(raw_folder, symbol))
+        finished = [segment for segment in known if not segment.is_open]
         known_seqs = known_last_seqs(raw_folder, symbol)
-        expected: int | None = None
+        gone = gone_segments(tape_folder(raw_folder, symbol), log)
+        # What went before the first segment that there is shows by nothing else.
+        expected: int | None = gone[0].first_seq if gone and known and _is_before(gone[0], known[0]) else None
         made = kept = messages = 0
         holes: list[str] = []
         for done, segment in enumerate(finished, start=1):
@@ -89,7 +95,7 @@ def compact_tape(
                 before = bisect_left(known_seqs, segment.first_seq or 0)
                 if before > 0:
                     expected = max(expected or 0, known_seqs[before - 1] + 1)
-                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected)
+                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected, log=log)
                 made += part is not None
                 messages += 0 if part is None or part.source is None else part.source.messages
             else:
@@ -99,7 +105,16 @@ def compact_tape(
                 holes += part.source.holes
             if on_segment is not None:
                 on_segment(done, len(finished))
+        # No segment follows that would show it, and the next one begins after it.
+        first_seq = max([FIRST_SEQ, expected or 0, *(seq + 1 for seq in known_seqs[-1:])])
+        given_seq = end_seq(tape_folder(raw_folder, symbol), log)
+        if len(finished) == len(known) and first_seq < given_seq:
+            holes.append(str(Hole(first_seq, given_seq, 0, log.lost(first_seq) or "must be on the tape, was gone")))
     return Compaction(made, kept, messages, tuple(holes), torn_bytes)
+
+
+def _is_before(gone: SegmentLine, segment: Segment) -> bool:
+    return segment.first_seq is not None and gone.first_seq < segment.first_seq
 
 
 def part_name(segment: Path) -> str:
@@ -107,50 +122,78 @@ def part_name(segment: Path) -> str:
     return f"{segment.parent.name}-{segment.stem}"
 
 
-def _compact_segment(
-    raw_folder: Path, instrument: Instrument | None, decoders: Decoders, segment: Segment, expected: int | None
-) -> RawPart | None:
-    """The part made of a segment; None when it has no whole frame."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a segment gave to a part: first and last seq, None without a whole frame, messages, and the holes met."""
+
+    seqs: tuple[int, int] | None
+    messages: int
+    holes: tuple[str, ...]
+
+
+def write_segment(
+    writer: PartWriter, decoders: Decoders, segment: Segment, expected: int | None, *, log: SegmentLog
+) -> Written:
+    """Write the records of a segment's frames, with a START in the place of each hole.
+
+    expected: the seq that its first frame should have, if known.
+    """
     symbol = segment.path.parent.parent.name
     holes: list[str] = []
     seqs: tuple[int, int] | None = None
     messages = count = 0
     pieces: list[Events] = []
+    for found in read_segments([segment], log=log, expected=expected):
+        if isinstance(found, Hole):
+            holes.append(str(found))
+            if found.next_seq is None:
+                continue  # what follows, in the next segment, shows how far it reaches
+            records = hole_records(decoders, symbol, found)
+        else:
+            decoded = decoders.decode(found.body, found.recv_ns)
+            assert decoded is not None, "only messages with market data are logged"
+            records = decoded.records
+            records["recv_ns"] = found.recv_ns
+            records["seq"] = found.seq
+            seqs = (found.seq if seqs is None else seqs[0]), found.seq
+            messages += 1
+        pieces.append(records)
+        count += len(records)
+        if count >= RECORDS_A_PIECE:
+            writer.append(np.concatenate(pieces))
+            pieces, count = [], 0
+    if seqs is not None and pieces:
+        writer.append(np.concatenate(pieces))
+    return Written(seqs, messages, tuple(holes))
+
+
+def _compact_segment(
+    raw_folder: Path,
+    instrument: Instrument | None,
+    decoders: Decoders,
+    segment: Segment,
+    expected: int | None,
+    *,
+    log: SegmentLog,
+) -> RawPart | None:
+    """The part made of a segment; None when it has no whole frame."""
+    symbol = segment.path.parent.parent.name
     if instrument is None:
         raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
     with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
-        for found in read_segments([segment], expected=expected):
-            if isinstance(found, Hole):
-                holes.append(_hole_text(found))
-                if found.next_seq is None:
-                    continue  # what follows, in the next segment, shows how far it reaches
-                records = hole_records(decoders, symbol, found)
-            else:
-                decoded = decoders.decode(found.body, found.recv_ns)
-                assert decoded is not None, "only messages with market data are logged"
-                records = decoded.records
-                records["recv_ns"] = found.recv_ns
-                records["seq"] = found.seq
-                seqs = (found.seq if seqs is None else seqs[0]), found.seq
-                messages += 1
-            pieces.append(records)
-            count += len(records)
-            if count >= RECORDS_A_PIECE:
-                writer.append(np.concatenate(pieces))
-                pieces, count = [], 0
-        if seqs is None:
+        written = write_segment(writer, decoders, segment, expected, log=log)
+        if written.seqs is None:
             return None
-        writer.append(np.concatenate(pieces))
         source = TapeSource(
             path=segment.path.relative_to(raw_folder).as_posix(),
             size=segment.path.stat().st_size,
             sha256=file_sha256(segment.path),
-            messages=messages,
-            holes=tuple(holes),
+            messages=written.messages,
+            holes=written.holes,
         )
-        writer.commit(source, seqs=seqs)
+        writer.commit(source, seqs=written.seqs)
     return read_entry(entry_path(raw_folder, symbol, name), symbol)
 
 
@@ -171,11 +214,6 @@ def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *
     if part.decoder_version != version and file_sha256(segment.path) == part.source.sha256:
         return None
     return part
-
-
-def _hole_text(hole: Hole) -> str:
-    last = "the end" if hole.next_seq is None else str(hole.next_seq - 1)
-    return f"seq {hole.first_seq} to {last}: {hole.reason}"
 
 
 def _clear_abandoned(raw_folder: Path, symbol: str) -> None:

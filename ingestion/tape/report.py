@@ -18,8 +18,12 @@ from market.events import ORDERBOOK, SNAPSHOT, Events
 from storage.durable_files import file_sha256
 from storage.raw.manifest import RawPart, entry_path, read_entry
 from storage.tape import Frame, Hole, read_tape_and_holes
+from storage.tape.frames import read_frames
 from storage.tape.reader import read_segments
-from storage.tape.segments import Segment, segment_paths, tape_folder
+from storage.tape.recovery import ASIDE
+from storage.tape.segment_log import FILE_NAME as SEGMENT_LOG
+from storage.tape.segment_log import gone_segments, read_segment_log
+from storage.tape.segments import Segment, segment_name, segment_paths, segments, tape_folder
 
 MOST_FINDINGS: Final = 100
 """Told one by one; the rest is counted."""
@@ -60,7 +64,7 @@ class DayStats:
 
 
 def tape_stats(raw_folder: Path, symbol: str) -> list[DayStats]:
-    """Figures of a symbol's tape by day and type, sorted; frames that cannot be read are passed over."""
+    """Figures of a symbol's tape by day and type, sorted; frames that cannot be read are skipped."""
     found: dict[tuple[str, str], DayStats] = {}
     for frame in read_tape_and_holes(raw_folder, symbol):
         if isinstance(frame, Hole):
@@ -86,6 +90,8 @@ class TapeCheck:
     disorder: int = 0
     """Messages with an earlier receive time than the one before: allowed, for queues are drained side by side."""
     parts: int = 0
+    torn_bytes: int = 0
+    """Moved aside by recoveries: beginnings of messages that a crash tore, never acknowledged."""
     damages: int = 0
     findings: list[str] = field(default_factory=list)
 
@@ -103,13 +109,17 @@ class TapeCheck:
 def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> TapeCheck:
     """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous ``u``.
 
+    What recoveries moved aside is read too, and the segments are compared with those that the segment log knows.
+
     Raises NotFound when the symbol has no tape, InvalidRequest when it cannot name a folder.
     """
     check = TapeCheck()
+    holes: list[Hole] = []
     try:
-        _check_frames(read_tape_and_holes(raw_folder, symbol), Decoders(instruments), check)
+        holes = _check_frames(read_tape_and_holes(raw_folder, symbol), Decoders(instruments), check)
     except CorruptStore as error:
         check.find(str(error))
+    _check_segments(tape_folder(raw_folder, symbol), holes, check)
     for path in sorted(entry_path(raw_folder, symbol, "").parent.glob("*.json")):
         _check_entry(raw_folder, path, symbol, check)
     return check
@@ -122,6 +132,7 @@ def verify_parts(raw_folder: Path, symbol: str, names: Collection[str], instrume
     """
     check = TapeCheck()
     decoders = Decoders(instruments)
+    log = read_segment_log(tape_folder(raw_folder, symbol))
     known = {path.relative_to(raw_folder).as_posix(): path for path in segment_paths(tape_folder(raw_folder, symbol))}
     for name in sorted(names):
         part = _check_entry(raw_folder, entry_path(raw_folder, symbol, name), symbol, check)
@@ -130,7 +141,7 @@ def verify_parts(raw_folder: Path, symbol: str, names: Collection[str], instrume
         segment = Segment(known[part.source.path], part.first_ns // DAY_NS, part.first_seq)
         before = check.messages
         try:
-            _check_frames(read_segments([segment]), decoders, check)
+            _check_frames(read_segments([segment], log=log), decoders, check)
         except CorruptStore as error:
             check.find(str(error))
         if (read := check.messages - before) != part.source.messages:
@@ -138,12 +149,15 @@ def verify_parts(raw_folder: Path, symbol: str, names: Collection[str], instrume
     return check
 
 
-def _check_frames(frames: Iterable[Frame | Hole], decoders: Decoders, check: TapeCheck) -> None:
+def _check_frames(frames: Iterable[Frame | Hole], decoders: Decoders, check: TapeCheck) -> list[Hole]:
+    """Check each frame; the holes among them."""
+    holes: list[Hole] = []
     last_ns = 0
     last_update: int | None = None
     for found in frames:
         if isinstance(found, Hole):
-            check.find(f"seq {found.first_seq}: {found.reason}")
+            check.find(str(found))
+            holes.append(found)
             last_update = None
             continue
         check.messages += 1
@@ -156,6 +170,7 @@ def _check_frames(frames: Iterable[Frame | Hole], decoders: Decoders, check: Tap
             continue
         if decoded is not None and decoded.kind == ORDERBOOK:
             last_update = _follow_book(decoded.records, last_update, check)
+    return holes
 
 
 def _check_entry(raw_folder: Path, path: Path, symbol: str, check: TapeCheck) -> RawPart | None:
@@ -167,6 +182,29 @@ def _check_entry(raw_folder: Path, path: Path, symbol: str, check: TapeCheck) ->
         return None
     _check_part(raw_folder, part, check)
     return part
+
+
+def _check_segments(folder: Path, holes: list[Hole], check: TapeCheck) -> None:
+    """Compare the segments with the log of them, and read what was moved aside."""
+    log = read_segment_log(folder)
+    for damage in log.damages:
+        check.find(damage)
+    for segment in segments(folder):
+        if segment_name(segment.path) not in log.lines:
+            check.find(f"{segment.path}: must be named by {folder / SEGMENT_LOG}, was not")
+    for line in gone_segments(folder, log):
+        if not any(hole.first_seq <= line.first_seq < (hole.next_seq or line.next_seq) for hole in holes):
+            last = f"seq {line.first_seq} to {'at most ' if line.event == 'begun' else ''}{line.next_seq - 1}"
+            check.find(f"{last}: {folder / line.segment}: must exist, was gone")
+    for aside in sorted(folder.glob(f"*/*{ASIDE}*")):
+        of_segment = log.lines.get(f"{aside.parent.name}/{aside.name.partition(ASIDE)[0]}")
+        for found in read_frames(aside, None if of_segment is None else of_segment.kept_seq):
+            if isinstance(found, Frame):
+                check.find(f"seq {found.seq}: {aside}: must hold no whole message, was one that the tape lacks")
+            elif found.is_tear:
+                check.torn_bytes += found.end - found.offset
+            elif of_segment is None or not any(hole.first_seq == of_segment.kept_seq for hole in holes):
+                check.find(f"{found}; moved aside by a recovery")
 
 
 def _follow_book(records: Events, last_update: int | None, check: TapeCheck) -> int | None:

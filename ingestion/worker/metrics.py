@@ -1,8 +1,8 @@
 """What the ingest worker measures: Prometheus metrics, and the latest percentiles for its status.
 
 Stages: ``transit`` from the receive time to the worker, ``handle`` a message from bytes to the engine, ``close`` from a
-row's time to its closing (the grace included), ``online`` from a row's time until Redis holds it, ``provisional`` the
-computation of one.
+row's time to its closing (the grace included), ``online`` from a row's time until Redis holds it, ``fresh`` the same
+from the stamp of the newest message in the row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-STAGES: Final = ("transit", "handle", "close", "online", "provisional")
+STAGES: Final = ("transit", "handle", "close", "online", "fresh")
 SAMPLES: Final = 2_000
 """The latest times of each stage that its percentiles are of."""
 _BUCKETS: Final = (0.00005, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
@@ -63,7 +63,7 @@ class StatusCollector(Collector):
     _COUNTERS: Final = {
         "messages": "Messages taken.",
         "rejected": "Messages that could not be used.",
-        "rows": "Boundary rows closed.",
+        "rows": "Rows at whole seconds closed.",
         "gaps": "Times the order book lost its sequence, crossed or overflowed.",
         "late": "Messages raised to a closed boundary.",
         "duplicates": "Order book messages that were applied before.",
@@ -82,6 +82,16 @@ class StatusCollector(Collector):
             for symbol, each in symbols.items():
                 counter.add_metric([symbol], each[name])
             yield counter
+        by_error = CounterMetricFamily(
+            "feature_service_rejected_by_error",
+            "Messages that could not be used, by error.",
+            labels=["symbol", "error"],
+        )
+        rejected: dict[str, dict[str, int]] = status["rejected_by_error"]
+        for symbol, counts in rejected.items():
+            for error, count in counts.items():
+                by_error.add_metric([symbol, error], count)
+        yield by_error
         age = GaugeMetricFamily("feature_service_age_seconds", "Since a symbol's last message.", labels=["symbol"])
         lag = GaugeMetricFamily("feature_service_lag_seconds", "How late a symbol's rows close.", labels=["symbol"])
         for symbol, each in symbols.items():

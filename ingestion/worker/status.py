@@ -17,7 +17,10 @@ def worker_status(
     subscriptions: Callable[[], Sequence[Mapping[str, Any]]] = lambda: (),
     figures: Callable[[], Mapping[str, float]] = dict,
 ) -> dict[str, Any]:
-    """A JSON document: ``symbols`` by name, ``subscriptions``, ``stages``, and ``worker``, figures of the whole.
+    """A JSON document of what the worker says of itself.
+
+    ``symbols`` by name, ``rejected_by_error`` by symbol, ``subscriptions``, ``stages``, and ``worker``, figures of the
+    whole.
 
     A time that is not known yet is null. Counts are since the worker began. figures: of what it writes to.
     """
@@ -40,6 +43,7 @@ def worker_status(
             }
             for symbol, lane in list(pipeline.lanes.items())
         },
+        "rejected_by_error": pipeline.rejected_by_error,
         "subscriptions": [dict(each) for each in subscriptions()],
         "stages": worker.stages.document(),
         "worker": {
@@ -49,8 +53,9 @@ def worker_status(
             "rejected_total": counters.rejected,
             "foreign_total": counters.foreign,
             "rows_total": counters.rows,
-            "provisional_rows_total": worker.provisional_rows,
-            "provisional_skipped_total": worker.provisional_skipped,
+            "tick_rows_total": counters.tick_rows,
+            "skipped_ticks_total": worker.skipped_ticks,
+            "row_grid_ms": worker.grid_ns / MILLISECOND_NS,
             "snapshots_asked_total": worker.snapshots_asked,
             **figures(),
         },

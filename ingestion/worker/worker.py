@@ -2,10 +2,9 @@
 
 1. The event loop reads the source, publishes and answers; it never waits for the disk, for Redis or for a kernel.
 2. One thread computes: it takes messages from the inbox, lets the pipeline log and apply them, and closes rows when
-   the watermark passes a second, silent or not.
-3. Every refresh it computes provisional rows of the symbols that changed, if nothing waits and the last ones are
-   stored; after an urgent message at once. None is begun while a boundary row is due, and when the worker cannot keep
-   up they are left out first; a boundary row never is.
+   the watermark passes a tick of the row grid.
+3. A worker that cannot keep up, or whose last rows are still being stored, leaves out whole ticks between seconds, for
+   all symbols, and counts them; the rows at whole seconds, silent or not, are always closed.
 4. Stopping: the source stops, what was delivered is computed and made durable, acknowledged, and only then let go.
 """
 
@@ -21,18 +20,15 @@ from typing import Any, Final, Protocol
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS, Watermark
-from ingestion.sinks.latest_rows import LatestRows
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sources.source import Delivery, Source
 from ingestion.worker.inbox import Inbox
 from ingestion.worker.metrics import StageTimes
-from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
+from market.clock import DAY_NS, SECOND_NS, floor_to
 
 BATCH: Final = 256
 """Messages taken before the rows are looked after again."""
 LONGEST_WAIT_S: Final = 0.25
-URGENT_AGAIN_S: Final = 0.001
-"""Until the provisional row of an urgent message is tried again, when the last one is still being stored."""
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
 MAX_AGE_NS: Final = 2 * DAY_NS
 """A broker keeps a message for a day; an older stamp is not a time at which it was received."""
@@ -55,8 +51,9 @@ class WorkerClock(Protocol):
 class Worker:
     """Runs one source into one pipeline; ``run`` returns when the source ends or ``stop`` is called.
 
-    check: called before anything is written; raises what forbids it. online: where provisional rows go. record: where
-    checkpoints go. tasks: what else runs on the event loop.
+    grid_ns: the row grid, the pipeline's. check: called before anything is written; raises what forbids it. is_storing:
+    whether earlier rows are still on their way to the online store. record: where checkpoints go. tasks: what else runs
+    on the event loop.
     on_close: awaited last, when everything delivered was computed and made durable.
     """
 
@@ -67,23 +64,23 @@ class Worker:
         *,
         symbols: Sequence[str],
         stages: StageTimes,
-        refresh_ms: int,
+        grid_ns: int = SECOND_NS,
         check: Callable[[], object] = lambda: None,
-        online: LatestRows | None = None,
+        is_storing: Callable[[], bool] = lambda: False,
         record: RowRecord | None = None,
         tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         on_close: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self.stages = stages
-        self.provisional_rows = 0
-        self.provisional_skipped = 0
+        self.grid_ns = grid_ns
+        self.skipped_ticks = 0
+        """Ticks between seconds that were left out for all symbols."""
         self.snapshots_asked = 0
         self._source = source
         self._clock = clock
         self._symbols = tuple(symbols)
-        self._refresh_ns = refresh_ms * MILLISECOND_NS
         self._check = check
-        self._online = online
+        self._is_storing = is_storing
         self._record = record
         self._tasks = tuple(tasks)
         self._on_close = tuple(on_close)
@@ -99,10 +96,7 @@ class Worker:
         self._failure: BaseException | None = None
         # The computing thread's own.
         self._closed_ns = 0
-        self._refreshed_ns = 0
         self._lag_ns = 0
-        self._is_urgent = False
-        self._looked_at: dict[str, int] = {}
         self._asked_ns: dict[str, int] = {}
 
     @property
@@ -207,25 +201,15 @@ class Worker:
             self._go_on(pipeline, now_ns)
         watermark_ns = self._watermark.advance(now_ns, waiting=behind)
         self._lag_ns = max(0, now_ns - GRACE_NS - watermark_ns)
-        boundary_ns = floor_to(watermark_ns, SECOND_NS)
-        if boundary_ns > self._closed_ns:
-            self._close_rows(pipeline, boundary_ns, now_ns)
-        elif (self._is_urgent or now_ns - self._refreshed_ns >= self._refresh_ns) and not self._is_closing(now_ns):
-            self._refreshed_ns = now_ns
-            self._refresh(pipeline, now_ns)
+        tick_ns = floor_to(watermark_ns, self.grid_ns)
+        if tick_ns > self._closed_ns:
+            self._close_rows(pipeline, tick_ns, now_ns)
 
     def _wait_s(self) -> float:
         """How long nothing but a message is due."""
         now_ns = self._clock.now_ns()
-        next_close_ns = floor_to(now_ns - GRACE_NS, SECOND_NS) + SECOND_NS + GRACE_NS
-        has_refresh = self._online is not None and not self._is_closing(now_ns)
-        next_ns = min(next_close_ns, self._refreshed_ns + self._refresh_ns) if has_refresh else next_close_ns
-        longest_s = URGENT_AGAIN_S if self._is_urgent else LONGEST_WAIT_S
-        return min(longest_s, max(0.0, self._clock.machine_seconds(next_ns - now_ns)))
-
-    def _is_closing(self, now_ns: int) -> bool:
-        """Whether rows of a second that is over are due: a provisional one would stand in their way to Redis."""
-        return floor_to(now_ns, SECOND_NS) > self._closed_ns
+        next_close_ns = floor_to(now_ns - GRACE_NS, self.grid_ns) + self.grid_ns + GRACE_NS
+        return min(LONGEST_WAIT_S, max(0.0, self._clock.machine_seconds(next_close_ns - now_ns)))
 
     def _handle(self, pipeline: Pipeline, delivery: Delivery) -> None:
         now_ns = self._clock.now_ns()
@@ -234,7 +218,6 @@ class Worker:
             if delivery.acknowledge is not None:
                 delivery.acknowledge()
             return
-        self._is_urgent |= delivery.is_urgent and self._online is not None
         self._watermark.show(delivery.stream, delivery.recv_ns, now_ns=now_ns)
         begun = time.perf_counter()
         pipeline.handle(TimedMessage(delivery.recv_ns, delivery.body), on_durable=delivery.acknowledge)
@@ -247,11 +230,22 @@ class Worker:
         for symbol in self._symbols:
             pipeline.go_on(symbol, now_ns=now_ns)
 
-    def _close_rows(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> None:
-        self._closed_ns = boundary_ns
-        if pipeline.advance(boundary_ns, now_ns=now_ns) == 0:
+    def _close_rows(self, pipeline: Pipeline, tick_ns: int, now_ns: int) -> None:
+        before_ns, self._closed_ns = self._closed_ns, tick_ns
+        boundary_ns = tick_ns if self._keeps_up() else floor_to(tick_ns, SECOND_NS)
+        if before_ns > 0 and pipeline.lanes:
+            self.skipped_ticks += ticks_between(before_ns, tick_ns, self.grid_ns) - (boundary_ns % SECOND_NS != 0)
+        if boundary_ns <= before_ns or pipeline.advance(boundary_ns, now_ns=now_ns) == 0:
             return
         self.stages.observe("close", (self._clock.now_ns() - boundary_ns) / SECOND_NS)
+        if boundary_ns // SECOND_NS > before_ns // SECOND_NS:
+            self._close_second(pipeline, floor_to(boundary_ns, SECOND_NS), now_ns)
+
+    def _keeps_up(self) -> bool:
+        """Whether there is time for a tick between seconds."""
+        return self._lag_ns < self.grid_ns and not self._is_storing()
+
+    def _close_second(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> None:
         self._keep_checkpoints(pipeline, boundary_ns)
         for symbol, lane in pipeline.lanes.items():
             if lane.needs_snapshot and now_ns - self._asked_ns.get(symbol, 0) >= ASK_AGAIN_NS:
@@ -266,29 +260,14 @@ class Worker:
             if is_due and (checkpoint := lane.checkpoint()) is not None:
                 self._record.keep_checkpoint(symbol, checkpoint, lane.durability())
 
-    def _refresh(self, pipeline: Pipeline, now_ns: int) -> None:
-        """Provisional rows of the symbols that changed since their last ones, unless there is more to do."""
-        if self._online is None:
-            return
-        if len(self._inbox) > 0 or self._online.is_busy:
-            self.provisional_skipped += 1
-            return
-        self._is_urgent = False
-        changed = [symbol for symbol, lane in pipeline.lanes.items() if lane.messages != self._looked_at.get(symbol)]
-        if not changed:
-            return
-        begun = time.perf_counter()
-        rows = []
-        for symbol in changed:
-            self._looked_at[symbol] = pipeline.lanes[symbol].messages
-            rows.append(pipeline.peek(symbol, now_ns=now_ns))
-        self._online.write(rows)
-        self.provisional_rows += len(rows)
-        self.stages.observe("provisional", time.perf_counter() - begun)
-
     def _ask(self, symbol: str, now_ns: int) -> None:
         self._asked_ns[symbol] = now_ns
         self.snapshots_asked += 1
         loop = self._loop
         if loop is not None and not loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._source.request_snapshot(symbol), loop)
+
+
+def ticks_between(after_ns: int, to_ns: int, grid_ns: int) -> int:
+    """Ticks of the grid in (after_ns, to_ns] that are no whole second; both bounds are ticks."""
+    return (to_ns - after_ns) // grid_ns - (to_ns // SECOND_NS - after_ns // SECOND_NS)

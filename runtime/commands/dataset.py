@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from market.clock import MILLISECOND_NS
 from runtime.commands.options import (
     DEFAULT_REGISTRY,
     AsJson,
@@ -20,7 +21,7 @@ from runtime.commands.options import (
 
 if TYPE_CHECKING:
     from training_sets.request.folds import Period
-    from training_sets.request.request import DatasetRequest
+    from training_sets.request.request import DatasetRequest, SampleKind
 
 app = typer.Typer(help="Training sets: build, list, show, download.", no_args_is_help=True)
 
@@ -40,6 +41,12 @@ def build(
     test_end: Annotated[str | None, typer.Option("--test-end")] = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far ahead the return looks, e.g. 60s, 5m.")] = "60s",
     sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s or 1m.")] = "1s",
+    sample_kind: Annotated[
+        str, typer.Option("--sample-kind", help="on_row: act when row t arrives; at_time: ask at t.")
+    ] = "on_row",
+    read_delay_ms: Annotated[
+        int, typer.Option("--read-delay-ms", min=0, max=60_000, help="How long after that the model acts.")
+    ] = 0,
     request_file: Annotated[
         Path | None, typer.Option("--request", help="Instead of all the above: JSON, as POST /dataset/build takes it.")
     ] = None,
@@ -58,7 +65,15 @@ def build(
         request = _request_of(request_file, registry)
     else:
         request = _plain_request(
-            symbols or [], begin, end, sides, horizon=horizon, sample_interval=sample_interval, registry=registry
+            symbols or [],
+            begin,
+            end,
+            sides,
+            horizon=horizon,
+            sample_interval=sample_interval,
+            sample_kind=_sample_kind(sample_kind),
+            read_delay_ms=read_delay_ms,
+            registry=registry,
         )
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
@@ -175,6 +190,8 @@ def _plain_request(
     *,
     horizon: str,
     sample_interval: str,
+    sample_kind: SampleKind,
+    read_delay_ms: int,
     registry: str,
 ) -> DatasetRequest:
     """The request of the options: one return, split by time."""
@@ -194,6 +211,8 @@ def _plain_request(
         targets=(RegressionTarget(_duration_ns(horizon, "--horizon")),),
         registry_version=registry,
         sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
+        sample_kind=sample_kind,
+        read_delay_ns=read_delay_ms * MILLISECOND_NS,
     )
 
 
@@ -221,6 +240,14 @@ def _duration_ns(text: str, option: str) -> int:
         return parse_duration_ns(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _sample_kind(text: str) -> SampleKind:
+    match text:
+        case "on_row" | "at_time":
+            return text
+        case _:
+            raise typer.BadParameter(f"must be on_row or at_time, was {text!r}", param_hint="--sample-kind")
 
 
 def _status(text: str | None) -> Any:  # noqa: ANN401  # a DatasetStatus, whose module is not loaded for --help

@@ -1,14 +1,18 @@
-"""``features``: the catalogue, and the newest vector of a symbol."""
+"""``features``: the catalogue, the newest vector of a symbol, and the parts of the feature log."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from runtime.commands.options import AsJson, print_document, print_table, settings_for
+from market.errors import InvalidRequest
+from runtime.commands.options import AsJson, DataFolder, SomeSymbols, print_document, print_table, settings_for
 
-app = typer.Typer(help="The catalogue, and the newest vector of a symbol.", no_args_is_help=True)
+app = typer.Typer(help="The catalogue, the newest vector of a symbol, the feature log.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -35,22 +39,48 @@ def list_features(as_json: AsJson = False) -> None:
         print_table(list(rows[0]), [[", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows])
 
 
-@app.command("document")
-def document() -> None:
-    """Write docs/features.md from the declarations."""
-    from runtime.feature_page import PAGE, feature_page
-
-    PAGE.write_text(feature_page(), encoding="utf-8")
-    print(PAGE)
-
-
 @app.command("lock")
 def lock() -> None:
-    """Record every group's fingerprint in transforms/fingerprints.json, after a change that is meant."""
+    """Record a change of features that is meant: fingerprints, docs/features.md and golden rows; says what is left.
+
+    Runs in a checkout. Golden rows take a minute, in which the kernel is compiled. Exits 1 while anything is left.
+    """
+    from runtime.feature_page import PAGE, feature_page
     from transforms.lock import LOCK, lock_text
 
-    LOCK.write_text(lock_text(), encoding="utf-8")
-    print(LOCK)
+    checkout = PAGE.parent.parent
+    if not (checkout / "tests" / "unfinished.py").is_file():
+        raise InvalidRequest(f"features lock: must run in a checkout with its tests, was {checkout}")
+    for path, text in ((LOCK, lock_text()), (PAGE, feature_page())):
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"written: {path.relative_to(checkout)}")
+    left = _unfinished(checkout)
+    if any(line.startswith("tests/golden/") for line in left):
+        print("computing golden rows: a minute, in which the kernel is compiled", flush=True)
+        recorded = subprocess.run(
+            [sys.executable, "-m", "pytest", "tests/golden", "--record", "-q", "-p", "no:cacheprovider"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if recorded.returncode != 0:
+            print(recorded.stdout)
+        left = _unfinished(checkout)
+    for line in left:
+        print(f"left: {line}")
+    if left:
+        raise typer.Exit(1)
+    print("every feature is finished; `make test` checks its values")
+
+
+def _unfinished(checkout: Path) -> list[str]:
+    """What the tests miss of the features, a line each."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "tests.unfinished"], cwd=checkout, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return listed.stdout.splitlines()
 
 
 @app.command("latest")
@@ -69,3 +99,16 @@ def latest(symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
     if found is None:
         raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
     print_document(feature_vector(found, now_ns=SystemClock().now_ns(), trace_id=""), as_json=as_json)
+
+
+@app.command("merge")
+def merge(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Merge the many parts that each day of the feature log was served in; safe at any time, and to be killed.
+
+    What was merged is removed by the first merge an hour later. Answers stay the same meanwhile and after.
+    """
+    from market.clock import SystemClock
+    from storage.features.merging import merge_days
+
+    done = merge_days(settings_for(data).feature_log_storage_path, symbols, now_ns=SystemClock().now_ns())
+    print_document({"days": done.days, "parts": done.parts}, as_json=as_json)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 DEFAULT_REGISTRY: Final = "2.0.0"
-"""The whole catalogue."""
+"""The newest released version."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Registry = Annotated[str, typer.Option("--registry", help="Feature registry version.")]
+Registry = Annotated[str, typer.Option("--registry", help="Feature registry version; latest is every feature.")]
 DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with raw/ and features/, e.g. the --out of a replay; default: the settings'."),

@@ -35,8 +35,8 @@ def rebuild(
 ) -> None:
     """Compute a symbol's whole UTC days again from raw Parquet into the feature log.
 
-    Days that stand there, computed from the same raw data by the same code, are passed over: a run that was interrupted
-    goes on. Ctrl-C ends it with the days that are in work elsewhere, exit 130.
+    Days computed before from the same raw data by the same code are skipped, so an interrupted run can be repeated.
+    Ctrl-C waits for the days that other processes are computing and exits 130.
     """
     from runtime.commands.progress import remaining, showing_progress
     from runtime.wiring import day_rebuild
@@ -55,14 +55,14 @@ def rebuild(
             for day in rebuild_days(task, workers=workers, **period):
                 days.append(day)
                 steps.reach(len(days))
-                if not day.groups:  # passed over, which tells nothing of the pace
+                if not day.groups:  # skipped, which says nothing about the pace
                     computing_since = time.monotonic()
                     continue
                 computed += 1
                 left = remaining(elapsed_s=time.monotonic() - computing_since, done=computed, left=total - len(days))
                 steps.tell(f"{day.date} with {day.rows} rows, {len(days)} of {total} days, {left}")
     except KeyboardInterrupt:
-        typer.echo(f"interrupted: {len(days)} whole days are kept, the same command goes on from there", err=True)
+        typer.echo(f"interrupted: {len(days)} whole days are kept, the same command continues from there", err=True)
         raise typer.Exit(130) from None
     print_document(
         {

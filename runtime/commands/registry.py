@@ -14,12 +14,12 @@ app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
 @app.command("list")
 def list_versions(as_json: AsJson = False) -> None:
-    """Every version that has a file, oldest first."""
-    from feature_repo.registry_versions import load_registry_version, registry_versions
+    """Every released version, oldest first, and latest, the whole catalogue."""
+    from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions
 
     folder = settings_for(None).feature_registry_versions_dir
     rows: list[dict[str, Any]] = []
-    for version in registry_versions(folder):
+    for version in (*registry_versions(folder), LATEST):
         loaded = load_registry_version(version, folder)
         rows.append(
             {
@@ -40,7 +40,9 @@ def list_versions(as_json: AsJson = False) -> None:
 
 
 @app.command("show")
-def show(version: Annotated[str, typer.Argument(help="Version, e.g. 2.0.0.")], as_json: AsJson = False) -> None:
+def show(
+    version: Annotated[str, typer.Argument(help="Version, e.g. 2.0.0, or latest.")], as_json: AsJson = False
+) -> None:
     """One version: its columns in order and the identity of each group."""
     from feature_repo.registry_versions import load_registry_version
 
@@ -49,7 +51,7 @@ def show(version: Annotated[str, typer.Argument(help="Version, e.g. 2.0.0.")], a
     print_document(
         {
             "version": version,
-            "path": str(loaded.path),
+            "path": None if loaded.path is None else str(loaded.path),
             "feature_set": chosen.fingerprint,
             "groups": {group.name: group.fingerprint for group in chosen.groups},
             "columns": list(chosen.columns),
@@ -61,7 +63,7 @@ def show(version: Annotated[str, typer.Argument(help="Version, e.g. 2.0.0.")], a
 
 @app.command("validate")
 def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")], as_json: AsJson = False) -> None:
-    """Check a registry file; every problem is told at once, each with its feature. Exits 1 when there is any."""
+    """Check a registry file; lists every problem at once, each with its feature. Exits 1 when there is any."""
     from feature_repo.registry_versions import load_registry_file
     from market.errors import InvalidRegistry
 

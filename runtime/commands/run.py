@@ -23,12 +23,16 @@ class SourceName(StrEnum):
 
 
 def run(
-    roles: Annotated[str, typer.Option("--roles", help="Of ingest, api and jobs, by commas.")] = "ingest,api,jobs",
-    source: Annotated[SourceName, typer.Option("--source", help="What ingest reads.")] = SourceName.SIMULATOR,
-    recording: Annotated[Path | None, typer.Option("--recording", help="The file of --source recording.")] = None,
+    roles: Annotated[
+        str, typer.Option("--roles", help="Which roles to run: ingest, api, jobs, separated by commas.")
+    ] = "ingest,api,jobs",
+    source: Annotated[
+        SourceName, typer.Option("--source", help="Where the ingest role reads from.")
+    ] = SourceName.SIMULATOR,
+    recording: Annotated[Path | None, typer.Option("--recording", help="File to play with --source recording.")] = None,
     speed: Annotated[float, typer.Option("--speed", min=0.01, max=1000, help="Times real time.")] = 1.0,
     duration: Annotated[float | None, typer.Option("--duration", min=0, help="Seconds; default: until Ctrl-C.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the simulated market.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulated market.")] = 1,
     registry: Registry = DEFAULT_REGISTRY,
     data: DataFolder = None,
 ) -> None:

@@ -168,7 +168,7 @@ def restore(
 @app.command("delete")
 def delete(
     days: Days = None,
-    even_used: Annotated[bool, typer.Option("--even-used", help="Also what datasets are made of.")] = False,
+    even_used: Annotated[bool, typer.Option("--even-used", help="Delete days that datasets are made of, too.")] = False,
     symbols: SomeSymbols = None,
     data: DataFolder = None,
     as_json: AsJson = False,

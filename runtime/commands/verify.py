@@ -25,18 +25,29 @@ app = typer.Typer(help="Proofs on stored data.", no_args_is_help=True)
 
 @app.command("parity")
 def parity(
-    symbols: SomeSymbols = None, registry: Registry = DEFAULT_REGISTRY, data: DataFolder = None, as_json: AsJson = False
+    symbols: SomeSymbols = None,
+    registry: Registry = DEFAULT_REGISTRY,
+    ticks: Annotated[
+        int, typer.Option("--ticks", min=0, help="How many served ticks of each symbol are drawn.")
+    ] = 1000,
+    all_ticks: Annotated[bool, typer.Option("--all-ticks", help="Every served tick instead.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
+    data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare the rows that were served with the same rows rebuilt from raw Parquet, bit by bit.
+    """Compare the rows that were served with the same rows rebuilt from raw Parquet and the tape, bit by bit.
 
-    Counts are rows. Of the first difference: the symbol, the row, the feature, both values, and the messages received
-    around it. Exits 1 on any difference, and when there was nothing to compare.
+    Counts are rows. Of the rows that readers were given between whole seconds, which are in no log, some are computed
+    again and compared by the digest that the worker recorded. Of the first difference: the symbol, the row, the
+    feature, both values, and the messages received around it. Exits 1 on any difference, and where rows could not be
+    compared, with the reason.
     """
     from dataclasses import asdict
 
     from market.clock import format_iso
-    from runtime.wiring import compiled_kernel
+    from runtime.wiring import compiled_kernel, open_raw
     from storage.raw.messages import messages_around
+    from training_sets.builds.tick_parity import TickChoice
     from training_sets.builds.verification import verify_parity
 
     settings = settings_for(data)
@@ -45,19 +56,26 @@ def parity(
         settings.feature_log_storage_path,
         compiled_kernel(settings, registry),
         symbols,
+        open_raw=open_raw(settings),
+        ticks=TickChoice(None if all_ticks else ticks, seed),
     )
     document: dict[str, Any] = {
         "compared": found.compared,
         "mismatched": found.mismatched,
         "missing": found.missing,
         "extra": found.extra,
+        "ticks_recorded": found.ticks_recorded,
+        "ticks_compared": found.ticks_compared,
+        "ticks_mismatched": found.ticks_mismatched,
+        "not_compared": list(found.not_compared),
         "first_divergence": None,
     }
     first = found.first_divergence
     if first is None:
         print_document(document, as_json=as_json)
     else:
-        around = messages_around(settings.raw_data_storage_path, first.symbol, first.row_ns)
+        with open_raw(settings)(first.symbol) as raw_folder:
+            around = messages_around(raw_folder, first.symbol, first.row_ns)
         if as_json:
             told = asdict(first) | {"row": format_iso(first.row_ns), "messages": [asdict(each) for each in around]}
             print_document(document | {"first_divergence": told}, as_json=True)
@@ -83,9 +101,9 @@ def _print_messages(around: list[RawMessage], row_ns: int) -> None:
 
 @app.command("tape")
 def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes.
+    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes, what is gone.
 
-    Exits 1 on any damage; messages that the source lost are counted as book gaps.
+    What recoveries moved aside is read too. Exits 1 on any damage; what the source lost is counted as book gaps.
     """
     from ingestion.tape.report import verify_tape
     from runtime.wiring import instrument_pins
@@ -104,6 +122,7 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
                 "book_gaps": check.book_gaps,
                 "out_of_order": check.disorder,
                 "parts": check.parts,
+                "torn_bytes": check.torn_bytes,
                 "damages": check.damages,
                 "findings": check.findings,
             }

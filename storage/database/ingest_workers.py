@@ -14,7 +14,7 @@ from storage.database.schema import INGEST_WORKERS
 
 SILENT_AFTER: Final = timedelta(seconds=15)
 """A worker whose last heartbeat is older is taken for dead."""
-MOSTINGEST_WORKERS: Final = 1000
+MOST_INGEST_WORKERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,6 @@ def read_ingest_workers(metadata: Metadata) -> list[IngestWorker]:
     query = (
         select(INGEST_WORKERS)
         .order_by(INGEST_WORKERS.c.heartbeat_at.desc(), INGEST_WORKERS.c.worker_id)
-        .limit(MOSTINGEST_WORKERS)
+        .limit(MOST_INGEST_WORKERS)
     )
     return [IngestWorker(**row) for row in metadata.rows(query)]

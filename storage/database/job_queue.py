@@ -36,7 +36,7 @@ STALLED_AFTER_S: Final = 30.0
 RETRY_S: Final = 5.0
 """How long a worker waits before it looks for the database again."""
 POLL_S: Final = 5.0
-"""A worker is told of new jobs; this is how often it looks all the same."""
+"""A worker is notified of new jobs; this is how often it polls nevertheless."""
 _CONNECT_TIMEOUT_S: Final = 5
 _MOST_CONNECTIONS: Final = 4
 
@@ -231,7 +231,7 @@ class JobWorker:
         with _telling():
             asyncio.run(self._work(is_patient=is_patient))
         if is_patient and not self._is_stopping.is_set():
-            raise StoreUnavailable("job worker: must run until it is stopped, ended when its database did not answer")
+            raise StoreUnavailable("job worker: ended, because its database did not answer")
 
     async def _work(self, *, is_patient: bool) -> None:
         async with self._app.open_async():
@@ -291,4 +291,4 @@ def _telling() -> Iterator[None]:
         yield
     except (ConnectorException, PoolTimeout, PoolClosed) as error:
         reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
-        raise StoreUnavailable(f"job queue: must answer, was {reason[0]}") from error
+        raise StoreUnavailable(f"job queue: cannot be used: {reason[0]}") from error

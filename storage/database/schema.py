@@ -25,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    Uuid,
     create_engine,
     false,
     func,
@@ -33,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
@@ -176,6 +178,24 @@ UPKEEP_TASKS = Table(
     Column("worker", Text),
 )
 
+DATA_QUALITY_REPORTS = Table(
+    "data_quality_reports",
+    TABLES,
+    Column("id", Uuid, primary_key=True),
+    Column("symbol", Text, nullable=False),
+    Column("period_start", TIMESTAMP(timezone=True), nullable=False),
+    Column("period_end", TIMESTAMP(timezone=True), nullable=False),
+    Column("missing_rate", Double),
+    Column("anomaly_rate", Double),
+    Column("sequence_gaps", BigInteger, nullable=False),
+    Column("desynchronization_events", BigInteger, nullable=False),
+    Column("report", JSONB, nullable=False),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    CheckConstraint("missing_rate BETWEEN 0 AND 1", name="missing_rate"),
+    CheckConstraint("anomaly_rate BETWEEN 0 AND 1", name="anomaly_rate"),
+    Index("data_quality_reports_symbol_period", "symbol", "period_start", "period_end"),
+)
+
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; one at a time, in one transaction.
@@ -217,7 +237,7 @@ def feast_schema_locked(url: str) -> Iterator[None]:
     try:
         with transaction(engine) as connection:
             connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
-            # In a transaction of its own: Feast connects beside the one that holds the lock.
+            # In a transaction of its own: Feast uses another connection than the one that holds the lock.
             with transaction(engine) as other:
                 other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
             yield
@@ -240,28 +260,40 @@ def open_engine(url: str, *, options: str) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction, its failures told in our words."""
-    with _telling(), engine.begin() as connection:
+    with _refusing(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def session(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements each stand for themselves, for what outlives a transaction: a lock."""
-    with _telling(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with _refusing(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def _refusing() -> Iterator[None]:
     """The database's failures in our words. SQLAlchemy's own text repeats the statement and its values."""
+    with answering():
+        try:
+            yield
+        except IntegrityError as error:
+            raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
+        except DataError as error:
+            raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """A database that does not answer becomes StoreUnavailable, whoever asked it; Feast has no words for it."""
     try:
         yield
-    except IntegrityError as error:
-        raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
-    except DataError as error:
-        raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
+    except PoolExhausted as error:
+        raise StoreUnavailable(
+            f"metadata database: must have a connection free within {CONNECT_TIMEOUT_S} s, had none"
+        ) from error
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: must answer, was {_first_line(error)}") from error
+        raise StoreUnavailable(f"metadata database: no answer: {_first_line(error)}") from error
 
 
 def _first_line(error: SQLAlchemyError) -> str:

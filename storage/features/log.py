@@ -36,6 +36,7 @@ from storage.features.parts import (
     group_folder,
     parts_in_order,
     parts_of_date,
+    read_listed,
 )
 from storage.instruments import checked_symbol
 from storage.parquet_files import reading_parquet
@@ -225,15 +226,19 @@ def _check(rows: FeatureRows, available_ns: Int64s) -> None:
 def _read_group(
     folder: Path, group: FeatureGroup, symbol: str, from_ns: int | None, to_ns: int | None, *, served_only: bool
 ) -> _GroupRows:
-    tables = []
-    for path in parts_in_order(folder, from_ns, to_ns):
-        if served_only and path.name.startswith(REBUILT):
-            continue
+
+    def parts() -> list[Path]:
+        listed = parts_in_order(folder, from_ns, to_ns)
+        return [path for path in listed if not (served_only and path.name.startswith(REBUILT))]
+
+    def read(path: Path) -> pa.Table | None:
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
-                continue  # written for a registry version that names fewer of the group's features
+                return None  # written for a registry version that names fewer of the group's features
             check_part(file, path, group, symbol)
-            tables.append(file.read([EVENT, CREATED, *group.columns, STATUS]))
+            return file.read([EVENT, CREATED, *group.columns, STATUS])
+
+    tables = [table for table in read_listed(parts, read) if table is not None]
     count = sum(table.num_rows for table in tables)
     row_ns, created_ns = np.empty(count, np.int64), np.empty(count, np.int64)
     values, status = np.empty((count, len(group.columns))), np.empty(count, np.int8)

@@ -1,8 +1,9 @@
 """The parts of the feature log: a group's rows of one symbol and UTC date as Parquet, their format, names and order.
 
 ``part-<first row>-<last row>.parquet`` holds rows as they were served, a rebuilt day's name begins with ``rebuilt`` and
-states what it was made of. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), symbol, the
-group's features and its status by name.
+states what it was made of. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), the group's
+features and its status by name. The symbol is told by the folder's name, and by the file's metadata: a column of it
+beside the folders would keep pandas and pyarrow from reading them.
 
 A part states a generation one above that of the parts whose period it overlaps: of rows of one time and one created
 time the last written wins.
@@ -11,9 +12,9 @@ time the last written wins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,10 @@ from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 
 Int64s = npt.NDArray[np.int64]
+Read = TypeVar("Read")
 
+MOST_LISTINGS: Final = 100
+"""Of a folder for one reading: a merge removes hundreds of files one by one, and each may be missed."""
 PART: Final = "part"
 REBUILT: Final = "rebuilt"
 EVENT: Final = "event_timestamp"
@@ -40,7 +44,7 @@ COMMON_COLUMNS: Final = frozenset({EVENT, CREATED, _SYMBOL, STATUS})
 PART_FORMAT: Final[Mapping[str, Any]] = {
     # Of rows of a recording LZ4 makes 14 % more bytes than zstd, and reads them three times as fast.
     "compression": "lz4",
-    "use_dictionary": [_SYMBOL, STATUS],
+    "use_dictionary": [STATUS],
     "column_encoding": dict.fromkeys((EVENT, CREATED), "DELTA_BINARY_PACKED"),
     "write_page_checksum": True,
 }
@@ -70,24 +74,24 @@ class PartFile:
         columns: list[pa.Array[Any]] = [
             pa.array(row_ns).cast(_TIME),
             pa.array(available_ns[chosen]).cast(_TIME),
-            pa.repeat(self._symbol, len(row_ns)),
         ]
         # from_pandas would turn NaN into null.
         columns += [pa.array(rows.values[chosen, index], from_pandas=False) for index in self._group.indices]
         status = pa.array(rows.status[chosen, rows.feature_set.groups.index(self._group)], pa.int8())
         columns.append(pa.DictionaryArray.from_arrays(status, pa.array(STATUS_NAMES)).cast(pa.string()))
-        schema = _schema(self._group)
+        schema = _schema(self._group, self._symbol)
         if not self._parquet.is_open:
             self._parquet.open(schema, **PART_FORMAT)
         self._parquet.write(pa.table(columns, schema=schema), row_group_rows=len(row_ns))
 
     def finish(self) -> Path:
         """Close the file, on disk before this returns; gives it under its dot name. Raises StoreUnavailable."""
-        known = [
-            generation(path)
-            for path, start, end in parts_of_date(self._folder)
-            if start <= self.last_ns and end >= self.first_ns
-        ]
+
+        def overlapping() -> list[Path]:
+            known = parts_of_date(self._folder)
+            return [path for path, start, end in known if start <= self.last_ns and end >= self.first_ns]
+
+        known = read_listed(overlapping, generation)
         return self._parquet.finish({"generation": str(max(known, default=-1) + 1)})
 
     def discard(self) -> None:
@@ -113,16 +117,25 @@ def check_part(file: pq.ParquetFile, path: Path, group: FeatureGroup, symbol: st
     stated = metadata.get(b"group_fingerprint", b"").decode()
     if stated != group.fingerprint:
         raise CorruptStore(f"{path}: group fingerprint must be its folder's, {group.fingerprint}, was {stated!r}")
-    for field in _schema(group):
+    for field in _schema(group, symbol):
         index = schema.get_field_index(field.name)
         if index < 0 or schema.field(index).type != field.type:
             found = schema.field(index).type if index >= 0 else None
             raise CorruptStore(f"{path} {field.name}: must be {field.type}, was {found}")
+    if not _states_symbol(file, symbol):
+        raise CorruptStore(f"{path} symbol: must be its folder's, {symbol}, was another")
+
+
+def _states_symbol(file: pq.ParquetFile, symbol: str) -> bool:
+    schema = file.schema_arrow
+    if (stated := (schema.metadata or {}).get(b"symbol")) is not None:
+        return stated.decode() == symbol
+    # Parts written before had it as a column, and stay readable.
     at = schema.get_field_index(_SYMBOL)
-    for row_group in range(file.metadata.num_row_groups):
-        statistics = file.metadata.row_group(row_group).column(at).statistics
-        if statistics is None or (statistics.min, statistics.max) != (symbol, symbol):
-            raise CorruptStore(f"{path} symbol: must be its folder's, {symbol}, was another")
+    if at < 0:
+        return False
+    found = [file.metadata.row_group(row_group).column(at).statistics for row_group in range(file.num_row_groups)]
+    return all(each is not None and (each.min, each.max) == (symbol, symbol) for each in found)
 
 
 def parts_in_order(folder: Path, from_ns: int | None, to_ns: int | None) -> list[Path]:
@@ -160,6 +173,22 @@ def parts_of_date(folder: Path) -> list[tuple[Path, int, int]]:
     return sorted(parts, key=lambda part: part[1:])
 
 
+def read_listed(list_parts: Callable[[], list[Path]], read: Callable[[Path], Read]) -> list[Read]:
+    """Read each part that is listed; from the beginning again when one is gone since, because a merge has its rows.
+
+    Raises CorruptStore.
+    """
+    for _ in range(MOST_LISTINGS - 1):
+        paths: list[Path] = []
+        try:
+            paths = list_parts()
+            return [read(path) for path in paths]
+        except CorruptStore:
+            if paths and all(path.exists() for path in paths):
+                raise
+    return [read(path) for path in list_parts()]
+
+
 def generation(path: Path) -> int:
     """How many layers of parts this one was written over. Raises CorruptStore."""
     with reading_parquet(path):
@@ -169,10 +198,12 @@ def generation(path: Path) -> int:
     return int(stated)
 
 
-def _schema(group: FeatureGroup) -> pa.Schema:
-    fields: dict[str, pa.DataType] = {EVENT: _TIME, CREATED: _TIME, _SYMBOL: pa.string()}
+def _schema(group: FeatureGroup, symbol: str) -> pa.Schema:
+    fields: dict[str, pa.DataType] = {EVENT: _TIME, CREATED: _TIME}
     fields |= dict.fromkeys(group.columns, pa.float64())
     fields[STATUS] = pa.string()
     # None is ever null, as what is not known is NaN: Parquet then keeps no validity, and decoding is spared it.
     required = [pa.field(name, kind, nullable=False) for name, kind in fields.items()]
-    return pa.schema(required).with_metadata({"group": group.name, "group_fingerprint": group.fingerprint})
+    return pa.schema(required).with_metadata(
+        {"group": group.name, "group_fingerprint": group.fingerprint, "symbol": symbol}
+    )

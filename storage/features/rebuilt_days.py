@@ -19,7 +19,17 @@ import pyarrow.parquet as pq
 
 from market.clock import SECOND_NS
 from storage.durable_files import changing_files, publish_files
-from storage.features.parts import CREATED, EVENT, PART, REBUILT, Int64s, PartFile, group_folder, part_columns
+from storage.features.parts import (
+    CREATED,
+    EVENT,
+    PART,
+    REBUILT,
+    Int64s,
+    PartFile,
+    group_folder,
+    part_columns,
+    read_listed,
+)
 from storage.instruments import checked_symbol
 from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows
@@ -146,15 +156,20 @@ def remove_rebuilt_days(root: Path, *, symbol: str | None, first_date: str | Non
 
 def _served_rows(folder: Path, group: FeatureGroup) -> tuple[Int64s, Int64s]:
     """Row times and created times of the served parts that hold every column of the group."""
-    row_ns, created_ns = [_NO_TIMES], [_NO_TIMES]
-    for path in sorted(folder.glob(f"{PART}-*.parquet")):
+
+    def read(path: Path) -> tuple[Int64s, Int64s]:
         if not part_columns(path) >= set(group.columns):
-            continue
+            return _NO_TIMES, _NO_TIMES
         with reading_parquet(path):
             table = pq.read_table(path, columns=[EVENT, CREATED], partitioning=None)
-        row_ns.append(table.column(EVENT).cast(pa.int64()).to_numpy())
-        created_ns.append(table.column(CREATED).cast(pa.int64()).to_numpy())
-    return np.concatenate(row_ns), np.concatenate(created_ns)
+        row_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
+        return row_ns, created_ns
+
+    found = read_listed(lambda: sorted(folder.glob(f"{PART}-*.parquet")), read)
+    return (
+        np.concatenate([_NO_TIMES, *(row_ns for row_ns, _ in found)]),
+        np.concatenate([_NO_TIMES, *(created_ns for _, created_ns in found)]),
+    )
 
 
 def _folder(root: Path, group: FeatureGroup, symbol: str, date: str) -> Path:

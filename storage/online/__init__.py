@@ -1,1 +1,1 @@
-"""The online store: Feast's fields in Redis and the packed vector beside them."""
+"""The online store: each symbol's newest row in Redis, as Feast's fields and as a packed vector."""

@@ -18,14 +18,13 @@ def vector_document(
     missing: Mapping[str, str],
     version: str,
     fingerprint: str,
-    is_final: bool,
-    since_ns: int,
     now_ns: int,
     trace_id: str,
 ) -> dict[str, Any]:
     """The document of a row.
 
-    timestamp: the row time. age_ms: from ``since_ns`` to ``now_ns``, whole milliseconds. A NaN is left out of
+    timestamp: the row time. age_ms: from the row time to ``now_ns``, whole milliseconds,
+    at least 0, whatever clock the writer has. A NaN is left out of
     ``features`` and named with its reason in ``missing``.
     """
     named = list(zip(columns, values, strict=True))
@@ -36,7 +35,6 @@ def vector_document(
         "missing": {name: missing[name] for name, value in named if isnan(value)},
         "feature_registry_version": version,
         "feature_set": fingerprint,
-        "final": is_final,
-        "age_ms": (now_ns - since_ns) // MILLISECOND_NS,
+        "age_ms": max(0, now_ns - row_ns) // MILLISECOND_NS,
         "trace_id": trace_id,
     }

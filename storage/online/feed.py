@@ -1,9 +1,9 @@
-"""The final rows of a symbol as they are stored, for any number of readers in this process; another may write them.
+"""The rows of a symbol as they are stored, for any number of readers in this process; another may write them.
 
 1. Every write to the online store publishes the packed vector on the symbol's channel, in the same atomic step.
 2. The first reader of a symbol opens one connection for it, the last one closes it.
-3. A connection that begins, or begins again after the server was away, reads the newest row first, unless a provisional
-   one has taken its place: a reader misses rows while the server is away, and has the newest within a second.
+3. A connection that begins, or begins again after the server was away, reads the newest row first: a reader misses rows
+   while the server is away, but never the newest.
 4. A reader that is slow loses its oldest rows: ``MOST_WAITING`` wait for it at most.
 """
 
@@ -30,7 +30,8 @@ from market.errors import CorruptStore
 from storage.online.store import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, addresses_and_options
 from storage.online.vector import VECTOR_FIELD, OnlineVector, online_channel, online_key, unpack
 
-MOST_WAITING: Final = 16
+MOST_WAITING: Final = 64
+"""Some seconds of rows at every tick of the grid."""
 RETRY_S: Final = 0.5
 POLL_S: Final = 5.0
 """How long a silent connection is listened to before it is asked whether it lives."""
@@ -41,9 +42,10 @@ _log = logging.getLogger(__name__)
 class RowReader:
     """The rows of one symbol that one reader has not taken yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_ns: int) -> None:
         self.dropped = 0
         """Rows that were lost because the reader was slow."""
+        self._step_ns = step_ns
         self._rows: deque[OnlineVector] = deque(maxlen=MOST_WAITING)
         self._has_more = asyncio.Event()
         self._is_closed = False
@@ -65,6 +67,8 @@ class RowReader:
         return self._is_closed and not self._rows
 
     def put(self, row: OnlineVector) -> None:
+        if row.row_ns % self._step_ns != 0:
+            return
         self.dropped += len(self._rows) == MOST_WAITING
         self._rows.append(row)
         self._has_more.set()
@@ -173,10 +177,13 @@ class RowFeed:
         return sum(len(readers) for readers in self._readers.values())
 
     @contextmanager
-    def reading(self, symbol: str) -> Iterator[RowReader]:
-        """A reader of a symbol's final rows, the newest one first if it is at hand, then each as it is stored."""
+    def reading(self, symbol: str, *, step_ns: int = 1) -> Iterator[RowReader]:
+        """A reader of a symbol's rows, the newest one first if it is there, then each as it is stored.
+
+        step_ns: only rows whose time is a multiple of it.
+        """
         self._loop = asyncio.get_running_loop()
-        reader = RowReader()
+        reader = RowReader(step_ns)
         if self._is_closed:
             reader.close()
         readers = self._readers.setdefault(symbol, [])
@@ -259,8 +266,6 @@ class RowFeed:
             row = unpack(packed, symbol=symbol)
         except CorruptStore as error:
             _log.error("rows of %s: %s", symbol, error)
-            return
-        if not row.is_final:
             return
         newest = self._newest.get(symbol)
         # A row read at the beginning may come again as a message.

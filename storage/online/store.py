@@ -270,7 +270,7 @@ class OnlineStore:
         try:
             yield
         except (redis.RedisError, RedisClusterException) as error:
-            raise StoreUnavailable(f"redis {_address_of(self._opened)}: must answer, was {error}") from error
+            raise StoreUnavailable(f"redis {_address_of(self._opened)}: call failed: {error}") from error
 
 
 def _address_of(client: RedisClient | None) -> str:

@@ -60,7 +60,6 @@ class OnlineRow:
     values: float64 (columns of the set); NaN is "not known".
     status: int8 (groups of the set); values of ``transforms.status``.
     reasons: why, for each column that is NaN.
-    is_final: False for a provisional row, whose row time is still to come.
     """
 
     symbol: str
@@ -70,7 +69,6 @@ class OnlineRow:
     values: npt.NDArray[np.float64]
     status: npt.NDArray[np.int8]
     reasons: Mapping[str, str]
-    is_final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +88,15 @@ class OnlineVector:
     values: npt.NDArray[np.float64]
     statuses: Mapping[str, int]
     missing: Mapping[str, str]
-    is_final: bool = True
-
-    @property
-    def since_ns(self) -> int:
-        """From when the values are: the row time, or when a provisional row was computed."""
-        return self.row_ns if self.is_final else min(self.row_ns, self.available_ns)
 
     @property
     def known_ns(self) -> int:
-        """From when on a model could know them."""
-        return max(self.row_ns, self.available_ns) if self.is_final else self.available_ns
+        """From when on a model could know the values: never before the row time, whatever clock stamped them."""
+        return max(self.row_ns, self.available_ns)
+
+    def age_ns(self, now_ns: int) -> int:
+        """From the row time to now; 0 where the writer's clock is ahead of the reader's."""
+        return max(0, now_ns - self.row_ns)
 
 
 def vector_of(row: OnlineRow) -> OnlineVector:
@@ -196,8 +192,7 @@ class _Names(msgspec.Struct, array_like=True, frozen=True):
 class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
     """The vector field: a msgpack array in this order; ``names`` is an embedded ``_Names`` array.
 
-    values: little-endian float64, one a column. status: int8, one a group. is_final is absent from rows written before
-    there were provisional ones.
+    values: little-endian float64, one a column. status: int8, one a group.
     """
 
     layout: Literal[1]
@@ -208,7 +203,6 @@ class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
     values: bytes
     status: bytes
     missing: dict[str, str]
-    is_final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +261,6 @@ def _pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
             row.values.astype(_FLOAT64, copy=False).tobytes(),
             row.status.tobytes(),
             dict(row.reasons),
-            row.is_final,
         )
     )
 
@@ -299,7 +292,6 @@ def unpack(packed: bytes, *, symbol: str) -> OnlineVector:
             )
         ),
         vector.missing,
-        vector.is_final,
     )
 
 

@@ -1,4 +1,4 @@
-"""Raw files: one Parquet file of a raw table, encoded as measured, read back before anybody is told of it."""
+"""Raw files: one Parquet file of a raw table, encoded as measured, read back before the manifest names it."""
 
 from __future__ import annotations
 

@@ -132,6 +132,14 @@ def read_instrument(root: Path, symbol: str) -> Instrument:
     return common_scale(_some_parts(root, symbol))
 
 
+def stated_scale(root: Path, symbol: str) -> Instrument | None:
+    """The scale that the newest part whose entry can be read states; None without one. Raises CorruptStore."""
+    for path in sorted(entry_path(root, symbol, "").parent.glob(f"*{_SUFFIX}"), reverse=True):
+        with suppress(CorruptStore, FileNotFoundError):
+            return common_scale([read_entry(path, symbol)])
+    return None
+
+
 def common_scale(parts: list[RawPart]) -> Instrument:
     """The scale of all parts, one at least. Raises CorruptStore when two disagree."""
     first = parts[0]

@@ -16,6 +16,7 @@ from typing import Final
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, sync_folder
+from storage.features.served_ticks import SERVED_TICKS
 from storage.instruments import checked_symbol
 
 ARCHIVED_FEATURES: Final = "features"
@@ -24,7 +25,10 @@ ARCHIVED_FEATURES: Final = "features"
 
 @dataclass(frozen=True, slots=True)
 class FeatureDay:
-    """A symbol's rows of one UTC date; ``files`` are relative to the feature log, of every group and code."""
+    """A symbol's rows of one UTC date.
+
+    ``files`` are relative to the feature log, of every group and code, the record of what was served included.
+    """
 
     symbol: str
     date: str
@@ -42,13 +46,15 @@ class FeatureDay:
 
 def logged_symbols(features_folder: Path) -> list[str]:
     """The symbols that have rows, sorted."""
-    return sorted({path.name.removeprefix("symbol=") for path in features_folder.glob("*/*/symbol=*")})
+    folders = (*features_folder.glob("*/*/symbol=*"), *features_folder.glob(f"{SERVED_TICKS}/symbol=*"))
+    return sorted({path.name.removeprefix("symbol=") for path in folders})
 
 
 def expired_feature_days(features_folder: Path, symbol: str, before_ns: int) -> list[FeatureDay]:
     """The days that ended by ``before_ns``, oldest first. Raises InvalidRequest."""
     files: defaultdict[str, list[str]] = defaultdict(list)
-    for path in features_folder.glob(f"*/*/symbol={checked_symbol(symbol)}/date=*/*.parquet"):
+    of_symbol = f"symbol={checked_symbol(symbol)}/date=*/*.parquet"
+    for path in (*features_folder.glob(f"*/*/{of_symbol}"), *features_folder.glob(f"{SERVED_TICKS}/{of_symbol}")):
         if not path.name.startswith("."):
             files[path.parent.name.removeprefix("date=")].append(path.relative_to(features_folder).as_posix())
     days = [FeatureDay(symbol, date, tuple(sorted(of_date))) for date, of_date in sorted(files.items())]

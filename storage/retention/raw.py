@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, replace_file, sync_folder
 from storage.instruments import checked_symbol
 from storage.raw.manifest import RawPart, entry_path, raw_parts, read_entry
-from storage.tape.segments import segments, tape_folder
+from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
+from storage.tape.segments import segment_name, segments, tape_folder
 
 
 def expired_parts(raw_folder: Path, symbol: str, before_ns: int) -> list[RawPart]:
@@ -84,6 +88,8 @@ def _copy_part(source: Path, target: Path, part: RawPart) -> int:
             continue  # the segment went before; its Parquet holds its messages
         copy_file(original, copy, sha256=sha256)
         copied += copy.stat().st_size
+    if part.source is not None and (target / part.source.path).is_file():
+        _log_segment(target, part, "finished")
     entry = entry_path(source, part.symbol, part.name).read_bytes()
     replace_file(entry_path(target, part.symbol, part.name), lambda file: file.write(entry))
     return copied
@@ -94,5 +100,22 @@ def _remove_part(raw_folder: Path, part: RawPart) -> None:
     with changing_files(raw_folder):
         entry.unlink()
         sync_folder(entry.parent)
+        _log_segment(raw_folder, part, "retired")
         for path, _ in _files(part):
             (raw_folder / path).unlink(missing_ok=True)
+
+
+def _log_segment(raw_folder: Path, part: RawPart, event: Literal["finished", "retired"]) -> None:
+    """Tell the tape that the segment of a part has gone on purpose, or has come back."""
+    if part.source is None:
+        return
+    with changing_files(raw_folder):
+        folder = tape_folder(raw_folder, part.symbol)
+        name = segment_name(raw_folder / part.source.path)
+        known = read_segment_log(folder).lines.get(name)
+        if known is None or known.event == "begun":
+            next_seq = part.last_seq + 1
+            known = SegmentLine(
+                event=event, segment=name, first_seq=part.first_seq, next_seq=next_seq, kept_seq=next_seq
+            )
+        log_segments(folder, [msgspec.structs.replace(known, event=event)])

@@ -6,8 +6,9 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
 2. A segment is finished once: fsync, rename from ``.open`` to ``.log``, fsync of its folder.
 3. A segment of date D holds frames of D and of the day before only: messages that interleave across midnight stay
    in one segment, and a reader of a period still knows which folders can hold it.
-4. Segments follow each other by the seq of their first frame. A bad frame at the end of the open one is the tail of a
-   crash; a bad or missing frame anywhere else is damage, a hole with a name.
+4. Segments follow each other by the seq of their first frame. The beginning of a frame at the end of the open one is
+   the tail of a crash; a bad or missing frame anywhere else is damage, a hole with a name.
+5. ``segments.index`` beside them says which segments there were and which seqs were given: what is gone is known.
 """
 
 from storage.tape.frames import FIRST_SEQ, Frame

@@ -1,7 +1,8 @@
 """Frames: one message each, as bytes in a segment.
 
 A frame is a little-endian header (length u32, crc32 u32, seq i64, recv_ns i64) followed by the body; the checksum
-covers seq, recv_ns and body.
+covers seq, recv_ns and body. After bytes that are no whole frame reading goes on at the next place where the checksum
+says that one begins: damage costs the messages that it hit.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 from zlib import crc32
 
+import numpy as np
+
 _HEADER: Final = struct.Struct("<IIqq")
 _STAMP: Final = struct.Struct("<qq")
-_SEQ: Final = struct.Struct("<q")
 HEADER_BYTES: Final = _HEADER.size
 _SEQ_AT: Final = HEADER_BYTES - _STAMP.size
 FIRST_SEQ: Final = 1
-FRAMES_SOUGHT: Final = 64
-"""After a bad frame the next one is sought by its seq; damage that took more frames than this ends the segment."""
+_LARGEST_SEQ: Final = 1 << 48
+"""Of a frame that is believed to begin somewhere: text read as a number is far above it."""
 BUFFER_BYTES: Final = 1 << 16
 """No more: who puts a month of segments in order reads the first frame of each."""
 BLOCK_BYTES: Final = 1 << 20
@@ -38,12 +40,19 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes of a segment that are no whole frame: from ``offset``, up to ``end``."""
+    """Bytes of a segment that are no whole frame: from ``offset``, up to ``end``.
+
+    What follows is of the end of a segment alone. is_tear: they are the beginning of the frame that was due, as a crash
+    in the middle of a write leaves it. Such a frame was never acknowledged; any other bytes may have been. most_frames:
+    no more than so many stood there.
+    """
 
     path: Path
     offset: int
     end: int
     reason: str
+    is_tear: bool = False
+    most_frames: int = 0
 
     def __str__(self) -> str:
         return f"{self.path} at offset {self.offset}: {self.reason}"
@@ -63,8 +72,8 @@ def add_frame(pending: bytearray, seq: int, recv_ns: int, body: bytes) -> None:
 def read_frames(segment: Path, expected: int | None = None, *, offset: int = 0) -> Iterator[Frame | Damage]:
     """The frames of a segment as long as it is now, and in their places the bytes that are none.
 
-    expected: the seq of the first frame, by which the next whole one is found when the first is damaged. offset: where
-    that frame begins.
+    expected: the seq of the first frame, if known: no lower one is believed after damage. offset: where that frame
+    begins.
     """
     with _open_segment(segment) as file:
         end = os.fstat(file.fileno()).st_size  # a live segment grows: what comes after this is for the next reader
@@ -73,10 +82,9 @@ def read_frames(segment: Path, expected: int | None = None, *, offset: int = 0) 
             try:
                 frame = _read_frame(file, end - offset)
             except _BadFrame as bad:
-                file.seek(offset)
-                found = None if expected is None else _next_frame(file.read(end - offset), expected)
-                resumed = end if found is None else offset + found
-                yield Damage(segment, offset, resumed, str(bad))
+                resumed = _next_frame(file, offset + 1, end, FIRST_SEQ if expected is None else expected + 1)
+                damage = Damage(segment, offset, resumed, str(bad))
+                yield _judged_end(file, damage, expected) if resumed == end else damage
                 offset = resumed
                 file.seek(offset)
             else:
@@ -132,22 +140,40 @@ def _read_frame(file: BinaryIO, left: int) -> Frame:
     return Frame(seq, recv_ns, body)
 
 
-def _next_frame(rest: bytes, expected: int) -> int | None:
-    """Offset in ``rest`` of the first whole frame after a bad one whose seq should be ``expected``."""
-    for seq in range(expected + 1, expected + 1 + FRAMES_SOUGHT):
-        pattern = _SEQ.pack(seq)
-        at = rest.find(pattern)
-        while at >= 0:
-            offset = at - _SEQ_AT
-            if offset > 0 and _is_whole(rest, offset):
-                return offset
-            at = rest.find(pattern, at + 1)
-    return None
+def _next_frame(file: BinaryIO, begin: int, end: int, lowest_seq: int) -> int:
+    """Offset from ``begin`` on of the first whole frame with at least this seq; ``end`` without one."""
+    while begin + HEADER_BYTES <= end:
+        file.seek(begin)
+        block = file.read(min(BLOCK_BYTES, end - begin))
+        count = len(block) - HEADER_BYTES + 1
+        lengths = np.ndarray(count, "<u4", block, 0, (1,))
+        seqs = np.ndarray(count, "<i8", block, _SEQ_AT, (1,))
+        left = end - begin - HEADER_BYTES - np.arange(count)
+        for at in np.flatnonzero((seqs >= lowest_seq) & (seqs < _LARGEST_SEQ) & (lengths <= left)).tolist():
+            file.seek(begin + at)
+            try:
+                _read_frame(file, end - begin - at)
+            except _BadFrame:
+                continue
+            return int(begin + at)
+        begin += count
+    return end
 
 
-def _is_whole(rest: bytes, offset: int) -> bool:
-    if offset + HEADER_BYTES > len(rest):
-        return False
-    length, crc, _, _ = _HEADER.unpack_from(rest, offset)
-    end = offset + HEADER_BYTES + int(length)
-    return end <= len(rest) and crc32(memoryview(rest)[offset + _SEQ_AT : end]) == int(crc)
+def _judged_end(file: BinaryIO, damage: Damage, expected: int | None) -> Damage:
+    """Damage that no whole frame follows, with what its bytes say of it."""
+    file.seek(damage.offset)
+    rest = memoryview(file.read(damage.end - damage.offset))
+    if len(rest) < HEADER_BYTES:
+        return replace(damage, is_tear=True, most_frames=1)
+    length, crc, seq, _ = _HEADER.unpack_from(rest)
+    if crc32(rest[_SEQ_AT:]) == crc:  # whole but for its length
+        return replace(damage, most_frames=1)
+    if seq == (seq if expected is None else expected) and HEADER_BYTES + length > len(rest):
+        return replace(damage, is_tear=True, most_frames=1)
+    at = count = 0
+    while at + HEADER_BYTES <= len(rest):
+        at += HEADER_BYTES + int(_HEADER.unpack_from(rest, at)[0])
+        count += 1
+    # Where the lengths do not lead to the end: no frame is shorter than its header.
+    return replace(damage, most_frames=count if at == len(rest) else -(-len(rest) // HEADER_BYTES))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from market.clock import DAY_NS
 from market.errors import CorruptStore, NotFound
-from storage.tape.frames import Damage, Frame, frame_offset, read_frames
+from storage.tape.frames import FIRST_SEQ, Damage, Frame, frame_offset, read_frames
+from storage.tape.segment_log import SegmentLog, end_seq, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 
@@ -16,14 +17,18 @@ from storage.tape.segments import Segment, segments, tape_folder
 class Hole:
     """Frames that were written and cannot be read: seq from ``first_seq`` up to, not including, ``next_seq``.
 
-    next_seq: None when nothing follows. recv_ns: of the frame after the hole, or of the last one before it.
-    reason: names the file and what is wrong with it.
+    next_seq: None when nothing says how far it reaches. recv_ns: of the frame after the hole, or of the last one
+    before it. reason: names the file and what is wrong with it.
     """
 
     first_seq: int
     next_seq: int | None
     recv_ns: int
     reason: str
+
+    def __str__(self) -> str:
+        last = "the end" if self.next_seq is None else str(self.next_seq - 1)
+        return f"seq {self.first_seq} to {last}: {self.reason}"
 
 
 def read_tape(root: Path, symbol: str, *, from_ns: int | None = None, to_ns: int | None = None) -> Iterator[Frame]:
@@ -50,7 +55,14 @@ def read_tape_and_holes(
     folder = tape_folder(root, symbol)
     if not folder.is_dir():
         raise NotFound(f"tape {symbol}: must exist, was no folder {folder}")
-    return read_segments(segments(folder), from_ns=from_ns, to_ns=to_ns)
+    log = read_segment_log(folder)
+    return read_segments(
+        segments(folder),
+        log=log,
+        given_seq=end_seq(folder, log) if to_ns is None else None,
+        from_ns=from_ns,
+        to_ns=to_ns,
+    )
 
 
 def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
@@ -60,7 +72,9 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
         CorruptStore: while iterating, when seq falls.
         InvalidRequest: the symbol cannot name a folder.
     """
-    known = segments(tape_folder(root, symbol))
+    folder = tape_folder(root, symbol)
+    log = read_segment_log(folder)
+    known = segments(folder)
     begins = [
         (at, segment.first_seq)
         for at, segment in enumerate(known)
@@ -69,7 +83,10 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
     begin, first_seq = begins[-1] if begins else (0, None)
     # From the frame before, whose time is that of a hole which nothing follows.
     offset = None if first_seq is None else frame_offset(known[begin].path, first_seq, seq - 1)
-    for found in read_segments(known[begin:], expected=None if offset is None else seq - 1, offset=offset or 0):
+    expected = None if offset is None else seq - 1
+    for found in read_segments(
+        known[begin:], log=log, given_seq=end_seq(folder, log), expected=expected, offset=offset or 0
+    ):
         if isinstance(found, Frame):
             if found.seq >= seq:
                 yield found
@@ -80,6 +97,8 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
 def read_segments(
     chosen: Sequence[Segment],
     *,
+    log: SegmentLog,
+    given_seq: int | None = None,
     expected: int | None = None,
     offset: int = 0,
     from_ns: int | None = None,
@@ -87,7 +106,9 @@ def read_segments(
 ) -> Iterator[Frame | Hole]:
     """The frames and holes of segments in order.
 
-    expected: the seq that the first frame should have, if known. offset: where that frame begins in the first segment.
+    log: what the tape has had, by which holes are explained. given_seq: frames below it that are after the last
+    segment are a hole too. expected: the seq that the first frame should have, if known. offset: where that frame
+    begins in the first segment.
     """
     first_day = None if from_ns is None else from_ns // DAY_NS
     last_day = None if to_ns is None else (to_ns - 1) // DAY_NS + 1
@@ -97,30 +118,41 @@ def read_segments(
         if (first_day is not None and segment.day < first_day) or (last_day is not None and segment.day > last_day):
             expected, damage = None, None
             continue
-        for found in read_frames(segment.path, expected, offset=offset):
+        expected = segment.first_seq if expected is None else expected
+        # Lost seqs before this segment are no reason to disbelieve its frames.
+        due = expected if offset or segment.first_seq is None else max(segment.first_seq, expected or 0)
+        for found in read_frames(segment.path, due, offset=offset):
             if isinstance(found, Damage):
                 damage = damage or found
                 continue
             is_wanted = (from_ns is None or found.recv_ns >= from_ns) and (to_ns is None or found.recv_ns < to_ns)
             if damage is not None or (expected is not None and found.seq != expected):
-                hole = _hole(segment, expected, found, damage)
+                hole = _hole(segment, expected, found, damage, log)
                 if is_wanted:
                     yield hole
             expected, damage, last_ns = found.seq + 1, None, found.recv_ns
             if is_wanted:
                 yield found
-        if damage is not None and segment.is_open:
-            damage = None  # the tail that a crash tore, or that is being written; a missing seq would still show
+        if damage is not None and segment.is_open and damage.is_tear:
+            damage = None  # that a crash tore, or that is being written; a missing seq would still show
         offset = 0
     if damage is not None:
         yield Hole(expected or 0, None, last_ns, str(damage))
+        return
+    # Of a period that begins later than the last segment nothing says where the hole begins.
+    first_seq = FIRST_SEQ if expected is None and from_ns is None else expected
+    if given_seq is not None and first_seq is not None and first_seq < given_seq:
+        reason = log.lost(first_seq) or f"seq must reach {given_seq - 1}, was {first_seq - 1}"
+        yield Hole(first_seq, given_seq, last_ns, reason)
 
 
-def _hole(segment: Segment, expected: int | None, found: Frame, damage: Damage | None) -> Hole:
+def _hole(segment: Segment, expected: int | None, found: Frame, damage: Damage | None, log: SegmentLog) -> Hole:
     if expected is not None and found.seq < expected:
         raise CorruptStore(f"{segment.path}: seq must not fall, was {found.seq} where {expected} was due")
     if damage is None:
-        return Hole(expected or 0, found.seq, found.recv_ns, f"{segment.path}: seq must be {expected}, was {found.seq}")
+        lost = log.lost(expected or 0)
+        reason = f"{segment.path}: seq must be {expected}, was {found.seq}" + (f"; {lost}" if lost else "")
+        return Hole(expected or 0, found.seq, found.recv_ns, reason)
     return Hole(found.seq - 1 if expected is None else expected, found.seq, found.recv_ns, str(damage))
 
 

@@ -1,24 +1,33 @@
-"""Recovery of a tape after a crash: whole frames are kept, what follows the first bad one is moved aside.
+"""Recovery of a tape after a crash: whole frames are kept, what follows the last of them is moved aside.
 
-1. An open segment is what a writer that died left. It is read to its first bad frame; the rest moves into a file
+1. An open segment is what a writer that died left. What follows its last whole frame moves into a file
    ``<segment>.torn-<offset>`` beside it, and the segment is finished: by the next writer, or by a compaction that finds
-   no writer.
-2. A finished segment is never changed: what is damaged in it is a hole that every reader names.
-3. The next seq is one above every seq that was ever given, damaged frames included.
+   no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
+2. A finished segment is never changed.
+3. What was learned is written to the segment log, whoever recovers. The next seq is one above every seq that was ever
+   given: in segments that are gone, and in damaged bytes that may have held frames. Only the beginning of one frame
+   that a crash tore gives its seq back, for it was never acknowledged.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from market.errors import Conflict, StoreUnavailable
 from storage.durable_files import replace_file, sync_folder
-from storage.tape.frames import FIRST_SEQ, HEADER_BYTES, Damage, Frame, read_frames
+from storage.tape.frames import FIRST_SEQ, Damage, read_frames
 from storage.tape.lock import release, take_lock
-from storage.tape.segments import FINISHED, OPEN, segments, tape_folder
+from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
+from storage.tape.segments import FINISHED, OPEN, Segment, segment_name, segments, tape_folder
+
+_log: Final = logging.getLogger(__name__)
+ASIDE: Final = ".torn-"
+"""In the name of what recovery moved aside, before the offset at which it stood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,50 +35,47 @@ class Recovery:
     """Where a tape goes on.
 
     last_recv_ns: of the last whole frame; last_day: of the last segment's folder; None when there is none.
-    torn_bytes: how much was moved aside.
+    torn_bytes: how much was moved aside. is_end_lost: frames after the last whole one were given and are gone.
     """
 
     next_seq: int = FIRST_SEQ
     last_recv_ns: int | None = None
     last_day: int | None = None
     torn_bytes: int = 0
+    is_end_lost: bool = False
 
 
 def recover_tape(folder: Path) -> Recovery:
-    """Finish the segments that a dead writer left open and find where the tape goes on.
+    """Finish the segments that a dead writer left open, bring the segment log up to date, find where the tape goes on.
 
     Raises CorruptStore for a file that is no segment, OSError when the disk refuses.
     """
-    abandoned = [_finish_abandoned(path) for path in sorted(folder.glob(f"*/*{OPEN}"))]
-    torn_bytes = sum(each.torn_bytes for each in abandoned)
-    next_seq = max([FIRST_SEQ, *(each.next_seq for each in abandoned)])
+    log_segments(folder, _unlogged(folder, segments(folder)))
+    torn_bytes = sum(_finish_abandoned(folder, path) for path in sorted(folder.glob(f"*/*{OPEN}")))
     known = segments(folder)
+    log = read_segment_log(folder)
     if not known:
-        return Recovery(next_seq, torn_bytes=torn_bytes)
-    last_recv_ns = next((each.last_recv_ns for each in abandoned if each.finished == known[-1].path), None)
-    if last_recv_ns is not None:
-        return Recovery(next_seq, last_recv_ns, known[-1].day, torn_bytes)
-    expected: int | None = None
-    # Where even the first frame of the last segment is damaged, the one before it says which seq was due.
-    for segment in known[-1:] if known[-1].first_seq is not None else known[-2:]:
-        for found in read_frames(segment.path, expected):
-            if isinstance(found, Frame):
-                expected = found.seq + 1
-                last_recv_ns = found.recv_ns
-            else:
-                # How many frames the damage held is not known; no frame is shorter than its header.
-                expected = (expected or FIRST_SEQ) + (found.end - found.offset) // HEADER_BYTES
-        next_seq = max(next_seq, expected or FIRST_SEQ)
-    return Recovery(next_seq, last_recv_ns, known[-1].day, torn_bytes)
+        return Recovery(log.next_seq, torn_bytes=torn_bytes, is_end_lost=log.next_seq > FIRST_SEQ)
+    name = segment_name(known[-1].path)
+    last = log.lines[name]
+    if last.last_ns is None:
+        last = _read_end(known[-1].path, name, known[-1].first_seq)[0]
+    return Recovery(
+        log.next_seq,
+        last.last_ns,
+        known[-1].day,
+        torn_bytes,
+        is_end_lost=log.next_seq > (last.next_seq if last.kept_seq is None else last.kept_seq),
+    )
 
 
 def recover_abandoned(root: Path, symbol: str) -> int:
-    """Finish the segments that a dead writer left open, unless a writer has the tape; returns the bytes moved aside.
+    """Recover the tape of a writer that died, unless a writer has it; returns the bytes moved aside.
 
     Raises CorruptStore for a file that is no segment, InvalidRequest, StoreUnavailable when the disk refuses.
     """
     folder = tape_folder(root, symbol)
-    if next(folder.glob(f"*/*{OPEN}"), None) is None:
+    if not folder.is_dir() or _is_settled(folder):
         return 0
     lock: int | None = None
     try:
@@ -90,51 +96,98 @@ def finish_segment(path: Path) -> Path:
     return finished
 
 
-@dataclass(frozen=True, slots=True)
-class _Abandoned:
-    """What a dead writer left open, once it is finished.
-
-    next_seq: one above the highest seq in the file, in the part moved aside too. finished: None when nothing was whole.
-    last_recv_ns: of the last frame kept.
-    """
-
-    next_seq: int = FIRST_SEQ
-    torn_bytes: int = 0
-    finished: Path | None = None
-    last_recv_ns: int | None = None
+def _is_settled(folder: Path) -> bool:
+    """Whether no segment is open and the log knows the end of each."""
+    lines = read_segment_log(folder).lines
+    finished = [segment_name(path) for path in folder.glob(f"*/*{FINISHED}")]
+    return next(folder.glob(f"*/*{OPEN}"), None) is None and all(
+        name in lines and lines[name].event == "finished" for name in finished
+    )
 
 
-def _finish_abandoned(path: Path) -> _Abandoned:
+def _finish_abandoned(folder: Path, path: Path) -> int:
+    """Finish what a dead writer left open, its line in the log first; the bytes moved aside."""
+    name = segment_name(path)
+    log = read_segment_log(folder)
+    begun = log.lines.get(name)
+    first_seq = None if begun is None else begun.first_seq
+    line, torn = _read_end(path, name, first_seq)
+    if first_seq is None and line.last_ns is None:
+        line, torn = _read_end(path, name, log.next_seq)
+    if begun is None or begun.event != "finished":  # or a recovery was killed, after it had written what it learned
+        log_segments(folder, [line])
+    moved = 0
+    if torn is not None:
+        moved = _move_tail_aside(path, torn.offset)
     if path.stat().st_size == 0:
         path.unlink()
-        return _Abandoned()
-    torn: Damage | None = None
-    next_seq = FIRST_SEQ
-    last_recv_ns = None
-    for found in read_frames(path):
-        if isinstance(found, Damage):
-            torn = torn or found
-        else:
-            next_seq = found.seq + 1
-            last_recv_ns = found.recv_ns if torn is None else last_recv_ns
-    torn_bytes = 0
-    if torn is not None:
-        torn_bytes = _move_tail_aside(path, torn.offset)
-        if torn.offset == 0:
-            path.unlink()
-            sync_folder(path.parent)
-            return _Abandoned(next_seq, torn_bytes)
+        sync_folder(path.parent)
+        return moved
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return _Abandoned(next_seq, torn_bytes, finish_segment(path), last_recv_ns)
+    finish_segment(path)
+    return moved
+
+
+def _unlogged(folder: Path, known: list[Segment]) -> list[SegmentLine]:
+    """Lines of the finished segments whose end the log does not know: a crash came between, or the log is lost.
+
+    Only the last one of a tape is read whole; where another ends, the next one says.
+    """
+    log = read_segment_log(folder)
+    lines = []
+    for at, segment in enumerate(known):
+        name = segment_name(segment.path)
+        line = log.lines.get(name)
+        if segment.is_open or (line is not None and line.event == "finished"):
+            continue
+        following = next((each.first_seq for each in known[at + 1 :] if each.first_seq is not None), None)
+        if following is not None and segment.first_seq is not None and line is None:
+            lines.append(
+                SegmentLine(
+                    event="finished",
+                    segment=name,
+                    first_seq=segment.first_seq,
+                    next_seq=following,
+                    kept_seq=following,
+                )
+            )
+        else:
+            lines.append(_read_end(segment.path, name, segment.first_seq)[0])
+        _log.warning("%s: must be named by the segment log, was not: added", segment.path)
+    return lines
+
+
+def _read_end(path: Path, name: str, first_seq: int | None) -> tuple[SegmentLine, Damage | None]:
+    """What the frames of a segment say of it, and the damage at its end."""
+    expected = first_seq
+    last_ns: int | None = None
+    torn: Damage | None = None
+    for found in read_frames(path, first_seq):
+        if isinstance(found, Damage):
+            torn = found
+            continue
+        first_seq = found.seq if first_seq is None else first_seq
+        expected, last_ns, torn = found.seq + 1, found.recv_ns, None
+    kept_seq = expected or FIRST_SEQ
+    line = SegmentLine(
+        event="finished",
+        segment=name,
+        first_seq=first_seq or FIRST_SEQ,
+        next_seq=kept_seq if torn is None or torn.is_tear else kept_seq + torn.most_frames,
+        kept_seq=kept_seq,
+        last_ns=last_ns,
+        reason="" if torn is None else torn.reason,
+    )
+    return line, torn
 
 
 def _move_tail_aside(segment: Path, offset: int) -> int:
     """Move what follows ``offset`` into a file of its own; returns how many bytes that was."""
-    aside = segment.with_name(f"{segment.stem}{FINISHED}.torn-{offset}")
+    aside = segment.with_name(f"{segment.stem}{FINISHED}{ASIDE}{offset}")
     with segment.open("r+b") as file:
         file.seek(offset)
         replace_file(aside, lambda target: shutil.copyfileobj(file, target))

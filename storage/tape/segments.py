@@ -9,7 +9,8 @@ from typing import Final
 
 from market.errors import CorruptStore
 from storage.instruments import checked_symbol
-from storage.tape.frames import FIRST_SEQ, Frame, read_frames
+from storage.tape.frames import FIRST_SEQ, Damage, read_frames
+from storage.tape.segment_log import read_segment_log
 
 FINISHED: Final = ".log"
 OPEN: Final = ".open"
@@ -23,7 +24,7 @@ class Segment:
     day: int
     """UTC days since 1970, of its folder."""
     first_seq: int | None
-    """None when even the first frame is damaged."""
+    """Of the first frame that was written; None when that is damaged and the segment log does not know it."""
 
     @property
     def is_open(self) -> bool:
@@ -43,30 +44,60 @@ def tape_symbols(root: Path) -> list[str]:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """The segments of a symbol in order of seq; one whose first frame is damaged stands by its first receive time.
+    """The segments of a symbol in order of seq; one of whose frames nothing is known stands by its first receive time.
 
     Empty ones are left out: the writer died before the first write, or is about to write.
 
     Raises CorruptStore when a file has another name than a segment's.
     """
+    lines = read_segment_log(folder).lines
     found: list[tuple[tuple[int, int, str], Segment]] = []
     seq_before = FIRST_SEQ - 1
     for key, path in sorted((_path_key(path), path) for path in segment_paths(folder)):
+        line = lines.get(segment_name(path))
+        first_seq = readable_seq = None if line is None else line.first_seq
         try:
-            first = next(read_frames(path), None)
+            if line is None:
+                first_seq, readable_seq = _first_seqs(path)
+            elif _size(path) == 0:
+                continue
         except FileNotFoundError:
             continue  # retired since it was listed
-        if isinstance(first, Frame):
-            seq_before = first.seq
-            found.append(((first.seq, 0, path.name), Segment(path, key[0], first.seq)))
-        elif first is not None:
-            found.append(((seq_before, 1, path.name), Segment(path, key[0], None)))
+        if readable_seq is None:
+            if _size(path) > 0:
+                found.append(((seq_before, 1, path.name), Segment(path, key[0], None)))
+            continue
+        seq_before = readable_seq
+        found.append(((readable_seq, 0, path.name), Segment(path, key[0], first_seq)))
     return [segment for _, segment in sorted(found, key=lambda entry: entry[0])]
+
+
+def segment_name(path: Path) -> str:
+    """What the segment log calls a segment, open or finished."""
+    return f"{path.parent.name}/{path.stem}{FINISHED}"
 
 
 def segment_paths(folder: Path) -> list[Path]:
     """Every segment's file, finished or open."""
     return [*folder.glob(f"*/*{FINISHED}"), *folder.glob(f"*/*{OPEN}")]
+
+
+def _first_seqs(path: Path) -> tuple[int | None, int | None]:
+    """The seq of a segment's first frame, None when that is damaged, and of its first whole one, None without one."""
+    is_damaged = False
+    for found in read_frames(path):
+        if not isinstance(found, Damage):
+            return (None if is_damaged else found.seq), found.seq
+        is_damaged = True
+    return None, None
+
+
+def _size(path: Path) -> int:
+    """Bytes of a segment, which its writer may finish meanwhile; Raises FileNotFoundError."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return path.with_suffix(FINISHED).stat().st_size
 
 
 def _path_key(segment: Path) -> tuple[int, int, int]:

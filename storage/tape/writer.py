@@ -4,6 +4,7 @@
    calls fdatasync: one sync for many messages, and none of them acknowledged before it.
 2. A segment ends at a full ``segment_ns``, a UTC hour unless it is shorter, at ``segment_bytes`` and when the writer
    closes: fsync, rename, fsync of the folder.
+   The segment log is told of its beginning before its first frame is acknowledged, and of its end.
 3. What the disk refuses is final. The kernel reports lost pages once and calls them clean afterwards, so a second try
    would lie: every call from then on raises the first failure, and a restart recovers.
 """
@@ -25,7 +26,8 @@ from storage.raw.manifest import known_last_seqs
 from storage.tape.frames import HEADER_BYTES, add_frame
 from storage.tape.lock import release, take_lock
 from storage.tape.recovery import finish_segment, recover_tape
-from storage.tape.segments import FINISHED, OPEN, tape_folder
+from storage.tape.segment_log import SegmentLine, log_segments
+from storage.tape.segments import FINISHED, OPEN, segment_name, tape_folder
 
 DEFAULT_SYNC_MS: Final = 200
 SEGMENT_BYTES: Final = 256 << 20
@@ -37,10 +39,16 @@ DISK_DEADLINE_S: Final = 60.0
 
 @dataclass(slots=True)
 class _Waiting:
-    """Consecutive frames of one segment; ``path`` is that of the segment they begin, None goes on with the last."""
+    """Consecutive frames of one segment; ``path`` is that of the segment they begin, None goes on with the last.
 
+    next_seq: one above the last of them, which was received at ``last_ns``.
+    """
+
+    first_seq: int
     path: Path | None = None
     frames: bytearray = field(default_factory=bytearray)
+    next_seq: int = 0
+    last_ns: int = 0
 
 
 class TapeWriter:
@@ -50,7 +58,7 @@ class TapeWriter:
     a divisor of an hour; a segment ends where it is full.
 
     last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
-    torn_bytes: how much opening moved aside.
+    torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the tape are gone.
 
     Raises:
         Conflict: another writer holds this symbol's tape.
@@ -87,6 +95,8 @@ class TapeWriter:
         # The thread's own.
         self._descriptor: int | None = None
         self._path: Path | None = None
+        self._first_seq = 0
+        self._end = 0, 0
         lock: int | None = None
         try:
             make_folder(self._folder)
@@ -104,6 +114,7 @@ class TapeWriter:
         self._day = recovered.last_day
         self.last_recv_ns = recovered.last_recv_ns
         self.torn_bytes = recovered.torn_bytes
+        self.is_end_lost = recovered.is_end_lost
         self._next_seq = next_seq
         self._durable_seq = next_seq - 1
         self._thread = threading.Thread(target=self._run, name=f"tape {symbol}", daemon=True)
@@ -133,13 +144,14 @@ class TapeWriter:
             if not self._from_ns <= recv_ns < self._until_ns or self._segment_size >= self._segment_bytes:
                 self._begin_segment(recv_ns)
             elif not self._waiting:
-                self._wait(_Waiting())
+                self._wait(_Waiting(self._next_seq))
             seq = self._next_seq
             add_frame(self._waiting[-1].frames, seq, recv_ns, body)
             size = HEADER_BYTES + len(body)
             self._segment_size += size
             self._waiting_bytes += size
-            self._next_seq = seq + 1
+            self._next_seq = self._waiting[-1].next_seq = seq + 1
+            self._waiting[-1].last_ns = recv_ns
             return seq
 
     def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
@@ -206,7 +218,7 @@ class TapeWriter:
         if path in self._begun or path.with_suffix(FINISHED).exists():
             path = folder / f"{recv_ns}-{self._next_seq}{OPEN}"  # a redelivered first message, or a segment of one
         self._begun.add(path)
-        self._wait(_Waiting(path))
+        self._wait(_Waiting(self._next_seq, path))
         self._day = day
         self._from_ns = (day - 1) * DAY_NS
         self._until_ns = min(floor_to(recv_ns, self._segment_ns) + self._segment_ns, (day + 1) * DAY_NS)
@@ -245,9 +257,10 @@ class TapeWriter:
         for waiting in group:
             if waiting.path is not None:
                 self._finish()
-                self._begin(waiting.path)
+                self._begin(waiting.path, waiting.first_seq)
             assert self._descriptor is not None, "the first frames of a writer begin a segment"
             _write_all(self._descriptor, waiting.frames)
+            self._end = waiting.next_seq, waiting.last_ns
         assert self._descriptor is not None
         os.fdatasync(self._descriptor)
         with self._changed:
@@ -260,11 +273,17 @@ class TapeWriter:
             callback()
         return True
 
-    def _begin(self, path: Path) -> None:
+    def _begin(self, path: Path, first_seq: int) -> None:
         make_folder(path.parent)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
         self._path = path
+        self._first_seq = first_seq
         sync_folder(path.parent)
+        # Of a segment that is gone nothing else says how many seqs it had: no more than fit in.
+        most = self._segment_bytes // HEADER_BYTES + 1
+        self._log(
+            SegmentLine(event="begun", segment=segment_name(path), first_seq=first_seq, next_seq=first_seq + most)
+        )
 
     def _finish(self) -> None:
         if self._descriptor is None or self._path is None:
@@ -273,6 +292,20 @@ class TapeWriter:
         descriptor, self._descriptor = self._descriptor, None
         os.close(descriptor)
         finish_segment(self._path)
+        next_seq, last_ns = self._end
+        self._log(
+            SegmentLine(
+                event="finished",
+                segment=segment_name(self._path),
+                first_seq=self._first_seq,
+                next_seq=next_seq,
+                kept_seq=next_seq,
+                last_ns=last_ns,
+            )
+        )
+
+    def _log(self, line: SegmentLine) -> None:
+        log_segments(self._folder, [line])
 
 
 def _write_all(descriptor: int, frames: bytearray) -> None:

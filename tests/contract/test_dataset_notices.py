@@ -134,5 +134,5 @@ def test_the_process_keeps_the_last_notices_alone() -> None:
 
 def test_a_broker_that_is_away_is_store_unavailable() -> None:
     away = QueueNotices(BrokerAddress("127.0.0.1", 1, "guest", "guest"), DATASET_READY)
-    with pytest.raises(StoreUnavailable, match=r"queue features.dataset.ready: must take messages"):
+    with pytest.raises(StoreUnavailable, match=r"queue features.dataset.ready: cannot publish"):
         away.send(dataset_notice(READY))

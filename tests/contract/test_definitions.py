@@ -18,8 +18,9 @@ from feature_repo.definitions import (
     DEFAULT_FEATURES_FOLDER,
     PUSH_SOURCE_NAME,
     definitions,
+    service_name,
 )
-from feature_repo.registry_versions import load_registry_version, registry_versions
+from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions
 from market.errors import DeclarationError
 from transforms.catalogue import GROUPS
 
@@ -115,8 +116,9 @@ def test_each_view_reads_its_own_log_even_as_a_copy_and_all_hear_one_push(applie
 
 
 def test_every_registry_version_is_a_service_of_its_columns(applied: FeatureStore) -> None:
-    for version in registry_versions():
-        service = applied.get_feature_service(f"features_v{version.replace('.', '_')}")
+    assert (service_name("2.0.0"), service_name(LATEST)) == ("features_v2_0_0", "features_latest")
+    for version in (*registry_versions(), LATEST):
+        service = applied.get_feature_service(service_name(version))
         served = [field.name for projection in service.feature_view_projections for field in projection.features]
         assert sorted(served) == sorted(load_registry_version(version).feature_set.columns)
 

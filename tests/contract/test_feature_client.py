@@ -21,9 +21,9 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueTyp
 from feast.types import Float64, String
 
 from feature_client import FeatureStoreClient, LookAheadError
-from feature_client.client import FRESH_FOR
 from feature_client.historical import pit_report
 from feature_repo import definitions
+from feature_repo.freshness import TIME_TO_LIVE
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, to_datetime
 from market.errors import InvalidRequest, NotFound, StoreUnavailable
 from storage.online.store import OnlineStore
@@ -155,6 +155,17 @@ def test_a_value_from_after_the_time_asked_for_is_an_error_with_its_name_and_tim
     assert client.get_retrieval_stats().pit_violations == 3
 
 
+def test_a_row_of_later_than_the_time_asked_for_is_refused_whenever_it_was_written(
+    writer: OnlineStore, client: FeatureStoreClient
+) -> None:
+    values, status = np.array([100.5, 1.0, 0.1]), np.array([OK, OK], np.int8)
+    writer.write([OnlineRow("BTCUSDT", SET, B, B - 900 * MILLISECOND_NS, values, status, {})], now_ns=B)
+    with pytest.raises(LookAheadError, match="must be known at"):
+        client.get_online_features(REFERENCES, entities("BTCUSDT"), as_of_timestamp=to_datetime(B - 1_000))
+    at_once = client.get_online_features(REFERENCES, entities("BTCUSDT"), as_of_timestamp=to_datetime(B))
+    assert at_once.to_dict()["mid_price"] == [100.5]
+
+
 @pytest.mark.parametrize("reference", ["price:vwap_3s", "price:nothing", "nothing:mid_price", "mid_price", ":x", "x:"])
 def test_a_reference_that_the_rows_have_not_is_refused_by_name(
     writer: OnlineStore, client: FeatureStoreClient, reference: str
@@ -173,7 +184,7 @@ def test_freshness_names_each_symbol_that_has_the_view(
     writer: OnlineStore, client: FeatureStoreClient, clock: ManualClock
 ) -> None:
     put(writer, [1.0, 2.0, 3.0], symbol="BTCUSDT")
-    put(writer, [1.0, 2.0, 3.0], symbol="ÉTHUSDT", row_ns=B - 2 * FRESH_FOR // timedelta(microseconds=1) * 1_000)
+    put(writer, [1.0, 2.0, 3.0], symbol="ÉTHUSDT", row_ns=B - 2 * TIME_TO_LIVE // timedelta(microseconds=1) * 1_000)
     fresh = client.get_feature_freshness("orderflow")
     assert {symbol: each.is_stale for symbol, each in fresh.items()} == {"BTCUSDT": False, "ÉTHUSDT": True}
     assert fresh["BTCUSDT"].status == "WARMUP"
@@ -324,4 +335,5 @@ def test_a_server_that_is_away_is_named(tmp_path: Path) -> None:
 
 
 def test_rows_are_fresh_for_the_ttl_of_the_views() -> None:
-    assert FRESH_FOR == definitions.FRESH_FOR
+    assert isinstance(definitions.price, FeatureView)
+    assert definitions.price.ttl == TIME_TO_LIVE

@@ -193,7 +193,7 @@ def test_a_worker_that_is_stopped_before_it_runs_does_nothing(metadata: Metadata
 
 def test_a_database_that_was_not_upgraded_is_store_unavailable(server: URL) -> None:
     queue = JobQueue(server.render_as_string(hide_password=False))
-    with pytest.raises(StoreUnavailable, match="job queue: must answer, was relation"):
+    with pytest.raises(StoreUnavailable, match="job queue: cannot be used: relation"):
         queue.unfinished()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 import storage.database.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
-from storage.database.schema import TABLES, downgrade, upgrade
+from storage.database.schema import POOL_SIZE, TABLES, downgrade, open_engine, transaction, upgrade
 from tests.postgres_servers import new_database, run, running_postgres
 
 NEWEST = ScriptDirectory(str(Path(storage.database.metadata.__file__).parent / "migrations")).get_current_head()
@@ -310,7 +310,7 @@ def test_an_ended_dataset_is_announced_once_and_again_after_a_failure(metadata: 
 
     def broken(record: DatasetRecord) -> None:
         sent.append(record.dataset_id)
-        raise StoreUnavailable("broker: must answer, was away")
+        raise StoreUnavailable("broker: no answer")
 
     with pytest.raises(StoreUnavailable, match="broker"):
         metadata.announce_next(broken, NOON)
@@ -344,3 +344,30 @@ def test_measured_builds_come_back_newest_first(metadata: Metadata) -> None:
         metadata.add_build_measured(each)
     assert metadata.list_builds_measured(limit=5) == [later, measured]
     assert metadata.list_builds_measured(limit=1) == [later]
+
+
+def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(url: str) -> None:
+    engine = open_engine(url, options="")
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        for _ in range(POOL_SIZE):
+            stack.enter_context(engine.connect())
+        with (
+            pytest.raises(
+                StoreUnavailable, match=r"^metadata database: must have a connection free within 5 s, had none$"
+            ),
+            transaction(engine),
+        ):
+            pass
+
+
+def test_a_dataset_in_a_format_that_is_gone_is_still_listed_and_says_so(empty_url: str) -> None:
+    upgrade(empty_url, "0004")
+    with closing(Metadata(empty_url)) as before:
+        before.create_dataset(replace(RECORD, status="ready", request={"output_format": "hdf5"}))
+    upgrade(empty_url)
+    with closing(Metadata(empty_url)) as after:
+        [found] = after.list_datasets()
+    assert (found.status, found.request) == ("failed", {"output_format": "parquet"})
+    assert found.error_message is not None
+    assert "was hdf5" in found.error_message

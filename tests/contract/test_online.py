@@ -553,7 +553,7 @@ def test_a_server_that_refuses_to_write_is_an_error_and_not_a_superseded_row(
 ) -> None:
     client.config_set("maxmemory", 1)
     try:
-        with pytest.raises(StoreUnavailable, match=r"must answer, was .*OOM"):
+        with pytest.raises(StoreUnavailable, match=r"call failed: .*OOM"):
             store.write([online_row()], now_ns=B)
     finally:
         client.config_set("maxmemory", 0)
@@ -581,7 +581,7 @@ def test_an_absent_server_is_named(call: Callable[[OnlineStore], object]) -> Non
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        with pytest.raises(StoreUnavailable, match=f"redis 127.0.0.1:{port}: must answer, was"):
+        with pytest.raises(StoreUnavailable, match=f"redis 127.0.0.1:{port}: call failed: "):
             call(OnlineStore.connect("127.0.0.1", port, project="absent"))
 
 

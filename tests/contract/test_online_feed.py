@@ -42,11 +42,10 @@ def feed_from(server: RedisServer) -> RowFeed:
     return RowFeed.to("127.0.0.1", server.port, project="p")
 
 
-def write(store: OnlineStore, symbol: str, second: int, *, is_final: bool = True) -> None:
-    row_ns = B + second * SECOND_NS
-    available_ns = row_ns + (1 if is_final else -1)
+def write(store: OnlineStore, symbol: str, second: float) -> None:
+    row_ns = B + round(second * SECOND_NS)
     values, status = np.array([float(second)]), np.zeros(1, np.int8)
-    store.write([OnlineRow(symbol, SET, row_ns, available_ns, values, status, {}, is_final)], now_ns=row_ns)
+    store.write([OnlineRow(symbol, SET, row_ns, row_ns + 1, values, status, {})], now_ns=row_ns)
 
 
 async def take(reader: RowReader) -> float:
@@ -54,7 +53,7 @@ async def take(reader: RowReader) -> float:
     row = await reader.take(DEADLINE_S)
     assert row is not None, "a row must come before the deadline"
     [value] = row.values.tolist()
-    assert row.row_ns == B + int(value) * SECOND_NS
+    assert row.row_ns == B + round(value * SECOND_NS)
     return float(value)
 
 
@@ -102,6 +101,27 @@ def test_a_reader_that_is_slow_loses_its_oldest_rows_and_no_other_reader_does(
     asyncio.run(read())
 
 
+def test_a_reader_of_whole_seconds_gets_no_tick_between_and_loses_none_of_its_rows_to_them(
+    server: RedisServer, store: OnlineStore
+) -> None:
+    async def read() -> None:
+        feed = feed_from(server)
+        write(store, "AUSDT", 1.1)
+        with feed.reading("AUSDT", step_ns=SECOND_NS) as seconds, feed.reading("AUSDT") as every:
+            assert await take(every) == 1.1
+            write(store, "AUSDT", 2)
+            assert await take(every) == 2
+            for tick in range(2 * MOST_WAITING):
+                row = 2 + (tick + 1) / (2 * MOST_WAITING + 1)
+                write(store, "AUSDT", row)
+                assert await take(every) == row
+            write(store, "AUSDT", 3)
+            assert [await take(seconds), await take(seconds)] == [2, 3]
+            assert seconds.dropped == 0
+
+    asyncio.run(read())
+
+
 def test_a_server_that_dies_and_comes_back_costs_rows_but_never_the_newest(
     server: RedisServer, store: OnlineStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,22 +143,6 @@ def test_a_server_that_dies_and_comes_back_costs_rows_but_never_the_newest(
     asyncio.run(read())
     assert sum("the online store is away" in record.message for record in caplog.records) == 1
     assert sum("the online store is back" in record.message for record in caplog.records) == 1
-
-
-def test_a_provisional_row_is_not_told_and_hides_no_final_one(server: RedisServer, store: OnlineStore) -> None:
-    async def read() -> None:
-        feed = feed_from(server)
-        write(store, "AUSDT", 1, is_final=False)
-        with feed.reading("AUSDT") as reader:
-            assert await reader.take(0.2) is None
-            write(store, "AUSDT", 1)
-            for _ in range(2 * MOST_WAITING):
-                write(store, "AUSDT", 2, is_final=False)
-            write(store, "AUSDT", 2)
-            assert [await take(reader), await take(reader)] == [1, 2]
-            assert reader.dropped == 0
-
-    asyncio.run(read())
 
 
 def test_closing_from_another_thread_ends_every_reader_and_those_to_come(server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""``pytest tests/golden --record`` writes the golden rows anew instead of comparing them."""
+"""``pytest tests/golden --record`` writes golden rows of groups whose fingerprint is new; others must be the same."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record", action="store_true", default=False, help="write the golden rows anew")
+    parser.addoption("--record", action="store_true", default=False, help="write golden rows of changed groups")

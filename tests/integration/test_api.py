@@ -38,6 +38,7 @@ from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
 from runtime.wiring import api_services, compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
 from storage.database.metadata import DatasetRecord, Metadata
+from storage.instruments import InstrumentPins
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
 from tests import waiting
@@ -300,11 +301,11 @@ def test_folds_download_as_a_zip_of_every_fold_in_the_format_asked_for(client: T
     document = finished(client, started.json()["dataset_id"])
     assert (document["status"], document["error_message"]) == ("ready", None)
     assert set(document["download_urls"]) == {"train", "test", "all"}
-    for split, files in (("test", 6), ("all", 6 * 2 + 3)):
+    for split, files in (("test", 6), ("all", 6 * 2 + 4)):
         answer = client.get(document["download_urls"][split])
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             assert len(archive.namelist()) == files
-            header, *rows = archive.read("fold=003/test.csv").decode().splitlines()
+            header, *rows = archive.read("fold-003/test.csv").decode().splitlines()
             assert header.endswith('"target","fold"')
             assert all(row.endswith(",3") for row in rows)
     assert client.get(f"/dataset/{document['dataset_id']}/download?split=validation").status_code == 404
@@ -457,6 +458,29 @@ def test_predictions_are_measured_on_a_split(client: TestClient, ready: dict[str
         "/model/evaluate", json={**body, "predictions": [0.0] * len(targets), "metrics_to_compute": ["mae"]}
     )
     assert flat.json()["metrics"] == {"target": {"mae": pytest.approx(float(np.mean(np.abs(targets))))}}
+
+
+def test_a_damaged_split_is_neither_measured_nor_downloaded_and_its_path_is_not_told(
+    client: TestClient, ready: dict[str, Any], settings: Settings
+) -> None:
+    body = {"dataset_id": ready["dataset_id"], "split": "test", "model_version": "m1"}
+    path = settings.dataset_storage_path / ready["dataset_id"] / "test.parquet"
+    whole = path.read_bytes()
+    for at in (20, len(whole) // 2, len(whole) - 20):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            answers = [
+                client.post("/model/evaluate", json=body),
+                client.get(ready["download_urls"]["test"]),
+                client.get(ready["download_urls"]["all"]),
+            ]
+        finally:
+            path.write_bytes(whole)
+        for answer in answers:
+            assert answer.status_code == 500
+            assert answer.json()["error"] == "InternalError"
+            assert str(settings.dataset_storage_path) not in answer.text
+    assert client.post("/model/evaluate", json=body).status_code == 200
 
 
 def test_without_predictions_the_split_to_predict_is_named(client: TestClient, ready: dict[str, Any]) -> None:
@@ -622,3 +646,22 @@ def test_the_available_period_is_that_of_the_feature_log(settings: Settings, new
     last_ns = int(newest["BTCUSDT"].row_ns[-1])
     assert available_period(settings.feature_log_storage_path, "BTCUSDT") == (START_NS + SECOND_NS, last_ns)
     assert available_period(settings.feature_log_storage_path, "SOLUSDT") is None
+
+
+def test_a_data_quality_report_is_answered_and_kept(client: TestClient, services: ApiServices) -> None:
+    compact_tape(services.raw_folder, "BTCUSDT", InstrumentPins(services.raw_folder))
+    answer = client.get("/data-quality/report", params={"symbol": "BTCUSDT", "from": at(0), "to": at(200)})
+    assert answer.status_code == 200
+    document = answer.json()
+    assert (document["symbol"], document["missing_rate"], document["sequence_gaps"]) == ("BTCUSDT", 0.0, 0)
+    assert services.quality_reports.newest("BTCUSDT", limit=1) == [document]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"symbol": "NOPE"}, 404), ({"from": at(10), "to": at(10)}, 400), ({"to": "2027-01-01T00:00:00Z"}, 400)],
+)
+def test_a_report_that_cannot_be_made_says_why(client: TestClient, changes: dict[str, str], status: int) -> None:
+    asked_for = {"symbol": "BTCUSDT", "from": at(0), "to": at(200), **changes}
+    answer = client.get("/data-quality/report", params=asked_for)
+    assert answer.status_code == status

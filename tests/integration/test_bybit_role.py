@@ -81,7 +81,7 @@ async def play(folder: Path, kernel_cache: Path, messages: list[dict[str, Any]])
                 for message in messages[600:]:
                     await exchange.publish(message)
                     await asyncio.sleep(PACE_S)
-                await eventually(lambda: all(vector is not None and vector.is_final for vector in store.read(SYMBOLS)))
+                await eventually(lambda: all(vector is not None for vector in store.read(SYMBOLS)))
                 vectors = {vector.symbol: vector for vector in store.read(SYMBOLS) if vector is not None}
                 async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                     metrics = (await client.get("/metrics")).text

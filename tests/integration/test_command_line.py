@@ -79,7 +79,7 @@ def test_a_dataset_of_a_request_file_is_built_and_verified_byte_by_byte(tmp_path
             "test_groups": 1,
         },
         "target_config": {"horizon": "2s"},
-        "output_format": "hdf5",
+        "output_format": "csv",
     }
     request.write_text(json.dumps(asked))
     built = feature_service("dataset", "build", "--request", request, "--registry", "1.0.0", "--data", out, "--json")
@@ -99,7 +99,7 @@ def check_verified(folder: Path, dataset_id: str, out: Path) -> None:
     verified = feature_service("verify", "dataset", dataset_id, "--data", out, "--json")
     assert verified.returncode == 0, verified.stderr
     proof = json.loads(verified.stdout)
-    assert len(proof["identical"]) == 3 * 2 + 2
+    assert len(proof["identical"]) == 3 * 2 + 3
     assert proof["changed"] == []
     zipped = out.with_name("all.zip")
     downloaded = in_this_process("dataset", "download", dataset_id, "--to", zipped, "--data", out, "--json")
@@ -108,10 +108,10 @@ def check_verified(folder: Path, dataset_id: str, out: Path) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == {
             path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
         }
-    (folder / "fold=001" / "train.h5").unlink()
+    (folder / "fold-001" / "train.csv").unlink()
     damaged = in_this_process("verify", "dataset", dataset_id, "--data", out, "--json")
     assert damaged.exit_code == 1
-    assert json.loads(damaged.stdout)["tampered"] == ["fold=001/train.h5"]
+    assert json.loads(damaged.stdout)["tampered"] == ["fold-001/train.csv"]
 
 
 def check_interrupted(request: Path, out: Path) -> None:

@@ -22,6 +22,7 @@ from random import Random
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import make_url
 
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from ingestion.pipeline.pipeline import available_as_if_live
@@ -37,9 +38,11 @@ from runtime.wiring import build_place, compiled_kernel, instrument_pins, make_p
 from storage.database.job_queue import Interrupted, JobQueue
 from storage.database.metadata import DatasetRecord, Metadata
 from tests import waiting
+from tests.tcp_proxy import TcpProxy
+from training_sets.builds.attempt import MOST_ATTEMPTS
 from training_sets.builds.builds import BUILD_TASK, QUEUE, DatasetBuilds
 from training_sets.builds.notices import Announcer, InProcessNotices
-from training_sets.builds.watch import MOST_ATTEMPTS, BuildWatch
+from training_sets.builds.watch import BuildWatch
 from training_sets.dataset.manifest import read_manifest
 from training_sets.provenance import file_entry
 from training_sets.request.folds import TimeBased, default_periods
@@ -268,6 +271,37 @@ def test_a_worker_that_is_asked_to_stop_gives_its_build_to_the_next(
         worker.run_until_empty()
     record = metadata.get_dataset(dataset_id)
     assert (record.status, record.attempt) == ("ready", 2)
+    check_files(settings, record)
+
+
+def test_a_build_whose_database_goes_away_is_begun_again_by_itself(
+    settings: Settings, servers: Servers, metadata: Metadata
+) -> None:
+    proxy = TcpProxy(Path(str(make_url(servers.postgres_url).query["host"])) / ".s.PGSQL.5432")
+    through = replace(servers, postgres_url=f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/postgres")
+    with metadata_store(through) as beyond, opened(settings, through, beyond) as (builds, watch):
+        worker = builds.worker(heartbeat_s=HEARTBEAT_S)
+        threads = [threading.Thread(target=each.run) for each in (worker, watch)]
+        dataset_id = builds.start(request_of(80)).dataset_id
+        shutil.rmtree(settings.feature_log_storage_path, ignore_errors=True)
+        for thread in threads:
+            thread.start()
+        try:
+            eventually(lambda: metadata.get_dataset(dataset_id).step is not None)
+            proxy.go_away()
+            eventually(lambda: not list(settings.dataset_storage_path.glob(f".{dataset_id}-*")))
+            proxy.come_back()
+            eventually(lambda: metadata.get_dataset(dataset_id).status != "building")
+        finally:
+            builds.close()
+            worker.stop()
+            watch.stop()
+            for thread in threads:
+                thread.join()
+            proxy.close()
+    record = metadata.get_dataset(dataset_id)
+    assert (record.status, record.error_message) == ("ready", None)
+    assert record.attempt > 1
     check_files(settings, record)
 
 

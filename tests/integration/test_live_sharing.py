@@ -119,7 +119,7 @@ def test_nothing_behind_a_message_that_was_not_taken_is_taken_before_it_comes_ag
     async def take(_queue: str, body: bytes, acknowledge: Callable[[], object]) -> None:
         if body == b"5" and not refused:
             refused.append(body)
-            raise StoreUnavailable("exchange: must take messages, was away")
+            raise StoreUnavailable("exchange: cannot publish")
         taken.append(int(body))
         acknowledge()
 

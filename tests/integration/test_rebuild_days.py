@@ -27,7 +27,7 @@ from storage.tape import TapeWriter
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.days import RebuiltDay, count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
-from training_sets.rebuild.rebuild import rebuild_rows
+from training_sets.rebuild.rebuild import rebuild_rows, rebuild_rows_at
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
 from transforms.kernel import compile_kernel
@@ -225,3 +225,29 @@ def test_history_begins_with_the_first_message_though_a_later_one_states_an_earl
     assert np.isnan(rows.values[:3]).all()
     assert not np.isnan(rows.values[3:]).any()
     assert_same_bits(rows, rebuild_rows(tmp_path, SYMBOL, kernel))
+
+
+def test_rows_at_chosen_ticks_are_those_that_were_served_at_them(tmp_path: Path, kernel_cache: Path) -> None:
+    day_ns = 20_000 * DAY_NS
+    kernel = compile_kernel(feature_set("0.0.1", ["vwap_3s", "volume_3s"]), kernel_cache)
+    trades = empty_events(400)
+    trades["seq"] = range(1, 401)
+    trades["recv_ns"] = day_ns + np.arange(400) * 37_000_003
+    trades["kind"], trades["px"], trades["qty"] = TRADE, 65_000_000 + np.arange(400), 1_000
+    trades["flags"] = FIRST | LAST
+    instrument = Instrument(SYMBOL, 3, 6)
+    write_events(tmp_path, instrument, trades, part="0")
+
+    grid_ns = SECOND_NS // 20
+    served = Engine(kernel, instrument, grid_ns=grid_ns)
+    served.feed(trades)
+    pieces = [served.advance(day_ns + tick * grid_ns) for tick in range(2, 320)]
+    by_time = {int(row_ns): piece.values[at] for piece in pieces for at, row_ns in enumerate(piece.row_ns)}
+    chosen = np.array(sorted(by_time)[5::7])
+    rebuilt = rebuild_rows_at(tmp_path, SYMBOL, kernel, chosen)
+    assert rebuilt.row_ns.tolist() == chosen.tolist()
+    assert rebuilt.values.tobytes() == np.stack([by_time[row_ns] for row_ns in chosen.tolist()]).tobytes()
+    assert not np.isnan(rebuilt.values[-1]).any()
+    for wrong in (day_ns, day_ns + 3 * grid_ns + 1, day_ns + DAY_NS):
+        with pytest.raises(InvalidRequest, match=f"rebuild of {SYMBOL}"):
+            rebuild_rows_at(tmp_path, SYMBOL, kernel, np.array([wrong]))

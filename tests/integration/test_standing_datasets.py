@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from sqlalchemy import make_url
 
@@ -16,11 +21,12 @@ from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from feature_repo.store import open_store
-from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SystemClock
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, SystemClock
 from quality.continuity import ContinuityRules
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
+from storage.features.log import FeatureLogWriter
 from tests.postgres_servers import run
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
 from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
@@ -29,9 +35,11 @@ from training_sets.builds.notices import Announcer, InProcessNotices
 from training_sets.builds.standing import stands_for
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import MANIFEST_NAME
+from training_sets.dataset.usage import datasets_of
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget
+from transforms.rows import FeatureRows
 
 BEGIN_OF_SAMPLES_NS = BEGIN_NS + 2 * DAY_NS + HOUR_NS
 REQUEST = DatasetRequest(
@@ -98,9 +106,70 @@ def is_standing(
         raw_folder=folder / "raw",
         continuity=continuity,
         has_quality_gate=has_quality_gate,
+        row_grid_ns=SECOND_NS,
     )
     assert stated.keys() <= inputs.keys()
     return stands_for(folder / "dataset", inputs | stated)
+
+
+def test_a_dataset_is_made_of_its_periods_and_of_the_days_that_its_features_look_back_on(standing: Path) -> None:
+    def used(first_ns: int, last_ns: int, symbol: str = SYMBOL) -> list[str]:
+        return datasets_of(standing, symbol, first_ns, last_ns)
+
+    end_ns = BEGIN_OF_SAMPLES_NS + 20 * HOUR_NS
+    assert used(BEGIN_OF_SAMPLES_NS, BEGIN_OF_SAMPLES_NS) == ["dataset"]
+    assert used(end_ns, end_ns + 5 * MINUTE_NS - 1) == ["dataset"]
+    # A day of candles is behind the first sample; nothing of the first day, and nothing after the last label.
+    assert used(BEGIN_NS + DAY_NS, BEGIN_NS + DAY_NS) == ["dataset"]
+    assert used(0, BEGIN_NS - 1) == []
+    assert used(BEGIN_NS + 4 * DAY_NS, 2**62) == []
+    assert used(0, 2**62, "ETHUSDT") == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"request": {"symbols": ["BTCUSDT"]}}'])
+def test_a_dataset_whose_manifest_cannot_be_read_may_be_made_of_anything(tmp_path: Path, content: str) -> None:
+    (tmp_path / "d17").mkdir()
+    (tmp_path / "d17" / MANIFEST_NAME).write_text(content)
+    (found,) = datasets_of(tmp_path, SYMBOL, 0, 1)
+    assert found.startswith(f"d17 ({tmp_path / 'd17' / MANIFEST_NAME}: must be a manifest, was ")
+
+
+def feature_service(*arguments: object) -> tuple[int, Any]:
+    program = "from runtime.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def test_what_a_dataset_is_made_of_is_archived_with_a_word_and_not_deleted(copy: Path, tmp_path: Path) -> None:
+    (copy / "datasets").mkdir()
+    (copy / "dataset").rename(copy / "datasets" / "d17")
+    files = sorted(path for path in (copy / "features").rglob("*.parquet"))
+    assert files
+    code, refused = feature_service("tape", "delete", "--data", copy)
+    assert (code, refused["error"]) == (1, "Conflict")
+    assert "was used by d17" in refused["message"]
+    assert sorted((copy / "features").rglob("*.parquet")) == files
+
+    archive = ("tape", "archive", "--to", tmp_path / "archive", "--data", copy)
+    code, (archived,) = feature_service(*archive)
+    assert (code, archived["used_by"]) == (0, ["d17"])
+    assert archived["parts"] > 0
+    assert archived["feature_days"] > 0
+    assert list((copy / "features").rglob("*.parquet")) == []
+    code, restored = feature_service(
+        "tape", "restore", "--from", tmp_path / "archive", "--symbol", SYMBOL, "--data", copy
+    )
+    assert (code, restored["feature_days"], restored["parts"]) == (0, archived["feature_days"], archived["parts"])
+    assert sorted((copy / "features").rglob("*.parquet")) == files
+    code, (deleted,) = feature_service("tape", "delete", "--even-used", "--data", copy)
+    assert (code, deleted["feature_days"], deleted["used_by"]) == (0, archived["feature_days"], ["d17"])
+    assert list((copy / "features").rglob("*.parquet")) == []
 
 
 def damage(path: Path) -> None:
@@ -146,6 +215,20 @@ def test_a_dataset_stands_when_raw_data_of_another_time_changed(copy: Path, cand
     assert is_standing(copy)
 
 
+@pytest.mark.parametrize(("hours", "stands"), [(22, True), (20, False)], ids=["after it", "within it"])
+def test_a_dataset_of_a_past_period_stands_while_its_last_day_is_served_on(
+    copy: Path,
+    hours: int,
+    stands: bool,  # noqa: FBT001  # a case
+) -> None:
+    chosen = load_registry_version(REQUEST.registry_version).feature_set
+    row_ns = BEGIN_NS + 2 * DAY_NS + hours * HOUR_NS + np.arange(60, dtype=np.int64) * SECOND_NS
+    values, status = np.zeros((60, len(chosen.columns))), np.zeros((60, len(chosen.groups)), np.int8)
+    with FeatureLogWriter(copy / "features") as log:
+        log.append(FeatureRows(SYMBOL, chosen, row_ns, values, status), row_ns)
+    assert is_standing(copy) == stands
+
+
 def test_a_dataset_does_not_stand_for_other_settings_versions_or_requests(standing: Path) -> None:
     assert not is_standing(standing, continuity=ContinuityRules(min_coverage=0.5))
     assert not is_standing(standing, has_quality_gate=True)
@@ -172,6 +255,7 @@ def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Pa
             raw_folder=standing / "raw",
             continuity=RULES,
             has_quality_gate=False,
+            row_grid_ns=SECOND_NS,
         )
         return {entry["path"].split("/")[3] for entry in inputs["feature_partitions"]}
 

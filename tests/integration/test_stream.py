@@ -23,6 +23,7 @@ from api.services import ApiServices
 from market.clock import SECOND_NS, ManualClock, format_iso
 from runtime.embedded import embedded_redis
 from storage.database.metadata import Metadata
+from storage.database.quality_reports import QualityReports
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
@@ -47,8 +48,8 @@ class Serving:
         self.server = server
         self._store = store
 
-    def write(self, second: int, symbol: str = "BTCUSDT") -> None:
-        row_ns = B + second * SECOND_NS
+    def write(self, second: float, symbol: str = "BTCUSDT") -> None:
+        row_ns = B + round(second * SECOND_NS)
         values, status = np.array([float(second), np.nan]), np.zeros(1, np.int8)
         row = OnlineRow(symbol, SET, row_ns, row_ns + 1, values, status, {"g": "WARMUP"})
         self._store.write([row], now_ns=row_ns + 1)
@@ -70,6 +71,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             online=store,
             metadata=cast("Metadata", None),
             builds=cast("DatasetBuilds", None),
+            quality_reports=cast("QualityReports", None),
             feed=feed,
             heartbeat_s=0.1,
             clock=ManualClock(B + 60 * SECOND_NS),
@@ -141,7 +143,6 @@ def test_the_newest_row_comes_at_once_and_then_each_as_it_is_stored(serving: Ser
             "missing": {"g": "WARMUP"},
             "feature_registry_version": "1.0.0",
             "feature_set": "f00d",
-            "final": True,
             "age_ms": 60_000,
             "trace_id": "t",
         }
@@ -150,12 +151,13 @@ def test_the_newest_row_comes_at_once_and_then_each_as_it_is_stored(serving: Ser
             assert events.next()[1]["features"] == {"f": float(second)}
 
 
-def test_an_interval_leaves_out_the_rows_between(serving: Serving) -> None:
+def test_every_tick_comes_unless_an_interval_leaves_out_the_rows_between(serving: Serving) -> None:
     serving.write(0)
-    with stream_of(serving, "symbol=BTCUSDT&interval=3s") as events:
-        assert events.next()[0] == B
-        for second in range(1, 8):
-            serving.write(second)
+    with stream_of(serving, "symbol=BTCUSDT&interval=3s") as events, stream_of(serving, "symbol=BTCUSDT") as every:
+        assert events.next()[0] == every.next()[0] == B
+        for tick in range(1, 16):
+            serving.write(tick / 2)
+            assert every.next()[0] == B + tick * SECOND_NS // 2
         assert [events.next()[0] for _ in range(2)] == [B + 3 * SECOND_NS, B + 6 * SECOND_NS]
 
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
@@ -17,7 +16,6 @@ from market.clock import MINUTE_NS, format_iso, parse_iso_ns
 from storage.features.log import FeatureLogWriter, read_feature_log
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter, read_tape
-from transforms.rows import FeatureRows
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 
@@ -95,39 +93,7 @@ def test_a_folder_that_takes_no_file_is_told_in_one_line(data: Path, command: tu
     code, told = feature_service(*command, "--data", data)
     assert (code, told["error"]) == (1, "StoreUnavailable")
     assert f"{data / blocked}" in told["message"]
-    assert "must be writable" in told["message"]
-
-
-def test_feature_rows_that_a_dataset_is_made_of_are_archived_with_a_word_and_not_deleted(
-    data: Path, tmp_path: Path
-) -> None:
-    chosen = load_registry_version("1.0.0").feature_set
-    rows = FeatureRows(
-        "BTCUSDT",
-        chosen,
-        np.array([START_NS]),
-        np.ones((1, len(chosen.columns))),
-        np.zeros((1, len(chosen.groups)), np.int8),
-    )
-    with FeatureLogWriter(data / "features") as log:
-        log.append(rows, rows.row_ns + 1)
-    dataset = data / "datasets" / "d17"
-    dataset.mkdir(parents=True)
-    period = {"start": format_iso(START_NS), "end": format_iso(START_NS + MINUTE_NS)}
-    (dataset / "manifest.json").write_text(json.dumps({"request": {"symbols": ["BTCUSDT"], "periods": [period]}}))
-
-    code, refused = feature_service("tape", "delete", "--data", data)
-    assert (code, refused["error"]) == (1, "Conflict")
-    assert "was used by d17" in refused["message"]
-    code, (archived,) = feature_service("tape", "archive", "--to", tmp_path / "archive", "--data", data)
-    assert (code, archived["feature_days"], archived["used_by"]) == (0, 1, ["d17"])
-    assert list((data / "features").rglob("*.parquet")) == []
-    restore = ("tape", "restore", "--from", tmp_path / "archive", "--symbol", "BTCUSDT", "--data", data)
-    code, restored = feature_service(*restore)
-    assert (code, restored) == (0, {"symbol": "BTCUSDT", "parts": 0, "feature_days": 1})
-    assert len(list((data / "features").rglob("*.parquet"))) == len(chosen.groups)
-    code, (deleted,) = feature_service("tape", "delete", "--even-used", "--data", data)
-    assert (code, deleted["feature_days"], deleted["used_by"]) == (0, 1, ["d17"])
+    assert "cannot be written" in told["message"]
 
 
 def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_around_it(

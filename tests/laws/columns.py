@@ -88,6 +88,6 @@ def declared_range(column: str) -> tuple[float, float]:
         return FEATURES[column].low, FEATURES[column].high
     if normalised.method == "min_max":
         return 0.0, 1.0
-    # One value apart from all others is as far from their mean as any can be.
-    furthest = math.sqrt(normalised.window_s - 1) * (1 + 1e-12)
+    # One value apart from all others, of which a row between seconds has one more, is as far as any from their mean.
+    furthest = math.sqrt(normalised.window_s) * (1 + 1e-12)
     return -furthest, furthest

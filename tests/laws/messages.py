@@ -104,7 +104,14 @@ def kline_message(
     """A candle by its close, what it rose over its open, and its shadows."""
     opened = close - body
     high, low = max(opened, close) + upper, min(opened, close) - lower
-    values = {OPEN: opened, HIGH: high, LOW: low, CLOSE: close, VOLUME: volume, TURNOVER: close * volume}
+    values = {
+        OPEN: opened,
+        HIGH: high,
+        LOW: low,
+        CLOSE: close,
+        VOLUME: volume,
+        TURNOVER: min(close * volume, 2**62 - 1),
+    }
     return message(
         KLINE,
         recv_ns,

@@ -12,20 +12,22 @@ from typing import Final
 
 import numpy as np
 
+from market.clock import SECOND_NS
 from market.events import Events
 from tests.laws.columns import every_feature, sampled_features
 from tests.laws.running import begin, joined, reasons_of
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows, FeatureSet
 
+TICK_NS: Final = SECOND_NS // 10
 COLUMNS: Final[dict[str, Callable[[], FeatureSet]]] = {"every": every_feature, "sampled": sampled_features}
 
 
 def replay(kernel: Kernel, events: Events, until_ns: int, checkpoint: bytes | None) -> FeatureRows:
-    """The rows, and after them the provisional one."""
-    engine = begin(kernel, checkpoint)
+    """The rows, and after them, where the grid is not the checkpoint's whole seconds, one between seconds."""
+    engine = begin(kernel, checkpoint, grid_ns=SECOND_NS if checkpoint is not None else TICK_NS)
     engine.feed(events)
-    return joined([engine.advance(until_ns), engine.peek()])
+    return joined([engine.advance(until_ns), engine.advance(until_ns + 7 * TICK_NS)])
 
 
 def main(folder: Path, cache: Path, columns: str) -> None:

@@ -25,9 +25,11 @@ def end_of(events: Events) -> int:
     return int(events["recv_ns"].max()) + TAIL_NS
 
 
-def begin(kernel: Kernel, checkpoint: bytes | None = None, *, start_ns: int | None = None) -> Engine:
+def begin(
+    kernel: Kernel, checkpoint: bytes | None = None, *, start_ns: int | None = None, grid_ns: int = SECOND_NS
+) -> Engine:
     """An engine that goes on from the checkpoint, if there is one."""
-    engine = Engine(kernel, INSTRUMENT, start_ns=start_ns)
+    engine = Engine(kernel, INSTRUMENT, start_ns=start_ns, grid_ns=grid_ns)
     if checkpoint is not None:
         engine.restore(checkpoint)
     return engine

@@ -12,9 +12,11 @@ from market.events import Events
 from tests.laws.markets import WARM_NS
 from tests.laws.messages import MIDNIGHT_NS, tape
 from tests.laws.writer import Draw, TapeWriter
+from transforms.state import GRIDS_NS
 
 _WINDOWS_S: Final = (1, 3, 10, 15, 60, 120, 180, 300)
-SHORT_GAPS_NS: Final = (0, 0, 1, SECOND_NS - 1, SECOND_NS, SECOND_NS + 1, 3 * SECOND_NS)
+_TICK_GAPS_NS: Final = tuple(grid_ns + off for grid_ns in GRIDS_NS[:-1] for off in (-1, 0, 1))
+SHORT_GAPS_NS: Final = (0, 0, 1, SECOND_NS - 1, SECOND_NS, SECOND_NS + 1, 3 * SECOND_NS, *_TICK_GAPS_NS)
 """Random gaps never hit a window's edge, so the edges are drawn on purpose."""
 GAPS_NS: Final = (
     *SHORT_GAPS_NS,

@@ -15,16 +15,17 @@ from tests.laws.running import end_of, reasons_of, run, second_of, selected
 from tests.laws.streams import tapes, tapes_with_break
 from transforms.declaration import BOOK
 from transforms.kernel import Kernel
+from transforms.state import ORDER_NS
 from transforms.status import GAP, OK, WARMUP
 
 
 def history_start(events: Events, row_ns: int) -> int:
     """When the history that a row may use began: at the last START applied before it, else with the first record."""
     starts = events[(events["kind"] == CONTROL) & (events["field"] == START) & (events["recv_ns"] < row_ns)]
-    seconds = starts["recv_ns"] // SECOND_NS
+    slots = starts["recv_ns"] // ORDER_NS
     if len(starts) == 0:
         return int(events["recv_ns"][0])
-    return int(starts["recv_ns"][np.flatnonzero(seconds == seconds.max())[-1]])
+    return int(starts["recv_ns"][np.flatnonzero(slots == slots.max())[-1]])
 
 
 @settings(max_examples=60)

@@ -38,7 +38,7 @@ class Touch:
 class Step:
     """What one message made of the touch; None where the book was unknown or had an empty side."""
 
-    second: int
+    slot: int
     before: Touch | None
     after: Touch | None
 
@@ -77,7 +77,7 @@ class Book:
         self._last_id = 0
 
     def apply(
-        self, second: int, *, kind: str, update_id: int, bids: Iterable[list[str]], asks: Iterable[list[str]]
+        self, slot: int, *, kind: str, update_id: int, bids: Iterable[list[str]], asks: Iterable[list[str]]
     ) -> None:
         before = self.touch()
         if kind == "snapshot" or update_id == 1:
@@ -87,7 +87,7 @@ class Book:
         elif self.state != VALID or update_id <= self._last_id:
             return
         elif update_id != self._last_id + 1:
-            self.give_up(second)
+            self.give_up(slot)
             return
         self._last_id = update_id
         for side, levels in ((self._bids, bids), (self._asks, asks)):
@@ -99,13 +99,13 @@ class Book:
                     side[Decimal(price)] = Decimal(quantity)
         if self._bids and self._asks and self._bids.keys()[-1] >= self._asks.keys()[0]:
             self.state = BROKEN
-        self.steps.append(Step(second, before, self.touch()))
+        self.steps.append(Step(slot, before, self.touch()))
 
-    def give_up(self, second: int) -> None:
+    def give_up(self, slot: int) -> None:
         """A message is missing: unknown until the next snapshot."""
         before = self.touch()
         self.state = BROKEN
-        self.steps.append(Step(second, before, None))
+        self.steps.append(Step(slot, before, None))
 
     def touch(self) -> Touch | None:
         if self.state != VALID or not self._bids or not self._asks:
@@ -118,11 +118,11 @@ class Book:
         bids, asks = ([(Fraction(price), Fraction(quantity)) for price, quantity in side] for side in sides)
         return bids, asks
 
-    def steps_since(self, second: int) -> list[Step] | None:
-        """The steps from a second on; None when the book was unknown at any moment since that second began."""
+    def steps_since(self, slot: int) -> list[Step] | None:
+        """The steps from a slot on; None when the book was unknown at any moment since that slot began."""
         recent: list[Step] = []
         for step in reversed(self.steps):
-            if step.second < second:
+            if step.slot < slot:
                 break
             recent.append(step)
         if self.touch() is None or any(step.before is None or step.after is None for step in recent):

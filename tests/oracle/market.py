@@ -2,7 +2,8 @@
 
 It follows the pages on semantics and on the catalogue, shares no code with ``transforms`` and is slow on purpose:
 
-1. Messages are applied second by second, within a second in order of arrival; prices are fractions of their texts.
+1. Messages are applied by slots of 50 ms, within a slot in order of arrival; prices are fractions of their texts. A row
+   may be asked for at the end of any slot.
 2. Everything that arrived is kept. A row picks from it what its windows cover.
 3. A formula without the inputs that it needs has no value, whatever else is known.
 """
@@ -30,6 +31,7 @@ from tests.oracle.candles import Candle, candle_features
 from tests.oracle.indicators import TECHNICAL
 from tests.oracle.rows import OracleRow, Value, temporal
 
+SLOT_NS: Final = 50 * MILLISECOND_NS
 FRESH_NS: Final = 2 * MINUTE_NS
 """A newest candle older than two minutes is no news of the market."""
 TICKER_FIELDS: Final = ("fundingRate", "nextFundingTime", "openInterest", "markPrice", "indexPrice")
@@ -63,11 +65,13 @@ class Oracle:
     def __init__(self) -> None:
         self.began_ns: int | None = None
         self.book = Book()
-        self._mids: dict[int, Fraction | None] = {}
+        # After each slot with messages, in order.
+        self._mid_slots: list[int] = []
+        self._mids: list[Fraction | None] = []
         self._returns: dict[int, Decimal] = {}
         self._logs: dict[int, Decimal] = {}
         self._trades: list[Trade] = []
-        self._trade_seconds: list[int] = []
+        self._trade_slots: list[int] = []
         self._candles: dict[int, Candle] = {}
         self._candle_arrivals: list[tuple[int, int]] = []
         self._stated: dict[str, list[tuple[int, Fraction]]] = {}
@@ -77,19 +81,21 @@ class Oracle:
         """The wanted rows, ascending, of messages as (recv_ns, body) in order of arrival."""
         arrived = list(messages)
         self.began_ns = arrived[0][0]
-        by_second: dict[int, list[tuple[int, bytes]]] = {}
+        by_slot: dict[int, list[tuple[int, bytes]]] = {}
         for recv_ns, body in arrived:
-            by_second.setdefault(recv_ns // SECOND_NS, []).append((recv_ns, body))
-        second = min(by_second)
+            by_slot.setdefault(recv_ns // SLOT_NS, []).append((recv_ns, body))
+        slots = sorted(by_slot)
         for row_ns in sorted(wanted):
-            for passed in range(second, row_ns // SECOND_NS):
-                for recv_ns, body in by_second.get(passed, ()):
+            assert row_ns % SLOT_NS == 0, "a row is at the end of a slot"
+            while slots and slots[0] < row_ns // SLOT_NS:
+                slot = slots.pop(0)
+                for recv_ns, body in by_slot[slot]:
                     self._apply(recv_ns, json.loads(body))
                 touch = self.book.touch()
-                self._mids[passed + 1] = touch.mid if touch is not None else None
-            second = row_ns // SECOND_NS
+                self._mid_slots.append(slot)
+                self._mids.append(touch.mid if touch is not None else None)
             with fifty_digits():
-                yield OracleRow(row_ns, self.began_ns, self._values(second), self.book.state, dict(self._seen_ns))
+                yield OracleRow(row_ns, self.began_ns, self._values(row_ns), self.book.state, dict(self._seen_ns))
 
     def _apply(self, recv_ns: int, message: dict[str, Any]) -> None:
         if "position_id" in message:
@@ -110,12 +116,12 @@ class Oracle:
         elements: Any = [message["payload"]] if "payload" in message else message.get("data")
         if topic == "orderbook":
             data = message["payload"] if "payload" in message else {**message["data"], "type": message["type"]}
-            second = recv_ns // SECOND_NS
-            self.book.apply(second, kind=data["type"], update_id=data["u"], bids=data["b"], asks=data["a"])
+            slot = recv_ns // SLOT_NS
+            self.book.apply(slot, kind=data["type"], update_id=data["u"], bids=data["b"], asks=data["a"])
         elif topic == "publicTrade":
             for trade in elements:
                 self._trades.append(Trade(recv_ns, trade["S"] == "Buy", Fraction(trade["p"]), Fraction(trade["v"])))
-                self._trade_seconds.append(recv_ns // SECOND_NS)
+                self._trade_slots.append(recv_ns // SLOT_NS)
         elif topic == "kline":
             for kline in elements:
                 if kline["confirm"]:
@@ -146,7 +152,7 @@ class Oracle:
                     recv_ns, {"size": held["size"]} | {name: held.get(key) for name, key in fields.items()}
                 )
         elif rest.startswith("gap."):
-            self.book.give_up(recv_ns // SECOND_NS)
+            self.book.give_up(recv_ns // SLOT_NS)
         elif rest.startswith("start."):
             self.began_ns = recv_ns
         else:
@@ -160,64 +166,70 @@ class Oracle:
     def _state(self, name: str, recv_ns: int, number: Fraction) -> None:
         self._stated.setdefault(name, []).append((recv_ns, number))
 
-    def _known(self, name: str, row: int) -> Fraction | None:
+    def _known(self, name: str, row_ns: int) -> Fraction | None:
         """A field as last stated before a row, forgotten after a day."""
-        row_ns = row * SECOND_NS
         for recv_ns, number in reversed(self._stated.get(name, [])):
             if recv_ns < row_ns:
                 return number if recv_ns >= row_ns - DAY_NS else None
         return None
 
-    def _values(self, row: int) -> dict[str, Value]:
+    def _mid(self, time_ns: int) -> Fraction | None:
+        """The mid by the messages received before the end of a slot."""
+        at = bisect_left(self._mid_slots, time_ns // SLOT_NS)
+        return self._mids[at - 1] if at > 0 else None
+
+    def _values(self, row_ns: int) -> dict[str, Value]:
         plain: dict[str, Number | None] = {}
         touch = self.book.touch()
         bids, asks = self.book.levels()
         if touch is not None:
             plain |= book_features(bids, asks)
-        plain |= self._price(row)
-        plain |= self._orderflow(row)
-        plain |= self._perpetual(row)
-        plain |= temporal(row)
+        plain |= self._price(row_ns)
+        plain |= self._orderflow(row_ns)
+        plain |= self._perpetual(row_ns)
+        plain |= temporal(row_ns)
         found = {name: Value(number) for name, number in plain.items()}
         if touch is not None:
             for name, levels in (("slope_bid", bids), ("slope_ask", asks)):
                 fitted = slope(levels)
                 if fitted is not None:
                     found[name] = Value(*fitted)
-        return found | self._technical(row) | self._position(row, touch)
+        return found | self._technical(row_ns) | self._position(row_ns, touch)
 
-    def _price(self, row: int) -> dict[str, Number | None]:
+    def _price(self, row_ns: int) -> dict[str, Number | None]:
         found: dict[str, Number | None] = {}
         for seconds in (1, 3):
-            first, last = self._mids.get(row - seconds), self._mids.get(row)
+            first, last = self._mid(row_ns - seconds * SECOND_NS), self._mid(row_ns)
             found[f"returns_{seconds}s"] = last / first - 1 if first and last else None
         for window, seconds in (("1m", 60), ("5m", 300)):
-            logs = self._changes(row, seconds, self._logs)
+            logs = self._changes(row_ns, seconds, self._logs)
             found[f"realized_volatility_{window}"] = sum((x * x for x in logs), Decimal(0)).sqrt() if logs else None
-        returns = self._changes(row, 60, self._returns)
+        returns = self._changes(row_ns, 60, self._returns)
         found["volatility_1m"] = population_std_of_decimals(returns) if returns else None
         for window, seconds in (("3s", 3), ("15s", 15), ("1m", 60)):
-            steps = self.book.steps_since(row - seconds)
+            steps = self.book.steps_since((row_ns - seconds * SECOND_NS) // SLOT_NS)
             found[f"ofi_{window}"] = None if steps is None else sum((step.imbalance for step in steps), Fraction(0))
-        steps = self.book.steps_since(row - 60)
+        steps = self.book.steps_since((row_ns - MINUTE_NS) // SLOT_NS)
         found["orderbook_churn_rate"] = None if steps is None else Fraction(sum(step.changes for step in steps), 60)
         return found
 
-    def _changes(self, row: int, seconds: int, of: dict[int, Decimal]) -> list[Decimal] | None:
+    def _changes(self, row_ns: int, seconds: int, of: dict[int, Decimal]) -> list[Decimal] | None:
         """One-second changes of the mid over a window; None when a mid is missing."""
-        for second in range(row - seconds + 1, row + 1):
-            first, last = self._mids.get(second - 1), self._mids.get(second)
+        ends = [row_ns - back * SECOND_NS for back in range(seconds)][::-1]
+        for end_ns in ends:
+            first, last = self._mid(end_ns - SECOND_NS), self._mid(end_ns)
             if first is None or last is None:
                 return None
-            if second not in of:
-                of[second] = logarithm(last / first) if of is self._logs else rounded(last / first - 1)
-        return [of[second] for second in range(row - seconds + 1, row + 1)]
+            if end_ns not in of:
+                of[end_ns] = logarithm(last / first) if of is self._logs else rounded(last / first - 1)
+        return [of[end_ns] for end_ns in ends]
 
-    def _orderflow(self, row: int) -> dict[str, Number | None]:
+    def _orderflow(self, row_ns: int) -> dict[str, Number | None]:
         found: dict[str, Number | None] = {}
         for window, seconds in WINDOWS_S.items():
-            first = bisect_left(self._trade_seconds, row - seconds)
-            inside = [t for t in self._trades[first:] if (row - seconds) * SECOND_NS <= t.recv_ns < row * SECOND_NS]
+            begin_ns = row_ns - seconds * SECOND_NS
+            first = bisect_left(self._trade_slots, begin_ns // SLOT_NS)
+            inside = [t for t in self._trades[first:] if begin_ns <= t.recv_ns < row_ns]
             bought = sum((trade.quantity for trade in inside if trade.buy), Fraction(0))
             sold = sum((trade.quantity for trade in inside if not trade.buy), Fraction(0))
             notional = sum((trade.price * trade.quantity for trade in inside), Fraction(0))
@@ -232,13 +244,16 @@ class Oracle:
                 found["net_aggressor_pressure_norm"] = (bought - sold) / (bought + sold) if inside else None
         return found
 
-    def _perpetual(self, row: int) -> dict[str, Number | None]:
-        due = self._known("nextFundingTime", row)
-        minutes = None if due is None else (due * MILLISECOND_NS - row * SECOND_NS) / MINUTE_NS
-        interest, interest_before = self._known("openInterest", row), self._known("openInterest", row - 300)
-        mark, index = self._known("markPrice", row), self._known("indexPrice", row)
+    def _perpetual(self, row_ns: int) -> dict[str, Number | None]:
+        due = self._known("nextFundingTime", row_ns)
+        minutes = None if due is None else (due * MILLISECOND_NS - row_ns) / MINUTE_NS
+        interest, interest_before = (
+            self._known("openInterest", row_ns),
+            self._known("openInterest", row_ns - 300 * SECOND_NS),
+        )
+        mark, index = self._known("markPrice", row_ns), self._known("indexPrice", row_ns)
         return {
-            "funding_rate": self._known("fundingRate", row),
+            "funding_rate": self._known("fundingRate", row_ns),
             "time_to_funding": minutes if minutes is not None and minutes >= 0 else None,
             "open_interest": interest,
             "open_interest_change_5m": None
@@ -247,8 +262,8 @@ class Oracle:
             "mark_index_basis": None if mark is None or index is None else mark / index - 1,
         }
 
-    def _technical(self, row: int) -> dict[str, Value]:
-        run = self._last_candles(row)
+    def _technical(self, row_ns: int) -> dict[str, Value]:
+        run = self._last_candles(row_ns)
         found: dict[str, Value] = {}
         for name, (count, formula) in TECHNICAL.items():
             number = formula(run[-count:]) if count <= len(run) else None
@@ -258,15 +273,14 @@ class Oracle:
             found |= {name: Value(Fraction(holds)) for name, holds in candle_features(run[-3:]).items()}
         return found
 
-    def _last_candles(self, row: int) -> list[Candle]:
+    def _last_candles(self, row_ns: int) -> list[Candle]:
         """The consecutive minutes' candles up to the newest, oldest first; empty when that is no news any more.
 
         The k-th candle back was received within the horizon of k candles, k + 1 minutes.
         """
-        row_ns = row * SECOND_NS
         fresh = []
         for recv_ns, start_ns in reversed(self._candle_arrivals):
-            if recv_ns < row_ns - FRESH_NS - SECOND_NS:  # arrivals are in order by the second
+            if recv_ns < row_ns - FRESH_NS - SLOT_NS:  # arrivals are in order by the slot
                 break
             if self._candles[start_ns].received_ns >= row_ns - FRESH_NS:
                 fresh.append(start_ns)
@@ -277,9 +291,9 @@ class Oracle:
             start_ns -= MINUTE_NS
         return run[::-1]
 
-    def _position(self, row: int, touch: Touch | None) -> dict[str, Value]:
-        size = self._known("size", row) or Fraction(0)
-        stated_entry = self._known("entry", row)
+    def _position(self, row_ns: int, touch: Touch | None) -> dict[str, Value]:
+        size = self._known("size", row_ns) or Fraction(0)
+        stated_entry = self._known("entry", row_ns)
         mid = touch.mid if touch is not None else None
         entry = stated_entry if size and stated_entry and stated_entry > 0 else mid
         exposure = None if size and mid is None else size * (mid or 0)
@@ -291,8 +305,8 @@ class Oracle:
         return {
             "position_size": Value(size),
             "position_size_abs": Value(abs(size)),
-            "unrealized_pnl": Value(self._known("unrealized", row) or Fraction(0)),
-            "realized_pnl": Value(self._known("realized", row) or Fraction(0)),
+            "unrealized_pnl": Value(self._known("unrealized", row_ns) or Fraction(0)),
+            "realized_pnl": Value(self._known("realized", row_ns) or Fraction(0)),
             "has_position": Value(Fraction(size != 0)),
             "entry_price": Value(entry),
             "price_vs_entry": Value(against_entry, Fraction(100)),

@@ -42,10 +42,12 @@ class OracleRow:
         return "WARMUP" if self.row_ns - self.began_ns < warm_up_ns else "OK"
 
 
-def temporal(row: int) -> dict[str, Number | None]:
+def temporal(row_ns: int) -> dict[str, Number | None]:
     """The features of the row time alone, by the calendar."""
-    moment = datetime.fromtimestamp(row, UTC)
-    day = Fraction(moment.hour * 3600 + moment.minute * 60 + moment.second, 86_400)
+    second, below_ns = divmod(row_ns, 10**9)
+    moment = datetime.fromtimestamp(second, UTC)
+    seconds = moment.hour * 3600 + moment.minute * 60 + moment.second + Fraction(below_ns, 10**9)
+    day = seconds / 86_400
     week = (moment.weekday() + day) / 7
     quarter = Fraction(1, 4)
     return {

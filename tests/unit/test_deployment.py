@@ -27,8 +27,15 @@ SERVICE_KEYS = {
     *("image", "build", "init", "restart", "stop_grace_period", "cap_drop", "security_opt", "logging", "env_file"),
     *("environment", "volumes", "depends_on", "command", "healthcheck", "mem_limit", "ports", "hostname", "shm_size"),
     "profiles",
+    "cap_add",
 }
-SECRETS = {"FEATURE_SERVICE_API_KEY": "k", "POSTGRES_PASSWORD": "p", "RABBITMQ_PASSWORD": "r"}
+SECRETS = {
+    "FEATURE_SERVICE_API_KEY": "k",
+    "POSTGRES_PASSWORD": "p",
+    "RABBITMQ_PASSWORD": "r",
+    "REDIS_PASSWORD": "s",
+    "GRAFANA_ADMIN_PASSWORD": "g",
+}
 
 
 def volumes(service: dict[str, Any]) -> list[tuple[str, str]]:
@@ -80,7 +87,7 @@ def test_every_volume_is_declared_and_mounted_and_every_file_exists() -> None:
 
 def test_every_key_of_a_service_is_one_that_compose_knows() -> None:
     """What the client would refuse; a misspelt key of an extension would be passed over in silence."""
-    assert set(COMPOSE) == {"name", "x-role", "x-health-on-metrics-port", "services", "volumes"}
+    assert set(COMPOSE) == {"name", "x-role", "x-server", "x-health-on-metrics-port", "services", "volumes"}
     for name, service in SERVICES.items():
         assert set(service) <= SERVICE_KEYS, name
         assert set(service.get("healthcheck", {})) <= {"test", "interval", "timeout", "start_period", "retries"}, name
@@ -106,6 +113,7 @@ def test_every_health_check_is_a_list_that_begins_with_how_it_is_run_and_has_its
 
 def test_no_variable_of_a_server_is_misspelt() -> None:
     known = {
+        "redis": {"REDISCLI_AUTH"},
         "postgres": {"POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"},
         "rabbitmq": {"RABBITMQ_DEFAULT_USER", "RABBITMQ_DEFAULT_PASS"},
         "grafana": {"GF_SECURITY_ADMIN_PASSWORD", "GF_ANALYTICS_REPORTING_ENABLED", "GF_ANALYTICS_CHECK_FOR_UPDATES"},
@@ -159,6 +167,25 @@ def test_every_image_is_pinned_and_every_service_has_a_bound_and_a_health_check(
 def test_nothing_but_the_loopback_address_is_published() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert all(port.startswith(("127.0.0.1:", "${FEATURE_SERVICE_PUBLISH:-127.0.0.1:")) for port in published)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_container_keeps_a_capability_that_it_does_not_need_and_none_has_a_default_password(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    # What an entry point needs that begins as root and becomes the server's account.
+    assert set(service.get("cap_add", ())) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+    told = [*service.get("environment", {}).items(), *((word, word) for word in service.get("command", ()))]
+    for _, value in [each for each in told if "PASS" in each[0]]:
+        assert ":?" in value
+
+
+def test_redis_asks_for_a_password_that_the_roles_and_its_health_check_know() -> None:
+    redis, expected = SERVICES["redis"], "${REDIS_PASSWORD:?must be set in .env}"
+    assert redis["command"][redis["command"].index("--requirepass") + 1] == expected
+    assert redis["environment"]["REDISCLI_AUTH"] == expected
+    assert all(SERVICES[role]["environment"]["REDIS_PASSWORD"] == expected for role in ROLES)
 
 
 def test_redis_keeps_its_data_within_a_limit_and_rabbitmq_has_the_consistent_hash_exchange() -> None:

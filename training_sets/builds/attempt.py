@@ -21,6 +21,7 @@ from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.job_queue import Interrupted
 from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from storage.database.schema import answering
 from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
 from training_sets.builds.notices import Announcer
 from training_sets.dataset.records import sample_count, splits_document, stored_request
@@ -29,6 +30,8 @@ STEPS: Final = 5
 """Of ``build_dataset``; each that begins is a step of progress."""
 TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
 """How often the record is told of progress at most, and asked whether the build is cancelled."""
+MOST_ATTEMPTS: Final = 5
+"""How often a build is begun."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +66,14 @@ class BuildRunner:
         *,
         on_step: Callable[[str], None] = lambda _step: None,
         on_progress: Callable[[float], None] = lambda _share: None,
+        is_tried_again: bool = False,
     ) -> Dataset:
         """Build the dataset of a record.
 
-        Raises Interrupted when the process is stopping, Conflict or NotFound when the record is no longer building, and
-        what the build raises, which the record then tells.
+        is_tried_again: a build whose stores went away is begun anew MOST_ATTEMPTS times, by its job.
+
+        Raises Interrupted when the process is stopping or the job shall begin anew, Conflict or NotFound when the
+        record is no longer building, and what the build raises, which the record then tells.
         """
         record = self._metadata.begin_attempt(dataset_id, to_datetime(self._clock.now_ns()))
         remove_files(self._datasets_folder, dataset_id)
@@ -82,12 +88,16 @@ class BuildRunner:
             on_progress=on_progress,
         )
         try:
-            dataset = self._build(attempt, folder)
+            with answering():
+                dataset = self._build(attempt, folder)
         except Interrupted:
             _remove(folder)
             raise
         except BaseException as error:
             _remove(folder)
+            if is_tried_again and _is_passing(error) and record.attempt < MOST_ATTEMPTS:
+                _log.warning("dataset %s: %s; its job begins anew", dataset_id, error)
+                raise Interrupted(str(error)) from error
             # A cancelled one is no longer building, and stays cancelled.
             with suppress(Conflict, NotFound):
                 attempt.settle(status="failed", error_message=_told(error))
@@ -133,7 +143,7 @@ class BuildRunner:
 
 
 class _Attempt:
-    """What an attempt says of itself on its record."""
+    """Progress and outcome of an attempt, written to its dataset's record."""
 
     def __init__(
         self,
@@ -209,6 +219,11 @@ def remove_files(datasets_folder: Path, dataset_id: str) -> None:
     """Remove what any attempt at a dataset has written."""
     for folder in (datasets_folder / dataset_id, *datasets_folder.glob(f".{dataset_id}-*")):
         _remove(folder)
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether it may go well another time: a server comes back, a disk that is full stays full."""
+    return isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, OSError)
 
 
 def _told(error: BaseException) -> str:

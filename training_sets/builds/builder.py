@@ -2,9 +2,10 @@
 
 1. Make sure that the features exist, rebuilding the symbol-days that are missing.
 2. Lay out the folds and find the prices that labels are made of.
-3. Piece after piece in time order: retrieve the features through Feast as they were known at each time, bitemporal, so
-   that a row that came late is not seen by a model that stands at an earlier time; label; drop and count what has no
-   features or no label; assign each row to the splits of every fold, purge and embargo; write it to their files.
+3. Piece after piece in time order: take the features that the model has at each sample, its row once that has arrived
+   or the newest tick there is at its time, so that what came late is not seen earlier; label from the moment at which
+   the model acts; drop and count what has no features or no label; assign each row to the splits of every fold, purge
+   and embargo; write it to their files.
 4. Check continuity, quality and leakage; whatever fails leaves no dataset.
 5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
 """
@@ -21,9 +22,13 @@ import msgspec
 import numpy as np
 
 from feature_repo.registry_versions import load_registry_version
+from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityRules
 from training_sets.builds.feature_days import make_features
+from training_sets.builds.fold_files import FoldFiles
+from training_sets.builds.retrieval import open_retrieval
+from training_sets.checks.blinding import leakage_warnings
 from training_sets.checks.inspection import (
     judge_continuity,
     judge_leakage,
@@ -33,17 +38,17 @@ from training_sets.checks.inspection import (
     value_columns,
     write_quality,
 )
-from training_sets.dataset.files import SUFFIX, SplitFile, table_schema
+from training_sets.dataset.files import SCHEMA_NAME, table_schema, write_schema
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
-from training_sets.request.folds import Fold, WalkForward, strategy_name
+from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
+from training_sets.request.folds import WalkForward, strategy_name
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
-from training_sets.samples.samples import Sampler, Samples
+from training_sets.samples.samples import Sampler, samples_document
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 from training_sets.samples.witness import Witness
-from transforms.rows import FeatureSet
 
 if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
@@ -70,7 +75,8 @@ class BuildPlace:
     """Where a build finds what it needs, and the rules it is held to.
 
     reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
-    rebuild_workers: processes that rebuild missing days.
+    rebuild_workers: processes that rebuild missing days. open_raw: where raw data is read that is only on a tape; None
+    is for a folder without one. row_grid_ns: the grid of ticks in history that was not served live.
     """
 
     store: FeatureStore
@@ -83,6 +89,8 @@ class BuildPlace:
     reuses_days: bool = True
     reuses_samples: bool = True
     rebuild_workers: int = 1
+    open_raw: OpenRaw | None = None
+    row_grid_ns: int = SECOND_NS
 
 
 def build_dataset(
@@ -96,7 +104,7 @@ def build_dataset(
     """Build the dataset of ``request`` in ``folder``.
 
     The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
-    there are folds; they lie in ``fold=NNN`` then. on_progress: told the share of the step that is done, day by day or
+    there are folds; they lie in ``fold-NNN`` then. on_progress: told the share of the step that is done, day by day or
     piece by piece; what either callback raises ends the build.
 
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
@@ -120,31 +128,43 @@ def build_dataset(
         raw_folder=place.raw_folder,
         continuity=place.continuity,
         has_quality_gate=place.has_quality_gate,
+        row_grid_ns=place.row_grid_ns,
     )
+    open_raw = place.open_raw or parquet_alone(place.raw_folder)
     on_step("reading prices")
-    sampler = Sampler(
-        request,
-        chosen,
-        store=place.store,
-        features_folder=place.features_folder,
-        raw_folder=place.raw_folder,
-        continuity=open_continuity(request, place.continuity),
-        keeps_days=place.reuses_samples,
-    )
-    if request.check_leakage:
-        sampler.witness = Witness(request.symbols, sampler.times)
-    profile = open_profile(request, chosen)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
     tallies = [FoldTally(fold, rules) for fold in request.folds()]
-    on_step("retrieving features as they were known, labelling, splitting")
+    profile = open_profile(request, chosen)
     with ExitStack() as stack:
-        files = [
-            _FoldFiles(request, chosen, fold, folder=folder, stack=stack) for fold in (tally.fold for tally in tallies)
-        ]
+        retrieval = stack.enter_context(
+            open_retrieval(
+                request,
+                chosen,
+                store=place.store,
+                features_folder=place.features_folder,
+                raw_folder=place.raw_folder,
+                open_raw=open_raw,
+                kernels_folder=place.kernels_folder,
+                keeps_days=place.reuses_samples,
+                grid_ns=place.row_grid_ns,
+            )
+        )
+        sampler = Sampler(
+            request,
+            chosen,
+            retrieve=retrieval.known,
+            features_folder=place.features_folder,
+            raw_folder=place.raw_folder,
+            continuity=open_continuity(request, place.continuity),
+        )
+        if request.check_leakage:
+            sampler.witness = Witness(request.symbols, sampler.times)
+        on_step("retrieving features as they were known, labelling, splitting")
+        files = [FoldFiles(request, chosen, tally.fold, folder=folder, stack=stack) for tally in tallies]
         for piece in sampler.pieces():
             profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
             for tally, of_fold in zip(tallies, files, strict=True):
-                assigned = assign_rows(piece.times_ns, tally.fold, rules)
+                assigned = assign_rows(piece.times_ns, tally.fold, rules, decisions_ns=piece.decisions_ns)
                 tally.add(piece.times_ns, assigned)
                 of_fold.write(piece, assigned.period, assigned.is_kept)
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
@@ -160,8 +180,10 @@ def build_dataset(
             kept,
             features_folder=place.features_folder,
             raw_folder=place.raw_folder,
+            open_raw=open_raw,
             kernels_folder=place.kernels_folder,
         )
+        warnings += leakage_warnings(leakage)
     findings = judge_quality(request, profile) if place.has_quality_gate else []
     on_step("writing files")
     paths: dict[str, Path] = {}
@@ -179,8 +201,10 @@ def build_dataset(
         ).names,
         "targets": [msgspec.to_builtins(target) for target in request.targets],
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
+        "samples": samples_document(request, sampler) | retrieval.document(),
         "rows_sampled": sampler.counts["sampled"],
         "rows_without_features": sampler.counts["without_features"],
+        "rows_too_late": sampler.counts["too_late"],
         "rows_without_label": sampler.counts["without_label"],
         "rows_with_missing_dropped": sampler.counts["with_missing"],
         "values_filled": sampler.counts["values_filled"],
@@ -198,59 +222,13 @@ def build_dataset(
         ],
         "files": {name: file_entry(path, folder) for name, path in paths.items()},
     }
+    if request.output_format == "csv":
+        write_schema(folder / SCHEMA_NAME, files[0].schema)
+        manifest["schema_file"] = file_entry(folder / SCHEMA_NAME, folder)
     if place.has_quality_gate:
         write_quality(folder, manifest, profile, findings)
     write_manifest(folder, manifest)
     return Dataset(folder, manifest, records, days.computed, days.reused)
-
-
-class _FoldFiles:
-    """The files of one fold: open from their first row to the last that a period can hold."""
-
-    def __init__(
-        self, request: DatasetRequest, chosen: FeatureSet, fold: Fold, *, folder: Path, stack: ExitStack
-    ) -> None:
-        self._symbols = request.symbols
-        self._fold = fold
-        self._schema = table_schema(
-            value_columns(request, chosen),
-            has_fold=fold.number is not None,
-            metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
-        )
-        self._folder = folder if fold.number is None else folder / f"fold={fold.number:03d}"
-        suffix = SUFFIX[request.output_format]
-        self._files = {
-            name: SplitFile(self._folder / f"{name}{suffix}", self._schema, request.output_format)
-            for name in fold.names
-        }
-        for file in self._files.values():
-            stack.callback(file.close)
-
-    def write(self, piece: Samples, period: np.ndarray[Any, Any], is_kept: np.ndarray[Any, Any]) -> None:
-        for name, file in self._files.items():
-            periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
-            rows = np.flatnonzero(is_kept & np.isin(period, periods))
-            if len(rows) > 0:
-                file.write(piece.table(rows, self._symbols, self._schema, self._fold.number))
-        if len(piece) > 0:
-            for period_ in self._fold.periods:
-                # A later piece cannot hold rows of a period that is over; a name that comes again is kept open.
-                if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
-                    self._files[period_.name].close()
-
-    def finish(self) -> dict[str, Path]:
-        """Give the files their names; by "train", or by "fold=000/train"."""
-        prefix = "" if self._fold.number is None else f"{self._folder.name}/"
-        for file in self._files.values():
-            file.finish()
-        return {f"{prefix}{name}": file.path for name, file in self._files.items()}
-
-    def remove(self) -> None:
-        for file in self._files.values():
-            file.remove()
-
-    def _last(self, name: str) -> object:
-        return [period for period in self._fold.periods if period.name == name][-1]
 
 
 def _kept_folds(

@@ -24,7 +24,7 @@ import msgspec
 from market.clock import SECOND_NS, Clock, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from quality.continuity import ContinuityRules
-from storage.database.job_queue import HEARTBEAT_S, JobQueue, JobWorker
+from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobQueue, JobWorker
 from storage.database.metadata import DatasetRecord, Metadata
 from training_sets.builds.admission import check_request
 from training_sets.builds.attempt import BuildRunner, remove_files
@@ -73,6 +73,7 @@ class DatasetBuilds:
         reuses_days: bool = True,
         continuity: ContinuityRules,
         has_quality_gate: bool = True,
+        row_grid_ns: int = SECOND_NS,
     ) -> None:
         self._metadata = metadata
         self._queue = queue
@@ -89,6 +90,7 @@ class DatasetBuilds:
             raw_folder=raw_folder,
             continuity=continuity,
             has_quality_gate=has_quality_gate,
+            row_grid_ns=row_grid_ns,
         )
         self._reuses = reuses_days
         self._is_closing = threading.Event()
@@ -215,7 +217,7 @@ class DatasetBuilds:
         if self._reuses and (known := self._standing.find(request, chosen, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
-            raise StoreUnavailable(f"dataset builds: must be at most {MOST_WAITING} at a time, was that many")
+            raise StoreUnavailable(f"{MOST_WAITING} builds are queued already")
         now = to_datetime(self._clock.now_ns())
         record = DatasetRecord(
             dataset_id=self._make_id(),
@@ -248,11 +250,22 @@ class DatasetBuilds:
     def _run_queued(self, dataset_id: str) -> None:
         """A job: its record tells how it ended, so only an interruption is raised."""
         try:
-            self._runner.run(dataset_id)
+            self._runner.run(dataset_id, is_tried_again=True)
+        except StoreUnavailable as error:
+            if self._metadata_says_ended(dataset_id):
+                _log.warning("dataset %s failed: %s", dataset_id, error)
+                return
+            # The record could not be told: the job must not be gone while it says that it is building.
+            raise Interrupted(str(error)) from error
         except (Conflict, NotFound) as error:
             _log.info("dataset %s: %s", dataset_id, error)
         except FeatureServiceError as error:
             _log.warning("dataset %s failed: %s", dataset_id, error)
+
+    def _metadata_says_ended(self, dataset_id: str) -> bool:
+        with suppress(StoreUnavailable, NotFound):
+            return self._metadata.get_dataset(dataset_id).status != "building"
+        return False
 
     def _work_here(self, worker: JobWorker, dataset_id: str) -> None:
         failed: list[BaseException] = []

@@ -121,7 +121,7 @@ class FeatureCache:
                 f"was {format_iso(from_ns)} to {format_iso(to_ns)}"
             )
         if sum(job.task == WARM_TASK for job in self._queue.unfinished()) >= MOST_WARMING:
-            raise Conflict(f"feature cache: must be warmed by at most {MOST_WARMING} jobs at a time, was by that many")
+            raise Conflict(f"{MOST_WARMING} warming jobs are queued already")
         arguments = {"symbol": symbol, "feature_registry_version": version, "from_ns": from_ns, "to_ns": to_ns}
         return self._metadata.in_transaction(
             partial(

@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from market.clock import MINUTE_NS, SECOND_NS, floor_to
+from market.clock import SECOND_NS, floor_to
 from market.errors import NotFound
 from storage.raw.manifest import raw_parts, raw_period
 from storage.raw.parquet import SNAPSHOT_TABLE
 from training_sets.rebuild.days import count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.request.folds import covered
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
 from training_sets.request.targets import volatility_window_ns
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
-
-_LONGEST_LAG_NS: Final = MINUTE_NS
-"""The oldest row that a sample can hold: the time to live of the views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +78,12 @@ def _days(tasks: list[tuple[Rebuild, tuple[int, int]]], workers: int) -> Iterato
 
 
 def _wanted(request: DatasetRequest, chosen: FeatureSet, raw_folder: Path, symbol: str) -> list[FeatureSet]:
-    """What is to be there: the features, and the mid price where labels may be made of it and there is a book."""
-    if request.label_price == "kline_close" or set(MID.columns) <= set(chosen.columns):
-        return [chosen]
+    """What is to be there: the features, but at ticks, and the mid price where labels may be made of it."""
+    features = [chosen] if request.sample_kind == "on_row" else []
+    if request.label_price == "kline_close" or (features and set(MID.columns) <= set(chosen.columns)):
+        return features
     has_book = any(file.table == SNAPSHOT_TABLE for part in raw_parts(raw_folder, symbol) for file in part.files)
-    return [chosen, MID] if has_book else [chosen]
+    return [*features, MID] if has_book else features
 
 
 def _periods(request: DatasetRequest, raw_folder: Path, symbol: str) -> list[tuple[int, int]]:
@@ -95,9 +92,9 @@ def _periods(request: DatasetRequest, raw_folder: Path, symbol: str) -> list[tup
         first_ns, last_ns = raw_period(raw_folder, symbol)
     except NotFound:
         return []
-    back_ns = max(_LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    back_ns = max(LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
     reaching = (
-        (max(start_ns - back_ns, first_ns), min(end_ns + request.label_reach_ns, floor_to(last_ns, SECOND_NS)))
+        (max(start_ns - back_ns, first_ns), min(end_ns + request.latest_price_ns, floor_to(last_ns, SECOND_NS)))
         for start_ns, end_ns in covered(request.folds())
     )
     return [(from_ns, to_ns) for from_ns, to_ns in reaching if from_ns <= to_ns]

@@ -1,56 +1,116 @@
-"""Verification: what was served against a rebuild from raw Parquet, and a dataset against a second build."""
+"""Verification: what was served against a rebuild from raw data, and a dataset against a second build."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from market.clock import DAY_NS
+from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
-from storage.features.log import read_feature_log, served_days
+from storage.features.log import last_served_row_ns, read_feature_log, served_days
+from storage.features.served_ticks import read_served_ticks
 from storage.raw.manifest import raw_symbols
+from storage.retention.features import logged_symbols
+from storage.tape import tape_symbols
 from training_sets.builds.builder import BuildPlace, build_dataset
+from training_sets.builds.tick_parity import TickChoice, compare_ticks
 from training_sets.dataset.manifest import is_intact, manifest_request, read_manifest, stated_files
+from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
 from training_sets.rebuild.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 
 def verify_parity(
-    raw_folder: Path, features_folder: Path, kernel: Kernel, symbols: Sequence[str] | None = None
+    raw_folder: Path,
+    features_folder: Path,
+    kernel: Kernel,
+    symbols: Sequence[str] | None = None,
+    *,
+    open_raw: OpenRaw | None = None,
+    ticks: TickChoice | None = None,
 ) -> Parity:
-    """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with raw data.
+    """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with rows or raw data.
 
-    A row that only the rebuild has is missing, one that only the log has is extra. Days before the first
-    that was served are left out: raw data is kept longer than the rows. Memory holds a day of each.
+    open_raw: where the raw data of a symbol is read, its tape included; None is the raw Parquet of ``raw_folder``.
+    ticks: which of the rows that readers were given, between whole seconds too, are compared by their recorded digest;
+    None is none.
+
+    A row that only the rebuild has is missing, one that only the log has is extra. Days before the first that was
+    served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
+    next time. Memory holds a day of each.
     """
+    known = sorted({*logged_symbols(features_folder), *raw_symbols(raw_folder), *tape_symbols(raw_folder)})
     total = Parity()
-    for symbol in symbols or raw_symbols(raw_folder):
-        total += _parity_of(raw_folder, features_folder, kernel, symbol)
+    unserved = []
+    for symbol in known if symbols is None else symbols:
+        until_ns = last_served_row_ns(features_folder, symbol, kernel.feature_set)
+        if until_ns is None:
+            unserved.append(f"{symbol}: no row of registry {kernel.feature_set.version} was served")
+        else:
+            proof = _SymbolProof(open_raw or parquet_alone(raw_folder), features_folder, kernel, symbol, until_ns)
+            total += proof.run(ticks)
+    # Without being asked for, a symbol that this version never served is no failure; to have compared nothing is one.
+    if symbols is not None or total == Parity():
+        total += Parity(not_compared=tuple(unserved) or (() if total.compared else ("no symbol has data",)))
     return total
 
 
-def _parity_of(raw_folder: Path, features_folder: Path, kernel: Kernel, symbol: str) -> Parity:
-    def served(day_ns: int) -> FeatureRows:
+@dataclass(frozen=True, slots=True)
+class _SymbolProof:
+    """The parity of one symbol's rows up to ``until_ns``, the last before the raw data is read.
+
+    What they were made of is in it then, and the worker may go on.
+    """
+
+    open_raw: OpenRaw
+    features_folder: Path
+    kernel: Kernel
+    symbol: str
+    until_ns: int
+
+    def run(self, ticks: TickChoice | None) -> Parity:
+        chosen = self.kernel.feature_set
+        days = [day_ns for day_ns in served_days(self.features_folder, self.symbol, chosen) if day_ns <= self.until_ns]
+        recorded = None
+        if ticks is not None:
+            recorded = read_served_ticks(
+                self.features_folder, self.symbol, from_ns=0, to_ns=self.until_ns + 1, feature_set=chosen.fingerprint
+            )
+        try:
+            with self.open_raw(self.symbol) as folder:
+                pieces = stream_rows(folder, self.symbol, self.kernel, from_ns=days[0], to_ns=self.until_ns)
+                parity = self._compare_days(days, rows_by_day(pieces))
+                if ticks is not None and recorded is not None:
+                    parity += compare_ticks(folder, self.symbol, self.kernel, recorded, ticks)
+                return parity
+        except (NotFound, InvalidRequest) as error:
+            return Parity(not_compared=(f"{self.symbol}: {error}",))
+
+    def _served(self, day_ns: int) -> FeatureRows:
         rows, _ = read_feature_log(
-            features_folder, symbol, kernel.feature_set, from_ns=day_ns, to_ns=day_ns + DAY_NS, served_only=True
+            self.features_folder,
+            self.symbol,
+            self.kernel.feature_set,
+            from_ns=day_ns,
+            to_ns=min(day_ns + DAY_NS, self.until_ns + 1),
+            served_only=True,
         )
         return rows
 
-    days = served_days(features_folder, symbol, kernel.feature_set)
-    last_ns = next((int(rows.row_ns[-1]) for rows in map(served, reversed(days)) if len(rows)), None)
-    parity = Parity()
-    if last_ns is None:
+    def _compare_days(self, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]) -> Parity:
+        """Each day's served rows, ``days`` those that have any, against the rebuilt ones."""
+        parity = Parity()
+        for day_ns, of_day in rebuilt_days:
+            rebuilt = joined_rows(list(of_day))
+            # The rebuild goes on to the last served row, but may begin after the first.
+            for earlier_ns in [each for each in days if each < day_ns]:
+                parity += compare_rows(self._served(earlier_ns), part_of_rows(rebuilt, 0, 0))
+            days = [each for each in days if each > day_ns]
+            parity += compare_rows(self._served(day_ns), rebuilt)
         return parity
-    for day_ns, of_day in rows_by_day(stream_rows(raw_folder, symbol, kernel, from_ns=days[0], to_ns=last_ns)):
-        rebuilt = joined_rows(list(of_day))
-        # The rebuild goes on to the last served row, but may begin after the first.
-        for earlier_ns in [each for each in days if each < day_ns]:
-            parity += compare_rows(served(earlier_ns), part_of_rows(rebuilt, 0, 0))
-        days = [each for each in days if each > day_ns]
-        parity += compare_rows(served(day_ns), rebuilt)
-    return parity
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,11 @@ from market.clock import Clock, to_datetime
 from market.errors import Conflict, NotFound, StoreUnavailable
 from storage.database.job_queue import STALLED_AFTER_S, JobQueue, QueuedJob
 from storage.database.metadata import DatasetRecord, Metadata
-from training_sets.builds.attempt import remove_files
+from training_sets.builds.attempt import MOST_ATTEMPTS, remove_files
 from training_sets.builds.builds import BUILD_TASK, MOST_WAITING, QUEUE
 from training_sets.builds.notices import Announcer
 
 WATCH_S: Final = 10.0
-MOST_ATTEMPTS: Final = 5
 LONGEST_WAIT_S: Final = 86_400
 INTERRUPTED: Final = "interrupted: the process that built it is gone"
 

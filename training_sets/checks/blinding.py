@@ -1,8 +1,8 @@
 """Blinding: a sample of what a dataset holds, computed again by an engine and prices that never saw what came after.
 
 1. Some times, evenly spaced, are chosen before the build; what was retrieved for them is kept as it came.
-2. For each, the row that was known is rebuilt from raw data that ends where the row does. A bit that differs came from
-   somewhere else than the row's past: from its future, from a fill, from a label.
+2. For each, the row that was known is rebuilt from raw data, the tape included, that ends where the row does. A bit
+   that differs came from somewhere else than the row's past: from its future, from a fill, from a label.
 3. Each of their labels is made again with other prices after its end.
 4. A fold whose label windows overlap another split has learned from it.
 """
@@ -13,18 +13,20 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import MINUTE_NS, SECOND_NS, format_iso
+from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.log import read_feature_log
 from storage.raw.manifest import raw_period
 from training_sets.checks.leakage import Column, find_leaks
-from training_sets.rebuild.rebuild import rebuild_rows
+from training_sets.rebuild.raw_data import OpenRaw, opened_until
+from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.request.targets import Target, volatility_window_ns
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
@@ -35,7 +37,6 @@ from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
 SEED: Final = 20260105
-_LONGEST_LAG_NS: Final = MINUTE_NS
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -47,29 +48,54 @@ def check_features(
     *,
     features_folder: Path,
     raw_folder: Path,
+    open_raw: OpenRaw,
     open_kernel: Callable[[], Kernel],
 ) -> dict[str, Any]:
     """Rebuild what was seen from the past alone; how many rows were compared, and why others could not be.
 
-    Raises InvalidRequest naming the first column that differs.
+    open_raw: asked for the symbols whose rows are later than the raw Parquet of ``raw_folder``.
+
+    Raises InvalidRequest naming the first column that differs, and when there are rows of which none could be rebuilt.
     """
     # Reading and the kernel leave the interpreter to others: threads take all cores.
-    with ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
-        known = list(pool.map(lambda each: _known_row(each, chosen, features_folder, raw_folder), seen))
-        checked = [(each, row_ns) for each, (row_ns, reason) in zip(seen, known, strict=True) if reason is None]
+    with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
+        folders = {
+            symbol: stack.enter_context(opened_until(raw_folder, symbol, last_row_ns, open_raw))
+            for symbol, last_row_ns in _last_rows(seen).items()
+        }
+        reasons = list(pool.map(lambda each: _why_unchecked(each, chosen, features_folder, folders[each.symbol]), seen))
+        checked = [each for each, reason in zip(seen, reasons, strict=True) if reason is None]
+        rebuilt = sum(each.row_ns is not None for each in checked)
         # Compiled once, before the threads ask for it, and not at all where nothing can be rebuilt.
-        kernel = open_kernel() if any(row_ns is not None for _, row_ns in checked) else None
-        for _ in pool.map(lambda pair: _compare(pair[0], pair[1], chosen, kernel, raw_folder), checked):
+        kernel = open_kernel() if rebuilt else None
+        for _ in pool.map(lambda each: _compare(each, chosen, kernel, folders[each.symbol]), checked):
             pass  # an error of a thread is raised here, the first one in the order of what was seen
-    unchecked = Counter(reason for _, reason in known if reason is not None)
-    return {"rows_rebuilt_from_their_past": len(checked), "rows_not_checked": dict(unchecked)}
+    unchecked = Counter(reason for reason in reasons if reason is not None)
+    if unchecked and rebuilt == 0:
+        told = ", ".join(f"{reason} ({count} rows)" for reason, count in unchecked.items())
+        raise InvalidRequest(
+            f"leakage: at least one row must be rebuilt from its past, none could be: {told}; "
+            "data_leakage_check must be off to build without"
+        )
+    return {
+        "rows_rebuilt_from_their_past": rebuilt,
+        "times_without_a_row": len(checked) - rebuilt,
+        "rows_not_checked": dict(unchecked),
+    }
 
 
-def _compare(each: Seen, row_ns: int | None, chosen: FeatureSet, kernel: Kernel | None, raw_folder: Path) -> None:
+def _last_rows(seen: Sequence[Seen]) -> dict[str, int]:
+    last: dict[str, int] = {}
+    for each in seen:
+        last[each.symbol] = max(last.get(each.symbol, 0), each.row_ns or 0)
+    return last
+
+
+def _compare(each: Seen, chosen: FeatureSet, kernel: Kernel | None, raw_folder: Path) -> None:
     """Rebuild the row that was known and compare its bits; without one every value must be unknown."""
     expected = np.full(len(chosen.columns), np.nan)
-    if row_ns is not None and kernel is not None:
-        expected = rebuild_rows(raw_folder, each.symbol, kernel, from_ns=row_ns, to_ns=row_ns).values[0]
+    if each.row_ns is not None and kernel is not None:
+        expected = rebuild_rows_at(raw_folder, each.symbol, kernel, np.array([each.row_ns])).values[0]
     differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
     if len(differs) > 0:
         at = int(differs[0])
@@ -79,30 +105,34 @@ def _compare(each: Seen, row_ns: int | None, chosen: FeatureSet, kernel: Kernel 
         )
 
 
-def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], times_ns: Int64s) -> int:
-    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest.
+def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
+    """One line for every reason for which rows were not checked."""
+    unchecked: Mapping[str, int] = leakage["rows_not_checked"]
+    total = leakage["rows_rebuilt_from_their_past"] + sum(unchecked.values())
+    return [f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()]
 
-    times_ns: int64 (n,), ascending.
-    """
+
+def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], seen: Sequence[Seen]) -> int:
+    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest."""
     compared = 0
-    for symbol, of_symbol in prices.items():
+    for each in sorted(seen, key=lambda each: (each.symbol, each.time_ns)):
+        of_symbol = prices[each.symbol]
         step_ns = of_symbol.step_ns
         for target in targets:
-            for time_ns in times_ns.tolist():
-                before_ns = time_ns - volatility_window_ns(target) - step_ns
-                after_ns = time_ns + target.reach_ns + 2 * step_ns
-                series = of_symbol.between(before_ns, after_ns)
-                grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
-                leaks = find_leaks(
-                    _labels_of(time_ns, series, target),
-                    grid_ns,
-                    series.at(grid_ns),
-                    cuts_ns=[time_ns + target.reach_ns],
-                    seed=SEED,
-                )
-                if leaks:
-                    raise InvalidRequest(f"leakage: {symbol} {leaks[0]}")
-                compared += 1
+            before_ns = each.time_ns - volatility_window_ns(target) - 2 * step_ns
+            after_ns = each.decision_ns + target.reach_ns + 2 * step_ns
+            series = of_symbol.between(before_ns, after_ns)
+            grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
+            leaks = find_leaks(
+                _labels_of(each, series, target),
+                grid_ns,
+                series.at(grid_ns),
+                cuts_ns=[each.decision_ns + target.reach_ns],
+                seed=SEED,
+            )
+            if leaks:
+                raise InvalidRequest(f"leakage: {each.symbol} {leaks[0]}")
+            compared += 1
     return compared
 
 
@@ -118,43 +148,29 @@ def check_boundaries(tallies: Sequence[FoldTally], target: str) -> None:
                 )
 
 
-def _labels_of(time_ns: int, series: PriceSeries, target: Target) -> Callable[[Int64s, Float64s], Mapping[str, Column]]:
-    row_ns = np.array([time_ns], np.int64)
+def _labels_of(seen: Seen, series: PriceSeries, target: Target) -> Callable[[Int64s, Float64s], Mapping[str, Column]]:
+    time_ns, decision_ns = np.array([[seen.time_ns], [seen.decision_ns]], np.int64)
 
     def compute(grid_ns: Int64s, values: Float64s) -> Mapping[str, Column]:
         changed = PriceSeries(series.name, int(grid_ns[0]), series.step_ns, values)
-        return {target.name: Column(make_labels(row_ns, changed, target), row_ns + target.reach_ns)}
+        labels = make_labels(time_ns, changed, target, decisions_ns=decision_ns)
+        return {target.name: Column(labels, decision_ns + target.reach_ns)}
 
     return compute
 
 
-def _known_row(
-    each: Seen, chosen: FeatureSet, features_folder: Path, raw_folder: Path
-) -> tuple[int | None, str | None]:
-    """The time of the row that was known, None when there was none, and why it cannot be rebuilt, None when it can."""
+def _why_unchecked(each: Seen, chosen: FeatureSet, features_folder: Path, raw_folder: Path) -> str | None:
+    """Why raw data cannot give the row that was seen; None when it can, and when there was none."""
+    if each.row_ns is None:
+        return None
+    symbol = each.symbol
     try:
-        row_ns = _known_row_ns(each, chosen, features_folder)
-        reason = None if row_ns is None else _why_unchecked(each.symbol, row_ns, chosen, features_folder, raw_folder)
+        first_ns, last_ns = raw_period(raw_folder, symbol)
     except NotFound:
-        return None, f"{each.symbol}: no raw data"
-    return row_ns, reason
-
-
-def _known_row_ns(each: Seen, chosen: FeatureSet, features_folder: Path) -> int | None:
-    """The newest row that was available at the time; None when the symbol had none young enough."""
-    rows, available_ns = read_feature_log(
-        features_folder, each.symbol, chosen, from_ns=each.time_ns - _LONGEST_LAG_NS, to_ns=each.time_ns + SECOND_NS
-    )
-    known = rows.row_ns[(rows.row_ns <= each.time_ns) & (available_ns <= each.time_ns)]
-    return int(known[-1]) if len(known) > 0 else None
-
-
-def _why_unchecked(symbol: str, row_ns: int, chosen: FeatureSet, features_folder: Path, raw_folder: Path) -> str | None:
-    """Why raw data cannot give the row; None when it can."""
-    first_ns, last_ns = raw_period(raw_folder, symbol)
-    if row_ns > last_ns:
+        return f"{symbol}: no raw data"
+    if each.row_ns > last_ns:
         return f"{symbol}: raw data ends before the row"
-    if first_ns > row_ns - set_horizon_ns(chosen):
+    if first_ns > each.row_ns - set_horizon_ns(chosen):
         earlier, _ = read_feature_log(features_folder, symbol, chosen, from_ns=None, to_ns=first_ns)
         if len(earlier) > 0:
             return f"{symbol}: raw data begins within the row's horizon"

@@ -18,6 +18,7 @@ from quality.suites import Finding, check_quality, quality_document
 from training_sets.checks.blinding import check_boundaries, check_features, check_labels
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
+from training_sets.rebuild.raw_data import OpenRaw
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import is_class
 from training_sets.samples.samples import Sampler
@@ -61,18 +62,20 @@ def judge_leakage(
     *,
     features_folder: Path,
     raw_folder: Path,
+    open_raw: OpenRaw,
     kernels_folder: Path,
 ) -> dict[str, Any]:
     """How much was checked for looking ahead. Raises InvalidRequest naming the first column that does."""
     assert sampler.witness is not None
     longest = max(request.targets, key=lambda target: target.reach_ns)
     check_boundaries(kept, longest.name)
-    labels = check_labels(sampler.prices, request.targets, sampler.witness.times_ns)
+    labels = check_labels(sampler.prices, request.targets, sampler.witness.seen)
     features = check_features(
         sampler.witness.seen,
         chosen,
         features_folder=features_folder,
         raw_folder=raw_folder,
+        open_raw=open_raw,
         open_kernel=partial(compile_kernel, chosen, kernels_folder),
     )
     return {"labels_made_again": labels, **features}
@@ -94,7 +97,9 @@ def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile,
 
 
 def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:
-    """A tally of each stretch of time that the dataset covers, period by period, by symbol."""
+    """A tally of each stretch of time that the dataset covers, period by period, by symbol; none at chosen times."""
+    if request.sample_times_ns:
+        return {symbol: [] for symbol in request.symbols}
     periods = sorted(
         {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from market.errors import Conflict, CorruptStore, NotFound
 from storage.database.metadata import DatasetRecord
-from training_sets.dataset.manifest import MANIFEST_NAME, QUALITY_NAME, REPORT_NAME, read_manifest
+from training_sets.dataset.files import fold_name
+from training_sets.dataset.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    intact_file,
+    read_manifest,
+    split_entries,
+    stated_files,
+)
 from training_sets.dataset.records import stored_request
 from training_sets.request.request import OutputFormat
 
@@ -33,23 +41,32 @@ def dataset_folder(record: DatasetRecord) -> Path:
 def download_files(record: DatasetRecord, split: str) -> Download:
     """The file of a split, those of a split in every fold, or for "all" every file with the manifest and the report.
 
-    Raises Conflict unless the dataset is ready, NotFound for a split that it has not, CorruptStore for a missing file.
+    Every one is what the manifest states, which is found before an answer begins: afterwards it could only break off.
+
+    Raises Conflict unless the dataset is ready, NotFound for a split that it has not, CorruptStore for a file that is
+    missing or changed.
     """
     if record.status != "ready":
         raise Conflict(f"dataset {record.dataset_id}: must be ready to be downloaded, was {record.status}")
     folder = dataset_folder(record)
-    files = {name: folder / entry["path"] for name, entry in read_manifest(folder)["files"].items()}
-    chosen = [path for name, path in files.items() if split in {"all", name.rpartition("/")[2]}]
+    manifest = read_manifest(folder)
+    splits = split_entries(manifest)
+    chosen = list(stated_files(manifest).values()) if split == "all" else split_of(splits, split)
+    paths = [intact_file(folder, entry) for entry in chosen]
+    if split == "all":
+        paths.append(folder / MANIFEST_NAME)
+    return Download(folder, tuple(paths), split in splits, stored_request(record).output_format)
+
+
+def split_of(splits: Mapping[str, FileEntry], split: str, fold: int | None = None) -> list[FileEntry]:
+    """The entries of a split in the order of the folds, or of one fold. Raises NotFound when there is none."""
+    wanted = None if fold is None else fold_name(fold)
+    chosen = [
+        entry
+        for name, entry in splits.items()
+        if name.rpartition("/")[2] == split and wanted in {None, name.rpartition("/")[0]}
+    ]
     if not chosen:
-        raise NotFound(f"split: must be one of {', '.join(files)}, was {split!r}")
-    documents = [folder / name for name in (MANIFEST_NAME, QUALITY_NAME, REPORT_NAME)] if split == "all" else []
-    paths = [*chosen, *(path for path in documents if path.is_file())]
-    return Download(folder, _existing(paths), split in files, stored_request(record).output_format)
-
-
-def _existing(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Checked before an answer begins: afterwards it could only break off."""
-    for path in paths:
-        if not path.is_file():
-            raise CorruptStore(f"{path}: must be a file of the dataset, was none")
-    return tuple(paths)
+        of_fold = "" if fold is None else f" of fold {fold}"
+        raise NotFound(f"split: must be one of {', '.join(splits)}, was {split!r}{of_fold}")
+    return chosen

@@ -1,15 +1,16 @@
-"""The files of a dataset: one a split, written piece by piece as Parquet, CSV or HDF5.
+"""The files of a dataset: one a split, written piece by piece as Parquet or CSV.
 
-The same rows in the same pieces give the same bytes. Unknown is NaN in Parquet and HDF5 and an empty field in CSV.
+The same rows in the same pieces give the same bytes. Unknown is NaN in Parquet and an empty field in CSV, whose types
+stand in a schema beside the files.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,8 +21,14 @@ import pyarrow.parquet as pq
 from market.errors import CorruptStore
 from training_sets.request.request import OutputFormat
 
-SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv", "hdf5": ".h5"}
-_HDF5_CHUNK_ROWS: Final = 4096
+SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv"}
+SCHEMA_NAME: Final = "_schema.json"
+_CSV_TYPES: Final = {
+    "string": {"type": "string", "dtype": "str"},
+    "timestamp[ns, tz=UTC]": {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%SZ", "dtype": "datetime64[ns, UTC]"},
+    "double": {"type": "number", "dtype": "float64"},
+    "int32": {"type": "integer", "dtype": "int32"},
+}
 
 
 class SplitFile:
@@ -69,19 +76,32 @@ def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat
     try:
         match output_format:
             case "parquet":
-                table = pq.read_table(path, columns=list(columns), partitioning=None)
+                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                    table = file.read(list(columns))
+                    stated = file.metadata.num_rows
+                # A page's header has no checksum: a damaged one reads as fewer rows.
+                if any(table.column(name).length() != stated for name in columns):
+                    raise CorruptStore(f"{path}: must be whole Parquet with {stated} rows, was another number of them")
                 values = [table.column(name).to_numpy() for name in columns]
-            case "csv":
+            case _:
                 kinds = dict.fromkeys(columns, pa.float64())
                 options = pacsv.ConvertOptions(include_columns=list(columns), column_types=kinds)
                 table = pacsv.read_csv(path, convert_options=options)
                 values = [table.column(name).to_numpy() for name in columns]
-            case _:
-                with h5py.File(path) as file:
-                    values = [file[name][:] for name in columns]
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
+    except (OSError, KeyError, pa.ArrowException, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be a file of the dataset with {', '.join(columns)}, was {error}") from error
     return np.stack(values, axis=1)
+
+
+def fold_name(number: int) -> str:
+    """The folder of a fold; not ``fold=000``: readers who take a column from that find it in the rows as well."""
+    return f"fold-{number:03d}"
+
+
+def write_schema(path: Path, schema: pa.Schema) -> None:
+    """The types of the columns of CSV files, as a Table Schema; ``dtype`` is what pandas and numpy call each."""
+    fields = [{"name": field.name, **_CSV_TYPES[str(field.type)]} for field in schema]
+    path.write_text(json.dumps({"fields": fields, "missingValues": [""]}, indent=2) + "\n")
 
 
 def table_schema(columns: Sequence[str], *, has_fold: bool, metadata: Mapping[str, str]) -> pa.Schema:
@@ -94,7 +114,7 @@ def table_schema(columns: Sequence[str], *, has_fold: bool, metadata: Mapping[st
 
 
 def _open_parquet(path: Path, schema: pa.Schema) -> tuple[Callable[[pa.Table], None], Callable[[], None]]:
-    writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+    writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, write_page_checksum=True)
     return writer.write_table, writer.close
 
 
@@ -115,31 +135,6 @@ def _open_csv(path: Path, schema: pa.Schema) -> tuple[Callable[[pa.Table], None]
     return lambda table: writer.write(as_text(table)), writer.close
 
 
-def _open_hdf5(path: Path, schema: pa.Schema) -> tuple[Callable[[pa.Table], None], Callable[[], None]]:
-    """One dataset a column: symbol as UTF-8, timestamp as int64 ns since 1970 UTC."""
-    file = h5py.File(path, "w")
-    for field in schema:
-        kind = h5py.string_dtype() if field.name == "symbol" else np.int64
-        if pa.types.is_floating(field.type):
-            kind = np.float64
-        elif field.name == "fold":
-            kind = np.int32
-        file.create_dataset(
-            field.name, shape=(0,), maxshape=(None,), dtype=kind, chunks=(_HDF5_CHUNK_ROWS,), track_times=False
-        )
-
-    def write(table: pa.Table) -> None:
-        for name in table.schema.names:
-            column = table.column(name)
-            values = column.cast(pa.int64()).to_numpy() if name == "timestamp" else column.to_numpy()
-            stored = file[name]
-            start = stored.shape[0]
-            stored.resize((start + table.num_rows,))
-            stored[start:] = values
-
-    return write, file.close
-
-
 _OPEN: Final[
     Mapping[OutputFormat, Callable[[Path, pa.Schema], tuple[Callable[[pa.Table], None], Callable[[], None]]]]
-] = {"parquet": _open_parquet, "csv": _open_csv, "hdf5": _open_hdf5}
+] = {"parquet": _open_parquet, "csv": _open_csv}

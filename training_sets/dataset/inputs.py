@@ -14,21 +14,19 @@ from typing import Any, Final
 
 import msgspec
 
-from market.clock import DAY_NS, MINUTE_NS, floor_to
+from market.clock import DAY_NS, MILLISECOND_NS, floor_to
 from quality.continuity import ContinuityRules
 from storage.raw.manifest import RawPart, common_scale, raw_parts
-from training_sets.provenance import code_digest, feature_partitions, library_versions
+from training_sets.provenance import code_digest, feature_partitions, library_versions, served_partitions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
 from training_sets.request.targets import volatility_window_ns
 from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
 
 _PACKAGES: Final = ("market", "transforms", "feature_repo", "storage", "quality", "training_sets")
-_LONGEST_LAG_NS: Final = MINUTE_NS
-"""How far before the first sample a row may lie that it holds: the time to live of the views."""
 
 
 def dataset_inputs(
@@ -39,16 +37,23 @@ def dataset_inputs(
     raw_folder: Path,
     continuity: ContinuityRules,
     has_quality_gate: bool,
+    row_grid_ns: int,
 ) -> dict[str, Any]:
     """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
     spans = covered(request.folds())
-    back_ns = max(_LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
-    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.label_reach_ns
+    back_ns = max(LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
+    is_on_row = request.sample_kind == "on_row"
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
+    logged = read if is_on_row else [each for each in read if each is MID]
     parts = {symbol: _parts(raw_folder, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
     return {
         "request": msgspec.to_builtins(request),
-        "rules": {"continuity": asdict(continuity), "quality_gate": has_quality_gate},
+        "rules": {
+            "continuity": asdict(continuity),
+            "quality_gate": has_quality_gate,
+            **({} if is_on_row else {"row_grid_ms": row_grid_ns / MILLISECOND_NS}),
+        },
         "feature_registry_version": chosen.version,
         "feature_set": chosen.fingerprint,
         "groups": {group.name: group.fingerprint for group in chosen.groups},
@@ -68,11 +73,14 @@ def dataset_inputs(
         ],
         "feature_partitions": feature_partitions(
             features_folder,
-            dict.fromkeys(group for each in read for group in each.groups),
+            dict.fromkeys(group for each in logged for group in each.groups),
             request.symbols,
             from_ns=from_ns,
             to_ns=to_ns,
         ),
+        "served_partitions": []
+        if is_on_row
+        else served_partitions(features_folder, request.symbols, from_ns=from_ns, to_ns=to_ns),
     }
 
 

@@ -1,10 +1,15 @@
-"""The manifest: everything that made a dataset, written last, so that a folder with one is complete."""
+"""The manifest: everything that made a dataset, written last, so that a folder with one is complete.
+
+Its name, as those of the other documents, begins with an underscore, by which readers of a folder of Parquet files pass
+over what is no row. What it states is checked before it is believed: a file is used only if it has the bytes that the
+manifest names, and lies in the dataset's folder.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import msgspec
@@ -13,18 +18,45 @@ from market.errors import CorruptStore, NotFound
 from training_sets.provenance import file_entry
 from training_sets.request.request import DatasetRequest
 
-MANIFEST_NAME: Final = "manifest.json"
-QUALITY_NAME: Final = "quality.json"
-REPORT_NAME: Final = "report.html"
-_LIBRARIES: Final = ("feast", "h5py", "numba", "numpy", "pandas", "pyarrow")
+MANIFEST_NAME: Final = "_manifest.json"
+QUALITY_NAME: Final = "_quality.json"
+REPORT_NAME: Final = "_report.html"
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """What a manifest states of a file: its path in the dataset's folder, its bytes and their SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class _StatedQuality(msgspec.Struct):
+    files: list[FileEntry] = []
+
+
+class _StatedFiles(msgspec.Struct):
+    files: dict[str, FileEntry]
+    quality: _StatedQuality = msgspec.field(default_factory=_StatedQuality)
+    schema_file: FileEntry | None = None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished dataset. Raises NotFound when the folder holds none."""
+    """The manifest of a finished dataset.
+
+    Raises NotFound when the folder holds none, CorruptStore when it is no JSON object.
+    """
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise NotFound(f"{path}: must be the manifest of a finished dataset, was no file")
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    if path.is_symlink():
+        raise CorruptStore(f"{path}: must be no symbolic link, was one")
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CorruptStore(f"{path}: must be a dataset's manifest, was {error}") from error
+    if not isinstance(manifest, dict):
+        raise CorruptStore(f"{path}: must be a dataset's manifest, was {type(manifest).__name__}")
     return manifest
 
 
@@ -43,13 +75,53 @@ def manifest_request(manifest: Mapping[str, Any]) -> DatasetRequest:
         raise CorruptStore(f"manifest: must state its request, was {error}") from error
 
 
-def stated_files(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest states of each file of the dataset, by path."""
-    entries = [*manifest["files"].values(), *manifest["quality"].get("files", [])]
-    return {entry["path"]: entry for entry in entries}
+def split_entries(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
+    """What a manifest states of the file of each split, by "train", or by "fold-000/train". Raises CorruptStore."""
+    return _stated(manifest).files
 
 
-def is_intact(folder: Path, entry: Mapping[str, Any]) -> bool:
+def stated_files(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
+    """What the manifest states of each file of the dataset, by path. Raises CorruptStore."""
+    stated = _stated(manifest)
+    schema = [] if stated.schema_file is None else [stated.schema_file]
+    return {entry.path: entry for entry in (*stated.files.values(), *schema, *stated.quality.files)}
+
+
+def intact_file(folder: Path, entry: FileEntry) -> Path:
+    """The path of a file that is what its entry states; its bytes are read once, until somebody touches it.
+
+    Raises CorruptStore when it is missing, has other bytes, is reached by a symbolic link, or is not in the folder.
+    """
+    parts = PurePosixPath(entry.path).parts
+    if not parts or PurePosixPath(entry.path).is_absolute() or ".." in parts:
+        raise CorruptStore(f"manifest of {folder.name}: a file must lie in the dataset's folder, was {entry.path!r}")
+    path = folder
+    for part in parts:
+        path /= part
+        if path.is_symlink():
+            raise CorruptStore(f"{path}: must be no symbolic link, was one")
+    if not path.is_file():
+        raise CorruptStore(f"{path}: must be a file of the dataset, was none")
+    try:
+        found = file_entry(path, folder)
+    except OSError as error:
+        raise CorruptStore(f"{path}: must be readable, was {error}") from error
+    if found != msgspec.structs.asdict(entry):
+        raise CorruptStore(f"{path}: must have the bytes that its manifest states, was changed")
+    return path
+
+
+def is_intact(folder: Path, entry: FileEntry) -> bool:
     """Whether a file of the folder is there and what its entry states."""
-    path = folder / entry["path"]
-    return path.is_file() and file_entry(path, folder) == entry
+    try:
+        intact_file(folder, entry)
+    except CorruptStore:
+        return False
+    return True
+
+
+def _stated(manifest: Mapping[str, Any]) -> _StatedFiles:
+    try:
+        return msgspec.convert(manifest, _StatedFiles)
+    except msgspec.ValidationError as error:
+        raise CorruptStore(f"manifest: must state its files, was {error}") from error

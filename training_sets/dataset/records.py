@@ -39,6 +39,8 @@ def request_hash(request: DatasetRequest, feature_set: str) -> str:
 
 def sample_count(request: DatasetRequest) -> int:
     """An upper bound of the entity rows."""
+    if request.sample_times_ns:
+        return len(request.symbols) * len(request.sample_times_ns)
     step_ns = request.sample_interval_ns
     return len(request.symbols) * sum(
         -((start_ns - end_ns) // step_ns) for start_ns, end_ns in covered(request.folds())

@@ -1,12 +1,12 @@
 """Rebuilding days: each UTC day of a symbol is computed once for its inputs, in any number of processes.
 
 1. A day's inputs, by group: the raw files that its rows are computed from, their period, the scale and the start. A day
-   whose groups all stand in the feature log with these inputs is passed over.
+   whose groups all stand in the feature log with these inputs is skipped.
 2. A day is computed for the groups that are missing, whichever registry version asked for the others.
 3. Days that follow each other are computed in one run, whose rows are those of a run for each: the horizon before its
    first day, a day and more for candles and tickers, is gone through once and not for every day.
 4. A day's files are written aside, a row group at a time, and renamed together: a rebuild that is interrupted or killed
-   has whole days or none, and the next one goes on from there. An interrupt ends it after the days that its processes
+   has whole days or none, and the next one continues from there. An interrupt ends it after the days that its processes
    have begun.
 """
 
@@ -43,7 +43,7 @@ from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
 MOST_DAYS_A_RUN: Final = 7
-"""Days are told of at least weekly, others wait a week for them at most, and the horizon costs a seventh."""
+"""Progress is reported at least weekly, others wait a week at most, and the horizon costs a seventh."""
 
 _Due = tuple[int, dict[str, str]]
 """Begin of a day that is to be computed, ns, and the hash of the inputs of each group that it lacks."""
@@ -193,7 +193,7 @@ def _begin_worker(is_stopping: Event) -> None:
 
 
 def _end_with_parent() -> None:
-    """A process of a pool whose owner was killed waits for work for ever: the kernel ends it too."""
+    """A process of a pool whose owner was killed waits for work without end: the kernel ends it too."""
     set_parent_death_signal = 1
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(set_parent_death_signal, signal.SIGKILL) != 0:

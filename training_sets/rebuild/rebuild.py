@@ -8,21 +8,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
-from market.events import ORDERBOOK, Events
+from market.events import ORDERBOOK, Events, empty_events
 from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
 from storage.raw.manifest import RawPart, raw_parts, raw_period, read_instrument
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
+from transforms.state import ORDER_NS
 
 AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS
 """When a rebuilt row counts as available after its row time: the grace after which a live row closes."""
@@ -56,15 +58,54 @@ def stream_rows(
             f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
             f"was {begin_ns} to {end_ns}"
         )
+    engine, events = begin_engine(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
+    for rows in _rows_behind(engine, events, end_ns):
+        yield _from(rows, begin_ns)
+
+
+def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.NDArray[np.int64]) -> FeatureRows:
+    """The rows of a symbol at chosen times, bit for bit those of an undisturbed live run.
+
+    row_ns: int64 (n,), n >= 1, ascending, multiples of ORDER_NS after the first message; those after the last are of
+        silence.
+
+    Raises NotFound when there is no raw data of the symbol, InvalidRequest when a time is not so.
+    """
+    first_ns, last_ns = raw_period(raw_folder, symbol)
+    begin_ns, end_ns = int(row_ns[0]), int(row_ns[-1])
+    if begin_ns <= first_ns or begin_ns > last_ns:
+        raise InvalidRequest(
+            f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
+            f"was {begin_ns} to {end_ns}"
+        )
+    if (off_grid := row_ns[row_ns % ORDER_NS != 0]).size > 0:
+        raise InvalidRequest(f"rebuild of {symbol}: must be at multiples of {ORDER_NS} ns, was {off_grid[0]}")
+    # The coarsest grid that holds them all: a row is the same on each.
+    grid_ns = int(np.gcd.reduce(row_ns, initial=SECOND_NS))
+    engine, events = begin_engine(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=grid_ns)
+    pieces = []
+    given = 0
+    for piece, least_ns in chain(events, [(empty_events(), end_ns)]):
+        engine.feed(piece)
+        closes_ns = min(least_ns, end_ns)
+        due = int(np.searchsorted(row_ns, closes_ns, side="right"))
+        pieces.append(engine.rows_at(row_ns[given:due], closes_ns))
+        given = due
+    return joined_rows(pieces)
+
+
+def begin_engine(
+    raw_folder: Path, symbol: str, kernel: Kernel, begin_ns: int, end_ns: int, *, grid_ns: int
+) -> tuple[Engine, Iterator[tuple[Events, int]]]:
+    """An engine at a start from which rows from ``begin_ns`` on are right, and the events from there up to the end."""
     kinds = set_kinds(kernel.feature_set)
     latest_ns = begin_ns - set_horizon_ns(kernel.feature_set)
+    first_ns, _ = raw_period(raw_folder, symbol)
     parts = raw_parts(raw_folder, symbol)
     start_ns = start_before(raw_folder, parts, kinds, latest_ns, first_ns)
     history_ns = start_ns if start_ns > first_ns else first_message_ns(raw_folder, parts)
-    engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=history_ns)
-    events = stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
-    for rows in _rows_behind(engine, events, end_ns):
-        yield _from(rows, begin_ns)
+    engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=history_ns, grid_ns=grid_ns)
+    return engine, stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
 
 
 def start_before(

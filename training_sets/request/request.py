@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Final, Literal
 
-from market.clock import SECOND_NS
+from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
-from training_sets.request.folds import Fold, Strategy, make_folds
+from training_sets.request.folds import Fold, Strategy, covered, make_folds
 from training_sets.request.targets import Target, check_target
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
-OutputFormat = Literal["parquet", "csv", "hdf5"]
+OutputFormat = Literal["parquet", "csv"]
 PriceChoice = Literal["auto", "mid_price", "kline_close"]
 """auto: the mid where any is known in the period, else the close."""
+SampleKind = Literal["on_row", "at_time"]
+"""on_row: the model acts when row ``t`` arrives. at_time: it asks at ``t`` and gets the newest tick there is."""
+MOST_SAMPLE_TIMES: Final = 100_000
+LONGEST_LAG_NS: Final = MINUTE_NS
+"""How old a row may be when it is given to a reader: the time to live of the views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class DatasetRequest:
     """Symbols, strategy, targets and registry version of one dataset.
 
     sample_interval_ns: rows are sampled at whole multiples of it.
+    sample_kind, read_delay_ns: what a sample at ``t`` holds, and when the model acts: so long after the row arrived, or
+    after it asked at ``t``. Labels begin there. sample_times_ns: when it asks, instead of at an interval; ascending.
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older.
     """
@@ -30,6 +38,9 @@ class DatasetRequest:
     targets: tuple[Target, ...]
     registry_version: str
     sample_interval_ns: int = SECOND_NS
+    sample_kind: SampleKind = "on_row"
+    read_delay_ns: int = 0
+    sample_times_ns: tuple[int, ...] = ()
     purge: bool = True
     embargo_ns: int = 0
     missing: MissingPolicy = "keep"
@@ -43,6 +54,10 @@ class DatasetRequest:
             raise InvalidRequest(f"symbols: must be at least one, each once, was {list(self.symbols)}")
         if self.sample_interval_ns <= 0 or self.sample_interval_ns % SECOND_NS:
             raise InvalidRequest(f"sample_interval: must be whole seconds, was {self.sample_interval_ns} ns")
+        if not 0 <= self.read_delay_ns <= LONGEST_LAG_NS:
+            raise InvalidRequest(f"read_delay: must be 0 to {LONGEST_LAG_NS} ns, was {self.read_delay_ns} ns")
+        if self.sample_times_ns:
+            self._check_times()
         if self.embargo_ns < 0:
             raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
         if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
@@ -63,10 +78,29 @@ class DatasetRequest:
                         f"{self.label_reach_ns // SECOND_NS} s with {period}"
                     )
 
+    def _check_times(self) -> None:
+        times_ns = self.sample_times_ns
+        if self.sample_kind != "at_time" or len(times_ns) > MOST_SAMPLE_TIMES:
+            raise InvalidRequest(
+                f"sample_times: must be at most {MOST_SAMPLE_TIMES}, for at_time samples, "
+                f"was {len(times_ns)} for {self.sample_kind}"
+            )
+        if any(later_ns <= time_ns for time_ns, later_ns in pairwise(times_ns)):
+            raise InvalidRequest("sample_times: must be ascending, each once, was not")
+        spans = covered(self.folds())
+        for time_ns in times_ns:
+            if not any(start_ns <= time_ns < end_ns for start_ns, end_ns in spans):
+                raise InvalidRequest(f"sample_times: must lie in the periods, was {format_iso(time_ns)}")
+
     @property
     def label_reach_ns(self) -> int:
-        """How far after its row the longest label looks."""
+        """How far after the moment at which the model acts the longest label looks."""
         return max(target.reach_ns for target in self.targets)
+
+    @property
+    def latest_price_ns(self) -> int:
+        """How far after its time the label of a sample may look: the longest after the last moment to act."""
+        return LONGEST_LAG_NS + self.read_delay_ns + self.label_reach_ns
 
     def folds(self) -> list[Fold]:
         """The folds of the strategy."""

@@ -1,4 +1,4 @@
-"""Labels: what happened after a row, from prices the row could not see."""
+"""Labels: what happened after a model acted on a sample, from prices it could not see."""
 
 from __future__ import annotations
 
@@ -22,24 +22,28 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 
-def make_labels(times_ns: Int64s, prices: PriceSeries, target: Target) -> Float64s:
-    """The label of each row time.
+def make_labels(
+    times_ns: Int64s, prices: PriceSeries, target: Target, *, decisions_ns: Int64s | None = None
+) -> Float64s:
+    """The label of each sample.
 
-    times_ns: int64 (n,), any order. Returns float64 (n,); classes are -1, 0 and +1.
+    times_ns: int64 (n,), any order, where the past volatility ends. decisions_ns: int64 (n,), when the model acts, from
+    where the label looks ahead; None is at its time. Returns float64 (n,); classes are -1, 0 and +1.
     NaN: a price that the label needs is unknown, the volatility it is measured by is unknown or 0.
     """
+    decisions_ns = times_ns if decisions_ns is None else decisions_ns
     match target:
         case RegressionTarget():
-            return _returns(times_ns, prices, target)
+            return _returns(decisions_ns, prices, target)
         case ClassificationTarget():
-            change = _returns(times_ns, prices, target)
+            change = _returns(decisions_ns, prices, target)
             classes = (change > target.threshold).astype(np.float64) - (change < -target.threshold)
             return np.where(np.isnan(change), np.nan, classes)
         case RiskAdjustedTarget():
             volatility = past_volatility(times_ns, prices, target.volatility_window_ns)
-            return _returns(times_ns, prices, target) / np.where(volatility == 0.0, np.nan, volatility)
+            return _returns(decisions_ns, prices, target) / np.where(volatility == 0.0, np.nan, volatility)
         case TripleBarrierTarget():
-            return _first_barriers(times_ns, prices, target)
+            return _first_barriers(times_ns, decisions_ns, prices, target)
         case _:
             assert_never(target)
 
@@ -52,18 +56,20 @@ def past_volatility(times_ns: Int64s, prices: PriceSeries, window_ns: int) -> Fl
     return _volatility(prices.values, prices.positions(times_ns), window_ns // prices.step_ns)
 
 
-def _returns(times_ns: Int64s, prices: PriceSeries, target: Target) -> Float64s:
-    entry = prices.at(times_ns + target.delay_ns)
-    return prices.at(times_ns + target.reach_ns) / entry - 1.0
+def _returns(decisions_ns: Int64s, prices: PriceSeries, target: Target) -> Float64s:
+    entry = prices.at(decisions_ns + target.delay_ns)
+    return prices.at(decisions_ns + target.reach_ns) / entry - 1.0
 
 
-def _first_barriers(times_ns: Int64s, prices: PriceSeries, target: TripleBarrierTarget) -> Float64s:
+def _first_barriers(
+    times_ns: Int64s, decisions_ns: Int64s, prices: PriceSeries, target: TripleBarrierTarget
+) -> Float64s:
     steps = target.horizon_ns // prices.step_ns
     unit = np.ones(len(times_ns))
     if target.by_volatility:
         volatility = past_volatility(times_ns, prices, target.volatility_window_ns)
         unit = np.where(volatility == 0.0, np.nan, volatility) * math.sqrt(steps)
-    entries = prices.positions(times_ns + target.delay_ns)
+    entries = prices.positions(decisions_ns + target.delay_ns)
     return _first_touched(prices.values, entries, target.upper * unit, target.lower * unit, steps)
 
 

@@ -32,7 +32,7 @@ _CLOSE_FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
 
 @dataclass(frozen=True, slots=True)
 class PriceSeries:
-    """Prices at every step from ``start_ns`` on.
+    """Prices at every step from ``start_ns`` on; between two steps the price is that of the earlier one.
 
     values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown.
     """
@@ -43,9 +43,9 @@ class PriceSeries:
     values: npt.NDArray[np.float64]
 
     def positions(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Index of the price at each time, int64 (n,); -1 outside the series and between two steps."""
-        at, between = np.divmod(times_ns - self.start_ns, self.step_ns)
-        return np.where((between == 0) & (at >= 0) & (at < len(self.values)), at, -1)
+        """Index of the newest price at each time, int64 (n,); -1 before the series and a step or more after it."""
+        at = (times_ns - self.start_ns) // self.step_ns
+        return np.where((at >= 0) & (at < len(self.values)), at, -1)
 
     def at(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """The price at each time, float64 (n,); NaN where there is none."""

@@ -25,6 +25,11 @@ class SampleTimes:
         """Those of disjoint [start, end) in order."""
         return cls(tuple(range(ceil_to(start_ns, step_ns), end_ns, step_ns) for start_ns, end_ns in spans))
 
+    @classmethod
+    def at(cls, times_ns: Sequence[int]) -> SampleTimes:
+        """Ascending times, each once."""
+        return cls(tuple(range(time_ns, time_ns + 1) for time_ns in times_ns))
+
     def __len__(self) -> int:
         return sum(map(len, self.ranges))
 

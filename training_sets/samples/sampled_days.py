@@ -1,7 +1,7 @@
 """Sampled days: what was retrieved for sparse samples of a symbol and UTC date, kept for the next build that asks.
 
-1. A block is the samples of one symbol, one interval and one UTC date. Each is what the view's rows of that date and of
-   the end of the date before were known to be at its time, whatever the request asks beside it.
+1. A block is the samples on rows of one symbol, one interval and one UTC date. Each is what its row was known to be
+   when it arrived, whatever the request asks beside it.
 2. A block's file lies beside the rows of its date and goes with them. Its name holds a hash of everything that the
    values follow from, and one of the values: after a change of either it is not found, or not believed.
 3. Samples as dense as the rows are not kept: they would take as much room, and save little of the reading.
@@ -19,11 +19,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
+from market.clock import DAY_NS, SECOND_NS, utc_date
 from storage.durable_files import open_staged
 from storage.features.parts import group_folder
 from storage.instruments import checked_symbol
 from training_sets.provenance import code_digest, day_partitions, library_versions
+from training_sets.request.request import LONGEST_LAG_NS
+from training_sets.samples.known import NO_ROW, TOO_LATE, Known
 from transforms.rows import FeatureSet
 
 # A dot name: Feast and the feature log pass it over, and retention removes it with its day.
@@ -31,8 +33,6 @@ SAMPLED: Final = ".sampled"
 LEAST_INTERVAL_NS: Final = 10 * SECOND_NS
 MOST_BLOCKS: Final = 16
 """Of one symbol's date: intervals, feature sets and first or last days of a period."""
-_LONGEST_LAG_NS: Final = MINUTE_NS
-"""The time to live of the views."""
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ Float64s = npt.NDArray[np.float64]
 class SampledDays:
     """The blocks of a feature set at one interval.
 
-    retrieve: gives the features of ascending times, float64 (times x symbols, columns), symbols in order within each.
+    retrieve: gives what is known of ascending times, each on the row of its own time.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SampledDays:
         symbols: Sequence[str],
         *,
         interval_ns: int,
-        retrieve: Callable[[Int64s], Float64s],
+        retrieve: Callable[[Int64s], Known],
     ) -> None:
         self._features_folder = features_folder
         self._chosen = chosen
@@ -60,47 +60,48 @@ class SampledDays:
         self._retrieve = retrieve
         self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, interval_ns)
 
-    def features(self, times_ns: Int64s) -> Float64s:
+    def known(self, times_ns: Int64s) -> Known:
         """What ``retrieve`` gives: from blocks, and for the days that lack one from itself."""
         count = len(self._symbols)
-        features = np.empty((len(times_ns), count, len(self._chosen.columns)))
+        # Beside the features how long after its time each row arrived, ns; NaN for no row, -1 for one too late.
+        held = np.empty((len(times_ns), count, len(self._chosen.columns) + 1))
         days = _by_day(times_ns)
-        known = [self._read(times_ns[day], features[day]) for day in days]
+        known = [self._read(times_ns[day], held[day]) for day in days]
         for is_known, following in groupby(zip(known, days, strict=True), key=lambda pair: all(pair[0])):
             if is_known:
                 continue
             lacking = [day for _, day in following]
             stretch = slice(lacking[0].start, lacking[-1].stop)
             before = [self._names(times_ns[day]) for day in lacking]
-            features[stretch] = self._retrieve(times_ns[stretch]).reshape(-1, count, len(self._chosen.columns))
+            held[stretch] = _held(times_ns[stretch], self._retrieve(times_ns[stretch]), count)
             for day, names in zip(lacking, before, strict=True):
                 # Of rows that came while they were read nobody knows which were seen.
                 if names == self._names(times_ns[day]):
-                    self._write(names, times_ns[day], features[day])
-        return features.reshape(-1, len(self._chosen.columns))
+                    self._write(names, times_ns[day], held[day])
+        return _known(times_ns, held)
 
-    def _read(self, times_ns: Int64s, features: Float64s) -> list[bool]:
-        """Fill in the blocks of one day, (times, symbols, columns); which symbols have one."""
+    def _read(self, times_ns: Int64s, held: Float64s) -> list[bool]:
+        """Fill in the blocks of one day, (times, symbols, columns and arrival); which symbols have one."""
         return [
-            self._read_block(symbol, name, times_ns, features[:, at])
+            self._read_block(symbol, name, times_ns, held[:, at])
             for at, (symbol, name) in enumerate(zip(self._symbols, self._names(times_ns), strict=True))
         ]
 
-    def _read_block(self, symbol: str, name: str, times_ns: Int64s, features: Float64s) -> bool:
+    def _read_block(self, symbol: str, name: str, times_ns: Int64s, held: Float64s) -> bool:
         for path in self._folder(symbol, times_ns).glob(f"{name}-*"):
             content = path.read_bytes()
-            if len(content) == features.size * features.itemsize and path.name == f"{name}-{_digest(content)}":
-                features[:] = np.frombuffer(content, np.float64).reshape(features.shape)
+            if len(content) == held.size * held.itemsize and path.name == f"{name}-{_digest(content)}":
+                held[:] = np.frombuffer(content, np.float64).reshape(held.shape)
                 return True
         return False
 
-    def _write(self, names: Sequence[str], times_ns: Int64s, features: Float64s) -> None:
+    def _write(self, names: Sequence[str], times_ns: Int64s, held: Float64s) -> None:
         """Without waiting for the disk: what a crash leaves has not the hash of its name."""
         for at, (symbol, name) in enumerate(zip(self._symbols, names, strict=True)):
             folder = self._folder(symbol, times_ns)
             if not folder.is_dir():
                 continue  # a day without rows
-            content = np.ascontiguousarray(features[:, at]).tobytes()
+            content = np.ascontiguousarray(held[:, at]).tobytes()
             staged, opened = open_staged(folder / name)
             with opened as file:
                 file.write(content)
@@ -119,7 +120,7 @@ class SampledDays:
                 [
                     entry
                     for group in self._chosen.groups
-                    for date in sorted({utc_date(first_ns - _LONGEST_LAG_NS), utc_date(last_ns)})
+                    for date in sorted({utc_date(first_ns), utc_date(last_ns + LONGEST_LAG_NS)})
                     for entry in day_partitions(self._features_folder, group, symbol, date)
                 ]
             ]
@@ -139,6 +140,21 @@ def remove_sampled_days(
         date = path.parent.name.removeprefix("date=")
         if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
             path.unlink(missing_ok=True)
+
+
+def _held(times_ns: Int64s, known: Known, count: int) -> Float64s:
+    lag = np.where(known.has_row, known.had_ns - np.repeat(times_ns, count), -1.0)
+    lag[known.row_ns == NO_ROW] = np.nan
+    return np.column_stack([known.features, lag]).reshape(len(times_ns), count, -1)
+
+
+def _known(times_ns: Int64s, held: Float64s) -> Known:
+    rows = held.reshape(-1, held.shape[2])
+    each_ns = np.repeat(times_ns, held.shape[1])
+    lag = rows[:, -1]
+    row_ns = np.where(np.isnan(lag), NO_ROW, np.where(lag < 0, TOO_LATE, each_ns))
+    had_ns = each_ns + np.where(row_ns >= 0, lag, 0.0).astype(np.int64)
+    return Known(np.ascontiguousarray(rows[:, :-1]), row_ns, had_ns)
 
 
 def _by_day(times_ns: Int64s) -> list[slice]:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
-from market.clock import DAY_NS, SECOND_NS, floor_to
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import check_target, volatility_window_ns
+from training_sets.samples.known import TOO_LATE, Known, Lags
 from training_sets.samples.labels import make_labels
 from training_sets.samples.missing import ForwardFill
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
-from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
-
-if TYPE_CHECKING:
-    from feature_repo.store import FeatureStore
 
 PIECE_ROWS: Final = 200_000
 """Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
@@ -43,11 +39,12 @@ Float64s = npt.NDArray[np.float64]
 class Samples:
     """Rows in order of time, then of the request's symbols.
 
-    times_ns: int64 (n,). symbol: int64 (n,), index into the request's symbols. features: float64 (n, columns), labels:
-    float64 (n, targets).
+    times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
+    request's symbols. features: float64 (n, columns), labels: float64 (n, targets).
     """
 
     times_ns: Int64s
+    decisions_ns: Int64s
     symbol: Int64s
     features: Float64s
     labels: Float64s
@@ -71,10 +68,10 @@ class Samples:
 class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
-    counts: rows sampled, without_features, without_label, with_missing, and values_filled. unlabelled: rows whose label
-    is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness: sees what was
-    retrieved, if set. keeps_days: whether days retrieved before are used again, and kept for the
-    next build.
+    retrieve: gives what is known at ascending times. counts: rows sampled, without_features (too_late of them),
+    without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
+    whose label is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness:
+    sees what was retrieved, if set.
     """
 
     def __init__(
@@ -82,31 +79,22 @@ class Sampler:
         request: DatasetRequest,
         chosen: FeatureSet,
         *,
-        store: FeatureStore,
+        retrieve: Callable[[Int64s], Known],
         features_folder: Path,
         raw_folder: Path,
         continuity: Mapping[str, Sequence[ContinuityTally]],
-        keeps_days: bool = False,
     ) -> None:
         self._request = request
         self.witness: Witness | None = None
         self._chosen = chosen
-        self._store = store
         self.counts: Counter[str] = Counter()
+        self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
         self.continuity = continuity
         self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         spans = covered(request.folds())
-        self.times = SampleTimes.of(spans, request.sample_interval_ns)
-        self._features = self._retrieved
-        if keeps_days and request.sample_interval_ns >= LEAST_INTERVAL_NS:
-            self._features = SampledDays(
-                features_folder,
-                chosen,
-                request.symbols,
-                interval_ns=request.sample_interval_ns,
-                retrieve=self._retrieved,
-            ).features
+        self.times = sample_times(request)
+        self._known = retrieve
         self._back_ns = max(volatility_window_ns(target) for target in request.targets)
         self.prices: Mapping[str, LabelPrices] = {
             symbol: open_prices(
@@ -115,12 +103,12 @@ class Sampler:
                 symbol,
                 request.label_price,
                 from_ns=spans[0][0] - self._back_ns,
-                to_ns=spans[-1][1] + request.label_reach_ns,
+                to_ns=spans[-1][1] + request.latest_price_ns,
             )
             for symbol in request.symbols
         }
         for prices in self.prices.values():
-            if request.sample_interval_ns % prices.step_ns:
+            if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
                 raise InvalidRequest(
                     f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
                     f"was {request.sample_interval_ns} ns"
@@ -150,36 +138,25 @@ class Sampler:
             yield self._piece(times_ns[: end - begin])
             begin = end
 
-    def _retrieved(self, times_ns: Int64s) -> Float64s:
-        """What was known at each time, symbols in order within each; float64 (times x symbols, columns)."""
-        from feature_repo.store import retrieve
-
-        symbols = self._request.symbols
-        entities = pd.DataFrame(
-            {
-                "symbol": np.tile(np.array(symbols, object), len(times_ns)),
-                "event_timestamp": pd.to_datetime(np.repeat(times_ns, len(symbols)), utc=True),
-            }
-        )
-        found = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]
-        # In C order: pandas gives columns, whose rows no reshape could show without a copy.
-        return np.array(found, np.float64, order="C")
-
     def _piece(self, times_ns: Int64s) -> Samples:
         request, count = self._request, len(self._request.symbols)
-        features = self._features(times_ns)
+        known = self._known(times_ns)
+        features, decisions_ns = known.features, known.had_ns + request.read_delay_ns
         if self.witness is not None:
-            self.witness.see(times_ns, features)
+            self.witness.see(times_ns, known, decisions_ns)
+        acted_from_ns = known.had_ns if request.sample_kind == "on_row" else np.repeat(times_ns, count)
+        self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
+        self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
         if request.missing == "forward_fill":
             self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1, copy=False))
         is_unknown = np.isnan(features)
         labels = np.empty((len(features), len(request.targets)))
         for at, symbol in enumerate(request.symbols):
             prices = self.prices[symbol].between(
-                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.label_reach_ns
+                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.latest_price_ns
             )
             for index, target in enumerate(request.targets):
-                labels[at::count, index] = make_labels(times_ns, prices, target)
+                labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=decisions_ns[at::count])
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
             for tally in self.continuity[symbol]:
@@ -195,7 +172,28 @@ class Sampler:
         self.counts["with_missing"] += int(np.count_nonzero(is_labelled & ~is_kept))
         return Samples(
             np.repeat(times_ns, count)[is_kept],
+            decisions_ns[is_kept],
             np.tile(np.arange(count), len(times_ns))[is_kept],
             features[is_kept],
             labels[is_kept],
         )
+
+
+def sample_times(request: DatasetRequest) -> SampleTimes:
+    """When the request samples."""
+    if request.sample_times_ns:
+        return SampleTimes.at(request.sample_times_ns)
+    return SampleTimes.of(covered(request.folds()), request.sample_interval_ns)
+
+
+def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any]:
+    """What a sample of the dataset is and when its model acts, as the manifest states it."""
+    return {
+        "kind": request.sample_kind,
+        "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
+        "row_age_ms": sampler.lags.document(),
+        "entry_price": {
+            symbol: f"{prices.name} of the newest whole {prices.step_ns // SECOND_NS} s when the model acts"
+            for symbol, prices in sampler.prices.items()
+        },
+    }

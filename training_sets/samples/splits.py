@@ -21,8 +21,9 @@ OUTSIDE: Final = -1
 class SplitRules:
     """What is dropped at the boundary of two splits.
 
-    label_reach_ns: how far after its row the longest label looks, at least 1 ns. purge: drop a row whose label window
-    (t, t + reach] reaches into a period of another split. embargo_ns: drop the rows within this after a boundary too.
+    label_reach_ns: how far after the model acts the longest label looks, at least 1 ns. purge: drop a row whose label
+    window, up to its decision + reach, reaches into a period of another split. embargo_ns: drop the rows within this
+    after a boundary too.
     """
 
     label_reach_ns: int
@@ -35,12 +36,13 @@ class Assignment:
     """Where each row stands in one fold.
 
     period: int64 (n,), index into the fold's periods, OUTSIDE for none. A row in a period is kept, purged or embargoed;
-    is_purged and is_embargoed: bool (n,), never both.
+    is_purged and is_embargoed: bool (n,), never both. label_end_ns: int64 (n,), the last moment its labels look at.
     """
 
     period: Int64s
     is_purged: Bools
     is_embargoed: Bools
+    label_end_ns: Int64s
 
     @property
     def is_kept(self) -> Bools:
@@ -48,21 +50,26 @@ class Assignment:
         return kept
 
 
-def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules) -> Assignment:
-    """The period of each row, and whether it is purged or embargoed there; each row by its time alone.
+def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules, *, decisions_ns: Int64s | None = None) -> Assignment:
+    """The period of each row, and whether it is purged or embargoed there; each row by its own times alone.
 
-    times_ns: int64 (n,), in any order. The earlier of two periods gives way, and the later one to an embargo. Around a
-    split that stays whole the others give way on both sides: after it, as far as its last labels reach.
+    times_ns: int64 (n,), in any order. decisions_ns: int64 (n,), when the model acts; None is at its time. The earlier
+    of two periods gives way, and the later one to an embargo. Around a split that stays whole the others give way on
+    both sides: after it, as far as its last labels reach; a row of it that is acted on after its period is over goes.
 
     Raises InvalidRequest when periods overlap or run backwards.
     """
     check_periods(fold.periods)
+    decisions_ns = times_ns if decisions_ns is None else decisions_ns
+    label_end_ns = decisions_ns + rules.label_reach_ns
     found = np.full(len(times_ns), OUTSIDE, np.int64)
     is_purged, is_embargoed = np.zeros((2, len(times_ns)), np.bool_)
     for index, period in enumerate(fold.periods):
         is_inside = (times_ns >= period.start_ns) & (times_ns < period.end_ns)
         found[is_inside] = index
         if period.name == fold.whole:
+            if rules.purge:
+                is_purged |= is_inside & (decisions_ns >= period.end_ns)
             continue
         begin_ns = period.start_ns
         if fold.whole is not None:
@@ -79,8 +86,8 @@ def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules) -> Assignment:
             is_embargoed |= is_inside & ~is_purged & (times_ns < begin_ns + rules.embargo_ns)
         if rules.purge and index + 1 < len(fold.periods):
             next_ns = fold.periods[index + 1].start_ns
-            is_purged |= is_inside & ~is_embargoed & (times_ns + rules.label_reach_ns >= next_ns)
-    return Assignment(found, is_purged, is_embargoed)
+            is_purged |= is_inside & ~is_embargoed & (label_end_ns >= next_ns)
+    return Assignment(found, is_purged, is_embargoed, label_end_ns)
 
 
 class FoldTally:
@@ -91,7 +98,7 @@ class FoldTally:
         self.rules = rules
         self._kept, self._purged, self._embargoed = np.zeros((3, len(fold.periods)), np.int64)
         self._first_ns: list[int | None] = [None] * len(fold.periods)
-        self._last_ns: list[int | None] = [None] * len(fold.periods)
+        self._label_ends_ns: list[int | None] = [None] * len(fold.periods)
 
     def add(self, times_ns: Int64s, assigned: Assignment) -> None:
         """Take one piece's row times and their assignment."""
@@ -99,13 +106,13 @@ class FoldTally:
             is_inside = assigned.period == index
             self._purged[index] += np.count_nonzero(is_inside & assigned.is_purged)
             self._embargoed[index] += np.count_nonzero(is_inside & assigned.is_embargoed)
-            kept_ns = times_ns[is_inside & assigned.is_kept]
-            if len(kept_ns) > 0:
-                first_ns, last_ns = int(kept_ns.min()), int(kept_ns.max())
-                self._kept[index] += len(kept_ns)
-                known_first_ns, known_last_ns = self._first_ns[index], self._last_ns[index]
+            is_kept = is_inside & assigned.is_kept
+            if is_kept.any():
+                first_ns, label_ns = int(times_ns[is_kept].min()), int(assigned.label_end_ns[is_kept].max())
+                self._kept[index] += np.count_nonzero(is_kept)
+                known_first_ns, known_label_ns = self._first_ns[index], self._label_ends_ns[index]
                 self._first_ns[index] = first_ns if known_first_ns is None else min(first_ns, known_first_ns)
-                self._last_ns[index] = last_ns if known_last_ns is None else max(last_ns, known_last_ns)
+                self._label_ends_ns[index] = label_ns if known_label_ns is None else max(label_ns, known_label_ns)
 
     def records(self) -> dict[str, int]:
         """Kept rows by split."""
@@ -151,8 +158,7 @@ class FoldTally:
             # Its labels reach on; the others keep no row before they end.
             others = [self._first_ns[at] for at in later if self.fold.periods[at].name != period.name]
             next_ns = min((first_ns for first_ns in others if first_ns is not None), default=None)
-        last_ns = self._last_ns[index]
-        label_ns = None if last_ns is None else last_ns + self.rules.label_reach_ns
+        label_ns = self._label_ends_ns[index]
         return {
             "start": format_iso(period.start_ns),
             "end": format_iso(period.end_ns),

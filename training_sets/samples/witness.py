@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from training_sets.samples.known import Known
 from training_sets.samples.sample_times import SampleTimes
 
 TIMES_CHECKED: Final = 5
@@ -19,10 +20,15 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a dataset was given for one symbol at one time, before anything was filled."""
+    """What a dataset was given for one symbol at one time, before anything was filled.
+
+    row_ns: of the row or tick that the values are of; None when the symbol had none. decision_ns: when the model acts.
+    """
 
     symbol: str
     time_ns: int
+    row_ns: int | None
+    decision_ns: int
     values: Float64s
 
 
@@ -35,9 +41,18 @@ class Witness:
         self.seen: list[Seen] = []
         self._symbols = symbols
 
-    def see(self, times_ns: Int64s, features: Float64s) -> None:
-        """Take a piece: features are float64 (times × symbols, columns), symbols in order within each time."""
+    def see(self, times_ns: Int64s, known: Known, decisions_ns: Int64s) -> None:
+        """Take what is known at the times of a piece, and when the model acts on it, int64 (times x symbols,)."""
         for at in np.flatnonzero(np.isin(times_ns, self.times_ns)).tolist():
             for index, symbol in enumerate(self._symbols):
-                values = features[at * len(self._symbols) + index].copy()
-                self.seen.append(Seen(symbol, int(times_ns[at]), values))
+                row = at * len(self._symbols) + index
+                row_ns = int(known.row_ns[row])
+                self.seen.append(
+                    Seen(
+                        symbol,
+                        int(times_ns[at]),
+                        row_ns if row_ns >= 0 else None,
+                        int(decisions_ns[row]),
+                        known.features[row].copy(),
+                    )
+                )

@@ -3,7 +3,7 @@
 Candle 0 is the oldest, 2 the newest. body = |close - open| / open, range = (high - low) / open, upper shadow = (high -
 max(open, close)) / open, lower shadow = (min(open, close) - low) / open. Thresholds are means over the three candles
 with a floor. A candle is green when close > open; "red" in a pattern means not green. What compares one candle with
-itself is compared in integers.
+itself is compared in integers, with a quotient where a product would wrap for mantissas below 2**53.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from transforms.declaration import KLINES, feature
 from transforms.jit import jit_inside
+from transforms.wide import multiplied, product, rounded, sum_of
 
 CANDLES = 3
 POSITIONS = (0, 1, 2)
@@ -90,8 +91,8 @@ def excess(c: Any, parts_px: tuple[int, int, int], i: int, times: int) -> float:
     """A number with the sign of ``times`` × share(i) − (share(0) + share(1) + share(2)), where share = part / open.
 
     Equal shares are common in a quiet market, and a rounded mean may miss them. Where floats cannot tell, the
-    difference over the common denominator decides: it is small there, hence right in int64 though its terms wrap
-    around, for mantissas up to 2**36.
+    difference over the common denominator decides: of mantissas below 2**53 it is below 2**113 there, hence right
+    modulo 2**126 though its terms wrap around.
     """
     part0, part1, part2 = int(parts_px[0]), int(parts_px[1]), int(parts_px[2])
     open0, open1, open2 = int(c.open[0]), int(c.open[1]), int(c.open[2])
@@ -99,22 +100,36 @@ def excess(c: Any, parts_px: tuple[int, int, int], i: int, times: int) -> float:
     difference = times * (parts_px[i] / c.open[i]) - total
     if abs(difference) > ROUNDING * total:
         return difference
-    others = open1 * open2 if i == 0 else open0 * open2 if i == 1 else open0 * open1
-    return float(
-        times * int(parts_px[i]) * others - (part0 * open1 * open2 + part1 * open0 * open2 + part2 * open0 * open1)
-    )
+    first = part0 * (times - 1 if i == 0 else -1)
+    second = part1 * (times - 1 if i == 1 else -1)
+    third = part2 * (times - 1 if i == 2 else -1)
+    return sign_of_shares(first, second, third, open0, open1, open2)
+
+
+@jit_inside
+def sign_of_shares(first: int, second: int, third: int, open0: int, open1: int, open2: int) -> float:
+    """A number with the sign of first / open0 + second / open1 + third / open2, modulo 2**126 times the opens."""
+    high0, low0 = product(open1, open2)
+    high1, low1 = product(open0, open2)
+    high2, low2 = product(open0, open1)
+    high0, low0 = multiplied(high0, low0, first)
+    high1, low1 = multiplied(high1, low1, second)
+    high2, low2 = multiplied(high2, low2, third)
+    high, low = sum_of(high0, low0, high1, low1)
+    high, low = sum_of(high, low, high2, low2)
+    return rounded(high, low)
 
 
 @jit_inside
 def is_large(c: Any, parts_px: tuple[int, int, int], i: int) -> bool:
     """Whether a share is above the threshold max(mean share, 1e-4)."""
-    return SHARES_IN_ONE * parts_px[i] > c.open[i] and excess(c, parts_px, i, 3) > 0.0
+    return parts_px[i] > c.open[i] // SHARES_IN_ONE and excess(c, parts_px, i, 3) > 0.0
 
 
 @jit_inside
 def is_below_half(c: Any, parts_px: tuple[int, int, int], i: int) -> bool:
     """Whether a share is below half of the threshold max(mean share, 1e-4)."""
-    return 2 * SHARES_IN_ONE * parts_px[i] < c.open[i] or excess(c, parts_px, i, 6) < 0.0
+    return parts_px[i] < -(-c.open[i] // (2 * SHARES_IN_ONE)) or excess(c, parts_px, i, 6) < 0.0
 
 
 @jit_inside
@@ -125,7 +140,7 @@ def has_large_volume(c: Any, i: int, scale: Any) -> bool:
 
 @jit_inside
 def is_doji(c: Any, i: int) -> bool:
-    return 2000 * body_px(c, i) < range_px(c, i)
+    return body_px(c, i) < -(-range_px(c, i) // 2000)
 
 
 @jit_inside

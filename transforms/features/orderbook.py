@@ -8,6 +8,7 @@ from typing import Any
 from transforms.declaration import BOOK, feature
 from transforms.jit import jit
 from transforms.order_book import best_px, level_count
+from transforms.wide import rounded, sum_of
 
 NAN = math.nan
 SLOPE_LEVELS = 10
@@ -105,16 +106,19 @@ def local_liquidity_density(book: Any, bps: int, scale: Any) -> float:
     NaN: the book is unknown or has an empty side.
     """
     twice_mid = best_px(book.bids) + best_px(book.asks)
-    total = 0
+    # A whole number is above a share exactly when it is above the share's whole part; a product with 10,000 may wrap.
+    reach = bps * twice_mid // 10_000
+    high = 0
+    low = 0
     for i in range(book.bids.end - 1, book.bids.first - 1, -1):
-        if (twice_mid - 2 * book.bids.px[i]) * 10_000 > bps * twice_mid:
+        if twice_mid - 2 * book.bids.px[i] > reach:
             break
-        total += book.bids.qty[i]
+        high, low = sum_of(high, low, 0, book.bids.qty[i])
     for i in range(book.asks.end - 1, book.asks.first - 1, -1):
-        if (2 * book.asks.px[i] - twice_mid) * 10_000 > bps * twice_mid:
+        if 2 * book.asks.px[i] - twice_mid > reach:
             break
-        total += book.asks.qty[i]
-    return total / scale.qty
+        high, low = sum_of(high, low, 0, book.asks.qty[i])
+    return rounded(high, low) / scale.qty
 
 
 @feature("orderbook_churn_rate", reads=BOOK, window="1m", unit="1/s", low=0.0)

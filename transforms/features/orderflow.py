@@ -38,7 +38,7 @@ def signed_volume(trades: Any, scale: Any) -> float:
     Formula: sum(qty of buys) - sum(qty of sells)
     NaN: less history than the window.
     """
-    return (trades.buy_volume - trades.sell_volume) / scale.qty
+    return trades.net_volume / scale.qty
 
 
 @feature("buy_sell_volume_ratio", reads=TRADES, window="3s", unit="1", low=0.0)
@@ -68,7 +68,7 @@ def net_aggressor_pressure(trades: Any, scale: Any) -> float:
     Formula: sum(qty of buys) - sum(qty of sells)
     NaN: less history than 3 seconds.
     """
-    return (trades.buy_volume - trades.sell_volume) / scale.qty
+    return trades.net_volume / scale.qty
 
 
 @feature("net_aggressor_pressure_norm", reads=TRADES, window="3s", unit="1", low=-1.0, high=1.0)
@@ -78,4 +78,4 @@ def net_aggressor_pressure_norm(trades: Any) -> float:
     Formula: (sum(qty of buys) - sum(qty of sells)) / sum(qty)
     NaN: nothing traded.
     """
-    return (trades.buy_volume - trades.sell_volume) / trades.volume if trades.volume > 0 else NAN
+    return trades.net_volume / trades.volume if trades.volume > 0 else NAN

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from market.clock import SECOND_NS
+from market.clock import DAY_NS
 from transforms.declaration import NOTHING, feature
 from transforms.elementary import cosine_of_turn, sine_of_turn
 from transforms.jit import jit
 
-SECONDS_A_DAY = 86_400
-SECONDS_A_WEEK = 7 * SECONDS_A_DAY
-MONDAY_OFFSET_S = 3 * SECONDS_A_DAY  # 1970-01-01 was a Thursday
+WEEK_NS = 7 * DAY_NS
+MONDAY_OFFSET_NS = 3 * DAY_NS  # 1970-01-01 was a Thursday
 
 
 @jit
-def second_of_day(row_ns: int) -> int:
-    return row_ns // SECOND_NS % SECONDS_A_DAY
+def day_ns(row_ns: int) -> int:
+    return row_ns % DAY_NS
 
 
 @jit
-def second_of_week(row_ns: int) -> int:
-    return (row_ns // SECOND_NS + MONDAY_OFFSET_S) % SECONDS_A_WEEK
+def week_ns(row_ns: int) -> int:
+    return (row_ns + MONDAY_OFFSET_NS) % WEEK_NS
 
 
 @feature("time_of_day", reads=NOTHING, unit="1", low=0.0, high=1.0)
@@ -29,7 +28,7 @@ def time_of_day(row_ns: int) -> float:
     Formula: seconds since midnight UTC / 86400
     NaN: never.
     """
-    return second_of_day(row_ns) / SECONDS_A_DAY
+    return day_ns(row_ns) / DAY_NS
 
 
 @feature("time_of_day_sin", reads=NOTHING, unit="1", low=-1.0, high=1.0)
@@ -39,7 +38,7 @@ def time_of_day_sin(row_ns: int) -> float:
     Formula: sin(2 pi * time_of_day)
     NaN: never.
     """
-    return sine_of_turn(second_of_day(row_ns), SECONDS_A_DAY)
+    return sine_of_turn(day_ns(row_ns), DAY_NS)
 
 
 @feature("time_of_day_cos", reads=NOTHING, unit="1", low=-1.0, high=1.0)
@@ -49,7 +48,7 @@ def time_of_day_cos(row_ns: int) -> float:
     Formula: cos(2 pi * time_of_day)
     NaN: never.
     """
-    return cosine_of_turn(second_of_day(row_ns), SECONDS_A_DAY)
+    return cosine_of_turn(day_ns(row_ns), DAY_NS)
 
 
 @feature("day_of_week_sin", reads=NOTHING, unit="1", low=-1.0, high=1.0)
@@ -59,7 +58,7 @@ def day_of_week_sin(row_ns: int) -> float:
     Formula: sin(2 pi * seconds since Monday 00:00 UTC / 604800)
     NaN: never.
     """
-    return sine_of_turn(second_of_week(row_ns), SECONDS_A_WEEK)
+    return sine_of_turn(week_ns(row_ns), WEEK_NS)
 
 
 @feature("day_of_week_cos", reads=NOTHING, unit="1", low=-1.0, high=1.0)
@@ -69,4 +68,4 @@ def day_of_week_cos(row_ns: int) -> float:
     Formula: cos(2 pi * seconds since Monday 00:00 UTC / 604800)
     NaN: never.
     """
-    return cosine_of_turn(second_of_week(row_ns), SECONDS_A_WEEK)
+    return cosine_of_turn(week_ns(row_ns), WEEK_NS)

@@ -90,14 +90,14 @@ class BybitConnection:
                 close_timeout=CLOSE_S,
             )
         except (OSError, WebSocketException, TimeoutError) as error:
-            raise StoreUnavailable(f"{url}: must accept a connection, was {error!r}") from error
+            raise StoreUnavailable(f"{url}: cannot connect: {error!r}") from error
         connection = cls(socket, number=number, clock=clock, timings=timings)
         try:
             async with asyncio.timeout(timings.answer):
                 await connection._subscribe(topics)
         except (WebSocketException, TimeoutError) as error:
             await connection.close()
-            raise StoreUnavailable(f"{url}: must answer subscriptions, was {error!r}") from error
+            raise StoreUnavailable(f"{url}: no answer to subscriptions: {error!r}") from error
         except BaseException:
             await connection.close()
             raise
@@ -117,7 +117,7 @@ class BybitConnection:
             for operation in ("unsubscribe", "subscribe"):
                 await self._socket.send(json.dumps({"op": operation, "args": [topic]}))
         except WebSocketException as error:
-            raise StoreUnavailable(f"bybit connection {self.number}: must take requests, was {error!r}") from error
+            raise StoreUnavailable(f"bybit connection {self.number}: cannot send: {error!r}") from error
 
     def wait_for(self, topics: Iterable[str]) -> None:
         """Set ``has_seen`` once every one of them was seen."""
@@ -146,9 +146,9 @@ class BybitConnection:
         again = await self._ask({f"alone {topic}": [topic] for topic in alone})
         for batch, why in {**refused, **again}.items():
             if batch in again or len(batches[batch]) == 1:
-                _log.error("bybit subscription: must be accepted, %s was refused: %s", batches.get(batch, batch), why)
+                _log.error("bybit subscription to %s was refused: %s", batches.get(batch, batch), why)
         if len(again) == len(topics):
-            raise StoreUnavailable("bybit subscriptions: must be accepted, every one was refused")
+            raise StoreUnavailable("bybit subscriptions: every one was refused")
 
     async def _ask(self, batches: dict[str, list[str]]) -> dict[str, str]:
         """Subscribe in batches by request id; those that were refused, with the reason."""

@@ -55,7 +55,7 @@ class BybitRest:
         try:
             answer = await self._client.get(path, params=asked)
         except httpx.HTTPError as error:
-            raise StoreUnavailable(f"{self._name}: must answer, was {type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{self._name}: no answer: {type(error).__name__}: {error}") from error
         told = f"{self._name} GET {path} of {symbol}: must succeed, was {answer.status_code} {answer.text[:200]}"
         # Its errors come as HTTP 200 too, with a retCode.
         if not answer.is_success:

@@ -52,7 +52,7 @@ class PositionManager:
             self._woken.set()
 
     async def run(self, deliver: Deliver) -> None:
-        """Ask for ever; an answer that does not come is asked for again at the next turn."""
+        """Ask until cancelled; an answer that does not come is asked for again at the next turn."""
         due = list(self._symbols)
         is_away = False
         while True:
@@ -62,11 +62,11 @@ class PositionManager:
                 except StoreUnavailable as error:
                     self.failures += 1
                     if not is_away:
-                        _log.warning("positions: the last known ones go on: %s", error)
+                        _log.warning("positions: keeping the last known ones: %s", error)
                     is_away = True
                     break
                 is_away = False
-                await deliver(Delivery(STREAM, self._clock.now_ns(), body, is_urgent=True))
+                await deliver(Delivery(STREAM, self._clock.now_ns(), body))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._poll_s)
             self._woken.clear()
@@ -82,7 +82,7 @@ class PositionManager:
         try:
             answer = await self._client.get(path, params={"mode": "one-way"})
         except httpx.HTTPError as error:
-            raise StoreUnavailable(f"{self._name}: must answer, was {type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{self._name}: no answer: {type(error).__name__}: {error}") from error
         if answer.status_code == httpx.codes.NOT_FOUND:
             return position_answer(symbol, event_ns=self._clock.now_ns(), answer=b"null")
         if not answer.is_success:

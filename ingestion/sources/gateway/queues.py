@@ -20,7 +20,6 @@ from typing import Final, Protocol
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.decode import POSITION_ANSWER
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
@@ -37,7 +36,6 @@ MISSING_QUEUE_S: Final = 3.0
 """How long messages wait for every queue to be looked at first."""
 ORDER_BOOK_QUEUE: Final = "ws-gateway.orderbook"
 POSITION_UPDATES: Final = "position-manager.position_updated"
-POSITION_TOPICS: Final = ("position", f"feature-service.{POSITION_ANSWER}.")
 
 CHANNELS: Final = {
     "orderbook": "orderbook",
@@ -194,10 +192,10 @@ class GatewaySource:
         # Whether anything was missed is known once every queue was looked at.
         if not self._has_begun.is_set():
             await self._has_begun.wait()
-        recv_ns, is_position = self._read_head(body, now_ns)
+        recv_ns = self._read_stamp(body, now_ns)
         if self._recovery.is_watching and queue == self._book_queue:
             self._recovery.note(body, recv_ns)
-        await self._deliver(Delivery(queue, recv_ns, body, acknowledge, is_urgent=is_position))
+        await self._deliver(Delivery(queue, recv_ns, body, acknowledge))
 
     async def _ask_gateway(self, symbol: str) -> None:
         if self._subscriptions is not None:
@@ -207,25 +205,21 @@ class GatewaySource:
         assert self._deliver is not None, "a book is lost by what was delivered"
         await self._deliver(Delivery(self._book_queue, recv_ns, body))
 
-    def _read_head(self, body: bytes, now_ns: int) -> tuple[int, bool]:
-        """When the message was received, and whether it is of a position.
-
-        The former is as the gateway says, or now where it says nothing that can be read.
-        """
+    def _read_stamp(self, body: bytes, now_ns: int) -> int:
+        """When the message was received, as the gateway says; now where it says nothing that can be read."""
         try:
             head = _STAMP.decode(body)
         except UNDECODABLE:
-            return now_ns, False
-        is_position = head.asset is not UNSET or (head.topic is not UNSET and head.topic.startswith(POSITION_TOPICS))
+            return now_ns
         if head.asset is not UNSET and self._positions is not None:
             self._positions.ask_soon(head.asset)
         if head.received_at is UNSET:
-            return now_ns, is_position
+            return now_ns
         recv_ns = to_ns(head.received_at)
         if head.topic is not UNSET and self._subscriptions is not None:
             kind, _, rest = head.topic.partition(".")
             self._subscriptions.note(CHANNELS.get(kind, kind), rest.rpartition(".")[2], recv_ns)
-        return recv_ns, is_position
+        return recv_ns
 
     async def _begin_anyway(self) -> None:
         """A queue that is not there must not keep the others from being read."""

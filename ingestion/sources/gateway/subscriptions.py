@@ -94,7 +94,7 @@ class Gateway:
         try:
             answer = await self._client.request(method, path, json=json)
         except httpx.HTTPError as error:
-            raise StoreUnavailable(f"{self._name}: must answer, was {type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{self._name}: no answer: {type(error).__name__}: {error}") from error
         if answer.is_success:
             return answer
         told = f"{self._name} {method} {path}: must succeed, was {answer.status_code} {answer.text[:200]}"
@@ -146,7 +146,7 @@ class Subscriptions:
         ]
 
     async def run(self) -> None:
-        """Subscribe what is due, for ever."""
+        """Subscribe what is due, until cancelled."""
         while True:
             for each in self._all.values():
                 now_ns = self._clock.now_ns()

@@ -13,10 +13,10 @@ from api.archive import CHUNK_BYTES, zip_chunks
 def test_the_chunks_are_a_zip_of_the_files_and_none_holds_much_more_than_one_read(tmp_path: Path) -> None:
     contents = {
         "empty.parquet": b"",
-        "fold=000/small.json": b"{}",
+        "fold-000/small.json": b"{}",
         "large.parquet": random.Random(1).randbytes(2 * CHUNK_BYTES + 1),
     }
-    (tmp_path / "fold=000").mkdir()
+    (tmp_path / "fold-000").mkdir()
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     chunks = list(zip_chunks([tmp_path / name for name in contents], tmp_path))

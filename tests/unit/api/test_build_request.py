@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.build_request import BuildRequest, period_request
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from training_sets.request.folds import Period, PurgedCombinations, RandomBlocks, TimeBased, WalkForward
 from training_sets.request.request import DatasetRequest
@@ -119,6 +119,15 @@ def test_each_target_is_told_by_its_type_and_named_by_itself_or_after_it() -> No
     assert build(target_config={"type": "classification", "horizon": 60}).targets == (ClassificationTarget(MINUTE_NS),)
 
 
+def test_samples_are_on_rows_or_at_the_times_and_with_the_delay_that_are_asked_for() -> None:
+    assert (build().sample_kind, build().read_delay_ns, build().sample_times_ns) == ("on_row", 0, ())
+    request = build(
+        sample_kind="at_time", read_delay_ms=40, sample_times=["2026-01-05T12:00:00.25Z", "2026-01-05T13:59:59Z"]
+    )
+    assert (request.sample_kind, request.read_delay_ns) == ("at_time", 40 * MILLISECOND_NS)
+    assert request.sample_times_ns == (at("12:00:00.25"), at("13:59:59"))
+
+
 def test_missing_values_the_price_and_the_output_are_as_asked() -> None:
     request = build(missing="forward_fill", fill_limit="5s", label_price="kline_close", output_format="csv")
     assert (request.missing, request.fill_limit_ns) == ("forward_fill", 5 * SECOND_NS)
@@ -142,6 +151,10 @@ def test_missing_values_the_price_and_the_output_are_as_asked() -> None:
         {"train_period_start": 1_767_614_400},
         {"train_period_start": "2300-01-01"},
         {"sample_interval": "2s"},
+        {"sample_kind": "whenever"},
+        {"read_delay_ms": -1},
+        {"read_delay_ms": 60_001},
+        {"sample_times": ["noon"]},
         {"split_strategy": "k_fold"},
         {"walk_forward_config": {"step_days": 1}},
         {"target_config": {"type": "magic", "horizon": 60}},

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from api import errors as api_errors
 from api.errors import INTERNAL_MESSAGE, STATUS, error_response, status_of
+from feature_repo.registry_versions import load_registry_version
 from market import errors
-from market.errors import DeclarationError, FeatureServiceError
+from market.errors import Conflict, DeclarationError, FeatureServiceError, StoreUnavailable
 
 EXPECTED = {
     "FeatureServiceError": 500,
@@ -20,10 +22,10 @@ EXPECTED = {
     "UnknownTopic": 400,
     "ScaleExceeded": 400,
     "UnreadableRecording": 500,
-    "DeclarationError": 400,
-    "InvalidFeature": 400,
-    "InvalidRegistry": 400,
-    "InvalidSettings": 400,
+    "DeclarationError": 500,
+    "InvalidFeature": 500,
+    "InvalidRegistry": 500,
+    "InvalidSettings": 500,
     "InvalidRequest": 400,
     "NotFound": 404,
     "Conflict": 409,
@@ -32,6 +34,8 @@ EXPECTED = {
     "Unauthorized": 401,
     "MalformedRequest": 422,
     "TooManyRequests": 429,
+    "BodyTooLarge": 413,
+    "RequestTooSlow": 408,
 }
 
 
@@ -74,3 +78,24 @@ def test_an_internal_error_is_logged_with_its_trace_id(caplog: pytest.LogCapture
     error_response(errors.CorruptStore("file x: must be whole, was not"), "trace-1")
     assert "trace-1" in caplog.text
     assert "file x" in caplog.text
+
+
+def test_a_broken_registry_file_is_no_fault_of_the_caller_and_the_log_names_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "3.0.0.yaml").write_text("version: 3.0.0\nfeatures: []\n")
+    with pytest.raises(errors.InvalidRegistry) as caught:
+        load_registry_version("3.0.0", tmp_path)
+    response = error_response(caught.value, "trace-1")
+    assert response.status_code == 500
+    assert str(tmp_path) not in bytes(response.body).decode()
+    assert str(tmp_path / "3.0.0.yaml") in caplog.text
+    assert "features: must be a list of at least one feature" in caplog.text
+
+
+def test_a_caller_is_not_told_where_the_files_are(tmp_path: Path) -> None:
+    for error in (StoreUnavailable, Conflict):
+        told = json.loads(bytes(error_response(error(f"{tmp_path}/raw/tape: must be writable, was full"), "t").body))
+        assert told["message"] == "tape: must be writable, was full"
+    kept = "POST /model/evaluate: must be of 1/2 or /nowhere/at/all"
+    assert json.loads(bytes(error_response(Conflict(kept), "t").body))["message"] == kept

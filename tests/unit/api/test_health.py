@@ -20,6 +20,7 @@ from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepState, UpkeepStore
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
@@ -54,7 +55,7 @@ class Empty:
 
 class Away:
     def read(self, _symbols: Sequence[str]) -> list[OnlineVector | None]:
-        raise StoreUnavailable("redis x:1: must answer, was away")
+        raise StoreUnavailable("redis x:1: call failed")
 
 
 class Broken:
@@ -122,6 +123,7 @@ def get(
         online=cast("OnlineStore", online),
         metadata=cast("Metadata", metadata),
         builds=cast("DatasetBuilds", None),
+        quality_reports=cast("QualityReports", None),
         feed=cast("RowFeed", None),
         clock=ManualClock(parse_iso_ns(NOW)),
         api_key="k",
@@ -181,14 +183,14 @@ def test_a_store_that_is_away_degrades_and_the_rest_still_comes(tmp_path: Path) 
     document = ask(tmp_path, online=Away(), metadata=Datasets())
     assert document["status"] == "degraded"
     assert document["services"]["online_store"] == "unavailable"
-    assert document["reasons"]["online_store"] == "redis x:1: must answer, was away"
-    assert document["reasons"]["latest_feature_computation_timestamp"] == "redis x:1: must answer, was away"
+    assert document["reasons"]["online_store"] == "redis x:1: call failed"
+    assert document["reasons"]["latest_feature_computation_timestamp"] == "redis x:1: call failed"
     assert document["active_dataset_builds_count"] == 1
 
 
 def test_an_unexpected_failure_degrades_and_does_not_tell_its_inside(tmp_path: Path) -> None:
     document = ask(tmp_path, online=Broken(), metadata=Datasets())
-    assert document["reasons"]["online_store"] == "online_store: must answer, failed with ValueError"
+    assert document["reasons"]["online_store"] == "online_store: the check failed with ValueError"
     assert document["status"] == "degraded"
 
 
@@ -200,7 +202,7 @@ def test_a_store_that_hangs_does_not_hang_health(tmp_path: Path, monkeypatch: py
     finally:
         hanging.release.set()
     assert document["services"]["online_store"] == "unavailable"
-    assert document["reasons"]["online_store"] == "online_store: must answer within 0.2 s, did not"
+    assert document["reasons"]["online_store"] == "online_store: no answer within 0.2 s"
     assert document["services"]["database"] == "ok"
 
 
@@ -232,7 +234,7 @@ def test_a_gap_a_silent_source_and_an_old_row_are_no_quality_and_are_named(tmp_p
 
 def test_a_broker_that_is_used_is_asked_and_one_that_is_not_is_not(tmp_path: Path) -> None:
     def away() -> None:
-        raise StoreUnavailable("rabbitmq x:1: must answer, was away")
+        raise StoreUnavailable("rabbitmq x:1: cannot connect")
 
     unused = ask(tmp_path, online=Empty(), metadata=Datasets())
     assert (unused["queue_connected"], unused["services"]["message_queue"]) == (None, "not_used")
@@ -241,7 +243,7 @@ def test_a_broker_that_is_used_is_asked_and_one_that_is_not_is_not(tmp_path: Pat
     gone = ask(tmp_path, online=Empty(), metadata=Datasets(), check_queue=away)
     assert (gone["queue_connected"], gone["services"]["message_queue"]) == (False, "unavailable")
     assert gone["status"] == "degraded"
-    assert gone["reasons"]["queue_connected"] == "rabbitmq x:1: must answer, was away"
+    assert gone["reasons"]["queue_connected"] == "rabbitmq x:1: cannot connect"
 
 
 def test_it_is_ready_once_every_store_answers_and_a_followed_symbol_is_served(tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ def test_it_is_ready_once_every_store_answers_and_a_followed_symbol_is_served(tm
         "missing": ["features: must be served for one of BTCUSDT, ETHUSDT, were for none"],
     }
     away = get("/ready", tmp_path, online=Away(), metadata=Datasets())
-    assert away.json() == {"ready": False, "missing": ["redis x:1: must answer, was away"]}
+    assert away.json() == {"ready": False, "missing": ["redis x:1: call failed"]}
     served = get("/ready", tmp_path, online=Served({"ETHUSDT": {"price": OK}}), metadata=Datasets())
     assert (served.status_code, served.json()) == (200, {"ready": True, "missing": []})
 

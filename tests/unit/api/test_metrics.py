@@ -89,7 +89,7 @@ class NoBuilds:
 
 class Away:
     def read(self, _symbols: object) -> None:
-        raise StoreUnavailable("redis: must answer, was away")
+        raise StoreUnavailable("redis: call failed")
 
 
 def probe(tmp_path: Path) -> TestClient:

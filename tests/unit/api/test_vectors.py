@@ -37,11 +37,17 @@ def test_unknown_values_are_left_out_and_named_with_their_reason() -> None:
         "missing": {"vwap_3s": "UNDEFINED"},
         "feature_registry_version": "1.0.0",
         "feature_set": "f00",
-        "final": True,
         "age_ms": 12,
         "trace_id": "t",
     }
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_the_age_is_never_negative_where_the_writers_clock_is_ahead() -> None:
+    found = vector([1.0, 2.0, 3.0], {})
+    assert feature_vector(found, now_ns=ROW_NS - 834 * MILLISECOND_NS, trace_id="t")["age_ms"] == 0
+    assert found.age_ns(ROW_NS - 1) == 0
+    assert found.age_ns(ROW_NS + 1) == 1
 
 
 def test_a_row_that_knows_nothing_has_no_features() -> None:

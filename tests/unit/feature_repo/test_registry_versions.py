@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.registry_versions import (
+    LATEST,
+    SHIPPED_FOLDER,
     load_registry_file,
     load_registry_version,
     registry_versions,
@@ -19,7 +22,16 @@ from feature_repo.registry_versions import (
 from market.errors import InvalidRegistry, NotFound
 from transforms.catalogue import FEATURES, GROUPS
 
-SHIPPED: Final = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "2.0.0")
+RELEASED: Final = {
+    "1.0.0": "5c60942e42c95f4c",
+    "1.1.0": "b30c38e8185221c3",
+    "1.2.0": "d7587da584422147",
+    "1.3.0": "9b6465bc4ddcb56b",
+    "1.4.0": "8effa1cf44cee7a9",
+    "2.0.0": "e8d282058498fb84",
+}
+"""The files that were released, by the first digits of their SHA-256. A line comes with a release and stays."""
+SHIPPED: Final = tuple(RELEASED)
 Entry = dict[str, Any]
 
 RSI: Final[Entry] = {
@@ -68,6 +80,22 @@ def test_a_shipped_version_loads_without_a_warning(version: str) -> None:
     assert loaded.warnings == ()
 
 
+def test_a_released_version_never_changes() -> None:
+    files = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in SHIPPED_FOLDER.glob("*.yaml")}
+    changed = sorted(version for version in RELEASED if files.get(version) != RELEASED[version])
+    assert changed == [], f"{', '.join(changed)}: a released version is frozen; undo the edit and release a new version"
+    assert files.keys() == RELEASED.keys(), "a new version is pinned here when it is released"
+
+
+def test_latest_is_the_whole_catalogue_and_no_released_version(folder: Path) -> None:
+    loaded = load_registry_version(LATEST, folder)
+    assert loaded.feature_set.columns == tuple(FEATURES)
+    assert (loaded.version, loaded.path, loaded.warnings) == (LATEST, None, ())
+    assert LATEST not in registry_versions()
+    (folder / "latest.yaml").write_text("version: latest\n")
+    assert registry_versions(folder) == ()
+
+
 def test_the_shipped_versions_hold_what_their_descriptions_say() -> None:
     columns = {version: load_registry_version(version).feature_set.columns for version in SHIPPED}
     assert registry_versions() == SHIPPED
@@ -77,14 +105,14 @@ def test_the_shipped_versions_hold_what_their_descriptions_say() -> None:
         "1.2.0": 7,
         "1.3.0": 79,
         "1.4.0": 79 + 10,
-        "2.0.0": len(FEATURES),
+        "2.0.0": 168,
     }
     assert columns["1.1.0"][:29] == columns["1.0.0"]
     assert set(columns["1.2.0"]) == {
         *("returns_5m", "volatility_5m", "rsi_14", "ema_21", "price_ema21_ratio", "volume_ratio_20", "funding_rate")
     }
-    assert set(columns["1.3.0"]) == {declared.name for declared in GROUPS["candles"]}
-    assert set(columns["2.0.0"]) == set(FEATURES)
+    assert set(columns["1.3.0"]) <= {declared.name for declared in GROUPS["candles"]}
+    assert set(columns["2.0.0"]) <= set(FEATURES)
 
 
 def test_a_version_keeps_the_order_of_its_file(folder: Path) -> None:
@@ -324,7 +352,7 @@ def test_versions_are_ordered_as_versions_and_other_files_are_none(folder: Path)
 
 def test_a_version_that_has_no_file_is_not_found(folder: Path) -> None:
     written(folder, RSI)
-    with pytest.raises(NotFound, match=r"must be one of 9\.0\.0, was '8\.0\.0'"):
+    with pytest.raises(NotFound, match=r"must be one of 9\.0\.0, latest, was '8\.0\.0'"):
         load_registry_version("8.0.0", folder)
     with pytest.raises(NotFound):
         load_registry_version("../9.0.0", folder)

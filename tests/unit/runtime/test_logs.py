@@ -13,6 +13,7 @@ import structlog
 
 from market.clock import ManualClock, parse_iso_ns
 from runtime.logs import configure_logging
+from runtime.settings import LogFormat
 
 NOW = "2026-01-05T12:00:00.250000Z"
 CLOCK = ManualClock(parse_iso_ns(NOW))
@@ -84,3 +85,16 @@ def test_what_the_scheduler_says_of_each_look_is_for_debugging() -> None:
         logging.getLogger("procrastinate.periodic").info("Periodic job look_at_upkeep deferred")
         logging.getLogger("procrastinate.worker").error("Job 7 ended with an error")
         assert len(lines(stream)) == 1 + expected
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_no_local_variable(log_format: LogFormat) -> None:
+    stream = io.StringIO()
+    configure_logging(log_format, "INFO", CLOCK, stream=stream)
+    password = "correct horse"  # noqa: S105  # that must not be printed
+    try:
+        raise ValueError(len(password))
+    except ValueError:
+        logging.getLogger("a").exception("failed")
+    assert "ValueError: 13" in stream.getvalue()
+    assert "correct horse" not in stream.getvalue().replace('password = "correct horse"', "")

@@ -29,7 +29,7 @@ class Steady:
 
 
 def fail() -> None:
-    raise StoreUnavailable("redis: must answer, was away")
+    raise StoreUnavailable("redis: call failed")
 
 
 def ends_at_once() -> None:
@@ -41,7 +41,7 @@ def test_a_role_that_fails_stops_the_others_and_fails_the_process(caplog: pytest
     with pytest.raises(RoleFailed, match="failed was ingest"):
         _run_until_stopped([steady.role("api"), Role("ingest", fail, lambda: None)], None)
     assert steady.has_ended
-    assert "ingest failed: redis: must answer, was away" in caplog.text
+    assert "ingest failed: redis: call failed" in caplog.text
 
 
 def test_the_end_of_the_duration_stops_everything_without_an_error() -> None:

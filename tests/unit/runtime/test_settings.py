@@ -46,6 +46,20 @@ def test_every_default_that_is_no_none_is_written_out_in_env_example() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "grid_ns"),
+    [("50ms", 50_000_000), ("100ms", 100_000_000), ("200 ms", 200_000_000), ("250ms", 250_000_000), ("1s", 10**9)],
+)
+def test_the_row_grid_is_one_of_a_few(text: str, grid_ns: int) -> None:
+    assert load_settings({"FEATURE_SERVICE_ROW_GRID": text}, env_file=None).row_grid_ns == grid_ns
+
+
+@pytest.mark.parametrize("text", ["70ms", "100", "2s", "0ms", "-50ms", "fast"])
+def test_another_row_grid_is_refused_by_name_rule_and_value(text: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"FEATURE_SERVICE_ROW_GRID: must be .*'100ms'.*, was '{text}'"):
+        load_settings({"FEATURE_SERVICE_ROW_GRID": text}, env_file=None)
+
+
 def test_without_addresses_the_embedded_servers_are_meant() -> None:
     settings = load_settings(env_file=None)
     assert (settings.redis_host, settings.postgres_host, settings.rabbitmq_host) == (None, None, None)
@@ -124,22 +138,16 @@ def test_any_other_address_needs_a_key(host: str) -> None:
     assert opened.feature_service_host == host
 
 
-@pytest.mark.parametrize("half", ["BYBIT_API_KEY", "BYBIT_API_SECRET"])
-def test_half_a_bybit_credential_is_refused(half: str) -> None:
-    with pytest.raises(InvalidSettings, match="BYBIT_API_SECRET: must be set exactly when BYBIT_API_KEY is"):
-        load_settings({half: "hush"}, env_file=None)
-
-
 def test_secrets_are_shown_neither_in_errors_nor_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BYBIT_API_SECRET", "hush")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "hush")
+    assert load_settings(env_file=None).postgres_password == SecretStr("hush")
+    assert "hush" not in repr(load_settings(env_file=None))
+    wrong = {"FEATURE_SERVICE_PORT": "none", "REDIS_PASSWORD": ["hush"]}
     with pytest.raises(InvalidSettings) as caught:
-        load_settings(env_file=None)
+        load_settings(wrong, env_file=None)  # type: ignore[arg-type]  # a list is no text
+    assert "REDIS_PASSWORD: must be a valid string, was hidden" in caught.value.problems
     assert "hush" not in str(caught.value)
     assert caught.value.__context__ is None  # pydantic's own error holds the values
-    monkeypatch.setenv("BYBIT_API_KEY", "hush")
-    settings = load_settings({"POSTGRES_PASSWORD": "hush"}, env_file=None)
-    assert settings.postgres_password == SecretStr("hush")
-    assert "hush" not in repr(settings)
 
 
 def test_secret_settings_are_those_named_key_secret_or_password() -> None:

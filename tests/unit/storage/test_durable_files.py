@@ -30,7 +30,7 @@ def test_a_replacement_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> N
 def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     blocker = tmp_path / "a file"
     blocker.write_text("where a folder should be")
-    with pytest.raises(StoreUnavailable, match=f"{blocker}/lock: must be writable"), exclusive(blocker / "lock"):
+    with pytest.raises(StoreUnavailable, match=f"{blocker}/lock: cannot be written"), exclusive(blocker / "lock"):
         pass
 
 
@@ -44,7 +44,7 @@ def test_a_lock_that_another_holds_is_waited_for_until_it_is_given_up(tmp_path: 
         return asked == 3
 
     with exclusive(lock):
-        with pytest.raises(Conflict, match=f"{lock}: must be free"), exclusive(lock, gives_up=gives_up):
+        with pytest.raises(Conflict, match=f"{lock}: held by another"), exclusive(lock, gives_up=gives_up):
             pass
         assert asked == 3
     with exclusive(lock, gives_up=lambda: pytest.fail("a lock that is free is not waited for")):

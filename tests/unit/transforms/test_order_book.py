@@ -22,7 +22,6 @@ from transforms.order_book import (
 )
 from transforms.state import BOOK_LEVELS, BOOK_SLOTS, State, new_state
 
-TILE: Final = 7
 Levels = list[tuple[int, int]]
 
 
@@ -32,7 +31,7 @@ def fresh() -> State:
 
 def apply(state: State, message: Events) -> None:
     for record in message:
-        apply_order_book_record(state["book"][0], state["tiles"][0], TILE, record)
+        apply_order_book_record(state["book"][0], state["sums"][0], record)
 
 
 def levels(state: State, side: str) -> Levels:
@@ -46,15 +45,19 @@ def known(state: State, name: str) -> int:
     return int(state["book"][name][0])
 
 
-def tile(state: State, name: str) -> int:
-    return int(state["tiles"][name][0, TILE])
+def changes(state: State) -> int:
+    return int(state["sums"]["best_changes"][0])
+
+
+def imbalance(state: State) -> int:
+    high, low = state["sums"]["order_flow_imbalance"][0].tolist()
+    return int(high) * 2**62 + int(low)
 
 
 def with_book(*, update_id: int = 10) -> State:
-    """A valid book 99 / 101 in a tile opened with it."""
+    """A valid book 99 / 101."""
     state = fresh()
     apply(state, book_message(5, update_id, bids=[(99, 3), (98, 4)], asks=[(101, 5), (102, 6)], is_snapshot=True))
-    state["tiles"]["is_book_known"][0, TILE] = 1
     return state
 
 
@@ -141,8 +144,8 @@ def test_the_book_is_that_of_sorted_dictionaries_after_every_message(written: li
         assert known(state, "validity") == plain.validity
         assert levels(state, "bids") == list(reversed(plain.bids.items()))
         assert levels(state, "asks") == list(plain.asks.items())
-        assert tile(state, "best_changes") == plain.changes
-        assert tile(state, "order_flow_imbalance") == plain.imbalance
+        assert changes(state) == plain.changes
+        assert imbalance(state) == plain.imbalance
         assert is_two_sided(state["book"][0]) == (plain.best() is not None)
 
 
@@ -171,7 +174,7 @@ def test_a_deep_book_under_random_updates_is_that_of_sorted_dictionaries() -> No
     assert len(levels(state, "bids")) > 500
     assert levels(state, "bids") == list(reversed(plain.bids.items()))
     assert levels(state, "asks") == list(plain.asks.items())
-    assert tile(state, "order_flow_imbalance") == plain.imbalance
+    assert imbalance(state) == plain.imbalance
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -243,7 +246,7 @@ def test_the_update_id_decides_the_fate_of_a_message(
     assert known(state, "validity") == validity
     assert levels(state, "bids") == bids
     assert (known(state, "gaps"), known(state, "duplicates")) == (gaps, duplicates)
-    assert tile(state, "is_book_known") == (validity == VALID)
+    assert known(state, "two_sided_since_ns") == 5, "a book that is replaced was never unknown"
 
 
 def test_deltas_before_the_first_snapshot_are_ignored_and_are_no_gap() -> None:
@@ -269,11 +272,12 @@ def test_a_broken_book_ignores_deltas_until_a_snapshot_even_contiguous_ones() ->
 
 def test_a_control_gap_empties_the_book() -> None:
     state = with_book()
-    break_book(state["book"][0], state["tiles"][0], TILE, 77)
+    break_book(state["book"][0], 77)
     assert known(state, "validity") == BROKEN
     assert known(state, "broken_ns") == 77
     assert levels(state, "bids") == levels(state, "asks") == []
-    assert tile(state, "is_book_known") == 0
+    apply(state, book_message(78, 12, bids=NEXT, asks=[(103, 1)], is_snapshot=True))
+    assert known(state, "two_sided_since_ns") == 78
 
 
 @pytest.mark.parametrize("bid", [101, 102, 150])
@@ -292,15 +296,15 @@ def test_a_message_that_crosses_and_uncrosses_within_itself_is_sound() -> None:
     assert levels(state, "bids")[0] == (101, 1)
 
 
-def test_an_empty_side_leaves_the_book_valid_but_the_second_unknown() -> None:
+def test_an_empty_side_leaves_the_book_valid_but_unknown_until_it_is_filled() -> None:
     state = with_book(update_id=10)
     apply(state, book_message(6, 11, asks=[(101, 0), (102, 0)]))
     assert known(state, "validity") == VALID
     assert not is_two_sided(state["book"][0])
-    assert tile(state, "is_book_known") == 0
     apply(state, book_message(7, 12, asks=[(105, 2)]))
     assert is_two_sided(state["book"][0])
-    assert tile(state, "best_changes") == 0, "there was no best ask to compare with"
+    assert known(state, "two_sided_since_ns") == 7
+    assert changes(state) == 0, "there was no best ask to compare with"
 
 
 def test_a_side_that_overflows_breaks_the_book() -> None:
@@ -332,6 +336,6 @@ def test_a_message_without_levels_still_counts_in_the_sequence() -> None:
 def test_a_message_that_moves_both_best_prices_counts_two_changes() -> None:
     state = with_book(update_id=10)
     apply(state, book_message(6, 11, bids=[(100, 2)], asks=[(101, 0)]))
-    assert tile(state, "best_changes") == 2
+    assert changes(state) == 2
     # Bid up: + its quantity. Ask up: + the quantity that stood there.
-    assert tile(state, "order_flow_imbalance") == 2 + 5
+    assert imbalance(state) == 2 + 5

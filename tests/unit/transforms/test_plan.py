@@ -50,22 +50,22 @@ def test_each_feature_over_candles_has_a_kept_value_of_its_own() -> None:
 def test_a_normalised_column_is_made_of_the_row_that_its_feature_was_just_given() -> None:
     source = kernel_source(feature_set("1", ["mid_price", "volume_3s"], [Normalisation("volume_3s", "z_score", 5)]))
     assert "remember(st.normalised[0], row_ns, values[1])" in source
-    assert "values[2] = z_score(st.normalised[0], row_ns, 5)" in source
+    assert "values[2] = z_score(st.normalised[0], row_ns, values[1], 5)" in source
 
 
 def test_a_set_gathers_only_what_its_features_take() -> None:
     source = kernel_source(feature_set("1", ["volume_3s"]))
     row_function = source[source.index("def compute_row") : source.index("def run")]
-    assert "extend_trades" in row_function
+    assert "trade_window" in row_function
     assert "collect_candles" not in row_function
     assert "collect_mids" not in row_function
 
 
-def test_windows_are_summed_from_the_shorter_ones() -> None:
+def test_a_window_that_several_features_take_is_summed_once() -> None:
     source = kernel_source(feature_set("1", ["volume_1m", "volume_3s", "vwap_3s"]))
-    assert "trades_3 = extend_trades(st.tiles, row_ns, trades_0, 0, 3)" in source
-    assert "trades_60 = extend_trades(st.tiles, row_ns, trades_3, 3, 60)" in source
-    assert source.count(" = extend_trades(") == 2
+    assert "trades_3 = trade_window(st.tiles, row_ns, 3)" in source
+    assert "trades_60 = trade_window(st.tiles, row_ns, 60)" in source
+    assert source.count(" = trade_window(") == 2
 
 
 def test_equal_demands_are_asked_once() -> None:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.clock import SECOND_NS
 from market.events import EVENT, FIRST, LAST, ORDERBOOK, TRADE, Events, empty_events
-from transforms.tape_order import EventColumns, due_before, joined, merged, second_by_second
+from transforms.state import ORDER_NS
+from transforms.tape_order import EventColumns, earliest_ns, joined, merged, slot_by_slot
 
 NAMES: Final = tuple(name for name in EVENT.names or () if name != "kind")
-NEAR_A_SECOND: Final = st.sampled_from(
-    [second * SECOND_NS + offset for second in range(4) for offset in (-1, 0, 1, SECOND_NS // 2)]
+NEAR_A_SLOT: Final = st.sampled_from(
+    [slot * ORDER_NS + offset for slot in range(4) for offset in (-1, 0, 1, ORDER_NS // 2)]
 )
 
 
@@ -60,21 +60,17 @@ def test_a_field_that_was_not_read_is_zero() -> None:
         assert sparse[name].tolist() == ([0, 0, 0] if name in left_out else whole[name].tolist())
 
 
-@given(st.lists(NEAR_A_SECOND))
-def test_second_by_second_is_a_stable_sort_by_second(recv_ns: list[int]) -> None:
+@given(st.lists(NEAR_A_SLOT))
+def test_slot_by_slot_is_a_stable_sort_by_slot(recv_ns: list[int]) -> None:
     records = records_at(*recv_ns)
-    seconds = records["recv_ns"] // SECOND_NS
-    expected = records[np.argsort(seconds, kind="stable")]
-    assert second_by_second(records).tolist() == expected.tolist()
+    slots = records["recv_ns"] // ORDER_NS
+    expected = records[np.argsort(slots, kind="stable")]
+    assert slot_by_slot(records).tolist() == expected.tolist()
 
 
-@given(st.lists(NEAR_A_SECOND, min_size=1))
-def test_records_are_due_before_a_row_in_their_order(recv_ns: list[int]) -> None:
-    records = records_at(*recv_ns)
-    due, later, earliest_ns = due_before(records, SECOND_NS)
-    assert earliest_ns == min(recv_ns)
-    assert due.tolist() == [record for record in records.tolist() if record[0] < SECOND_NS]
-    assert later.tolist() == [record for record in records.tolist() if record[0] >= SECOND_NS]
+@given(st.lists(NEAR_A_SLOT, min_size=1))
+def test_the_earliest_record_may_stand_anywhere(recv_ns: list[int]) -> None:
+    assert earliest_ns(records_at(*recv_ns)) == min(recv_ns)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

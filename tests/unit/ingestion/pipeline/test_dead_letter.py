@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.messages import RejectedLine
-from ingestion.pipeline.dead_letter import DeadLetter, DeadMessage, read_dead_letter
+from ingestion.pipeline.dead_letter import DeadLetter, DeadMessage, read_both_halves, read_dead_letter
+from market.clock import DAY_NS
 from market.errors import StoreUnavailable
 
 
@@ -154,7 +155,7 @@ def test_a_sync_that_failed_tells_nobody_and_every_later_append_raises(
         assert thread is not None
         thread.join(10)
         for _ in range(2):
-            with pytest.raises(StoreUnavailable, match=r"dead\.jsonl: must be writable"):
+            with pytest.raises(StoreUnavailable, match=r"dead\.jsonl: cannot be written"):
                 dead_letter.append(recv_ns=2, reason="r", error="E", body=b"y")
         monkeypatch.setattr(dead_letter, "_file", real)
     dead_letter.close()
@@ -179,6 +180,82 @@ dead_letter.when_durable(lambda: print("told", flush=True))
 dead_letter.close()
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=True, capture_output=True, text=True
     )
     assert ran.stdout.splitlines()[:2] == ["synced True", "told"]
+
+
+def test_both_halves_stay_within_their_bytes_and_the_newest_messages_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    dead_letter = DeadLetter(path, most_bytes=4000)
+    told: list[int] = []
+    for number in range(200):
+        dead_letter.append(recv_ns=number, reason="r", error="E", body=b"%03d" % number + b"x" * 50)
+        dead_letter.when_durable(lambda number=number: told.append(number))  # type: ignore[misc]  # a default binds the loop
+        assert sum(each.stat().st_size for each in tmp_path.glob("*.jsonl")) <= 4000
+    dead_letter.close()
+    assert told == list(range(200))
+    kept = [each.recv_ns for each in read_both_halves(path) if isinstance(each, DeadMessage)]
+    assert kept == list(range(200 - len(kept), 200))
+    assert len(kept) > 15
+
+
+def test_what_is_older_than_its_days_goes(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    dead_letter = DeadLetter(path, most_days=4)
+    for day in range(11):
+        dead_letter.append(recv_ns=day * DAY_NS, reason="r", error="E", body=b"%d" % day)
+    dead_letter.close()
+    kept = [each.recv_ns // DAY_NS for each in read_both_halves(path) if isinstance(each, DeadMessage)]
+    assert kept == [6, 7, 8, 9, 10]
+    again = DeadLetter(path, most_days=4)
+    again.append(recv_ns=20 * DAY_NS, reason="r", error="E", body=b"20")
+    again.close()
+    assert [each.recv_ns // DAY_NS for each in read_both_halves(path) if isinstance(each, DeadMessage)] == [9, 10, 20]
+
+
+def test_another_writer_goes_on_in_the_new_half(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    one, other = DeadLetter(path, most_bytes=1000), DeadLetter(path, most_bytes=1000)
+    other.append(recv_ns=0, reason="r", error="E", body=b"first")
+    for number in range(1, 6):
+        one.append(recv_ns=number, reason="r", error="E", body=b"%d" % number + b"x" * 80)
+    other.append(recv_ns=9, reason="r", error="E", body=b"last")
+    one.close()
+    other.close()
+    assert [each.recv_ns for each in read_dead_letter(path) if isinstance(each, DeadMessage)][-1] == 9
+
+
+def test_a_reason_has_a_bounded_length(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    dead_letter = DeadLetter(path)
+    dead_letter.append(recv_ns=1, reason="price: must be a number, was " + "9" * 10_000, error="E", body=b"x")
+    dead_letter.close()
+    (found,) = read_dead_letter(path)
+    assert len(found.reason) == 501
+    assert found.reason.startswith("price: must be a number, was 999")
+    assert found.reason.endswith("…")
+
+
+def test_a_message_that_is_delivered_again_after_a_kill_is_kept_once(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    program = f"""
+import os, signal
+from pathlib import Path
+from ingestion.pipeline.dead_letter import DeadLetter
+dead_letter = DeadLetter(Path({str(path)!r}))
+for body in (b"a", b"b", b"b"):
+    dead_letter.append(recv_ns=1, reason="r", error="E", body=body)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=False)
+    dead_letter = DeadLetter(path)
+    told = threading.Event()
+    for body in (b"a", b"b", b"b", b"b", b"c", b"a"):
+        dead_letter.append(recv_ns=2, reason="r", error="E", body=body)
+    dead_letter.when_durable(told.set)
+    assert told.wait(10)
+    dead_letter.close()
+    bodies = [each.body for each in read_dead_letter(path)]
+    assert bodies == [b"a", b"b", b"b", b"b", b"c", b"a"]
+    assert dead_letter.count == 3

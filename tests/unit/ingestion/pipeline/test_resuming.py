@@ -138,7 +138,7 @@ def test_a_checkpoint_names_the_tape_s_last_frame_and_what_its_state_belongs_to(
     serve(tmp_path, short, first)
     *_, last = read_tape(tmp_path, SYMBOL)
     head = checkpoint_path(tmp_path, SYMBOL).read_bytes().split(b"\n", 1)[0].decode()
-    identity = f"{short.run.__module__} 3 6"
+    identity = f"{short.run.__module__} 3 6 {SECOND_NS}"
     assert identity in head
     checkpoint = read_checkpoint(tmp_path, SYMBOL, identity)
     assert checkpoint is not None

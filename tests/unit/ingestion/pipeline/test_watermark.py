@@ -23,6 +23,13 @@ def test_a_row_closes_before_the_grace_once_every_stream_has_shown_its_boundary(
     assert watermark.advance(B + 3) == B
 
 
+def test_no_row_closes_before_its_time_although_a_clock_ahead_has_stamped_the_messages() -> None:
+    watermark = Watermark(["book"])
+    watermark.show("book", B + 3 * SECOND_NS, now_ns=B - 2)
+    assert watermark.advance(B - 1) == B - 1
+    assert watermark.advance(B) == B
+
+
 def test_a_stream_with_a_known_backlog_holds_the_rows_at_what_it_has_shown() -> None:
     watermark = Watermark(["book", "trades"])
     watermark.show("book", B - 3 * SECOND_NS, now_ns=B)

@@ -13,7 +13,7 @@ import pytest
 
 from ingestion.pipeline.pipeline import ServedRows
 from ingestion.rabbitmq.bus import ProcessBus
-from ingestion.sinks.publishing import LIVE_FEATURES, LivePublisher
+from ingestion.sinks.publishing import LivePublisher
 from market.clock import SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -22,8 +22,8 @@ B = parse_iso_ns("2026-01-05T12:00:00")
 SET = FeatureSet("1.0.0", ("known", "unknown"), (FeatureGroup("price", "p", ("known", "unknown"), (0, 1)),), "f00d")
 
 
-def served(*seconds: int, late_s: int = 0, trace_id: str | None = "t") -> ServedRows:
-    row_ns = np.array([B + second * SECOND_NS for second in seconds], np.int64)
+def served(*seconds: float, late_s: int = 0, trace_id: str | None = "t") -> ServedRows:
+    row_ns = np.array([B + round(second * SECOND_NS) for second in seconds], np.int64)
     values = np.array([[0.1 + second, np.nan] for second in seconds])
     reasons = np.array([[0, 1]] * len(seconds), np.int8)
     rows = FeatureRows("BTCUSDT", SET, row_ns, values, np.zeros((len(seconds), 1), np.int8), reasons)
@@ -38,20 +38,21 @@ class AwayBroker:
         self.refused = asyncio.Event()
         self.taken: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
 
-    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
-        assert queue == LIVE_FEATURES
+    async def publish(self, key: str, body: bytes, headers: Mapping[str, Any]) -> None:
+        assert key == headers["interval"]
         if self.is_away:
             self.refused.set()
-            raise StoreUnavailable("broker: must answer, was away")
+            raise StoreUnavailable("broker: no answer")
         self.taken.append((json.loads(body), headers))
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
-def published(*batches: ServedRows) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
+def published(*batches: ServedRows, has_grid: bool = False) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
     bus = ProcessBus()
-    publisher = LivePublisher(bus, clock=ManualClock(B + 5 * SECOND_NS), make_id=lambda: "made")
+    clock = ManualClock(B + 5 * SECOND_NS)
+    publisher = LivePublisher(bus, clock=clock, make_id=lambda: "made", has_grid=has_grid)
 
     async def run() -> None:
         for batch in batches:
@@ -61,7 +62,8 @@ def published(*batches: ServedRows) -> list[tuple[dict[str, Any], Mapping[str, A
 
     asyncio.run(run())
     found = []
-    while (message := bus.take(LIVE_FEATURES)) is not None:
+    while (message := bus.take()) is not None:
+        assert message.key == message.headers["interval"]
         found.append((json.loads(message.body), message.headers))
     return found
 
@@ -79,6 +81,19 @@ def test_a_row_is_a_message_of_each_interval_that_it_ends() -> None:
     ]
 
 
+def test_rows_between_seconds_are_messages_of_the_grid_where_that_is_asked_for() -> None:
+    rows = served(0.9, 1, 1.1)
+    assert [headers["interval"] for _, headers in published(rows)] == ["1s"]
+    asked = published(rows, has_grid=True)
+    assert [(headers["row_ns"] - B, headers["interval"]) for _, headers in asked] == [
+        (9 * SECOND_NS // 10, "grid"),
+        (SECOND_NS, "1s"),
+        (SECOND_NS, "grid"),
+        (11 * SECOND_NS // 10, "grid"),
+    ]
+    assert asked[0][0]["timestamp"] == "2026-01-05T12:00:00.900000Z"
+
+
 def test_a_document_has_every_known_value_and_a_reason_for_each_unknown_one() -> None:
     [(vector, headers)] = published(served(1))
     assert vector == {
@@ -88,11 +103,18 @@ def test_a_document_has_every_known_value_and_a_reason_for_each_unknown_one() ->
         "missing": {"unknown": "WARMUP"},
         "feature_registry_version": "1.0.0",
         "feature_set": "f00d",
-        "final": True,
         "age_ms": 4000,
         "trace_id": "t",
     }
-    assert headers == {"interval": "1s", "symbol": "BTCUSDT", "late": False}
+    row_ns = B + SECOND_NS
+    assert headers == {
+        "interval": "1s",
+        "symbol": "BTCUSDT",
+        "row_ns": row_ns,
+        "available_ns": row_ns,
+        "late": False,
+        "fence": 0,
+    }
 
 
 def test_a_row_that_could_be_read_more_than_a_second_after_its_time_is_late() -> None:
@@ -129,16 +151,33 @@ def test_while_the_broker_is_away_the_latest_row_of_each_interval_waits_alone() 
     assert publisher.outages == 1
 
 
-def test_a_full_queue_of_the_bus_loses_its_oldest_message() -> None:
-    bus = ProcessBus(queue_messages=2)
+def test_a_full_bus_loses_its_oldest_message() -> None:
+    bus = ProcessBus(messages=2)
 
     async def fill() -> None:
         for number in range(3):
-            await bus.publish("q", b"%d" % number, {})
+            await bus.publish("1s", b"%d" % number, {})
 
     asyncio.run(fill())
-    assert [message.body for message in (bus.take("q"), bus.take("q")) if message is not None] == [b"1", b"2"]
-    assert bus.take("q") is None
+    assert [message.body for message in (bus.take(), bus.take()) if message is not None] == [b"1", b"2"]
+    assert bus.take() is None
+
+
+def test_the_end_waits_until_what_came_before_it_is_published() -> None:
+    broker = AwayBroker()
+    broker.is_away = False
+    publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made")
+
+    async def run() -> None:
+        running = asyncio.create_task(publisher.run())
+        await asyncio.sleep(0)
+        publisher.write([served(*range(1, 60))])
+        await publisher.finish()
+        assert publisher.waiting == 0
+        assert running.done()
+
+    asyncio.run(run())
+    assert len([headers for _, headers in broker.taken if headers["interval"] == "1s"]) == 59
 
 
 class Fences:
@@ -170,7 +209,7 @@ def test_a_leased_symbols_rows_have_its_fence_and_none_is_published_once_it_is_l
         await publisher.run()
 
     asyncio.run(run(1))
-    message = bus.take(LIVE_FEATURES)
+    message = bus.take()
     assert message is not None
     assert message.headers["fence"] == 7
     assert fences.checked_by == {threading.current_thread().name}
@@ -178,11 +217,11 @@ def test_a_leased_symbols_rows_have_its_fence_and_none_is_published_once_it_is_l
     fences.is_asleep = True
     asyncio.run(run(2))
     assert len(fences.checked_by) == 2
-    assert bus.take(LIVE_FEATURES) is not None
+    assert bus.take() is not None
     fences.is_lost = True
     with pytest.raises(Conflict, match="taken over"):
         asyncio.run(run(4))
-    assert bus.take(LIVE_FEATURES) is None
+    assert bus.take() is None
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["a store that answers", "a store that never ends"])

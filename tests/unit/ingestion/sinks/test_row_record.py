@@ -15,6 +15,7 @@ from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import Checkpoint, read_checkpoint
 from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.served_ticks import ServedTickWriter, read_served_ticks
 from tests.live import eventually
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
@@ -38,8 +39,8 @@ class Durable:
         return self.reached.wait(timeout_s)
 
 
-def served(*seconds: int, durable: Durable | None = None) -> ServedRows:
-    row_ns = np.array([B + second * SECOND_NS for second in seconds], np.int64)
+def served(*seconds: float, durable: Durable | None = None) -> ServedRows:
+    row_ns = np.array([B + round(second * SECOND_NS) for second in seconds], np.int64)
     values = np.array([[float(second)] for second in seconds])
     rows = FeatureRows(SYMBOL, SET, row_ns, values, np.zeros((len(seconds), 1), np.int8))
     return ServedRows(rows, row_ns, wait_durable=(durable or Durable(now=True)).wait)
@@ -50,6 +51,7 @@ def record_in(
 ) -> RowRecord:
     return RowRecord(
         log or FeatureLogWriter(folder / "features"),
+        ServedTickWriter(folder / "features"),
         raw_folder=folder / "raw",
         features_folder=folder / "features",
         feature_set=SET,
@@ -86,16 +88,36 @@ def test_rows_whose_messages_never_became_durable_are_in_no_log(tmp_path: Path) 
     assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
 
 
+def given(folder: Path) -> list[float]:
+    row_ns, available_ns, digest = read_served_ticks(folder / "features", SYMBOL, from_ns=0, to_ns=2**62)
+    assert len(row_ns) == len(available_ns) == len(digest)
+    return [(each - B) / SECOND_NS for each in row_ns.tolist()]
+
+
+def test_the_log_has_whole_seconds_and_the_record_the_newest_row_that_readers_were_given(tmp_path: Path) -> None:
+    record, never = record_in(tmp_path), Durable()
+    for rows in (served(1, 2, 2.1), served(2.2), served(3)):
+        record.write([rows])
+        record.note_given([rows])
+    record.note_given([served(4, durable=never)])
+    assert record.last_given_ns(SYMBOL) is None
+    record.close()
+    assert logged(tmp_path) == [1, 2, 3]
+    assert given(tmp_path) == [2.1, 2.2, 3]
+    assert record.last_given_ns(SYMBOL) == B + 3 * SECOND_NS
+
+
 def test_a_checkpoint_is_written_behind_the_rows_before_it(tmp_path: Path) -> None:
     record, late = record_in(tmp_path), Durable()
     record.write_again(served(1))
+    record.note_given([served(1)])
     record.keep_checkpoint(SYMBOL, CHECKPOINT, late.wait)
     assert late.asked.wait(30)
     assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
     late.reached.set()
     eventually(lambda: read_checkpoint(tmp_path / "raw", SYMBOL, "id") == CHECKPOINT)
-    # The log was flushed for it: whoever goes on from the checkpoint finds them.
-    assert logged(tmp_path) == [1]
+    # Both were flushed for it: whoever goes on from the checkpoint finds them.
+    assert logged(tmp_path) == given(tmp_path) == [1]
     record.close()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ingestion.tape.compaction import compact_tape, part_name
+from ingestion.tape.report import verify_tape
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore
 from market.events import CONTROL, KIND_COUNT, TRADE, Events
@@ -21,6 +22,7 @@ from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
 from storage.raw.manifest import entry_path, raw_parts
 from storage.tape import TapeWriter
+from tests.dead_writers import reopened
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS
@@ -95,7 +97,7 @@ def test_a_segment_whose_writer_died_is_finished_and_compacted_without_what_the_
     write_tape(tmp_path, [0, 1])
     dead = tape_segments(tmp_path)[-1]
     dead.write_bytes(dead.read_bytes()[:-7])
-    dead.rename(dead.with_suffix(".open"))
+    reopened(dead)
     done = compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
     assert (done.made, done.messages, done.holes) == (2, 9, ())
     assert done.torn_bytes == len(trade(10, MIDNIGHT_NS)) + 24 - 7
@@ -199,7 +201,7 @@ def killed_after(root: Path, steps: int) -> int | None:
     """Compact in a process that dies after so many calls of the system; None when it did, else the calls left."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(root), str(steps)],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         check=False,
         capture_output=True,
         text=True,
@@ -246,3 +248,60 @@ def test_compaction_killed_at_every_call_of_the_system_leaves_a_readable_store(t
 def test_a_part_is_named_after_its_segment(tmp_path: Path) -> None:
     assert part_name(tmp_path / "2024-10-04" / "17-3.log") == "2024-10-04-17-3"
     assert os.fspath(entry_path(tmp_path, SYMBOL, "x")).endswith("manifest/symbol=BTCUSDT/x.json")
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("at", [-1, -400, 30])
+def test_damage_of_a_segment_whose_writer_died_is_named_by_the_compaction_that_finishes_it(
+    tmp_path: Path, at: int
+) -> None:
+    write_tape(tmp_path, [0, 1])
+    dead = reopened(tape_segments(tmp_path)[-1])
+    flip(dead, at)
+    hit = {-1: 10, -400: 8, 30: 6}[at]
+    done = compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert done.messages == 9
+    (hole,) = done.holes
+    assert hole.startswith(f"seq {hit} to {hit}: ")
+    assert compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)).holes == (hole,)
+    assert seqs(tmp_path) == [seq for seq in range(1, 11) if seq != hit]
+    check = verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert (check.messages, check.damages) == (9, 1)
+    assert check.findings[0].startswith(f"seq {hit} to {hit}: ")
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        assert writer.append(MIDNIGHT_NS + 3 * HOUR_NS, trade(11, MIDNIGHT_NS + 3 * HOUR_NS)) == 11
+    assert compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)).holes[0].startswith(f"seq {hit} to {hit}: ")
+    found = events(tmp_path)
+    assert found["seq"][found["kind"] == CONTROL].tolist() == [hit]
+    assert verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)).damages == 1
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_segment_that_went_before_it_was_compacted_is_named_with_its_seqs(tmp_path: Path, number: int) -> None:
+    write_tape(tmp_path, [0, 1, 2])
+    gone = tape_segments(tmp_path)[number]
+    gone.unlink()
+    first, last = 5 * number + 1, 5 * number + 5
+    for check in (verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)),) * 2:
+        assert check.damages == 1
+        assert check.findings[0].startswith(f"seq {first} to {last}: ")
+        assert f"{gone.parent.name}/{gone.name}" in check.findings[0]
+        assert "must exist, was gone" in check.findings[0]
+        (hole,) = compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)).holes
+        assert hole.startswith(f"seq {first} to {last}: ")
+    assert TapeWriter(tmp_path, SYMBOL).next_seq == 16
+
+
+def test_what_a_crash_tore_is_no_damage(tmp_path: Path) -> None:
+    write_tape(tmp_path, [0])
+    dead = reopened(tape_segments(tmp_path)[-1])
+    dead.write_bytes(dead.read_bytes()[:-7])
+    compact(tmp_path)
+    check = verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert (check.messages, check.damages) == (4, 0)
+    assert check.torn_bytes == len(trade(5, MIDNIGHT_NS)) + 24 - 7

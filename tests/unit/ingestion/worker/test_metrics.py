@@ -19,6 +19,7 @@ def status() -> dict[str, Any]:
     known = {**counts, "last_recv_ns": NOW_NS - 2 * SECOND_NS, "last_row_ns": NOW_NS, "status": {}, "lag_ms": 12.0}
     return {
         "symbols": {"BTCUSDT": known, "ETHUSDT": {**known, "last_recv_ns": None}},
+        "rejected_by_error": {"BTCUSDT": {"ScaleExceeded": 2}, "": {"MalformedMessage": 1}},
         "worker": {"messages_total": 14, "rows_total": 6, "lag_ms": 12.0, "waiting": 0},
     }
 
@@ -33,6 +34,8 @@ def test_every_figure_of_the_status_is_one_metric() -> None:
     assert samples["feature_service_messages_total", "BTCUSDT"] == 7
     assert samples["feature_service_late_total", "ETHUSDT"] == 4
     assert samples["feature_service_worker_messages_total", None] == 14
+    assert samples["feature_service_rejected_by_error_total", "BTCUSDT"] == 2
+    assert samples["feature_service_rejected_by_error_total", ""] == 1
     assert samples["feature_service_age_seconds", "BTCUSDT"] == 2
     assert ("feature_service_age_seconds", "ETHUSDT") not in samples
     assert samples["feature_service_lag_seconds", "BTCUSDT"] == 0.012

@@ -246,7 +246,7 @@ def test_a_refused_flush_keeps_its_rows_and_publishes_none(tmp_path: Path) -> No
     writer = FeatureLogWriter(tmp_path)
     rows = rows_at([0])
     writer.append(rows, rows.row_ns)
-    with pytest.raises(StoreUnavailable, match="must be writable"):
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
         writer.flush()
     assert [path for path in (tmp_path / "price").rglob("*") if path.is_file()] == []
     blocker.unlink()

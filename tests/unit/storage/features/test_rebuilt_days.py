@@ -107,7 +107,7 @@ def test_a_disk_that_takes_no_more_is_named_and_leaves_nothing(tmp_path: Path) -
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
     try:
-        with pytest.raises(StoreUnavailable, match=f"{tmp_path}.*must be writable, was .*File too large"):
+        with pytest.raises(StoreUnavailable, match=f"{tmp_path}.*cannot be written: .*File too large"):
             write(tmp_path, pieces(20_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

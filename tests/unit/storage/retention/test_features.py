@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from market.clock import DAY_NS, SECOND_NS
 from market.errors import Conflict, NotFound, StoreUnavailable
 from storage.features.log import FeatureLogWriter, read_feature_log
 from storage.features.parts import group_folder
+from storage.features.served_ticks import ServedTickWriter, read_served_ticks
 from storage.retention.features import (
     archive_feature_days,
     delete_feature_days,
@@ -28,14 +30,15 @@ SET = FeatureSet(
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Three days of one symbol, a day of another, two groups."""
+    """Three days of one symbol, a day of another, two groups, and the record of what was served."""
     folder = tmp_path / "features"
-    with FeatureLogWriter(folder) as writer:
+    with FeatureLogWriter(folder) as writer, closing(ServedTickWriter(folder)) as ticks:
         for symbol, days in (("BTCUSDT", 3), ("ETHUSDT", 1)):
             row_ns = (MIDNIGHT_NS + np.arange(days)[:, None] * DAY_NS + np.array([0, 7]) * SECOND_NS).ravel()
             values = np.arange(4.0 * days).reshape(-1, 2)
             rows = FeatureRows(symbol, SET, row_ns, values, np.zeros(values.shape, np.int8))
             writer.append(rows, row_ns + 1)
+            ticks.append(rows, row_ns + 1)
     return folder
 
 
@@ -67,6 +70,7 @@ def test_archived_days_come_back_to_the_bit_and_the_others_never_went(log: Path,
         len(content) for name, content in before.items() if "BTCUSDT/date=2024-10-06" not in name and "BTCUSDT" in name
     )
     assert row_times(log, "BTCUSDT") == [MIDNIGHT_NS + 2 * DAY_NS, MIDNIGHT_NS + 2 * DAY_NS + 7 * SECOND_NS]
+    assert read_served_ticks(log, "BTCUSDT", from_ns=0, to_ns=2**62)[0].tolist() == row_times(log, "BTCUSDT")
     assert len(row_times(log, "ETHUSDT")) == 2
     assert not (group_folder(log, SET.groups[0]) / "symbol=BTCUSDT" / "date=2024-10-04").exists()
     assert restore_feature_days(log, tmp_path / "archive", "BTCUSDT") == 2
@@ -91,7 +95,7 @@ def test_a_disk_that_lets_nothing_go_is_named(log: Path) -> None:
     path = log / days[0].files[0]
     path.unlink()
     path.mkdir()  # root may remove files from a read-only folder
-    with pytest.raises(StoreUnavailable, match=f"{log}: must be writable, was .*{path.name}"):
+    with pytest.raises(StoreUnavailable, match=f"{log}: cannot be written: .*{path.name}"):
         delete_feature_days(log, days, used_by=())
 
 

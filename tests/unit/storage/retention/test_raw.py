@@ -17,6 +17,7 @@ from storage.raw.manifest import TapeSource, raw_parts
 from storage.raw.parquet import PartWriter
 from storage.retention.raw import archive_parts, delete_parts, expired_parts, restore_parts
 from storage.tape import TapeWriter, read_tape
+from storage.tape.segment_log import gone_segments, read_segment_log
 from storage.tape.segments import segments, tape_folder
 
 BTC = Instrument("BTCUSDT", 3, 6)
@@ -53,6 +54,8 @@ def raw(tmp_path: Path) -> Path:
 
 def contents(root: Path) -> dict[str, bytes]:
     files = [path for path in root.rglob("*") if path.suffix in {".parquet", ".json", ".log"}]
+    # The segment log has a line more for each departure and return.
+    files = [path for path in files if path.name != "segments.index"]
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
@@ -68,6 +71,8 @@ def test_what_is_older_is_archived_and_comes_back_to_the_bit(raw: Path, tmp_path
     assert archive_parts(raw, tmp_path / "archive", expired) > 0
     assert seqs(raw) == [3]
     assert [frame.seq for frame in read_tape(raw, BTC.symbol)] == [3]
+    folder = tape_folder(raw, BTC.symbol)
+    assert gone_segments(folder, read_segment_log(folder)) == []
     assert restore_parts(raw, tmp_path / "archive", BTC.symbol) == 2
     assert contents(raw) == before
     assert archive_parts(raw, tmp_path / "archive", expired) > 0
@@ -96,7 +101,7 @@ def test_a_disk_that_lets_nothing_go_is_named(raw: Path) -> None:
     path = raw / expired[0].files[0].path
     path.unlink()
     path.mkdir()  # root may remove files from a read-only folder
-    with pytest.raises(StoreUnavailable, match=f"{raw}: must be writable, was .*{path.name}"):
+    with pytest.raises(StoreUnavailable, match=f"{raw}: cannot be written: .*{path.name}"):
         delete_parts(raw, expired, used_by=())
 
 
@@ -121,3 +126,15 @@ def test_an_archive_cut_short_goes_on(raw: Path, tmp_path: Path) -> None:
     assert np.array_equal(seqs(raw), [2, 3])
     restore_parts(raw, tmp_path / "archive", BTC.symbol)
     assert seqs(raw) == [1, 2, 3]
+
+
+def test_a_segment_that_is_restored_to_another_folder_is_known_there(raw: Path, tmp_path: Path) -> None:
+    archive_parts(raw, tmp_path / "archive", expired_parts(raw, BTC.symbol, MIDNIGHT_NS + DAY_NS + 1))
+    elsewhere = tmp_path / "elsewhere"
+    assert restore_parts(elsewhere, tmp_path / "archive", BTC.symbol) == 2
+    folder = tape_folder(elsewhere, BTC.symbol)
+    assert [line.first_seq for line in read_segment_log(folder).lines.values()] == [1, 2]
+    segments(folder)[1].path.unlink()
+    assert [line.first_seq for line in gone_segments(folder, read_segment_log(folder))] == [2]
+    with TapeWriter(elsewhere, BTC.symbol) as writer:
+        assert writer.next_seq == 3

@@ -19,6 +19,7 @@ from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound, Stor
 from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
 from storage.tape import writer as tape_writer
 from storage.tape.lock import release, take_lock
+from tests.dead_writers import reopened
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
@@ -111,11 +112,6 @@ def test_a_message_redelivered_after_a_restart_begins_a_segment_of_its_own(tmp_p
     assert list(read_tape(tmp_path, SYMBOL)) == frames
 
 
-def reopened(segment: Path) -> Path:
-    """The segment as its writer would have left it by dying."""
-    return segment.rename(segment.with_suffix(".open"))
-
-
 def aside(segment: Path, offset: int) -> Path:
     """Where recovery puts what follows ``offset``."""
     return segment.with_name(f"{segment.name}.torn-{offset}")
@@ -158,9 +154,12 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
     frames = record([(MIDNIGHT_NS + index, bytes([index]) * 9) for index in range(3)])
     (segment,) = segments(tmp_path)
     whole = segment.read_bytes()
+    log = tmp_path / "tape" / SYMBOL / "segments.index"
+    logged = log.read_bytes()
     frame_bytes = len(whole) // 3
     for cut in range(1, frame_bytes):
         segment.write_bytes(whole[:-cut])
+        log.write_bytes(logged)
         reopened(segment)
         assert list(read_tape(tmp_path, SYMBOL)) == frames[:2]
         with TapeWriter(tmp_path, SYMBOL) as writer:
@@ -171,17 +170,22 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
         assert segment.read_bytes() == whole[: 2 * frame_bytes]
 
 
-def test_a_tail_of_zeros_is_moved_aside(tmp_path: Path, record: Recorder) -> None:
+def test_a_tail_of_zeros_is_moved_aside_and_counts_as_the_frames_that_it_may_have_been(
+    tmp_path: Path, record: Recorder
+) -> None:
     frames = record([(MIDNIGHT_NS, b"a")])
     (segment,) = segments(tmp_path)
     size = segment.stat().st_size
     segment.write_bytes(segment.read_bytes() + bytes(4096))
     reopened(segment)
-    assert list(read_tape(tmp_path, SYMBOL)) == frames
     with TapeWriter(tmp_path, SYMBOL) as writer:
-        assert (writer.next_seq, writer.torn_bytes) == (2, 4096)
+        assert (writer.next_seq, writer.torn_bytes) == (2 + 171, 4096)
     assert aside(segment, size).read_bytes() == bytes(4096)
-    assert list(read_tape(tmp_path, SYMBOL)) == frames
+    found = list(read_tape_and_holes(tmp_path, SYMBOL))
+    assert found[:1] == frames
+    (hole,) = found[1:]
+    assert isinstance(hole, Hole)
+    assert (hole.first_seq, hole.next_seq) == (2, 173)
 
 
 def test_a_first_frame_that_is_torn_takes_its_segment_aside_and_its_seq_is_given_again(
@@ -211,7 +215,7 @@ def test_an_empty_open_segment_is_cleared_away_in_silence(tmp_path: Path, record
     assert not empty.exists()
 
 
-def test_recovery_keeps_what_is_before_damage_and_gives_no_seq_twice(tmp_path: Path, record: Recorder) -> None:
+def test_recovery_keeps_what_is_around_damage_in_its_place(tmp_path: Path, record: Recorder) -> None:
     frames = record([(MIDNIGHT_NS + index, b"abc") for index in range(5)])
     (segment,) = segments(tmp_path)
     damaged = bytearray(segment.read_bytes())
@@ -220,14 +224,13 @@ def test_recovery_keeps_what_is_before_damage_and_gives_no_seq_twice(tmp_path: P
     segment.write_bytes(damaged)
     reopened(segment)
     with TapeWriter(tmp_path, SYMBOL) as writer:
-        assert (writer.next_seq, writer.torn_bytes) == (6, 3 * size)
-        writer.append(MIDNIGHT_NS + 9, b"later")
+        assert (writer.next_seq, writer.torn_bytes) == (6, 0)
+    assert segment.read_bytes() == damaged
     found = list(read_tape_and_holes(tmp_path, SYMBOL))
-    assert found[:2] == frames[:2]
-    hole = found[2]
+    hole = found.pop(2)
     assert isinstance(hole, Hole)
-    assert (hole.first_seq, hole.next_seq, hole.recv_ns) == (3, 6, MIDNIGHT_NS + 9)
-    assert found[3:] == [Frame(6, MIDNIGHT_NS + 9, b"later")]
+    assert (hole.first_seq, hole.next_seq, hole.recv_ns) == (3, 4, MIDNIGHT_NS + 3)
+    assert found == [frame for frame in frames if frame.seq != 3]
 
 
 def test_every_flipped_bit_in_a_finished_segment_is_named_and_costs_that_frame_alone(
@@ -249,8 +252,7 @@ def test_every_flipped_bit_in_a_finished_segment_is_named_and_costs_that_frame_a
         holes = [each for each in found if isinstance(each, Hole)]
         assert len(holes) == 1
         kept = [each for each in found if isinstance(each, Frame)]
-        # Without a frame before it nothing says which seq the damage had: the segment's rest is given up.
-        assert kept == (frames[3:] if index == 0 else [frame for frame in frames if frame.seq != index + 1])
+        assert kept == [frame for frame in frames if frame.seq != index + 1]
         with TapeWriter(tmp_path, SYMBOL) as writer:
             assert (writer.next_seq, writer.torn_bytes) == (5, 0)
 
@@ -329,7 +331,7 @@ writer = TapeWriter(Path({str(tmp_path)!r}), {SYMBOL!r}, sync_ms=1)
 {lines}
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False)
+    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=False)
     assert killed.returncode == -signal.SIGKILL
 
 
@@ -417,7 +419,7 @@ except StoreUnavailable as error:
     sys.exit(3)
 """
     stopped = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[4], check=False, capture_output=True, text=True
     )
     assert stopped.returncode == 3, stopped.stderr
     with TapeWriter(tmp_path, SYMBOL) as writer:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
-from training_sets.dataset.files import SUFFIX, SplitFile, read_columns, table_schema
+from storage.parquet_files import reading_parquet
+from training_sets.dataset.files import SCHEMA_NAME, SUFFIX, SplitFile, read_columns, table_schema, write_schema
 from training_sets.request.request import OutputFormat
 
 SCHEMA = table_schema(["mid", "target"], has_fold=True, metadata={"feature_set": "abc"})
 TIMES_NS = parse_iso_ns("2026-01-05T12:00:00") + np.arange(5) * SECOND_NS
 MID = np.array([1.0, np.nan, 0.1, 1e-300, -0.0])
 TARGET = np.array([0.1 + 0.2, 1.0, -1.0, 0.0, 5.0])
-FORMATS: tuple[OutputFormat, ...] = ("parquet", "csv", "hdf5")
+FORMATS: tuple[OutputFormat, ...] = ("parquet", "csv")
 
 
 def rows(which: slice) -> pa.Table:
@@ -38,19 +40,11 @@ def rows(which: slice) -> pa.Table:
 
 
 def written(folder: Path, output_format: OutputFormat) -> Path:
-    file = SplitFile(folder / "fold=003" / f"train{SUFFIX[output_format]}", SCHEMA, output_format)
+    file = SplitFile(folder / "fold-003" / f"train{SUFFIX[output_format]}", SCHEMA, output_format)
     file.write(rows(slice(0, 2)))
     file.write(rows(slice(2, 5)))
     file.finish()
     return file.path
-
-
-def read_hdf5(path: Path) -> pd.DataFrame:
-    with h5py.File(path) as file:
-        frame = pd.DataFrame({name: file[name][:] for name in file})
-    return frame.assign(
-        symbol=frame["symbol"].str.decode("utf-8"), timestamp=pd.to_datetime(frame["timestamp"], utc=True)
-    )
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -59,16 +53,52 @@ def test_pandas_reads_back_every_value_in_order(tmp_path: Path, output_format: O
     match output_format:
         case "parquet":
             frame = pd.read_parquet(path)
-        case "csv":
-            frame = pd.read_csv(path, parse_dates=["timestamp"], float_precision="round_trip")
         case _:
-            frame = read_hdf5(path)[["symbol", "timestamp", "mid", "target", "fold"]]
+            frame = pd.read_csv(path, parse_dates=["timestamp"], float_precision="round_trip")
     assert list(frame.columns) == SCHEMA.names
     assert frame["symbol"].tolist() == ["BTCUSDT"] * 5
     assert frame["timestamp"].tolist() == pd.to_datetime(TIMES_NS, utc=True).tolist()
     assert np.array_equal(frame["mid"].to_numpy(), MID, equal_nan=True)
     assert frame["target"].tolist() == TARGET.tolist()
     assert frame["fold"].tolist() == [3] * 5
+
+
+def test_the_schema_beside_csv_gives_every_column_its_type_even_without_a_value(tmp_path: Path) -> None:
+    empty = SplitFile(tmp_path / "test.csv", SCHEMA, "csv")
+    empty.finish()
+    write_schema(tmp_path / SCHEMA_NAME, SCHEMA)
+    fields = json.loads((tmp_path / SCHEMA_NAME).read_text())["fields"]
+    assert [field["name"] for field in fields] == SCHEMA.names
+    types = {field["name"]: field["dtype"] for field in fields if field["type"] != "datetime"}
+    times = {field["name"]: field["format"] for field in fields if field["type"] == "datetime"}
+    expected = pd.read_parquet(written(tmp_path, "parquet"))
+    found = pd.DataFrame()
+    for path in (empty.path, written(tmp_path, "csv")):
+        frame = pd.read_csv(path, dtype=types, float_precision="round_trip")
+        for name, form in times.items():
+            frame[name] = pd.to_datetime(frame[name], format=form, utc=True)
+        found = frame.astype({field["name"]: field["dtype"] for field in fields})
+        assert found.dtypes.drop("symbol").to_dict() == expected.dtypes.drop("symbol").to_dict()
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_a_flipped_bit_never_gives_another_value(tmp_path: Path) -> None:
+    path = written(tmp_path, "parquet")
+    content = path.read_bytes()
+    with pq.ParquetFile(path) as file:
+        chunks = [file.metadata.row_group(at).column(SCHEMA.get_field_index("target")) for at in (0, 1)]
+    refused = 0
+    for chunk in chunks:
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        for at in range(start, start + chunk.total_compressed_size):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
+            try:
+                found = read_columns(path, ["target"], "parquet")
+            except CorruptStore:
+                refused += 1
+            else:
+                assert found[:, 0].tolist() == TARGET.tolist(), at
+    assert refused > 100
 
 
 def test_polars_reads_parquet_and_csv_with_numbers_as_numbers(tmp_path: Path) -> None:
@@ -93,16 +123,13 @@ def test_a_file_without_rows_has_the_columns(tmp_path: Path, output_format: Outp
     match output_format:
         case "parquet":
             frame = pd.read_parquet(file.path)
-        case "csv":
-            frame = pd.read_csv(file.path)
         case _:
-            with h5py.File(file.path) as stored:
-                frame = pd.DataFrame({name: stored[name][:] for name in stored})
+            frame = pd.read_csv(file.path)
     assert (set(frame.columns), len(frame)) == (set(SCHEMA.names), 0)
 
 
 def test_an_unfinished_file_has_no_name_and_goes_when_it_is_removed(tmp_path: Path) -> None:
-    file = SplitFile(tmp_path / "fold=000" / "train.parquet", SCHEMA, "parquet")
+    file = SplitFile(tmp_path / "fold-000" / "train.parquet", SCHEMA, "parquet")
     file.write(rows(slice(0, 5)))
     assert not file.path.exists()
     file.remove()
@@ -116,3 +143,12 @@ def test_some_columns_are_read_back_from_every_format(tmp_path: Path, output_for
     assert np.array_equal(found, np.stack([TARGET, MID], axis=1), equal_nan=True)
     with pytest.raises(CorruptStore, match="must be a file of the dataset with nothing"):
         read_columns(path, ["nothing"], output_format)
+
+
+def test_a_footer_with_a_broken_name_is_told_by_the_path(tmp_path: Path) -> None:
+    path = written(tmp_path, "parquet")
+    path.write_bytes(path.read_bytes().replace(b"target", b"t\xffrget"))
+    with pytest.raises(CorruptStore, match=r"train\.parquet: must be"):
+        read_columns(path, ["target"], "parquet")
+    with pytest.raises(CorruptStore, match=r"train\.parquet: must be whole Parquet"), reading_parquet(path):
+        pq.read_schema(path)

@@ -84,6 +84,23 @@ def test_a_regression_label_is_the_return_between_its_two_rows_or_unknown(
         assert is_same(label, plain_return(prices, second, horizon, delay))
 
 
+@given(PRICES, st.lists(st.tuples(st.integers(-5, 70), st.integers(0, 3 * SECOND_NS)), max_size=60), HORIZONS)
+def test_a_label_begins_at_the_newest_price_when_the_model_acts(
+    prices: Prices, samples: list[tuple[int, int]], horizon: int
+) -> None:
+    times_ns = np.array([second for second, _ in samples], np.int64) * SECOND_NS
+    decisions_ns = times_ns + np.array([lag_ns for _, lag_ns in samples], np.int64)
+    series = price_series(
+        "mid_price",
+        np.array(list(prices), np.int64) * SECOND_NS,
+        np.array(list(prices.values()), np.float64),
+        step_ns=SECOND_NS,
+    )
+    found = make_labels(times_ns, series, RegressionTarget(horizon * SECOND_NS), decisions_ns=decisions_ns)
+    for decision_ns, label in zip(decisions_ns.tolist(), found.tolist(), strict=True):
+        assert is_same(label, plain_return(prices, decision_ns // SECOND_NS, horizon, 0))
+
+
 @given(PRICES, SECONDS, HORIZONS, DELAYS, st.sampled_from((0.001, 0.01, 0.02)))
 def test_a_class_is_up_or_down_only_beyond_the_threshold(
     prices: Prices, seconds: list[int], horizon: int, delay: int, threshold: float

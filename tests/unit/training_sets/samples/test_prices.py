@@ -77,8 +77,8 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
     plain = [float(close) for close in closes.values()]
     expected = [plain[at + 6] / plain[at + 1] - 1.0 if at + 6 < len(plain) else np.nan for at in range(len(plain))]
     assert np.array_equal(labels, expected, equal_nan=True)
-    between = make_labels(times_ns + SECOND_NS, prices, RegressionTarget(MINUTE_NS))
-    assert np.isnan(between).all()
+    late = make_labels(times_ns, prices, RegressionTarget(5 * MINUTE_NS, MINUTE_NS), decisions_ns=times_ns + SECOND_NS)
+    assert np.array_equal(late, expected, equal_nan=True)
 
 
 def test_only_closes_that_end_in_the_period_are_read(closes: dict[int, str], raw_folder: Path, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_prices_are_the_same_however_they_are_asked_for_and_none_is_read_twice_g
     assert read == [(0, 30 * SECOND_NS), *(((at + 21) * SECOND_NS, (at + 30) * SECOND_NS) for at in range(10, 100, 10))]
 
 
-def test_a_price_is_known_at_its_step_alone() -> None:
+def test_between_two_steps_the_price_is_that_of_the_earlier_one_and_none_a_step_after_the_last() -> None:
     prices = price_series("kline_close", np.array([120, 60]) * SECOND_NS, np.array([2.0, 1.0]), step_ns=MINUTE_NS)
     found = prices.at(np.array([59, 60, 61, 120, 180]) * SECOND_NS)
-    assert np.array_equal(found, [np.nan, 1.0, np.nan, 2.0, np.nan], equal_nan=True)
+    assert np.array_equal(found, [np.nan, 1.0, 1.0, 2.0, np.nan], equal_nan=True)

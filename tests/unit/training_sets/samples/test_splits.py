@@ -96,6 +96,31 @@ def test_with_purging_no_label_of_a_split_looks_at_a_time_of_another(
     assert not any(split["overlaps_next"] for split in tally.document())
 
 
+LAGS = st.sampled_from((0, 10_000_000, SECOND_NS - 1, SECOND_NS, 7 * SECOND_NS))
+
+
+@given(st.lists(st.tuples(SECONDS, LAGS), max_size=200), folds(), REACHES, EMBARGOES)
+def test_a_row_that_is_acted_on_late_is_purged_by_when_its_own_label_ends(
+    rows: list[tuple[int, int]], fold: Fold, reach_ns: int, embargo_ns: int
+) -> None:
+    times = np.array([second for second, _ in rows], np.int64) * SECOND_NS
+    decisions = times + np.array([lag_ns for _, lag_ns in rows], np.int64)
+    rules = SplitRules(reach_ns, embargo_ns=embargo_ns)
+    assigned = assign_rows(times, fold, rules, decisions_ns=decisions)
+    kept = np.flatnonzero(assigned.is_kept).tolist()
+    names = [fold.periods[index].name for index in assigned.period.tolist()]
+    for one in kept:
+        for other in kept:
+            if names[one] != names[other] and times[other] > times[one]:
+                assert decisions[one] + reach_ns < times[other]
+    tally = FoldTally(fold, rules)
+    tally.add(times, assigned)
+    for split in tally.document():
+        assert not split["overlaps_next"]
+        ends = [decisions[row] + reach_ns for row in kept if names[row] == split["name"]]
+        assert split["last_label_end"] == (format_iso(int(max(ends))) if ends else None)
+
+
 @given(TIMES, folds(), REACHES)
 def test_without_purging_the_tally_tells_the_overlap(times: Times, fold: Fold, reach_ns: int) -> None:
     rules = SplitRules(reach_ns, purge=False)
@@ -145,6 +170,14 @@ def test_a_tested_group_stays_whole_and_train_gives_way_before_and_after_it() ->
     assert np.flatnonzero(assigned.is_purged).tolist() == [8, 9, 20, 21]
     assert np.flatnonzero(assigned.is_embargoed).tolist() == [22, 23, 24]
     assert assigned.is_kept[10:20].all()
+
+
+def test_a_row_of_a_tested_group_whose_model_acts_after_the_group_is_over_is_purged() -> None:
+    [_, fold, _] = make_folds(PurgedCombinations(0, 30 * SECOND_NS, groups=3, test_groups=1))
+    times = np.arange(30, dtype=np.int64) * SECOND_NS
+    decisions = times + np.where(times == 18 * SECOND_NS, 5 * SECOND_NS, 10_000_000)
+    assigned = assign_rows(times, fold, SplitRules(2 * SECOND_NS), decisions_ns=decisions)
+    assert np.flatnonzero(assigned.is_purged).tolist() == [8, 9, 18, 20, 21]
 
 
 @pytest.mark.parametrize("number", [None, 3])

@@ -245,7 +245,7 @@ def test_an_archive_of_two_files_is_unreadable(tmp_path: Path) -> None:
 
 @pytest.fixture
 def recorded_data() -> Path:
-    folder = Path(__file__).parents[3].parent / "shared" / "data"
+    folder = Path(__file__).parents[5].parent / "shared" / "data"
     if not folder.is_dir():
         if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
             pytest.fail(f"recorded data: must be at {folder}, was missing")

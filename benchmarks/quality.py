@@ -1,0 +1,53 @@
+"""Quality: the data quality report of a busy symbol's day, on one core, beside reading the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from benchmarks.days import write_day
+from benchmarks.measure import Figure, in_child, peak_rss_mb, seconds, use_one_core
+from benchmarks.tape import SYMBOL
+from feature_repo.registry_versions import load_registry_version
+from ingestion.tape.quality import symbol_quality
+from market.clock import DAY_NS
+from market.events import KIND_COUNT
+from storage.raw.events import stream_events
+from storage.raw.manifest import raw_period
+
+HOURS: Final = 24
+VERSION: Final = "2.0.0"
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    levels = write_day(folder / "raw", 0, HOURS).levels
+    report_s, read_s, peak_mb = in_child(_measure, folder)
+    yield Figure(
+        "quality: report of a day of a busy symbol",
+        report_s,
+        "s",
+        "lower",
+        yardstick="reading the same events",
+        yardstick_value=read_s,
+        goal="<= 1",
+        required="<= 5",
+        details={"levels": levels, "peak_rss_mb": peak_mb},
+    )
+
+
+def _measure(folder: Path) -> tuple[float, float, float]:
+    use_one_core()
+    raw = folder / "raw"
+    begin_ns, end_ns = raw_period(raw, SYMBOL)
+    served = load_registry_version(VERSION).feature_set
+
+    def report() -> None:
+        symbol_quality(raw, folder / "features", SYMBOL, served, from_ns=begin_ns, to_ns=end_ns + 1)
+
+    def read() -> None:
+        for _ in stream_events(raw, SYMBOL, kinds=range(KIND_COUNT), from_ns=begin_ns, to_ns=begin_ns + DAY_NS):
+            pass
+
+    report()
+    return min(seconds(report) for _ in range(3)), min(seconds(read) for _ in range(3)), peak_rss_mb()

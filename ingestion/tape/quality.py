@@ -1,0 +1,80 @@
+"""The data quality report of a symbol: raw Parquet and the feature log of a period, read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from market.clock import SECOND_NS
+from market.errors import InvalidRequest, NotFound
+from market.events import KLINE, ORDERBOOK, TICKER, TRADE, Events
+from quality.book_stream import BookStream
+from quality.data_report import Observed, quality_document
+from quality.market_streams import MarketStreams
+from storage.features.log import read_feature_log
+from storage.raw.events import stream_events
+from storage.raw.manifest import raw_period, read_instrument
+from transforms.rows import FeatureRows, FeatureSet
+
+_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
+_MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
+
+
+def symbol_quality(
+    raw_folder: Path, features_folder: Path, symbol: str, served: FeatureSet, *, from_ns: int, to_ns: int
+) -> dict[str, Any]:
+    """The report of ``quality.data_report`` on what raw Parquet holds with ``from_ns <= recv_ns < to_ns``.
+
+    served: the feature set whose rows are looked at. What is on the tape and not compacted yet is not looked at;
+    ``unchecked`` says so.
+
+    Raises NotFound when nothing was ever held of the symbol, InvalidRequest for an empty period, CorruptStore.
+    """
+    if from_ns >= to_ns:
+        raise InvalidRequest(f"period: must begin before it ends, was {from_ns} to {to_ns} ns")
+    first_ns, last_ns = raw_period(raw_folder, symbol)
+    instrument = read_instrument(raw_folder, symbol)
+    book = BookStream()
+    market = MarketStreams(
+        price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
+    )
+    held: list[int] = []
+    for kinds, fields, take in (
+        ((ORDERBOOK,), _BOOK_FIELDS, book.add),
+        ((TRADE, KLINE, TICKER), _MARKET_FIELDS, market.add),
+    ):
+        for events, _ in stream_events(raw_folder, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=fields):
+            take(events)
+            held += _ends(events)
+    book.offset.finish()
+    unchecked = {}
+    if last_ns < to_ns - SECOND_NS:
+        unchecked["after"] = "raw Parquet ends before the period does: what is on the open tape was not looked at"
+    if first_ns > from_ns + SECOND_NS:
+        unchecked["before"] = "raw Parquet begins after the period does"
+    return quality_document(
+        Observed(
+            symbol=symbol,
+            from_ns=from_ns,
+            to_ns=to_ns,
+            held_ns=(min(held), max(held)) if held else None,
+            book=book,
+            market=market,
+            rows=_served_rows(features_folder, symbol, served, from_ns, to_ns),
+            unchecked=unchecked,
+        )
+    )
+
+
+def _ends(events: Events) -> list[int]:
+    return [int(events["recv_ns"].min()), int(events["recv_ns"].max())] if len(events) else []
+
+
+def _served_rows(
+    features_folder: Path, symbol: str, served: FeatureSet, from_ns: int, to_ns: int
+) -> FeatureRows | None:
+    try:
+        rows, _ = read_feature_log(features_folder, symbol, served, from_ns=from_ns, to_ns=to_ns, served_only=True)
+    except NotFound:
+        return None
+    return rows

@@ -1,0 +1,80 @@
+"""The whole of a symbol's raw data: raw Parquet and, where it ends, the tape, read as one.
+
+1. Raw Parquet as its manifest has it now is linked into a scratch folder; nothing of the store is touched.
+2. Every segment of the tape that no part was made of yet, the open one to its last whole frame, becomes a part of the
+   scratch folder, as a compaction would make it.
+3. The scratch folder is a raw folder like any other, and is gone when its reader is done.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ingestion.decoding.decode import Instruments
+from ingestion.decoding.decoders import Decoders
+from ingestion.tape.compaction import part_name, write_segment
+from market.errors import CorruptStore
+from storage.raw.manifest import RawPart, raw_parts, write_entry
+from storage.raw.parquet import PartWriter
+from storage.tape.segment_log import SegmentLog, read_segment_log
+from storage.tape.segments import Segment, segments, tape_folder
+
+
+@contextmanager
+def whole_raw(raw_folder: Path, symbol: str, instruments: Instruments) -> Iterator[Path]:
+    """A folder with all that is known of a symbol as raw Parquet while the block lasts; ``raw_folder`` where it has it.
+
+    A message that a feature row of the log was made of is in it, when the row was read before this was called.
+
+    Raises CorruptStore, StoreUnavailable, InvalidRequest when the symbol cannot name a folder.
+    """
+    parts = raw_parts(raw_folder, symbol)
+    known = {part.name for part in parts}
+    lacking = [each for each in segments(tape_folder(raw_folder, symbol)) if part_name(each.path) not in known]
+    if not lacking:
+        yield raw_folder
+        return
+    with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
+        for part in parts:
+            _link(raw_folder, part, Path(scratch))
+        log = read_segment_log(tape_folder(raw_folder, symbol))
+        _write_parts(Path(scratch), symbol, instruments, parts, lacking, log=log)
+        yield Path(scratch)
+
+
+def _link(raw_folder: Path, part: RawPart, scratch: Path) -> None:
+    for file in part.files:
+        link = scratch / file.path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((raw_folder / file.path).resolve())
+    write_entry(scratch, part)
+
+
+def _write_parts(
+    scratch: Path,
+    symbol: str,
+    instruments: Instruments,
+    parts: list[RawPart],
+    lacking: list[Segment],
+    *,
+    log: SegmentLog,
+) -> None:
+    instrument = instruments.get(symbol)
+    if instrument is None:
+        raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
+    decoders = Decoders(instruments)
+    expected: int | None = None
+    for segment in lacking:
+        # Of the parts before a segment the last one says which seq is due.
+        before = [part.last_seq for part in parts if segment.first_seq is None or part.last_seq < segment.first_seq]
+        if before:
+            expected = max(expected or 0, max(before) + 1)
+        version = decoders.segment_version(segment.day)
+        with PartWriter(scratch, instrument, part=part_name(segment.path), decoder_version=version) as writer:
+            written = write_segment(writer, decoders, segment, expected, log=log)
+            if written.seqs is not None:
+                writer.commit(seqs=written.seqs)
+                expected = written.seqs[1] + 1

@@ -1,0 +1,119 @@
+"""The order book stream of a period: what its update ids say is missing, and how long the book was unusable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import SECOND_NS
+from market.events import CONTROL, FIRST, ORDERBOOK, SNAPSHOT, START, Events
+from quality.clock_offset import ClockOffset
+
+RESTART_ID: Final = 1
+"""The update id with which Bybit begins a book again."""
+LONGEST_SILENCE_NS: Final = 5 * SECOND_NS
+
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Hole:
+    """Messages that are missing: the times of the last one before them and of the snapshot that repaired the book.
+
+    missing: how many; 0 where their number is unknown, as after an interruption. repaired_ns: None while it lasts.
+    """
+
+    begin_ns: int
+    found_ns: int
+    missing: int
+    repaired_ns: int | None = None
+
+
+class BookStream:
+    """Takes the order book and control events of a period in tape order and counts.
+
+    received: messages. missing: by update id. duplicates: messages whose update id was seen before. snapshots: messages
+    that replace the book. interruptions: times at which ingest said that it may have missed messages, with the time of
+    the message before. offset: of the clocks. silences: (begin, end) of every pause of more than LONGEST_SILENCE_NS.
+    """
+
+    def __init__(self) -> None:
+        self.received = self.missing = self.duplicates = self.snapshots = 0
+        self.holes: list[Hole] = []
+        self.interruptions: list[tuple[int, int]] = []
+        self.silences: list[tuple[int, int]] = []
+        self.offset = ClockOffset()
+        self._last_id: int | None = None
+        self._last_ns: int | None = None
+        self._open: Hole | None = None
+
+    @property
+    def expected(self) -> int:
+        return self.received - self.duplicates + self.missing
+
+    def add(self, events: Events) -> None:
+        """Take consecutive events; of other kinds only START is looked at."""
+        heads = events[(events["flags"] & FIRST) != 0]
+        starts = np.flatnonzero((heads["kind"] == CONTROL) & (heads["field"] == START))
+        begin = 0
+        for start in starts.tolist():
+            self._messages(heads[begin:start])
+            self._interrupted(int(heads["recv_ns"][start]))
+            begin = start + 1
+        self._messages(heads[begin:])
+
+    def _interrupted(self, recv_ns: int) -> None:
+        self.interruptions.append((recv_ns if self._last_ns is None else self._last_ns, recv_ns))
+        # The book goes on only if its next update id follows; a snapshot is no hole.
+        self._last_ns = recv_ns
+
+    def _messages(self, heads: Events) -> None:
+        books = heads[heads["kind"] == ORDERBOOK]
+        if len(books) == 0:
+            return
+        recv_ns = books["recv_ns"]
+        times = np.concatenate([[recv_ns[0] if self._last_ns is None else self._last_ns], recv_ns])
+        for at in np.flatnonzero(np.diff(times) > LONGEST_SILENCE_NS).tolist():
+            self.silences.append((int(times[at]), int(times[at + 1])))
+        self.offset.add(recv_ns, books["event_ns"])
+        self._sequence(books)
+        self.received += len(books)
+        self._last_ns = int(recv_ns[-1])
+
+    def _sequence(self, books: Events) -> None:
+        ids = books["update_id"]
+        is_snapshot = ((books["flags"] & SNAPSHOT) != 0) | (ids == RESTART_ID)
+        self.snapshots += int(np.count_nonzero(is_snapshot))
+        before = np.concatenate([[ids[0] - 1 if self._last_id is None else self._last_id], ids[:-1]])
+        breaks = np.flatnonzero((ids - before != 1) & ~is_snapshot)
+        if len(breaks) == 0 and self._open is None:
+            self._last_id = int(ids[-1])
+            return
+        self._walk(ids, is_snapshot, books["recv_ns"])
+
+    def _walk(self, ids: Int64s, is_snapshot: npt.NDArray[np.bool_], recv_ns: Int64s) -> None:
+        """Message by message: only a stretch with a break needs it."""
+        last_ns = int(recv_ns[0]) if self._last_ns is None else self._last_ns
+        for update_id, replaces, at_ns in zip(ids.tolist(), is_snapshot.tolist(), recv_ns.tolist(), strict=True):
+            if replaces:
+                if self._open is not None:
+                    self._open.repaired_ns = at_ns
+                    self._open = None
+                self._last_id = update_id
+            elif self._last_id is not None and update_id <= self._last_id:
+                self.duplicates += 1
+            else:
+                if self._last_id is not None and update_id > self._last_id + 1:
+                    self._found_hole(last_ns, at_ns, update_id - self._last_id - 1)
+                self._last_id = update_id
+            last_ns = at_ns
+
+    def _found_hole(self, begin_ns: int, found_ns: int, missing: int) -> None:
+        self.missing += missing
+        hole = Hole(begin_ns, found_ns, missing)
+        self.holes.append(hole)
+        # Two holes before one snapshot are two holes of one repair.
+        self._open = self._open or hole

@@ -1,0 +1,68 @@
+"""The data quality report as one HTML page that opens without a network, its charts inline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any, Final
+
+from market.clock import parse_iso_ns
+from quality.charts import Stretch, time_line
+
+_COLUMNS: Final = ("received", "expected", "missing", "silences")
+_STYLE: Final = """
+body { font: 14px/1.5 system-ui, sans-serif; color: #1f2937; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } .scroll { overflow-x: auto; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left; } th { border-bottom: 1px solid #d1d5db; }
+@media (prefers-color-scheme: dark) { body { background: #111827; color: #e5e7eb; } svg { background: #f9fafb; } }
+"""
+
+
+def render_page(report: Mapping[str, Any]) -> str:
+    """The page as text; the same report gives the same text."""
+    title = f"Data quality of {report['symbol']}, {report['period_start']} to {report['period_end']}"
+    todo = "".join(f"<li>{escape(line)}</li>" for line in report["recommendations"]) or "<li>Nothing to do.</li>"
+    unchecked = "".join(f"<li>{escape(at)}: {escape(why)}</li>" for at, why in report["unchecked"].items())
+    streams = [(name, *(stream[column] for column in _COLUMNS)) for name, stream in report["streams"].items()]
+    sections = [
+        ("What to do", f"<ul>{todo}</ul>"),
+        ("Not checked", f"<ul>{unchecked}</ul>" if unchecked else "<p>Everything was checked.</p>"),
+        ("Streams", _table(("stream", *_COLUMNS), streams)),
+        ("Gaps, silences and interruptions", _gaps(report)),
+        ("Outliers", _table(("time", "what", "value", "reference"), [o.values() for o in report["anomaly_details"]])),
+    ]
+    if report["features"] is not None:
+        shares = sorted(report["features"]["unknown_share"].items(), key=lambda item: -item[1])
+        sections.append(("Unknown share of the features", _table(("feature", "share"), shares[:40])))
+    body = "".join(f"<section><h2>{name}</h2><div class='scroll'>{inside}</div></section>" for name, inside in sections)
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
+    )
+
+
+def _gaps(report: Mapping[str, Any]) -> str:
+    spans = [("gaps", gap) for gap in report["sequence_gap_details"]]
+    spans += [("interruptions", span) for span in report["interruptions"]]
+    for name, stream in report["streams"].items():
+        spans += [(name, span) for span in stream["longest_silences"]]
+    if report["held"] is None or not spans:
+        return "<p>None.</p>"
+    stretches = [Stretch("held", "train", *_ends(report["held"]), "messages are held")]
+    stretches += [Stretch(row, "validation", *_ends(span), f"{span['from']} to {span['to']}") for row, span in spans]
+    return time_line(stretches)
+
+
+def _ends(span: Mapping[str, Any]) -> tuple[int, int]:
+    begin = parse_iso_ns(span["from"])
+    return begin, max(parse_iso_ns(span["to"]), begin + 1)
+
+
+def _table(columns: tuple[str, ...], rows: Any) -> str:  # noqa: ANN401  # any cells
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{'not known' if cell is None else escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>" if body else "<p>None.</p>"

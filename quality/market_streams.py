@@ -1,0 +1,114 @@
+"""The trade, kline and ticker streams of a period: what is missing, silent, or far from the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import MINUTE_NS
+from market.events import CONFIRMED, FIRST, INDEX_PRICE, KLINE, MARK_PRICE, TICKER, TRADE, VOLUME, Events
+from quality.outliers import OutlierSearch
+
+LONGEST_SILENCE_NS: Final = {TRADE: MINUTE_NS, KLINE: 2 * MINUTE_NS, TICKER: MINUTE_NS}
+"""Longer pauses are silences. A quiet market can be without trades for a minute; the ticker's deltas never are."""
+
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Pauses:
+    """received: messages. silences: (begin, end) of every pause longer than ``longest_ns``."""
+
+    longest_ns: int
+    received: int = 0
+    silences: list[tuple[int, int]] = field(default_factory=list)
+    _last_ns: int | None = None
+
+    def add(self, recv_ns: Int64s) -> None:
+        if len(recv_ns) == 0:
+            return
+        times = np.concatenate([[recv_ns[0] if self._last_ns is None else self._last_ns], recv_ns])
+        for at in np.flatnonzero(np.diff(times) > self.longest_ns).tolist():
+            self.silences.append((int(times[at]), int(times[at + 1])))
+        self.received += len(recv_ns)
+        self._last_ns = int(recv_ns[-1])
+
+
+class MarketStreams:
+    """Takes the trade, kline and ticker events of a period in tape order.
+
+    price_scale, quantity_scale: 10**exponent of the symbol.
+    candles: starts of confirmed candles, ns. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
+    """
+
+    def __init__(self, *, price_scale: float, quantity_scale: float) -> None:
+        self.pauses = {kind: Pauses(longest_ns) for kind, longest_ns in LONGEST_SILENCE_NS.items()}
+        self.trades = 0
+        self.outliers = OutlierSearch()
+        self.candles: set[int] = set()
+        self.repeated_candles = 0
+        self.candle_volume: dict[int, int] = {}
+        self.traded_volume: dict[int, int] = {}
+        self.first_trade_ns: int | None = None
+        self.last_trade_ns: int | None = None
+        self._price_scale = price_scale
+        self._quantity_scale = quantity_scale
+        self._reference_ns: Int64s = np.empty(0, np.int64)
+        self._reference: npt.NDArray[np.float64] = np.empty(0)
+
+    def add(self, events: Events) -> None:
+        """Take consecutive events of whole messages; other kinds are passed by."""
+        is_head = (events["flags"] & FIRST) != 0
+        for kind, pauses in self.pauses.items():
+            pauses.add(events["recv_ns"][is_head & (events["kind"] == kind)])
+        self._tickers(events[events["kind"] == TICKER])
+        self._klines(events[events["kind"] == KLINE])
+        self._trades(events[events["kind"] == TRADE])
+
+    def _tickers(self, tickers: Events) -> None:
+        prices = tickers[(tickers["field"] == MARK_PRICE) | (tickers["field"] == INDEX_PRICE)]
+        prices = prices[prices["px"] > 0]
+        if len(prices):
+            # Receive times may fall a little; what was known by then rises.
+            self._reference_ns = np.maximum.accumulate(np.concatenate([self._reference_ns[-1:], prices["recv_ns"]]))
+            self._reference = np.concatenate([self._reference[-1:], prices["px"] / self._price_scale])
+
+    def _klines(self, klines: Events) -> None:
+        confirmed = klines[(klines["flags"] & CONFIRMED) != 0]
+        volumes = confirmed[confirmed["field"] == VOLUME]
+        for start_ns, volume in zip(volumes["update_id"].tolist(), volumes["px"].tolist(), strict=True):
+            self.repeated_candles += start_ns in self.candles
+            self.candles.add(start_ns)
+            self.candle_volume[start_ns] = volume
+
+    def _trades(self, trades: Events) -> None:
+        if len(trades) == 0:
+            return
+        self.trades += len(trades)
+        minutes = trades["event_ns"] // MINUTE_NS * MINUTE_NS
+        for minute in np.unique(minutes).tolist():
+            traded = sum(trades["qty"][minutes == minute].tolist())
+            self.traded_volume[minute] = self.traded_volume.get(minute, 0) + traded
+        first, last = int(trades["recv_ns"].min()), int(trades["recv_ns"].max())
+        self.first_trade_ns = first if self.first_trade_ns is None else min(self.first_trade_ns, first)
+        self.last_trade_ns = last if self.last_trade_ns is None else max(self.last_trade_ns, last)
+        known = np.searchsorted(self._reference_ns, trades["recv_ns"], side="right") - 1
+        references = np.full(len(trades), np.nan)
+        references[known >= 0] = self._reference[known[known >= 0]]
+        self.outliers.add(
+            trades["recv_ns"], trades["px"] / self._price_scale, trades["qty"] / self._quantity_scale, references
+        )
+
+    def differing_minutes(self) -> tuple[int, list[int]]:
+        """Whole minutes that have trades on both sides of them and a candle: how many, and whose volumes differ."""
+        if self.first_trade_ns is None or self.last_trade_ns is None:
+            return 0, []
+        inside = [
+            start_ns
+            for start_ns in sorted(self.candle_volume)
+            if self.first_trade_ns <= start_ns and start_ns + MINUTE_NS <= self.last_trade_ns
+        ]
+        return len(inside), [at for at in inside if self.candle_volume[at] != self.traded_volume.get(at, 0)]

@@ -1,0 +1,82 @@
+"""``quality``: how good the data of a symbol is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runtime.commands.options import (
+    DEFAULT_REGISTRY,
+    AsJson,
+    DataFolder,
+    Registry,
+    Symbol,
+    parse_time_ns,
+    print_document,
+    print_table,
+    settings_for,
+)
+
+app = typer.Typer(help="How good the data of a symbol is.", no_args_is_help=True)
+
+
+@app.command("report")
+def report(
+    symbol: Symbol,
+    begin: Annotated[str | None, typer.Option("--from", help="ISO time; default: where raw Parquet begins.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="ISO time; default: where raw Parquet ends.")] = None,
+    registry: Registry = DEFAULT_REGISTRY,
+    data: DataFolder = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is missing, doubled, silent or far from the rest in a period, and what to do about it.
+
+    Example: feature-service quality report --symbol BTCUSDT --data out/
+    """
+    from feature_repo.registry_versions import load_registry_version
+    from ingestion.tape.quality import symbol_quality
+    from quality.data_page import render_page
+    from storage.raw.manifest import raw_period
+
+    settings = settings_for(data)
+    raw_folder = settings.raw_data_storage_path
+    first_ns, last_ns = raw_period(raw_folder, symbol)
+    from_ns, to_ns = parse_time_ns(begin, "--from"), parse_time_ns(end, "--to")
+    found = symbol_quality(
+        raw_folder,
+        settings.feature_log_storage_path,
+        symbol,
+        load_registry_version(registry, settings.feature_registry_versions_dir).feature_set,
+        from_ns=first_ns if from_ns is None else from_ns,
+        to_ns=last_ns + 1 if to_ns is None else to_ns,
+    )
+    if html is not None:
+        html.write_text(render_page(found), encoding="utf-8")
+    if as_json:
+        print_document(found, as_json=True)
+        return
+    _print(found)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    print(f"{found['symbol']}  {found['period_start']} to {found['period_end']}")
+    columns = ("stream", "received", "expected", "missing", "silences")
+    print_table(
+        columns,
+        [
+            [name, *("not known" if stream[column] is None else stream[column] for column in columns[1:])]
+            for name, stream in found["streams"].items()
+        ],
+    )
+    print(
+        f"order book gaps {found['sequence_gaps']}, interruptions {len(found['interruptions'])}, "
+        f"outliers {len(found['anomaly_details'])}"
+    )
+    for thing, reason in found["unchecked"].items():
+        print(f"not checked, {thing}: {reason}")
+    for line in found["recommendations"] or ["Nothing to do."]:
+        print(f"- {line}")

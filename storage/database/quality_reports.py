@@ -1,0 +1,54 @@
+"""Data quality reports in PostgreSQL: each as it was given, with the figures that are asked for most in columns."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, insert, select
+
+from market.clock import parse_iso_ns, to_datetime
+from storage.database.schema import DATA_QUALITY_REPORTS, STATEMENT_TIMEOUT_MS, open_engine, transaction
+
+
+class QualityReports:
+    """The table behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self._engine.dispose()
+
+    def keep(self, report: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
+        """Keep a report; returns it with its ``id`` and ``created_at``."""
+        kept = {"id": str(uuid.uuid4()), **report, "created_at": created_at.isoformat().replace("+00:00", "Z")}
+        statement = insert(DATA_QUALITY_REPORTS).values(
+            id=uuid.UUID(kept["id"]),
+            symbol=report["symbol"],
+            period_start=to_datetime(parse_iso_ns(report["period_start"])),
+            period_end=to_datetime(parse_iso_ns(report["period_end"])),
+            missing_rate=report["missing_rate"],
+            anomaly_rate=report["anomaly_rate"],
+            sequence_gaps=report["sequence_gaps"],
+            desynchronization_events=report["desynchronization_events"],
+            report=kept,
+            created_at=created_at,
+        )
+        with transaction(self._engine) as connection:
+            connection.execute(statement)
+        return kept
+
+    def newest(self, symbol: str, *, limit: int) -> list[dict[str, Any]]:
+        """The newest reports of a symbol, newest first."""
+        query = (
+            select(DATA_QUALITY_REPORTS.c.report)
+            .where(DATA_QUALITY_REPORTS.c.symbol == symbol)
+            .order_by(DATA_QUALITY_REPORTS.c.created_at.desc())
+            .limit(limit)
+        )
+        with transaction(self._engine) as connection:
+            return [dict(row) for row in connection.execute(query).scalars()]

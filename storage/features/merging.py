@@ -1,0 +1,142 @@
+"""Merging: the many small parts that a day was served in become few, while they are read.
+
+1. Parts that follow each other in the order in which they were written, of the same columns and with no rebuilt day
+   between them, become one: every row with each of its created times, of equals the last written. So a reader finds
+   what it found, whenever it asks and whatever it asks as of.
+2. The merged part is published beside the others, with a note of what it holds. Both give the same answers.
+3. What it holds goes an hour later, when no reader that listed it before should still want it; a reader that misses a
+   file lists the folder again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from market.clock import HOUR_NS
+from market.errors import CorruptStore
+from storage.durable_files import changing_files, exclusive, file_sha256, publish_files, replace_file
+from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation, parts_of_date
+from storage.parquet_files import StagedParquet, reading_parquet
+
+KEPT_NS: Final = HOUR_NS
+"""How long the parts that were merged stay beside what they were merged into."""
+FEWEST: Final = 2
+ROW_GROUP_ROWS: Final = 6 * 3600
+_NOTE: Final = ".merged"
+
+
+@dataclass(frozen=True, slots=True)
+class MergedDays:
+    """Dates of a group and symbol of which parts were merged, and how many parts."""
+
+    days: int
+    parts: int
+
+
+def merge_day(folder: Path, *, now_ns: int) -> int:
+    """Merge the served parts of a group's date, and remove those merged KEPT_NS ago; how many parts were merged.
+
+    folder: of the date. A merge that was killed leaves the parts as they were, or both them and the merged one.
+
+    Raises CorruptStore when a part is damaged, StoreUnavailable when the disk refuses.
+    """
+    with exclusive(folder.parent / ".merging"):
+        superseded = _remove_old(folder, now_ns)
+        merged = 0
+        for run in _runs(folder, superseded):
+            if len(run) >= FEWEST:
+                _merge(folder, run, now_ns)
+                merged += len(run)
+    return merged
+
+
+def merge_days(root: Path, symbols: Collection[str] | None = None, *, now_ns: int) -> MergedDays:
+    """``merge_day`` for every date of every group of some symbols, None is all. Raises what ``merge_day`` does."""
+    folders = [
+        folder
+        for folder in sorted(root.glob("*/*/symbol=*/date=*"))
+        if symbols is None or folder.parent.name.removeprefix("symbol=") in symbols
+    ]
+    counts = [merge_day(folder, now_ns=now_ns) for folder in folders if next(folder.glob(f"{PART}-*.parquet"), None)]
+    return MergedDays(sum(count > 0 for count in counts), sum(counts))
+
+
+def _runs(folder: Path, superseded: set[str]) -> list[list[Path]]:
+    """Parts that may become one, in the order in which of equal rows the last wins."""
+    ordered = sorted(
+        ((generation(path), first_ns, path) for path, first_ns, _ in parts_of_date(folder)), key=lambda each: each[:2]
+    )
+    kept = [path for _, _, path in ordered if path.name not in superseded]
+    keys = [(path.name.startswith(f"{PART}-"), _columns(path)) for path in kept]
+    runs = itertools.groupby(zip(keys, kept, strict=True), key=lambda each: each[0])
+    return [[path for _, path in run] for (is_served, _), run in runs if is_served]
+
+
+def _columns(path: Path) -> tuple[str, ...]:
+    with reading_parquet(path):
+        return tuple(pq.read_schema(path).names)
+
+
+def _merge(folder: Path, run: Sequence[Path], now_ns: int) -> None:
+    tables = []
+    for path in run:
+        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            tables.append(file.read())
+    table = pa.concat_tables(tables)
+    event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
+    order = np.lexsort((created_ns, event_ns))  # stable: of equals the last written stays last
+    is_last = np.ones(len(order), np.bool_)
+    is_last[:-1] = (np.diff(event_ns[order]) != 0) | (np.diff(created_ns[order]) != 0)
+    table = table.take(order[is_last]).combine_chunks()
+    path = folder / f"{PART}-{event_ns.min()}-{event_ns.max()}.parquet"
+    staged = StagedParquet(path)
+    try:
+        metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"generation"}
+        staged.open(table.schema.with_metadata(metadata), **PART_FORMAT)
+        staged.write(table, row_group_rows=ROW_GROUP_ROWS)
+        written = staged.finish({"generation": str(max(map(generation, run)))})
+        note = {
+            "merged": path.name,
+            "sha256": file_sha256(written),
+            "merged_ns": now_ns,
+            "parts": [each.name for each in run if each != path],
+        }
+        replace_file(folder / f"{_NOTE}-{path.stem}.json", lambda file: file.write(json.dumps(note).encode()))
+        publish_files({path: written})
+    finally:
+        staged.discard()
+
+
+def _remove_old(folder: Path, now_ns: int) -> set[str]:
+    """Remove what was merged long enough ago; the names of what was merged since."""
+    superseded: set[str] = set()
+    with changing_files(folder):
+        for path in sorted(folder.glob(f"{_NOTE}-*.json")):
+            note = _read_note(path)
+            merged = folder / note["merged"]
+            is_published = merged.is_file() and file_sha256(merged) == note["sha256"]
+            if is_published and now_ns - note["merged_ns"] < KEPT_NS:
+                superseded.update(note["parts"])
+                continue
+            if is_published:
+                for name in note["parts"]:
+                    (folder / name).unlink(missing_ok=True)
+            path.unlink()
+    return superseded
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        note: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptStore(f"{path}: must be the note of a merge, was {error}") from error
+    return note

@@ -1,0 +1,61 @@
+"""Row times: which rows the feature log has of a symbol, and when each could be read as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.features.parts import CREATED, EVENT, Int64s, group_folder, parts_in_order, read_listed
+from storage.instruments import checked_symbol
+from storage.parquet_files import reading_parquet
+from transforms.rows import FeatureGroup, FeatureSet
+
+_NONE: Final = np.empty(0, np.int64)
+
+
+def read_row_times(
+    root: Path, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int
+) -> tuple[Int64s, Int64s]:
+    """Times of the rows in [from_ns, to_ns] that every group with rows there has, and when each could be read.
+
+    Both int64 (n,), ascending by row time. A row that is in the log twice counts as available with its later created
+    time, as the log's reader takes that one; a row is readable when the last of its groups is.
+
+    Raises CorruptStore, InvalidRequest when the symbol cannot name a folder.
+    """
+    row_ns, available_ns = _NONE, _NONE
+    is_first = True
+    for group in feature_set.groups:
+        of_group = _group_times(root, symbol, group, from_ns=from_ns, to_ns=to_ns)
+        if len(of_group[0]) == 0:
+            continue
+        if is_first:
+            row_ns, available_ns = of_group
+            is_first = False
+            continue
+        row_ns, at, of = np.intersect1d(row_ns, of_group[0], assume_unique=True, return_indices=True)
+        available_ns = np.maximum(available_ns[at], of_group[1][of])
+    return row_ns, available_ns
+
+
+def _group_times(root: Path, symbol: str, group: FeatureGroup, *, from_ns: int, to_ns: int) -> tuple[Int64s, Int64s]:
+    folder = group_folder(root, group) / f"symbol={checked_symbol(symbol)}"
+
+    def read(path: Path) -> tuple[Int64s, Int64s]:
+        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not set(group.columns) <= set(file.schema_arrow.names):
+                return _NONE, _NONE  # written for a registry version that names fewer of the group's features
+            table = file.read([EVENT, CREATED])
+        event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
+        return event_ns, created_ns
+
+    found = read_listed(lambda: parts_in_order(folder, from_ns, to_ns + 1), read)
+    row_ns, at = np.unique(np.concatenate([_NONE, *(event_ns for event_ns, _ in found)]), return_inverse=True)
+    available_ns = np.zeros(len(row_ns), np.int64)
+    np.maximum.at(available_ns, at, np.concatenate([_NONE, *(created_ns for _, created_ns in found)]))
+    is_wanted = (row_ns >= from_ns) & (row_ns <= to_ns)
+    return row_ns[is_wanted], available_ns[is_wanted]

@@ -1,0 +1,191 @@
+"""Each planted defect of a market is in its data quality report under the right name, and a clean one reports none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_repo.registry_versions import load_registry_version
+from ingestion.messages import TimedMessage
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.played.play import play
+from ingestion.sources.simulated.simulator import SimulatedSymbol, simulate
+from ingestion.tape.compaction import compact_tape
+from ingestion.tape.quality import symbol_quality
+from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.errors import InvalidRequest, NotFound
+from quality.data_page import render_page
+from storage.features.log import FeatureLogWriter
+from storage.instruments import InstrumentPins
+from transforms.kernel import Kernel, compile_kernel
+
+SYMBOL = "BTCUSDT"
+MARKET = SimulatedSymbol(SYMBOL, "60000.00", "0.10", "0.001")
+BEGIN_NS = parse_iso_ns("2026-03-01T10:00:00Z")
+MINUTES = 6
+END_NS = BEGIN_NS + MINUTES * MINUTE_NS
+
+Message = dict[str, Any]
+Change = Callable[[int, Message], Iterator[tuple[int, Message]]]
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+
+
+@pytest.fixture(scope="module")
+def market() -> list[tuple[int, Message]]:
+    messages = simulate([MARKET], seed=11, start_ns=BEGIN_NS, duration_ns=MINUTES * MINUTE_NS)
+    return [(message.recv_ns, json.loads(message.body)) for message in messages]
+
+
+def report(market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel) -> dict[str, Any]:
+    raw = folder / "raw"
+    pipeline = Pipeline(
+        kernel,
+        InstrumentPins(raw),
+        raw_folder=raw,
+        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
+        sinks=[FeatureLogSink(FeatureLogWriter(folder / "features"))],
+        availability=available_as_if_live,
+    )
+    changed = [each for recv_ns, message in market for each in change(recv_ns, message)]
+    try:
+        play(
+            pipeline,
+            [
+                TimedMessage(recv_ns, json.dumps(message).encode())
+                for recv_ns, message in sorted(changed, key=lambda each: each[0])
+            ],
+        )
+    finally:
+        pipeline.close()
+    compact_tape(raw, SYMBOL, InstrumentPins(raw))
+    return symbol_quality(
+        raw, folder / "features", SYMBOL, kernel.feature_set, from_ns=BEGIN_NS, to_ns=END_NS + SECOND_NS
+    )
+
+
+def unchanged(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+    yield recv_ns, message
+
+
+def during(recv_ns: int, begin_s: float, end_s: float) -> bool:
+    return begin_s <= (recv_ns - BEGIN_NS) / SECOND_NS < end_s
+
+
+def is_of(message: Message, name: str) -> bool:
+    return str(message.get("topic", "")).startswith(name)
+
+
+def without(name: str, begin_s: float, end_s: float) -> Change:
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        if not (is_of(message, name) and during(recv_ns, begin_s, end_s)):
+            yield recv_ns, message
+
+    return change
+
+
+def test_a_clean_market_reports_nothing(market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel) -> None:
+    found = report(market, unchanged, tmp_path, kernel)
+    assert found["recommendations"] == []
+    assert (found["missing_rate"], found["anomaly_rate"], found["sequence_gaps"]) == (0.0, 0.0, 0)
+    assert found["streams"]["trade"]["minutes_compared_with_klines"] >= MINUTES - 2
+    assert found["features"]["rows"] == found["features"]["expected_rows"]
+    assert "unchecked" in found
+    assert "Nothing to do" in render_page(found)
+
+
+def test_missing_book_messages_are_counted_to_the_message(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    dropped = sum(is_of(message, "orderbook") and during(at, 100, 101) for at, message in market)
+    found = report(market, without("orderbook", 100, 101), tmp_path, kernel)
+    assert dropped > 0
+    assert found["streams"]["orderbook"]["missing"] == dropped
+    assert found["sequence_gaps"] == 1
+    assert found["sequence_gap_details"][0]["missing"] == dropped
+    assert found["features"]["book_broken_seconds"] > 0
+    assert any("order book" in line for line in found["recommendations"])
+    assert "gaps" in render_page(found)
+
+
+def test_missing_trades_show_against_the_candles(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    found = report(market, without("publicTrade", 130, 140), tmp_path, kernel)
+    assert found["streams"]["trade"]["minutes_that_differ"] == 1
+    assert found["trade_minutes_that_differ"] == ["2026-03-01T10:02:00Z"]
+
+
+def test_a_missing_candle_is_named_by_its_minute(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        is_third = is_of(message, "kline") and message["data"][0]["start"] == (BEGIN_NS + 2 * MINUTE_NS) // 10**6
+        if not is_third:
+            yield recv_ns, message
+
+    found = report(market, change, tmp_path, kernel)
+    assert found["streams"]["kline"]["missing_minutes"] == ["2026-03-01T10:02:00Z"]
+    assert found["missing_rate"] > 0
+
+
+def test_a_book_that_stands_still_while_the_symbol_trades_is_frozen(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    found = report(market, without("orderbook", 60, 75), tmp_path, kernel)
+    [frozen] = found["frozen_book"]
+    assert 14 < frozen["seconds"] < 16
+
+
+def test_a_silent_ticker_is_told_with_its_length(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    found = report(market, without("tickers", 60, 200), tmp_path, kernel)
+    assert found["streams"]["ticker"]["silences"] == 1
+    assert 139 < found["streams"]["ticker"]["longest_silences"][0]["seconds"] < 142
+
+
+def test_a_price_far_from_the_market_is_an_outlier_with_its_reference(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    spoiled: list[float] = []
+
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        if is_of(message, "publicTrade") and during(recv_ns, 200, 400) and not spoiled:
+            message = json.loads(json.dumps(message))
+            message["data"][0]["p"] = "90000.0"
+            spoiled.append(90000.0)
+        yield recv_ns, message
+
+    found = report(market, change, tmp_path, kernel)
+    [outlier] = found["anomaly_details"]
+    assert outlier["value"] == 90000.0
+    assert 50_000 < outlier["reference"] < 70_000
+
+
+def test_a_jump_of_the_receive_clock_is_told_by_its_minute(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        yield recv_ns + (2 * SECOND_NS if during(recv_ns, 180, 10**6) else 0), message
+
+    found = report(market, change, tmp_path, kernel)
+    jumps = found["clock_offset_ms"]["jumps"]
+    assert [jump["time"] for jump in jumps] == ["2026-03-01T10:03:00Z"]
+    assert 1900 < jumps[0]["ms"] < 2100
+
+
+def test_a_symbol_without_data_and_an_empty_period_are_refused(tmp_path: Path, kernel: Kernel) -> None:
+    with pytest.raises(NotFound):
+        symbol_quality(tmp_path, tmp_path, SYMBOL, kernel.feature_set, from_ns=0, to_ns=1)
+    with pytest.raises(InvalidRequest):
+        symbol_quality(tmp_path, tmp_path, SYMBOL, kernel.feature_set, from_ns=1, to_ns=1)

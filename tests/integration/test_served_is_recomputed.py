@@ -1,0 +1,112 @@
+"""What a reader is given at any moment is the row that the tape gives at its own time, to the bit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from market.clock import SECOND_NS
+from runtime.ingest_role import IngestRole
+from runtime.servers import Servers
+from runtime.settings import Settings
+from runtime.sources import SourceChoice
+from runtime.wiring import compiled_kernel
+from storage.online.memory import OnlineMemory
+from tests.broker import Broker
+from tests.gateway import envelopes, publish_in_time, recorded
+from tests.live import VERSION, eventually
+from tests.served import Readers, assert_proven, reading_every_way
+
+RECORDING = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
+WAYS = ("client", "http", "feast", "stream")
+READS = 40
+"""Of each way that asks, and rows of the stream."""
+SOAK_READS = 3_400
+
+
+@contextmanager
+def role(settings: Settings, servers: Servers, choice: SourceChoice, memory: OnlineMemory) -> Iterator[IngestRole]:
+    found = IngestRole(settings, servers, choice, version=VERSION, memory=memory)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.run()
+        except BaseException as error:  # noqa: BLE001  # raised below
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        found.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+    if failures:
+        raise failures[0]
+
+
+def wait_for(readers: Readers, reads: int) -> None:
+    ways = WAYS if reads == READS else WAYS[:3]
+    eventually(lambda: readers.check() and min(readers.count(way) for way in ways) >= reads, deadline_s=60 + reads / 5)
+
+
+def check(settings: Settings, readers: Readers) -> None:
+    rows = {reading.row_ns for reading in readers.readings}
+    assert len([row_ns for row_ns in rows if row_ns % SECOND_NS]) > len(rows) / 2, "most ticks lie between seconds"
+    assert_proven(settings, compiled_kernel(settings, VERSION), readers.readings)
+
+
+def simulated(settings: Settings, servers: Servers, *, reads: int) -> None:
+    memory = OnlineMemory()
+    settings = settings.model_copy(update={"rabbitmq_host": None})
+    kernel = compiled_kernel(settings, VERSION)
+    with (
+        role(settings, servers, SourceChoice("simulator", seed=3), memory),
+        reading_every_way(settings, servers, memory, kernel.feature_set, seed=1, mean_pause_s=0.05) as readers,
+    ):
+        wait_for(readers, reads)
+    check(settings, readers)
+
+
+def played(settings: Settings, servers: Servers, broker: Broker, recorded_data: Path, *, reads: int) -> None:
+    memory = OnlineMemory()
+    kernel = compiled_kernel(settings, VERSION)
+    messages = recorded(recorded_data / RECORDING, seconds=None if reads > READS else 60)
+    with role(settings, servers, SourceChoice("gateway"), memory):
+        passed = envelopes(messages, begin_ns=time.time_ns() + 2 * SECOND_NS, speed=2)
+        publishing = threading.Thread(target=publish_in_time, args=(broker, passed), daemon=True)
+        publishing.start()
+        with reading_every_way(settings, servers, memory, kernel.feature_set, seed=2, mean_pause_s=0.05) as readers:
+            wait_for(readers, reads)
+        publishing.join(300)
+        assert not publishing.is_alive()
+    check(settings, readers)
+
+
+def test_a_simulated_market_in_real_time(ingest_settings: Settings, live_servers: Servers) -> None:
+    simulated(ingest_settings, live_servers, reads=READS)
+
+
+def test_a_recording_through_the_broker(
+    ingest_settings: Settings, live_servers: Servers, broker: Broker, recorded_data: Path
+) -> None:
+    played(ingest_settings, live_servers, broker, recorded_data, reads=READS)
+
+
+@pytest.mark.soak
+def test_ten_thousand_moments_of_a_simulated_market(ingest_settings: Settings, live_servers: Servers) -> None:
+    simulated(ingest_settings, live_servers, reads=SOAK_READS)
+
+
+@pytest.mark.soak
+def test_ten_thousand_moments_of_a_recording(
+    ingest_settings: Settings, live_servers: Servers, broker: Broker, recorded_data: Path
+) -> None:
+    played(ingest_settings, live_servers, broker, recorded_data, reads=SOAK_READS)

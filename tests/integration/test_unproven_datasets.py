@@ -1,0 +1,119 @@
+"""A dataset whose rows cannot be checked for leakage says so, and is none when not one of them could be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feature_repo.apply import apply_definitions
+from feature_repo.definitions import definitions
+from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
+from feature_repo.store import open_store
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.played.play import play
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
+from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.errors import InvalidRequest
+from runtime.commands.options import settings_for
+from runtime.wiring import open_raw
+from storage.features.log import FeatureLogWriter
+from storage.instruments import InstrumentPins
+from training_sets.builds.builder import BuildPlace, build_dataset
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
+from transforms.kernel import Kernel, compile_kernel
+
+START_NS = parse_iso_ns("2026-01-05T12:00:00")
+DURATION_NS = 3 * MINUTE_NS
+REQUEST = DatasetRequest(
+    symbols=("BTCUSDT",),
+    strategy=TimeBased(default_periods(START_NS, START_NS + DURATION_NS)),
+    targets=(RegressionTarget(5 * SECOND_NS),),
+    registry_version="1.0.0",
+)
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
+
+
+@pytest.fixture
+def place(tmp_path: Path, kernel: Kernel, kernel_cache: Path) -> Iterator[BuildPlace]:
+    """A folder whose first minute is compacted, and whose worker goes on: what came since is on the open tape alone."""
+    settings = settings_for(tmp_path)
+    raw, features = settings.raw_data_storage_path, settings.feature_log_storage_path
+    messages = list(simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
+    cut = next(at for at, each in enumerate(messages) if each.recv_ns >= START_NS + MINUTE_NS)
+    store = open_store(
+        registry=tmp_path / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
+    )
+    apply_definitions(store, definitions(features_folder=features))
+    for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):
+        log = FeatureLogWriter(features)
+        pipeline = Pipeline(
+            kernel,
+            InstrumentPins(raw),
+            raw_folder=raw,
+            dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
+            sinks=[FeatureLogSink(log)],
+            availability=available_as_if_live,
+        )
+        try:
+            play(pipeline, part)
+            if is_last:
+                log.flush()
+                assert all(lane.durability()(60.0) for lane in pipeline.lanes.values())
+                yield BuildPlace(
+                    store=store,
+                    features_folder=features,
+                    raw_folder=raw,
+                    versions_folder=SHIPPED_FOLDER,
+                    kernels_folder=kernel_cache,
+                    has_quality_gate=False,
+                    open_raw=open_raw(settings),
+                )
+        finally:
+            pipeline.close()
+        if not is_last:
+            compact_tape(raw, "BTCUSDT", InstrumentPins(raw))
+
+
+def test_rows_are_checked_by_the_open_tape_where_raw_parquet_ends_before_them(
+    place: BuildPlace, tmp_path: Path
+) -> None:
+    manifest = build_dataset(REQUEST, place, tmp_path / "dataset").manifest
+    assert (manifest["leakage"]["rows_rebuilt_from_their_past"], manifest["leakage"]["rows_not_checked"]) == (4, {})
+    assert not [warning for warning in manifest["warnings"] if "leakage" in warning]
+
+
+def test_rows_that_could_not_be_checked_are_a_warning_in_manifest_and_report(place: BuildPlace, tmp_path: Path) -> None:
+    by_parquet = dataclasses.replace(place, open_raw=None, has_quality_gate=True)
+    built = build_dataset(REQUEST, by_parquet, tmp_path / "dataset")
+    reason = "BTCUSDT: raw data ends before the row"
+    assert built.manifest["leakage"]["rows_not_checked"] == {reason: 3}
+    warning = f"leakage: 3 of 4 rows were not checked, {reason}"
+    assert warning in built.manifest["warnings"]
+    assert warning in (built.path / "report.html").read_text()
+
+
+def test_a_dataset_of_which_nothing_could_be_checked_is_refused_unless_it_is_asked_for(
+    place: BuildPlace, tmp_path: Path
+) -> None:
+    late = dataclasses.replace(
+        REQUEST, strategy=TimeBased(default_periods(START_NS + 80 * SECOND_NS, START_NS + DURATION_NS))
+    )
+    by_parquet = dataclasses.replace(place, open_raw=None)
+    with pytest.raises(InvalidRequest, match=r"none could be: BTCUSDT: raw data ends before the row \(5 rows\)"):
+        build_dataset(late, by_parquet, tmp_path / "refused")
+    unchecked = dataclasses.replace(late, check_leakage=False)
+    assert build_dataset(unchecked, by_parquet, tmp_path / "dataset").manifest["leakage"] is None

@@ -1,0 +1,255 @@
+"""Rows at ticks of the grid: whose they are, that the tape gives them again, and what a restart may not change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingestion.messages import TimedMessage
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
+from market.clock import MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
+from storage.instruments import InstrumentPins
+from storage.tape import read_tape
+from training_sets.rebuild.rebuild import rebuild_rows_at
+from transforms.catalogue import feature_set
+from transforms.kernel import Kernel, compile_kernel
+
+BEGIN_NS = parse_iso_ns("2026-01-05T12:59:57")
+GRID_NS = 100 * MILLISECOND_NS
+SYMBOLS = [symbol.symbol for symbol in DEFAULT_SYMBOLS[:2]]
+CHOSEN = feature_set("0.0.1", ["depth_bid_top5", "volume_3s", "mid_price", "position_size"])
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[TimedMessage]:
+    return list(simulate(DEFAULT_SYMBOLS[:2], seed=4, start_ns=BEGIN_NS, duration_ns=6 * SECOND_NS))
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    kernel = compile_kernel(CHOSEN, kernel_cache)
+    kernel.warm_up()
+    return kernel
+
+
+class Served:
+    """Every row that is served, by symbol."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[ServedRows]] = {symbol: [] for symbol in SYMBOLS}
+
+    def write(self, served: Sequence[ServedRows]) -> None:
+        for each in served:
+            self.rows[each.rows.symbol].append(each)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def times(self, symbol: str) -> list[int]:
+        return [row_ns for each in self.rows[symbol] for row_ns in each.rows.row_ns.tolist()]
+
+    def bits(self, symbol: str) -> dict[int, bytes]:
+        return {
+            int(row_ns): each.rows.values[at].tobytes() + each.rows.status[at].tobytes()
+            for each in self.rows[symbol]
+            for at, row_ns in enumerate(each.rows.row_ns)
+        }
+
+
+class Given:
+    """What is known of a symbol's past: the newest rows that were kept and given."""
+
+    def __init__(self, *, given_ns: int | None) -> None:
+        self.given_ns = given_ns
+
+    def last_row_ns(self, symbol: str) -> int | None:  # noqa: ARG002  # of all
+        return None if self.given_ns is None else floor_to(self.given_ns, SECOND_NS)
+
+    def last_given_ns(self, symbol: str) -> int | None:  # noqa: ARG002  # of all
+        return self.given_ns
+
+    def write_again(self, served: ServedRows) -> None:
+        assert (served.rows.row_ns > (self.given_ns or 0)).all()
+
+    def is_whole(self, symbol: str) -> bool:  # noqa: ARG002  # of all
+        return True
+
+
+@contextmanager
+def serving(
+    raw: Path, kernel: Kernel, *, history: Given | None = None, grid_ns: int = GRID_NS
+) -> Iterator[tuple[Pipeline, Served]]:
+    served = Served()
+    pipeline = Pipeline(
+        kernel,
+        InstrumentPins(raw),
+        raw_folder=raw,
+        dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
+        sinks=[served],
+        availability=available_now,
+        grid_ns=grid_ns,
+        tape_sync_ms=1,
+        history=history,
+    )
+    try:
+        yield pipeline, served
+    finally:
+        pipeline.close()
+
+
+def cut_before_a_tick(messages: Sequence[TimedMessage]) -> tuple[int, list[TimedMessage], list[TimedMessage]]:
+    """A tick, the messages of which each symbol has some in its row, and those of which some are before the tick."""
+    for tick_ns in range(BEGIN_NS + 2 * SECOND_NS + GRID_NS, BEGIN_NS + 5 * SECOND_NS, GRID_NS):
+        cut_ns = tick_ns - GRID_NS // 2
+        near = [each for each in messages if tick_ns - GRID_NS <= each.recv_ns < tick_ns]
+        has_known = all(any(s.encode() in each.body and each.recv_ns < cut_ns for each in near) for s in SYMBOLS)
+        if tick_ns % SECOND_NS and has_known and any(each.recv_ns >= cut_ns for each in near):
+            known = [each for each in messages if each.recv_ns < cut_ns]
+            return tick_ns, known, list(messages[len(known) :])
+    raise AssertionError("the simulated market must be busy enough")
+
+
+def take(pipeline: Pipeline, messages: Sequence[TimedMessage], *, until_ns: int) -> None:
+    """Each message at its time, and each tick when it is due."""
+    tick_ns = floor_to(messages[0].recv_ns, GRID_NS) + GRID_NS
+    for message in messages:
+        while tick_ns <= message.recv_ns:
+            pipeline.advance(tick_ns, now_ns=tick_ns)
+            tick_ns += GRID_NS
+        pipeline.handle(message)
+    for due_ns in range(tick_ns, until_ns + 1, GRID_NS):
+        pipeline.advance(due_ns, now_ns=due_ns)
+
+
+def assert_rebuilt(raw: Path, kernel: Kernel, served: Served) -> None:
+    """Each row that was served is, bit for bit, that which the tape gives at its time."""
+    pins = InstrumentPins(raw)
+    for symbol in SYMBOLS:
+        compact_tape(raw, symbol, pins)
+        bits = served.bits(symbol)
+        times = np.array(sorted(bits), np.int64)
+        rebuilt = rebuild_rows_at(raw, symbol, kernel, times)
+        found = {
+            int(row_ns): rebuilt.values[at].tobytes() + rebuilt.status[at].tobytes()
+            for at, row_ns in enumerate(rebuilt.row_ns)
+        }
+        assert found == bits
+
+
+def test_between_seconds_a_symbol_has_a_row_at_each_tick_that_a_message_is_in_and_at_every_second(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    silent_from_ns = BEGIN_NS + 4 * SECOND_NS
+    until_ns = BEGIN_NS + 8 * SECOND_NS
+    quiet = SYMBOLS[1].encode()
+    given = [each for each in messages if quiet not in each.body or each.recv_ns < silent_from_ns]
+    with serving(tmp_path, kernel) as (pipeline, served):
+        take(pipeline, given, until_ns=until_ns)
+    for symbol in SYMBOLS:
+        stamps = np.array([frame.recv_ns for frame in read_tape(tmp_path, symbol)])
+        ticks = floor_to(int(stamps[0]), GRID_NS) + GRID_NS
+        expected = [
+            tick_ns
+            for tick_ns in range(ticks, until_ns + 1, GRID_NS)
+            if tick_ns % SECOND_NS == 0 or ((stamps >= tick_ns - GRID_NS) & (stamps < tick_ns)).any()
+        ]
+        assert served.times(symbol) == expected
+        before_ns = 0
+        for each in served.rows[symbol]:
+            row_ns = int(each.rows.row_ns[-1])
+            in_row = stamps[(stamps >= before_ns) & (stamps < row_ns)]
+            assert each.newest_recv_ns == (int(in_row.max()) if len(in_row) else None)
+            before_ns = row_ns
+        assert len([each for each in expected if each % SECOND_NS]) > 10
+    assert not [each for each in served.times(SYMBOLS[1]) if each % SECOND_NS and each > silent_from_ns + GRID_NS]
+    assert pipeline.counters.rows == sum(not each % SECOND_NS for symbol in SYMBOLS for each in served.times(symbol))
+    assert pipeline.counters.tick_rows + pipeline.counters.rows == sum(len(served.times(symbol)) for symbol in SYMBOLS)
+    assert_rebuilt(tmp_path, kernel, served)
+
+
+def test_a_position_is_in_the_vector_with_the_next_tick(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    at = kernel.feature_set.columns.index("position_size")
+    with serving(tmp_path, kernel) as (pipeline, served):
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        known = len(served.rows[SYMBOLS[0]])
+        recv_ns = BEGIN_NS + 7 * SECOND_NS + 130 * MILLISECOND_NS
+        stamp = format_iso(recv_ns).removesuffix("Z")
+        update = {"event_type": "position_updated", "position_id": "1", "asset": SYMBOLS[0], "size": "-0.5"}
+        body = json.dumps({**update, "timestamp": stamp}).encode()
+        take(pipeline, [TimedMessage(recv_ns, body)], until_ns=BEGIN_NS + 7 * SECOND_NS + 700 * MILLISECOND_NS)
+    [given] = served.rows[SYMBOLS[0]][known:]
+    assert given.rows.row_ns.tolist() == [BEGIN_NS + 7 * SECOND_NS + 200 * MILLISECOND_NS]
+    assert given.rows.values[0, at] == -0.5
+    assert_rebuilt(tmp_path, kernel, served)
+
+
+def test_a_message_that_comes_after_its_tick_was_served_is_raised_to_it(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    """Trades come 70 ms late: the row before it stands, and the tape says what was known when."""
+    late = [
+        (each.recv_ns + 70 * MILLISECOND_NS * (b'"publicTrade' in each.body), at, each)
+        for at, each in enumerate(messages)
+    ]
+    with serving(tmp_path, kernel) as (pipeline, served):
+        tick_ns = BEGIN_NS + GRID_NS
+        for comes_ns, _, each in sorted(late):
+            while tick_ns <= comes_ns:
+                pipeline.advance(tick_ns, now_ns=tick_ns)
+                tick_ns += GRID_NS
+            pipeline.handle(each)
+        pipeline.advance(tick_ns, now_ns=tick_ns)
+        assert pipeline.late_messages > 2
+    assert_rebuilt(tmp_path, kernel, served)
+
+
+def test_ticks_that_are_passed_over_change_no_row_that_comes_later(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    with serving(tmp_path / "every", kernel) as (pipeline, every):
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+    with serving(tmp_path / "few", kernel) as (pipeline, few):
+        for at, message in enumerate(messages):
+            if at % 41 == 0:
+                pipeline.advance(message.recv_ns, now_ns=message.recv_ns)
+            pipeline.handle(message)
+        pipeline.advance(BEGIN_NS + 7 * SECOND_NS, now_ns=BEGIN_NS + 7 * SECOND_NS)
+    assert pipeline.late_messages == 0
+    for symbol in SYMBOLS:
+        assert few.bits(symbol).items() <= every.bits(symbol).items()
+        assert {each for each in every.bits(symbol) if each % SECOND_NS == 0} <= few.bits(symbol).keys()
+        assert 10 < len(few.bits(symbol)) < len(every.bits(symbol))
+
+
+@pytest.mark.parametrize("grid_ms", [50, 100, 250, 1_000])
+def test_after_a_restart_no_message_comes_before_a_row_that_readers_were_given(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage], grid_ms: int
+) -> None:
+    """The broker kept messages of before the last tick; what was served at it must not change."""
+    given_ns, known, kept = cut_before_a_tick(messages)
+    with serving(tmp_path, kernel, history=Given(given_ns=None)) as (pipeline, before):
+        take(pipeline, known, until_ns=given_ns)
+        assert max(before.times(SYMBOLS[0])) == given_ns
+    with serving(tmp_path, kernel, history=Given(given_ns=given_ns), grid_ns=grid_ms * MILLISECOND_NS) as (
+        pipeline,
+        after,
+    ):
+        take(pipeline, kept, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        assert pipeline.late_messages > 0
+    for symbol in SYMBOLS:
+        assert min(after.times(symbol)) > given_ns
+        stamps = [frame.recv_ns for frame in read_tape(tmp_path, symbol)]
+        assert sum(stamp < given_ns for stamp in stamps) == sum(symbol.encode() in each.body for each in known)
+    both = Served()
+    both.rows = {symbol: before.rows[symbol] + after.rows[symbol] for symbol in SYMBOLS}
+    assert_rebuilt(tmp_path, kernel, both)
