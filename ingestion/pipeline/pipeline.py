@@ -151,8 +151,8 @@ class Pipeline:
         """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
         tape_segment_ns: how long a segment of the tape is. symbols: those to take, None is all. history: what a symbol
-            goes on from beside its tape; without it a checkpoint is saved at the end. on_gap: called with a symbol whose
-            order book was lost. claim: called with a symbol before its tape is opened; raises what forbids it.
+            goes on from beside its tape; without it a checkpoint is saved at the end. on_gap: called with a symbol
+            whose order book was lost. claim: called with a symbol before its tape is opened; raises what forbids it.
         """
         self.counters = Counters()
         self._kernel = kernel

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.tape.compaction import compact_tape
-from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, format_iso, utc_date
+from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, utc_date
 from storage.features.log import FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.raw.manifest import raw_parts
 from storage.tape import TapeWriter
+from training_sets.dataset.manifest import write_manifest
+from training_sets.request.folds import Period, TimeBased
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
 from transforms.rows import FeatureRows
 from upkeep.retention import Folders, retire_expired
 
@@ -46,11 +52,20 @@ def filled(root: Path, *, snapshots: set[int], archive: Path | None = None) -> F
 
 
 def dataset(folders: Folders, name: str, first_day: int, last_day: int) -> None:
-    begin, end = (format_iso(MIDNIGHT_NS + day * DAY_NS + HOUR_NS) for day in (first_day, last_day))
+    """The manifest of a dataset that begins at one o'clock of the first day and ends at four of the last."""
+    hours = [MIDNIGHT_NS + first_day * DAY_NS + HOUR_NS]
+    hours += [MIDNIGHT_NS + last_day * DAY_NS + hour * HOUR_NS for hour in (2, 3, 4)]
+    names = ("train", "validation", "test")
+    request = DatasetRequest(
+        symbols=(SYMBOL,),
+        strategy=TimeBased(tuple(Period(name, *span) for name, span in zip(names, pairwise(hours), strict=True))),
+        targets=(RegressionTarget(horizon_ns=MINUTE_NS),),
+        registry_version="1.0.0",
+    )
     folder = folders.datasets / name
     folder.mkdir(parents=True)
-    request = {"symbols": [SYMBOL], "periods": [{"start": begin, "end": end}]}
-    (folder / "manifest.json").write_text(json.dumps({"request": request}))
+    manifest = {"request": msgspec.to_builtins(request), "raw_partitions": [], "feature_partitions": []}
+    write_manifest(folder, manifest)
 
 
 def raw_days(folders: Folders) -> list[int]:
