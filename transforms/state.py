@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, TICKER_FIELD_COUNT
+from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, TICKER_FIELD_COUNT, UNKNOWN
 
 BOOK_LEVELS: Final = 2048
 """Levels a side can hold: twice the deepest Bybit stream, since a message may add before it deletes."""
@@ -22,8 +22,6 @@ CANDLE_FEATURES: Final = 256
 NORMALISED_COLUMNS: Final = 32
 """Columns a feature set may normalise, over windows of less than TILE_COUNT seconds."""
 NOT_STARTED: Final = np.iinfo(np.int64).max
-UNKNOWN: Final = np.iinfo(np.int64).min
-"""A value that was never seen, where every integer is possible."""
 
 SCALE: Final = np.dtype(
     [("px", np.float64), ("qty", np.float64)],

@@ -16,7 +16,7 @@ from transforms.elementary import log_ratio
 from transforms.jit import jit
 from transforms.order_book import best_px, is_two_sided
 from transforms.state import TILE_COUNT
-from transforms.ticker import remembered
+from transforms.ticker import MEMORY_NS, remembered
 
 
 class TradeWindow(NamedTuple):
@@ -83,7 +83,7 @@ def close_tile(st: Any, tile: int, row_ns: int) -> None:
         tiles.twice_mid[tile] = twice_mid
         if before != 0:
             tiles.log_return[tile] = log_ratio(float(twice_mid), float(before))
-    tiles.open_interest[tile] = remembered(st.ticker, OPEN_INTEREST, row_ns)
+    tiles.open_interest[tile] = remembered(st.ticker, OPEN_INTEREST, row_ns, MEMORY_NS)
 
 
 @jit
