@@ -8,31 +8,38 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import Instruments, stated_symbol
+from ingestion.decoding.decode import Instruments, stated_topic
 from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.resuming import engine_identity, resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
-from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
+from market.errors import InvalidRequest, MalformedMessage, RejectedMessage, StoreUnavailable
+from market.events import CONTROL, KLINE, ORDERBOOK, TICKER, TRADE
+from market.instruments import Instrument
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
 from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
+LOSABLE: Final = frozenset((ORDERBOOK, TRADE, KLINE, TICKER))
+"""Kinds of which what a message would have changed can be unknown; a position has defaults and is asked for again."""
+LONGEST_REASON: Final = 200
+_UNCONFIRMED: Final = re.compile(rb'"confirm"\s*:\s*false')
 _log = logging.getLogger(__name__)
 
 Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
@@ -140,7 +147,10 @@ class Pipeline:
         self._on_gap = on_gap
         self._claim = claim
         self._lanes: dict[str, Lane] = {}
+        self._unscaled: set[str] = set()
         self._rejected: Counter[str] = Counter()
+        self.first_rejection: str | None = None
+        """Why the first unusable message was unusable."""
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -184,9 +194,13 @@ class Pipeline:
         try:
             decoded = self._decoders.decode(message.body, message.recv_ns)
         except RejectedMessage as error:
-            self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
-            if on_durable is not None:
-                self._dead_letter.when_durable(on_durable)
+            self.reject(
+                message.body,
+                recv_ns=message.recv_ns,
+                reason=str(error),
+                error=type(error).__name__,
+                on_durable=on_durable,
+            )
             return
         is_foreign = decoded is not None and self._symbols is not None and decoded.symbol not in self._symbols
         if decoded is None or is_foreign:
@@ -195,7 +209,15 @@ class Pipeline:
             if on_durable is not None:
                 on_durable()
             return
-        lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
+        lane = self._lanes.get(decoded.symbol)
+        if lane is None:
+            if decoded.kind == CONTROL and not self.go_on(decoded.symbol, now_ns=message.recv_ns):
+                if on_durable is not None:
+                    on_durable()
+                return  # nothing is known of the symbol that could be missing
+            lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
+        if decoded.symbol in self._unscaled:
+            self._pin(decoded.symbol, lane)
         seq = lane.take(decoded, message.body, recv_ns=message.recv_ns)
         if on_durable is not None:
             lane.when_durable(seq, on_durable)
@@ -212,13 +234,36 @@ class Pipeline:
         reason = f"received_at: must be a time since which the service can have run, was {stamp_ns} ns"
         self.reject(body, recv_ns=recv_ns, reason=reason, error=MalformedMessage.__name__)
 
-    def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
-        """Keep what cannot be used, with its reason."""
+    def reject(
+        self,
+        body: bytes,
+        *,
+        recv_ns: int,
+        reason: str,
+        error: str,
+        on_durable: Callable[[], object] | None = None,
+    ) -> None:
+        """Keep what cannot be used, with its reason; what it would have changed is unknown from then on.
+
+        on_durable: called once both are on the disk; see ``handle``.
+        """
         self.counters.rejected += 1
-        symbol = stated_symbol(body)
-        if symbol in self._lanes:
-            self._rejected[symbol] += 1
+        self.first_rejection = self.first_rejection or reason
         self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
+        stated = stated_topic(body)
+        lane = None if stated is None else self._lane_of(stated[1], recv_ns)
+        if lane is None or stated is None:
+            if on_durable is not None:
+                self._dead_letter.when_durable(on_durable)
+            return
+        kind, symbol = stated
+        self._rejected[symbol] += 1
+        changes_nothing = kind == KLINE and _UNCONFIRMED.search(body) is not None
+        if kind in LOSABLE and not changes_nothing:
+            lane.lose(kind, recv_ns=recv_ns, reason=f"a message was rejected: {reason}"[:LONGEST_REASON])
+        if on_durable is not None:
+            durable = on_durable
+            lane.when_durable(lane.last_seq, lambda: self._dead_letter.when_durable(durable))
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         """Close every symbol's rows up to the watermark and hand them to the sinks; returns how many.
@@ -238,6 +283,13 @@ class Pipeline:
         self.counters.rows += count
         return count
 
+    def _lane_of(self, symbol: str, recv_ns: int) -> Lane | None:
+        """The lane of a symbol that has one, or a tape to go on from."""
+        if symbol not in self._lanes and (self._symbols is None or symbol in self._symbols):
+            with suppress(InvalidRequest):
+                self.go_on(symbol, now_ns=recv_ns)
+        return self._lanes.get(symbol)
+
     def peek(self, symbol: str, *, now_ns: int) -> ServedRows:
         """The provisional row of a symbol. Raises KeyError for a symbol that has sent nothing."""
         lane = self._lanes[symbol]
@@ -248,7 +300,7 @@ class Pipeline:
         """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
         if symbol in self._lanes:
             return True
-        if self._instruments.get(symbol) is None or symbol not in tape_symbols(self._raw_folder):
+        if symbol not in tape_symbols(self._raw_folder):
             return False
         self._open_lane(symbol, now_ns)
         return True
@@ -261,7 +313,11 @@ class Pipeline:
                 stack.callback(sink.close)
             for symbol, lane in self._lanes.items():
                 stack.callback(lane.close)
-                if self._history is None and (checkpoint := lane.checkpoint()) is not None:
+                if (
+                    self._history is None
+                    and symbol not in self._unscaled
+                    and (checkpoint := lane.checkpoint()) is not None
+                ):
                     lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
 
     def _served(self, lane: Lane, rows: FeatureRows, now_ns: int) -> ServedRows:
@@ -273,8 +329,8 @@ class Pipeline:
         )
 
     def _open_lane(self, symbol: str, recv_ns: int) -> Lane:
-        instrument = self._instruments.get(symbol)
-        assert instrument is not None, "decoding a message pins its symbol"
+        pinned = self._instruments.get(symbol)
+        instrument = pinned or Instrument(symbol, 0, 0)
         self._claim(symbol)
         tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms)
         try:
@@ -291,7 +347,16 @@ class Pipeline:
             tape.close()
             raise
         self._lanes[symbol] = lane
+        if pinned is None:
+            self._unscaled.add(symbol)
         return lane
+
+    def _pin(self, symbol: str, lane: Lane) -> None:
+        """Give a lane its scale once there is one: an empty order book, with which a market opens, needs none."""
+        instrument = self._instruments.get(symbol)
+        if instrument is not None:
+            lane.pin(instrument, identity=engine_identity(self._kernel, instrument))
+            self._unscaled.discard(symbol)
 
     def _resume(self, symbol: str, lane: Lane, tape: TapeWriter, recv_ns: int) -> None:
         history = self._history
@@ -306,7 +371,7 @@ class Pipeline:
             closed_ns=closed_ns,
         )
         if history is None or not history.is_whole(symbol):
-            lane.mark_restart(symbol, recv_ns)
+            lane.mark_restart(recv_ns)
         if history is not None:
             unkept = rows_after(rows, closed_ns)
             if len(unkept) > 0:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ingestion.decoding.decoders import Decoders
 from ingestion.pipeline.lane import Lane
-from ingestion.pipeline.redelivery import WINDOW_KEYS
+from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
 from market.clock import format_iso
 from market.errors import RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT
@@ -57,6 +57,9 @@ def resume(
     if checkpoint is not None:
         # What a broker may deliver again must be known too.
         first_seq = min(checkpoint.seq, tape.next_seq - WINDOW_KEYS)
+        known_from_ns = last_recv_ns - TRADES_NS
+        while first_seq > FIRST_SEQ and _time_at(raw_folder, symbol, first_seq) > known_from_ns:
+            first_seq -= WINDOW_KEYS
         frames = read_tape_from(raw_folder, symbol, first_seq)
         rows = lane.resume(symbol, frames, checkpoint=checkpoint, closed_ns=closed_ns)
         if rows is not None:
@@ -85,6 +88,12 @@ def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
 def engine_identity(kernel: Kernel, instrument: Instrument) -> str:
     """What a state must share to be gone on from: the kernel's module is named by its source and that of its steps."""
     return f"{kernel.run.__module__} {instrument.price_exponent} {instrument.quantity_exponent}"
+
+
+def _time_at(raw_folder: Path, symbol: str, seq: int) -> int:
+    """``recv_ns`` of the first frame from ``seq`` on; 0 without one."""
+    first = next(read_tape_from(raw_folder, symbol, seq), None)
+    return 0 if first is None else first.recv_ns
 
 
 def _last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:
