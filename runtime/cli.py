@@ -9,7 +9,20 @@ import sys
 import typer
 
 from market.errors import FeatureServiceError
-from runtime.commands import dataset, db, demo, features, rebuild, registry, replay, repo, run, tape, verify
+from runtime.commands import (
+    dataset,
+    db,
+    demo,
+    features,
+    instruments,
+    rebuild,
+    registry,
+    replay,
+    repo,
+    run,
+    tape,
+    verify,
+)
 
 app = typer.Typer(
     name="feature-service",
@@ -24,6 +37,7 @@ app.command("replay")(replay.replay_recordings)
 app.command("rebuild")(rebuild.rebuild)
 app.command("apply")(repo.apply)
 app.add_typer(features.app, name="features")
+app.add_typer(instruments.app, name="instruments")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")
