@@ -107,7 +107,7 @@ def test_ctrl_c_ends_a_rebuild_cleanly_and_the_next_one_goes_on(data: Path, work
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors.splitlines()[-1]
+    assert "the same command continues from there" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     interrupted = rebuilt_files(data)
     assert all(Path(name).name.startswith("rebuilt-") for name in interrupted)

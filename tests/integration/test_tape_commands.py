@@ -106,7 +106,17 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
     parity = ("verify", "parity", "--registry", "1.0.0", "--data", out)
     assert feature_service(*parity) == (
         0,
-        {"compared": 59, "mismatched": 0, "missing": 0, "extra": 0, "first_divergence": None},
+        {
+            "compared": 59,
+            "mismatched": 0,
+            "missing": 0,
+            "extra": 0,
+            "ticks_recorded": 0,
+            "ticks_compared": 0,
+            "ticks_mismatched": 0,
+            "not_compared": [],
+            "first_divergence": None,
+        },
     )
 
     chosen = load_registry_version("1.0.0").feature_set

@@ -151,7 +151,7 @@ def test_what_ingest_computes_the_api_serves_and_streams(topology: Topology) -> 
     assert document["features"]
     assert document["age_ms"] < 10_000
     seen = []
-    with topology.client.stream("GET", "/features/stream?symbol=ETHUSDT") as response:
+    with topology.client.stream("GET", "/features/stream?symbol=ETHUSDT&interval=1s") as response:
         for line in response.iter_lines():
             if line.startswith("data: "):
                 seen.append(parse_iso_ns(json.loads(line.removeprefix("data: "))["timestamp"]))
@@ -204,7 +204,7 @@ def test_every_figure_that_monitoring_asks_for_is_served(topology: Topology) -> 
 
 def test_stats_tell_what_can_be_had_and_why_the_rest_cannot(topology: Topology) -> None:
     stats = topology.client.get("/stats").json()
-    assert set(stats) == {"storage", "processing", "rolling-windows", "subscriptions", "service"}
+    assert set(stats) == {"storage", "processing", "rolling-windows", "subscriptions", "upkeep", "service"}
     for section, figures in stats.items():
         assert topology.client.get(f"/stats/{section}").json().keys() == figures.keys()
         assert {name for name, figure in figures.items() if figure is None} == set(figures["reasons"])

@@ -66,10 +66,13 @@ class QuietSource:
 
 
 class SetClock:
-    """Stands where it was set; the machine's seconds are short, so that the worker looks again at once."""
+    """Stands where it was set; the machine's seconds are short, so that the worker looks again at once.
+
+    It begins where the tick B closes: from an earlier moment a worker that is quick would close the tick before it too.
+    """
 
     def __init__(self) -> None:
-        self.time_ns = B
+        self.time_ns = B + GRACE_NS
 
     def now_ns(self) -> int:
         return self.time_ns
