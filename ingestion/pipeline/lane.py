@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -185,18 +185,9 @@ class Lane:
     def durability(self) -> Callable[[float], bool]:
         """A function that waits up to so many seconds for everything taken so far to be on the disk, and says whether.
 
-        It may be called in another thread.
+        It may be called in another thread; it raises StoreUnavailable when the tape has failed.
         """
-        tape, seq = self._tape, self.last_seq
-
-        def wait(timeout_s: float) -> bool:
-            if tape.durable_seq >= seq:
-                return True
-            reached = threading.Event()
-            tape.when_durable(seq, reached.set)
-            return reached.wait(timeout_s)
-
-        return wait
+        return partial(self._tape.wait_durable, self.last_seq)
 
     @property
     def last_seq(self) -> int:

@@ -48,7 +48,8 @@ class ServedRows:
 
     trace_id: of the last message before them that had one. newest_recv_ns: the latest stamp of the messages that are in
     no row before them, None without one.
-    wait_durable: waits up to so many seconds for the messages of the rows to be on the disk and says whether they are.
+    wait_durable: waits up to so many seconds for the messages of the rows to be on the disk and says whether they are;
+        raises StoreUnavailable when they never will be.
     """
 
     rows: FeatureRows

@@ -165,8 +165,16 @@ class RowRecord:
                 self._log.append(each.rows, each.available_ns)
 
     def _is_durable(self, wait_durable: Callable[[float], bool]) -> bool:
-        """Wait for it; False once the record is closing, when the tape has failed."""
-        while not wait_durable(DURABLE_POLL_S):
+        """Wait for it; False once the record is closing and the tape was closed without it.
+
+        Raises StoreUnavailable when the tape has failed: nothing may be served any longer that it cannot prove.
+        """
+        try:
+            while not wait_durable(DURABLE_POLL_S):
+                if self._is_abandoned.is_set():
+                    return False
+        except StoreUnavailable:
             if self._is_abandoned.is_set():
                 return False
+            raise
         return True

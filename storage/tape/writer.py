@@ -165,6 +165,19 @@ class TapeWriter:
                 return
         callback()
 
+    def wait_durable(self, seq: int, timeout_s: float) -> bool:
+        """Wait up to so many seconds for the frame ``seq`` to be durable; whether it is. From any thread.
+
+        Raises StoreUnavailable when it never will be: the disk refused it or an earlier one.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._durable_seq >= seq or self._failure is not None, timeout_s)
+            if self._durable_seq >= seq:
+                return True
+            if self._failure is not None:
+                raise self._failure
+            return False
+
     def sync(self) -> None:
         """Wait until every frame is durable. Raises StoreUnavailable, from then on always."""
         with self._changed:

@@ -456,7 +456,7 @@ def test_a_full_disk_ends_the_worker_and_costs_no_message(
     settings: Settings, kernel: Kernel, live_servers: Servers, broker: Broker, tmp_path: Path
 ) -> None:
     passed = market(3)
-    process = start_process(settings, live_servers, largest_file=150_000)
+    process = start_process(settings, live_servers, largest_file=20_000)
     try:
         publish_in_time(broker, passed)
         assert process.wait(90) == 1, "a tape that cannot be written ends the process"
