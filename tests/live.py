@@ -111,8 +111,13 @@ class Newest:
 
 
 def taped(raw: Path, symbol: str) -> list[Frame]:
-    """The frames of a tape in the order in which they are applied: slot by slot, then as they came."""
-    return sorted(read_tape(raw, symbol), key=lambda frame: frame.recv_ns // ORDER_NS)
+    """The frames of a tape in the order in which they are applied: slot by slot, then as they came.
+
+    But for the first, with which the history begins: the queues are drained side by side, and one that came later may
+    state an earlier time of the same second.
+    """
+    first, *others = read_tape(raw, symbol)
+    return [first, *sorted(others, key=lambda frame: frame.recv_ns // ORDER_NS)]
 
 
 def replayed(raw: Path, symbol: str, kernel: Kernel, scratch: Path, *, until_ns: int) -> FeatureRows:
