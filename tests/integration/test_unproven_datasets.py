@@ -103,7 +103,7 @@ def test_rows_that_could_not_be_checked_are_a_warning_in_manifest_and_report(pla
     assert built.manifest["leakage"]["rows_not_checked"] == {reason: 3}
     warning = f"leakage: 3 of 4 rows were not checked, {reason}"
     assert warning in built.manifest["warnings"]
-    assert warning in (built.path / "report.html").read_text()
+    assert warning in (built.path / "_report.html").read_text()
 
 
 def test_a_dataset_of_which_nothing_could_be_checked_is_refused_unless_it_is_asked_for(

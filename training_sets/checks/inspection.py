@@ -82,7 +82,7 @@ def judge_leakage(
 
 
 def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:
-    """``quality.json`` and ``report.html`` beside the files; the manifest names both with their hashes."""
+    """``_quality.json`` and ``_report.html`` beside the files; the manifest names both with their hashes."""
     document = quality_document(profile, findings)
     page = render_report(
         f"Dataset of {', '.join(manifest['request']['symbols'])}, registry {manifest['feature_registry_version']}",
