@@ -6,17 +6,20 @@ trade's and a candle's own.
 
 | kind      | field            | px                                    | qty      | update_id         |
 |-----------|------------------|---------------------------------------|----------|-------------------|
-| CONTROL   | START, GAP       | 0                                     | 0        | 0                 |
+| CONTROL   | START            | the kind concerned, 0 is every kind   | 0        | 0                 |
+|           | GAP              | 0                                     | 0        | 0                 |
 | ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | book `u` |
 |           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | book `u`          |
 | TRADE     | BUY, SELL (taker)| price                                 | quantity | 0                 |
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
-| TICKER    | FUNDING_RATE …   | the field's value, at its own scale   | 0        | 0                 |
+| TICKER    | FUNDING_RATE …   | the value at its own scale, or UNKNOWN | 0       | 0                 |
 | POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
 
 Scales: prices at the instrument's price exponent, quantities, volume and open interest at its quantity exponent,
-turnover at their sum, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in ns. Position fields are not the
-exchange's prices but a manager's averages with any number of digits: they alone are rounded, to POSITION_EXPONENT.
+turnover at their sum but TURNOVER_DECIMALS at most, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in
+ns. A ticker's field and a turnover that do not fit are UNKNOWN, and whatever else a message states is taken. Position
+fields are not the exchange's prices but a manager's averages with any number of digits: they alone are rounded, to
+POSITION_EXPONENT.
 """
 
 from __future__ import annotations
@@ -42,6 +45,9 @@ EVENT: Final = np.dtype(
 )
 Events = npt.NDArray[Any]
 """A one-dimensional array of EVENT records, in tape order."""
+
+UNKNOWN: Final = int(np.iinfo(np.int64).min)
+"""A value that is not known, where every other integer is possible."""
 
 # kind
 CONTROL: Final = 0

@@ -100,6 +100,29 @@ class Engine:
         book = self._state["book"][0]
         return BookCounters(int(book["gaps"]), int(book["duplicates"]), int(book["crossed"]), int(book["overflows"]))
 
+    @property
+    def book_validity(self) -> int:
+        """NO_SNAPSHOT, VALID or BROKEN of ``transforms.order_book``, after the records that were applied."""
+        return int(self._state["book"]["validity"][0])
+
+    @property
+    def ticker_fields(self) -> list[tuple[int, int]]:
+        """Value and receive time of each field of the merged ticker, as far as records were applied."""
+        ticker = self._state["ticker"][0]
+        return list(zip(ticker["value"].tolist(), ticker["recv_ns"].tolist(), strict=True))
+
+    @property
+    def waiting(self) -> Events:
+        """The records that wait for their second, in the order in which they will be applied."""
+        self._put_in_order()
+        return self._waiting
+
+    def pin(self, instrument: Instrument) -> None:
+        """Take the scale of the numbers to come; none may have come before."""
+        self.instrument = instrument
+        self._state["scale"]["px"] = 10.0**instrument.price_exponent
+        self._state["scale"]["qty"] = 10.0**instrument.quantity_exponent
+
     def feed(self, records: Events) -> None:
         """Take records in tape order; they wait until the tile that they fall in ends.
 

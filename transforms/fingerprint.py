@@ -52,10 +52,14 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
     TICKER: (
         ticker.apply_ticker_record,
         ticker.merged_ticker,
+        ticker.forget_ticker,
         tiles.close_tile,
         tiles.open_interest_before,
         steps.history_reason,
         steps.source_status,
+        steps.ticker_status,
+        steps.unknown_ticker,
+        steps.start_again,
     ),
     POSITION: (
         position.apply_position_record,

@@ -25,6 +25,7 @@ from typing import Final
 
 from market.clock import MINUTE_NS, SECOND_NS
 from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from transforms.position import POSITION_MEMORY_NS
 from transforms.ticker import MEMORY_NS
 
 
@@ -82,6 +83,10 @@ def _last_known(_window_s: int, _candles: int) -> Reach:
     return Reach(MEMORY_NS, 0)
 
 
+def _last_stated(_window_s: int, _candles: int) -> Reach:
+    return Reach(POSITION_MEMORY_NS, 0)
+
+
 def _last_known_before_a_window(window_s: int, _candles: int) -> Reach:
     return Reach(MEMORY_NS + window_s * SECOND_NS, (window_s + 1) * SECOND_NS)
 
@@ -97,7 +102,7 @@ INPUTS: Final[dict[str, Input]] = {
     "open_interest_before": Input(
         TICKER, _last_known_before_a_window, "open_interest_before(st.tiles, row_ns, {window})"
     ),
-    "position": Input(POSITION, _last_known, "position"),
+    "position": Input(POSITION, _last_stated, "position"),
     "twice_mid": Input(ORDERBOOK, _at_the_row, "present_twice_mid(st.tiles, row_ns)"),
     "row_ns": Input(None, _at_the_row, "row_ns"),
     "window_s": Input(None, _at_the_row, "{window}"),

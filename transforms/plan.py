@@ -39,7 +39,9 @@ from transforms.steps import (
     normalised_reason,
     source_status,
     start,
+    ticker_status,
     unknown_book_window,
+    unknown_ticker,
     worst_status,
 )
 from transforms.ticker import merged_ticker
@@ -197,7 +199,7 @@ def _column(column: int, declared: Feature, *, call: str, reason: str) -> list[s
         case Source.BOOK:
             unknown = f"unknown_book_window(st, row_ns, {declared.horizon_ns})"
         case Source.TICKERS:
-            unknown = "NO_DATA"
+            unknown = "unknown_ticker(st, row_ns)"
         case Source.POSITIONS:
             unknown = "book_reason(st, row_ns, 0)"
         case _:
@@ -245,6 +247,8 @@ def _status(feature_set: FeatureSet, group: FeatureGroup) -> str:
     if source is Source.BOOK:
         return f"book_status(st, row_ns, {warm_up_ns}, {stale_after_ns})"
     horizon_ns = catalogue.group_horizon_ns(group.name)
+    if source is Source.TICKERS:
+        return f"ticker_status(st, row_ns, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"
     return f"source_status(st, row_ns, {source.value}, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"
 
 

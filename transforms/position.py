@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from market.clock import DAY_NS
 from market.events import ENTRY_PRICE, POSITION_FIELD_COUNT, POSITION_SIZE, REALIZED_PNL, UNREALIZED_PNL
 from transforms.jit import jit
 from transforms.ticker import remembered
+
+POSITION_MEMORY_NS: Final = DAY_NS
+"""A field not stated for so long is unknown."""
 
 
 class Position(NamedTuple):
@@ -30,8 +34,8 @@ def apply_position_record(position: Any, record: Any) -> None:
 def present_position(position: Any, row_ns: int) -> Position:
     """The position as known at the row."""
     return Position(
-        remembered(position, POSITION_SIZE, row_ns),
-        remembered(position, UNREALIZED_PNL, row_ns),
-        remembered(position, REALIZED_PNL, row_ns),
-        remembered(position, ENTRY_PRICE, row_ns),
+        remembered(position, POSITION_SIZE, row_ns, POSITION_MEMORY_NS),
+        remembered(position, UNREALIZED_PNL, row_ns, POSITION_MEMORY_NS),
+        remembered(position, REALIZED_PNL, row_ns, POSITION_MEMORY_NS),
+        remembered(position, ENTRY_PRICE, row_ns, POSITION_MEMORY_NS),
     )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import MILLISECOND_NS, SECOND_NS
-from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, TICKER_FIELD_COUNT
+from market.events import KIND_COUNT, KLINE_FIELD_COUNT, POSITION_FIELD_COUNT, TICKER_FIELD_COUNT, UNKNOWN
 
 ORDER_NS: Final = 50 * MILLISECOND_NS
 """Records are applied by slots of this length, the finest row grid: so no row depends on the grid in use."""
@@ -32,8 +32,6 @@ CANDLE_FEATURES: Final = 256
 NORMALISED_COLUMNS: Final = 32
 """Columns a feature set may normalise, over windows of less than SECONDS_KEPT seconds."""
 NOT_STARTED: Final = np.iinfo(np.int64).max
-UNKNOWN: Final = np.iinfo(np.int64).min
-"""A value that was never seen, where every integer is possible."""
 
 SCALE: Final = np.dtype(
     [("px", np.float64), ("qty", np.float64)],

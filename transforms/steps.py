@@ -12,7 +12,7 @@ from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_r
 from transforms.position import apply_position_record
 from transforms.state import NOT_STARTED
 from transforms.status import GAP, NO_DATA, OK, STALE, UNDEFINED, WARMUP
-from transforms.ticker import apply_ticker_record
+from transforms.ticker import apply_ticker_record, forget_ticker, is_ticker_known
 from transforms.tiles import apply_trade_record, close_tile
 
 
@@ -32,11 +32,20 @@ def apply_record(st: Any, record: Any) -> None:
         apply_position_record(st.position, record)
     elif kind == CONTROL:
         if record.field == START:
-            for source in range(len(st.start_ns)):
-                st.start_ns[source] = record.recv_ns
+            start_again(st, record.px, record.recv_ns)
         else:
             break_book(st.book, record.recv_ns)
     st.last_seen_ns[kind] = record.recv_ns
+
+
+@jit
+def start_again(st: Any, kind: int, recv_ns: int) -> None:
+    """Begin the history of one kind again, of every kind for CONTROL: messages before this moment may be missing."""
+    for source in range(len(st.start_ns)):
+        if kind in (CONTROL, source):
+            st.start_ns[source] = recv_ns
+    if kind in (CONTROL, TICKER):
+        forget_ticker(st.ticker)
 
 
 @jit
@@ -102,7 +111,7 @@ def candle_reason(st: Any, row_ns: int, count: int, warm_up_ns: int) -> int:
 
 @jit
 def source_status(st: Any, row_ns: int, kind: int, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> int:
-    """Status of a group that reads trades, klines or tickers."""
+    """Status of a group that reads trades, klines or positions, and what that of tickers begins with."""
     silence_ns = row_ns - st.last_seen_ns[kind]
     if st.last_seen_ns[kind] == 0 or silence_ns > horizon_ns:
         return NO_DATA
@@ -115,14 +124,29 @@ def source_status(st: Any, row_ns: int, kind: int, horizon_ns: int, warm_up_ns: 
 
 @jit
 def book_status(st: Any, row_ns: int, warm_up_ns: int, stale_after_ns: int) -> int:
-    """Status of a group that reads the order book."""
+    """Status of a group that reads the order book; NO_DATA also while a side has no level."""
     if st.book.validity != VALID:
         return GAP if st.book.validity == BROKEN else NO_DATA
+    if not is_two_sided(st.book):
+        return NO_DATA
     if row_ns - st.last_seen_ns[ORDERBOOK] > stale_after_ns:
         return STALE
     if row_ns - st.start_ns[ORDERBOOK] < warm_up_ns:
         return WARMUP
     return OK
+
+
+@jit
+def ticker_status(st: Any, row_ns: int, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> int:
+    """Status of a group that reads tickers; OK only where every field is known."""
+    status = source_status(st, row_ns, TICKER, horizon_ns, warm_up_ns, stale_after_ns)
+    return NO_DATA if status == OK and not is_ticker_known(st.ticker, row_ns) else status
+
+
+@jit
+def unknown_ticker(st: Any, row_ns: int) -> int:
+    """Why a feature of the ticker has no value: a field is not known, or the formula has none."""
+    return UNDEFINED if is_ticker_known(st.ticker, row_ns) else NO_DATA
 
 
 @jit

@@ -17,7 +17,7 @@ from transforms.elementary import log_ratio
 from transforms.jit import jit
 from transforms.order_book import best_px, is_two_sided
 from transforms.state import ORDER_NS, SECONDS_KEPT
-from transforms.ticker import remembered
+from transforms.ticker import MEMORY_NS, remembered
 from transforms.wide import HIGH, LOW, add_product_to, add_to, difference, rounded, sum_of
 
 
@@ -82,7 +82,7 @@ def close_tile(st: Any, end_ns: int) -> None:
         tiles.twice_mid[tile] = twice_mid
         if before != 0:
             tiles.log_return[tile] = log_ratio(float(twice_mid), float(before))
-    tiles.open_interest[tile] = remembered(st.ticker, OPEN_INTEREST, end_ns)
+    tiles.open_interest[tile] = remembered(st.ticker, OPEN_INTEREST, end_ns, MEMORY_NS)
 
 
 @jit

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from market.events import (
     BUY,
     ENTRY_PRICE,
@@ -69,10 +69,10 @@ def candles_from(oldest_ns: int, row_ns: int) -> Events:
 
 
 def tickers_from(oldest_ns: int, row_ns: int) -> Events:
-    """Every field sent once, but the open interest again when a day is over."""
+    """Every field sent once, but the open interest again when an hour is over."""
     fields = {FUNDING_RATE: 5, NEXT_FUNDING: row_ns + MINUTE_NS, OPEN_INTEREST: 7, MARK_PRICE: 9, INDEX_PRICE: 8}
     messages = [ticker_message(oldest_ns, fields)]
-    if row_ns - oldest_ns > DAY_NS:
+    if row_ns - oldest_ns > HOUR_NS:
         messages.append(ticker_message(row_ns - 1, {OPEN_INTEREST: 9}))
     return tape(messages)
 

@@ -18,7 +18,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
+from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from tests.oracle.arithmetic import (
     Number,
     fifty_digits,
@@ -95,7 +95,14 @@ class Oracle:
                 self._mid_slots.append(slot)
                 self._mids.append(touch.mid if touch is not None else None)
             with fifty_digits():
-                yield OracleRow(row_ns, self.began_ns, self._values(row_ns), self.book.state, dict(self._seen_ns))
+                yield OracleRow(
+                    row_ns,
+                    self.began_ns,
+                    self._values(row_ns),
+                    self.book.state,
+                    dict(self._seen_ns),
+                    self._is_ticker_known(row_ns),
+                )
 
     def _apply(self, recv_ns: int, message: dict[str, Any]) -> None:
         if "position_id" in message:
@@ -155,6 +162,8 @@ class Oracle:
             self.book.give_up(recv_ns // SLOT_NS)
         elif rest.startswith("start."):
             self.began_ns = recv_ns
+            for name in TICKER_FIELDS:
+                self._stated[name] = []
         else:
             raise AssertionError(f"the oracle cannot read topic {message['topic']}")
 
@@ -167,11 +176,17 @@ class Oracle:
         self._stated.setdefault(name, []).append((recv_ns, number))
 
     def _known(self, name: str, row_ns: int) -> Fraction | None:
-        """A field as last stated before a row, forgotten after a day."""
+        """A field as last stated before a row; a ticker's is forgotten after an hour, a position's after a day."""
+        memory_ns = HOUR_NS if name in TICKER_FIELDS else DAY_NS
         for recv_ns, number in reversed(self._stated.get(name, [])):
             if recv_ns < row_ns:
-                return number if recv_ns >= row_ns - DAY_NS else None
+                return number if recv_ns >= row_ns - memory_ns else None
         return None
+
+    def _is_ticker_known(self, row_ns: int) -> bool:
+        due = self._known("nextFundingTime", row_ns)
+        is_to_come = due is not None and due * MILLISECOND_NS >= row_ns
+        return is_to_come and all(self._known(name, row_ns) is not None for name in TICKER_FIELDS)
 
     def _mid(self, time_ns: int) -> Fraction | None:
         """The mid by the messages received before the end of a slot."""

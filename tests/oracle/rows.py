@@ -29,17 +29,23 @@ class OracleRow:
     book_state: str
     seen_ns: Mapping[str, int]
     """When each source was heard last."""
+    is_ticker_known: bool
+    """Whether every field of the ticker is, the next funding time as a time to come."""
 
     def status(self, source: str, *, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> str:
         """The status of a group that reads the source."""
         seen_ns = self.seen_ns.get(source)
         if source == "BOOK" and self.book_state != VALID:
             return "GAP" if self.book_state == BROKEN else "NO_DATA"
+        if source == "BOOK" and self.values.get("mid_price", Value(None)).number is None:
+            return "NO_DATA"
         if seen_ns is None or (source != "BOOK" and self.row_ns - seen_ns > horizon_ns):
             return "NO_DATA"
         if self.row_ns - seen_ns > stale_after_ns:
             return "STALE"
-        return "WARMUP" if self.row_ns - self.began_ns < warm_up_ns else "OK"
+        if self.row_ns - self.began_ns < warm_up_ns:
+            return "WARMUP"
+        return "NO_DATA" if source == "TICKERS" and not self.is_ticker_known else "OK"
 
 
 def temporal(row_ns: int) -> dict[str, Number | None]:

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from market.clock import MINUTE_NS
+from market.events import UNKNOWN
 from market.instruments import FUNDING_RATE_EXPONENT
 from transforms.declaration import TICKERS, feature
-from transforms.state import UNKNOWN
 
 NAN = math.nan
 FUNDING_RATE_SCALE = 10.0**FUNDING_RATE_EXPONENT
@@ -19,7 +19,7 @@ def funding_rate(ticker: Any) -> float:
     """Funding rate of the next settlement, as last announced.
 
     Formula: last known fundingRate
-    NaN: not announced within a day.
+    NaN: not announced since the history began, or not restated within an hour.
     """
     return ticker.funding_rate / FUNDING_RATE_SCALE if ticker.funding_rate != UNKNOWN else NAN
 
@@ -29,7 +29,7 @@ def time_to_funding(ticker: Any, row_ns: int) -> float:
     """Minutes until the next funding settlement.
 
     Formula: (next funding time - b) / 1 min
-    NaN: not announced within a day, or the announced time is past and the next one is not announced yet.
+    NaN: not known, as for funding_rate, or the announced time is past and the next one is not announced yet.
     """
     if ticker.next_funding_ns == UNKNOWN or ticker.next_funding_ns < row_ns:
         return NAN
@@ -41,7 +41,7 @@ def open_interest(ticker: Any, scale: Any) -> float:
     """Open interest as last announced.
 
     Formula: last known openInterest
-    NaN: not announced within a day.
+    NaN: not announced since the history began, or not restated within an hour.
     """
     return ticker.open_interest / scale.qty if ticker.open_interest != UNKNOWN else NAN
 
@@ -63,7 +63,7 @@ def mark_index_basis(ticker: Any) -> float:
     """Premium of the mark price over the index price.
 
     Formula: mark / index - 1
-    NaN: either was not announced within a day.
+    NaN: either is not known, as for funding_rate.
     """
     if ticker.mark_px == UNKNOWN or ticker.index_px == UNKNOWN:
         return NAN

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from market.events import UNKNOWN
 from market.instruments import POSITION_EXPONENT
 from transforms.declaration import POSITIONS, feature
 from transforms.jit import jit
-from transforms.state import UNKNOWN
 
 NAN = math.nan
 POSITION_SCALE = 10.0**POSITION_EXPONENT

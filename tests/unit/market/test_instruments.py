@@ -9,7 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from market.errors import ScaleExceeded
-from market.instruments import LARGEST_MANTISSA, NOTIONAL_DECIMALS, PRICE_DIGITS, Instrument, mantissa, pin_scale
+from market.instruments import (
+    LARGEST_MANTISSA,
+    LARGEST_PRICE_MANTISSA,
+    PRICE_DECIMALS,
+    QUANTITY_DECIMALS,
+    Instrument,
+    decimal_text,
+    mantissa,
+    pin_scale,
+)
 
 exponents = st.integers(0, 12)
 plain_decimals = st.from_regex(r"\A-?[0-9]{1,9}(\.[0-9]{0,12})?\Z")
@@ -69,24 +78,71 @@ def test_a_price_must_be_positive_and_a_quantity_not_negative() -> None:
         instrument.quantity("-0.001")
 
 
+@given(value=st.integers(-(2**62), 2**62), exponent=exponents)
+def test_a_mantissa_is_told_as_the_number_it_stands_for(value: int, exponent: int) -> None:
+    assert mantissa(decimal_text(value, exponent), exponent, "price", limit=2**63) == value
+
+
 @given(price=prices)
-def test_a_pinned_scale_holds_eight_digits_of_the_price_within_the_notional_decimals(price: Decimal) -> None:
-    text = f"{price:f}"
+def test_a_pinned_scale_has_room_for_prices_and_sizes_whatever_the_price(price: Decimal) -> None:
     assume(price > 0)
-    instrument = pin_scale("X", text)
-    assert instrument.notional_exponent == NOTIONAL_DECIMALS
-    # Digits that the scale keeps of this price: at least eight, unless the decimals end first.
-    digits = price.adjusted() + 1 + instrument.price_exponent
-    assert digits >= PRICE_DIGITS or instrument.price_exponent == NOTIONAL_DECIMALS
-    assert digits == PRICE_DIGITS or instrument.price_exponent in {0, NOTIONAL_DECIMALS}
+    instrument = pin_scale("X", f"{price:f}")
+    assert price * 10**instrument.price_exponent < LARGEST_PRICE_MANTISSA / 10_000, "a price may grow ten thousandfold"
+    # Eight digits of the price, unless the decimals end first.
+    assert price.adjusted() + 1 + instrument.price_exponent >= 7 or instrument.price_exponent == PRICE_DECIMALS
+    largest_size = Decimal(LARGEST_MANTISSA) / 10**instrument.quantity_exponent
+    assert largest_size * price > 10**9 or largest_size > 9 * 10**12, "no order and no open interest is larger"
 
 
 @pytest.mark.parametrize(
-    ("text", "price_exponent"),
-    [("64000.10", 3), ("3500", 4), ("0.5", 8), ("1", 7), ("0.00001234", 9), ("123456789", 0), ("007.5", 7)],
+    ("price", "tick", "lot"),
+    [
+        # As the exchange lists them: spot, linear and inverse, from the dearest to the cheapest.
+        ("118000", "0.01", "0.000001"),
+        ("65114.2", "0.1", "0.001"),
+        ("61800", "0.5", "1"),
+        ("3500", "0.01", "0.00001"),
+        ("1922.5", "0.01", "0.00001"),
+        ("620.3", "0.1", "0.0001"),
+        ("98.1", "0.01", "0.00001"),
+        ("12.345", "0.001", "0.001"),
+        ("2.3456", "0.0001", "0.01"),
+        ("1.0001", "0.0001", "0.01"),
+        ("0.9999", "0.0001", "0.01"),
+        ("0.0731", "0.0001", "0.01"),
+        ("0.034567", "0.000001", "0.0001"),
+        ("0.0123456", "0.0000001", "0.1"),
+        ("0.00001234", "0.00000001", "0.01"),
+        ("0.0000000731", "0.0000000001", "0.01"),
+    ],
 )
-def test_the_scale_of_a_known_price(text: str, price_exponent: int) -> None:
-    assert pin_scale("X", text) == Instrument("X", price_exponent, NOTIONAL_DECIMALS - price_exponent)
+def test_ticks_and_lots_of_every_real_market_fit_the_scale_of_any_price_near(price: str, tick: str, lot: str) -> None:
+    for factor in ("0.5", "0.7", "1", "1.5", "2"):
+        instrument = pin_scale("X", f"{Decimal(price) * Decimal(factor):f}")
+        assert instrument.price(tick) > 0
+        assert instrument.quantity(f"{900_000 + Decimal(lot):f}") > 0
+
+
+def test_the_first_price_does_not_decide_what_a_market_at_a_peg_may_say() -> None:
+    assert pin_scale("X", "0.9999") == pin_scale("X", "1.0001")
+    assert pin_scale("X", "99999.9") == pin_scale("X", "100000.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "price_exponent", "quantity_exponent"),
+    [
+        ("64000.10", 3, 6),
+        ("3500", 4, 6),
+        ("1922.5", 4, 5),
+        ("0.5", 8, 5),
+        ("1", 8, 5),
+        ("0.00001234", 12, 2),
+        ("123456789", 0, 9),
+        ("007.5", 7, 6),
+    ],
+)
+def test_the_scale_of_a_known_price(text: str, price_exponent: int, quantity_exponent: int) -> None:
+    assert pin_scale("X", text) == Instrument("X", price_exponent, quantity_exponent)
 
 
 @pytest.mark.parametrize("text", ["", "0", "0.000", "-1", "1e3", "abc", "1.5.2", "٣", "+5"])
@@ -95,7 +151,15 @@ def test_no_scale_is_pinned_from_what_is_no_positive_price(text: str) -> None:
         pin_scale("X", text)
 
 
-@pytest.mark.parametrize(("price_exponent", "quantity_exponent"), [(-1, 0), (0, 10), (5, 5), (10, 0)])
-def test_a_scale_without_headroom_for_window_sums_is_refused(price_exponent: int, quantity_exponent: int) -> None:
+@pytest.mark.parametrize(
+    ("price_exponent", "quantity_exponent"), [(-1, 0), (0, -1), (PRICE_DECIMALS + 1, 0), (0, QUANTITY_DECIMALS + 1)]
+)
+def test_a_scale_finer_than_any_market_needs_is_refused(price_exponent: int, quantity_exponent: int) -> None:
     with pytest.raises(ScaleExceeded, match="X"):
         Instrument("X", price_exponent, quantity_exponent)
+
+
+def test_the_largest_price_leaves_room_for_the_products_of_prices() -> None:
+    assert 2 * LARGEST_PRICE_MANTISSA * 10_000 < 2**63
+    with pytest.raises(ScaleExceeded, match="must be below"):
+        Instrument("X", 0, 0).price(str(LARGEST_PRICE_MANTISSA))
