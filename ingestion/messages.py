@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from market.clock import MINUTE_NS
+
 
 @dataclass(frozen=True, slots=True)
 class TimedMessage:
@@ -20,3 +22,10 @@ class RejectedLine:
     line_number: int
     reason: str
     body: bytes
+    recv_ns: int | None = None
+    """The receive time that the line states all the same."""
+
+    def time_after(self, last_ns: int) -> int:
+        """When it was received, if the message before it was at ``last_ns``: as it states, unless that cannot be."""
+        is_possible = self.recv_ns is not None and 0 <= self.recv_ns - last_ns <= MINUTE_NS
+        return self.recv_ns if is_possible and self.recv_ns is not None else last_ns

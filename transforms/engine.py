@@ -74,6 +74,12 @@ class Engine:
             kernel.begin(self._for_kernel(self._state), start_ns)
 
     @property
+    def identity(self) -> str:
+        """What a state must share to be gone on from; the kernel's module is named by its source and its steps'."""
+        module = self.kernel.run.__module__
+        return f"{module} {self.instrument.price_exponent} {self.instrument.quantity_exponent} {self.grid_ns}"
+
+    @property
     def closed_ns(self) -> int | None:
         """The tick up to which everything is closed, so that no record may be older; None before the first record.
 

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -16,7 +17,15 @@ import msgspec
 from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.elements import OPEN_ELEMENT, Element, Scale, Source, remembering_scale
+from ingestion.decoding.elements import (
+    Element,
+    Scale,
+    Source,
+    open_book,
+    open_klines,
+    open_trades,
+    remembering_scale,
+)
 from ingestion.decoding.positions import (
     gateway_position_records,
     held_position_records,
@@ -25,6 +34,7 @@ from ingestion.decoding.positions import (
     read_position_answer,
     read_position_update,
 )
+from ingestion.decoding.tickers import open_restated_ticker, open_ticker, restated_ticker
 from ingestion.decoding.wire import (
     LAST_MILLISECOND,
     UNDECODABLE,
@@ -32,6 +42,8 @@ from ingestion.decoding.wire import (
     ControlMessage,
     Envelope,
     Head,
+    PartMessage,
+    RestatedTicker,
     read_json,
 )
 from market.clock import MILLISECOND_NS, to_ns
@@ -39,6 +51,7 @@ from market.errors import MalformedMessage, ScaleExceeded, UnknownTopic
 from market.events import (
     CONTROL,
     GAP,
+    KIND_NAMES,
     KLINE,
     ORDERBOOK,
     POSITION,
@@ -53,15 +66,29 @@ from market.instruments import Instrument, pin_scale
 
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
 POSITION_ANSWER: Final = "position"
+PART: Final = "part"
+RESTATED: Final = "ticker"
+OPEN_ELEMENT: Final[dict[int, Callable[[Source], Element]]] = {
+    ORDERBOOK: open_book,
+    TRADE: open_trades,
+    KLINE: open_klines,
+    TICKER: open_ticker,
+}
+"""How the element of a message is read, by kind. Raises MalformedMessage."""
 CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS = {name: field for field, name in CONTROL_NAMES.items()}
 # Symbols become folder names, and readers of folders of Parquet pass over names that start with "." or "_".
 SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9_.-]{0,39}")
 
+# Where a message is cut off or damaged, its topic may still stand at its beginning.
+_TOPIC = re.compile(rb'"topic"\s*:\s*"([^"\\]{1,100})"')
+
 _HEAD = JsonDecoder(Head)
 _MESSAGE = JsonDecoder(BybitMessage)
 _ENVELOPE = JsonDecoder(Envelope)
 _CONTROL = JsonDecoder(ControlMessage)
+_PART = JsonDecoder(PartMessage)
+_RESTATED = JsonDecoder(RestatedTicker)
 
 
 class Instruments(Protocol):
@@ -90,8 +117,10 @@ class DecodedMessage:
     records: Events
     event_id: str | None = None
     """The gateway's, the same when the message is delivered again."""
-    trade_ids: tuple[str, ...] = ()
-    """The exchange's ids of the message's trades that state one."""
+    trade_ids: tuple[str | None, ...] = ()
+    """The exchange's id of each trade of the message, None for one that states none."""
+    book_seq: int | None = None
+    """The exchange's ``seq`` of an order book message, which rises over restarts too."""
 
 
 class Decoder:
@@ -118,6 +147,10 @@ class Decoder:
                 raise MalformedMessage("message: must have a topic or be an answer (op, success), was neither")
             return None
         kind, part, rest = _route(head.topic)
+        if part == PART:
+            return self._decode_part(body)
+        if part == RESTATED:
+            return self._decode_restated(body, head.topic, rest)
         if kind == CONTROL:
             return _decode_control(body, _CONTROL_FIELDS[part], rest)
         if kind == POSITION:
@@ -128,8 +161,33 @@ class Decoder:
         symbol = _checked_symbol(next((name for name in (named.symbol, named.s) if name is not UNSET), rest))
         records = mark_message(self._to_records(symbol, element))
         return DecodedMessage(
-            symbol, kind, head.topic, source.received_ns, source.trace_id, records, source.event_id, element.trade_ids
+            symbol,
+            kind,
+            head.topic,
+            source.received_ns,
+            source.trace_id,
+            records,
+            source.event_id,
+            element.trade_ids,
+            element.book_seq,
         )
+
+    def _decode_part(self, body: bytes) -> DecodedMessage:
+        """What was taken of a message of which some trades had been taken before."""
+        part = read_json(_PART, body, "part of a message")
+        whole = self.decode(bytes(part.message))
+        if whole is None or whole.kind != TRADE or not set(part.left_out) < set(range(len(whole.records))):
+            raise MalformedMessage(f"{part.topic}: must leave out some trades of a message, was {part.left_out}")
+        kept = [at for at in range(len(whole.records)) if at not in part.left_out]
+        records = whole.records[kept]
+        records["flags"] = 0
+        return replace(whole, records=mark_message(records), trade_ids=tuple(whole.trade_ids[at] for at in kept))
+
+    def _decode_restated(self, body: bytes, topic: str, symbol: str) -> DecodedMessage:
+        restated = read_json(_RESTATED, body, topic)
+        element = open_restated_ticker(Source(topic, restated.data, restated.ts * MILLISECOND_NS))
+        records = mark_message(self._to_records(_checked_symbol(symbol), element))
+        return DecodedMessage(symbol, TICKER, topic, None, None, records)
 
     def _decode_position_update(self, body: bytes) -> DecodedMessage:
         update = read_position_update(body)
@@ -169,6 +227,8 @@ class Decoder:
         if instrument is not None:
             return element.to_records(self._scale(instrument))
         if element.first_price is None:
+            if not element.has_numbers:
+                return element.to_records(remembering_scale(Instrument(symbol, 0, 0)))
             raise ScaleExceeded(f"{symbol}: must have a pinned scale or come with a price to pin one, was neither")
         try:
             trial = pin_scale(symbol, element.first_price)
@@ -185,10 +245,27 @@ class Decoder:
         return scale
 
 
-def control_message(field: int, *, symbol: str, event_ns: int, reason: str) -> bytes:
-    """The bytes of a START or GAP message, cut to whole milliseconds. Raises MalformedMessage on a bad symbol."""
+def control_message(field: int, *, symbol: str, event_ns: int, reason: str, kind: int = CONTROL) -> bytes:
+    """The bytes of a START or GAP message, cut to whole milliseconds. Raises MalformedMessage on a bad symbol.
+
+    kind: of the messages that a START is of; CONTROL is all of them.
+    """
     topic = f"feature-service.{CONTROL_NAMES[field]}.{_checked_symbol(symbol)}"
-    return msgspec.json.encode(ControlMessage(topic=topic, ts=event_ns // MILLISECOND_NS, reason=reason))
+    document: dict[str, object] = {"topic": topic, "ts": event_ns // MILLISECOND_NS, "reason": reason}
+    return msgspec.json.encode(document if kind == CONTROL else {**document, "kind": KIND_NAMES[kind]})
+
+
+def part_message(message: bytes, left_out: Sequence[int], *, symbol: str) -> bytes:
+    """The bytes for the tape of a message of trades of which some are left out, with its own bytes in it."""
+    topic = f"feature-service.{PART}.{_checked_symbol(symbol)}"
+    return msgspec.json.encode(PartMessage(topic=topic, left_out=list(left_out), message=msgspec.Raw(message)))
+
+
+def restated_message(fields: Mapping[int, int], instrument: Instrument, *, event_ns: int) -> bytes:
+    """The bytes for the tape of a merged ticker's known fields, given as mantissas."""
+    topic = f"feature-service.{RESTATED}.{_checked_symbol(instrument.symbol)}"
+    data = restated_ticker(fields, instrument)
+    return msgspec.json.encode({"topic": topic, "ts": event_ns // MILLISECOND_NS, "data": data})
 
 
 def position_answer(symbol: str, *, event_ns: int, answer: bytes) -> bytes:
@@ -199,11 +276,34 @@ def position_answer(symbol: str, *, event_ns: int, answer: bytes) -> bytes:
 
 def stated_symbol(body: bytes) -> str | None:
     """The symbol that the topic of a message names, of one that may be unusable otherwise; None where it names none."""
+    topic = _named_topic(body)
+    return None if topic is None else topic.rpartition(".")[2]
+
+
+def stated_topic(body: bytes) -> tuple[int, str] | None:
+    """Kind and symbol of the topic that a message names, of one that may be unusable otherwise.
+
+    None where it names none, or one that is not read: nothing depends on such a message.
+    """
+    topic = _named_topic(body)
+    if topic is None:
+        return None
+    try:
+        kind, _, symbol = _route(topic)
+    except UnknownTopic:
+        return None
+    return kind, symbol
+
+
+def _named_topic(body: bytes) -> str | None:
     try:
         topic = _HEAD.decode(body).topic
     except UNDECODABLE:
-        return None
-    return None if topic is UNSET else topic.rpartition(".")[2]
+        topic = UNSET
+    if topic is not UNSET:
+        return topic
+    found = _TOPIC.search(body)
+    return None if found is None else found[1].decode(errors="replace")
 
 
 def _route(topic: str) -> tuple[int, str, str]:
@@ -229,6 +329,10 @@ def _route(topic: str) -> tuple[int, str, str]:
         return CONTROL, part, symbol
     elif name == "feature-service" and part == POSITION_ANSWER:
         return POSITION, part, symbol
+    elif name == "feature-service" and part == PART:
+        return TRADE, part, symbol
+    elif name == "feature-service" and part == RESTATED:
+        return TICKER, part, symbol
     raise UnknownTopic(
         f"topic: must be orderbook.{{{'|'.join(BOOK_DEPTHS)}}}, publicTrade, kline.1, tickers or position, "
         f"was {topic!r}"
@@ -247,6 +351,7 @@ def _decode_control(body: bytes, field: int, symbol: str) -> DecodedMessage:
     records["event_ns"] = message.ts * MILLISECOND_NS
     records["kind"] = CONTROL
     records["field"] = field
+    records["px"] = CONTROL if message.kind is UNSET else KIND_NAMES.index(message.kind)
     return DecodedMessage(_checked_symbol(symbol), CONTROL, message.topic, None, None, mark_message(records))
 
 

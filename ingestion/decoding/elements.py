@@ -1,40 +1,33 @@
-"""Elements: the book, trades, candles or ticker of one message as event records."""
+"""Elements: the book, trades or candles of one message as event records; tickers stand beside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Final
 
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import LAST_MILLISECOND, Book, BookType, Kline, Named, Ticker, Trade, read_json
+from ingestion.decoding.wire import Book, BookType, Kline, Named, Trade, read_json
 from market.clock import MILLISECOND_NS
-from market.errors import MalformedMessage
+from market.errors import MalformedMessage, ScaleExceeded
 from market.events import (
     ASK,
     BUY,
     CONFIRMED,
-    FUNDING_RATE,
-    INDEX_PRICE,
     KLINE,
     KLINE_FIELD_COUNT,
-    MARK_PRICE,
-    NEXT_FUNDING,
     NO_LEVEL,
-    NO_TICKER_FIELD,
-    OPEN_INTEREST,
     ORDERBOOK,
     SELL,
     SNAPSHOT,
-    TICKER,
     TRADE,
+    UNKNOWN,
     Events,
     empty_events,
 )
-from market.instruments import FUNDING_RATE_EXPONENT, Instrument, mantissa
+from market.instruments import Instrument
 
 # Texts recur: 99 % of prices and 93 % of sizes of a real book were among the last 4,096 (1.2 µs a level became 0.3).
 _REMEMBERED_TEXTS = 4096
@@ -44,7 +37,6 @@ _TRADE = JsonDecoder(Trade)
 _TRADES = JsonDecoder(list[Trade])
 _KLINE = JsonDecoder(Kline)
 _KLINES = JsonDecoder(list[Kline])
-_TICKER = JsonDecoder(Ticker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +69,26 @@ class Element:
     named: Named
     first_price: str | None
     to_records: Callable[[Scale], Events]
-    trade_ids: tuple[str, ...] = ()
+    trade_ids: tuple[str | None, ...] = ()
+    book_seq: int | None = None
+    has_numbers: bool = True
+    """Whether there is any number that a scale is needed for."""
 
 
-def _parse(convert: Callable[[str, str], int], text: str, thing: str) -> int:
+def parse(convert: Callable[[str, str], int], text: str, thing: str) -> int:
+    """What ``convert`` makes of a text. Raises MalformedMessage where it raises ValueError, ScaleExceeded."""
     try:
         return convert(text, thing)
     except ValueError as error:
         raise MalformedMessage(str(error)) from error
+
+
+def fitting(convert: Callable[[str, str], int], text: str, thing: str) -> int:
+    """The mantissa, UNKNOWN where it does not fit its scale: what else the message states is good."""
+    try:
+        return parse(convert, text, thing)
+    except ScaleExceeded:
+        return UNKNOWN
 
 
 def remembering_scale(instrument: Instrument) -> Scale:
@@ -92,12 +96,13 @@ def remembering_scale(instrument: Instrument) -> Scale:
     remember = lru_cache(_REMEMBERED_TEXTS)
     return Scale(
         instrument,
-        remember(lambda text: _parse(instrument.price, text, "price")),
-        remember(lambda text: _parse(instrument.quantity, text, "size")),
+        remember(lambda text: parse(instrument.price, text, "price")),
+        remember(lambda text: parse(instrument.quantity, text, "size")),
     )
 
 
-def _open_book(source: Source) -> Element:
+def open_book(source: Source) -> Element:
+    """Raises MalformedMessage."""
     book = read_json(_BOOK, source.data, source.topic)
     book_type = book.type if source.is_envelope else source.type
     if book_type is UNSET:
@@ -105,7 +110,13 @@ def _open_book(source: Source) -> Element:
     levels = book.b or book.a
     flags = SNAPSHOT if book_type == "snapshot" else 0
     to_records = partial(_book_records, book, event_ns=source.event_ns, flags=flags)
-    return Element(book, levels[0][0] if levels else None, to_records)
+    return Element(
+        book,
+        levels[0][0] if levels else None,
+        to_records,
+        book_seq=None if book.seq is UNSET else book.seq,
+        has_numbers=len(levels) > 0,
+    )
 
 
 def _book_records(book: Book, scale: Scale, *, event_ns: int, flags: int) -> Events:
@@ -125,13 +136,14 @@ def _book_records(book: Book, scale: Scale, *, event_ns: int, flags: int) -> Eve
     return records
 
 
-def _open_trades(source: Source) -> Element:
+def open_trades(source: Source) -> Element:
+    """Raises MalformedMessage."""
     if source.is_envelope:
         trades = [read_json(_TRADE, source.data, source.topic)]
     else:
         trades = read_json(_TRADES, source.data, source.topic)
     _check_one_symbol(source.topic, trades)
-    trade_ids = tuple(trade.i for trade in trades if trade.i is not UNSET)
+    trade_ids = tuple(None if trade.i is UNSET else trade.i for trade in trades)
     return Element(trades[0], trades[0].p, partial(_trade_records, trades), trade_ids)
 
 
@@ -147,7 +159,8 @@ def _trade_records(trades: list[Trade], scale: Scale) -> Events:
     return records
 
 
-def _open_klines(source: Source) -> Element:
+def open_klines(source: Source) -> Element:
+    """Raises MalformedMessage."""
     if source.is_envelope:
         klines = [read_json(_KLINE, source.data, source.topic)]
     else:
@@ -170,57 +183,18 @@ def _kline_records(klines: list[Kline], scale: Scale) -> Events:
 
 
 def _kline_values(kline: Kline, instrument: Instrument) -> tuple[int, int, int, int, int, int]:
-    open_px = _parse(instrument.price, kline.open, "open")
-    high_px = _parse(instrument.price, kline.high, "high")
-    low_px = _parse(instrument.price, kline.low, "low")
-    close_px = _parse(instrument.price, kline.close, "close")
+    open_px = parse(instrument.price, kline.open, "open")
+    high_px = parse(instrument.price, kline.high, "high")
+    low_px = parse(instrument.price, kline.low, "low")
+    close_px = parse(instrument.price, kline.close, "close")
     if high_px < max(open_px, close_px) or low_px > min(open_px, close_px):
         raise MalformedMessage(
             f"{instrument.symbol} kline: low and high must enclose open and close, was "
             f"open {kline.open} high {kline.high} low {kline.low} close {kline.close}"
         )
-    volume = _parse(instrument.quantity, kline.volume, "volume")
-    return open_px, high_px, low_px, close_px, volume, _parse(instrument.turnover, kline.turnover, "turnover")
-
-
-def _open_ticker(source: Source) -> Element:
-    ticker = read_json(_TICKER, source.data, source.topic)
-    to_records = partial(_ticker_records, ticker, event_ns=source.event_ns)
-    return Element(ticker, ticker.last_price or ticker.mark_price or None, to_records)
-
-
-def _ticker_records(ticker: Ticker, scale: Scale, *, event_ns: int) -> Events:
-    instrument = scale.instrument
-    # A contract without funding states "0" as the time of its next one.
-    next_funding = "" if ticker.next_funding_time == "0" else ticker.next_funding_time
-    stated = [
-        (field, _parse(convert, text, thing))
-        for field, convert, text, thing in (
-            (FUNDING_RATE, _funding_rate, ticker.funding_rate, "fundingRate"),
-            (NEXT_FUNDING, _next_funding_ns, next_funding, "nextFundingTime"),
-            (OPEN_INTEREST, instrument.quantity, ticker.open_interest, "openInterest"),
-            (MARK_PRICE, instrument.price, ticker.mark_price, "markPrice"),
-            (INDEX_PRICE, instrument.price, ticker.index_price, "indexPrice"),
-        )
-        if text
-    ] or [(NO_TICKER_FIELD, 0)]
-    records = empty_events(len(stated))
-    records["event_ns"] = event_ns
-    records["px"] = [value for _, value in stated]
-    records["kind"] = TICKER
-    records["field"] = [field for field, _ in stated]
-    return records
-
-
-def _funding_rate(text: str, thing: str) -> int:
-    return mantissa(text, FUNDING_RATE_EXPONENT, thing)
-
-
-def _next_funding_ns(text: str, thing: str) -> int:
-    time_ms = mantissa(text, 0, thing)
-    if not 0 < time_ms <= LAST_MILLISECOND:
-        raise ValueError(f"{thing}: must be milliseconds from 1 to {LAST_MILLISECOND}, was {text!r}")
-    return time_ms * MILLISECOND_NS
+    volume = parse(instrument.quantity, kline.volume, "volume")
+    turnover = fitting(instrument.turnover, kline.turnover, "turnover")
+    return open_px, high_px, low_px, close_px, volume, turnover
 
 
 def _check_one_symbol(topic: str, elements: list[Trade] | list[Kline]) -> None:
@@ -229,12 +203,3 @@ def _check_one_symbol(topic: str, elements: list[Trade] | list[Kline]) -> None:
     names = {(element.symbol, element.s) for element in elements}
     if len(names) > 1:
         raise MalformedMessage(f"{topic} data: must be of one symbol, was of {len(names)}")
-
-
-OPEN_ELEMENT: Final[dict[int, Callable[[Source], Element]]] = {
-    ORDERBOOK: _open_book,
-    TRADE: _open_trades,
-    KLINE: _open_klines,
-    TICKER: _open_ticker,
-}
-"""How the element of a message is read, by kind. Raises MalformedMessage."""

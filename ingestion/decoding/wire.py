@@ -62,11 +62,28 @@ class Envelope(Struct, kw_only=True, frozen=True, gc=False):
 
 
 class ControlMessage(Struct, kw_only=True, frozen=True, gc=False):
-    """What the service itself writes on a tape."""
+    """What the service itself writes on a tape of messages that it missed; ``kind`` absent means every kind."""
 
     topic: Topic
     ts: Milliseconds
     reason: str
+    kind: Literal["orderbook", "trade", "kline", "ticker", "position"] | UnsetType = UNSET
+
+
+class PartMessage(Struct, kw_only=True, frozen=True, gc=False):
+    """A message of which the service took only a part; ``left_out`` are the places of elements that it left out."""
+
+    topic: Topic
+    left_out: list[Annotated[int, Meta(ge=0)]]
+    message: Raw
+
+
+class RestatedTicker(Struct, kw_only=True, frozen=True, gc=False):
+    """The merged ticker as the service restates it on a tape, in the exchange's own words."""
+
+    topic: Topic
+    ts: Milliseconds
+    data: Raw
 
 
 class Named(Struct, kw_only=True, frozen=True, gc=False):
@@ -82,6 +99,7 @@ class Book(Named, kw_only=True, frozen=True, gc=False):
     b: list[Level]
     a: list[Level]
     u: UpdateId
+    seq: UpdateId | UnsetType = UNSET
     type: BookType | UnsetType = UNSET
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
@@ -9,23 +10,28 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import DecodedMessage, control_message
+from ingestion.decoding.decode import DecodedMessage, control_message, part_message, restated_message
 from ingestion.decoding.decoders import Decoders
+from ingestion.pipeline.book_stream import BookStream
+from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.redelivery import SeenMessages
 from market.clock import SECOND_NS, floor_to
-from market.events import GAP, ORDERBOOK, START, Events
+from market.events import CONTROL, GAP, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, Events
+from market.instruments import Instrument
 from storage.checkpoints import Checkpoint
 from storage.tape import Frame, Hole, TapeWriter
 from transforms.catalogue import GROUPS, group_source
 from transforms.declaration import Source
 from transforms.engine import Engine
+from transforms.order_book import VALID
 from transforms.rows import FeatureRows, FeatureSet
-from transforms.status import GAP as BROKEN
-from transforms.status import NO_DATA, STATUS_NAMES
+from transforms.status import STATUS_NAMES
 
 RESTART_REASON: Final = "ingest restarted"
 LOST_REASON: Final = "messages on the tape cannot be read"
 GAP_REASON: Final = "order book lost its sequence"
+
+_log = logging.getLogger(__name__)
 
 
 class Lane:
@@ -37,23 +43,23 @@ class Lane:
         tape: TapeWriter,
         decoders: Decoders,
         *,
-        identity: str,
         on_gap: Callable[[str], object] = lambda _symbol: None,
     ) -> None:
-        """identity: of what the engine's state means something to.
-
-        on_gap: called with the symbol when its order book was lost and announced on the tape.
-        """
+        """on_gap: called with the symbol when its order book was lost and announced on the tape."""
         self.messages = 0
         self.rows = 0
         self.late_messages = 0
         self.redelivered = 0
+        """Messages that the tape held already, and trades that came again in another one."""
+        self.ignored = 0
+        """Order book messages of another depth or another stream than the one that is kept to."""
+        self.lost = 0
+        """Times that messages of a kind were missed or could not be used, each marked on the tape."""
         self.last_recv_ns: int | None = tape.last_recv_ns
         self.trace_id: str | None = None
         """Of the last message that had one."""
         self.newest_in_row_ns: int | None = None
         """The latest stamp of the messages that the newest row has and the row before it had not; None without one."""
-        self.identity = identity
         self._engine = engine
         self._tape = tape
         self._decoders = decoders
@@ -61,15 +67,26 @@ class Lane:
         self._book_at = book_group(engine.kernel.feature_set)
         self._has_book_messages = False
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
-        self._breaks = 0
+        self._breaks = self._marked_gaps = 0
         self._last_stamp_ns: dict[int, int] = {}  # by kind
         self._unserved_ns: list[int] = []  # stamps of messages that are in no row yet
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
         self._seen = SeenMessages()
+        self._book = BookStream()
+        self._ticker = MergedTicker()
+
+    @property
+    def identity(self) -> str:
+        """Of what the engine's state means something to."""
+        return self._engine.identity
 
     @property
     def gaps(self) -> int:
-        """How often the order book lost its sequence, crossed or overflowed."""
+        """How often the order book was lost: its sequence, a restart or a message, or it crossed or overflowed."""
+        return self._engine_breaks + self._marked_gaps
+
+    @property
+    def _engine_breaks(self) -> int:
         counters = self._engine.book_counters
         return counters.gaps + counters.crossed + counters.overflows
 
@@ -97,10 +114,9 @@ class Lane:
 
     @property
     def needs_snapshot(self) -> bool:
-        """Whether the newest row lacked the order book although changes of it arrive."""
-        if self._last_row is None or self._book_at is None or not self._has_book_messages:
-            return False
-        return int(self._last_row[1][self._book_at]) in (BROKEN, NO_DATA)
+        """Whether the order book is not known although changes of it arrive."""
+        is_wanted = self._book_at is not None and self._last_row is not None and self._has_book_messages
+        return is_wanted and self._engine.book_validity != VALID
 
     def resume(
         self,
@@ -133,8 +149,7 @@ class Lane:
                 return None
             decoded = self._decoders.decode(frame.body, frame.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
-            self._seen.remember(decoded, frame.seq)
-            self._last_stamp_ns[decoded.kind] = frame.recv_ns
+            self._note(decoded, frame.seq, frame.recv_ns)
             if not is_due:
                 self._engine.feed(_stamp(decoded.records, frame.recv_ns, frame.seq))
             elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
@@ -147,36 +162,66 @@ class Lane:
         # On a coarser grid than that of the row, the tick after it.
         least_ns = closed_ns + -closed_ns % self._engine.grid_ns
         rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
-        self._breaks = self.gaps
+        self._breaks = self._engine_breaks
+        self._ticker.load(self._engine.ticker_fields, self._engine.waiting)
         self._note_last_row(rows)
         return rows
 
-    def mark_restart(self, symbol: str, recv_ns: int) -> None:
+    def pin(self, instrument: Instrument) -> None:
+        """Take the symbol's scale, which no message needed before."""
+        self._engine.pin(instrument)
+
+    def mark_restart(self, recv_ns: int) -> None:
         """Write on the tape that messages before this one may have been missed."""
-        self._log_control(START, symbol=symbol, recv_ns=self._not_before_the_last_row(recv_ns), reason=RESTART_REASON)
+        self._log_control(START, recv_ns=self._stamp_ns(range(KIND_COUNT), recv_ns), reason=RESTART_REASON)
 
     def take(self, message: DecodedMessage, body: bytes, *, recv_ns: int) -> int:
         """Stamp a message, append its bytes to the tape, then compute with its records; returns its seq.
 
         A message that comes after its row was closed, or is stamped before the last of its kind, is raised to that time
         and counted: the past is not rewritten, and messages of a kind are applied in the order they came in. One that
-        the tape holds already is counted and goes no further.
+        the tape holds already is counted and goes no further, nor does one of another order book stream; of a message
+        with trades that the tape holds, the others are taken.
         """
         known_seq = self._seen.seq_of(message)
         if known_seq is not None:
             self.redelivered += 1
             return known_seq
-        stamped_ns = max(self._not_before_the_last_row(recv_ns), self._last_stamp_ns.get(message.kind, recv_ns))
+        stamped_ns = self._stamp_ns(_kinds_changed(message), recv_ns)
+        if repeated := self._seen.repeated_trades(message):
+            self.redelivered += len(repeated)
+            body = part_message(body, repeated, symbol=message.symbol)
+            part = self._decoders.decode(body, stamped_ns)
+            assert part is not None
+            message = part
+        if message.kind == ORDERBOOK:
+            judged = self._book.judge(message, stamped_ns)
+            if judged.mark is not None:
+                self._lose(judged.mark, kind=ORDERBOOK, recv_ns=stamped_ns, reason=judged.reason)
+            if not judged.is_taken:
+                self.ignored += 1
+                return self.last_seq
         self.late_messages += stamped_ns != recv_ns
-        self._last_stamp_ns[message.kind] = stamped_ns
         seq = self._tape.append(stamped_ns, body)
         self.messages += 1
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
-        self._seen.remember(message, seq)
-        self._feed(message.records, stamped_ns, seq)
+        self.lost += message.kind == CONTROL
+        self._feed(message, stamped_ns, seq)
+        if message.kind == TICKER and (known := self._ticker.due(stamped_ns)):
+            self._log(restated_message(known, self._engine.instrument, event_ns=stamped_ns), stamped_ns)
         return seq
+
+    def lose(self, kind: int, *, recv_ns: int, reason: str) -> int:
+        """A message of the kind could not be used, or some were missed: what they would have changed is unknown.
+
+        It is marked on the tape, the order book's loss unless it is lost already; returns the seq of the mark.
+        """
+        if kind != ORDERBOOK or self._book.is_valid:
+            stamped_ns = self._stamp_ns((kind,), recv_ns)
+            self._lose(GAP if kind == ORDERBOOK else START, kind=kind, recv_ns=stamped_ns, reason=reason)
+        return self.last_seq
 
     def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
         """Call ``callback`` once the message with this seq is on the disk; see ``TapeWriter.when_durable``."""
@@ -224,35 +269,72 @@ class Lane:
         self._tape.close()
 
     def _announce_a_gap(self, recv_ns: int) -> None:
-        """Write a gap on the tape when the book was lost, unless a snapshot that has come since repairs it."""
-        if self.gaps == self._breaks:
+        """Write a gap on the tape when the engine lost the book, unless a snapshot that has come since repairs it."""
+        if self._engine_breaks == self._breaks:
             return
-        self._breaks = self.gaps
-        if self._book_at is None or not self._engine.is_book_broken:
-            return
+        self._breaks = self._engine_breaks
+        if self._book_at is not None and self._engine.is_book_broken:
+            self._log_control(GAP, recv_ns=recv_ns, reason=GAP_REASON)
+            self._on_gap(self._engine.instrument.symbol)
+
+    def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
         symbol = self._engine.instrument.symbol
-        self._log_control(GAP, symbol=symbol, recv_ns=recv_ns, reason=GAP_REASON)
-        self._on_gap(symbol)
+        self.lost += 1
+        _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
+        self._last_stamp_ns[kind] = recv_ns
+        self._log_control(field, recv_ns=recv_ns, reason=reason, kind=CONTROL if field == GAP else kind)
+        if field == GAP:
+            self._marked_gaps += 1
+            if self._book_at is not None:
+                self._on_gap(symbol)
+
+    def _note(self, message: DecodedMessage, seq: int, recv_ns: int) -> None:
+        """What a message on the tape says of those to come."""
+        self._seen.remember(message, seq, recv_ns)
+        self._last_stamp_ns[message.kind] = max(recv_ns, self._last_stamp_ns.get(message.kind, recv_ns))
+        if message.kind == ORDERBOOK:
+            self._book.note(message, recv_ns)
+        elif message.kind == CONTROL and message.records["field"][0] == GAP:
+            self._book.break_off()
 
     def _note_last_row(self, rows: FeatureRows) -> None:
         if len(rows) > 0:
             self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy()
 
-    def _not_before_the_last_row(self, recv_ns: int) -> int:
-        closed_ns = self._engine.closed_ns
-        return recv_ns if closed_ns is None else max(recv_ns, closed_ns)
+    def _stamp_ns(self, kinds: Iterable[int], recv_ns: int) -> int:
+        """``recv_ns``, not before what is closed nor before the last message of any of the kinds."""
+        last_ns = (self._last_stamp_ns[kind] for kind in kinds if kind in self._last_stamp_ns)
+        return max(recv_ns, self._engine.closed_ns or recv_ns, *last_ns)
 
-    def _log_control(self, field: int, *, symbol: str, recv_ns: int, reason: str) -> None:
-        body = control_message(field, symbol=symbol, event_ns=recv_ns, reason=reason)
+    def _log_control(self, field: int, *, recv_ns: int, reason: str, kind: int = CONTROL) -> None:
+        symbol = self._engine.instrument.symbol
+        self._log(control_message(field, symbol=symbol, event_ns=recv_ns, reason=reason, kind=kind), recv_ns)
+
+    def _log(self, body: bytes, recv_ns: int) -> None:
+        """Write what the service itself says, and compute with it."""
         decoded = self._decoders.decode(body, recv_ns)
         assert decoded is not None
-        self._feed(decoded.records, recv_ns, self._tape.append(recv_ns, body))
+        self._feed(decoded, recv_ns, self._tape.append(recv_ns, body))
 
-    def _feed(self, records: Events, recv_ns: int, seq: int) -> None:
+    def _feed(self, message: DecodedMessage, recv_ns: int, seq: int) -> None:
         """Let the engine have what is on the tape; the next tick after it has a row."""
+        records = _stamp(message.records, recv_ns, seq)
+        self._note(message, seq, recv_ns)
+        if message.kind in (TICKER, CONTROL):
+            self._ticker.note(records)
         self._unserved_ns.append(recv_ns)
-        self._engine.feed(_stamp(records, recv_ns, seq))
+        self._engine.feed(records)
         self._last_frame = seq, recv_ns
+
+
+def _kinds_changed(message: DecodedMessage) -> Iterable[int]:
+    """The kinds of messages that a message must not come before, since it says something of what they brought."""
+    if message.kind != CONTROL:
+        return (message.kind,)
+    if message.records["field"][0] == GAP:
+        return (CONTROL, ORDERBOOK)
+    kind = int(message.records["px"][0])
+    return range(KIND_COUNT) if kind == CONTROL else (CONTROL, kind)
 
 
 def book_group(feature_set: FeatureSet) -> int | None:

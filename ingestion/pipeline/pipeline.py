@@ -9,33 +9,40 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol
+from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol, stated_topic
 from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
-from ingestion.pipeline.resuming import engine_identity, resume, rows_after
+from ingestion.pipeline.resuming import resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
 from market.clock import HOUR_NS, SECOND_NS
-from market.errors import MalformedMessage, RejectedMessage, StoreUnavailable
+from market.errors import InvalidRequest, MalformedMessage, RejectedMessage, StoreUnavailable
+from market.events import CONTROL, KLINE, ORDERBOOK, TICKER, TRADE
+from market.instruments import Instrument
 from storage.checkpoints import Checkpoint, write_checkpoint
-from storage.tape import DEFAULT_SYNC_MS, TapeWriter, tape_symbols
+from storage.tape import DEFAULT_SYNC_MS, Hole, TapeWriter, read_tape_and_holes, tape_symbols
 from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
+LOSABLE: Final = frozenset((ORDERBOOK, TRADE, KLINE, TICKER))
+"""Kinds of which what a message would have changed can be unknown; a position has defaults and is asked for again."""
+LONGEST_REASON: Final = 200
+_UNCONFIRMED: Final = re.compile(rb'"confirm"\s*:\s*false')
 _log = logging.getLogger(__name__)
 
 Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
@@ -171,7 +178,10 @@ class Pipeline:
         self._on_gap = on_gap
         self._claim = claim
         self._lanes: dict[str, Lane] = {}
+        self._unscaled: set[str] = set()
         self._rejected: Counter[tuple[str, str]] = Counter()
+        self.first_rejection: str | None = None
+        """Why the first unusable message was unusable."""
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -229,9 +239,13 @@ class Pipeline:
             if self._is_foreign(message.body):
                 self._pass_over(on_durable)
                 return
-            self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=type(error).__name__)
-            if on_durable is not None:
-                self._dead_letter.when_durable(on_durable)
+            self.reject(
+                message.body,
+                recv_ns=message.recv_ns,
+                reason=str(error),
+                error=type(error).__name__,
+                on_durable=on_durable,
+            )
             return
         is_foreign = decoded is not None and self._symbols is not None and decoded.symbol not in self._symbols
         if decoded is None or is_foreign:
@@ -240,7 +254,15 @@ class Pipeline:
             if on_durable is not None:
                 on_durable()
             return
-        lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
+        lane = self._lanes.get(decoded.symbol)
+        if lane is None:
+            if decoded.kind == CONTROL and not self.go_on(decoded.symbol, now_ns=message.recv_ns):
+                if on_durable is not None:
+                    on_durable()
+                return  # nothing is known of the symbol that could be missing
+            lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
+        if decoded.symbol in self._unscaled:
+            self._pin(decoded.symbol, lane)
         seq = lane.take(decoded, message.body, recv_ns=message.recv_ns)
         if on_durable is not None:
             lane.when_durable(seq, on_durable)
@@ -267,13 +289,44 @@ class Pipeline:
         reason = f"received_at: must be a time since which the service can have run, was {stamp_ns} ns"
         self.reject(body, recv_ns=recv_ns, reason=reason, error=MalformedMessage.__name__)
 
-    def reject(self, body: bytes, *, recv_ns: int, reason: str, error: str) -> None:
-        """Keep what cannot be used, with its reason."""
+    def reject(
+        self,
+        body: bytes,
+        *,
+        recv_ns: int,
+        reason: str,
+        error: str,
+        on_durable: Callable[[], object] | None = None,
+    ) -> None:
+        """Keep what cannot be used, with its reason; what it would have changed is unknown from then on.
+
+        on_durable: called once both are on the disk; see ``handle``.
+        """
         self.counters.rejected += 1
+        self.first_rejection = self.first_rejection or reason
+        self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
+        lane = self._lose(body, recv_ns=recv_ns, reason=reason)
         symbol = stated_symbol(body) or ""
         is_ours = symbol in self._lanes or symbol in (self._symbols or ())
         self._rejected[symbol if is_ours else "", error] += 1
-        self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
+        if on_durable is None:
+            return
+        if lane is None:
+            self._dead_letter.when_durable(on_durable)
+        else:
+            self._dead_letter.when_durable(partial(lane.when_durable, lane.last_seq, on_durable))
+
+    def _lose(self, body: bytes, *, recv_ns: int, reason: str) -> Lane | None:
+        """Make unknown what a rejected message would have changed; returns the lane of its symbol, if it has one."""
+        stated = stated_topic(body)
+        lane = None if stated is None else self._lane_of(stated[1], recv_ns)
+        if stated is None or lane is None:
+            return None
+        kind = stated[0]
+        changes_nothing = kind == KLINE and _UNCONFIRMED.search(body) is not None
+        if kind in LOSABLE and not changes_nothing:
+            lane.lose(kind, recv_ns=recv_ns, reason=f"a message was rejected: {reason}"[:LONGEST_REASON])
+        return lane
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         """Close every symbol's rows up to the watermark and hand them to the sinks; returns how many.
@@ -295,11 +348,18 @@ class Pipeline:
         self.counters.tick_rows += count - seconds
         return count
 
+    def _lane_of(self, symbol: str, recv_ns: int) -> Lane | None:
+        """The lane of a symbol that has one, or a tape to go on from."""
+        if symbol not in self._lanes and (self._symbols is None or symbol in self._symbols):
+            with suppress(InvalidRequest):
+                self.go_on(symbol, now_ns=recv_ns)
+        return self._lanes.get(symbol)
+
     def go_on(self, symbol: str, *, now_ns: int) -> bool:
         """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
         if symbol in self._lanes:
             return True
-        if self._instruments.get(symbol) is None or symbol not in tape_symbols(self._raw_folder):
+        if symbol not in tape_symbols(self._raw_folder):
             return False
         self._open_lane(symbol, now_ns)
         return True
@@ -312,7 +372,11 @@ class Pipeline:
                 stack.callback(sink.close)
             for symbol, lane in self._lanes.items():
                 stack.callback(lane.close)
-                if self._history is None and (checkpoint := lane.checkpoint()) is not None:
+                if (
+                    self._history is None
+                    and symbol not in self._unscaled
+                    and (checkpoint := lane.checkpoint()) is not None
+                ):
                     lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
 
     def _served(self, lane: Lane, rows: FeatureRows, now_ns: int) -> ServedRows:
@@ -325,28 +389,42 @@ class Pipeline:
         )
 
     def _open_lane(self, symbol: str, recv_ns: int) -> Lane:
-        instrument = self._instruments.get(symbol)
-        assert instrument is not None, "decoding a message pins its symbol"
+        pinned = self._instruments.get(symbol) or self._pinned_by_tape(symbol)
+        instrument = pinned or Instrument(symbol, 0, 0)
         self._claim(symbol)
         tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms, segment_ns=self._tape_segment_ns)
         try:
             engine = Engine(self._kernel, instrument, grid_ns=self._grid_ns)
-            lane = Lane(
-                engine,
-                tape,
-                self._decoders,
-                identity=engine_identity(engine),
-                on_gap=self._on_gap,
-            )
+            lane = Lane(engine, tape, self._decoders, on_gap=self._on_gap)
             if tape.last_recv_ns is not None:
                 self._resume(symbol, lane, tape, recv_ns)
             elif tape.is_end_lost:
-                lane.mark_restart(symbol, recv_ns)
+                lane.mark_restart(recv_ns)
         except BaseException:
             tape.close()
             raise
         self._lanes[symbol] = lane
+        if pinned is None:
+            self._unscaled.add(symbol)
         return lane
+
+    def _pinned_by_tape(self, symbol: str) -> Instrument | None:
+        """The scale by the first price on a tape whose pin was lost; None where it has no price, or nothing."""
+        if symbol not in tape_symbols(self._raw_folder):
+            return None
+        for frame in read_tape_and_holes(self._raw_folder, symbol):
+            if not isinstance(frame, Hole):
+                self._decoders.decode(frame.body, frame.recv_ns)
+            if (pinned := self._instruments.get(symbol)) is not None:
+                return pinned
+        return None
+
+    def _pin(self, symbol: str, lane: Lane) -> None:
+        """Give a lane its scale once there is one: an empty order book, with which a market opens, needs none."""
+        instrument = self._instruments.get(symbol)
+        if instrument is not None:
+            lane.pin(instrument)
+            self._unscaled.discard(symbol)
 
     def _resume(self, symbol: str, lane: Lane, tape: TapeWriter, recv_ns: int) -> None:
         history = self._history
@@ -362,7 +440,7 @@ class Pipeline:
             closed_ns=max(kept_ns, given_ns),
         )
         if tape.is_end_lost or history is None or not history.is_whole(symbol):
-            lane.mark_restart(symbol, recv_ns)
+            lane.mark_restart(recv_ns)
         if history is not None:
             unkept = self._served(lane, rows_after(rows, kept_ns), recv_ns).whole_seconds()
             if len(unkept.rows) > 0:

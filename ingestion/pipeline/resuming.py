@@ -17,7 +17,7 @@ import numpy as np
 
 from ingestion.decoding.decoders import Decoders
 from ingestion.pipeline.lane import Lane
-from ingestion.pipeline.redelivery import WINDOW_KEYS
+from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
 from market.clock import format_iso
 from market.errors import RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT
@@ -26,7 +26,6 @@ from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
-from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
@@ -57,6 +56,9 @@ def resume(
     if checkpoint is not None:
         # What a broker may deliver again must be known too.
         first_seq = min(checkpoint.seq, tape.next_seq - WINDOW_KEYS)
+        known_from_ns = last_recv_ns - TRADES_NS
+        while first_seq > FIRST_SEQ and _time_at(raw_folder, symbol, first_seq) > known_from_ns:
+            first_seq -= WINDOW_KEYS
         frames = read_tape_from(raw_folder, symbol, first_seq)
         rows = lane.resume(symbol, frames, checkpoint=checkpoint, closed_ns=closed_ns)
         if rows is not None:
@@ -82,11 +84,10 @@ def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
     return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at:], rows.values[at:], rows.status[at:], reasons)
 
 
-def engine_identity(engine: Engine) -> str:
-    """What a state must share to be gone on from: the kernel's module is named by its source and that of its steps."""
-    instrument = engine.instrument
-    module = engine.kernel.run.__module__
-    return f"{module} {instrument.price_exponent} {instrument.quantity_exponent} {engine.grid_ns}"
+def _time_at(raw_folder: Path, symbol: str, seq: int) -> int:
+    """``recv_ns`` of the first frame from ``seq`` on; 0 without one."""
+    first = next(read_tape_from(raw_folder, symbol, seq), None)
+    return 0 if first is None else first.recv_ns
 
 
 def _last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:

@@ -23,7 +23,7 @@ import numpy as np
 from ingestion.decoding.decode import Instruments
 from ingestion.decoding.decoders import DECODERS, DatedDecoder, Decoders
 from ingestion.pipeline.lane import hole_records
-from market.errors import CorruptStore
+from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events
 from market.instruments import Instrument
 from storage.durable_files import changing_files, exclusive, file_sha256
@@ -179,7 +179,9 @@ def _compact_segment(
     """The part made of a segment; None when it has no whole frame."""
     symbol = segment.path.parent.parent.name
     if instrument is None:
-        raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
+        if not needs_no_scale(segment, log=log):
+            raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
+        return None  # its part is made once there is a scale
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
     with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
@@ -195,6 +197,28 @@ def _compact_segment(
         )
         writer.commit(source, seqs=written.seqs)
     return read_entry(entry_path(raw_folder, symbol, name), symbol)
+
+
+class _NoPins:
+    """Instruments of which none is pinned nor can be."""
+
+    def get(self, symbol: str) -> Instrument | None:  # noqa: ARG002  # of none
+        return None
+
+    def pin(self, symbol: str, price_text: str) -> Instrument:
+        raise ScaleExceeded(f"{symbol}: must have a pinned scale for {price_text}, was without")
+
+
+def needs_no_scale(segment: Segment, *, log: SegmentLog) -> bool:
+    """Whether no message of a segment has a number that a scale is needed for: a market opened and has no price yet."""
+    decoders = Decoders(_NoPins())
+    try:
+        for found in read_segments([segment], log=log):
+            if not isinstance(found, Hole):
+                decoders.decode(found.body, found.recv_ns)
+    except ScaleExceeded:
+        return False
+    return True
 
 
 def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *, is_checked: bool) -> RawPart | None:

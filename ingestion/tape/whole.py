@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ingestion.decoding.decode import Instruments
 from ingestion.decoding.decoders import Decoders
-from ingestion.tape.compaction import part_name, write_segment
+from ingestion.tape.compaction import needs_no_scale, part_name, write_segment
 from market.errors import CorruptStore
 from storage.raw.manifest import RawPart, raw_parts, write_entry
 from storage.raw.parquet import PartWriter
@@ -34,13 +34,14 @@ def whole_raw(raw_folder: Path, symbol: str, instruments: Instruments) -> Iterat
     parts = raw_parts(raw_folder, symbol)
     known = {part.name for part in parts}
     lacking = [each for each in segments(tape_folder(raw_folder, symbol)) if part_name(each.path) not in known]
-    if not lacking:
+    log = read_segment_log(tape_folder(raw_folder, symbol))
+    is_unscaled = instruments.get(symbol) is None and all(needs_no_scale(each, log=log) for each in lacking)
+    if not lacking or is_unscaled:
         yield raw_folder
         return
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
         for part in parts:
             _link(raw_folder, part, Path(scratch))
-        log = read_segment_log(tape_folder(raw_folder, symbol))
         _write_parts(Path(scratch), symbol, instruments, parts, lacking, log=log)
         yield Path(scratch)
 
@@ -64,7 +65,7 @@ def _write_parts(
 ) -> None:
     instrument = instruments.get(symbol)
     if instrument is None:
-        raise CorruptStore(f"{symbol}: must have a pinned scale, as every symbol with a tape, was without")
+        raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
     decoders = Decoders(instruments)
     expected: int | None = None
     for segment in lacking:

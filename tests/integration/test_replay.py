@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,10 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter, DeadMessage, read_dead_letter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.played.recordings import read_recording
-from ingestion.tape.compaction import compact_tape
+from ingestion.pipeline.dead_letter import DeadMessage, read_dead_letter
 from market.clock import SECOND_NS
-from quality.parity import Parity
-from storage.features.log import FeatureLogWriter, read_feature_log
-from storage.instruments import InstrumentPins
-from training_sets.builds.verification import verify_parity
+from tests.played import Played, write_recording
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureRows
 from transforms.status import GAP
 
 LINEAR = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
@@ -36,45 +27,6 @@ def kernel(kernel_cache: Path) -> Kernel:
     kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
     kernel.warm_up()
     return kernel
-
-
-class Played:
-    """A recording played into a folder."""
-
-    def __init__(self, folder: Path, kernel: Kernel, recording: Path) -> None:
-        self.raw = folder / "raw"
-        self.features = folder / "features"
-        self.kernel = kernel
-        pins = InstrumentPins(self.raw)
-        self.pipeline = Pipeline(
-            kernel,
-            pins,
-            raw_folder=self.raw,
-            dead_letter=DeadLetter(self.raw / "dead_letter.jsonl"),
-            sinks=[FeatureLogSink(FeatureLogWriter(self.features))],
-            availability=available_as_if_live,
-        )
-        try:
-            play(self.pipeline, read_recording(recording))
-        finally:
-            self.pipeline.close()
-        for symbol in self.pipeline.symbols:
-            compact_tape(self.raw, symbol, pins)
-
-    def rows(self, symbol: str) -> FeatureRows:
-        served, _ = read_feature_log(self.features, symbol, self.kernel.feature_set, from_ns=None, to_ns=None)
-        return served
-
-    def parity(self) -> Parity:
-        return verify_parity(self.raw, self.features, self.kernel)
-
-
-def write_recording(path: Path, lines: Iterable[dict[str, Any] | bytes]) -> Path:
-    with gzip.open(path, "wb") as file:
-        for line in lines:
-            file.write(line if isinstance(line, bytes) else json.dumps(line).encode())
-            file.write(b"\n")
-    return path
 
 
 def recorded_lines(path: Path) -> list[dict[str, Any]]:
@@ -188,27 +140,42 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
     "malformed JSON": (lambda line: json.dumps(line).encode()[:-20], "JSON"),
     "a missing field": (damaged_book(lambda message: message["data"].pop("u")), "u"),
     "a negative size": (damaged_book(lambda message: message["data"].update(b=[["1.00", "-1"]])), "negative"),
-    "an unknown topic": (damaged_book(lambda message: message.update(topic="weather.BTCUSDT")), "topic"),
     "a price with too many decimals": (
         damaged_book(lambda message: message["data"].update(b=[["1.1234567891", "1"]])),
         "decimals",
     ),
 }
+OF_NO_SYMBOL: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
+    "an unknown topic": (damaged_book(lambda message: message.update(topic="weather.BTCUSDT")), "topic"),
+    "no message": (lambda _line: b"%", "JSON"),
+}
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=str)
-def test_one_unusable_message_is_counted_kept_with_its_reason_and_harms_nothing_else(
+@pytest.mark.parametrize("damage", [*DAMAGES, *OF_NO_SYMBOL], ids=str)
+def test_one_unusable_message_is_counted_kept_with_its_reason_and_makes_unknown_what_it_would_have_changed(
     tmp_path: Path, kernel: Kernel, recorded_data: Path, damage: str
 ) -> None:
     lines = recorded_lines(recorded_data / MIDNIGHT)[:3000]
-    spoil, reason = DAMAGES[damage]
+    spoil, reason = (DAMAGES | OF_NO_SYMBOL)[damage]
     book = next(line for line in lines[1000:] if line["msg"].get("type") == "delta")
     whole = Played(tmp_path / "whole", kernel, write_recording(tmp_path / "whole.jsonl.gz", lines))
     altered: list[dict[str, Any] | bytes] = [*lines[:1500], spoil(book), *lines[1500:]]
     played = Played(tmp_path / "altered", kernel, write_recording(tmp_path / "altered.jsonl.gz", altered))
     assert played.pipeline.counters.rejected == 1
-    assert np.array_equal(played.rows("BTCUSDT").values.view(np.int64), whole.rows("BTCUSDT").values.view(np.int64))
     [dead] = read_dead_letter(played.raw / "dead_letter.jsonl")
     assert isinstance(dead, DeadMessage)
     assert reason in dead.reason
+
+    rows, expected = played.rows("BTCUSDT"), whole.rows("BTCUSDT")
+    is_lost = np.full(len(rows), damage in DAMAGES) & (rows.row_ns > lines[1499]["recv_ns"])
+    for index, group in enumerate(kernel.feature_set.groups):
+        columns = list(group.indices)
+        reads_book = group.name in {"price", "orderbook"}
+        same = ~is_lost if reads_book else np.full(len(rows), fill_value=True)
+        assert np.array_equal(
+            rows.values[same][:, columns].view(np.int64), expected.values[same][:, columns].view(np.int64)
+        )
+        if reads_book:
+            assert np.isnan(rows.values[is_lost][:, columns]).all()
+            assert (rows.status[is_lost, index] == GAP).all()
     assert played.parity().is_exact

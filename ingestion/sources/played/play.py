@@ -58,7 +58,7 @@ def play(
     last_ns = 0
     for message in messages:
         if isinstance(message, RejectedLine):
-            pipeline.reject_line(message, recv_ns=last_ns)
+            pipeline.reject_line(message, recv_ns=message.time_after(last_ns))
             continue
         last_ns = message.recv_ns
         if clock is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ _ZSTD_CHUNK = 2**12
 # What a broken or truncated file raises; zipfile answers an encrypted member with RuntimeError.
 _UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.ZstdError, RuntimeError)
 
+# Nineteen digits hold the times of this century, and no more than int64 does.
+_STATED_TIME: Final = re.compile(rb'"recv_ns"\s*:\s*([12]\d{18})\b')
 _RECORDED = JsonDecoder(RecordedLine)
 _ARCHIVED = JsonDecoder(ArchivedLine)
 
@@ -57,7 +60,9 @@ def _read_messages(
         try:
             yield parse(line)
         except MalformedMessage as error:
-            yield RejectedLine(line_number, str(error), line.removesuffix(b"\r"))
+            stated = _STATED_TIME.search(line)
+            recv_ns = None if stated is None else int(stated[1])
+            yield RejectedLine(line_number, str(error), line.removesuffix(b"\r"), recv_ns)
 
 
 def _read_lines(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:

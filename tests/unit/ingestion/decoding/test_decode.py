@@ -17,7 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.decoding.decode import DecodedMessage, Decoder, control_message
+from ingestion.decoding.decode import (
+    DecodedMessage,
+    Decoder,
+    control_message,
+    part_message,
+    restated_message,
+    stated_topic,
+)
 from market.errors import MalformedMessage, RejectedMessage, ScaleExceeded, UnknownTopic
 from market.events import (
     ASK,
@@ -38,11 +45,13 @@ from market.events import (
     NO_TICKER_FIELD,
     OPEN_INTEREST,
     ORDERBOOK,
+    POSITION,
     SELL,
     SNAPSHOT,
     START,
     TICKER,
     TRADE,
+    UNKNOWN,
 )
 from market.instruments import Instrument, pin_scale
 
@@ -250,10 +259,10 @@ def test_the_turnover_of_a_busy_minute_is_exact_beyond_the_largest_mantissa() ->
     assert column(decoded, "px")[5] == 912345678_123456789
 
 
-def test_a_turnover_that_does_not_fit_is_rejected() -> None:
+def test_a_turnover_that_does_not_fit_is_unknown_and_the_candle_is_taken() -> None:
     for turnover in ("9223372037", "1.0000000001"):
-        with pytest.raises(ScaleExceeded, match="turnover"):
-            decode(changed(KLINES, _set("data.0.turnover", turnover)))
+        decoded = decode(changed(KLINES, _set("data.0.turnover", turnover)))
+        assert column(decoded, "px") == [65119900, 65120000, 65114200, 65114300, 1576000, UNKNOWN]
 
 
 def test_a_ticker_gives_the_fields_it_states() -> None:
@@ -479,17 +488,113 @@ def test_a_ticker_without_a_last_price_pins_from_the_mark_price() -> None:
     assert instruments.by_symbol["BTCUSDT"] == BTCUSDT
 
 
+def test_a_message_with_numbers_and_no_price_cannot_open_a_new_symbol() -> None:
+    message = {**TICKERS, "data": {"symbol": "BTCUSDT", "openInterest": "5"}}
+    with pytest.raises(ScaleExceeded, match="pinned scale or come with a price"):
+        decode(message, PinnedScales())
+    assert decode(message).symbol == "BTCUSDT"
+
+
 @pytest.mark.parametrize(
     "message",
     [
         {**TICKERS, "data": {"symbol": "BTCUSDT", "fundingRate": "0.0001"}},
         changed(BOOK, lambda m: m["data"].update(a=[], b=[])),
+        {**changed(BOOK, lambda m: m["data"].update(a=[], b=[])), "type": "snapshot"},
     ],
 )
-def test_a_message_without_a_price_cannot_open_a_new_symbol(message: Json) -> None:
-    with pytest.raises(ScaleExceeded, match="pinned scale or come with a price"):
-        decode(message, PinnedScales())
-    assert decode(message).symbol == "BTCUSDT"
+def test_a_message_that_needs_no_scale_is_taken_before_there_is_one_and_pins_none(message: Json) -> None:
+    instruments = PinnedScales()
+    before = decode(message, instruments)
+    assert instruments.by_symbol == {}
+    assert before.records.tolist() == decode(message).records.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field"),
+    [
+        ("markPrice", "65117.4412345", MARK_PRICE),
+        ("indexPrice", "65137.1234", INDEX_PRICE),
+        ("openInterest", "59891.7320001", OPEN_INTEREST),
+        ("fundingRate", "0.0001000000001", FUNDING_RATE),
+    ],
+)
+def test_a_field_of_a_ticker_that_does_not_fit_is_unknown_and_the_others_are_taken(
+    name: str, text: str, field: int
+) -> None:
+    whole = decode(TICKERS)
+    decoded = decode(changed(TICKERS, _set(f"data.{name}", text)))
+    stated = dict(zip(column(decoded, "field"), column(decoded, "px"), strict=True))
+    expected = dict(zip(column(whole, "field"), column(whole, "px"), strict=True))
+    assert stated == {**expected, field: UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("fundingRate", "1.5", "fundingRate: must be from -1 to 1"),
+        ("fundingRate", "-77", "fundingRate: must be from -1 to 1"),
+        ("nextFundingTime", "1999999999999", "nextFundingTime: must be within 7 days"),
+        ("nextFundingTime", "1", "nextFundingTime: must be within 7 days"),
+        ("markPrice", "0", "markPrice: must be positive"),
+        ("indexPrice", "-65137.76", "indexPrice: must be positive"),
+        ("markPrice", "6511744", "prices of one ticker must be within 10 times"),
+        ("indexPrice", "0.01", "prices of one ticker must be within 10 times"),
+        ("openInterest", "-1", "openInterest: must not be negative"),
+        ("markPrice", "1e5", "markPrice: must be a plain decimal number"),
+    ],
+)
+def test_a_ticker_with_a_value_of_no_market_is_rejected(name: str, text: str, rule: str) -> None:
+    with pytest.raises(MalformedMessage, match=rule):
+        decode(changed(TICKERS, _set(f"data.{name}", text)))
+
+
+def test_a_merged_ticker_comes_back_as_it_was_stated() -> None:
+    stated = decode(TICKERS)
+    fields = dict(zip(column(stated, "field"), column(stated, "px"), strict=True))
+    decoded = decode(restated_message(fields, BTCUSDT, event_ns=1786910817583 * MS))
+    assert decoded.kind == TICKER
+    assert dict(zip(column(decoded, "field"), column(decoded, "px"), strict=True)) == fields
+    assert column(decoded, "event_ns") == [1786910817583 * MS] * 5
+
+
+def test_a_message_without_some_of_its_trades_is_its_other_trades_and_keeps_its_bytes() -> None:
+    body = json.dumps(TRADES, separators=(",", ": ")).encode()
+    whole = decode(body)
+    part = part_message(body, [0], symbol="BTCUSDT")
+    assert body in part
+    decoded = decode(part)
+    assert decoded.trade_ids == whole.trade_ids[1:]
+    assert column(decoded, "px") == column(whole, "px")[1:]
+    flags = column(decoded, "flags")
+    assert flags[0] & FIRST
+    assert flags[-1] & LAST
+    for left_out in ([5], list(range(len(whole.records)))):
+        with pytest.raises(MalformedMessage, match="must leave out some trades"):
+            decode(part_message(body, left_out, symbol="BTCUSDT"))
+
+
+def test_a_start_names_the_kind_that_it_is_of() -> None:
+    for kind in (CONTROL, ORDERBOOK, TRADE, KLINE, TICKER, POSITION):
+        decoded = decode(control_message(START, symbol="BTCUSDT", event_ns=MS, reason="test", kind=kind))
+        assert (column(decoded, "field"), column(decoded, "px")) == ([START], [kind])
+
+
+@pytest.mark.parametrize(
+    ("body", "stated"),
+    [
+        (b'{"topic":"publicTrade.BTCUSDT","ts":1,"data":[{"T":', (TRADE, "BTCUSDT")),
+        (b'{"recv_ns":1,"msg":{"topic":"orderbook.50.BTCUSDT","ts', (ORDERBOOK, "BTCUSDT")),
+        (b'{"topic":"orderbook.1.BTCUSDT"}', None),
+        (b'{"topic":"kline.5.BTCUSDT"}', None),
+        (b'{"op":"pong"}', None),
+        (b"%", None),
+    ],
+)
+def test_the_topic_of_an_unusable_message_says_what_it_would_have_changed(
+    body: bytes, stated: tuple[int, str] | None
+) -> None:
+    assert stated_topic(body) == stated
 
 
 def test_a_rejected_message_pins_nothing() -> None:

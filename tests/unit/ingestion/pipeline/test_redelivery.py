@@ -15,8 +15,8 @@ from ingestion.decoding.decode import DecodedMessage
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
-from ingestion.pipeline.redelivery import SeenMessages
-from market.clock import SECOND_NS, format_iso
+from ingestion.pipeline.redelivery import TRADES_NS, SeenMessages
+from market.clock import DAY_NS, SECOND_NS, format_iso
 from market.events import TRADE, empty_events
 from storage.instruments import InstrumentPins
 from storage.tape import Hole, read_tape, read_tape_and_holes
@@ -25,7 +25,7 @@ from transforms.kernel import Kernel, compile_kernel
 BEGIN_NS = 1_772_000_000 * SECOND_NS
 
 
-def decoded(event_id: str | None, *trade_ids: str) -> DecodedMessage:
+def decoded(event_id: str | None, *trade_ids: str | None) -> DecodedMessage:
     return DecodedMessage("BTCUSDT", TRADE, "publicTrade.BTCUSDT", None, None, empty_events(1), event_id, trade_ids)
 
 
@@ -83,7 +83,7 @@ def numbers_on_tape(folder: Path) -> list[int]:
 
 def test_a_message_is_known_by_its_event_id_or_by_all_of_its_trades() -> None:
     seen = SeenMessages()
-    seen.remember(decoded("a", "1", "2"), 7)
+    seen.remember(decoded("a", "1", "2"), 7, BEGIN_NS)
     assert seen.seq_of(decoded("a", "9")) == 7
     assert seen.seq_of(decoded("b", "1")) == 7
     assert seen.seq_of(decoded(None, "2", "1")) == 7
@@ -100,9 +100,35 @@ def test_exactly_the_last_identities_of_the_window_are_known(events: list[int], 
         known = seen.seq_of(decoded(str(event)))
         assert (known is not None) == (event in order[-window:])
         if known is None:
-            seen.remember(decoded(str(event)), seq)
+            seen.remember(decoded(str(event)), seq, BEGIN_NS)
             order.append(event)
-    assert len(seen._seq_of) == len(seen._order) <= window
+    assert len(seen._seq_of_event) == len(seen._events) <= window
+
+
+def test_a_trade_is_known_for_a_minute_longer_than_any_window_and_the_latest_whatever_their_time() -> None:
+    seen = SeenMessages(2)
+    for number in range(6):
+        seen.remember(decoded(None, str(number)), number, BEGIN_NS + number * SECOND_NS)
+    assert seen.repeated_trades(decoded(None, "0", "5", "6")) == [0, 1]
+    seen.remember(decoded(None, "late"), 9, BEGIN_NS + TRADES_NS + 3 * SECOND_NS)
+    assert seen.repeated_trades(decoded(None, "2", "3", "5", "late")) == [1, 2, 3]
+    seen.remember(decoded(None, "next day"), 10, BEGIN_NS + DAY_NS)
+    assert seen.repeated_trades(decoded(None, "5", "late", "next day")) == [1, 2]
+
+
+def test_trades_are_known_in_bounded_memory() -> None:
+    seen = SeenMessages(3, most_trades=5)
+    for number in range(50):
+        seen.remember(decoded(None, str(number)), number, BEGIN_NS)
+    assert seen.repeated_trades(decoded(None, *map(str, range(50)))) == [45, 46, 47, 48, 49]
+    assert len(seen._trades) == len(seen._seq_of_trade) == 5
+
+
+def test_trades_without_an_id_are_never_known() -> None:
+    seen = SeenMessages()
+    seen.remember(decoded(None, None, "1"), 1, BEGIN_NS)
+    assert seen.seq_of(decoded(None, None, "1")) is None
+    assert seen.repeated_trades(decoded(None, None, "1", None, "2", "2")) == [1, 4]
 
 
 @settings(max_examples=25)

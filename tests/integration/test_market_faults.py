@@ -1,0 +1,290 @@
+"""Markets that misbehave, played, rebuilt and compared: no wrong number, and no market lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from feature_repo.registry_versions import load_registry_version
+from market.clock import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
+from tests.played import Played, write_recording
+from transforms.kernel import Kernel, compile_kernel
+from transforms.status import GAP, NO_DATA, OK, STATUS_NAMES, WARMUP
+
+CASES: Final = Path(__file__).parents[1] / "cases"
+SYMBOL: Final = "BTCUSDT"
+BEGIN_NS: Final = 1_795_168_800 * SECOND_NS
+Line = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    kernel.warm_up()
+    return kernel
+
+
+def line(at_s: float, message: dict[str, Any]) -> Line:
+    recv_ns = BEGIN_NS + round(at_s * 1000) * MILLISECOND_NS
+    return {"recv_ns": recv_ns, "msg": {"ts": recv_ns // MILLISECOND_NS - 2, **message}}
+
+
+def book(
+    at_s: float,
+    update_id: int,
+    *,
+    bid: str = "100.00",
+    ask: str = "100.02",
+    kind: str = "delta",
+    depth: int = 200,
+    seq: int | None = None,
+) -> Line:
+    """A message that sets the best levels; the older best is deleted by ``moves`` where it matters."""
+    data: dict[str, Any] = {"s": SYMBOL, "b": [[bid, "1"]], "a": [[ask, "2"]], "u": update_id}
+    if seq is not None:
+        data["seq"] = seq
+    return line(at_s, {"topic": f"orderbook.{depth}.{SYMBOL}", "type": kind, "data": data})
+
+
+def trades(at_s: float, *numbers: int) -> Line:
+    """Trades by number, each of its number of coins."""
+    data = [
+        {"T": BEGIN_NS // MILLISECOND_NS, "s": SYMBOL, "S": "Buy", "v": str(number), "p": "100.01", "i": f"id-{number}"}
+        for number in numbers
+    ]
+    return line(at_s, {"topic": f"publicTrade.{SYMBOL}", "type": "snapshot", "data": data})
+
+
+def ticker(at_s: float, **fields: str) -> Line:
+    return line(at_s, {"topic": f"tickers.{SYMBOL}", "type": "delta", "data": {"symbol": SYMBOL, **fields}})
+
+
+def played(folder: Path, kernel: Kernel, lines: Sequence[Line | bytes]) -> Played:
+    """Played, and rebuilt to the same bits."""
+    found = Played(folder / "out", kernel, write_recording(folder / "recording.jsonl.gz", lines))
+    parity = found.parity()
+    assert parity.is_exact
+    assert parity.compared == found.pipeline.counters.rows > 0
+    return found
+
+
+def column(found: Played, name: str, *, symbol: str = SYMBOL) -> list[float | None]:
+    """A column's values by row, None where unknown."""
+    values: npt.NDArray[np.float64] = found.rows(symbol).values[:, found.kernel.feature_set.columns.index(name)]
+    return [None if np.isnan(value) else value for value in values.tolist()]
+
+
+def statuses(found: Played, group: str, *, symbol: str = SYMBOL) -> list[str]:
+    at = [each.name for each in found.kernel.feature_set.groups].index(group)
+    return [STATUS_NAMES[status] for status in found.rows(symbol).status[:, at].tolist()]
+
+
+def case(folder: Path, kernel: Kernel, name: str) -> Played:
+    found = Played(folder / name, kernel, CASES / name)
+    assert found.parity().is_exact
+    assert found.pipeline.counters.rejected == 0
+    return found
+
+
+@pytest.mark.parametrize("seqs", ["none", "risen", "fallen"])
+@pytest.mark.parametrize("first", [88_001, 3])
+def test_a_restart_that_was_missed_loses_the_book_until_the_next_snapshot(
+    tmp_path: Path, kernel: Kernel, seqs: str, first: int
+) -> None:
+    def seq_of(at: int, update_id: int) -> int | None:
+        return {"none": None, "risen": 10**9 + at, "fallen": 10**9 + update_id}[seqs]
+
+    lines = [book(0, first, kind="snapshot", seq=seq_of(0, first))]
+    lines += [book(at, first + at, seq=seq_of(at, first + at)) for at in range(1, 4)]
+    lines += [book(4 + at, 2 + at, bid="90.00", ask="90.02", seq=seq_of(4 + at, 2 + at)) for at in range(6)]
+    lines += [
+        book(11, 500, bid="91.00", ask="91.02", kind="snapshot", seq=seq_of(11, 10**6)),
+        book(13, 501, bid="91.00", ask="91.02"),
+    ]
+    found = played(tmp_path, kernel, lines)
+    assert column(found, "mid_price")[:4] == [100.01] * 4
+    assert column(found, "mid_price")[4:11] == [None] * 7
+    assert statuses(found, "price")[4:11] == ["GAP"] * 7
+    assert column(found, "mid_price")[11:] == [91.01] * 2
+    assert found.pipeline.gaps == 1
+
+
+def test_a_message_seen_before_changes_nothing(tmp_path: Path, kernel: Kernel) -> None:
+    lines = [book(0, 100, kind="snapshot"), book(1, 101), book(2, 102, bid="100.01")]
+    again = [{**each, "recv_ns": lines[-1]["recv_ns"] + at + 1} for at, each in enumerate(lines[1:])]
+    found = played(tmp_path, kernel, [*lines, *again, book(4, 103, ask="100.03")])
+    assert (found.pipeline.gaps, found.pipeline.duplicates) == (0, 2)
+    assert None not in column(found, "mid_price")
+
+
+def test_a_snapshot_that_had_to_be_rejected_loses_the_book(tmp_path: Path, kernel: Kernel) -> None:
+    bad = book(3, 1, bid="-1", kind="snapshot")
+    lines = [book(0, 50, kind="snapshot"), book(1, 51), bad, *(book(3 + at, 1 + at) for at in range(1, 4))]
+    found = played(tmp_path, kernel, [*lines, book(8, 9, bid="100.01", kind="snapshot"), book(10, 10)])
+    assert statuses(found, "orderbook")[3:8] == ["GAP"] * 5
+    assert column(found, "mid_price")[:3] == [100.01] * 3
+    assert column(found, "mid_price")[8:] == [100.015] * 2
+
+
+def test_trades_that_could_not_be_read_make_the_windows_over_them_unknown_and_no_others(
+    tmp_path: Path, kernel: Kernel
+) -> None:
+    bad = trades(20.5, 7)
+    bad["msg"]["data"][0]["v"] = "1e5"
+    lines = [trades(at, at + 1) for at in range(40)]
+    found = played(tmp_path, kernel, [*lines[:21], bad, *lines[21:]])
+    volume = column(found, "volume_3s")
+    assert volume[:2] == [None, None]
+    assert volume[2:20] == [3.0 * at for at in range(2, 20)]
+    assert volume[20:23] == [None] * 3, "rows at 21 to 23 s look at 20.5 s; their history begins there"
+    assert volume[23:] == [3.0 * at for at in range(23, 39)]
+
+
+@pytest.mark.parametrize("cut", [110, 150, 200])
+def test_trades_of_a_message_that_breaks_off_are_unknown_too(tmp_path: Path, kernel: Kernel, cut: int) -> None:
+    whole = json.dumps(trades(10.5, 5)).encode()
+    found = played(tmp_path, kernel, [*(trades(at, at + 100) for at in range(11)), whole[:cut], trades(14, 300)])
+    assert column(found, "volume_3s")[10:13] == [None] * 3
+
+
+def test_a_ticker_that_could_not_be_read_makes_its_fields_unknown(tmp_path: Path, kernel: Kernel) -> None:
+    fields = {"fundingRate": "0.0001", "nextFundingTime": str((BEGIN_NS + HOUR_NS) // MILLISECOND_NS)}
+    prices = {"openInterest": "5", "markPrice": "100", "indexPrice": "100", "lastPrice": "100"}
+    lines = [ticker(0, **fields, **prices), ticker(3, fundingRate="77"), ticker(6, **fields, **prices), ticker(8)]
+    found = played(tmp_path, kernel, lines)
+    assert column(found, "funding_rate") == [0.0001] * 3 + [None] * 3 + [0.0001] * 2
+    assert found.pipeline.counters.rejected == 1
+    assert "OK" not in statuses(found, "perpetual")[3:6]
+
+
+def test_a_field_that_does_not_fit_is_unknown_and_the_others_are_known(tmp_path: Path, kernel: Kernel) -> None:
+    fields = {"fundingRate": "0.0001", "openInterest": "5", "markPrice": "100.0123456789", "lastPrice": "100"}
+    found = played(tmp_path, kernel, [ticker(0, **fields), ticker(2)])
+    assert column(found, "funding_rate") == [0.0001] * 2
+    assert found.pipeline.counters.rejected == 0
+    assert "OK" not in statuses(found, "perpetual"), "not every field is known"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [[1, 2], [2, 3], [4]],
+        [[1, 1, 2], [3], [3, 4, 4]],
+        [[1], [2], [3], [4], [1, 2, 3, 4]],
+        [[1, 2, 3, 4], [4, 3], [2, 1], [1]],
+    ],
+)
+def test_each_trade_is_counted_once_whatever_message_brings_it(
+    tmp_path: Path, kernel: Kernel, messages: list[list[int]]
+) -> None:
+    lines = [book(0, 5, kind="snapshot"), *(trades(10 + at / 10, *each) for at, each in enumerate(messages))]
+    found = played(tmp_path, kernel, [*lines, book(12, 6)])
+    assert column(found, "volume_3s")[10] == 10.0
+    assert column(found, "trade_count_3s")[10] == 4.0
+    assert found.pipeline.redelivered > 0
+
+
+def test_a_trade_that_comes_again_after_minutes_is_known(tmp_path: Path, kernel: Kernel) -> None:
+    lines = [trades(0, 1, 2), trades(8 * 60, 2, 5), trades(8 * 60 + 2, 6)]
+    found = played(tmp_path, kernel, lines)
+    assert column(found, "volume_3s")[8 * 60] == 5.0
+
+
+def test_of_two_depths_the_deeper_is_kept_to(tmp_path: Path, kernel: Kernel) -> None:
+    found = case(tmp_path, kernel, "two_depths.jsonl")
+    assert column(found, "mid_price", symbol="FFFUSDT") == [100.015, 100.035, 100.055, 100.075]
+    assert sum(lane.ignored for lane in found.pipeline.lanes.values()) == 8
+    assert found.pipeline.gaps == 0
+
+
+def test_a_depth_that_falls_silent_gives_way_to_the_other(tmp_path: Path, kernel: Kernel) -> None:
+    lines = [book(0, 5, kind="snapshot"), book(1, 6)]
+    lines += [book(2 + at, 900 + at, depth=50, bid="99.00", ask="99.02") for at in range(14)]
+    lines += [book(16, 914, depth=50, bid="99.00", ask="99.02", kind="snapshot"), book(18, 915, depth=50, bid="99.01")]
+    found = played(tmp_path, kernel, lines)
+    mid = column(found, "mid_price")
+    assert mid[:11] == [100.01] * 11
+    assert mid[12:16] == [None] * 4
+    assert mid[16:] == [99.01] * 2
+
+
+def test_two_markets_of_one_name_never_mix(tmp_path: Path, kernel: Kernel) -> None:
+    """Spot beside linear: the books' numberings tell them apart once the first goes on after the second's snapshot."""
+    linear = [book(0.0, 5_000, kind="snapshot"), *(book(at, 5_000 + at) for at in range(1, 20))]
+    spot = [book(0.5, 70_000, bid="80.00", ask="80.02", kind="snapshot")]
+    spot += [book(at + 0.5, 70_000 + at, bid="80.00", ask="80.02") for at in range(1, 20)]
+    mixed = sorted([*linear, *spot, book(9.7, 5_009, kind="snapshot")], key=lambda each: each["recv_ns"])
+    found = played(tmp_path, kernel, mixed)
+    mid = column(found, "mid_price")
+    assert mid[1:9] == [None] * 8
+    assert mid[10:] == [100.01] * (len(mid) - 10)
+
+
+def test_a_market_below_one_whose_sizes_have_two_decimals_is_taken_whole(tmp_path: Path, kernel: Kernel) -> None:
+    found = case(tmp_path, kernel, "cheap_spot.jsonl")
+    assert column(found, "mid_price", symbol="AAAUSDT") == [0.0732] * 3
+    assert column(found, "depth_bid_top5", symbol="AAAUSDT") == [910.2] * 3
+    assert column(found, "volume_3s", symbol="AAAUSDT")[2] == 33.75
+
+
+def test_the_first_price_decides_nothing_at_a_peg(tmp_path: Path, kernel: Kernel) -> None:
+    below, above = (case(tmp_path, kernel, f"peg_{side}.jsonl").rows("QQQUSDT") for side in ("below", "above"))
+    assert len(below) == 5
+    is_vwap = np.array([name.startswith("vwap") for name in kernel.feature_set.columns])
+    assert np.array_equal(below.values[:, ~is_vwap], above.values[:, ~is_vwap], equal_nan=True)
+    assert np.isfinite(below.values[1:, kernel.feature_set.columns.index("mid_price")]).all()
+
+
+def test_an_empty_first_snapshot_is_a_valid_book_that_fills(tmp_path: Path, kernel: Kernel) -> None:
+    found = case(tmp_path, kernel, "empty_first.jsonl")
+    assert column(found, "mid_price", symbol="JJJUSDT") == [None, None, 7.005, 7.0055, 7.0055, 7.0055]
+    assert statuses(found, "price", symbol="JJJUSDT")[:2] == ["NO_DATA"] * 2
+    assert found.pipeline.gaps == 0
+
+
+def test_a_market_that_never_has_a_price_has_rows_and_no_error(tmp_path: Path, kernel: Kernel) -> None:
+    empty = [
+        line(
+            at, {"topic": f"orderbook.50.{SYMBOL}", "type": "snapshot", "data": {"s": SYMBOL, "b": [], "a": [], "u": 1}}
+        )
+        for at in range(4)
+    ]
+    found = Played(tmp_path / "out", kernel, write_recording(tmp_path / "empty.jsonl.gz", empty))
+    assert statuses(found, "price") == ["NO_DATA"] * 3
+
+
+def test_a_rate_that_does_not_change_is_known_for_ever(tmp_path: Path, kernel: Kernel) -> None:
+    found = case(tmp_path, kernel, "steady_funding.jsonl.gz")
+    rows = found.rows("HHHUSDT")
+    rates = rows.values[:, kernel.feature_set.columns.index("funding_rate")]
+    assert len(rows) == 93_540
+    assert (rates == 0.0001).all()
+    perpetual = [group.name for group in kernel.feature_set.groups].index("perpetual")
+    is_ok = rows.status[:, perpetual] == OK
+    columns = list(kernel.feature_set.groups[perpetual].indices)
+    assert np.isfinite(rows.values[is_ok][:, columns]).all(), "a value is never NaN under the status OK"
+    assert set(rows.status[:, perpetual].tolist()) <= {OK, WARMUP, NO_DATA}
+
+
+def test_a_rate_is_unknown_after_a_silence_of_all_tickers(tmp_path: Path, kernel: Kernel) -> None:
+    heard = [ticker(0, fundingRate="0.0001", lastPrice="100"), *(ticker(60 * at) for at in range(1, 90))]
+    hours = MINUTE_NS // SECOND_NS * 60 * 2
+    found = played(tmp_path, kernel, [*heard, ticker(89 * 60 + hours), ticker(89 * 60 + hours + 5)])
+    rate = column(found, "funding_rate")
+    assert rate[: 89 * 60 + 1] == [0.0001] * (89 * 60 + 1)
+    assert rate[89 * 60 + hours - 1 :] == [None] * 6
+
+
+def test_a_book_is_in_no_row_of_a_gap(tmp_path: Path, kernel: Kernel) -> None:
+    """What stands under the status GAP is unknown in every column of the group."""
+    lines = [book(0, 5, kind="snapshot"), book(2, 9), book(4, 20, kind="snapshot"), book(6, 21)]
+    rows = played(tmp_path, kernel, lines).rows(SYMBOL)
+    for at, group in enumerate(kernel.feature_set.groups):
+        if group.name in {"price", "orderbook"}:
+            assert np.isnan(rows.values[rows.status[:, at] == GAP][:, list(group.indices)]).all()

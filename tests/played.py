@@ -1,0 +1,61 @@
+"""A recording played into a folder, as ``replay`` does, and what came of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sinks.sinks import FeatureLogSink
+from ingestion.sources.played.play import play
+from ingestion.sources.played.recordings import read_recording
+from ingestion.tape.compaction import compact_tape
+from quality.parity import Parity
+from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.instruments import InstrumentPins
+from training_sets.builds.verification import verify_parity
+from transforms.kernel import Kernel
+from transforms.rows import FeatureRows
+
+
+class Played:
+    """A recording played into a folder."""
+
+    def __init__(self, folder: Path, kernel: Kernel, recording: Path) -> None:
+        self.raw = folder / "raw"
+        self.features = folder / "features"
+        self.kernel = kernel
+        pins = InstrumentPins(self.raw)
+        self.pipeline = Pipeline(
+            kernel,
+            pins,
+            raw_folder=self.raw,
+            dead_letter=DeadLetter(self.raw / "dead_letter.jsonl"),
+            sinks=[FeatureLogSink(FeatureLogWriter(self.features))],
+            availability=available_as_if_live,
+        )
+        try:
+            play(self.pipeline, read_recording(recording))
+        finally:
+            self.pipeline.close()
+        for symbol in self.pipeline.symbols:
+            compact_tape(self.raw, symbol, pins)
+
+    def rows(self, symbol: str) -> FeatureRows:
+        served, _ = read_feature_log(self.features, symbol, self.kernel.feature_set, from_ns=None, to_ns=None)
+        return served
+
+    def parity(self) -> Parity:
+        return verify_parity(self.raw, self.features, self.kernel)
+
+
+def write_recording(path: Path, lines: Iterable[dict[str, Any] | bytes]) -> Path:
+    with gzip.open(path, "wb") as file:
+        for line in lines:
+            file.write(line if isinstance(line, bytes) else json.dumps(line).encode())
+            file.write(b"\n")
+    return path
