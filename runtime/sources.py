@@ -136,6 +136,7 @@ def _gateway(settings: Settings, machine: Clock, shard: str | None) -> SourcePar
     def figures() -> Mapping[str, float]:
         return {
             "broker_connections_total": source.connections,
+            "broker_holes_total": source.holes,
             "broker_is_connected": float(source.is_connected),
             "order_books_taken_total": source.order_books_taken,
             "passed_on_total": 0 if dispatcher is None else dispatcher.passed_on,

@@ -58,6 +58,10 @@ class BrokerAddress:
         return f"rabbitmq {self.host}:{self.port}"
 
 
+class QueueGone(aiormq.exceptions.ChannelClosed):
+    """The broker cancelled our consumer: the queue was deleted, with what it held."""
+
+
 class Unacknowledged:
     """The delivery tags of one channel that were not acknowledged yet, in order of delivery."""
 
@@ -113,7 +117,7 @@ class QueueReader:
 
     take: given the queue, the body and what acknowledges it, in the order of each queue; may raise StoreUnavailable.
     on_begin: given a queue and how many messages wait in it, before the first of them.
-    on_end: given a queue that is not read any more; it will be again.
+    on_end: given a queue that is not read any more, and whether that is because it does not exist; it will be again.
     """
 
     def __init__(
@@ -123,7 +127,7 @@ class QueueReader:
         *,
         take: Callable[[str, bytes, Callable[[], object]], Awaitable[None]],
         on_begin: Callable[[str, int], object] = lambda _queue, _count: None,
-        on_end: Callable[[str], object] = lambda _queue: None,
+        on_end: Callable[[str, bool], object] = lambda _queue, _is_gone: None,
         prefetch: int = PREFETCH,
     ) -> None:
         self._address = address
@@ -199,16 +203,18 @@ class QueueReader:
         """Read a queue, again and again where it cannot be read, as long as the connection holds."""
         told = ""
         while not is_lost(connection):
+            is_gone = False
             try:
                 await self._read(connection, queue, refused)
             except LOST as error:
+                is_gone = isinstance(error, QueueGone | aiormq.exceptions.ChannelNotFoundEntity)
                 if is_lost(connection):
                     return
                 if str(error) != told:
                     told = str(error)
                     _log.warning("queue %s: cannot consume exclusively: %s", queue, error)
             finally:
-                self._on_end(queue)
+                self._on_end(queue, is_gone)
             if self._closing.is_set():
                 return
             await asyncio.sleep(QUEUE_RETRY_S)
@@ -247,7 +253,7 @@ class QueueReader:
             while not (channel.is_closed or self._closing.is_set()):
                 # A queue that is deleted cancels its consumer and says nothing else.
                 if consumer.consumer_tag not in channel.consumers:
-                    raise aiormq.exceptions.ChannelClosed(404, f"queue {queue}: the broker cancelled its consumer")
+                    raise QueueGone(404, f"queue {queue}: the broker cancelled its consumer")
                 await _wait(self._closing, QUEUE_RETRY_S)
             if self._closing.is_set() and not channel.is_closed:
                 await channel.basic_cancel(consumer.consumer_tag or "")

@@ -6,7 +6,8 @@
    silent; and whenever the broker may send nothing more before an acknowledgement.
 3. A queue that holds fewer messages than it may was kept whole while nobody read it: what is delivered goes on where
    the tapes ended.
-4. An order book that was lost is brought back by ``ingestion.sources.gateway.book_recovery``.
+4. What was missed while a queue was not read is marked by ``ingestion.sources.gateway.holes``.
+5. An order book that was lost is brought back by ``ingestion.sources.gateway.book_recovery``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from msgspec.json import Decoder as JsonDecoder
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
+from ingestion.sources.gateway.holes import QueueHoles
 from ingestion.sources.source import Deliver, Delivery
 from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_ns
 
@@ -34,6 +36,9 @@ QUIET_NS: Final = 500 * MILLISECOND_NS
 """A queue that delivers nothing for so long has no backlog left, whatever was counted."""
 MISSING_QUEUE_S: Final = 3.0
 """How long messages wait for every queue to be looked at first."""
+HOLES: Final = "holes"
+"""The stream by which marks of what was missed come."""
+LOOK_EVERY_S: Final = 0.25
 ORDER_BOOK_QUEUE: Final = "ws-gateway.orderbook"
 POSITION_UPDATES: Final = "position-manager.position_updated"
 
@@ -116,6 +121,9 @@ class GatewaySource:
         self._has_begun = asyncio.Event()
         self._backlogs = {queue: _Backlog() for queue in queues}
         self._was_whole = True
+        self._holes = QueueHoles()
+        self._marks: list[bytes] = []
+        self._is_closing = False
         self._started_ns = clock.now_ns()
         self._deliver: Deliver | None = None
         self._recovery = BookRecovery(
@@ -136,6 +144,11 @@ class GatewaySource:
     def order_books_taken(self) -> int:
         """How often a lost order book was taken from the exchange's answer."""
         return self._recovery.delivered
+
+    @property
+    def holes(self) -> int:
+        """How often a queue was not read for a while, or had dropped messages."""
+        return self._holes.count
 
     @property
     def is_connected(self) -> bool:
@@ -165,7 +178,7 @@ class GatewaySource:
     async def run(self, deliver: Deliver) -> None:
         self._deliver = deliver
         async with asyncio.TaskGroup() as together:
-            beside = [together.create_task(self._begin_anyway())]
+            beside = [together.create_task(self._begin_anyway()), together.create_task(self._mark_holes())]
             if self._positions is not None:
                 beside.append(together.create_task(self._positions.run(deliver)))
             await self._reader.run()
@@ -176,6 +189,7 @@ class GatewaySource:
         await self._recovery.recover(symbol)
 
     async def close(self) -> None:
+        self._is_closing = True
         await self._reader.close()
 
     async def release(self) -> None:
@@ -195,6 +209,9 @@ class GatewaySource:
         recv_ns = self._read_stamp(body, now_ns)
         if self._recovery.is_watching and queue == self._book_queue:
             self._recovery.note(body, recv_ns)
+        self._holes.hear(queue, body)
+        if self._marks:
+            await self._deliver_marks()
         await self._deliver(Delivery(queue, recv_ns, body, acknowledge))
 
     async def _ask_gateway(self, symbol: str) -> None:
@@ -226,7 +243,20 @@ class GatewaySource:
         await asyncio.sleep(MISSING_QUEUE_S)
         self._has_begun.set()
 
+    async def _mark_holes(self) -> None:
+        while not self._is_closing:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._marks += self._holes.due(self._clock.now_ns())
+            await self._deliver_marks()
+
+    async def _deliver_marks(self) -> None:
+        assert self._deliver is not None, "the reader runs inside run"
+        marks, self._marks = self._marks, []
+        for body in marks:
+            await self._deliver(Delivery(HOLES, self._clock.now_ns(), body))
+
     def _begin(self, queue: str, waiting: int) -> None:
+        self._marks += self._holes.begin(queue, self._clock.now_ns(), is_full=waiting >= MAX_QUEUE_LENGTH)
         self._backlogs[queue] = _Backlog(is_open=True, waiting=waiting, changed_ns=self._clock.now_ns())
         if waiting >= MAX_QUEUE_LENGTH:
             self._was_whole = False
@@ -234,5 +264,8 @@ class GatewaySource:
         if not self._unopened:
             self._has_begun.set()
 
-    def _end(self, queue: str) -> None:
+    def _end(self, queue: str, is_gone: bool) -> None:  # noqa: FBT001  # called by the reader
         self._backlogs[queue] = _Backlog()
+        # What is kept from here on is read by the next worker, which goes on where this one ends.
+        if not self._is_closing:
+            self._holes.end(queue, self._clock.now_ns(), is_gone=is_gone)

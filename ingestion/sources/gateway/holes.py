@@ -1,0 +1,89 @@
+"""Holes in what the gateway's queues bring: times in which a queue was not read, told on the tapes while they last.
+
+1. While a queue is not read, a START of trades and of order books is written a second: nothing heard is not nothing
+   traded. Once it is read again the windows over that time are unknown, and what was kept for us is in no window.
+2. A queue that was deleted, or that dropped its oldest messages, lost what nobody will bring: its order books and its
+   tickers are lost too. A candle that is missing shows itself.
+3. Each hole is logged once, with its length, when it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from ingestion.decoding.decode import control_message, stated_topic
+from market.clock import SECOND_NS
+from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
+
+MARK_NS: Final = SECOND_NS
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Queue:
+    """heard: kind and symbol of what it brought. away_ns: since when it is not read; None while it is."""
+
+    heard: set[tuple[int, str]] = field(default_factory=set)
+    away_ns: int | None = None
+    marked_ns: int = 0
+    is_lost: bool = False
+
+
+class QueueHoles:
+    """What to write on the tapes of the symbols that queues brought before; times are those of our clock, in ns."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._queues: dict[str, _Queue] = {}
+
+    def hear(self, queue: str, body: bytes) -> None:
+        """A message that a queue brought."""
+        stated = stated_topic(body)
+        if stated is not None:
+            self._of(queue).heard.add(stated)
+
+    def end(self, queue: str, now_ns: int, *, is_gone: bool) -> None:
+        """The queue is not read any more. is_gone: it was deleted."""
+        known = self._of(queue)
+        if known.away_ns is None:
+            known.away_ns, known.marked_ns = now_ns, 0
+        known.is_lost |= is_gone
+
+    def begin(self, queue: str, now_ns: int, *, is_full: bool) -> list[bytes]:
+        """The queue is read again: the last marks of its hole. is_full: it may have dropped its oldest messages."""
+        known = self._of(queue)
+        known.is_lost |= is_full
+        if not known.heard or (known.away_ns is None and not known.is_lost):
+            known.away_ns, known.is_lost = None, False
+            return []
+        lost = "its messages are lost" if known.is_lost else "its messages were kept"
+        length_s = (now_ns - (known.away_ns or now_ns)) / SECOND_NS
+        reason = f"queue {queue} was not read for {length_s:.1f} s, {lost}"
+        _log.warning("%s", reason)
+        marks = list(_marks(known, reason, now_ns))
+        self.count += 1
+        known.away_ns, known.is_lost = None, False
+        return marks
+
+    def due(self, now_ns: int) -> list[bytes]:
+        """The marks of every queue that is not read, once a second."""
+        marks: list[bytes] = []
+        for queue, known in self._queues.items():
+            if known.away_ns is not None and now_ns - known.marked_ns >= MARK_NS:
+                known.marked_ns = now_ns
+                marks += _marks(known, f"queue {queue} is not read", now_ns)
+        return marks
+
+    def _of(self, queue: str) -> _Queue:
+        return self._queues.setdefault(queue, _Queue())
+
+
+def _marks(queue: _Queue, reason: str, now_ns: int) -> Iterator[bytes]:
+    for kind, symbol in sorted(queue.heard):
+        if kind == ORDERBOOK and queue.is_lost:
+            yield control_message(GAP, symbol=symbol, event_ns=now_ns, reason=reason)
+        if kind in (ORDERBOOK, TRADE) or (kind == TICKER and queue.is_lost):
+            yield control_message(START, symbol=symbol, event_ns=now_ns, reason=reason, kind=kind)
