@@ -17,6 +17,7 @@ from runtime.commands import (
     dead_letter,
     demo,
     features,
+    instruments,
     quality,
     rebuild,
     registry,
@@ -41,6 +42,7 @@ app.command("replay")(replay.replay_recordings)
 app.command("rebuild")(rebuild.rebuild)
 app.command("apply")(repo.apply)
 app.add_typer(features.app, name="features")
+app.add_typer(instruments.app, name="instruments")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tape.app, name="tape")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, print_d
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
+
+MOST_REJECTED: Final = 0.01
+"""Of a recording's messages; with more of them the rows are of another market than the recorded one."""
 
 
 def replay_recordings(
@@ -24,13 +27,14 @@ def replay_recordings(
     """Play recordings, in the order given, into a tape, raw Parquet and the feature log.
 
     Exits 0 when every file was read to its end: messages that cannot be used are counted and kept in the dead-letter.
-    Exits 1 when a file cannot be read any further; what came before it, and the other files, are there all the same.
+    Exits 1 when a file cannot be read any further, or more than one message of a hundred cannot be used; whatever could
+    be read is there all the same.
     """
     settings = settings_for(out)
     document = _replay(files, registry, settings, speed)
-    print_document(document, as_json=as_json)
-    for line in [*document["warnings"], *document["errors"]]:
+    for line in [*document["errors"], *document["warnings"]]:
         typer.echo(line, err=True)
+    print_document(document, as_json=as_json)
     if document["errors"]:
         raise typer.Exit(1)
 
@@ -68,6 +72,12 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
     for symbol in pipeline.symbols:
         compact_tape(raw_folder, symbol, pins)
     counters = pipeline.counters
+    if counters.rejected > MOST_REJECTED * counters.messages:
+        errors.insert(
+            0,
+            f"{', '.join(map(str, files))}: at most {MOST_REJECTED:.0%} of the messages may be unusable, was "
+            f"{counters.rejected} of {counters.messages}, the first: {pipeline.first_rejection}",
+        )
     if counters.rejected:
         warnings.append(
             f"{counters.rejected} messages rejected, kept with their reasons in {raw_folder}/dead_letter.jsonl"

@@ -154,6 +154,32 @@ def test_an_empty_file_is_no_failure_and_says_so(tmp_path: Path) -> None:
     assert document["warnings"] == [f"{empty}: holds no messages"]
 
 
+def test_a_market_that_its_scale_refuses_fails_the_replay_and_says_why_first_and_a_declared_scale_takes_it(
+    tmp_path: Path,
+) -> None:
+    recording = tmp_path / "fine.jsonl"
+    lines = []
+    for at in range(4):
+        data = {"s": "ZZZUSDT", "u": 5 + at, "b": [["0.0731", "1.1234567"]], "a": [["0.0733", "1"]]}
+        message = {"topic": "orderbook.50.ZZZUSDT", "type": "delta" if at else "snapshot", "ts": 1_795_168_800_000 + at}
+        lines.append({"recv_ns": (1_795_168_800 + at) * SECOND_NS, "msg": {**message, "data": data}})
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    refused = feature_service("replay", recording, "--registry", "1.0.0", "--out", tmp_path / "refused")
+    assert refused.returncode == 1
+    first = refused.stderr.splitlines()[0]
+    assert "at most 1% of the messages may be unusable, was 4 of 4, the first: " in first
+    assert "at most 4 decimals, was '1.1234567'" in first
+
+    out = tmp_path / "out"
+    scale = ("--price-decimals", "4", "--quantity-decimals", "7")
+    declared = in_this_process("instruments", "declare", "ZZZUSDT", *scale, "--data", out)
+    assert declared.exit_code == 0, declared.output
+    played = feature_service("replay", recording, "--registry", "1.0.0", "--out", out, "--json")
+    assert played.returncode == 0, played.stderr
+    assert json.loads(played.stdout)["rejected"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
