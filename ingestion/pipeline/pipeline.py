@@ -217,6 +217,10 @@ class Pipeline:
         return sum(lane.duplicates for lane in self._lanes.values())
 
     @property
+    def ignored(self) -> int:
+        return sum(lane.ignored for lane in self._lanes.values())
+
+    @property
     def redelivered(self) -> int:
         return sum(lane.redelivered for lane in self._lanes.values())
 

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
@@ -60,6 +61,14 @@ class BrokerAddress:
 
 class QueueGone(aiormq.exceptions.ChannelClosed):
     """The broker cancelled our consumer: the queue was deleted, with what it held."""
+
+
+class ReadingEnd(Enum):
+    """Why a queue is not read any more: with its connection, or it does not exist, or another consumer reads it."""
+
+    LOST = "lost"
+    GONE = "gone"
+    TAKEN = "taken"
 
 
 class Unacknowledged:
@@ -116,8 +125,9 @@ class QueueReader:
     """Reads queues that others have declared, until it is closed.
 
     take: given the queue, the body and what acknowledges it, in the order of each queue; may raise StoreUnavailable.
-    on_begin: given a queue and how many messages wait in it, before the first of them.
-    on_end: given a queue that is not read any more, and whether that is because it does not exist; it will be again.
+    on_begin: given a queue and how many messages wait in it, before it is read; another consumer may prevent that.
+    on_read: given a queue that is read from now on, before its first message.
+    on_end: given a queue that is not read any more, and why; it will be tried again.
     """
 
     def __init__(
@@ -127,13 +137,15 @@ class QueueReader:
         *,
         take: Callable[[str, bytes, Callable[[], object]], Awaitable[None]],
         on_begin: Callable[[str, int], object] = lambda _queue, _count: None,
-        on_end: Callable[[str, bool], object] = lambda _queue, _is_gone: None,
+        on_read: Callable[[str], object] = lambda _queue: None,
+        on_end: Callable[[str, ReadingEnd], object] = lambda _queue, _end: None,
         prefetch: int = PREFETCH,
     ) -> None:
         self._address = address
         self._queues = tuple(queues)
         self._take = take
         self._on_begin = on_begin
+        self._on_read = on_read
         self._on_end = on_end
         self._prefetch = prefetch
         self._unacknowledged: dict[str, Unacknowledged] = {}
@@ -203,18 +215,18 @@ class QueueReader:
         """Read a queue, again and again where it cannot be read, as long as the connection holds."""
         told = ""
         while not is_lost(connection):
-            is_gone = False
+            end = ReadingEnd.LOST
             try:
                 await self._read(connection, queue, refused)
             except LOST as error:
-                is_gone = isinstance(error, QueueGone | aiormq.exceptions.ChannelNotFoundEntity)
+                end = _end_by(error)
                 if is_lost(connection):
                     return
                 if str(error) != told:
                     told = str(error)
                     _log.warning("queue %s: cannot consume exclusively: %s", queue, error)
             finally:
-                self._on_end(queue, is_gone)
+                self._on_end(queue, end)
             if self._closing.is_set():
                 return
             await asyncio.sleep(QUEUE_RETRY_S)
@@ -229,8 +241,10 @@ class QueueReader:
                 channel, asyncio.get_running_loop(), on_sent=self._sent.set
             )
             self._on_begin(queue, declared.message_count or 0)
+            is_read = asyncio.Event()
 
             async def deliver(message: DeliveredMessage) -> None:
+                await is_read.wait()
                 tag = message.delivery_tag
                 assert tag is not None, "the broker numbers what it delivers"
                 if self._closing.is_set() or refused.is_set():
@@ -249,6 +263,8 @@ class QueueReader:
                     raise
 
             consumer = await channel.basic_consume(queue, deliver, exclusive=True)
+            self._on_read(queue)
+            is_read.set()
             _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)
             while not (channel.is_closed or self._closing.is_set()):
                 # A queue that is deleted cancels its consumer and says nothing else.
@@ -258,6 +274,14 @@ class QueueReader:
             if self._closing.is_set() and not channel.is_closed:
                 await channel.basic_cancel(consumer.consumer_tag or "")
                 await self._released.wait()
+
+
+def _end_by(error: BaseException) -> ReadingEnd:
+    if isinstance(error, QueueGone | aiormq.exceptions.ChannelNotFoundEntity):
+        return ReadingEnd.GONE
+    # The broker answers the same to who has no permission, in other words.
+    is_taken = isinstance(error, aiormq.exceptions.ChannelAccessRefused) and "exclusive use" in str(error)
+    return ReadingEnd.TAKEN if is_taken else ReadingEnd.LOST
 
 
 async def connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:

@@ -64,10 +64,12 @@ class StatusCollector(Collector):
         "messages": "Messages taken.",
         "rejected": "Messages that could not be used.",
         "rows": "Rows at whole seconds closed.",
-        "gaps": "Times the order book lost its sequence, crossed or overflowed.",
+        "gaps": "Times the order book was lost.",
         "late": "Messages raised to a closed boundary.",
         "duplicates": "Order book messages that were applied before.",
-        "redelivered": "Messages that the tape held already.",
+        "redelivered": "Messages, and trades of one, that the tape held already.",
+        "ignored": "Order book messages of another stream than the one that is kept to.",
+        "lost": "Marks on the tape of messages that were missed or could not be used.",
     }
 
     def __init__(self, status: Callable[[], dict[str, Any]], *, now_ns: Callable[[], int]) -> None:

@@ -40,6 +40,8 @@ def worker_status(
                 "late": lane.late_messages,
                 "duplicates": lane.duplicates,
                 "redelivered": lane.redelivered,
+                "ignored": lane.ignored,
+                "lost": lane.lost,
             }
             for symbol, lane in list(pipeline.lanes.items())
         },

@@ -89,6 +89,7 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
         "gaps": pipeline.gaps,
         "duplicates": pipeline.duplicates,
         "redelivered": pipeline.redelivered,
+        "ignored": pipeline.ignored,
         "late": pipeline.late_messages,
         "symbols": list(pipeline.symbols),
         "seconds": round(time.monotonic() - begun, 3),

@@ -52,6 +52,10 @@ class QueueHoles:
             known.away_ns, known.marked_ns = now_ns, 0
         known.is_lost |= is_gone
 
+    def forget(self, queue: str) -> None:
+        """Another process reads the queue, and tells of its holes."""
+        self._queues.pop(queue, None)
+
     def begin(self, queue: str, now_ns: int, *, is_full: bool) -> list[bytes]:
         """The queue is read again: the last marks of its hole. is_full: it may have dropped its oldest messages."""
         known = self._of(queue)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -22,11 +23,12 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import UNDECODABLE
-from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
+from ingestion.rabbitmq.reading import BrokerAddress, QueueReader, ReadingEnd
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
 from ingestion.sources.gateway.holes import QueueHoles
 from ingestion.sources.source import Deliver, Delivery
 from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_ns
+from market.errors import StoreUnavailable
 
 MAX_QUEUE_LENGTH: Final = 100_000
 """The gateway's ``x-max-length``: a queue that holds as many has dropped its oldest."""
@@ -129,7 +131,9 @@ class GatewaySource:
         self._recovery = BookRecovery(
             ask_gateway=self._ask_gateway, order_books=order_books, deliver=self._deliver_book
         )
-        self._reader = QueueReader(address, queues, take=self._take, on_begin=self._begin, on_end=self._end)
+        self._reader = QueueReader(
+            address, queues, take=self._take, on_begin=self._begin, on_read=self._read, on_end=self._end
+        )
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -246,17 +250,22 @@ class GatewaySource:
     async def _mark_holes(self) -> None:
         while not self._is_closing:
             await asyncio.sleep(LOOK_EVERY_S)
-            self._marks += self._holes.due(self._clock.now_ns())
-            await self._deliver_marks()
+            if not self._marks:
+                self._marks += self._holes.due(self._clock.now_ns())
+            with suppress(StoreUnavailable):  # of a dispatcher whose broker is away; they are kept until it is back
+                await self._deliver_marks()
 
     async def _deliver_marks(self) -> None:
         assert self._deliver is not None, "the reader runs inside run"
         marks, self._marks = self._marks, []
-        for body in marks:
-            await self._deliver(Delivery(HOLES, self._clock.now_ns(), body))
+        for at, body in enumerate(marks):
+            try:
+                await self._deliver(Delivery(HOLES, self._clock.now_ns(), body))
+            except StoreUnavailable:
+                self._marks = marks[at:] + self._marks
+                raise
 
     def _begin(self, queue: str, waiting: int) -> None:
-        self._marks += self._holes.begin(queue, self._clock.now_ns(), is_full=waiting >= MAX_QUEUE_LENGTH)
         self._backlogs[queue] = _Backlog(is_open=True, waiting=waiting, changed_ns=self._clock.now_ns())
         if waiting >= MAX_QUEUE_LENGTH:
             self._was_whole = False
@@ -264,8 +273,14 @@ class GatewaySource:
         if not self._unopened:
             self._has_begun.set()
 
-    def _end(self, queue: str, is_gone: bool) -> None:  # noqa: FBT001  # called by the reader
+    def _read(self, queue: str) -> None:
+        is_full = self._backlogs[queue].waiting >= MAX_QUEUE_LENGTH
+        self._marks += self._holes.begin(queue, self._clock.now_ns(), is_full=is_full)
+
+    def _end(self, queue: str, end: ReadingEnd) -> None:
         self._backlogs[queue] = _Backlog()
+        if end is ReadingEnd.TAKEN:
+            self._holes.forget(queue)
         # What is kept from here on is read by the next worker, which goes on where this one ends.
-        if not self._is_closing:
-            self._holes.end(queue, self._clock.now_ns(), is_gone=is_gone)
+        elif not self._is_closing:
+            self._holes.end(queue, self._clock.now_ns(), is_gone=end is ReadingEnd.GONE)

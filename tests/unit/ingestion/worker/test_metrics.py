@@ -16,6 +16,7 @@ NOW_NS = 1_772_000_000 * SECOND_NS
 
 def status() -> dict[str, Any]:
     counts = {"messages": 7, "rows": 3, "gaps": 1, "rejected": 2, "late": 4, "duplicates": 5, "redelivered": 6}
+    counts |= {"ignored": 8, "lost": 9}
     known = {**counts, "last_recv_ns": NOW_NS - 2 * SECOND_NS, "last_row_ns": NOW_NS, "status": {}, "lag_ms": 12.0}
     return {
         "symbols": {"BTCUSDT": known, "ETHUSDT": {**known, "last_recv_ns": None}},
@@ -33,6 +34,8 @@ def test_every_figure_of_the_status_is_one_metric() -> None:
     samples = {(sample.name, sample.labels.get("symbol")): sample.value for each in families for sample in each.samples}
     assert samples["feature_service_messages_total", "BTCUSDT"] == 7
     assert samples["feature_service_late_total", "ETHUSDT"] == 4
+    assert samples["feature_service_ignored_total", "BTCUSDT"] == 8
+    assert samples["feature_service_lost_total", "BTCUSDT"] == 9
     assert samples["feature_service_worker_messages_total", None] == 14
     assert samples["feature_service_rejected_by_error_total", "BTCUSDT"] == 2
     assert samples["feature_service_rejected_by_error_total", ""] == 1
