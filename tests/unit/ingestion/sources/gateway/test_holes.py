@@ -46,7 +46,7 @@ def test_while_a_queue_is_not_read_its_trades_and_order_books_are_marked_once_a_
 
 
 @pytest.mark.parametrize(("is_gone", "is_full"), [(True, False), (False, True)])
-def test_what_a_queue_lost_is_lost_of_every_kind(is_gone: bool, is_full: bool) -> None:
+def test_what_a_queue_lost_is_lost_of_every_kind(*, is_gone: bool, is_full: bool) -> None:
     holes = heard(TRADE, ORDERBOOK, TICKER)
     holes.end("queue", NOW_NS, is_gone=is_gone)
     marks = fields(holes.begin("queue", NOW_NS, is_full=is_full))
