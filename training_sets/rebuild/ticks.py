@@ -30,7 +30,7 @@ class TickRows:
     """The rows at ticks that are asked for in order of time, bit for bit those of an undisturbed live run.
 
     first_ns, last_ns: of the first tick that there can be a row at, after the first message, and of the last one that
-    may hold a message; later ones are of silence.
+    may hold a message; later ones are of silence. runs: over how many spans of the raw data they were computed.
 
     Raises NotFound when there is no raw data of the symbol, CorruptStore.
     """
@@ -41,6 +41,7 @@ class TickRows:
         self._parts = raw_parts(raw_folder, symbol)
         self.first_ns = first_message_ns(raw_folder, self._parts) + 1
         self.last_ns = ceil_to(last_message_ns + 1, SECOND_NS)
+        self.runs = 0
         self._raw_folder = raw_folder
         self._symbol = symbol
         self._kernel = kernel
@@ -80,6 +81,7 @@ class TickRows:
                 return
         self._run = begin_engine(self._raw_folder, self._symbol, self._kernel, row_ns, self._to_ns, grid_ns=ORDER_NS)
         self._fed_until_ns = 0
+        self.runs += 1
 
     def _run_to(self, row_ns: Int64s) -> list[FeatureRows]:
         """The rows of the run that is there, one piece at least."""
