@@ -123,8 +123,8 @@ class FeatureStoreClient:
     def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
         """Each entity row with the features that were available at its ``event_timestamp``, and the proof of it.
 
-        They are of the newest whole second that could be read then. The tick between seconds that a reader was given is
-        had by a dataset with ``sample_kind`` at_time and these ``sample_times``.
+        Where the repository names a source of ticks, as ``historical/feature_store.yaml`` does, they are of the row
+        that a reader was given then, at a tick between seconds too; else of the newest whole second of the log.
 
         Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
         """

@@ -35,6 +35,7 @@ from feature_repo.entity_rows import EntityRows, check_columns
 from feature_repo.parquet_source import UTC_NS, ParquetSource, ns_of
 from feature_repo.parquet_writing import append, locked
 from feature_repo.retrieval_job import AsOfRetrievalJob
+from feature_repo.tick_join import TickJoin, TicksConfig
 from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
 from market.errors import InvalidRequest, NotFound
 
@@ -49,6 +50,8 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):
     materialize_lateness_s: NonNegativeFloat = 0
     """How far before the time asked for a materialization reads again: incremental ones begin where the last one ended,
     and would never see a row that came later than that. The online store keeps the newer row."""
+    ticks: TicksConfig | None = None
+    """What answers for views with ticks between whole seconds, which no log holds; None is the log alone."""
 
 
 class AsOfOfflineStore(OfflineStore):
@@ -73,7 +76,9 @@ class AsOfOfflineStore(OfflineStore):
         end_date: datetime | None = None,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        """Each entity row with the features known at its time.
+        """Each entity row with the features known at its time: of the row that a reader would have been given then.
+
+        Without ``ticks`` in the configuration that is the newest in the log.
 
         Without ``entity_df`` the entity rows are the distinct keys and event times that the views hold in
         [start_date, end_date], in order of time, then keys; a view's key that another view has not is null.
@@ -99,6 +104,8 @@ class AsOfOfflineStore(OfflineStore):
             raise InvalidRequest(
                 f"entity_df: must be a pandas DataFrame, this store runs no SQL, was {type(entity_df).__name__}"
             )
+        ticks = TickJoin.of(settings.ticks, config.repo_path, zip(by_view, views, strict=True))
+        logged = [view for view in views if not any(join.answers(view) for join in ticks)]
         check_columns(entity_df, [(view.keys, view.features) for view in views])
         rows, entity_df = EntityRows.of(entity_df)
         times = entity_df[rows.time_name]
@@ -106,11 +113,12 @@ class AsOfOfflineStore(OfflineStore):
             span = (times.min().floor("us").to_pydatetime(), times.max().floor("us").to_pydatetime())
 
         def evaluate(max_rows: int | None) -> Iterator[pa.Table]:
-            known: list[ViewJoin] = []
+            known: list[ViewJoin | TickJoin] = []
 
             def joined(part: EntityRows) -> pa.Table:
                 if not known:
-                    known.extend(ViewJoin.of(config.repo_path, view, rows, bitemporal=bitemporal) for view in views)
+                    known.extend(ViewJoin.of(config.repo_path, view, rows, bitemporal=bitemporal) for view in logged)
+                    known.extend(ticks)
                 table = part.table
                 for join in known:
                     found = join.join(part)
@@ -132,8 +140,8 @@ class AsOfOfflineStore(OfflineStore):
 
         def provenance() -> pa.Table:
             table = pa.table({"asked": pa.array(rows.ns).cast(UTC_NS)})
-            for view in views:
-                times = ViewJoin.of(config.repo_path, view.times(), rows, bitemporal=bitemporal).join(rows)
+            of_log = (ViewJoin.of(config.repo_path, view.times(), rows, bitemporal=bitemporal).join for view in logged)
+            for times in (*(join(rows) for join in of_log), *(join.times(rows) for join in ticks)):
                 for name, column in zip(times.column_names, times.columns, strict=True):
                     table = table.append_column(name, column.cast(UTC_NS))
             return table

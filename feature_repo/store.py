@@ -82,17 +82,28 @@ def open_repository(repo_path: Path) -> FeatureStore:
     return FeatureStore(repo_path=str(repo_path))
 
 
-def client_yaml(*, registry: Path, online_store: Mapping[str, str]) -> str:
-    """The ``feature_store.yaml`` of a process that has Feast alone and reads online features."""
+def client_yaml(
+    *, registry: Path, online_store: Mapping[str, str], offline_store: Mapping[str, Any] | None = None
+) -> str:
+    """The ``feature_store.yaml`` of a process that reads features.
+
+    offline_store: where historical ones come from; without it the process has Feast alone and reads online ones.
+    """
+    use = 'get_online_features(features=..., entity_rows=[{"symbol": ...}])'
+    needs = "feast[redis]"
+    if offline_store is not None:
+        use, needs = "get_historical_features(entity_df=..., features=...)", "feature-service and the folders below"
     settings = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in online_store.items())
+    offline = "" if offline_store is None else f"offline_store: {json.dumps(offline_store)}\n"
     return (
-        "# Copy this file to any process that has feast[redis], then:\n"
-        '#   FeatureStore(repo_path=".").get_online_features(features=..., entity_rows=[{"symbol": ...}])\n'
+        f"# Copy this file to any process that has {needs}, then:\n"
+        f'#   FeatureStore(repo_path=".").{use}\n'
         f"project: {PROJECT}\n"
         "provider: local\n"
         f'registry: "{registry}"\n'
         "online_store:\n"
         f"{settings}"
+        f"{offline}"
         f"entity_key_serialization_version: {ENTITY_KEY_VERSION}\n"
     )
 

@@ -56,17 +56,29 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
         changes = plan(store, objects)
         if is_applied:
             apply_definitions(store, objects)
-            export_registry(store, write_client_yaml(settings, servers).with_name("registry.db"))
+            export_registry(store, write_client_yamls(settings, servers) / "registry.db")
     return changes
 
 
-def write_client_yaml(settings: Settings, servers: Servers) -> Path:
-    """``client/feature_store.yaml`` in the data folder: all that a process with Feast alone needs to read online."""
-    from feature_repo.store import client_yaml
+def write_client_yamls(settings: Settings, servers: Servers) -> Path:
+    """``client/`` in the data folder, with what a process with Feast alone needs to read online, and its path.
 
-    path = settings.feature_service_data_path / "client" / "feature_store.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        client_yaml(registry=(path.parent / "registry.db").resolve(), online_store=servers.feast_online_store)
-    )
-    return path
+    Beside it ``historical/`` has what a process with this package needs to read what was served at any time.
+    """
+    from feature_repo.store import OFFLINE_STORE, client_yaml
+    from runtime.historical import TICK_SOURCE, tick_options
+
+    ticks = {"source": TICK_SOURCE, "options": tick_options(settings)}
+    offline_stores = {"client": None, "historical": {"type": OFFLINE_STORE, "ticks": ticks}}
+    folder = settings.feature_service_data_path / "client"
+    for name, offline_store in offline_stores.items():
+        path = folder.with_name(name) / "feature_store.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            client_yaml(
+                registry=(folder / "registry.db").resolve(),
+                online_store=servers.feast_online_store,
+                offline_store=offline_store,
+            )
+        )
+    return folder

@@ -148,7 +148,7 @@ class IngestRole:
             for each in served:
                 if each.newest_recv_ns is not None:
                     stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
-            record.note_given(served)
+            record.note_given(served, given_ns=now_ns)
 
         online = LatestRows(redis, on_written=note_online)
         outgoing = self._publisher()

@@ -102,9 +102,8 @@ def make_source(settings: Settings, choice: SourceChoice, machine: Clock, *, sha
     else:
         known = {symbol.symbol: symbol for symbol in DEFAULT_SYMBOLS}
         chosen = [known[symbol] for symbol in settings.feature_service_symbols]
-        begin_ns = machine.now_ns()
-        messages = simulate(chosen, seed=choice.seed, start_ns=begin_ns, duration_ns=SIMULATED_NS)
-        clock = PlayClock(machine, begin_ns=begin_ns, speed=choice.speed)
+        clock = PlayClock.from_now(machine, speed=choice.speed)
+        messages = simulate(chosen, seed=choice.seed, start_ns=clock.now_ns(), duration_ns=SIMULATED_NS)
     return SourceParts(PlayedSource(messages, clock), clock)
 
 

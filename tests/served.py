@@ -7,34 +7,44 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 
 import httpx
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import uvicorn
 
 from api.app import create_app
 from feature_client import FeatureStoreClient
 from feature_repo.definitions import service_name
 from ingestion.tape.compaction import compact_tape
-from market.clock import ManualClock, floor_to, parse_iso_ns
+from market.clock import SECOND_NS, ManualClock, ceil_to, floor_to, parse_iso_ns
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import api_services
+from runtime.wiring import api_services, build_place
 from storage.features.served_ticks import read_served_ticks, row_digest
 from storage.instruments import InstrumentPins
 from storage.online.memory import OnlineMemory
 from storage.raw.manifest import raw_period
+from training_sets.builds.builder import build_dataset
 from training_sets.rebuild.rebuild import rebuild_rows_at
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import RegressionTarget
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 from transforms.state import ORDER_NS
+
+Int64s = npt.NDArray[np.int64]
 
 DEADLINE_S = 60.0
 FAR_NS = parse_iso_ns("2100-01-01T00:00:00")
@@ -43,11 +53,15 @@ FAR_NS = parse_iso_ns("2100-01-01T00:00:00")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One vector, or the part of it that Feast calls a view: values by column, None where unknown, and when it came."""
+    """One vector, or the part of it that Feast calls a view: values by column, None where unknown.
+
+    asked_ns, read_ns: before it was asked for, 0 where nobody asked, and when it had come.
+    """
 
     way: str
     symbol: str
     row_ns: int
+    asked_ns: int
     read_ns: int
     values: Mapping[str, float | None]
 
@@ -59,6 +73,7 @@ def by_client(client: FeatureStoreClient, chosen: FeatureSet) -> Read:
     references = [f"{group.name}:{column}" for group in chosen.groups for column in group.columns]
 
     def read(symbol: str) -> list[Reading]:
+        asked_ns = time.time_ns()
         [found] = client.get_online_features(references, [{"symbol": symbol}]).features
         read_ns = time.time_ns()
         ages = {feature.age for feature in found.values()}
@@ -68,7 +83,7 @@ def by_client(client: FeatureStoreClient, chosen: FeatureSet) -> Read:
             return []
         row_ns = FAR_NS - age // timedelta(microseconds=1) * 1_000
         values = {reference.partition(":")[2]: feature.value for reference, feature in found.items()}
-        return [Reading("client", symbol, row_ns, read_ns, values)]
+        return [Reading("client", symbol, row_ns, asked_ns, read_ns, values)]
 
     return read
 
@@ -80,13 +95,14 @@ def by_feast(folder: Path, chosen: FeatureSet) -> Read:
     service = store.get_feature_service(service_name(chosen.version))
 
     def read(symbol: str) -> list[Reading]:
+        asked_ns = time.time_ns()
         answer = store.get_online_features(features=service, entity_rows=[{"symbol": symbol}])
         read_ns = time.time_ns()
         values = answer.to_dict()
         results = zip(answer.proto.metadata.feature_names.val, answer.proto.results, strict=True)
         times = {name: result.event_timestamps[0].ToNanoseconds() for name, result in results}
         return [
-            Reading("feast", symbol, row_ns, read_ns, {name: values[name][0] for name in group.columns})
+            Reading("feast", symbol, row_ns, asked_ns, read_ns, {name: values[name][0] for name in group.columns})
             for group in chosen.groups
             for row_ns in {times[name] for name in group.columns}
             if row_ns > 0
@@ -95,7 +111,7 @@ def by_feast(folder: Path, chosen: FeatureSet) -> Read:
     return read
 
 
-def vector_reading(way: str, symbol: str, document: Mapping[str, object]) -> Reading:
+def vector_reading(way: str, symbol: str, document: Mapping[str, object], *, asked_ns: int = 0) -> Reading:
     features, missing = document["features"], document["missing"]
     assert isinstance(features, dict)
     assert isinstance(missing, dict)
@@ -103,13 +119,14 @@ def vector_reading(way: str, symbol: str, document: Mapping[str, object]) -> Rea
     assert isinstance(age_ms, int)
     assert age_ms >= 0
     values = {**features, **dict.fromkeys(missing)}
-    return Reading(way, symbol, parse_iso_ns(str(document["timestamp"])), time.time_ns(), values)
+    return Reading(way, symbol, parse_iso_ns(str(document["timestamp"])), asked_ns, time.time_ns(), values)
 
 
 def by_http(client: httpx.Client) -> Read:
     def read(symbol: str) -> list[Reading]:
+        asked_ns = time.time_ns()
         answer = client.get("/features/latest", params={"symbol": symbol})
-        return [vector_reading("http", symbol, answer.json())] if answer.status_code == 200 else []
+        return [vector_reading("http", symbol, answer.json(), asked_ns=asked_ns)] if answer.status_code == 200 else []
 
     return read
 
@@ -235,20 +252,18 @@ def recomputed(raw: Path, symbol: str, kernel: Kernel, row_ns: set[int]) -> dict
     return found
 
 
-def assert_proven(settings: Settings, kernel: Kernel, readings: list[Reading]) -> None:
-    """Each vector is, bit for bit, the row of its own time, on record as served; none is dated after its reading."""
-    columns = {name: at for at, name in enumerate(kernel.feature_set.columns)}
+def assert_proven(settings: Settings, servers: Servers, kernel: Kernel, readings: list[Reading]) -> None:
+    """Each vector is, bit for bit, the row of its own time, on record as served; none is dated after its reading.
+
+    Historical retrieval and a dataset of samples at those moments give the same vector, of the same row.
+    """
+    moments: dict[str, Int64s] = {}
     for symbol in settings.feature_service_symbols:
         read = [reading for reading in readings if reading.symbol == symbol]
         rows = recomputed(settings.raw_data_storage_path, symbol, kernel, {reading.row_ns for reading in read})
         for reading in read:
             assert reading.row_ns <= reading.read_ns, reading
-            [expected] = rows[reading.row_ns].values
-            assert set(reading.values) <= set(columns)
-            for name, value in reading.values.items():
-                known = float(expected[columns[name]])
-                is_same = math.isnan(known) if value is None else value.hex() == known.hex()
-                assert is_same, (reading.way, symbol, reading.row_ns, name, value, known)
+            assert_same_bits(reading, kernel.feature_set.columns, rows[reading.row_ns].values[0])
         given_ns, available_ns, digest = read_served_ticks(
             settings.feature_log_storage_path,
             symbol,
@@ -259,3 +274,69 @@ def assert_proven(settings: Settings, kernel: Kernel, readings: list[Reading]) -
         assert (available_ns >= given_ns).all()
         on_record = dict(zip(given_ns.tolist(), digest.tolist(), strict=True))
         assert {time_ns: int(row_digest(row)[0]) for time_ns, row in rows.items()}.items() <= on_record.items()
+        # On its way to its readers a row may be read by one before all can: it is asked for when they can.
+        since_ns = dict(zip(given_ns.tolist(), available_ns.tolist(), strict=True))
+        moments[symbol] = np.array([max(reading.asked_ns, since_ns[reading.row_ns]) for reading in read], np.int64)
+    for symbol, times_ns in moments.items():
+        read = [reading for reading in readings if reading.symbol == symbol]
+        assert np.mean([reading.asked_ns in (0, at) for reading, at in zip(read, times_ns, strict=True)]) > 0.5
+        assert_retrieved(settings, kernel, symbol, read, times_ns)
+    assert_sampled(settings, servers, kernel, readings, moments)
+
+
+def assert_same_bits(reading: Reading, columns: Sequence[str], expected: npt.NDArray[np.float64]) -> None:
+    known = dict(zip(columns, expected.tolist(), strict=True))
+    assert set(reading.values) <= set(known)
+    for name, value in reading.values.items():
+        is_same = math.isnan(known[name]) if value is None else value.hex() == known[name].hex()
+        assert is_same, (reading.way, reading.symbol, reading.row_ns, name, value, known[name])
+
+
+def assert_retrieved(
+    settings: Settings, kernel: Kernel, symbol: str, readings: list[Reading], times_ns: Int64s
+) -> None:
+    """``get_historical_features`` at each reading's moment gives its vector."""
+    columns = kernel.feature_set.columns
+    references = [f"{group.name}:{column}" for group in kernel.feature_set.groups for column in group.columns]
+    client = FeatureStoreClient(settings.feature_service_data_path / "historical")
+    entities = pd.DataFrame({"symbol": symbol, "event_timestamp": pd.to_datetime(times_ns, utc=True)})
+    found = client.get_historical_features(entities, references)
+    assert found.pit_report.is_proven
+    assert all(view.found == len(readings) for view in found.pit_report.views.values())
+    for reading, values in zip(readings, found.to_df()[list(columns)].to_numpy(), strict=True):
+        assert_same_bits(reading, columns, values)
+    client.close()
+
+
+def assert_sampled(
+    settings: Settings, servers: Servers, kernel: Kernel, readings: list[Reading], moments: Mapping[str, Int64s]
+) -> None:
+    """A dataset of samples at the moments has each reading's vector, where the price of its label is known."""
+    columns = kernel.feature_set.columns
+    times_ns = np.unique(np.concatenate(list(moments.values())))
+    period = floor_to(int(times_ns[0]), SECOND_NS), ceil_to(int(times_ns[-1]) + 1, SECOND_NS)
+    request = DatasetRequest(
+        symbols=settings.feature_service_symbols,
+        strategy=TimeBased(default_periods(*period)),
+        targets=(RegressionTarget(SECOND_NS),),
+        registry_version=kernel.feature_set.version,
+        sample_kind="at_time",
+        sample_times_ns=tuple(times_ns.tolist()),
+        purge=False,
+    )
+    place = replace(build_place(settings, servers), has_quality_gate=False)
+    built = build_dataset(request, place, settings.feature_service_data_path / "asked")
+    samples: dict[tuple[str, int], npt.NDArray[np.float64]] = {}
+    for split in ("train", "validation", "test"):
+        table = pq.read_table(built.path / f"{split}.parquet")
+        keys = zip(map(str, table["symbol"].to_pylist()), table["timestamp"].cast(pa.int64()).to_numpy(), strict=True)
+        values = np.column_stack([table[name].to_numpy() for name in columns])
+        samples |= dict(zip(keys, values, strict=True))
+    compared = 0
+    for symbol, at_ns in moments.items():
+        read = [reading for reading in readings if reading.symbol == symbol]
+        for reading, time_ns in zip(read, at_ns.tolist(), strict=True):
+            if (symbol, time_ns) in samples:
+                assert_same_bits(reading, columns, samples[symbol, time_ns])
+                compared += 1
+    assert compared > len(readings) / 2, "the last readings have no label, and the first may have no price"

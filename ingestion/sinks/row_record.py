@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from ingestion.pipeline.pipeline import ServedRows
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
@@ -42,9 +44,10 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Rows of which the last was given to the readers of its symbol."""
+    """Rows of which the last was given to the readers of its symbol, and when it was."""
 
     served: Sequence[ServedRows]
+    given_ns: int
 
 
 class RowRecord:
@@ -89,9 +92,9 @@ class RowRecord:
         if logged:
             self._put(logged)
 
-    def note_given(self, served: Sequence[ServedRows]) -> None:
-        """Keep, of each, that its last row was given to readers; from any thread. Raises StoreUnavailable."""
-        self._put(_Given(served))
+    def note_given(self, served: Sequence[ServedRows], *, given_ns: int) -> None:
+        """Keep, of each, that its last row was given to readers by then; from any thread. Raises StoreUnavailable."""
+        self._put(_Given(served, given_ns))
 
     def keep_checkpoint(self, symbol: str, checkpoint: Checkpoint, wait_durable: Callable[[float], bool]) -> None:
         """Keep the checkpoint after the rows written before it. Raises StoreUnavailable, from then on always."""
@@ -153,14 +156,14 @@ class RowRecord:
                 self._ticks.flush_symbol(item.symbol)
                 write_checkpoint(self._raw_folder, item.symbol, item.checkpoint)
             return
-        given = isinstance(item, _Given)
+        given_ns = item.given_ns if isinstance(item, _Given) else None
         for each in item.served if isinstance(item, _Given) else item:
             if not self._is_durable(each.wait_durable):
                 continue
             self._check()
-            if given:
+            if given_ns is not None:
                 newest = each.only(slice(-1, None))
-                self._ticks.append(newest.rows, newest.available_ns)
+                self._ticks.append(newest.rows, np.maximum(newest.available_ns, given_ns))
             else:
                 self._log.append(each.rows, each.available_ns)
 

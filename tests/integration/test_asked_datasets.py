@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,8 @@ import pytest
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import open_store
+from feature_repo.retrieval_job import AsOfRetrievalJob
+from feature_repo.store import OFFLINE_STORE, client_yaml, open_repository, open_store
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
@@ -24,6 +26,7 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest
 from quality.parity import Parity
+from runtime.historical import TICK_SOURCE
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.instruments import InstrumentPins
@@ -143,6 +146,62 @@ def moments(count: int, *, seed: int) -> Int64s:
     return np.unique(np.concatenate([anywhere, edges + draw.integers(-1, 2, count)]))
 
 
+def around(times_ns: Int64s) -> Int64s:
+    """The times, some of them twice, and such as no row answers at."""
+    return np.concatenate([times_ns, times_ns[:5], np.array([START_NS - 7, START_NS + 3, END_NS + 90 * SECOND_NS])])
+
+
+def asked_of_feast(place: BuildPlace, repository: Path, times_ns: Int64s) -> tuple[pd.DataFrame, pa.Table]:
+    """What Feast gives at each time of each symbol, the entity rows in no order, and the rows it is of."""
+    options = {
+        "RAW_DATA_STORAGE_PATH": str(place.raw_folder),
+        "FEATURE_LOG_STORAGE_PATH": str(place.features_folder),
+        "FEATURE_SERVICE_CACHE_PATH": str(place.kernels_folder.parent),
+        "FEATURE_SERVICE_ROW_GRID": "100ms",
+    }
+    repository.mkdir()
+    (repository / "feature_store.yaml").write_text(
+        client_yaml(
+            registry=Path(place.store.config.registry.path),
+            online_store={"type": "redis", "connection_string": "localhost:1"},
+            offline_store={"type": OFFLINE_STORE, "ticks": {"source": TICK_SOURCE, "options": options}},
+        )
+    )
+    store = open_repository(repository)
+    entities = pd.DataFrame(
+        {
+            "symbol": np.repeat([*SYMBOLS, "NEVERUSDT"], len(times_ns)),
+            "event_timestamp": pd.to_datetime(np.tile(times_ns, len(SYMBOLS) + 1), utc=True),
+        }
+    ).sample(frac=1, random_state=1)
+    job = store.get_historical_features(entities, store.get_feature_service("features_v1_0_0"))
+    assert isinstance(job, AsOfRetrievalJob)
+    return job.to_df(), job.to_provenance()
+
+
+def check_of_feast(
+    found: pd.DataFrame, provenance: pa.Table, given: dict[str, FeatureRows], available_ns: dict[str, Int64s]
+) -> None:
+    """Every entity row has the newest row that could be read, null where there was none."""
+    columns = given[SYMBOLS[0]].feature_set.columns
+    values = found[list(columns)].to_numpy()
+    event_ns, created_ns = (provenance[f"price__{kind}"].cast(pa.int64()).to_pylist() for kind in ("event", "created"))
+    times_ns = found["event_timestamp"].astype("int64").tolist()
+    for at, (symbol, time_ns) in enumerate(zip(found["symbol"], times_ns, strict=True)):
+        rows = given.get(symbol)
+        readable = []
+        if rows is not None:
+            is_readable = (available_ns[symbol] <= time_ns) & (rows.row_ns >= time_ns - LONGEST_LAG_NS)
+            readable = np.flatnonzero(is_readable).tolist()
+        if rows is None or not readable:
+            assert np.isnan(values[at]).all()
+            assert event_ns[at] is created_ns[at] is None
+            continue
+        newest = readable[-1]
+        assert np.array_equal(values[at].view(np.int64), rows.values[newest].view(np.int64))
+        assert (event_ns[at], created_ns[at]) == (rows.row_ns[newest], available_ns[symbol][newest])
+
+
 def check(built: Dataset, given: dict[str, FeatureRows], available_ns: dict[str, Int64s]) -> int:
     """Every sample is the newest row that could be read, its label begins when the model acts; how many were seen."""
     seen = 0
@@ -180,6 +239,7 @@ def test_samples_at_any_moment_are_the_ticks_that_a_reader_would_have_had(
     assert built.manifest["samples"]["answers_by_the_record_of_what_was_served"] == 0
     assert built.manifest["rules"]["row_grid_ms"] == 100
     assert built.manifest["leakage"]["rows_rebuilt_from_their_past"] >= 8
+    check_of_feast(*asked_of_feast(place, tmp_path / "repository", around(times_ns)), given, available_ns)
     # A silent symbol is answered with the last tick that had a message, or a whole second since.
     assert built.manifest["samples"]["row_age_ms"]["most"] > 300
 
@@ -206,6 +266,8 @@ def test_where_rows_were_served_the_record_says_which_could_be_read(
     recorded = dataclasses.replace(place, features_folder=with_record)
     built = build_dataset(request_at(moments(400, seed=3)), recorded, tmp_path / "dataset")
     assert check(built, served, available_ns) > 1000
+    times_ns = np.append(around(moments(400, seed=3)), END_NS + 58 * SECOND_NS)
+    check_of_feast(*asked_of_feast(recorded, tmp_path / "repository", times_ns), served, available_ns)
     samples = built.manifest["samples"]
     assert samples["answers"] == samples["answers_by_the_record_of_what_was_served"] > 1000
     assert built.manifest["served_partitions"]

@@ -63,7 +63,7 @@ def open_retrieval(
         yield Retrieval(known, dict)
         return
     times = sample_times(request)
-    first_ns, last_ns = (int(times.between(at, at + 1)[0]) for at in (0, len(times) - 1))
+    last_ns = int(times.between(len(times) - 1, len(times))[0])
     with ExitStack() as stack:
         folders = {
             symbol: stack.enter_context(opened_until(raw_folder, symbol, last_ns, open_raw))
@@ -71,11 +71,9 @@ def open_retrieval(
         }
         asked = TicksAtTimes(
             compile_kernel(chosen, kernels_folder),
-            request.symbols,
+            folders,
             features_folder=features_folder,
-            raw_folders=folders,
             grid_ns=grid_ns,
-            from_ns=first_ns,
             to_ns=last_ns,
         )
         yield Retrieval(

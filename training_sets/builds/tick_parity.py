@@ -44,7 +44,7 @@ def compare_ticks(raw_folder: Path, symbol: str, kernel: Kernel, recorded: Recor
         chosen = np.sort(np.random.default_rng(choice.seed).choice(chosen, choice.count, replace=False))
     if len(chosen) == 0:
         return Parity(ticks_recorded=len(row_ns))
-    rows = TickRows(raw_folder, symbol, kernel, from_ns=int(row_ns[chosen[0]]), to_ns=int(row_ns[chosen[-1]]))
+    rows = TickRows(raw_folder, symbol, kernel, to_ns=int(row_ns[chosen[-1]]))
     mismatched = 0
     first: Divergence | None = None
     for begin in range(0, len(chosen), _AT_A_TIME):

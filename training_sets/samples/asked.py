@@ -1,15 +1,18 @@
-"""What a model gets that asks at a time: the newest tick whose row could be read then, computed again from raw data.
+"""What a reader is given who asks at a time: the newest tick whose row could be read then, computed from raw data.
 
-1. Where rows were served live, and a minute around, the record of the served ticks says which there were and when each
-   could be read.
+1. Where rows were served live, and a minute around, the record of the served ticks says which there were and from when
+   each could be read.
 2. Elsewhere, in history that was replayed or backfilled, it is the ticks that a worker which keeps up would have given,
    each readable a declared delay after its time.
 3. A row older than the time to live of the views is given to nobody.
+
+Samples at times and Feast's historical retrieval both ask here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,78 @@ from training_sets.samples.known import NO_ROW, Known
 from transforms.kernel import Kernel
 
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The tick that answers at each of some times, (n,).
+
+    row_ns: its time, NO_ROW where none does. available_ns: from when it could be read. is_measured: whether the record
+    of what was served says so.
+    """
+
+    row_ns: Int64s
+    available_ns: Int64s
+    is_measured: Bools
+
+
+class SymbolTicks:
+    """The ticks of one symbol that answer at some times.
+
+    raw_folder: with all that the answers look back at. grid_ns: the row grid of history that was not served live.
+    first_ns: of the first tick that the raw data can give.
+
+    Raises NotFound when the symbol has no raw data.
+    """
+
+    def __init__(
+        self, kernel: Kernel, symbol: str, *, features_folder: Path, raw_folder: Path, grid_ns: int, to_ns: int
+    ) -> None:
+        """to_ns: no later time will be asked."""
+        self._symbol = symbol
+        self._features_folder = features_folder
+        self._raw_folder = raw_folder
+        self._grid_ns = grid_ns
+        self._rows = TickRows(raw_folder, symbol, kernel, to_ns=to_ns)
+
+    @property
+    def first_ns(self) -> int:
+        return self._rows.first_ns
+
+    def may_answer(self, times_ns: Int64s) -> Bools:
+        """Whether a row that the raw data can give may be young enough at each time."""
+        is_between: Bools = (times_ns >= self._rows.first_ns) & (times_ns - LONGEST_LAG_NS <= self._rows.last_ns)
+        return is_between
+
+    def answers(self, times_ns: Int64s) -> Answers:
+        """Of ascending times, one at least."""
+        served_ns, available_ns, _ = read_served_ticks(
+            self._features_folder,
+            self._symbol,
+            from_ns=int(times_ns[0]) - LONGEST_LAG_NS,
+            to_ns=int(times_ns[-1]) + LONGEST_LAG_NS + 1,
+        )
+        is_measured, row_ns, readable_ns = newest_readable(served_ns, available_ns, times_ns)
+        given = np.flatnonzero(~is_measured)
+        row_ns[given] = newest_given(
+            self._raw_folder, self._symbol, times_ns[given] - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns
+        )
+        readable_ns[given] = row_ns[given] + AVAILABILITY_DELAY_NS
+        rows = self._rows
+        is_young = (row_ns >= times_ns - LONGEST_LAG_NS) & (row_ns >= rows.first_ns) & (row_ns <= rows.last_ns)
+        return Answers(np.where(is_young, row_ns, NO_ROW), readable_ns, is_measured & is_young)
+
+    def values(self, row_ns: Int64s) -> Float64s:
+        """float64 (n, columns), the rows of answers, NaN where there is none; none before one asked for earlier."""
+        found = np.flatnonzero(row_ns >= 0)
+        if len(found) == 0:
+            return np.full((len(row_ns), len(self._rows.columns)), np.nan)
+        ticks, of = np.unique(row_ns[found], return_inverse=True)
+        values = np.full((len(row_ns), len(self._rows.columns)), np.nan)
+        values[found] = self._rows.at(ticks).values[of]
+        return values
 
 
 class TicksAtTimes:
@@ -35,73 +110,50 @@ class TicksAtTimes:
     """
 
     def __init__(
-        self,
-        kernel: Kernel,
-        symbols: Sequence[str],
-        *,
-        features_folder: Path,
-        raw_folders: Mapping[str, Path],
-        grid_ns: int,
-        from_ns: int,
-        to_ns: int,
+        self, kernel: Kernel, raw_folders: Mapping[str, Path], *, features_folder: Path, grid_ns: int, to_ns: int
     ) -> None:
         self.measured = self.found = 0
-        self._kernel = kernel
-        self._symbols = symbols
-        self._features_folder = features_folder
-        self._raw_folders = raw_folders
-        self._grid_ns = grid_ns
-        self._rows = {
-            symbol: TickRows(raw_folders[symbol], symbol, kernel, from_ns=from_ns - LONGEST_LAG_NS, to_ns=to_ns)
-            for symbol in symbols
-        }
+        self._ticks = [
+            SymbolTicks(
+                kernel, symbol, features_folder=features_folder, raw_folder=raw_folder, grid_ns=grid_ns, to_ns=to_ns
+            )
+            for symbol, raw_folder in raw_folders.items()
+        ]
+        self._columns = len(kernel.feature_set.columns)
 
     def known(self, times_ns: Int64s) -> Known:
         """Of ascending times, one at least, none before one of the call before."""
-        count, columns = len(self._symbols), self._kernel.feature_set.columns
-        features = np.full((len(times_ns), count, len(columns)), np.nan)
+        count = len(self._ticks)
+        features = np.empty((len(times_ns), count, self._columns))
         row_ns = np.empty((len(times_ns), count), np.int64)
-        for at, symbol in enumerate(self._symbols):
-            row_ns[:, at] = self._ticks(symbol, times_ns)
-            answers = np.flatnonzero(row_ns[:, at] >= 0)
-            if len(answers) > 0:
-                ticks, of = np.unique(row_ns[answers, at], return_inverse=True)
-                features[answers, at] = self._rows[symbol].at(ticks).values[of]
-        return Known(features.reshape(-1, len(columns)), row_ns.reshape(-1), np.repeat(times_ns, count))
-
-    def _ticks(self, symbol: str, times_ns: Int64s) -> Int64s:
-        """The tick that answers at each time, NO_ROW where none does."""
-        given_ns = newest_given(
-            self._raw_folders[symbol], symbol, times_ns - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns
-        )
-        served_ns, available_ns, _ = read_served_ticks(
-            self._features_folder,
-            symbol,
-            from_ns=int(times_ns[0]) - LONGEST_LAG_NS,
-            to_ns=int(times_ns[-1]) + LONGEST_LAG_NS + 1,
-            feature_set=self._kernel.feature_set.fingerprint,
-        )
-        is_measured, measured_ns = newest_readable(served_ns, available_ns, times_ns)
-        ticks_ns = np.where(is_measured, measured_ns, given_ns)
-        rows = self._rows[symbol]
-        is_young = (ticks_ns >= times_ns - LONGEST_LAG_NS) & (ticks_ns >= rows.first_ns) & (ticks_ns <= rows.last_ns)
-        self.measured += int(np.count_nonzero(is_measured & is_young))
-        self.found += int(np.count_nonzero(is_young))
-        return np.where(is_young, ticks_ns, NO_ROW)
+        for at, ticks in enumerate(self._ticks):
+            answers = ticks.answers(times_ns)
+            row_ns[:, at] = answers.row_ns
+            features[:, at] = ticks.values(answers.row_ns)
+            self.measured += int(np.count_nonzero(answers.is_measured))
+            self.found += int(np.count_nonzero(answers.row_ns >= 0))
+        return Known(features.reshape(-1, self._columns), row_ns.reshape(-1), np.repeat(times_ns, count))
 
 
-def newest_readable(row_ns: Int64s, available_ns: Int64s, times_ns: Int64s) -> tuple[npt.NDArray[np.bool_], Int64s]:
-    """Whether any row is on record within LONGEST_LAG_NS of each time, and the newest that could be read then.
+def newest_readable(row_ns: Int64s, available_ns: Int64s, times_ns: Int64s) -> tuple[Bools, Int64s, Int64s]:
+    """Whether any row is on record within LONGEST_LAG_NS of each time, the newest that could be read then, since when.
 
     row_ns, available_ns: int64 (n,), of what was served, in any order. times_ns: int64 (m,), ascending. The row is
     NO_ROW where none on record could be read.
     """
+    nothing = np.full(len(times_ns), NO_ROW)
     if len(row_ns) == 0:
-        return np.zeros(len(times_ns), np.bool_), np.full(len(times_ns), NO_ROW)
+        return np.zeros(len(times_ns), np.bool_), nothing, nothing.copy()
     ordered_ns = np.sort(row_ns)
     since = np.searchsorted(ordered_ns, times_ns - LONGEST_LAG_NS)
     is_recorded = np.searchsorted(ordered_ns, times_ns + LONGEST_LAG_NS, side="right") > since
     by_arrival = np.argsort(available_ns, kind="stable")
-    newest_ns = np.maximum.accumulate(row_ns[by_arrival])
-    arrived = np.searchsorted(available_ns[by_arrival], times_ns, side="right")
-    return is_recorded, np.where(arrived > 0, newest_ns[np.maximum(arrived - 1, 0)], NO_ROW)
+    arriving_ns, readable_ns = row_ns[by_arrival], available_ns[by_arrival]
+    newest_ns = np.maximum.accumulate(arriving_ns)
+    is_newer = np.diff(newest_ns, prepend=newest_ns[0] - 1) > 0
+    came_at = np.maximum.accumulate(np.where(is_newer, np.arange(len(newest_ns)), 0))
+    arrived = np.searchsorted(readable_ns, times_ns, side="right")
+    last = np.maximum(arrived - 1, 0)
+    has_arrived = arrived > 0
+    found_ns = np.where(has_arrived, newest_ns[last], nothing)
+    return is_recorded, found_ns, np.where(has_arrived, readable_ns[came_at[last]], nothing)

@@ -23,6 +23,13 @@ class PlayClock:
         self._begin_ns = begin_ns
         self._started_ns = machine.now_ns()
 
+    @classmethod
+    def from_now(cls, machine: Clock, *, speed: float) -> PlayClock:
+        """A clock that begins at the machine's time, and is the machine's at speed 1."""
+        clock = cls(machine, begin_ns=None, speed=speed)
+        clock._begin_ns = clock._started_ns
+        return clock
+
     def now_ns(self) -> int:
         """The played time. It must have begun."""
         assert self._begin_ns is not None

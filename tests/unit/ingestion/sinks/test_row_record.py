@@ -88,36 +88,38 @@ def test_rows_whose_messages_never_became_durable_are_in_no_log(tmp_path: Path) 
     assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
 
 
-def given(folder: Path) -> list[float]:
+def given(folder: Path) -> dict[float, int]:
+    """When each row was given, ns after its time."""
     row_ns, available_ns, digest = read_served_ticks(folder / "features", SYMBOL, from_ns=0, to_ns=2**62)
     assert len(row_ns) == len(available_ns) == len(digest)
-    return [(each - B) / SECOND_NS for each in row_ns.tolist()]
+    after_ns = (available_ns - row_ns).tolist()
+    return {(each - B) / SECOND_NS: after for each, after in zip(row_ns.tolist(), after_ns, strict=True)}
 
 
 def test_the_log_has_whole_seconds_and_the_record_the_newest_row_that_readers_were_given(tmp_path: Path) -> None:
     record, never = record_in(tmp_path), Durable()
     for rows in (served(1, 2, 2.1), served(2.2), served(3)):
         record.write([rows])
-        record.note_given([rows])
-    record.note_given([served(4, durable=never)])
+        record.note_given([rows], given_ns=int(rows.rows.row_ns[-1]) + 7)
+    record.note_given([served(4, durable=never)], given_ns=B)
     assert record.last_given_ns(SYMBOL) is None
     record.close()
     assert logged(tmp_path) == [1, 2, 3]
-    assert given(tmp_path) == [2.1, 2.2, 3]
+    assert given(tmp_path) == {2.1: 7, 2.2: 7, 3: 7}
     assert record.last_given_ns(SYMBOL) == B + 3 * SECOND_NS
 
 
 def test_a_checkpoint_is_written_behind_the_rows_before_it(tmp_path: Path) -> None:
     record, late = record_in(tmp_path), Durable()
     record.write_again(served(1))
-    record.note_given([served(1)])
+    record.note_given([served(1)], given_ns=B)
     record.keep_checkpoint(SYMBOL, CHECKPOINT, late.wait)
     assert late.asked.wait(30)
     assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
     late.reached.set()
     eventually(lambda: read_checkpoint(tmp_path / "raw", SYMBOL, "id") == CHECKPOINT)
     # Both were flushed for it: whoever goes on from the checkpoint finds them.
-    assert logged(tmp_path) == given(tmp_path) == [1]
+    assert logged(tmp_path) == list(given(tmp_path)) == [1]
     record.close()
 
 

@@ -1,0 +1,79 @@
+"""Rows at chosen ticks: those of one run over everything, also where the run is left off and begun anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.registry_versions import load_registry_version
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.sources.played.play import play
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.tape.compaction import compact_tape
+from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, parse_iso_ns
+from storage.instruments import InstrumentPins
+from training_sets.rebuild.rebuild import rebuild_rows_at
+from training_sets.rebuild.ticks import TickRows, newest_given
+from transforms.kernel import Kernel, compile_kernel
+
+SYMBOL = "BTCUSDT"
+BEGIN_NS = parse_iso_ns("2026-01-05T12:00:00")
+BEGINS_NS = (BEGIN_NS, BEGIN_NS + 2 * SECOND_NS, BEGIN_NS + HOUR_NS, BEGIN_NS + 2 * HOUR_NS, BEGIN_NS + 27 * HOUR_NS)
+"""Of seconds with messages, each with a snapshot; features of the set look back a day and five minutes."""
+GRID_NS = 100 * MILLISECOND_NS
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Path:
+    folder = tmp_path_factory.mktemp("ticks")
+    pipeline = Pipeline(
+        kernel,
+        InstrumentPins(folder),
+        raw_folder=folder,
+        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
+        sinks=[],
+        availability=available_as_if_live,
+    )
+    try:
+        for seed, begin_ns in enumerate(BEGINS_NS):
+            play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=seed, start_ns=begin_ns, duration_ns=SECOND_NS))
+    finally:
+        pipeline.close()
+    compact_tape(folder, SYMBOL, InstrumentPins(folder))
+    return folder
+
+
+def ticks_around(begin_ns: int, *steps: int) -> list[int]:
+    return [begin_ns + step * GRID_NS for step in steps]
+
+
+def test_where_nothing_is_asked_for_longer_than_features_look_back_a_run_begins_anew(raw: Path, kernel: Kernel) -> None:
+    first, second, *_, far = BEGINS_NS
+    asked = [*ticks_around(first, 4, 9, 14), *ticks_around(second, 5, 30), *ticks_around(far, 2, 3, 12)]
+    whole = rebuild_rows_at(raw, SYMBOL, kernel, np.array(asked))
+    for cuts in ([8], [3, 5], [1, 1, 6], [5, 5, 6]):
+        rows = TickRows(raw, SYMBOL, kernel, to_ns=asked[-1])
+        pieces = [rows.at(np.array(piece)) for piece in np.split(np.array(asked), cuts) if len(piece) > 0]
+        assert rows.runs == 2
+        assert np.concatenate([piece.row_ns for piece in pieces]).tolist() == asked
+        values = np.concatenate([piece.values for piece in pieces])
+        assert np.array_equal(values.view(np.int64), whole.values.view(np.int64))
+        assert np.array_equal(np.concatenate([piece.status for piece in pieces]), whole.status)
+
+
+def test_the_newest_tick_given_is_that_after_a_message_or_a_whole_second_however_far_apart_times_are(raw: Path) -> None:
+    first, *_, far = BEGINS_NS
+    until_ns = np.array([first + SECOND_NS + 777, far - HOUR_NS + 1_700 * MILLISECOND_NS, far + 10 * SECOND_NS + 1])
+    given = newest_given(raw, SYMBOL, until_ns, grid_ns=GRID_NS)
+    assert given.tolist() == [first + SECOND_NS, far - HOUR_NS + SECOND_NS, far + 10 * SECOND_NS]
+    together = np.sort(np.concatenate([until_ns, first + np.arange(50) * 37 * MILLISECOND_NS]))
+    alone = [newest_given(raw, SYMBOL, each, grid_ns=GRID_NS) for each in together.reshape(-1, 1)]
+    assert newest_given(raw, SYMBOL, together, grid_ns=GRID_NS).tolist() == np.concatenate(alone).tolist()
