@@ -23,6 +23,7 @@ from runtime.commands import (
     replay,
     repo,
     run,
+    status,
     tape,
     upkeep,
     verify,
@@ -47,7 +48,7 @@ app.add_typer(tape.app, name="tape")
 app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
-app.command("status")(upkeep.status)
+app.command("status")(status.status)
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 

@@ -83,7 +83,9 @@ class Settings(BaseSettings):
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
+    feature_service_tier1_symbols: Symbols | None = None
     feature_service_retention_days: Positive = 90
+    feature_service_figures_days: Positive = 30
     feature_service_archive_path: Path | None = None
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0

@@ -220,6 +220,7 @@ def api_services(
     """
     from api.limits import RequestLimits
     from api.services import ApiServices
+    from storage.database.freshness import FreshnessStore
     from storage.database.quality_reports import QualityReports
     from storage.database.upkeep import UpkeepStore
     from storage.online.memory import OnlineMemory
@@ -230,11 +231,13 @@ def api_services(
         _dataset_builds(settings, servers, metadata) as builds,
         closing(online_store(servers)) as online,
         closing(UpkeepStore(servers.postgres_url)) as upkeep,
+        closing(FreshnessStore(servers.postgres_url)) as freshness,
         closing(QualityReports(servers.postgres_url)) as quality_reports,
     ):
         yield ApiServices(
             **_process_facts(settings, registry),
             upkeep=upkeep,
+            freshness=freshness,
             online=online,
             metadata=metadata,
             builds=builds,
@@ -257,14 +260,17 @@ def api_services(
 def process_services(settings: Settings, servers: Servers, *, registry: CollectorRegistry) -> Iterator[ProcessServices]:
     """What health and metrics of a process without the API need."""
     from api.services import ProcessServices
+    from storage.database.freshness import FreshnessStore
     from storage.database.upkeep import UpkeepStore
 
     with (
         metadata_store(servers) as metadata,
         closing(online_store(servers)) as online,
         closing(UpkeepStore(servers.postgres_url)) as upkeep,
+        closing(FreshnessStore(servers.postgres_url)) as freshness,
     ):
-        yield ProcessServices(**_process_facts(settings, registry), online=online, metadata=metadata, upkeep=upkeep)
+        facts = _process_facts(settings, registry)
+        yield ProcessServices(**facts, online=online, metadata=metadata, upkeep=upkeep, freshness=freshness)
 
 
 def metrics_registry() -> CollectorRegistry:

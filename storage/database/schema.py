@@ -178,6 +178,19 @@ UPKEEP_TASKS = Table(
     Column("worker", Text),
 )
 
+FRESHNESS_MINUTES = Table(
+    "freshness_minutes",
+    TABLES,
+    Column("view", Text, primary_key=True),
+    Column("tier", Integer, primary_key=True),
+    Column("minute", TIMESTAMP(timezone=True), primary_key=True),
+    Column("looks", BigInteger, nullable=False, comment="of a symbol, but those at a view that warms up"),
+    Column("fresh", BigInteger, nullable=False, comment="that found a row of at most the age promised"),
+    Column("covered", BigInteger, nullable=False, comment="of these, that found its source there"),
+    CheckConstraint("covered <= fresh AND fresh <= looks", name="shares"),
+    Index("freshness_minutes_minute", "minute"),
+)
+
 DATA_QUALITY_REPORTS = Table(
     "data_quality_reports",
     TABLES,
