@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from api.limits import RequestLimits
 from market.clock import Clock
+from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
@@ -28,7 +29,7 @@ class ProcessServices:
 
     symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
     the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
-    it began. upkeep, freshness: what is known of them; None tells of none.
+    it began. upkeep, freshness, alerts: what is known of them; None tells of none.
     """
 
     online: OnlineStore
@@ -43,6 +44,7 @@ class ProcessServices:
     started_ns: int = 0
     upkeep: UpkeepStore | None = None
     freshness: FreshnessStore | None = None
+    alerts: AlertStore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import typer
 
 from market.errors import FeatureServiceError, StoreUnavailable
 from runtime.commands import (
+    alerts,
     dataset,
     db,
     dead_letter,
@@ -49,6 +50,7 @@ app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
 app.command("status")(status.status)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market.clock import DAY_NS, Clock, SystemClock, to_datetime
+from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import instrument_pins, kernel_cache_folder, metadata_store, online_store
 from upkeep.tasks import (
+    ALERTS,
     COMPACTION,
     DISK,
     FRESHNESS,
@@ -72,6 +74,7 @@ def upkeep_tasks(settings: Settings, servers: Servers, metadata: Metadata, clock
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
+        UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
 

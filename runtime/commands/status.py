@@ -1,4 +1,4 @@
-"""``status``: how the service is, from its database: upkeep, and how fresh its views are."""
+"""``status``: how the service is, from its database: upkeep, how fresh its views are, and what is wrong."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ _NOBODY_LOOKED: Final = "nobody looked"
 
 
 def status(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """When each task of upkeep last succeeded, what is late, and how fresh each view is served.
+    """When each task of upkeep last succeeded, what is late, and how fresh each view is served, and the open alerts.
 
     Exits 1 when a task is late: its last success is older than twice its period.
     """
     from api.freshness import freshness_document
     from market.clock import SystemClock, to_datetime
+    from runtime.commands.alerts import print_alerts
     from runtime.commands.upkeep import print_states
     from runtime.servers import running_servers
     from runtime.upkeep import upkeep_store
     from runtime.wiring import metadata_store
+    from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
 
     now_ns = SystemClock().now_ns()
@@ -32,15 +34,22 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
         metadata_store(servers),
         upkeep_store(servers) as upkeep,
         closing(FreshnessStore(servers.postgres_url)) as looks,
+        closing(AlertStore(servers.postgres_url)) as alerts,
     ):
         states = upkeep.states()
         freshness = freshness_document(looks.windows(to_datetime(now_ns)), (), now_ns=now_ns)
+        found = alerts.open_alerts(to_datetime(now_ns))
     if as_json:
-        document = {"upkeep": [state.document() for state in states], "freshness": freshness}
+        document = {
+            "upkeep": [state.document() for state in states],
+            "freshness": freshness,
+            "alerts": [alert.document() for alert in found],
+        }
         print_document(document, as_json=True)
     else:
         print_states(states)
         _print_freshness(freshness)
+        print_alerts(found)
     if any(state.is_late for state in states):
         raise typer.Exit(1)
 

@@ -8,9 +8,18 @@ from typing import Any, Final
 
 from sqlalchemy import Column, delete
 
-from storage.database.schema import FRESHNESS_MINUTES, STATEMENT_TIMEOUT_MS, open_engine, transaction
+from storage.database.schema import (
+    ALERT_SILENCES,
+    ALERTS,
+    FRESHNESS_MINUTES,
+    STATEMENT_TIMEOUT_MS,
+    open_engine,
+    transaction,
+)
 
-_TIMES: Final[Mapping[str, Column[Any]]] = {FRESHNESS_MINUTES.name: FRESHNESS_MINUTES.c.minute}
+_TIMES: Final[Mapping[str, Column[Any]]] = {
+    each.table.name: each for each in (FRESHNESS_MINUTES.c.minute, ALERTS.c.closed_at, ALERT_SILENCES.c.until)
+}
 """By table, the time whose age counts; a row without one stays."""
 
 
