@@ -12,7 +12,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
 from prometheus_client import CollectorRegistry
 
-from api import cache, checks, datasets, evaluation, features, health, metrics, quality, stats, stream
+from api import cache, checks, datasets, evaluation, features, freshness, health, metrics, quality, stats, stream
 from api.access import API_KEY_HEADER, Door
 from api.errors import install_error_handlers
 from api.limits import Limits, RequestLimits
@@ -35,6 +35,7 @@ def create_app(services: ApiServices) -> FastAPI:
     # The door asks for the key; this only tells the OpenAPI page that it is asked for.
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
     app.include_router(features.router, dependencies=documented)
+    app.include_router(freshness.router, dependencies=documented)
     app.include_router(stream.router, dependencies=documented)
     app.include_router(datasets.router, dependencies=documented)
     app.include_router(cache.router, dependencies=documented)

@@ -15,7 +15,7 @@ from market.errors import FeatureServiceError, StoreUnavailable
 from storage.tape import tape_symbols
 
 DEADLINE_S: Final = 2.0
-CHECK_THREADS: Final = 6
+CHECK_THREADS: Final = 8
 """Bounds the checks that hang at once; those waiting for a thread are dropped at the deadline."""
 MOST_BUILDS_COUNTED: Final = 1000
 

@@ -14,7 +14,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import checks
+from api.alerts import ALERTS, alert_families, alerts_check
 from api.checks import Answer, ask, store_checks
+from api.freshness import FRESHNESS, freshness_check, freshness_families
 from api.services import OfProcess
 from api.upkeep import UPKEEP, states_of, upkeep_check, upkeep_families
 from market.clock import SECOND_NS
@@ -123,11 +125,20 @@ class Measured:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request, services: OfProcess) -> Response:
     """Prometheus text: what this process counts, and what the stores say at the time of asking."""
-    asking = {**store_checks(services), UPKEEP: upkeep_check(services)}
+    asking = {
+        **store_checks(services),
+        UPKEEP: upkeep_check(services),
+        FRESHNESS: freshness_check(services),
+        ALERTS: alerts_check(services),
+    }
     answers = await ask(request.app.state.check_pool, asking, checks.DEADLINE_S)
-    upkeep = upkeep_families(states_of(answers.pop(UPKEEP)))
+    kept = [
+        *upkeep_families(states_of(answers.pop(UPKEEP))),
+        *freshness_families(answers.pop(FRESHNESS)),
+        *alert_families(answers.pop(ALERTS)),
+    ]
     asked = CollectorRegistry(auto_describe=False)
-    asked.register(_Asked([*_families(answers, services.clock.now_ns()), *upkeep]))
+    asked.register(_Asked([*_families(answers, services.clock.now_ns()), *kept]))
     registries = (services.registry, request.app.state.http_metrics.registry, asked)
     return Response(b"".join(map(generate_latest, registries)), media_type=CONTENT_TYPE_LATEST)
 

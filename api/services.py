@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from api.limits import RequestLimits
 from market.clock import Clock
+from storage.database.alerts import AlertStore
+from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepStore
@@ -27,7 +29,7 @@ class ProcessServices:
 
     symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
     the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
-    it began. upkeep: what is known of it; None tells of none.
+    it began. upkeep, freshness, alerts: what is known of them; None tells of none.
     """
 
     online: OnlineStore
@@ -41,6 +43,8 @@ class ProcessServices:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     started_ns: int = 0
     upkeep: UpkeepStore | None = None
+    freshness: FreshnessStore | None = None
+    alerts: AlertStore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Final
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Float64
 
-from feature_repo.freshness import TIME_TO_LIVE
+from feature_repo.freshness import TIME_TO_LIVE, slo_of
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, registry_versions
 from transforms.catalogue import GROUPS, group_fingerprint
 from transforms.rows import FeatureSet
@@ -60,7 +60,7 @@ def _view(name: str, fingerprint: str, fields: Mapping[str, str], features_folde
         schema=[Field(name=field, dtype=Float64, description=text) for field, text in fields.items()],
         source=_push_source(name, fingerprint, features_folder),
         online=True,
-        tags={"fingerprint": fingerprint},
+        tags={"fingerprint": fingerprint, **slo_of(name).tags()},
     )
 
 

@@ -1,7 +1,13 @@
-"""How long a row answers: the time to live of every view, for Feast, for the client and for what a dataset reads."""
+"""How fresh a view is: how long its rows answer, and what is promised of them.
+
+Time to live is for Feast, for the client and for what a dataset reads: an older row is no answer. The objectives are
+what an operator is told of: a row may answer and still be late.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -10,3 +16,32 @@ from market.clock import SECOND_NS
 TIME_TO_LIVE: Final = timedelta(minutes=1)
 """A row comes each second, so an older one means that the symbol stopped."""
 TIME_TO_LIVE_NS: Final = int(TIME_TO_LIVE.total_seconds()) * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessSlo:
+    """Of all looks at a view at least the share ``coverage`` finds a row of at most this age whose source is there."""
+
+    freshness: timedelta
+    coverage: float
+
+    @property
+    def freshness_ns(self) -> int:
+        return int(self.freshness.total_seconds()) * SECOND_NS
+
+    def tags(self) -> dict[str, str]:
+        """As a Feast view declares it."""
+        return {"freshness_slo_s": f"{self.freshness.total_seconds():g}", "coverage_slo": f"{self.coverage:g}"}
+
+
+STREAMED: Final = FreshnessSlo(timedelta(seconds=2), 0.99)
+"""Of a view whose rows are pushed as they close: a row a second, closed in less than one."""
+_OWN: Final[Mapping[str, FreshnessSlo]] = {
+    # Most symbols have no open position, and then nothing is missing.
+    "position": FreshnessSlo(timedelta(seconds=2), 0.0),
+}
+
+
+def slo_of(view: str) -> FreshnessSlo:
+    """The objective of a view; one that is not streamed gets a line of its own above."""
+    return _OWN.get(view, STREAMED)

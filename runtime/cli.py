@@ -12,6 +12,7 @@ import typer
 
 from market.errors import FeatureServiceError, StoreUnavailable
 from runtime.commands import (
+    alerts,
     dataset,
     db,
     dead_letter,
@@ -24,6 +25,7 @@ from runtime.commands import (
     replay,
     repo,
     run,
+    status,
     tape,
     upkeep,
     verify,
@@ -49,7 +51,8 @@ app.add_typer(tape.app, name="tape")
 app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
-app.command("status")(upkeep.status)
+app.command("status")(status.status)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 

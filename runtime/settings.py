@@ -83,11 +83,21 @@ class Settings(BaseSettings):
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
+    feature_service_tier1_symbols: Symbols | None = None
     feature_service_retention_days: Positive = 90
+    feature_service_figures_days: Positive = 30
     feature_service_archive_path: Path | None = None
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0
     feature_service_disk_stop_percent: Percent = 98.0
+    feature_service_alert_webhook_url: SecretStr | None = None
+    feature_service_alert_webhook_format: Literal["json", "slack"] = "json"
+    feature_service_alert_row_seconds: Positive = 30
+    feature_service_alert_silent_seconds: Positive = 60
+    feature_service_alert_burn_1h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 14.4
+    feature_service_alert_burn_6h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6.0
+    feature_service_alert_queue_messages: Positive = 10_000
+    feature_service_alert_dead_letters: Positive = 10
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_row_grid: RowGrid = "100ms"
     feature_service_publish_grid: bool = False

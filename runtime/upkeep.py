@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market.clock import DAY_NS, Clock, SystemClock, to_datetime
+from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import instrument_pins, kernel_cache_folder, metadata_store
-from upkeep.tasks import COMPACTION, DISK, GARBAGE, MATERIALIZATION, PERIODS, RETENTION, Reach, UpkeepTask
+from runtime.wiring import instrument_pins, kernel_cache_folder, metadata_store, online_store
+from upkeep.tasks import (
+    ALERTS,
+    COMPACTION,
+    DISK,
+    FRESHNESS,
+    GARBAGE,
+    MATERIALIZATION,
+    PERIODS,
+    RETENTION,
+    Reach,
+    UpkeepTask,
+)
 
 if TYPE_CHECKING:
     from storage.database.metadata import Metadata
@@ -58,9 +70,11 @@ def upkeep_tasks(settings: Settings, servers: Servers, metadata: Metadata, clock
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
         UpkeepTask(COMPACTION, partial(_compact, settings)),
-        UpkeepTask(RETENTION, partial(_retire, settings, clock)),
+        UpkeepTask(RETENTION, partial(_retire, settings, servers, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
+        UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
+        UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
 
@@ -70,7 +84,8 @@ def _compact(settings: Settings, reach: Reach) -> Mapping[str, Any]:
     return compact_finished(settings.raw_data_storage_path, instrument_pins(settings), reach)
 
 
-def _retire(settings: Settings, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _retire(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    from storage.database.figures import drop_figures
     from transforms.catalogue import set_horizon_ns
     from upkeep.retention import Folders, retire_expired
 
@@ -80,9 +95,12 @@ def _retire(settings: Settings, clock: Clock, reach: Reach) -> Mapping[str, Any]
         datasets=settings.dataset_storage_path,
         archive=settings.feature_service_archive_path,
     )
-    before_ns = clock.now_ns() - settings.feature_service_retention_days * DAY_NS
+    now_ns = clock.now_ns()
+    figures = drop_figures(servers.postgres_url, to_datetime(now_ns - settings.feature_service_figures_days * DAY_NS))
+    before_ns = now_ns - settings.feature_service_retention_days * DAY_NS
     horizon_ns = max(set_horizon_ns(chosen) for chosen in _feature_sets(settings))
-    return retire_expired(folders, before_ns=before_ns, horizon_ns=horizon_ns, reach=reach)
+    retired = retire_expired(folders, before_ns=before_ns, horizon_ns=horizon_ns, reach=reach)
+    return {**retired, "figures": figures}
 
 
 def _remove_garbage(settings: Settings, metadata: Metadata, clock: Clock, reach: Reach) -> Mapping[str, Any]:
@@ -116,6 +134,15 @@ def _materialize(servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, A
 
     with closing_registry(feature_store(servers, is_writer=True)) as store:
         return materialize_unpushed(store, to_datetime(clock.now_ns()), before_each=reach)
+
+
+def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    from storage.database.freshness import FreshnessStore
+    from upkeep.freshness import look_at_freshness, symbol_tiers
+
+    tiers = symbol_tiers(settings.feature_service_symbols, settings.feature_service_tier1_symbols)
+    with closing(online_store(servers)) as online, closing(FreshnessStore(servers.postgres_url)) as store:
+        return look_at_freshness(online, store, tiers, now=to_datetime(clock.now_ns()), reach=reach)
 
 
 def _garbage_folders(settings: Settings) -> GarbageFolders:

@@ -12,11 +12,15 @@ RETENTION: Final = "retention"
 GARBAGE: Final = "garbage"
 MATERIALIZATION: Final = "materialization"
 DISK: Final = "disk"
+FRESHNESS: Final = "freshness"
+ALERTS: Final = "alerts"
 
 PERIODS: Final[Mapping[str, timedelta]] = {
     # A segment is raw Parquet within two minutes of its end: this, the look for what is due, and the work itself.
     COMPACTION: timedelta(minutes=1),
     DISK: timedelta(seconds=30),
+    FRESHNESS: timedelta(seconds=30),
+    ALERTS: timedelta(seconds=30),
     MATERIALIZATION: timedelta(minutes=5),
     RETENTION: timedelta(hours=1),
     GARBAGE: timedelta(hours=6),

@@ -1,7 +1,8 @@
-"""``upkeep`` and ``status``: what the service does for itself, run by hand and looked at."""
+"""``upkeep``: what the service does for itself, run by hand and looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,15 +72,20 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
     if as_json:
         print_document([state.document() for state in states], as_json=True)
     else:
-        print_table(
-            ("task", "every", "last success", "next", "lag", "took", "runs", "failed", "state"),
-            [_row(state) for state in states],
-        )
-        for state in states:
-            for problem in (*((state.error,) if state.error else ()), *state.problems):
-                print(f"{state.task}: {problem}")
+        print_states(states)
     if any(state.is_late for state in states):
         raise typer.Exit(1)
+
+
+def print_states(states: Sequence[UpkeepState]) -> None:
+    """A table of the tasks, and what somebody should look at."""
+    print_table(
+        ("task", "every", "last success", "next", "lag", "took", "runs", "failed", "state"),
+        [_row(state) for state in states],
+    )
+    for state in states:
+        for problem in (*((state.error,) if state.error else ()), *state.problems):
+            print(f"{state.task}: {problem}")
 
 
 def _row(state: UpkeepState) -> tuple[object, ...]:

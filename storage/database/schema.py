@@ -178,6 +178,53 @@ UPKEEP_TASKS = Table(
     Column("worker", Text),
 )
 
+FRESHNESS_MINUTES = Table(
+    "freshness_minutes",
+    TABLES,
+    Column("view", Text, primary_key=True),
+    Column("tier", Integer, primary_key=True),
+    Column("minute", TIMESTAMP(timezone=True), primary_key=True),
+    Column("looks", BigInteger, nullable=False, comment="of a symbol, but those at a view that warms up"),
+    Column("fresh", BigInteger, nullable=False, comment="that found a row of at most the age promised"),
+    Column("covered", BigInteger, nullable=False, comment="of these, that found its source there"),
+    CheckConstraint("covered <= fresh AND fresh <= looks", name="shares"),
+    Index("freshness_minutes_minute", "minute"),
+)
+
+ALERTS = Table(
+    "alerts",
+    TABLES,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("action", Text, nullable=False, comment="what to do"),
+    Column("found_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("seen_at", TIMESTAMP(timezone=True), nullable=False, comment="when it was last found"),
+    Column("opened_at", TIMESTAMP(timezone=True), comment="null until it lasted as long as its rule waits"),
+    Column("closed_at", TIMESTAMP(timezone=True)),
+    Column("told", JSONB, nullable=False, comment="the state that each channel knows"),
+    CheckConstraint("severity IN ('critical', 'warning')", name="severity"),
+    Index("alerts_closed_at", "closed_at"),
+)
+Index(
+    "alerts_one_that_lasts",
+    ALERTS.c.rule,
+    ALERTS.c.subject,
+    unique=True,
+    postgresql_where=ALERTS.c.closed_at.is_(None),
+)
+
+ALERT_SILENCES = Table(
+    "alert_silences",
+    TABLES,
+    Column("rule", Text, primary_key=True, comment="* is any"),
+    Column("subject", Text, primary_key=True, comment="a pattern, * is any"),
+    Column("until", TIMESTAMP(timezone=True), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
 DATA_QUALITY_REPORTS = Table(
     "data_quality_reports",
     TABLES,

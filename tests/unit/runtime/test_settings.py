@@ -150,9 +150,11 @@ def test_secrets_are_shown_neither_in_errors_nor_in_the_settings_text(monkeypatc
     assert caught.value.__context__ is None  # pydantic's own error holds the values
 
 
-def test_secret_settings_are_those_named_key_secret_or_password() -> None:
+def test_secret_settings_are_those_named_key_secret_password_or_webhook_url() -> None:
     secret = {field for field, of in Settings.model_fields.items() if "SecretStr" in str(of.annotation)}
-    assert secret == {field for field in Settings.model_fields if field.endswith(("_key", "_secret", "_password"))}
+    assert secret == {
+        field for field in Settings.model_fields if field.endswith(("_key", "_secret", "_password", "_webhook_url"))
+    }
 
 
 @pytest.mark.parametrize("port", ["0", "65536"])

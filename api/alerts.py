@@ -1,0 +1,35 @@
+"""Alerts as the API tells of them: those that are open."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from api.checks import Answer, Check
+from api.services import ProcessServices
+from market.clock import to_datetime
+
+ALERTS: Final = "alerts"
+
+
+def alerts_check(services: ProcessServices) -> Check:
+    """The alerts that are open."""
+
+    def check() -> Mapping[str, Any]:
+        if services.alerts is None:
+            return {}
+        return {"alerts": services.alerts.open_alerts(to_datetime(services.clock.now_ns()))}
+
+    return check
+
+
+def alert_families(answer: Answer) -> list[Metric]:
+    """What Prometheus is told: how many are open, silenced or not."""
+    family = GaugeMetricFamily("feature_service_alerts_open", "Alerts that are open.", labels=["rule", "severity"])
+    counts = Counter((each.rule, each.severity) for each in answer.found.get("alerts", ()))
+    for (rule, severity), count in sorted(counts.items()):
+        family.add_metric([rule, severity], count)
+    return [family]

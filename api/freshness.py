@@ -1,0 +1,103 @@
+"""Freshness as the API tells of it: what is promised of each view, how it was kept, and how old its rows are now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from api.checks import Answer, Check
+from api.services import ProcessServices, Services
+from feature_repo.freshness import slo_of
+from market.clock import SECOND_NS, format_iso, to_datetime
+from storage.database.freshness import WindowLooks
+from storage.online.vector import OnlineVector
+
+FRESHNESS: Final = "freshness"
+BUDGET: Final = "30d"
+"""The window of the error budget."""
+
+router = APIRouter(prefix="/features", tags=["features"])
+
+
+@router.get("/freshness")
+def freshness(services: Services) -> dict[str, Any]:
+    """Each view's objectives, how often it was found fresh and covered, and what is left of its error budget."""
+    now_ns = services.clock.now_ns()
+    looks = () if services.freshness is None else services.freshness.windows(to_datetime(now_ns))
+    vectors = [vector for vector in services.online.read(services.symbols) if vector is not None]
+    return {"timestamp": format_iso(now_ns), "views": freshness_document(looks, vectors, now_ns=now_ns)}
+
+
+def freshness_document(
+    looks: Sequence[WindowLooks], vectors: Sequence[OnlineVector], *, now_ns: int
+) -> dict[str, dict[str, Any]]:
+    """By view: its objectives, the age of each symbol's row, and the windows of each tier; None where nobody looked."""
+    served = {view for vector in vectors for view in vector.statuses}
+    return {
+        view: {
+            "freshness_slo_seconds": slo_of(view).freshness.total_seconds(),
+            "coverage_slo": slo_of(view).coverage,
+            "age_seconds": {
+                vector.symbol: vector.age_ns(now_ns) / SECOND_NS for vector in vectors if view in vector.statuses
+            },
+            "tiers": _tiers([each for each in looks if each.view == view]),
+        }
+        for view in sorted(served | {each.view for each in looks})
+    }
+
+
+def _tiers(looks: Sequence[WindowLooks]) -> dict[str, dict[str, Any]]:
+    tiers: dict[str, dict[str, Any]] = {}
+    for each in looks:
+        burn_rate = each.burn_rate(slo_of(each.view).coverage)
+        tier = tiers.setdefault(str(each.tier), {})
+        tier[each.window] = {
+            "looks": each.looks,
+            "fresh": each.fresh_share,
+            "coverage": each.coverage,
+            "burn_rate": burn_rate,
+        }
+        if each.window == BUDGET:
+            tier["budget_left"] = 1.0 - burn_rate
+    return tiers
+
+
+def freshness_check(services: ProcessServices) -> Check:
+    """What was found in each window."""
+
+    def check() -> Mapping[str, Any]:
+        if services.freshness is None:
+            return {}
+        return {"looks": services.freshness.windows(to_datetime(services.clock.now_ns()))}
+
+    return check
+
+
+def freshness_families(answer: Answer) -> list[Metric]:
+    """What Prometheus is told of each view that was looked at."""
+    labels = ["view", "tier", "window"]
+    age = GaugeMetricFamily(
+        "feature_service_freshness_slo_seconds", "How old a row of the view may be.", labels=["view"]
+    )
+    coverage = GaugeMetricFamily(
+        "feature_service_freshness_coverage_ratio",
+        "Share of looks that found a fresh row with its source.",
+        labels=labels,
+    )
+    burn = GaugeMetricFamily(
+        "feature_service_freshness_burn_rate",
+        "How fast the error budget goes; 1 spends it in its period.",
+        labels=labels,
+    )
+    looks: Sequence[WindowLooks] = answer.found.get("looks", ())
+    for view in sorted({each.view for each in looks}):
+        age.add_metric([view], slo_of(view).freshness.total_seconds())
+    for each in looks:
+        of = [each.view, str(each.tier), each.window]
+        if each.coverage is not None:
+            coverage.add_metric(of, each.coverage)
+        burn.add_metric(of, each.burn_rate(slo_of(each.view).coverage))
+    return [age, coverage, burn]

@@ -1,0 +1,166 @@
+"""What alerting is made of in a process: its checks and channels on the settings' servers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from market.clock import MINUTE_NS, Clock, to_datetime
+from runtime.servers import Servers
+from runtime.settings import Settings
+from runtime.wiring import broker_address, dead_letter_path, online_store
+from upkeep.tasks import Reach
+
+if TYPE_CHECKING:
+    from storage.database.freshness import FreshnessStore
+    from storage.database.metadata import Metadata
+    from storage.database.upkeep import UpkeepStore
+    from upkeep.alert_rules import Finding, Thresholds
+    from upkeep.alerting import AlertCheck, Channel
+
+ALERT_QUEUE: Final = "features.alerts"
+DEAD_LETTER_MINUTES: Final = 10
+_DEAD_LETTER_TAIL: Final = 1 << 20
+"""Of the file's end, in which the messages of the last minutes stand."""
+
+_log = logging.getLogger(__name__)
+
+
+class LoggedAlerts:
+    """The channel of a service without a message broker."""
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        from upkeep.webhook import notice_text
+
+        _log.warning("%s: %s", ALERT_QUEUE, notice_text(notice))
+
+
+def alert_channels(settings: Settings) -> dict[str, Channel]:
+    """Who is told of alerts: the queue, or the log where there is no broker, and the webhook if there is one."""
+    from ingestion.rabbitmq.notices import QueueNotices
+    from ingestion.rabbitmq.writing import LIVE_QUEUE
+    from upkeep.webhook import Webhook
+
+    has_broker = settings.rabbitmq_host is not None
+    channels: dict[str, Channel] = {
+        "queue": QueueNotices(broker_address(settings), ALERT_QUEUE, arguments=LIVE_QUEUE)
+        if has_broker
+        else LoggedAlerts()
+    }
+    url = settings.feature_service_alert_webhook_url
+    if url is not None:
+        channels["webhook"] = Webhook(url.get_secret_value(), sends=settings.feature_service_alert_webhook_format)
+    return channels
+
+
+def evaluate(settings: Settings, servers: Servers, metadata: Metadata, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    """One run of the task."""
+    from storage.database.alerts import AlertStore
+    from storage.database.freshness import FreshnessStore
+    from storage.database.upkeep import UpkeepStore
+    from upkeep.alerting import evaluate_alerts
+
+    url = servers.postgres_url
+    with (
+        closing(AlertStore(url)) as alerts,
+        closing(FreshnessStore(url)) as looks,
+        closing(UpkeepStore(url)) as upkeep,
+    ):
+        return evaluate_alerts(
+            [
+                *_checks_of_stores(settings, servers, clock),
+                *_checks_of_tables(settings, metadata, looks, upkeep, clock),
+            ],
+            alerts,
+            alert_channels(settings),
+            now=lambda: to_datetime(clock.now_ns()),
+            reach=reach,
+        )
+
+
+def _checks_of_tables(
+    settings: Settings, metadata: Metadata, looks: FreshnessStore, upkeep: UpkeepStore, clock: Clock
+) -> list[AlertCheck]:
+    from storage.database.ingest_workers import read_ingest_workers
+    from upkeep.alert_rules import freshness_findings, upkeep_findings, worker_findings
+    from upkeep.alerting import AlertCheck
+
+    limits = thresholds(settings)
+
+    def of_workers() -> list[Finding]:
+        now_ns = clock.now_ns()
+        workers = read_ingest_workers(metadata)
+        return worker_findings(workers, settings.feature_service_symbols, to_datetime(now_ns), now_ns, limits)
+
+    return [
+        AlertCheck(("freshness_burn",), lambda: freshness_findings(looks.windows(to_datetime(clock.now_ns())), limits)),
+        AlertCheck(("upkeep_late", "disk_filling"), lambda: upkeep_findings(upkeep.states(), limits)),
+        AlertCheck(("ingest_silent", "symbol_not_followed", "symbol_silent"), of_workers),
+    ]
+
+
+def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:
+    from ingestion.rabbitmq.queue_lengths import queue_lengths
+    from ingestion.sources.gateway.queues import gateway_queues
+    from ingestion.sources.gateway.sharing import shard_queues
+    from upkeep.alert_rules import queue_findings, row_findings
+    from upkeep.alerting import AlertCheck
+    from upkeep.freshness import symbol_tiers
+
+    limits = thresholds(settings)
+    tiers = symbol_tiers(settings.feature_service_symbols, settings.feature_service_tier1_symbols)
+
+    def of_rows() -> list[Finding]:
+        with closing(online_store(servers)) as online:
+            vectors = dict(zip(tiers, online.read(list(tiers)), strict=True))
+        return row_findings(vectors, tiers, clock.now_ns(), limits)
+
+    def of_queues() -> list[Finding]:
+        has_positions = settings.position_manager_host is not None
+        queues = gateway_queues(trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions)
+        shards = () if settings.feature_service_shards is None else shard_queues(settings.feature_service_shards)
+        return queue_findings(queue_lengths(broker_address(settings), (*queues, *shards)), limits)
+
+    def of_dead_letters() -> list[Finding]:
+        return _dead_letter_findings(dead_letter_path(settings), clock.now_ns(), limits)
+
+    checks = [
+        AlertCheck(("row_old", "book_gap", "source_stale"), of_rows, away="online_store_away"),
+        AlertCheck(("dead_letters",), of_dead_letters),
+    ]
+    if settings.rabbitmq_host is not None:
+        checks.append(AlertCheck(("queue_unread",), of_queues, away="message_queue_away"))
+    return checks
+
+
+def _dead_letter_findings(path: Path, now_ns: int, limits: Thresholds) -> list[Finding]:
+    from ingestion.pipeline.dead_letter import DeadMessage, read_dead_letter
+    from upkeep.alert_rules import dead_letter_findings
+
+    begin = max(0, path.stat().st_size - _DEAD_LETTER_TAIL) if path.is_file() else 0
+    since_ns = now_ns - DEAD_LETTER_MINUTES * MINUTE_NS
+    reasons = [
+        found.reason
+        for found in read_dead_letter(path, begin=begin)
+        if isinstance(found, DeadMessage) and found.recv_ns >= since_ns
+    ]
+    return dead_letter_findings(reasons, DEAD_LETTER_MINUTES, limits)
+
+
+def thresholds(settings: Settings) -> Thresholds:
+    """From when on something is an alert."""
+    from upkeep.alert_rules import Thresholds
+
+    return Thresholds(
+        row_age_s=settings.feature_service_alert_row_seconds,
+        silent_s=settings.feature_service_alert_silent_seconds,
+        burn_1h=settings.feature_service_alert_burn_1h,
+        burn_6h=settings.feature_service_alert_burn_6h,
+        queue_messages=settings.feature_service_alert_queue_messages,
+        dead_letters=settings.feature_service_alert_dead_letters,
+        disk_warn_percent=settings.feature_service_disk_warn_percent,
+        disk_critical_percent=settings.feature_service_disk_caches_percent,
+    )

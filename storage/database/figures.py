@@ -1,0 +1,36 @@
+"""Figures of the past in PostgreSQL, by the minute or the event: what is older than they are kept goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Column, delete
+
+from storage.database.schema import (
+    ALERT_SILENCES,
+    ALERTS,
+    FRESHNESS_MINUTES,
+    STATEMENT_TIMEOUT_MS,
+    open_engine,
+    transaction,
+)
+
+_TIMES: Final[Mapping[str, Column[Any]]] = {
+    each.table.name: each for each in (FRESHNESS_MINUTES.c.minute, ALERTS.c.closed_at, ALERT_SILENCES.c.until)
+}
+"""By table, the time whose age counts; a row without one stays."""
+
+
+def drop_figures(url: str, before: datetime) -> dict[str, int]:
+    """Delete the figures that are older; how many rows of each table. Raises StoreUnavailable."""
+    engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+    dropped = {}
+    try:
+        for name, time in _TIMES.items():
+            with transaction(engine) as connection:
+                dropped[name] = connection.execute(delete(time.table).where(time < before)).rowcount
+    finally:
+        engine.dispose()
+    return dropped

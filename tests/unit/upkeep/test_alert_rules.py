@@ -1,0 +1,139 @@
+"""Each rule finds what it is for, names it, and finds nothing on a good day."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from market.clock import SECOND_NS, to_datetime
+from storage.database.freshness import WindowLooks
+from storage.database.ingest_workers import IngestWorker
+from storage.database.upkeep import UpkeepState
+from storage.online.vector import OnlineVector
+from transforms.status import GAP, NO_DATA, OK, STALE
+from upkeep.alert_rules import (
+    Finding,
+    Thresholds,
+    dead_letter_findings,
+    freshness_findings,
+    queue_findings,
+    row_findings,
+    upkeep_findings,
+    worker_findings,
+)
+
+NOW_NS = 1_780_000_000 * SECOND_NS
+NOW = to_datetime(NOW_NS)
+LIMITS = Thresholds(
+    row_age_s=30,
+    silent_s=60,
+    burn_1h=14.4,
+    burn_6h=6.0,
+    queue_messages=100,
+    dead_letters=3,
+    disk_warn_percent=85,
+    disk_critical_percent=95,
+)
+
+
+def told(findings: list[Finding]) -> list[tuple[str, str, str | None]]:
+    return [(each.rule, each.subject, each.severity) for each in findings]
+
+
+def looks(window: str, lost_minutes: float, *, view: str = "price", tier: int = 1) -> WindowLooks:
+    return WindowLooks(view=view, tier=tier, looks=100, fresh=90, covered=80, window=window, lost_minutes=lost_minutes)
+
+
+def test_a_budget_that_burns_too_fast_is_found_once_a_view_and_tier() -> None:
+    assert freshness_findings([looks("1h", 8.6), looks("6h", 21.5), looks("30d", 432.0)], LIMITS) == []
+    found = freshness_findings([looks("1h", 8.7), looks("6h", 21.7), looks("6h", 22.0, tier=2)], LIMITS)
+    assert told(found) == [
+        ("freshness_burn", "price tier 1", "critical"),
+        ("freshness_burn", "price tier 2", "warning"),
+    ]
+    assert found[0].summary.startswith("price: error budget must burn at less than 14.4 over 1h, was 14.5: 80.00%")
+
+
+def test_positions_that_nobody_has_burn_nothing() -> None:
+    assert freshness_findings([looks("1h", 60.0, view="position")], LIMITS) == []
+
+
+def vector(symbol: str, age_s: int, **statuses: int) -> OnlineVector:
+    return OnlineVector(symbol, NOW_NS - age_s * SECOND_NS, NOW_NS, "2.0.0", "f", (), np.empty(0), statuses, {})
+
+
+def test_old_rows_broken_books_and_stale_sources_are_told_apart() -> None:
+    vectors = {
+        "A": vector("A", 30, price=OK, position=NO_DATA),
+        "B": vector("B", 31, price=GAP),
+        "C": vector("C", 1, price=GAP, orderbook=GAP, orderflow=GAP, perpetual=STALE),
+        "D": None,
+        "E": vector("E", 1, orderbook=OK, orderflow=GAP),
+    }
+    found = row_findings(vectors, {"A": 1, "B": 1, "C": 2, "D": 1, "E": 1}, NOW_NS, LIMITS)
+    assert told(found) == [
+        ("row_old", "B", "critical"),
+        ("book_gap", "C", "warning"),
+        ("source_stale", "C perpetual", None),
+    ]
+    assert found[1].summary.endswith("no value has orderbook, price")
+
+
+def worker(heartbeat_s: int, **last_recv_s: int | None) -> IngestWorker:
+    symbols: dict[str, Any] = {
+        symbol: {"last_recv_ns": None if age is None else NOW_NS - age * SECOND_NS}
+        for symbol, age in last_recv_s.items()
+    }
+    return IngestWorker("w", NOW - timedelta(hours=1), NOW - timedelta(seconds=heartbeat_s), {"symbols": symbols})
+
+
+def found_of(*workers: IngestWorker) -> list[tuple[str, str, str | None]]:
+    return told(worker_findings(workers, ["A", "B"], NOW, NOW_NS, LIMITS))
+
+
+def test_workers_that_are_gone_and_symbols_that_nobody_hears_are_found() -> None:
+    assert found_of() == []
+    assert found_of(worker(1, A=1, B=60)) == []
+    assert found_of(worker(16, A=1, B=1)) == [("ingest_silent", "ingest", None)]
+    assert found_of(worker(1, A=61), worker(99, B=1)) == [
+        ("symbol_silent", "A", None),
+        ("symbol_not_followed", "B", None),
+    ]
+    # One that took the symbol over has heard it; of one that only just began nothing is known.
+    assert found_of(worker(1, A=61, B=None), worker(2, A=1)) == []
+
+
+def test_late_tasks_and_full_disks_are_found() -> None:
+    disk = UpkeepState(
+        task="disk",
+        period=timedelta(seconds=30),
+        registered_at=NOW - timedelta(hours=1),
+        now=NOW,
+        succeeded_at=NOW - timedelta(seconds=60),
+        result={
+            "disks": [
+                {"folders": ["raw", "features"], "used_percent": 84.9},
+                {"folders": ["datasets"], "used_percent": 85.0},
+                {"folders": ["cache"], "used_percent": 95.0},
+            ]
+        },
+    )
+    assert told(upkeep_findings([disk], LIMITS)) == [
+        ("disk_filling", "datasets", "warning"),
+        ("disk_filling", "cache", "critical"),
+    ]
+    late = replace(disk, result=None, succeeded_at=NOW - timedelta(seconds=61), error="disk: no answer")
+    (found,) = upkeep_findings([late], LIMITS)
+    assert (found.rule, found.subject) == ("upkeep_late", "disk")
+    assert found.summary == "disk: must succeed every 30 s, last did 61 s ago, since disk: no answer"
+
+
+def test_queues_and_dead_letters_are_found_at_their_threshold() -> None:
+    found = queue_findings({"a": (99, 0), "b": (100, 1)}, LIMITS)
+    assert [each.summary for each in found] == ["b: must hold less than 100 messages, was 100 with 1 readers"]
+    assert dead_letter_findings(["x", "y"], 10, LIMITS) == []
+    (dead,) = dead_letter_findings(["x", "y", "z"], 10, LIMITS)
+    assert dead.summary.endswith("was 3, the last: z")

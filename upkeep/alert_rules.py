@@ -1,0 +1,240 @@
+"""The alerts there are: what each one looks at, how grave it is, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from feature_repo.freshness import slo_of
+from market.clock import SECOND_NS
+from storage.database.freshness import WindowLooks
+from storage.database.ingest_workers import IngestWorker
+from storage.database.upkeep import UpkeepState
+from storage.online.vector import OnlineVector
+from transforms.status import GAP, STALE
+from upkeep.freshness import FIRST_TIER
+from upkeep.tasks import DISK
+
+Severity = Literal["critical", "warning"]
+CRITICAL: Final = "critical"
+WARNING: Final = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An alert by name. action: what to do. after: how long it must be so before anybody is told."""
+
+    severity: Severity
+    action: str
+    after: timedelta = timedelta()
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    "freshness_burn": Rule(
+        CRITICAL,
+        "See GET /features/freshness for the view, then its symbols' rows and sources: GET /stats/rolling-windows.",
+    ),
+    "row_old": Rule(
+        CRITICAL,
+        "See that a process with the ingest role runs and writes to Redis: GET /stats/processing, its log.",
+    ),
+    "online_store_away": Rule(
+        CRITICAL, "Bring Redis back; REDIS_HOST and REDIS_PASSWORD must be right. The newest rows wait for it."
+    ),
+    "book_gap": Rule(
+        CRITICAL,
+        "The order book is not brought back: see that the gateway answers a subscription with a snapshot, and its log.",
+        after=timedelta(seconds=60),
+    ),
+    "source_stale": Rule(
+        WARNING,
+        "See that the stream is subscribed and the gateway is connected: GET /stats/subscriptions.",
+        after=timedelta(seconds=60),
+    ),
+    "ingest_silent": Rule(
+        CRITICAL,
+        "Start a process with the ingest role, or see in its log why it ended.",
+        after=timedelta(seconds=30),  # a restart is none
+    ),
+    "symbol_not_followed": Rule(
+        CRITICAL,
+        "Start another process with the ingest role, and see that each has the symbol in FEATURE_SERVICE_SYMBOLS.",
+        after=timedelta(seconds=60),
+    ),
+    "symbol_silent": Rule(
+        CRITICAL,
+        "No stream brings anything of it: see that the symbol is traded and subscribed, and the gateway's log.",
+    ),
+    "queue_unread": Rule(
+        CRITICAL, "See that ingest reads the queue and keeps up: its log, feature_service_worker_waiting. Add shards."
+    ),
+    "message_queue_away": Rule(
+        CRITICAL, "Bring RabbitMQ back; RABBITMQ_HOST and RABBITMQ_PASSWORD must be right.", after=timedelta(seconds=30)
+    ),
+    "dead_letters": Rule(
+        WARNING, "Read feature-service dead-letter list: the sender's format changed, or its messages are damaged."
+    ),
+    "upkeep_late": Rule(
+        WARNING,
+        "Read feature-service status for the task's error, and see that a process with the jobs role runs.",
+        after=timedelta(seconds=60),
+    ),
+    "disk_filling": Rule(
+        WARNING,
+        "Make room, lower FEATURE_SERVICE_RETENTION_DAYS, or set FEATURE_SERVICE_ARCHIVE_PATH to another disk.",
+    ),
+}
+"""By name. ``after`` is for what the service repairs by itself, mostly."""
+_OF_THE_BOOK: Final = ("orderbook", "price")
+"""The groups that read the order book alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """That a rule is broken now. subject: what it concerns, one alert each. severity: None is the rule's own."""
+
+    rule: str
+    subject: str
+    summary: str
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """From when on something is an alert; the settings give them."""
+
+    row_age_s: int
+    silent_s: int
+    burn_1h: float
+    burn_6h: float
+    queue_messages: int
+    dead_letters: int
+    disk_warn_percent: float
+    disk_critical_percent: float
+
+
+def freshness_findings(looks: Iterable[WindowLooks], limits: Thresholds) -> list[Finding]:
+    """Views whose error budget goes too fast; of the symbols that are not in the first tier it is a warning."""
+    most = {"1h": limits.burn_1h, "6h": limits.burn_6h}
+    found: dict[str, Finding] = {}
+    for each in looks:
+        rate = each.burn_rate(slo_of(each.view).coverage)
+        if each.window in most and rate >= most[each.window]:
+            found.setdefault(
+                subject := f"{each.view} tier {each.tier}",
+                Finding(
+                    "freshness_burn",
+                    subject,
+                    f"{each.view}: error budget must burn at less than {most[each.window]:g} over {each.window}, "
+                    f"was {rate:.1f}: {each.coverage or 0.0:.2%} of looks found it fresh, with its source",
+                    CRITICAL if each.tier == FIRST_TIER else WARNING,
+                ),
+            )
+    return list(found.values())
+
+
+def row_findings(
+    vectors: Mapping[str, OnlineVector | None], tiers: Mapping[str, int], now_ns: int, limits: Thresholds
+) -> list[Finding]:
+    """Symbols whose newest row is old, and groups whose source broke off."""
+    found = []
+    for symbol, vector in vectors.items():
+        if vector is None:
+            continue  # never served: symbol_not_followed and ingest_silent say why
+        severity: Severity = CRITICAL if tiers[symbol] == FIRST_TIER else WARNING
+        age_s = vector.age_ns(now_ns) // SECOND_NS
+        if age_s > limits.row_age_s:
+            text = f"{symbol}: newest row must be at most {limits.row_age_s} s old, was {age_s}"
+            found.append(Finding("row_old", symbol, text, severity))
+            continue
+        # Other groups are GAP until their windows are whole again, which no repair hastens.
+        gaps = [group for group in _OF_THE_BOOK if vector.statuses.get(group) == GAP]
+        if gaps:
+            text = f"{symbol}: order book must be whole, was broken; no value has {', '.join(gaps)}"
+            found.append(Finding("book_gap", symbol, text, severity))
+        found += [
+            Finding("source_stale", f"{symbol} {group}", f"{symbol} {group}: source must be live, was STALE")
+            for group, status in sorted(vector.statuses.items())
+            if status == STALE
+        ]
+    return found
+
+
+def worker_findings(
+    workers: Sequence[IngestWorker], symbols: Sequence[str], now: datetime, now_ns: int, limits: Thresholds
+) -> list[Finding]:
+    """Ingest that is gone, symbols that nobody follows, and symbols that no message comes of.
+
+    Where no worker ever reported, none is missed.
+    """
+    if not workers:
+        return []
+    alive = [worker for worker in workers if worker.is_alive(now)]
+    if not alive:
+        silent = (now - workers[0].heartbeat_at).total_seconds()
+        return [
+            Finding("ingest_silent", "ingest", f"ingest: a worker must be alive, the last one was {silent:.0f} s ago")
+        ]
+    heard: dict[str, int | None] = {}
+    for worker in alive:
+        for symbol, figures in (worker.status.get("symbols") or {}).items():
+            last_ns = figures.get("last_recv_ns")
+            heard[symbol] = max(filter(None, (heard.get(symbol), last_ns)), default=None)
+    found = []
+    for symbol in symbols:
+        if symbol not in heard:
+            text = f"{symbol}: must be followed by an ingest worker, was by none of {len(alive)}"
+            found.append(Finding("symbol_not_followed", symbol, text))
+            continue
+        last_ns = heard[symbol]
+        age_s = None if last_ns is None else (now_ns - last_ns) // SECOND_NS
+        if age_s is not None and age_s > limits.silent_s:
+            text = f"{symbol}: a message must come every {limits.silent_s} s, the last was {age_s} s ago"
+            found.append(Finding("symbol_silent", symbol, text))
+    return found
+
+
+def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[Finding]:
+    """Tasks that are late, and disks that fill up, as the watch over them last found."""
+    found = []
+    for state in states:
+        if state.is_late:
+            since = "never" if state.age is None else f"{state.age.total_seconds():.0f} s ago"
+            why = "" if state.error is None else f", since {state.error}"
+            text = f"{state.task}: must succeed every {state.period.total_seconds():g} s, last did {since}{why}"
+            found.append(Finding("upkeep_late", state.task, text))
+        if state.task == DISK and state.result is not None:
+            for disk in state.result.get("disks", ()):
+                used = disk["used_percent"]
+                if used >= limits.disk_warn_percent:
+                    names = ", ".join(disk["folders"])
+                    text = f"disk of {names}: must be used to less than {limits.disk_warn_percent:g} %, was {used:g} %"
+                    is_critical = used >= limits.disk_critical_percent
+                    found.append(Finding("disk_filling", names, text, CRITICAL if is_critical else WARNING))
+    return found
+
+
+def queue_findings(lengths: Mapping[str, tuple[int, int]], limits: Thresholds) -> list[Finding]:
+    """Queues that nobody reads, or not fast enough. lengths: messages and readers by queue."""
+    return [
+        Finding(
+            "queue_unread",
+            queue,
+            f"{queue}: must hold less than {limits.queue_messages} messages, was {messages} with {readers} readers",
+        )
+        for queue, (messages, readers) in lengths.items()
+        if messages >= limits.queue_messages
+    ]
+
+
+def dead_letter_findings(reasons: Sequence[str], minutes: int, limits: Thresholds) -> list[Finding]:
+    """Messages that could not be used, by their reasons, the newest last."""
+    if len(reasons) < limits.dead_letters:
+        return []
+    text = (
+        f"dead letter: must get less than {limits.dead_letters} messages in {minutes} minutes, "
+        f"was {len(reasons)}, the last: {reasons[-1][:200]}"
+    )
+    return [Finding("dead_letters", "dead letter", text)]
