@@ -99,7 +99,7 @@ def lock_of_last_day(data: Path) -> Path:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_ctrl_c_ends_a_rebuild_cleanly_and_the_next_one_goes_on(data: Path, workers: int) -> None:
     with exclusive(lock_of_last_day(data)):  # so that the rebuild cannot be over before it is interrupted
         process = started(data, workers)
@@ -126,6 +126,7 @@ def test_ctrl_c_ends_a_rebuild_cleanly_and_the_next_one_goes_on(data: Path, work
     assert rebuilt_files(data) == resumed
 
 
+@pytest.mark.soak
 def test_a_rebuild_killed_at_random_points_is_completed_by_the_next_one(data: Path) -> None:
     rng = np.random.default_rng(3)
     for _ in range(3):

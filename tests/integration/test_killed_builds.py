@@ -231,6 +231,7 @@ def kill_workers(settings: Settings, servers: Servers, metadata: Metadata, *, ki
     return [f"{record.status} after {record.attempt}" for record in records]
 
 
+@pytest.mark.soak
 def test_workers_killed_at_random_points_leave_complete_or_failed_datasets(
     settings: Settings, servers: Servers, metadata: Metadata
 ) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import Events
+from tests.examples import examples
 from tests.laws.running import assert_same, begin, end_of, joined, run, safe_watermark
 from tests.laws.streams import tapes
 from transforms.kernel import Kernel
@@ -30,7 +31,7 @@ def watermark(data: st.DataObject, events: Events, fed: int) -> int | None:
     return None if latest_ns is None else latest_ns - data.draw(st.sampled_from((0, 0, 1, SECOND_NS)))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_any_cut_of_the_tape_gives_the_same_rows(kernel: Kernel, before: bytes | None, data: st.DataObject) -> None:
     events = drawn_tape(data, before)
@@ -47,7 +48,7 @@ def test_any_cut_of_the_tape_gives_the_same_rows(kernel: Kernel, before: bytes |
     assert_same(joined(pieces), run(kernel, events, end_of(events), checkpoint=before))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(12))
 @given(data=st.data())
 def test_records_fed_one_by_one_give_the_same_rows(kernel: Kernel, before: bytes | None, data: st.DataObject) -> None:
     events = drawn_tape(data, before, max_size=10)
@@ -60,7 +61,7 @@ def test_records_fed_one_by_one_give_the_same_rows(kernel: Kernel, before: bytes
     assert_same(joined(pieces), run(kernel, events, end_of(events), checkpoint=before))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_a_restart_from_a_checkpoint_at_any_record_gives_the_same_rows(
     kernel: Kernel, before: bytes | None, data: st.DataObject

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
 from market.events import Events
+from tests.examples import examples
 from tests.laws.columns import horizons_ns, status_horizons_ns
 from tests.laws.messages import MIDNIGHT_NS, book_message, kline_message, tape
 from tests.laws.running import assert_same, end_of, run, selected
@@ -34,14 +35,14 @@ def assert_start_does_not_matter(
     assert_same(selected(whole, whole.row_ns >= part.row_ns[0]), part, cells, groups)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(40))
 @given(drawn=tapes_with_cut())
 def test_any_start_a_horizon_before_a_row_gives_the_same_row(kernel: Kernel, drawn: tuple[Events, int]) -> None:
     events, cut_ns = drawn
     assert_start_does_not_matter(kernel, events, cut_ns, end_of(events))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(12))
 @given(data=st.data(), count=st.sampled_from(CANDLES_OF_HOURS))
 def test_any_start_hours_before_a_row_gives_the_same_indicators(
     kernel: Kernel, data: st.DataObject, count: int
@@ -51,7 +52,7 @@ def test_any_start_hours_before_a_row_gives_the_same_indicators(
     assert_start_does_not_matter(kernel, events, cut_ns, end_of(events), after_ns)
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(4))
 @given(drawn=tapes_with_cut_and_candles(DAY_NS // MINUTE_NS + 2))
 def test_any_start_a_day_before_a_row_gives_the_same_row(kernel: Kernel, drawn: tuple[Events, int]) -> None:
     events, cut_ns = drawn

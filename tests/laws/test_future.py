@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import Events, empty_events
+from tests.examples import examples
 from tests.laws.messages import tape
 from tests.laws.running import assert_same, end_of, run, second_of, selected
 from tests.laws.streams import tapes
@@ -37,7 +38,7 @@ def another_future(data: st.DataObject, later: Events, row_ns: int) -> Events:
             return other
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_what_arrives_at_the_row_time_or_later_never_changes_the_row(
     kernel: Kernel, before: bytes | None, data: st.DataObject

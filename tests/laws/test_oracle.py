@@ -19,6 +19,7 @@ from ingestion.messages import TimedMessage
 from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
+from tests.examples import examples
 from tests.fed_engine import Messages, fed_engine
 from tests.oracle import writing
 from tests.oracle.arithmetic import fifty_digits
@@ -294,7 +295,7 @@ def test_indicators_of_a_month_of_real_candles_are_exactly_what_the_formulas_say
         assert_agrees(real_kline_rows, index, expected)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(150))
 @example(drawn=[["10.00", f"10.{upper:02}", "10.00", "10.00", "1"] for upper in (1, 6, 11)])
 @given(drawn=st.lists(small_candles(), min_size=3, max_size=3))
 def test_patterns_of_any_three_candles_are_exactly_what_the_formulas_say(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import CONTROL, START, Events
+from tests.examples import examples
 from tests.laws.columns import declared_range, feature_of, horizons_ns, warm_ups_ns
 from tests.laws.running import end_of, reasons_of, run, second_of, selected
 from tests.laws.streams import tapes, tapes_with_break
@@ -28,7 +29,7 @@ def history_start(events: Events, row_ns: int) -> int:
     return int(starts["recv_ns"][np.flatnonzero(slots == slots.max())[-1]])
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(events=tapes())
 def test_less_history_than_a_feature_needs_gives_nan(kernel: Kernel, events: Events) -> None:
     rows = run(kernel, events, end_of(events))
@@ -38,7 +39,7 @@ def test_less_history_than_a_feature_needs_gives_nan(kernel: Kernel, events: Eve
     assert (reasons_of(rows)[is_too_early] != OK).all()
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_a_value_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_range(
     kernel: Kernel, before: bytes | None, data: st.DataObject
@@ -57,7 +58,7 @@ def test_a_value_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_rang
         assert ((low <= known) & (known <= high)).all(), (name, low, high, known)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(drawn=tapes_with_break())
 def test_a_gap_makes_every_book_feature_unknown_until_the_next_snapshot(
     kernel: Kernel, drawn: tuple[Events, int, int]

@@ -19,6 +19,7 @@ from storage.features.merging import KEPT_NS, merge_day, merge_days
 from storage.features.parts import CREATED, EVENT, group_folder, parts_in_order
 from storage.features.rebuilt_days import write_rebuilt_day
 from storage.features.row_times import read_row_times
+from tests.examples import examples
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 SYMBOL = "BTCUSDT"
@@ -77,7 +78,7 @@ def answers(root: Path) -> list[object]:
     return told
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(30))
 @given(st.lists(st.one_of(WRITES, st.sampled_from(("merge", "merge an hour later"))), min_size=1, max_size=12))
 def test_no_answer_changes_by_merging_at_any_moment(steps: list[tuple[int, int, int, str] | str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from storage.tape import Frame, Hole, TapeWriter, read_tape_and_holes
 from storage.tape.recovery import recover_abandoned
 from storage.tape.segment_log import gone_segments, read_segment_log
 from tests.dead_writers import reopened
+from tests.examples import examples
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS
@@ -42,7 +43,7 @@ def flip(path: Path, bit: int) -> None:
     path.write_bytes(content)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(draws=st.data(), recovered_by=st.sampled_from(["a writer", "a compaction"]))
 def test_a_flipped_bit_costs_its_own_message_is_named_and_no_seq_is_given_twice(
     abandoned: Path, tmp_path_factory: pytest.TempPathFactory, draws: st.DataObject, recovered_by: str
