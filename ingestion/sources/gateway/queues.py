@@ -121,6 +121,7 @@ class GatewaySource:
         self._book_queue = book_queue
         self._unopened = set(queues)
         self._has_begun = asyncio.Event()
+        self._gates = {queue: asyncio.Lock() for queue in queues}
         self._backlogs = {queue: _Backlog() for queue in queues}
         self._was_whole = True
         self._holes = QueueHoles()
@@ -208,8 +209,9 @@ class GatewaySource:
         if backlog.waiting > 0:
             backlog.waiting -= 1
             backlog.changed_ns = now_ns
-        # Whether anything was missed is known once every queue was looked at.
-        if not self._has_begun.is_set():
+        # Whether anything was missed is known once every queue was looked at. The lock is fair: what comes when that is
+        # known must not pass what waits for it.
+        async with self._gates[queue]:
             await self._has_begun.wait()
         recv_ns = self._read_stamp(body, now_ns)
         self._read(queue)  # the first message of a queue may come before the reader says so
