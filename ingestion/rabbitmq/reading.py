@@ -126,7 +126,7 @@ class QueueReader:
 
     take: given the queue, the body and what acknowledges it, in the order of each queue; may raise StoreUnavailable.
     on_begin: given a queue and how many messages wait in it, before it is read; another consumer may prevent that.
-    on_read: given a queue that is read from now on, before its first message.
+    on_read: given a queue that is read from now on; its first messages may have come just before.
     on_end: given a queue that is not read any more, and why; it will be tried again.
     """
 
@@ -241,10 +241,8 @@ class QueueReader:
                 channel, asyncio.get_running_loop(), on_sent=self._sent.set
             )
             self._on_begin(queue, declared.message_count or 0)
-            is_read = asyncio.Event()
 
             async def deliver(message: DeliveredMessage) -> None:
-                await is_read.wait()
                 tag = message.delivery_tag
                 assert tag is not None, "the broker numbers what it delivers"
                 if self._closing.is_set() or refused.is_set():
@@ -264,7 +262,6 @@ class QueueReader:
 
             consumer = await channel.basic_consume(queue, deliver, exclusive=True)
             self._on_read(queue)
-            is_read.set()
             _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)
             while not (channel.is_closed or self._closing.is_set()):
                 # A queue that is deleted cancels its consumer and says nothing else.

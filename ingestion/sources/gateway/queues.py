@@ -121,10 +121,12 @@ class GatewaySource:
         self._book_queue = book_queue
         self._unopened = set(queues)
         self._has_begun = asyncio.Event()
+        self._gates = {queue: asyncio.Lock() for queue in queues}
         self._backlogs = {queue: _Backlog() for queue in queues}
         self._was_whole = True
         self._holes = QueueHoles()
         self._marks: list[bytes] = []
+        self._full: set[str] = set()  # queues that may have dropped their oldest, until they are read
         self._is_closing = False
         self._started_ns = clock.now_ns()
         self._deliver: Deliver | None = None
@@ -207,10 +209,12 @@ class GatewaySource:
         if backlog.waiting > 0:
             backlog.waiting -= 1
             backlog.changed_ns = now_ns
-        # Whether anything was missed is known once every queue was looked at.
-        if not self._has_begun.is_set():
+        # Whether anything was missed is known once every queue was looked at. The lock is fair: what comes when that is
+        # known must not pass what waits for it.
+        async with self._gates[queue]:
             await self._has_begun.wait()
         recv_ns = self._read_stamp(body, now_ns)
+        self._read(queue)  # the first message of a queue may come before the reader says so
         if self._recovery.is_watching and queue == self._book_queue:
             self._recovery.note(body, recv_ns)
         self._holes.hear(queue, body)
@@ -269,12 +273,14 @@ class GatewaySource:
         self._backlogs[queue] = _Backlog(is_open=True, waiting=waiting, changed_ns=self._clock.now_ns())
         if waiting >= MAX_QUEUE_LENGTH:
             self._was_whole = False
+            self._full.add(queue)
         self._unopened.discard(queue)
         if not self._unopened:
             self._has_begun.set()
 
     def _read(self, queue: str) -> None:
-        is_full = self._backlogs[queue].waiting >= MAX_QUEUE_LENGTH
+        is_full = queue in self._full
+        self._full.discard(queue)
         self._marks += self._holes.begin(queue, self._clock.now_ns(), is_full=is_full)
 
     def _end(self, queue: str, end: ReadingEnd) -> None:
