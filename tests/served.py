@@ -37,7 +37,7 @@ from storage.online.memory import OnlineMemory
 from storage.raw.manifest import raw_period
 from training_sets.builds.builder import build_dataset
 from training_sets.rebuild.rebuild import rebuild_rows_at
-from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.folds import Period, TimeBased
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
 from transforms.kernel import Kernel
@@ -169,6 +169,12 @@ class Readers:
 
     def count(self, way: str) -> int:
         return sum(reading.way == way for reading in tuple(self.readings))
+
+    @property
+    def span_ns(self) -> int:
+        """From the first reading to the last one."""
+        readings = tuple(self.readings)
+        return readings[-1].read_ns - readings[0].read_ns if readings else 0
 
     def stop(self) -> None:
         self._stop.set()
@@ -314,15 +320,23 @@ def assert_sampled(
     """A dataset of samples at the moments has each reading's vector, where the price of its label is known."""
     columns = kernel.feature_set.columns
     times_ns = np.unique(np.concatenate(list(moments.values())))
-    period = floor_to(int(times_ns[0]), SECOND_NS), ceil_to(int(times_ns[-1]) + 1, SECOND_NS)
+    begin_ns, end_ns = floor_to(int(times_ns[0]), SECOND_NS), ceil_to(int(times_ns[-1]) + 1, SECOND_NS)
+    third_ns = floor_to((end_ns - begin_ns) // 3, SECOND_NS)
     request = DatasetRequest(
         symbols=settings.feature_service_symbols,
-        strategy=TimeBased(default_periods(*period)),
+        strategy=TimeBased(
+            (
+                Period("train", begin_ns, begin_ns + third_ns),
+                Period("validation", begin_ns + third_ns, begin_ns + 2 * third_ns),
+                Period("test", begin_ns + 2 * third_ns, end_ns),
+            )
+        ),
         targets=(RegressionTarget(SECOND_NS),),
         registry_version=kernel.feature_set.version,
         sample_kind="at_time",
         sample_times_ns=tuple(times_ns.tolist()),
         purge=False,
+        check_leakage=False,
     )
     place = replace(build_place(settings, servers), has_quality_gate=False)
     built = build_dataset(request, place, settings.feature_service_data_path / "asked")

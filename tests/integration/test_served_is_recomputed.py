@@ -27,6 +27,8 @@ WAYS = ("client", "http", "feast", "stream")
 READS = 40
 """Of each way that asks, and rows of the stream."""
 SOAK_READS = 3_400
+SPAN_NS = 7 * SECOND_NS
+"""That a dataset has three periods which are longer than its label looks ahead."""
 
 
 @contextmanager
@@ -54,7 +56,12 @@ def role(settings: Settings, servers: Servers, choice: SourceChoice, memory: Onl
 
 def wait_for(readers: Readers, reads: int) -> None:
     ways = WAYS if reads == READS else WAYS[:3]
-    eventually(lambda: readers.check() and min(readers.count(way) for way in ways) >= reads, deadline_s=60 + reads / 5)
+
+    def have_read() -> bool:
+        is_enough = min(readers.count(way) for way in ways) >= reads and readers.span_ns > SPAN_NS
+        return readers.check() and is_enough
+
+    eventually(have_read, deadline_s=60 + reads / 2, pause_s=0.2)
 
 
 def check(settings: Settings, servers: Servers, readers: Readers) -> None:

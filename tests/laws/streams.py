@@ -45,13 +45,15 @@ _STARTS_WHEN_WARM_NS: Final = st.sampled_from(
 
 
 @st.composite
-def writers(draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS, is_warm: bool = False) -> TapeWriter:
+def writers(
+    draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS, edges_ns: Sequence[int] = (), is_warm: bool = False
+) -> TapeWriter:
     """A writer that has written a first message: mostly a snapshot, so that the book is known.
 
     is_warm: whether the tape goes on from WARM_NS.
     """
     start_ns = draw(_STARTS_WHEN_WARM_NS if is_warm else _STARTS_NS)
-    writer = TapeWriter(draw, start_ns=start_ns, gaps_ns=gaps_ns)
+    writer = TapeWriter(draw, start_ns=start_ns, gaps_ns=gaps_ns, edges_ns=edges_ns)
     first = draw(st.sampled_from(("snapshot", "snapshot", "snapshot", "trades", "ticker", "control_start")))
     getattr(writer, first)(writer.now_ns)
     return writer
@@ -67,21 +69,24 @@ def tapes(
     draw: Draw,
     *,
     gaps_ns: Sequence[int] = GAPS_NS,
+    edges_ns: Sequence[int] = (),
     among: Sequence[str] = KINDS,
     max_size: int = 30,
     is_warm: bool = False,
 ) -> Events:
     """A tape of one symbol."""
-    writer = draw(writers(gaps_ns=gaps_ns, is_warm=is_warm))
+    writer = draw(writers(gaps_ns=gaps_ns, edges_ns=edges_ns, is_warm=is_warm))
     for kind in draw(kinds(among=among, max_size=max_size)):
         writer.step(kind)
     return tape(writer.messages)
 
 
 @st.composite
-def tapes_with_cut(draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS, among: Sequence[str] = KINDS) -> tuple[Events, int]:
+def tapes_with_cut(
+    draw: Draw, *, gaps_ns: Sequence[int] = GAPS_NS, edges_ns: Sequence[int] = (), among: Sequence[str] = KINDS
+) -> tuple[Events, int]:
     """A tape and the time of a snapshot in it, from which a computation may start."""
-    writer = draw(writers(gaps_ns=gaps_ns))
+    writer = draw(writers(gaps_ns=gaps_ns, edges_ns=edges_ns))
     for kind in draw(kinds(among=among, max_size=12)):
         writer.step(kind)
     cut_ns = writer.cut()

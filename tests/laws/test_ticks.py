@@ -60,7 +60,7 @@ def rows_at(
 def test_a_row_at_a_tick_is_the_same_on_every_grid_that_has_it(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject
 ) -> None:
-    events = data.draw(tapes(is_warm=before_at(SECOND_NS) is not None))
+    events = data.draw(tapes(edges_ns=GRIDS_NS, is_warm=before_at(SECOND_NS) is not None))
     grid_ns, finer_ns = data.draw(grids), ORDER_NS
     ticks = drawn_ticks(data, events, grid_ns)
     one, other = (rows_at(kernel, events, ticks, each, checkpoint=before_at(each)) for each in (grid_ns, finer_ns))
@@ -74,7 +74,7 @@ def test_what_is_served_depends_on_neither_the_ticks_passed_over_nor_the_cuts_no
 ) -> None:
     """Whole seconds are those of a grid of whole seconds, ticks those that are computed alone."""
     grid_ns = data.draw(fine_grids)
-    events = data.draw(tapes(is_warm=before_at(grid_ns) is not None))
+    events = data.draw(tapes(edges_ns=GRIDS_NS, is_warm=before_at(grid_ns) is not None))
     engine = begin(kernel, before_at(grid_ns), grid_ns=grid_ns)
     pieces: list[FeatureRows] = []
     fed = 0
@@ -106,7 +106,7 @@ def test_what_is_served_depends_on_neither_the_ticks_passed_over_nor_the_cuts_no
 def test_what_arrives_at_a_tick_or_later_never_changes_its_row(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject
 ) -> None:
-    events = data.draw(tapes(is_warm=before_at(ORDER_NS) is not None))
+    events = data.draw(tapes(edges_ns=GRIDS_NS, is_warm=before_at(ORDER_NS) is not None))
     around_ns = int(data.draw(st.sampled_from(events["recv_ns"].tolist())))
     tick_ns = max(floor_to(around_ns, ORDER_NS), floor_to(int(events["recv_ns"][0]), ORDER_NS) + ORDER_NS)
     is_past = events["recv_ns"] < tick_ns
@@ -119,7 +119,7 @@ def test_what_arrives_at_a_tick_or_later_never_changes_its_row(
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), drawn=tapes_with_cut())
+@given(data=st.data(), drawn=tapes_with_cut(edges_ns=GRIDS_NS))
 def test_any_start_a_horizon_before_a_tick_gives_the_same_row(
     kernel: Kernel, data: st.DataObject, drawn: tuple[Events, int]
 ) -> None:
@@ -143,7 +143,7 @@ def test_any_start_a_horizon_before_a_tick_gives_the_same_row(
 def test_a_value_at_a_tick_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_range(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject
 ) -> None:
-    events = data.draw(tapes(is_warm=before_at(ORDER_NS) is not None))
+    events = data.draw(tapes(edges_ns=GRIDS_NS, is_warm=before_at(ORDER_NS) is not None))
     ticks = drawn_ticks(data, events, ORDER_NS, size=30)
     rows = rows_at(kernel, events, ticks, ORDER_NS, checkpoint=before_at(ORDER_NS))
     is_unknown = np.isnan(rows.values)

@@ -49,22 +49,27 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 class TapeWriter:
     """A market that writes drawn messages, one after another, keeping its book contiguous unless told otherwise.
 
-    gaps_ns: what to draw the time between two messages from.
+    gaps_ns: what to draw the time between two messages from. edges_ns: multiples of these are drawn as well, and the
+    nanoseconds before and after them.
     """
 
-    def __init__(self, draw: Draw, *, start_ns: int, gaps_ns: Sequence[int]) -> None:
+    def __init__(self, draw: Draw, *, start_ns: int, gaps_ns: Sequence[int], edges_ns: Sequence[int] = ()) -> None:
         self.draw = draw
         self.now_ns = start_ns
         self.earliest_ns = floor_to(start_ns, SECOND_NS)  # an earlier record would belong to a closed row
         self.gaps_ns = gaps_ns
+        self.edges_ns = edges_ns
         self.messages: list[Events] = []
         self.update_id = 10
         self.sides: dict[int, dict[int, int]] = {BID: {}, ASK: {}}
 
     def wait(self) -> None:
         """Let a drawn time pass."""
-        random_ns = st.integers(2, 2 * SECOND_NS)
-        self.now_ns += self.draw(st.one_of(st.sampled_from(self.gaps_ns), random_ns))
+        gaps = [st.sampled_from(self.gaps_ns), st.integers(2, 2 * SECOND_NS)]
+        if self.edges_ns:
+            edges_ns = (ceil_to(self.now_ns + 1, edge_ns) - self.now_ns for edge_ns in self.edges_ns)
+            gaps.append(st.sampled_from([edge_ns + off for edge_ns in edges_ns for off in (-1, 0, 1)]))
+        self.now_ns += self.draw(st.one_of(gaps))
 
     def step(self, kind: str) -> None:
         """Let time pass and write one message of the kind."""

@@ -67,9 +67,9 @@ class SymbolTicks:
         return self._rows.first_ns
 
     def may_answer(self, times_ns: Int64s) -> Bools:
-        """Whether a row that the raw data can give may be young enough at each time."""
-        is_between: Bools = (times_ns >= self._rows.first_ns) & (times_ns - LONGEST_LAG_NS <= self._rows.last_ns)
-        return is_between
+        """Whether the raw data can give a row before each time."""
+        is_after: Bools = times_ns >= self._rows.first_ns
+        return is_after
 
     def answers(self, times_ns: Int64s) -> Answers:
         """Of ascending times, one at least."""
@@ -86,7 +86,9 @@ class SymbolTicks:
         )
         readable_ns[given] = row_ns[given] + AVAILABILITY_DELAY_NS
         rows = self._rows
-        is_young = (row_ns >= times_ns - LONGEST_LAG_NS) & (row_ns >= rows.first_ns) & (row_ns <= rows.last_ns)
+        # Rows of the silence after the last message are known to have been given where they are on record alone.
+        is_known = (row_ns >= rows.first_ns) & (is_measured | (row_ns <= rows.last_ns))
+        is_young = is_known & (row_ns >= times_ns - LONGEST_LAG_NS)
         return Answers(np.where(is_young, row_ns, NO_ROW), readable_ns, is_measured & is_young)
 
     def values(self, row_ns: Int64s) -> Float64s:
