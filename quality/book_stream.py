@@ -40,15 +40,18 @@ class BookStream:
     the message before. offset: of the clocks. silences: (begin, end) of every pause of more than LONGEST_SILENCE_NS.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, last_id: int | None = None, last_ns: int | None = None, broken_by: Hole | None = None
+    ) -> None:
+        """What the period before left: the last update id and message, and the hole that no snapshot repaired yet."""
         self.received = self.missing = self.duplicates = self.snapshots = 0
         self.holes: list[Hole] = []
         self.interruptions: list[tuple[int, int]] = []
         self.silences: list[tuple[int, int]] = []
         self.offset = ClockOffset()
-        self._last_id: int | None = None
-        self._last_ns: int | None = None
-        self._open: Hole | None = None
+        self.last_id = last_id
+        self.last_ns = last_ns
+        self.broken_by = broken_by
 
     @property
     def expected(self) -> int:
@@ -66,49 +69,49 @@ class BookStream:
         self._messages(heads[begin:])
 
     def _interrupted(self, recv_ns: int) -> None:
-        self.interruptions.append((recv_ns if self._last_ns is None else self._last_ns, recv_ns))
+        self.interruptions.append((recv_ns if self.last_ns is None else self.last_ns, recv_ns))
         # The book goes on only if its next update id follows; a snapshot is no hole.
-        self._last_ns = recv_ns
+        self.last_ns = recv_ns
 
     def _messages(self, heads: Events) -> None:
         books = heads[heads["kind"] == ORDERBOOK]
         if len(books) == 0:
             return
         recv_ns = books["recv_ns"]
-        times = np.concatenate([[recv_ns[0] if self._last_ns is None else self._last_ns], recv_ns])
+        times = np.concatenate([[recv_ns[0] if self.last_ns is None else self.last_ns], recv_ns])
         for at in np.flatnonzero(np.diff(times) > LONGEST_SILENCE_NS).tolist():
             self.silences.append((int(times[at]), int(times[at + 1])))
         self.offset.add(recv_ns, books["event_ns"])
         self._sequence(books)
         self.received += len(books)
-        self._last_ns = int(recv_ns[-1])
+        self.last_ns = int(recv_ns[-1])
 
     def _sequence(self, books: Events) -> None:
         ids = books["update_id"]
         is_snapshot = ((books["flags"] & SNAPSHOT) != 0) | (ids == RESTART_ID)
         self.snapshots += int(np.count_nonzero(is_snapshot))
-        before = np.concatenate([[ids[0] - 1 if self._last_id is None else self._last_id], ids[:-1]])
+        before = np.concatenate([[ids[0] - 1 if self.last_id is None else self.last_id], ids[:-1]])
         breaks = np.flatnonzero((ids - before != 1) & ~is_snapshot)
-        if len(breaks) == 0 and self._open is None:
-            self._last_id = int(ids[-1])
+        if len(breaks) == 0 and self.broken_by is None:
+            self.last_id = int(ids[-1])
             return
         self._walk(ids, is_snapshot, books["recv_ns"])
 
     def _walk(self, ids: Int64s, is_snapshot: npt.NDArray[np.bool_], recv_ns: Int64s) -> None:
         """Message by message: only a stretch with a break needs it."""
-        last_ns = int(recv_ns[0]) if self._last_ns is None else self._last_ns
+        last_ns = int(recv_ns[0]) if self.last_ns is None else self.last_ns
         for update_id, replaces, at_ns in zip(ids.tolist(), is_snapshot.tolist(), recv_ns.tolist(), strict=True):
             if replaces:
-                if self._open is not None:
-                    self._open.repaired_ns = at_ns
-                    self._open = None
-                self._last_id = update_id
-            elif self._last_id is not None and update_id <= self._last_id:
+                if self.broken_by is not None:
+                    self.broken_by.repaired_ns = at_ns
+                    self.broken_by = None
+                self.last_id = update_id
+            elif self.last_id is not None and update_id <= self.last_id:
                 self.duplicates += 1
             else:
-                if self._last_id is not None and update_id > self._last_id + 1:
-                    self._found_hole(last_ns, at_ns, update_id - self._last_id - 1)
-                self._last_id = update_id
+                if self.last_id is not None and update_id > self.last_id + 1:
+                    self._found_hole(last_ns, at_ns, update_id - self.last_id - 1)
+                self.last_id = update_id
             last_ns = at_ns
 
     def _found_hole(self, begin_ns: int, found_ns: int, missing: int) -> None:
@@ -116,4 +119,4 @@ class BookStream:
         hole = Hole(begin_ns, found_ns, missing)
         self.holes.append(hole)
         # Two holes before one snapshot are two holes of one repair.
-        self._open = self._open or hole
+        self.broken_by = self.broken_by or hole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,16 +26,16 @@ class Pauses:
     longest_ns: int
     received: int = 0
     silences: list[tuple[int, int]] = field(default_factory=list)
-    _last_ns: int | None = None
+    last_ns: int | None = None
 
     def add(self, recv_ns: Int64s) -> None:
         if len(recv_ns) == 0:
             return
-        times = np.concatenate([[recv_ns[0] if self._last_ns is None else self._last_ns], recv_ns])
+        times = np.concatenate([[recv_ns[0] if self.last_ns is None else self.last_ns], recv_ns])
         for at in np.flatnonzero(np.diff(times) > self.longest_ns).tolist():
             self.silences.append((int(times[at]), int(times[at + 1])))
         self.received += len(recv_ns)
-        self._last_ns = int(recv_ns[-1])
+        self.last_ns = int(recv_ns[-1])
 
 
 class MarketStreams:
@@ -44,8 +45,12 @@ class MarketStreams:
     candles: starts of confirmed candles, ns. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
     """
 
-    def __init__(self, *, price_scale: float, quantity_scale: float) -> None:
-        self.pauses = {kind: Pauses(longest_ns) for kind, longest_ns in LONGEST_SILENCE_NS.items()}
+    def __init__(self, *, price_scale: float, quantity_scale: float, last_ns: Mapping[int, int] | None = None) -> None:
+        """last_ns: of the last message of each kind before the period, where there was one."""
+        before = last_ns or {}
+        self.pauses = {
+            kind: Pauses(longest_ns, last_ns=before.get(kind)) for kind, longest_ns in LONGEST_SILENCE_NS.items()
+        }
         self.trades = 0
         self.outliers = OutlierSearch()
         self.candles: set[int] = set()

@@ -17,12 +17,15 @@ from upkeep.tasks import Reach
 if TYPE_CHECKING:
     from storage.database.freshness import FreshnessStore
     from storage.database.metadata import Metadata
+    from storage.database.minute_quality import MinuteQualityStore
     from storage.database.upkeep import UpkeepStore
     from upkeep.alert_rules import Finding, Thresholds
     from upkeep.alerting import AlertCheck, Channel
 
 ALERT_QUEUE: Final = "features.alerts"
 DEAD_LETTER_MINUTES: Final = 10
+RECENT_MINUTES: Final = 3
+"""What was wrong with a stream is told when it ended no longer ago: a minute is judged when it is over."""
 _DEAD_LETTER_TAIL: Final = 1 << 20
 """Of the file's end, in which the messages of the last minutes stand."""
 
@@ -60,6 +63,7 @@ def evaluate(settings: Settings, servers: Servers, metadata: Metadata, clock: Cl
     """One run of the task."""
     from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
+    from storage.database.minute_quality import MinuteQualityStore
     from storage.database.upkeep import UpkeepStore
     from upkeep.alerting import evaluate_alerts
 
@@ -68,11 +72,13 @@ def evaluate(settings: Settings, servers: Servers, metadata: Metadata, clock: Cl
         closing(AlertStore(url)) as alerts,
         closing(FreshnessStore(url)) as looks,
         closing(UpkeepStore(url)) as upkeep,
+        closing(MinuteQualityStore(url)) as quality,
     ):
         return evaluate_alerts(
             [
                 *_checks_of_stores(settings, servers, clock),
                 *_checks_of_tables(settings, metadata, looks, upkeep, clock),
+                _check_of_quality(settings, quality, clock),
             ],
             alerts,
             alert_channels(settings),
@@ -100,6 +106,17 @@ def _checks_of_tables(
         AlertCheck(("upkeep_late", "disk_filling"), lambda: upkeep_findings(upkeep.states(), limits)),
         AlertCheck(("ingest_silent", "symbol_not_followed", "symbol_silent"), of_workers),
     ]
+
+
+def _check_of_quality(settings: Settings, quality: MinuteQualityStore, clock: Clock) -> AlertCheck:
+    from upkeep.alert_rules import quality_findings
+    from upkeep.alerting import AlertCheck
+
+    def of_quality() -> list[Finding]:
+        events = quality.events(to_datetime(clock.now_ns() - RECENT_MINUTES * MINUTE_NS))
+        return quality_findings(events, settings.feature_service_symbols)
+
+    return AlertCheck(("data_quality",), of_quality)
 
 
 def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:

@@ -47,6 +47,7 @@ def _is_loopback(host: str) -> bool:
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
 LogFormat = Literal["json", "console"]
@@ -90,6 +91,8 @@ class Settings(BaseSettings):
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0
     feature_service_disk_stop_percent: Percent = 98.0
+    feature_service_quality_missing_rate: Share = 0.01
+    feature_service_quality_anomaly_rate: Share = 0.01
     feature_service_alert_webhook_url: SecretStr | None = None
     feature_service_alert_webhook_format: Literal["json", "slack"] = "json"
     feature_service_alert_row_seconds: Positive = 30

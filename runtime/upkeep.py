@@ -24,6 +24,7 @@ from upkeep.tasks import (
     GARBAGE,
     MATERIALIZATION,
     PERIODS,
+    QUALITY,
     RETENTION,
     Reach,
     UpkeepTask,
@@ -74,6 +75,7 @@ def upkeep_tasks(settings: Settings, servers: Servers, metadata: Metadata, clock
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
+        UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, clock)),
         UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
@@ -143,6 +145,27 @@ def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach
     tiers = symbol_tiers(settings.feature_service_symbols, settings.feature_service_tier1_symbols)
     with closing(online_store(servers)) as online, closing(FreshnessStore(servers.postgres_url)) as store:
         return look_at_freshness(online, store, tiers, now=to_datetime(clock.now_ns()), reach=reach)
+
+
+def _judge_minutes(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    from quality.minutes import QualityLimits
+    from storage.database.minute_quality import MinuteQualityStore
+    from upkeep.quality import judge_minutes
+
+    limits = QualityLimits(
+        missing_rate=settings.feature_service_quality_missing_rate,
+        anomaly_rate=settings.feature_service_quality_anomaly_rate,
+    )
+    with closing(MinuteQualityStore(servers.postgres_url)) as store:
+        return judge_minutes(
+            settings.raw_data_storage_path,
+            instrument_pins(settings),
+            store,
+            limits,
+            symbols=settings.feature_service_symbols,
+            now_ns=clock.now_ns(),
+            reach=reach,
+        )
 
 
 def _garbage_folders(settings: Settings) -> GarbageFolders:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -11,6 +11,7 @@ from feature_repo.freshness import slo_of
 from market.clock import SECOND_NS
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
+from storage.database.minute_quality import StoredEvent
 from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
 from transforms.status import GAP, STALE
@@ -80,6 +81,10 @@ RULES: Final[Mapping[str, Rule]] = {
         WARNING,
         "Read feature-service status for the task's error, and see that a process with the jobs role runs.",
         after=timedelta(seconds=60),
+    ),
+    "data_quality": Rule(
+        WARNING,
+        "Read feature-service quality report for the symbol and the time: it says what is missing and what to do.",
     ),
     "disk_filling": Rule(
         WARNING,
@@ -214,6 +219,26 @@ def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[F
                     is_critical = used >= limits.disk_critical_percent
                     found.append(Finding("disk_filling", names, text, CRITICAL if is_critical else WARNING))
     return found
+
+
+def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) -> list[Finding]:
+    """What is wrong with the streams of the symbols, the gravest of each kind; nobody is told of what is mere info.
+
+    A symbol whose order book and trades are both silent is that of ``symbol_silent``.
+    """
+    silent = {(each.symbol, each.stream) for each in events if each.what == "silence" and each.end_at is None}
+    found: dict[str, Finding] = {}
+    for each in sorted(events, key=lambda event: event.severity != CRITICAL):
+        is_told = each.severity != "info" and each.symbol in symbols
+        if each.what == "silence" and {(each.symbol, "orderbook"), (each.symbol, "trade")} <= silent:
+            is_told = False
+        if is_told:
+            subject = f"{each.symbol} {each.stream} {each.what}"
+            until = "and lasts" if each.end_at is None else f"to {each.end_at:%H:%M:%S}"
+            text = f"{subject}: {each.detail}, from {each.begin_at:%Y-%m-%d %H:%M:%S} UTC {until}"
+            severity: Severity = CRITICAL if each.severity == CRITICAL else WARNING
+            found.setdefault(subject, Finding("data_quality", subject, text, severity))
+    return list(found.values())
 
 
 def queue_findings(lengths: Mapping[str, tuple[int, int]], limits: Thresholds) -> list[Finding]:

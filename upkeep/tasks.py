@@ -14,6 +14,7 @@ MATERIALIZATION: Final = "materialization"
 DISK: Final = "disk"
 FRESHNESS: Final = "freshness"
 ALERTS: Final = "alerts"
+QUALITY: Final = "quality"
 
 PERIODS: Final[Mapping[str, timedelta]] = {
     # A segment is raw Parquet within two minutes of its end: this, the look for what is due, and the work itself.
@@ -21,6 +22,7 @@ PERIODS: Final[Mapping[str, timedelta]] = {
     DISK: timedelta(seconds=30),
     FRESHNESS: timedelta(seconds=30),
     ALERTS: timedelta(seconds=30),
+    QUALITY: timedelta(minutes=1),
     MATERIALIZATION: timedelta(minutes=5),
     RETENTION: timedelta(hours=1),
     GARBAGE: timedelta(hours=6),

@@ -11,6 +11,8 @@ from sqlalchemy import Column, delete
 from storage.database.schema import (
     ALERT_SILENCES,
     ALERTS,
+    DATA_QUALITY_EVENTS,
+    DATA_QUALITY_METRICS,
     FRESHNESS_MINUTES,
     STATEMENT_TIMEOUT_MS,
     open_engine,
@@ -18,7 +20,14 @@ from storage.database.schema import (
 )
 
 _TIMES: Final[Mapping[str, Column[Any]]] = {
-    each.table.name: each for each in (FRESHNESS_MINUTES.c.minute, ALERTS.c.closed_at, ALERT_SILENCES.c.until)
+    each.table.name: each
+    for each in (
+        FRESHNESS_MINUTES.c.minute,
+        ALERTS.c.closed_at,
+        ALERT_SILENCES.c.until,
+        DATA_QUALITY_METRICS.c.metric_timestamp,
+        DATA_QUALITY_EVENTS.c.end_at,
+    )
 }
 """By table, the time whose age counts; a row without one stays."""
 

@@ -225,6 +225,43 @@ ALERT_SILENCES = Table(
     Column("reason", Text, nullable=False),
 )
 
+DATA_QUALITY_METRICS = Table(
+    "data_quality_metrics",
+    TABLES,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("symbol", Text, nullable=False),
+    Column("metric_timestamp", TIMESTAMP(timezone=True), nullable=False, comment="begin of the minute"),
+    Column("missing_rate", Double, comment="null where nothing was expected"),
+    Column("anomaly_rate", Double, comment="null where no trade was judged"),
+    Column("sequence_gaps_count", Integer, nullable=False),
+    Column("desynchronization_events_count", Integer, nullable=False),
+    Column("data_completeness_rate", Double, comment="null before anything was received"),
+    Column("received", JSONB, nullable=False, comment="messages by stream"),
+    Column("next_seq", BigInteger, comment="of the tape, with which the next minute begins"),
+    Column("carried", JSONB, nullable=False, comment="what the minute leaves to the next"),
+    Column("trace_id", Text),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("missing_rate BETWEEN 0 AND 1", name="missing_rate"),
+    CheckConstraint("anomaly_rate BETWEEN 0 AND 1", name="anomaly_rate"),
+    CheckConstraint("data_completeness_rate BETWEEN 0 AND 1", name="completeness_rate"),
+    Index("data_quality_metrics_symbol_minute", "symbol", "metric_timestamp", unique=True),
+    Index("data_quality_metrics_minute", "metric_timestamp"),
+)
+
+DATA_QUALITY_EVENTS = Table(
+    "data_quality_events",
+    TABLES,
+    Column("symbol", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("severity", Text, nullable=False),
+    Column("begin_at", TIMESTAMP(timezone=True), primary_key=True),
+    Column("end_at", TIMESTAMP(timezone=True), comment="null while it lasts"),
+    Column("detail", Text, nullable=False),
+    CheckConstraint("severity IN ('info', 'warning', 'critical')", name="severity"),
+    Index("data_quality_events_end", "end_at"),
+)
+
 DATA_QUALITY_REPORTS = Table(
     "data_quality_reports",
     TABLES,

@@ -11,6 +11,7 @@ import numpy as np
 from market.clock import SECOND_NS, to_datetime
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
+from storage.database.minute_quality import StoredEvent
 from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
 from transforms.status import GAP, NO_DATA, OK, STALE
@@ -19,6 +20,7 @@ from upkeep.alert_rules import (
     Thresholds,
     dead_letter_findings,
     freshness_findings,
+    quality_findings,
     queue_findings,
     row_findings,
     upkeep_findings,
@@ -137,3 +139,37 @@ def test_queues_and_dead_letters_are_found_at_their_threshold() -> None:
     assert dead_letter_findings(["x", "y"], 10, LIMITS) == []
     (dead,) = dead_letter_findings(["x", "y", "z"], 10, LIMITS)
     assert dead.summary.endswith("was 3, the last: z")
+
+
+def event(stream: str, what: str, severity: str, *, lasts: bool = True) -> StoredEvent:
+    end_at = None if lasts else NOW
+    return StoredEvent(
+        symbol="A",
+        stream=stream,
+        what=what,
+        severity=severity,
+        begin_at=NOW - timedelta(minutes=2),
+        end_at=end_at,
+        detail="no message came",
+    )
+
+
+def test_what_is_wrong_with_a_stream_is_told_once_by_its_gravest_event() -> None:
+    events = [
+        event("orderbook", "gap", "info", lasts=False),
+        event("ticker", "silence", "warning"),
+        event("orderbook", "gap", "warning", lasts=False),
+        event("orderbook", "gap", "critical"),
+    ]
+    found = quality_findings(events, ["A"])
+    assert told(found) == [
+        ("data_quality", "A orderbook gap", "critical"),
+        ("data_quality", "A ticker silence", "warning"),
+    ]
+    assert found[1].summary == "A ticker silence: no message came, from 2026-05-28 20:24:40 UTC and lasts"
+    assert quality_findings(events, ["B"]) == []
+
+
+def test_a_symbol_that_is_wholly_silent_is_told_by_its_own_rule() -> None:
+    streams = ("orderbook", "trade", "ticker")
+    assert quality_findings([event(stream, "silence", "warning") for stream in streams], ["A"]) == []

@@ -1,0 +1,117 @@
+"""Data quality by the minute: each whole minute of every tape is judged once, from behind, off the path of live rows.
+
+1. A minute is judged SETTLED_NS after its end, when the tape has it on disk.
+2. Where the last run ended stands in the table; at most MOST_MINUTES are caught up on, what is older is left out.
+3. A symbol that fails leaves the others to be judged, and is a problem of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ingestion.decoding.decode import Instruments
+from ingestion.decoding.decoders import Decoders
+from ingestion.tape.minutes import tape_minutes
+from market.clock import MINUTE_NS, SECOND_NS, floor_to, to_datetime, to_ns
+from market.errors import FeatureServiceError, StoreUnavailable
+from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute
+from storage.database.minute_quality import MinuteQualityStore, Reached, StoredEvent
+from storage.tape import tape_symbols
+from upkeep.tasks import Reach
+
+SETTLED_NS: Final = 5 * SECOND_NS
+MOST_MINUTES: Final = 15
+
+
+def judge_minutes(
+    raw_folder: Path,
+    instruments: Instruments,
+    store: MinuteQualityStore,
+    limits: QualityLimits,
+    *,
+    symbols: Collection[str],
+    now_ns: int,
+    reach: Reach,
+) -> Mapping[str, Any]:
+    """Judge the minutes of the symbols' tapes that were not yet.
+
+    Raises StoreUnavailable when the database does not answer.
+    """
+    end_ns = floor_to(now_ns - SETTLED_NS, MINUTE_NS)
+    reached = store.reached()
+    minutes = events = 0
+    problems: list[str] = []
+    written = [symbol for symbol in tape_symbols(raw_folder) if symbol in symbols]
+    for at, symbol in enumerate(written):
+        reach(at / len(written))
+        try:
+            judged = _judged(raw_folder, symbol, instruments, reached.get(symbol), limits, end_ns=end_ns)
+        except StoreUnavailable:
+            raise
+        except FeatureServiceError as error:
+            problems.append(f"{symbol}: minutes must be judged, were not: {error}")
+            continue
+        # One transaction a symbol: some rows and the few events of each minute.
+        found = [_stored(symbol, each) for minute, _ in judged for each in minute.events]
+        store.add([_row(symbol, minute, seq) for minute, seq in judged], found)
+        minutes += len(judged)
+        events += len(found)
+    return {"symbols": len(written), "minutes": minutes, "events": events, "problems": problems}
+
+
+def _judged(
+    raw_folder: Path,
+    symbol: str,
+    instruments: Instruments,
+    reached: Reached | None,
+    limits: QualityLimits,
+    *,
+    end_ns: int,
+) -> list[tuple[MinuteQuality, int | None]]:
+    """Each minute that is due, and the seq with which the next one begins."""
+    instrument = instruments.get(symbol)
+    if instrument is None:
+        return []
+    begin_ns, seq, carried = end_ns - MINUTE_NS, None, Carried()
+    if reached is not None:
+        next_ns = to_ns(reached.minute) + MINUTE_NS
+        if next_ns >= end_ns - MOST_MINUTES * MINUTE_NS:
+            begin_ns, seq, carried = next_ns, reached.next_seq, Carried.from_document(reached.carried)
+    scales = 10.0**instrument.price_exponent, 10.0**instrument.quantity_exponent
+    judged = []
+    for minute_ns, events, next_seq in tape_minutes(
+        raw_folder, symbol, Decoders(instruments), begin_ns=begin_ns, end_ns=end_ns, seq=seq
+    ):
+        minute = judge_minute(events, minute_ns, carried, scales=scales, limits=limits)
+        carried = minute.carried
+        judged.append((minute, next_seq))
+    return judged
+
+
+def _row(symbol: str, minute: MinuteQuality, next_seq: int | None) -> dict[str, Any]:
+    return {
+        "symbol": symbol,
+        "metric_timestamp": to_datetime(minute.begin_ns),
+        "missing_rate": minute.missing_rate,
+        "anomaly_rate": minute.anomaly_rate,
+        "sequence_gaps_count": minute.sequence_gaps,
+        "desynchronization_events_count": minute.desynchronizations,
+        "data_completeness_rate": minute.completeness,
+        "received": dict(minute.received),
+        "next_seq": next_seq,
+        "carried": minute.carried.document(),
+    }
+
+
+def _stored(symbol: str, event: QualityEvent) -> StoredEvent:
+    return StoredEvent(
+        symbol=symbol,
+        stream=event.stream,
+        what=event.what,
+        severity=event.severity,
+        begin_at=to_datetime(event.begin_ns),
+        end_at=None if event.end_ns is None else to_datetime(event.end_ns),
+        detail=event.detail,
+    )
