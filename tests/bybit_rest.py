@@ -1,15 +1,32 @@
-"""A stand-in for the exchange's REST interface: the order book as a list of its messages leaves it at a moment."""
+"""Stand-ins for the exchange: the order book that its REST answers with, and its history by REST and archives.
+
+``BybitHistoryServer`` pages as the exchange does: newest first, ``limit`` rows at most, errors as 200 with a retCode.
+"""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from market.clock import MILLISECOND_NS, parse_iso_ns
+
 Book = dict[str, Any]
+Row = tuple[str, ...]
+MINUTE_MS: Final = 60_000
+KLINE_PATHS: Final = {
+    "/v5/market/kline": "klines",
+    "/v5/market/mark-price-kline": "marks",
+    "/v5/market/index-price-kline": "indices",
+}
 
 
 def book_after(messages: Iterable[Book]) -> Book:
@@ -60,3 +77,129 @@ class OrderBookRest:
 
     def _answer(self, book: Book) -> bytes:
         return json.dumps({"retCode": 0, "retMsg": "OK", "result": book, "time": book["ts"]}).encode()
+
+
+def recorded_klines(path: Path, first: int = 0, last: int | None = None) -> list[Row]:
+    """Rows of a recording of candles as REST states them; their turnover, which it lacks, is volume times close."""
+    with gzip.open(path, "rt") as file:
+        found = [
+            (
+                str(parse_iso_ns(line["timestamp"]) // MILLISECOND_NS),
+                *(line[name] for name in ("open", "high", "low", "close", "volume")),
+                f"{(Decimal(line['close']) * Decimal(line['volume'])).normalize():f}",
+            )
+            for line in csv.DictReader(file)
+        ]
+    return found[first:last]
+
+
+@dataclass
+class History:
+    """What the exchange knows of one symbol; rows in any order. launched_ms: since when it is listed."""
+
+    klines: Sequence[Row] = ()
+    marks: Sequence[Row] = ()
+    indices: Sequence[Row] = ()
+    fundings: Sequence[tuple[str, str]] = ()
+    interest: Sequence[tuple[str, str]] = ()
+    launched_ms: int = 0
+    funding_interval_min: int = 480
+
+
+@dataclass
+class Failure:
+    """An answer other than the right one."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_cut: bool = False
+    """Whether the connection ends before the answer does."""
+
+    @classmethod
+    def told(cls, ret_code: int, message: str, **headers: str) -> Failure:
+        """An error as the exchange tells it."""
+        body = json.dumps({"retCode": ret_code, "retMsg": message, "result": {}, "time": 1}).encode()
+        return cls(200, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class BybitHistoryServer:
+    """The exchange's history behind one address. ``asked`` are the requests, ``failures`` the next answers.
+
+    archive: the folder behind ``/archive/``. now_ms: the time of its answers.
+    """
+
+    def __init__(self, symbols: Mapping[str, History], *, archive: Path | None = None, now_ms: int = 1 << 42) -> None:
+        self.symbols = symbols
+        self.now_ms = now_ms
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.headers: list[dict[str, str]] = []
+        self.failures: list[Failure | None] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                split = urlsplit(self.path)
+                asked = {name: values[0] for name, values in parse_qs(split.query).items()}
+                server.asked.append((split.path, asked))
+                server.headers.append(dict(self.headers.items()))
+                failure = server.failures.pop(0) if server.failures else None
+                if failure is None and split.path.startswith("/archive/") and archive is not None:
+                    path = archive / split.path.removeprefix("/archive/")
+                    failure = Failure(200, path.read_bytes()) if path.is_file() else Failure(404, b"no such file")
+                answer = failure or Failure(200, server._answer(split.path, asked))
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body) + answer.is_cut))
+                self.end_headers()
+                self.wfile.write(answer.body)
+                self.close_connection = answer.is_cut
+
+            def log_message(self, *_arguments: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, path: str, asked: Mapping[str, str]) -> bytes:
+        history = self.symbols.get(asked.get("symbol", ""))
+        if history is None:
+            return Failure.told(10001, "params error: symbol invalid").body
+        if path in KLINE_PATHS:
+            found: list[Any] = _page(getattr(history, KLINE_PATHS[path]), asked, "start", "end", 1000)
+        elif path == "/v5/market/funding/history":
+            rows = _page(history.fundings, asked, "startTime", "endTime", 200)
+            found = [{"symbol": asked["symbol"], "fundingRate": r, "fundingRateTimestamp": at} for at, r in rows]
+        elif path == "/v5/market/open-interest":
+            found = [
+                {"openInterest": quantity, "timestamp": at}
+                for at, quantity in _page(history.interest, asked, "startTime", "endTime", 200)
+            ]
+        elif path == "/v5/market/instruments-info":
+            found = [
+                {
+                    "symbol": asked["symbol"],
+                    "launchTime": str(history.launched_ms),
+                    "fundingInterval": history.funding_interval_min,
+                }
+            ]
+        else:
+            return Failure.told(10001, "no such path").body
+        return json.dumps({"retCode": 0, "retMsg": "OK", "result": {"list": found}, "time": self.now_ms}).encode()
+
+
+def _page(rows: Sequence[Row], asked: Mapping[str, str], start: str, end: str, most: int) -> list[Row]:
+    """The newest rows of a period, newest first."""
+    inside = [row for row in rows if int(asked[start]) <= int(row[0]) <= int(asked[end])]
+    return sorted(inside, key=lambda row: int(row[0]), reverse=True)[: min(int(asked["limit"]), most)]

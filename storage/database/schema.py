@@ -260,6 +260,26 @@ DATA_QUALITY_EVENTS = Table(
     Column("detail", Text, nullable=False),
     CheckConstraint("severity IN ('info', 'warning', 'critical')", name="severity"),
     Index("data_quality_events_end", "end_at"),
+BACKFILL_JOBS = Table(
+    "backfill_jobs",
+    TABLES,
+    Column("job_id", Text, primary_key=True),
+    Column("symbol", Text, nullable=False),
+    Column("start_date", Text, nullable=False, comment="YYYY-MM-DD, UTC"),
+    Column("end_date", Text, nullable=False, comment="inclusive"),
+    Column("data_types", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("current_date", Text),
+    Column("completed_dates", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("failed_dates", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("details", JSONB, nullable=False, comment="by date and data type, what was filled and why it failed"),
+    Column("error_message", Text),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("start_time", TIMESTAMP(timezone=True)),
+    Column("end_time", TIMESTAMP(timezone=True)),
+    Column("trace_id", Text),
+    CheckConstraint("status IN ('pending', 'in_progress', 'completed', 'failed', 'cancelled')", name="status"),
+    Index("backfill_jobs_created_at", "created_at"),
 )
 
 DATA_QUALITY_REPORTS = Table(

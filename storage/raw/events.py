@@ -17,6 +17,7 @@ from storage.parquet_files import reading_parquet
 from storage.raw.file import SCHEMA
 from storage.raw.manifest import RawFile, RawPart, common_scale, raw_parts
 from storage.raw.parquet import DELTA_TABLE, SNAPSHOT_TABLE, TABLES
+from storage.raw.streams import in_time, stream_of
 from transforms.tape_order import EventColumns, merged
 
 PIECE_RECORDS: Final = 1 << 14
@@ -33,7 +34,7 @@ def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int
     groups = _row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
     events = empty_events(sum(group.rows for group in groups))
     end = 0
-    for piece, _ in _merged(groups, from_ns=from_ns, to_ns=to_ns, fields=SCHEMA.names):
+    for piece, _ in _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=SCHEMA.names):
         start, end = end, end + len(piece)
         events[start:end].view(np.int64)[:] = piece.view(np.int64)  # field by field it takes ten times as long
     return events[:end]
@@ -53,7 +54,7 @@ def stream_events(
     Raises what ``read_events`` does, at the piece concerned.
     """
     groups = _row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
-    yield from _merged(groups, from_ns=from_ns, to_ns=to_ns, fields=fields)
+    yield from _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=fields)
 
 
 def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> int | None:
@@ -84,11 +85,16 @@ def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> in
 def first_message_ns(root: Path, parts: Sequence[RawPart]) -> int:
     """``recv_ns`` of the first message on the tape, with which a history begins.
 
-    It need not be the least: a message that came later may state an earlier moment of the same second.
+    It need not be the least: a message that came later may state an earlier moment of the same second. What was
+    backfilled stands in order of time.
 
     parts: of one symbol, one at least. Raises CorruptStore.
     """
-    part = min(parts, key=lambda part: part.first_seq)
+    backfilled_ns = [part.first_ns for part in parts if part.backfill is not None]
+    live = [part for part in parts if part.backfill is None]
+    if not live:
+        return min(backfilled_ns)
+    part = min(live, key=lambda part: part.first_seq)
     heads: list[tuple[int, int]] = []
     for stated in part.files:
         path = root / stated.path
@@ -96,7 +102,7 @@ def first_message_ns(root: Path, parts: Sequence[RawPart]) -> int:
             _check(file, path, part.symbol, stated)
             head = next(file.iter_batches(batch_size=1, row_groups=[0], columns=["seq", "recv_ns"]))
             heads.append((head.column("seq")[0].as_py(), head.column("recv_ns")[0].as_py()))
-    return min(heads)[1]
+    return min([min(heads)[1], *backfilled_ns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,17 @@ def _row_groups(root: Path, symbol: str, kinds: Collection[int], *, from_ns: int
                         if first < to_ns and last >= from_ns
                     ]
     return sorted(groups, key=lambda group: group.first_seq)
+
+
+def _streamed(
+    groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int, fields: Collection[str]
+) -> Iterator[tuple[Events, int]]:
+    """The groups' events of the period: what was backfilled beside what is live, each in tape order."""
+    streams = [
+        _merged(list(of_stream), from_ns=from_ns, to_ns=to_ns, fields=fields)
+        for _, of_stream in itertools.groupby(groups, lambda group: stream_of(group.first_seq))
+    ]
+    return streams[0] if len(streams) == 1 else in_time(streams, to_ns)
 
 
 def _merged(

@@ -42,10 +42,25 @@ class TapeSource(msgspec.Struct, frozen=True, kw_only=True):
     """What could not be read, each by seq and reason."""
 
 
+class Backfill(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a part that never arrived live comes from; ranges are [start, end) of event time, ns.
+
+    held: what live data has of the day, which was left alone. lacking: what neither it nor the source has. is_whole:
+    whether the day was over when it was fetched.
+    """
+
+    data_type: str
+    source: str
+    filled: tuple[tuple[int, int], ...]
+    held: tuple[tuple[int, int], ...] = ()
+    lacking: tuple[tuple[int, int], ...] = ()
+    is_whole: bool = True
+
+
 class RawPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part: consecutive messages of a symbol, at most one file a table and date. ``last_ns`` is inclusive.
 
-    decoder_version: of the newest decoder that read messages of its days.
+    decoder_version: of the newest decoder that read messages of its days. backfill: None of what arrived live.
     """
 
     symbol: str
@@ -59,6 +74,7 @@ class RawPart(msgspec.Struct, frozen=True, kw_only=True):
     last_ns: int
     files: tuple[RawFile, ...]
     source: TapeSource | None = None
+    backfill: Backfill | None = None
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -100,14 +116,16 @@ def raw_parts(root: Path, symbol: str) -> list[RawPart]:
 
 
 def known_last_seqs(root: Path, symbol: str) -> list[int]:
-    """The last seq of every part whose entry can be read, sorted: what is damaged is found by whoever reads it.
+    """The last seq of every live part whose entry can be read, sorted: what is damaged is found by whoever reads it.
 
     Raises InvalidRequest when the symbol cannot name a folder.
     """
     found = []
     for path in entry_path(root, symbol, "").parent.glob(f"*{_SUFFIX}"):
         with suppress(CorruptStore, FileNotFoundError):
-            found.append(read_entry(path, symbol).last_seq)
+            part = read_entry(path, symbol)
+            if part.backfill is None:
+                found.append(part.last_seq)
     return sorted(found)
 
 

@@ -36,7 +36,7 @@ from market.instruments import Instrument
 from storage.durable_files import publish_files
 from storage.instruments import checked_symbol
 from storage.raw.file import PartFile
-from storage.raw.manifest import RawPart, TapeSource, entry_path, read_entry, write_entry
+from storage.raw.manifest import Backfill, RawPart, TapeSource, entry_path, read_entry, write_entry
 
 TABLES: Final = (
     ("raw_gaps", CONTROL),
@@ -80,13 +80,17 @@ class PartWriter:
     """Writes one part from events that come in tape order, whole messages at a time, in memory of some row groups.
 
     Nothing is seen of the part before ``commit``; leaving the block without it discards what was written.
+    provenance: written into each file, where it is not what arrived live.
     """
 
-    def __init__(self, root: Path, instrument: Instrument, *, part: str, decoder_version: int) -> None:
+    def __init__(
+        self, root: Path, instrument: Instrument, *, part: str, decoder_version: int, provenance: str | None = None
+    ) -> None:
         self._root = root
         self._instrument = instrument
         self._part = part
         self._decoder_version = decoder_version
+        self._provenance = {} if provenance is None else {"provenance": provenance}
         self._symbol = checked_symbol(instrument.symbol)
         self._files: dict[tuple[int, int], PartFile] = {}
         self._seqs: tuple[int, int] | None = None
@@ -112,10 +116,17 @@ class PartWriter:
             period = min(self._period[0], period[0]), max(self._period[1], period[1])
         self._seqs, self._period = seqs, period
 
-    def commit(self, source: TapeSource | None = None, *, seqs: tuple[int, int] | None = None) -> list[Path]:
+    def commit(
+        self,
+        source: TapeSource | None = None,
+        *,
+        seqs: tuple[int, int] | None = None,
+        backfill: Backfill | None = None,
+    ) -> list[Path]:
         """Make the part known once its files are on the disk, read back and compared; the files, sorted.
 
         source: the segment it was made of. seqs: first and last seq of its messages; None are those of its events.
+        backfill: where it comes from, if it did not arrive live.
 
         Raises CorruptStore when a file does not hold what was written to it, StoreUnavailable.
         """
@@ -144,6 +155,7 @@ class PartWriter:
                 last_ns=self._period[1],
                 files=tuple(stated),
                 source=source,
+                backfill=backfill,
             ),
         )
         for path in before - staged.keys():
@@ -166,6 +178,7 @@ class PartWriter:
                 "price_exponent": str(self._instrument.price_exponent),
                 "quantity_exponent": str(self._instrument.quantity_exponent),
                 "decoder_version": str(self._decoder_version),
+                **self._provenance,
             }
             file = self._files[index, date] = PartFile(folder / f"part-{self._part}.parquet", metadata)
         return file

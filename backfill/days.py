@@ -1,0 +1,224 @@
+"""A day of history: fetched, decoded as if it had arrived, stored beside live data, read back.
+
+1. A day that stands whole is left alone; nobody else works on the same symbol and day meanwhile.
+2. What live data holds is left out, the rest becomes one part of raw Parquet, named after data type and day: fetched
+   again it is replaced, and the same answers give the same bytes.
+3. The part is read back through the manifest: as many messages, in order, each of its kind. One that is not so is
+   removed, and the day has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from backfill.fetching import Place, SymbolDay, fetched
+from backfill.held import KIND, Held, Range, held_of, joined
+from backfill.messages import AVAILABILITY_NS
+from ingestion.decoding.decode import Instruments
+from ingestion.decoding.decoders import DECODERS, Decoders
+from ingestion.messages import TimedMessage
+from ingestion.tape.whole import whole_raw
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
+from market.errors import CorruptStore, MalformedMessage
+from market.events import CONFIRMED, CONTROL, KLINE, Events
+from storage.durable_files import exclusive
+from storage.raw.events import stream_events
+from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
+from storage.raw.parquet import PartWriter
+from storage.raw.streams import backfill_seq
+from storage.retention.raw import delete_parts
+
+PROVENANCE: Final = "backfill"
+RECORDS_A_PIECE: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayDone:
+    """What became of a day. is_stored: whether it was stored now. ranges are [start, end) of event time, ns."""
+
+    is_stored: bool
+    messages: int = 0
+    filled: tuple[Range, ...] = ()
+    held: tuple[Range, ...] = ()
+    lacking: tuple[Range, ...] = ()
+
+
+def backfill_day(place: Place, asked: SymbolDay, *, on_piece: Callable[[], None] = lambda: None) -> DayDone:
+    """Make a day stand in raw Parquet, as far as the exchange has it and live data has not.
+
+    on_piece: called now and then; may raise to give up, which leaves the day as it was.
+
+    Raises StoreUnavailable, NotFound when the archive has no such day, UnreadableRecording, RejectedMessage,
+    InvalidRequest, CorruptStore.
+    """
+    with exclusive(place.raw_folder / ".backfilling" / f"{asked.symbol}-{asked.day}"):
+        known = standing(place.raw_folder, asked)
+        if known is not None and known.is_whole:
+            return DayDone(is_stored=False, filled=known.filled, held=known.held, lacking=known.lacking)
+        with whole_raw(place.raw_folder, asked.symbol, place.instruments) as raw:
+            held = held_of(raw, asked.symbol, asked.data_type, asked.day_ns)
+        if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
+            return DayDone(is_stored=False, held=held.ranges)
+        day_before = (date.fromisoformat(asked.day) - timedelta(days=1)).isoformat()
+        is_beginning = standing(place.raw_folder, replace(asked, day=day_before)) is None
+        with fetched(place, asked, is_beginning=is_beginning) as (messages, source):
+            pieces = _decoded(place.instruments, asked, held, messages)
+            return _stored(place, asked, held, pieces, source=source, on_piece=on_piece)
+
+
+def standing(raw_folder: Path, asked: SymbolDay) -> Backfill | None:
+    """What the manifest says of a day that was backfilled and whose files are there, None without one."""
+    try:
+        part = read_entry(entry_path(raw_folder, asked.symbol, asked.part), asked.symbol)
+    except (FileNotFoundError, CorruptStore):
+        return None
+    for file in part.files:
+        path = raw_folder / file.path
+        if not path.is_file() or path.stat().st_size != file.size:
+            return None
+    return part.backfill
+
+
+def _stored(
+    place: Place,
+    asked: SymbolDay,
+    held: Held,
+    pieces: Iterator[Events],
+    *,
+    source: str,
+    on_piece: Callable[[], None],
+) -> DayDone:
+    """Write what is not held as a part, and read it back."""
+    day_ns, data_type = asked.day_ns, asked.data_type
+    now_ns = place.clock.now_ns()
+    until_ns = min(day_ns + DAY_NS, floor_to(now_ns - AVAILABILITY_NS[data_type], MINUTE_NS))
+    first = next(pieces, None)
+    if first is None:
+        return DayDone(is_stored=False, held=held.ranges, lacking=_lacking(asked, until_ns, held, set()))
+    instrument = place.instruments.get(asked.symbol)
+    assert instrument is not None, "decoding pinned a scale"
+    count, minutes, span = 0, set[int](), None
+    version = max(dated.version for dated in DECODERS)
+    with PartWriter(
+        place.raw_folder, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE
+    ) as writer:
+        for events in chain([first], pieces):
+            on_piece()
+            writer.append(events)
+            count += len(np.unique(events["seq"]))
+            span = _widened(span, events[events["kind"] == KIND[data_type]])
+            minutes.update(events["update_id"].tolist() if data_type == "klines" else ())
+        done = DayDone(
+            is_stored=True,
+            messages=count,
+            filled=joined(minutes) if data_type == "klines" else _outside(span, held.ranges),
+            held=held.ranges,
+            lacking=_lacking(asked, until_ns, held, minutes),
+        )
+        writer.commit(
+            backfill=Backfill(
+                data_type=data_type,
+                source=source,
+                filled=done.filled,
+                held=done.held,
+                lacking=done.lacking,
+                is_whole=until_ns == day_ns + DAY_NS,
+            )
+        )
+    part = read_entry(entry_path(place.raw_folder, asked.symbol, asked.part), asked.symbol)
+    try:
+        _check_read_back(place.raw_folder, part, data_type, count)
+    except CorruptStore:
+        delete_parts(place.raw_folder, [part], used_by=())
+        raise
+    return done
+
+
+def _decoded(
+    instruments: Instruments, asked: SymbolDay, held: Held, messages: Iterator[TimedMessage]
+) -> Iterator[Events]:
+    """The records of what is not held, stamped, in pieces of whole messages."""
+    decoders = Decoders(instruments)
+    day_ns, is_kline = asked.day_ns, asked.data_type == "klines"
+    seq = backfill_seq(asked.data_type, day_ns // DAY_NS)
+    pieces: list[Events] = []
+    waiting = 0
+    for message in messages:
+        if not is_kline and held.has(message.recv_ns):
+            continue
+        decoded = decoders.decode(message.body, message.recv_ns)
+        if decoded is None or decoded.symbol != asked.symbol or decoded.kind not in {CONTROL, KIND[asked.data_type]}:
+            raise MalformedMessage(f"{asked}: must hold nothing else, was {message.body[:80]!r}")
+        records = decoded.records
+        if is_kline and int(records["update_id"][0]) in held.minutes:
+            continue
+        event_ns = int(records["event_ns"][0])
+        # A candle ends when its day does; clocks of an archive differ by less than a second.
+        if not day_ns - SECOND_NS <= event_ns <= day_ns + DAY_NS + SECOND_NS:
+            raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(event_ns)}")
+        records["recv_ns"], records["seq"] = message.recv_ns, seq
+        seq += 1
+        pieces.append(records)
+        waiting += len(records)
+        if waiting >= RECORDS_A_PIECE:
+            yield np.concatenate(pieces)
+            pieces, waiting = [], 0
+    if pieces:
+        yield np.concatenate(pieces)
+
+
+def _widened(span: Range | None, events: Events) -> Range | None:
+    """A span of event time with that of further events."""
+    if len(events) == 0:
+        return span
+    begin, end = int(events["event_ns"].min()), int(events["event_ns"].max()) + 1
+    return (begin, end) if span is None else (min(span[0], begin), max(span[1], end))
+
+
+def _lacking(asked: SymbolDay, until_ns: int, held: Held, minutes: set[int]) -> tuple[Range, ...]:
+    """The minutes that neither live data nor the exchange has; of other data types silence is no hole."""
+    if asked.data_type != "klines":
+        return ()
+    return joined({*range(asked.day_ns, until_ns, MINUTE_NS)} - held.minutes - minutes)
+
+
+def _outside(span: Range | None, held: tuple[Range, ...]) -> tuple[Range, ...]:
+    """What of a span lies outside of the held ranges."""
+    if span is None:
+        return ()
+    ranges, begin = [], span[0]
+    for start, end in (*held, (span[1], span[1])):
+        if begin < min(start, span[1]):
+            ranges.append((begin, min(start, span[1])))
+        begin = max(begin, end)
+    return tuple(ranges)
+
+
+def _check_read_back(raw_folder: Path, part: RawPart, data_type: str, messages: int) -> None:
+    """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched."""
+    kinds = {KIND[data_type]}
+    found, last_seq, last_minute = 0, part.first_seq - 1, -1
+    for piece, _ in stream_events(raw_folder, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1):
+        own = piece[(piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)]
+        seqs = np.unique(own["seq"])
+        found += len(seqs)
+        if len(seqs) and (int(own["seq"][0]) <= last_seq or (np.diff(own["seq"]) < 0).any()):
+            raise CorruptStore(f"{part.symbol} {part.name}: seq must rise, was {int(own['seq'][0])} after {last_seq}")
+        last_seq = int(seqs[-1]) if len(seqs) else last_seq
+        strange = own[~np.isin(own["kind"], [CONTROL, *kinds])]
+        if len(strange):
+            raise CorruptStore(f"{part.symbol} {part.name}: must be {data_type}, was kind {strange['kind'][0]}")
+        if data_type == "klines" and len(own):
+            starts = own["update_id"][own["kind"] == KLINE]
+            if int(starts[0]) <= last_minute or (np.diff(starts) < 0).any() or not (own["flags"] & CONFIRMED).all():
+                raise CorruptStore(f"{part.symbol} {part.name}: must be confirmed candles in order, was not")
+            last_minute = int(starts[-1])
+    if found != messages or last_seq != part.last_seq:
+        raise CorruptStore(f"{part.symbol} {part.name}: must be read back as {messages} messages, was {found}")

@@ -1,0 +1,280 @@
+"""A backfill's life: checked, recorded together with its job, then completed, failed or cancelled, day by day.
+
+1. What can be known at once is refused at once. The record and its job come into being in one transaction; any number
+   of processes with the jobs role may work, one at a time on a symbol.
+2. The record names the days that are done: a job that is begun anew, after a kill too, goes on with the others.
+3. A day that fails stops no other; when the others are done it is tried once more, and then named with its reason.
+4. ``look`` puts back what a dead process left: a job whose worker is silent, and a record that has no job any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import partial
+from typing import Any, Final
+
+from backfill.days import DayDone, backfill_day
+from backfill.fetching import Place, SymbolDay
+from backfill.held import Range
+from backfill.request import BackfillRequest, check_listed, check_request
+from market.clock import format_iso, to_datetime
+from market.errors import Conflict, FeatureServiceError, StoreUnavailable
+from storage.database.backfill_jobs import BackfillRecord, BackfillStatus, BackfillStore
+from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobQueue, JobWorker, QueuedJob
+
+QUEUE: Final = "backfill"
+TASK: Final = "backfill_days"
+LOOK_S: Final = 10.0
+FORGOTTEN_AFTER_S: Final = 30.0
+"""How long a record may be without a job: between two looks at the one and the other, a job may end."""
+MOST_WAITING: Final = 64
+_STEP_S: Final = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class _Cancelled(Exception):
+    """The job was cancelled while it ran."""
+
+
+class BackfillJobs:
+    """Starts, follows, cancels and runs backfills; ``close`` it.
+
+    place: where history comes from and goes to; the sleep of its client should be ``self.sleep``. make_id: a new job id
+    at each call. most_days: of one request.
+    """
+
+    def __init__(
+        self,
+        store: BackfillStore,
+        queue: JobQueue,
+        open_place: Callable[[Callable[[float], None]], Place],
+        *,
+        make_id: Callable[[], str],
+        most_days: int,
+        is_enabled: bool = True,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._is_closing = threading.Event()
+        self._place = open_place(self._sleep)
+        self._make_id = make_id
+        self.most_days = most_days
+        self._is_enabled = is_enabled
+
+    def now_ns(self) -> int:
+        """The present time, by which days are counted."""
+        return self._place.clock.now_ns()
+
+    def start(self, request: BackfillRequest, *, trace_id: str | None = None) -> BackfillRecord:
+        """Record a backfill and queue its job.
+
+        Raises InvalidRequest, saying what is possible, Conflict when backfilling is switched off, StoreUnavailable.
+        """
+        return self._record(request, queue=QUEUE, trace_id=trace_id)
+
+    def run_here(
+        self, request: BackfillRequest, *, on_day: Callable[[BackfillRecord], None] = lambda _record: None
+    ) -> BackfillRecord:
+        """Record a backfill, do it in this thread and return how it ended. An interrupt cancels it. Raises as start."""
+        record = self._record(request, queue=None, trace_id=None)
+        try:
+            self._run(record.job_id, on_day)
+        except BaseException:
+            self._end(record.job_id, "cancelled", "interrupted")
+            raise
+        return self._store.get(record.job_id)
+
+    def cancel(self, job_id: str) -> BackfillRecord:
+        """End a job at its next step; days that are done stay. Raises NotFound, Conflict when it has ended."""
+        return self._store.change(
+            job_id, status="cancelled", current_date=None, end_time=self._now(), error_message="cancelled"
+        )
+
+    def get(self, job_id: str) -> BackfillRecord:
+        """One job. Raises NotFound."""
+        return self._store.get(job_id)
+
+    def newest(
+        self, *, status: BackfillStatus | None = None, symbol: str | None = None, limit: int = 100
+    ) -> list[BackfillRecord]:
+        """The newest jobs, newest first."""
+        return self._store.newest(status=status, symbol=symbol, limit=limit)
+
+    def worker(self, *, heartbeat_s: float = HEARTBEAT_S) -> JobWorker:
+        """A worker for the queued jobs."""
+        return self._queue.worker({TASK: self._run_queued}, queues=[QUEUE], heartbeat_s=heartbeat_s)
+
+    def watch(self) -> None:
+        """Look every LOOK_S until ``close``; while the database is away it waits."""
+        while not self._is_closing.is_set():
+            try:
+                self.look()
+            except StoreUnavailable as error:
+                _log.warning("%s; looking again in %g s", error, LOOK_S)
+            self._is_closing.wait(LOOK_S)
+
+    def look(self, *, forgotten_after_s: float = FORGOTTEN_AFTER_S) -> int:
+        """Let a worker begin anew what nobody does any more; how many jobs. Raises StoreUnavailable."""
+        stalled = [job for job in self._queue.stalled() if job.queue == QUEUE]
+        for job in stalled:
+            self._queue.put_back(job)
+        records = self._store.unfinished()
+        known = {_job_id(job) for job in self._queue.unfinished()} if records else set()
+        forgotten = [
+            record
+            for record in records
+            if record.job_id not in known and (self._now() - record.created_at).total_seconds() >= forgotten_after_s
+        ]
+        for record in forgotten:
+            _log.warning("backfill %s: its worker is gone, queued anew", record.job_id)
+            self._store.in_transaction(partial(self._defer, record.symbol, record.job_id))
+        return len(stalled) + len(forgotten)
+
+    def close(self) -> None:
+        """Interrupt what runs in this process; its job goes back to the queue, its days stay."""
+        self._is_closing.set()
+        self._place.rest.close()
+
+    def _record(self, request: BackfillRequest, *, queue: str | None, trace_id: str | None) -> BackfillRecord:
+        if not self._is_enabled:
+            raise Conflict("backfill: must be enabled by FEATURE_SERVICE_BACKFILL_ENABLED, was not")
+        check_request(request, most_days=self.most_days, now_ns=self.now_ns())
+        check_listed(request, self._place.rest.listing(request.symbol).launched_ms)
+        if len(self._store.unfinished()) >= MOST_WAITING:
+            raise StoreUnavailable(f"{MOST_WAITING} backfills are queued already")
+        record = BackfillRecord(
+            job_id=self._make_id(),
+            symbol=request.symbol,
+            start_date=request.start.isoformat(),
+            end_date=request.end.isoformat(),
+            data_types=request.data_types,
+            created_at=self._now(),
+            trace_id=trace_id,
+        )
+        defer = partial(self._defer, record.symbol, record.job_id) if queue else (lambda _connection: None)
+        self._store.create(record, in_transaction=defer)
+        _log.info("backfill %s of %s: %s", record.job_id, record.symbol, ", ".join(record.data_types))
+        return record
+
+    def _defer(self, symbol: str, job_id: str, connection: Any) -> int:  # noqa: ANN401  # the driver's own
+        arguments = {"job_id": job_id}
+        return self._queue.defer(connection, TASK, queue=QUEUE, lock=f"backfill {symbol}", arguments=arguments)
+
+    def _run_queued(self, job_id: str) -> None:
+        """A job: its record tells how it ended, so only an interruption is raised."""
+        try:
+            self._run(job_id, lambda _record: None)
+        except StoreUnavailable as error:
+            # The record could not be told: the job must not be gone while it says that it is in progress.
+            raise Interrupted(str(error)) from error
+        except FeatureServiceError as error:
+            _log.info("backfill %s: %s", job_id, error)
+
+    def _run(self, job_id: str, on_day: Callable[[BackfillRecord], None]) -> None:
+        known = self._store.get(job_id)
+        record = self._store.change(job_id, status="in_progress", start_time=known.start_time or self._now())
+        started = time.monotonic()
+        try:
+            for date_round in (0, 1):
+                for day in _dates(record):
+                    if day in record.completed_dates or (date_round == 1 and day not in record.failed_dates):
+                        continue
+                    record = self._day(self._store.change(job_id, current_date=day), day)
+                    on_day(record)
+        except _Cancelled:
+            return
+        failed = record.failed_dates
+        first = next(
+            (found["error"] for day in failed for found in record.details[day].values() if "error" in found), None
+        )
+        self._end(
+            job_id,
+            "failed" if failed else "completed",
+            f"{failed[0]}: {first}" if failed else None,
+        )
+        _log.info(
+            "backfill %s of %s: %d days done, %d failed, in %.1f s",
+            job_id,
+            record.symbol,
+            len(record.completed_dates),
+            len(failed),
+            time.monotonic() - started,
+        )
+
+    def _day(self, record: BackfillRecord, day: str) -> BackfillRecord:
+        """Do a day and write down how it ended."""
+        told: dict[str, Any] = {}
+        for data_type in record.data_types:
+            try:
+                done = backfill_day(
+                    self._place,
+                    SymbolDay(record.symbol, data_type, day),
+                    on_piece=partial(self._check_wanted, record.job_id),
+                )
+            except FeatureServiceError as error:
+                _log.warning("backfill %s: %s %s of %s: %s", record.job_id, record.symbol, data_type, day, error)
+                told[data_type] = {"error": str(error)}
+            else:
+                told[data_type] = _told(done)
+            self._check_wanted(record.job_id)
+        is_done = not any("error" in found for found in told.values())
+        others = tuple(each for each in record.failed_dates if each != day)
+        return self._store.change(
+            record.job_id,
+            completed_dates=tuple(sorted({*record.completed_dates, day})) if is_done else record.completed_dates,
+            failed_dates=others if is_done else tuple(sorted({*others, day})),
+            details={**record.details, day: told},
+        )
+
+    def _check_wanted(self, job_id: str) -> None:
+        if self._is_closing.is_set():
+            raise Interrupted("backfill: its process is stopping")
+        if self._store.get(job_id).status == "cancelled":
+            raise _Cancelled
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, unless this process is stopping."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._is_closing.wait(min(left, _STEP_S)):
+                raise Interrupted("backfill: its process is stopping")
+
+    def _end(self, job_id: str, status: BackfillStatus, message: str | None) -> None:
+        try:
+            self._store.change(job_id, status=status, error_message=message, current_date=None, end_time=self._now())
+        except Conflict as error:
+            _log.info("%s", error)  # it was cancelled meanwhile
+
+    def _now(self) -> Any:  # noqa: ANN401
+        return to_datetime(self.now_ns())
+
+
+def _dates(record: BackfillRecord) -> list[str]:
+    start, end = date.fromisoformat(record.start_date), date.fromisoformat(record.end_date)
+    return BackfillRequest(record.symbol, start, end, record.data_types).dates
+
+
+def dates_total(record: BackfillRecord) -> int:
+    """How many days a job has."""
+    return len(_dates(record))
+
+
+def _told(done: DayDone) -> Mapping[str, Any]:
+    """A day for the record: ranges as pairs of ISO times."""
+    ranges = {"filled": done.filled, "held_live": done.held, "lacking": done.lacking}
+    return {"messages": done.messages, "stored": done.is_stored} | {
+        name: [_iso(found) for found in each] for name, each in ranges.items()
+    }
+
+
+def _iso(found: Range) -> list[str]:
+    return [format_iso(found[0]), format_iso(found[1])]
+
+
+def _job_id(job: QueuedJob) -> str:
+    return str(job.arguments.get("job_id", ""))

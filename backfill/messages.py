@@ -1,0 +1,93 @@
+"""Messages made of history: what the exchange would have sent, in its words, and when it would have been known.
+
+A record that never arrived live is received when its event ends plus AVAILABILITY_NS: no row may know it earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+import msgspec
+
+from backfill.archive import ArchivedTrade
+from ingestion.messages import TimedMessage
+from market.clock import MILLISECOND_NS, SECOND_NS
+
+MINUTE_MS: Final = 60_000
+AVAILABILITY_NS: Final[Mapping[str, int]] = {
+    # A confirmed candle comes 0.1 to 1.0 s after its end.
+    "klines": SECOND_NS,
+    "ticker": SECOND_NS,
+    "funding": SECOND_NS,
+    "trades": 100 * MILLISECOND_NS,
+    "orderbook": 100 * MILLISECOND_NS,
+}
+"""How long after the end of an event its record counts as received, by data type."""
+MOST_TRADES: Final = 1024
+"""Trades of one message, as in the exchange's stream."""
+
+
+def kline_messages(symbol: str, rows: Iterable[Sequence[str]]) -> Iterator[TimedMessage]:
+    """Confirmed candles of a minute; rows: start, open, high, low, close, volume, turnover, as text."""
+    for start, open_px, high, low, close, volume, turnover, *_ in rows:
+        end_ms = int(start) + MINUTE_MS
+        kline = {
+            "start": int(start),
+            "end": end_ms - 1,
+            "interval": "1",
+            "open": open_px,
+            "high": high,
+            "low": low,
+            "close": close,
+            "volume": volume,
+            "turnover": turnover,
+            "confirm": True,
+            "timestamp": end_ms,
+        }
+        yield _message(f"kline.1.{symbol}", "snapshot", end_ms, [kline], "klines")
+
+
+def funding_messages(symbol: str, rows: Iterable[Sequence[str]], interval_min: int | None) -> Iterator[TimedMessage]:
+    """What a ticker says of funding after each settlement; rows: time, rate.
+
+    The rate is the settled one: the one that builds up for the next settlement was never kept.
+    """
+    for at, rate in rows:
+        fields = {"symbol": symbol, "fundingRate": rate}
+        if interval_min is not None:
+            fields["nextFundingTime"] = str(int(at) + interval_min * MINUTE_MS)
+        yield _message(f"tickers.{symbol}", "delta", int(at), fields, "funding")
+
+
+def ticker_messages(
+    symbol: str,
+    *,
+    marks: Iterable[Sequence[str]],
+    indices: Iterable[Sequence[str]],
+    interest: Iterable[Sequence[str]],
+) -> Iterator[TimedMessage]:
+    """Ticker fields as far as history has them: closes of the minutes of mark and index price, and open interest."""
+    fields: dict[int, dict[str, str]] = {}
+    for name, candles in (("markPrice", marks), ("indexPrice", indices)):
+        for start, _, _, _, close, *_ in candles:
+            fields.setdefault(int(start) + MINUTE_MS, {})[name] = close
+    for at, quantity in interest:
+        fields.setdefault(int(at), {})["openInterest"] = quantity
+    for at_ms in sorted(fields):
+        yield _message(f"tickers.{symbol}", "delta", at_ms, {"symbol": symbol, **fields[at_ms]}, "ticker")
+
+
+def trade_messages(symbol: str, trades: Iterable[ArchivedTrade]) -> Iterator[TimedMessage]:
+    """Trades in order of time, those of one millisecond together."""
+    for at_ms, together in groupby(trades, lambda trade: trade.T):
+        found = list(together)
+        for first in range(0, len(found), MOST_TRADES):
+            some = found[first : first + MOST_TRADES]
+            yield _message(f"publicTrade.{symbol}", "snapshot", at_ms, some, "trades")
+
+
+def _message(topic: str, kind: str, at_ms: int, content: object, data_type: str) -> TimedMessage:
+    body = msgspec.json.encode({"topic": topic, "type": kind, "ts": at_ms, "data": content})
+    return TimedMessage(at_ms * MILLISECOND_NS + AVAILABILITY_NS[data_type], body)

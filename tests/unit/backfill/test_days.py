@@ -1,0 +1,245 @@
+"""A day of history: in raw Parquet as if it had arrived, beside live data and never over it."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+
+from backfill.days import DayDone, backfill_day, standing
+from backfill.fetching import Place, SymbolDay
+from backfill.rest import BybitHistory
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
+from market.errors import CorruptStore, NotFound, RejectedMessage, StoreUnavailable, UnreadableRecording
+from market.events import CONTROL, GAP, KLINE, KLINE_FIELD_COUNT, ORDERBOOK, START, TICKER, TRADE, Events
+from storage.instruments import InstrumentPins
+from storage.raw import manifest
+from storage.raw.events import read_events
+from storage.raw.manifest import entry_path, raw_parts
+from storage.raw.parquet import write_events
+from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
+
+DOGE: Final = "DOGEUSDT"
+DAY: Final = SymbolDay(DOGE, "klines", "2025-05-31")
+BEGIN_NS: Final = DAY.day_ns
+XRP_BOOK: Final = SymbolDay("XRPUSDT", "orderbook", "2024-12-01")
+UPSIDE_DOWN: Final = (
+    b'{"retCode": 0, "time": 4398046511104, "result": {"list": [["1748649600000", "1", "2", "3", "4", "5", "6"]]}}'
+)
+"""A candle whose low is above its high."""
+SIDES: Final = ("Buy", "Sell")
+KINDS: Final = (KLINE, TICKER, TRADE, ORDERBOOK)
+
+
+@pytest.fixture(scope="module")
+def server(recorded_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BybitHistoryServer]:
+    rows = recorded_klines(recorded_data / "klines" / "DOGEUSDT_1m.csv.gz", last=2500)
+    marks = [row[:5] for row in rows]
+    fundings = [(str((BEGIN_NS + hours * 3600 * SECOND_NS) // 10**6), "0.0001") for hours in (0, 8, 16)]
+    interest = [(str((BEGIN_NS + minutes * MINUTE_NS) // 10**6), "5000000.5") for minutes in range(0, 1440, 5)]
+    known = History(klines=rows, marks=marks, indices=marks, fundings=fundings, interest=interest)
+    archive = tmp_path_factory.mktemp("archive")
+    shutil.copy(recorded_data / "bybit" / "2024-12-01_XRPUSDT_ob500.data.zip", archive)
+    with BybitHistoryServer({DOGE: known}, archive=archive) as running:
+        yield running
+
+
+@pytest.fixture
+def place(server: BybitHistoryServer, tmp_path: Path) -> Iterator[Place]:
+    clock = ManualClock(parse_iso_ns("2025-07-01"))
+    rest = BybitHistory(server.url, clock, delay_ms=0, sleep=lambda _seconds: None)
+    raw = tmp_path / "raw"
+    archive = f"{server.url}/archive"
+    yield Place(raw, InstrumentPins(raw), rest, archive, archive, clock)
+    rest.close()
+
+
+def stored(place: Place, symbol: str = DOGE, *, from_ns: int = 0, to_ns: int = 1 << 62) -> Events:
+    return read_events(place.raw_folder, symbol, kinds=KINDS, from_ns=from_ns, to_ns=to_ns)
+
+
+def test_a_day_of_candles_is_what_the_exchange_has_known_a_second_after_its_end(place: Place) -> None:
+    done = backfill_day(place, DAY)
+    events = stored(place)
+    assert done == DayDone(is_stored=True, messages=1440, filled=((BEGIN_NS, BEGIN_NS + DAY_NS),))
+    assert len(events) == 1440 * KLINE_FIELD_COUNT
+    opens = events[events["field"] == 0]
+    assert np.array_equal(opens["update_id"], BEGIN_NS + np.arange(1440) * MINUTE_NS)
+    assert np.array_equal(opens["recv_ns"], opens["update_id"] + MINUTE_NS + SECOND_NS)
+    [part] = raw_parts(place.raw_folder, DOGE)
+    assert part.backfill is not None
+    assert part.backfill.is_whole
+
+
+def test_a_whole_day_is_not_fetched_again_and_the_same_answers_give_the_same_bytes(
+    place: Place, server: BybitHistoryServer, tmp_path: Path
+) -> None:
+    backfill_day(place, DAY)
+    before = len(server.asked)
+    assert not backfill_day(place, DAY).is_stored
+    assert len(server.asked) == before
+    elsewhere = replace(place, raw_folder=tmp_path / "other", instruments=InstrumentPins(tmp_path / "other"))
+    backfill_day(elsewhere, DAY)
+    assert raw_parts(place.raw_folder, DOGE) == raw_parts(elsewhere.raw_folder, DOGE)
+
+
+def test_a_day_that_is_not_over_is_fetched_again(place: Place, server: BybitHistoryServer) -> None:
+    clock = ManualClock(BEGIN_NS + 10 * 60 * MINUTE_NS + 5 * SECOND_NS)
+    server.now_ms, now_ms = clock.now_ns() // 10**6, server.now_ms
+    done = backfill_day(replace(place, clock=clock), DAY)
+    server.now_ms = now_ms
+    assert done.filled == ((BEGIN_NS, BEGIN_NS + 600 * MINUTE_NS),)
+    assert backfill_day(place, DAY).filled == ((BEGIN_NS, BEGIN_NS + DAY_NS),)
+    assert len(stored(place)) == 1440 * KLINE_FIELD_COUNT
+
+
+def write_live(place: Place, minutes: range) -> Events:
+    """A tape that holds some minutes, told apart from history by their volume."""
+    backfill_day(place, DAY)
+    events = stored(place)
+    starts = BEGIN_NS + np.array(minutes) * MINUTE_NS
+    live = events[np.isin(events["update_id"], starts)].copy()
+    live["seq"] = 1 + np.repeat(np.arange(len(minutes)), KLINE_FIELD_COUNT)
+    live["px"][live["field"] == 4] = 7
+    shutil.rmtree(place.raw_folder / "manifest")
+    instrument = place.instruments.get(DOGE)
+    assert instrument is not None
+    write_events(place.raw_folder, instrument, live, part="live")
+    return live
+
+
+def test_live_minutes_are_left_as_they_are_and_only_holes_are_filled(place: Place) -> None:
+    live = write_live(place, range(100, 700))
+    done = backfill_day(place, DAY)
+    held = (BEGIN_NS + 100 * MINUTE_NS, BEGIN_NS + 700 * MINUTE_NS)
+    assert done.held == (held,)
+    assert done.filled == ((BEGIN_NS, held[0]), (held[1], BEGIN_NS + DAY_NS))
+    events = stored(place)
+    assert len(events) == 1440 * KLINE_FIELD_COUNT
+    assert np.array_equal(events[events["seq"] > 0], live)
+    assert np.array_equal(np.unique(events["update_id"]), BEGIN_NS + np.arange(1440) * MINUTE_NS)
+
+
+def test_a_day_that_live_data_holds_is_not_even_asked_for(place: Place, server: BybitHistoryServer) -> None:
+    write_live(place, range(1440))
+    before = len(server.asked)
+    assert backfill_day(place, DAY) == DayDone(is_stored=False, held=((BEGIN_NS, BEGIN_NS + DAY_NS),))
+    assert len(server.asked) == before
+
+
+def test_holes_that_the_exchange_has_are_known_by_their_minutes(place: Place, server: BybitHistoryServer) -> None:
+    known = server.symbols[DOGE]
+    hole = range(BEGIN_NS + 300 * MINUTE_NS, BEGIN_NS + 305 * MINUTE_NS, MINUTE_NS)
+    whole, known.klines = known.klines, [row for row in known.klines if int(row[0]) * 10**6 not in hole]
+    try:
+        done = backfill_day(place, DAY)
+    finally:
+        known.klines = whole
+    assert done.lacking == ((hole.start, hole.stop),)
+    assert done.messages == 1435
+
+
+def test_before_an_instrument_was_listed_nothing_is_stored_and_all_of_it_is_lacking(place: Place) -> None:
+    done = backfill_day(place, replace(DAY, day="2025-05-01"))
+    assert done == DayDone(is_stored=False, lacking=((parse_iso_ns("2025-05-01"), parse_iso_ns("2025-05-02")),))
+    assert raw_parts(place.raw_folder, DOGE) == []
+
+
+def test_funding_and_prices_become_what_a_ticker_says(place: Place) -> None:
+    backfill_day(place, DAY)
+    backfill_day(place, replace(DAY, data_type="funding"))
+    done = backfill_day(place, replace(DAY, data_type="ticker"))
+    assert done.messages == 1441  # open interest at midnight, then every minute's end
+    events = stored(place)
+    tickers = events[events["kind"] == TICKER]
+    rates = tickers[tickers["field"] == 0]
+    assert rates["px"].tolist() == [10**8] * 3
+    assert ((rates["recv_ns"] - BEGIN_NS) / (3600 * SECOND_NS)).astype(int).tolist() == [0, 8, 16]
+    assert len(tickers[tickers["field"] == 2]) == 288
+
+
+def test_an_order_book_of_the_archive_ends_with_a_gap(place: Place) -> None:
+    done = backfill_day(place, XRP_BOOK)
+    events = stored(place, "XRPUSDT")
+    assert done.messages == 51
+    assert len(np.unique(events["seq"][events["kind"] == ORDERBOOK])) == 50
+    assert events[-1]["kind"] == CONTROL
+    assert events[-1]["field"] == GAP
+
+
+def trades_csv(*, newest_first: bool, count: int = 50) -> bytes:
+    begin_s = BEGIN_NS // SECOND_NS
+    lines = [
+        f"{begin_s + at // 2}.{at % 2 * 5}123,{DOGE},{SIDES[at % 2]},{10 + at},0.2{at:02d},x,id-{at},1,1,1"
+        for at in range(count)
+    ]
+    header = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
+    return gzip.compress("\n".join([header, *(lines[::-1] if newest_first else lines)]).encode())
+
+
+def archive_with(tmp_path: Path, content: bytes) -> str:
+    folder = tmp_path / "files" / DOGE
+    folder.mkdir(parents=True)
+    (folder / f"{DOGE}2025-05-31.csv.gz").write_bytes(content)
+    return str(tmp_path / "files")
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_trades_of_the_archive_come_in_order_of_time_and_begin_a_history(
+    place: Place, tmp_path: Path, *, newest_first: bool
+) -> None:
+    asked = replace(DAY, data_type="trades")
+    backfill_day(replace(place, trades=archive_with(tmp_path, trades_csv(newest_first=newest_first))), asked)
+    events = stored(place)
+    assert events[0]["kind"] == CONTROL
+    assert events[0]["field"] == START
+    trades = events[1:]
+    assert trades["qty"].tolist() == [(10 + at) * 10 for at in range(50)]
+    assert (np.diff(trades["recv_ns"]) > 0).all()
+
+
+def test_a_file_that_breaks_off_or_is_not_there_leaves_nothing_behind(place: Place, tmp_path: Path) -> None:
+    asked = replace(DAY, data_type="trades")
+    broken = replace(place, trades=archive_with(tmp_path, trades_csv(newest_first=False)[:-30]))
+    with pytest.raises(UnreadableRecording, match="to its end"):
+        backfill_day(broken, asked)
+    with pytest.raises(NotFound, match=r"DOGEUSDT2025-05-31\.csv\.gz"):
+        backfill_day(place, asked)
+    assert raw_parts(place.raw_folder, DOGE) == []
+    assert list(place.raw_folder.rglob("*.parquet")) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [(Failure(400, b"no"), StoreUnavailable), (Failure(200, UPSIDE_DOWN), RejectedMessage)],
+)
+def test_what_cannot_be_fetched_or_decoded_leaves_the_day_as_it_was(
+    place: Place, server: BybitHistoryServer, *, failure: Failure, error: type[Exception]
+) -> None:
+    server.failures.append(failure)
+    with pytest.raises(error):
+        backfill_day(place, DAY)
+    assert standing(place.raw_folder, DAY) is None
+    assert list(place.raw_folder.rglob("*.parquet")) == []
+
+
+def test_a_part_that_is_not_read_back_as_written_is_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backfill import days
+
+    def lose_one(*arguments: object, **named: object) -> Iterator[tuple[Events, int]]:
+        for piece, following_ns in stream(*arguments, **named):  # type: ignore[arg-type]  # passed on as given
+            yield piece[:-KLINE_FIELD_COUNT], following_ns
+
+    stream = days.stream_events
+    monkeypatch.setattr(days, "stream_events", lose_one)
+    with pytest.raises(CorruptStore, match="must be read back as 1440 messages"):
+        backfill_day(place, DAY)
+    assert not entry_path(place.raw_folder, DOGE, DAY.part).exists()
+    assert manifest.raw_symbols(place.raw_folder) == []
+    assert list(place.raw_folder.rglob("*.parquet")) == []
