@@ -14,6 +14,8 @@ from feast import FeatureStore, RepoConfig
 from feast.infra.registry.sql import SqlRegistry, SqlRegistryConfig
 from feast.repo_config import RegistryConfig
 
+from feature_repo.project import PROJECT
+
 if TYPE_CHECKING:
     from transforms.rows import FeatureSet
 
@@ -28,7 +30,6 @@ __all__ = [
     "sql_registry",
 ]
 
-PROJECT: Final = "feature_service"
 ENTITY_KEY_VERSION: Final = 3
 MATERIALIZE_LATENESS_S: Final = 3600
 """What incremental materialization reads again; feature_store.yaml says the same to Feast's own commands."""
@@ -83,10 +84,13 @@ def open_repository(repo_path: Path) -> FeatureStore:
 
 
 def client_yaml(*, registry: Path, online_store: Mapping[str, str]) -> str:
-    """The ``feature_store.yaml`` of a process that has Feast alone and reads online features."""
+    """The ``feature_store.yaml`` of a process that has Feast alone and reads online features.
+
+    registry: its file; a relative path is one from the yaml's folder.
+    """
     settings = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in online_store.items())
     return (
-        "# Copy this file to any process that has feast[redis], then:\n"
+        "# Copy this folder to any process that has feast[redis], then:\n"
         '#   FeatureStore(repo_path=".").get_online_features(features=..., entity_rows=[{"symbol": ...}])\n'
         f"project: {PROJECT}\n"
         "provider: local\n"

@@ -66,7 +66,5 @@ def write_client_yaml(settings: Settings, servers: Servers) -> Path:
 
     path = settings.feature_service_data_path / "client" / "feature_store.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        client_yaml(registry=(path.parent / "registry.db").resolve(), online_store=servers.feast_online_store)
-    )
+    path.write_text(client_yaml(registry=Path("registry.db"), online_store=servers.feast_online_store))
     return path
