@@ -45,18 +45,19 @@ def build(
     """Start a build: from a JSON body, or from ``?symbol=&from=&to=``.
 
     The query form splits the period 70/15/15 by time and predicts the return over the next minute. The registry
-    version is the newest one unless the body names another. 200 when nothing is left to build: the dataset of the same
-    request stands, and what it was made of has not changed.
+    version is the one that the service runs with unless the body names another. 200 when nothing is left to build: the
+    dataset of the same request stands, and what it was made of has not changed.
     """
     versions = registry_versions(services.versions_folder)
     if not versions:
         raise NotFound(f"feature registry: must hold a version, {services.versions_folder} holds none")
+    version = services.default_version or versions[-1]
     if body is not None:
         if (symbol, begin, end) != (None, None, None):
             raise MalformedRequest("request: must be either a body or ?symbol=&from=&to=, was both")
-        asked = body.to_request(versions[-1])
+        asked = body.to_request(version)
     elif symbol is not None and begin is not None and end is not None:
-        asked = period_request(symbol, begin, end, versions[-1])
+        asked = period_request(symbol, begin, end, version)
     else:
         raise MalformedRequest("request: must be a JSON body or ?symbol=&from=&to=, was neither")
     return _started(request, response, services, asked)

@@ -52,7 +52,8 @@ class ApiServices(ProcessServices):
     """The stores and facts behind the API.
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
-    by the ingest role of this process, empty without one. limits: what a request may be.
+    by the ingest role of this process, empty without one. limits: what a request may be. default_version: the registry
+    version of builds that name none; None is the newest.
     """
 
     builds: DatasetBuilds
@@ -61,6 +62,7 @@ class ApiServices(ProcessServices):
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
+    default_version: str | None = None
     api_key: str | None = field(repr=False)
     features_folder: Path
     datasets_folder: Path

@@ -19,7 +19,7 @@ import aio_pika
 import redis
 
 from benchmarks.measure import KERNEL_CACHE, Figure, percentile
-from feature_repo.store import PROJECT
+from feature_repo.project import PROJECT
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import SECOND_NS, format_iso
 from runtime.embedded import embedded_postgres, embedded_redis

@@ -32,7 +32,8 @@ def _measure(folder: Path) -> Figure:
 
     from feature_repo.apply import apply_definitions
     from feature_repo.definitions import PUSH_SOURCE_NAME, definitions, service_name
-    from feature_repo.store import PROJECT, open_store
+    from feature_repo.project import PROJECT
+    from feature_repo.store import open_store
 
     chosen = whole_catalogue()
     values = np.random.default_rng(0).normal(size=len(chosen.columns))

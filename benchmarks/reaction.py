@@ -20,7 +20,7 @@ import httpx
 
 from benchmarks.live import start_worker
 from benchmarks.measure import Figure, percentile
-from feature_repo.store import PROJECT
+from feature_repo.project import PROJECT
 from market.clock import format_iso
 from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers

@@ -36,7 +36,8 @@ def _measure(folder: Path) -> list[Figure]:
 
     from feature_repo.apply import apply_definitions
     from feature_repo.definitions import definitions
-    from feature_repo.store import PROJECT, client_yaml, open_store
+    from feature_repo.project import PROJECT
+    from feature_repo.store import client_yaml, open_store
 
     chosen = whole_catalogue()
     every = (f"{group.name}:{name}" for group in chosen.groups for name in group.columns)

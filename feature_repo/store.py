@@ -14,6 +14,8 @@ from feast import FeatureStore, RepoConfig
 from feast.infra.registry.sql import SqlRegistry, SqlRegistryConfig
 from feast.repo_config import RegistryConfig
 
+from feature_repo.project import PROJECT
+
 if TYPE_CHECKING:
     from transforms.rows import FeatureSet
 
@@ -28,7 +30,6 @@ __all__ = [
     "sql_registry",
 ]
 
-PROJECT: Final = "feature_service"
 ENTITY_KEY_VERSION: Final = 3
 MATERIALIZE_LATENESS_S: Final = 3600
 """What incremental materialization reads again; feature_store.yaml says the same to Feast's own commands."""
@@ -87,16 +88,18 @@ def client_yaml(
 ) -> str:
     """The ``feature_store.yaml`` of a process that reads features.
 
-    offline_store: where historical ones come from; without it the process has Feast alone and reads online ones.
+    registry: its file; a relative path is one from the yaml's folder. offline_store: where historical ones come from;
+    without it the process has Feast alone and reads online ones.
     """
+    what, needs = "folder", "feast[redis]"
     use = 'get_online_features(features=..., entity_rows=[{"symbol": ...}])'
-    needs = "feast[redis]"
     if offline_store is not None:
-        use, needs = "get_historical_features(entity_df=..., features=...)", "feature-service and the folders below"
+        what, needs = "file", "feature-service and the folders below"
+        use = "get_historical_features(entity_df=..., features=...)"
     settings = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in online_store.items())
     offline = "" if offline_store is None else f"offline_store: {json.dumps(offline_store)}\n"
     return (
-        f"# Copy this file to any process that has {needs}, then:\n"
+        f"# Copy this {what} to any process that has {needs}, then:\n"
         f'#   FeatureStore(repo_path=".").{use}\n'
         f"project: {PROJECT}\n"
         "provider: local\n"

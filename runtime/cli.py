@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import os
 import sys
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -31,13 +32,33 @@ from runtime.commands import (
     verify,
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"feature-service {importlib.metadata.version('feature-service')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="feature-service",
     help="A real-time feature store for market data.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A real-time feature store for market data.
+
+    Begin with: feature-service demo
+    """
+
+
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay_recordings)

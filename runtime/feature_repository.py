@@ -69,16 +69,13 @@ def write_client_yamls(settings: Settings, servers: Servers) -> Path:
     from runtime.historical import TICK_SOURCE, tick_options
 
     ticks = {"source": TICK_SOURCE, "options": tick_options(settings)}
-    offline_stores = {"client": None, "historical": {"type": OFFLINE_STORE, "ticks": ticks}}
     folder = settings.feature_service_data_path / "client"
-    for name, offline_store in offline_stores.items():
-        path = folder.with_name(name) / "feature_store.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            client_yaml(
-                registry=(folder / "registry.db").resolve(),
-                online_store=servers.feast_online_store,
-                offline_store=offline_store,
-            )
-        )
+    of_history = {"type": OFFLINE_STORE, "ticks": ticks}
+    for path, registry, offline_store in (
+        (folder, Path("registry.db"), None),
+        (folder.with_name("historical"), Path("..", folder.name, "registry.db"), of_history),
+    ):
+        path.mkdir(parents=True, exist_ok=True)
+        yaml = client_yaml(registry=registry, online_store=servers.feast_online_store, offline_store=offline_store)
+        (path / "feature_store.yaml").write_text(yaml)
     return folder

@@ -28,6 +28,7 @@ from ingestion.worker.ownership import Ownership
 from ingestion.worker.status import worker_status
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
+from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, check_choice, make_source, monotonic_ns
@@ -84,7 +85,7 @@ class IngestRole:
         )
         check_choice(settings, choice)
         self._kernel = compiled_kernel(settings, version)
-        self._kernel.warm_up()
+        warm_up(self._kernel, _log.info)
 
     def run(self) -> None:
         """Take the symbols, then ingest until ``stop``. Raises what ends the worker."""

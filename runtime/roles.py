@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import structlog
 import uvicorn
 
 from api.app import Application, create_app, create_probe
@@ -29,8 +30,9 @@ from runtime.connections import patient_protocol
 from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
 from runtime.logs import configure_logging
-from runtime.servers import running_servers
-from runtime.settings import Settings
+from runtime.server_watch import ServerWatch
+from runtime.servers import Servers, running_servers
+from runtime.settings import Settings, unknown_settings
 from runtime.sources import SourceChoice
 from runtime.upkeep import open_upkeep, upkeep_store
 from runtime.wiring import api_services, build_watch, dataset_builds, metadata_store, metrics_registry, process_services
@@ -81,6 +83,8 @@ def run_roles(
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
     configure_logging(settings.feature_service_log_format, settings.feature_service_log_level, SystemClock())
+    for line in unknown_settings():
+        _log.warning("%s", line)
     with _sigterm_as_interrupt(), ExitStack() as stack:
         servers = stack.enter_context(running_servers(settings))
         with metadata_store(servers):
@@ -93,7 +97,9 @@ def run_roles(
         registry = metrics_registry()
         if "api" in roles:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_PORT"))
-            services = stack.enter_context(api_services(settings, servers, registry=registry, memory=memory))
+            services = stack.enter_context(
+                api_services(settings, servers, registry=registry, memory=memory, default_version=version)
+            )
             prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
         else:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
@@ -109,7 +115,35 @@ def run_roles(
         if "ingest" in roles:
             ingest = IngestRole(settings, servers, source, version=version, registry=registry, memory=memory)
             prepared.append(Role("ingest", ingest.run, ingest.stop))
+        if servers.embedded_pids:
+            watch = ServerWatch(servers.embedded_pids, settings.feature_service_data_path)
+            stack.callback(watch.close)
+            prepared.append(Role("server watch", watch.run, watch.stop, ends_with_others=True))
+        _tell(settings, servers, roles=roles, source=source, version=version)
         _run_until_stopped(prepared, duration_s)
+
+
+def _tell(settings: Settings, servers: Servers, *, roles: Sequence[str], source: SourceChoice, version: str) -> None:
+    """One line of what runs, on what, and where it answers."""
+    host, port = settings.feature_service_host, settings.feature_service_port
+    if "api" not in roles:
+        port = settings.feature_service_metrics_port
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    facts: dict[str, str] = {"roles": ",".join(roles)}
+    if "ingest" in roles:
+        facts |= {
+            "symbols": ",".join(settings.feature_service_symbols),
+            "source": source.name if source.recording is None else str(source.recording),
+        }
+    facts |= {
+        "registry": version,
+        "data": str(settings.feature_service_data_path.resolve()),
+        "redis": f"{servers.redis_host}:{servers.redis_port}",
+        "postgres": settings.postgres_host or "embedded",
+        "rabbitmq": settings.rabbitmq_host or "none, rows stay in this process",
+    }
+    facts |= {"api": address, "docs": f"{address}/docs"} if "api" in roles else {"health": f"{address}/health"}
+    structlog.get_logger(__name__).info("Feature Service", **facts)
 
 
 def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:

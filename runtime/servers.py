@@ -32,6 +32,8 @@ class Servers:
     redis_type: str = "redis"
     """As Feast names it; of a cluster or sentinels ``redis_host`` may name several, host or host:port, by commas."""
     redis_sentinel_master: str = "mymaster"
+    embedded_pids: tuple[int, ...] = ()
+    """The processes of embedded servers, which end with the one that started them."""
 
     @property
     def feast_online_store(self) -> dict[str, str]:
@@ -75,23 +77,24 @@ def running_servers(settings: Settings) -> Iterator[Servers]:
     shared = _servers_of_another_process(data_folder)
     with ExitStack() as stack:
         redis_host, redis_port = settings.redis_host, settings.redis_port
-        is_embedded = False
+        embedded_pids: list[int] = []
         if redis_host is None and shared is not None:
             redis_host, redis_port = shared.redis_host, shared.redis_port
         elif redis_host is None:
             from runtime.embedded import embedded_redis
 
             address = stack.enter_context(embedded_redis(data_folder / "redis"))
-            redis_host, redis_port, is_embedded = address.host, address.port, True
+            redis_host, redis_port = address.host, address.port
+            embedded_pids.append(address.pid)
         if settings.postgres_host is not None:
             postgres_url = _postgres_url(settings)
         elif shared is not None:
             postgres_url = shared.postgres_url
         else:
-            from runtime.embedded import embedded_postgres
+            from runtime.embedded import embedded_postgres, postgres_pid
 
             postgres_url = stack.enter_context(embedded_postgres(data_folder / "postgres"))
-            is_embedded = True
+            embedded_pids.append(postgres_pid(data_folder / "postgres"))
         password, ca_file = settings.redis_password, settings.redis_tls_ca_file
         servers = Servers(
             redis_host,
@@ -103,8 +106,9 @@ def running_servers(settings: Settings) -> Iterator[Servers]:
             redis_tls_ca_file=None if ca_file is None or settings.redis_host is None else str(ca_file.resolve()),
             redis_type=settings.redis_type if settings.redis_host is not None else "redis",
             redis_sentinel_master=settings.redis_sentinel_master,
+            embedded_pids=tuple(embedded_pids) if shared is None else shared.embedded_pids,
         )
-        if is_embedded:
+        if embedded_pids:
             stack.enter_context(_announced(data_folder, servers))
         yield servers
 

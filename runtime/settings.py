@@ -5,18 +5,22 @@ A field is its variable in lower case. A variable that is set but empty counts a
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidSettings
 
+PREFIX: Final = "FEATURE_SERVICE_"
+OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
 _SYMBOL = re.compile(r"[A-Z0-9]+")
 _SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"
 
@@ -199,6 +203,18 @@ def load_settings(
     if problems or settings is None:
         raise InvalidSettings("settings", problems)
     return settings
+
+
+def unknown_settings(*, env_file: Path | None = Path(".env")) -> list[str]:
+    """Variables that are named like settings of ours and are none, each with the name that may be meant."""
+    known = [name.upper() for name in Settings.model_fields]
+    given = {*os.environ, *(name.upper() for name in DotEnvSettingsSource(Settings, env_file=env_file).env_vars)}
+    unknown = sorted(name for name in given - {*known} if name.startswith(PREFIX) and not name.startswith(OF_TESTS))
+    found = []
+    for name in unknown:
+        closest = difflib.get_close_matches(name, known, n=1)
+        found.append(f"{name}: no such setting" + (f", did you mean {closest[0]}?" if closest else ""))
+    return found
 
 
 def _problem(field: str, message: str, value: object) -> str:

@@ -125,7 +125,7 @@ def make_pipeline(
 
 def online_store(servers: Servers) -> OnlineStore:
     """The online store on Redis."""
-    from feature_repo.store import PROJECT
+    from feature_repo.project import PROJECT
     from storage.online.store import OnlineStore
 
     return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
@@ -133,7 +133,7 @@ def online_store(servers: Servers) -> OnlineStore:
 
 def row_feed(servers: Servers) -> RowFeed:
     """The rows of any symbol as they are stored."""
-    from feature_repo.store import PROJECT
+    from feature_repo.project import PROJECT
     from storage.online.feed import RowFeed
 
     return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
@@ -212,11 +212,13 @@ def api_services(
     *,
     registry: CollectorRegistry | None = None,
     memory: OnlineMemory | None = None,
+    default_version: str | None = None,
 ) -> Iterator[ApiServices]:
     """What the HTTP API needs; the definitions must have been applied. Builds wait for a process with the jobs role.
 
     registry: the figures of this process; None is a registry of the API's own. memory: the newest rows of the ingest
-    role, when it runs in this process.
+    role, when it runs in this process. default_version: the registry version of builds that name none; None is the
+    newest.
     """
     from api.limits import RequestLimits
     from api.services import ApiServices
@@ -248,6 +250,7 @@ def api_services(
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,
+            default_version=default_version,
             limits=RequestLimits(
                 body_bytes=settings.feature_service_max_body_bytes,
                 predictions_bytes=settings.feature_service_max_predictions_bytes,

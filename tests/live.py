@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from feature_repo.store import PROJECT
+from feature_repo.project import PROJECT
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live

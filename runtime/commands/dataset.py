@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from market.clock import MILLISECOND_NS
+from runtime.commands.dataset_request import PERIOD_NAMES, plain_request, request_of_file
 from runtime.commands.options import (
-    DEFAULT_REGISTRY,
+    AnswerYes,
     AsJson,
     DataFolder,
-    Registry,
-    parse_time_ns,
-    print_document,
+    RegistryOfData,
+    registry_of,
     settings_for,
 )
+from runtime.commands.printing import print_document, print_table
 
-if TYPE_CHECKING:
-    from training_sets.request.folds import Period
-    from training_sets.request.request import DatasetRequest, SampleKind
-
-app = typer.Typer(help="Training sets: build, list, show, download.", no_args_is_help=True)
-
-PERIOD_NAMES = ("train", "validation", "test")
+app = typer.Typer(help="Training sets: build, list, show, download, cancel, delete.", no_args_is_help=True)
 
 
 @app.command("build")
@@ -50,37 +44,39 @@ def build(
     request_file: Annotated[
         Path | None, typer.Option("--request", help="Instead of all the above: JSON, as POST /dataset/build takes it.")
     ] = None,
-    registry: Registry = DEFAULT_REGISTRY,
+    registry: RegistryOfData = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a training set and wait for it. Periods are [start, end); a time without an offset means UTC.
 
     A request file offers every strategy, target, missing policy and format.
+
+    Example: feature-service dataset build --symbol BTCUSDT --from 2026-01-05T12:01 --to 2026-01-05T12:10 --horizon 30s
     """
+    settings = settings_for(data)
     sides = (train_start, train_end, validation_start, validation_end, test_start, test_end)
     if request_file is not None:
         if symbols or (begin, end) != (None, None) or any(side is not None for side in sides):
             raise typer.BadParameter("give either --request or a symbol and periods, not both")
-        request = _request_of(request_file, registry)
+        request = request_of_file(request_file, settings, registry)
     else:
-        request = _plain_request(
+        request = plain_request(
             symbols or [],
             begin,
             end,
             sides,
             horizon=horizon,
             sample_interval=sample_interval,
-            sample_kind=_sample_kind(sample_kind),
+            sample_kind=sample_kind,
             read_delay_ms=read_delay_ms,
-            registry=registry,
+            registry=registry_of(settings, registry),
         )
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
     from runtime.wiring import dataset_builds
 
-    settings = settings_for(data)
     with showing_progress() as steps:
         steps.begin("starting servers, registering features")
         with running_servers(settings) as servers:
@@ -100,7 +96,10 @@ def build(
         "validation_records": built.records["validation"],
         "test_records": built.records["test"],
         "warnings": built.manifest["warnings"],
+        "report": _report_of(built.path),
     }
+    if not as_json:
+        del document["splits"]  # the manifest has them, row by row
     print_document(document, as_json=as_json)
 
 
@@ -121,10 +120,10 @@ def list_datasets(
         found = metadata.list_datasets(status=_status(status), symbol=symbol, limit=limit)
     documents = [dataset_document(record).model_dump(mode="json") for record in found]
     if not as_json:
-        # Lines, not a table: a table cuts the ids that the other commands ask for.
         columns = ("dataset_id", "status", "symbols", "train_records", "created_at")
-        documents = [{column: document[column] for column in columns} for document in documents]
-    print_document(documents, as_json=as_json)
+        print_table(columns, [[each[column] for column in columns] for each in documents], nothing="no dataset yet")
+        return
+    print_document(documents, as_json=True)
 
 
 @app.command("show")
@@ -142,6 +141,41 @@ def show(
         record = metadata.get_dataset(dataset_id)
     document = dataset_document(record).model_dump(mode="json", exclude={"download_urls", "manifest"})
     print_document(document | {"path": record.path}, as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dataset.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a build, in whichever process it runs; it ends at its next piece and leaves no files."""
+    from runtime.servers import running_servers
+    from runtime.wiring import dataset_builds
+
+    settings = settings_for(data)
+    with running_servers(settings) as servers, dataset_builds(settings, servers) as builds:
+        record = builds.cancel(dataset_id)
+    print_document({"dataset_id": dataset_id, "status": record.status}, as_json=as_json)
+
+
+@app.command("delete")
+def delete(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dataset.")],
+    yes: AnswerYes = False,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a dataset and its files for good, after asking."""
+    from runtime.servers import running_servers
+    from runtime.wiring import dataset_builds
+
+    settings = settings_for(data)
+    if not yes:
+        typer.confirm(f"Remove dataset {dataset_id} and its files?", abort=True, err=True)
+    with running_servers(settings) as servers, dataset_builds(settings, servers) as builds:
+        builds.delete(dataset_id)
+    print_document({"dataset_id": dataset_id, "status": "deleted"}, as_json=as_json)
 
 
 @app.command("download")
@@ -170,84 +204,12 @@ def download(
     print_document({"dataset_id": dataset_id, "split": split, "path": str(to)}, as_json=as_json)
 
 
-def _request_of(path: Path, registry: str) -> DatasetRequest:
-    """The request of a JSON file; a field that is wrong is a wrong usage."""
-    from pydantic import ValidationError
+def _report_of(folder: Path) -> str | None:
+    """The page that shows a dataset; there is none where its quality is not checked."""
+    from training_sets.dataset.manifest import REPORT_NAME
 
-    from api.build_request import BuildRequest
-
-    try:
-        return BuildRequest.model_validate_json(path.read_bytes()).to_request(registry)
-    except (OSError, ValidationError) as error:
-        raise typer.BadParameter(str(error), param_hint="--request") from None
-
-
-def _plain_request(
-    symbols: list[str],
-    begin: str | None,
-    end: str | None,
-    sides: tuple[str | None, ...],
-    *,
-    horizon: str,
-    sample_interval: str,
-    sample_kind: SampleKind,
-    read_delay_ms: int,
-    registry: str,
-) -> DatasetRequest:
-    """The request of the options: one return, split by time."""
-    if not symbols:
-        raise typer.BadParameter("must be given, or --request", param_hint="--symbol")
-    if (begin is None or end is None) == any(side is None for side in sides) or (
-        (begin, end) != (None, None) and any(side is not None for side in sides)
-    ):
-        raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
-    from training_sets.request.folds import TimeBased
-    from training_sets.request.request import DatasetRequest
-    from training_sets.request.targets import RegressionTarget
-
-    return DatasetRequest(
-        symbols=tuple(symbols),
-        strategy=TimeBased(_periods(begin, end, sides)),
-        targets=(RegressionTarget(_duration_ns(horizon, "--horizon")),),
-        registry_version=registry,
-        sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
-        sample_kind=sample_kind,
-        read_delay_ns=read_delay_ms * MILLISECOND_NS,
-    )
-
-
-def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) -> tuple[Period, ...]:
-    from training_sets.request.folds import Period, default_periods
-
-    if begin is not None and end is not None:
-        return default_periods(_time_ns(begin, "--from"), _time_ns(end, "--to"))
-    options = [f"--{name}-{side}" for name in PERIOD_NAMES for side in ("start", "end")]
-    times = [_time_ns(side, option) for side, option in zip(sides, options, strict=True)]
-    return tuple(Period(name, times[2 * at], times[2 * at + 1]) for at, name in enumerate(PERIOD_NAMES))
-
-
-def _time_ns(text: str | None, option: str) -> int:
-    time_ns = parse_time_ns(text, option)
-    if time_ns is None:
-        raise typer.BadParameter("must be given", param_hint=option)
-    return time_ns
-
-
-def _duration_ns(text: str, option: str) -> int:
-    from market.clock import parse_duration_ns
-
-    try:
-        return parse_duration_ns(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-def _sample_kind(text: str) -> SampleKind:
-    match text:
-        case "on_row" | "at_time":
-            return text
-        case _:
-            raise typer.BadParameter(f"must be on_row or at_time, was {text!r}", param_hint="--sample-kind")
+    found = folder / REPORT_NAME
+    return str(found) if found.is_file() else None
 
 
 def _status(text: str | None) -> Any:  # noqa: ANN401  # a DatasetStatus, whose module is not loaded for --help

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.commands.options import AsJson, DataFolder, SomeSymbols, print_document, print_table, settings_for
+from runtime.commands.options import AsJson, DataFolder, SomeSymbols, settings_for
+from runtime.commands.printing import print_document, print_table
 
 app = typer.Typer(help="Rejected messages: what they are, and reading them again.", no_args_is_help=True)
 
@@ -40,7 +41,7 @@ def list_messages(symbols: SomeSymbols = None, data: DataFolder = None, as_json:
         print_document(documents, as_json=True)
         return
     columns = ("symbol", "error", "messages", "first", "last", "last_reason")
-    print_table(columns, [[entry[name] for name in columns] for entry in documents])
+    print_table(columns, [[entry[name] for name in columns] for entry in documents], nothing="nothing was rejected")
 
 
 @app.command("replay")
@@ -86,4 +87,4 @@ def replay(
         {"symbol": symbol, "good": good[symbol], "rejected": dict(rejected.get(symbol, {}))}
         for symbol in sorted({*good, *rejected})
     ]
-    print_document(documents, as_json=as_json)
+    print_document(documents, as_json=as_json, nothing="nothing was rejected")

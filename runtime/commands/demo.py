@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from runtime.commands.options import AsJson, Registry, print_document
+from runtime.commands.options import AsJson, Registry
+from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from rich.console import Console

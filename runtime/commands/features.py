@@ -10,15 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from market.errors import InvalidRequest
-from runtime.commands.options import AsJson, DataFolder, SomeSymbols, print_document, print_table, settings_for
+from runtime.commands.options import AsJson, DataFolder, SomeSymbols, settings_for
+from runtime.commands.printing import print_document, print_table
 
 app = typer.Typer(help="The catalogue, the newest vector of a symbol, the feature log.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_features(as_json: AsJson = False) -> None:
-    """Every feature of the catalogue with its formula."""
+    """Every feature of the catalogue with its unit, horizon and formula; --json has the rest.
+
+    Example: feature-service features list | grep vwap
+    """
     from market.clock import SECOND_NS
+    from runtime.feature_page import duration_text
     from transforms.catalogue import FEATURES
 
     rows: list[dict[str, Any]] = [
@@ -36,7 +41,13 @@ def list_features(as_json: AsJson = False) -> None:
     if as_json:
         print_document(rows, as_json=True)
     else:
-        print_table(list(rows[0]), [[", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows])
+        print_table(
+            ("name", "group", "unit", "horizon", "formula"),
+            [
+                (each.name, each.group, each.unit, duration_text(each.horizon_ns), each.formula)
+                for each in FEATURES.values()
+            ],
+        )
 
 
 @app.command("lock")
@@ -84,21 +95,38 @@ def _unfinished(checkout: Path) -> list[str]:
 
 
 @app.command("latest")
-def latest(symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")], as_json: AsJson = False) -> None:
-    """The newest vector of a symbol in the online store of a running service."""
+def latest(
+    symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest vector of a symbol in the online store of a running service.
+
+    Example: feature-service features latest BTCUSDT
+    """
     from api.vectors import feature_vector
     from market.clock import SystemClock
     from market.errors import NotFound
     from runtime.servers import require_servers_of_another_process, running_servers
     from runtime.wiring import online_store
 
-    settings = settings_for(None)
+    settings = settings_for(data)
     require_servers_of_another_process(settings)
     with running_servers(settings) as servers:
         [found] = online_store(servers).read([symbol])
     if found is None:
         raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
-    print_document(feature_vector(found, now_ns=SystemClock().now_ns(), trace_id=""), as_json=as_json)
+    document = feature_vector(found, now_ns=SystemClock().now_ns(), trace_id="")
+    if as_json:
+        print_document(document, as_json=True)
+        return
+    known, missing = document["features"], document["missing"]
+    print_table(
+        ("feature", "value"),
+        [(name, f"{known[name]:.10g}" if name in known else f"unknown: {missing[name]}") for name in found.columns],
+        title=f"{symbol} at {document['timestamp']}, {document['age_ms']} ms old, "
+        f"registry {document['feature_registry_version']}",
+    )
 
 
 @app.command("merge")
@@ -111,4 +139,7 @@ def merge(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson 
     from storage.features.merging import merge_days
 
     done = merge_days(settings_for(data).feature_log_storage_path, symbols, now_ns=SystemClock().now_ns())
+    if not (as_json or done.days):
+        print("nothing to merge: no day is in more than one part")
+        return
     print_document({"days": done.days, "parts": done.parts}, as_json=as_json)

@@ -1,12 +1,9 @@
-"""Options that several commands share, and how results are printed."""
+"""Options that several commands share, and the settings that they choose."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,7 +14,12 @@ DEFAULT_REGISTRY: Final = "2.0.0"
 """The newest released version."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+AnswerYes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Registry = Annotated[str, typer.Option("--registry", help="Feature registry version; latest is every feature.")]
+RegistryOfData = Annotated[
+    str | None,
+    typer.Option("--registry", help="Feature registry version; default: the one that the data was served by."),
+]
 DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with raw/ and features/, e.g. the --out of a replay; default: the settings'."),
@@ -60,36 +62,10 @@ def parse_time_ns(text: str | None, option: str) -> int | None:
         raise typer.BadParameter(f"must be an ISO 8601 time, was {text!r}", param_hint=option) from None
 
 
-def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool) -> None:
-    """One JSON document, or ``key: value`` lines for a person."""
-    if as_json:
-        print(json.dumps(document))
-    elif isinstance(document, Mapping):
-        for key, value in document.items():
-            print(f"{key}: {_plain(value)}")
-    else:
-        for item in document:
-            print(_plain(item))
+def registry_of(settings: Settings, given: str | None) -> str:
+    """The registry version given, else the one that the settings' feature log was served by, else the newest."""
+    if given is not None:
+        return given
+    from runtime.served_version import served_version
 
-
-_WIDE: Final = 1000
-"""Columns that no table needs."""
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output, as wide as its rows where that is no terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(item) for item in value)
-    return str(value)
+    return served_version(settings) or DEFAULT_REGISTRY

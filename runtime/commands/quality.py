@@ -9,16 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from runtime.commands.options import (
-    DEFAULT_REGISTRY,
     AsJson,
     DataFolder,
-    Registry,
+    RegistryOfData,
     Symbol,
     parse_time_ns,
-    print_document,
-    print_table,
+    registry_of,
     settings_for,
 )
+from runtime.commands.printing import print_document, print_table
 
 app = typer.Typer(help="How good the data of a symbol is.", no_args_is_help=True)
 
@@ -28,7 +27,7 @@ def report(
     symbol: Symbol,
     begin: Annotated[str | None, typer.Option("--from", help="ISO time; default: where raw Parquet begins.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="ISO time; default: where raw Parquet ends.")] = None,
-    registry: Registry = DEFAULT_REGISTRY,
+    registry: RegistryOfData = None,
     data: DataFolder = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")] = None,
     as_json: AsJson = False,
@@ -50,7 +49,7 @@ def report(
         raw_folder,
         settings.feature_log_storage_path,
         symbol,
-        load_registry_version(registry, settings.feature_registry_versions_dir).feature_set,
+        load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set,
         from_ns=first_ns if from_ns is None else from_ns,
         to_ns=last_ns + 1 if to_ns is None else to_ns,
     )
@@ -71,6 +70,7 @@ def _print(found: Mapping[str, Any]) -> None:
             [name, *("not known" if stream[column] is None else stream[column] for column in columns[1:])]
             for name, stream in found["streams"].items()
         ],
+        nothing="no stream has data in this period",
     )
     print(
         f"order book gaps {found['sequence_gaps']}, interruptions {len(found['interruptions'])}, "

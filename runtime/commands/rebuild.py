@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.commands.options import (
-    DEFAULT_REGISTRY,
     AsJson,
     DataFolder,
-    Registry,
+    RegistryOfData,
     Symbol,
     parse_time_ns,
-    print_document,
+    registry_of,
     settings_for,
 )
+from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from training_sets.rebuild.days import RebuiltDay
@@ -29,7 +29,7 @@ def rebuild(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="A time in the last day, ISO 8601; default: all.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; each takes a day.")] = 1,
-    registry: Registry = DEFAULT_REGISTRY,
+    registry: RegistryOfData = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +44,8 @@ def rebuild(
 
     settings = settings_for(data)
     begun = time.monotonic()
-    task = day_rebuild(settings, symbol, registry)
+    version = registry_of(settings, registry)
+    task = day_rebuild(settings, symbol, version)
     period = {"from_ns": parse_time_ns(begin, "--from"), "to_ns": parse_time_ns(end, "--to")}
     days: list[RebuiltDay] = []
     try:
@@ -67,6 +68,7 @@ def rebuild(
     print_document(
         {
             "symbol": symbol,
+            "feature_registry_version": version,
             "rows": sum(day.rows for day in days),
             "days": len(days),
             "days_computed": sum(day.rows > 0 for day in days),

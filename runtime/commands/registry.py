@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.commands.options import AsJson, print_document, print_table, settings_for
+from runtime.commands.options import AsJson, settings_for
+from runtime.commands.printing import print_document, print_table
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, print_document, settings_for
+from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, settings_for
+from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
+    from runtime.commands.progress import Steps
     from runtime.settings import Settings
 
 MOST_REJECTED: Final = 0.01
@@ -30,22 +32,28 @@ def replay_recordings(
     Exits 1 when a file cannot be read any further, or more than one message of a hundred cannot be used; whatever could
     be read is there all the same.
     """
+    from runtime.commands.progress import showing_progress
+
     settings = settings_for(out)
-    document = _replay(files, registry, settings, speed)
+    with showing_progress() as steps:
+        document = _replay(files, registry, settings, speed, steps)
     for line in [*document["errors"], *document["warnings"]]:
         typer.echo(line, err=True)
+    if not as_json:
+        document |= {"features": str(settings.feature_log_storage_path), "files": len(document["files"])}
     print_document(document, as_json=as_json)
     if document["errors"]:
         raise typer.Exit(1)
 
 
-def _replay(files: list[Path], registry: str, settings: Settings, speed: float) -> dict[str, Any]:
+def _replay(files: list[Path], registry: str, settings: Settings, speed: float, steps: Steps) -> dict[str, Any]:
     from ingestion.pipeline.pipeline import available_as_if_live
     from ingestion.sources.played.play import PlayClock, play
     from ingestion.sources.played.recordings import read_recording
     from ingestion.tape.compaction import compact_tape
     from market.clock import SystemClock
     from market.errors import Conflict, UnreadableRecording
+    from runtime.kernel_start import warm_up
     from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline
     from storage.tape import tape_symbols
 
@@ -53,12 +61,16 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
     raw_folder = settings.raw_data_storage_path
     if taped := tape_symbols(raw_folder):
         raise Conflict(f"{raw_folder}: must hold no tape before a replay, was holding {', '.join(taped)}")
-    pipeline = make_pipeline(settings, compiled_kernel(settings, registry), availability=available_as_if_live)
+    kernel = compiled_kernel(settings, registry)
+    steps.begin(f"loading registry {registry}")
+    warm_up(kernel, steps.tell)
+    pipeline = make_pipeline(settings, kernel, availability=available_as_if_live)
     errors: list[str] = []
     warnings: list[str] = []
     try:
         for path in files:
             before = pipeline.counters.messages
+            steps.begin(f"playing {path}")
             try:
                 clock = PlayClock(SystemClock(), begin_ns=None, speed=speed) if speed > 0 else None
                 play(pipeline, read_recording(path), clock=clock)
@@ -69,6 +81,7 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float) 
     finally:
         pipeline.close()
     pins = instrument_pins(settings)
+    steps.begin("compacting to raw Parquet")
     for symbol in pipeline.symbols:
         compact_tape(raw_folder, symbol, pins)
     counters = pipeline.counters

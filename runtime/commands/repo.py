@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from runtime.commands.options import AsJson, DataFolder, print_document, settings_for
+from runtime.commands.options import AsJson, DataFolder, settings_for
+from runtime.commands.printing import print_document
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; register nothing.")]
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from runtime.commands.options import (
-    AsJson,
-    DataFolder,
-    SomeSymbols,
-    Symbol,
-    print_document,
-    print_table,
-    settings_for,
-)
+from runtime.commands.options import AsJson, DataFolder, SomeSymbols, Symbol, settings_for
+from runtime.commands.printing import print_document, print_table
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -25,6 +19,8 @@ if TYPE_CHECKING:
     from storage.retention.features import FeatureDay
 
 app = typer.Typer(help="The tape: statistics, compaction, retention.", no_args_is_help=True)
+
+NO_TAPE: Final = "no tape here: --data names the folder of a replay or of a service"
 
 Days = Annotated[
     int | None, typer.Option("--days", min=1, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")
@@ -55,13 +51,14 @@ def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson 
         ]
         print_document(document, as_json=True)
         return
-    print_table(
-        ("symbol", "date", "type", "messages", "bytes", "gaps, min", "coverage", "00 to 24 h"),
-        [
-            (e.symbol, e.date, e.type, f"{e.messages:,}", f"{e.size:,}", e.gaps, f"{e.coverage:.1%}", e.picture)
-            for e in found
-        ],
-    )
+    if not found:
+        print(NO_TAPE)
+    for (symbol, date), of_day in groupby(found, key=lambda each: (each.symbol, each.date)):
+        print_table(
+            ("type", "messages", "bytes", "gaps min", "covered", "00 to 24 h"),
+            [(e.type, f"{e.messages:,}", f"{e.size:,}", e.gaps, f"{e.coverage:.1%}", e.picture) for e in of_day],
+            title=f"{symbol}, {date}",
+        )
 
 
 @app.command("compact")

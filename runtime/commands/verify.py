@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from market.clock import MILLISECOND_NS
-from runtime.commands.options import (
-    DEFAULT_REGISTRY,
-    AsJson,
-    DataFolder,
-    Registry,
-    SomeSymbols,
-    print_document,
-    settings_for,
-)
+from runtime.commands.options import AsJson, DataFolder, RegistryOfData, SomeSymbols, registry_of, settings_for
+from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from storage.raw.messages import RawMessage
@@ -26,7 +19,7 @@ app = typer.Typer(help="Proofs on stored data.", no_args_is_help=True)
 @app.command("parity")
 def parity(
     symbols: SomeSymbols = None,
-    registry: Registry = DEFAULT_REGISTRY,
+    registry: RegistryOfData = None,
     ticks: Annotated[
         int, typer.Option("--ticks", min=0, help="How many served ticks of each symbol are drawn.")
     ] = 1000,
@@ -45,21 +38,30 @@ def parity(
     from dataclasses import asdict
 
     from market.clock import format_iso
+    from runtime.commands.progress import showing_progress
+    from runtime.kernel_start import warm_up
     from runtime.wiring import compiled_kernel, open_raw
     from storage.raw.messages import messages_around
     from training_sets.builds.tick_parity import TickChoice
     from training_sets.builds.verification import verify_parity
 
     settings = settings_for(data)
-    found = verify_parity(
-        settings.raw_data_storage_path,
-        settings.feature_log_storage_path,
-        compiled_kernel(settings, registry),
-        symbols,
-        open_raw=open_raw(settings),
-        ticks=TickChoice(None if all_ticks else ticks, seed),
-    )
+    version = registry_of(settings, registry)
+    kernel = compiled_kernel(settings, version)
+    with showing_progress() as steps:
+        steps.begin(f"loading registry {version}")
+        warm_up(kernel, steps.tell)
+        steps.begin("rebuilding and comparing every bit")
+        found = verify_parity(
+            settings.raw_data_storage_path,
+            settings.feature_log_storage_path,
+            kernel,
+            symbols,
+            open_raw=open_raw(settings),
+            ticks=TickChoice(None if all_ticks else ticks, seed),
+        )
     document: dict[str, Any] = {
+        "feature_registry_version": version,
         "compared": found.compared,
         "mismatched": found.mismatched,
         "missing": found.missing,

@@ -260,6 +260,8 @@ DATA_QUALITY_EVENTS = Table(
     Column("detail", Text, nullable=False),
     CheckConstraint("severity IN ('info', 'warning', 'critical')", name="severity"),
     Index("data_quality_events_end", "end_at"),
+)
+
 BACKFILL_JOBS = Table(
     "backfill_jobs",
     TABLES,

@@ -110,6 +110,19 @@ def part_columns(path: Path) -> set[str]:
         return set(pq.read_schema(path).names) - COMMON_COLUMNS
 
 
+def served_columns(root: Path) -> dict[tuple[str, str], set[str]]:
+    """The features in the newest served part of each group and fingerprint, of any symbol. Raises CorruptStore."""
+    newest: dict[tuple[str, str], Path] = {}
+    for symbol in root.glob("*/*/symbol=*"):
+        identity = (symbol.parent.parent.name, symbol.parent.name)
+        dates = sorted(symbol.glob("date=*"), reverse=True)
+        part = next((max(parts) for date in dates if (parts := list(date.glob(f"{PART}-*.parquet")))), None)
+        known = newest.get(identity)
+        if part is not None and (known is None or (part.parent.name, part.name) > (known.parent.name, known.name)):
+            newest[identity] = part
+    return {identity: part_columns(part) for identity, part in newest.items()}
+
+
 def check_part(file: pq.ParquetFile, path: Path, group: FeatureGroup, symbol: str) -> None:
     """Raises CorruptStore when an open part is not of this group and symbol, or lacks a column of the group."""
     schema = file.schema_arrow

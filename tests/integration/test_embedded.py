@@ -20,6 +20,7 @@ import redis
 from market.errors import StoreUnavailable
 from runtime import embedded
 from runtime.embedded import RedisAddress, embedded_postgres, embedded_redis
+from runtime.ports import free_port
 from tests import waiting
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +114,16 @@ def test_redis_keeps_nothing(folder: Path) -> None:
         client.set("name", "value")
     with embedded_redis(folder) as address, redis_client(address) as client:
         assert client.dbsize() == 0
-    assert {path.name for path in folder.iterdir()} == {"lock", "redis.log"}
+    assert {path.name for path in folder.iterdir()} == {"lock", "port", "redis.log"}
+
+
+def test_redis_keeps_its_port_but_for_one_that_somebody_has_now(folder: Path) -> None:
+    with embedded_redis(folder) as address, redis_client(address) as client:
+        client.ping()  # a connection that the server closes keeps its port busy for a while
+    with embedded_redis(folder) as again:
+        assert again.port == address.port
+    with socket.create_server(("127.0.0.1", address.port)), embedded_redis(folder) as moved:
+        assert moved.port != address.port
 
 
 def test_postgres_keeps_its_data_and_leaves_no_process_behind(folder: Path) -> None:
@@ -150,8 +160,8 @@ def test_a_port_taken_meanwhile_is_tried_again_elsewhere(folder: Path, monkeypat
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ports = iter([taken.getsockname()[1], embedded._free_port()])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
+        ports = iter([taken.getsockname()[1], free_port()])
+        monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
         with embedded_redis(folder) as address, redis_client(address) as client:
             assert client.ping()
             assert address.port != taken.getsockname()[1]
@@ -159,7 +169,7 @@ def test_a_port_taken_meanwhile_is_tried_again_elsewhere(folder: Path, monkeypat
 
 def test_another_server_on_the_port_is_not_taken_for_ours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with embedded_redis(folder / "first") as first:
-        monkeypatch.setattr(embedded, "_free_port", lambda: first.port)
+        monkeypatch.setattr(embedded, "free_port", lambda: first.port)
         with (
             pytest.raises(StoreUnavailable, match=r"(?s)embedded Redis: must be ready .*Address already in use"),
             embedded_redis(folder / "second"),

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import redis
 
-from feature_repo.store import PROJECT
+from feature_repo.project import PROJECT
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from market.errors import InvalidSettings
-from runtime.settings import Settings, load_settings
+from runtime.settings import Settings, load_settings, unknown_settings
 
 ENV_EXAMPLE = Path(__file__).parents[3] / "env.example"
 
@@ -174,3 +174,14 @@ def test_settings_do_not_change() -> None:
 def test_the_length_of_a_segment_divides_an_hour(seconds: str) -> None:
     with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_TAPE_SEGMENT_SECONDS"):
         load_settings({"FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": seconds}, env_file=None)
+
+
+def test_a_name_that_looks_like_a_setting_and_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_SERVICE_SYMBOL", "BTCUSDT")
+    monkeypatch.setenv("FEATURE_SERVICE_TEST_STRICT", "1")
+    monkeypatch.setenv("FEATURE_SERVICE_PORT", "4900")
+    (tmp_path / ".env").write_text("FEATURE_SERVICE_APIKEY=x\nOTHER=1\n")
+    assert unknown_settings(env_file=tmp_path / ".env") == [
+        "FEATURE_SERVICE_APIKEY: no such setting, did you mean FEATURE_SERVICE_API_KEY?",
+        "FEATURE_SERVICE_SYMBOL: no such setting, did you mean FEATURE_SERVICE_SYMBOLS?",
+    ]

@@ -1,0 +1,116 @@
+"""What commands print: one JSON document, or tables for a person, which fit 80 columns where the values allow it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_WIDE: Final = 1000
+"""Columns that no table needs."""
+_ONE_LINE: Final = 60
+"""Characters of a list that stands on one line; of a longer one each item has its own."""
+_MOST_COLUMNS: Final = 6
+"""Of a table; what has more is shown one thing after the other."""
+_NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|")
+
+
+def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, nothing: str = "nothing") -> None:
+    """One JSON document, or the same for a person.
+
+    nothing: what a person is told in place of an empty list.
+    """
+    if as_json:
+        print(json.dumps(document))
+    elif isinstance(document, Mapping):
+        console().print(_facts(document))
+    elif not document:
+        print(nothing)
+    elif not all(isinstance(item, Mapping) for item in document):
+        for item in document:
+            print(_text(item))
+    elif len(document[0]) <= _MOST_COLUMNS:
+        print_table(tuple(document[0]), [tuple(item.values()) for item in document])
+    else:
+        for at, item in enumerate(document):
+            if at:
+                print()
+            console().print(_facts(item))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, nothing: str = "nothing"
+) -> None:
+    """A table on standard output, as wide as its rows where that is no terminal.
+
+    nothing: what is said in place of a table without rows.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    kept = [[Text(_text(cell), overflow="fold") for cell in row] for row in rows]
+    if not kept:
+        print(nothing)
+        return
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+    )
+    for at, column in enumerate(columns):
+        is_number = all(_NUMBER.fullmatch(row[at].plain) for row in kept)
+        table.add_column(_label(column), justify="right" if is_number else "left", overflow="fold")
+    for row in kept:
+        table.add_row(*row)
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output; a terminal has its own width, elsewhere lines are read by tools and stay whole."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
+
+
+def _facts(document: Mapping[str, Any]) -> RenderableType:
+    """Names beside their values."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in document.items():
+        inner = _facts(value) if isinstance(value, Mapping) and value else Text(_text(value), overflow="fold")
+        table.add_row(_label(key), inner)
+    return table
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return ", ".join(f"{_label(str(key))} {_text(item)}" for key, item in value.items()) or "none"
+        case list() | tuple():
+            items = [_text(item) for item in value]
+            line = ", ".join(items)
+            return (line if len(line) <= _ONE_LINE else "\n".join(items)) or "none"
+        case _:
+            return str(value)

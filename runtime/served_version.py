@@ -1,0 +1,23 @@
+"""The registry version that a feature log was served by, told from the columns of its newest parts."""
+
+from __future__ import annotations
+
+from feature_repo.registry_versions import load_registry_version, registry_versions, version_key
+from runtime.settings import Settings
+from storage.features.parts import served_columns
+
+
+def served_version(settings: Settings) -> str | None:
+    """Of the released versions whose columns were all served last, the largest; None where no row was served.
+
+    ``latest`` has the columns of a released version, or those of none yet.
+    """
+    served = served_columns(settings.feature_log_storage_path)
+    if not served:
+        return None
+    found: dict[str, int] = {}
+    for version in registry_versions(settings.feature_registry_versions_dir):
+        chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+        if all(set(group.columns) <= served.get((group.name, group.fingerprint), set()) for group in chosen.groups):
+            found[version] = len(chosen.columns)
+    return max(found, key=lambda version: (found[version], version_key(version)), default=None)

@@ -1,0 +1,33 @@
+"""Commands that ask before they destroy, and what the command says of itself; nothing is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from runtime.cli import app
+
+
+def test_the_version_is_told() -> None:
+    answered = CliRunner().invoke(app, ["--version"])
+    assert answered.exit_code == 0
+    assert answered.output.startswith("feature-service 0.")
+
+
+@pytest.mark.parametrize("arguments", [("db", "downgrade", "base"), ("dataset", "delete", "abc")])
+def test_what_destroys_asks_first_and_no_is_the_default(arguments: tuple[str, ...]) -> None:
+    answered = CliRunner().invoke(app, arguments, input="\n")
+    assert answered.exit_code == 1
+    assert "[y/N]" in answered.output
+
+
+def test_the_newest_vector_is_read_without_feast() -> None:
+    code = (
+        "import sys; import api.vectors, runtime.servers, runtime.wiring, storage.online.store, feature_repo.project;"
+        "print([name for name in ('feast', 'great_expectations', 'fastapi') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

@@ -1,0 +1,44 @@
+"""A kernel that must be compiled says so while it is; one that is there is loaded in silence."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import cast
+
+from runtime.kernel_start import warm_up
+from transforms.catalogue import feature_set
+from transforms.kernel import Kernel
+
+
+class Slow:
+    """A kernel that compiles until it was told of twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.feature_set = feature_set("1.0.0", ["mid_price"])
+        self.told: list[str] = []
+        self._is_told_twice = threading.Event()
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+        if len(self.told) == 2:
+            self._is_told_twice.set()
+
+    def warm_up(self) -> None:
+        if not (self.folder / "compiled").exists():
+            assert self._is_told_twice.wait(30)
+
+
+def test_compiling_is_told_until_it_is_done(tmp_path: Path) -> None:
+    kernel = Slow(tmp_path)
+    warm_up(cast("Kernel", kernel), kernel.tell, told_each_s=0.01)
+    assert kernel.told[0] == "compiling 1 features of registry 1.0.0, once on this machine"
+    assert kernel.told[1].endswith("s so far")
+
+
+def test_what_is_compiled_is_loaded_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "compiled").touch()
+    kernel = Slow(tmp_path)
+    warm_up(cast("Kernel", kernel), kernel.tell)
+    assert kernel.told == []

@@ -1,0 +1,51 @@
+"""What commands print for a person."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from runtime.commands.printing import print_document, print_table
+
+
+def test_one_thing_is_names_beside_values(capsys: pytest.CaptureFixture[str]) -> None:
+    print_document(
+        {"train_records": 7, "is_ready": True, "error": None, "by": {"a": 1, "b": [1, 2]}, "x": []}, as_json=False
+    )
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        ["train", "records", "7"],
+        ["is", "ready", "yes"],
+        ["error", "-"],
+        ["by", "a", "1"],
+        ["b", "1,", "2"],
+        ["x", "none"],
+    ]
+
+
+def test_things_of_few_columns_are_a_table_and_of_many_stand_one_after_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_document([{"symbol": "A", "rows": 1}, {"symbol": "B", "rows": 20}], as_json=False)
+    assert [line.split() for line in capsys.readouterr().out.splitlines() if "─" not in line] == [
+        ["symbol", "rows"],
+        ["A", "1"],
+        ["B", "20"],
+    ]
+    many = dict.fromkeys("abcdefgh", 1)
+    print_document([many, many], as_json=False)
+    assert capsys.readouterr().out.count("\n") == 8 + 1 + 8
+
+
+def test_nothing_is_said_and_json_stays_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    print_document([], as_json=False, nothing="nothing was rejected")
+    print_table(("a",), [], nothing="no dataset yet")
+    assert capsys.readouterr().out == "nothing was rejected\nno dataset yet\n"
+    print_document([], as_json=True, nothing="nothing")
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_value_is_shown_as_it_is_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    print_document({"path": "/data/[bold]x[/bold]/" + "y" * 200}, as_json=False)
+    assert "/data/[bold]x[/bold]/" + "y" * 200 in capsys.readouterr().out
