@@ -15,10 +15,13 @@ from market.clock import Clock
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepStore
+from storage.features.log import FeatureLog
 from storage.online.feed import RowFeed
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
+from storage.raw.raw_data import RawData
 from training_sets.builds.builds import DatasetBuilds
+from training_sets.dataset.datasets import Datasets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class ProcessServices:
     clock: Clock
     make_trace_id: Callable[[], str]
     symbols: tuple[str, ...]
-    raw_folder: Path
+    raw: RawData
     versions_folder: Path
     check_queue: Callable[[], None] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -58,8 +61,8 @@ class ApiServices(ProcessServices):
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
     api_key: str | None = field(repr=False)
-    features_folder: Path
-    datasets_folder: Path
+    features: FeatureLog
+    datasets: Datasets
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

@@ -134,7 +134,6 @@ class IngestRole:
             FeatureLogWriter(settings.feature_log_storage_path),
             ServedTickWriter(settings.feature_log_storage_path),
             raw_folder=settings.raw_data_storage_path,
-            features_folder=settings.feature_log_storage_path,
             feature_set=self._kernel.feature_set,
             is_whole=source.is_whole,
             check=self._may_write(ownership),

@@ -14,10 +14,11 @@ from market.clock import DAY_NS, Clock, SystemClock, to_datetime
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import instrument_pins, kernel_cache_folder, metadata_store
+from runtime.wiring import kernel_cache_folder, metadata_store
 from upkeep.tasks import COMPACTION, DISK, GARBAGE, MATERIALIZATION, PERIODS, RETENTION, Reach, UpkeepTask
 
 if TYPE_CHECKING:
+    from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.database.upkeep import UpkeepStore
     from upkeep.garbage import Found, GarbageFolders
@@ -38,7 +39,7 @@ def upkeep_store(servers: Servers) -> Iterator[UpkeepStore]:
 
 @contextmanager
 def open_upkeep(
-    settings: Settings, servers: Servers, *, periods: Mapping[str, timedelta] = PERIODS
+    settings: Settings, servers: Servers, stores: Stores, *, periods: Mapping[str, timedelta] = PERIODS
 ) -> Iterator[Upkeep]:
     """Every task on the settings' folders and the servers; the definitions must have been applied."""
     from upkeep.upkeep import Upkeep
@@ -47,42 +48,44 @@ def open_upkeep(
     with upkeep_store(servers) as store, metadata_store(servers) as metadata:
         yield Upkeep(
             store,
-            upkeep_tasks(settings, servers, metadata, clock),
+            upkeep_tasks(settings, servers, stores, metadata, clock),
             periods=periods,
             worker_id=f"{os.uname().nodename}-{os.getpid()}",
         )
 
 
-def upkeep_tasks(settings: Settings, servers: Servers, metadata: Metadata, clock: Clock) -> list[UpkeepTask]:
+def upkeep_tasks(
+    settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, clock: Clock
+) -> list[UpkeepTask]:
     """Every task, in an order in which all of them may be run at once."""
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
-        UpkeepTask(COMPACTION, partial(_compact, settings)),
-        UpkeepTask(RETENTION, partial(_retire, settings, clock)),
+        UpkeepTask(COMPACTION, partial(_compact, stores)),
+        UpkeepTask(RETENTION, partial(_retire, settings, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
     ]
 
 
-def _compact(settings: Settings, reach: Reach) -> Mapping[str, Any]:
+def _compact(stores: Stores, reach: Reach) -> Mapping[str, Any]:
     from upkeep.compaction import compact_finished
 
-    return compact_finished(settings.raw_data_storage_path, instrument_pins(settings), reach)
+    return compact_finished(stores.raw.parquet.folder, stores.pins, reach)
 
 
-def _retire(settings: Settings, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _retire(settings: Settings, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:
     from transforms.catalogue import set_horizon_ns
-    from upkeep.retention import Folders, retire_expired
+    from upkeep.retention import RetiredStores, retire_expired
 
-    folders = Folders(
-        raw=settings.raw_data_storage_path,
-        features=settings.feature_log_storage_path,
-        datasets=settings.dataset_storage_path,
+    retired = RetiredStores(
+        raw=stores.raw.parquet,
+        features=stores.features,
+        datasets=stores.datasets,
         archive=settings.feature_service_archive_path,
     )
     before_ns = clock.now_ns() - settings.feature_service_retention_days * DAY_NS
     horizon_ns = max(set_horizon_ns(chosen) for chosen in _feature_sets(settings))
-    return retire_expired(folders, before_ns=before_ns, horizon_ns=horizon_ns, reach=reach)
+    return retire_expired(retired, before_ns=before_ns, horizon_ns=horizon_ns, reach=reach)
 
 
 def _remove_garbage(settings: Settings, metadata: Metadata, clock: Clock, reach: Reach) -> Mapping[str, Any]:

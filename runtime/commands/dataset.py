@@ -78,6 +78,7 @@ def build(
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import dataset_builds
 
     settings = settings_for(data)
@@ -85,7 +86,7 @@ def build(
         steps.begin("starting servers, registering features")
         with running_servers(settings) as servers:
             apply_feature_store(settings, servers)
-            with dataset_builds(settings, servers) as builds:
+            with dataset_builds(settings, servers, open_stores(settings)) as builds:
                 built = builds.build(
                     request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach
                 )

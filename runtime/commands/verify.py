@@ -45,18 +45,19 @@ def parity(
     from dataclasses import asdict
 
     from market.clock import format_iso
-    from runtime.wiring import compiled_kernel, open_raw
+    from runtime.stores import open_stores
+    from runtime.wiring import compiled_kernel
     from storage.raw.messages import messages_around
     from training_sets.builds.tick_parity import TickChoice
     from training_sets.builds.verification import verify_parity
 
     settings = settings_for(data)
+    stores = open_stores(settings)
     found = verify_parity(
-        settings.raw_data_storage_path,
-        settings.feature_log_storage_path,
+        stores.raw,
+        stores.features,
         compiled_kernel(settings, registry),
         symbols,
-        open_raw=open_raw(settings),
         ticks=TickChoice(None if all_ticks else ticks, seed),
     )
     document: dict[str, Any] = {
@@ -74,8 +75,8 @@ def parity(
     if first is None:
         print_document(document, as_json=as_json)
     else:
-        with open_raw(settings)(first.symbol) as raw_folder:
-            around = messages_around(raw_folder, first.symbol, first.row_ns)
+        with stores.raw.open_whole(first.symbol) as raw:
+            around = messages_around(raw, first.symbol, first.row_ns)
         if as_json:
             told = asdict(first) | {"row": format_iso(first.row_ns), "messages": [asdict(each) for each in around]}
             print_document(document | {"first_divergence": told}, as_json=True)
@@ -150,6 +151,7 @@ def dataset(
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import build_place, metadata_store
     from training_sets.builds.verification import verify_dataset
 
@@ -164,7 +166,7 @@ def dataset(
                 raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
             steps.begin("building it again")
             with tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch:
-                found = verify_dataset(Path(path), build_place(settings, servers), Path(scratch))
+                found = verify_dataset(Path(path), build_place(settings, servers, open_stores(settings)), Path(scratch))
     print_document(
         {
             "identical": found.identical,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
 from market.clock import SECOND_NS, ceil_to
 from market.events import KIND_COUNT
 from storage.raw.events import first_message_ns, stream_events
-from storage.raw.manifest import raw_parts, raw_period
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import begin_engine, joined_rows, part_of_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
@@ -28,13 +26,13 @@ class TickRows:
     Raises NotFound when there is no raw data of the symbol, CorruptStore.
     """
 
-    def __init__(self, raw_folder: Path, symbol: str, kernel: Kernel, *, from_ns: int, to_ns: int) -> None:
+    def __init__(self, raw: RawData, symbol: str, kernel: Kernel, *, from_ns: int, to_ns: int) -> None:
         """[from_ns, to_ns]: where ticks will be asked for."""
-        _, last_message_ns = raw_period(raw_folder, symbol)
-        self.first_ns = first_message_ns(raw_folder, raw_parts(raw_folder, symbol)) + 1
+        _, last_message_ns = raw.period(symbol)
+        self.first_ns = first_message_ns(raw, raw.parts(symbol)) + 1
         self.last_ns = ceil_to(last_message_ns + 1, SECOND_NS)
         begin_ns = max(from_ns, self.first_ns)
-        self._engine, self._events = begin_engine(raw_folder, symbol, kernel, begin_ns, to_ns, grid_ns=ORDER_NS)
+        self._engine, self._events = begin_engine(raw, symbol, kernel, begin_ns, to_ns, grid_ns=ORDER_NS)
         self._fed_until_ns = 0
         self._last: FeatureRows | None = None
 
@@ -58,7 +56,7 @@ class TickRows:
         return rows
 
 
-def newest_given(raw_folder: Path, symbol: str, until_ns: Int64s, *, grid_ns: int) -> Int64s:
+def newest_given(raw: RawData, symbol: str, until_ns: Int64s, *, grid_ns: int) -> Int64s:
     """The newest tick of a grid up to each moment at which a worker that keeps up gives a row to readers.
 
     It gives one at every whole second, and at a tick between seconds when a message came since the last.
@@ -70,7 +68,7 @@ def newest_given(raw_folder: Path, symbol: str, until_ns: Int64s, *, grid_ns: in
     last_ns = np.full(len(ticks_ns) + 1, -SECOND_NS)
     from_ns, to_ns = int(ticks_ns[0]) // SECOND_NS * SECOND_NS, int(ticks_ns[-1])
     for records, _ in stream_events(
-        raw_folder, symbol, kinds=range(KIND_COUNT), from_ns=from_ns, to_ns=to_ns, fields=("seq", "recv_ns")
+        raw, symbol, kinds=range(KIND_COUNT), from_ns=from_ns, to_ns=to_ns, fields=("seq", "recv_ns")
     ):
         recv_ns = records["recv_ns"]
         np.maximum.at(last_ns, np.searchsorted(ticks_ns, recv_ns, side="right"), recv_ns)

@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
+from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.rebuild.ticks import TickRows, newest_given
 from training_sets.request.request import LONGEST_LAG_NS
@@ -28,8 +29,8 @@ Int64s = npt.NDArray[np.int64]
 class TicksAtTimes:
     """The ticks that answer at some times, of each symbol.
 
-    raw_folders: by symbol, each with all that its samples look back at. grid_ns: the row grid of history that was not
-    served live. measured: how many answers were found by the record of what was served, of all that were found.
+    raw: by symbol in their order, each with all that its samples look back at. grid_ns: the row grid of history that
+    was not served live. measured: how many answers were found by the record of what was served, of all that were found.
 
     Raises NotFound when a symbol has no raw data.
     """
@@ -37,23 +38,22 @@ class TicksAtTimes:
     def __init__(
         self,
         kernel: Kernel,
-        symbols: Sequence[str],
+        log: FeatureLog,
+        raw: Mapping[str, RawData],
         *,
-        features_folder: Path,
-        raw_folders: Mapping[str, Path],
         grid_ns: int,
         from_ns: int,
         to_ns: int,
     ) -> None:
         self.measured = self.found = 0
         self._kernel = kernel
-        self._symbols = symbols
-        self._features_folder = features_folder
-        self._raw_folders = raw_folders
+        self._symbols = tuple(raw)
+        self._log = log
+        self._raw = raw
         self._grid_ns = grid_ns
         self._rows = {
-            symbol: TickRows(raw_folders[symbol], symbol, kernel, from_ns=from_ns - LONGEST_LAG_NS, to_ns=to_ns)
-            for symbol in symbols
+            symbol: TickRows(of_symbol, symbol, kernel, from_ns=from_ns - LONGEST_LAG_NS, to_ns=to_ns)
+            for symbol, of_symbol in raw.items()
         }
 
     def known(self, times_ns: Int64s) -> Known:
@@ -71,11 +71,9 @@ class TicksAtTimes:
 
     def _ticks(self, symbol: str, times_ns: Int64s) -> Int64s:
         """The tick that answers at each time, NO_ROW where none does."""
-        given_ns = newest_given(
-            self._raw_folders[symbol], symbol, times_ns - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns
-        )
+        given_ns = newest_given(self._raw[symbol], symbol, times_ns - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns)
         served_ns, available_ns, _ = read_served_ticks(
-            self._features_folder,
+            self._log,
             symbol,
             from_ns=int(times_ns[0]) - LONGEST_LAG_NS,
             to_ns=int(times_ns[-1]) + LONGEST_LAG_NS + 1,
