@@ -22,7 +22,7 @@ def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
         registry=sql_registry(
             postgres_url=servers.postgres_url, engine_options=FEAST_WRITER_ENGINE if is_writer else FEAST_READER_ENGINE
         ),
-        online_store=servers.feast_online_store,
+        online_store=servers.online_store,
     )
 
 
@@ -66,7 +66,5 @@ def write_client_yaml(settings: Settings, servers: Servers) -> Path:
 
     path = settings.feature_service_data_path / "client" / "feature_store.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        client_yaml(registry=(path.parent / "registry.db").resolve(), online_store=servers.feast_online_store)
-    )
+    path.write_text(client_yaml(registry=(path.parent / "registry.db").resolve(), online_store=servers.online_store))
     return path

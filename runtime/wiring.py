@@ -121,7 +121,7 @@ def online_store(servers: Servers) -> OnlineStore:
     from feature_repo.store import PROJECT
     from storage.online.store import OnlineStore
 
-    return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
+    return OnlineStore.connect(servers.online_store, project=PROJECT)
 
 
 def row_feed(servers: Servers) -> RowFeed:
@@ -129,7 +129,7 @@ def row_feed(servers: Servers) -> RowFeed:
     from feature_repo.store import PROJECT
     from storage.online.feed import RowFeed
 
-    return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
+    return RowFeed.connect(servers.online_store, project=PROJECT)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from runtime.wiring import api_services, compiled_kernel, dataset_builds, instru
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.features.log import FeatureLog
 from storage.instruments import InstrumentPins
+from storage.online.address import redis_settings
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
 from tests import waiting
@@ -569,7 +570,7 @@ def test_a_split_must_be_one_of_those_there_are(client: TestClient, ready: dict[
 
 
 def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:
-    with closing(OnlineStore.connect("127.0.0.1", free_port(), project="p")) as away:
+    with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{free_port()}"), project="p")) as away:
         app = another_app(services, online=away)
         client = TestClient(app, headers={"X-API-Key": KEY})
         answer = client.get("/features/latest?symbol=BTCUSDT")
@@ -589,7 +590,7 @@ def test_while_redis_is_away_the_ingest_of_the_same_process_answers_from_memory(
     memory = OnlineMemory()
     rows = newest["BTCUSDT"]
     memory.keep([online_row(ServedRows(rows, rows.row_ns))])
-    with closing(OnlineStore.connect("127.0.0.1", free_port(), project="p")) as away:
+    with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{free_port()}"), project="p")) as away:
         away_services = dataclasses.replace(services, online=away, memory=memory)
         client = TestClient(another_app(away_services), headers={"X-API-Key": KEY})
         remembered = client.get("/features/latest?symbol=BTCUSDT")

@@ -25,6 +25,7 @@ from runtime.embedded import embedded_redis
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
 from storage.features.log import FeatureLog
+from storage.online.address import redis_settings
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
@@ -66,8 +67,8 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     with (
         tempfile.TemporaryDirectory(prefix="fs-") as folder,
         embedded_redis(Path(folder)) as redis,
-        closing(OnlineStore.connect(redis.host, redis.port, project="p")) as store,
-        closing(RowFeed.to(redis.host, redis.port, project="p")) as feed,
+        closing(OnlineStore.connect(redis_settings(f"{redis.host}:{redis.port}"), project="p")) as store,
+        closing(RowFeed.connect(redis_settings(f"{redis.host}:{redis.port}"), project="p")) as feed,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         services = ApiServices(
