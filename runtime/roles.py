@@ -65,7 +65,7 @@ class Role:
     ends_with_others: bool = False
 
 
-def run_roles(
+def run_roles(  # noqa: PLR0913  # the options of the command
     settings: Settings,
     *,
     roles: Sequence[str],

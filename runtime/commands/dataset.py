@@ -20,6 +20,7 @@ from runtime.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from training_sets.builds.builder import Dataset
     from training_sets.request.folds import Period
     from training_sets.request.request import DatasetRequest, SampleKind
 
@@ -90,19 +91,7 @@ def build(
                 built = builds.build(
                     request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach
                 )
-    document = {
-        "dataset_id": built.path.name,
-        "status": "ready",
-        "stood_already": built.is_reused,
-        "path": str(built.path),
-        "folds": len(built.manifest["folds"]),
-        "splits": built.manifest["splits"],
-        "train_records": built.records["train"],
-        "validation_records": built.records["validation"],
-        "test_records": built.records["test"],
-        "warnings": built.manifest["warnings"],
-    }
-    print_document(document, as_json=as_json)
+    print_document(_built_document(built), as_json=as_json)
 
 
 @app.command("list")
@@ -169,6 +158,21 @@ def download(
         with to.open("wb") as file:
             file.writelines(zip_chunks(list(found.paths), found.folder))
     print_document({"dataset_id": dataset_id, "split": split, "path": str(to)}, as_json=as_json)
+
+
+def _built_document(built: Dataset) -> dict[str, Any]:
+    return {
+        "dataset_id": built.path.name,
+        "status": "ready",
+        "stood_already": built.is_reused,
+        "path": str(built.path),
+        "folds": len(built.manifest["folds"]),
+        "splits": built.manifest["splits"],
+        "train_records": built.records["train"],
+        "validation_records": built.records["validation"],
+        "test_records": built.records["test"],
+        "warnings": built.manifest["warnings"],
+    }
 
 
 def _request_of(path: Path, registry: str) -> DatasetRequest:
