@@ -83,7 +83,7 @@ def _online_store(services: ProcessServices) -> Mapping[str, Any]:
 
 def _tape(services: ProcessServices) -> Mapping[str, Any]:
     try:
-        return {"symbols": tape_symbols(services.raw_folder)}
+        return {"symbols": tape_symbols(services.raw.folder)}
     except OSError as error:
         raise StoreUnavailable(f"tape: cannot be read: {error}") from error
 

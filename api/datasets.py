@@ -32,7 +32,7 @@ router = APIRouter(prefix="/dataset", tags=["datasets"])
 
 
 @router.post("/build", status_code=202)
-def build(
+def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
     request: Request,
     response: Response,
     services: Services,

@@ -54,8 +54,8 @@ def report(
         raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
     newest = registry_versions(services.versions_folder)[-1]
     found = symbol_quality(
-        services.raw_folder,
-        services.features_folder,
+        services.raw,
+        services.features,
         symbol,
         load_registry_version(newest, services.versions_folder).feature_set,
         from_ns=begin,

@@ -17,10 +17,13 @@ from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepStore
+from storage.features.log import FeatureLog
 from storage.online.feed import RowFeed
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
+from storage.raw.raw_data import RawData
 from training_sets.builds.builds import DatasetBuilds
+from training_sets.dataset.datasets import Datasets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class ProcessServices:
     clock: Clock
     make_trace_id: Callable[[], str]
     symbols: tuple[str, ...]
-    raw_folder: Path
+    raw: RawData
     versions_folder: Path
     check_queue: Callable[[], None] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -64,8 +67,8 @@ class ApiServices(ProcessServices):
     limits: RequestLimits = field(default_factory=RequestLimits)
     default_version: str | None = None
     api_key: str | None = field(repr=False)
-    features_folder: Path
-    datasets_folder: Path
+    features: FeatureLog
+    datasets: Datasets
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

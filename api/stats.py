@@ -112,10 +112,10 @@ def _check(figure: Callable[[], object]) -> Check:
 
 def _storage(_request: Request, services: ApiServices) -> dict[str, Check]:
     folders = {
-        "tape": services.raw_folder / "tape",
-        "raw": services.raw_folder,
-        "features": services.features_folder,
-        "datasets": services.datasets_folder,
+        "tape": services.raw.folder / "tape",
+        "raw": services.raw.folder,
+        "features": services.features.folder,
+        "datasets": services.datasets.folder,
     }
     checks = {name: _check(partial(_folder, path)) for name, path in folders.items()}
     checks["online_store"] = _check(lambda: _online_store(services))

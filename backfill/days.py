@@ -32,6 +32,7 @@ from storage.durable_files import exclusive
 from storage.raw.events import stream_events
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
 from storage.raw.parquet import PartWriter
+from storage.raw.raw_data import RawData
 from storage.raw.streams import backfill_seq
 from storage.retention.raw import delete_parts
 
@@ -205,7 +206,8 @@ def _check_read_back(raw_folder: Path, part: RawPart, data_type: str, messages: 
     """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched."""
     kinds = {KIND[data_type]}
     found, last_seq, last_minute = 0, part.first_seq - 1, -1
-    for piece, _ in stream_events(raw_folder, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1):
+    raw = RawData(raw_folder)
+    for piece, _ in stream_events(raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1):
         own = piece[(piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)]
         seqs = np.unique(own["seq"])
         found += len(seqs)

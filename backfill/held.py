@@ -19,6 +19,7 @@ import numpy.typing as npt
 from market.clock import DAY_NS, MINUTE_NS
 from market.events import CONFIRMED, CONTROL, KLINE, OPEN, ORDERBOOK, START, TICKER, TRADE
 from storage.raw.events import stream_events
+from storage.raw.raw_data import RawData
 
 LONGEST_SILENCE_NS: Final = MINUTE_NS
 KIND: Final[Mapping[str, int]] = {
@@ -53,7 +54,7 @@ def held_of(raw_folder: Path, symbol: str, data_type: str, day_ns: int) -> Held:
     starts = [np.empty(0, np.int64)]
     around_ns = 2 * LONGEST_SILENCE_NS
     for events, _ in stream_events(
-        raw_folder,
+        RawData(raw_folder),
         symbol,
         kinds={kind},
         from_ns=day_ns - around_ns,

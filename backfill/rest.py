@@ -127,7 +127,7 @@ class BybitHistory:
     as it should.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # an exchange, and what tests put in the place of time, chance and the network
         self,
         url: str,
         clock: Clock,

@@ -23,11 +23,16 @@ from runtime.embedded import embedded_postgres
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
-from storage.features.log import FeatureLogWriter
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.raw.parquet import write_events
-from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from storage.raw.raw_data import RawData
+from training_sets.builds.bookkeeping import Bookkeeping
+from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.notices import Announcer, InProcessNotices
+from training_sets.builds.place import BuildPlace
+from training_sets.dataset.datasets import Datasets
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import (
@@ -111,20 +116,9 @@ def _times(folder: Path, raw: Path) -> list[Figure]:
 
 def _builds(folder: Path, place: BuildPlace, metadata: Metadata, url: str) -> DatasetBuilds:
     clock = SystemClock()
-    return DatasetBuilds(
-        metadata,
-        JobQueue(url),
-        open_place=lambda: place,
-        datasets_folder=folder / "datasets",
-        features_folder=place.features_folder,
-        raw_folder=place.raw_folder,
-        versions_folder=place.versions_folder,
-        kernels_folder=place.kernels_folder,
-        announcer=Announcer(metadata, InProcessNotices(), clock),
-        clock=clock,
-        make_id=lambda: uuid4().hex,
-        continuity=place.continuity,
-    )
+    announcer = Announcer(metadata, InProcessNotices(), clock)
+    books = Bookkeeping(metadata, JobQueue(url), announcer, clock, make_id=lambda: uuid4().hex)
+    return DatasetBuilds(books, place, Datasets(folder / "datasets"))
 
 
 def _against_cold(name: str, value_s: float, cold_s: float) -> Figure:
@@ -143,7 +137,7 @@ def _memory(folder: Path, raw: Path, days: int) -> float:
     place = _place(folder, raw)
     start_ns, end_ns = BEGIN_NS + HOUR_NS, BEGIN_NS + days * DAY_NS - HOUR_NS
     # Klines give a label every minute alone; a mid of every second gives one every second.
-    with FeatureLogWriter(place.features_folder) as log:
+    with FeatureLogWriter(place.features.folder) as log:
         for day in range(days):
             row_ns = BEGIN_NS + day * DAY_NS + np.arange(DAY_NS // SECOND_NS) * SECOND_NS
             mids = 95_000.0 + 100.0 * np.sin(np.arange(len(row_ns)) / 1000.0 + day)
@@ -185,9 +179,9 @@ def _place(folder: Path, raw: Path) -> BuildPlace:
     )
     apply_definitions(store, definitions(features_folder=features))
     return BuildPlace(
-        store=store,
-        features_folder=features,
-        raw_folder=raw,
+        open_store=lambda: store,
+        features=FeatureLog(features),
+        raw=RawHistory.of(RawData(raw)),
         versions_folder=SHIPPED_FOLDER,
         kernels_folder=KERNEL_CACHE,
         rebuild_workers=2,

@@ -30,8 +30,10 @@ from market.events import (
     empty_events,
     mark_message,
 )
-from storage.raw.manifest import RawPart, raw_parts
+from storage.features.log import FeatureLog
+from storage.raw.manifest import RawPart
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 from storage.retention.raw import delete_parts
 from training_sets.rebuild.days import rebuild_days
 from training_sets.rebuild.due_days import Rebuild
@@ -110,7 +112,9 @@ def _size(folder: Path, days: int, *, hours: int) -> Figure:
             batch = range(first, min(first + BATCH_DAYS, days))
             for day in batch:
                 written.append(writing.submit(write_day, folder / "raw", day, hours).result())
-                parquet_bytes += sum(file.size for part in _parts_of(folder / "raw", day) for file in part.files)
+                parquet_bytes += sum(
+                    file.size for part in _parts_of(RawData(folder / "raw"), day) for file in part.files
+                )
             done.append(rebuilding.submit(_rebuild_batch, folder, batch).result())
     levels, messages = sum(day.levels for day in written), sum(day.messages for day in written)
     rebuild_s = sum(day.rebuild_s for day in done)
@@ -188,17 +192,17 @@ def _rebuild_batch(folder: Path, batch: range) -> _Done:
 
     rebuild_s = seconds(every_day)
     for day in range(batch.start - 2, batch.stop - 2):  # the longest horizon is a day and some minutes
-        delete_parts(rebuild.raw_folder, _parts_of(rebuild.raw_folder, day), used_by=())
+        delete_parts(rebuild.raw, _parts_of(rebuild.raw, day), used_by=())
     return _Done(rows, rebuild_s, peak_rss_mb())
 
 
 def _rebuild(folder: Path) -> Rebuild:
     chosen = load_registry_version(VERSION).feature_set
-    return Rebuild(folder / "raw", folder / "features", KERNEL_CACHE, SYMBOL, chosen)
+    return Rebuild(RawData(folder / "raw"), FeatureLog(folder / "features"), KERNEL_CACHE, SYMBOL, chosen)
 
 
-def _parts_of(raw: Path, day: int) -> list[RawPart]:
-    return [part for part in raw_parts(raw, SYMBOL) if part.name.startswith(f"{day:04d}-")]
+def _parts_of(raw: RawData, day: int) -> list[RawPart]:
+    return [part for part in raw.parts(SYMBOL) if part.name.startswith(f"{day:04d}-")]
 
 
 def _klines(folder: Path, days: int) -> Figure:
@@ -208,7 +212,7 @@ def _klines(folder: Path, days: int) -> Figure:
     workers = os.cpu_count() or 1
     chosen = _of_klines()
     compile_kernel(chosen, KERNEL_CACHE).warm_up()
-    rebuild = Rebuild(folder / "raw", folder / "features", KERNEL_CACHE, SYMBOL, chosen)
+    rebuild = Rebuild(RawData(folder / "raw"), FeatureLog(folder / "features"), KERNEL_CACHE, SYMBOL, chosen)
     rows = 0
 
     def all_days() -> None:

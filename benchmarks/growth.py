@@ -14,6 +14,7 @@ from benchmarks.offline import whole_catalogue
 from benchmarks.online import silent_rows
 from benchmarks.tape import HOURS, INSTRUMENT, START_NS, SYMBOL, raw_tape, tape_with_history
 from market.clock import HOUR_NS
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.engine import Engine
 from transforms.kernel import compile_kernel
@@ -36,7 +37,7 @@ def _rebuild_cost(raw: Path) -> Figure:
     full, quarter = HOURS, HOURS // 4
 
     def rebuild(hours: int) -> FeatureRows:
-        return rebuild_rows(raw, SYMBOL, kernel, to_ns=START_NS + hours * HOUR_NS)
+        return rebuild_rows(RawData(raw), SYMBOL, kernel, to_ns=START_NS + hours * HOUR_NS)
 
     full_s, quarter_s = median_seconds(partial(rebuild, full), partial(rebuild, quarter))
     return _figure("rebuild, an hour of tape", full_s / full * 1e3, quarter_s / quarter * 1e3, unit="ms")

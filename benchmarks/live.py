@@ -26,6 +26,7 @@ from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers
 from runtime.settings import load_settings
 from runtime.wiring import metadata_store
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from tests.broker import Broker
 from tests.gateway import QUEUES, envelopes
@@ -46,7 +47,7 @@ def run(folder: Path) -> Iterator[Figure]:
         broker.start()
         broker.declare([*QUEUES.values(), "bare"])
         with embedded_redis(folder / "redis") as address, embedded_postgres(folder / "postgres") as url:
-            servers = Servers(address.host, address.port, 0, None, url)
+            servers = Servers(redis_settings(f"{address.host}:{address.port}", db=0), url)
             with metadata_store(servers):
                 pass
             bare = _bare(broker, address.port)
@@ -199,7 +200,7 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
     worker = start_worker(folder / "data", broker.port, servers, settings)
     publishing = _process(_publisher, broker.port, SECONDS, None)
     ages: list[float] = []
-    store = OnlineStore.connect(servers.redis_host, servers.redis_port, project=PROJECT)
+    store = OnlineStore.connect(servers.online_store, project=PROJECT)
     pause = threading.Event()
     first = time.monotonic()
     while publishing.is_alive():

@@ -15,6 +15,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.events import BID, FIRST, KIND_COUNT, ORDERBOOK, SNAPSHOT, Events
 from storage.raw.events import read_events, stream_events
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import stream_rows
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
@@ -103,7 +104,7 @@ def _measure_whole(raw: Path) -> _Whole:
         """As a rebuild of days does: rows come in pieces, which go to a file."""
         nonlocal end_ns
         count = 0
-        for rows in stream_rows(raw, SYMBOL, kernel):
+        for rows in stream_rows(RawData(raw), SYMBOL, kernel):
             count += len(rows)
             end_ns = int(rows.row_ns[-1]) if len(rows) else end_ns
         return count
@@ -114,10 +115,10 @@ def _measure_whole(raw: Path) -> _Whole:
     plain = _plain_book(hour_of_tape(0)[:_SLICE_RECORDS])
     rebuild_s, plain_s = median_seconds(rebuild, plain)
     read_s, stream_s = median_seconds(
-        lambda: read_events(raw, SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS),
-        lambda: [None for _ in stream_events(raw, SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS)],
+        lambda: read_events(RawData(raw), SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS),
+        lambda: [None for _ in stream_events(RawData(raw), SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS)],
     )
-    events = read_events(raw, SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS)
+    events = read_events(RawData(raw), SYMBOL, kinds=_EVERY_KIND, from_ns=START_NS, to_ns=_END_NS)
     engine = Engine(kernel, INSTRUMENT, start_ns=START_NS)
 
     def feed() -> None:

@@ -16,6 +16,7 @@ from benchmarks.offline import VERSION, whole_catalogue
 from benchmarks.tape import START_NS, SYMBOL
 from market.clock import SECOND_NS, to_datetime
 from runtime.embedded import embedded_redis
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 
@@ -42,7 +43,7 @@ def _measure(folder: Path) -> Figure:
         online_store = {"type": "redis", "connection_string": f"{address.host}:{address.port},db=0"}
         store = open_store(registry=folder / "registry.db", online_store=online_store)
         apply_definitions(store, definitions(features_folder=folder / "features"))
-        with closing(OnlineStore.connect(address.host, address.port, project=PROJECT)) as online:
+        with closing(OnlineStore.connect(redis_settings(f"{address.host}:{address.port}"), project=PROJECT)) as online:
             now_ns = START_NS
 
             def row() -> OnlineRow:

@@ -13,8 +13,9 @@ from feature_repo.registry_versions import load_registry_version
 from ingestion.tape.quality import symbol_quality
 from market.clock import DAY_NS
 from market.events import KIND_COUNT
+from storage.features.log import FeatureLog
 from storage.raw.events import stream_events
-from storage.raw.manifest import raw_period
+from storage.raw.raw_data import RawData
 
 HOURS: Final = 24
 VERSION: Final = "2.0.0"
@@ -39,14 +40,18 @@ def run(folder: Path) -> Iterator[Figure]:
 def _measure(folder: Path) -> tuple[float, float, float]:
     use_one_core()
     raw = folder / "raw"
-    begin_ns, end_ns = raw_period(raw, SYMBOL)
+    begin_ns, end_ns = RawData(raw).period(SYMBOL)
     served = load_registry_version(VERSION).feature_set
 
     def report() -> None:
-        symbol_quality(raw, folder / "features", SYMBOL, served, from_ns=begin_ns, to_ns=end_ns + 1)
+        symbol_quality(
+            RawData(raw), FeatureLog(folder / "features"), SYMBOL, served, from_ns=begin_ns, to_ns=end_ns + 1
+        )
 
     def read() -> None:
-        for _ in stream_events(raw, SYMBOL, kinds=range(KIND_COUNT), from_ns=begin_ns, to_ns=begin_ns + DAY_NS):
+        for _ in stream_events(
+            RawData(raw), SYMBOL, kinds=range(KIND_COUNT), from_ns=begin_ns, to_ns=begin_ns + DAY_NS
+        ):
             pass
 
     report()

@@ -25,6 +25,7 @@ from market.clock import format_iso
 from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers
 from runtime.wiring import metadata_store
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
 from tests.broker import Broker
@@ -48,10 +49,10 @@ def run(folder: Path) -> Iterator[Figure]:
         broker.start()
         broker.declare([*QUEUES.values(), POSITION_QUEUE, POSITION_UPDATES])
         with embedded_redis(folder / "redis") as address, embedded_postgres(folder / "postgres") as url:
-            servers = Servers(address.host, address.port, 0, None, url)
+            servers = Servers(redis_settings(f"{address.host}:{address.port}", db=0), url)
             with metadata_store(servers):
                 pass
-            with closing(OnlineStore.connect(servers.redis_host, servers.redis_port, project=PROJECT)) as store:
+            with closing(OnlineStore.connect(servers.online_store, project=PROJECT)) as store:
                 yield from _measure(folder, broker, api, servers, store)
     finally:
         api.close()

@@ -16,6 +16,7 @@ from benchmarks.tape import START_NS, SYMBOL
 from feature_client import FeatureStoreClient
 from market.clock import SECOND_NS, ManualClock
 from runtime.embedded import embedded_redis
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow, feature_field, online_key
 
@@ -51,7 +52,7 @@ def _measure(folder: Path) -> list[Figure]:
             client_yaml(registry=folder / "registry_read.db", online_store=online_store)
         )
         with (
-            closing(OnlineStore.connect(address.host, address.port, project=PROJECT)) as online,
+            closing(OnlineStore.connect(redis_settings(f"{address.host}:{address.port}"), project=PROJECT)) as online,
             closing(FeatureStoreClient(folder, clock=ManualClock(START_NS + SECOND_NS))) as client,
             redis.Redis(host=address.host, port=address.port) as bare,
         ):

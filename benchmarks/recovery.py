@@ -22,6 +22,7 @@ from ingestion.pipeline.pipeline import ServedRows
 from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from transforms.rows import FeatureRows
 
@@ -52,8 +53,8 @@ def _measure(folder: Path) -> list[Figure]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     second = 0
     with (
-        closing(OnlineStore.connect("127.0.0.1", port, project=_PROJECT)) as reader,
-        closing(OnlineSink(OnlineStore.connect("127.0.0.1", port, project=_PROJECT))) as sink,
+        closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{port}"), project=_PROJECT)) as reader,
+        closing(OnlineSink(OnlineStore.connect(redis_settings(f"127.0.0.1:{port}"), project=_PROJECT))) as sink,
     ):
 
         def write(taken: list[float]) -> None:

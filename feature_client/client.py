@@ -82,7 +82,7 @@ class FeatureStoreClient:
             raise NotFound(f"repo_path: must hold feature_store.yaml, was {self._repo_path}") from error
         if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
-        self._online = OnlineStore.connect_as_feast(config["online_store"], project=config["project"])
+        self._online = OnlineStore.connect(config["online_store"], project=config["project"])
 
     def get_online_features(
         self,

@@ -36,7 +36,7 @@ NULL_NS: Final = np.iinfo(np.int64).min
 """A time that is null, as numpy spells NaT."""
 
 
-def as_of_positions(
+def as_of_positions(  # noqa: PLR0913  # two tables, column by column
     entity_group: Int64Array,
     entity_ns: Int64Array,
     *,

@@ -6,7 +6,7 @@ of this project but its errors. The join itself is ``feature_repo.as_of_join``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -63,7 +63,7 @@ class AsOfOfflineStore(OfflineStore):
     supports_filter_by_created_timestamp = True
 
     @staticmethod
-    def get_historical_features(  # noqa: PLR0917  # Feast's interface
+    def get_historical_features(  # noqa: PLR0913, PLR0917  # Feast's interface
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
@@ -112,42 +112,9 @@ class AsOfOfflineStore(OfflineStore):
         if span[0] is None and len(times) > 0:
             span = (times.min().floor("us").to_pydatetime(), times.max().floor("us").to_pydatetime())
 
-        def evaluate(max_rows: int | None) -> Iterator[pa.Table]:
-            known: list[ViewJoin | TickJoin] = []
-
-            def joined(part: EntityRows) -> pa.Table:
-                if not known:
-                    known.extend(ViewJoin.of(config.repo_path, view, rows, bitemporal=bitemporal) for view in logged)
-                    known.extend(ticks)
-                table = part.table
-                for join in known:
-                    found = join.join(part)
-                    for name, column in zip(found.column_names, found.columns, strict=True):
-                        table = table.append_column(name, column)
-                return table
-
-            for part in (rows,) if max_rows is None else rows.parts(max_rows):
-                for _ in range(_MOST_LISTINGS - 1):
-                    try:
-                        table = joined(part)
-                        break
-                    except NotFound:
-                        # A file that was listed is gone since: where parts were merged, what is there has its rows.
-                        known.clear()
-                else:
-                    table = joined(part)
-                yield table
-
-        def provenance() -> pa.Table:
-            table = pa.table({"asked": pa.array(rows.ns).cast(UTC_NS)})
-            of_log = (ViewJoin.of(config.repo_path, view.times(), rows, bitemporal=bitemporal).join for view in logged)
-            for times in (*(join(rows) for join in of_log), *(join.times(rows) for join in ticks)):
-                for name, column in zip(times.column_names, times.columns, strict=True):
-                    table = table.append_column(name, column.cast(UTC_NS))
-            return table
-
+        asked = _Asked(config.repo_path, logged, ticks, rows, bitemporal=bitemporal)
         return AsOfRetrievalJob(
-            evaluate,
+            asked.evaluate,
             config.repo_path,
             entity_df=entity_df,
             full_feature_names=full_feature_names,
@@ -158,11 +125,11 @@ class AsOfOfflineStore(OfflineStore):
                 min_event_timestamp=span[0],
                 max_event_timestamp=span[1],
             ),
-            provenance=provenance,
+            provenance=asked.provenance,
         )
 
     @staticmethod
-    def pull_latest_from_table_or_query(  # noqa: PLR0917  # Feast's interface
+    def pull_latest_from_table_or_query(  # noqa: PLR0913, PLR0917  # Feast's interface
         config: RepoConfig,
         data_source: DataSource,
         join_key_columns: list[str],
@@ -189,7 +156,7 @@ class AsOfOfflineStore(OfflineStore):
         return AsOfRetrievalJob(evaluate, config.repo_path)
 
     @staticmethod
-    def pull_all_from_table_or_query(  # noqa: PLR0917  # Feast's interface
+    def pull_all_from_table_or_query(  # noqa: PLR0913, PLR0917  # Feast's interface
         config: RepoConfig,
         data_source: DataSource,
         join_key_columns: list[str],
@@ -248,6 +215,64 @@ class AsOfOfflineStore(OfflineStore):
         parquet = ParquetSource.open(config.repo_path, data_source, {})
         schema = parquet.schema(parquet.fragments)
         return [(field.name, str(field.type)) for field in schema]
+
+
+class _Asked:
+    """What some entity rows ask of views, answered when the job runs: by the log, or by a source of ticks."""
+
+    def __init__(
+        self,
+        repo_path: Path | None,
+        logged: Sequence[AskedView],
+        ticks: Sequence[TickJoin],
+        rows: EntityRows,
+        *,
+        bitemporal: bool,
+    ) -> None:
+        self._repo_path = repo_path
+        self._logged = logged
+        self._ticks = ticks
+        self._rows = rows
+        self._bitemporal = bitemporal
+
+    def evaluate(self, max_rows: int | None) -> Iterator[pa.Table]:
+        """The entity rows with what each knows, so many at a time."""
+        known: list[ViewJoin | TickJoin] = []
+        for part in (self._rows,) if max_rows is None else self._rows.parts(max_rows):
+            for _ in range(_MOST_LISTINGS - 1):
+                try:
+                    table = self._joined(part, known)
+                    break
+                except NotFound:
+                    # A file that was listed is gone since: where parts were merged, what is there has its rows.
+                    known.clear()
+            else:
+                table = self._joined(part, known)
+            yield table
+
+    def provenance(self) -> pa.Table:
+        """When each entity row asked, and of which time its rows are, view by view."""
+        table = pa.table({"asked": pa.array(self._rows.ns).cast(UTC_NS)})
+        of_log = (self._join(view.times()).join(self._rows) for view in self._logged)
+        for times in (*of_log, *(join.times(self._rows) for join in self._ticks)):
+            for name, column in zip(times.column_names, times.columns, strict=True):
+                table = table.append_column(name, column.cast(UTC_NS))
+        return table
+
+    def _joined(self, part: EntityRows, known: list[ViewJoin | TickJoin]) -> pa.Table:
+        """known: the joins of every view, opened for the first part."""
+        if not known:
+            known.extend(self._join(view) for view in self._logged)
+            known.extend(self._ticks)
+        table = part.table
+        for join in known:
+            found = join.join(part)
+            for name, column in zip(found.column_names, found.columns, strict=True):
+                table = table.append_column(name, column)
+        return table
+
+    def _join(self, view: AskedView) -> ViewJoin:
+        return ViewJoin.of(self._repo_path, view, self._rows, bitemporal=self._bitemporal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class AsOfRetrievalJob(RetrievalJob):
     NaN; an integer or bool column with nulls is pandas' nullable type; the entity frame keeps its index and columns.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # Feast asks a job for each of them
         self,
         evaluate: Callable[[int | None], Iterator[pa.Table]],
         repo_path: Path | None,

@@ -31,7 +31,8 @@ from runtime.feature_repository import apply_feature_store
 from runtime.kernel_start import warm_up
 from runtime.servers import running_servers
 from runtime.settings import Settings
-from runtime.wiring import compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
+from runtime.stores import open_stores
+from runtime.wiring import compiled_kernel, dataset_builds, make_pipeline, online_store
 from training_sets.builds.verification import verify_parity
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
@@ -91,14 +92,14 @@ def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any
         online = _read_with_feast_alone(settings, kernel.feature_set, symbols)
         _check_online(online, sink.newest)
         steps.begin("rebuilding from raw Parquet, comparing every bit")
-        pins = instrument_pins(settings)
+        stores = open_stores(settings)
         for symbol in symbols:
-            compact_tape(settings.raw_data_storage_path, symbol, pins)
-        parity = verify_parity(settings.raw_data_storage_path, settings.feature_log_storage_path, kernel)
+            compact_tape(settings.raw_data_storage_path, symbol, stores.pins)
+        parity = verify_parity(stores.raw, stores.features, kernel)
         if not parity.is_exact:
             raise CorruptStore(f"parity: every rebuilt row must equal the served one, was {parity}")
         steps.begin("building a dataset")
-        with dataset_builds(settings, servers) as builds:
+        with dataset_builds(settings, servers, stores) as builds:
             dataset = builds.build(_dataset_request(symbols, version))
         milliseconds = np.asarray(sink.write_seconds) * 1e3
     return {

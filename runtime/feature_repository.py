@@ -22,7 +22,7 @@ def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
         registry=sql_registry(
             postgres_url=servers.postgres_url, engine_options=FEAST_WRITER_ENGINE if is_writer else FEAST_READER_ENGINE
         ),
-        online_store=servers.feast_online_store,
+        online_store=servers.online_store,
     )
 
 
@@ -76,6 +76,6 @@ def write_client_yamls(settings: Settings, servers: Servers) -> Path:
         (folder.with_name("historical"), Path("..", folder.name, "registry.db"), of_history),
     ):
         path.mkdir(parents=True, exist_ok=True)
-        yaml = client_yaml(registry=registry, online_store=servers.feast_online_store, offline_store=offline_store)
+        yaml = client_yaml(registry=registry, online_store=servers.online_store, offline_store=offline_store)
         (path / "feature_store.yaml").write_text(yaml)
     return folder

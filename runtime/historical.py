@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runtime.settings import Settings, load_settings
-from runtime.wiring import kernel_cache_folder, open_raw
+from runtime.stores import open_stores
+from runtime.wiring import kernel_cache_folder
 
 if TYPE_CHECKING:
     from training_sets.samples.given_ticks import GivenTicks
@@ -23,10 +24,10 @@ def given_ticks(repo_path: Path, **settings: str) -> GivenTicks:
     from training_sets.samples.given_ticks import GivenTicks
 
     found = load_settings(settings, env_file=repo_path / ".env")
+    stores = open_stores(found)
     return GivenTicks(
-        features_folder=found.feature_log_storage_path,
-        raw_folder=found.raw_data_storage_path,
-        open_raw=open_raw(found),
+        features=stores.features,
+        raw=stores.raw,
         versions_folder=found.feature_registry_versions_dir,
         kernels_folder=kernel_cache_folder(found),
         grid_ns=found.row_grid_ns,

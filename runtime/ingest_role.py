@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -31,7 +32,7 @@ from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.sources import LEASED, SourceChoice, check_choice, make_source, monotonic_ns
+from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns
 from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.features.log import FeatureLogWriter
@@ -48,10 +49,22 @@ GC_THRESHOLD: Final = 50_000
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sinks:
+    """Where closed rows go, and the times that it takes. online writes to ``redis``, publisher to ``outgoing``."""
+
+    stages: StageTimes
+    record: RowRecord
+    redis: OnlineSink
+    online: LatestRows
+    outgoing: Publisher
+    publisher: LivePublisher
+
+
 class IngestRole:
     """One worker; ``run`` blocks until it is stopped or fails."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a process shares with its roles
         self,
         settings: Settings,
         servers: Servers,
@@ -127,17 +140,27 @@ class IngestRole:
 
     def _ingest(self, ownership: Ownership, shard: str | None) -> None:
         """shard: the queue that this worker reads; None where it reads everything."""
-        settings = self._settings
-        parts = make_source(settings, self._choice, self._machine, shard=shard)
-        source, clock = parts.source, parts.clock
-        stages = StageTimes(self.registry)
+        parts = make_source(self._settings, self._choice, self._machine, shard=shard)
+        sinks = self._open_sinks(ownership, parts)
+        worker = self._open_worker(ownership, parts, sinks, shard)
+        self._worker = worker
+        pipeline = self._open_pipeline(ownership, worker, sinks, shard)
+        self._describe = self._description(ownership, worker, pipeline, sinks, parts)
+        self.registry.register(StatusCollector(self._describe, now_ns=parts.clock.now_ns))
+        ownership.keep(describe=self._describe, on_lost=worker.fail)
+        if self._stop.is_set():
+            worker.stop()
+        worker.run(pipeline)
+        _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
+
+    def _open_sinks(self, ownership: Ownership, parts: SourceParts) -> _Sinks:
+        settings, clock, stages = self._settings, parts.clock, StageTimes(self.registry)
         record = RowRecord(
             FeatureLogWriter(settings.feature_log_storage_path),
             ServedTickWriter(settings.feature_log_storage_path),
             raw_folder=settings.raw_data_storage_path,
-            features_folder=settings.feature_log_storage_path,
             feature_set=self._kernel.feature_set,
-            is_whole=source.is_whole,
+            is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
         )
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
@@ -161,45 +184,54 @@ class IngestRole:
             is_storing=lambda: online.is_busy,
             has_grid=settings.feature_service_publish_grid,
         )
-        worker = Worker(
-            source,
-            clock,
+        return _Sinks(stages, record, redis, online, outgoing, publisher)
+
+    def _open_worker(self, ownership: Ownership, parts: SourceParts, sinks: _Sinks, shard: str | None) -> Worker:
+        return Worker(
+            parts.source,
+            parts.clock,
             # Which symbols a queue has, its messages say.
-            symbols=settings.feature_service_symbols if shard is None else (),
-            stages=stages,
-            grid_ns=settings.row_grid_ns,
-            is_storing=lambda: online.is_busy,
+            symbols=self._settings.feature_service_symbols if shard is None else (),
+            stages=sinks.stages,
+            grid_ns=self._settings.row_grid_ns,
+            is_storing=lambda: sinks.online.is_busy,
             check=ownership.check,
-            record=record,
-            tasks=[publisher.run, *parts.tasks],
-            on_close=[*parts.release, publisher.finish, outgoing.close],
+            record=sinks.record,
+            tasks=[sinks.publisher.run, *parts.tasks],
+            on_close=[*parts.release, sinks.publisher.finish, sinks.outgoing.close],
         )
-        self._worker = worker
-        pipeline = Pipeline(
+
+    def _open_pipeline(self, ownership: Ownership, worker: Worker, sinks: _Sinks, shard: str | None) -> Pipeline:
+        settings = self._settings
+        return Pipeline(
             self._kernel,
             instrument_pins(settings),
             raw_folder=settings.raw_data_storage_path,
             dead_letter=dead_letter(settings),
             # Closed from the last to the first: what the online store is given is recorded until then.
-            sinks=[record, online, publisher],
+            sinks=[sinks.record, sinks.online, sinks.publisher],
             availability=available_now,
             grid_ns=settings.row_grid_ns,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
             tape_segment_ns=settings.feature_service_tape_segment_seconds * SECOND_NS,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
-            history=record,
+            history=sinks.record,
             on_gap=worker.lose_book,
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
         )
 
+    @staticmethod
+    def _description(
+        ownership: Ownership, worker: Worker, pipeline: Pipeline, sinks: _Sinks, parts: SourceParts
+    ) -> Callable[[], dict[str, Any]]:
         def figures() -> Mapping[str, float]:
             return {
-                "online_outages_total": redis.outages,
-                "online_is_away": float(redis.is_away),
-                "publish_outages_total": publisher.outages,
-                "publish_replaced_total": publisher.replaced,
-                "published_total": publisher.published,
-                "log_waiting": record.waiting,
+                "online_outages_total": sinks.redis.outages,
+                "online_is_away": float(sinks.redis.is_away),
+                "publish_outages_total": sinks.publisher.outages,
+                "publish_replaced_total": sinks.publisher.replaced,
+                "published_total": sinks.publisher.published,
+                "log_waiting": sinks.record.waiting,
                 "lease_outages_total": ownership.outages,
                 **parts.figures(),
             }
@@ -208,14 +240,7 @@ class IngestRole:
             status = worker_status(worker, pipeline, subscriptions=parts.subscriptions, figures=figures)
             return {**status, "leases": dict(ownership.fences)}
 
-        self._describe = describe
-        self.registry.register(StatusCollector(describe, now_ns=clock.now_ns))
-
-        ownership.keep(describe=describe, on_lost=worker.fail)
-        if self._stop.is_set():
-            worker.stop()
-        worker.run(pipeline)
-        _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
+        return describe
 
     def _may_write(self, ownership: Ownership) -> Callable[[], None]:
         def check() -> None:

@@ -34,8 +34,9 @@ from runtime.server_watch import ServerWatch
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, unknown_settings
 from runtime.sources import SourceChoice
+from runtime.stores import open_stores
 from runtime.upkeep import open_upkeep, upkeep_store
-from runtime.wiring import api_services, build_watch, dataset_builds, metadata_store, metrics_registry, process_services
+from runtime.wiring import api_services, bookkeeping, dataset_builds, metadata_store, metrics_registry, process_services
 from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds
@@ -66,7 +67,7 @@ class Role:
     ends_with_others: bool = False
 
 
-def run_roles(
+def run_roles(  # noqa: PLR0913  # the options of the command
     settings: Settings,
     *,
     roles: Sequence[str],
@@ -92,26 +93,26 @@ def run_roles(
         with upkeep_store(servers) as store:
             store.register(periods)  # where no process has the jobs role, health tells
         apply_feature_store(settings, servers)
-        memory = OnlineMemory()
+        stores, memory = open_stores(settings), OnlineMemory()
         prepared = []
         registry = metrics_registry()
         if "api" in roles:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_PORT"))
             services = stack.enter_context(
-                api_services(settings, servers, registry=registry, memory=memory, default_version=version)
+                api_services(settings, servers, stores, registry=registry, memory=memory, default_version=version)
             )
             prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
         else:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
-            process = stack.enter_context(process_services(settings, servers, registry=registry))
+            process = stack.enter_context(process_services(settings, servers, stores, registry=registry))
             prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
         if "jobs" in roles:
-            prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers))))
-            upkeep = stack.enter_context(open_upkeep(settings, servers, periods=periods))
+            prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))
+            upkeep = stack.enter_context(open_upkeep(settings, servers, stores, periods=periods))
             prepared.append(_upkeep(upkeep, JobQueue(servers.postgres_url), look_s=look_s))
         if {"api", "jobs"} & set(roles):
             metadata = stack.enter_context(metadata_store(servers))
-            prepared.append(_watch(build_watch(settings, servers, metadata)))
+            prepared.append(_watch(BuildWatch(bookkeeping(settings, servers, metadata), stores.datasets)))
         if "ingest" in roles:
             ingest = IngestRole(settings, servers, source, version=version, registry=registry, memory=memory)
             prepared.append(Role("ingest", ingest.run, ingest.stop))

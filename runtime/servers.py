@@ -16,55 +16,36 @@ import msgspec
 from market.errors import CorruptStore, StoreUnavailable
 from runtime.settings import Settings
 from storage.durable_files import changing_files
+from storage.online.address import redis_settings
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
     """Where the servers of this process are: configured ones, or embedded ones that stop with it."""
 
-    redis_host: str
-    redis_port: int
-    redis_db: int
-    redis_password: str | None = field(repr=False)
+    online_store: dict[str, str] = field(repr=False)
+    """The ``online_store`` part of a feature_store.yaml, which names the Redis."""
     postgres_url: str = field(repr=False)
-    redis_tls: bool = False
-    redis_tls_ca_file: str | None = None
-    redis_type: str = "redis"
-    """As Feast names it; of a cluster or sentinels ``redis_host`` may name several, host or host:port, by commas."""
-    redis_sentinel_master: str = "mymaster"
     embedded_pids: tuple[int, ...] = ()
     """The processes of embedded servers, which end with the one that started them."""
 
-    @property
-    def feast_online_store(self) -> dict[str, str]:
-        """The ``online_store`` part of a feature_store.yaml."""
-        nodes = [f"{self.redis_host}:{self.redis_port}"]
-        if self.redis_type != "redis":
-            named = self.redis_host.split(",")
-            nodes = [node if ":" in node else f"{node}:{self.redis_port}" for node in named]
-        options = {
-            "db": None if self.redis_type == "redis_cluster" else str(self.redis_db),
-            "password": None if self.redis_password is None else _as_option(self.redis_password),
-            "ssl": "true" if self.redis_tls else None,
-            "ssl_ca_certs": self.redis_tls_ca_file,
-        }
-        given = [f"{name}={value}" for name, value in options.items() if value is not None]
-        settings = {"type": "redis", "connection_string": ",".join([*nodes, *given])}
-        if self.redis_type != "redis":
-            settings["redis_type"] = self.redis_type
-        if self.redis_type == "redis_sentinel":
-            settings["sentinel_master"] = self.redis_sentinel_master
-        return settings
 
-
-def _as_option(text: str) -> str:
-    """A text as an option of Feast's connection string, which is parted at commas and read as JSON where it is JSON."""
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        if "," not in text:
-            return text
-    return json.dumps(text).replace(",", "\\u002c")
+def configured_redis(settings: Settings) -> dict[str, str]:
+    """The Redis of the settings in Feast's words; REDIS_HOST must be set."""
+    assert settings.redis_host is not None
+    is_one = settings.redis_type == "redis"
+    named = [settings.redis_host] if is_one else settings.redis_host.split(",")
+    password = settings.redis_password
+    return redis_settings(
+        *(node if ":" in node and not is_one else f"{node}:{settings.redis_port}" for node in named),
+        kind=settings.redis_type,
+        sentinel_master=settings.redis_sentinel_master,
+        db=None if settings.redis_type == "redis_cluster" else settings.redis_db,
+        username=settings.redis_user,
+        password=None if password is None else password.get_secret_value(),
+        ssl=True if settings.redis_tls else None,
+        ssl_ca_certs=None if settings.redis_tls_ca_file is None else str(settings.redis_tls_ca_file.resolve()),
+    )
 
 
 @contextmanager
@@ -76,15 +57,16 @@ def running_servers(settings: Settings) -> Iterator[Servers]:
     data_folder = settings.feature_service_data_path
     shared = _servers_of_another_process(data_folder)
     with ExitStack() as stack:
-        redis_host, redis_port = settings.redis_host, settings.redis_port
         embedded_pids: list[int] = []
-        if redis_host is None and shared is not None:
-            redis_host, redis_port = shared.redis_host, shared.redis_port
-        elif redis_host is None:
+        if settings.redis_host is not None:
+            online_store = configured_redis(settings)
+        elif shared is not None:
+            online_store = shared.online_store
+        else:
             from runtime.embedded import embedded_redis
 
             address = stack.enter_context(embedded_redis(data_folder / "redis"))
-            redis_host, redis_port = address.host, address.port
+            online_store = redis_settings(f"{address.host}:{address.port}", db=0)
             embedded_pids.append(address.pid)
         if settings.postgres_host is not None:
             postgres_url = _postgres_url(settings)
@@ -95,19 +77,8 @@ def running_servers(settings: Settings) -> Iterator[Servers]:
 
             postgres_url = stack.enter_context(embedded_postgres(data_folder / "postgres"))
             embedded_pids.append(postgres_pid(data_folder / "postgres"))
-        password, ca_file = settings.redis_password, settings.redis_tls_ca_file
-        servers = Servers(
-            redis_host,
-            redis_port,
-            settings.redis_db if settings.redis_host is not None else 0,
-            password.get_secret_value() if password is not None and settings.redis_host is not None else None,
-            postgres_url,
-            redis_tls=settings.redis_tls and settings.redis_host is not None,
-            redis_tls_ca_file=None if ca_file is None or settings.redis_host is None else str(ca_file.resolve()),
-            redis_type=settings.redis_type if settings.redis_host is not None else "redis",
-            redis_sentinel_master=settings.redis_sentinel_master,
-            embedded_pids=tuple(embedded_pids) if shared is None else shared.embedded_pids,
-        )
+        pids = tuple(embedded_pids) if shared is None else shared.embedded_pids
+        servers = Servers(online_store, postgres_url, embedded_pids=pids)
         if embedded_pids:
             stack.enter_context(_announced(data_folder, servers))
         yield servers

@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     redis_host: str | None = None
     redis_port: Port = 6379
     redis_db: NotNegative = 0
+    redis_user: str | None = None
     redis_password: SecretStr | None = None
     redis_tls: bool = False
     redis_tls_ca_file: Path | None = None

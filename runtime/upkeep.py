@@ -15,7 +15,7 @@ from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import instrument_pins, kernel_cache_folder, metadata_store, online_store
+from runtime.wiring import kernel_cache_folder, metadata_store, online_store
 from upkeep.tasks import (
     ALERTS,
     COMPACTION,
@@ -31,6 +31,7 @@ from upkeep.tasks import (
 )
 
 if TYPE_CHECKING:
+    from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.database.upkeep import UpkeepStore
     from upkeep.garbage import Found, GarbageFolders
@@ -51,7 +52,7 @@ def upkeep_store(servers: Servers) -> Iterator[UpkeepStore]:
 
 @contextmanager
 def open_upkeep(
-    settings: Settings, servers: Servers, *, periods: Mapping[str, timedelta] = PERIODS
+    settings: Settings, servers: Servers, stores: Stores, *, periods: Mapping[str, timedelta] = PERIODS
 ) -> Iterator[Upkeep]:
     """Every task on the settings' folders and the servers; the definitions must have been applied."""
     from upkeep.upkeep import Upkeep
@@ -60,49 +61,51 @@ def open_upkeep(
     with upkeep_store(servers) as store, metadata_store(servers) as metadata:
         yield Upkeep(
             store,
-            upkeep_tasks(settings, servers, metadata, clock),
+            upkeep_tasks(settings, servers, stores, metadata, clock),
             periods=periods,
             worker_id=f"{os.uname().nodename}-{os.getpid()}",
         )
 
 
-def upkeep_tasks(settings: Settings, servers: Servers, metadata: Metadata, clock: Clock) -> list[UpkeepTask]:
+def upkeep_tasks(
+    settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, clock: Clock
+) -> list[UpkeepTask]:
     """Every task, in an order in which all of them may be run at once."""
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
-        UpkeepTask(COMPACTION, partial(_compact, settings)),
-        UpkeepTask(RETENTION, partial(_retire, settings, servers, clock)),
+        UpkeepTask(COMPACTION, partial(_compact, stores)),
+        UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
-        UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, clock)),
+        UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
 
-def _compact(settings: Settings, reach: Reach) -> Mapping[str, Any]:
+def _compact(stores: Stores, reach: Reach) -> Mapping[str, Any]:
     from upkeep.compaction import compact_finished
 
-    return compact_finished(settings.raw_data_storage_path, instrument_pins(settings), reach)
+    return compact_finished(stores.raw.parquet.folder, stores.pins, reach)
 
 
-def _retire(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _retire(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:
     from storage.database.figures import drop_figures
     from transforms.catalogue import set_horizon_ns
-    from upkeep.retention import Folders, retire_expired
+    from upkeep.retention import RetiredStores, retire_expired
 
-    folders = Folders(
-        raw=settings.raw_data_storage_path,
-        features=settings.feature_log_storage_path,
-        datasets=settings.dataset_storage_path,
+    retired = RetiredStores(
+        raw=stores.raw.parquet,
+        features=stores.features,
+        datasets=stores.datasets,
         archive=settings.feature_service_archive_path,
     )
     now_ns = clock.now_ns()
     figures = drop_figures(servers.postgres_url, to_datetime(now_ns - settings.feature_service_figures_days * DAY_NS))
     before_ns = now_ns - settings.feature_service_retention_days * DAY_NS
     horizon_ns = max(set_horizon_ns(chosen) for chosen in _feature_sets(settings))
-    retired = retire_expired(folders, before_ns=before_ns, horizon_ns=horizon_ns, reach=reach)
-    return {**retired, "figures": figures}
+    done = retire_expired(retired, before_ns=before_ns, horizon_ns=horizon_ns, reach=reach)
+    return {**done, "figures": figures}
 
 
 def _remove_garbage(settings: Settings, metadata: Metadata, clock: Clock, reach: Reach) -> Mapping[str, Any]:
@@ -147,7 +150,9 @@ def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach
         return look_at_freshness(online, store, tiers, now=to_datetime(clock.now_ns()), reach=reach)
 
 
-def _judge_minutes(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _judge_minutes(
+    settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach
+) -> Mapping[str, Any]:
     from quality.minutes import QualityLimits
     from storage.database.minute_quality import MinuteQualityStore
     from upkeep.quality import judge_minutes
@@ -158,8 +163,8 @@ def _judge_minutes(settings: Settings, servers: Servers, clock: Clock, reach: Re
     )
     with closing(MinuteQualityStore(servers.postgres_url)) as store:
         return judge_minutes(
-            settings.raw_data_storage_path,
-            instrument_pins(settings),
+            stores.raw.parquet.folder,
+            stores.pins,
             store,
             limits,
             symbols=settings.feature_service_symbols,

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
-    from quality.continuity import ContinuityRules
+    from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.instruments import InstrumentPins
     from storage.online.feed import RowFeed
     from storage.online.memory import OnlineMemory
     from storage.online.store import OnlineStore
-    from training_sets.builds.builder import BuildPlace
+    from training_sets.builds.bookkeeping import Bookkeeping
     from training_sets.builds.builds import DatasetBuilds
     from training_sets.builds.notices import DatasetNotices
-    from training_sets.builds.watch import BuildWatch
+    from training_sets.builds.place import BuildPlace
+    from training_sets.dataset.inputs import DatasetRules
     from training_sets.rebuild.due_days import Rebuild
-    from training_sets.rebuild.raw_data import OpenRaw
     from transforms.kernel import Kernel
 
 
@@ -65,13 +65,6 @@ def dead_letter(settings: Settings) -> DeadLetter:
     )
 
 
-def open_raw(settings: Settings) -> OpenRaw:
-    """Opens what is known of a symbol, raw Parquet and its tape, as one raw folder."""
-    from ingestion.tape.whole import whole_raw
-
-    return partial(whole_raw, settings.raw_data_storage_path, instruments=instrument_pins(settings))
-
-
 def compiled_kernel(settings: Settings, version: str) -> Kernel:
     """The kernel of a registry version. Raises NotFound or InvalidRegistry."""
     from feature_repo.registry_versions import load_registry_version
@@ -81,14 +74,14 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
     return compile_kernel(chosen, kernel_cache_folder(settings))
 
 
-def day_rebuild(settings: Settings, symbol: str, version: str) -> Rebuild:
+def day_rebuild(settings: Settings, stores: Stores, symbol: str, version: str) -> Rebuild:
     """The rebuild of a symbol's days for a registry version. Raises NotFound or InvalidRegistry."""
     from feature_repo.registry_versions import load_registry_version
     from training_sets.rebuild.due_days import Rebuild
 
     return Rebuild(
-        raw_folder=settings.raw_data_storage_path,
-        features_folder=settings.feature_log_storage_path,
+        raw=stores.raw.parquet,
+        features=stores.features,
         kernel_cache=kernel_cache_folder(settings),
         symbol=symbol,
         feature_set=load_registry_version(version, settings.feature_registry_versions_dir).feature_set,
@@ -128,7 +121,7 @@ def online_store(servers: Servers) -> OnlineStore:
     from feature_repo.project import PROJECT
     from storage.online.store import OnlineStore
 
-    return OnlineStore.connect_as_feast(servers.feast_online_store, project=PROJECT)
+    return OnlineStore.connect(servers.online_store, project=PROJECT)
 
 
 def row_feed(servers: Servers) -> RowFeed:
@@ -136,7 +129,7 @@ def row_feed(servers: Servers) -> RowFeed:
     from feature_repo.project import PROJECT
     from storage.online.feed import RowFeed
 
-    return RowFeed.as_feast(servers.feast_online_store, project=PROJECT)
+    return RowFeed.connect(servers.online_store, project=PROJECT)
 
 
 @contextmanager
@@ -154,28 +147,31 @@ def metadata_store(servers: Servers) -> Iterator[Metadata]:
 
 
 @contextmanager
-def dataset_builds(settings: Settings, servers: Servers) -> Iterator[DatasetBuilds]:
-    """Dataset builds in the settings' folders; the definitions must have been applied."""
+def dataset_builds(settings: Settings, servers: Servers, stores: Stores) -> Iterator[DatasetBuilds]:
+    """Dataset builds in the stores; the definitions must have been applied."""
+    from training_sets.builds.watch import BuildWatch
+
     with metadata_store(servers) as metadata:
-        build_watch(settings, servers, metadata).look()
-        with _dataset_builds(settings, servers, metadata) as builds:
+        books = bookkeeping(settings, servers, metadata)
+        BuildWatch(books, stores.datasets).look()
+        with _dataset_builds(settings, servers, stores, books) as builds:
             yield builds
 
 
-def build_watch(settings: Settings, servers: Servers, metadata: Metadata) -> BuildWatch:
-    """The watch over the builds of all processes on the same database."""
+def bookkeeping(settings: Settings, servers: Servers, metadata: Metadata) -> Bookkeeping:
+    """Where the builds of all processes on the same database are recorded, queued and announced."""
     from market.clock import SystemClock
     from storage.database.job_queue import JobQueue
+    from training_sets.builds.bookkeeping import Bookkeeping
     from training_sets.builds.notices import Announcer
-    from training_sets.builds.watch import BuildWatch
 
     clock = SystemClock()
-    return BuildWatch(
+    return Bookkeeping(
         metadata,
         JobQueue(servers.postgres_url),
-        datasets_folder=settings.dataset_storage_path,
         announcer=Announcer(metadata, dataset_notices(settings), clock),
         clock=clock,
+        make_id=_new_id,
     )
 
 
@@ -209,6 +205,7 @@ def broker_address(settings: Settings) -> BrokerAddress:
 def api_services(
     settings: Settings,
     servers: Servers,
+    stores: Stores,
     *,
     registry: CollectorRegistry | None = None,
     memory: OnlineMemory | None = None,
@@ -231,7 +228,7 @@ def api_services(
     key = settings.feature_service_api_key
     with (
         metadata_store(servers) as metadata,
-        _dataset_builds(settings, servers, metadata) as builds,
+        _dataset_builds(settings, servers, stores, bookkeeping(settings, servers, metadata)) as builds,
         closing(online_store(servers)) as online,
         closing(UpkeepStore(servers.postgres_url)) as upkeep,
         closing(FreshnessStore(servers.postgres_url)) as freshness,
@@ -239,7 +236,7 @@ def api_services(
         closing(QualityReports(servers.postgres_url)) as quality_reports,
     ):
         yield ApiServices(
-            **_process_facts(settings, registry),
+            **_process_facts(settings, stores, registry),
             upkeep=upkeep,
             freshness=freshness,
             alerts=alerts,
@@ -257,13 +254,15 @@ def api_services(
                 reads_per_s=settings.feature_service_reads_per_second,
                 changes_per_s=settings.feature_service_changes_per_second,
             ),
-            features_folder=settings.feature_log_storage_path,
-            datasets_folder=settings.dataset_storage_path,
+            features=stores.features,
+            datasets=stores.datasets,
         )
 
 
 @contextmanager
-def process_services(settings: Settings, servers: Servers, *, registry: CollectorRegistry) -> Iterator[ProcessServices]:
+def process_services(
+    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry
+) -> Iterator[ProcessServices]:
     """What health and metrics of a process without the API need."""
     from api.services import ProcessServices
     from storage.database.alerts import AlertStore
@@ -277,7 +276,7 @@ def process_services(settings: Settings, servers: Servers, *, registry: Collecto
         closing(FreshnessStore(servers.postgres_url)) as freshness,
         closing(AlertStore(servers.postgres_url)) as alerts,
     ):
-        facts = _process_facts(settings, registry)
+        facts = _process_facts(settings, stores, registry)
         yield ProcessServices(
             **facts, online=online, metadata=metadata, upkeep=upkeep, freshness=freshness, alerts=alerts
         )
@@ -296,7 +295,7 @@ def metrics_registry() -> CollectorRegistry:
     return registry
 
 
-def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> dict[str, Any]:
+def _process_facts(settings: Settings, stores: Stores, registry: CollectorRegistry | None) -> dict[str, Any]:
     from ingestion.rabbitmq.check import check_broker
     from market.clock import SystemClock
 
@@ -305,7 +304,7 @@ def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> di
         "clock": clock,
         "make_trace_id": _new_id,
         "symbols": settings.feature_service_symbols,
-        "raw_folder": settings.raw_data_storage_path,
+        "raw": stores.raw.parquet,
         "versions_folder": settings.feature_registry_versions_dir,
         "check_queue": None if settings.rabbitmq_host is None else partial(check_broker, broker_address(settings)),
         "registry": registry if registry is not None else metrics_registry(),
@@ -314,67 +313,48 @@ def _process_facts(settings: Settings, registry: CollectorRegistry | None) -> di
 
 
 @contextmanager
-def _dataset_builds(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[DatasetBuilds]:
-    from market.clock import SystemClock
-    from storage.database.job_queue import JobQueue
+def _dataset_builds(
+    settings: Settings, servers: Servers, stores: Stores, books: Bookkeeping
+) -> Iterator[DatasetBuilds]:
     from training_sets.builds.builds import DatasetBuilds
-    from training_sets.builds.notices import Announcer
 
-    clock = SystemClock()
-    builds = DatasetBuilds(
-        metadata,
-        JobQueue(servers.postgres_url),
-        open_place=partial(build_place, settings, servers),
-        datasets_folder=settings.dataset_storage_path,
-        features_folder=settings.feature_log_storage_path,
-        raw_folder=settings.raw_data_storage_path,
-        versions_folder=settings.feature_registry_versions_dir,
-        announcer=Announcer(metadata, dataset_notices(settings), clock),
-        clock=clock,
-        make_id=_new_id,
-        kernels_folder=kernel_cache_folder(settings),
-        parallel=settings.dataset_builder_max_parallel,
-        reuses_days=settings.dataset_builder_cache_enabled,
-        continuity=_continuity_rules(settings),
-        has_quality_gate=settings.dataset_quality_checks_enabled,
-        row_grid_ns=settings.row_grid_ns,
-    )
+    place = build_place(settings, servers, stores)
+    builds = DatasetBuilds(books, place, stores.datasets, parallel=settings.dataset_builder_max_parallel)
     try:
         yield builds
     finally:
         builds.close()
 
 
-def build_place(settings: Settings, servers: Servers) -> BuildPlace:
-    """Where a dataset build finds its stores, and the settings' rules."""
-    from training_sets.builds.builder import BuildPlace
+def build_place(settings: Settings, servers: Servers, stores: Stores) -> BuildPlace:
+    """The stores of a build, and the settings' rules."""
+    from training_sets.builds.place import BuildPlace
 
     return BuildPlace(
-        store=feature_store(servers),
-        features_folder=settings.feature_log_storage_path,
-        raw_folder=settings.raw_data_storage_path,
+        open_store=partial(feature_store, servers),
+        features=stores.features,
+        raw=stores.raw,
         versions_folder=settings.feature_registry_versions_dir,
         kernels_folder=kernel_cache_folder(settings),
-        continuity=_continuity_rules(settings),
-        has_quality_gate=settings.dataset_quality_checks_enabled,
+        rules=_dataset_rules(settings),
         reuses_days=settings.dataset_builder_cache_enabled,
         reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
-        open_raw=open_raw(settings),
-        row_grid_ns=settings.row_grid_ns,
     )
 
 
-def _continuity_rules(settings: Settings) -> ContinuityRules:
+def _dataset_rules(settings: Settings) -> DatasetRules:
     from market.clock import SECOND_NS
     from quality.continuity import ContinuityRules
+    from training_sets.dataset.inputs import DatasetRules
 
-    return ContinuityRules(
+    continuity = ContinuityRules(
         max_gap_ratio=settings.dataset_max_timestamp_gap_ratio,
         min_coverage=settings.dataset_min_coverage_ratio,
         critical_gap_ns=settings.dataset_critical_gap_threshold_seconds * SECOND_NS,
         fail_on_critical=settings.dataset_fail_on_large_gaps,
     )
+    return DatasetRules(continuity, settings.dataset_quality_checks_enabled, settings.row_grid_ns)
 
 
 def _new_id() -> str:

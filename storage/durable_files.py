@@ -16,6 +16,8 @@ from typing import BinaryIO, Final
 
 from market.errors import Conflict, CorruptStore, StoreUnavailable
 
+FileVersion = tuple[int, int, int, int, int]
+"""Device, inode, size and the times at which its bytes and its inode changed."""
 _POLL_S: Final = 0.05
 
 
@@ -40,12 +42,17 @@ def known_sha256(path: Path) -> str:
     To read the feature log of months takes minutes. What was touched is told by its inode, size and times, of which
     nobody sets the last, that of the change of the inode.
     """
+    return _sha256_of(path, file_version(path))
+
+
+def file_version(path: Path) -> FileVersion:
+    """Another after every touch of the file. Raises FileNotFoundError."""
     found = path.stat()
-    return _sha256_of(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @lru_cache(maxsize=1 << 16)
-def _sha256_of(path: Path, _identity: tuple[int, ...]) -> str:
+def _sha256_of(path: Path, _version: FileVersion) -> str:
     return file_sha256(path)
 
 

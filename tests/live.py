@@ -156,4 +156,4 @@ def bits(rows: FeatureRows) -> dict[int, bytes]:
 
 
 def online_store_of(servers: Servers) -> OnlineStore:
-    return OnlineStore.connect(servers.redis_host, servers.redis_port, project=PROJECT)
+    return OnlineStore.connect(servers.online_store, project=PROJECT)

@@ -15,9 +15,11 @@ from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
 from quality.parity import Parity
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from training_sets.builds.verification import verify_parity
+from training_sets.rebuild.raw_history import RawHistory
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
@@ -46,11 +48,11 @@ class Played:
             compact_tape(self.raw, symbol, pins)
 
     def rows(self, symbol: str) -> FeatureRows:
-        served, _ = read_feature_log(self.features, symbol, self.kernel.feature_set, from_ns=None, to_ns=None)
+        served, _ = FeatureLog(self.features).read(symbol, self.kernel.feature_set, from_ns=None, to_ns=None)
         return served
 
     def parity(self) -> Parity:
-        return verify_parity(self.raw, self.features, self.kernel)
+        return verify_parity(RawHistory.of(RawData(self.raw)), FeatureLog(self.features), self.kernel)
 
 
 def write_recording(path: Path, lines: Iterable[dict[str, Any] | bytes]) -> Path:

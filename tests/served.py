@@ -30,11 +30,13 @@ from market.clock import SECOND_NS, ManualClock, ceil_to, floor_to, parse_iso_ns
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.stores import open_stores
 from runtime.wiring import api_services, build_place
+from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks, row_digest
 from storage.instruments import InstrumentPins
 from storage.online.memory import OnlineMemory
-from storage.raw.manifest import raw_period
+from storage.raw.raw_data import RawData
 from training_sets.builds.builder import build_dataset
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.request.folds import Period, TimeBased
@@ -135,7 +137,7 @@ def by_http(client: httpx.Client) -> Read:
 def api_url(settings: Settings, servers: Servers, memory: OnlineMemory) -> Iterator[str]:
     """The whole API on a port of its own."""
     with ExitStack() as stack:
-        services = stack.enter_context(api_services(settings, servers, memory=memory))
+        services = stack.enter_context(api_services(settings, servers, open_stores(settings), memory=memory))
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server = uvicorn.Server(uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -245,9 +247,9 @@ def recomputed(raw: Path, symbol: str, kernel: Kernel, row_ns: set[int]) -> dict
     """The rows at these times, each computed again from the raw data of the tape, which nobody writes any more."""
     compact_tape(raw, symbol, InstrumentPins(raw))
     # A rebuild begins within the raw data; rows of the silence behind it follow.
-    _, last_ns = raw_period(raw, symbol)
+    _, last_ns = RawData(raw).period(symbol)
     times = np.array(sorted(row_ns | {floor_to(last_ns, ORDER_NS)}), np.int64)
-    rows = rebuild_rows_at(raw, symbol, kernel, times)
+    rows = rebuild_rows_at(RawData(raw), symbol, kernel, times)
     assert rows.row_ns.tolist() == times.tolist()
     found = {}
     for at, time_ns in enumerate(times.tolist()):
@@ -271,7 +273,7 @@ def assert_proven(settings: Settings, servers: Servers, kernel: Kernel, readings
             assert reading.row_ns <= reading.read_ns, reading
             assert_same_bits(reading, kernel.feature_set.columns, rows[reading.row_ns].values[0])
         given_ns, available_ns, digest = read_served_ticks(
-            settings.feature_log_storage_path,
+            FeatureLog(settings.feature_log_storage_path),
             symbol,
             from_ns=min(rows),
             to_ns=max(rows) + 1,

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from market.clock import DAY_NS, floor_to, utc_date
 from storage.durable_files import known_sha256
-from storage.features.parts import group_folder, parts_of_date
+from storage.features.log import FeatureLog
+from storage.features.parts import parts_of_date
 from storage.features.served_ticks import served_tick_files
 from transforms.rows import FeatureGroup
 from transforms.source_digest import source_digest
@@ -35,38 +36,32 @@ def file_entry(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def feature_partitions(
-    features_folder: Path, groups: Iterable[FeatureGroup], symbols: Iterable[str], *, from_ns: int, to_ns: int
+    log: FeatureLog, groups: Iterable[FeatureGroup], symbols: Iterable[str], *, from_ns: int, to_ns: int
 ) -> list[dict[str, Any]]:
     """Every file of the feature log, served or rebuilt, whose rows reach into [from_ns, to_ns], with its hash.
 
     What is served later on the last date is none of them.
     """
     return [
-        file_entry(path, features_folder)
+        file_entry(path, log.folder)
         for group in groups
         for symbol in sorted(symbols)
         for day_ns in range(floor_to(from_ns, DAY_NS), to_ns + 1, DAY_NS)
-        for path, first_ns, last_ns in parts_of_date(_date_folder(features_folder, group, symbol, utc_date(day_ns)))
+        for path, first_ns, last_ns in parts_of_date(log.of_date(group, symbol, utc_date(day_ns)))
         if first_ns <= to_ns and last_ns >= from_ns
     ]
 
 
-def served_partitions(
-    features_folder: Path, symbols: Iterable[str], *, from_ns: int, to_ns: int
-) -> list[dict[str, Any]]:
+def served_partitions(log: FeatureLog, symbols: Iterable[str], *, from_ns: int, to_ns: int) -> list[dict[str, Any]]:
     """Every file of the record of served ticks whose rows reach into [from_ns, to_ns], with its hash."""
     return [
-        file_entry(path, features_folder)
+        file_entry(path, log.folder)
         for symbol in sorted(symbols)
-        for path in served_tick_files(features_folder, symbol, from_ns=from_ns, to_ns=to_ns + 1)
+        for path in served_tick_files(log, symbol, from_ns=from_ns, to_ns=to_ns + 1)
     ]
 
 
-def day_partitions(features_folder: Path, group: FeatureGroup, symbol: str, date: str) -> list[dict[str, Any]]:
+def day_partitions(log: FeatureLog, group: FeatureGroup, symbol: str, date: str) -> list[dict[str, Any]]:
     """Every file of the feature log of one symbol and date, by name."""
-    folder = _date_folder(features_folder, group, symbol, date)
-    return [file_entry(path, features_folder) for path in sorted(folder.glob("[!.]*.parquet"))]
-
-
-def _date_folder(features_folder: Path, group: FeatureGroup, symbol: str, date: str) -> Path:
-    return group_folder(features_folder, group) / f"symbol={symbol}" / f"date={date}"
+    folder = log.of_date(group, symbol, date)
+    return [file_entry(path, log.folder) for path in sorted(folder.glob("[!.]*.parquet"))]

@@ -25,7 +25,7 @@ SETTLED_NS: Final = 5 * SECOND_NS
 MOST_MINUTES: Final = 15
 
 
-def judge_minutes(
+def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
     raw_folder: Path,
     instruments: Instruments,
     store: MinuteQualityStore,

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from market.clock import DAY_NS, floor_to, utc_date
+from storage.features.log import FeatureLog
 from storage.raw.events import last_snapshot_ns
-from storage.raw.manifest import RawPart, raw_parts, raw_symbols
+from storage.raw.manifest import RawPart
+from storage.raw.raw_data import RawData
 from storage.retention.features import (
     ARCHIVED_FEATURES,
     FeatureDay,
@@ -28,6 +30,7 @@ from storage.retention.features import (
     logged_symbols,
 )
 from storage.retention.raw import archive_parts, delete_parts, expired_parts
+from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.usage import datasets_of
 from upkeep.tasks import Reach
 
@@ -35,12 +38,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folders:
+class RetiredStores:
     """What is retired from where. archive: None is nowhere, so that what has had its time is deleted."""
 
-    raw: Path
-    features: Path
-    datasets: Path
+    raw: RawData
+    features: FeatureLog
+    datasets: Datasets
     archive: Path | None
 
 
@@ -58,38 +61,38 @@ class _Day:
         return min(first for first, _ in spans), max(last for _, last in spans)
 
 
-def retire_expired(folders: Folders, *, before_ns: int, horizon_ns: int, reach: Reach) -> Mapping[str, Any]:
+def retire_expired(stores: RetiredStores, *, before_ns: int, horizon_ns: int, reach: Reach) -> Mapping[str, Any]:
     """Retire the days that ended before ``before_ns``; horizon_ns: how far back a row sees.
 
     Raises CorruptStore for a file that is not what its manifest says, StoreUnavailable.
     """
-    symbols = sorted({*raw_symbols(folders.raw), *logged_symbols(folders.features)})
+    symbols = sorted({*stores.raw.symbols(), *logged_symbols(stores.features)})
     retired_bytes = parts = feature_days = 0
     problems: list[str] = []
     for at, symbol in enumerate(symbols):
-        expired = _expired(folders, symbol, before_ns, horizon_ns)
+        expired = _expired(stores, symbol, before_ns, horizon_ns)
         for done, (date, day) in enumerate(sorted(expired.items())):
             reach((at + done / len(expired)) / len(symbols))
             first_ns, last_ns = day.period
-            used_by = datasets_of(folders.datasets, symbol, first_ns - horizon_ns, last_ns + horizon_ns)
+            used_by = datasets_of(stores.datasets, symbol, first_ns - horizon_ns, last_ns + horizon_ns)
             if used_by:
-                verb = "kept, though it is past its time" if folders.archive is None else "archived"
+                verb = "kept, though it is past its time" if stores.archive is None else "archived"
                 problems.append(f"{symbol} {date}: {verb}, datasets are made of it: {', '.join(used_by)}")
-                if folders.archive is None:
+                if stores.archive is None:
                     continue
-            retired_bytes += _retire(folders, day)
+            retired_bytes += _retire(stores, day)
             parts += len(day.parts)
             feature_days += len(day.feature_days)
             _log.info(
                 "%s %s: %s, past its time: %d parts, %d days of features",
                 symbol,
                 date,
-                "deleted" if folders.archive is None else f"archived to {folders.archive}",
+                "deleted" if stores.archive is None else f"archived to {stores.archive}",
                 len(day.parts),
                 len(day.feature_days),
             )
     return {
-        "archive": None if folders.archive is None else str(folders.archive),
+        "archive": None if stores.archive is None else str(stores.archive),
         "parts": parts,
         "feature_days": feature_days,
         "bytes": retired_bytes,
@@ -97,32 +100,32 @@ def retire_expired(folders: Folders, *, before_ns: int, horizon_ns: int, reach: 
     }
 
 
-def _expired(folders: Folders, symbol: str, before_ns: int, horizon_ns: int) -> dict[str, _Day]:
+def _expired(stores: RetiredStores, symbol: str, before_ns: int, horizon_ns: int) -> dict[str, _Day]:
     """By the UTC date on which each ended."""
     found: defaultdict[str, _Day] = defaultdict(_Day)
-    for part in expired_parts(folders.raw, symbol, _needed_from_ns(folders.raw, symbol, before_ns, horizon_ns)):
+    for part in expired_parts(stores.raw, symbol, _needed_from_ns(stores.raw, symbol, before_ns, horizon_ns)):
         found[utc_date(part.last_ns)].parts.append(part)
-    for day in expired_feature_days(folders.features, symbol, before_ns):
+    for day in expired_feature_days(stores.features, symbol, before_ns):
         found[day.date].feature_days.append(day)
     return dict(found)
 
 
-def _needed_from_ns(raw_folder: Path, symbol: str, before_ns: int, horizon_ns: int) -> int:
+def _needed_from_ns(raw: RawData, symbol: str, before_ns: int, horizon_ns: int) -> int:
     """From when on raw data is needed to compute every row of the days that are kept."""
     seen_from_ns = floor_to(before_ns, DAY_NS) - horizon_ns
-    parts = raw_parts(raw_folder, symbol)
+    parts = raw.parts(symbol)
     if not parts or parts[0].last_ns >= seen_from_ns:
         return seen_from_ns
-    snapshot_ns = last_snapshot_ns(raw_folder, parts, seen_from_ns)
+    snapshot_ns = last_snapshot_ns(raw, parts, seen_from_ns)
     return seen_from_ns if snapshot_ns is None else min(seen_from_ns, snapshot_ns)
 
 
-def _retire(folders: Folders, day: _Day) -> int:
+def _retire(stores: RetiredStores, day: _Day) -> int:
     """The bytes that went. Features first: rows whose raw data is gone could not be computed again."""
-    if folders.archive is None:
-        return delete_feature_days(folders.features, day.feature_days, used_by=()) + delete_parts(
-            folders.raw, day.parts, used_by=()
+    if stores.archive is None:
+        return delete_feature_days(stores.features, day.feature_days, used_by=()) + delete_parts(
+            stores.raw, day.parts, used_by=()
         )
-    return archive_feature_days(
-        folders.features, folders.archive / ARCHIVED_FEATURES, day.feature_days
-    ) + archive_parts(folders.raw, folders.archive, day.parts)
+    return archive_feature_days(stores.features, stores.archive / ARCHIVED_FEATURES, day.feature_days) + archive_parts(
+        stores.raw, stores.archive, day.parts
+    )

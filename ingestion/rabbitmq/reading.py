@@ -130,7 +130,7 @@ class QueueReader:
     on_end: given a queue that is not read any more, and why; it will be tried again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a queue's life is told at each of its turns
         self,
         address: BrokerAddress,
         queues: Sequence[str],

@@ -22,7 +22,7 @@ import numpy as np
 from ingestion.pipeline.pipeline import ServedRows
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
-from storage.features.log import FeatureLogWriter, last_served_row_ns
+from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter, last_served_tick_ns
 from transforms.rows import FeatureSet
 
@@ -63,7 +63,6 @@ class RowRecord:
         ticks: ServedTickWriter,
         *,
         raw_folder: Path,
-        features_folder: Path,
         feature_set: FeatureSet,
         is_whole: Callable[[str], bool] = lambda _symbol: False,
         check: Callable[[], object] = lambda: None,
@@ -71,7 +70,6 @@ class RowRecord:
         self._log = log
         self._ticks = ticks
         self._raw_folder = raw_folder
-        self._features_folder = features_folder
         self._feature_set = feature_set
         self._is_whole = is_whole
         self._check = check
@@ -101,10 +99,10 @@ class RowRecord:
         self._put(_Mark(symbol, checkpoint, wait_durable))
 
     def last_row_ns(self, symbol: str) -> int | None:
-        return last_served_row_ns(self._features_folder, symbol, self._feature_set)
+        return self._log.log.last_served_row_ns(symbol, self._feature_set)
 
     def last_given_ns(self, symbol: str) -> int | None:
-        return last_served_tick_ns(self._features_folder, symbol)
+        return last_served_tick_ns(self._log.log, symbol)
 
     def write_again(self, served: ServedRows) -> None:
         """Keep rows that were closed before a restart and did not reach the disk."""

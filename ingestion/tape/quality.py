@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 from market.clock import SECOND_NS
@@ -11,9 +10,9 @@ from market.events import KLINE, ORDERBOOK, TICKER, TRADE, Events
 from quality.book_stream import BookStream
 from quality.data_report import Observed, quality_document
 from quality.market_streams import MarketStreams
-from storage.features.log import read_feature_log
+from storage.features.log import FeatureLog
 from storage.raw.events import stream_events
-from storage.raw.manifest import raw_period, read_instrument
+from storage.raw.raw_data import RawData
 from transforms.rows import FeatureRows, FeatureSet
 
 _BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
@@ -21,7 +20,7 @@ _MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty",
 
 
 def symbol_quality(
-    raw_folder: Path, features_folder: Path, symbol: str, served: FeatureSet, *, from_ns: int, to_ns: int
+    raw: RawData, log: FeatureLog, symbol: str, served: FeatureSet, *, from_ns: int, to_ns: int
 ) -> dict[str, Any]:
     """The report of ``quality.data_report`` on what raw Parquet holds with ``from_ns <= recv_ns < to_ns``.
 
@@ -32,8 +31,8 @@ def symbol_quality(
     """
     if from_ns >= to_ns:
         raise InvalidRequest(f"period: must begin before it ends, was {from_ns} to {to_ns} ns")
-    first_ns, last_ns = raw_period(raw_folder, symbol)
-    instrument = read_instrument(raw_folder, symbol)
+    first_ns, last_ns = raw.period(symbol)
+    instrument = raw.instrument(symbol)
     book = BookStream()
     market = MarketStreams(
         price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
@@ -43,7 +42,7 @@ def symbol_quality(
         ((ORDERBOOK,), _BOOK_FIELDS, book.add),
         ((TRADE, KLINE, TICKER), _MARKET_FIELDS, market.add),
     ):
-        for events, _ in stream_events(raw_folder, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=fields):
+        for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=fields):
             take(events)
             held += _ends(events)
     book.offset.finish()
@@ -60,7 +59,7 @@ def symbol_quality(
             held_ns=(min(held), max(held)) if held else None,
             book=book,
             market=market,
-            rows=_served_rows(features_folder, symbol, served, from_ns, to_ns),
+            rows=_served_rows(log, symbol, served, from_ns, to_ns),
             unchecked=unchecked,
         )
     )
@@ -70,11 +69,9 @@ def _ends(events: Events) -> list[int]:
     return [int(events["recv_ns"].min()), int(events["recv_ns"].max())] if len(events) else []
 
 
-def _served_rows(
-    features_folder: Path, symbol: str, served: FeatureSet, from_ns: int, to_ns: int
-) -> FeatureRows | None:
+def _served_rows(log: FeatureLog, symbol: str, served: FeatureSet, from_ns: int, to_ns: int) -> FeatureRows | None:
     try:
-        rows, _ = read_feature_log(features_folder, symbol, served, from_ns=from_ns, to_ns=to_ns, served_only=True)
+        rows, _ = log.read(symbol, served, from_ns=from_ns, to_ns=to_ns, served_only=True)
     except NotFound:
         return None
     return rows

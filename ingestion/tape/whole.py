@@ -17,33 +17,34 @@ from ingestion.decoding.decode import Instruments
 from ingestion.decoding.decoders import Decoders
 from ingestion.tape.compaction import needs_no_scale, part_name, write_segment
 from market.errors import CorruptStore
-from storage.raw.manifest import RawPart, raw_parts, write_entry
+from storage.raw.manifest import RawPart, write_entry
 from storage.raw.parquet import PartWriter
+from storage.raw.raw_data import RawData
 from storage.tape.segment_log import SegmentLog, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
 
 @contextmanager
-def whole_raw(raw_folder: Path, symbol: str, instruments: Instruments) -> Iterator[Path]:
-    """A folder with all that is known of a symbol as raw Parquet while the block lasts; ``raw_folder`` where it has it.
+def whole_raw(raw: RawData, symbol: str, instruments: Instruments) -> Iterator[RawData]:
+    """All that is known of a symbol as raw Parquet while the block lasts; ``raw`` where it has it.
 
     A message that a feature row of the log was made of is in it, when the row was read before this was called.
 
     Raises CorruptStore, StoreUnavailable, InvalidRequest when the symbol cannot name a folder.
     """
-    parts = raw_parts(raw_folder, symbol)
+    parts, tape = raw.parts(symbol), tape_folder(raw.folder, symbol)
     known = {part.name for part in parts}
-    lacking = [each for each in segments(tape_folder(raw_folder, symbol)) if part_name(each.path) not in known]
-    log = read_segment_log(tape_folder(raw_folder, symbol))
+    lacking = [each for each in segments(tape) if part_name(each.path) not in known]
+    log = read_segment_log(tape)
     is_unscaled = instruments.get(symbol) is None and all(needs_no_scale(each, log=log) for each in lacking)
     if not lacking or is_unscaled:
-        yield raw_folder
+        yield raw
         return
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
         for part in parts:
-            _link(raw_folder, part, Path(scratch))
+            _link(raw.folder, part, Path(scratch))
         _write_parts(Path(scratch), symbol, instruments, parts, lacking, log=log)
-        yield Path(scratch)
+        yield RawData(Path(scratch))
 
 
 def _link(raw_folder: Path, part: RawPart, scratch: Path) -> None:

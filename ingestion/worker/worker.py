@@ -57,7 +57,7 @@ class Worker:
     on_close: awaited last, when everything delivered was computed and made durable.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the hands of one loop, each a plain call
         self,
         source: Source,
         clock: WorkerClock,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from runtime.commands.options import (
     settings_for,
 )
 from runtime.commands.printing import print_document, print_table
+
+if TYPE_CHECKING:
+    from training_sets.builds.builder import Dataset
 
 app = typer.Typer(help="Training sets: build, list, show, download, cancel, delete.", no_args_is_help=True)
 
@@ -75,29 +78,18 @@ def build(
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import dataset_builds
 
     with showing_progress() as steps:
         steps.begin("starting servers, registering features")
         with running_servers(settings) as servers:
             apply_feature_store(settings, servers)
-            with dataset_builds(settings, servers) as builds:
+            with dataset_builds(settings, servers, open_stores(settings)) as builds:
                 built = builds.build(
                     request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach
                 )
-    document = {
-        "dataset_id": built.path.name,
-        "status": "ready",
-        "stood_already": built.is_reused,
-        "path": str(built.path),
-        "folds": len(built.manifest["folds"]),
-        "splits": built.manifest["splits"],
-        "train_records": built.records["train"],
-        "validation_records": built.records["validation"],
-        "test_records": built.records["test"],
-        "warnings": built.manifest["warnings"],
-        "report": _report_of(built.path),
-    }
+    document = _built_document(built)
     if not as_json:
         del document["splits"]  # the manifest has them, row by row
     print_document(document, as_json=as_json)
@@ -202,6 +194,22 @@ def download(
         with to.open("wb") as file:
             file.writelines(zip_chunks(list(found.paths), found.folder))
     print_document({"dataset_id": dataset_id, "split": split, "path": str(to)}, as_json=as_json)
+
+
+def _built_document(built: Dataset) -> dict[str, Any]:
+    return {
+        "dataset_id": built.path.name,
+        "status": "ready",
+        "stood_already": built.is_reused,
+        "path": str(built.path),
+        "folds": len(built.manifest["folds"]),
+        "splits": built.manifest["splits"],
+        "train_records": built.records["train"],
+        "validation_records": built.records["validation"],
+        "test_records": built.records["test"],
+        "warnings": built.manifest["warnings"],
+        "report": _report_of(built.path),
+    }
 
 
 def _report_of(folder: Path) -> str | None:

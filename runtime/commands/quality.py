@@ -39,15 +39,15 @@ def report(
     from feature_repo.registry_versions import load_registry_version
     from ingestion.tape.quality import symbol_quality
     from quality.data_page import render_page
-    from storage.raw.manifest import raw_period
+    from runtime.stores import open_stores
 
     settings = settings_for(data)
-    raw_folder = settings.raw_data_storage_path
-    first_ns, last_ns = raw_period(raw_folder, symbol)
+    stores = open_stores(settings)
+    first_ns, last_ns = stores.raw.parquet.period(symbol)
     from_ns, to_ns = parse_time_ns(begin, "--from"), parse_time_ns(end, "--to")
     found = symbol_quality(
-        raw_folder,
-        settings.feature_log_storage_path,
+        stores.raw.parquet,
+        stores.features,
         symbol,
         load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set,
         from_ns=first_ns if from_ns is None else from_ns,

@@ -39,13 +39,14 @@ def rebuild(
     Ctrl-C waits for the days that other processes are computing and exits 130.
     """
     from runtime.commands.progress import remaining, showing_progress
+    from runtime.stores import open_stores
     from runtime.wiring import day_rebuild
     from training_sets.rebuild.days import count_days, rebuild_days
 
     settings = settings_for(data)
     begun = time.monotonic()
     version = registry_of(settings, registry)
-    task = day_rebuild(settings, symbol, version)
+    task = day_rebuild(settings, open_stores(settings), symbol, version)
     period = {"from_ns": parse_time_ns(begin, "--from"), "to_ns": parse_time_ns(end, "--to")}
     days: list[RebuiltDay] = []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,7 @@ from runtime.commands.printing import print_document, print_table
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
+    from runtime.stores import Stores
     from storage.raw.manifest import RawPart
     from storage.retention.features import FeatureDay
 
@@ -117,16 +119,18 @@ def archive(
 
     Names the datasets that are made of it; they stay as they are, but cannot be verified before it is restored.
     """
+    from runtime.stores import open_stores
     from storage.retention.features import ARCHIVED_FEATURES, archive_feature_days
     from storage.retention.raw import archive_parts
 
     settings = settings_for(data)
+    stores = open_stores(settings)
     documents: list[dict[str, Any]] = []
-    for expired in _expired(settings, symbols, days):
+    for expired in _expired(settings, stores, symbols, days):
         documents.append(
             expired.document(
-                archive_parts(settings.raw_data_storage_path, to, expired.parts),
-                archive_feature_days(settings.feature_log_storage_path, to / ARCHIVED_FEATURES, expired.feature_days),
+                archive_parts(stores.raw.parquet, to, expired.parts),
+                archive_feature_days(stores.features, to / ARCHIVED_FEATURES, expired.feature_days),
             )
         )
         if expired.used_by:
@@ -144,19 +148,16 @@ def restore(
 ) -> None:
     """Copy a symbol's archived raw data and feature rows back."""
     from market.errors import NotFound
+    from runtime.stores import open_stores
     from storage.retention.features import ARCHIVED_FEATURES, restore_feature_days
     from storage.retention.raw import restore_parts
 
-    settings = settings_for(data)
-    restored = {}
-    for name, restore_all, folder, source in (
-        ("parts", restore_parts, settings.raw_data_storage_path, archived),
-        ("feature_days", restore_feature_days, settings.feature_log_storage_path, archived / ARCHIVED_FEATURES),
-    ):
-        try:
-            restored[name] = restore_all(folder, source, symbol)
-        except NotFound:
-            restored[name] = 0
+    stores = open_stores(settings_for(data))
+    restored = {"parts": 0, "feature_days": 0}
+    with suppress(NotFound):
+        restored["parts"] = restore_parts(stores.raw.parquet, archived, symbol)
+    with suppress(NotFound):
+        restored["feature_days"] = restore_feature_days(stores.features, archived / ARCHIVED_FEATURES, symbol)
     if not any(restored.values()):
         raise NotFound(f"archive {archived}: must hold something of {symbol}, was without")
     print_document({"symbol": symbol, **restored}, as_json=as_json)
@@ -174,17 +175,19 @@ def delete(
 
     Exits 1, with nothing of the symbol deleted, when a dataset is made of it.
     """
+    from runtime.stores import open_stores
     from storage.retention.features import delete_feature_days
     from storage.retention.raw import delete_parts
 
     settings = settings_for(data)
+    stores = open_stores(settings)
     documents: list[dict[str, Any]] = []
-    for expired in _expired(settings, symbols, days):
+    for expired in _expired(settings, stores, symbols, days):
         used_by = () if even_used else expired.used_by
         documents.append(
             expired.document(
-                delete_parts(settings.raw_data_storage_path, expired.parts, used_by=used_by),
-                delete_feature_days(settings.feature_log_storage_path, expired.feature_days, used_by=used_by),
+                delete_parts(stores.raw.parquet, expired.parts, used_by=used_by),
+                delete_feature_days(stores.features, expired.feature_days, used_by=used_by),
             )
         )
     print_document(documents, as_json=as_json)
@@ -210,22 +213,21 @@ class _Expired:
         }
 
 
-def _expired(settings: Settings, symbols: list[str] | None, days: int | None) -> Iterator[_Expired]:
+def _expired(settings: Settings, stores: Stores, symbols: list[str] | None, days: int | None) -> Iterator[_Expired]:
     from market.clock import DAY_NS, SystemClock
-    from storage.raw.manifest import raw_symbols
     from storage.retention.features import expired_feature_days, logged_symbols
     from storage.retention.raw import expired_parts
     from training_sets.dataset.usage import datasets_of
 
-    raw_folder, features_folder = settings.raw_data_storage_path, settings.feature_log_storage_path
+    raw, features = stores.raw.parquet, stores.features
     before_ns = SystemClock().now_ns() - (days or settings.feature_service_retention_days) * DAY_NS
-    for symbol in symbols or sorted({*raw_symbols(raw_folder), *logged_symbols(features_folder)}):
-        parts = expired_parts(raw_folder, symbol, before_ns)
-        feature_days = expired_feature_days(features_folder, symbol, before_ns)
+    for symbol in symbols or sorted({*raw.symbols(), *logged_symbols(features)}):
+        parts = expired_parts(raw, symbol, before_ns)
+        feature_days = expired_feature_days(features, symbol, before_ns)
         periods = [(part.first_ns, part.last_ns) for part in parts]
         periods += [(day.first_ns, day.last_ns) for day in feature_days]
         used_by: list[str] = []
         if periods:
             first_ns, last_ns = min(first for first, _ in periods), max(last for _, last in periods)
-            used_by = datasets_of(settings.dataset_storage_path, symbol, first_ns, last_ns)
+            used_by = datasets_of(stores.datasets, symbol, first_ns, last_ns)
         yield _Expired(symbol, parts, feature_days, used_by)

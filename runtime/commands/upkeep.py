@@ -31,6 +31,7 @@ def run(
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.upkeep import open_upkeep
     from runtime.wiring import metadata_store
 
@@ -43,7 +44,7 @@ def run(
             with metadata_store(servers):
                 pass  # brings the schema up
             apply_feature_store(settings, servers)
-            with open_upkeep(settings, servers) as upkeep:
+            with open_upkeep(settings, servers, open_stores(settings)) as upkeep:
                 for name in upkeep.names if task is None else (task,):
                     steps.begin(name)
                     try:

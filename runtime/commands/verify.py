@@ -40,12 +40,14 @@ def parity(
     from market.clock import format_iso
     from runtime.commands.progress import showing_progress
     from runtime.kernel_start import warm_up
-    from runtime.wiring import compiled_kernel, open_raw
+    from runtime.stores import open_stores
+    from runtime.wiring import compiled_kernel
     from storage.raw.messages import messages_around
     from training_sets.builds.tick_parity import TickChoice
     from training_sets.builds.verification import verify_parity
 
     settings = settings_for(data)
+    stores = open_stores(settings)
     version = registry_of(settings, registry)
     kernel = compiled_kernel(settings, version)
     with showing_progress() as steps:
@@ -53,12 +55,7 @@ def parity(
         warm_up(kernel, steps.tell)
         steps.begin("rebuilding and comparing every bit")
         found = verify_parity(
-            settings.raw_data_storage_path,
-            settings.feature_log_storage_path,
-            kernel,
-            symbols,
-            open_raw=open_raw(settings),
-            ticks=TickChoice(None if all_ticks else ticks, seed),
+            stores.raw, stores.features, kernel, symbols, ticks=TickChoice(None if all_ticks else ticks, seed)
         )
     document: dict[str, Any] = {
         "feature_registry_version": version,
@@ -76,8 +73,8 @@ def parity(
     if first is None:
         print_document(document, as_json=as_json)
     else:
-        with open_raw(settings)(first.symbol) as raw_folder:
-            around = messages_around(raw_folder, first.symbol, first.row_ns)
+        with stores.raw.open_whole(first.symbol) as raw:
+            around = messages_around(raw, first.symbol, first.row_ns)
         if as_json:
             told = asdict(first) | {"row": format_iso(first.row_ns), "messages": [asdict(each) for each in around]}
             print_document(document | {"first_divergence": told}, as_json=True)
@@ -152,6 +149,7 @@ def dataset(
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import build_place, metadata_store
     from training_sets.builds.verification import verify_dataset
 
@@ -166,7 +164,7 @@ def dataset(
                 raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
             steps.begin("building it again")
             with tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch:
-                found = verify_dataset(Path(path), build_place(settings, servers), Path(scratch))
+                found = verify_dataset(Path(path), build_place(settings, servers, open_stores(settings)), Path(scratch))
     print_document(
         {
             "identical": found.identical,

@@ -51,7 +51,8 @@ class FeatureLogWriter:
     """
 
     def __init__(self, root: Path, *, flush_rows: int = 3600) -> None:
-        self._root = root
+        self.log = FeatureLog(root)
+        """What it has written, with what others have."""
         self._flush_rows = flush_rows
         self._buffered: dict[tuple[str, FeatureSet], list[tuple[FeatureRows, Int64s]]] = {}
         self._buffered_rows: Counter[tuple[str, FeatureSet]] = Counter()
@@ -110,7 +111,7 @@ class FeatureLogWriter:
             for date in np.unique(day).tolist():
                 of_date = np.flatnonzero(day == date)
                 for group in feature_set.groups:
-                    folder = group_folder(self._root, group) / f"symbol={symbol}" / f"date={utc_date(date * DAY_NS)}"
+                    folder = self.log.of_date(group, symbol, utc_date(date * DAY_NS))
                     part = PartFile(folder, PART, symbol, group)
                     stack.callback(part.discard)
                     part.append(rows, available_ns, of_date)
@@ -130,81 +131,92 @@ class _GroupRows:
     status: npt.NDArray[np.int8]
 
 
-def read_feature_log(
-    root: Path,
-    symbol: str,
-    feature_set: FeatureSet,
-    *,
-    from_ns: int | None,
-    to_ns: int | None,
-    served_only: bool = False,
-) -> tuple[FeatureRows, Int64s]:
-    """The rows with ``from_ns <= row time < to_ns``, their groups joined, and when each was readable as a whole.
+@dataclass(frozen=True, slots=True)
+class FeatureLog:
+    """The feature log of one folder, opened."""
 
-    A part that lacks a column of the set was written for a version that names fewer; its rows count as not computed.
+    folder: Path
 
-    The second array is int64 (n,), the latest created time among the row's groups. served_only: pass over rebuilt days.
+    def of_symbol(self, group: FeatureGroup, symbol: str) -> Path:
+        """The folder of a group's rows of one symbol. Raises InvalidRequest when the symbol cannot name a folder."""
+        return group_folder(self.folder, group) / f"symbol={checked_symbol(symbol)}"
 
-    Raises:
-        NotFound: no group of the set has any row of the symbol.
-        CorruptStore: a group lacks a row that another has, or a file is not what was written.
-        InvalidRequest: the symbol cannot name a folder.
-    """
-    folders = _folders(root, symbol, feature_set)
-    groups = [
-        _read_group(folder, group, symbol, from_ns, to_ns, served_only=served_only)
-        for folder, group in zip(folders, feature_set.groups, strict=True)
-    ]
-    row_ns = groups[0].row_ns
-    if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
-        _raise_missing_row(symbol, feature_set, groups)
-    values = np.empty((len(row_ns), len(feature_set.columns)))
-    status = np.empty((len(row_ns), len(groups)), np.int8)
-    available_ns = groups[0].created_ns.copy()
-    for index, (group, read) in enumerate(zip(feature_set.groups, groups, strict=True)):
-        values[:, list(group.indices)] = read.values
-        status[:, index] = read.status
-        np.maximum(available_ns, read.created_ns, out=available_ns)
-    return FeatureRows(symbol, feature_set, row_ns, values, status), available_ns
+    def of_date(self, group: FeatureGroup, symbol: str, date: str) -> Path:
+        """The folder of one UTC date of them. Raises as ``of_symbol``."""
+        return self.of_symbol(group, symbol) / f"date={date}"
 
+    def read(
+        self,
+        symbol: str,
+        feature_set: FeatureSet,
+        *,
+        from_ns: int | None,
+        to_ns: int | None,
+        served_only: bool = False,
+    ) -> tuple[FeatureRows, Int64s]:
+        """The rows with ``from_ns <= row time < to_ns``, their groups joined, and when each was readable as a whole.
 
-def served_days(root: Path, symbol: str, feature_set: FeatureSet) -> list[int]:
-    """Begin of each UTC day of which a group of the set has rows that were served, ns, ascending.
+        A part that lacks a column of the set was written for a version that names fewer; its rows count as not
+        computed. The second array is int64 (n,), the latest created time among the row's groups. served_only: pass over
+        rebuilt days.
 
-    Raises NotFound and InvalidRequest as ``read_feature_log`` does.
-    """
-    dates = {
-        part.parent.name.removeprefix("date=")
-        for folder in _folders(root, symbol, feature_set)
-        for part in folder.glob(f"date=*/{PART}-*.parquet")
-    }
-    return sorted(map(parse_iso_ns, dates))
+        Raises:
+            NotFound: no group of the set has any row of the symbol.
+            CorruptStore: a group lacks a row that another has, or a file is not what was written.
+            InvalidRequest: the symbol cannot name a folder.
+        """
+        folders = self._folders(symbol, feature_set)
+        groups = [
+            _read_group(folder, group, symbol, from_ns, to_ns, served_only=served_only)
+            for folder, group in zip(folders, feature_set.groups, strict=True)
+        ]
+        row_ns = groups[0].row_ns
+        if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
+            _raise_missing_row(symbol, feature_set, groups)
+        values = np.empty((len(row_ns), len(feature_set.columns)))
+        status = np.empty((len(row_ns), len(groups)), np.int8)
+        available_ns = groups[0].created_ns.copy()
+        for index, (group, read) in enumerate(zip(feature_set.groups, groups, strict=True)):
+            values[:, list(group.indices)] = read.values
+            status[:, index] = read.status
+            np.maximum(available_ns, read.created_ns, out=available_ns)
+        return FeatureRows(symbol, feature_set, row_ns, values, status), available_ns
 
+    def served_days(self, symbol: str, feature_set: FeatureSet) -> list[int]:
+        """Begin of each UTC day of which a group of the set has rows that were served, ns, ascending.
 
-def last_served_row_ns(root: Path, symbol: str, feature_set: FeatureSet) -> int | None:
-    """Time of the symbol's newest row that was served and that every group of the set has; None when there is none.
+        Raises NotFound and InvalidRequest as ``read`` does.
+        """
+        dates = {
+            part.parent.name.removeprefix("date=")
+            for folder in self._folders(symbol, feature_set)
+            for part in folder.glob(f"date=*/{PART}-*.parquet")
+        }
+        return sorted(map(parse_iso_ns, dates))
 
-    Raises CorruptStore for a file that is no part, InvalidRequest when the symbol cannot name a folder.
-    """
-    newest = []
-    for group in feature_set.groups:
-        folder = group_folder(root, group) / f"symbol={checked_symbol(symbol)}"
-        dates = sorted(folder.glob("date=*"), reverse=True)
-        ends = (
-            max((end for path, _, end in parts_of_date(date) if not path.name.startswith(REBUILT)), default=None)
-            for date in dates
-        )
-        newest.append(next((end for end in ends if end is not None), None))
-    known = [end for end in newest if end is not None]
-    return min(known) if known and len(known) == len(newest) else None
+    def last_served_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
+        """Time of the symbol's newest row that was served and that every group of the set has; None when there is none.
 
+        Raises CorruptStore for a file that is no part, InvalidRequest when the symbol cannot name a folder.
+        """
+        newest = []
+        for group in feature_set.groups:
+            folder = self.of_symbol(group, symbol)
+            dates = sorted(folder.glob("date=*"), reverse=True)
+            ends = (
+                max((end for path, _, end in parts_of_date(date) if not path.name.startswith(REBUILT)), default=None)
+                for date in dates
+            )
+            newest.append(next((end for end in ends if end is not None), None))
+        known = [end for end in newest if end is not None]
+        return min(known) if known and len(known) == len(newest) else None
 
-def _folders(root: Path, symbol: str, feature_set: FeatureSet) -> list[Path]:
-    """The symbol's folder of each group. Raises NotFound when there is none of them."""
-    folders = [group_folder(root, group) / f"symbol={checked_symbol(symbol)}" for group in feature_set.groups]
-    if not any(folder.is_dir() for folder in folders):
-        raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {root}")
-    return folders
+    def _folders(self, symbol: str, feature_set: FeatureSet) -> list[Path]:
+        """The symbol's folder of each group. Raises NotFound when there is none of them."""
+        folders = [self.of_symbol(group, symbol) for group in feature_set.groups]
+        if not any(folder.is_dir() for folder in folders):
+            raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {self.folder}")
+        return folders
 
 
 def _check(rows: FeatureRows, available_ns: Int64s) -> None:

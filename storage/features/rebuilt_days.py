@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from market.clock import SECOND_NS
 from storage.durable_files import changing_files, publish_files
+from storage.features.log import FeatureLog
 from storage.features.parts import (
     CREATED,
     EVENT,
@@ -26,7 +27,6 @@ from storage.features.parts import (
     REBUILT,
     Int64s,
     PartFile,
-    group_folder,
     part_columns,
     read_listed,
 )
@@ -37,20 +37,18 @@ from transforms.rows import FeatureGroup, FeatureRows
 _NO_TIMES: Final = np.empty(0, np.int64)
 
 
-def has_rebuilt_day(root: Path, group: FeatureGroup, symbol: str, date: str, inputs: str) -> bool:
+def has_rebuilt_day(log: FeatureLog, group: FeatureGroup, symbol: str, date: str, inputs: str) -> bool:
     """Whether the day stands, computed from these inputs, with every column of the group. Raises CorruptStore."""
-    return any(
-        part_columns(path) >= set(group.columns) for path in _rebuilt(_folder(root, group, symbol, date), inputs)
-    )
+    return any(part_columns(path) >= set(group.columns) for path in _rebuilt(log.of_date(group, symbol, date), inputs))
 
 
-def rebuilt_columns(root: Path, group: FeatureGroup, symbol: str, date: str, inputs: str) -> set[str]:
+def rebuilt_columns(log: FeatureLog, group: FeatureGroup, symbol: str, date: str, inputs: str) -> set[str]:
     """Every feature that a file of the day has, made of these inputs, for whatever version. Raises CorruptStore."""
-    return set[str]().union(*(part_columns(path) for path in _rebuilt(_folder(root, group, symbol, date), inputs)))
+    return set[str]().union(*(part_columns(path) for path in _rebuilt(log.of_date(group, symbol, date), inputs)))
 
 
 def write_rebuilt_day(
-    root: Path,
+    log: FeatureLog,
     symbol: str,
     groups: Iterable[FeatureGroup],
     pieces: Iterable[tuple[FeatureRows, Int64s]],
@@ -69,7 +67,7 @@ def write_rebuilt_day(
     count = 0
     with ExitStack() as stack:
         written = {
-            group: PartFile(_folder(root, group, symbol, date), REBUILT, symbol, group)
+            group: PartFile(log.of_date(group, symbol, date), REBUILT, symbol, group)
             for group in groups
             if group.name in inputs
         }
@@ -83,26 +81,28 @@ def write_rebuilt_day(
         staged: dict[Path, Path] = {}
         replaced: list[Path] = []
         for group, part in written.items():
-            path = _path(_folder(root, group, symbol, date), part, group, inputs[group.name])
+            path = _path(log.of_date(group, symbol, date), part, group, inputs[group.name])
             replaced += _replaced_by(path, group, inputs[group.name])
             staged[path] = part.finish()
         publish_files(staged)
-    with changing_files(root):
+    with changing_files(log.folder):
         for old in replaced:
             old.unlink(missing_ok=True)
     return count
 
 
-def is_served_whole(root: Path, group: FeatureGroup, symbol: str, date: str, *, first_ns: int, last_ns: int) -> bool:
+def is_served_whole(
+    log: FeatureLog, group: FeatureGroup, symbol: str, date: str, *, first_ns: int, last_ns: int
+) -> bool:
     """Whether every second of [first_ns, last_ns] of the date was served, with every column of the group."""
-    row_ns, _ = _served_rows(_folder(root, group, symbol, date), group)
+    row_ns, _ = _served_rows(log.of_date(group, symbol, date), group)
     in_period = np.unique(row_ns[(row_ns >= first_ns) & (row_ns <= last_ns)])
     return len(in_period) == (last_ns - first_ns) // SECOND_NS + 1
 
 
-def served_times(root: Path, groups: Iterable[FeatureGroup], symbol: str, date: str) -> tuple[Int64s, Int64s]:
+def served_times(log: FeatureLog, groups: Iterable[FeatureGroup], symbol: str, date: str) -> tuple[Int64s, Int64s]:
     """The rows of a date that were served, ascending, and when each was as a whole: the latest of the groups."""
-    served = [_served_rows(_folder(root, group, symbol, date), group) for group in groups]
+    served = [_served_rows(log.of_date(group, symbol, date), group) for group in groups]
     times = np.concatenate([row_ns for row_ns, _ in served] or [_NO_TIMES])
     row_ns, at = np.unique(times, return_inverse=True)
     created_ns = np.zeros(len(row_ns), np.int64)
@@ -120,10 +120,10 @@ class CachedDays:
     size: int
 
 
-def cached_days(root: Path) -> list[CachedDays]:
+def cached_days(log: FeatureLog) -> list[CachedDays]:
     """The rebuilt days of every symbol, of whatever code, sorted by symbol."""
     found: dict[str, list[Path]] = {}
-    for path in root.glob(f"*/*/symbol=*/date=*/{REBUILT}-*.parquet"):
+    for path in log.folder.glob(f"*/*/symbol=*/date=*/{REBUILT}-*.parquet"):
         found.setdefault(path.parent.parent.name.removeprefix("symbol="), []).append(path)
     return [
         CachedDays(
@@ -136,7 +136,7 @@ def cached_days(root: Path) -> list[CachedDays]:
     ]
 
 
-def remove_rebuilt_days(root: Path, *, symbol: str | None, first_date: str | None, last_date: str | None) -> int:
+def remove_rebuilt_days(log: FeatureLog, *, symbol: str | None, first_date: str | None, last_date: str | None) -> int:
     """Remove the rebuilt days of a symbol, or of all, from one date to another, both included; files removed.
 
     None is no bound. What was served stays.
@@ -145,8 +145,8 @@ def remove_rebuilt_days(root: Path, *, symbol: str | None, first_date: str | Non
     """
     named = "*" if symbol is None else checked_symbol(symbol)
     removed = 0
-    with changing_files(root):
-        for path in list(root.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
+    with changing_files(log.folder):
+        for path in list(log.folder.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
             date = path.parent.name.removeprefix("date=")
             if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
                 path.unlink(missing_ok=True)
@@ -170,10 +170,6 @@ def _served_rows(folder: Path, group: FeatureGroup) -> tuple[Int64s, Int64s]:
         np.concatenate([_NO_TIMES, *(row_ns for row_ns, _ in found)]),
         np.concatenate([_NO_TIMES, *(created_ns for _, created_ns in found)]),
     )
-
-
-def _folder(root: Path, group: FeatureGroup, symbol: str, date: str) -> Path:
-    return group_folder(root, group) / f"symbol={checked_symbol(symbol)}" / f"date={date}"
 
 
 def _rebuilt(folder: Path, inputs: str) -> list[Path]:

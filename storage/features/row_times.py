@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.features.parts import CREATED, EVENT, Int64s, group_folder, parts_in_order, read_listed
-from storage.instruments import checked_symbol
+from storage.features.log import FeatureLog
+from storage.features.parts import CREATED, EVENT, Int64s, parts_in_order, read_listed
 from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureSet
 
@@ -18,7 +18,7 @@ _NONE: Final = np.empty(0, np.int64)
 
 
 def read_row_times(
-    root: Path, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int
+    log: FeatureLog, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int
 ) -> tuple[Int64s, Int64s]:
     """Times of the rows in [from_ns, to_ns] that every group with rows there has, and when each could be read.
 
@@ -30,7 +30,7 @@ def read_row_times(
     row_ns, available_ns = _NONE, _NONE
     is_first = True
     for group in feature_set.groups:
-        of_group = _group_times(root, symbol, group, from_ns=from_ns, to_ns=to_ns)
+        of_group = _group_times(log, symbol, group, from_ns=from_ns, to_ns=to_ns)
         if len(of_group[0]) == 0:
             continue
         if is_first:
@@ -42,8 +42,10 @@ def read_row_times(
     return row_ns, available_ns
 
 
-def _group_times(root: Path, symbol: str, group: FeatureGroup, *, from_ns: int, to_ns: int) -> tuple[Int64s, Int64s]:
-    folder = group_folder(root, group) / f"symbol={checked_symbol(symbol)}"
+def _group_times(
+    log: FeatureLog, symbol: str, group: FeatureGroup, *, from_ns: int, to_ns: int
+) -> tuple[Int64s, Int64s]:
+    folder = log.of_symbol(group, symbol)
 
     def read(path: Path) -> tuple[Int64s, Int64s]:
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore
 from storage.durable_files import publish_files
+from storage.features.log import FeatureLog
 from storage.features.parts import Int64s
 from storage.instruments import checked_symbol
 from storage.parquet_files import StagedParquet, reading_parquet
@@ -121,7 +122,7 @@ class ServedTickWriter:
 
 
 def read_served_ticks(
-    features_folder: Path, symbol: str, *, from_ns: int, to_ns: int, feature_set: str | None = None
+    log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int, feature_set: str | None = None
 ) -> tuple[Int64s, Int64s, Uint64s]:
     """Row times, availabilities and digests of the served rows with ``from_ns <= row time < to_ns``.
 
@@ -131,7 +132,7 @@ def read_served_ticks(
     Raises CorruptStore for a file that is not what was written, InvalidRequest when the symbol cannot name a folder.
     """
     tables = [_SCHEMA.empty_table()]
-    for path in served_tick_files(features_folder, symbol, from_ns=from_ns, to_ns=to_ns):
+    for path in served_tick_files(log, symbol, from_ns=from_ns, to_ns=to_ns):
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.metadata.metadata or {}
             if file.schema_arrow.names != _SCHEMA.names or file.schema_arrow.types != _SCHEMA.types:
@@ -145,12 +146,12 @@ def read_served_ticks(
     return row_ns[order], available_ns[order], digest[order]
 
 
-def last_served_tick_ns(features_folder: Path, symbol: str) -> int | None:
+def last_served_tick_ns(log: FeatureLog, symbol: str) -> int | None:
     """Time of the newest row of a symbol that is on record, of whatever feature set; None when there is none.
 
     Raises CorruptStore for a file of another name.
     """
-    dates = sorted(_folder(features_folder, symbol).glob("date=*"), reverse=True)
+    dates = sorted(_folder(log.folder, symbol).glob("date=*"), reverse=True)
     ends = (max((end for _, _, end in _of_date(date)), default=None) for date in dates)
     return next((end for end in ends if end is not None), None)
 
@@ -159,9 +160,9 @@ def _folder(features_folder: Path, symbol: str) -> Path:
     return features_folder / SERVED_TICKS / f"symbol={checked_symbol(symbol)}"
 
 
-def served_tick_files(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> list[Path]:
+def served_tick_files(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> list[Path]:
     """The symbol's files whose period touches ``[from_ns, to_ns)``. Raises CorruptStore for a file of another name."""
-    folder = _folder(features_folder, symbol)
+    folder = _folder(log.folder, symbol)
     if not folder.is_dir() or from_ns >= to_ns:
         return []
     dates = sorted(date for date in folder.iterdir() if date.name.startswith("date="))

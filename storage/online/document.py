@@ -9,7 +9,7 @@ from typing import Any
 from market.clock import MILLISECOND_NS, format_iso
 
 
-def vector_document(
+def vector_document(  # noqa: PLR0913  # the fields of the document
     *,
     symbol: str,
     row_ns: int,

@@ -27,7 +27,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from market.errors import CorruptStore
-from storage.online.store import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, addresses_and_options
+from storage.online.address import redis_address
 from storage.online.vector import VECTOR_FIELD, OnlineVector, online_channel, online_key, unpack
 
 MOST_WAITING: Final = 64
@@ -105,71 +105,42 @@ class RowFeed:
         self._is_closed = False
 
     @classmethod
-    def to(
-        cls,
-        host: str,
-        port: int,
-        *,
-        project: str,
-        db: int = 0,
-        password: str | None = None,
-        tls: bool = False,
-        tls_ca_file: str | None = None,
-        timeout_s: float = 1.0,
-    ) -> RowFeed:
-        """A feed from the server at an address; a connection is opened for the first reader of a symbol."""
-        connect = partial(
-            Redis,
-            host=host,
-            port=port,
-            db=db,
-            password=password,
-            ssl=tls,
-            ssl_ca_certs=tls_ca_file,
-            socket_connect_timeout=timeout_s,
-            socket_timeout=timeout_s,
-            # A connection that mended itself would hide that rows were missed.
-            retry=Retry(NoBackoff(), 0),
-        )
-        return cls(connect, project=project)
-
-    @classmethod
-    def as_feast(cls, settings: Mapping[str, Any], *, project: str) -> Self:
-        """A feed from what ``OnlineStore.connect_as_feast`` connects to. Raises InvalidRequest as that does."""
-        addresses, given = addresses_and_options(str(settings.get("connection_string", "localhost:6379")))
+    def connect(cls, settings: Mapping[str, Any], *, project: str) -> Self:
+        """A feed from what ``OnlineStore.connect`` connects to. Raises InvalidRequest as that does."""
+        address = redis_address(settings)
         # A connection that mended itself would hide that rows were missed.
         retry = Retry(NoBackoff(), 0)
-        bounds = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S, **given}
-        match settings.get("redis_type", "redis"):
+        to_node = partial(Redis, retry=retry, **address.options)
+        match address.kind:
             case "redis_cluster":
-                nodes = cycle(addresses)
+                nodes = cycle(address.nodes)
 
                 def connect_to_a_node() -> Redis:
                     host, port = next(nodes)
-                    return Redis(host=host, port=port, retry=retry, **bounds)
+                    return to_node(host=host, port=port)
 
                 def connect_to_cluster() -> RedisCluster:
-                    startup = [ClusterNode(host, port) for host, port in addresses]
-                    return RedisCluster(startup_nodes=startup, retry=retry, **bounds)
+                    startup = [ClusterNode(host, port) for host, port in address.nodes]
+                    return RedisCluster(startup_nodes=startup, retry=retry, **address.options)
 
                 return cls(connect_to_a_node, project=project, connect_to_cluster=connect_to_cluster)
             case "redis_sentinel":
 
                 @asynccontextmanager
                 async def connect_to_master() -> AsyncIterator[Redis]:
-                    watchers = Sentinel(addresses, retry=retry, **bounds)  # type: ignore[no-untyped-call]  # untyped in redis-py
+                    watchers = Sentinel(address.nodes, retry=retry, **address.options)  # type: ignore[no-untyped-call]  # untyped in redis-py
                     try:
-                        host, port = await watchers.discover_master(str(settings.get("sentinel_master", "mymaster")))
+                        host, port = await watchers.discover_master(address.master)
                     finally:
                         for each in watchers.sentinels:
                             await each.aclose()
-                    async with Redis(host=host, port=port, retry=retry, **bounds) as client:
+                    async with to_node(host=host, port=port) as client:
                         yield client
 
                 return cls(connect_to_master, project=project)
-            case _:
-                [(host, port)] = addresses
-                return cls(partial(Redis, host=host, port=port, retry=retry, **bounds), project=project)
+            case "redis":
+                [(host, port)] = address.nodes
+                return cls(partial(to_node, host=host, port=port), project=project)
 
     @property
     def readers(self) -> int:

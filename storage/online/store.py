@@ -6,11 +6,11 @@ A symbol is one hash, so that all its views change at once; ``storage.online.vec
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 import redis
@@ -21,7 +21,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from market.clock import SECOND_NS
-from market.errors import InvalidRequest, StoreUnavailable
+from market.errors import StoreUnavailable
+from storage.online.address import redis_address
 from storage.online.vector import (
     VECTOR_FIELD,
     Layout,
@@ -40,8 +41,6 @@ from storage.online.vector import (
 RedisClient: TypeAlias = redis.Redis | RedisCluster
 
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
-CONNECT_TIMEOUT_S: Final = 1.0
-SOCKET_TIMEOUT_S: Final = 1.0
 
 # Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in parts because
 # unpack() stops at about 8000 values. The fields begin with the newest and the vector (``online_fields``), so that
@@ -95,69 +94,29 @@ class OnlineStore:
         self._layout: Layout | None = None
 
     @classmethod
-    def connect(
-        cls,
-        host: str,
-        port: int,
-        *,
-        project: str,
-        db: int = 0,
-        username: str | None = None,
-        password: str | None = None,
-        tls: bool = False,
-        tls_ca_file: str | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        socket_timeout_s: float = SOCKET_TIMEOUT_S,
-        max_ahead_ns: int = MAX_AHEAD_NS,
-    ) -> OnlineStore:
-        """A store on its own connection pool; the first call opens the connection.
-
-        A call that fails is repeated once, at once: that is enough for a connection that a server restart left stale,
-        and a repeated write changes nothing.
-        """
-        client = redis.Redis(
-            host=host,
-            port=port,
-            db=db,
-            username=username,
-            password=password,
-            ssl=tls,
-            ssl_ca_certs=tls_ca_file,
-            socket_connect_timeout=connect_timeout_s,
-            socket_timeout=socket_timeout_s,
-            retry=Retry(NoBackoff(), 1),
-        )
-        return cls(client, project=project, max_ahead_ns=max_ahead_ns)
-
-    @classmethod
-    def connect_as_feast(cls, settings: Mapping[str, Any], *, project: str) -> OnlineStore:
+    def connect(cls, settings: Mapping[str, Any], *, project: str, max_ahead_ns: int = MAX_AHEAD_NS) -> OnlineStore:
         """A store on the server, cluster or master that the ``online_store`` part of a feature_store.yaml names.
 
-        Its connection string may set redis-py's options; otherwise calls are bounded as those of ``connect`` are. The
-        first call opens the connection, and asks a cluster or a sentinel who serves.
+        The first call opens the connection, and asks a cluster or a sentinel who serves. A call that fails is repeated
+        once, at once: that is enough for a connection that a server restart left stale, and a repeated write changes
+        nothing.
 
         Raises InvalidRequest when it does not name a Redis as Feast would take it.
         """
-        kind = settings.get("redis_type", "redis")
-        if settings.get("type") != "redis" or kind not in {"redis", "redis_cluster", "redis_sentinel"}:
-            raise InvalidRequest(
-                f"online_store: must be of type redis and redis_type redis, redis_cluster or redis_sentinel, "
-                f"was {settings.get('type')!r} and {kind!r}"
-            )
-        addresses, given = addresses_and_options(str(settings.get("connection_string", "localhost:6379")))
-        bounds = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S, **given}
+        address = redis_address(settings)
         retry = Retry(NoBackoff(), 1)
-        if kind == "redis_cluster":
-            nodes = [ClusterNode(host, port) for host, port in addresses]  # type: ignore[no-untyped-call]  # untyped in redis-py
-            return cls(lambda: RedisCluster(startup_nodes=nodes, retry=retry, **bounds), project=project)
-        if kind == "redis_sentinel":
-            sentinel = Sentinel(addresses, retry=retry, **bounds)  # type: ignore[no-untyped-call]  # untyped in redis-py
-            master = str(settings.get("sentinel_master", "mymaster"))
-            return cls(sentinel.master_for(master), project=project)  # type: ignore[no-untyped-call]  # untyped in redis-py
-        if len(addresses) > 1:
-            raise InvalidRequest(f"connection_string: must name one server of redis_type redis, was {addresses}")
-        [(host, port)] = addresses
-        return cls(redis.Redis(host=host, port=port, retry=retry, **bounds), project=project)
+        client: RedisClient | Callable[[], RedisClient]
+        match address.kind:
+            case "redis_cluster":
+                nodes = [ClusterNode(host, port) for host, port in address.nodes]  # type: ignore[no-untyped-call]  # untyped in redis-py
+                client = partial(RedisCluster, startup_nodes=nodes, retry=retry, **address.options)
+            case "redis_sentinel":
+                sentinel = Sentinel(address.nodes, retry=retry, **address.options)  # type: ignore[no-untyped-call]  # untyped in redis-py
+                client = sentinel.master_for(address.master)  # type: ignore[no-untyped-call]  # untyped in redis-py
+            case "redis":
+                [(host, port)] = address.nodes
+                client = redis.Redis(host=host, port=port, retry=retry, **address.options)
+        return cls(client, project=project, max_ahead_ns=max_ahead_ns)
 
     def write(self, rows: Sequence[OnlineRow], *, now_ns: int, fences: Mapping[str, int] | None = None) -> WriteResult:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
@@ -280,29 +239,3 @@ def _address_of(client: RedisClient | None) -> str:
     if isinstance(client.connection_pool, SentinelConnectionPool):
         return f"master {client.connection_pool.service_name}"
     return str(address.get("path") or ":".join(str(address[name]) for name in ("host", "port") if name in address))
-
-
-def addresses_and_options(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """The parts of a connection string as Feast reads it. Raises InvalidRequest where an address is none."""
-    addresses: list[tuple[str, int]] = []
-    options: dict[str, Any] = {}
-    for part in connection_string.split(","):
-        name, is_option, value = part.partition("=")
-        if is_option:
-            options[name] = _option(value)
-            continue
-        host, _, port = part.rpartition(":")
-        if not host or not port.isdecimal():
-            raise InvalidRequest(f"connection_string: must name servers as host:port, was {part!r}")
-        addresses.append((host, int(port)))
-    if not addresses:
-        raise InvalidRequest("connection_string: must name a server, was without one")
-    return addresses, options
-
-
-def _option(value: str) -> Any:  # noqa: ANN401  # whatever redis-py takes
-    """An option of a connection string as Feast reads it: JSON where it is JSON, else text."""
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value

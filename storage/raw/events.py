@@ -15,8 +15,9 @@ from market.errors import CorruptStore
 from market.events import CONTROL, Events, empty_events
 from storage.parquet_files import reading_parquet
 from storage.raw.file import SCHEMA
-from storage.raw.manifest import RawFile, RawPart, common_scale, raw_parts
+from storage.raw.manifest import RawFile, RawPart, common_scale
 from storage.raw.parquet import DELTA_TABLE, SNAPSHOT_TABLE, TABLES
+from storage.raw.raw_data import RawData
 from storage.raw.streams import in_time, stream_of
 from transforms.tape_order import EventColumns, merged
 
@@ -24,14 +25,14 @@ PIECE_RECORDS: Final = 1 << 14
 """About as many records come in one piece: what is made of them and their columns stay in the processor's cache."""
 
 
-def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:
+def read_events(raw: RawData, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:
     """The events with ``from_ns <= recv_ns < to_ns`` of these kinds, and CONTROL, in tape order; empty when none.
 
     Raises:
         CorruptStore: a file is not what was written, parts disagree on the scale, or a message is in two parts.
         InvalidRequest: the symbol cannot name a folder.
     """
-    groups = _row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
+    groups = _row_groups(raw, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
     events = empty_events(sum(group.rows for group in groups))
     end = 0
     for piece, _ in _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=SCHEMA.names):
@@ -41,7 +42,13 @@ def read_events(root: Path, symbol: str, *, kinds: Collection[int], from_ns: int
 
 
 def stream_events(
-    root: Path, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int, fields: Collection[str] = SCHEMA.names
+    raw: RawData,
+    symbol: str,
+    *,
+    kinds: Collection[int],
+    from_ns: int,
+    to_ns: int,
+    fields: Collection[str] = SCHEMA.names,
 ) -> Iterator[tuple[Events, int]]:
     """What ``read_events`` returns, in consecutive pieces of whole messages, each with what no later event precedes.
 
@@ -53,11 +60,11 @@ def stream_events(
 
     Raises what ``read_events`` does, at the piece concerned.
     """
-    groups = _row_groups(root, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
+    groups = _row_groups(raw, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
     yield from _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=fields)
 
 
-def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> int | None:
+def last_snapshot_ns(raw: RawData, parts: Sequence[RawPart], latest_ns: int) -> int | None:
     """``recv_ns`` of the newest order book snapshot that came no later than ``latest_ns``; None when there is none.
 
     parts: of one symbol. Raises CorruptStore.
@@ -71,7 +78,7 @@ def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> in
         for stated in part.files:
             if stated.table != SNAPSHOT_TABLE:
                 continue
-            path = root / stated.path
+            path = raw.folder / stated.path
             with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 _check(file, path, part.symbol, stated)
                 for index, (first, _) in enumerate(_recv_ranges(file, path)):
@@ -82,7 +89,7 @@ def last_snapshot_ns(root: Path, parts: Sequence[RawPart], latest_ns: int) -> in
     return newest
 
 
-def first_message_ns(root: Path, parts: Sequence[RawPart]) -> int:
+def first_message_ns(raw: RawData, parts: Sequence[RawPart]) -> int:
     """``recv_ns`` of the first message on the tape, with which a history begins.
 
     It need not be the least: a message that came later may state an earlier moment of the same second. What was
@@ -97,7 +104,7 @@ def first_message_ns(root: Path, parts: Sequence[RawPart]) -> int:
     part = min(live, key=lambda part: part.first_seq)
     heads: list[tuple[int, int]] = []
     for stated in part.files:
-        path = root / stated.path
+        path = raw.folder / stated.path
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check(file, path, part.symbol, stated)
             head = next(file.iter_batches(batch_size=1, row_groups=[0], columns=["seq", "recv_ns"]))
@@ -132,23 +139,23 @@ class _RowGroup:
         return _range(self.path, self.footer, self.index, "seq")[0]
 
 
-def _row_groups(root: Path, symbol: str, kinds: Collection[int], *, from_ns: int, to_ns: int) -> list[_RowGroup]:
+def _row_groups(raw: RawData, symbol: str, kinds: Collection[int], *, from_ns: int, to_ns: int) -> list[_RowGroup]:
     """The row groups that reach into the period, in the order of their first message."""
     wanted = {table: kind for table, kind in TABLES if kind in {CONTROL, *kinds}}
     groups: list[_RowGroup] = []
-    parts = [part for part in raw_parts(root, symbol) if part.first_ns < to_ns and part.last_ns >= from_ns]
+    parts = [part for part in raw.parts(symbol) if part.first_ns < to_ns and part.last_ns >= from_ns]
     if parts:
         common_scale(parts)
     for part, following in itertools.pairwise(sorted(parts, key=lambda part: (part.first_seq, part.name))):
         if following.first_seq <= part.last_seq:
             raise CorruptStore(
-                f"{root} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
+                f"{raw.folder} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
                 f"{following.name}"
             )
     for part in parts:
         for stated in part.files:
             if stated.table in wanted:
-                path = root / stated.path
+                path = raw.folder / stated.path
                 with reading_parquet(path), pq.ParquetFile(path) as file:
                     _check(file, path, symbol, stated)
                     groups += [

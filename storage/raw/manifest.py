@@ -7,13 +7,14 @@ on the disk: a part exists when it has an entry. Readers list no folder of Parqu
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from market.errors import CorruptStore, NotFound, ScaleExceeded
+from market.errors import CorruptStore, ScaleExceeded
 from market.instruments import Instrument
 from storage.durable_files import replace_file
 from storage.instruments import checked_symbol
@@ -109,52 +110,19 @@ def read_entry(path: Path, symbol: str) -> RawPart:
     return part
 
 
-def raw_parts(root: Path, symbol: str) -> list[RawPart]:
-    """The symbol's parts in order of seq; none when it has none. Raises CorruptStore, InvalidRequest."""
-    folder = entry_path(root, symbol, "").parent
-    return sorted((read_entry(path, symbol) for path in folder.glob(f"*{_SUFFIX}")), key=lambda part: part.first_seq)
-
-
 def known_last_seqs(root: Path, symbol: str) -> list[int]:
     """The last seq of every live part whose entry can be read, sorted: what is damaged is found by whoever reads it.
 
-    Raises InvalidRequest when the symbol cannot name a folder.
+    Raises InvalidRequest as ``entry_paths``.
     """
-    found = []
-    for path in entry_path(root, symbol, "").parent.glob(f"*{_SUFFIX}"):
-        with suppress(CorruptStore, FileNotFoundError):
-            part = read_entry(path, symbol)
-            if part.backfill is None:
-                found.append(part.last_seq)
-    return sorted(found)
-
-
-def raw_symbols(root: Path) -> list[str]:
-    """The symbols that have raw Parquet, sorted."""
-    return sorted({path.parent.name.removeprefix("symbol=") for path in (root / "manifest").glob(f"*/*{_SUFFIX}")})
-
-
-def raw_period(root: Path, symbol: str) -> tuple[int, int]:
-    """``recv_ns`` of the symbol's first and of its last record. Raises NotFound when it has none, CorruptStore."""
-    parts = _some_parts(root, symbol)
-    return min(part.first_ns for part in parts), max(part.last_ns for part in parts)
-
-
-def read_instrument(root: Path, symbol: str) -> Instrument:
-    """The scale that every part of the symbol states.
-
-    Raises:
-        NotFound: the symbol has no raw Parquet.
-        CorruptStore: two parts disagree, or one states no possible scale.
-    """
-    return common_scale(_some_parts(root, symbol))
+    return sorted(part.last_seq for part in _readable(root, symbol) if part.backfill is None)
 
 
 def stated_scale(root: Path, symbol: str) -> Instrument | None:
-    """The scale that the newest part whose entry can be read states; None without one. Raises CorruptStore."""
-    for path in sorted(entry_path(root, symbol, "").parent.glob(f"*{_SUFFIX}"), reverse=True):
-        with suppress(CorruptStore, FileNotFoundError):
-            return common_scale([read_entry(path, symbol)])
+    """The scale that the newest part states whose entry can be read; None without one."""
+    for part in _readable(root, symbol):
+        with suppress(CorruptStore):
+            return common_scale([part])
     return None
 
 
@@ -179,8 +147,14 @@ def entry_path(root: Path, symbol: str, name: str) -> Path:
     return root / "manifest" / f"symbol={checked_symbol(symbol)}" / f"{name}{_SUFFIX}"
 
 
-def _some_parts(root: Path, symbol: str) -> list[RawPart]:
-    parts = [part for part in raw_parts(root, symbol) if part.files]
-    if not parts:
-        raise NotFound(f"raw Parquet of {symbol}: must exist, was none in {root}")
-    return parts
+def entry_paths(root: Path, symbol: str | None) -> list[Path]:
+    """The entries of a symbol, or of all of them; InvalidRequest when the symbol cannot name a folder."""
+    named = "*" if symbol is None else f"symbol={checked_symbol(symbol)}"
+    return list((root / "manifest").glob(f"{named}/*{_SUFFIX}"))
+
+
+def _readable(root: Path, symbol: str) -> Iterator[RawPart]:
+    """The parts whose entry can be read, by name from the last: what is damaged is found by whoever reads it."""
+    for path in sorted(entry_paths(root, symbol), reverse=True):
+        with suppress(CorruptStore, FileNotFoundError):
+            yield read_entry(path, symbol)

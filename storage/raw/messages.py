@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from market.clock import MINUTE_NS
 from market.events import CONTROL, FIRST, GAP, KIND_COUNT, KIND_NAMES, ORDERBOOK, SNAPSHOT, Events
 from storage.raw.events import read_events
+from storage.raw.raw_data import RawData
 
 AROUND_NS: Final = MINUTE_NS
 """Messages further away than this, on either side, are not looked for."""
@@ -28,12 +28,12 @@ class RawMessage:
     update_id: int
 
 
-def messages_around(root: Path, symbol: str, at_ns: int, *, each_side: int = 5) -> list[RawMessage]:
+def messages_around(raw: RawData, symbol: str, at_ns: int, *, each_side: int = 5) -> list[RawMessage]:
     """The last messages with ``recv_ns < at_ns`` and the first of the others, in tape order.
 
     At most ``each_side`` of either, none further from ``at_ns`` than AROUND_NS. Raises CorruptStore, InvalidRequest.
     """
-    events = read_events(root, symbol, kinds=range(KIND_COUNT), from_ns=at_ns - AROUND_NS, to_ns=at_ns + AROUND_NS)
+    events = read_events(raw, symbol, kinds=range(KIND_COUNT), from_ns=at_ns - AROUND_NS, to_ns=at_ns + AROUND_NS)
     firsts = np.flatnonzero((events["flags"] & FIRST) != 0)
     is_before = events["recv_ns"][firsts] < at_ns
     chosen = np.sort(np.concatenate([np.flatnonzero(is_before)[-each_side:], np.flatnonzero(~is_before)[:each_side]]))

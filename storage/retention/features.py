@@ -16,6 +16,7 @@ from typing import Final
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, sync_folder
+from storage.features.log import FeatureLog
 from storage.features.served_ticks import SERVED_TICKS
 from storage.instruments import checked_symbol
 
@@ -44,49 +45,49 @@ class FeatureDay:
         return self.first_ns + DAY_NS - 1
 
 
-def logged_symbols(features_folder: Path) -> list[str]:
+def logged_symbols(log: FeatureLog) -> list[str]:
     """The symbols that have rows, sorted."""
-    folders = (*features_folder.glob("*/*/symbol=*"), *features_folder.glob(f"{SERVED_TICKS}/symbol=*"))
+    folders = (*log.folder.glob("*/*/symbol=*"), *log.folder.glob(f"{SERVED_TICKS}/symbol=*"))
     return sorted({path.name.removeprefix("symbol=") for path in folders})
 
 
-def expired_feature_days(features_folder: Path, symbol: str, before_ns: int) -> list[FeatureDay]:
+def expired_feature_days(log: FeatureLog, symbol: str, before_ns: int) -> list[FeatureDay]:
     """The days that ended by ``before_ns``, oldest first. Raises InvalidRequest."""
     files: defaultdict[str, list[str]] = defaultdict(list)
     of_symbol = f"symbol={checked_symbol(symbol)}/date=*/*.parquet"
-    for path in (*features_folder.glob(f"*/*/{of_symbol}"), *features_folder.glob(f"{SERVED_TICKS}/{of_symbol}")):
+    for path in (*log.folder.glob(f"*/*/{of_symbol}"), *log.folder.glob(f"{SERVED_TICKS}/{of_symbol}")):
         if not path.name.startswith("."):
-            files[path.parent.name.removeprefix("date=")].append(path.relative_to(features_folder).as_posix())
+            files[path.parent.name.removeprefix("date=")].append(path.relative_to(log.folder).as_posix())
     days = [FeatureDay(symbol, date, tuple(sorted(of_date))) for date, of_date in sorted(files.items())]
     return [day for day in days if day.last_ns < before_ns]
 
 
-def archive_feature_days(features_folder: Path, archive: Path, days: Sequence[FeatureDay]) -> int:
+def archive_feature_days(log: FeatureLog, archive: Path, days: Sequence[FeatureDay]) -> int:
     """Move days into the archive; returns the bytes moved. Raises StoreUnavailable, CorruptStore."""
     moved = 0
     for day in days:
         for file in day.files:
-            copy_file(features_folder / file, archive / file)
+            copy_file(log.folder / file, archive / file)
             moved += (archive / file).stat().st_size
-        _remove(features_folder, day)
+        _remove(log, day)
     return moved
 
 
-def restore_feature_days(features_folder: Path, archive: Path, symbol: str) -> int:
+def restore_feature_days(log: FeatureLog, archive: Path, symbol: str) -> int:
     """Copy every archived day of a symbol back; returns how many. The archive keeps them.
 
     Raises NotFound when the archive has none of the symbol, StoreUnavailable, CorruptStore.
     """
-    days = expired_feature_days(archive, symbol, 2**63 - 1)
+    days = expired_feature_days(FeatureLog(archive), symbol, 2**63 - 1)
     if not days:
         raise NotFound(f"archive {archive}: must hold feature rows of {symbol}, was without")
     for day in days:
         for file in day.files:
-            copy_file(archive / file, features_folder / file)
+            copy_file(archive / file, log.folder / file)
     return len(days)
 
 
-def delete_feature_days(features_folder: Path, days: Sequence[FeatureDay], *, used_by: Sequence[str]) -> int:
+def delete_feature_days(log: FeatureLog, days: Sequence[FeatureDay], *, used_by: Sequence[str]) -> int:
     """Delete days for good; returns the bytes freed.
 
     used_by: what still refers to them. Raises Conflict naming it when it is not empty, StoreUnavailable.
@@ -95,16 +96,16 @@ def delete_feature_days(features_folder: Path, days: Sequence[FeatureDay], *, us
         raise Conflict(f"feature rows: must not be in use to be deleted, was used by {', '.join(used_by)}")
     freed = 0
     for day in days:
-        freed += sum((features_folder / file).stat().st_size for file in day.files)
-        _remove(features_folder, day)
+        freed += sum((log.folder / file).stat().st_size for file in day.files)
+        _remove(log, day)
     return freed
 
 
-def _remove(features_folder: Path, day: FeatureDay) -> None:
-    with changing_files(features_folder):
+def _remove(log: FeatureLog, day: FeatureDay) -> None:
+    with changing_files(log.folder):
         for file in day.files:
-            (features_folder / file).unlink(missing_ok=True)
-        for folder in {(features_folder / file).parent for file in day.files}:
+            (log.folder / file).unlink(missing_ok=True)
+        for folder in {(log.folder / file).parent for file in day.files}:
             for abandoned in folder.glob(".*"):
                 abandoned.unlink(missing_ok=True)
             with suppress(OSError):  # not empty: rows came meanwhile, and stay

@@ -16,23 +16,25 @@ import msgspec
 from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, replace_file, sync_folder
 from storage.instruments import checked_symbol
-from storage.raw.manifest import RawPart, entry_path, raw_parts, read_entry
+from storage.raw.manifest import RawPart, entry_path, read_entry
+from storage.raw.raw_data import RawData
 from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
 from storage.tape.segments import segment_name, segments, tape_folder
 
 
-def expired_parts(raw_folder: Path, symbol: str, before_ns: int) -> list[RawPart]:
+def expired_parts(raw: RawData, symbol: str, before_ns: int) -> list[RawPart]:
     """The parts whose last message came before ``before_ns``, oldest first. Raises CorruptStore, InvalidRequest."""
-    known = segments(tape_folder(raw_folder, symbol)) if tape_folder(raw_folder, symbol).is_dir() else []
-    newest = known[-1].path.relative_to(raw_folder).as_posix() if known else None
+    tape = tape_folder(raw.folder, symbol)
+    known = segments(tape) if tape.is_dir() else []
+    newest = known[-1].path.relative_to(raw.folder).as_posix() if known else None
     return [
         part
-        for part in raw_parts(raw_folder, symbol)
+        for part in raw.parts(symbol)
         if part.last_ns < before_ns and (part.source is None or part.source.path != newest)
     ]
 
 
-def archive_parts(raw_folder: Path, archive: Path, parts: Sequence[RawPart]) -> int:
+def archive_parts(raw: RawData, archive: Path, parts: Sequence[RawPart]) -> int:
     """Move parts into the archive; returns the bytes moved. What is there already is compared, not copied again.
 
     Raises:
@@ -41,12 +43,12 @@ def archive_parts(raw_folder: Path, archive: Path, parts: Sequence[RawPart]) -> 
     """
     moved = 0
     for part in parts:
-        moved += _copy_part(raw_folder, archive, part)
-        _remove_part(raw_folder, part)
+        moved += _copy_part(raw.folder, archive, part)
+        _remove_part(raw.folder, part)
     return moved
 
 
-def restore_parts(raw_folder: Path, archive: Path, symbol: str) -> int:
+def restore_parts(raw: RawData, archive: Path, symbol: str) -> int:
     """Copy every archived part of a symbol back; returns how many. The archive keeps them.
 
     Raises NotFound when the archive has none of the symbol, CorruptStore, StoreUnavailable.
@@ -56,11 +58,11 @@ def restore_parts(raw_folder: Path, archive: Path, symbol: str) -> int:
     if not entries:
         raise NotFound(f"archive {archive}: must hold parts of {symbol}, was without")
     for entry in entries:
-        _copy_part(archive, raw_folder, read_entry(entry, symbol))
+        _copy_part(archive, raw.folder, read_entry(entry, symbol))
     return len(entries)
 
 
-def delete_parts(raw_folder: Path, parts: Sequence[RawPart], *, used_by: Sequence[str]) -> int:
+def delete_parts(raw: RawData, parts: Sequence[RawPart], *, used_by: Sequence[str]) -> int:
     """Delete parts for good; returns the bytes freed.
 
     used_by: what still refers to them. Raises Conflict naming it when it is not empty, StoreUnavailable.
@@ -69,8 +71,8 @@ def delete_parts(raw_folder: Path, parts: Sequence[RawPart], *, used_by: Sequenc
         raise Conflict(f"raw data: must not be in use to be deleted, was used by {', '.join(used_by)}")
     freed = 0
     for part in parts:
-        freed += sum((raw_folder / path).stat().st_size for path, _ in _files(part) if (raw_folder / path).is_file())
-        _remove_part(raw_folder, part)
+        freed += sum((raw.folder / path).stat().st_size for path, _ in _files(part) if (raw.folder / path).is_file())
+        _remove_part(raw.folder, part)
     return freed
 
 

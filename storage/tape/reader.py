@@ -94,7 +94,7 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
             yield found
 
 
-def read_segments(
+def read_segments(  # noqa: PLR0913  # where reading begins, in the three ways in which it is known
     chosen: Sequence[Segment],
     *,
     log: SegmentLog,

@@ -29,6 +29,7 @@ from feature_repo.definitions import definitions
 from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
 from market.clock import SECOND_NS, to_ns
 from storage.database.schema import FEAST_WRITER_ENGINE, feast_schema_locked
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from transforms.catalogue import feature_set
@@ -214,7 +215,7 @@ def test_feast_lists_and_materializes_from_the_root_late_rows_too_and_never_over
     chosen = feature_set("1.0.0", ["mid_price"])
     row_ns = to_ns(T0) + 700 * SECOND_NS
     live = OnlineRow(online_symbol, chosen, row_ns, row_ns, np.array([3.0]), np.zeros(1, np.int8), {})
-    writer = OnlineStore.connect("localhost", 6379, db=REDIS_DB, project="feature_service")
+    writer = OnlineStore.connect(redis_settings("localhost:6379", db=REDIS_DB), project="feature_service")
     assert writer.write([live], now_ns=row_ns).written == 1
     log_price(price, online_symbol, 2, second=690, value=9.0)
     feast("materialize-incremental", iso(720), "-v", "price")

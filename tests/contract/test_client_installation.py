@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from market.clock import SECOND_NS
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from tests.redis_servers import RedisServer
@@ -125,7 +126,7 @@ def test_the_installed_client_reads_online_on_its_declared_dependencies_alone(in
     try:
         project = f"client_{uuid.uuid4().hex}"
         columns = FeatureSet("1.0.0", ("mid_price",), (FeatureGroup("price", "p", ("mid_price",), (0,)),), "f")
-        store = OnlineStore.connect("127.0.0.1", server.port, project=project)
+        store = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project=project)
         row = OnlineRow("BTCUSDT", columns, B, B, np.array([100.5]), np.zeros(1, np.int8), {})
         store.write([row], now_ns=B)
         store.close()

@@ -17,6 +17,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.types import Float64
 
 from market.clock import SECOND_NS
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from tests.redis_servers import RedisServer, running_redis
@@ -84,7 +85,7 @@ def race(server: RedisServer, feast: FeatureStore, operations: int) -> None:
     def write(writer: int) -> None:
         seconds = np.arange(1 + writer, operations + 1, WRITERS)
         order = np.argsort(seconds + np.random.default_rng(writer).uniform(0, 50, len(seconds)))
-        with closing(OnlineStore.connect("127.0.0.1", server.port, project=PROJECT)) as store:
+        with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project=PROJECT)) as store:
             for second in seconds[order].tolist():
                 put(store, second)
 
@@ -95,7 +96,7 @@ def race(server: RedisServer, feast: FeatureStore, operations: int) -> None:
         assert all(len(values) == 1 for values in seen), "a view was torn"
         return [values.pop() for values in seen]
 
-    with closing(OnlineStore.connect("127.0.0.1", server.port, project=PROJECT)) as store:
+    with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project=PROJECT)) as store:
         put(store, 0)
     newest, reads, parted = [0.0] * len(VIEWS), 0, 0
     with ThreadPoolExecutor(WRITERS) as pool:

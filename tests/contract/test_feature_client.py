@@ -26,6 +26,7 @@ from feature_repo import definitions
 from feature_repo.freshness import TIME_TO_LIVE
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, to_datetime
 from market.errors import InvalidRequest, NotFound, StoreUnavailable
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from transforms.rows import FeatureGroup, FeatureSet
@@ -62,7 +63,7 @@ def project() -> Iterator[str]:
 
 @pytest.fixture
 def writer(project: str) -> Iterator[OnlineStore]:
-    store = OnlineStore.connect(HOST, PORT, project=project)
+    store = OnlineStore.connect(redis_settings(f"{HOST}:{PORT}"), project=project)
     yield store
     store.close()
 

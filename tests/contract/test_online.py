@@ -34,6 +34,7 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
+from storage.online.address import redis_settings
 from storage.online.store import MAX_AHEAD_NS, OnlineStore, WriteResult
 from storage.online.vector import (
     FENCE_FIELD,
@@ -561,7 +562,7 @@ def test_a_server_that_refuses_to_write_is_an_error_and_not_a_superseded_row(
 
 @pytest.mark.parametrize("server", ["configured"], indirect=True)
 def test_a_store_connects_by_address_and_answers_a_ping(project: str, server: Server) -> None:
-    store = OnlineStore.connect(server.options["host"], server.options["port"], project=project)
+    store = OnlineStore.connect(redis_settings("{host}:{port}".format(**server.options)), project=project)
     try:
         store.ping()
         assert store.write([online_row()], now_ns=B).written == 1
@@ -582,7 +583,7 @@ def test_an_absent_server_is_named(call: Callable[[OnlineStore], object]) -> Non
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         with pytest.raises(StoreUnavailable, match=f"redis 127.0.0.1:{port}: call failed: "):
-            call(OnlineStore.connect("127.0.0.1", port, project="absent"))
+            call(OnlineStore.connect(redis_settings(f"127.0.0.1:{port}"), project="absent"))
 
 
 @pytest.mark.parametrize("call", CALLS, ids=["ping", "read", "write"])
@@ -590,7 +591,7 @@ def test_a_silent_server_is_given_up(call: Callable[[OnlineStore], object]) -> N
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{port}"):
-            call(OnlineStore.connect("127.0.0.1", port, project="silent", socket_timeout_s=0.02))
+            call(OnlineStore.connect(redis_settings(f"127.0.0.1:{port}", socket_timeout=0.02), project="silent"))
 
 
 # Names that Feast stores in one field

@@ -13,6 +13,7 @@ import pytest
 
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
+from storage.online.address import redis_settings
 from storage.online.feed import MOST_WAITING, RowFeed, RowReader
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
@@ -34,12 +35,12 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[OnlineStore]:
-    with closing(OnlineStore.connect("127.0.0.1", server.port, project="p")) as found:
+    with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="p")) as found:
         yield found
 
 
 def feed_from(server: RedisServer) -> RowFeed:
-    return RowFeed.to("127.0.0.1", server.port, project="p")
+    return RowFeed.connect(redis_settings(f"127.0.0.1:{server.port}"), project="p")
 
 
 def write(store: OnlineStore, symbol: str, second: float) -> None:

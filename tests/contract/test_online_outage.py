@@ -21,6 +21,7 @@ from ingestion.pipeline.pipeline import ServedRows
 from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
+from storage.online.address import redis_settings
 from storage.online.memory import OnlineMemory, newest_vector
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
@@ -99,8 +100,8 @@ def test_a_redis_killed_and_restarted_under_load_stops_nothing_and_gets_the_newe
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    sink = OnlineSink(OnlineStore.connect("127.0.0.1", server.port, project="outage"), retry_s=0.02)
-    reader = OnlineStore.connect("127.0.0.1", server.port, project="outage")
+    sink = OnlineSink(OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="outage"), retry_s=0.02)
+    reader = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="outage")
     outages = 3
     second = 0
     try:
@@ -129,8 +130,8 @@ def test_a_redis_killed_and_restarted_under_load_stops_nothing_and_gets_the_newe
 def test_rows_that_come_while_the_store_is_away_and_back_are_never_older_than_what_is_read(
     server: RedisServer,
 ) -> None:
-    sink = OnlineSink(OnlineStore.connect("127.0.0.1", server.port, project="outage"), retry_s=0.001)
-    reader = OnlineStore.connect("127.0.0.1", server.port, project="outage")
+    sink = OnlineSink(OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="outage"), retry_s=0.001)
+    reader = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="outage")
     killed = threading.Event()
 
     def disturb() -> None:
@@ -164,7 +165,7 @@ def test_while_the_store_is_away_the_newest_row_of_this_process_answers_and_no_o
     server: RedisServer,
 ) -> None:
     memory = OnlineMemory()
-    store = OnlineStore.connect("127.0.0.1", server.port, project="outage")
+    store = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="outage")
     sink = OnlineSink(store, memory=memory, retry_s=0.02)
 
     def second(symbol: str) -> int | None:
@@ -192,7 +193,7 @@ def test_while_the_store_is_away_the_newest_row_of_this_process_answers_and_no_o
 def test_closing_while_the_store_is_away_ends_and_says_what_is_lost(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink = OnlineSink(OnlineStore.connect("127.0.0.1", server.port, project="outage"))
+    sink = OnlineSink(OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="outage"))
     server.kill()
     sink.write([served("AUSDT", 1)])
     sink.close()
@@ -203,10 +204,10 @@ def test_a_password_is_asked_for_and_given(folder: Path) -> None:
     server = RedisServer(folder, "--requirepass", "a,b=c")
     server.start()
     try:
-        known = OnlineStore.connect("127.0.0.1", server.port, project="p", password="a,b=c")  # noqa: S106  # a test's
+        known = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}", password="a,b=c"), project="p")  # noqa: S106  # a test's
         known.ping()
         known.close()
-        unknown = OnlineStore.connect("127.0.0.1", server.port, project="p")
+        unknown = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="p")
         with pytest.raises(StoreUnavailable, match="Authentication required"):
             unknown.ping()
         unknown.close()
@@ -227,16 +228,17 @@ def test_a_server_with_tls_is_trusted_by_its_certificate_and_refused_without(fol
     server.start()
     try:
         trusting = OnlineStore.connect(
-            "127.0.0.1", server.port, project="p", tls=True, tls_ca_file=str(certificate), socket_timeout_s=5
+            redis_settings(f"127.0.0.1:{server.port}", ssl=True, ssl_ca_certs=str(certificate), socket_timeout=5),
+            project="p",
         )
         assert trusting.write([online_row("AUSDT", 1)], now_ns=2 * B).written == 1
         trusting.close()
         connection = f"127.0.0.1:{server.port},ssl=true,ssl_ca_certs={certificate},socket_timeout=5"
-        as_feast = OnlineStore.connect_as_feast({"type": "redis", "connection_string": connection}, project="p")
+        as_feast = OnlineStore.connect({"type": "redis", "connection_string": connection}, project="p")
         assert second_of(as_feast, "AUSDT") == 1
         as_feast.close()
         for is_tls in (True, False):
-            refused = OnlineStore.connect("127.0.0.1", server.port, project="p", tls=is_tls)
+            refused = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}", ssl=is_tls), project="p")
             with pytest.raises(StoreUnavailable):
                 refused.ping()
             refused.close()
@@ -256,7 +258,7 @@ def race(server: RedisServer, operations: int) -> None:
     def write(writer: int) -> tuple[int, int]:
         random = np.random.default_rng(writer)
         order = np.argsort(np.arange(per_writer) + random.uniform(0, 50, per_writer))
-        store = OnlineStore.connect("127.0.0.1", server.port, project="race")
+        store = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="race")
         results = [
             store.write([online_row(symbol, int(i) * writers + writer) for symbol in SYMBOLS], now_ns=2 * B)
             for i in order
@@ -265,7 +267,7 @@ def race(server: RedisServer, operations: int) -> None:
         return sum(each.written for each in results), sum(each.superseded for each in results)
 
     def read() -> int:
-        store = OnlineStore.connect("127.0.0.1", server.port, project="race")
+        store = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="race")
         newest = dict.fromkeys(SYMBOLS, -1)
         count = 0
         while not is_done.is_set():
@@ -289,7 +291,7 @@ def race(server: RedisServer, operations: int) -> None:
         assert all(each.result() > 0 for each in reading)
     assert sum(map(sum, totals)) == per_writer * writers * len(SYMBOLS)
     assert all(superseded > 0 for _, superseded in totals)
-    store = OnlineStore.connect("127.0.0.1", server.port, project="race")
+    store = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="race")
     assert [second_of(store, symbol) for symbol in SYMBOLS] == [per_writer * writers - 1] * len(SYMBOLS)
     store.close()
 
@@ -304,7 +306,7 @@ def test_of_a_hundred_thousand_racing_writes_no_older_one_wins_and_no_vector_is_
 
 
 def test_a_reader_of_feasts_own_fields_sees_one_row_when_it_asks_once(server: RedisServer) -> None:
-    store = OnlineStore.connect("127.0.0.1", server.port, project="fields")
+    store = OnlineStore.connect(redis_settings(f"127.0.0.1:{server.port}"), project="fields")
     with redis.Redis(port=server.port) as client:
         store.write([online_row("AUSDT", 1)], now_ns=2 * B)
         store.write([online_row("AUSDT", 2)], now_ns=2 * B)

@@ -22,7 +22,8 @@ from ingestion.pipeline.pipeline import ServedRows
 from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest, StoreUnavailable
-from runtime.servers import Servers
+from runtime.servers import Servers, configured_redis
+from runtime.settings import load_settings
 from runtime.wiring import online_store
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
@@ -105,7 +106,7 @@ def watched(folder: Path) -> Iterator[WatchedMaster]:
 
 
 def test_rows_spread_over_a_cluster_are_written_read_and_read_by_feast(cluster: Cluster, folder: Path) -> None:
-    with closing(OnlineStore.connect_as_feast(cluster.settings, project=PROJECT)) as store:
+    with closing(OnlineStore.connect(cluster.settings, project=PROJECT)) as store:
         store.ping()
         first = store.write([online_row(symbol, 2) for symbol in SYMBOLS], now_ns=2 * B)
         older = store.write([online_row(symbol, 1) for symbol in SYMBOLS], now_ns=2 * B)
@@ -125,10 +126,11 @@ def test_rows_spread_over_a_cluster_are_written_read_and_read_by_feast(cluster: 
 
 def test_the_service_and_the_sdk_reach_a_cluster_by_settings_and_yaml(cluster: Cluster, folder: Path) -> None:
     hosts = ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes)
-    servers = Servers(hosts, 6379, 0, PASSWORD, "unused", redis_type="redis_cluster")
+    redis_of = {"REDIS_HOST": hosts, "REDIS_TYPE": "redis_cluster", "REDIS_PASSWORD": PASSWORD}
+    servers = Servers(configured_redis(load_settings(redis_of, env_file=None)), "unused")
     with closing(online_store(servers)) as store:
         assert store.write([online_row("S00USDT", 7)], now_ns=2 * B).written == 1
-    yaml = client_yaml(registry=folder / "registry.db", online_store=servers.feast_online_store)
+    yaml = client_yaml(registry=folder / "registry.db", online_store=servers.online_store)
     (folder / "feature_store.yaml").write_text(yaml)
     with closing(FeatureStoreClient(folder)) as client:
         found = client.get_online_features(["price:mid_price"], [{"symbol": "S00USDT"}])
@@ -136,7 +138,7 @@ def test_the_service_and_the_sdk_reach_a_cluster_by_settings_and_yaml(cluster: C
 
 
 def test_a_node_that_forgot_its_scripts_is_taught_them_again(cluster: Cluster) -> None:
-    with closing(OnlineStore.connect_as_feast(cluster.settings, project=PROJECT)) as store:
+    with closing(OnlineStore.connect(cluster.settings, project=PROJECT)) as store:
         store.write([online_row(symbol, 1) for symbol in SYMBOLS], now_ns=2 * B)
         with redis.Redis(port=cluster.nodes[1].port, password=PASSWORD) as client:
             client.script_flush()
@@ -145,8 +147,8 @@ def test_a_node_that_forgot_its_scripts_is_taught_them_again(cluster: Cluster) -
 
 
 def test_a_node_killed_and_restarted_is_an_outage_that_the_newest_rows_survive(cluster: Cluster) -> None:
-    sink = OnlineSink(OnlineStore.connect_as_feast(cluster.settings, project=PROJECT), retry_s=0.02)
-    reader = OnlineStore.connect_as_feast(cluster.settings, project=PROJECT)
+    sink = OnlineSink(OnlineStore.connect(cluster.settings, project=PROJECT), retry_s=0.02)
+    reader = OnlineStore.connect(cluster.settings, project=PROJECT)
     node = cluster.nodes[2]
     try:
         sink.write([served(symbol, 1) for symbol in SYMBOLS])
@@ -172,7 +174,7 @@ def served(symbol: str, second: int) -> ServedRows:
 def test_a_cluster_that_is_away_is_named_by_the_first_call() -> None:
     settings = {"type": "redis", "redis_type": "redis_cluster", "connection_string": f"127.0.0.1:{free_port()}"}
     with (
-        closing(OnlineStore.connect_as_feast(settings, project=PROJECT)) as store,
+        closing(OnlineStore.connect(settings, project=PROJECT)) as store,
         pytest.raises(StoreUnavailable, match="redis cluster: call failed"),
     ):
         store.read(["S00USDT"])
@@ -180,7 +182,7 @@ def test_a_cluster_that_is_away_is_named_by_the_first_call() -> None:
 
 async def newest_rows(settings: dict[str, str], change: Callable[[], object]) -> list[float]:
     """What a reader of each symbol has at once, and after a change."""
-    feed = RowFeed.as_feast(settings, project=PROJECT)
+    feed = RowFeed.connect(settings, project=PROJECT)
     with ExitStack() as stack:
         readers = [stack.enter_context(feed.reading(symbol)) for symbol in SYMBOLS[:3]]
         rows = [await reader.take(DEADLINE_S) for reader in readers]
@@ -190,7 +192,7 @@ async def newest_rows(settings: dict[str, str], change: Callable[[], object]) ->
 
 
 def test_a_feed_brings_the_rows_of_every_node_of_a_cluster(cluster: Cluster) -> None:
-    with closing(OnlineStore.connect_as_feast(cluster.settings, project=PROJECT)) as store:
+    with closing(OnlineStore.connect(cluster.settings, project=PROJECT)) as store:
         store.write([online_row(symbol, 1) for symbol in SYMBOLS], now_ns=2 * B)
 
         def write_again() -> None:
@@ -203,7 +205,7 @@ def test_a_feed_brings_the_rows_of_every_node_of_a_cluster(cluster: Cluster) -> 
 
 
 def test_a_feed_brings_the_rows_of_a_watched_master(watched: WatchedMaster) -> None:
-    with closing(OnlineStore.connect_as_feast(watched.settings, project=PROJECT)) as store:
+    with closing(OnlineStore.connect(watched.settings, project=PROJECT)) as store:
         store.write([online_row(symbol, 1) for symbol in SYMBOLS], now_ns=2 * B)
 
         def write_again() -> None:
@@ -215,7 +217,7 @@ def test_a_feed_brings_the_rows_of_a_watched_master(watched: WatchedMaster) -> N
 def test_rows_on_a_watched_master_are_read_by_feast_and_writing_goes_on_when_its_replica_takes_over(
     watched: WatchedMaster, folder: Path
 ) -> None:
-    with closing(OnlineStore.connect_as_feast(watched.settings, project=PROJECT)) as store:
+    with closing(OnlineStore.connect(watched.settings, project=PROJECT)) as store:
         assert store.write([online_row(symbol, 1) for symbol in SYMBOLS], now_ns=2 * B).written == 30
         assert feasts_values(watched.settings, folder) == [1.0] * 30
         watched.master.kill()
@@ -249,4 +251,4 @@ def test_rows_on_a_watched_master_are_read_by_feast_and_writing_goes_on_when_its
 )
 def test_settings_that_name_no_redis_are_refused(settings: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        OnlineStore.connect_as_feast(settings, project=PROJECT)
+        OnlineStore.connect(settings, project=PROJECT)

@@ -13,6 +13,7 @@ from runtime.embedded import embedded_postgres
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import metadata_store
+from storage.online.address import redis_settings
 from tests.broker import Broker
 from tests.conftest import missing
 from tests.gateway import QUEUES
@@ -50,7 +51,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def live_servers(postgres_url: str, redis_server: RedisServer) -> Servers:
-    found = Servers("127.0.0.1", redis_server.port, 0, None, postgres_url)
+    found = Servers(redis_settings(f"127.0.0.1:{redis_server.port}", db=0), postgres_url)
     with metadata_store(found):
         pass
     return found

@@ -36,9 +36,12 @@ from market.errors import Conflict, InvalidRequest
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
+from runtime.stores import open_stores
 from runtime.wiring import api_services, compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
 from storage.database.metadata import DatasetRecord, Metadata
+from storage.features.log import FeatureLog
 from storage.instruments import InstrumentPins
+from storage.online.address import redis_settings
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
 from tests import waiting
@@ -133,8 +136,8 @@ def working(builds: DatasetBuilds) -> Iterator[None]:
 def services(settings: Settings, servers: Servers, newest: dict[str, FeatureRows]) -> Iterator[ApiServices]:
     assert set(newest) == {"BTCUSDT", "ETHUSDT"}
     with (
-        api_services(settings, servers) as found,
-        dataset_builds(settings, servers) as builds,
+        api_services(settings, servers, open_stores(settings)) as found,
+        dataset_builds(settings, servers, open_stores(settings)) as builds,
         working(builds),
     ):
         yield found
@@ -345,7 +348,7 @@ def test_a_cancelled_build_ends_stays_cancelled_and_leaves_no_files(
     settings: Settings, servers: Servers, services: ApiServices
 ) -> None:
     begun: list[str] = []
-    with dataset_builds(settings, servers) as builds:
+    with dataset_builds(settings, servers, open_stores(settings)) as builds:
 
         def cancel_at_the_second_step(step: str) -> None:
             begun.append(step)
@@ -567,7 +570,7 @@ def test_a_split_must_be_one_of_those_there_are(client: TestClient, ready: dict[
 
 
 def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:
-    with closing(OnlineStore.connect("127.0.0.1", free_port(), project="p")) as away:
+    with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{free_port()}"), project="p")) as away:
         app = another_app(services, online=away)
         client = TestClient(app, headers={"X-API-Key": KEY})
         answer = client.get("/features/latest?symbol=BTCUSDT")
@@ -587,7 +590,7 @@ def test_while_redis_is_away_the_ingest_of_the_same_process_answers_from_memory(
     memory = OnlineMemory()
     rows = newest["BTCUSDT"]
     memory.keep([online_row(ServedRows(rows, rows.row_ns))])
-    with closing(OnlineStore.connect("127.0.0.1", free_port(), project="p")) as away:
+    with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{free_port()}"), project="p")) as away:
         away_services = dataclasses.replace(services, online=away, memory=memory)
         client = TestClient(another_app(away_services), headers={"X-API-Key": KEY})
         remembered = client.get("/features/latest?symbol=BTCUSDT")
@@ -629,7 +632,7 @@ def request_of(symbol: str, *, reach_s: int = 1) -> DatasetRequest:
 
 def test_a_build_in_this_thread_returns_the_dataset_or_raises_why_not(settings: Settings, servers: Servers) -> None:
     steps: list[str] = []
-    with dataset_builds(settings, servers) as builds:
+    with dataset_builds(settings, servers, open_stores(settings)) as builds:
         built = builds.build(request_of("ETHUSDT"), on_step=steps.append)
         assert (estimate_ns := builds.estimated_completion_ns(built.path.name)) is not None
         assert estimate_ns > parse_iso_ns("2026-01-05T12:00:00")
@@ -644,12 +647,12 @@ def test_a_build_in_this_thread_returns_the_dataset_or_raises_why_not(settings: 
 
 def test_the_available_period_is_that_of_the_feature_log(settings: Settings, newest: dict[str, FeatureRows]) -> None:
     last_ns = int(newest["BTCUSDT"].row_ns[-1])
-    assert available_period(settings.feature_log_storage_path, "BTCUSDT") == (START_NS + SECOND_NS, last_ns)
-    assert available_period(settings.feature_log_storage_path, "SOLUSDT") is None
+    assert available_period(FeatureLog(settings.feature_log_storage_path), "BTCUSDT") == (START_NS + SECOND_NS, last_ns)
+    assert available_period(FeatureLog(settings.feature_log_storage_path), "SOLUSDT") is None
 
 
 def test_a_data_quality_report_is_answered_and_kept(client: TestClient, services: ApiServices) -> None:
-    compact_tape(services.raw_folder, "BTCUSDT", InstrumentPins(services.raw_folder))
+    compact_tape(services.raw.folder, "BTCUSDT", InstrumentPins(services.raw.folder))
     answer = client.get("/data-quality/report", params={"symbol": "BTCUSDT", "from": at(0), "to": at(200)})
     assert answer.status_code == 200
     document = answer.json()

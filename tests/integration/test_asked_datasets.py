@@ -14,11 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.apply import apply_definitions
-from feature_repo.definitions import definitions
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
+from feature_repo.registry_versions import load_registry_version
 from feature_repo.retrieval_job import AsOfRetrievalJob
-from feature_repo.store import OFFLINE_STORE, client_yaml, open_repository, open_store
+from feature_repo.store import OFFLINE_STORE, client_yaml, open_repository
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
@@ -27,12 +25,16 @@ from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, parse_i
 from market.errors import InvalidRequest
 from quality.parity import Parity
 from runtime.historical import TICK_SOURCE
-from storage.features.log import FeatureLogWriter
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.instruments import InstrumentPins
-from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from storage.raw.raw_data import RawData
+from tests.build_places import UNGATED, place_in
+from training_sets.builds.builder import Dataset, build_dataset
+from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import TickChoice
 from training_sets.builds.verification import verify_parity
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, joined_rows
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
@@ -109,18 +111,12 @@ def market(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> tuple[Pa
 @pytest.fixture
 def place(market: tuple[Path, object], tmp_path: Path, kernel_cache: Path) -> BuildPlace:
     folder, _ = market
-    store = open_store(
-        registry=tmp_path / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
-    )
-    apply_definitions(store, definitions(features_folder=folder / "features"))
-    return BuildPlace(
-        store=store,
-        features_folder=folder / "features",
-        raw_folder=folder / "raw",
-        versions_folder=SHIPPED_FOLDER,
-        kernels_folder=kernel_cache,
-        has_quality_gate=False,
-        row_grid_ns=GRID_NS,
+    return place_in(
+        tmp_path,
+        kernel_cache,
+        raw=folder / "raw",
+        features=folder / "features",
+        rules=dataclasses.replace(UNGATED, row_grid_ns=GRID_NS),
     )
 
 
@@ -263,7 +259,7 @@ def test_where_rows_were_served_the_record_says_which_could_be_read(
     writer.close()
     for group in (folder / "features").iterdir():
         (with_record / group.name).symlink_to(group)
-    recorded = dataclasses.replace(place, features_folder=with_record)
+    recorded = dataclasses.replace(place, features=FeatureLog(with_record))
     built = build_dataset(request_at(moments(400, seed=3)), recorded, tmp_path / "dataset")
     assert check(built, served, available_ns) > 1000
     times_ns = np.append(around(moments(400, seed=3)), END_NS + 58 * SECOND_NS)
@@ -308,7 +304,7 @@ def test_what_readers_were_given_is_computed_again_and_compared_by_its_digest(
         (features / group.name).symlink_to(group)
 
     def parity(choice: TickChoice) -> Parity:
-        return verify_parity(folder / "raw", features, kernel, ticks=choice)
+        return verify_parity(RawHistory.of(RawData(folder / "raw")), FeatureLog(features), kernel, ticks=choice)
 
     every = parity(TickChoice(None))
     total = sum(map(len, given.values()))

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from runtime.embedded import embedded_redis
+from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.tape import read_tape
 from tests import waiting
@@ -44,7 +45,9 @@ async def play(folder: Path, kernel_cache: Path, messages: list[dict[str, Any]])
     async with BybitExchange(SYMBOLS) as exchange:
         with (
             embedded_redis(folder / "redis") as redis,
-            closing(OnlineStore.connect(redis.host, redis.port, project="feature_service")) as store,
+            closing(
+                OnlineStore.connect(redis_settings(f"{redis.host}:{redis.port}"), project="feature_service")
+            ) as store,
         ):
             environment = {
                 "PATH": os.environ["PATH"],

@@ -29,12 +29,14 @@ from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.source import Delivery
 from ingestion.tape.compaction import compact_tape
 from market.clock import ManualClock
-from storage.features.log import FeatureLogWriter
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from tests import waiting
 from tests.bybit_exchange import BybitExchange
 from training_sets.builds.verification import verify_parity
+from training_sets.rebuild.raw_history import RawHistory
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
@@ -120,7 +122,7 @@ class Worker:
         """The rows that were served are those a rebuild makes of what was taped."""
         for symbol in self.pipeline.symbols:
             compact_tape(self.raw, symbol, InstrumentPins(self.raw))
-        parity = verify_parity(self.raw, self.features, self.kernel)
+        parity = verify_parity(RawHistory.of(RawData(self.raw)), FeatureLog(self.features), self.kernel)
         assert parity.is_exact, parity
 
 

@@ -21,8 +21,9 @@ from ingestion.tape.quality import symbol_quality
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest, NotFound
 from quality.data_page import render_page
-from storage.features.log import FeatureLogWriter
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from transforms.kernel import Kernel, compile_kernel
 
 SYMBOL = "BTCUSDT"
@@ -69,7 +70,12 @@ def report(market: list[tuple[int, Message]], change: Change, folder: Path, kern
         pipeline.close()
     compact_tape(raw, SYMBOL, InstrumentPins(raw))
     return symbol_quality(
-        raw, folder / "features", SYMBOL, kernel.feature_set, from_ns=BEGIN_NS, to_ns=END_NS + SECOND_NS
+        RawData(raw),
+        FeatureLog(folder / "features"),
+        SYMBOL,
+        kernel.feature_set,
+        from_ns=BEGIN_NS,
+        to_ns=END_NS + SECOND_NS,
     )
 
 
@@ -186,6 +192,6 @@ def test_a_jump_of_the_receive_clock_is_told_by_its_minute(
 
 def test_a_symbol_without_data_and_an_empty_period_are_refused(tmp_path: Path, kernel: Kernel) -> None:
     with pytest.raises(NotFound):
-        symbol_quality(tmp_path, tmp_path, SYMBOL, kernel.feature_set, from_ns=0, to_ns=1)
+        symbol_quality(RawData(tmp_path), FeatureLog(tmp_path), SYMBOL, kernel.feature_set, from_ns=0, to_ns=1)
     with pytest.raises(InvalidRequest):
-        symbol_quality(tmp_path, tmp_path, SYMBOL, kernel.feature_set, from_ns=1, to_ns=1)
+        symbol_quality(RawData(tmp_path), FeatureLog(tmp_path), SYMBOL, kernel.feature_set, from_ns=1, to_ns=1)

@@ -13,10 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.apply import apply_definitions
-from feature_repo.definitions import definitions
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import FeatureStore, open_store
+from feature_repo.registry_versions import load_registry_version
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
@@ -25,9 +22,11 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
-from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from tests.build_places import offline_store, place_in
+from training_sets.builds.builder import Dataset, build_dataset
+from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
 from training_sets.dataset.manifest import manifest_request
 from training_sets.provenance import file_entry
@@ -88,24 +87,9 @@ def features_folder(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) ->
     return folder / "features"
 
 
-def opened_store(features_folder: Path, folder: Path) -> FeatureStore:
-    opened = open_store(
-        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
-    )
-    apply_definitions(opened, definitions(features_folder=features_folder))
-    return opened
-
-
 @pytest.fixture(scope="module")
 def place(features_folder: Path, kernel_cache: Path) -> BuildPlace:
-    # Retrieval never asks the online store: nothing need listen there.
-    return BuildPlace(
-        store=opened_store(features_folder, features_folder.parent),
-        features_folder=features_folder,
-        raw_folder=features_folder.parent / "raw",
-        versions_folder=SHIPPED_FOLDER,
-        kernels_folder=kernel_cache,
-    )
+    return place_in(features_folder.parent, kernel_cache, features=features_folder)
 
 
 @pytest.fixture
@@ -116,7 +100,7 @@ def build(place: BuildPlace, tmp_path: Path) -> Dataset:
 def served(
     features_folder: Path, kernel: Kernel, symbol: str
 ) -> tuple[FeatureRows, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    return read_feature_log(features_folder, symbol, kernel.feature_set, from_ns=None, to_ns=None)
+    return FeatureLog(features_folder).read(symbol, kernel.feature_set, from_ns=None, to_ns=None)
 
 
 def test_a_sample_holds_the_row_of_its_time_and_the_label_from_when_it_arrived(
@@ -190,7 +174,7 @@ def test_a_feature_that_saw_its_future_fails_the_build_by_name(
     place: BuildPlace, tmp_path: Path, plant: Callable[[Float64s], Float64s]
 ) -> None:
     log = tmp_path / "features"
-    shutil.copytree(place.features_folder, log)
+    shutil.copytree(place.features.folder, log)
     planted = "volatility_1m"  # another value every second
     source = "mid_price" if plant is label else planted
     for path in log.glob("price/*/symbol=BTCUSDT/*/*.parquet"):
@@ -198,7 +182,7 @@ def test_a_feature_that_saw_its_future_fails_the_build_by_name(
         values = plant(table.column(source).to_numpy())
         at = table.schema.get_field_index(planted)
         pq.write_table(table.set_column(at, planted, pa.array(values)), path)
-    leaking = dataclasses.replace(place, store=opened_store(log, tmp_path), features_folder=log)
+    leaking = dataclasses.replace(place, open_store=lambda: offline_store(tmp_path, log), features=FeatureLog(log))
     with pytest.raises(InvalidRequest, match=r"leakage: volatility_1m of BTCUSDT at .* must be what its past gives"):
         build_dataset(REQUEST, leaking, tmp_path / "dataset")
 
@@ -314,8 +298,8 @@ def test_the_manifest_names_all_that_made_the_dataset(build: Dataset, place: Bui
     assert manifest["label_price"] == dict.fromkeys(SYMBOLS, "mid_price")
     assert manifest["libraries"]["numpy"] == np.__version__
     for root, entries in (
-        (place.raw_folder, manifest["raw_partitions"]),
-        (place.features_folder, manifest["feature_partitions"]),
+        (place.raw.parquet.folder, manifest["raw_partitions"]),
+        (place.features.folder, manifest["feature_partitions"]),
     ):
         assert entries
         for entry in entries:

@@ -13,25 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.apply import apply_definitions
-from feature_repo.definitions import definitions
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import open_store
+from feature_repo.registry_versions import load_registry_version
 from ingestion.decoding.decode import Decoder
 from ingestion.messages import RejectedLine
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.rebuilt_days import cached_days
 from storage.instruments import InstrumentPins
-from storage.raw.manifest import raw_period
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
+from tests.build_places import UNGATED, place_in
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
 from training_sets.builds.admission import check_request
-from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.feature_days import make_features
+from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
 from training_sets.request.folds import PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
 from training_sets.request.request import DatasetRequest
@@ -52,21 +51,9 @@ def candles(recorded_data: Path) -> list[Candle]:
     return recorded_candles(recorded_data, (DAYS + 1) * DAY_CANDLES)
 
 
-def place_of(folder: Path, raw_folder: Path, kernel_cache: Path, **rules: Any) -> BuildPlace:  # noqa: ANN401  # fields of the place
-    features_folder = folder / "features"
-    store = open_store(
-        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
-    )
-    apply_definitions(store, definitions(features_folder=features_folder))
-    return BuildPlace(
-        store=store,
-        features_folder=features_folder,
-        raw_folder=raw_folder,
-        versions_folder=SHIPPED_FOLDER,
-        kernels_folder=kernel_cache,
-        # The recording of candles has no funding, so that a column is unknown throughout.
-        **{"has_quality_gate": False, **rules},
-    )
+def place_of(folder: Path, raw_folder: Path, kernel_cache: Path) -> BuildPlace:
+    # The recording of candles has no funding, so that a column is unknown throughout.
+    return place_in(folder, kernel_cache, raw=raw_folder, rules=UNGATED)
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +163,8 @@ def test_computed_days_are_used_again_and_one_more_day_computes_one(
     other_version = built("other version", dataclasses.replace(days_of(2, 1), registry_version="1.0.0"))
     assert other_version.days_computed == 3
     # A group's day is one file, which answers both versions.
-    assert (built("as before", days_of(2, 1)).days_computed, len(list(place.features_folder.glob(TECHNICAL)))) == (0, 4)
-    [cached] = cached_days(place.features_folder)
+    assert (built("as before", days_of(2, 1)).days_computed, len(list(place.features.folder.glob(TECHNICAL)))) == (0, 4)
+    [cached] = cached_days(FeatureLog(place.features.folder))
     assert (cached.symbol, len(cached.dates)) == (SYMBOL, 4)
 
 
@@ -187,8 +174,8 @@ def test_a_day_served_for_fewer_columns_is_computed_for_more_of_them(
     place = place_of(tmp_path, raw_folder, kernel_cache)
     fewer = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
     begin_ns, end_ns = BEGIN_NS + DAY_NS - HOUR_NS, BEGIN_NS + 2 * DAY_NS + HOUR_NS
-    rows = rebuild_rows(raw_folder, SYMBOL, fewer, from_ns=begin_ns, to_ns=end_ns)
-    with FeatureLogWriter(place.features_folder) as log:
+    rows = rebuild_rows(RawData(raw_folder), SYMBOL, fewer, from_ns=begin_ns, to_ns=end_ns)
+    with FeatureLogWriter(place.features.folder) as log:
         # Later than a rebuilt row counts as available.
         log.append(rows, rows.row_ns + 2 * AVAILABILITY_DELAY_NS)
     built = build_dataset(days_of(1, 1), place, tmp_path / "dataset")
@@ -213,7 +200,7 @@ def test_a_day_whose_raw_data_changed_is_never_served_as_it_was(
     assert not np.array_equal(rsi[0], rsi[1])
     kernel = compile_kernel(load_registry_version(VERSION).feature_set, kernel_cache)
     times = pq.read_table(after.path / "train.parquet").column("timestamp").cast(pa.int64()).to_numpy()
-    rows = rebuild_rows(raw, SYMBOL, kernel, from_ns=int(times[0]), to_ns=int(times[-1]))
+    rows = rebuild_rows(RawData(raw), SYMBOL, kernel, from_ns=int(times[0]), to_ns=int(times[-1]))
     at = np.searchsorted(rows.row_ns, times)
     assert np.array_equal(rsi[1], rows.values[at, kernel.feature_set.columns.index("rsi_14")], equal_nan=True)
 
@@ -222,13 +209,10 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
     for day in (0, 1, 3):
         write_day(tmp_path / "raw", day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
 
+    place = place_in(tmp_path, tmp_path / "kernels")
+
     def check(request: DatasetRequest) -> FeatureSet:
-        return check_request(
-            request,
-            features_folder=tmp_path / "features",
-            raw_folder=tmp_path / "raw",
-            versions_folder=SHIPPED_FOLDER,
-        )
+        return check_request(request, place)
 
     assert check(days_of(0, 1)).version == VERSION
     with pytest.raises(
@@ -245,25 +229,17 @@ def test_progress_runs_to_one_and_what_it_raises_ends_the_work(
     raw_folder: Path, kernel_cache: Path, tmp_path: Path
 ) -> None:
     chosen = load_registry_version(VERSION).feature_set
+    place = place_in(tmp_path, kernel_cache, raw=raw_folder)
 
     def made(on_progress: Callable[[float], None]) -> object:
-        return make_features(
-            days_of(1, 2),
-            chosen,
-            features_folder=tmp_path / "features",
-            raw_folder=raw_folder,
-            kernels_folder=kernel_cache,
-            reuses_days=True,
-            workers=1,
-            on_progress=on_progress,
-        )
+        return make_features(days_of(1, 2), chosen, place, on_progress=on_progress)
 
     def cancel(_share: float) -> None:
         raise InvalidRequest("cancelled")
 
     with pytest.raises(InvalidRequest, match="cancelled"):
         made(cancel)
-    [after_one] = cached_days(tmp_path / "features")
+    [after_one] = cached_days(FeatureLog(tmp_path / "features"))
     assert len(after_one.dates) == 1
     shares: list[float] = []
     made(shares.append)
@@ -291,7 +267,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory, recorded_data: Path) -> 
 
 
 def recorded_request(raw: Path) -> DatasetRequest:
-    first_ns, last_ns = raw_period(raw, SYMBOL)
+    first_ns, last_ns = RawData(raw).period(SYMBOL)
     begin_ns, end_ns = first_ns // SECOND_NS * SECOND_NS + SECOND_NS, last_ns // SECOND_NS * SECOND_NS
     return DatasetRequest(
         (SYMBOL,),
@@ -305,12 +281,12 @@ def test_a_dataset_of_a_real_order_book_has_the_labels_of_its_mids(
     recording: Path, kernel_cache: Path, tmp_path: Path
 ) -> None:
     request = recorded_request(recording)
-    place = place_of(tmp_path, recording, kernel_cache, has_quality_gate=True)
+    place = place_in(tmp_path, kernel_cache, raw=recording)
     built = build_dataset(request, place, tmp_path / "dataset")
     assert (built.days_computed, built.days_reused) == (2, 0)
     assert built.manifest["leakage"]["rows_rebuilt_from_their_past"] >= 4
     kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
-    rows = rebuild_rows(recording, SYMBOL, kernel)
+    rows = rebuild_rows(RawData(recording), SYMBOL, kernel)
     columns = kernel.feature_set.columns
     mids = dict(zip(rows.row_ns.tolist(), rows.values[:, columns.index("mid_price")].tolist(), strict=True))
     counted = built.manifest["rows_without_features"] + built.manifest["rows_without_label"]
@@ -333,11 +309,11 @@ def test_what_was_served_late_stays_late_and_what_was_served_whole_is_left_alone
 ) -> None:
     place = place_of(tmp_path, recording, kernel_cache)
     kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
-    rows = rebuild_rows(recording, SYMBOL, kernel)
+    rows = rebuild_rows(RawData(recording), SYMBOL, kernel)
     late = np.arange(100, 160)
     available_ns: npt.NDArray[np.int64] = rows.row_ns + AVAILABILITY_DELAY_NS
     available_ns[late] = rows.row_ns[late[-1]] + 20 * SECOND_NS
-    with FeatureLogWriter(place.features_folder) as log:
+    with FeatureLogWriter(place.features.folder) as log:
         # All of the first day that was recorded, and half of the second.
         served = len(rows) * 3 // 4
         log.append(
@@ -348,13 +324,13 @@ def test_what_was_served_late_stays_late_and_what_was_served_whole_is_left_alone
         )
     built = build_dataset(recorded_request(recording), place, tmp_path / "dataset")
     assert (built.days_computed, built.days_reused) == (1, 1)
-    _, found_ns = read_feature_log(place.features_folder, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
+    _, found_ns = FeatureLog(place.features.folder).read(SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
     assert np.array_equal(found_ns, available_ns)
     # Once more with an outage in the day that is rebuilt: the rebuilt rows are as late as they were served.
     other = place_of(tmp_path / "other", recording, kernel_cache)
     last = np.arange(served - 40, served)
     available_ns[last] = rows.row_ns[last[-1]] + 20 * SECOND_NS
-    with FeatureLogWriter(other.features_folder) as log:
+    with FeatureLogWriter(other.features.folder) as log:
         log.append(
             dataclasses.replace(
                 rows, row_ns=rows.row_ns[:served], values=rows.values[:served], status=rows.status[:served]
@@ -362,7 +338,7 @@ def test_what_was_served_late_stays_late_and_what_was_served_whole_is_left_alone
             available_ns[:served],
         )
     built = build_dataset(recorded_request(recording), other, tmp_path / "late")
-    _, found_ns = read_feature_log(other.features_folder, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
+    _, found_ns = FeatureLog(other.features.folder).read(SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
     assert np.array_equal(found_ns, available_ns)
     table = pa.concat_tables(pq.read_table(path) for path in sorted(built.path.glob("*.parquet")))
     times_ns = table.column("timestamp").cast(pa.int64()).to_numpy()

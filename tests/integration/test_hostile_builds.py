@@ -10,14 +10,12 @@ import numpy.typing as npt
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.apply import apply_definitions
-from feature_repo.definitions import definitions
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import open_store
+from feature_repo.registry_versions import load_registry_version
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from storage.features.log import FeatureLogWriter
-from training_sets.builds.builder import BuildPlace, build_dataset
+from tests.build_places import place_in
+from training_sets.builds.builder import build_dataset
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
@@ -68,18 +66,8 @@ def build(kinds: list[str], mid: str, rows: int) -> str:
         with log:
             status = np.zeros((rows, len(FEATURES.groups)), np.int8)
             log.append(FeatureRows("BTCUSDT", FEATURES, row_ns, values, status), row_ns + 1)
-        online = {"type": "redis", "connection_string": "localhost:1"}
-        store = open_store(registry=folder / "registry.db", online_store=online)
-        apply_definitions(store, definitions(features_folder=folder / "features"))
-        stores = BuildPlace(
-            store=store,
-            features_folder=folder / "features",
-            raw_folder=folder / "raw",
-            versions_folder=SHIPPED_FOLDER,
-            kernels_folder=folder / "kernels",
-        )
         try:
-            dataset = build_dataset(REQUEST, stores, folder / "dataset")
+            dataset = build_dataset(REQUEST, place_in(folder, folder / "kernels"), folder / "dataset")
         except InvalidRequest as refusal:
             return str(refusal)
         return (dataset.path / "_report.html").read_text()

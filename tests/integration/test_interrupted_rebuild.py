@@ -19,7 +19,9 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns, utc_date
 from market.events import TRADE, Events, empty_events
 from market.instruments import Instrument
 from storage.durable_files import exclusive
+from storage.features.log import FeatureLog
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.days import _lock_of
 from training_sets.rebuild.due_days import Rebuild
 
@@ -94,7 +96,7 @@ def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
 def lock_of_last_day(data: Path) -> Path:
     chosen = load_registry_version("1.0.0").feature_set
     return _lock_of(
-        Rebuild(data / "raw", data / "features", data / "cache", "BTCUSDT", chosen),
+        Rebuild(RawData(data / "raw"), FeatureLog(data / "features"), data / "cache", "BTCUSDT", chosen),
         utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS),
     )
 

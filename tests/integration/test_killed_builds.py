@@ -24,25 +24,25 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import make_url
 
-from feature_repo.registry_versions import SHIPPED_FOLDER
 from ingestion.pipeline.pipeline import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, SystemClock, parse_iso_ns, to_datetime
-from quality.continuity import ContinuityRules
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
+from runtime.stores import open_stores
 from runtime.wiring import build_place, compiled_kernel, instrument_pins, make_pipeline, metadata_store
 from storage.database.job_queue import Interrupted, JobQueue
 from storage.database.metadata import DatasetRecord, Metadata
 from tests import waiting
+from tests.build_places import books_on
 from tests.tcp_proxy import TcpProxy
 from training_sets.builds.attempt import MOST_ATTEMPTS
 from training_sets.builds.builds import BUILD_TASK, QUEUE, DatasetBuilds
-from training_sets.builds.notices import Announcer, InProcessNotices
 from training_sets.builds.watch import BuildWatch
+from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import read_manifest
 from training_sets.provenance import file_entry
 from training_sets.request.folds import TimeBased, default_periods
@@ -108,33 +108,10 @@ def metadata(servers: Servers) -> Iterator[Metadata]:
 @contextmanager
 def opened(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[tuple[DatasetBuilds, BuildWatch]]:
     """Builds and their watch, with the short times of this test."""
-    clock = SystemClock()
-    queue = JobQueue(servers.postgres_url, stalled_after_s=STALLED_AFTER_S)
-    announcer = Announcer(metadata, InProcessNotices(), clock)
-    builds = DatasetBuilds(
-        metadata,
-        queue,
-        open_place=partial(build_place, settings, servers),
-        datasets_folder=settings.dataset_storage_path,
-        features_folder=settings.feature_log_storage_path,
-        raw_folder=settings.raw_data_storage_path,
-        versions_folder=SHIPPED_FOLDER,
-        kernels_folder=settings.feature_service_cache_path / "kernels",
-        announcer=announcer,
-        clock=clock,
-        make_id=lambda: uuid4().hex,
-        continuity=ContinuityRules(),
-        parallel=2,
-    )
-    watch = BuildWatch(
-        metadata,
-        queue,
-        datasets_folder=settings.dataset_storage_path,
-        announcer=announcer,
-        clock=clock,
-        watch_s=WATCH_S,
-        grace_s=STALLED_AFTER_S,
-    )
+    stores = open_stores(settings)
+    books = books_on(metadata, JobQueue(servers.postgres_url, stalled_after_s=STALLED_AFTER_S))
+    builds = DatasetBuilds(books, build_place(settings, servers, stores), stores.datasets, parallel=2)
+    watch = BuildWatch(books, stores.datasets, watch_s=WATCH_S, grace_s=STALLED_AFTER_S)
     yield builds, watch
 
 
@@ -352,14 +329,8 @@ def test_a_build_that_kills_its_workers_fails_in_the_end(
 ) -> None:
     with opened(settings, servers, metadata) as (builds, _):
         dataset_id = builds.start(request_of(50)).dataset_id
-    watch = BuildWatch(
-        metadata,
-        JobQueue(servers.postgres_url, stalled_after_s=0.0),
-        datasets_folder=settings.dataset_storage_path,
-        announcer=Announcer(metadata, InProcessNotices(), SystemClock()),
-        clock=SystemClock(),
-        grace_s=0.0,
-    )
+    books = books_on(metadata, JobQueue(servers.postgres_url, stalled_after_s=0.0))
+    watch = BuildWatch(books, Datasets(settings.dataset_storage_path), grace_s=0.0)
     begun: list[str] = []
     failed: list[int] = []
 
@@ -396,14 +367,7 @@ def test_a_record_without_a_job_fails_and_one_of_a_process_of_its_own_as_well(
         )
         half = settings.dataset_storage_path / f".{own.dataset_id}-1"
         half.mkdir(parents=True)
-        watch = BuildWatch(
-            metadata,
-            queue,
-            datasets_folder=settings.dataset_storage_path,
-            announcer=Announcer(metadata, InProcessNotices(), SystemClock()),
-            clock=SystemClock(),
-            grace_s=0.0,
-        )
+        watch = BuildWatch(books_on(metadata, queue), Datasets(settings.dataset_storage_path), grace_s=0.0)
         assert watch.look() == 2
         assert {metadata.get_dataset(each.dataset_id).status for each in (long_ago, own)} == {"failed"}
         assert not half.exists()

@@ -28,6 +28,7 @@ from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from market.events import CONTROL, START, TRADE
 from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
+from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from storage.tape.recovery import recover_abandoned
 from training_sets.rebuild.rebuild import rebuild_rows
@@ -153,7 +154,7 @@ def indices_on_tape(raw: Path) -> list[int]:
 
 def rebuilt(raw: Path, kernel: Kernel) -> FeatureRows:
     compact_tape(raw, SYMBOL, InstrumentPins(raw))
-    return rebuild_rows(raw, SYMBOL, kernel)
+    return rebuild_rows(RawData(raw), SYMBOL, kernel)
 
 
 def check_killed(folder: Path, kernel_cache: Path, *, kills: int, seed: int) -> None:
@@ -184,7 +185,7 @@ def check_killed(folder: Path, kernel_cache: Path, *, kills: int, seed: int) -> 
     bits, expected_bits = found.values.view(np.int64), expected.values.view(np.int64)
     # A restart makes what reaches over it unknown, never wrong.
     assert ((bits == expected_bits) | np.isnan(found.values)).all()
-    events = read_events(raw, SYMBOL, kinds=[TRADE], from_ns=0, to_ns=2**62)
+    events = read_events(RawData(raw), SYMBOL, kinds=[TRADE], from_ns=0, to_ns=2**62)
     restarts = events["recv_ns"][(events["kind"] == CONTROL) & (events["field"] == START)]
     settled = np.ones(len(found), np.bool_)
     for restart_ns in restarts.tolist():

@@ -14,7 +14,7 @@ from market.clock import SECOND_NS, parse_iso_ns
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
-from storage.features.log import read_feature_log
+from storage.features.log import FeatureLog
 from storage.tape import read_tape
 from tests.broker import Broker
 from tests.gateway import QUEUES, Passed, envelopes, publish_in_time, recorded
@@ -53,8 +53,8 @@ def test_rows_on_the_queue_in_redis_and_in_the_log_are_those_of_a_replay_bit_for
     vectors = [(json.loads(body), headers) for body, headers in broker.take_all("features.live")]
     store = online_store_of(live_servers)
     for symbol in SYMBOLS:
-        served, available_ns = read_feature_log(
-            settings.feature_log_storage_path, symbol, kernel.feature_set, from_ns=None, to_ns=None
+        served, available_ns = FeatureLog(settings.feature_log_storage_path).read(
+            symbol, kernel.feature_set, from_ns=None, to_ns=None
         )
         assert len(served) >= 10
         assert (available_ns >= served.row_ns).all()

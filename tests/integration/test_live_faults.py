@@ -34,7 +34,7 @@ from runtime.settings import Settings
 from runtime.sources import SourceChoice
 from runtime.wiring import compiled_kernel
 from storage.database.leases import Leases
-from storage.features.log import read_feature_log
+from storage.features.log import FeatureLog
 from storage.online.store import OnlineStore
 from storage.tape import read_tape
 from tests.broker import Broker
@@ -108,8 +108,8 @@ def rows_pass(ingest: LiveIngest, time_ns: int) -> None:
 def check_rows(settings: Settings, kernel: Kernel, scratch: Path) -> None:
     """Every second has its row in the log, and it is what a replay of the tape computes, bit for bit."""
     for symbol in ("BTCUSDT", "ETHUSDT"):
-        served, _ = read_feature_log(
-            settings.feature_log_storage_path, symbol, kernel.feature_set, from_ns=None, to_ns=None
+        served, _ = FeatureLog(settings.feature_log_storage_path).read(
+            symbol, kernel.feature_set, from_ns=None, to_ns=None
         )
         assert {later - earlier for earlier, later in pairwise(served.row_ns.tolist())} <= {SECOND_NS}
         assert len(served) > 3
@@ -332,9 +332,7 @@ def test_a_lost_book_that_the_gateway_does_not_bring_is_taken_from_the_exchange(
     assert sum(b'"origin":"rest"' in frame.body for frame in read_tape(raw, SYMBOL)) == taken
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
     # The mid of the last row is that of the whole stream, of which nothing was lost.
-    served, _ = read_feature_log(
-        settings.feature_log_storage_path, SYMBOL, kernel.feature_set, from_ns=None, to_ns=None
-    )
+    served, _ = FeatureLog(settings.feature_log_storage_path).read(SYMBOL, kernel.feature_set, from_ns=None, to_ns=None)
     last = book_after(json.loads(each.body)["payload"] for each in books)
     mid = (max(float(px) for px, _ in last["b"]) + min(float(px) for px, _ in last["a"])) / 2
     assert served.values[-1, kernel.feature_set.columns.index("mid_price")] == pytest.approx(mid, rel=1e-12)

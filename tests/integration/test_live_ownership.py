@@ -19,6 +19,7 @@ from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
 from storage.database.leases import Leases
+from storage.online.address import redis_address
 from storage.online.vector import FENCE_FIELD, online_key, sortable
 from tests.broker import Broker
 from tests.gateway import QUEUES
@@ -145,7 +146,7 @@ def test_a_worker_that_cannot_see_that_it_was_followed_is_told_by_the_online_sto
 
 def stored_fences(servers: Servers) -> dict[str, int]:
     """The fence that the online store holds of each symbol."""
-    with redis.Redis(port=servers.redis_port) as client:
+    with redis.Redis(port=redis_address(servers.online_store).nodes[0][1]) as client:
         held = {symbol: client.hget(online_key(symbol, PROJECT.encode()), FENCE_FIELD) for symbol in SYMBOLS}
     least = int(sortable(0))
     return {symbol: int(fence) - least for symbol, fence in held.items() if isinstance(fence, bytes)}

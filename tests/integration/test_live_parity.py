@@ -23,7 +23,7 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from runtime.cli import app
 from runtime.commands.options import settings_for
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape.segments import segment_paths, tape_folder
 from transforms.kernel import Kernel, compile_kernel
@@ -80,7 +80,7 @@ def test_rows_whose_messages_are_only_on_the_open_tape_are_compared_with_the_oth
     assert (found["mismatched"], found["missing"], found["extra"], found["not_compared"]) == (0, 0, 0, [])
     folder = settings_for(live).feature_log_storage_path
     served = [
-        read_feature_log(folder, symbol, kernel.feature_set, from_ns=None, to_ns=None)[0]
+        FeatureLog(folder).read(symbol, kernel.feature_set, from_ns=None, to_ns=None)[0]
         for symbol in ("BTCUSDT", "ETHUSDT")
     ]
     assert found["compared"] == sum(map(len, served)) > 200

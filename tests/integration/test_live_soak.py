@@ -15,7 +15,9 @@ from ingestion.tape.compaction import compact_tape
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
+from storage.features.log import FeatureLog
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from tests.broker import Broker
 from tests.gateway import QUEUES
 from tests.integration.test_live_faults import (
@@ -29,6 +31,7 @@ from tests.live import SYMBOLS, VERSION, eventually
 from tests.redis_servers import RedisServer
 from tests.tcp_proxy import TcpProxy
 from training_sets.builds.verification import verify_parity
+from training_sets.rebuild.raw_history import RawHistory
 
 SOAK_S = float(os.environ.get("FEATURE_SERVICE_SOAK_S", "600"))
 
@@ -88,6 +91,8 @@ def test_random_faults_leave_every_message_once_and_every_served_row_as_a_rebuil
 def assert_parity(settings: Settings, raw: Path) -> None:
     for symbol in SYMBOLS:
         compact_tape(raw, symbol, InstrumentPins(raw))
-    found = verify_parity(raw, settings.feature_log_storage_path, compiled_kernel(settings, VERSION))
+    found = verify_parity(
+        RawHistory.of(RawData(raw)), FeatureLog(settings.feature_log_storage_path), compiled_kernel(settings, VERSION)
+    )
     assert (found.mismatched, found.missing, found.extra) == (0, 0, 0), found.first_divergence
     assert found.compared > SOAK_S

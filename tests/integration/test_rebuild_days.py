@@ -18,15 +18,16 @@ from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
 from market.events import FIRST, LAST, TRADE, empty_events
 from market.instruments import Instrument
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.parts import group_folder
 from storage.instruments import InstrumentPins
-from storage.raw.manifest import raw_period
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.days import RebuiltDay, count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import rebuild_rows, rebuild_rows_at
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
@@ -55,7 +56,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory, recorded_data: Path) -> Path:
 
 
 def task(raw: Path, features: Path, kernel_cache: Path, version: str = "1.0.0") -> Rebuild:
-    return Rebuild(raw, features, kernel_cache, SYMBOL, load_registry_version(version).feature_set)
+    return Rebuild(RawData(raw), FeatureLog(features), kernel_cache, SYMBOL, load_registry_version(version).feature_set)
 
 
 def run(
@@ -66,7 +67,7 @@ def run(
 
 
 def rows_of(rebuild: Rebuild) -> FeatureRows:
-    return read_feature_log(rebuild.features_folder, SYMBOL, rebuild.feature_set, from_ns=None, to_ns=None)[0]
+    return rebuild.features.read(SYMBOL, rebuild.feature_set, from_ns=None, to_ns=None)[0]
 
 
 def assert_same_bits(one: FeatureRows, other: FeatureRows) -> None:
@@ -85,8 +86,8 @@ def test_days_of_a_real_recording_stitched_are_one_sequential_run_to_the_bit(
         rebuild = replace(rebuild, feature_set=SHORT)
     days = run(rebuild, workers=workers)
     assert [day.date for day in days] == ["2024-07-18", "2024-07-19"]
-    sequential = rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
-    first_ns, last_ns = raw_period(raw, SYMBOL)
+    sequential = rebuild_rows(RawData(raw), SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
+    first_ns, last_ns = RawData(raw).period(SYMBOL)
     assert len(sequential) == last_ns // SECOND_NS - first_ns // SECOND_NS == sum(day.rows for day in days)
     assert np.isfinite(sequential.values).any()
     assert_same_bits(rows_of(rebuild), sequential)
@@ -97,7 +98,7 @@ def test_a_day_whose_raw_data_and_code_are_the_same_is_not_computed_again(
     raw: Path, tmp_path: Path, kernel_cache: Path
 ) -> None:
     rebuild = task(raw, tmp_path, kernel_cache)
-    midnight_ns = floor_to(raw_period(raw, SYMBOL)[1], DAY_NS)
+    midnight_ns = floor_to(RawData(raw).period(SYMBOL)[1], DAY_NS)
     assert [day.rows > 0 for day in run(rebuild, from_ns=midnight_ns)] == [True]
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     days = run(rebuild)
@@ -113,12 +114,16 @@ def test_versions_share_days_and_a_partly_covered_one_computes_only_the_missing_
     run(rebuild)
     short = replace(rebuild, feature_set=feature_set("0.0.2", ["mid_price", "vwap_3s"]))
     assert [day.groups for day in run(short)] == [(), ()]
-    assert_same_bits(rows_of(short), rebuild_rows(raw, SYMBOL, compile_kernel(short.feature_set, kernel_cache)))
+    assert_same_bits(
+        rows_of(short), rebuild_rows(RawData(raw), SYMBOL, compile_kernel(short.feature_set, kernel_cache))
+    )
     group = next(group for group in rebuild.feature_set.groups if group.name == "orderflow")
     for path in group_folder(tmp_path, group).rglob("date=2024-07-19/*.parquet"):
         path.unlink()
     assert [day.groups for day in run(rebuild)] == [(), ("orderflow",)]
-    assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+    assert_same_bits(
+        rows_of(rebuild), rebuild_rows(RawData(raw), SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
+    )
 
 
 def test_a_version_with_more_columns_of_a_group_computes_it_and_the_smaller_file_goes(
@@ -127,7 +132,9 @@ def test_a_version_with_more_columns_of_a_group_computes_it_and_the_smaller_file
     rebuild = task(raw, tmp_path, kernel_cache)
     run(replace(rebuild, feature_set=feature_set("0.0.2", ["mid_price"])))
     assert all("price" in day.groups for day in run(rebuild))
-    assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+    assert_same_bits(
+        rows_of(rebuild), rebuild_rows(RawData(raw), SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
+    )
     assert len(list((tmp_path / "price").rglob("*.parquet"))) == 2
 
 
@@ -148,7 +155,9 @@ def test_a_day_that_got_more_raw_data_is_computed_again_and_the_old_file_goes(
         (day,) = run(rebuild)
         assert day.rows > 0
     assert len(list((tmp_path / "features" / "price").rglob("*.parquet"))) == 1
-    assert_same_bits(rows_of(rebuild), rebuild_rows(growing, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+    assert_same_bits(
+        rows_of(rebuild), rebuild_rows(RawData(growing), SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
+    )
 
 
 def test_two_rebuilds_of_one_day_at_once_compute_it_once(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
@@ -157,7 +166,9 @@ def test_two_rebuilds_of_one_day_at_once_compute_it_once(raw: Path, tmp_path: Pa
         both = list(pool.map(run, [rebuild, rebuild]))
     for one, other in zip(*both, strict=True):
         assert min(one.rows, other.rows) == 0 < max(one.rows, other.rows)
-    assert_same_bits(rows_of(rebuild), rebuild_rows(raw, SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache)))
+    assert_same_bits(
+        rows_of(rebuild), rebuild_rows(RawData(raw), SYMBOL, compile_kernel(rebuild.feature_set, kernel_cache))
+    )
 
 
 def test_parity_compares_what_was_served_and_not_what_a_rebuild_wrote_beside_it(
@@ -165,20 +176,20 @@ def test_parity_compares_what_was_served_and_not_what_a_rebuild_wrote_beside_it(
 ) -> None:
     rebuild = task(raw, tmp_path, kernel_cache)
     kernel = compile_kernel(rebuild.feature_set, kernel_cache)
-    served = rebuild_rows(raw, SYMBOL, kernel)
+    served = rebuild_rows(RawData(raw), SYMBOL, kernel)
     wrong = served.values.copy()
     wrong[7, 0] += 1
     with FeatureLogWriter(tmp_path) as log:
         log.append(replace(served, values=wrong), served.row_ns + 1)
     run(rebuild)
-    parity = verify_parity(raw, tmp_path, kernel)
+    parity = verify_parity(RawHistory.of(RawData(raw)), FeatureLog(tmp_path), kernel)
     assert (parity.compared, parity.mismatched, parity.missing, parity.extra) == (len(served), 1, 0, 0)
     assert_same_bits(rows_of(rebuild), served)
 
 
 def test_parity_counts_day_by_day_what_one_side_lacks(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
     kernel = compile_kernel(SHORT, kernel_cache)
-    whole = rebuild_rows(raw, SYMBOL, kernel)
+    whole = rebuild_rows(RawData(raw), SYMBOL, kernel)
     midnight_ns = floor_to(int(whole.row_ns[-1]), DAY_NS)
     of_today = whole.row_ns >= midnight_ns
     # Two days before the raw data begin, and today but its last rows: nothing of yesterday.
@@ -189,12 +200,17 @@ def test_parity_counts_day_by_day_what_one_side_lacks(raw: Path, tmp_path: Path,
     with FeatureLogWriter(tmp_path) as log:
         for rows in (early, today):
             log.append(rows, rows.row_ns + 1)
-    parity = verify_parity(raw, tmp_path, kernel)
+    parity = verify_parity(RawHistory.of(RawData(raw)), FeatureLog(tmp_path), kernel)
     assert (parity.compared, parity.missing, parity.extra) == (len(today), int((~of_today).sum()), 9)
     assert parity.mismatched > 0
     assert parity.first_divergence is not None
     assert parity.first_divergence.row_ns == int(early.row_ns[0])
-    assert verify_parity(raw, tmp_path, compile_kernel(SHORT, kernel_cache), symbols=[SYMBOL]) == parity
+    assert (
+        verify_parity(
+            RawHistory.of(RawData(raw)), FeatureLog(tmp_path), compile_kernel(SHORT, kernel_cache), symbols=[SYMBOL]
+        )
+        == parity
+    )
 
 
 def test_a_period_outside_of_the_raw_data_is_refused(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
@@ -224,7 +240,7 @@ def test_history_begins_with_the_first_message_though_a_later_one_states_an_earl
     rows = served.advance(day_ns + 9 * SECOND_NS)
     assert np.isnan(rows.values[:3]).all()
     assert not np.isnan(rows.values[3:]).any()
-    assert_same_bits(rows, rebuild_rows(tmp_path, SYMBOL, kernel))
+    assert_same_bits(rows, rebuild_rows(RawData(tmp_path), SYMBOL, kernel))
 
 
 def test_rows_at_chosen_ticks_are_those_that_were_served_at_them(tmp_path: Path, kernel_cache: Path) -> None:
@@ -244,10 +260,10 @@ def test_rows_at_chosen_ticks_are_those_that_were_served_at_them(tmp_path: Path,
     pieces = [served.advance(day_ns + tick * grid_ns) for tick in range(2, 320)]
     by_time = {int(row_ns): piece.values[at] for piece in pieces for at, row_ns in enumerate(piece.row_ns)}
     chosen = np.array(sorted(by_time)[5::7])
-    rebuilt = rebuild_rows_at(tmp_path, SYMBOL, kernel, chosen)
+    rebuilt = rebuild_rows_at(RawData(tmp_path), SYMBOL, kernel, chosen)
     assert rebuilt.row_ns.tolist() == chosen.tolist()
     assert rebuilt.values.tobytes() == np.stack([by_time[row_ns] for row_ns in chosen.tolist()]).tobytes()
     assert not np.isnan(rebuilt.values[-1]).any()
     for wrong in (day_ns, day_ns + 3 * grid_ns + 1, day_ns + DAY_NS):
         with pytest.raises(InvalidRequest, match=f"rebuild of {SYMBOL}"):
-            rebuild_rows_at(tmp_path, SYMBOL, kernel, np.array([wrong]))
+            rebuild_rows_at(RawData(tmp_path), SYMBOL, kernel, np.array([wrong]))

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,23 +18,26 @@ import numpy as np
 import pytest
 from sqlalchemy import make_url
 
-from feature_repo.apply import apply_definitions
-from feature_repo.definitions import definitions
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import open_store
+from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, SystemClock
 from quality.continuity import ContinuityRules
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
-from storage.features.log import FeatureLogWriter
+from storage.features.log import FeatureLog, FeatureLogWriter
+from storage.raw import raw_data
+from storage.raw.manifest import RawPart, read_entry
+from storage.raw.raw_data import RawData
+from tests.build_places import UNGATED, books_on, place_in
 from tests.postgres_servers import run
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
-from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
+from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.notices import Announcer, InProcessNotices
+from training_sets.builds.place import BuildPlace
 from training_sets.builds.standing import stands_for
-from training_sets.dataset.inputs import dataset_inputs
+from training_sets.dataset.datasets import Datasets
+from training_sets.dataset.inputs import DatasetRules, dataset_inputs
 from training_sets.dataset.manifest import MANIFEST_NAME
 from training_sets.dataset.usage import datasets_of
 from training_sets.request.folds import TimeBased, default_periods
@@ -49,7 +53,6 @@ REQUEST = DatasetRequest(
     "1.2.0",
     sample_interval_ns=MINUTE_NS,
 )
-RULES = ContinuityRules()
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +71,8 @@ def standing(candles: list[Candle], kernel_cache: Path, tmp_path_factory: pytest
 
 
 def place_of(folder: Path, kernel_cache: Path) -> BuildPlace:
-    store = open_store(
-        registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
-    )
-    apply_definitions(store, definitions(features_folder=folder / "features"))
-    return BuildPlace(
-        store=store,
-        features_folder=folder / "features",
-        raw_folder=folder / "raw",
-        versions_folder=SHIPPED_FOLDER,
-        kernels_folder=kernel_cache,
-        continuity=RULES,
-        # The recording of candles has no funding, so that a column is unknown throughout.
-        has_quality_gate=False,
-    )
+    # The recording of candles has no funding, so that a column is unknown throughout.
+    return place_in(folder, kernel_cache, rules=UNGATED)
 
 
 @pytest.fixture
@@ -89,32 +80,23 @@ def copy(standing: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(standing, tmp_path / "copy"))
 
 
+def inputs_in(folder: Path, request: DatasetRequest, rules: DatasetRules = UNGATED) -> dict[str, Any]:
+    chosen = load_registry_version(request.registry_version).feature_set
+    return dataset_inputs(request, chosen, FeatureLog(folder / "features"), RawData(folder / "raw"), rules)
+
+
 def is_standing(
-    folder: Path,
-    *,
-    request: DatasetRequest = REQUEST,
-    continuity: ContinuityRules = RULES,
-    has_quality_gate: bool = False,
-    **stated: object,
+    folder: Path, *, request: DatasetRequest = REQUEST, rules: DatasetRules = UNGATED, **stated: object
 ) -> bool:
     """Whether the dataset stands for what is in the folder; ``stated``: inputs that are others."""
-    chosen = load_registry_version(request.registry_version).feature_set
-    inputs = dataset_inputs(
-        request,
-        chosen,
-        features_folder=folder / "features",
-        raw_folder=folder / "raw",
-        continuity=continuity,
-        has_quality_gate=has_quality_gate,
-        row_grid_ns=SECOND_NS,
-    )
+    inputs = inputs_in(folder, request, rules)
     assert stated.keys() <= inputs.keys()
     return stands_for(folder / "dataset", inputs | stated)
 
 
 def test_a_dataset_is_made_of_its_periods_and_of_the_days_that_its_features_look_back_on(standing: Path) -> None:
     def used(first_ns: int, last_ns: int, symbol: str = SYMBOL) -> list[str]:
-        return datasets_of(standing, symbol, first_ns, last_ns)
+        return datasets_of(Datasets(standing), symbol, first_ns, last_ns)
 
     end_ns = BEGIN_OF_SAMPLES_NS + 20 * HOUR_NS
     assert used(BEGIN_OF_SAMPLES_NS, BEGIN_OF_SAMPLES_NS) == ["dataset"]
@@ -130,7 +112,7 @@ def test_a_dataset_is_made_of_its_periods_and_of_the_days_that_its_features_look
 def test_a_dataset_whose_manifest_cannot_be_read_may_be_made_of_anything(tmp_path: Path, content: str) -> None:
     (tmp_path / "d17").mkdir()
     (tmp_path / "d17" / MANIFEST_NAME).write_text(content)
-    (found,) = datasets_of(tmp_path, SYMBOL, 0, 1)
+    (found,) = datasets_of(Datasets(tmp_path), SYMBOL, 0, 1)
     assert found.startswith(f"d17 ({tmp_path / 'd17' / MANIFEST_NAME}: must be a manifest, was ")
 
 
@@ -230,8 +212,8 @@ def test_a_dataset_of_a_past_period_stands_while_its_last_day_is_served_on(
 
 
 def test_a_dataset_does_not_stand_for_other_settings_versions_or_requests(standing: Path) -> None:
-    assert not is_standing(standing, continuity=ContinuityRules(min_coverage=0.5))
-    assert not is_standing(standing, has_quality_gate=True)
+    assert not is_standing(standing, rules=dataclasses.replace(UNGATED, continuity=ContinuityRules(min_coverage=0.5)))
+    assert not is_standing(standing, rules=DatasetRules())
     assert not is_standing(standing, request=dataclasses.replace(REQUEST, registry_version="1.0.0"))
     assert not is_standing(standing, request=dataclasses.replace(REQUEST, embargo_ns=MINUTE_NS))
     assert is_standing(standing)
@@ -245,18 +227,9 @@ def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Pa
         REQUEST,
         targets=(RiskAdjustedTarget(5 * MINUTE_NS, volatility_window_ns=2 * HOUR_NS),),
     )
-    chosen = load_registry_version(REQUEST.registry_version).feature_set
 
     def dates(request: DatasetRequest) -> set[str]:
-        inputs = dataset_inputs(
-            request,
-            chosen,
-            features_folder=standing / "features",
-            raw_folder=standing / "raw",
-            continuity=RULES,
-            has_quality_gate=False,
-            row_grid_ns=SECOND_NS,
-        )
+        inputs = inputs_in(standing, request)
         return {entry["path"].split("/")[3] for entry in inputs["feature_partitions"]}
 
     assert dates(REQUEST) == {"date=2026-01-03"}
@@ -275,22 +248,8 @@ def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Pa
 def opened(
     folder: Path, kernel_cache: Path, metadata: Metadata, url: str, notices: InProcessNotices
 ) -> Iterator[DatasetBuilds]:
-    place = place_of(folder, kernel_cache)
-    builds = DatasetBuilds(
-        metadata,
-        JobQueue(url),
-        open_place=lambda: place,
-        datasets_folder=folder / "datasets",
-        features_folder=place.features_folder,
-        raw_folder=place.raw_folder,
-        versions_folder=SHIPPED_FOLDER,
-        kernels_folder=kernel_cache,
-        announcer=Announcer(metadata, notices, SystemClock()),
-        clock=SystemClock(),
-        make_id=lambda: uuid4().hex,
-        continuity=RULES,
-        has_quality_gate=False,
-    )
+    books = books_on(metadata, JobQueue(url), notices)
+    builds = DatasetBuilds(books, place_of(folder, kernel_cache), Datasets(folder / "datasets"))
     try:
         yield builds
     finally:
@@ -344,3 +303,26 @@ def test_what_stands_is_given_at_once_and_told_of_again_until_its_raw_data_chang
             assert (rebuilt.path / "train.parquet").is_file()
     finally:
         metadata.close()
+
+
+def test_a_build_reads_each_entry_of_the_manifest_once(
+    candles: list[Candle], kernel_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(4):
+        write_day(tmp_path / "raw", day, candles[day * DAY_CANDLES : (day + 1) * DAY_CANDLES])
+    read: Counter[str] = Counter()
+
+    def counting(path: Path, symbol: str) -> RawPart:
+        read[path.name] += 1
+        return read_entry(path, symbol)
+
+    monkeypatch.setattr(raw_data, "read_entry", counting)
+    place = place_of(tmp_path, kernel_cache)
+    build_dataset(REQUEST, place, tmp_path / "dataset")
+    assert set(read.values()) == {1}
+    assert len(read) == 4
+    build_dataset(REQUEST, place, tmp_path / "again")
+    assert read.total() == 4
+    write_day(tmp_path / "raw", 3, candles[:DAY_CANDLES])
+    place.raw.parquet.parts(SYMBOL)
+    assert read.total() == 5

@@ -24,11 +24,15 @@ from market.clock import SECOND_NS, ManualClock, format_iso
 from runtime.embedded import embedded_redis
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
+from storage.features.log import FeatureLog
+from storage.online.address import redis_settings
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from storage.raw.raw_data import RawData
 from tests import waiting
 from training_sets.builds.builds import DatasetBuilds
+from training_sets.dataset.datasets import Datasets
 from transforms.rows import FeatureGroup, FeatureSet
 
 B = 1_772_000_040 * SECOND_NS
@@ -63,8 +67,8 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     with (
         tempfile.TemporaryDirectory(prefix="fs-") as folder,
         embedded_redis(Path(folder)) as redis,
-        closing(OnlineStore.connect(redis.host, redis.port, project="p")) as store,
-        closing(RowFeed.to(redis.host, redis.port, project="p")) as feed,
+        closing(OnlineStore.connect(redis_settings(f"{redis.host}:{redis.port}"), project="p")) as store,
+        closing(RowFeed.connect(redis_settings(f"{redis.host}:{redis.port}"), project="p")) as feed,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         services = ApiServices(
@@ -78,10 +82,10 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             api_key=KEY,
             make_trace_id=lambda: "t",
             symbols=("BTCUSDT",),
-            raw_folder=tmp_path,
+            raw=RawData(tmp_path),
             versions_folder=tmp_path,
-            features_folder=tmp_path,
-            datasets_folder=tmp_path,
+            features=FeatureLog(tmp_path),
+            datasets=Datasets(tmp_path),
         )
         config = uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)

@@ -13,7 +13,7 @@ import pytest
 from feature_repo.registry_versions import load_registry_version
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import MINUTE_NS, format_iso, parse_iso_ns
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter, read_tape
 
@@ -120,7 +120,7 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
     )
 
     chosen = load_registry_version("1.0.0").feature_set
-    served, available_ns = read_feature_log(out / "features", "BTCUSDT", chosen, from_ns=None, to_ns=None)
+    served, available_ns = FeatureLog(out / "features").read("BTCUSDT", chosen, from_ns=None, to_ns=None)
     column = chosen.columns.index("mid_price")
     right = float(served.values[40, column])
     served.values[40, column] = right + 1

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.apply import apply_definitions
-from feature_repo.definitions import definitions
-from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from feature_repo.store import open_store
+from feature_repo.registry_versions import load_registry_version
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
@@ -21,10 +18,13 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from runtime.commands.options import settings_for
-from runtime.wiring import open_raw
+from runtime.stores import open_stores
 from storage.features.log import FeatureLogWriter
 from storage.instruments import InstrumentPins
-from training_sets.builds.builder import BuildPlace, build_dataset
+from tests.build_places import GATED, UNGATED, place_in
+from training_sets.builds.builder import build_dataset
+from training_sets.builds.place import BuildPlace
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
@@ -54,10 +54,7 @@ def place(tmp_path: Path, kernel: Kernel, kernel_cache: Path) -> Iterator[BuildP
     raw, features = settings.raw_data_storage_path, settings.feature_log_storage_path
     messages = list(simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
     cut = next(at for at, each in enumerate(messages) if each.recv_ns >= START_NS + MINUTE_NS)
-    store = open_store(
-        registry=tmp_path / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
-    )
-    apply_definitions(store, definitions(features_folder=features))
+    unproven = place_in(tmp_path, kernel_cache, raw=raw, features=features, rules=UNGATED)
     for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):
         log = FeatureLogWriter(features)
         pipeline = Pipeline(
@@ -73,19 +70,15 @@ def place(tmp_path: Path, kernel: Kernel, kernel_cache: Path) -> Iterator[BuildP
             if is_last:
                 log.flush()
                 assert all(lane.durability()(60.0) for lane in pipeline.lanes.values())
-                yield BuildPlace(
-                    store=store,
-                    features_folder=features,
-                    raw_folder=raw,
-                    versions_folder=SHIPPED_FOLDER,
-                    kernels_folder=kernel_cache,
-                    has_quality_gate=False,
-                    open_raw=open_raw(settings),
-                )
+                yield dataclasses.replace(unproven, raw=open_stores(settings).raw)
         finally:
             pipeline.close()
         if not is_last:
             compact_tape(raw, "BTCUSDT", InstrumentPins(raw))
+
+
+def without_tape(place: BuildPlace) -> BuildPlace:
+    return dataclasses.replace(place, raw=RawHistory.of(place.raw.parquet))
 
 
 def test_rows_are_checked_by_the_open_tape_where_raw_parquet_ends_before_them(
@@ -97,7 +90,7 @@ def test_rows_are_checked_by_the_open_tape_where_raw_parquet_ends_before_them(
 
 
 def test_rows_that_could_not_be_checked_are_a_warning_in_manifest_and_report(place: BuildPlace, tmp_path: Path) -> None:
-    by_parquet = dataclasses.replace(place, open_raw=None, has_quality_gate=True)
+    by_parquet = dataclasses.replace(without_tape(place), rules=GATED)
     built = build_dataset(REQUEST, by_parquet, tmp_path / "dataset")
     reason = "BTCUSDT: raw data ends before the row"
     assert built.manifest["leakage"]["rows_not_checked"] == {reason: 3}
@@ -112,7 +105,7 @@ def test_a_dataset_of_which_nothing_could_be_checked_is_refused_unless_it_is_ask
     late = dataclasses.replace(
         REQUEST, strategy=TimeBased(default_periods(START_NS + 80 * SECOND_NS, START_NS + DURATION_NS))
     )
-    by_parquet = dataclasses.replace(place, open_raw=None)
+    by_parquet = without_tape(place)
     with pytest.raises(InvalidRequest, match=r"none could be: BTCUSDT: raw data ends before the row \(5 rows\)"):
         build_dataset(late, by_parquet, tmp_path / "refused")
     unchecked = dataclasses.replace(late, check_leakage=False)

@@ -32,7 +32,8 @@ from runtime.sources import SourceChoice
 from runtime.upkeep import upkeep_store
 from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, metadata_store
 from storage.database.upkeep import UpkeepState
-from storage.raw.manifest import RawPart, raw_parts
+from storage.raw.manifest import RawPart
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from storage.tape.segments import segments, tape_folder
 from tests import waiting
@@ -164,7 +165,7 @@ def command(settings: Settings, *arguments: str) -> tuple[int, Any]:
 
 
 def parts_of(settings: Settings) -> list[RawPart]:
-    return raw_parts(settings.raw_data_storage_path, SYMBOL)
+    return RawData(settings.raw_data_storage_path).parts(SYMBOL)
 
 
 def parts_made(processes: Sequence[Process]) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
-from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, floor_to, utc_date
 from market.errors import InvalidRequest, NotFound
+from training_sets.builds.place import BuildPlace
 from training_sets.dataset.records import sample_count
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -20,15 +19,13 @@ MOST_SAMPLES: Final = 80_000_000
 _MOST_DAYS_TOLD: Final = 5
 
 
-def check_request(
-    request: DatasetRequest, *, features_folder: Path, raw_folder: Path, versions_folder: Path
-) -> FeatureSet:
+def check_request(request: DatasetRequest, place: BuildPlace) -> FeatureSet:
     """The request's feature set, once everything that can be known at once is right.
 
     Raises InvalidRequest: an unknown version, too many samples, a train period without rows, a day without data.
     """
     try:
-        chosen = load_registry_version(request.registry_version, versions_folder).feature_set
+        chosen = place.feature_set(request.registry_version)
     except NotFound as error:
         raise InvalidRequest(str(error)) from error
     samples = sample_count(request)
@@ -37,7 +34,8 @@ def check_request(
             f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
         )
     first = feature_set("available", chosen.columns[:1])
-    available = {symbol: stored_period(features_folder, raw_folder, symbol, first) for symbol in request.symbols}
+    features, raw = place.features, place.raw.parquet
+    available = {symbol: stored_period(features, raw, symbol, first) for symbol in request.symbols}
     for fold in request.folds():
         trained = [period for period in fold.periods if period.name == "train"]
         begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
@@ -45,7 +43,7 @@ def check_request(
             raise InvalidRequest(f"{trained[0]}: must reach into the rows of every symbol; {told_periods(available)}")
     for symbol, known in available.items():
         assert known is not None, "no symbol without rows passes the train period"
-        days = stored_days(features_folder, raw_folder, symbol, first)
+        days = stored_days(features, raw, symbol, first)
         if missing := [day for day in _days_within(request, known) if day not in days]:
             shown = ", ".join(missing[:_MOST_DAYS_TOLD]) + (" and more" if len(missing) > _MOST_DAYS_TOLD else "")
             raise InvalidRequest(

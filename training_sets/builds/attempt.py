@@ -11,19 +11,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_datetime
+from market.clock import MILLISECOND_NS, SECOND_NS, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.job_queue import Interrupted
-from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus
 from storage.database.schema import answering
-from training_sets.builds.builder import BuildPlace, Dataset, build_dataset
-from training_sets.builds.notices import Announcer
+from training_sets.builds.bookkeeping import Bookkeeping
+from training_sets.builds.builder import Dataset, build_dataset
+from training_sets.builds.place import BuildPlace
+from training_sets.dataset.datasets import Datasets, discard
 from training_sets.dataset.records import sample_count, splits_document, stored_request
 
 STEPS: Final = 5
@@ -39,25 +40,20 @@ _log = logging.getLogger(__name__)
 class BuildRunner:
     """Runs attempts, each on its own; safe among threads.
 
-    open_place: called for each attempt, in its thread; Feast takes seconds to import.
     is_stopping: whether the process wants to end: what runs is interrupted at its next step or piece.
     """
 
     def __init__(
         self,
-        metadata: Metadata,
+        books: Bookkeeping,
+        place: BuildPlace,
+        datasets: Datasets,
         *,
-        open_place: Callable[[], BuildPlace],
-        datasets_folder: Path,
-        announcer: Announcer,
-        clock: Clock,
         is_stopping: Callable[[], bool],
     ) -> None:
-        self._metadata = metadata
-        self._open_place = open_place
-        self._datasets_folder = datasets_folder.resolve()
-        self._announcer = announcer
-        self._clock = clock
+        self._books = books
+        self._place = place
+        self._datasets = datasets
         self._is_stopping = is_stopping
 
     def run(
@@ -75,14 +71,11 @@ class BuildRunner:
         Raises Interrupted when the process is stopping or the job shall begin anew, Conflict or NotFound when the
         record is no longer building, and what the build raises, which the record then tells.
         """
-        record = self._metadata.begin_attempt(dataset_id, to_datetime(self._clock.now_ns()))
-        remove_files(self._datasets_folder, dataset_id)
-        folder = self._datasets_folder / f".{dataset_id}-{record.attempt}"
-        folder.mkdir(parents=True)
+        record = self._books.metadata.begin_attempt(dataset_id, self._books.now())
+        folder = self._datasets.begin(dataset_id, record.attempt)
         attempt = _Attempt(
-            self._metadata,
+            self._books,
             record,
-            self._clock,
             is_stopping=self._is_stopping,
             on_step=on_step,
             on_progress=on_progress,
@@ -91,10 +84,10 @@ class BuildRunner:
             with answering():
                 dataset = self._build(attempt, folder)
         except Interrupted:
-            _remove(folder)
+            discard(folder)
             raise
         except BaseException as error:
-            _remove(folder)
+            discard(folder)
             if is_tried_again and _is_passing(error) and record.attempt < MOST_ATTEMPTS:
                 _log.warning("dataset %s: %s; its job begins anew", dataset_id, error)
                 raise Interrupted(str(error)) from error
@@ -110,12 +103,9 @@ class BuildRunner:
     def _build(self, attempt: _Attempt, folder: Path) -> Dataset:
         request = stored_request(attempt.record)
         attempt.continue_or_raise()
-        built = build_dataset(
-            request, self._open_place(), folder, on_step=attempt.begin_step, on_progress=attempt.progress
-        )
+        built = build_dataset(request, self._place, folder, on_step=attempt.begin_step, on_progress=attempt.progress)
         attempt.continue_or_raise()
-        path = self._datasets_folder / attempt.record.dataset_id
-        folder.replace(path)
+        path = self._datasets.finish(attempt.record.dataset_id, folder)
         try:
             attempt.settle(
                 status="ready",
@@ -129,14 +119,14 @@ class BuildRunner:
                 test_records=built.records["test"],
             )
         except Conflict:
-            _remove(path)
+            discard(path)
             raise
         attempt.measure("ready", built.days_computed, built.days_reused)
         return Dataset(path, built.manifest, built.records, built.days_computed, built.days_reused)
 
     def _announce(self) -> None:
         try:
-            self._announcer.announce()
+            self._books.announcer.announce()
         except StoreUnavailable as error:
             # It stays due; whoever watches the builds tries again.
             _log.warning("dataset notices: %s", error)
@@ -147,21 +137,20 @@ class _Attempt:
 
     def __init__(
         self,
-        metadata: Metadata,
+        books: Bookkeeping,
         record: DatasetRecord,
-        clock: Clock,
         *,
         is_stopping: Callable[[], bool],
         on_step: Callable[[str], None],
         on_progress: Callable[[float], None],
     ) -> None:
         self.record = record
-        self._metadata = metadata
-        self._clock = clock
+        self._books = books
+        self._clock = books.clock
         self._is_stopping = is_stopping
         self._on_step = on_step
         self._on_progress = on_progress
-        self._begun_ns = clock.now_ns()
+        self._begun_ns = self._clock.now_ns()
         self._features_end_ns: int | None = None
         self._steps = 0
         self._told_ns = 0
@@ -189,9 +178,9 @@ class _Attempt:
 
     def settle(self, **changes: Any) -> None:  # noqa: ANN401  # columns of the record
         """Change the building record. Raises Conflict when it is no longer building, or not by this attempt."""
-        self._metadata.update_dataset(
+        self._books.metadata.update_dataset(
             self.record.dataset_id,
-            to_datetime(self._clock.now_ns()),
+            self._books.now(),
             expected_status="building",
             expected_attempt=self.record.attempt,
             **changes,
@@ -200,7 +189,7 @@ class _Attempt:
     def measure(self, status: DatasetStatus, days_computed: int, days_reused: int) -> None:
         now_ns = self._clock.now_ns()
         features_end_ns = self._features_end_ns or now_ns
-        self._metadata.add_build_measured(
+        self._books.metadata.add_build_measured(
             BuildMeasured(
                 dataset_id=self.record.dataset_id,
                 symbols=self.record.symbols,
@@ -215,12 +204,6 @@ class _Attempt:
         )
 
 
-def remove_files(datasets_folder: Path, dataset_id: str) -> None:
-    """Remove what any attempt at a dataset has written."""
-    for folder in (datasets_folder / dataset_id, *datasets_folder.glob(f".{dataset_id}-*")):
-        _remove(folder)
-
-
 def _is_passing(error: BaseException) -> bool:
     """Whether it may go well another time: a server comes back, a disk that is full stays full."""
     return isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, OSError)
@@ -231,8 +214,3 @@ def _told(error: BaseException) -> str:
     if isinstance(error, FeatureServiceError):
         return str(error)
     return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
-
-
-def _remove(folder: Path) -> None:
-    # A worker that was thought dead may be removing the same files.
-    shutil.rmtree(folder, ignore_errors=True)

@@ -16,22 +16,22 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from market.clock import SECOND_NS, Clock, to_datetime
+from market.clock import SECOND_NS
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
-from quality.continuity import ContinuityRules
-from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobQueue, JobWorker
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobWorker
+from storage.database.metadata import DatasetRecord
 from training_sets.builds.admission import check_request
-from training_sets.builds.attempt import BuildRunner, remove_files
-from training_sets.builds.builder import BuildPlace, Dataset
+from training_sets.builds.attempt import BuildRunner
+from training_sets.builds.bookkeeping import Bookkeeping
+from training_sets.builds.builder import Dataset
 from training_sets.builds.feature_cache import WARM_TASK, FeatureCache
-from training_sets.builds.notices import Announcer
+from training_sets.builds.place import BuildPlace
 from training_sets.builds.standing import StandingDatasets
+from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import read_manifest
 from training_sets.dataset.records import request_hash, seconds_left, splits_document
 from training_sets.request.request import DatasetRequest
@@ -50,68 +50,29 @@ _log = logging.getLogger(__name__)
 class DatasetBuilds:
     """Starts, follows, cancels and removes dataset builds; ``close`` it.
 
-    open_place: called in a building thread for each build; its rules are those given here. make_id: a new dataset id at
-    each call. reuses_days: whether what was computed before is used again, days and finished datasets. cache: the
-    computed days that the builds share.
+    place: where it says that days are used again, finished datasets are too. cache: the computed days that the builds
+    share.
     """
 
     def __init__(
         self,
-        metadata: Metadata,
-        queue: JobQueue,
+        books: Bookkeeping,
+        place: BuildPlace,
+        datasets: Datasets,
         *,
-        open_place: Callable[[], BuildPlace],
-        datasets_folder: Path,
-        features_folder: Path,
-        raw_folder: Path,
-        versions_folder: Path,
-        kernels_folder: Path,
-        announcer: Announcer,
-        clock: Clock,
-        make_id: Callable[[], str],
         parallel: int = 1,
-        reuses_days: bool = True,
-        continuity: ContinuityRules,
-        has_quality_gate: bool = True,
-        row_grid_ns: int = SECOND_NS,
     ) -> None:
-        self._metadata = metadata
-        self._queue = queue
-        self._datasets_folder = datasets_folder.resolve()
-        self._features_folder = features_folder
-        self._raw_folder = raw_folder
-        self._versions_folder = versions_folder
-        self._clock = clock
-        self._make_id = make_id
+        self._books = books
+        self._metadata = books.metadata
+        self._queue = books.queue
+        self._place = place
+        self._datasets = datasets
         self._parallel = parallel
-        self._standing = StandingDatasets(
-            metadata,
-            features_folder=features_folder,
-            raw_folder=raw_folder,
-            continuity=continuity,
-            has_quality_gate=has_quality_gate,
-            row_grid_ns=row_grid_ns,
-        )
-        self._reuses = reuses_days
+        self._standing = StandingDatasets(books.metadata, place)
         self._is_closing = threading.Event()
-        self._runner = BuildRunner(
-            metadata,
-            open_place=open_place,
-            datasets_folder=datasets_folder,
-            announcer=announcer,
-            clock=clock,
-            is_stopping=self._is_closing.is_set,
-        )
+        self._runner = BuildRunner(books, place, datasets, is_stopping=self._is_closing.is_set)
         self.cache = FeatureCache(
-            metadata,
-            queue,
-            queue_name=QUEUE,
-            features_folder=features_folder,
-            raw_folder=raw_folder,
-            versions_folder=versions_folder,
-            kernels_folder=kernels_folder,
-            is_enabled=reuses_days,
-            is_stopping=self._is_closing.is_set,
+            books.metadata, books.queue, place, queue_name=QUEUE, is_stopping=self._is_closing.is_set
         )
 
     def start(self, request: DatasetRequest, *, trace_id: str | None = None) -> DatasetRecord:
@@ -124,8 +85,7 @@ class DatasetBuilds:
         """
         record, _ = self._record(request, trace_id=trace_id, is_own=False)
         if record.status == "ready":
-            now = to_datetime(self._clock.now_ns())
-            record = self._metadata.update_dataset(record.dataset_id, now, announced_at=None)
+            record = self._metadata.update_dataset(record.dataset_id, self._books.now(), announced_at=None)
         return record
 
     def build(
@@ -170,23 +130,22 @@ class DatasetBuilds:
         """
         own = self._metadata.get_dataset(dataset_id)
         if own.status != "building":
-            return self._clock.now_ns()
+            return self._books.clock.now_ns()
         left_s = seconds_left(
             own,
             self._metadata.list_datasets(status="building", limit=MOST_WAITING),
             self._metadata.list_builds_measured(limit=_BUILDS_MEASURED),
             parallel=self._parallel,
         )
-        return None if left_s is None else self._clock.now_ns() + int(left_s * SECOND_NS)
+        return None if left_s is None else self._books.clock.now_ns() + int(left_s * SECOND_NS)
 
     def cancel(self, dataset_id: str) -> DatasetRecord:
         """Mark a build as cancelled; it ends at its next step or piece and leaves no files.
 
         Raises NotFound, and Conflict when it is no longer building.
         """
-        now = to_datetime(self._clock.now_ns())
         return self._metadata.update_dataset(
-            dataset_id, now, expected_status="building", status="cancelled", error_message="cancelled"
+            dataset_id, self._books.now(), expected_status="building", status="cancelled", error_message="cancelled"
         )
 
     def delete(self, dataset_id: str) -> None:
@@ -195,7 +154,7 @@ class DatasetBuilds:
         if record.status == "building":
             raise Conflict(f"dataset {dataset_id}: must not be building to be deleted, was {record.status}")
         self._metadata.delete_dataset(dataset_id)
-        remove_files(self._datasets_folder, dataset_id)
+        self._datasets.remove(dataset_id)
 
     def close(self) -> None:
         """Interrupt what runs in this process at its next step or piece; its job goes back to the queue."""
@@ -205,22 +164,17 @@ class DatasetBuilds:
         """The record of the request's build, and whether it is new; is_own: its job has a queue of its own."""
         if self._is_closing.is_set():
             raise StoreUnavailable("dataset builds: must be open, was closing")
-        chosen = check_request(
-            request,
-            features_folder=self._features_folder,
-            raw_folder=self._raw_folder,
-            versions_folder=self._versions_folder,
-        )
+        chosen = check_request(request, self._place)
         asked = request_hash(request, chosen.fingerprint)
         if (known := self._metadata.find_building(asked)) is not None:
             return known, False
-        if self._reuses and (known := self._standing.find(request, chosen, asked)) is not None:
+        if self._place.reuses_days and (known := self._standing.find(request, chosen, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
             raise StoreUnavailable(f"{MOST_WAITING} builds are queued already")
-        now = to_datetime(self._clock.now_ns())
+        now = self._books.now()
         record = DatasetRecord(
-            dataset_id=self._make_id(),
+            dataset_id=self._books.make_id(),
             symbols=request.symbols,
             request=msgspec.to_builtins(request),
             feature_registry_version=request.registry_version,
@@ -302,7 +256,7 @@ class DatasetBuilds:
                 raise StoreUnavailable("dataset builds: must be open, was closing")
         if record.status != "ready":
             raise Conflict(f"dataset {dataset_id}: must become ready, was {record.status}: {record.error_message}")
-        folder = self._datasets_folder / dataset_id
+        folder = self._datasets.path(dataset_id)
         counts = (record.train_records or 0, record.validation_records or 0, record.test_records or 0)
         records = dict(zip(("train", "validation", "test"), counts, strict=True))
         return Dataset(folder, read_manifest(folder), records, is_reused=is_ready)

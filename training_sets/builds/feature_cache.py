@@ -7,17 +7,16 @@ a change of either it is not found.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
-from feature_repo.registry_versions import load_registry_version
 from market.clock import format_iso, utc_date
 from market.errors import Conflict, InvalidRequest, NotFound
 from storage.database.job_queue import Interrupted, JobQueue
 from storage.database.metadata import Metadata
 from storage.features.rebuilt_days import cached_days, remove_rebuilt_days
-from storage.raw.manifest import raw_period
+from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.days import rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.samples.sampled_days import remove_sampled_days
@@ -29,41 +28,30 @@ _MOST_BUILDING: Final = 1000
 
 
 class FeatureCache:
-    """The computed days of a features folder.
-
-    queue_name: where the jobs that warm it wait. is_enabled: whether builds use it.
-    """
+    """The computed days of the feature log. queue_name: where the jobs that warm it wait."""
 
     def __init__(
         self,
         metadata: Metadata,
         queue: JobQueue,
+        place: BuildPlace,
         *,
         queue_name: str,
-        features_folder: Path,
-        raw_folder: Path,
-        versions_folder: Path,
-        kernels_folder: Path,
-        is_enabled: bool,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._metadata = metadata
         self._queue = queue
         self._queue_name = queue_name
-        self._features_folder = features_folder
-        self._raw_folder = raw_folder
-        self._versions_folder = versions_folder
-        self._kernels_folder = kernels_folder
-        self._is_enabled = is_enabled
+        self._place = place
         self._is_stopping = is_stopping
 
     def statistics(self) -> dict[str, Any]:
         """What there is by symbol, what the last builds found of it, what is being warmed. Raises StoreUnavailable."""
-        found = cached_days(self._features_folder)
+        found = cached_days(self._place.features)
         builds = self._metadata.list_builds_measured(limit=_BUILDS_COUNTED)
         computed, reused = sum(each.days_computed for each in builds), sum(each.days_reused for each in builds)
         return {
-            "is_enabled": self._is_enabled,
+            "is_enabled": self._place.reuses_days,
             "files": sum(each.files for each in found),
             "bytes": sum(each.size for each in found),
             "symbols": [
@@ -102,8 +90,9 @@ class FeatureCache:
             )
         first_date = None if from_ns is None else utc_date(from_ns)
         last_date = None if to_ns is None else utc_date(to_ns)
-        remove_sampled_days(self._features_folder, symbol=symbol, first_date=first_date, last_date=last_date)
-        return remove_rebuilt_days(self._features_folder, symbol=symbol, first_date=first_date, last_date=last_date)
+        features = self._place.features
+        remove_sampled_days(features, symbol=symbol, first_date=first_date, last_date=last_date)
+        return remove_rebuilt_days(features, symbol=symbol, first_date=first_date, last_date=last_date)
 
     def warm(self, symbol: str, version: str, *, from_ns: int, to_ns: int) -> int:
         """Queue the computation of a symbol's missing days; the job's id.
@@ -112,7 +101,7 @@ class FeatureCache:
         """
         try:
             self._rebuild(symbol, version)
-            first_ns, last_ns = raw_period(self._raw_folder, symbol)
+            first_ns, last_ns = self._place.raw.parquet.period(symbol)
         except NotFound as error:
             raise InvalidRequest(str(error)) from error
         if from_ns > to_ns or to_ns < first_ns or from_ns > last_ns:
@@ -136,11 +125,4 @@ class FeatureCache:
                 raise Interrupted
 
     def _rebuild(self, symbol: str, version: str) -> Rebuild:
-        return Rebuild(
-            self._raw_folder,
-            self._features_folder,
-            self._kernels_folder,
-            symbol,
-            load_registry_version(version, self._versions_folder).feature_set,
-            keeps_served=True,
-        )
+        return replace(self._place.rebuild(symbol, self._place.feature_set(version)), reuses_days=True)

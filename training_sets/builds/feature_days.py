@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from market.clock import SECOND_NS, floor_to
 from market.errors import NotFound
-from storage.raw.manifest import raw_parts, raw_period
 from storage.raw.parquet import SNAPSHOT_TABLE
+from storage.raw.raw_data import RawData
+from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.days import count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.request.folds import covered
@@ -32,38 +32,19 @@ class FeatureDays:
 
 
 def make_features(
-    request: DatasetRequest,
-    chosen: FeatureSet,
-    *,
-    features_folder: Path,
-    raw_folder: Path,
-    kernels_folder: Path,
-    reuses_days: bool,
-    workers: int,
-    on_progress: Callable[[float], None],
+    request: DatasetRequest, chosen: FeatureSet, place: BuildPlace, *, on_progress: Callable[[float], None]
 ) -> FeatureDays:
     """Rebuild the missing symbol-days of a request into the feature log; what ``on_progress`` raises ends it."""
     tasks = [
-        (rebuild, period)
+        (place.rebuild(symbol, wanted), period)
         for symbol in request.symbols
-        for wanted in _wanted(request, chosen, raw_folder, symbol)
-        for rebuild in [
-            Rebuild(
-                raw_folder,
-                features_folder,
-                kernels_folder,
-                symbol,
-                wanted,
-                reuses_days=reuses_days,
-                keeps_served=True,
-            )
-        ]
-        for period in _periods(request, raw_folder, symbol)
+        for wanted in _wanted(request, chosen, place.raw.parquet, symbol)
+        for period in _periods(request, place.raw.parquet, symbol)
     ]
     total = sum(count_days(rebuild, from_ns=from_ns, to_ns=to_ns) for rebuild, (from_ns, to_ns) in tasks)
     computed: set[tuple[str, str]] = set()
     seen: set[tuple[str, str]] = set()
-    for done, (symbol, date, is_computed) in enumerate(_days(tasks, workers), start=1):
+    for done, (symbol, date, is_computed) in enumerate(_days(tasks, place.rebuild_workers), start=1):
         seen.add((symbol, date))
         if is_computed:
             computed.add((symbol, date))
@@ -77,19 +58,19 @@ def _days(tasks: list[tuple[Rebuild, tuple[int, int]]], workers: int) -> Iterato
             yield rebuild.symbol, day.date, day.rows > 0
 
 
-def _wanted(request: DatasetRequest, chosen: FeatureSet, raw_folder: Path, symbol: str) -> list[FeatureSet]:
+def _wanted(request: DatasetRequest, chosen: FeatureSet, raw: RawData, symbol: str) -> list[FeatureSet]:
     """What is to be there: the features, but at ticks, and the mid price where labels may be made of it."""
     features = [chosen] if request.sample_kind == "on_row" else []
     if request.label_price == "kline_close" or (features and set(MID.columns) <= set(chosen.columns)):
         return features
-    has_book = any(file.table == SNAPSHOT_TABLE for part in raw_parts(raw_folder, symbol) for file in part.files)
+    has_book = any(file.table == SNAPSHOT_TABLE for part in raw.parts(symbol) for file in part.files)
     return [*features, MID] if has_book else features
 
 
-def _periods(request: DatasetRequest, raw_folder: Path, symbol: str) -> list[tuple[int, int]]:
+def _periods(request: DatasetRequest, raw: RawData, symbol: str) -> list[tuple[int, int]]:
     """What the samples and labels of a symbol look at, as far as there is raw data; [first, last] row times."""
     try:
-        first_ns, last_ns = raw_period(raw_folder, symbol)
+        first_ns, last_ns = raw.period(symbol)
     except NotFound:
         return []
     back_ns = max(LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from quality.parity import Divergence, Parity
 from storage.features.served_ticks import row_digest
 from storage.raw.events import first_message_ns
-from storage.raw.manifest import raw_parts
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.ticks import TickRows
 from transforms.kernel import Kernel
 
@@ -32,19 +31,19 @@ class TickChoice:
     seed: int = 0
 
 
-def compare_ticks(raw_folder: Path, symbol: str, kernel: Kernel, recorded: Recorded, choice: TickChoice) -> Parity:
+def compare_ticks(raw: RawData, symbol: str, kernel: Kernel, recorded: Recorded, choice: TickChoice) -> Parity:
     """Compute the chosen recorded rows again and compare their digests.
 
     Those from before the raw data cannot be. Raises NotFound when there is no raw data of the symbol.
     """
     row_ns, _, digests = recorded
-    first_ns = first_message_ns(raw_folder, raw_parts(raw_folder, symbol))
+    first_ns = first_message_ns(raw, raw.parts(symbol))
     chosen = np.flatnonzero(row_ns > first_ns)
     if choice.count is not None and choice.count < len(chosen):
         chosen = np.sort(np.random.default_rng(choice.seed).choice(chosen, choice.count, replace=False))
     if len(chosen) == 0:
         return Parity(ticks_recorded=len(row_ns))
-    rows = TickRows(raw_folder, symbol, kernel, to_ns=int(row_ns[chosen[-1]]))
+    rows = TickRows(raw, symbol, kernel, to_ns=int(row_ns[chosen[-1]]))
     mismatched = 0
     first: Divergence | None = None
     for begin in range(0, len(chosen), _AT_A_TIME):

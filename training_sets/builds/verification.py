@@ -9,32 +9,30 @@ from pathlib import Path
 from market.clock import DAY_NS
 from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
-from storage.features.log import last_served_row_ns, read_feature_log, served_days
+from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks
-from storage.raw.manifest import raw_symbols
 from storage.retention.features import logged_symbols
 from storage.tape import tape_symbols
-from training_sets.builds.builder import BuildPlace, build_dataset
+from training_sets.builds.builder import build_dataset
+from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import TickChoice, compare_ticks
 from training_sets.dataset.manifest import is_intact, manifest_request, read_manifest, stated_files
-from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 
 def verify_parity(
-    raw_folder: Path,
-    features_folder: Path,
+    raw: RawHistory,
+    log: FeatureLog,
     kernel: Kernel,
     symbols: Sequence[str] | None = None,
     *,
-    open_raw: OpenRaw | None = None,
     ticks: TickChoice | None = None,
 ) -> Parity:
     """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with rows or raw data.
 
-    open_raw: where the raw data of a symbol is read, its tape included; None is the raw Parquet of ``raw_folder``.
     ticks: which of the rows that readers were given, between whole seconds too, are compared by their recorded digest;
     None is none.
 
@@ -42,16 +40,16 @@ def verify_parity(
     served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
     next time. Memory holds a day of each.
     """
-    known = sorted({*logged_symbols(features_folder), *raw_symbols(raw_folder), *tape_symbols(raw_folder)})
+    parquet = raw.parquet
+    known = sorted({*logged_symbols(log), *parquet.symbols(), *tape_symbols(parquet.folder)})
     total = Parity()
     unserved = []
     for symbol in known if symbols is None else symbols:
-        until_ns = last_served_row_ns(features_folder, symbol, kernel.feature_set)
+        until_ns = log.last_served_row_ns(symbol, kernel.feature_set)
         if until_ns is None:
             unserved.append(f"{symbol}: no row of registry {kernel.feature_set.version} was served")
         else:
-            proof = _SymbolProof(open_raw or parquet_alone(raw_folder), features_folder, kernel, symbol, until_ns)
-            total += proof.run(ticks)
+            total += _SymbolProof(raw, log, kernel, symbol, until_ns).run(ticks)
     # Without being asked for, a symbol that this version never served is no failure; to have compared nothing is one.
     if symbols is not None or total == Parity():
         total += Parity(not_compared=tuple(unserved) or (() if total.compared else ("no symbol has data",)))
@@ -65,33 +63,32 @@ class _SymbolProof:
     What they were made of is in it then, and the worker may go on.
     """
 
-    open_raw: OpenRaw
-    features_folder: Path
+    raw: RawHistory
+    log: FeatureLog
     kernel: Kernel
     symbol: str
     until_ns: int
 
     def run(self, ticks: TickChoice | None) -> Parity:
         chosen = self.kernel.feature_set
-        days = [day_ns for day_ns in served_days(self.features_folder, self.symbol, chosen) if day_ns <= self.until_ns]
+        days = [day_ns for day_ns in self.log.served_days(self.symbol, chosen) if day_ns <= self.until_ns]
         recorded = None
         if ticks is not None:
             recorded = read_served_ticks(
-                self.features_folder, self.symbol, from_ns=0, to_ns=self.until_ns + 1, feature_set=chosen.fingerprint
+                self.log, self.symbol, from_ns=0, to_ns=self.until_ns + 1, feature_set=chosen.fingerprint
             )
         try:
-            with self.open_raw(self.symbol) as folder:
-                pieces = stream_rows(folder, self.symbol, self.kernel, from_ns=days[0], to_ns=self.until_ns)
+            with self.raw.open_whole(self.symbol) as raw:
+                pieces = stream_rows(raw, self.symbol, self.kernel, from_ns=days[0], to_ns=self.until_ns)
                 parity = self._compare_days(days, rows_by_day(pieces))
                 if ticks is not None and recorded is not None:
-                    parity += compare_ticks(folder, self.symbol, self.kernel, recorded, ticks)
+                    parity += compare_ticks(raw, self.symbol, self.kernel, recorded, ticks)
                 return parity
         except (NotFound, InvalidRequest) as error:
             return Parity(not_compared=(f"{self.symbol}: {error}",))
 
     def _served(self, day_ns: int) -> FeatureRows:
-        rows, _ = read_feature_log(
-            self.features_folder,
+        rows, _ = self.log.read(
             self.symbol,
             self.kernel.feature_set,
             from_ns=day_ns,

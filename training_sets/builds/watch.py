@@ -14,16 +14,15 @@ import logging
 import threading
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
-from market.clock import Clock, to_datetime
 from market.errors import Conflict, NotFound, StoreUnavailable
-from storage.database.job_queue import STALLED_AFTER_S, JobQueue, QueuedJob
-from storage.database.metadata import DatasetRecord, Metadata
-from training_sets.builds.attempt import MOST_ATTEMPTS, remove_files
+from storage.database.job_queue import STALLED_AFTER_S, QueuedJob
+from storage.database.metadata import DatasetRecord
+from training_sets.builds.attempt import MOST_ATTEMPTS
+from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builds import BUILD_TASK, MOST_WAITING, QUEUE
-from training_sets.builds.notices import Announcer
+from training_sets.dataset.datasets import Datasets
 
 WATCH_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
@@ -37,20 +36,16 @@ class BuildWatch:
 
     def __init__(
         self,
-        metadata: Metadata,
-        queue: JobQueue,
+        books: Bookkeeping,
+        datasets: Datasets,
         *,
-        datasets_folder: Path,
-        announcer: Announcer,
-        clock: Clock,
         watch_s: float = WATCH_S,
         grace_s: float = STALLED_AFTER_S,
     ) -> None:
-        self._metadata = metadata
-        self._queue = queue
-        self._datasets_folder = datasets_folder.resolve()
-        self._announcer = announcer
-        self._clock = clock
+        self._books = books
+        self._metadata = books.metadata
+        self._queue = books.queue
+        self._datasets = datasets
         self._watch_s = watch_s
         self._grace = timedelta(seconds=grace_s)
         self._is_stopping = threading.Event()
@@ -71,7 +66,7 @@ class BuildWatch:
     def look(self) -> int:
         """Put right what is wrong now; how many builds were failed. Raises StoreUnavailable."""
         failed = self._take_up_stalled() + self._fail_forgotten()
-        self._announcer.announce()
+        self._books.announcer.announce()
         return failed
 
     def _take_up_stalled(self) -> int:
@@ -103,7 +98,7 @@ class BuildWatch:
         return failed
 
     def _why_forgotten(self, record: DatasetRecord, job: QueuedJob | None) -> str | None:
-        silence = to_datetime(self._clock.now_ns()) - record.updated_at
+        silence = self._books.now() - record.updated_at
         if job is None or (job.queue != QUEUE and not job.is_running):
             return INTERRUPTED if silence >= self._grace else None
         if not job.is_running and silence.total_seconds() >= LONGEST_WAIT_S:
@@ -113,10 +108,9 @@ class BuildWatch:
     def _fail(self, dataset_id: str, reason: str) -> int:
         # It may have ended meanwhile.
         with suppress(Conflict, NotFound):
-            now = to_datetime(self._clock.now_ns())
             self._metadata.update_dataset(
-                dataset_id, now, expected_status="building", status="failed", error_message=reason
+                dataset_id, self._books.now(), expected_status="building", status="failed", error_message=reason
             )
-            remove_files(self._datasets_folder, dataset_id)
+            self._datasets.remove(dataset_id)
             return 1
         return 0

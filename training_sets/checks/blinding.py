@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -22,10 +21,10 @@ import numpy.typing as npt
 
 from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
-from storage.features.log import read_feature_log
-from storage.raw.manifest import raw_period
+from storage.features.log import FeatureLog
+from storage.raw.raw_data import RawData
 from training_sets.checks.leakage import Column, find_leaks
-from training_sets.rebuild.raw_data import OpenRaw, opened_until
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.request.targets import Target, volatility_window_ns
 from training_sets.samples.labels import make_labels
@@ -45,30 +44,27 @@ Float64s = npt.NDArray[np.float64]
 def check_features(
     seen: Sequence[Seen],
     chosen: FeatureSet,
+    log: FeatureLog,
+    raw: RawHistory,
     *,
-    features_folder: Path,
-    raw_folder: Path,
-    open_raw: OpenRaw,
     open_kernel: Callable[[], Kernel],
 ) -> dict[str, Any]:
     """Rebuild what was seen from the past alone; how many rows were compared, and why others could not be.
-
-    open_raw: asked for the symbols whose rows are later than the raw Parquet of ``raw_folder``.
 
     Raises InvalidRequest naming the first column that differs, and when there are rows of which none could be rebuilt.
     """
     # Reading and the kernel leave the interpreter to others: threads take all cores.
     with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
-        folders = {
-            symbol: stack.enter_context(opened_until(raw_folder, symbol, last_row_ns, open_raw))
+        opened = {
+            symbol: stack.enter_context(raw.until(symbol, last_row_ns))
             for symbol, last_row_ns in _last_rows(seen).items()
         }
-        reasons = list(pool.map(lambda each: _why_unchecked(each, chosen, features_folder, folders[each.symbol]), seen))
+        reasons = list(pool.map(lambda each: _why_unchecked(each, chosen, log, opened[each.symbol]), seen))
         checked = [each for each, reason in zip(seen, reasons, strict=True) if reason is None]
         rebuilt = sum(each.row_ns is not None for each in checked)
         # Compiled once, before the threads ask for it, and not at all where nothing can be rebuilt.
         kernel = open_kernel() if rebuilt else None
-        for _ in pool.map(lambda each: _compare(each, chosen, kernel, folders[each.symbol]), checked):
+        for _ in pool.map(lambda each: _compare(each, chosen, kernel, opened[each.symbol]), checked):
             pass  # an error of a thread is raised here, the first one in the order of what was seen
     unchecked = Counter(reason for reason in reasons if reason is not None)
     if unchecked and rebuilt == 0:
@@ -91,11 +87,11 @@ def _last_rows(seen: Sequence[Seen]) -> dict[str, int]:
     return last
 
 
-def _compare(each: Seen, chosen: FeatureSet, kernel: Kernel | None, raw_folder: Path) -> None:
+def _compare(each: Seen, chosen: FeatureSet, kernel: Kernel | None, raw: RawData) -> None:
     """Rebuild the row that was known and compare its bits; without one every value must be unknown."""
     expected = np.full(len(chosen.columns), np.nan)
     if each.row_ns is not None and kernel is not None:
-        expected = rebuild_rows_at(raw_folder, each.symbol, kernel, np.array([each.row_ns])).values[0]
+        expected = rebuild_rows_at(raw, each.symbol, kernel, np.array([each.row_ns])).values[0]
     differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
     if len(differs) > 0:
         at = int(differs[0])
@@ -159,19 +155,19 @@ def _labels_of(seen: Seen, series: PriceSeries, target: Target) -> Callable[[Int
     return compute
 
 
-def _why_unchecked(each: Seen, chosen: FeatureSet, features_folder: Path, raw_folder: Path) -> str | None:
+def _why_unchecked(each: Seen, chosen: FeatureSet, log: FeatureLog, raw: RawData) -> str | None:
     """Why raw data cannot give the row that was seen; None when it can, and when there was none."""
     if each.row_ns is None:
         return None
     symbol = each.symbol
     try:
-        first_ns, last_ns = raw_period(raw_folder, symbol)
+        first_ns, last_ns = raw.period(symbol)
     except NotFound:
         return f"{symbol}: no raw data"
     if each.row_ns > last_ns:
         return f"{symbol}: raw data ends before the row"
     if first_ns > each.row_ns - set_horizon_ns(chosen):
-        earlier, _ = read_feature_log(features_folder, symbol, chosen, from_ns=None, to_ns=first_ns)
+        earlier, _ = log.read(symbol, chosen, from_ns=None, to_ns=first_ns)
         if len(earlier) > 0:
             return f"{symbol}: raw data begins within the row's horizon"
     return None

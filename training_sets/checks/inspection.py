@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,11 @@ from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
 from quality.report import render_report
 from quality.suites import Finding, check_quality, quality_document
-from training_sets.checks.blinding import check_boundaries, check_features, check_labels
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
-from training_sets.rebuild.raw_data import OpenRaw
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import is_class
-from training_sets.samples.samples import Sampler
-from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
-from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet
 
 
@@ -52,33 +46,6 @@ def judge_quality(request: DatasetRequest, profile: TableProfile) -> list[Findin
     if critical := [str(finding) for finding in findings if finding.severity == "critical"]:
         raise InvalidRequest("; ".join(critical))
     return findings
-
-
-def judge_leakage(
-    request: DatasetRequest,
-    chosen: FeatureSet,
-    sampler: Sampler,
-    kept: Sequence[FoldTally],
-    *,
-    features_folder: Path,
-    raw_folder: Path,
-    open_raw: OpenRaw,
-    kernels_folder: Path,
-) -> dict[str, Any]:
-    """How much was checked for looking ahead. Raises InvalidRequest naming the first column that does."""
-    assert sampler.witness is not None
-    longest = max(request.targets, key=lambda target: target.reach_ns)
-    check_boundaries(kept, longest.name)
-    labels = check_labels(sampler.prices, request.targets, sampler.witness.seen)
-    features = check_features(
-        sampler.witness.seen,
-        chosen,
-        features_folder=features_folder,
-        raw_folder=raw_folder,
-        open_raw=open_raw,
-        open_kernel=partial(compile_kernel, chosen, kernels_folder),
-    )
-    return {"labels_made_again": labels, **features}
 
 
 def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:

@@ -8,15 +8,16 @@ look, never the other way round.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import msgspec
 
-from market.clock import DAY_NS, MILLISECOND_NS, floor_to
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from quality.continuity import ContinuityRules
-from storage.raw.manifest import RawPart, common_scale, raw_parts
+from storage.features.log import FeatureLog
+from storage.raw.manifest import RawPart, common_scale
+from storage.raw.raw_data import RawData
 from training_sets.provenance import code_digest, feature_partitions, library_versions, served_partitions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
@@ -26,18 +27,18 @@ from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
 
-_PACKAGES: Final = ("market", "transforms", "feature_repo", "storage", "quality", "training_sets")
+
+@dataclass(frozen=True, slots=True)
+class DatasetRules:
+    """What a dataset is held to. row_grid_ns: the grid of ticks in history that was not served live."""
+
+    continuity: ContinuityRules = field(default_factory=ContinuityRules)
+    has_quality_gate: bool = True
+    row_grid_ns: int = SECOND_NS
 
 
 def dataset_inputs(
-    request: DatasetRequest,
-    chosen: FeatureSet,
-    *,
-    features_folder: Path,
-    raw_folder: Path,
-    continuity: ContinuityRules,
-    has_quality_gate: bool,
-    row_grid_ns: int,
+    request: DatasetRequest, chosen: FeatureSet, log: FeatureLog, raw: RawData, rules: DatasetRules
 ) -> dict[str, Any]:
     """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
     spans = covered(request.folds())
@@ -46,13 +47,13 @@ def dataset_inputs(
     is_on_row = request.sample_kind == "on_row"
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
     logged = read if is_on_row else [each for each in read if each is MID]
-    parts = {symbol: _parts(raw_folder, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
+    parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
     return {
         "request": msgspec.to_builtins(request),
         "rules": {
-            "continuity": asdict(continuity),
-            "quality_gate": has_quality_gate,
-            **({} if is_on_row else {"row_grid_ms": row_grid_ns / MILLISECOND_NS}),
+            "continuity": asdict(rules.continuity),
+            "quality_gate": rules.has_quality_gate,
+            **({} if is_on_row else {"row_grid_ms": rules.row_grid_ns / MILLISECOND_NS}),
         },
         "feature_registry_version": chosen.version,
         "feature_set": chosen.fingerprint,
@@ -72,29 +73,27 @@ def dataset_inputs(
             for file in part.files
         ],
         "feature_partitions": feature_partitions(
-            features_folder,
+            log,
             dict.fromkeys(group for each in logged for group in each.groups),
             request.symbols,
             from_ns=from_ns,
             to_ns=to_ns,
         ),
-        "served_partitions": []
-        if is_on_row
-        else served_partitions(features_folder, request.symbols, from_ns=from_ns, to_ns=to_ns),
+        "served_partitions": [] if is_on_row else served_partitions(log, request.symbols, from_ns=from_ns, to_ns=to_ns),
     }
 
 
-def _parts(raw_folder: Path, symbol: str, read: Sequence[FeatureSet], *, from_ns: int, to_ns: int) -> list[RawPart]:
+def _parts(raw: RawData, symbol: str, read: Sequence[FeatureSet], *, from_ns: int, to_ns: int) -> list[RawPart]:
     """The parts that the features and the prices of [from_ns, to_ns] are made of, those of the horizon before too.
 
     Features are made by the day: the horizon of its first row counts.
     """
-    parts = [part for part in raw_parts(raw_folder, symbol) if part.files]
+    parts = [part for part in raw.parts(symbol) if part.files]
     if not parts:
         return []
     first_ns = min(part.first_ns for part in parts)
     start_ns = min(
-        start_before(raw_folder, parts, set_kinds(each), floor_to(from_ns, DAY_NS) - set_horizon_ns(each), first_ns)
+        start_before(raw, parts, set_kinds(each), floor_to(from_ns, DAY_NS) - set_horizon_ns(each), first_ns)
         for each in read
     )
     return [part for part in parts if part.last_ns >= start_ns and part.first_ns <= to_ns + LATEST_ARRIVAL_NS]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import CorruptStore, InvalidRequest
+from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import MANIFEST_NAME, manifest_request, read_manifest
 from training_sets.request.folds import covered
 
 
-def datasets_of(datasets_folder: Path, symbol: str, first_ns: int, last_ns: int) -> list[str]:
+def datasets_of(datasets: Datasets, symbol: str, first_ns: int, last_ns: int) -> list[str]:
     """Ids of the datasets that are made of the symbol's ``[first_ns, last_ns]``, sorted.
 
     One is made of its periods and of every day that its manifest names a file of, for its features look back. One whose
     manifest cannot be read may be made of anything: it counts, with the reason behind its id.
     """
     used_by = []
-    for path in sorted(datasets_folder.glob(f"*/{MANIFEST_NAME}")):
+    for path in sorted(datasets.folder.glob(f"*/{MANIFEST_NAME}")):
         name = path.parent.name
         try:
             spans = list(_spans(read_manifest(path.parent), symbol))

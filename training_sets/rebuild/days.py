@@ -35,7 +35,6 @@ from storage.features.rebuilt_days import (
     served_times,
     write_rebuilt_day,
 )
-from storage.raw.manifest import raw_parts, raw_period
 from training_sets.rebuild.due_days import Rebuild, due_inputs, still_due
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rows_by_day, rows_in_groups, stream_rows
 from transforms.catalogue import FEATURES, GROUPS, feature_set
@@ -73,7 +72,7 @@ def rebuild_days(
 
     Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
     """
-    first_ns, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    first_ns, last_ns = rebuild.raw.period(rebuild.symbol)
     last_row_ns = floor_to(last_ns, SECOND_NS)
     begin_ns = max(first_ns if from_ns is None else from_ns, first_ns)
     end_ns = min(last_row_ns if to_ns is None else to_ns, last_row_ns)
@@ -82,7 +81,7 @@ def rebuild_days(
             f"rebuild of {rebuild.symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
             f"was {from_ns} to {to_ns}"
         )
-    parts = raw_parts(rebuild.raw_folder, rebuild.symbol)
+    parts = rebuild.raw.parts(rebuild.symbol)
     days = range(floor_to(begin_ns, DAY_NS), end_ns + 1, DAY_NS)
     due = []
     for day_ns in days:
@@ -112,7 +111,7 @@ def rebuild_days(
 
 def count_days(rebuild: Rebuild, *, from_ns: int | None, to_ns: int | None) -> int:
     """How many days ``rebuild_days`` will yield. Raises NotFound."""
-    first_ns, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    first_ns, last_ns = rebuild.raw.period(rebuild.symbol)
     begin_ns = max(first_ns if from_ns is None else from_ns, first_ns)
     end_ns = min(last_ns if to_ns is None else to_ns, last_ns)
     return max(0, end_ns // DAY_NS - begin_ns // DAY_NS + 1)
@@ -149,14 +148,14 @@ def _rebuild_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
 
 def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
     kernel = _kernel(rebuild, run)
-    _, last_ns = raw_period(rebuild.raw_folder, rebuild.symbol)
+    _, last_ns = rebuild.raw.period(rebuild.symbol)
     to_ns = min(run[-1][0] + DAY_NS - SECOND_NS, last_ns)
     inputs = dict(run)
-    pieces = stream_rows(rebuild.raw_folder, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns)
+    pieces = stream_rows(rebuild.raw, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns)
     for day_ns, of_day in rows_by_day(pieces):
         date = utc_date(day_ns)
         count = write_rebuilt_day(
-            rebuild.features_folder,
+            rebuild.features,
             rebuild.symbol,
             kernel.feature_set.groups,
             _available(rebuild, date, rows_in_groups(of_day, ROW_GROUP_ROWS)),
@@ -170,7 +169,7 @@ def _available(
     rebuild: Rebuild, date: str, pieces: Iterable[FeatureRows]
 ) -> Iterator[tuple[FeatureRows, npt.NDArray[np.int64]]]:
     """Rows of a date with when each is available, a row that was served late no earlier than it was."""
-    served_ns, created_ns = served_times(rebuild.features_folder, rebuild.feature_set.groups, rebuild.symbol, date)
+    served_ns, created_ns = served_times(rebuild.features, rebuild.feature_set.groups, rebuild.symbol, date)
     for rows in pieces:
         available_ns = rows.row_ns + AVAILABILITY_DELAY_NS
         _, at, of_served = np.intersect1d(rows.row_ns, served_ns, assume_unique=True, return_indices=True)
@@ -181,7 +180,7 @@ def _available(
 def _lock_of(rebuild: Rebuild, date: str) -> Path:
     """One of a bounded number of locks: two days seldom share one, and then wait for each other."""
     number = crc32(f"{rebuild.symbol} {date}".encode()) % _LOCKS
-    return rebuild.features_folder / ".rebuilding" / f"{number:03d}"
+    return rebuild.features.folder / ".rebuilding" / f"{number:03d}"
 
 
 def _begin_worker(is_stopping: Event) -> None:
@@ -233,7 +232,7 @@ def _kernel(rebuild: Rebuild, run: Sequence[_Due]) -> Kernel:
         if group.name in inputs and group.name in GROUPS:
             for day_ns, made_of in run:
                 date = utc_date(day_ns)
-                others |= rebuilt_columns(rebuild.features_folder, group, rebuild.symbol, date, made_of[group.name])
+                others |= rebuilt_columns(rebuild.features, group, rebuild.symbol, date, made_of[group.name])
     extra = sorted(others.difference(names) & FEATURES.keys())
     if not extra and len(names) == len([name for name in chosen.columns if name in FEATURES]):
         return compile_kernel(chosen, rebuild.kernel_cache)

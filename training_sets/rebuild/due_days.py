@@ -11,9 +11,11 @@ from pathlib import Path
 
 from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
 from market.events import CONTROL
+from storage.features.log import FeatureLog
 from storage.features.rebuilt_days import has_rebuilt_day, is_served_whole
 from storage.raw.manifest import RawPart
 from storage.raw.parquet import TABLES
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import start_before
 from transforms.catalogue import GROUPS, group_horizon_ns, group_kinds, set_horizon_ns, set_kinds
 from transforms.rows import FeatureGroup, FeatureSet
@@ -27,8 +29,8 @@ class Rebuild:
     was served.
     """
 
-    raw_folder: Path
-    features_folder: Path
+    raw: RawData
+    features: FeatureLog
     kernel_cache: Path
     symbol: str
     feature_set: FeatureSet
@@ -46,13 +48,13 @@ def due_inputs(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: in
     first_row_ns = max(day_ns, floor_to(first_ns, SECOND_NS) + SECOND_NS)
     for group in rebuild.feature_set.groups:
         if rebuild.keeps_served and is_served_whole(
-            rebuild.features_folder, group, rebuild.symbol, date, first_ns=first_row_ns, last_ns=end_ns
+            rebuild.features, group, rebuild.symbol, date, first_ns=first_row_ns, last_ns=end_ns
         ):
             continue
         kinds, horizon_ns = _reads(rebuild.feature_set, group)
-        start_ns = start_before(rebuild.raw_folder, parts, kinds, day_ns - horizon_ns, first_ns)
+        start_ns = start_before(rebuild.raw, parts, kinds, day_ns - horizon_ns, first_ns)
         inputs = _inputs(parts, kinds, start_ns, end_ns)
-        if not rebuild.reuses_days or not has_rebuilt_day(rebuild.features_folder, group, rebuild.symbol, date, inputs):
+        if not rebuild.reuses_days or not has_rebuilt_day(rebuild.features, group, rebuild.symbol, date, inputs):
             missing[group.name] = inputs
     return missing
 
@@ -84,5 +86,5 @@ def still_due(rebuild: Rebuild, date: str, inputs: dict[str, str]) -> dict[str, 
     return {
         name: made_of
         for name, made_of in inputs.items()
-        if not has_rebuilt_day(rebuild.features_folder, known[name], rebuild.symbol, date, made_of)
+        if not has_rebuilt_day(rebuild.features, known[name], rebuild.symbol, date, made_of)
     }

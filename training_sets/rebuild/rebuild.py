@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby, pairwise
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -19,7 +18,8 @@ from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events, empty_events
 from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
-from storage.raw.manifest import RawPart, raw_parts, raw_period, read_instrument
+from storage.raw.manifest import RawPart
+from storage.raw.raw_data import RawData
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel
@@ -31,7 +31,7 @@ AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS
 
 
 def rebuild_rows(
-    raw_folder: Path, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
+    raw: RawData, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
 ) -> FeatureRows:
     """The rows of a symbol with ``from_ns <= row time <= to_ns``, bit for bit those of an undisturbed live run.
 
@@ -40,17 +40,17 @@ def rebuild_rows(
 
     Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
     """
-    return joined_rows(list(stream_rows(raw_folder, symbol, kernel, from_ns=from_ns, to_ns=to_ns)))
+    return joined_rows(list(stream_rows(raw, symbol, kernel, from_ns=from_ns, to_ns=to_ns)))
 
 
 def stream_rows(
-    raw_folder: Path, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
+    raw: RawData, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
 ) -> Iterator[FeatureRows]:
     """What ``rebuild_rows`` returns, in consecutive pieces, one at least; memory holds one, and some row groups.
 
     Raises what ``rebuild_rows`` does, at the first piece.
     """
-    first_ns, last_ns = raw_period(raw_folder, symbol)
+    first_ns, last_ns = raw.period(symbol)
     end_ns = floor_to(last_ns if to_ns is None else to_ns, SECOND_NS)
     begin_ns = first_ns if from_ns is None else from_ns
     if end_ns <= first_ns or begin_ns > min(end_ns, floor_to(last_ns, SECOND_NS)):
@@ -58,12 +58,12 @@ def stream_rows(
             f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
             f"was {begin_ns} to {end_ns}"
         )
-    engine, events = begin_engine(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
+    engine, events = begin_engine(raw, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
     for rows in _rows_behind(engine, events, end_ns):
         yield _from(rows, begin_ns)
 
 
-def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.NDArray[np.int64]) -> FeatureRows:
+def rebuild_rows_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: npt.NDArray[np.int64]) -> FeatureRows:
     """The rows of a symbol at chosen times, bit for bit those of an undisturbed live run.
 
     row_ns: int64 (n,), n >= 1, ascending, multiples of ORDER_NS after the first message; those after the last are of
@@ -71,7 +71,7 @@ def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.N
 
     Raises NotFound when there is no raw data of the symbol, InvalidRequest when a time is not so.
     """
-    first_ns, last_ns = raw_period(raw_folder, symbol)
+    first_ns, last_ns = raw.period(symbol)
     begin_ns, end_ns = int(row_ns[0]), int(row_ns[-1])
     if begin_ns <= first_ns or begin_ns > last_ns:
         raise InvalidRequest(
@@ -82,7 +82,7 @@ def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.N
         raise InvalidRequest(f"rebuild of {symbol}: must be at multiples of {ORDER_NS} ns, was {off_grid[0]}")
     # The coarsest grid that holds them all: a row is the same on each.
     grid_ns = int(np.gcd.reduce(row_ns, initial=SECOND_NS))
-    engine, events = begin_engine(raw_folder, symbol, kernel, begin_ns, end_ns, grid_ns=grid_ns)
+    engine, events = begin_engine(raw, symbol, kernel, begin_ns, end_ns, grid_ns=grid_ns)
     pieces = []
     given = 0
     for piece, least_ns in chain(events, [(empty_events(), end_ns)]):
@@ -95,28 +95,26 @@ def rebuild_rows_at(raw_folder: Path, symbol: str, kernel: Kernel, row_ns: npt.N
 
 
 def begin_engine(
-    raw_folder: Path, symbol: str, kernel: Kernel, begin_ns: int, end_ns: int, *, grid_ns: int
+    raw: RawData, symbol: str, kernel: Kernel, begin_ns: int, end_ns: int, *, grid_ns: int
 ) -> tuple[Engine, Iterator[tuple[Events, int]]]:
     """An engine at a start from which rows from ``begin_ns`` on are right, and the events from there up to the end."""
     kinds = set_kinds(kernel.feature_set)
     latest_ns = begin_ns - set_horizon_ns(kernel.feature_set)
-    first_ns, _ = raw_period(raw_folder, symbol)
-    parts = raw_parts(raw_folder, symbol)
-    start_ns = start_before(raw_folder, parts, kinds, latest_ns, first_ns)
-    history_ns = start_ns if start_ns > first_ns else first_message_ns(raw_folder, parts)
-    engine = Engine(kernel, read_instrument(raw_folder, symbol), start_ns=history_ns, grid_ns=grid_ns)
-    return engine, stream_events(raw_folder, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
+    first_ns, _ = raw.period(symbol)
+    parts = raw.parts(symbol)
+    start_ns = start_before(raw, parts, kinds, latest_ns, first_ns)
+    history_ns = start_ns if start_ns > first_ns else first_message_ns(raw, parts)
+    engine = Engine(kernel, raw.instrument(symbol), start_ns=history_ns, grid_ns=grid_ns)
+    return engine, stream_events(raw, symbol, kinds=kinds, from_ns=start_ns, to_ns=end_ns, fields=FIELDS)
 
 
-def start_before(
-    raw_folder: Path, parts: Sequence[RawPart], kinds: Collection[int], latest_ns: int, first_ns: int
-) -> int:
+def start_before(raw: RawData, parts: Sequence[RawPart], kinds: Collection[int], latest_ns: int, first_ns: int) -> int:
     """Where to begin so that every row from ``latest_ns`` plus the horizon on is right."""
     if latest_ns <= first_ns:
         return first_ns
     if ORDERBOOK not in kinds:
         return latest_ns
-    snapshot_ns = last_snapshot_ns(raw_folder, parts, latest_ns)
+    snapshot_ns = last_snapshot_ns(raw, parts, latest_ns)
     return first_ns if snapshot_ns is None else snapshot_ns
 
 

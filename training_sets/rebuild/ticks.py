@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from market.clock import MINUTE_NS, SECOND_NS, ceil_to
 from market.events import KIND_COUNT, Events
 from storage.raw.events import first_message_ns, stream_events
-from storage.raw.manifest import raw_parts, raw_period
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import begin_engine, joined_rows, part_of_rows, start_before
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import Engine
@@ -35,18 +34,17 @@ class TickRows:
     Raises NotFound when there is no raw data of the symbol, CorruptStore.
     """
 
-    def __init__(self, raw_folder: Path, symbol: str, kernel: Kernel, *, to_ns: int) -> None:
+    def __init__(self, raw: RawData, symbol: str, kernel: Kernel, *, to_ns: int) -> None:
         """to_ns: no tick after it will be asked for."""
-        first_message, last_message_ns = raw_period(raw_folder, symbol)
-        self._parts = raw_parts(raw_folder, symbol)
-        self.first_ns = first_message_ns(raw_folder, self._parts) + 1
+        self._first_message_ns, last_message_ns = raw.period(symbol)
+        self._parts = raw.parts(symbol)
+        self.first_ns = first_message_ns(raw, self._parts) + 1
         self.last_ns = ceil_to(last_message_ns + 1, SECOND_NS)
         self.runs = 0
-        self._raw_folder = raw_folder
+        self._raw = raw
         self._symbol = symbol
         self._kernel = kernel
         self._to_ns = to_ns
-        self._first_message_ns = first_message
         self._horizon_ns = set_horizon_ns(kernel.feature_set)
         self._run: tuple[Engine, Iterator[tuple[Events, int]]] | None = None
         self._fed_until_ns = 0
@@ -76,10 +74,10 @@ class TickRows:
             latest_ns = row_ns - self._horizon_ns
             kinds = set_kinds(self._kernel.feature_set)
             if latest_ns <= self._fed_until_ns or self._fed_until_ns >= start_before(
-                self._raw_folder, self._parts, kinds, latest_ns, self._first_message_ns
+                self._raw, self._parts, kinds, latest_ns, self._first_message_ns
             ):
                 return
-        self._run = begin_engine(self._raw_folder, self._symbol, self._kernel, row_ns, self._to_ns, grid_ns=ORDER_NS)
+        self._run = begin_engine(self._raw, self._symbol, self._kernel, row_ns, self._to_ns, grid_ns=ORDER_NS)
         self._fed_until_ns = 0
         self.runs += 1
 
@@ -101,7 +99,7 @@ class TickRows:
         return pieces
 
 
-def newest_given(raw_folder: Path, symbol: str, until_ns: Int64s, *, grid_ns: int) -> Int64s:
+def newest_given(raw: RawData, symbol: str, until_ns: Int64s, *, grid_ns: int) -> Int64s:
     """The newest tick of a grid up to each moment at which a worker that keeps up gives a row to readers.
 
     It gives one at every whole second, and at a tick between seconds when a message came since the last.
@@ -110,7 +108,7 @@ def newest_given(raw_folder: Path, symbol: str, until_ns: Int64s, *, grid_ns: in
     """
     ticks_ns = until_ns // grid_ns * grid_ns
     last_ns = [
-        _last_messages(raw_folder, symbol, run_ns)
+        _last_messages(raw, symbol, run_ns)
         for run_ns in np.split(ticks_ns, np.flatnonzero(np.diff(ticks_ns) > _LONGEST_UNREAD_NS) + 1)
         if len(run_ns) > 0
     ]
@@ -119,12 +117,12 @@ def newest_given(raw_folder: Path, symbol: str, until_ns: Int64s, *, grid_ns: in
     return given_ns
 
 
-def _last_messages(raw_folder: Path, symbol: str, ticks_ns: Int64s) -> Int64s:
+def _last_messages(raw: RawData, symbol: str, ticks_ns: Int64s) -> Int64s:
     """When the last message before each tick came, of those of the second that the first tick is in, or later."""
     last_ns = np.full(len(ticks_ns) + 1, -SECOND_NS)
     from_ns, to_ns = int(ticks_ns[0]) // SECOND_NS * SECOND_NS, int(ticks_ns[-1])
     for records, _ in stream_events(
-        raw_folder, symbol, kinds=range(KIND_COUNT), from_ns=from_ns, to_ns=to_ns, fields=("seq", "recv_ns")
+        raw, symbol, kinds=range(KIND_COUNT), from_ns=from_ns, to_ns=to_ns, fields=("seq", "recv_ns")
     ):
         recv_ns = records["recv_ns"]
         np.maximum.at(last_ns, np.searchsorted(ticks_ns, recv_ns, side="right"), recv_ns)

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, assert_never
 
 import msgspec
@@ -102,7 +103,8 @@ def strategy_name(strategy: Strategy) -> str:
     return str(strategy.__struct_config__.tag)
 
 
-def make_folds(strategy: Strategy) -> list[Fold]:
+@lru_cache(maxsize=64)
+def make_folds(strategy: Strategy) -> tuple[Fold, ...]:
     """All folds of a strategy, in order. Raises InvalidRequest when it makes none, or more than MOST_FOLDS."""
     count = fold_count(strategy)
     if not 0 < count <= MOST_FOLDS:
@@ -110,14 +112,14 @@ def make_folds(strategy: Strategy) -> list[Fold]:
     match strategy:
         case TimeBased():
             check_periods(strategy.periods)
-            return [Fold(None, strategy.periods)]
+            return (Fold(None, strategy.periods),)
         case WalkForward():
-            return [_walked(strategy, number) for number in range(count)]
+            return tuple(_walked(strategy, number) for number in range(count))
         case RandomBlocks():
-            return [Fold(None, _dealt(strategy))]
+            return (Fold(None, _dealt(strategy)),)
         case PurgedCombinations():
             chosen = itertools.combinations(range(strategy.groups), strategy.test_groups)
-            return [Fold(number, _grouped(strategy, groups), whole="test") for number, groups in enumerate(chosen)]
+            return tuple(Fold(number, _grouped(strategy, groups), whole="test") for number, groups in enumerate(chosen))
         case _:
             assert_never(strategy)
 

@@ -102,6 +102,6 @@ class DatasetRequest:
         """How far after its time the label of a sample may look: the longest after the last moment to act."""
         return LONGEST_LAG_NS + self.read_delay_ns + self.label_reach_ns
 
-    def folds(self) -> list[Fold]:
-        """The folds of the strategy."""
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds of the strategy, laid out once."""
         return make_folds(self.strategy)

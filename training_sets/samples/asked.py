@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.rebuild.ticks import TickRows, newest_given
 from training_sets.request.request import LONGEST_LAG_NS
@@ -46,21 +47,19 @@ class Answers:
 class SymbolTicks:
     """The ticks of one symbol that answer at some times.
 
-    raw_folder: with all that the answers look back at. grid_ns: the row grid of history that was not served live.
+    raw: with all that the answers look back at. grid_ns: the row grid of history that was not served live.
     first_ns: of the first tick that the raw data can give.
 
     Raises NotFound when the symbol has no raw data.
     """
 
-    def __init__(
-        self, kernel: Kernel, symbol: str, *, features_folder: Path, raw_folder: Path, grid_ns: int, to_ns: int
-    ) -> None:
+    def __init__(self, kernel: Kernel, symbol: str, log: FeatureLog, raw: RawData, *, grid_ns: int, to_ns: int) -> None:
         """to_ns: no later time will be asked."""
         self._symbol = symbol
-        self._features_folder = features_folder
-        self._raw_folder = raw_folder
+        self._log = log
+        self._raw = raw
         self._grid_ns = grid_ns
-        self._rows = TickRows(raw_folder, symbol, kernel, to_ns=to_ns)
+        self._rows = TickRows(raw, symbol, kernel, to_ns=to_ns)
 
     @property
     def first_ns(self) -> int:
@@ -74,7 +73,7 @@ class SymbolTicks:
     def answers(self, times_ns: Int64s) -> Answers:
         """Of ascending times, one at least."""
         served_ns, available_ns, _ = read_served_ticks(
-            self._features_folder,
+            self._log,
             self._symbol,
             from_ns=int(times_ns[0]) - LONGEST_LAG_NS,
             to_ns=int(times_ns[-1]) + LONGEST_LAG_NS + 1,
@@ -82,7 +81,7 @@ class SymbolTicks:
         is_measured, row_ns, readable_ns = newest_readable(served_ns, available_ns, times_ns)
         given = np.flatnonzero(~is_measured)
         row_ns[given] = newest_given(
-            self._raw_folder, self._symbol, times_ns[given] - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns
+            self._raw, self._symbol, times_ns[given] - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns
         )
         readable_ns[given] = row_ns[given] + AVAILABILITY_DELAY_NS
         rows = self._rows
@@ -105,21 +104,19 @@ class SymbolTicks:
 class TicksAtTimes:
     """The ticks that answer at some times, of each symbol.
 
-    raw_folders: by symbol, each with all that its samples look back at. grid_ns: the row grid of history that was not
-    served live. measured: how many answers were found by the record of what was served, of all that were found.
+    raw: by symbol in their order, each with all that its samples look back at. grid_ns: the row grid of history that
+    was not served live. measured: how many answers were found by the record of what was served, of all that were found.
 
     Raises NotFound when a symbol has no raw data.
     """
 
     def __init__(
-        self, kernel: Kernel, raw_folders: Mapping[str, Path], *, features_folder: Path, grid_ns: int, to_ns: int
+        self, kernel: Kernel, log: FeatureLog, raw: Mapping[str, RawData], *, grid_ns: int, to_ns: int
     ) -> None:
         self.measured = self.found = 0
         self._ticks = [
-            SymbolTicks(
-                kernel, symbol, features_folder=features_folder, raw_folder=raw_folder, grid_ns=grid_ns, to_ns=to_ns
-            )
-            for symbol, raw_folder in raw_folders.items()
+            SymbolTicks(kernel, symbol, log, of_symbol, grid_ns=grid_ns, to_ns=to_ns)
+            for symbol, of_symbol in raw.items()
         ]
         self._columns = len(kernel.feature_set.columns)
 

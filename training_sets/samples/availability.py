@@ -4,43 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns, utc_date
 from market.errors import NotFound
-from storage.features.log import read_feature_log
-from storage.features.parts import REBUILT, group_folder
-from storage.instruments import checked_symbol
-from storage.raw.manifest import raw_parts, raw_period
+from storage.features.log import FeatureLog
+from storage.features.parts import REBUILT
+from storage.raw.raw_data import RawData
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
 
 
-def available_period(features_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> tuple[int, int] | None:
+def available_period(log: FeatureLog, symbol: str, rows_of: FeatureSet = MID) -> tuple[int, int] | None:
     """The first and the last row time of a symbol in the feature log; None when there is none.
 
     rows_of: whose rows; a version without the mid price has rows too. Reads the first and the last day alone.
     Raises InvalidRequest when the symbol cannot name a folder.
     """
-    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
+    folder = log.of_symbol(rows_of.groups[0], symbol)
     days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
     ends = []
     for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
         day_ns = parse_iso_ns(day)
-        rows, _ = read_feature_log(features_folder, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
+        rows, _ = log.read(symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
         if len(rows) == 0:
             return None
         ends.append(int(rows.row_ns[row]))
     return (ends[0], ends[1]) if ends else None
 
 
-def stored_period(
-    features_folder: Path, raw_folder: Path, symbol: str, rows_of: FeatureSet = MID
-) -> tuple[int, int] | None:
+def stored_period(log: FeatureLog, raw: RawData, symbol: str, rows_of: FeatureSet = MID) -> tuple[int, int] | None:
     """The first and the last row time that the feature log has or raw Parquet can give; None when there is none."""
-    known = [available_period(features_folder, symbol, rows_of)]
+    known = [available_period(log, symbol, rows_of)]
     try:
-        first_ns, last_ns = raw_period(raw_folder, symbol)
+        first_ns, last_ns = raw.period(symbol)
     except NotFound:
         pass
     else:
@@ -51,16 +47,16 @@ def stored_period(
     return (min(start for start, _ in periods), max(end for _, end in periods)) if periods else None
 
 
-def stored_days(features_folder: Path, raw_folder: Path, symbol: str, rows_of: FeatureSet = MID) -> set[str]:
+def stored_days(log: FeatureLog, raw: RawData, symbol: str, rows_of: FeatureSet = MID) -> set[str]:
     """The UTC dates of which there is more than a minute of raw data, or rows that no raw data is there to give.
 
     A rebuild fills the hole of a missing day with rows of silence: they are not counted as data.
     """
-    folder = group_folder(features_folder, rows_of.groups[0]) / f"symbol={checked_symbol(symbol)}"
+    folder = log.of_symbol(rows_of.groups[0], symbol)
     served = {path.parent.name.removeprefix("date=") for path in folder.glob("date=*/part-*.parquet")}
     rebuilt = {path.parent.name.removeprefix("date=") for path in folder.glob(f"date=*/{REBUILT}-*.parquet")}
     held: Counter[str] = Counter()
-    parts = raw_parts(raw_folder, symbol)
+    parts = raw.parts(symbol)
     for part in parts:
         for day_ns in range(floor_to(part.first_ns, DAY_NS), part.last_ns + 1, DAY_NS):
             if any(f"date={utc_date(day_ns)}/" in file.path for file in part.files):

@@ -15,7 +15,8 @@ from feature_repo.registry_versions import LATEST, load_registry_version, regist
 from feature_repo.tick_join import Ticks, WantedColumns
 from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
-from training_sets.rebuild.raw_data import OpenRaw, opened_until
+from storage.features.log import FeatureLog
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.samples.asked import Int64s, SymbolTicks
 from training_sets.samples.availability import available_period
 from transforms.kernel import compile_kernel
@@ -31,9 +32,8 @@ class GivenTicks:
     grid_ns: the row grid of history that was not served live.
     """
 
-    features_folder: Path
-    raw_folder: Path
-    open_raw: OpenRaw
+    features: FeatureLog
+    raw: RawHistory
     versions_folder: Path
     kernels_folder: Path
     grid_ns: int
@@ -66,13 +66,13 @@ class GivenTicks:
     @contextmanager
     def _open(self, symbol: str, chosen: FeatureSet, asked_ns: Int64s) -> Iterator[SymbolTicks | None]:
         """None for a symbol that nothing is known of."""
-        with opened_until(self.raw_folder, symbol, int(asked_ns[-1]), self.open_raw) as folder:
+        with self.raw.until(symbol, int(asked_ns[-1])) as raw:
             try:
                 ticks = SymbolTicks(
                     compile_kernel(chosen, self.kernels_folder),
                     symbol,
-                    features_folder=self.features_folder,
-                    raw_folder=folder,
+                    self.features,
+                    raw,
                     grid_ns=self.grid_ns,
                     to_ns=int(asked_ns[-1]),
                 )
@@ -85,7 +85,7 @@ class GivenTicks:
         """Raise where the log has rows and raw data for those between them is gone."""
         if first_ns is not None and asked_ns[0] >= first_ns:
             return
-        logged = available_period(self.features_folder, symbol, chosen)
+        logged = available_period(self.features, symbol, chosen)
         if logged is None:
             return
         is_unprovable = asked_ns >= logged[0]

@@ -7,16 +7,16 @@ nobody: it came too late.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from market.clock import MILLISECOND_NS, SECOND_NS
+from storage.features.log import FeatureLog
 from storage.features.row_times import read_row_times
 from training_sets.request.request import LONGEST_LAG_NS
 from transforms.rows import FeatureSet
@@ -50,16 +50,22 @@ class Known:
         return self.row_ns >= 0
 
 
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """known: what is known at ascending times. document: what of it the manifest states, once all was retrieved."""
+
+    known: Callable[[Int64s], Known]
+    document: Callable[[], dict[str, Any]]
+
+
 class RowsOnArrival:
     """The rows of the sample times themselves, retrieved through Feast at the moment at which each arrived."""
 
-    def __init__(
-        self, store: FeatureStore, chosen: FeatureSet, symbols: Sequence[str], *, features_folder: Path
-    ) -> None:
+    def __init__(self, store: FeatureStore, chosen: FeatureSet, symbols: Sequence[str], log: FeatureLog) -> None:
         self._store = store
         self._chosen = chosen
         self._symbols = symbols
-        self._features_folder = features_folder
+        self._log = log
 
     def known(self, times_ns: Int64s) -> Known:
         """Of ascending times, one at least."""
@@ -85,7 +91,7 @@ class RowsOnArrival:
     def _arrivals(self, symbol: str, times_ns: Int64s) -> tuple[Int64s, Int64s]:
         """``row_ns`` and ``had_ns`` of one symbol."""
         row_ns, available_ns = read_row_times(
-            self._features_folder,
+            self._log,
             symbol,
             self._chosen,
             from_ns=int(times_ns[0]),

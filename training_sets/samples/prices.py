@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -13,9 +12,9 @@ import numpy.typing as npt
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
 from market.events import CLOSE, CONFIRMED, KLINE
-from storage.features.log import read_feature_log
+from storage.features.log import FeatureLog
 from storage.raw.events import stream_events
-from storage.raw.manifest import read_instrument
+from storage.raw.raw_data import RawData
 from training_sets.request.request import PriceChoice
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
@@ -98,18 +97,18 @@ class LabelPrices:
 
 
 def open_prices(
-    features_folder: Path, raw_folder: Path, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
+    log: FeatureLog, raw: RawData, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
 ) -> LabelPrices:
     """The prices of a symbol, of the kind that is asked for or known in [from_ns, to_ns]; the mid when neither is."""
 
     def read_mids(first_ns: int, last_ns: int) -> PriceSeries:
-        return _read_mids(features_folder, symbol, from_ns=first_ns, to_ns=last_ns)
+        return _read_mids(log, symbol, from_ns=first_ns, to_ns=last_ns)
 
     mids = LabelPrices("mid_price", read_mids)
     if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
         return mids
     # A price a minute: months of them are less than a piece of samples.
-    closes = _read_closes(raw_folder, symbol, from_ns=from_ns, to_ns=to_ns)
+    closes = _read_closes(raw, symbol, from_ns=from_ns, to_ns=to_ns)
     if choice == "auto" and len(closes.values) == 0:
         return mids
     return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes)
@@ -122,29 +121,29 @@ def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: 
     )
 
 
-def _read_mids(features_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
+def _read_mids(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
     """The mid of every row in [from_ns, to_ns], read in stretches: rows take five times the memory of their price."""
     start_ns = ceil_to(from_ns, SECOND_NS)
     values = np.full(max(0, (to_ns - start_ns) // SECOND_NS + 1), np.nan)
     for begin_ns in range(start_ns, to_ns + 1, _STRETCH_NS):
         end_ns = min(begin_ns + _STRETCH_NS, to_ns + 1)
         try:
-            rows, _ = read_feature_log(features_folder, symbol, MID, from_ns=begin_ns, to_ns=end_ns)
+            rows, _ = log.read(symbol, MID, from_ns=begin_ns, to_ns=end_ns)
         except NotFound:
             break
         values[(rows.row_ns - start_ns) // SECOND_NS] = rows.values[:, 0]
     return PriceSeries("mid_price", start_ns, SECOND_NS, values)
 
 
-def _read_closes(raw_folder: Path, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
+def _read_closes(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
     """The close of every confirmed kline that ends in [from_ns, to_ns]."""
     try:
-        exponent = read_instrument(raw_folder, symbol).price_exponent
+        exponent = raw.instrument(symbol).price_exponent
     except NotFound:
         return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
     ends_ns, closes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for events, _ in stream_events(
-        raw_folder, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
+        raw, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
     ):
         kline_end_ns = events["update_id"] + MINUTE_NS
         chosen = (

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from market.clock import DAY_NS, SECOND_NS, utc_date
 from storage.durable_files import open_staged
-from storage.features.parts import group_folder
+from storage.features.log import FeatureLog
 from storage.instruments import checked_symbol
 from training_sets.provenance import code_digest, day_partitions, library_versions
 from training_sets.request.request import LONGEST_LAG_NS
@@ -46,14 +46,14 @@ class SampledDays:
 
     def __init__(
         self,
-        features_folder: Path,
+        log: FeatureLog,
         chosen: FeatureSet,
         symbols: Sequence[str],
         *,
         interval_ns: int,
         retrieve: Callable[[Int64s], Known],
     ) -> None:
-        self._features_folder = features_folder
+        self._log = log
         self._chosen = chosen
         self._symbols = symbols
         self._interval_ns = interval_ns
@@ -121,22 +121,19 @@ class SampledDays:
                     entry
                     for group in self._chosen.groups
                     for date in sorted({utc_date(first_ns), utc_date(last_ns + LONGEST_LAG_NS)})
-                    for entry in day_partitions(self._features_folder, group, symbol, date)
+                    for entry in day_partitions(self._log, group, symbol, date)
                 ]
             ]
         ]
 
     def _folder(self, symbol: str, times_ns: Int64s) -> Path:
-        first = self._chosen.groups[0]
-        return group_folder(self._features_folder, first) / f"symbol={symbol}" / f"date={utc_date(int(times_ns[0]))}"
+        return self._log.of_date(self._chosen.groups[0], symbol, utc_date(int(times_ns[0])))
 
 
-def remove_sampled_days(
-    features_folder: Path, *, symbol: str | None, first_date: str | None, last_date: str | None
-) -> None:
+def remove_sampled_days(log: FeatureLog, *, symbol: str | None, first_date: str | None, last_date: str | None) -> None:
     """Remove the blocks of a symbol, or of all, from one date to another, both included; None is no bound."""
     named = "*" if symbol is None else checked_symbol(symbol)
-    for path in list(features_folder.glob(f"*/*/symbol={named}/date=*/{SAMPLED}-*")):
+    for path in list(log.folder.glob(f"*/*/symbol={named}/date=*/{SAMPLED}-*")):
         date = path.parent.name.removeprefix("date=")
         if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
             path.unlink(missing_ok=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +14,12 @@ import pyarrow as pa
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally
+from storage.features.log import FeatureLog
+from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import check_target, volatility_window_ns
-from training_sets.samples.known import TOO_LATE, Known, Lags
+from training_sets.samples.known import TOO_LATE, Lags, Retrieval
 from training_sets.samples.labels import make_labels
 from training_sets.samples.missing import ForwardFill
 from training_sets.samples.prices import LabelPrices, open_prices
@@ -68,53 +69,34 @@ class Samples:
 class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
-    retrieve: gives what is known at ascending times. counts: rows sampled, without_features (too_late of them),
-    without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
-    whose label is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness:
-    sees what was retrieved, if set.
+    retrieval: what is known at ascending times. prices: of each symbol. counts: rows sampled, without_features
+    (too_late of them), without_label, with_missing, and values_filled. lags: how old each row was when the model had
+    it. unlabelled: rows whose label is unknown, by target. continuity: tallies of each symbol, told the times that have
+    features. witness: sees what was retrieved; None where nobody asks.
     """
 
     def __init__(
         self,
         request: DatasetRequest,
         chosen: FeatureSet,
+        retrieval: Retrieval,
+        prices: Mapping[str, LabelPrices],
         *,
-        retrieve: Callable[[Int64s], Known],
-        features_folder: Path,
-        raw_folder: Path,
         continuity: Mapping[str, Sequence[ContinuityTally]],
+        witness: Witness | None,
     ) -> None:
         self._request = request
-        self.witness: Witness | None = None
+        self.witness = witness
         self._chosen = chosen
         self.counts: Counter[str] = Counter()
         self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
         self.continuity = continuity
         self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
-        spans = covered(request.folds())
         self.times = sample_times(request)
-        self._known = retrieve
+        self.retrieval = retrieval
         self._back_ns = max(volatility_window_ns(target) for target in request.targets)
-        self.prices: Mapping[str, LabelPrices] = {
-            symbol: open_prices(
-                features_folder,
-                raw_folder,
-                symbol,
-                request.label_price,
-                from_ns=spans[0][0] - self._back_ns,
-                to_ns=spans[-1][1] + request.latest_price_ns,
-            )
-            for symbol in request.symbols
-        }
-        for prices in self.prices.values():
-            if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
-                raise InvalidRequest(
-                    f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
-                    f"was {request.sample_interval_ns} ns"
-                )
-            for target in request.targets:
-                check_target(target, prices.step_ns)
+        self.prices = prices
 
     @property
     def sample_count(self) -> int:
@@ -140,7 +122,7 @@ class Sampler:
 
     def _piece(self, times_ns: Int64s) -> Samples:
         request, count = self._request, len(self._request.symbols)
-        known = self._known(times_ns)
+        known = self.retrieval.known(times_ns)
         features, decisions_ns = known.features, known.had_ns + request.read_delay_ns
         if self.witness is not None:
             self.witness.see(times_ns, known, decisions_ns)
@@ -179,6 +161,26 @@ class Sampler:
         )
 
 
+def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict[str, LabelPrices]:
+    """What labels are made of, by symbol. Raises InvalidRequest when the request does not fit their steps."""
+    spans = covered(request.folds())
+    back_ns = max(volatility_window_ns(target) for target in request.targets)
+    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
+    found = {
+        symbol: open_prices(log, raw, symbol, request.label_price, from_ns=from_ns, to_ns=to_ns)
+        for symbol in request.symbols
+    }
+    for prices in found.values():
+        if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
+            raise InvalidRequest(
+                f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
+                f"was {request.sample_interval_ns} ns"
+            )
+        for target in request.targets:
+            check_target(target, prices.step_ns)
+    return found
+
+
 def sample_times(request: DatasetRequest) -> SampleTimes:
     """When the request samples."""
     if request.sample_times_ns:
@@ -196,4 +198,5 @@ def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any
             symbol: f"{prices.name} of the newest whole {prices.step_ns // SECOND_NS} s when the model acts"
             for symbol, prices in sampler.prices.items()
         },
+        **sampler.retrieval.document(),
     }

@@ -60,7 +60,7 @@ class Patience:
 class BybitGroup:
     """Some symbols on one connection, and for a while on two."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # time, chance and patience are arguments
         self,
         symbols: Sequence[str],
         *,

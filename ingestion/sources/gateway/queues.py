@@ -103,7 +103,7 @@ class GatewaySource:
     gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts of a gateway, each of which may be absent
         self,
         address: BrokerAddress,
         queues: Sequence[str],

@@ -89,7 +89,7 @@ DEFAULT_SYMBOLS = (
 )
 
 
-def simulate(
+def simulate(  # noqa: PLR0913  # each shapes the market that is drawn
     symbols: Sequence[SimulatedSymbol],
     *,
     seed: int,

@@ -22,10 +22,13 @@ from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepState, UpkeepStore
+from storage.features.log import FeatureLog
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
+from storage.raw.raw_data import RawData
 from training_sets.builds.builds import DatasetBuilds
+from training_sets.dataset.datasets import Datasets as DatasetsFolder
 from transforms.status import GAP, NO_DATA, OK, STALE, WARMUP
 
 NOW = "2026-01-05T12:00:00Z"
@@ -129,10 +132,10 @@ def get(
         api_key="k",
         make_trace_id=lambda: "t",
         symbols=("BTCUSDT", "ETHUSDT"),
-        raw_folder=tmp_path,
+        raw=RawData(tmp_path),
         versions_folder=versions_folder,
-        features_folder=tmp_path,
-        datasets_folder=tmp_path,
+        features=FeatureLog(tmp_path),
+        datasets=DatasetsFolder(tmp_path),
         check_queue=check_queue,
         upkeep=cast("UpkeepStore | None", upkeep),
     )

@@ -20,6 +20,7 @@ from market.clock import ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.online.store import OnlineStore
+from storage.raw.raw_data import RawData
 
 BASE = "feature_service_http_request_seconds"
 
@@ -99,7 +100,7 @@ def probe(tmp_path: Path) -> TestClient:
         clock=ManualClock(parse_iso_ns("2026-01-05T12:00:00Z")),
         make_trace_id=lambda: "t",
         symbols=("BTCUSDT",),
-        raw_folder=tmp_path,
+        raw=RawData(tmp_path),
         versions_folder=SHIPPED_FOLDER,
     )
     return TestClient(create_probe(services))

@@ -19,10 +19,10 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import CorruptStore, NotFound, RejectedMessage, StoreUnavailable, UnreadableRecording
 from market.events import CONTROL, GAP, KLINE, KLINE_FIELD_COUNT, ORDERBOOK, START, TICKER, TRADE, Events
 from storage.instruments import InstrumentPins
-from storage.raw import manifest
-from storage.raw.events import read_events
-from storage.raw.manifest import entry_path, raw_parts
+from storage.raw.events import read_events, stream_events
+from storage.raw.manifest import entry_path
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
 
 DOGE: Final = "DOGEUSDT"
@@ -61,7 +61,7 @@ def place(server: BybitHistoryServer, tmp_path: Path) -> Iterator[Place]:
 
 
 def stored(place: Place, symbol: str = DOGE, *, from_ns: int = 0, to_ns: int = 1 << 62) -> Events:
-    return read_events(place.raw_folder, symbol, kinds=KINDS, from_ns=from_ns, to_ns=to_ns)
+    return read_events(RawData(place.raw_folder), symbol, kinds=KINDS, from_ns=from_ns, to_ns=to_ns)
 
 
 def test_a_day_of_candles_is_what_the_exchange_has_known_a_second_after_its_end(place: Place) -> None:
@@ -72,7 +72,7 @@ def test_a_day_of_candles_is_what_the_exchange_has_known_a_second_after_its_end(
     opens = events[events["field"] == 0]
     assert np.array_equal(opens["update_id"], BEGIN_NS + np.arange(1440) * MINUTE_NS)
     assert np.array_equal(opens["recv_ns"], opens["update_id"] + MINUTE_NS + SECOND_NS)
-    [part] = raw_parts(place.raw_folder, DOGE)
+    [part] = RawData(place.raw_folder).parts(DOGE)
     assert part.backfill is not None
     assert part.backfill.is_whole
 
@@ -86,7 +86,7 @@ def test_a_whole_day_is_not_fetched_again_and_the_same_answers_give_the_same_byt
     assert len(server.asked) == before
     elsewhere = replace(place, raw_folder=tmp_path / "other", instruments=InstrumentPins(tmp_path / "other"))
     backfill_day(elsewhere, DAY)
-    assert raw_parts(place.raw_folder, DOGE) == raw_parts(elsewhere.raw_folder, DOGE)
+    assert RawData(place.raw_folder).parts(DOGE) == RawData(elsewhere.raw_folder).parts(DOGE)
 
 
 def test_a_day_that_is_not_over_is_fetched_again(place: Place, server: BybitHistoryServer) -> None:
@@ -148,7 +148,7 @@ def test_holes_that_the_exchange_has_are_known_by_their_minutes(place: Place, se
 def test_before_an_instrument_was_listed_nothing_is_stored_and_all_of_it_is_lacking(place: Place) -> None:
     done = backfill_day(place, replace(DAY, day="2025-05-01"))
     assert done == DayDone(is_stored=False, lacking=((parse_iso_ns("2025-05-01"), parse_iso_ns("2025-05-02")),))
-    assert raw_parts(place.raw_folder, DOGE) == []
+    assert RawData(place.raw_folder).parts(DOGE) == []
 
 
 def test_funding_and_prices_become_what_a_ticker_says(place: Place) -> None:
@@ -211,7 +211,7 @@ def test_a_file_that_breaks_off_or_is_not_there_leaves_nothing_behind(place: Pla
         backfill_day(broken, asked)
     with pytest.raises(NotFound, match=r"DOGEUSDT2025-05-31\.csv\.gz"):
         backfill_day(place, asked)
-    assert raw_parts(place.raw_folder, DOGE) == []
+    assert RawData(place.raw_folder).parts(DOGE) == []
     assert list(place.raw_folder.rglob("*.parquet")) == []
 
 
@@ -236,10 +236,10 @@ def test_a_part_that_is_not_read_back_as_written_is_removed(place: Place, monkey
         for piece, following_ns in stream(*arguments, **named):  # type: ignore[arg-type]  # passed on as given
             yield piece[:-KLINE_FIELD_COUNT], following_ns
 
-    stream = days.stream_events
+    stream = stream_events
     monkeypatch.setattr(days, "stream_events", lose_one)
     with pytest.raises(CorruptStore, match="must be read back as 1440 messages"):
         backfill_day(place, DAY)
     assert not entry_path(place.raw_folder, DOGE, DAY.part).exists()
-    assert manifest.raw_symbols(place.raw_folder) == []
+    assert RawData(place.raw_folder).symbols() == []
     assert list(place.raw_folder.rglob("*.parquet")) == []

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from feast.infra.online_stores.redis import RedisOnlineStore
 
 from market.errors import CorruptStore
-from runtime.servers import Servers, _announced, require_servers_of_another_process
+from runtime.servers import Servers, _announced, configured_redis, require_servers_of_another_process
 from runtime.settings import Settings, load_settings
-from storage.online.store import addresses_and_options
+from storage.online.address import BOUNDS, redis_address, redis_settings
 
-ONE = Servers("r", 6380, 2, None, "postgresql://")
+ONE = Servers(redis_settings("r:6380", db=2), "postgresql://")
 
 
-def test_one_server_is_named_with_its_database_and_secrets() -> None:
-    secured = replace(ONE, redis_password="p", redis_tls=True, redis_tls_ca_file="/ca.pem")  # noqa: S106  # a test's
-    assert secured.feast_online_store == {
+def configured(**changes: str) -> dict[str, str]:
+    redis = {"REDIS_HOST": "r", "REDIS_PORT": "6380", "REDIS_DB": "2", **changes}
+    return configured_redis(load_settings(redis, env_file=None))
+
+
+def test_one_server_is_named_with_its_database_and_secrets(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    tls = {"REDIS_TLS": "true", "REDIS_TLS_CA_FILE": str(tmp_path / "ca.pem")}
+    assert configured(REDIS_USER="u", REDIS_PASSWORD="p", **tls) == {  # noqa: S106  # a test's
         "type": "redis",
-        "connection_string": "r:6380,db=2,password=p,ssl=true,ssl_ca_certs=/ca.pem",
+        "connection_string": f"r:6380,db=2,username=u,password=p,ssl=true,ssl_ca_certs={tmp_path / 'ca.pem'}",
     }
 
 
 def test_a_cluster_is_named_by_its_nodes_without_a_database() -> None:
-    cluster = replace(ONE, redis_type="redis_cluster", redis_host="a:1,b")
-    assert cluster.feast_online_store == {
+    assert configured(REDIS_TYPE="redis_cluster", REDIS_HOST="a:1,b") == {
         "type": "redis",
         "redis_type": "redis_cluster",
         "connection_string": "a:1,b:6380",
@@ -36,8 +41,7 @@ def test_a_cluster_is_named_by_its_nodes_without_a_database() -> None:
 
 
 def test_a_watched_master_is_named_by_its_sentinels() -> None:
-    watched = replace(ONE, redis_type="redis_sentinel", redis_host="a,b", redis_sentinel_master="m")
-    assert watched.feast_online_store == {
+    assert configured(REDIS_TYPE="redis_sentinel", REDIS_HOST="a,b", REDIS_SENTINEL_MASTER="m") == {
         "type": "redis",
         "redis_type": "redis_sentinel",
         "connection_string": "a:6380,b:6380,db=2",
@@ -47,9 +51,9 @@ def test_a_watched_master_is_named_by_its_sentinels() -> None:
 
 @pytest.mark.parametrize("password", ["p", "a,b=c", "12345", "true", '"quoted"', "{}", "é, ü", "db=7"])
 def test_any_password_is_read_back_by_feast_and_by_us(password: str) -> None:
-    connection = replace(ONE, redis_password=password).feast_online_store["connection_string"]
-    assert addresses_and_options(connection) == ([("r", 6380)], {"db": 2, "password": password})
-    nodes, options = RedisOnlineStore._parse_connection_string(connection)
+    settings = configured(REDIS_PASSWORD=password)
+    assert redis_address(settings).options == {"db": 2, "password": password, **BOUNDS}
+    nodes, options = RedisOnlineStore._parse_connection_string(settings["connection_string"])
     assert (nodes, options) == ([{"host": "r", "port": "6380"}], {"db": 2, "password": password})
 
 
@@ -58,7 +62,7 @@ def settings_of(folder: Path) -> Settings:
 
 
 def test_a_repr_shows_no_secret() -> None:
-    secured = replace(ONE, redis_password="pass-1", postgres_url="postgresql://u:pass-2@h/d")  # noqa: S106  # a test's
+    secured = Servers(redis_settings("r:1", password="pass-1"), "postgresql://u:pass-2@h/d")  # noqa: S106  # a test's
     assert "pass-" not in repr(secured)
 
 
@@ -81,7 +85,7 @@ def test_what_is_announced_is_for_the_same_account_alone(tmp_path: Path) -> None
         '{"pid": 1}',
         json.dumps(asdict(ONE)),
         json.dumps({"pid": "x", **asdict(ONE)}),
-        json.dumps({"pid": os.getpid(), **asdict(ONE), "redis_port": "six"}),
+        json.dumps({"pid": os.getpid(), **asdict(ONE), "online_store": "six"}),
         "\udcff",
     ],
 )

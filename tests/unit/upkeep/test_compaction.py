@@ -11,7 +11,7 @@ from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS
 from market.errors import CorruptStore
 from storage.database.job_queue import Interrupted
 from storage.instruments import InstrumentPins
-from storage.raw.manifest import raw_parts
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from upkeep.compaction import compact_finished, lacking_parts
 
@@ -76,7 +76,7 @@ def test_a_symbol_that_cannot_be_compacted_leaves_the_others_to_be_done_and_is_n
     (tmp_path / "tape" / "BTCUSDT" / "not-a-day" / "1.log").write_bytes(b"x")
     with pytest.raises(CorruptStore, match=r"BTCUSDT: .*not-a-day"):
         done_by(tmp_path)
-    assert len(raw_parts(tmp_path, "ETHUSDT")) == 2
+    assert len(RawData(tmp_path).parts("ETHUSDT")) == 2
 
 
 def test_damage_in_what_was_made_fails_the_run(tmp_path: Path) -> None:
@@ -109,5 +109,5 @@ def test_a_process_that_stops_leaves_whole_parts_and_the_rest_for_the_next_run(t
     with pytest.raises(Interrupted):
         compact_finished(tmp_path, InstrumentPins(tmp_path), reach)
     assert told == [0.0, 0.25, 0.5]
-    assert len(raw_parts(tmp_path, "BTCUSDT")) == 2
+    assert len(RawData(tmp_path).parts("BTCUSDT")) == 2
     assert done_by(tmp_path)["parts_made"] == 2

@@ -14,7 +14,7 @@ from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, parse_iso_ns
 from market.events import TRADE
 from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
-from storage.raw.manifest import raw_parts
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 
 SYMBOL = "BTCUSDT"
@@ -62,7 +62,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def prices(raw: Path) -> list[int]:
-    found: list[int] = read_events(raw, SYMBOL, kinds=[TRADE], from_ns=0, to_ns=2**62)["px"].tolist()
+    found: list[int] = read_events(RawData(raw), SYMBOL, kinds=[TRADE], from_ns=0, to_ns=2**62)["px"].tolist()
     return found
 
 
@@ -74,7 +74,7 @@ def compact(raw: Path, *dated: DatedDecoder) -> tuple[int, int]:
 def test_an_older_day_is_read_by_its_own_decoder_and_the_manifest_says_which(raw: Path) -> None:
     assert compact(raw, OLD, NEW) == (4, 0)
     assert prices(raw) == [60_000_500, 60_001_000, 60_000_500, 60_001_000, 60_001_000]
-    assert [(part.name[:10], part.decoder_version) for part in raw_parts(raw, SYMBOL)] == [
+    assert [(part.name[:10], part.decoder_version) for part in RawData(raw).parts(SYMBOL)] == [
         ("2026-03-01", 1),
         ("2026-03-01", 1),
         ("2026-03-02", 2),
@@ -93,7 +93,7 @@ def test_a_mended_decoder_has_the_parts_of_its_days_made_anew_and_of_no_others(r
     assert compact(raw, OLD, NEW) == (4, 0)
     # The first segment of the new day may hold messages of the old one.
     assert compact(raw, DatedDecoder("1970-01-01", 3, CentsDecoder), NEW) == (3, 1)
-    assert [part.decoder_version for part in raw_parts(raw, SYMBOL)] == [3, 3, 3, 2]
+    assert [part.decoder_version for part in RawData(raw).parts(SYMBOL)] == [3, 3, 3, 2]
 
 
 def test_the_decoders_in_use_stand_by_date_from_the_beginning_and_no_version_is_used_twice() -> None:

@@ -18,6 +18,7 @@ from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import StoreUnavailable
 from storage.checkpoints import checkpoint_path, read_checkpoint
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import feature_set, set_horizon_ns
@@ -87,7 +88,7 @@ def before_and_after(messages: Sequence[TimedMessage]) -> tuple[Sequence[TimedMe
 def assert_rebuilt(raw: Path, kernel: Kernel, served: list[ServedRows]) -> None:
     """Every row is that of a rebuild, and some book features are known."""
     compact_tape(raw, SYMBOL, InstrumentPins(raw))
-    rebuilt = rebuild_rows(raw, SYMBOL, kernel)
+    rebuilt = rebuild_rows(RawData(raw), SYMBOL, kernel)
     row_ns = np.concatenate([each.rows.row_ns for each in served])
     values = np.concatenate([each.rows.values for each in served])
     status = np.concatenate([each.rows.status for each in served])

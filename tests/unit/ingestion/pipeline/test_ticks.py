@@ -17,6 +17,7 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from transforms.catalogue import feature_set
@@ -136,7 +137,7 @@ def assert_rebuilt(raw: Path, kernel: Kernel, served: Served) -> None:
         compact_tape(raw, symbol, pins)
         bits = served.bits(symbol)
         times = np.array(sorted(bits), np.int64)
-        rebuilt = rebuild_rows_at(raw, symbol, kernel, times)
+        rebuilt = rebuild_rows_at(RawData(raw), symbol, kernel, times)
         found = {
             int(row_ns): rebuilt.values[at].tobytes() + rebuilt.status[at].tobytes()
             for at, row_ns in enumerate(rebuilt.row_ns)

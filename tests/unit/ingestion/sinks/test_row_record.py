@@ -14,7 +14,7 @@ from ingestion.sinks.row_record import RowRecord
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import Checkpoint, read_checkpoint
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter, read_served_ticks
 from tests.live import eventually
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -53,14 +53,13 @@ def record_in(
         log or FeatureLogWriter(folder / "features"),
         ServedTickWriter(folder / "features"),
         raw_folder=folder / "raw",
-        features_folder=folder / "features",
         feature_set=SET,
         check=check,
     )
 
 
 def logged(folder: Path) -> list[float]:
-    rows, _ = read_feature_log(folder / "features", SYMBOL, SET, from_ns=None, to_ns=None)
+    rows, _ = FeatureLog(folder / "features").read(SYMBOL, SET, from_ns=None, to_ns=None)
     return [float(value) for value in rows.values[:, 0]]
 
 
@@ -90,7 +89,7 @@ def test_rows_whose_messages_never_became_durable_are_in_no_log(tmp_path: Path) 
 
 def given(folder: Path) -> dict[float, int]:
     """When each row was given, ns after its time."""
-    row_ns, available_ns, digest = read_served_ticks(folder / "features", SYMBOL, from_ns=0, to_ns=2**62)
+    row_ns, available_ns, digest = read_served_ticks(FeatureLog(folder / "features"), SYMBOL, from_ns=0, to_ns=2**62)
     assert len(row_ns) == len(available_ns) == len(digest)
     after_ns = (available_ns - row_ns).tolist()
     return {(each - B) / SECOND_NS: after for each, after in zip(row_ns.tolist(), after_ns, strict=True)}

@@ -20,7 +20,8 @@ from market.errors import CorruptStore
 from market.events import CONTROL, KIND_COUNT, TRADE, Events
 from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
-from storage.raw.manifest import entry_path, raw_parts
+from storage.raw.manifest import entry_path
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from tests.dead_writers import reopened
 
@@ -58,7 +59,7 @@ def compact(root: Path) -> tuple[int, int]:
 
 
 def events(root: Path) -> Events:
-    return read_events(root, SYMBOL, kinds=range(KIND_COUNT), **EVER)
+    return read_events(RawData(root), SYMBOL, kinds=range(KIND_COUNT), **EVER)
 
 
 def seqs(root: Path) -> list[int]:
@@ -85,7 +86,7 @@ def test_each_finished_segment_becomes_a_part_once_and_a_live_one_waits(tmp_path
     assert seqs(tmp_path) == list(range(1, 16))
     assert compact(tmp_path) == (1, 3)
     assert seqs(tmp_path) == list(range(1, 17))
-    parts = raw_parts(tmp_path, SYMBOL)
+    parts = RawData(tmp_path).parts(SYMBOL)
     assert [(part.first_seq, part.last_seq) for part in parts] == [(1, 5), (6, 10), (11, 15), (16, 16)]
     for part, segment in zip(parts, tape_segments(tmp_path), strict=True):
         assert part.source is not None
@@ -146,7 +147,7 @@ def test_damage_is_named_and_the_next_compaction_repairs_it_from_the_tape(tmp_pa
     write_tape(tmp_path, [0, 1])
     compact(tmp_path)
     before = contents(tmp_path)
-    part = raw_parts(tmp_path, SYMBOL)[0]
+    part = RawData(tmp_path).parts(SYMBOL)[0]
     entry, file = entry_path(tmp_path, SYMBOL, part.name), tmp_path / part.files[0].path
     DAMAGES[damage](entry, file)
     with pytest.raises(CorruptStore, match=f"{entry}|{file}"):

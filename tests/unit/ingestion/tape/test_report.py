@@ -15,6 +15,7 @@ from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS
 from market.events import CONTROL, KIND_COUNT, Events
 from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
+from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 
 SYMBOL = "BTCUSDT"
@@ -116,7 +117,7 @@ def test_each_damage_is_found_and_its_file_named(raw: Path, damage: str) -> None
 
 
 def events(raw: Path) -> Events:
-    return read_events(raw, SYMBOL, kinds=range(KIND_COUNT), from_ns=0, to_ns=2**62)
+    return read_events(RawData(raw), SYMBOL, kinds=range(KIND_COUNT), from_ns=0, to_ns=2**62)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

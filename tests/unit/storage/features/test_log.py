@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.parts import group_folder
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import GAP, OK, STATUS_NAMES, WARMUP
@@ -51,7 +51,7 @@ def write(root: Path, rows: FeatureRows, *, delay_ns: int = 7) -> npt.NDArray[np
 
 def read(root: Path, feature_set: FeatureSet = BOTH) -> tuple[list[int], list[float]]:
     """Seconds since midnight, and the value of the first column."""
-    rows, _ = read_feature_log(root, SYMBOL, feature_set, from_ns=None, to_ns=None)
+    rows, _ = FeatureLog(root).read(SYMBOL, feature_set, from_ns=None, to_ns=None)
     return ((rows.row_ns - MIDNIGHT_NS) // SECOND_NS).tolist(), rows.values[:, 0].tolist()
 
 
@@ -88,7 +88,7 @@ def test_what_is_written_in_any_pieces_is_read_back_bit_for_bit(
         inside &= rows.row_ns >= from_ns
     if to_ns is not None:
         inside &= rows.row_ns < to_ns
-    found, found_ns = read_feature_log(root, SYMBOL, BOTH, from_ns=from_ns, to_ns=to_ns)
+    found, found_ns = FeatureLog(root).read(SYMBOL, BOTH, from_ns=from_ns, to_ns=to_ns)
     assert found.row_ns.tolist() == rows.row_ns[inside].tolist()
     assert found.values.tobytes() == values[inside].tobytes()
     assert found.status.tobytes() == status[inside].tobytes()
@@ -179,7 +179,7 @@ def test_a_joined_row_is_available_when_its_last_group_is(tmp_path: Path) -> Non
     flow_only = FeatureSet("1.1.0", ("vwap",), (FeatureGroup("orderflow", "bbbb", ("vwap",), (0,)),), "eeee")
     write(tmp_path, rows_at([0], feature_set=PRICE_ONLY), delay_ns=9)
     write(tmp_path, rows_at([1], feature_set=flow_only), delay_ns=8)
-    rows, available_ns = read_feature_log(tmp_path, SYMBOL, BOTH, from_ns=None, to_ns=None)
+    rows, available_ns = FeatureLog(tmp_path).read(SYMBOL, BOTH, from_ns=None, to_ns=None)
     assert (available_ns - rows.row_ns).tolist() == [9, 8]
 
 
@@ -187,14 +187,14 @@ def test_a_row_that_one_group_lacks_is_corrupt_and_named(tmp_path: Path) -> None
     write(tmp_path, rows_at([0, 1]))
     write(tmp_path, rows_at([2, 3], feature_set=PRICE_ONLY))
     with pytest.raises(CorruptStore, match=r"BTCUSDT, group orderflow: .* was without 2024-10-04T00:00:02Z"):
-        read_feature_log(tmp_path, SYMBOL, BOTH, from_ns=None, to_ns=None)
+        FeatureLog(tmp_path).read(SYMBOL, BOTH, from_ns=None, to_ns=None)
 
 
 def test_what_was_never_written_is_not_found_and_an_empty_period_is_empty(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="feature log of BTCUSDT"):
-        read_feature_log(tmp_path, SYMBOL, BOTH, from_ns=None, to_ns=None)
+        FeatureLog(tmp_path).read(SYMBOL, BOTH, from_ns=None, to_ns=None)
     write(tmp_path, rows_at([0]))
-    rows, available_ns = read_feature_log(tmp_path, SYMBOL, BOTH, from_ns=MIDNIGHT_NS + 1, to_ns=None)
+    rows, available_ns = FeatureLog(tmp_path).read(SYMBOL, BOTH, from_ns=MIDNIGHT_NS + 1, to_ns=None)
     assert (rows.values.shape, rows.status.shape, available_ns.shape) == ((0, 3), (0, 2), (0,))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.clock import DAY_NS, SECOND_NS
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.merging import KEPT_NS, merge_day, merge_days
 from storage.features.parts import CREATED, EVENT, group_folder, parts_in_order
 from storage.features.rebuilt_days import write_rebuilt_day
@@ -49,7 +49,7 @@ def write(root: Path, number: int, first: int, count: int, late_s: int, kind: st
     available_ns = rows.row_ns + late_s * SECOND_NS
     if kind == "rebuilt":
         made_of = {"price": f"{number:04x}"}
-        write_rebuilt_day(root, SYMBOL, SET.groups, iter([(rows, available_ns)]), date=DATE, inputs=made_of)
+        write_rebuilt_day(FeatureLog(root), SYMBOL, SET.groups, iter([(rows, available_ns)]), date=DATE, inputs=made_of)
         return
     with FeatureLogWriter(root) as log:
         log.append(rows, available_ns)
@@ -69,11 +69,11 @@ def answers(root: Path) -> list[object]:
     told: list[object] = [found]
     for chosen in (SET, WIDER):
         for served_only in (False, True):
-            rows, available_ns = read_feature_log(
-                root, SYMBOL, chosen, from_ns=None, to_ns=None, served_only=served_only
+            rows, available_ns = FeatureLog(root).read(
+                SYMBOL, chosen, from_ns=None, to_ns=None, served_only=served_only
             )
             told.append((rows.row_ns.tolist(), rows.values.tolist(), available_ns.tolist()))
-        times = read_row_times(root, SYMBOL, chosen, from_ns=MIDNIGHT_NS, to_ns=MIDNIGHT_NS + DAY_NS)
+        times = read_row_times(FeatureLog(root), SYMBOL, chosen, from_ns=MIDNIGHT_NS, to_ns=MIDNIGHT_NS + DAY_NS)
         told.append([each.tolist() for each in times])
     return told
 
@@ -136,7 +136,7 @@ def test_a_merge_that_was_killed_before_its_part_was_there_loses_nothing(
 def test_reads_go_on_while_parts_are_merged_and_removed(tmp_path: Path) -> None:
     for number in range(40):
         write(tmp_path, number, number * 2, 2, 0, "served")
-    expected, _ = read_feature_log(tmp_path, SYMBOL, SET, from_ns=None, to_ns=None)
+    expected, _ = FeatureLog(tmp_path).read(SYMBOL, SET, from_ns=None, to_ns=None)
     until_ns = int(expected.row_ns[-1]) + 1
     failures: list[BaseException] = []
     is_over = threading.Event()
@@ -144,7 +144,7 @@ def test_reads_go_on_while_parts_are_merged_and_removed(tmp_path: Path) -> None:
     def read_on() -> None:
         try:
             while not is_over.is_set():
-                rows, _ = read_feature_log(tmp_path, SYMBOL, SET, from_ns=None, to_ns=until_ns)
+                rows, _ = FeatureLog(tmp_path).read(SYMBOL, SET, from_ns=None, to_ns=until_ns)
                 assert np.array_equal(rows.row_ns, expected.row_ns)
                 assert np.array_equal(rows.values, expected.values)
         except BaseException as error:  # noqa: BLE001  # the test looks at it

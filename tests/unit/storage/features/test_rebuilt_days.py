@@ -15,7 +15,7 @@ import pytest
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import StoreUnavailable
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.rebuilt_days import has_rebuilt_day, served_times, write_rebuilt_day
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
@@ -46,7 +46,7 @@ def pieces(*ends: int) -> Iterator[Piece]:
 
 
 def write(root: Path, some: Iterator[Piece], **inputs: str) -> int:
-    return write_rebuilt_day(root, SYMBOL, BOTH.groups, some, date=DATE, inputs=inputs or INPUTS)
+    return write_rebuilt_day(FeatureLog(root), SYMBOL, BOTH.groups, some, date=DATE, inputs=inputs or INPUTS)
 
 
 def files(root: Path) -> list[Path]:
@@ -59,7 +59,7 @@ def test_rows_come_back_to_the_bit_whatever_the_pieces_and_each_piece_is_a_row_g
     assert write(tmp_path / "three", pieces(4, 8, 9)) == 9
     assert [path.name for path in files(tmp_path / "one")] == [path.name for path in files(tmp_path / "three")]
     for folder, groups in (("one", [9]), ("three", [4, 4, 1])):
-        rows, available_ns = read_feature_log(tmp_path / folder, SYMBOL, BOTH, from_ns=None, to_ns=None)
+        rows, available_ns = FeatureLog(tmp_path / folder).read(SYMBOL, BOTH, from_ns=None, to_ns=None)
         expected = rows_at(0, 9)
         assert np.array_equal(rows.row_ns, expected.row_ns)
         assert np.array_equal(rows.values.view(np.int64), expected.values.view(np.int64))
@@ -67,7 +67,7 @@ def test_rows_come_back_to_the_bit_whatever_the_pieces_and_each_piece_is_a_row_g
         for path in files(tmp_path / folder):
             metadata = pq.read_metadata(path)
             assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == groups
-    assert has_rebuilt_day(tmp_path / "three", PRICE, SYMBOL, DATE, "feed")
+    assert has_rebuilt_day(FeatureLog(tmp_path / "three"), PRICE, SYMBOL, DATE, "feed")
 
 
 def test_nothing_is_seen_before_the_last_row_and_no_more_than_one_piece_is_held(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_disk_that_takes_no_more_is_named_and_leaves_nothing(tmp_path: Path) -
 
 
 def test_a_row_was_served_as_a_whole_when_the_last_of_its_groups_was(tmp_path: Path) -> None:
-    empty = served_times(tmp_path, BOTH.groups, SYMBOL, DATE)
+    empty = served_times(FeatureLog(tmp_path), BOTH.groups, SYMBOL, DATE)
     assert [len(each) for each in empty] == [0, 0]
     rows = rows_at(0, 3)
     with FeatureLogWriter(tmp_path) as log:
@@ -126,6 +126,6 @@ def test_a_row_was_served_as_a_whole_when_the_last_of_its_groups_was(tmp_path: P
         log.append(
             FeatureRows(SYMBOL, alone, rows.row_ns[1:], rows.values[1:, :1], rows.status[1:, :1]), rows.row_ns[1:] + 9
         )
-    row_ns, created_ns = served_times(tmp_path, BOTH.groups, SYMBOL, DATE)
+    row_ns, created_ns = served_times(FeatureLog(tmp_path), BOTH.groups, SYMBOL, DATE)
     assert row_ns.tolist() == rows.row_ns.tolist()
     assert (created_ns - row_ns).tolist() == [5, 9, 9]

@@ -10,6 +10,7 @@ import pytest
 
 from market.clock import DAY_NS, MILLISECOND_NS
 from market.errors import CorruptStore, InvalidRequest, StoreUnavailable
+from storage.features.log import FeatureLog
 from storage.features.served_ticks import (
     SERVED_TICKS,
     ServedTickWriter,
@@ -35,7 +36,7 @@ def rows_at(*row_ns: int, chosen: FeatureSet = SET, symbol: str = "BTCUSDT") -> 
 
 def read(folder: Path, from_ns: int, to_ns: int, feature_set: str | None = None) -> list[tuple[int, int, int]]:
     row_ns, available_ns, digest = read_served_ticks(
-        folder, "BTCUSDT", from_ns=from_ns, to_ns=to_ns, feature_set=feature_set
+        FeatureLog(folder), "BTCUSDT", from_ns=from_ns, to_ns=to_ns, feature_set=feature_set
     )
     assert [str(column.dtype) for column in (row_ns, available_ns, digest)] == ["int64", "int64", "uint64"]
     return list(zip(row_ns.tolist(), available_ns.tolist(), digest.tolist(), strict=True))
@@ -79,8 +80,8 @@ def test_rows_come_back_by_period_in_order_of_time_then_availability(tmp_path: P
         "date=2024-10-03",
         "date=2024-10-04",
     ]
-    assert last_served_tick_ns(tmp_path, "BTCUSDT") == times[-1]
-    assert last_served_tick_ns(tmp_path, "ETHUSDT") is None
+    assert last_served_tick_ns(FeatureLog(tmp_path), "BTCUSDT") == times[-1]
+    assert last_served_tick_ns(FeatureLog(tmp_path), "ETHUSDT") is None
 
 
 def test_rows_of_one_feature_set_are_told_from_those_of_another(tmp_path: Path) -> None:
@@ -101,9 +102,9 @@ def test_a_full_buffer_is_written_and_a_flush_is_of_one_symbol(tmp_path: Path) -
     writer.append(rows_at(MIDNIGHT_NS, symbol="ETHUSDT"), np.array([4]))
     writer.flush_symbol("BTCUSDT")
     assert len(read(tmp_path, 0, 2**62)) == 3
-    assert last_served_tick_ns(tmp_path, "ETHUSDT") is None
+    assert last_served_tick_ns(FeatureLog(tmp_path), "ETHUSDT") is None
     writer.close()
-    assert last_served_tick_ns(tmp_path, "ETHUSDT") == MIDNIGHT_NS
+    assert last_served_tick_ns(FeatureLog(tmp_path), "ETHUSDT") == MIDNIGHT_NS
 
 
 def test_what_the_disk_refuses_stays_buffered(tmp_path: Path) -> None:
@@ -128,6 +129,6 @@ def test_damage_and_a_symbol_that_names_no_folder_are_told(tmp_path: Path) -> No
         read(tmp_path, 0, 2**62)
     path.rename(path.with_name("ticks-1.parquet"))
     with pytest.raises(CorruptStore, match=r"ticks-1\.parquet"):
-        last_served_tick_ns(tmp_path, "BTCUSDT")
+        last_served_tick_ns(FeatureLog(tmp_path), "BTCUSDT")
     with pytest.raises(InvalidRequest):
-        read_served_ticks(tmp_path, "../BTC", from_ns=0, to_ns=1)
+        read_served_ticks(FeatureLog(tmp_path), "../BTC", from_ns=0, to_ns=1)

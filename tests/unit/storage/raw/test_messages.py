@@ -11,6 +11,7 @@ from market.events import CONTROL, GAP, ORDERBOOK, SNAPSHOT, TRADE, Events, empt
 from market.instruments import Instrument
 from storage.raw.messages import messages_around
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 
 BTC = Instrument("BTCUSDT", 3, 6)
 NOON_NS = 20_000 * DAY_NS + DAY_NS // 2
@@ -36,18 +37,18 @@ def test_a_few_messages_of_either_side_are_told_by_their_kind(tmp_path: Path) ->
         message(8, NOON_NS + 10, TRADE),
     ]
     write_events(tmp_path, BTC, np.concatenate(events), part="0")
-    around = messages_around(tmp_path, "BTCUSDT", NOON_NS, each_side=2)
+    around = messages_around(RawData(tmp_path), "BTCUSDT", NOON_NS, each_side=2)
     assert [(each.seq, each.kind, each.records) for each in around] == [
         (4, "trade", 1),
         (5, "control gap", 1),
         (6, "trade", 1),
         (7, "trade", 1),
     ]
-    around = messages_around(tmp_path, "BTCUSDT", NOON_NS)
+    around = messages_around(RawData(tmp_path), "BTCUSDT", NOON_NS)
     assert [each.seq for each in around] == [2, 3, 4, 5, 6, 7, 8]
     assert [(each.kind, each.update_id) for each in around[:2]] == [("orderbook snapshot", 2), ("orderbook delta", 3)]
     assert around[0].event_ns == around[0].recv_ns - 7
 
 
 def test_where_there_is_nothing_there_is_no_message(tmp_path: Path) -> None:
-    assert messages_around(tmp_path, "BTCUSDT", NOON_NS) == []
+    assert messages_around(RawData(tmp_path), "BTCUSDT", NOON_NS) == []

@@ -36,8 +36,9 @@ from market.events import (
 )
 from market.instruments import Instrument
 from storage.raw.events import last_snapshot_ns, read_events, stream_events
-from storage.raw.manifest import entry_path, raw_parts, raw_period, raw_symbols, read_instrument
+from storage.raw.manifest import entry_path
 from storage.raw.parquet import PartWriter, write_events
+from storage.raw.raw_data import RawData
 
 BTC = Instrument("BTCUSDT", 3, 6)
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
@@ -117,9 +118,9 @@ def test_events_written_in_any_parts_are_read_back_bit_for_bit(
     events = np.concatenate([empty_events(), *messages])
     expected = events.take(np.flatnonzero(np.isin(events["kind"], [CONTROL, *wanted])))
 
-    assert same(read_events(root, "BTCUSDT", kinds=wanted, **EVER), expected)
+    assert same(read_events(RawData(root), "BTCUSDT", kinds=wanted, **EVER), expected)
     if messages:
-        assert raw_period(root, "BTCUSDT") == (events["recv_ns"].min(), events["recv_ns"].max())
+        assert RawData(root).period("BTCUSDT") == (events["recv_ns"].min(), events["recv_ns"].max())
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,7 +134,7 @@ def test_a_period_is_closed_on_the_left_and_open_on_the_right(
     from_ns, to_ns = (MIDNIGHT_NS + edge for edge in edges)
     expected = events.take(np.flatnonzero((events["recv_ns"] >= from_ns) & (events["recv_ns"] < to_ns)))
 
-    read = read_events(root, "BTCUSDT", kinds=ALL_KINDS, from_ns=from_ns, to_ns=to_ns)
+    read = read_events(RawData(root), "BTCUSDT", kinds=ALL_KINDS, from_ns=from_ns, to_ns=to_ns)
     assert same(read, expected)
 
 
@@ -146,20 +147,20 @@ def test_no_event_of_a_stream_precedes_the_time_given_with_the_piece_before_it(
     edges = [0, *sorted(cut for cut in cuts if cut < len(messages)), len(messages)]
     for number, (start, end) in enumerate(pairwise(edges)):
         write_events(root, BTC, np.concatenate([empty_events(), *messages[start:end]]), part=str(number))
-    pieces = list(stream_events(root, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    pieces = list(stream_events(RawData(root), "BTCUSDT", kinds=ALL_KINDS, **EVER))
     for index, (_, least_ns) in enumerate(pieces):
         following = [int(events["recv_ns"].min()) for events, _ in pieces[index + 1 :]]
         assert least_ns == min([*following, EVER["to_ns"]])
 
 
 def test_the_newest_snapshot_up_to_a_time_is_found_in_whatever_part(tmp_path: Path) -> None:
-    assert last_snapshot_ns(tmp_path, [], MIDNIGHT_NS) is None
+    assert last_snapshot_ns(RawData(tmp_path), [], MIDNIGHT_NS) is None
     for index, offset in enumerate((-DAY_NS, 0, 5)):
         events = message(index + 1, MIDNIGHT_NS + offset, ORDERBOOK, is_snapshot=True, levels=2)
         write_events(tmp_path, BTC, events, part=str(index))
     write_events(tmp_path, BTC, message(9, MIDNIGHT_NS + 7, ORDERBOOK), part="9")
     for latest, expected in ((-DAY_NS - 1, None), (-1, -DAY_NS), (0, 0), (4, 0), (5, 5), (99, 5)):
-        found = last_snapshot_ns(tmp_path, raw_parts(tmp_path, "BTCUSDT"), MIDNIGHT_NS + latest)
+        found = last_snapshot_ns(RawData(tmp_path), RawData(tmp_path).parts("BTCUSDT"), MIDNIGHT_NS + latest)
         assert found == (None if expected is None else MIDNIGHT_NS + expected)
 
 
@@ -171,7 +172,7 @@ def test_a_lone_event_is_in_the_period_that_begins_with_it_and_not_in_the_one_th
         (MIDNIGHT_NS + 1, MIDNIGHT_NS + 2, 0),
         (MIDNIGHT_NS, MIDNIGHT_NS, 0),
     ):
-        assert len(read_events(tmp_path, "BTCUSDT", kinds=[TRADE], from_ns=from_ns, to_ns=to_ns)) == count
+        assert len(read_events(RawData(tmp_path), "BTCUSDT", kinds=[TRADE], from_ns=from_ns, to_ns=to_ns)) == count
 
 
 def test_each_type_has_its_own_table_by_date_and_symbol(tmp_path: Path, tape: Events) -> None:
@@ -202,7 +203,7 @@ def test_funding_is_what_the_tickers_say_of_it_and_is_read_with_no_kind(tmp_path
     assert funding["field"].to_pylist() == [FUNDING_RATE, NEXT_FUNDING]
     assert funding["px"].to_pylist() == stated["px"][[FUNDING_RATE, NEXT_FUNDING]].tolist()
     assert funding["seq"].to_pylist() == [3, 3]
-    assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
+    assert same(read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
 
 
 @pytest.mark.parametrize(("levels", "is_dictionary"), [(7, False), (8, True)])
@@ -234,41 +235,41 @@ def test_a_part_of_the_same_name_is_replaced(tmp_path: Path, tape: Events) -> No
     tape["px"] += 1
     paths = write_events(tmp_path, BTC, tape, part="0")
     assert sorted(tmp_path.rglob("*.parquet")) == paths
-    assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
+    assert same(read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
 
 
 def test_symbols_do_not_mix(tmp_path: Path, tape: Events) -> None:
     write_events(tmp_path, BTC, tape, part="0")
     write_events(tmp_path, Instrument("ETHUSDT", 4, 5), tape[:1], part="0")
 
-    assert raw_symbols(tmp_path) == ["BTCUSDT", "ETHUSDT"]
-    assert read_instrument(tmp_path, "ETHUSDT") == Instrument("ETHUSDT", 4, 5)
-    assert len(read_events(tmp_path, "ETHUSDT", kinds=ALL_KINDS, **EVER)) == 1
+    assert RawData(tmp_path).symbols() == ["BTCUSDT", "ETHUSDT"]
+    assert RawData(tmp_path).instrument("ETHUSDT") == Instrument("ETHUSDT", 4, 5)
+    assert len(read_events(RawData(tmp_path), "ETHUSDT", kinds=ALL_KINDS, **EVER)) == 1
 
 
 def test_no_events_are_empty_and_no_symbol_is_not_found(tmp_path: Path) -> None:
     assert write_events(tmp_path, BTC, empty_events(), part="0") == []
-    assert raw_symbols(tmp_path) == []
-    assert len(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)) == 0
-    for ask in (read_instrument, raw_period):
+    assert RawData(tmp_path).symbols() == []
+    assert len(read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER)) == 0
+    for ask in (RawData(tmp_path).instrument, RawData(tmp_path).period):
         with pytest.raises(NotFound, match="raw Parquet of BTCUSDT"):
-            ask(tmp_path, "BTCUSDT")
+            ask("BTCUSDT")
 
 
 def test_parts_of_another_scale_are_corrupt(tmp_path: Path, tape: Events) -> None:
     write_events(tmp_path, BTC, tape[:1], part="0")
     write_events(tmp_path, Instrument("BTCUSDT", 2, 6), tape[1:], part="1")
     with pytest.raises(CorruptStore, match="scale must be that of"):
-        read_instrument(tmp_path, "BTCUSDT")
+        RawData(tmp_path).instrument("BTCUSDT")
     with pytest.raises(CorruptStore, match="scale must be that of"):
-        read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
+        read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER)
 
 
 def test_a_message_in_two_parts_is_corrupt(tmp_path: Path, tape: Events) -> None:
     write_events(tmp_path, BTC, tape, part="0")
     write_events(tmp_path, BTC, tape, part="1")
     with pytest.raises(CorruptStore, match="seq must be in one part, was 1 in 0 and 1"):
-        read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
+        read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER)
 
 
 def cut_end(path: Path) -> None:
@@ -290,7 +291,7 @@ def test_damaged_bytes_are_corrupt_and_name_the_file(
     path = write_events(tmp_path, BTC, tape, part="0")[1]
     damage(path)
     with pytest.raises(CorruptStore, match=f"{path}: must be whole Parquet"):
-        read_events(tmp_path, "BTCUSDT", kinds=(), **EVER)
+        read_events(RawData(tmp_path), "BTCUSDT", kinds=(), **EVER)
 
 
 def test_a_file_of_another_symbol_or_shape_is_corrupt(tmp_path: Path, tape: Events) -> None:
@@ -308,7 +309,7 @@ def test_a_file_of_another_symbol_or_shape_is_corrupt(tmp_path: Path, tape: Even
     ):
         pq.write_table(content, path)
         with pytest.raises(CorruptStore, match=rule):
-            read_events(tmp_path, "BTCUSDT", kinds=(), **EVER)
+            read_events(RawData(tmp_path), "BTCUSDT", kinds=(), **EVER)
 
 
 def test_events_whose_order_the_files_could_not_tell_are_refused(tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def test_a_part_in_pieces_is_the_part_in_one(tmp_path: Path, tape: Events) -> No
         for seq in range(1, 8):
             writer.append(tape[tape["seq"] == seq])
         writer.commit()
-    assert raw_parts(tmp_path / "one", "BTCUSDT") == raw_parts(tmp_path / "other", "BTCUSDT")
+    assert RawData(tmp_path / "one").parts("BTCUSDT") == RawData(tmp_path / "other").parts("BTCUSDT")
 
 
 def test_what_is_not_committed_is_not_there_and_leaves_nothing(tmp_path: Path, tape: Events) -> None:
@@ -344,12 +345,12 @@ def test_readers_believe_the_manifest_alone(tmp_path: Path, tape: Events) -> Non
     paths = write_events(tmp_path, BTC, tape, part="0")
     stray = paths[1].with_name("part-stray.parquet")
     stray.write_bytes(b"half of a Parquet")
-    assert same(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
-    pieces = list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    assert same(read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER), tape)
+    pieces = list(stream_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER))
     assert same(np.concatenate([events for events, _ in pieces]), tape)
     paths[1].unlink()
     with pytest.raises(CorruptStore, match=str(paths[1])):
-        read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER)
+        read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER)
 
 
 def test_every_changed_byte_of_a_manifest_entry_is_corrupt_and_named(tmp_path: Path, tape: Events) -> None:
@@ -359,7 +360,7 @@ def test_every_changed_byte_of_a_manifest_entry_is_corrupt_and_named(tmp_path: P
     for position in range(len(whole) - 1):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         with pytest.raises(CorruptStore, match=str(path)):
-            raw_parts(tmp_path, "BTCUSDT")
+            RawData(tmp_path).parts("BTCUSDT")
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorruptStore, match=str(path)):
-        raw_parts(tmp_path, "BTCUSDT")
+        RawData(tmp_path).parts("BTCUSDT")

@@ -14,6 +14,7 @@ from market.instruments import Instrument
 from storage.raw import events as raw_events
 from storage.raw.events import read_events, stream_events
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 
 BTC = Instrument("BTCUSDT", 3, 6)
 MIDNIGHT_NS = 20_000 * DAY_NS
@@ -37,7 +38,7 @@ def message(seq: int, kind: int, levels: int) -> Events:
 
 
 def pieces_of(root: Path) -> list[Events]:
-    return [piece for piece, _ in stream_events(root, "BTCUSDT", kinds=ALL_KINDS, **EVER)]
+    return [piece for piece, _ in stream_events(RawData(root), "BTCUSDT", kinds=ALL_KINDS, **EVER)]
 
 
 def assert_whole_and_joined(pieces: list[Events], expected: Events) -> None:
@@ -68,13 +69,13 @@ def test_parts_of_two_tables_are_merged_and_no_piece_waits_for_a_later_part(tmp_
 
     assert_whole_and_joined(pieces, events)
     assert max(len(np.unique(piece["seq"])) for piece in pieces) <= 10
-    assert np.array_equal(read_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER), events)
+    assert np.array_equal(read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER), events)
 
 
 def test_nothing_to_read_is_no_piece(tmp_path: Path) -> None:
     assert pieces_of(tmp_path) == []
     write_events(tmp_path, BTC, message(1, TRADE, 1), part="0")
-    assert list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, from_ns=0, to_ns=MIDNIGHT_NS)) == []
+    assert list(stream_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, from_ns=0, to_ns=MIDNIGHT_NS)) == []
 
 
 @pytest.mark.parametrize("piece_records", [1, 7, 1000])
@@ -87,7 +88,7 @@ def test_pieces_are_cut_between_messages_and_say_what_no_later_one_precedes(
         messages[late]["recv_ns"] -= 5 * SECOND_NS
     events = np.concatenate(messages)
     write_events(tmp_path, BTC, events, part="0")
-    pieces = list(stream_events(tmp_path, "BTCUSDT", kinds=ALL_KINDS, **EVER))
+    pieces = list(stream_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER))
 
     assert_whole_and_joined([piece for piece, _ in pieces], events)
     assert len(pieces) >= len(messages) // (3 * piece_records)

@@ -10,7 +10,7 @@ import pytest
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import Conflict, NotFound, StoreUnavailable
-from storage.features.log import FeatureLogWriter, read_feature_log
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.parts import group_folder
 from storage.features.served_ticks import ServedTickWriter, read_served_ticks
 from storage.retention.features import (
@@ -47,63 +47,65 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def row_times(log: Path, symbol: str) -> list[int]:
-    found: list[int] = read_feature_log(log, symbol, SET, from_ns=None, to_ns=None)[0].row_ns.tolist()
+    found: list[int] = FeatureLog(log).read(symbol, SET, from_ns=None, to_ns=None)[0].row_ns.tolist()
     return found
 
 
 def test_a_day_is_old_once_it_is_over(log: Path) -> None:
-    assert logged_symbols(log) == ["BTCUSDT", "ETHUSDT"]
+    assert logged_symbols(FeatureLog(log)) == ["BTCUSDT", "ETHUSDT"]
     for before_ns, dates in (
         (MIDNIGHT_NS + DAY_NS - 1, []),
         (MIDNIGHT_NS + DAY_NS, ["2024-10-04"]),
         (MIDNIGHT_NS + 2 * DAY_NS + 5, ["2024-10-04", "2024-10-05"]),
     ):
-        assert [day.date for day in expired_feature_days(log, "BTCUSDT", before_ns)] == dates
+        assert [day.date for day in expired_feature_days(FeatureLog(log), "BTCUSDT", before_ns)] == dates
 
 
 def test_archived_days_come_back_to_the_bit_and_the_others_never_went(log: Path, tmp_path: Path) -> None:
     before = contents(log)
     abandoned = next(log.rglob("symbol=BTCUSDT/date=2024-10-04")) / ".part-1-2.parquet.host-1-2"
     abandoned.write_bytes(b"half")
-    days = expired_feature_days(log, "BTCUSDT", MIDNIGHT_NS + 2 * DAY_NS)
-    assert archive_feature_days(log, tmp_path / "archive", days) == sum(
+    days = expired_feature_days(FeatureLog(log), "BTCUSDT", MIDNIGHT_NS + 2 * DAY_NS)
+    assert archive_feature_days(FeatureLog(log), tmp_path / "archive", days) == sum(
         len(content) for name, content in before.items() if "BTCUSDT/date=2024-10-06" not in name and "BTCUSDT" in name
     )
     assert row_times(log, "BTCUSDT") == [MIDNIGHT_NS + 2 * DAY_NS, MIDNIGHT_NS + 2 * DAY_NS + 7 * SECOND_NS]
-    assert read_served_ticks(log, "BTCUSDT", from_ns=0, to_ns=2**62)[0].tolist() == row_times(log, "BTCUSDT")
+    assert read_served_ticks(FeatureLog(log), "BTCUSDT", from_ns=0, to_ns=2**62)[0].tolist() == row_times(
+        log, "BTCUSDT"
+    )
     assert len(row_times(log, "ETHUSDT")) == 2
     assert not (group_folder(log, SET.groups[0]) / "symbol=BTCUSDT" / "date=2024-10-04").exists()
-    assert restore_feature_days(log, tmp_path / "archive", "BTCUSDT") == 2
+    assert restore_feature_days(FeatureLog(log), tmp_path / "archive", "BTCUSDT") == 2
     assert contents(log) == before
     with pytest.raises(NotFound, match="must hold feature rows of ETHUSDT"):
-        restore_feature_days(log, tmp_path / "archive", "ETHUSDT")
+        restore_feature_days(FeatureLog(log), tmp_path / "archive", "ETHUSDT")
 
 
 def test_an_archive_cut_short_goes_on(log: Path, tmp_path: Path) -> None:
     before = contents(log)
-    days = expired_feature_days(log, "BTCUSDT", MIDNIGHT_NS + DAY_NS)
+    days = expired_feature_days(FeatureLog(log), "BTCUSDT", MIDNIGHT_NS + DAY_NS)
     copy = tmp_path / "archive" / days[0].files[0]
     copy.parent.mkdir(parents=True)
     copy.write_bytes(b"half")
-    archive_feature_days(log, tmp_path / "archive", days)
-    restore_feature_days(log, tmp_path / "archive", "BTCUSDT")
+    archive_feature_days(FeatureLog(log), tmp_path / "archive", days)
+    restore_feature_days(FeatureLog(log), tmp_path / "archive", "BTCUSDT")
     assert contents(log) == before
 
 
 def test_a_disk_that_lets_nothing_go_is_named(log: Path) -> None:
-    days = expired_feature_days(log, "BTCUSDT", MIDNIGHT_NS + DAY_NS)
+    days = expired_feature_days(FeatureLog(log), "BTCUSDT", MIDNIGHT_NS + DAY_NS)
     path = log / days[0].files[0]
     path.unlink()
     path.mkdir()  # root may remove files from a read-only folder
     with pytest.raises(StoreUnavailable, match=f"{log}: cannot be written: .*{path.name}"):
-        delete_feature_days(log, days, used_by=())
+        delete_feature_days(FeatureLog(log), days, used_by=())
 
 
 def test_what_a_dataset_is_made_of_is_not_deleted_without_a_word(log: Path) -> None:
     before = contents(log)
-    days = expired_feature_days(log, "BTCUSDT", MIDNIGHT_NS + DAY_NS)
+    days = expired_feature_days(FeatureLog(log), "BTCUSDT", MIDNIGHT_NS + DAY_NS)
     with pytest.raises(Conflict, match="feature rows: must not be in use to be deleted, was used by d17"):
-        delete_feature_days(log, days, used_by=["d17"])
+        delete_feature_days(FeatureLog(log), days, used_by=["d17"])
     assert contents(log) == before
-    assert delete_feature_days(log, days, used_by=()) > 0
+    assert delete_feature_days(FeatureLog(log), days, used_by=()) > 0
     assert len(row_times(log, "BTCUSDT")) == 4

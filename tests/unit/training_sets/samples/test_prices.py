@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import CONFIRMED, KLINE, KLINE_FIELD_COUNT, Events, empty_events, mark_message
 from market.instruments import pin_scale
-from storage.features.log import FeatureLogWriter
+from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 from training_sets.request.targets import RegressionTarget
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import MID, LabelPrices, PriceSeries, open_prices, price_series
@@ -70,7 +71,7 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
 ) -> None:
     times_ns = np.array(list(closes), np.int64)
     begin, end = int(times_ns[0]), int(times_ns[-1])
-    found = open_prices(tmp_path, raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
+    found = open_prices(FeatureLog(tmp_path), RawData(raw_folder), SYMBOL, "auto", from_ns=begin, to_ns=end)
     assert (found.name, found.step_ns) == ("kline_close", MINUTE_NS)
     prices = found.between(begin, end)
     labels = make_labels(times_ns, prices, RegressionTarget(5 * MINUTE_NS, MINUTE_NS))
@@ -83,7 +84,9 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
 
 def test_only_closes_that_end_in_the_period_are_read(closes: dict[int, str], raw_folder: Path, tmp_path: Path) -> None:
     ends = list(closes)
-    found = open_prices(tmp_path, raw_folder, SYMBOL, "kline_close", from_ns=ends[10], to_ns=ends[20])
+    found = open_prices(
+        FeatureLog(tmp_path), RawData(raw_folder), SYMBOL, "kline_close", from_ns=ends[10], to_ns=ends[20]
+    )
     prices = found.between(ends[10], ends[20])
     assert prices.start_ns == ends[10]
     assert prices.values.tolist() == [float(closes[end]) for end in ends[10:21]]
@@ -95,18 +98,22 @@ def test_one_known_mid_decides_for_the_mid_and_none_for_the_close(
     begin, *_, end = closes
     log_mids(tmp_path / "known", [begin, begin + SECOND_NS], [np.nan, 0.2])
     log_mids(tmp_path / "unknown", [begin, begin + SECOND_NS], [np.nan, np.nan])
-    known = open_prices(tmp_path / "known", raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
+    known = open_prices(FeatureLog(tmp_path / "known"), RawData(raw_folder), SYMBOL, "auto", from_ns=begin, to_ns=end)
     assert (known.name, known.step_ns) == ("mid_price", SECOND_NS)
     prices = known.between(begin, end)
     assert prices.at(np.array([begin + SECOND_NS, begin + 2 * SECOND_NS])).tolist()[0] == 0.2
-    unknown = open_prices(tmp_path / "unknown", raw_folder, SYMBOL, "auto", from_ns=begin, to_ns=end)
+    unknown = open_prices(
+        FeatureLog(tmp_path / "unknown"), RawData(raw_folder), SYMBOL, "auto", from_ns=begin, to_ns=end
+    )
     assert unknown.name == "kline_close"
-    asked = open_prices(tmp_path / "known", raw_folder, SYMBOL, "kline_close", from_ns=begin, to_ns=end)
+    asked = open_prices(
+        FeatureLog(tmp_path / "known"), RawData(raw_folder), SYMBOL, "kline_close", from_ns=begin, to_ns=end
+    )
     assert asked.name == "kline_close"
 
 
 def test_without_any_price_there_is_none_at_any_time(tmp_path: Path) -> None:
-    found = open_prices(tmp_path, tmp_path, SYMBOL, "auto", from_ns=0, to_ns=10 * SECOND_NS)
+    found = open_prices(FeatureLog(tmp_path), RawData(tmp_path), SYMBOL, "auto", from_ns=0, to_ns=10 * SECOND_NS)
     prices = found.between(0, 10 * SECOND_NS)
     assert np.isnan(prices.at(np.array([0, SECOND_NS]))).all()
 

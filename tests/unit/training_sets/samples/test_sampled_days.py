@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, parse_iso_ns, utc_date
+from storage.features.log import FeatureLog
 from storage.features.parts import group_folder
 from storage.retention.features import delete_feature_days, expired_feature_days
 from training_sets.samples.known import NO_ROW, TOO_LATE, Known
@@ -84,7 +85,7 @@ def assert_same(found: Known, expected: Known) -> None:
 def sampled(log: Log, *, days: int = 2, interval_ns: int = 10 * MINUTE_NS) -> list[tuple[str, str]]:
     """Which dates are retrieved for so many days from 01:00 on, once the values are seen to be right."""
     log.asked.clear()
-    found = SampledDays(log.folder, CHOSEN, SYMBOLS, interval_ns=interval_ns, retrieve=log.retrieve)
+    found = SampledDays(FeatureLog(log.folder), CHOSEN, SYMBOLS, interval_ns=interval_ns, retrieve=log.retrieve)
     known = found.known(times(days))
     asked = list(log.asked)
     assert_same(known, log.retrieve(times(days)))
@@ -129,7 +130,7 @@ def test_what_changes_while_it_is_retrieved_is_not_kept(log: Log) -> None:
         log.write("AUSDT", BEGIN_NS + DAY_NS, 78)
         return log.retrieve(times_ns)
 
-    SampledDays(log.folder, CHOSEN, SYMBOLS, interval_ns=10 * MINUTE_NS, retrieve=retrieve).known(times(2))
+    SampledDays(FeatureLog(log.folder), CHOSEN, SYMBOLS, interval_ns=10 * MINUTE_NS, retrieve=retrieve).known(times(2))
     log.write("AUSDT", BEGIN_NS + DAY_NS, 3)
     assert sampled(log) == [("2026-01-05", "2026-01-06")]
 
@@ -137,7 +138,7 @@ def test_what_changes_while_it_is_retrieved_is_not_kept(log: Log) -> None:
 def test_another_part_of_a_day_is_another_block_though_it_is_as_long(log: Log) -> None:
     for begin_ns in (BEGIN_NS, BEGIN_NS + HOUR_NS):
         times_ns = np.arange(begin_ns, begin_ns + 2 * HOUR_NS, MINUTE_NS, dtype=np.int64)
-        found = SampledDays(log.folder, CHOSEN, SYMBOLS, interval_ns=MINUTE_NS, retrieve=log.retrieve)
+        found = SampledDays(FeatureLog(log.folder), CHOSEN, SYMBOLS, interval_ns=MINUTE_NS, retrieve=log.retrieve)
         assert_same(found.known(times_ns), log.retrieve(times_ns))
 
 
@@ -146,7 +147,9 @@ def test_another_feature_set_or_interval_has_blocks_of_its_own(log: Log) -> None
     assert sampled(log, interval_ns=20 * MINUTE_NS) != []
     other = feature_set("t", ["mid_price", "returns_3m"])
     log.asked.clear()
-    SampledDays(log.folder, other, SYMBOLS, interval_ns=10 * MINUTE_NS, retrieve=log.retrieve).known(times(2))
+    SampledDays(FeatureLog(log.folder), other, SYMBOLS, interval_ns=10 * MINUTE_NS, retrieve=log.retrieve).known(
+        times(2)
+    )
     assert log.asked != []
     assert sampled(log) == []
 
@@ -161,12 +164,12 @@ def test_a_day_keeps_a_bounded_number_of_blocks_the_newest(log: Log) -> None:
 
 def test_blocks_go_with_their_day_and_with_the_cache(log: Log) -> None:
     sampled(log)
-    days = expired_feature_days(log.folder, "AUSDT", BEGIN_NS + DAY_NS)
-    delete_feature_days(log.folder, days, used_by=[])
+    days = expired_feature_days(FeatureLog(log.folder), "AUSDT", BEGIN_NS + DAY_NS)
+    delete_feature_days(FeatureLog(log.folder), days, used_by=[])
     dates = {path.parent.name for path in log.folder.glob("*/*/symbol=AUSDT/date=*/.sampled-*")}
     assert dates == {"date=2026-01-06", "date=2026-01-07"}
-    remove_sampled_days(log.folder, symbol="BUSDT", first_date="2026-01-06", last_date="2026-01-06")
+    remove_sampled_days(FeatureLog(log.folder), symbol="BUSDT", first_date="2026-01-06", last_date="2026-01-06")
     dates = {path.parent.name for path in log.folder.glob("*/*/symbol=BUSDT/date=*/.sampled-*")}
     assert dates == {"date=2026-01-05", "date=2026-01-07"}
-    remove_sampled_days(log.folder, symbol=None, first_date=None, last_date=None)
+    remove_sampled_days(FeatureLog(log.folder), symbol=None, first_date=None, last_date=None)
     assert list(log.folder.glob(BLOCKS)) == []

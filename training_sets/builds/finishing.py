@@ -1,0 +1,75 @@
+"""Finishing: the files of the folds that are kept get their names, and the manifest says what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from training_sets.builds.verdict import Verdict
+from training_sets.builds.writing import Written
+from training_sets.checks.inspection import write_quality
+from training_sets.dataset.files import SCHEMA_NAME, write_schema
+from training_sets.dataset.manifest import write_manifest
+from training_sets.provenance import file_entry
+from training_sets.request.folds import strategy_name
+from training_sets.request.request import DatasetRequest
+from training_sets.samples.samples import samples_document
+
+
+def finish_files(
+    request: DatasetRequest, inputs: dict[str, Any], written: Written, verdict: Verdict, folder: Path
+) -> dict[str, Any]:
+    """Name and remove files, then write the documents, the manifest last; gives it."""
+    paths = _named(written, verdict)
+    manifest = {
+        **inputs,
+        **_dataset_document(request, written, verdict),
+        "files": {name: file_entry(path, folder) for name, path in paths.items()},
+    }
+    if request.output_format == "csv":
+        write_schema(folder / SCHEMA_NAME, written.folds[0].files.schema)
+        manifest["schema_file"] = file_entry(folder / SCHEMA_NAME, folder)
+    if verdict.findings is not None:
+        write_quality(folder, manifest, written.profile, verdict.findings)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _named(written: Written, verdict: Verdict) -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for fold in written.folds:
+        if fold in verdict.kept:
+            paths |= fold.files.finish()
+        else:
+            fold.files.remove()
+    return paths
+
+
+def _dataset_document(request: DatasetRequest, written: Written, verdict: Verdict) -> dict[str, Any]:
+    """What the manifest states of the rows and of what was checked, but for the files."""
+    sampler, tallies = written.sampler, [each.tally for each in verdict.kept]
+    return {
+        "strategy": strategy_name(request.strategy),
+        "columns": written.folds[0].files.schema.names,
+        "targets": [msgspec.to_builtins(target) for target in request.targets],
+        "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
+        "samples": samples_document(request, sampler),
+        "rows_sampled": sampler.counts["sampled"],
+        "rows_without_features": sampler.counts["without_features"],
+        "rows_too_late": sampler.counts["too_late"],
+        "rows_without_label": sampler.counts["without_label"],
+        "rows_with_missing_dropped": sampler.counts["with_missing"],
+        "values_filled": sampler.counts["values_filled"],
+        "labels_unknown": {target.name: sampler.unlabelled[target.name] for target in request.targets},
+        "records": {
+            name: sum(tally.records().get(name, 0) for tally in tallies) for name in ("train", "validation", "test")
+        },
+        "splits": tallies[0].document(),
+        "folds": [{"fold": tally.fold.number, "splits": tally.document()} for tally in tallies],
+        "continuity": [each.document for each in verdict.continuity],
+        "leakage": verdict.leakage,
+        "quality": {"checked": verdict.findings is not None, "findings": len(verdict.findings or ())},
+        "warnings": list(verdict.warnings),
+    }

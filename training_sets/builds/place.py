@@ -1,0 +1,59 @@
+"""The place of a build: the stores that it reads and writes, and the rules it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_repo.registry_versions import load_registry_version
+from storage.features.log import FeatureLog
+from training_sets.dataset.inputs import DatasetRules
+from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.raw_history import RawHistory
+from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureSet
+
+if TYPE_CHECKING:
+    from feature_repo.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlace:
+    """What every build of a process shares.
+
+    open_store: Feast, which takes seconds to import, for one build, in its thread. versions_folder: of the registry.
+    kernels_folder: of compiled kernels. reuses_days: whether days computed before are used again. reuses_samples:
+    whether what was retrieved before is. rebuild_workers: processes that rebuild missing days.
+    """
+
+    open_store: Callable[[], FeatureStore]
+    features: FeatureLog
+    raw: RawHistory
+    versions_folder: Path
+    kernels_folder: Path
+    rules: DatasetRules = field(default_factory=DatasetRules)
+    reuses_days: bool = True
+    reuses_samples: bool = True
+    rebuild_workers: int = 1
+
+    def feature_set(self, version: str) -> FeatureSet:
+        """The feature set of a registry version. Raises NotFound, InvalidRegistry."""
+        return load_registry_version(version, self.versions_folder).feature_set
+
+    def kernel(self, chosen: FeatureSet) -> Kernel:
+        """The compiled feature set."""
+        return compile_kernel(chosen, self.kernels_folder)
+
+    def rebuild(self, symbol: str, chosen: FeatureSet) -> Rebuild:
+        """The rebuild of a symbol's days that were not served whole."""
+        return Rebuild(
+            self.raw.parquet,
+            self.features,
+            self.kernels_folder,
+            symbol,
+            chosen,
+            reuses_days=self.reuses_days,
+            keeps_served=True,
+        )

@@ -1,0 +1,34 @@
+"""Raw history: where a symbol's messages are read from again, raw Parquet and, where it ends, the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from market.errors import NotFound
+from storage.raw.raw_data import RawData
+
+OpenRaw = Callable[[str], AbstractContextManager[RawData]]
+"""Opens all that is known of a symbol, what is only on its tape too, for as long as it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawHistory:
+    """open_whole: where a symbol is read of which not all is in ``parquet`` yet."""
+
+    parquet: RawData
+    open_whole: OpenRaw
+
+    @staticmethod
+    def of(parquet: RawData) -> RawHistory:
+        """Raw Parquet as it is: of a finished recording it is all there is."""
+        return RawHistory(parquet, lambda _symbol: nullcontext(parquet))
+
+    def until(self, symbol: str, until_ns: int) -> AbstractContextManager[RawData]:
+        """``parquet`` where it goes as far as ``until_ns``, else all that there is."""
+        try:
+            is_enough = until_ns <= self.parquet.period(symbol)[1]
+        except NotFound:
+            is_enough = False
+        return nullcontext(self.parquet) if is_enough else self.open_whole(symbol)
