@@ -203,7 +203,7 @@ class Lane:
                 return self.last_seq
         self.late_messages += stamped_ns != recv_ns
         seq = self._tape.append(stamped_ns, body)
-        self.messages += 1
+        self.messages += message.kind != CONTROL
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK

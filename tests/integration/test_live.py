@@ -65,6 +65,7 @@ def test_rows_on_the_queue_in_redis_and_in_the_log_are_those_of_a_replay_bit_for
         given = [
             (frame.recv_ns, parse_iso_ns(json.loads(frame.body)["received_at"]))
             for frame in read_tape(settings.raw_data_storage_path, symbol)
+            if b'"received_at"' in frame.body  # what the service says itself has none
         ]
         assert all(stamped_ns >= received_ns for stamped_ns, received_ns in given)
         assert sum(stamped_ns > received_ns for stamped_ns, received_ns in given) == late[symbol] < len(given) / 10
