@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,7 @@ class GivenTicks:
         Raises InvalidRequest when no registry version has the columns, or when the log has rows of a time that the raw
         data does not reach back to.
         """
-        chosen = smallest_set_with(wanted, self.versions_folder)
+        chosen = smallest_set_with(tuple(wanted), self.versions_folder)
         place = {column: at for at, column in enumerate(chosen.columns)}
         columns = [place[name] for view in wanted for name in view.columns] if has_values else []
         asked_ns, of = np.unique(times_ns, return_inverse=True)
@@ -99,7 +100,8 @@ class GivenTicks:
             )
 
 
-def smallest_set_with(wanted: Sequence[WantedColumns], versions_folder: Path) -> FeatureSet:
+@lru_cache(maxsize=64)  # to read every version takes longer than many an answer, and none ever changes
+def smallest_set_with(wanted: tuple[WantedColumns, ...], versions_folder: Path) -> FeatureSet:
     """Of the registry versions that have all columns the one with the fewest: that of a service that is asked for.
 
     Raises InvalidRequest when none has.
