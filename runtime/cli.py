@@ -12,6 +12,7 @@ import typer
 
 from market.errors import FeatureServiceError, StoreUnavailable
 from runtime.commands import (
+    backfill,
     dataset,
     db,
     dead_letter,
@@ -40,6 +41,7 @@ app.command("run")(run.run)
 app.command("replay")(replay.replay_recordings)
 app.command("rebuild")(rebuild.rebuild)
 app.command("apply")(repo.apply)
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(features.app, name="features")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
