@@ -12,7 +12,20 @@ from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
 from prometheus_client import CollectorRegistry
 
-from api import cache, checks, datasets, evaluation, features, freshness, health, metrics, quality, stats, stream
+from api import (
+    backfill,
+    cache,
+    checks,
+    datasets,
+    evaluation,
+    features,
+    freshness,
+    health,
+    metrics,
+    quality,
+    stats,
+    stream,
+)
 from api.access import API_KEY_HEADER, Door
 from api.errors import install_error_handlers
 from api.limits import Limits, RequestLimits
@@ -38,6 +51,7 @@ def create_app(services: ApiServices) -> FastAPI:
     app.include_router(freshness.router, dependencies=documented)
     app.include_router(stream.router, dependencies=documented)
     app.include_router(datasets.router, dependencies=documented)
+    app.include_router(backfill.router, dependencies=documented)
     app.include_router(cache.router, dependencies=documented)
     app.include_router(evaluation.router, dependencies=documented)
     app.include_router(quality.router, dependencies=documented)

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from api.limits import RequestLimits
+from backfill.jobs import BackfillJobs
 from market.clock import Clock
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
@@ -60,6 +61,7 @@ class ApiServices(ProcessServices):
     """
 
     builds: DatasetBuilds
+    backfills: BackfillJobs
     quality_reports: QualityReports
     feed: RowFeed
     memory: OnlineMemory = field(default_factory=OnlineMemory)

@@ -155,6 +155,14 @@ class Settings(BaseSettings):
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
     bybit_rest_url: str | None = None
+    bybit_trades_archive: str = "https://public.bybit.com/trading"
+    bybit_orderbook_archive: str = "https://quote-saver.bycsi.com/orderbook/linear"
+    bybit_api_key: SecretStr | None = None
+    bybit_api_secret: SecretStr | None = None
+
+    feature_service_backfill_enabled: bool = True
+    feature_service_backfill_max_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    feature_service_backfill_rate_limit_delay_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
 
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
 
