@@ -162,7 +162,7 @@ def build_dataset(
         on_step("retrieving features as they were known, labelling, splitting")
         files = [FoldFiles(request, chosen, tally.fold, folder=folder, stack=stack) for tally in tallies]
         for piece in sampler.pieces():
-            profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
+            profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1), piece.symbol)
             for tally, of_fold in zip(tallies, files, strict=True):
                 assigned = assign_rows(piece.times_ns, tally.fold, rules, decisions_ns=piece.decisions_ns)
                 tally.add(piece.times_ns, assigned)
