@@ -17,6 +17,7 @@ from runtime.commands import (
     db,
     dead_letter,
     demo,
+    doctor,
     features,
     quality,
     rebuild,
@@ -57,6 +58,7 @@ def options(
 
 
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("replay")(replay.replay_recordings)
 app.command("rebuild")(rebuild.rebuild)
