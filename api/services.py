@@ -57,7 +57,7 @@ class ApiServices(ProcessServices):
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
     by the ingest role of this process, empty without one. limits: what a request may be. default_version: the registry
-    version of builds that name none; None is the newest.
+    version of builds that name none; None is the newest. cors_origins: whose pages a browser may let read the answers.
     """
 
     builds: DatasetBuilds
@@ -68,6 +68,7 @@ class ApiServices(ProcessServices):
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
     default_version: str | None = None
+    cors_origins: tuple[str, ...] = ()
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets

@@ -19,6 +19,7 @@ from runtime.commands import (
     db,
     dead_letter,
     demo,
+    doctor,
     features,
     instruments,
     quality,
@@ -61,6 +62,7 @@ def options(
 
 
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("replay")(replay.replay_recordings)
 app.command("rebuild")(rebuild.rebuild)
