@@ -183,7 +183,7 @@ def test_a_job_without_anybody_to_do_it_is_queued_anew_and_done_once(
     client: TestClient, jobs: BackfillJobs, url: str
 ) -> None:
     client.post("/backfill/historical", json=asked())
-    run(url, "DELETE FROM jobs.procrastinate_jobs")
+    run(url, "TRUNCATE jobs.procrastinate_jobs CASCADE")
     assert jobs.look(forgotten_after_s=3600) == 0
     assert jobs.look(forgotten_after_s=0) == 1
     assert jobs.look(forgotten_after_s=0) == 0
@@ -221,6 +221,7 @@ def files_of(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.suffix != ".lock"}
 
 
+@pytest.mark.soak
 def test_killed_anywhere_and_begun_anew_a_day_has_the_same_bytes(exchange: BybitHistoryServer, tmp_path: Path) -> None:
     def attempt(root: Path, at: int) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, "-c", KILLED, str(root), exchange.url, str(at)]
