@@ -92,7 +92,7 @@ def _servers(settings: Settings, servers: Servers) -> Iterator[Finding]:
     from storage.database.metadata import Metadata
 
     with closing(online_store(servers)) as online:
-        name = "embedded" if settings.redis_host is None else f"{servers.redis_host}:{servers.redis_port}"
+        name = "embedded" if settings.redis_host is None else f"{settings.redis_host}:{settings.redis_port}"
         yield _asked("Redis", name, online.ping)
     with closing(Metadata(servers.postgres_url)) as metadata:
         yield _asked("PostgreSQL", settings.postgres_host or "embedded", metadata.size_bytes)

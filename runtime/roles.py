@@ -149,7 +149,7 @@ def _tell(settings: Settings, servers: Servers, *, roles: Sequence[str], source:
     facts |= {
         "registry": version,
         "data": str(settings.feature_service_data_path.resolve()),
-        "redis": f"{servers.redis_host}:{servers.redis_port}",
+        "redis": servers.online_store["connection_string"].partition(",")[0],
         "postgres": settings.postgres_host or "embedded",
         "rabbitmq": settings.rabbitmq_host or "none, rows stay in this process",
     }

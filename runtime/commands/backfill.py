@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from market.errors import StoreUnavailable
-from runtime.commands.options import DEFAULT_REGISTRY, AsJson, DataFolder, Registry, print_document, settings_for
+from runtime.commands.options import DEFAULT_REGISTRY, AsJson, DataFolder, Registry, settings_for
+from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from storage.database.backfill_jobs import BackfillRecord

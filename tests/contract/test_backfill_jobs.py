@@ -24,7 +24,7 @@ from storage.database.backfill_jobs import BackfillStore
 from storage.database.job_queue import JobQueue
 from storage.database.schema import upgrade
 from storage.instruments import InstrumentPins
-from storage.raw.manifest import raw_parts
+from storage.raw.raw_data import RawData
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
 from tests.postgres_servers import new_database, run, running_postgres
 
@@ -113,7 +113,9 @@ def test_a_backfill_is_answered_at_once_and_followed_to_its_end_in_the_documents
     assert done == {**waits, **ended, "start_time": at, "end_time": at}
     assert client.get("/backfill/list").json() == [done]
     assert client.get("/backfill/list", params={"status": "failed"}).json() == []
-    assert [part.name for part in raw_parts(tmp_path, DOGE)] == [SymbolDay(DOGE, "klines", day).part for day in days]
+    assert [part.name for part in RawData(tmp_path).parts(DOGE)] == [
+        SymbolDay(DOGE, "klines", day).part for day in days
+    ]
 
 
 def test_a_failed_day_stops_no_other_is_tried_once_more_and_named(
