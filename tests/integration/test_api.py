@@ -250,7 +250,7 @@ def test_every_route_but_health_metrics_and_the_openapi_page_wants_the_key(servi
 def check_openapi(document: dict[str, Any]) -> None:
     """Operation ids are those that a person would choose, and the errors those that are answered."""
     operations = {found["operationId"]: found for path in document["paths"].values() for found in path.values()}
-    assert {"features_latest", "features_stream", "dataset_build", "dataset_show", "model_evaluate"} <= set(operations)
+    assert {"features_latest", "features_stream", "dataset_build", "dataset_show", "evaluate_model"} <= set(operations)
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for name, status in (("features_latest", "404"), ("dataset_build", "422"), ("features_latest", "401")):
         content = operations[name]["responses"][status]["content"]["application/json"]
