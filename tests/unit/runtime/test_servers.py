@@ -85,7 +85,8 @@ def test_what_is_announced_is_for_the_same_account_alone(tmp_path: Path) -> None
         '{"pid": 1}',
         json.dumps(asdict(ONE)),
         json.dumps({"pid": "x", **asdict(ONE)}),
-        json.dumps({"pid": os.getpid(), **asdict(ONE), "online_store": "six"}),
+        # An id of its own: with its number, processes that share the tests would not agree on their names.
+        pytest.param(json.dumps({"pid": os.getpid(), **asdict(ONE), "online_store": "six"}), id="of a running process"),
         "\udcff",
     ],
 )
