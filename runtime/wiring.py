@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -346,6 +347,7 @@ def build_place(settings: Settings, servers: Servers) -> BuildPlace:
         rebuild_workers=settings.dataset_builder_rebuild_workers,
         open_raw=open_raw(settings),
         row_grid_ns=settings.row_grid_ns,
+        leakage_seed=secrets.randbits(32),
     )
 
 

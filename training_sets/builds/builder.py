@@ -6,7 +6,8 @@
    or the newest tick there is at its time, so that what came late is not seen earlier; label from the moment at which
    the model acts; drop and count what has no features or no label; assign each row to the splits of every fold, purge
    and embargo; write it to their files.
-4. Check continuity, quality and leakage; whatever fails leaves no dataset.
+4. Give the files their names, then check continuity, leakage, of the files as they are, and quality; whatever fails
+   leaves no dataset.
 5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
 """
 
@@ -29,16 +30,17 @@ from training_sets.builds.feature_days import make_features
 from training_sets.builds.fold_files import FoldFiles
 from training_sets.builds.retrieval import open_retrieval
 from training_sets.checks.blinding import leakage_warnings
+from training_sets.checks.drawn import Written
 from training_sets.checks.inspection import (
+    LeakagePlace,
     judge_continuity,
     judge_leakage,
     judge_quality,
     open_continuity,
     open_profile,
-    value_columns,
     write_quality,
 )
-from training_sets.dataset.files import SCHEMA_NAME, table_schema, write_schema
+from training_sets.dataset.files import SCHEMA_NAME, write_schema
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
@@ -48,7 +50,6 @@ from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
 from training_sets.samples.samples import Sampler, samples_document
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
-from training_sets.samples.witness import Witness
 
 if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
@@ -77,6 +78,7 @@ class BuildPlace:
     reuses_days: whether days computed before are used again. reuses_samples: whether what was retrieved before is.
     rebuild_workers: processes that rebuild missing days. open_raw: where raw data is read that is only on a tape; None
     is for a folder without one. row_grid_ns: the grid of ticks in history that was not served live.
+    leakage_seed: of the rows and days that the leakage check draws; another one for each build.
     """
 
     store: FeatureStore
@@ -91,6 +93,7 @@ class BuildPlace:
     rebuild_workers: int = 1
     open_raw: OpenRaw | None = None
     row_grid_ns: int = SECOND_NS
+    leakage_seed: int = 0
 
 
 def build_dataset(
@@ -133,7 +136,7 @@ def build_dataset(
     open_raw = place.open_raw or parquet_alone(place.raw_folder)
     on_step("reading prices")
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
-    tallies = [FoldTally(fold, rules) for fold in request.folds()]
+    tallies = [FoldTally(fold, rules, request.targets) for fold in request.folds()]
     profile = open_profile(request, chosen)
     with ExitStack() as stack:
         retrieval = stack.enter_context(
@@ -157,48 +160,43 @@ def build_dataset(
             raw_folder=place.raw_folder,
             continuity=open_continuity(request, place.continuity),
         )
-        if request.check_leakage:
-            sampler.witness = Witness(request.symbols, sampler.times)
         on_step("retrieving features as they were known, labelling, splitting")
         files = [FoldFiles(request, chosen, tally.fold, folder=folder, stack=stack) for tally in tallies]
         for piece in sampler.pieces():
             profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1))
             for tally, of_fold in zip(tallies, files, strict=True):
                 assigned = assign_rows(piece.times_ns, tally.fold, rules, decisions_ns=piece.decisions_ns)
-                tally.add(piece.times_ns, assigned)
+                tally.add(piece.times_ns, assigned, piece.labels)
                 of_fold.write(piece, assigned.period, assigned.is_kept)
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
-    on_step("checking continuity, leakage and quality")
+    on_step("writing files")
     kept, warnings = _kept_folds(request, tallies, place.features_folder, with_missing=sampler.counts["with_missing"])
+    written: list[Written] = []
+    for tally, of_fold in zip(tallies, files, strict=True):
+        if tally in kept:
+            written += of_fold.finish(tally.records())
+        else:
+            of_fold.remove()
+    on_step("checking continuity, leakage and quality")
     continuity = judge_continuity(sampler.continuity, place.continuity)
     leakage = None
     if request.check_leakage:
-        leakage = judge_leakage(
-            request,
-            chosen,
-            sampler,
-            kept,
-            features_folder=place.features_folder,
-            raw_folder=place.raw_folder,
-            open_raw=open_raw,
-            kernels_folder=place.kernels_folder,
+        checked = LeakagePlace(
+            place.features_folder,
+            place.raw_folder,
+            open_raw,
+            place.kernels_folder,
+            place.row_grid_ns,
+            place.leakage_seed,
         )
+        leakage = judge_leakage(request, chosen, sampler, written, kept, place=checked)
         warnings += leakage_warnings(leakage)
-    findings = judge_quality(request, profile) if place.has_quality_gate else []
-    on_step("writing files")
-    paths: dict[str, Path] = {}
-    for tally, of_fold in zip(tallies, files, strict=True):
-        if tally in kept:
-            paths |= of_fold.finish()
-        else:
-            of_fold.remove()
+    findings = judge_quality(request, profile, kept) if place.has_quality_gate else []
     records = {name: sum(tally.records().get(name, 0) for tally in kept) for name in ("train", "validation", "test")}
     manifest = {
         **inputs,
         "strategy": strategy_name(request.strategy),
-        "columns": table_schema(
-            value_columns(request, chosen), has_fold=tallies[0].fold.number is not None, metadata={}
-        ).names,
+        "columns": files[0].schema.names,
         "targets": [msgspec.to_builtins(target) for target in request.targets],
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
         "samples": samples_document(request, sampler) | retrieval.document(),
@@ -220,7 +218,7 @@ def build_dataset(
             *(warning for each in continuity for warning in each.warnings),
             *map(str, findings),
         ],
-        "files": {name: file_entry(path, folder) for name, path in paths.items()},
+        "files": {file.name: file_entry(file.path, folder) for file in written},
     }
     if request.output_format == "csv":
         write_schema(folder / SCHEMA_NAME, files[0].schema)

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from market.errors import InvalidRequest
 from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
 from quality.report import render_report
-from quality.suites import Finding, check_quality, quality_document
-from training_sets.checks.blinding import check_boundaries, check_features, check_labels
+from quality.suites import Finding, Severity, check_quality, quality_document
+from training_sets.checks.blinding import Origin, check_boundaries, check_features, check_labels
+from training_sets.checks.drawn import Written, draw_rows, rows_to_draw
+from training_sets.checks.foresight import Foresight
+from training_sets.checks.log_days import check_stretches, draw_stretches
+from training_sets.checks.sources import Sources
+from training_sets.dataset.files import table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
-from training_sets.rebuild.raw_data import OpenRaw
+from training_sets.rebuild.raw_data import OpenRaw, opened_until
+from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import is_class
+from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
 from transforms.kernel import compile_kernel
 from transforms.rows import FeatureSet
+
+MOST_RISK_ADJUSTED: Final = 1_000.0
+"""Past volatilities in one return: an hour's return is 60 of a second's; a volatility of next to nothing gives more."""
 
 
 def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
@@ -34,6 +46,16 @@ def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
     if clashing := {target.name for target in request.targets} & {*chosen.columns, "symbol", "timestamp", "fold"}:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
+
+
+def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
+    """The columns of every file of the dataset. Raises as ``value_columns``."""
+    return table_schema(
+        value_columns(request, chosen),
+        has_fold=request.folds()[0].number is not None,
+        metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
+        barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
+    )
 
 
 def open_profile(request: DatasetRequest, chosen: FeatureSet) -> TableProfile:
@@ -45,40 +67,97 @@ def open_profile(request: DatasetRequest, chosen: FeatureSet) -> TableProfile:
     return TableProfile(columns, low, high)
 
 
-def judge_quality(request: DatasetRequest, profile: TableProfile) -> list[Finding]:
+def judge_quality(request: DatasetRequest, profile: TableProfile, kept: Sequence[FoldTally]) -> list[Finding]:
     """Every finding, when all of them are minor. Raises InvalidRequest with the critical ones."""
     classes = {target.name for target in request.targets if is_class(target)}
     findings = check_quality(profile, [target.name for target in request.targets], classes)
+    findings += _findings_of_splits(kept)
     if critical := [str(finding) for finding in findings if finding.severity == "critical"]:
         raise InvalidRequest("; ".join(critical))
     return findings
+
+
+def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
+    """What is wrong with the labels of single splits, as purge and embargo left them.
+
+    A model learns nothing from a train split of one label, and is judged by nothing on another of one.
+    """
+    constant: dict[Severity, dict[str, float]] = {"critical": {}, "minor": {}}
+    too_great: dict[str, float] = {}
+    for tally in kept:
+        where = "" if tally.fold.number is None else f" of fold {tally.fold.number}"
+        for name, targets in tally.targets.items():
+            for each in targets:
+                subject = f"{each.target.name} in {name}{where}"
+                if each.is_constant:
+                    constant["critical" if name == "train" else "minor"][subject] = each.least
+                most = max(-each.least, each.greatest)
+                if isinstance(each.target, RiskAdjustedTarget) and each.rows and most > MOST_RISK_ADJUSTED:
+                    too_great[subject] = most
+    rule = "more than one label in each split"
+    return [
+        *(Finding(rule, severity, subjects) for severity, subjects in constant.items() if subjects),
+        *([Finding("sane risk-adjusted return", "minor", too_great)] if too_great else []),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class LeakagePlace:
+    """Where the leakage check finds what a dataset was made of.
+
+    open_raw: asked for the symbols whose rows are later than the raw Parquet of ``raw_folder``. seed: of what is drawn.
+    """
+
+    features_folder: Path
+    raw_folder: Path
+    open_raw: OpenRaw
+    kernels_folder: Path
+    grid_ns: int
+    seed: int
 
 
 def judge_leakage(
     request: DatasetRequest,
     chosen: FeatureSet,
     sampler: Sampler,
+    files: Sequence[Written],
     kept: Sequence[FoldTally],
     *,
-    features_folder: Path,
-    raw_folder: Path,
-    open_raw: OpenRaw,
-    kernels_folder: Path,
+    place: LeakagePlace,
 ) -> dict[str, Any]:
-    """How much was checked for looking ahead. Raises InvalidRequest naming the first column that does."""
-    assert sampler.witness is not None
-    longest = max(request.targets, key=lambda target: target.reach_ns)
-    check_boundaries(kept, longest.name)
-    labels = check_labels(sampler.prices, request.targets, sampler.witness.seen)
-    features = check_features(
-        sampler.witness.seen,
-        chosen,
-        features_folder=features_folder,
-        raw_folder=raw_folder,
-        open_raw=open_raw,
-        open_kernel=partial(compile_kernel, chosen, kernels_folder),
+    """How much of the files as written was checked for looking ahead. Raises InvalidRequest naming the first leak."""
+    check_boundaries(kept, max(request.targets, key=lambda target: target.reach_ns).name)
+    labels = {target.name: is_class(target) for target in request.targets}
+    foresight = Foresight(
+        chosen.columns, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
     )
-    return {"labels_made_again": labels, **features}
+    drawn = draw_rows(
+        files,
+        [*chosen.columns, *labels],
+        count=rows_to_draw(len(request.symbols)),
+        seed=place.seed,
+        foresight=foresight,
+    )
+    spans = covered(request.folds())
+    open_kernel = cache(partial(compile_kernel, chosen, place.kernels_folder))
+    with ExitStack() as stack:
+        folders = {
+            symbol: stack.enter_context(opened_until(place.raw_folder, symbol, spans[-1][1], place.open_raw))
+            for symbol in request.symbols
+        }
+        origin = Origin(chosen, place.features_folder, folders, open_kernel)
+        rows = Sources(request, origin, place.grid_ns).of(drawn)
+        features = check_features(rows, origin)
+        stretches = draw_stretches(request.symbols, spans, place.seed) if request.sample_kind == "on_row" else []
+        days = check_stretches(stretches, origin)
+    return {
+        "seed": place.seed,
+        "rows_drawn": len(drawn),
+        "labels_made_again": check_labels(sampler.prices, request.targets, rows),
+        **features,
+        **days,
+        "all_rows": foresight.document(),
+    }
 
 
 def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:

@@ -30,7 +30,7 @@ class DatasetRequest:
     sample_kind, read_delay_ns: what a sample at ``t`` holds, and when the model acts: so long after the row arrived, or
     after it asked at ``t``. Labels begin there. sample_times_ns: when it asks, instead of at an interval; ascending.
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
-    value that is at most ``fill_limit_ns`` older.
+    value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     """
 
     symbols: tuple[str, ...]
@@ -64,6 +64,12 @@ class DatasetRequest:
             raise InvalidRequest(
                 f"missing: must have a limit exactly when it is forward_fill, was {self.missing} with "
                 f"{self.fill_limit_ns} ns"
+            )
+        is_at_interval = self.sample_kind == "at_time" and not self.sample_times_ns
+        if self.missing == "forward_fill" and is_at_interval and self.fill_limit_ns < self.sample_interval_ns:
+            raise InvalidRequest(
+                f"missing: a limit must reach back to the sample before, {self.sample_interval_ns} ns, for at_time "
+                f"samples, was {self.fill_limit_ns} ns"
             )
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):

@@ -62,14 +62,14 @@ class TicksAtTimes:
         features = np.full((len(times_ns), count, len(columns)), np.nan)
         row_ns = np.empty((len(times_ns), count), np.int64)
         for at, symbol in enumerate(self._symbols):
-            row_ns[:, at] = self._ticks(symbol, times_ns)
+            row_ns[:, at] = self.ticks(symbol, times_ns)
             answers = np.flatnonzero(row_ns[:, at] >= 0)
             if len(answers) > 0:
                 ticks, of = np.unique(row_ns[answers, at], return_inverse=True)
                 features[answers, at] = self._rows[symbol].at(ticks).values[of]
         return Known(features.reshape(-1, len(columns)), row_ns.reshape(-1), np.repeat(times_ns, count))
 
-    def _ticks(self, symbol: str, times_ns: Int64s) -> Int64s:
+    def ticks(self, symbol: str, times_ns: Int64s) -> Int64s:
         """The tick that answers at each time, NO_ROW where none does."""
         given_ns = newest_given(
             self._raw_folders[symbol], symbol, times_ns - AVAILABILITY_DELAY_NS, grid_ns=self._grid_ns

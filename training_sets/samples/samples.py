@@ -17,19 +17,21 @@ from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import check_target, volatility_window_ns
+from training_sets.request.targets import TripleBarrierTarget, check_target, volatility_window_ns
 from training_sets.samples.known import TOO_LATE, Known, Lags
-from training_sets.samples.labels import make_labels
-from training_sets.samples.missing import ForwardFill
+from training_sets.samples.labels import first_touches, make_labels
+from training_sets.samples.missing import ForwardFill, ServedFill
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
-from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
 
 PIECE_ROWS: Final = 200_000
 """Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
 PIECE_SECONDS: Final = 1_000_000
 """Symbol-seconds that one retrieval spans: a feature row each, read whether or not it is sampled."""
+
+BARRIERS: Final = ("lower", "end", "upper")
+"""What a triple-barrier label of -1, 0 and +1 has met."""
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -40,7 +42,8 @@ class Samples:
     """Rows in order of time, then of the request's symbols.
 
     times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
-    request's symbols. features: float64 (n, columns), labels: float64 (n, targets).
+    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). touched_ns: by the number of each
+    triple-barrier target, int64 (n,), when a barrier was met.
     """
 
     times_ns: Int64s
@@ -48,6 +51,7 @@ class Samples:
     symbol: Int64s
     features: Float64s
     labels: Float64s
+    touched_ns: Mapping[int, Int64s]
 
     def __len__(self) -> int:
         return len(self.times_ns)
@@ -60,6 +64,10 @@ class Samples:
             pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
             *(pa.array(np.ascontiguousarray(column)) for column in values.T),
         ]
+        for at, touched_ns in self.touched_ns.items():
+            met = self.labels[rows, at].astype(np.int64) + 1
+            columns.append(pa.array(touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
+            columns.append(pa.array(np.array(BARRIERS, object)[met], pa.string()))
         if fold is not None:
             columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
         return pa.table(columns, schema=schema)
@@ -70,8 +78,7 @@ class Sampler:
 
     retrieve: gives what is known at ascending times. counts: rows sampled, without_features (too_late of them),
     without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
-    whose label is unknown, by target. continuity: tallies of each symbol, told the times that have features. witness:
-    sees what was retrieved, if set.
+    whose label is unknown, by target. continuity: tallies of each symbol, told the times that have features.
     """
 
     def __init__(
@@ -85,13 +92,13 @@ class Sampler:
         continuity: Mapping[str, Sequence[ContinuityTally]],
     ) -> None:
         self._request = request
-        self.witness: Witness | None = None
         self._chosen = chosen
         self.counts: Counter[str] = Counter()
         self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
         self.continuity = continuity
-        self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
+        self._fill_given = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
+        self._fill_served = ServedFill(features_folder, chosen, request.symbols, request.fill_limit_ns)
         spans = covered(request.folds())
         self.times = sample_times(request)
         self._known = retrieve
@@ -142,21 +149,29 @@ class Sampler:
         request, count = self._request, len(self._request.symbols)
         known = self._known(times_ns)
         features, decisions_ns = known.features, known.had_ns + request.read_delay_ns
-        if self.witness is not None:
-            self.witness.see(times_ns, known, decisions_ns)
         acted_from_ns = known.had_ns if request.sample_kind == "on_row" else np.repeat(times_ns, count)
         self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
         self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
         if request.missing == "forward_fill":
-            self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1, copy=False))
+            self.counts["values_filled"] += self._filled(times_ns, known)
         is_unknown = np.isnan(features)
         labels = np.empty((len(features), len(request.targets)))
+        touched_ns = {
+            index: np.zeros(len(features), np.int64)
+            for index, target in enumerate(request.targets)
+            if isinstance(target, TripleBarrierTarget)
+        }
         for at, symbol in enumerate(request.symbols):
             prices = self.prices[symbol].between(
                 int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.latest_price_ns
             )
             for index, target in enumerate(request.targets):
-                labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=decisions_ns[at::count])
+                acted_ns = decisions_ns[at::count]
+                if isinstance(target, TripleBarrierTarget):
+                    found = first_touches(times_ns, acted_ns, prices, target)
+                    labels[at::count, index], touched_ns[index][at::count] = found
+                else:
+                    labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=acted_ns)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
             for tally in self.continuity[symbol]:
@@ -176,7 +191,16 @@ class Sampler:
             np.tile(np.arange(count), len(times_ns))[is_kept],
             features[is_kept],
             labels[is_kept],
+            {index: touched[is_kept] for index, touched in touched_ns.items()},
         )
+
+    def _filled(self, times_ns: Int64s, known: Known) -> int:
+        """Fill what is known of a piece in place; how many values were filled."""
+        of_time = known.features.reshape(len(times_ns), -1, copy=False)
+        if self._request.sample_kind == "at_time":
+            return self._fill_given.fill(times_ns, of_time)
+        by_symbol = (len(times_ns), len(self._request.symbols))
+        return self._fill_served.fill(times_ns, known.had_ns.reshape(by_symbol), of_time.reshape(*by_symbol, -1))
 
 
 def sample_times(request: DatasetRequest) -> SampleTimes:
