@@ -48,7 +48,7 @@ from training_sets.rebuild.raw_data import OpenRaw, parquet_alone
 from training_sets.request.folds import WalkForward, strategy_name
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
-from training_sets.samples.samples import Sampler, samples_document
+from training_sets.samples.samples import Sampler, offset_warnings, samples_document
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 
 if TYPE_CHECKING:
@@ -215,6 +215,7 @@ def build_dataset(
         "quality": {"checked": place.has_quality_gate, "findings": len(findings)},
         "warnings": [
             *warnings,
+            *offset_warnings(request, sampler),
             *(warning for each in continuity for warning in each.warnings),
             *map(str, findings),
         ],

@@ -16,7 +16,7 @@ from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally
 from training_sets.request.folds import covered
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
 from training_sets.request.targets import TripleBarrierTarget, check_target, volatility_window_ns
 from training_sets.samples.known import TOO_LATE, Known, Lags
 from training_sets.samples.labels import first_touches, make_labels
@@ -207,13 +207,25 @@ def sample_times(request: DatasetRequest) -> SampleTimes:
     """When the request samples."""
     if request.sample_times_ns:
         return SampleTimes.at(request.sample_times_ns)
-    return SampleTimes.of(covered(request.folds()), request.sample_interval_ns)
+    return SampleTimes.of(covered(request.folds()), request.sample_interval_ns, request.sample_offset_ns)
+
+
+def offset_warnings(request: DatasetRequest, sampler: Sampler) -> list[str]:
+    """One line for every symbol that is sampled before the kline has come whose close is its entry price."""
+    is_early = request.sample_offset_ns < KLINE_OFFSET_NS and not request.sample_times_ns
+    return [
+        f"{symbol}: sampled {request.sample_offset_ns // SECOND_NS} s after the end of a kline, entered at its close "
+        f"with the features of the one before; a sample_offset of {KLINE_OFFSET_NS // SECOND_NS} s has those of its own"
+        for symbol, prices in sampler.prices.items()
+        if is_early and prices.name == "kline_close"
+    ]
 
 
 def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any]:
     """What a sample of the dataset is and when its model acts, as the manifest states it."""
     return {
         "kind": request.sample_kind,
+        "offset_seconds": request.sample_offset_ns // SECOND_NS,
         "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
         "row_age_ms": sampler.lags.document(),
         "entry_price": {
