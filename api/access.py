@@ -1,36 +1,55 @@
 """The door of the API: every request gets its trace id, and only a caller with the key comes in.
 
-A route is closed unless its path is in ``OPEN_PATHS``: a new one cannot be left open by forgetting it.
+A route is closed unless its path is in ``OPEN_PATHS`` or an asset of the OpenAPI pages: a new one cannot be left open
+by forgetting it. A browser's EventSource cannot send a header, so a stream is opened by a token too, for a minute.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from collections.abc import Callable
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from api.errors import Unauthorized, error_response
+from api.openapi import ASSETS
 
 OPEN_PATHS: Final = frozenset(
     {"/health", "/ready", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
 )
+STREAM_PATH: Final = "/features/stream"
+TOKEN_S: Final = 60
+"""How long a token opens the stream; one that is open stays open."""
 API_KEY_HEADER: Final = "X-API-Key"
 TRACE_HEADER: Final = "X-Trace-Id"
 _TRACE_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
+def stream_token(api_key: str, *, now_s: int) -> tuple[str, int]:
+    """A token that opens a stream in every process with the key, and when it ends, in seconds since 1970."""
+    until_s = now_s + TOKEN_S
+    return f"{until_s}.{_signature(api_key.encode(), str(until_s))}", until_s
+
+
+def _signature(api_key: bytes, until: str) -> str:
+    return hmac.new(api_key, f"{STREAM_PATH} {until}".encode(), hashlib.sha256).hexdigest()
+
+
 class Door:
     """ASGI middleware: takes a well-formed X-Trace-Id or makes one, returns it, and asks for the key.
 
-    api_key: None lets everybody in, which the settings allow on a loopback address alone.
+    api_key: None lets everybody in, which the settings allow on a loopback address alone. now_s: seconds since 1970.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, make_trace_id: Callable[[], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, api_key: str | None, make_trace_id: Callable[[], str], now_s: Callable[[], int]
+    ) -> None:
+        self._now_s = now_s
         self._app = app
         self._api_key = None if api_key is None else api_key.encode()
         self._make_trace_id = make_trace_id
@@ -51,11 +70,21 @@ class Door:
             await send(message)
 
         with bound_contextvars(trace_id=trace_id):  # every log line of this request has it
-            if scope["path"] in OPEN_PATHS or self._has_key(headers):
+            path: str = scope["path"]
+            is_open = path in OPEN_PATHS or path.startswith(f"{ASSETS}/")
+            if is_open or self._has_key(headers) or (path == STREAM_PATH and self._has_token(scope)):
                 await self._app(scope, receive, send_traced)
             else:
                 refusal = Unauthorized(f"{API_KEY_HEADER}: must be the service's key, was not")
                 await error_response(refusal, trace_id)(scope, receive, send_traced)
+
+    def _has_token(self, scope: Scope) -> bool:
+        if self._api_key is None:
+            return True
+        until, _, signature = QueryParams(scope["query_string"]).get("token", "").partition(".")
+        if not hmac.compare_digest(signature.encode(), _signature(self._api_key, until).encode()):
+            return False
+        return int(until) > self._now_s()  # we signed it, so it is a number
 
     def _has_key(self, headers: Headers) -> bool:
         if self._api_key is None:

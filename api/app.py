@@ -9,15 +9,32 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from fastapi import FastAPI, Security
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import APIKeyHeader
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import cache, checks, datasets, evaluation, features, freshness, health, metrics, quality, stats, stream
-from api.access import API_KEY_HEADER, Door
+from api import (
+    backfill,
+    cache,
+    checks,
+    datasets,
+    evaluation,
+    features,
+    freshness,
+    health,
+    metrics,
+    quality,
+    stats,
+    stream,
+)
+from api.access import API_KEY_HEADER, TRACE_HEADER, Door
 from api.errors import install_error_handlers
 from api.limits import Limits, RequestLimits
 from api.metrics import HttpMetrics, Measured
+from api.openapi import ASSETS, OF_A_BODY, answers, operation_id
 from api.services import ApiServices, ProcessServices
+from market.clock import SECOND_NS
 
 Application: TypeAlias = FastAPI
 """What a server runs."""
@@ -34,14 +51,27 @@ def create_app(services: ApiServices) -> FastAPI:
     )
     # The door asks for the key; this only tells the OpenAPI page that it is asked for.
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
-    app.include_router(features.router, dependencies=documented)
-    app.include_router(freshness.router, dependencies=documented)
-    app.include_router(stream.router, dependencies=documented)
-    app.include_router(datasets.router, dependencies=documented)
-    app.include_router(cache.router, dependencies=documented)
-    app.include_router(evaluation.router, dependencies=documented)
-    app.include_router(quality.router, dependencies=documented)
-    app.include_router(stats.router, dependencies=documented)
+    for router, errors in (
+        (features.router, (400, 404)),
+        (freshness.router, ()),
+        (stream.router, (404,)),
+        (datasets.router, (400, 404, 409, *OF_A_BODY)),
+        (backfill.router, (400, 404, 409, *OF_A_BODY)),
+        (cache.router, (400, 404, *OF_A_BODY)),
+        (evaluation.router, (400, 404, 409, *OF_A_BODY)),
+        (quality.router, (400, 404)),
+        (stats.router, ()),
+    ):
+        app.include_router(router, dependencies=documented, responses=answers(*errors))
+    if services.cors_origins:
+        # Outermost: a browser asks what it may before it shows the key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=services.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=[API_KEY_HEADER, TRACE_HEADER, "Content-Type"],
+            expose_headers=[TRACE_HEADER, "Retry-After"],
+        )
     return app
 
 
@@ -69,14 +99,22 @@ def _app(
         for pool in (check_pool, stats_pool):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    app = FastAPI(title=title, description=description, lifespan=lifespan)
+    app = FastAPIOffline(
+        title=title,
+        description=description,
+        lifespan=lifespan,
+        static_url=ASSETS,
+        generate_unique_id_function=operation_id,
+    )
     app.state.services = services
     app.state.check_pool = check_pool
     app.state.stats_pool = stats_pool
     app.state.http_metrics = HttpMetrics(CollectorRegistry())
     install_error_handlers(app)
     app.add_middleware(Limits, limits=limits, caller_header=API_KEY_HEADER, now_s=time.monotonic)
-    app.add_middleware(Door, api_key=api_key, make_trace_id=services.make_trace_id)
+    app.add_middleware(
+        Door, api_key=api_key, make_trace_id=services.make_trace_id, now_s=lambda: services.clock.now_ns() // SECOND_NS
+    )
     app.add_middleware(Measured, metrics=app.state.http_metrics)
     app.include_router(health.router)
     app.include_router(metrics.router)

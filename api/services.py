@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from api.limits import RequestLimits
+from backfill.jobs import BackfillJobs
 from market.clock import Clock
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
@@ -56,16 +57,18 @@ class ApiServices(ProcessServices):
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
     by the ingest role of this process, empty without one. limits: what a request may be. default_version: the registry
-    version of builds that name none; None is the newest.
+    version of builds that name none; None is the newest. cors_origins: whose pages a browser may let read the answers.
     """
 
     builds: DatasetBuilds
+    backfills: BackfillJobs
     quality_reports: QualityReports
     feed: RowFeed
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
     default_version: str | None = None
+    cors_origins: tuple[str, ...] = ()
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets

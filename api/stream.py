@@ -8,12 +8,14 @@ from typing import Annotated, Final, Literal
 import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from api.access import stream_token
 from api.errors import TooManyRequests
 from api.services import ApiServices, Services
 from api.vectors import feature_vector
-from market.clock import parse_duration_ns
+from market.clock import SECOND_NS, format_iso, parse_duration_ns
 from market.errors import NotFound
 
 MOST_STREAMS: Final = 200
@@ -22,6 +24,22 @@ MOST_STREAMS: Final = 200
 GRID: Final = "grid"
 
 router = APIRouter(prefix="/features", tags=["features"])
+
+
+class StreamToken(BaseModel):
+    """``token`` is null where the service asks for no key. A stream that is open when it ends stays open."""
+
+    token: str | None
+    expires_at: str | None
+
+
+@router.post("/stream/token")
+def token(services: Services) -> StreamToken:
+    """What a browser's EventSource, which can send no header, opens ``/features/stream?token=`` with, for a minute."""
+    if services.api_key is None:
+        return StreamToken(token=None, expires_at=None)
+    text, until_s = stream_token(services.api_key, now_s=services.clock.now_ns() // SECOND_NS)
+    return StreamToken(token=text, expires_at=format_iso(until_s * SECOND_NS))
 
 
 @router.get(

@@ -21,8 +21,6 @@ import msgspec
 from market.errors import NotFound, StoreUnavailable, UnreadableRecording
 from storage.durable_files import changing_files
 
-TRADES_URL: Final = "https://public.bybit.com/trading"
-ORDERBOOK_URL: Final = "https://quote-saver.bycsi.com/orderbook/linear"
 TIMEOUT_S: Final = 30.0
 _UNREADABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 

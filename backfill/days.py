@@ -63,7 +63,7 @@ def backfill_day(place: Place, asked: SymbolDay, *, on_piece: Callable[[], None]
         known = standing(place.raw_folder, asked)
         if known is not None and known.is_whole:
             return DayDone(is_stored=False, filled=known.filled, held=known.held, lacking=known.lacking)
-        with whole_raw(place.raw_folder, asked.symbol, place.instruments) as raw:
+        with whole_raw(RawData(place.raw_folder), asked.symbol, place.instruments) as raw:
             held = held_of(raw, asked.symbol, asked.data_type, asked.day_ns)
         if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
             return DayDone(is_stored=False, held=held.ranges)
@@ -137,7 +137,7 @@ def _stored(
     try:
         _check_read_back(place.raw_folder, part, data_type, count)
     except CorruptStore:
-        delete_parts(place.raw_folder, [part], used_by=())
+        delete_parts(RawData(place.raw_folder), [part], used_by=())
         raise
     return done
 

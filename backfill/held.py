@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -46,7 +45,7 @@ class Held:
         return any(start <= recv_ns < end for start, end in self.ranges)
 
 
-def held_of(raw_folder: Path, symbol: str, data_type: str, day_ns: int) -> Held:
+def held_of(raw: RawData, symbol: str, data_type: str, day_ns: int) -> Held:
     """What live data holds of a UTC day, seen with a minute and more on both sides. Raises CorruptStore."""
     kind = KIND[data_type]
     minutes: set[int] = set()
@@ -54,7 +53,7 @@ def held_of(raw_folder: Path, symbol: str, data_type: str, day_ns: int) -> Held:
     starts = [np.empty(0, np.int64)]
     around_ns = 2 * LONGEST_SILENCE_NS
     for events, _ in stream_events(
-        RawData(raw_folder),
+        raw,
         symbol,
         kinds={kind},
         from_ns=day_ns - around_ns,

@@ -13,7 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import date
+from contextlib import suppress
+from datetime import date, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from backfill.fetching import Place, SymbolDay
 from backfill.held import Range
 from backfill.request import BackfillRequest, check_listed, check_request
 from market.clock import format_iso, to_datetime
-from market.errors import Conflict, FeatureServiceError, StoreUnavailable
+from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.backfill_jobs import BackfillRecord, BackfillStatus, BackfillStore
 from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobQueue, JobWorker, QueuedJob
 
@@ -37,7 +38,7 @@ _STEP_S: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
-class _Cancelled(Exception):
+class _Cancelled(Exception):  # an end that was asked for, no error
     """The job was cancelled while it ran."""
 
 
@@ -75,19 +76,42 @@ class BackfillJobs:
 
         Raises InvalidRequest, saying what is possible, Conflict when backfilling is switched off, StoreUnavailable.
         """
-        return self._record(request, queue=QUEUE, trace_id=trace_id)
+        return self._record(request, queue=QUEUE, job_id=self._make_id(), trace_id=trace_id)
 
     def run_here(
-        self, request: BackfillRequest, *, on_day: Callable[[BackfillRecord], None] = lambda _record: None
+        self, request: BackfillRequest, *, on_progress: Callable[[BackfillRecord], None] = lambda _record: None
     ) -> BackfillRecord:
-        """Record a backfill, do it in this thread and return how it ended. An interrupt cancels it. Raises as start."""
-        record = self._record(request, queue=None, trace_id=None)
+        """Record a backfill, do it in this process and return how it ended; an interrupt cancels it. Raises as start.
+
+        Killed in between, it is taken up by a process with the jobs role.
+        """
+        job_id = self._make_id()
+        queue = f"own-{job_id}"
+        self._record(request, queue=queue, job_id=job_id)
+        worker = self._queue.worker({TASK: self._run_queued}, queues=[queue])
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                worker.run_until_empty()
+            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name="backfill", daemon=True)
+        thread.start()
         try:
-            self._run(record.job_id, on_day)
+            while thread.is_alive():
+                thread.join(_STEP_S)
+                on_progress(self._store.get(job_id))
         except BaseException:
-            self._end(record.job_id, "cancelled", "interrupted")
+            with suppress(Conflict, NotFound):
+                self.cancel(job_id)
+            worker.stop()
+            thread.join()
             raise
-        return self._store.get(record.job_id)
+        if failed:
+            raise failed[0]
+        return self._store.get(job_id)
 
     def cancel(self, job_id: str) -> BackfillRecord:
         """End a job at its next step; days that are done stay. Raises NotFound, Conflict when it has ended."""
@@ -120,9 +144,12 @@ class BackfillJobs:
 
     def look(self, *, forgotten_after_s: float = FORGOTTEN_AFTER_S) -> int:
         """Let a worker begin anew what nobody does any more; how many jobs. Raises StoreUnavailable."""
-        stalled = [job for job in self._queue.stalled() if job.queue == QUEUE]
+        stalled = [job for job in self._queue.stalled() if job.task == TASK]
         for job in stalled:
-            self._queue.put_back(job)
+            if job.queue == QUEUE:
+                self._queue.put_back(job)
+            else:
+                self._queue.end(job)  # of a process that worked for itself: its record is forgotten, see below
         records = self._store.unfinished()
         known = {_job_id(job) for job in self._queue.unfinished()} if records else set()
         forgotten = [
@@ -132,7 +159,7 @@ class BackfillJobs:
         ]
         for record in forgotten:
             _log.warning("backfill %s: its worker is gone, queued anew", record.job_id)
-            self._store.in_transaction(partial(self._defer, record.symbol, record.job_id))
+            self._store.in_transaction(partial(self._defer, QUEUE, record))
         return len(stalled) + len(forgotten)
 
     def close(self) -> None:
@@ -140,7 +167,9 @@ class BackfillJobs:
         self._is_closing.set()
         self._place.rest.close()
 
-    def _record(self, request: BackfillRequest, *, queue: str | None, trace_id: str | None) -> BackfillRecord:
+    def _record(
+        self, request: BackfillRequest, *, queue: str, job_id: str, trace_id: str | None = None
+    ) -> BackfillRecord:
         if not self._is_enabled:
             raise Conflict("backfill: must be enabled by FEATURE_SERVICE_BACKFILL_ENABLED, was not")
         check_request(request, most_days=self.most_days, now_ns=self.now_ns())
@@ -148,7 +177,7 @@ class BackfillJobs:
         if len(self._store.unfinished()) >= MOST_WAITING:
             raise StoreUnavailable(f"{MOST_WAITING} backfills are queued already")
         record = BackfillRecord(
-            job_id=self._make_id(),
+            job_id=job_id,
             symbol=request.symbol,
             start_date=request.start.isoformat(),
             end_date=request.end.isoformat(),
@@ -156,26 +185,25 @@ class BackfillJobs:
             created_at=self._now(),
             trace_id=trace_id,
         )
-        defer = partial(self._defer, record.symbol, record.job_id) if queue else (lambda _connection: None)
-        self._store.create(record, in_transaction=defer)
+        self._store.create(record, in_transaction=partial(self._defer, queue, record))
         _log.info("backfill %s of %s: %s", record.job_id, record.symbol, ", ".join(record.data_types))
         return record
 
-    def _defer(self, symbol: str, job_id: str, connection: Any) -> int:  # noqa: ANN401  # the driver's own
-        arguments = {"job_id": job_id}
-        return self._queue.defer(connection, TASK, queue=QUEUE, lock=f"backfill {symbol}", arguments=arguments)
+    def _defer(self, queue: str, record: BackfillRecord, connection: Any) -> int:  # noqa: ANN401  # the driver's own
+        arguments = {"job_id": record.job_id}
+        return self._queue.defer(connection, TASK, queue=queue, lock=f"backfill {record.symbol}", arguments=arguments)
 
     def _run_queued(self, job_id: str) -> None:
         """A job: its record tells how it ended, so only an interruption is raised."""
         try:
-            self._run(job_id, lambda _record: None)
+            self._run(job_id)
         except StoreUnavailable as error:
             # The record could not be told: the job must not be gone while it says that it is in progress.
             raise Interrupted(str(error)) from error
         except FeatureServiceError as error:
             _log.info("backfill %s: %s", job_id, error)
 
-    def _run(self, job_id: str, on_day: Callable[[BackfillRecord], None]) -> None:
+    def _run(self, job_id: str) -> None:
         known = self._store.get(job_id)
         record = self._store.change(job_id, status="in_progress", start_time=known.start_time or self._now())
         started = time.monotonic()
@@ -185,17 +213,14 @@ class BackfillJobs:
                     if day in record.completed_dates or (date_round == 1 and day not in record.failed_dates):
                         continue
                     record = self._day(self._store.change(job_id, current_date=day), day)
-                    on_day(record)
         except _Cancelled:
             return
         failed = record.failed_dates
-        first = next(
-            (found["error"] for day in failed for found in record.details[day].values() if "error" in found), None
-        )
+        reasons = (found["error"] for day in failed for found in record.details[day].values() if "error" in found)
         self._end(
             job_id,
             "failed" if failed else "completed",
-            f"{failed[0]}: {first}" if failed else None,
+            f"{failed[0]}: {next(reasons)}" if failed else None,
         )
         _log.info(
             "backfill %s of %s: %d days done, %d failed, in %.1f s",
@@ -250,7 +275,7 @@ class BackfillJobs:
         except Conflict as error:
             _log.info("%s", error)  # it was cancelled meanwhile
 
-    def _now(self) -> Any:  # noqa: ANN401
+    def _now(self) -> datetime:
         return to_datetime(self.now_ns())
 
 

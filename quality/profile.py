@@ -32,10 +32,10 @@ class TableProfile:
         self.of_class = np.zeros((len(self.columns), len(CLASSES)), np.int64)
         self._low, self._high = low, high
         self._stride = 1
-        self._sampled: list[tuple[Int64s, Int64s, Float64s]] = []
+        self._sampled: list[tuple[Int64s, Int64s, Int64s, Float64s]] = []
 
-    def add(self, times_ns: Int64s, values: Float64s) -> None:
-        """Take rows: times int64 (n,), values float64 (n, columns)."""
+    def add(self, times_ns: Int64s, values: Float64s, symbol: Int64s | None = None) -> None:
+        """Take rows: times int64 (n,), values float64 (n, columns), symbol int64 (n,), a number; None is one symbol."""
         self.missing += np.isnan(values).sum(axis=0)
         is_infinite = np.isinf(values)
         self.infinite += is_infinite.sum(axis=0)
@@ -47,31 +47,51 @@ class TableProfile:
             self.of_class[:, at] += (values == label).sum(axis=0)
         number = np.arange(self.rows, self.rows + len(values))
         self.rows += len(values)
-        self._keep(number, times_ns, values)
-        while sum(len(kept) for kept, _, _ in self._sampled) > SAMPLE_ROWS:
+        self._keep(number, times_ns, np.zeros(len(values), np.int64) if symbol is None else symbol, values)
+        while sum(len(kept) for kept, *_ in self._sampled) > SAMPLE_ROWS:
             self._stride *= 2
             pieces, self._sampled = self._sampled, []
             for piece in pieces:
                 self._keep(*piece)
 
-    def _keep(self, number: Int64s, times_ns: Int64s, values: Float64s) -> None:
+    def _keep(self, number: Int64s, times_ns: Int64s, symbol: Int64s, values: Float64s) -> None:
         """Keep the rows whose number is a multiple of the stride, so that the cuts do not matter."""
         rows = np.flatnonzero(number % self._stride == 0)
-        self._sampled.append((number[rows], times_ns[rows], values[rows]))
+        self._sampled.append((number[rows], times_ns[rows], symbol[rows], values[rows]))
 
     @property
     def sample(self) -> tuple[Int64s, Float64s]:
         """Times, int64 (m,), and values, float64 (m, columns), of the sampled rows, in the order they came."""
         empty = (np.empty(0, np.int64), np.empty((0, len(self.columns))))
-        times = [empty[0], *(times_ns for _, times_ns, _ in self._sampled)]
-        return np.concatenate(times), np.concatenate([empty[1], *(values for _, _, values in self._sampled)])
+        times = [empty[0], *(times_ns for _, times_ns, _, _ in self._sampled)]
+        return np.concatenate(times), np.concatenate([empty[1], *(values for *_, values in self._sampled)])
+
+    @property
+    def sample_symbol(self) -> Int64s:
+        """The number of the symbol of each sampled row, int64 (m,)."""
+        return np.concatenate([np.empty(0, np.int64), *(symbol for _, _, symbol, _ in self._sampled)])
 
 
-def correlations(values: Float64s) -> Float64s:
+def correlations(values: Float64s, symbol: Int64s) -> Float64s:
     """Pearson's correlation of each pair of columns over the rows where both are known; float64 (columns, columns).
 
-    NaN: fewer than 30 such rows, or a column that is constant there.
+    symbol: int64 (n,), the symbol of each row. Of several it is the mean of the symbols', each by its rows: that one
+    costs 65,000 and another 2,000 would make a price like everything else that differs between them.
+
+    NaN: fewer than 30 such rows, or a column that is constant there, of every symbol.
     """
+    total, weight = np.zeros((2, values.shape[1], values.shape[1]))
+    for one in np.unique(symbol):
+        found, count = _pearson(values[symbol == one])
+        is_known = ~np.isnan(found)
+        total += np.where(is_known, found * count, 0.0)
+        weight += np.where(is_known, count, 0.0)
+    combined: Float64s = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+    return combined
+
+
+def _pearson(values: Float64s) -> tuple[Float64s, Float64s]:
+    """The correlation of each pair in one symbol, and in how many rows both are known; float64 (columns, columns)."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         finite = np.isfinite(values)
         ones = finite.astype(np.float64)
@@ -89,21 +109,26 @@ def correlations(values: Float64s) -> Float64s:
         covariance = scaled.T @ scaled / count - of_one * of_one.T
         found = covariance / np.sqrt(variance * variance.T)
     is_known = (count >= 30) & (variance > 1e-12) & (variance.T > 1e-12)
-    return np.where(is_known, np.clip(found, -1.0, 1.0), np.nan)
+    return np.where(is_known, np.clip(found, -1.0, 1.0), np.nan), count
 
 
-def outlier_shares(values: Float64s) -> Float64s:
-    """The share of known values further than ten interquartile ranges from the quartiles; float64 (columns,)."""
-    shares = np.zeros(values.shape[1])
-    for at, column in enumerate(values.T):
-        known, _ = near_one(column[np.isfinite(column)])
-        if len(known) > 0:
-            first, third = np.quantile(known, [0.25, 0.75])
-            reach = 10.0 * (third - first)
-            # Half of the values are one: no distance says what is far from it.
-            if reach > 0:
-                shares[at] = np.mean((known < first - reach) | (known > third + reach))
-    return shares
+def outlier_shares(values: Float64s, symbol: Int64s) -> Float64s:
+    """The share of known values further than ten interquartile ranges from their symbol's quartiles; (columns,).
+
+    symbol: int64 (n,), the symbol of each row.
+    """
+    far, of = np.zeros((2, values.shape[1]))
+    for one in np.unique(symbol):
+        for at, column in enumerate(values[symbol == one].T):
+            known, _ = near_one(column[np.isfinite(column)])
+            of[at] += len(known)
+            if len(known) > 0:
+                first, third = np.quantile(known, [0.25, 0.75])
+                reach = 10.0 * (third - first)
+                # Half of the values are one: no distance says what is far from it.
+                if reach > 0:
+                    far[at] += np.count_nonzero((known < first - reach) | (known > third + reach))
+    return far / np.maximum(of, 1.0)
 
 
 def near_one(values: Float64s) -> tuple[Float64s, int]:

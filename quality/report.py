@@ -28,7 +28,10 @@ table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text
 th { font-weight: 600; border-bottom: 1px solid #d1d5db; } td.number, th.number { text-align: right; }
 .passed { color: #047857; } .critical { color: #b91c1c; font-weight: 600; } .minor { color: #b45309; }
 .grid { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { font-size: 12px; }
-.scroll { overflow-x: auto; } .note { color: #6b7280; } svg text { font-family: system-ui, sans-serif; }
+section { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; } .scroll svg { max-width: none; }
+pre { background: #f3f4f6; padding: .6rem; overflow-x: auto; }
+.note { color: #6b7280; } svg text { font-family: system-ui, sans-serif; }
 """
 
 
@@ -38,32 +41,40 @@ def render_report(
     manifest: Mapping[str, Any],
     profile: TableProfile,
     findings: Sequence[Finding],
-    targets: Sequence[str],
+    targets: Mapping[str, str],
+    symbols: Sequence[str],
 ) -> str:
     """The page as text; the same arguments give the same text. A section that cannot be drawn says so in its place.
 
-    manifest: needs records, folds, continuity, warnings, strategy and the counts of rows.
+    manifest: needs records, folds, continuity, warnings, strategy and the counts of rows. targets: by name, what each
+    is, in words. symbols: by the number that the profile has for each.
     """
     times_ns, sample = profile.sample
-    is_target = np.isin(np.array(profile.columns), targets)
+    is_target = np.isin(np.array(profile.columns), list(targets))
+    of_symbol = [(name, profile.sample_symbol == at) for at, name in enumerate(symbols)]
     sections: list[tuple[str, Callable[[], str]]] = [
         ("Verdict", lambda: _verdict(findings, manifest["warnings"])),
+        ("Load it", lambda: _loading(manifest, targets)),
         ("Rows", lambda: _counts(manifest)),
         ("Splits", lambda: _time_line(manifest)),
         ("Continuity", lambda: _continuity(manifest["continuity"])),
         *(
-            (f"Target {name}", partial(_target, name, profile, times_ns, sample[:, at]))
+            (
+                "Target" if name == "target" else f"Target {name.removeprefix('target_')}",
+                partial(_target, name, targets, profile, of_symbol),
+            )
             for at, name in enumerate(profile.columns)
             if is_target[at]
         ),
         ("Missing values over time", lambda: _missing_map(profile.columns, times_ns, sample)),
-        ("Correlation", lambda: _correlation(profile.columns, sample)),
+        ("Correlation", lambda: _correlation(profile, sample)),
         ("Distributions", lambda: _distributions(profile, sample)),
     ]
     body = "".join(f"<section><h2>{escape(name)}</h2>{_drawn(name, draw)}</section>" for name, draw in sections)
     note = f"Charts show {len(sample)} of {profile.rows} rows, evenly spaced; counts are of all rows."
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         f'<p class="note">{escape(note)}</p>{body}</body></html>\n'
     )
@@ -169,13 +180,37 @@ def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
     return _table(("period", "start", "end", "rows", "coverage", "gaps", "largest gap"), rows)
 
 
-def _target(name: str, profile: TableProfile, times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> str:
+def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
+    """What a notebook beside the page begins with."""
+    is_folded = any(fold["fold"] is not None for fold in manifest["folds"])
+    path = "fold-000/train" if is_folded else "train"
+    lines = [
+        "import pandas",
+        f'train = pandas.read_parquet("{path}.parquet")',
+        f"targets = {list(targets)!r}",
+        'features = train.columns.difference([*targets, "symbol", "timestamp", "fold"], sort=False)',
+    ]
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def _target(
+    name: str,
+    targets: Mapping[str, str],
+    profile: TableProfile,
+    of_symbol: Sequence[tuple[str, npt.NDArray[np.bool_]]],
+) -> str:
+    times_ns, sample = profile.sample
     at = profile.columns.index(name)
+    values = sample[:, at]
     shares = profile.of_class[at] / max(profile.rows, 1)
     is_class = int(profile.of_class[at].sum()) == profile.rows
     classes = _table(("down", "flat", "up"), [tuple(f"{share:.2%}" for share in shares)]) if is_class else ""
     drawn = f'<div class="grid">{histogram(values, width=420, height=120)}{classes}</div>'
-    return f"{drawn}<div>{line(times_ns, values)}</div>"
+    lines = "".join(
+        f'<p class="note">{escape(symbol)}</p><div>{line(times_ns[rows], values[rows])}</div>'
+        for symbol, rows in of_symbol
+    )
+    return f"<p>{escape(targets[name])}</p>{drawn}{lines}"
 
 
 def _missing_map(columns: Sequence[str], times_ns: npt.NDArray[np.int64], sample: npt.NDArray[np.float64]) -> str:
@@ -194,10 +229,12 @@ def _missing_map(columns: Sequence[str], times_ns: npt.NDArray[np.int64], sample
     return f'<p class="note">Columns with a missing value; darker is more.</p><div class="scroll">{drawn}</div>'
 
 
-def _correlation(columns: Sequence[str], sample: npt.NDArray[np.float64]) -> str:
-    drawn = heat_map(columns, correlations(sample), diverging=True, columns=())
+def _correlation(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
+    found = correlations(sample, profile.sample_symbol)
+    drawn = heat_map(profile.columns, found, diverging=True, columns=())
     return (
-        '<p class="note">Columns in the same order from left to right as from top to bottom. Blue is +1, red is -1, '
+        '<p class="note">Within each symbol, then their mean by rows. '
+        "Columns in the same order from left to right as from top to bottom. Blue is +1, red is -1, "
         f'grey is not defined.</p><div class="scroll">{drawn}</div>'
     )
 

@@ -55,6 +55,22 @@ RULES: Final = (
 )
 
 
+_SAYS: Final = {
+    "missing": f"at most {MOST_MISSING:.0%} of a feature may be unknown",
+    "infinities": "no value of a feature may be infinite",
+    "declared range": "no value may lie outside of the range that its feature declares",
+    "not constant": "a feature must have more than one value",
+    "outliers": f"at most {MOST_OUTLIERS:.1%} of a feature may lie far from the rest of its symbol",
+    "correlation": f"two features must be less alike than {MOST_CORRELATED:g}",
+    "unlike the label": f"a feature must be less like a target than {LIKE_THE_LABEL:g}",
+    "target present": "a target must have a value",
+    "target finite": "no value of a target may be infinite",
+    "more than one class": "a target must have more than one value",
+    "target balance": f"at most {MOST_OF_ONE_CLASS:.0%} of a target may be of one class",
+}
+"""What each rule asks for; the values seen follow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A rule that is not kept, and what does not keep it with the values seen."""
@@ -66,7 +82,7 @@ class Finding:
     def __str__(self) -> str:
         shown = ", ".join(f"{subject} {value:.6g}" for subject, value in list(self.subjects.items())[:5])
         more = f" and {len(self.subjects) - 5} more" if len(self.subjects) > 5 else ""
-        return f"quality: {self.rule} must hold, was broken by {shown}{more}"
+        return f"quality, {self.rule}: {_SAYS[self.rule]}, was {shown}{more}"
 
 
 def check_quality(profile: TableProfile, targets: Sequence[str], classes: Collection[str]) -> list[Finding]:
@@ -122,14 +138,14 @@ def _frames(profile: TableProfile, targets: Sequence[str], classes: Collection[s
             "outside": profile.outside.astype(np.float64),
             "is_constant": ((profile.least == profile.greatest) & (profile.missing < rows)).astype(np.float64),
             "is_absent": (profile.missing == profile.rows).astype(np.float64),
-            "outlier_share": outlier_shares(sample),
+            "outlier_share": outlier_shares(sample, profile.sample_symbol),
             "largest_class_share": profile.of_class.max(axis=1) / np.maximum(profile.of_class.sum(axis=1), 1),
         }
     )
     is_target = frame["subject"].isin(targets)
     # The shares of -1, 0 and +1 tell nothing of a column that is no class.
     frame.loc[~frame["subject"].isin(classes), "largest_class_share"] = 1.0 / len(CLASSES)
-    found = correlations(sample)
+    found = correlations(sample, profile.sample_symbol)
     one, other = np.triu_indices(len(profile.columns), 1)
     is_label = is_target.to_numpy()
     pairs = pd.DataFrame(

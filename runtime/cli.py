@@ -14,10 +14,12 @@ import typer
 from market.errors import FeatureServiceError, StoreUnavailable
 from runtime.commands import (
     alerts,
+    backfill,
     dataset,
     db,
     dead_letter,
     demo,
+    doctor,
     features,
     instruments,
     quality,
@@ -60,10 +62,12 @@ def options(
 
 
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("replay")(replay.replay_recordings)
 app.command("rebuild")(rebuild.rebuild)
 app.command("apply")(repo.apply)
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(features.app, name="features")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(dataset.app, name="dataset")

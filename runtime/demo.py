@@ -9,16 +9,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from feature_repo.definitions import service_name
+from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.played.play import play
@@ -125,6 +128,7 @@ def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any
             "raw": str(settings.raw_data_storage_path),
             "features": str(settings.feature_log_storage_path),
             "datasets": str(settings.dataset_storage_path),
+            "recording": str(recording_path(settings)),
         },
     }
 
@@ -136,7 +140,8 @@ def _play(settings: Settings, kernel: Kernel, sink: _TimedSink, steps: Steps) ->
     begun = time.perf_counter()
     try:
         messages = simulate(DEFAULT_SYMBOLS, seed=SEED, start_ns=START_NS, duration_ns=DURATION_NS)
-        play(pipeline, messages, on_message=_each_second(lambda recv_ns: steps.reach(recv_ns - START_NS)))
+        recorded = _recorded(messages, recording_path(settings))
+        play(pipeline, recorded, on_message=_each_second(lambda recv_ns: steps.reach(recv_ns - START_NS)))
     finally:
         pipeline.close()
     counters = pipeline.counters
@@ -149,6 +154,19 @@ def _play(settings: Settings, kernel: Kernel, sink: _TimedSink, steps: Steps) ->
         "messages": counters.messages,
         "messages_per_second": round(counters.messages / (time.perf_counter() - begun)),
     }
+
+
+def recording_path(settings: Settings) -> Path:
+    """Where the messages that the demonstration plays are recorded, for `feature-service replay`."""
+    return settings.feature_service_data_path / "recording.jsonl.gz"
+
+
+def _recorded(messages: Iterator[TimedMessage], path: Path) -> Iterator[TimedMessage]:
+    """The messages, each written to a recording as it passes."""
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for message in messages:
+            file.write(b'{"recv_ns":%d,"msg":%b}\n' % (message.recv_ns, message.body))
+            yield message
 
 
 def _each_second(report: Callable[[int], None]) -> Callable[[int], None]:

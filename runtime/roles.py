@@ -24,6 +24,7 @@ import structlog
 import uvicorn
 
 from api.app import Application, create_app, create_probe
+from backfill.jobs import BackfillJobs
 from market.clock import SystemClock
 from market.errors import Conflict, FeatureServiceError
 from runtime.connections import patient_protocol
@@ -36,7 +37,15 @@ from runtime.settings import Settings, unknown_settings
 from runtime.sources import SourceChoice
 from runtime.stores import open_stores
 from runtime.upkeep import open_upkeep, upkeep_store
-from runtime.wiring import api_services, bookkeeping, dataset_builds, metadata_store, metrics_registry, process_services
+from runtime.wiring import (
+    api_services,
+    backfill_jobs,
+    bookkeeping,
+    dataset_builds,
+    metadata_store,
+    metrics_registry,
+    process_services,
+)
 from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds
@@ -108,6 +117,7 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))
+            prepared += _backfills(stack.enter_context(backfill_jobs(settings, servers)))
             upkeep = stack.enter_context(open_upkeep(settings, servers, stores, periods=periods))
             prepared.append(_upkeep(upkeep, JobQueue(servers.postgres_url), look_s=look_s))
         if {"api", "jobs"} & set(roles):
@@ -139,7 +149,7 @@ def _tell(settings: Settings, servers: Servers, *, roles: Sequence[str], source:
     facts |= {
         "registry": version,
         "data": str(settings.feature_service_data_path.resolve()),
-        "redis": f"{servers.redis_host}:{servers.redis_port}",
+        "redis": servers.online_store["connection_string"].partition(",")[0],
         "postgres": settings.postgres_host or "embedded",
         "rabbitmq": settings.rabbitmq_host or "none, rows stay in this process",
     }
@@ -210,6 +220,17 @@ def _jobs(builds: DatasetBuilds) -> Role:
         worker.stop()
 
     return Role("jobs", worker.run, stop)
+
+
+def _backfills(jobs: BackfillJobs) -> list[Role]:
+    """Queued backfills, beside the builds, and the watch over them."""
+    worker = jobs.worker()
+
+    def stop() -> None:
+        jobs.close()
+        worker.stop()
+
+    return [Role("backfill", worker.run, stop), Role("backfill watch", jobs.watch, jobs.close)]
 
 
 def _upkeep(upkeep: Upkeep, queue: JobQueue, *, look_s: int) -> Role:

@@ -22,10 +22,11 @@ from market.errors import InvalidSettings
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
 _SYMBOL = re.compile(r"[A-Z0-9]+")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"
 
 
-def _split_symbols(value: object) -> object:
+def _split_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
@@ -33,6 +34,12 @@ def _check_symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
     if any(_SYMBOL.fullmatch(symbol) is None for symbol in symbols) or len(set(symbols)) != len(symbols) or not symbols:
         raise ValueError("must be different symbols of capital letters and digits, separated by commas")
     return symbols
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if any(origin != "*" and _ORIGIN.fullmatch(origin) is None for origin in origins):
+        raise ValueError("must be origins such as https://console.example, separated by commas, or *")
+    return origins
 
 
 def _check_divides_hour(seconds: int) -> int:
@@ -53,7 +60,8 @@ Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[int, Field(ge=0)]
-Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols), AfterValidator(_check_symbols)]
+Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_symbols)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_origins)]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 RowGrid = Annotated[
@@ -85,6 +93,7 @@ class Settings(BaseSettings):
     feature_service_max_predictions_bytes: Positive = 64 << 20
     feature_service_reads_per_second: Positive = 5000
     feature_service_changes_per_second: Positive = 50
+    feature_service_cors_origins: Origins = ()
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
@@ -155,6 +164,14 @@ class Settings(BaseSettings):
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
     bybit_rest_url: str | None = None
+    bybit_trades_archive: str = "https://public.bybit.com/trading"
+    bybit_orderbook_archive: str = "https://quote-saver.bycsi.com/orderbook/linear"
+    bybit_api_key: SecretStr | None = None
+    bybit_api_secret: SecretStr | None = None
+
+    feature_service_backfill_enabled: bool = True
+    feature_service_backfill_max_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    feature_service_backfill_rate_limit_delay_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
 
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.services import ApiServices, ProcessServices
+    from backfill.fetching import Place
+    from backfill.jobs import BackfillJobs
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
@@ -159,6 +161,54 @@ def dataset_builds(settings: Settings, servers: Servers, stores: Stores) -> Iter
             yield builds
 
 
+@contextmanager
+def backfill_jobs(settings: Settings, servers: Servers) -> Iterator[BackfillJobs]:
+    """Backfills into the settings' raw folder; the schema must have been brought up."""
+    from backfill.jobs import BackfillJobs
+    from storage.database.backfill_jobs import BackfillStore
+    from storage.database.job_queue import JobQueue
+
+    with closing(BackfillStore(servers.postgres_url)) as store:
+        jobs = BackfillJobs(
+            store,
+            JobQueue(servers.postgres_url),
+            partial(backfill_place, settings),
+            make_id=_new_id,
+            most_days=settings.feature_service_backfill_max_days,
+            is_enabled=settings.feature_service_backfill_enabled,
+        )
+        try:
+            yield jobs
+        finally:
+            jobs.close()
+
+
+def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
+    """Where history comes from and goes to. sleep: how its client waits."""
+    from backfill.fetching import Place
+    from backfill.rest import BybitHistory
+    from ingestion.sources.bybit.rest import REST_URLS
+    from market.clock import SystemClock
+
+    clock = SystemClock()
+    key, secret = settings.bybit_api_key, settings.bybit_api_secret
+    rest = BybitHistory(
+        settings.bybit_rest_url or REST_URLS[settings.bybit_environment],
+        clock,
+        delay_ms=settings.feature_service_backfill_rate_limit_delay_ms,
+        credentials=None if key is None or secret is None else (key.get_secret_value(), secret.get_secret_value()),
+        sleep=sleep,
+    )
+    return Place(
+        settings.raw_data_storage_path,
+        instrument_pins(settings),
+        rest,
+        settings.bybit_trades_archive,
+        settings.bybit_orderbook_archive,
+        clock,
+    )
+
+
 def bookkeeping(settings: Settings, servers: Servers, metadata: Metadata) -> Bookkeeping:
     """Where the builds of all processes on the same database are recorded, queued and announced."""
     from market.clock import SystemClock
@@ -230,6 +280,7 @@ def api_services(
     with (
         metadata_store(servers) as metadata,
         _dataset_builds(settings, servers, stores, bookkeeping(settings, servers, metadata)) as builds,
+        backfill_jobs(settings, servers) as backfills,
         closing(online_store(servers)) as online,
         closing(UpkeepStore(servers.postgres_url)) as upkeep,
         closing(FreshnessStore(servers.postgres_url)) as freshness,
@@ -244,11 +295,13 @@ def api_services(
             online=online,
             metadata=metadata,
             builds=builds,
+            backfills=backfills,
             quality_reports=quality_reports,
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,
             default_version=default_version,
+            cors_origins=settings.feature_service_cors_origins,
             limits=RequestLimits(
                 body_bytes=settings.feature_service_max_body_bytes,
                 predictions_bytes=settings.feature_service_max_predictions_bytes,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.commands.options import AsJson, DataFolder, print_document, print_table, settings_for
+from runtime.commands.options import AsJson, DataFolder, settings_for
+from runtime.commands.printing import print_document, print_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -143,10 +143,11 @@ def cancel(
 ) -> None:
     """Cancel a build, in whichever process it runs; it ends at its next piece and leaves no files."""
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import dataset_builds
 
     settings = settings_for(data)
-    with running_servers(settings) as servers, dataset_builds(settings, servers) as builds:
+    with running_servers(settings) as servers, dataset_builds(settings, servers, open_stores(settings)) as builds:
         record = builds.cancel(dataset_id)
     print_document({"dataset_id": dataset_id, "status": record.status}, as_json=as_json)
 
@@ -160,12 +161,13 @@ def delete(
 ) -> None:
     """Remove a dataset and its files for good, after asking."""
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import dataset_builds
 
     settings = settings_for(data)
     if not yes:
         typer.confirm(f"Remove dataset {dataset_id} and its files?", abort=True, err=True)
-    with running_servers(settings) as servers, dataset_builds(settings, servers) as builds:
+    with running_servers(settings) as servers, dataset_builds(settings, servers, open_stores(settings)) as builds:
         builds.delete(dataset_id)
     print_document({"dataset_id": dataset_id, "status": "deleted"}, as_json=as_json)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -81,6 +83,9 @@ def _print_summary(document: dict[str, Any], folder: Path) -> None:
         f"{document['seconds']} s. The servers have stopped; the files stay in [bold]{folder}[/bold] until deleted.",
         soft_wrap=True,
     )
+    console.print("What to try next:")
+    for words in (["verify", "parity", "--data", str(folder)], ["dataset", "list", "--data", str(folder)], ["run"]):
+        console.print(f"  {shlex.join([sys.argv[0], *words])}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_vectors(console: Console, online: dict[str, dict[str, Any]]) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from runtime.commands.options import AsJson, DataFolder, print_document, settings_for
+from runtime.commands.options import AsJson, DataFolder, settings_for
+from runtime.commands.printing import print_document
 
 app = typer.Typer(help="The decimal scales of symbols.", no_args_is_help=True)
 

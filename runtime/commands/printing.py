@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 _WIDE: Final = 1000
 """Columns that no table needs."""
@@ -28,7 +28,7 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
     if as_json:
         print(json.dumps(document))
     elif isinstance(document, Mapping):
-        console().print(_facts(document))
+        _show(_facts(document))
     elif not document:
         print(nothing)
     elif not all(isinstance(item, Mapping) for item in document):
@@ -40,7 +40,7 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
         for at, item in enumerate(document):
             if at:
                 print()
-            console().print(_facts(item))
+            _show(_facts(item))
 
 
 def print_table(
@@ -72,14 +72,20 @@ def print_table(
         table.add_column(_label(column), justify="right" if is_number else "left", overflow="fold")
     for row in kept:
         table.add_row(*row)
-    console().print(table)
+    _show(table)
 
 
-def console() -> Console:
-    """Standard output; a terminal has its own width, elsewhere lines are read by tools and stay whole."""
+def _show(renderable: RenderableType) -> None:
+    """On a terminal within its width; elsewhere lines are read by tools, so they stay whole and end where they end."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
+    if sys.stdout.isatty():
+        Console(highlight=False, markup=False).print(renderable)
+        return
+    wide = Console(width=_WIDE, highlight=False, markup=False)
+    with wide.capture() as captured:
+        wide.print(renderable)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _facts(document: Mapping[str, Any]) -> RenderableType:

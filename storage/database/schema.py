@@ -351,11 +351,11 @@ def feast_schema_locked(url: str) -> Iterator[None]:
         engine.dispose()
 
 
-def open_engine(url: str, *, options: str) -> Engine:
+def open_engine(url: str, *, options: str, pool_size: int = POOL_SIZE) -> Engine:
     """An engine that connects at first use. options: of each connection, as libpq takes them."""
     return create_engine(
         url,
-        pool_size=POOL_SIZE,
+        pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,

@@ -19,13 +19,22 @@ from sqlalchemy.dialects.postgresql import insert
 
 from market.clock import format_iso, to_ns
 from market.errors import NotFound
-from storage.database.schema import STATEMENT_TIMEOUT_MS, UPKEEP_TASKS, open_engine, session, transaction
+from storage.database.schema import (
+    POOL_SIZE,
+    STATEMENT_TIMEOUT_MS,
+    UPKEEP_TASKS,
+    open_engine,
+    session,
+    transaction,
+)
 
 LOCK: Final = 0x75706B70
 """First key of the advisory lock of every task; the second one is made of its name."""
 RETRY_AFTER: Final = timedelta(seconds=60)
 """A task that failed is tried again after this, or after its period where that is shorter."""
 LATE_AFTER_PERIODS: Final = 2
+MOST_TASKS: Final = 12
+"""Of one process at once: each holds a connection while it runs, beside those that tell of it."""
 _HELD: Final = text(
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :lock"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -129,7 +138,8 @@ class UpkeepStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        options = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+        self._engine = open_engine(url, options=options, pool_size=POOL_SIZE + MOST_TASKS)
 
     def close(self) -> None:
         """Close the pool's connections."""

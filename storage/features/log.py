@@ -34,6 +34,7 @@ from storage.features.parts import (
     PartFile,
     check_part,
     group_folder,
+    part_path,
     parts_in_order,
     parts_of_date,
     read_listed,
@@ -115,7 +116,7 @@ class FeatureLogWriter:
                     part = PartFile(folder, PART, symbol, group)
                     stack.callback(part.discard)
                     part.append(rows, available_ns, of_date)
-                    staged[folder / f"{PART}-{part.first_ns}-{part.last_ns}.parquet"] = part.finish()
+                    staged[part_path(folder, part.first_ns, part.last_ns)] = part.finish()
             # Together at the end: a reader hardly ever sees one group's part without the others'.
             publish_files(staged)
         del self._buffered[key], self._buffered_rows[key]

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from market.clock import HOUR_NS
 from market.errors import CorruptStore
 from storage.durable_files import changing_files, exclusive, file_sha256, publish_files, replace_file
-from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation, parts_of_date
+from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation, part_path, parts_of_date
 from storage.parquet_files import StagedParquet, reading_parquet
 
 KEPT_NS: Final = HOUR_NS
@@ -97,7 +97,7 @@ def _merge(folder: Path, run: Sequence[Path], now_ns: int) -> None:
     is_last = np.ones(len(order), np.bool_)
     is_last[:-1] = (np.diff(event_ns[order]) != 0) | (np.diff(created_ns[order]) != 0)
     table = table.take(order[is_last]).combine_chunks()
-    path = folder / f"{PART}-{event_ns.min()}-{event_ns.max()}.parquet"
+    path = part_path(folder, int(event_ns.min()), int(event_ns.max()), over=run)
     staged = StagedParquet(path)
     try:
         metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"generation"}

@@ -1,6 +1,7 @@
 """The parts of the feature log: a group's rows of one symbol and UTC date as Parquet, their format, names and order.
 
-``part-<first row>-<last row>.parquet`` holds rows as they were served, a rebuilt day's name begins with ``rebuilt`` and
+``part-<first row>-<last row>.parquet`` holds rows as they were served, with a number behind where another part has that
+name; a rebuilt day's name begins with ``rebuilt`` and
 states what it was made of. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), the group's
 features and its status by name. The symbol is told by the folder's name, and by the file's metadata: a column of it
 beside the folders would keep pandas and pyarrow from reading them.
@@ -12,7 +13,7 @@ time the last written wins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -104,6 +105,13 @@ def group_folder(root: Path, group: FeatureGroup) -> Path:
     return root / group.name / group.fingerprint
 
 
+def part_path(folder: Path, first_ns: int, last_ns: int, *, over: Collection[Path] = ()) -> Path:
+    """The name of a part of served rows, one that no other has; over: parts that it may replace."""
+    name = f"{PART}-{first_ns}-{last_ns}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(1)))
+    return next(path for path in (folder / f"{each}.parquet" for each in names) if path in over or not path.exists())
+
+
 def part_columns(path: Path) -> set[str]:
     """The features in a part. Raises CorruptStore."""
     with reading_parquet(path):
@@ -179,7 +187,7 @@ def parts_of_date(folder: Path) -> list[tuple[Path, int, int]]:
         if kind == REBUILT:
             period = period[:2]  # what it was made of follows
         try:
-            first, last = map(int, period)
+            first, last, *_ = map(int, period)
         except ValueError as error:
             raise CorruptStore(f"{path}: must be part-<first row>-<last row>.parquet, was another name") from error
         parts.append((path, first, last))

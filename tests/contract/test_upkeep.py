@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from sqlalchemy import URL
 from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
 from storage.database.job_queue import Interrupted, JobQueue
 from storage.database.schema import upgrade
-from storage.database.upkeep import UpkeepState, UpkeepStore
+from storage.database.upkeep import MOST_TASKS, UpkeepState, UpkeepStore
 from tests import waiting
 from tests.postgres_servers import new_database, run, running_postgres
-from upkeep.tasks import Reach, UpkeepTask
+from upkeep.tasks import PERIODS, Reach, UpkeepTask
 from upkeep.upkeep import Upkeep
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +96,17 @@ def passed(url: str, seconds: float) -> None:
     names = ("registered_at", "started_at", "ended_at", "succeeded_at", "told_at")
     earlier = ", ".join(f"{name} = {name} - interval '{seconds} seconds'" for name in names)
     run(url, f"UPDATE upkeep_tasks SET {earlier}")  # noqa: S608  # the test's own
+
+
+def test_every_task_may_run_at_once_and_tell_of_it(store: UpkeepStore) -> None:
+    assert len(PERIODS) <= MOST_TASKS
+    store.register(PERIODS)
+    with ExitStack() as stack:
+        for task in PERIODS:
+            run_of_task = stack.enter_context(store.claimed(task, "a", only_due=False))
+            assert run_of_task is not None
+            run_of_task.tell(0.5)
+    assert {state.progress for state in store.states()} == {0.5}
 
 
 def test_a_task_is_due_at_once_then_after_its_period_and_never_twice(store: UpkeepStore, url: str) -> None:

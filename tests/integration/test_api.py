@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import shutil
 import tempfile
 import threading
@@ -238,10 +239,56 @@ def test_every_route_but_health_metrics_and_the_openapi_page_wants_the_key(servi
         assert client.request(method, path).status_code == 401
         assert client.request(method, path, headers={"X-API-Key": KEY + "x"}).status_code == 401
     document = client.get("/openapi.json").json()
+    check_openapi(document)
+    check_pages(client)
     assert client.get("/health").json()["status"] == "ok"
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert ("security" in operation) == (path not in OPEN_PATHS)
+
+
+def check_openapi(document: dict[str, Any]) -> None:
+    """Operation ids are those that a person would choose, and the errors those that are answered."""
+    operations = {found["operationId"]: found for path in document["paths"].values() for found in path.values()}
+    assert {"features_latest", "features_stream", "dataset_build", "dataset_show", "evaluate_model"} <= set(operations)
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for name, status in (("features_latest", "404"), ("dataset_build", "422"), ("features_latest", "401")):
+        content = operations[name]["responses"][status]["content"]["application/json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/ErrorDocument"}
+        assert content["example"].keys() == {"error", "message", "trace_id"}
+
+
+def check_pages(client: TestClient) -> None:
+    """The pages have nothing from the internet, and what they have from us is there, without the key."""
+    for path in ("/docs", "/redoc"):
+        linked = re.findall(r'(?:src|href)="([^"]+)"', client.get(path).text)
+        assert linked
+        for address in linked:
+            assert address.startswith("/docs/assets/")
+            assert client.get(address).status_code == 200
+    for path in ("/docs/assets/../../features/latest?symbol=BTCUSDT", "/docs/assets/%2e%2e/dataset/list"):
+        assert client.get(path).status_code in {401, 404}
+
+
+def test_a_page_of_another_origin_may_read_where_the_setting_names_it(services: ApiServices) -> None:
+    client = TestClient(another_app(services, cors_origins=("https://console.example",)))
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    path = "/features/latest?symbol=BTCUSDT"
+    allowed = client.options(path, headers={"Origin": "https://console.example", **asked})
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://console.example"
+    assert client.options(path, headers={"Origin": "https://other.example", **asked}).status_code == 400
+    read = client.get(path, headers={"Origin": "https://console.example", "X-API-Key": KEY})
+    assert read.headers["Access-Control-Allow-Origin"] == "https://console.example"
+
+
+def test_a_stream_opens_by_a_token_that_the_key_gets(services: ApiServices) -> None:
+    client = TestClient(another_app(services))
+    assert client.post("/features/stream/token").status_code == 401
+    token = client.post("/features/stream/token", headers={"X-API-Key": KEY}).json()["token"]
+    # An unknown symbol is told behind the door, so the stream need not be read.
+    path = "/features/stream?symbol=XUSDT"
+    assert client.get(path).status_code == 401
+    assert client.get(path, params={"symbol": "XUSDT", "token": token}).status_code == 404
 
 
 def test_health_knows_the_newest_row(client: TestClient) -> None:

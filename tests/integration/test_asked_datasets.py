@@ -150,15 +150,15 @@ def around(times_ns: Int64s) -> Int64s:
 def asked_of_feast(place: BuildPlace, repository: Path, times_ns: Int64s) -> tuple[pd.DataFrame, pa.Table]:
     """What Feast gives at each time of each symbol, the entity rows in no order, and the rows it is of."""
     options = {
-        "RAW_DATA_STORAGE_PATH": str(place.raw_folder),
-        "FEATURE_LOG_STORAGE_PATH": str(place.features_folder),
+        "RAW_DATA_STORAGE_PATH": str(place.raw.parquet.folder),
+        "FEATURE_LOG_STORAGE_PATH": str(place.features.folder),
         "FEATURE_SERVICE_CACHE_PATH": str(place.kernels_folder.parent),
         "FEATURE_SERVICE_ROW_GRID": "100ms",
     }
     repository.mkdir()
     (repository / "feature_store.yaml").write_text(
         client_yaml(
-            registry=Path(place.store.config.registry.path),
+            registry=Path(place.open_store().config.registry.path),
             online_store={"type": "redis", "connection_string": "localhost:1"},
             offline_store={"type": OFFLINE_STORE, "ticks": {"source": TICK_SOURCE, "options": options}},
         )

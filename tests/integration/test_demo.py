@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-DEMO = [str(Path(sys.executable).with_name("feature-service")), "demo", "--json"]
+from runtime.commands.options import settings_for
+from runtime.servers import running_servers
+
+FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
+DEMO = [FEATURE_SERVICE, "demo", "--json"]
 DEADLINE_S = 240
 
 
@@ -43,7 +48,13 @@ def processes_of(folder: Path) -> list[str]:
 def test_the_demo_serves_proves_and_builds_and_leaves_nothing_running(folder: Path, kernel_cache: Path) -> None:
     environment = {**os.environ, "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent)}
     finished = subprocess.run(
-        [*DEMO, "--out", str(folder)], capture_output=True, text=True, check=False, env=environment, timeout=DEADLINE_S
+        [*DEMO, "--out", "demo"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=DEADLINE_S,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     document = json.loads(finished.stdout)
@@ -58,6 +69,33 @@ def test_the_demo_serves_proves_and_builds_and_leaves_nothing_running(folder: Pa
         assert dataset[split] > 0
         assert pq.read_metadata(Path(dataset["path"]) / f"{split}.parquet").num_rows == dataset[split]
     assert processes_of(folder) == []
+    check_commands_of_the_readme(folder, environment, rows=document["rows"])
+
+
+def check_commands_of_the_readme(folder: Path, environment: dict[str, str], *, rows: int) -> None:
+    """They work word for word on what the demo left, where ``make demo ARGS="--out demo"`` was run."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    lines = dict.fromkeys(line.strip() for line in readme if line.startswith("    feature-service "))
+    commands = [words for words in map(str.split, lines) if {"demo", "out"} & set(words)]
+    assert len(commands) > 5
+    # The commands find these servers, as they find those of a service that runs on the same data.
+    with running_servers(settings_for(folder / "demo", embedded=True)):
+        for words in commands:
+            answered = subprocess.run(
+                [FEATURE_SERVICE, *words[1:]],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                timeout=DEADLINE_S,
+            )
+            assert answered.returncode == 0, (words, answered.stdout, answered.stderr[-3000:])
+            if words[1:3] == ["verify", "parity"]:
+                facts = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in answered.stdout.splitlines())
+                assert (facts["feature registry version"], facts["compared"]) == ("1.0.0", str(rows))
+            if words[1:3] == ["dataset", "build"]:
+                assert "_report.html" in answered.stdout
 
 
 def test_ctrl_c_stops_everything_the_demo_started(folder: Path, kernel_cache: Path) -> None:

@@ -26,6 +26,7 @@ from ingestion.tape.report import tape_stats
 from market.clock import SECOND_NS, SystemClock, ceil_to, format_iso
 from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from tests.broker import Broker
 from tests.fed_engine import PinsInMemory
 from training_sets.rebuild.rebuild import rebuild_rows
@@ -147,7 +148,7 @@ def served_rows(raw: Path, kernel: Kernel, delivered: list[Delivery]) -> tuple[l
     finally:
         pipeline.close()
     compact_tape(raw, "BTCUSDT", pins)
-    rebuilt = rebuild_rows(raw, "BTCUSDT", kernel)
+    rebuilt = rebuild_rows(RawData(raw), "BTCUSDT", kernel)
     return rows, rebuilt.values[:, at].tolist()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +27,12 @@ from tests.served import Readers, assert_proven, reading_every_way
 
 RECORDING = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
 WAYS = ("client", "http", "feast", "stream")
+_log = logging.getLogger(__name__)
+
 READS = 40
 """Of each way that asks, and rows of the stream."""
-SOAK_READS = 3_400
+SOAK_READS = int(os.environ.get("FEATURE_SERVICE_SOAK_READS", "3400"))
+"""Of each way that asks: ten thousand of all."""
 SPAN_NS = 7 * SECOND_NS
 """That a dataset has three periods which are longer than its label looks ahead."""
 
@@ -68,6 +74,9 @@ def check(settings: Settings, servers: Servers, readers: Readers) -> None:
     rows = {reading.row_ns for reading in readers.readings}
     assert any(row_ns % SECOND_NS for row_ns in rows), "a machine that keeps up gives most rows between seconds"
     assert_proven(settings, servers, compiled_kernel(settings, VERSION), readers.readings)
+    counts = Counter(reading.way for reading in readers.readings)
+    between = sum(reading.row_ns % SECOND_NS != 0 for reading in readers.readings)
+    _log.info("%d readings proven, %d of rows between seconds: %s", counts.total(), between, dict(counts))
 
 
 def simulated(settings: Settings, servers: Servers, *, reads: int) -> None:

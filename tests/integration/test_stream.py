@@ -20,6 +20,7 @@ import uvicorn
 from api import stream
 from api.app import create_app
 from api.services import ApiServices
+from backfill.jobs import BackfillJobs
 from market.clock import SECOND_NS, ManualClock, format_iso
 from runtime.embedded import embedded_redis
 from storage.database.metadata import Metadata
@@ -75,6 +76,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             online=store,
             metadata=cast("Metadata", None),
             builds=cast("DatasetBuilds", None),
+            backfills=cast("BackfillJobs", None),
             quality_reports=cast("QualityReports", None),
             feed=feed,
             heartbeat_s=0.1,

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
@@ -97,11 +98,22 @@ def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile,
         manifest=manifest,
         profile=profile,
         findings=findings,
-        targets=[target["name"] for target in manifest["targets"]],
+        targets={target["name"]: _in_words(target) for target in manifest["targets"]},
+        symbols=manifest["request"]["symbols"],
     )
     (folder / QUALITY_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
     (folder / REPORT_NAME).write_text(page)
     manifest["quality"]["files"] = [file_entry(folder / name, folder) for name in (QUALITY_NAME, REPORT_NAME)]
+
+
+def _in_words(target: Mapping[str, Any]) -> str:
+    """A target as the manifest states it: its kind, then its settings, durations in seconds."""
+    stated = [
+        f"{name.removesuffix('_ns')} {value / SECOND_NS:g} s" if name.endswith("_ns") else f"{name} {value}"
+        for name, value in target.items()
+        if name not in {"name", "type"} and value is not None
+    ]
+    return ", ".join([str(target.get("type", "")).replace("_", " "), *stated])
 
 
 def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:

@@ -8,16 +8,17 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from api.access import OPEN_PATHS, Door
+from api.access import OPEN_PATHS, STREAM_PATH, TOKEN_S, Door, stream_token
 from api.errors import INTERNAL_MESSAGE, install_error_handlers
 
 KEY = "schlüssel"
+NOW_S = 1_700_000_000
 
 
 def client_of(api_key: str | None) -> TestClient:
     app = FastAPI()
     install_error_handlers(app)
-    app.add_middleware(Door, api_key=api_key, make_trace_id=lambda: "made")
+    app.add_middleware(Door, api_key=api_key, make_trace_id=lambda: "made", now_s=lambda: NOW_S)
 
     def answer(request: Request, number: int = 0) -> dict[str, object]:
         return {"trace_id": request.state.trace_id, "number": number}
@@ -25,7 +26,7 @@ def client_of(api_key: str | None) -> TestClient:
     def fail() -> None:
         raise RuntimeError("the secret of the house")
 
-    for path in ("/closed", "/health"):
+    for path in ("/closed", "/health", STREAM_PATH):
         app.get(path)(answer)
     app.get("/fail")(fail)
     return TestClient(app, raise_server_exceptions=False)
@@ -106,3 +107,25 @@ def test_an_unexpected_error_tells_the_log_and_not_the_caller(caplog: pytest.Log
     [logged] = [record for record in caplog.records if record.name == "api.errors"]
     assert "t-7" in logged.getMessage()
     assert logged.exc_info is not None
+
+
+@pytest.mark.parametrize(
+    ("made_s", "path", "status"),
+    [
+        (NOW_S, STREAM_PATH, 200),
+        (NOW_S - TOKEN_S + 1, STREAM_PATH, 200),
+        (NOW_S - TOKEN_S, STREAM_PATH, 401),
+        (NOW_S, "/closed", 401),
+    ],
+)
+def test_a_token_opens_the_stream_alone_and_for_a_minute(made_s: int, path: str, status: int) -> None:
+    token, until_s = stream_token(KEY, now_s=made_s)
+    assert until_s == made_s + TOKEN_S
+    assert client_of(KEY).get(path, params={"token": token}).status_code == status
+
+
+def test_a_token_that_was_made_without_the_key_opens_nothing() -> None:
+    token, until_s = stream_token("another", now_s=NOW_S)
+    forged = f"{until_s + 1000}.{stream_token(KEY, now_s=NOW_S)[0].partition('.')[2]}"
+    for given in (token, forged, "", ".", "x.y", "ü.ü"):
+        assert client_of(KEY).get(STREAM_PATH, params={"token": given}).status_code == 401

@@ -16,6 +16,7 @@ from httpx import Response
 from api import checks
 from api.app import create_app
 from api.services import ApiServices
+from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
@@ -126,6 +127,7 @@ def get(
         online=cast("OnlineStore", online),
         metadata=cast("Metadata", metadata),
         builds=cast("DatasetBuilds", None),
+        backfills=cast("BackfillJobs", None),
         quality_reports=cast("QualityReports", None),
         feed=cast("RowFeed", None),
         clock=ManualClock(parse_iso_ns(NOW)),

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import pytest
 
+from backfill import days
 from backfill.days import DayDone, backfill_day, standing
 from backfill.fetching import Place, SymbolDay
 from backfill.rest import BybitHistory
@@ -230,13 +231,10 @@ def test_what_cannot_be_fetched_or_decoded_leaves_the_day_as_it_was(
 
 
 def test_a_part_that_is_not_read_back_as_written_is_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backfill import days
-
     def lose_one(*arguments: object, **named: object) -> Iterator[tuple[Events, int]]:
-        for piece, following_ns in stream(*arguments, **named):  # type: ignore[arg-type]  # passed on as given
+        for piece, following_ns in stream_events(*arguments, **named):  # type: ignore[arg-type]  # passed on as given
             yield piece[:-KLINE_FIELD_COUNT], following_ns
 
-    stream = stream_events
     monkeypatch.setattr(days, "stream_events", lose_one)
     with pytest.raises(CorruptStore, match="must be read back as 1440 messages"):
         backfill_day(place, DAY)

@@ -75,7 +75,14 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         "warnings": ["test: no rows, 3 purged and 0 embargoed"],
     }
     found = [Finding("missing", "minor", {names[0]: 0.5})]
-    return render_report("<BTCUSDT> & more", manifest=manifest, profile=profile, findings=found, targets=[names[-1]])
+    return render_report(
+        "<BTCUSDT> & more",
+        manifest=manifest,
+        profile=profile,
+        findings=found,
+        targets={names[-1]: "regression, horizon 60 s"},
+        symbols=("BTCUSDT",),
+    )
 
 
 def sample() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -118,11 +125,13 @@ def test_the_page_tells_every_section_and_finding() -> None:
         "Verdict",
         "Splits",
         "Continuity",
-        "Target target",
+        "Target",
+        "regression, horizon 60 s",
+        "read_parquet",
         "Missing values over time",
         "Correlation",
         "Distributions",
-        "minor: quality: missing must hold, was broken by spread<b> 0.5",
+        "minor: quality, missing: at most 20% of a feature may be unknown, was spread<b> 0.5",
         "test: no rows, 3 purged and 0 embargoed",
         "<BTCUSDT> & more",
     ):

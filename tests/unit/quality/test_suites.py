@@ -82,7 +82,9 @@ def test_the_document_names_what_was_found_and_whether_it_passes() -> None:
     assert document["passed"] is False
     assert document["columns"]["spread"]["outside_range"] == ROWS
     assert [finding["rule"] for finding in document["findings"]] == ["declared range", "not constant"]
-    assert str(found[0]) == "quality: declared range must hold, was broken by spread 400"
+    assert str(found[0]) == (
+        "quality, declared range: no value may lie outside of the range that its feature declares, was spread 400"
+    )
 
 
 def test_a_value_below_its_rule_is_found_as_one_above_is() -> None:

@@ -145,11 +145,10 @@ def test_rows_are_written_when_the_buffer_is_full_and_not_before(tmp_path: Path)
     assert read(tmp_path)[0] == [0, 1, 2, 3, 4]
 
 
-def test_rewriting_a_period_replaces_its_part(tmp_path: Path) -> None:
-    write(tmp_path, rows_at([0, 1], 1.0))
-    write(tmp_path, rows_at([0, 1], 2.0))
-    assert len(list(tmp_path.rglob("*.parquet"))) == 2
-    assert read(tmp_path) == ([0, 1], [2.0, 2.0])
+def test_a_period_that_is_written_again_is_read_as_it_was_written_last_and_keeps_its_other_rows(tmp_path: Path) -> None:
+    write(tmp_path, rows_at([0, 1, 2], 1.0))
+    write(tmp_path, rows_at([0, 2], 2.0))
+    assert read(tmp_path) == ([0, 1, 2], [2.0, 1.0, 2.0])
 
 
 def test_of_several_rows_of_one_time_the_latest_created_wins_then_the_last_written(tmp_path: Path) -> None:

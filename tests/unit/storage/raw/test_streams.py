@@ -14,8 +14,9 @@ from market.events import KIND_COUNT, KLINE, TRADE, Events, empty_events, mark_m
 from market.instruments import Instrument
 from storage.raw import events as raw_events
 from storage.raw.events import first_message_ns, stream_events
-from storage.raw.manifest import Backfill, known_last_seqs, raw_parts
+from storage.raw.manifest import Backfill, known_last_seqs
 from storage.raw.parquet import PartWriter, write_events
+from storage.raw.raw_data import RawData
 from storage.raw.streams import BACKFILL_STREAMS, backfill_seq, stream_of
 from transforms.state import ORDER_NS
 from transforms.tape_order import slot_by_slot
@@ -59,8 +60,13 @@ def history(root: Path) -> Events:
     return slot_by_slot(np.concatenate([trades, klines, *live]))
 
 
+def first_ns(root: Path) -> int:
+    raw = RawData(root)
+    return first_message_ns(raw, raw.parts("BTCUSDT"))
+
+
 def streamed(root: Path, from_ns: int, to_ns: int) -> list[tuple[Events, int]]:
-    return list(stream_events(root, "BTCUSDT", kinds=range(KIND_COUNT), from_ns=from_ns, to_ns=to_ns))
+    return list(stream_events(RawData(root), "BTCUSDT", kinds=range(KIND_COUNT), from_ns=from_ns, to_ns=to_ns))
 
 
 @pytest.mark.parametrize("piece_records", [1, 7, 1 << 14])
@@ -91,13 +97,13 @@ def test_memory_holds_a_piece_of_each_stream_and_not_a_whole_hole(
 
 def test_a_history_that_begins_with_what_was_backfilled_begins_there(tmp_path: Path) -> None:
     write_events(tmp_path, BTC, messages(1, range(50, 60), TRADE), part="live")
-    assert first_message_ns(tmp_path, raw_parts(tmp_path, "BTCUSDT")) == DAY_BEGINS_NS + 50 * SECOND_NS
+    assert first_ns(tmp_path) == DAY_BEGINS_NS + 50 * SECOND_NS
     later = messages(backfill_seq("trades", DAY), range(70, 80), TRADE)
     write_backfilled(tmp_path, "trades", later, part="backfill-later")
-    assert first_message_ns(tmp_path, raw_parts(tmp_path, "BTCUSDT")) == DAY_BEGINS_NS + 50 * SECOND_NS
+    assert first_ns(tmp_path) == DAY_BEGINS_NS + 50 * SECOND_NS
     earlier = messages(backfill_seq("klines", DAY), range(3, 9), KLINE)
     write_backfilled(tmp_path, "klines", earlier, part="backfill-earlier")
-    assert first_message_ns(tmp_path, raw_parts(tmp_path, "BTCUSDT")) == DAY_BEGINS_NS + 3 * SECOND_NS
+    assert first_ns(tmp_path) == DAY_BEGINS_NS + 3 * SECOND_NS
 
 
 def test_the_tape_goes_on_as_if_nothing_had_been_backfilled(tmp_path: Path) -> None:

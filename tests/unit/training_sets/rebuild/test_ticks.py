@@ -15,6 +15,7 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, parse_iso_ns
 from storage.instruments import InstrumentPins
+from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.rebuild.ticks import TickRows, newest_given
 from transforms.kernel import Kernel, compile_kernel
@@ -58,9 +59,9 @@ def ticks_around(begin_ns: int, *steps: int) -> list[int]:
 def test_where_nothing_is_asked_for_longer_than_features_look_back_a_run_begins_anew(raw: Path, kernel: Kernel) -> None:
     first, second, *_, far = BEGINS_NS
     asked = [*ticks_around(first, 4, 9, 14), *ticks_around(second, 5, 30), *ticks_around(far, 2, 3, 12)]
-    whole = rebuild_rows_at(raw, SYMBOL, kernel, np.array(asked))
+    whole = rebuild_rows_at(RawData(raw), SYMBOL, kernel, np.array(asked))
     for cuts in ([8], [3, 5], [1, 1, 6], [5, 5, 6]):
-        rows = TickRows(raw, SYMBOL, kernel, to_ns=asked[-1])
+        rows = TickRows(RawData(raw), SYMBOL, kernel, to_ns=asked[-1])
         pieces = [rows.at(np.array(piece)) for piece in np.split(np.array(asked), cuts) if len(piece) > 0]
         assert rows.runs == 2
         assert np.concatenate([piece.row_ns for piece in pieces]).tolist() == asked
@@ -72,8 +73,8 @@ def test_where_nothing_is_asked_for_longer_than_features_look_back_a_run_begins_
 def test_the_newest_tick_given_is_that_after_a_message_or_a_whole_second_however_far_apart_times_are(raw: Path) -> None:
     first, *_, far = BEGINS_NS
     until_ns = np.array([first + SECOND_NS + 777, far - HOUR_NS + 1_700 * MILLISECOND_NS, far + 10 * SECOND_NS + 1])
-    given = newest_given(raw, SYMBOL, until_ns, grid_ns=GRID_NS)
+    given = newest_given(RawData(raw), SYMBOL, until_ns, grid_ns=GRID_NS)
     assert given.tolist() == [first + SECOND_NS, far - HOUR_NS + SECOND_NS, far + 10 * SECOND_NS]
     together = np.sort(np.concatenate([until_ns, first + np.arange(50) * 37 * MILLISECOND_NS]))
-    alone = [newest_given(raw, SYMBOL, each, grid_ns=GRID_NS) for each in together.reshape(-1, 1)]
-    assert newest_given(raw, SYMBOL, together, grid_ns=GRID_NS).tolist() == np.concatenate(alone).tolist()
+    alone = [newest_given(RawData(raw), SYMBOL, each, grid_ns=GRID_NS) for each in together.reshape(-1, 1)]
+    assert newest_given(RawData(raw), SYMBOL, together, grid_ns=GRID_NS).tolist() == np.concatenate(alone).tolist()

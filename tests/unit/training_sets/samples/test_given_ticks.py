@@ -12,8 +12,9 @@ from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry
 from feature_repo.tick_join import WantedColumns
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLogWriter
-from training_sets.rebuild.raw_data import parquet_alone
+from storage.features.log import FeatureLog, FeatureLogWriter
+from storage.raw.raw_data import RawData
+from training_sets.rebuild.raw_history import RawHistory
 from training_sets.samples.given_ticks import GivenTicks, smallest_set_with
 from transforms.catalogue import group_fingerprint
 from transforms.rows import FeatureRows, FeatureSet
@@ -45,9 +46,8 @@ def test_a_symbol_that_nothing_is_known_of_has_no_row_and_rows_without_their_raw
     tmp_path: Path, kernel_cache: Path
 ) -> None:
     given = GivenTicks(
-        features_folder=tmp_path / "features",
-        raw_folder=tmp_path / "raw",
-        open_raw=parquet_alone(tmp_path / "raw"),
+        features=FeatureLog(tmp_path / "features"),
+        raw=RawHistory.of(RawData(tmp_path / "raw")),
         versions_folder=SHIPPED_FOLDER,
         kernels_folder=kernel_cache,
         grid_ns=SECOND_NS,

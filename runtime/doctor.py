@@ -1,0 +1,111 @@
+"""What keeps a service from running on this machine: settings, versions, servers, disk and clock, and what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from market.clock import SECOND_NS, SystemClock, format_iso
+from market.errors import FeatureServiceError, InvalidSettings
+from runtime.servers import Servers, running_servers
+from runtime.settings import Settings, unknown_settings
+
+Verdict = Literal["ok", "look at it", "wrong"]
+BUILT_AT_NS: Final = 1_767_225_600 * SECOND_NS
+"""2026-01-01: a clock that is earlier was never set."""
+LIBRARIES: Final = ("feast", "numba", "numpy", "pandas", "pyarrow", "fastapi")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, whether it is well, what was seen, and what to do where it is not."""
+
+    subject: str
+    verdict: Verdict
+    seen: str
+    remedy: str = ""
+
+
+def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
+    """The findings, each as it is made; what cannot be looked at because of one before is left out.
+
+    load: gives the settings. Servers that are not configured are started for the look, as ``run`` does.
+    """
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    yield Finding("versions", "ok", f"Python {sys.version.split()[0]}, {versions}")
+    for line in unknown_settings():
+        yield Finding("settings", "look at it", line, "nothing reads it: correct its name, or take it away")
+    try:
+        settings = load()
+    except InvalidSettings as error:
+        for problem in error.problems:
+            yield Finding("settings", "wrong", problem, "env.example tells what it may be")
+        return
+    yield Finding("settings", "ok", f"data in {settings.feature_service_data_path.resolve()}")
+    yield _clock()
+    yield from _disks(settings)
+    try:
+        with running_servers(settings) as servers:
+            yield from _servers(settings, servers)
+    except FeatureServiceError as error:
+        yield Finding("servers", "wrong", str(error), "start it, or leave its host empty for an embedded one")
+
+
+def _clock() -> Finding:
+    now_ns = SystemClock().now_ns()
+    if now_ns < BUILT_AT_NS:
+        return Finding("clock", "wrong", format_iso(now_ns), "set it, and keep it by NTP: rows carry its time")
+    return Finding("clock", "ok", f"{format_iso(now_ns)}; whether it is exact is not known here")
+
+
+def _disks(settings: Settings) -> Iterator[Finding]:
+    from storage.disk import disk_use
+
+    folders = {
+        settings.raw_data_storage_path,
+        settings.feature_log_storage_path,
+        settings.dataset_storage_path,
+        settings.feature_service_cache_path,
+    }
+    seen: set[int] = set()
+    for folder in sorted(folders):
+        use = disk_use(folder)
+        if use.device in seen:
+            continue
+        seen.add(use.device)
+        told = f"{folder.resolve()}: {use.percent:.0f} % used, {use.free / 1e9:.1f} GB free"
+        if use.percent >= settings.feature_service_disk_stop_percent:
+            yield Finding("disk", "wrong", told, "make room: ingest ends before a disk is full")
+        elif use.percent >= settings.feature_service_disk_warn_percent:
+            yield Finding("disk", "look at it", told, "make room, or lower FEATURE_SERVICE_RETENTION_DAYS")
+        else:
+            yield Finding("disk", "ok", told)
+
+
+def _servers(settings: Settings, servers: Servers) -> Iterator[Finding]:
+    from ingestion.rabbitmq.check import check_broker
+    from runtime.wiring import broker_address, online_store
+    from storage.database.metadata import Metadata
+
+    with closing(online_store(servers)) as online:
+        name = "embedded" if settings.redis_host is None else f"{settings.redis_host}:{settings.redis_port}"
+        yield _asked("Redis", name, online.ping)
+    with closing(Metadata(servers.postgres_url)) as metadata:
+        yield _asked("PostgreSQL", settings.postgres_host or "embedded", metadata.size_bytes)
+    if settings.rabbitmq_host is None:
+        yield Finding("RabbitMQ", "ok", "not configured: rows stay in the process, the gateway cannot be read")
+    else:
+        address = broker_address(settings)
+        yield _asked("RabbitMQ", settings.rabbitmq_host, lambda: check_broker(address))
+
+
+def _asked(subject: str, name: str, ask: Callable[[], object]) -> Finding:
+    try:
+        ask()
+    except FeatureServiceError as error:
+        return Finding(subject, "wrong", str(error), f"check that {name} is there, and the user and password")
+    return Finding(subject, "ok", f"{name} answers")
