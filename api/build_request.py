@@ -20,6 +20,7 @@ from training_sets.request.folds import (
     default_periods,
 )
 from training_sets.request.request import (
+    KLINE_OFFSET_NS,
     LONGEST_LAG_NS,
     MOST_SAMPLE_TIMES,
     DatasetRequest,
@@ -225,7 +226,8 @@ class BuildRequest(SplitConfig):
 
     ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
     ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
-    ``missing`` forward_fill fills in.
+    ``missing`` forward_fill fills in. ``sample_offset``: how long after the interval's multiples t lies; with
+    ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given.
     """
 
     symbol: SymbolName | None = None
@@ -233,6 +235,7 @@ class BuildRequest(SplitConfig):
     target_config: TargetConfig | Annotated[list[TargetConfig], Field(min_length=1, max_length=32)]
     feature_registry_version: str | None = None
     sample_interval: SampleInterval = "1s"
+    sample_offset: Duration | None = None
     sample_kind: SampleKind = "on_row"
     sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES)] = []
     read_delay_ms: Annotated[int, Field(ge=0, le=LONGEST_LAG_NS // MILLISECOND_NS)] = 0
@@ -250,6 +253,12 @@ class BuildRequest(SplitConfig):
             raise ValueError("symbol, symbols: must be one of the two")
         return self
 
+    def _offset_ns(self) -> int:
+        if self.sample_offset is not None:
+            return self.sample_offset
+        is_of_klines = self.label_price == "kline_close" and not self.sample_times
+        return KLINE_OFFSET_NS if is_of_klines and parse_duration_ns(self.sample_interval) >= MINUTE_NS else 0
+
     def to_request(self, default_version: str) -> DatasetRequest:
         """The request to build. Raises InvalidRequest, saying what is possible, for what cannot be."""
         configs = self.target_config if isinstance(self.target_config, list) else [self.target_config]
@@ -261,6 +270,7 @@ class BuildRequest(SplitConfig):
             ),
             registry_version=self.feature_registry_version or default_version,
             sample_interval_ns=parse_duration_ns(self.sample_interval),
+            sample_offset_ns=self._offset_ns(),
             sample_kind=self.sample_kind,
             sample_times_ns=tuple(self.sample_times),
             read_delay_ns=self.read_delay_ms * MILLISECOND_NS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -19,7 +19,7 @@ from market.clock import format_iso
 from market.errors import NotFound
 from storage.database.metadata import DatasetStatus
 from training_sets.dataset.downloads import dataset_folder, download_files
-from training_sets.dataset.manifest import read_manifest
+from training_sets.dataset.manifest import lineage, read_manifest, summary
 from training_sets.dataset.records import splits_document, stored_request
 from training_sets.request.request import DatasetRequest
 
@@ -98,10 +98,16 @@ def list_datasets(
 
 @router.get("/{dataset_id}")
 def show(services: Services, dataset_id: str) -> DatasetDocument:
-    """One dataset; once it is ready, with the manifest that tells its columns, fingerprints and files."""
+    """One dataset; once it is ready, with its manifest, but for the files that it was made of, which are counted."""
     record = services.metadata.get_dataset(dataset_id)
-    manifest = read_manifest(dataset_folder(record)) if record.status == "ready" else None
+    manifest = summary(read_manifest(dataset_folder(record))) if record.status == "ready" else None
     return dataset_document(record, manifest=manifest)
+
+
+@router.get("/{dataset_id}/lineage")
+def show_lineage(services: Services, dataset_id: str) -> dict[str, Any]:
+    """What a ready dataset was made of: code, libraries, and every raw and feature file with its hash."""
+    return lineage(read_manifest(dataset_folder(services.metadata.get_dataset(dataset_id))))
 
 
 @router.get("/{dataset_id}/download", response_class=Response)

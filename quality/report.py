@@ -131,15 +131,37 @@ def _time_line(manifest: Mapping[str, Any]) -> str:
             *(split[name] for name in ("name", "start", "end", "records", "purged", "embargoed")),
             split["last_label_end"] or "",
             "yes" if split["overlaps_next"] else "no",
+            ", ".join(map(_balance, split.get("targets", {}).items())),
         )
         for fold in folds[:MOST_FOLDS_DRAWN]
         for split in fold["splits"]
     ]
-    columns = ("fold", "split", "start", "end", "rows", "purged", "embargoed", "last label ends", "overlaps the next")
+    columns = (
+        "fold",
+        "split",
+        "start",
+        "end",
+        "rows",
+        "purged",
+        "embargoed",
+        "last label ends",
+        "overlaps the next",
+        "targets",
+    )
     return (
         f'<p>{escape(manifest["strategy"])} {key}</p><div class="scroll">{time_line(stretches)}</div>{note}'
         f"<details><summary>counts and proof</summary>{_table(columns, rows)}</details>"
     )
+
+
+def _balance(target: tuple[str, Mapping[str, Any]]) -> str:
+    """The shares of a target's classes in a split, or the mean and the deviation of its values."""
+    name, stated = target
+    if "classes" in stated:
+        return f"{name}: " + ", ".join(f"{label} {share:.1%}" for label, share in stated["classes"].items())
+    if stated["mean"] is None:
+        return f"{name}: unknown"
+    return f"{name}: mean {stated['mean']:.3g}, deviation {stated['deviation']:.3g}"
 
 
 def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:

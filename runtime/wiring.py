@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -393,6 +394,7 @@ def build_place(settings: Settings, servers: Servers, stores: Stores) -> BuildPl
         reuses_days=settings.dataset_builder_cache_enabled,
         reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
+        draw_seed=partial(secrets.randbits, 32),
     )
 
 

@@ -28,6 +28,7 @@ from tests.build_places import offline_store, place_in
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
+from training_sets.checks.drawn import rows_to_draw
 from training_sets.dataset.manifest import manifest_request
 from training_sets.provenance import file_entry
 from training_sets.request.folds import (
@@ -137,10 +138,9 @@ def test_every_sampled_row_is_in_a_file_or_counted(build: Dataset) -> None:
 
 def test_the_features_and_labels_were_made_again_without_their_future(build: Dataset) -> None:
     leakage = build.manifest["leakage"]
-    # Of the first of the five times neither symbol has a row.
-    assert (leakage["rows_rebuilt_from_their_past"], leakage["times_without_a_row"]) == (8, 2)
-    assert leakage["rows_not_checked"] == {}
-    assert leakage["labels_made_again"] == 10
+    assert leakage["rows_drawn"] == rows_to_draw(len(SYMBOLS)) == 182
+    assert leakage["rows_rebuilt_from_their_past"] == leakage["labels_made_again"] == 182
+    assert (leakage["rows_not_checked"], leakage["log_days_not_checked"]) == ({}, [])
 
 
 Float64s = np.ndarray[Any, np.dtype[np.float64]]
@@ -220,7 +220,9 @@ def test_walk_forward_writes_every_fold_with_every_target(place: BuildPlace, tmp
     for number, fold in enumerate(built.manifest["folds"]):
         for split in fold["splits"]:
             table = pq.read_table(built.path / f"fold-00{number}" / f"{split['name']}.parquet")
-            assert table.column_names[-5:] == ["change", "side", "sharpe", "barrier", "fold"]
+            assert table.column_names[-5:] == ["sharpe", "barrier", "barrier_t1", "barrier_barrier", "fold"]
+            labels = table.column("barrier").to_numpy().astype(np.int64)
+            assert table.column("barrier_barrier").to_pylist() == [("lower", "end", "upper")[at + 1] for at in labels]
             assert table.num_rows == split["records"]
             assert set(table.column("fold").to_pylist()) <= {number}
             assert set(table.column("side").to_pylist()) <= {-1.0, 0.0, 1.0}

@@ -6,7 +6,8 @@
    or the newest tick there is at its time, so that what came late is not seen earlier; label from the moment at which
    the model acts; drop and count what has no features or no label; assign each row to the splits of every fold, purge
    and embargo; write it to their files.
-4. Check continuity, quality and leakage; whatever fails leaves no dataset.
+4. Give the files their names, then check continuity, leakage, of the files as they are, and quality; whatever fails
+   leaves no dataset.
 5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
 """
 
@@ -18,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from training_sets.builds.feature_days import make_features
-from training_sets.builds.finishing import finish_files
+from training_sets.builds.finishing import write_documents
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.retrieval import open_retrieval
-from training_sets.builds.verdict import judge_samples
-from training_sets.builds.writing import write_samples
+from training_sets.builds.verdict import judge_files
+from training_sets.builds.writing import keep_folds, write_samples
 from training_sets.checks.inspection import open_continuity
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.known import Retrieval
-from training_sets.samples.samples import Sampler, label_prices, sample_times
-from training_sets.samples.witness import Witness
+from training_sets.samples.samples import Sampler, label_prices
 from transforms.rows import FeatureSet
 
 
@@ -73,10 +73,11 @@ def build_dataset(
         sampler = _open_sampler(request, chosen, place, retrieval)
         on_step("retrieving features as they were known, labelling, splitting")
         written = write_samples(request, chosen, sampler, folder, on_progress=on_progress)
-    on_step("checking continuity, leakage and quality")
-    verdict = judge_samples(request, chosen, written, place)
     on_step("writing files")
-    manifest = finish_files(request, inputs, written, verdict, folder)
+    kept = keep_folds(request, written, place)
+    on_step("checking continuity, leakage and quality")
+    verdict = judge_files(request, chosen, written, kept, place)
+    manifest = write_documents(request, inputs, written, kept, verdict, folder)
     return Dataset(folder, manifest, manifest["records"], days.computed, days.reused)
 
 
@@ -86,6 +87,6 @@ def _open_sampler(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace
         chosen,
         retrieval,
         label_prices(request, place.features, place.raw.parquet),
+        place.features,
         continuity=open_continuity(request, place.rules.continuity),
-        witness=Witness(request.symbols, sample_times(request)) if request.check_leakage else None,
     )

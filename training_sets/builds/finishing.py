@@ -1,4 +1,4 @@
-"""Finishing: the files of the folds that are kept get their names, and the manifest says what they are."""
+"""Finishing: the documents beside the files, which say what they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from training_sets.builds.verdict import Verdict
-from training_sets.builds.writing import Written
+from training_sets.builds.writing import Kept, Written
 from training_sets.checks.inspection import write_quality
 from training_sets.dataset.files import SCHEMA_NAME, write_schema
 from training_sets.dataset.manifest import write_manifest
@@ -18,15 +18,14 @@ from training_sets.request.request import DatasetRequest
 from training_sets.samples.samples import samples_document
 
 
-def finish_files(
-    request: DatasetRequest, inputs: dict[str, Any], written: Written, verdict: Verdict, folder: Path
+def write_documents(
+    request: DatasetRequest, inputs: dict[str, Any], written: Written, kept: Kept, verdict: Verdict, folder: Path
 ) -> dict[str, Any]:
-    """Name and remove files, then write the documents, the manifest last; gives it."""
-    paths = _named(written, verdict)
+    """Write the schema, the quality and the manifest last; gives it."""
     manifest = {
         **inputs,
-        **_dataset_document(request, written, verdict),
-        "files": {name: file_entry(path, folder) for name, path in paths.items()},
+        **_dataset_document(request, written, kept, verdict),
+        "files": {file.name: file_entry(file.path, folder) for file in kept.files},
     }
     if request.output_format == "csv":
         write_schema(folder / SCHEMA_NAME, written.folds[0].files.schema)
@@ -37,19 +36,9 @@ def finish_files(
     return manifest
 
 
-def _named(written: Written, verdict: Verdict) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    for fold in written.folds:
-        if fold in verdict.kept:
-            paths |= fold.files.finish()
-        else:
-            fold.files.remove()
-    return paths
-
-
-def _dataset_document(request: DatasetRequest, written: Written, verdict: Verdict) -> dict[str, Any]:
+def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, verdict: Verdict) -> dict[str, Any]:
     """What the manifest states of the rows and of what was checked, but for the files."""
-    sampler, tallies = written.sampler, [each.tally for each in verdict.kept]
+    sampler, tallies = written.sampler, kept.tallies
     return {
         "strategy": strategy_name(request.strategy),
         "columns": written.folds[0].files.schema.names,

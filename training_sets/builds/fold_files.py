@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training_sets.checks.inspection import value_columns
-from training_sets.dataset.files import SUFFIX, SplitFile, fold_name, table_schema
+from training_sets.checks.drawn import WrittenFile
+from training_sets.checks.inspection import dataset_schema
+from training_sets.dataset.files import SUFFIX, SplitFile, fold_name
 from training_sets.request.folds import Fold
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.samples import Samples
@@ -24,13 +26,10 @@ class FoldFiles:
     ) -> None:
         self._symbols = request.symbols
         self._fold = fold
-        self.schema = table_schema(
-            value_columns(request, chosen),
-            has_fold=fold.number is not None,
-            metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
-        )
+        self.schema = dataset_schema(request, chosen)
         self._folder = folder if fold.number is None else folder / fold_name(fold.number)
-        suffix = SUFFIX[request.output_format]
+        self._format = request.output_format
+        suffix = SUFFIX[self._format]
         self._files = {
             name: SplitFile(self._folder / f"{name}{suffix}", self.schema, request.output_format) for name in fold.names
         }
@@ -49,12 +48,14 @@ class FoldFiles:
                 if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
                     self._files[period_.name].close()
 
-    def finish(self) -> dict[str, Path]:
-        """Give the files their names; by "train", or by "fold-000/train"."""
+    def finish(self, records: Mapping[str, int]) -> list[WrittenFile]:
+        """Give the files their names; records: how many rows each split has."""
         prefix = "" if self._fold.number is None else f"{self._folder.name}/"
         for file in self._files.values():
             file.finish()
-        return {f"{prefix}{name}": file.path for name, file in self._files.items()}
+        return [
+            WrittenFile(f"{prefix}{name}", file.path, records[name], self._format) for name, file in self._files.items()
+        ]
 
     def remove(self) -> None:
         for file in self._files.values():

@@ -25,7 +25,8 @@ class BuildPlace:
 
     open_store: Feast, which takes seconds to import, for one build, in its thread. versions_folder: of the registry.
     kernels_folder: of compiled kernels. reuses_days: whether days computed before are used again. reuses_samples:
-    whether what was retrieved before is. rebuild_workers: processes that rebuild missing days.
+    whether what was retrieved before is. rebuild_workers: processes that rebuild missing days. draw_seed: gives each
+    build the seed of the rows and days that its leakage check draws.
     """
 
     open_store: Callable[[], FeatureStore]
@@ -37,6 +38,7 @@ class BuildPlace:
     reuses_days: bool = True
     reuses_samples: bool = True
     rebuild_workers: int = 1
+    draw_seed: Callable[[], int] = lambda: 0
 
     def feature_set(self, version: str) -> FeatureSet:
         """The feature set of a registry version. Raises NotFound, InvalidRegistry."""

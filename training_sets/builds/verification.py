@@ -135,7 +135,9 @@ def verify_dataset(folder: Path, place: BuildPlace, scratch: Path) -> DatasetPro
     Raises NotFound when the folder holds no finished dataset, and what the build raises.
     """
     manifest = read_manifest(folder)
-    build_dataset(manifest_request(manifest), replace(place, reuses_samples=False), scratch)
+    seed = (manifest.get("leakage") or {}).get("seed")
+    draw_seed = place.draw_seed if seed is None else lambda: int(seed)
+    build_dataset(manifest_request(manifest), replace(place, reuses_samples=False, draw_seed=draw_seed), scratch)
     again = read_manifest(scratch)
     stated, rebuilt = stated_files(manifest), stated_files(again)
     tampered = [path for path, entry in stated.items() if not is_intact(folder, entry)]

@@ -1,4 +1,7 @@
-"""Writing: the samples of a build, piece after piece in time order, into the files of every fold and split."""
+"""Writing: the samples of a build, piece after piece in time order, into the files of every fold and split.
+
+Once all are written, it is known which folds are kept: their files get their names, those of the others are removed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from market.errors import InvalidRequest
 from quality.profile import TableProfile
 from training_sets.builds.fold_files import FoldFiles
+from training_sets.builds.place import BuildPlace
+from training_sets.checks.drawn import WrittenFile
 from training_sets.checks.inspection import open_profile
+from training_sets.request.folds import WalkForward
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.availability import available_period, told_periods
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 from transforms.rows import FeatureSet
@@ -35,6 +43,19 @@ class Written:
     sampler: Sampler
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The folds that the dataset has, their files by name, and what is to be said of the others and of empty splits."""
+
+    folds: Sequence[WrittenFold]
+    files: Sequence[WrittenFile]
+    warnings: Sequence[str]
+
+    @property
+    def tallies(self) -> list[FoldTally]:
+        return [each.tally for each in self.folds]
+
+
 def write_samples(
     request: DatasetRequest,
     chosen: FeatureSet,
@@ -48,14 +69,54 @@ def write_samples(
     profile = open_profile(request, chosen)
     with ExitStack() as stack:
         folds = [
-            WrittenFold(FoldTally(fold, rules), FoldFiles(request, chosen, fold, folder=folder, stack=stack))
+            WrittenFold(
+                FoldTally(fold, rules, request.targets),
+                FoldFiles(request, chosen, fold, folder=folder, stack=stack),
+            )
             for fold in request.folds()
         ]
         for piece in sampler.pieces():
             profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1), piece.symbol)
             for each in folds:
                 assigned = assign_rows(piece.times_ns, each.tally.fold, rules, decisions_ns=piece.decisions_ns)
-                each.tally.add(piece.times_ns, assigned)
+                each.tally.add(piece.times_ns, assigned, piece.labels)
                 each.files.write(piece, assigned.period, assigned.is_kept)
             on_progress(sampler.counts["sampled"] / sampler.sample_count)
     return Written(folds, profile, sampler)
+
+
+def keep_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> Kept:
+    """Name files of folds with enough to train on, remove those of the others. Raises InvalidRequest without one."""
+    folds, warnings = _kept_folds(request, written, place)
+    files: list[WrittenFile] = []
+    for each in written.folds:
+        if each in folds:
+            files += each.files.finish(each.tally.records())
+        else:
+            each.files.remove()
+    return Kept(folds, files, warnings)
+
+
+def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> tuple[list[WrittenFold], list[str]]:
+    """The folds with enough to train on, and what is to be said of the others and of empty splits."""
+    least = request.strategy.min_train_samples if isinstance(request.strategy, WalkForward) else 0
+    kept, warnings = [], []
+    for each in written.folds:
+        tally = each.tally
+        count = tally.records()["train"]
+        if count < least:
+            warnings.append(f"fold {tally.fold.number}: left out, must have {least} train rows, was {count}")
+            continue
+        if count == 0:
+            with_missing = written.sampler.counts["with_missing"]
+            dropped = f"; {with_missing} rows were dropped for a missing value" if with_missing else ""
+            known = {symbol: available_period(place.features, symbol) for symbol in request.symbols}
+            raise InvalidRequest(
+                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}"
+                f"{dropped}"
+            )
+        kept.append(each)
+        warnings += tally.warnings()
+    if not kept:
+        raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(written.folds)}")
+    return kept, warnings

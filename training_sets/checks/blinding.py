@@ -1,9 +1,10 @@
-"""Blinding: a sample of what a dataset holds, computed again by an engine and prices that never saw what came after.
+"""Blinding: drawn rows of the files, computed again by an engine and prices that never saw what came after.
 
-1. Some times, evenly spaced, are chosen before the build; what was retrieved for them is kept as it came.
-2. For each, the row that was known is rebuilt from raw data, the tape included, that ends where the row does. A bit
-   that differs came from somewhere else than the row's past: from its future, from a fill, from a label.
-3. Each of their labels is made again with other prices after its end.
+1. For each drawn row, the row or tick that was known is found again, and rebuilt from raw data, the tape included, that
+   ends where it does. A bit that differs came from somewhere else than the row's past: from its future, from a fill,
+   from a label, from a file. What differs is rebuilt once more, from all of its past, before it is accused.
+2. A value that was filled must be that of an earlier row within the limit, rebuilt in the same way.
+3. Each label is made again, and again with other prices after its end.
 4. A fold whose label windows overlap another split has learned from it.
 """
 
@@ -13,7 +14,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,14 +25,14 @@ from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
+from training_sets.checks.drawn import Drawn
 from training_sets.checks.leakage import Column, find_leaks
-from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import rebuild_rows_at
+from training_sets.rebuild.sparse_rows import rebuild_sparse_rows, sparse_runs
 from training_sets.request.targets import Target, volatility_window_ns
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
 from training_sets.samples.splits import FoldTally
-from training_sets.samples.witness import Seen
 from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
@@ -41,64 +43,67 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 
-def check_features(
-    seen: Sequence[Seen],
-    chosen: FeatureSet,
-    log: FeatureLog,
-    raw: RawHistory,
-    *,
-    open_kernel: Callable[[], Kernel],
-) -> dict[str, Any]:
-    """Rebuild what was seen from the past alone; how many rows were compared, and why others could not be.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A drawn row beside what it was made from.
+
+    row_ns: of the row or tick that was known; None when there was none. decision_ns: when the model acted.
+    filled_from_ns: of each column whose value may be that of an earlier row: int64 (columns,), -1 for none.
+    """
+
+    drawn: Drawn
+    row_ns: int | None
+    decision_ns: int
+    filled_from_ns: Int64s
+
+    @property
+    def rows_ns(self) -> set[int]:
+        """Every row that its values are of."""
+        own = set() if self.row_ns is None else {self.row_ns}
+        return own | set(self.filled_from_ns[self.filled_from_ns >= 0].tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the rows of a feature set come from.
+
+    raw: by symbol, each with all that its rows look back at. open_kernel: called where any row is rebuilt.
+    row_grid_ns: the grid of ticks in history that was not served live.
+    """
+
+    chosen: FeatureSet
+    log: FeatureLog
+    raw: Mapping[str, RawData]
+    open_kernel: Callable[[], Kernel]
+    row_grid_ns: int
+
+
+def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
+    """Rebuild drawn rows from the past alone; how many were compared, and why others could not be.
 
     Raises InvalidRequest naming the first column that differs, and when there are rows of which none could be rebuilt.
     """
-    # Reading and the kernel leave the interpreter to others: threads take all cores.
-    with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
-        opened = {
-            symbol: stack.enter_context(raw.until(symbol, last_row_ns))
-            for symbol, last_row_ns in _last_rows(seen).items()
-        }
-        reasons = list(pool.map(lambda each: _why_unchecked(each, chosen, log, opened[each.symbol]), seen))
-        checked = [each for each, reason in zip(seen, reasons, strict=True) if reason is None]
-        rebuilt = sum(each.row_ns is not None for each in checked)
-        # Compiled once, before the threads ask for it, and not at all where nothing can be rebuilt.
-        kernel = open_kernel() if rebuilt else None
-        for _ in pool.map(lambda each: _compare(each, chosen, kernel, opened[each.symbol]), checked):
-            pass  # an error of a thread is raised here, the first one in the order of what was seen
+    chosen, raw = origin.chosen, origin.raw
+    reaches_back = partial(_reaches_back, origin.log, chosen, {})
+    reasons = [_why_unchecked(row, chosen, raw[row.drawn.symbol], reaches_back) for row in rows]
     unchecked = Counter(reason for reason in reasons if reason is not None)
-    if unchecked and rebuilt == 0:
+    checked = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+    if unchecked and not checked:
         told = ", ".join(f"{reason} ({count} rows)" for reason, count in unchecked.items())
         raise InvalidRequest(
             f"leakage: at least one row must be rebuilt from its past, none could be: {told}; "
             "data_leakage_check must be off to build without"
         )
-    return {
-        "rows_rebuilt_from_their_past": rebuilt,
-        "times_without_a_row": len(checked) - rebuilt,
-        "rows_not_checked": dict(unchecked),
-    }
-
-
-def _last_rows(seen: Sequence[Seen]) -> dict[str, int]:
-    last: dict[str, int] = {}
-    for each in seen:
-        last[each.symbol] = max(last.get(each.symbol, 0), each.row_ns or 0)
-    return last
-
-
-def _compare(each: Seen, chosen: FeatureSet, kernel: Kernel | None, raw: RawData) -> None:
-    """Rebuild the row that was known and compare its bits; without one every value must be unknown."""
-    expected = np.full(len(chosen.columns), np.nan)
-    if each.row_ns is not None and kernel is not None:
-        expected = rebuild_rows_at(raw, each.symbol, kernel, np.array([each.row_ns])).values[0]
-    differs = np.flatnonzero(expected.view(np.int64) != _canonical(each.values).view(np.int64))
-    if len(differs) > 0:
-        at = int(differs[0])
-        raise InvalidRequest(
-            f"leakage: {chosen.columns[at]} of {each.symbol} at {format_iso(each.time_ns)} must be what its past "
-            f"gives, {float(expected[at])!r}, was {float(each.values[at])!r}"
-        )
+    if checked:
+        kernel = origin.open_kernel()
+        rebuilt = _rebuilt(checked, kernel, raw)
+        suspects = [row for row in checked if _differing(row, rebuilt, chosen) is not None]
+        # A row that looks back at the book for longer than is read between rows; and a leak.
+        rebuilt |= _rebuilt_whole(suspects, kernel, raw)
+        for row in suspects:
+            if (at := _differing(row, rebuilt, chosen)) is not None:
+                raise InvalidRequest(_accusation(row, at, rebuilt, chosen))
+    return {"rows_rebuilt_from_their_past": len(checked), "rows_not_checked": dict(unchecked)}
 
 
 def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
@@ -108,26 +113,28 @@ def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
     return [f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()]
 
 
-def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], seen: Sequence[Seen]) -> int:
-    """Make labels again with other prices after their ends; how many were compared. Raises InvalidRequest."""
+def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], rows: Sequence[Known]) -> int:
+    """Make labels again, with other prices after their ends too; how many were compared. Raises InvalidRequest."""
     compared = 0
-    for each in sorted(seen, key=lambda each: (each.symbol, each.time_ns)):
-        of_symbol = prices[each.symbol]
+    for row in sorted(rows, key=lambda row: (row.drawn.symbol, row.drawn.time_ns)):
+        drawn, of_symbol = row.drawn, prices[row.drawn.symbol]
         step_ns = of_symbol.step_ns
-        for target in targets:
-            before_ns = each.time_ns - volatility_window_ns(target) - 2 * step_ns
-            after_ns = each.decision_ns + target.reach_ns + 2 * step_ns
+        for target, written in zip(targets, drawn.values[-len(targets) :].tolist(), strict=True):
+            before_ns = drawn.time_ns - volatility_window_ns(target) - 2 * step_ns
+            after_ns = row.decision_ns + target.reach_ns + 2 * step_ns
             series = of_symbol.between(before_ns, after_ns)
             grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
-            leaks = find_leaks(
-                _labels_of(each, series, target),
-                grid_ns,
-                series.at(grid_ns),
-                cuts_ns=[each.decision_ns + target.reach_ns],
-                seed=SEED,
-            )
+            compute = _labels_of(row, series, target)
+            [label] = compute(grid_ns, series.bars_at(grid_ns))[target.name].values.tolist()
+            if label != written:
+                raise InvalidRequest(
+                    f"leakage: {target.name} of {drawn.symbol} at {format_iso(drawn.time_ns)} in {drawn.file} must be "
+                    f"what its prices give, {label!r}, was {written!r}"
+                )
+            cut_ns = row.decision_ns + target.reach_ns
+            leaks = find_leaks(compute, grid_ns, series.bars_at(grid_ns), cuts_ns=[cut_ns], seed=SEED)
             if leaks:
-                raise InvalidRequest(f"leakage: {each.symbol} {leaks[0]}")
+                raise InvalidRequest(f"leakage: {drawn.symbol} {leaks[0]}")
             compared += 1
     return compared
 
@@ -144,33 +151,120 @@ def check_boundaries(tallies: Sequence[FoldTally], target: str) -> None:
                 )
 
 
-def _labels_of(seen: Seen, series: PriceSeries, target: Target) -> Callable[[Int64s, Float64s], Mapping[str, Column]]:
-    time_ns, decision_ns = np.array([[seen.time_ns], [seen.decision_ns]], np.int64)
+_Rebuilt = dict[tuple[str, int], Float64s]
+"""Values by symbol and row time."""
+
+
+def _rebuilt(rows: Sequence[Known], kernel: Kernel, raw: Mapping[str, RawData]) -> _Rebuilt:
+    runs = [
+        (symbol, run)
+        for symbol, wanted in _wanted(rows).items()
+        if wanted
+        for run in sparse_runs(kernel.feature_set, np.array(wanted, np.int64))
+    ]
+
+    def rebuild(symbol: str, run: Int64s) -> _Rebuilt:
+        values = rebuild_sparse_rows(raw[symbol], symbol, kernel, run).values
+        return {(symbol, at_ns): of_row for at_ns, of_row in zip(run.tolist(), values, strict=True)}
+
+    # Reading and the kernel leave the interpreter to others: threads take all cores.
+    rebuilt: _Rebuilt = {}
+    with ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
+        for of_run in pool.map(lambda each: rebuild(*each), runs):
+            rebuilt |= of_run
+    return rebuilt
+
+
+def _rebuilt_whole(rows: Sequence[Known], kernel: Kernel, raw: Mapping[str, RawData]) -> _Rebuilt:
+    rebuilt: _Rebuilt = {}
+    for symbol, wanted in _wanted(rows).items():
+        for run in sparse_runs(kernel.feature_set, np.array(wanted, np.int64)):
+            values = rebuild_rows_at(raw[symbol], symbol, kernel, run).values
+            rebuilt |= {(symbol, at_ns): of_row for at_ns, of_row in zip(run.tolist(), values, strict=True)}
+    return rebuilt
+
+
+def _wanted(rows: Sequence[Known]) -> dict[str, list[int]]:
+    """The row times of each symbol, ascending."""
+    wanted: dict[str, set[int]] = {}
+    for row in rows:
+        wanted.setdefault(row.drawn.symbol, set()).update(row.rows_ns)
+    return {symbol: sorted(times) for symbol, times in wanted.items()}
+
+
+def _expected(row: Known, rebuilt: _Rebuilt, chosen: FeatureSet) -> Float64s:
+    """What its past gives: its own values, and for those that are unknown the ones it was filled with."""
+    symbol = row.drawn.symbol
+    expected = np.full(len(chosen.columns), np.nan)
+    if row.row_ns is not None:
+        expected = rebuilt[symbol, row.row_ns].copy()
+    for at in np.flatnonzero(np.isnan(expected) & (row.filled_from_ns >= 0)).tolist():
+        expected[at] = rebuilt[symbol, int(row.filled_from_ns[at])][at]
+    return expected
+
+
+def _differing(row: Known, rebuilt: _Rebuilt, chosen: FeatureSet) -> int | None:
+    """The first column whose bits differ, None when there is none."""
+    expected = _canonical(_expected(row, rebuilt, chosen)).view(np.int64)
+    written = _canonical(row.drawn.values[: len(chosen.columns)]).view(np.int64)
+    differs = np.flatnonzero(expected != written)
+    return int(differs[0]) if len(differs) > 0 else None
+
+
+def _accusation(row: Known, at: int, rebuilt: _Rebuilt, chosen: FeatureSet) -> str:
+    drawn = row.drawn
+    expected = float(_expected(row, rebuilt, chosen)[at])
+    return (
+        f"leakage: {chosen.columns[at]} of {drawn.symbol} at {format_iso(drawn.time_ns)} in {drawn.file} must be what "
+        f"its past gives, {expected!r}, was {float(drawn.values[at])!r}"
+    )
+
+
+def _labels_of(row: Known, series: PriceSeries, target: Target) -> Callable[[Int64s, Float64s], Mapping[str, Column]]:
+    time_ns, decision_ns = np.array([[row.drawn.time_ns], [row.decision_ns]], np.int64)
 
     def compute(grid_ns: Int64s, values: Float64s) -> Mapping[str, Column]:
-        changed = PriceSeries(series.name, int(grid_ns[0]), series.step_ns, values)
+        price, high, low = values.T
+        changed = PriceSeries(series.name, int(grid_ns[0]), series.step_ns, price, high, low)
         labels = make_labels(time_ns, changed, target, decisions_ns=decision_ns)
         return {target.name: Column(labels, decision_ns + target.reach_ns)}
 
     return compute
 
 
-def _why_unchecked(each: Seen, chosen: FeatureSet, log: FeatureLog, raw: RawData) -> str | None:
-    """Why raw data cannot give the row that was seen; None when it can, and when there was none."""
-    if each.row_ns is None:
+def _why_unchecked(
+    row: Known, chosen: FeatureSet, raw: RawData, reaches_back: Callable[[str, int], bool]
+) -> str | None:
+    """Why raw data cannot give the rows that were known; None when it can, and when there was none.
+
+    reaches_back: whether the feature log of a symbol has rows from before a moment.
+    """
+    if not row.rows_ns:
         return None
-    symbol = each.symbol
+    symbol, first_row_ns, last_row_ns = row.drawn.symbol, min(row.rows_ns), max(row.rows_ns)
     try:
         first_ns, last_ns = raw.period(symbol)
     except NotFound:
         return f"{symbol}: no raw data"
-    if each.row_ns > last_ns:
+    if last_row_ns > last_ns:
         return f"{symbol}: raw data ends before the row"
-    if first_ns > each.row_ns - set_horizon_ns(chosen):
-        earlier, _ = log.read(symbol, chosen, from_ns=None, to_ns=first_ns)
-        if len(earlier) > 0:
-            return f"{symbol}: raw data begins within the row's horizon"
+    if first_row_ns <= first_ns:
+        return f"{symbol}: raw data begins after the row"
+    if first_ns > first_row_ns - set_horizon_ns(chosen) and reaches_back(symbol, first_ns):
+        return f"{symbol}: raw data begins within the row's horizon"
     return None
+
+
+def _reaches_back(
+    log: FeatureLog, chosen: FeatureSet, known: dict[tuple[str, int], bool], symbol: str, before_ns: int
+) -> bool:
+    if (symbol, before_ns) not in known:
+        try:
+            earlier, _ = log.read(symbol, chosen, from_ns=None, to_ns=before_ns)
+            known[symbol, before_ns] = len(earlier) > 0
+        except NotFound:
+            known[symbol, before_ns] = False
+    return known[symbol, before_ns]
 
 
 def _canonical(values: Float64s) -> Float64s:

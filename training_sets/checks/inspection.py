@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
 from quality.report import render_report
-from quality.suites import Finding, check_quality, quality_document
+from quality.suites import Finding, Severity, check_quality, quality_document
+from training_sets.dataset.files import table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import is_class
+from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
+from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
 from transforms.rows import FeatureSet
+
+MOST_RISK_ADJUSTED: Final = 1_000.0
+"""Past volatilities in one return: an hour's return is 60 of a second's; a volatility of next to nothing gives more."""
 
 
 def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
@@ -29,6 +35,16 @@ def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
     if clashing := {target.name for target in request.targets} & {*chosen.columns, "symbol", "timestamp", "fold"}:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
+
+
+def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
+    """The columns of every file of the dataset. Raises as ``value_columns``."""
+    return table_schema(
+        value_columns(request, chosen),
+        has_fold=request.folds()[0].number is not None,
+        metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
+        barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
+    )
 
 
 def open_profile(request: DatasetRequest, chosen: FeatureSet) -> TableProfile:
@@ -40,13 +56,38 @@ def open_profile(request: DatasetRequest, chosen: FeatureSet) -> TableProfile:
     return TableProfile(columns, low, high)
 
 
-def judge_quality(request: DatasetRequest, profile: TableProfile) -> list[Finding]:
+def judge_quality(request: DatasetRequest, profile: TableProfile, kept: Sequence[FoldTally]) -> list[Finding]:
     """Every finding, when all of them are minor. Raises InvalidRequest with the critical ones."""
     classes = {target.name for target in request.targets if is_class(target)}
     findings = check_quality(profile, [target.name for target in request.targets], classes)
+    findings += _findings_of_splits(kept)
     if critical := [str(finding) for finding in findings if finding.severity == "critical"]:
         raise InvalidRequest("; ".join(critical))
     return findings
+
+
+def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
+    """What is wrong with the labels of single splits, as purge and embargo left them.
+
+    A model learns nothing from a train split of one label, and is judged by nothing on another of one.
+    """
+    constant: dict[Severity, dict[str, float]] = {"critical": {}, "minor": {}}
+    too_great: dict[str, float] = {}
+    for tally in kept:
+        where = "" if tally.fold.number is None else f" of fold {tally.fold.number}"
+        for name, targets in tally.targets.items():
+            for each in targets:
+                subject = f"{each.target.name} in {name}{where}"
+                if each.is_constant:
+                    constant["critical" if name == "train" else "minor"][subject] = each.least
+                most = max(-each.least, each.greatest)
+                if isinstance(each.target, RiskAdjustedTarget) and each.rows and most > MOST_RISK_ADJUSTED:
+                    too_great[subject] = most
+    rule = "more than one label in each split"
+    return [
+        *(Finding(rule, severity, subjects) for severity, subjects in constant.items() if subjects),
+        *([Finding("sane risk-adjusted return", "minor", too_great)] if too_great else []),
+    ]
 
 
 def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:

@@ -7,7 +7,8 @@ stand in a schema beside the files.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from training_sets.request.request import OutputFormat
 
 SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv"}
 SCHEMA_NAME: Final = "_schema.json"
+_PIECE_ROWS: Final = 20_000
 _CSV_TYPES: Final = {
     "string": {"type": "string", "dtype": "str"},
     "timestamp[ns, tz=UTC]": {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%SZ", "dtype": "datetime64[ns, UTC]"},
@@ -93,6 +95,43 @@ def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat
     return np.stack(values, axis=1)
 
 
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """Consecutive rows of a file: symbols (n,), row times int64 (n,), chosen columns float64 (n, columns)."""
+
+    symbols: npt.NDArray[np.object_]
+    times_ns: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
+def read_pieces(path: Path, columns: Sequence[str], output_format: OutputFormat) -> Iterator[FilePiece]:
+    """A file as its readers get it, a bounded number of rows at a time. Raises CorruptStore."""
+    names = ["symbol", "timestamp", *columns]
+    try:
+        match output_format:
+            case "parquet":
+                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                    for batch in file.iter_batches(_PIECE_ROWS, columns=names):
+                        times_ns = batch.column("timestamp").cast(pa.int64()).to_numpy()
+                        yield _piece(batch, times_ns, columns)
+            case _:
+                kinds = {"symbol": pa.string(), "timestamp": pa.string(), **dict.fromkeys(columns, pa.float64())}
+                options = pacsv.ConvertOptions(include_columns=names, column_types=kinds)
+                with pacsv.open_csv(path, convert_options=options) as reader:
+                    for batch in reader:
+                        text = pc.utf8_rtrim(batch.column("timestamp"), "Z").to_numpy(zero_copy_only=False)
+                        yield _piece(batch, text.astype("datetime64[ns]").view(np.int64), columns)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise CorruptStore(f"{path}: must be a file of the dataset, was {error}") from error
+
+
+def _piece(batch: pa.RecordBatch, times_ns: npt.NDArray[np.int64], columns: Sequence[str]) -> FilePiece:
+    values = np.empty((batch.num_rows, len(columns)))
+    for at, name in enumerate(columns):
+        values[:, at] = batch.column(name).to_numpy(zero_copy_only=False)
+    return FilePiece(batch.column("symbol").to_numpy(zero_copy_only=False), times_ns, values)
+
+
 def fold_name(number: int) -> str:
     """The folder of a fold; not ``fold=000``: readers who take a column from that find it in the rows as well."""
     return f"fold-{number:03d}"
@@ -104,10 +143,17 @@ def write_schema(path: Path, schema: pa.Schema) -> None:
     path.write_text(json.dumps({"fields": fields, "missingValues": [""]}, indent=2) + "\n")
 
 
-def table_schema(columns: Sequence[str], *, has_fold: bool, metadata: Mapping[str, str]) -> pa.Schema:
-    """symbol, timestamp (UTC), the float64 columns, and fold (int32) where there are folds."""
+def table_schema(
+    columns: Sequence[str], *, has_fold: bool, metadata: Mapping[str, str], barriers: Sequence[str] = ()
+) -> pa.Schema:
+    """symbol, timestamp (UTC), the float64 columns, and fold (int32) where there are folds.
+
+    barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold.
+    """
     fields: list[tuple[str, pa.DataType]] = [("symbol", pa.string()), ("timestamp", pa.timestamp("ns", "UTC"))]
     fields += [(name, pa.float64()) for name in columns]
+    for name in barriers:
+        fields += [(f"{name}_t1", pa.timestamp("ns", "UTC")), (f"{name}_barrier", pa.string())]
     if has_fold:
         fields.append(("fold", pa.int32()))
     return pa.schema(fields, metadata=dict[bytes | str, bytes | str](metadata.items()))
@@ -124,7 +170,7 @@ def _open_csv(path: Path, schema: pa.Schema) -> tuple[Callable[[pa.Table], None]
         columns: list[Any] = []
         for field in table.schema:
             column: Any = table.column(field.name)
-            if field.name == "timestamp":
+            if pa.types.is_timestamp(field.type):
                 column = pc.strftime(column.cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
             elif pa.types.is_floating(field.type):
                 column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)

@@ -21,6 +21,8 @@ from training_sets.request.request import DatasetRequest
 MANIFEST_NAME: Final = "_manifest.json"
 QUALITY_NAME: Final = "_quality.json"
 REPORT_NAME: Final = "_report.html"
+LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions")
+"""Entries that list every file that a dataset was made of."""
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -65,6 +67,17 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     unfinished = folder / f".{MANIFEST_NAME}"
     unfinished.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
     unfinished.replace(folder / MANIFEST_NAME)
+
+
+def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with the number of files that the dataset was made of, in place of the files: thousands for months."""
+    return {key: len(value) if key in LINEAGE else value for key, value in manifest.items()}
+
+
+def lineage(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dataset was made of: its code, libraries, groups, and every file with its hash."""
+    named = ("code", "libraries", "feature_registry_version", "feature_set", "groups", *LINEAGE)
+    return {key: manifest[key] for key in named if key in manifest}
 
 
 def manifest_request(manifest: Mapping[str, Any]) -> DatasetRequest:

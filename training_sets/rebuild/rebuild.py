@@ -19,6 +19,7 @@ from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events, empty_events
 from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
 from storage.raw.manifest import RawPart
+from storage.raw.parquet import DELTA_TABLE, SNAPSHOT_TABLE
 from storage.raw.raw_data import RawData
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
@@ -115,7 +116,16 @@ def start_before(raw: RawData, parts: Sequence[RawPart], kinds: Collection[int],
     if ORDERBOOK not in kinds:
         return latest_ns
     snapshot_ns = last_snapshot_ns(raw, parts, latest_ns)
-    return first_ns if snapshot_ns is None else snapshot_ns
+    if snapshot_ns is not None:
+        return snapshot_ns
+    # Without a book before it nothing is known of one that an earlier start would know.
+    has_book = any(
+        file.table in {SNAPSHOT_TABLE, DELTA_TABLE}
+        for part in parts
+        if part.first_ns <= latest_ns
+        for file in part.files
+    )
+    return first_ns if has_book else latest_ns
 
 
 def _rows_behind(engine: Engine, pieces: Iterator[tuple[Events, int]], end_ns: int) -> Iterator[FeatureRows]:

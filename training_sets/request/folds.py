@@ -145,9 +145,14 @@ def fold_count(strategy: Strategy) -> int:
             return 1
         case PurgedCombinations():
             if not 0 < strategy.test_groups < strategy.groups:
-                raise InvalidRequest(f"cpcv: test_groups must be 1 to groups - 1, was {strategy}")
+                raise InvalidRequest(
+                    f"cpcv: test_groups must be 1 to groups - 1, was {strategy.test_groups} of {strategy.groups}"
+                )
             if strategy.end_ns - strategy.start_ns < strategy.groups * SECOND_NS:
-                raise InvalidRequest(f"cpcv: every group must be a second or longer, was {strategy}")
+                raise InvalidRequest(
+                    f"cpcv: every group must be a second or longer, was {strategy.groups} groups from "
+                    f"{format_iso(strategy.start_ns)} to {format_iso(strategy.end_ns)}"
+                )
             return math.comb(strategy.groups, strategy.test_groups)
         case _:
             assert_never(strategy)

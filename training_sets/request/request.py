@@ -17,6 +17,8 @@ PriceChoice = Literal["auto", "mid_price", "kline_close"]
 """auto: the mid where any is known in the period, else the close."""
 SampleKind = Literal["on_row", "at_time"]
 """on_row: the model acts when row ``t`` arrives. at_time: it asks at ``t`` and gets the newest tick there is."""
+KLINE_OFFSET_NS: Final = 2 * SECOND_NS
+"""After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 MOST_SAMPLE_TIMES: Final = 100_000
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -26,11 +28,11 @@ LONGEST_LAG_NS: Final = MINUTE_NS
 class DatasetRequest:
     """Symbols, strategy, targets and registry version of one dataset.
 
-    sample_interval_ns: rows are sampled at whole multiples of it.
+    sample_interval_ns, sample_offset_ns: rows are sampled so long after whole multiples of the interval.
     sample_kind, read_delay_ns: what a sample at ``t`` holds, and when the model acts: so long after the row arrived, or
     after it asked at ``t``. Labels begin there. sample_times_ns: when it asks, instead of at an interval; ascending.
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
-    value that is at most ``fill_limit_ns`` older.
+    value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     """
 
     symbols: tuple[str, ...]
@@ -38,6 +40,7 @@ class DatasetRequest:
     targets: tuple[Target, ...]
     registry_version: str
     sample_interval_ns: int = SECOND_NS
+    sample_offset_ns: int = 0
     sample_kind: SampleKind = "on_row"
     read_delay_ns: int = 0
     sample_times_ns: tuple[int, ...] = ()
@@ -54,6 +57,11 @@ class DatasetRequest:
             raise InvalidRequest(f"symbols: must be at least one, each once, was {list(self.symbols)}")
         if self.sample_interval_ns <= 0 or self.sample_interval_ns % SECOND_NS:
             raise InvalidRequest(f"sample_interval: must be whole seconds, was {self.sample_interval_ns} ns")
+        if not 0 <= self.sample_offset_ns < self.sample_interval_ns or self.sample_offset_ns % SECOND_NS:
+            raise InvalidRequest(
+                f"sample_offset: must be whole seconds below the interval, {self.sample_interval_ns} ns, was "
+                f"{self.sample_offset_ns} ns"
+            )
         if not 0 <= self.read_delay_ns <= LONGEST_LAG_NS:
             raise InvalidRequest(f"read_delay: must be 0 to {LONGEST_LAG_NS} ns, was {self.read_delay_ns} ns")
         if self.sample_times_ns:
@@ -64,6 +72,12 @@ class DatasetRequest:
             raise InvalidRequest(
                 f"missing: must have a limit exactly when it is forward_fill, was {self.missing} with "
                 f"{self.fill_limit_ns} ns"
+            )
+        is_at_interval = self.sample_kind == "at_time" and not self.sample_times_ns
+        if self.missing == "forward_fill" and is_at_interval and self.fill_limit_ns < self.sample_interval_ns:
+            raise InvalidRequest(
+                f"missing: a limit must reach back to the sample before, {self.sample_interval_ns} ns, for at_time "
+                f"samples, was {self.fill_limit_ns} ns"
             )
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
@@ -80,6 +94,8 @@ class DatasetRequest:
 
     def _check_times(self) -> None:
         times_ns = self.sample_times_ns
+        if self.sample_offset_ns:
+            raise InvalidRequest(f"sample_offset: must be 0 with sample_times, was {self.sample_offset_ns} ns")
         if self.sample_kind != "at_time" or len(times_ns) > MOST_SAMPLE_TIMES:
             raise InvalidRequest(
                 f"sample_times: must be at most {MOST_SAMPLE_TIMES}, for at_time samples, "

@@ -75,7 +75,7 @@ class RowsOnArrival:
         had_ns = np.empty((len(times_ns), count), np.int64)
         row_ns = np.empty((len(times_ns), count), np.int64)
         for at, symbol in enumerate(self._symbols):
-            row_ns[:, at], had_ns[:, at] = self._arrivals(symbol, times_ns)
+            row_ns[:, at], had_ns[:, at] = arrivals(self._log, self._chosen, symbol, times_ns)
         features = np.full((len(times_ns) * count, len(self._chosen.columns)), np.nan)
         rows = np.flatnonzero(row_ns >= 0)
         if len(rows) > 0:
@@ -88,21 +88,18 @@ class RowsOnArrival:
             features[rows] = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]
         return Known(features, row_ns.reshape(-1), had_ns.reshape(-1))
 
-    def _arrivals(self, symbol: str, times_ns: Int64s) -> tuple[Int64s, Int64s]:
-        """``row_ns`` and ``had_ns`` of one symbol."""
-        row_ns, available_ns = read_row_times(
-            self._log,
-            symbol,
-            self._chosen,
-            from_ns=int(times_ns[0]),
-            to_ns=int(times_ns[-1]) + LONGEST_LAG_NS,
-        )
-        if len(row_ns) == 0:
-            return np.full(len(times_ns), NO_ROW), times_ns.copy()
-        at = np.minimum(np.searchsorted(row_ns, times_ns), len(row_ns) - 1)
-        is_late = came_too_late(row_ns, available_ns)[at]
-        found_ns = np.where(row_ns[at] != times_ns, NO_ROW, np.where(is_late, TOO_LATE, times_ns))
-        return found_ns, np.where(found_ns >= 0, available_ns[at], times_ns)
+
+def arrivals(log: FeatureLog, chosen: FeatureSet, symbol: str, times_ns: Int64s) -> tuple[Int64s, Int64s]:
+    """``row_ns`` and ``had_ns`` of one symbol, on the rows of ascending times."""
+    row_ns, available_ns = read_row_times(
+        log, symbol, chosen, from_ns=int(times_ns[0]), to_ns=int(times_ns[-1]) + LONGEST_LAG_NS
+    )
+    if len(row_ns) == 0:
+        return np.full(len(times_ns), NO_ROW), times_ns.copy()
+    at = np.minimum(np.searchsorted(row_ns, times_ns), len(row_ns) - 1)
+    is_late = came_too_late(row_ns, available_ns)[at]
+    found_ns = np.where(row_ns[at] != times_ns, NO_ROW, np.where(is_late, TOO_LATE, times_ns))
+    return found_ns, np.where(found_ns >= 0, available_ns[at], times_ns)
 
 
 class Lags:

@@ -43,7 +43,7 @@ def make_labels(
             volatility = past_volatility(times_ns, prices, target.volatility_window_ns)
             return _returns(decisions_ns, prices, target) / np.where(volatility == 0.0, np.nan, volatility)
         case TripleBarrierTarget():
-            return _first_barriers(times_ns, decisions_ns, prices, target)
+            return first_touches(times_ns, decisions_ns, prices, target)[0]
         case _:
             assert_never(target)
 
@@ -61,16 +61,25 @@ def _returns(decisions_ns: Int64s, prices: PriceSeries, target: Target) -> Float
     return prices.at(decisions_ns + target.reach_ns) / entry - 1.0
 
 
-def _first_barriers(
+def first_touches(
     times_ns: Int64s, decisions_ns: Int64s, prices: PriceSeries, target: TripleBarrierTarget
-) -> Float64s:
+) -> tuple[Float64s, Int64s]:
+    """The label of each sample, and the end of the step in which its barrier was met, ns; 0 where the label is NaN.
+
+    Where the price is a kline's close a barrier is met by the highs and lows of the bars after the entry; of a bar that
+    meets both, the lower one counts: which came first is unknown, and a buyer must reckon with the adverse one.
+    """
     steps = target.horizon_ns // prices.step_ns
     unit = np.ones(len(times_ns))
     if target.by_volatility:
         volatility = past_volatility(times_ns, prices, target.volatility_window_ns)
         unit = np.where(volatility == 0.0, np.nan, volatility) * math.sqrt(steps)
     entries = prices.positions(decisions_ns + target.delay_ns)
-    return _first_touched(prices.values, entries, target.upper * unit, target.lower * unit, steps)
+    highs = prices.values if prices.highs is None else prices.highs
+    lows = prices.values if prices.lows is None else prices.lows
+    bars = np.ascontiguousarray(np.stack([prices.values, highs, lows]))
+    labels, touched = _first_touched(bars, entries, target.upper * unit, target.lower * unit, steps)
+    return labels, np.where(np.isnan(labels), 0, prices.start_ns + touched * prices.step_ns)
 
 
 @jit
@@ -103,25 +112,28 @@ def _volatility(prices: Float64s, positions: Int64s, count: int) -> Float64s:
 
 
 @jit
-def _first_touched(prices: Float64s, entries: Int64s, upper: Float64s, lower: Float64s, steps: int) -> Float64s:
-    """+1, -1 or 0 by the barrier that is met first; an unknown price before that leaves the label unknown."""
-    found = np.full(len(entries), np.nan)
+def _first_touched(
+    bars: Float64s, entries: Int64s, upper: Float64s, lower: Float64s, steps: int
+) -> tuple[Float64s, Int64s]:
+    """+1, -1 or 0 by the barrier that is met first, and where; an unknown price before that leaves the label unknown.
+
+    bars: float64 (3, n): prices, highs and lows.
+    """
+    found, touched = np.full(len(entries), np.nan), np.zeros(len(entries), np.int64)
     for row in range(len(entries)):
         entry = entries[row]
-        if entry < 0 or math.isnan(prices[entry]) or math.isnan(upper[row]):
+        if entry < 0 or math.isnan(bars[0, entry]) or math.isnan(upper[row]):
             continue
-        label = math.nan
+        price = bars[0, entry]
         for at in range(entry + 1, entry + steps + 1):
-            if at >= len(prices) or math.isnan(prices[at]):
+            if at >= bars.shape[1] or math.isnan(bars[1, at]) or math.isnan(bars[2, at]):
                 break
-            change = prices[at] / prices[entry] - 1.0
-            if change >= upper[row]:
-                label = 1.0
+            if bars[2, at] / price - 1.0 <= -lower[row]:
+                found[row], touched[row] = -1.0, at
                 break
-            if change <= -lower[row]:
-                label = -1.0
+            if bars[1, at] / price - 1.0 >= upper[row]:
+                found[row], touched[row] = 1.0, at
                 break
             if at == entry + steps:
-                label = 0.0
-        found[row] = label
-    return found
+                found[row], touched[row] = 0.0, at
+    return found, touched

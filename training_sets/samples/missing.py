@@ -1,14 +1,29 @@
-"""Unknown values of samples: kept, dropped with their row, or filled from the symbol's past."""
+"""Unknown values of samples: kept, dropped with their row, or filled from the symbol's past.
+
+On rows, the past is what was served: every row of the feature log that the model could have read when it acted, sampled
+or not. At times, it is what the model was given at the sample times before.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from market.clock import HOUR_NS
+from market.errors import NotFound
+from storage.features.log import FeatureLog
+from training_sets.request.request import LONGEST_LAG_NS
+from transforms.rows import FeatureSet
+
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
-_NEVER: int = np.iinfo(np.int64).min // 2
+_NEVER: Final = int(np.iinfo(np.int64).min // 2)
+_STRETCH_NS: Final = 6 * HOUR_NS
 
 
 class ForwardFill:
@@ -36,3 +51,79 @@ class ForwardFill:
             row[is_filled] = self._value[is_filled]
             filled += int(np.count_nonzero(is_filled))
         return filled
+
+
+@dataclass(slots=True)
+class _Carried:
+    """Of one symbol: the newest known value of each column among the rows before ``until_ns``, and their times."""
+
+    until_ns: int
+    values: Float64s
+    known_ns: Int64s
+
+
+class ServedFill:
+    """Fills an unknown value with the newest known one of the served rows that is not older than a limit.
+
+    limit_ns: the greatest age, inclusive. A row counts that could be read when the model acts, and that was readable
+    within the time to live of the views.
+    """
+
+    def __init__(self, log: FeatureLog, chosen: FeatureSet, symbols: Sequence[str], limit_ns: int) -> None:
+        self._log = log
+        self._chosen = chosen
+        self._limit_ns = limit_ns
+        count = len(chosen.columns)
+        self._carried = {symbol: _Carried(_NEVER, np.full(count, np.nan), np.full(count, _NEVER)) for symbol in symbols}
+
+    def fill(self, times_ns: Int64s, had_ns: Int64s, values: Float64s) -> int:
+        """Fill in place; returns how many values were filled.
+
+        times_ns: int64 (n,), ascending, after those of the call before. had_ns: int64 (n, symbols), when the model has
+        the sample. values: float64 (n, symbols, columns).
+        """
+        filled = 0
+        for at, symbol in enumerate(self._carried):
+            begin = 0
+            while begin < len(times_ns):
+                end = int(np.searchsorted(times_ns, times_ns[begin] + _STRETCH_NS))
+                filled += self._fill(symbol, times_ns[begin:end], had_ns[begin:end, at], values[begin:end, at])
+                begin = end
+        return filled
+
+    def _fill(self, symbol: str, times_ns: Int64s, had_ns: Int64s, values: Float64s) -> int:
+        carried = self._carried[symbol]
+        first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
+        from_ns = max(carried.until_ns, first_ns - self._limit_ns)
+        row_ns, available_ns, served = self._served(symbol, from_ns, last_ns)
+        newest = np.maximum.accumulate(np.where(np.isnan(served), -1, np.arange(len(row_ns))[:, None]), axis=0)
+        # Rows up to a time, and of those the ones that had come: of an outage they come late, in their order.
+        came = np.searchsorted(np.maximum.accumulate(available_ns), had_ns, side="right")
+        last = np.minimum(came, np.searchsorted(row_ns, times_ns, side="right")) - 1
+        source = np.where((last >= 0)[:, None], newest[np.maximum(last, 0)], -1) if len(row_ns) else None
+        found, found_ns = np.tile(carried.values, (len(times_ns), 1)), np.tile(carried.known_ns, (len(times_ns), 1))
+        if source is not None:
+            is_served = source >= 0
+            columns = np.broadcast_to(np.arange(values.shape[1]), source.shape)
+            found[is_served] = served[source[is_served], columns[is_served]]
+            found_ns[is_served] = row_ns[source[is_served]]
+        is_filled = np.isnan(values) & (found_ns >= times_ns[:, None] - self._limit_ns)
+        values[is_filled] = found[is_filled]
+        # Later rows may still have been on their way.
+        until_ns = last_ns - LONGEST_LAG_NS
+        if (end := int(np.searchsorted(row_ns, until_ns))) > 0:
+            is_known = newest[end - 1] >= 0
+            sources = newest[end - 1][is_known]
+            carried.values[is_known] = served[sources, np.flatnonzero(is_known)]
+            carried.known_ns[is_known] = row_ns[sources]
+        carried.until_ns = max(carried.until_ns, until_ns)
+        return int(np.count_nonzero(is_filled))
+
+    def _served(self, symbol: str, from_ns: int, last_ns: int) -> tuple[Int64s, Int64s, Float64s]:
+        """Rows of [from_ns, last_ns] that were readable in time: their times, availabilities and values."""
+        try:
+            rows, available_ns = self._log.read(symbol, self._chosen, from_ns=from_ns, to_ns=last_ns + 1)
+        except NotFound:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(self._chosen.columns)))
+        in_time = available_ns <= rows.row_ns + LONGEST_LAG_NS
+        return rows.row_ns[in_time], available_ns[in_time], rows.values[in_time]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
-from market.events import CLOSE, CONFIRMED, KLINE
+from market.events import CLOSE, CONFIRMED, HIGH, KLINE, LOW
 from storage.features.log import FeatureLog
 from storage.raw.events import stream_events
 from storage.raw.raw_data import RawData
@@ -19,6 +19,7 @@ from training_sets.request.request import PriceChoice
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
+Float64s = npt.NDArray[np.float64]
 PriceName = Literal["mid_price", "kline_close"]
 
 STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
@@ -33,13 +34,32 @@ _CLOSE_FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
 class PriceSeries:
     """Prices at every step from ``start_ns`` on; between two steps the price is that of the earlier one.
 
-    values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown.
+    values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown. highs, lows: float64 (n,),
+    the greatest and the least price of the step that ends there; None is the price itself, where nothing tells them.
     """
 
     name: PriceName
     start_ns: int
     step_ns: int
-    values: npt.NDArray[np.float64]
+    values: Float64s
+    highs: Float64s | None = None
+    lows: Float64s | None = None
+
+    def since(self, index: int) -> PriceSeries:
+        """The series from one of its prices on."""
+        highs, lows = (None if each is None else each[index:] for each in (self.highs, self.lows))
+        return PriceSeries(
+            self.name, self.start_ns + index * self.step_ns, self.step_ns, self.values[index:], highs, lows
+        )
+
+    def bars_at(self, times_ns: npt.NDArray[np.int64]) -> Float64s:
+        """Price, high and low at each time, float64 (n, 3)."""
+        positions = self.positions(times_ns)
+        found = np.full((len(times_ns), 3), np.nan)
+        for at, prices in enumerate((self.values, self.highs, self.lows)):
+            known = self.values if prices is None else prices
+            found[positions >= 0, at] = known[positions[positions >= 0]]
+        return found
 
     def positions(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Index of the newest price at each time, int64 (n,); -1 before the series and a step or more after it."""
@@ -55,18 +75,29 @@ class PriceSeries:
 
 
 def price_series(
-    name: PriceName, times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64], *, step_ns: int
+    name: PriceName,
+    times_ns: npt.NDArray[np.int64],
+    values: Float64s,
+    *,
+    step_ns: int,
+    extremes: tuple[Float64s, Float64s] | None = None,
 ) -> PriceSeries:
     """The series of prices known at some times; of one time the last counts.
 
-    times_ns: int64 (n,), whole multiples of the step, in any order.
+    times_ns: int64 (n,), whole multiples of the step, in any order. extremes: highs and lows, float64 (n,) each.
     """
     if len(times_ns) == 0:
         return PriceSeries(name, 0, step_ns, np.empty(0))
     start_ns = int(times_ns.min())
-    dense = np.full((int(times_ns.max()) - start_ns) // step_ns + 1, np.nan)
-    dense[(times_ns - start_ns) // step_ns] = values
-    return PriceSeries(name, start_ns, step_ns, dense)
+    at, count = (times_ns - start_ns) // step_ns, (int(times_ns.max()) - start_ns) // step_ns + 1
+
+    def dense(known: Float64s) -> Float64s:
+        prices = np.full(count, np.nan)
+        prices[at] = known
+        return prices
+
+    highs, lows = (None, None) if extremes is None else map(dense, extremes)
+    return PriceSeries(name, start_ns, step_ns, dense(values), highs, lows)
 
 
 class LabelPrices:
@@ -88,8 +119,9 @@ class LabelPrices:
         kept = held.values[at:] if 0 <= at < len(held.values) else np.empty(0)
         known_ns = start_ns + len(kept) * self.step_ns
         if known_ns > to_ns:
-            return PriceSeries(self.name, start_ns, self.step_ns, kept)
-        values = np.concatenate([kept, self._read(known_ns, to_ns).values]) if len(kept) else None
+            return held.since(at)
+        is_joined = len(kept) > 0 and held.highs is None
+        values = np.concatenate([kept, self._read(known_ns, to_ns).values]) if is_joined else None
         self._held = (
             self._read(start_ns, to_ns) if values is None else PriceSeries(self.name, start_ns, self.step_ns, values)
         )
@@ -136,25 +168,26 @@ def _read_mids(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> Pri
 
 
 def _read_closes(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
-    """The close of every confirmed kline that ends in [from_ns, to_ns]."""
+    """The close, high and low of every confirmed kline that ends in [from_ns, to_ns]."""
     try:
         exponent = raw.instrument(symbol).price_exponent
     except NotFound:
         return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
-    ends_ns, closes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    ends_ns = [np.empty(0, np.int64)]
+    prices: dict[int, list[npt.NDArray[np.int64]]] = {field: [np.empty(0, np.int64)] for field in (CLOSE, HIGH, LOW)}
     for events, _ in stream_events(
         raw, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
     ):
         kline_end_ns = events["update_id"] + MINUTE_NS
-        chosen = (
+        is_wanted = (
             (events["kind"] == KLINE)
-            & (events["field"] == CLOSE)
             & (events["flags"] & CONFIRMED != 0)
             & (kline_end_ns >= from_ns)
             & (kline_end_ns <= to_ns)
         )
-        ends_ns.append(kline_end_ns[chosen])
-        closes.append(events["px"][chosen])
-    return price_series(
-        "kline_close", np.concatenate(ends_ns), np.concatenate(closes) / 10.0**exponent, step_ns=MINUTE_NS
-    )
+        # A kline is one message, whose fields stand in one order.
+        ends_ns.append(kline_end_ns[is_wanted & (events["field"] == CLOSE)])
+        for field, found in prices.items():
+            found.append(events["px"][is_wanted & (events["field"] == field)])
+    closes, highs, lows = (np.concatenate(prices[field]) / 10.0**exponent for field in (CLOSE, HIGH, LOW))
+    return price_series("kline_close", np.concatenate(ends_ns), closes, step_ns=MINUTE_NS, extremes=(highs, lows))

@@ -21,9 +21,13 @@ class SampleTimes:
     ranges: tuple[range, ...]
 
     @classmethod
-    def of(cls, spans: Sequence[tuple[int, int]], step_ns: int) -> SampleTimes:
-        """Those of disjoint [start, end) in order."""
-        return cls(tuple(range(ceil_to(start_ns, step_ns), end_ns, step_ns) for start_ns, end_ns in spans))
+    def of(cls, spans: Sequence[tuple[int, int]], step_ns: int, offset_ns: int = 0) -> SampleTimes:
+        """Those of disjoint [start, end) in order, each so long after a whole multiple of the step."""
+        return cls(
+            tuple(
+                range(ceil_to(start_ns - offset_ns, step_ns) + offset_ns, end_ns, step_ns) for start_ns, end_ns in spans
+            )
+        )
 
     @classmethod
     def at(cls, times_ns: Sequence[int]) -> SampleTimes:

@@ -17,20 +17,22 @@ from quality.continuity import ContinuityTally
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
-from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import check_target, volatility_window_ns
-from training_sets.samples.known import TOO_LATE, Lags, Retrieval
-from training_sets.samples.labels import make_labels
-from training_sets.samples.missing import ForwardFill
+from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
+from training_sets.request.targets import TripleBarrierTarget, check_target, volatility_window_ns
+from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
+from training_sets.samples.labels import first_touches, make_labels
+from training_sets.samples.missing import ForwardFill, ServedFill
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
-from training_sets.samples.witness import Witness
 from transforms.rows import FeatureSet
 
 PIECE_ROWS: Final = 200_000
 """Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
 PIECE_SECONDS: Final = 1_000_000
 """Symbol-seconds that one retrieval spans: a feature row each, read whether or not it is sampled."""
+
+BARRIERS: Final = ("lower", "end", "upper")
+"""What a triple-barrier label of -1, 0 and +1 has met."""
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -41,7 +43,8 @@ class Samples:
     """Rows in order of time, then of the request's symbols.
 
     times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
-    request's symbols. features: float64 (n, columns), labels: float64 (n, targets).
+    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). touched_ns: by the number of each
+    triple-barrier target, int64 (n,), when a barrier was met.
     """
 
     times_ns: Int64s
@@ -49,6 +52,7 @@ class Samples:
     symbol: Int64s
     features: Float64s
     labels: Float64s
+    touched_ns: Mapping[int, Int64s]
 
     def __len__(self) -> int:
         return len(self.times_ns)
@@ -61,6 +65,10 @@ class Samples:
             pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
             *(pa.array(np.ascontiguousarray(column)) for column in values.T),
         ]
+        for at, touched_ns in self.touched_ns.items():
+            met = self.labels[rows, at].astype(np.int64) + 1
+            columns.append(pa.array(touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
+            columns.append(pa.array(np.array(BARRIERS, object)[met], pa.string()))
         if fold is not None:
             columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
         return pa.table(columns, schema=schema)
@@ -72,7 +80,7 @@ class Sampler:
     retrieval: what is known at ascending times. prices: of each symbol. counts: rows sampled, without_features
     (too_late of them), without_label, with_missing, and values_filled. lags: how old each row was when the model had
     it. unlabelled: rows whose label is unknown, by target. continuity: tallies of each symbol, told the times that have
-    features. witness: sees what was retrieved; None where nobody asks.
+    features. log: where values are filled from that were served.
     """
 
     def __init__(
@@ -81,18 +89,18 @@ class Sampler:
         chosen: FeatureSet,
         retrieval: Retrieval,
         prices: Mapping[str, LabelPrices],
+        log: FeatureLog,
         *,
         continuity: Mapping[str, Sequence[ContinuityTally]],
-        witness: Witness | None,
     ) -> None:
         self._request = request
-        self.witness = witness
         self._chosen = chosen
         self.counts: Counter[str] = Counter()
         self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
         self.continuity = continuity
-        self._fill = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
+        self._fill_given = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
+        self._fill_served = ServedFill(log, chosen, request.symbols, request.fill_limit_ns)
         self.times = sample_times(request)
         self.retrieval = retrieval
         self._back_ns = max(volatility_window_ns(target) for target in request.targets)
@@ -124,21 +132,13 @@ class Sampler:
         request, count = self._request, len(self._request.symbols)
         known = self.retrieval.known(times_ns)
         features, decisions_ns = known.features, known.had_ns + request.read_delay_ns
-        if self.witness is not None:
-            self.witness.see(times_ns, known, decisions_ns)
         acted_from_ns = known.had_ns if request.sample_kind == "on_row" else np.repeat(times_ns, count)
         self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
         self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
         if request.missing == "forward_fill":
-            self.counts["values_filled"] += self._fill.fill(times_ns, features.reshape(len(times_ns), -1, copy=False))
+            self.counts["values_filled"] += self._filled(times_ns, known)
         is_unknown = np.isnan(features)
-        labels = np.empty((len(features), len(request.targets)))
-        for at, symbol in enumerate(request.symbols):
-            prices = self.prices[symbol].between(
-                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.latest_price_ns
-            )
-            for index, target in enumerate(request.targets):
-                labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=decisions_ns[at::count])
+        labels, touched_ns = self._labels(times_ns, decisions_ns)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
             for tally in self.continuity[symbol]:
@@ -158,7 +158,38 @@ class Sampler:
             np.tile(np.arange(count), len(times_ns))[is_kept],
             features[is_kept],
             labels[is_kept],
+            {index: touched[is_kept] for index, touched in touched_ns.items()},
         )
+
+    def _labels(self, times_ns: Int64s, decisions_ns: Int64s) -> tuple[Float64s, dict[int, Int64s]]:
+        """The labels of a piece, and of each triple-barrier target, by its number, when a barrier was met."""
+        request, count = self._request, len(self._request.symbols)
+        labels = np.empty((len(decisions_ns), len(request.targets)))
+        touched_ns = {
+            index: np.zeros(len(decisions_ns), np.int64)
+            for index, target in enumerate(request.targets)
+            if isinstance(target, TripleBarrierTarget)
+        }
+        for at, symbol in enumerate(request.symbols):
+            prices = self.prices[symbol].between(
+                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.latest_price_ns
+            )
+            for index, target in enumerate(request.targets):
+                acted_ns = decisions_ns[at::count]
+                if isinstance(target, TripleBarrierTarget):
+                    found = first_touches(times_ns, acted_ns, prices, target)
+                    labels[at::count, index], touched_ns[index][at::count] = found
+                else:
+                    labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=acted_ns)
+        return labels, touched_ns
+
+    def _filled(self, times_ns: Int64s, known: Known) -> int:
+        """Fill what is known of a piece in place; how many values were filled."""
+        of_time = known.features.reshape(len(times_ns), -1, copy=False)
+        if self._request.sample_kind == "at_time":
+            return self._fill_given.fill(times_ns, of_time)
+        by_symbol = (len(times_ns), len(self._request.symbols))
+        return self._fill_served.fill(times_ns, known.had_ns.reshape(by_symbol), of_time.reshape(*by_symbol, -1))
 
 
 def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict[str, LabelPrices]:
@@ -185,13 +216,25 @@ def sample_times(request: DatasetRequest) -> SampleTimes:
     """When the request samples."""
     if request.sample_times_ns:
         return SampleTimes.at(request.sample_times_ns)
-    return SampleTimes.of(covered(request.folds()), request.sample_interval_ns)
+    return SampleTimes.of(covered(request.folds()), request.sample_interval_ns, request.sample_offset_ns)
+
+
+def offset_warnings(request: DatasetRequest, sampler: Sampler) -> list[str]:
+    """One line for every symbol that is sampled before the kline has come whose close is its entry price."""
+    is_early = request.sample_offset_ns < KLINE_OFFSET_NS and not request.sample_times_ns
+    return [
+        f"{symbol}: sampled {request.sample_offset_ns // SECOND_NS} s after the end of a kline, entered at its close "
+        f"with the features of the one before; a sample_offset of {KLINE_OFFSET_NS // SECOND_NS} s has those of its own"
+        for symbol, prices in sampler.prices.items()
+        if is_early and prices.name == "kline_close"
+    ]
 
 
 def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any]:
     """What a sample of the dataset is and when its model acts, as the manifest states it."""
     return {
         "kind": request.sample_kind,
+        "offset_seconds": request.sample_offset_ns // SECOND_NS,
         "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
         "row_age_ms": sampler.lags.document(),
         "entry_price": {

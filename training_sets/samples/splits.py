@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,8 +11,11 @@ import numpy.typing as npt
 
 from market.clock import format_iso
 from training_sets.request.folds import Fold, check_periods
+from training_sets.request.targets import Target
+from training_sets.samples.target_tally import TargetTally
 
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 OUTSIDE: Final = -1
@@ -91,22 +95,29 @@ def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules, *, decisions_ns
 
 
 class FoldTally:
-    """Counts what a fold keeps and drops over any number of pieces, and proves that nothing overlaps."""
+    """Counts what a fold keeps and drops over any number of pieces, and proves that nothing overlaps.
 
-    def __init__(self, fold: Fold, rules: SplitRules) -> None:
+    targets: by split, a tally of each target's labels that are kept.
+    """
+
+    def __init__(self, fold: Fold, rules: SplitRules, targets: Sequence[Target] = ()) -> None:
         self.fold = fold
         self.rules = rules
+        self.targets = {name: [TargetTally(target) for target in targets] for name in fold.names}
         self._kept, self._purged, self._embargoed = np.zeros((3, len(fold.periods)), np.int64)
         self._first_ns: list[int | None] = [None] * len(fold.periods)
         self._label_ends_ns: list[int | None] = [None] * len(fold.periods)
 
-    def add(self, times_ns: Int64s, assigned: Assignment) -> None:
-        """Take one piece's row times and their assignment."""
+    def add(self, times_ns: Int64s, assigned: Assignment, labels: Float64s | None = None) -> None:
+        """Take one piece's row times, their assignment, and their labels, float64 (n, targets)."""
         for index in range(len(self.fold.periods)):
             is_inside = assigned.period == index
             self._purged[index] += np.count_nonzero(is_inside & assigned.is_purged)
             self._embargoed[index] += np.count_nonzero(is_inside & assigned.is_embargoed)
             is_kept = is_inside & assigned.is_kept
+            if labels is not None:
+                for tally, of_target in zip(self.targets[self.fold.periods[index].name], labels.T, strict=True):
+                    tally.add(of_target[is_kept])
             if is_kept.any():
                 first_ns, label_ns = int(times_ns[is_kept].min()), int(assigned.label_end_ns[is_kept].max())
                 self._kept[index] += np.count_nonzero(is_kept)
@@ -132,7 +143,11 @@ class FoldTally:
 
         A split of several periods lists them; its own ``overlaps_next`` is whether any of them overlaps.
         """
-        return [self._split_document(name) for name in self.fold.names]
+        return [
+            self._split_document(name)
+            | {"targets": {tally.target.name: tally.document() for tally in self.targets[name]}}
+            for name in self.fold.names
+        ]
 
     def _split_document(self, name: str) -> dict[str, Any]:
         periods = [self._proof(at) for at in self._periods_of(name)]

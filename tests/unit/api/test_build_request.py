@@ -210,3 +210,22 @@ def test_the_query_form_splits_by_time_and_looks_a_minute_ahead() -> None:
         (at("13:25:00"), at("13:40:00")),
     ]
     assert request.targets == (RegressionTarget(MINUTE_NS),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ({"sample_interval": "1m", "label_price": "kline_close"}, 2),
+        ({"sample_interval": "1m", "label_price": "kline_close", "sample_offset": "0s"}, 0),
+        ({"sample_interval": "1m", "sample_offset": "5s"}, 5),
+        ({"sample_interval": "1m"}, 0),
+        ({"sample_interval": "1s", "label_price": "kline_close"}, 0),
+    ],
+)
+def test_samples_of_klines_lie_after_the_kline_has_come(asked: dict[str, Any], seconds: int) -> None:
+    assert build(**asked).sample_offset_ns == seconds * SECOND_NS
+
+
+def test_an_offset_of_an_interval_or_more_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="sample_offset: must be whole seconds below the interval"):
+        build(sample_interval="15s", sample_offset="15s")

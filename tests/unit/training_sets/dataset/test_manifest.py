@@ -13,9 +13,11 @@ from training_sets.dataset.manifest import (
     MANIFEST_NAME,
     FileEntry,
     intact_file,
+    lineage,
     read_manifest,
     split_entries,
     stated_files,
+    summary,
 )
 from training_sets.provenance import file_entry
 
@@ -82,3 +84,10 @@ def test_a_manifest_that_states_no_files_is_told(manifest: dict[str, object]) ->
     for stated in (split_entries, stated_files):
         with pytest.raises(CorruptStore, match="must state its files"):
             stated(manifest)
+
+
+def test_a_summary_counts_the_files_that_the_lineage_names() -> None:
+    files = [{"path": f"part-{number}", "bytes": 1, "sha256": "0"} for number in range(2_000)]
+    manifest = {"code": "c", "raw_partitions": files, "feature_partitions": files[:1], "records": {"train": 1}}
+    assert summary(manifest) == {"code": "c", "raw_partitions": 2_000, "feature_partitions": 1, "records": {"train": 1}}
+    assert lineage(manifest) == {"code": "c", "raw_partitions": files, "feature_partitions": files[:1]}

@@ -131,3 +131,8 @@ def test_numbers_that_make_no_folds_are_refused(
 def test_periods_that_run_backwards_or_overlap_are_refused(wanted: list[Period], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         check_periods(wanted)
+
+
+def test_groups_that_are_too_short_are_refused_with_their_period() -> None:
+    with pytest.raises(InvalidRequest, match="was 6 groups from 1970-01-01T00:00:00Z to 1970-01-01T00:00:05Z"):
+        make_folds(PurgedCombinations(start_ns=0, end_ns=5 * SECOND_NS))

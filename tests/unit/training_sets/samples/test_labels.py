@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.clock import SECOND_NS
+from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
 from training_sets.request.targets import (
     ClassificationTarget,
@@ -21,8 +21,8 @@ from training_sets.request.targets import (
     TripleBarrierTarget,
     check_target,
 )
-from training_sets.samples.labels import make_labels, past_volatility
-from training_sets.samples.prices import price_series
+from training_sets.samples.labels import first_touches, make_labels, past_volatility
+from training_sets.samples.prices import PriceSeries, price_series
 
 NAN = math.nan
 Prices = dict[int, float]
@@ -186,6 +186,43 @@ def test_a_price_exactly_at_a_barrier_has_met_it() -> None:
     target = TripleBarrierTarget(SECOND_NS, upper=0.5, lower=0.5)
     assert labels_of({0: 1.0, 1: 1.5}, [0], target) == [1.0]
     assert labels_of({0: 1.0, 1: 0.5}, [0], target) == [-1.0]
+
+
+BARS = PriceSeries(
+    "kline_close",
+    0,
+    MINUTE_NS,
+    np.array([100.0, 100.0, 100.0, 100.0, 100.0]),
+    highs=np.array([100.0, 100.5, 102.0, 103.0, 100.0]),
+    lows=np.array([100.0, 99.5, 99.5, 97.0, 100.0]),
+)
+ACTS_NS = np.zeros(1, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "label", "bar"),
+    [
+        (0.02, 0.02, 1.0, 2),  # a high that no close shows
+        (0.025, 0.02, -1.0, 3),  # both in one bar: the adverse one
+        (0.004, 0.004, -1.0, 1),
+        (0.05, 0.05, 0.0, 4),
+    ],
+)
+def test_barriers_are_met_by_highs_and_lows_where_klines_are_the_price(
+    upper: float, lower: float, label: float, bar: int
+) -> None:
+    target = TripleBarrierTarget(4 * MINUTE_NS, upper=upper, lower=lower)
+    labels, touched_ns = first_touches(ACTS_NS, ACTS_NS, BARS, target)
+    assert (labels.tolist(), touched_ns.tolist()) == ([label], [bar * MINUTE_NS])
+
+
+def test_a_bar_of_the_past_meets_no_barrier_and_an_unknown_one_hides_the_rest() -> None:
+    target = TripleBarrierTarget(MINUTE_NS, upper=0.02, lower=0.02)
+    after_ns = np.array([3 * MINUTE_NS, 4 * MINUTE_NS])
+    labels, touched_ns = first_touches(after_ns, after_ns, BARS, target)
+    assert labels[0] == 0.0
+    assert math.isnan(labels[1])
+    assert touched_ns.tolist() == [4 * MINUTE_NS, 0]
 
 
 def test_an_unknown_price_on_the_path_hides_only_what_comes_after_it() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from market.clock import SECOND_NS, format_iso
 from training_sets.request.folds import Fold, Period, PurgedCombinations, RandomBlocks, WalkForward, make_folds
+from training_sets.request.targets import ClassificationTarget
 from training_sets.samples.splits import OUTSIDE, FoldTally, SplitRules, assign_rows
 
 SECONDS = st.integers(0, 200)
@@ -190,3 +193,26 @@ def test_an_empty_split_is_told_with_its_reason(number: int | None) -> None:
     where = "" if number is None else "fold 3 "
     assert tally.warnings() == [f"{where}train: no rows, 10 purged and 0 embargoed"]
     assert tally.document()[1]["last_label_end"] == format_iso(26 * SECOND_NS)
+
+
+def test_a_split_tells_the_labels_that_purge_left_in_it() -> None:
+    fold = Fold(None, (Period("train", 0, 6 * SECOND_NS), Period("test", 6 * SECOND_NS, 10 * SECOND_NS)))
+    target = ClassificationTarget(SECOND_NS, name="side")
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, -1, 0, 1], np.float64)
+    whole, pieces = (FoldTally(fold, SplitRules(SECOND_NS), (target,)) for _ in range(2))
+    times_ns = np.arange(10, dtype=np.int64) * SECOND_NS
+    for tally, cuts in ((whole, [0, 10]), (pieces, [0, 3, 7, 10])):
+        for begin, end in pairwise(cuts):
+            part = slice(begin, end)
+            assigned = assign_rows(times_ns[part], fold, tally.rules)
+            tally.add(times_ns[part], assigned, labels[part].reshape(-1, 1))
+    train, test = whole.document()
+    # The only up of train is purged.
+    assert train["targets"]["side"]["classes"] == {"down": 0.0, "flat": 1.0, "up": 0.0}
+    assert whole.targets["train"][0].is_constant
+    assert test["targets"]["side"]["classes"] == {"down": 0.25, "flat": 0.25, "up": 0.5}
+    assert test["targets"]["side"]["deviation"] == pytest.approx(np.std(labels[6:]))
+    for one, other in zip(whole.document(), pieces.document(), strict=True):
+        of_one, of_other = one["targets"]["side"], other["targets"]["side"]
+        assert of_one.pop("classes") == of_other.pop("classes")
+        assert of_one == pytest.approx(of_other)

@@ -1,0 +1,184 @@
+"""Foresight: what columns know of labels and of next values, over all rows of the files as written.
+
+1. Rows of a file and symbol are cut into blocks that hold 20 horizons of the longest label, 500 rows at least: a leak
+   in a small part of a dataset is a leak in most of a block. Fewer rows are not judged, and said to be so.
+2. Of each block and column: its correlation with each label and with the next return of the mid price; how many values
+   are a label or the next return, to a billionth; how many are the next mid price, where that is another one.
+3. Prices move by whole ticks, as the spread does: a copy has the sign of what it copies, rises and falls alike, three
+   times as often as the other sign.
+4. A correlation is impossible from MOST_KNOWN on, by value and by rank: over 20 horizons what trends alone stays far
+   below, and one outlier moves no rank. Copies are more than chance from LEAST_COPIES of a block on; next prices must
+   also be met three times as often as the prices before, which a price that goes to and fro meets as often.
+
+It sees what repeats what comes; the rows that are rebuilt (``blinding``) see every other leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from market.clock import format_iso
+from market.errors import InvalidRequest
+from training_sets.dataset.files import FilePiece
+
+LEAST_ROWS: Final = 500
+HORIZONS: Final = 20
+MOST_KNOWN: Final = 0.9
+LEAST_COPIES: Final = 0.05
+NEAR: Final = 1e-9
+LEAST_CHANGES: Final = 20
+"""A label that takes one value for the most of a block is like many columns."""
+NEXT_RETURN: Final = "the next return of mid_price"
+PRICE: Final = "mid_price"
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Those of a file and symbol that no block was made of yet."""
+
+    times_ns: list[Int64s] = field(default_factory=list)
+    values: list[Float64s] = field(default_factory=list)
+    count: int = 0
+
+
+class Foresight:
+    """Takes the rows of one file after the other; ``finish`` each.
+
+    columns: of the values, the features first, then the labels; is_class: of each label.
+    """
+
+    def __init__(
+        self, features: Sequence[str], labels: Mapping[str, bool], *, longest_reach_ns: int, interval_ns: int
+    ) -> None:
+        self._features = tuple(features)
+        self._labels = labels
+        self._interval_ns = interval_ns
+        self._price = self._features.index(PRICE) if PRICE in self._features else None
+        self.block_rows = max(LEAST_ROWS, HORIZONS * -(-longest_reach_ns // interval_ns))
+        self._held: dict[str, _Rows] = {}
+        self._judged = self._not_judged = 0
+
+    def add(self, file: str, piece: FilePiece) -> None:
+        """Take consecutive rows of a file. Raises InvalidRequest naming the first column that knows too much."""
+        for symbol in dict.fromkeys(piece.symbols.tolist()):
+            of_symbol = np.flatnonzero(piece.symbols == symbol)
+            held = self._held.setdefault(symbol, _Rows())
+            held.times_ns.append(piece.times_ns[of_symbol])
+            held.values.append(piece.values[of_symbol])
+            held.count += len(of_symbol)
+            if held.count >= 2 * self.block_rows:
+                self._judge_blocks(file, symbol, is_last=False)
+
+    def finish(self, file: str) -> None:
+        """Judge what is left of a file. Raises as ``add``."""
+        for symbol in list(self._held):
+            self._judge_blocks(file, symbol, is_last=True)
+        self._held = {}
+
+    def document(self) -> dict[str, Any]:
+        """What the manifest states."""
+        return {"block_rows": self.block_rows, "rows_judged": self._judged, "rows_too_few_to_judge": self._not_judged}
+
+    def _judge_blocks(self, file: str, symbol: str, *, is_last: bool) -> None:
+        held = self._held[symbol]
+        times_ns, values = np.concatenate(held.times_ns), np.concatenate(held.values)
+        begin = 0
+        while held.count - begin >= (1 if is_last else 2) * self.block_rows:
+            # What is left at the end goes with the last block.
+            left = held.count - begin
+            end = held.count if is_last and left < 2 * self.block_rows else begin + self.block_rows
+            self._judge(f"{symbol} in {file}", times_ns[begin:end], values[begin:end])
+            begin = end
+        if is_last:
+            self._not_judged += held.count - begin
+        self._held[symbol] = _Rows([times_ns[begin:]], [values[begin:]], held.count - begin)
+
+    def _judge(self, of: str, times_ns: Int64s, values: Float64s) -> None:
+        count = len(self._features)
+        features, known = values[:, :count], dict(zip(self._labels, values[:, count:].T, strict=True))
+        self._judged += len(values)
+        if self._price is not None:
+            price = features[:, self._price]
+            after = self._neighbours(times_ns, price)[1]
+            known[NEXT_RETURN] = after / price - 1.0
+            self._judge_prices(of, times_ns, features, price)
+        for name, target in known.items():
+            if not self._labels.get(name, False):
+                self._judge_copies(of, times_ns, features, name, target)
+            if np.count_nonzero(np.diff(target[np.isfinite(target)])) >= LEAST_CHANGES:
+                self._judge_correlation(of, times_ns, features, name, target)
+
+    def _neighbours(self, times_ns: Int64s, price: Float64s) -> tuple[Float64s, Float64s]:
+        """The prices an interval before and after each row, NaN where that is no row."""
+        follows = np.diff(times_ns) == self._interval_ns
+        before, after = np.full((2, len(price)), np.nan)
+        before[1:][follows] = price[:-1][follows]
+        after[:-1][follows] = price[1:][follows]
+        return before, after
+
+    def _judge_prices(self, of: str, times_ns: Int64s, features: Float64s, price: Float64s) -> None:
+        before, after = self._neighbours(times_ns, price)
+        is_next = (features == after[:, None]) & (after != price)[:, None]
+        is_before = (features == before[:, None]) & (before != price)[:, None]
+        ahead, behind = is_next.sum(axis=0), is_before.sum(axis=0)
+        is_leak = (ahead >= LEAST_COPIES * len(price)) & (ahead >= 3 * behind)
+        self._accuse(of, times_ns, is_leak, ahead / len(price), "be the next mid_price no more often than chance")
+
+    def _judge_copies(self, of: str, times_ns: Int64s, features: Float64s, name: str, target: Float64s) -> None:
+        is_told = np.isfinite(target) & (target != 0.0)
+        if not is_told.any():
+            return
+        wanted, told = target[is_told, None], features[is_told]
+        reach = NEAR * np.abs(wanted)
+        signs = []
+        for is_copy in (np.abs(told - wanted) <= reach, np.abs(told + wanted) <= reach):
+            rises = (is_copy & (wanted > 0.0)).sum(axis=0)
+            signs.append((is_copy.sum(axis=0), np.minimum(rises, is_copy.sum(axis=0) - rises)))
+        is_leak = np.zeros(features.shape[1], np.bool_)
+        for (copies, of_rarer_sign), (others, _) in (signs, signs[::-1]):
+            is_many = copies >= max(LEAST_COPIES * len(target), LEAST_CHANGES)
+            is_leak |= is_many & (copies >= 3 * others) & (of_rarer_sign >= copies / 10.0)
+        shares = np.maximum(signs[0][0], signs[1][0]) / len(target)
+        self._accuse(of, times_ns, is_leak, shares, f"be {name} no more often than chance")
+
+    def _judge_correlation(self, of: str, times_ns: Int64s, features: Float64s, name: str, target: Float64s) -> None:
+        by_value = np.abs(_correlations(features, target))
+        shares = np.zeros(len(by_value))
+        for at in np.flatnonzero(by_value >= MOST_KNOWN).tolist():
+            is_known = np.isfinite(features[:, at]) & np.isfinite(target)
+            ranks = pd.DataFrame({"one": features[is_known, at], "other": target[is_known]}).rank()
+            by_rank = np.abs(_correlations(ranks[["one"]].to_numpy(), ranks["other"].to_numpy()))[0]
+            shares[at] = min(by_value[at], by_rank) if by_rank >= MOST_KNOWN else 0.0
+        self._accuse(of, times_ns, shares > 0.0, shares, f"have a correlation below {MOST_KNOWN} with {name}")
+
+    def _accuse(self, of: str, times_ns: Int64s, is_leak: npt.NDArray[np.bool_], seen: Float64s, rule: str) -> None:
+        if is_leak.any():
+            at = int(np.argmax(is_leak))
+            raise InvalidRequest(
+                f"leakage: {self._features[at]} of {of} from {format_iso(int(times_ns[0]))} to "
+                f"{format_iso(int(times_ns[-1]))} must {rule}, was {float(seen[at]):.3g}"
+            )
+
+
+def _correlations(columns: Float64s, target: Float64s) -> Float64s:
+    """Pearson's correlation of each column with a target where both are finite; 0 where there are few or one value."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        is_known = np.isfinite(columns) & np.isfinite(target)[:, None]
+        count = is_known.sum(axis=0)
+        one = np.where(is_known, columns, 0.0)
+        one = np.where(is_known, one - one.sum(axis=0) / count, 0.0)
+        scale = np.abs(one).max(axis=0)
+        one /= np.where(scale > 0.0, scale, np.nan)
+        other = np.where(is_known, target[:, None], 0.0)
+        other = np.where(is_known, other - other.sum(axis=0) / count, 0.0)
+        found = (one * other).sum(axis=0) / np.sqrt((one * one).sum(axis=0) * (other * other).sum(axis=0))
+    return np.where((count >= LEAST_ROWS // 2) & np.isfinite(found), found, 0.0)

@@ -1,0 +1,101 @@
+"""Days of the feature log, drawn at random, rebuilt from raw data and compared by their bits.
+
+A log that disagrees with its raw data has been written by something else. One twentieth of the dataset's symbol-days is
+compared, one at least; of fewer than twenty, a stretch of one day that is so much of the whole, an hour at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from market.clock import DAY_NS, HOUR_NS, SECOND_NS, floor_to, format_iso, utc_date
+from market.errors import InvalidRequest, NotFound
+from quality.parity import compare_rows
+from training_sets.checks.blinding import Origin
+from training_sets.rebuild.days import ROW_GROUP_ROWS
+from training_sets.rebuild.rebuild import rows_in_groups, stream_rows
+from transforms.catalogue import set_horizon_ns
+
+SHARE: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows of a symbol in [from_ns, to_ns], within one UTC day."""
+
+    symbol: str
+    from_ns: int
+    to_ns: int
+
+
+def draw_stretches(symbols: Sequence[str], spans: Sequence[tuple[int, int]], seed: int) -> list[Stretch]:
+    """What is compared, of disjoint [start, end) that a dataset covers."""
+    days = [
+        (symbol, max(day_ns, start_ns), min(day_ns + DAY_NS, end_ns))
+        for symbol in symbols
+        for start_ns, end_ns in spans
+        for day_ns in range(floor_to(start_ns, DAY_NS), end_ns, DAY_NS)
+    ]
+    generator = np.random.default_rng(seed)
+    count = max(1, round(SHARE * len(days)))
+    total_ns = sum(end_ns - start_ns for _, start_ns, end_ns in days)
+    stretches = []
+    for at in np.sort(generator.choice(len(days), count, replace=False)).tolist():
+        symbol, start_ns, end_ns = days[at]
+        if len(days) < 1 / SHARE:
+            wanted_ns = max(HOUR_NS, floor_to(int(SHARE * total_ns), SECOND_NS))
+            spare_ns = max(end_ns - start_ns - wanted_ns, 0)
+            start_ns += int(generator.integers(0, spare_ns // SECOND_NS + 1)) * SECOND_NS
+            end_ns = min(end_ns, start_ns + wanted_ns)
+        stretches.append(Stretch(symbol, start_ns, end_ns - 1))
+    return stretches
+
+
+def check_stretches(stretches: Sequence[Stretch], origin: Origin) -> dict[str, Any]:
+    """How many rows of the log were compared, and what could not be.
+
+    Raises InvalidRequest with the first difference.
+    """
+    compared = 0
+    unchecked: list[str] = []
+    for stretch in stretches:
+        told = f"{stretch.symbol} {utc_date(stretch.from_ns)}"
+        if (bounds := _comparable(stretch, origin)) is None:
+            unchecked.append(f"{told}: raw data does not hold what its rows look back at")
+            continue
+        from_ns, to_ns = bounds
+        raw = origin.raw[stretch.symbol]
+        pieces = stream_rows(raw, stretch.symbol, origin.open_kernel(), from_ns=from_ns, to_ns=to_ns)
+        for rebuilt in rows_in_groups(pieces, ROW_GROUP_ROWS):
+            first_ns, last_ns = int(rebuilt.row_ns[0]), int(rebuilt.row_ns[-1])
+            logged, _ = origin.log.read(stretch.symbol, origin.chosen, from_ns=first_ns, to_ns=last_ns + 1)
+            found = compare_rows(logged, rebuilt)
+            compared += found.compared
+            if found.mismatched and (first := found.first_divergence) is not None:
+                raise InvalidRequest(
+                    f"leakage: the feature log of {told} must be what its raw data gives, {first.feature} at "
+                    f"{format_iso(first.row_ns)} is {first.rebuilt}, was {first.served}"
+                )
+    return {
+        "log_rows_rebuilt": compared,
+        "log_days": len(stretches) - len(unchecked),
+        "log_days_not_checked": unchecked,
+    }
+
+
+def _comparable(stretch: Stretch, origin: Origin) -> tuple[int, int] | None:
+    """The first and the last row of a stretch that raw data can give; None when there is none."""
+    symbol, chosen = stretch.symbol, origin.chosen
+    try:
+        first_ns, last_ns = origin.raw[symbol].period(symbol)
+        earlier, _ = origin.log.read(symbol, chosen, from_ns=first_ns - DAY_NS, to_ns=first_ns)
+    except NotFound:
+        return None
+    from_ns, to_ns = max(stretch.from_ns, first_ns + 1), min(stretch.to_ns, floor_to(last_ns, SECOND_NS))
+    if len(earlier) > 0:
+        from_ns = max(from_ns, first_ns + set_horizon_ns(chosen))
+    return (from_ns, to_ns) if from_ns <= to_ns else None

@@ -1,0 +1,54 @@
+"""The search for leaks in a dataset's files as written: all of their rows, drawn rows, and drawn days of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training_sets.checks.blinding import Origin, check_boundaries, check_features, check_labels
+from training_sets.checks.drawn import WrittenFile, draw_rows, rows_to_draw
+from training_sets.checks.foresight import Foresight
+from training_sets.checks.log_days import check_stretches, draw_stretches
+from training_sets.checks.sources import Sources
+from training_sets.request.folds import covered
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import is_class
+from training_sets.samples.prices import LabelPrices
+from training_sets.samples.splits import FoldTally
+
+
+def search_leaks(
+    request: DatasetRequest,
+    files: Sequence[WrittenFile],
+    kept: Sequence[FoldTally],
+    prices: Mapping[str, LabelPrices],
+    origin: Origin,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """How much was checked for looking ahead, as the manifest states it.
+
+    kept: the folds that the files are of. seed: of the rows and days that are drawn.
+
+    Raises InvalidRequest naming the first leak, and when nothing could be checked.
+    """
+    check_boundaries(kept, max(request.targets, key=lambda target: target.reach_ns).name)
+    labels = {target.name: is_class(target) for target in request.targets}
+    foresight = Foresight(
+        origin.chosen.columns, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
+    )
+    columns = [*origin.chosen.columns, *labels]
+    drawn = draw_rows(files, columns, count=rows_to_draw(len(request.symbols)), seed=seed, foresight=foresight)
+    rows = Sources(request, origin).of(drawn)
+    features = check_features(rows, origin)
+    is_logged = request.sample_kind == "on_row"
+    stretches = draw_stretches(request.symbols, covered(request.folds()), seed) if is_logged else []
+    days = check_stretches(stretches, origin)
+    return {
+        "seed": seed,
+        "rows_drawn": len(drawn),
+        "labels_made_again": check_labels(prices, request.targets, rows),
+        **features,
+        **days,
+        "all_rows": foresight.document(),
+    }
