@@ -51,6 +51,7 @@ class ContinuityTally:
         # A period without its first or its last rows is as torn as one with a hole.
         self._last_ns = start_ns
         self._gaps = 0
+        self._critical_gaps = 0
         self._largest_ns = 0
         self._first_gaps: list[tuple[int, int]] = []
 
@@ -82,12 +83,14 @@ class ContinuityTally:
             "start": format_iso(self._start_ns),
             "end": format_iso(self._end_ns),
             "expected_interval_seconds": self._interval_ns / SECOND_NS,
-            "rows": self._rows,
-            "expected_rows": expected_rows,
-            "coverage": coverage,
-            "gaps": self._gaps,
+            "actual_timestamps_count": self._rows,
+            "expected_timestamps_count": expected_rows,
+            "actual_coverage_ratio": coverage,
+            "gaps_count": self._gaps,
+            "critical_gaps_count": self._critical_gaps,
+            "warnings_count": len(warnings),
             "largest_gap_seconds": self._largest_ns // SECOND_NS,
-            "first_gaps": [
+            "gap_locations": [
                 {"start": format_iso(start_ns), "end": format_iso(end_ns), "seconds": (end_ns - start_ns) // SECOND_NS}
                 for start_ns, end_ns in self._first_gaps
             ],
@@ -100,6 +103,7 @@ class ContinuityTally:
         gaps = np.flatnonzero(lengths_ns > longest_ns)
         if len(gaps) > 0:
             self._gaps += len(gaps)
+            self._critical_gaps += int(np.count_nonzero(lengths_ns[gaps] >= self._rules.critical_gap_ns))
             self._largest_ns = max(self._largest_ns, int(lengths_ns[gaps].max()))
             for at in gaps[: GAPS_TOLD - len(self._first_gaps)].tolist():
                 self._first_gaps.append((int(times_ns[at] - lengths_ns[at]), int(times_ns[at])))

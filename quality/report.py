@@ -170,9 +170,9 @@ def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
             each["name"],
             each["start"],
             each["end"],
-            each["rows"],
-            f"{each['coverage']:.4f}",
-            each["gaps"],
+            each["actual_timestamps_count"],
+            f"{each['actual_coverage_ratio']:.4f}",
+            each["gaps_count"],
             f"{each['largest_gap_seconds']} s",
         )
         for each in checked[: 3 * MOST_FOLDS_DRAWN]

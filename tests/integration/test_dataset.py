@@ -307,7 +307,7 @@ def test_the_manifest_names_all_that_made_the_dataset(build: Dataset, place: Bui
         for entry in entries:
             assert file_entry(root / entry["path"], root) == entry
     for each in manifest["continuity"]:
-        assert each["coverage"] > 0.9
+        assert each["actual_coverage_ratio"] > 0.9
     assert (build.path / "_quality.json").is_file()
     assert (build.path / "_report.html").is_file()
 

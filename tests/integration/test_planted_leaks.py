@@ -204,7 +204,7 @@ def test_a_day_of_the_log_that_disagrees_with_its_raw_data_fails_the_build(place
 def a_plant(draw: random.Random) -> Plant:
     share = draw.uniform(0.05, 0.3)
     begin = draw.uniform(0.0, 1.0 - share)
-    column = draw.choice(["volatility_1m", "returns_1m", "mid_price"])
+    column = draw.choice(["volatility_1m", "returns_3s", "mid_price"])
     where = draw.choice(["log", "file", "fold", "filled"])
     if where == "log":
         leak = draw.choice(["next value", "centred mean", "scaled by all", "back fill"])

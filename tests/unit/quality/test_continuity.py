@@ -33,8 +33,8 @@ def test_gaps_are_the_steps_longer_than_the_ratio_and_coverage_the_share_of_rows
     edges = [0, *seconds, 200]
     steps = [(edges[at], edges[at + 1]) for at in range(len(edges) - 1)]
     gaps = [(one, other) for one, other in steps if other - one > (5 * interval if seconds else 0)]
-    assert found["gaps"] == len(gaps)
-    assert found["first_gaps"] == [
+    assert found["gaps_count"] == len(gaps)
+    assert found["gap_locations"] == [
         {
             "start": format_iso(one * SECOND_NS),
             "end": format_iso(other * SECOND_NS),
@@ -43,22 +43,27 @@ def test_gaps_are_the_steps_longer_than_the_ratio_and_coverage_the_share_of_rows
         for one, other in gaps[:10]
     ]
     assert found["largest_gap_seconds"] == max((other - one for one, other in gaps), default=0)
-    assert found["coverage"] == len(seconds) / len(range(0, 200, interval))
+    assert found["actual_coverage_ratio"] == len(seconds) / len(range(0, 200, interval))
 
 
 def test_a_whole_period_has_nothing_to_tell() -> None:
     found = check(list(range(100)), 100)
-    assert (found.document["coverage"], found.document["gaps"], found.warnings) == (1.0, 0, ())
+    assert (found.document["actual_coverage_ratio"], found.document["gaps_count"], found.warnings) == (1.0, 0, ())
 
 
 def test_a_period_without_rows_is_one_gap() -> None:
     found = check([], 100)
-    assert (found.document["coverage"], found.document["largest_gap_seconds"], found.is_critical) == (0.0, 100, True)
+    assert (found.document["actual_coverage_ratio"], found.document["largest_gap_seconds"], found.is_critical) == (
+        0.0,
+        100,
+        True,
+    )
 
 
 def test_low_coverage_and_critical_gaps_are_told() -> None:
     found = check([*range(20), *range(80, 100)], 100)
     assert found.is_critical
+    assert (found.document["critical_gaps_count"], found.document["warnings_count"]) == (1, 2)
     assert found.warnings == (
         "BTCUSDT train: coverage must be 0.8 or more, was 0.4000",
         "BTCUSDT train: gaps must be shorter than 60 s, was 61 s",
