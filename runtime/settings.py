@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     feature_service_max_predictions_bytes: Positive = 64 << 20
     feature_service_reads_per_second: Positive = 5000
     feature_service_changes_per_second: Positive = 50
-    feature_service_cors_origins: Origins = ()
+    feature_service_cors_origins: Origins | None = None
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)

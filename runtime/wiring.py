@@ -301,7 +301,7 @@ def api_services(
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,
             default_version=default_version,
-            cors_origins=settings.feature_service_cors_origins,
+            cors_origins=settings.feature_service_cors_origins or (),
             limits=RequestLimits(
                 body_bytes=settings.feature_service_max_body_bytes,
                 predictions_bytes=settings.feature_service_max_predictions_bytes,

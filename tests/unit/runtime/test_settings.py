@@ -185,3 +185,10 @@ def test_a_name_that_looks_like_a_setting_and_is_none_is_told(tmp_path: Path, mo
         "FEATURE_SERVICE_APIKEY: no such setting, did you mean FEATURE_SERVICE_API_KEY?",
         "FEATURE_SERVICE_SYMBOL: no such setting, did you mean FEATURE_SERVICE_SYMBOLS?",
     ]
+
+
+def test_origins_are_addresses_without_a_path() -> None:
+    given = load_settings({"FEATURE_SERVICE_CORS_ORIGINS": "https://a.example, http://localhost:3000"}, env_file=None)
+    assert given.feature_service_cors_origins == ("https://a.example", "http://localhost:3000")
+    with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_CORS_ORIGINS: must be origins"):
+        load_settings({"FEATURE_SERVICE_CORS_ORIGINS": "https://a.example/page"}, env_file=None)
