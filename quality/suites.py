@@ -23,6 +23,11 @@ MOST_OUTLIERS: Final = 0.01
 MOST_CORRELATED: Final = 0.95
 LIKE_THE_LABEL: Final = 0.999
 MOST_OF_ONE_CLASS: Final = 0.8
+MOST_RISK_ADJUSTED: Final = 1_000.0
+"""Past volatilities in one return: an hour's return is 60 of a second's; a volatility of next to nothing gives more."""
+ONE_LABEL: Final = "more than one label in each split"
+TOO_GREAT: Final = "sane risk-adjusted return"
+"""Rules of single splits, whose labels no profile of the whole tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ _SAYS: Final = {
     "target finite": "no value of a target may be infinite",
     "more than one class": "a target must have more than one value",
     "target balance": f"at most {MOST_OF_ONE_CLASS:.0%} of a target may be of one class",
+    ONE_LABEL: "a split must have labels of more than one value",
+    TOO_GREAT: f"a return must be at most {MOST_RISK_ADJUSTED:g} of its past volatilities",
 }
 """What each rule asks for; the values seen follow."""
 

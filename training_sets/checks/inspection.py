@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,15 @@ from market.errors import InvalidRequest
 from quality.continuity import Continuity, ContinuityRules, ContinuityTally
 from quality.profile import TableProfile
 from quality.report import render_report
-from quality.suites import Finding, Severity, check_quality, quality_document
+from quality.suites import (
+    MOST_RISK_ADJUSTED,
+    ONE_LABEL,
+    TOO_GREAT,
+    Finding,
+    Severity,
+    check_quality,
+    quality_document,
+)
 from training_sets.dataset.files import table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
@@ -24,9 +32,6 @@ from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarge
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
 from transforms.rows import FeatureSet
-
-MOST_RISK_ADJUSTED: Final = 1_000.0
-"""Past volatilities in one return: an hour's return is 60 of a second's; a volatility of next to nothing gives more."""
 
 
 def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
@@ -83,10 +88,9 @@ def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
                 most = max(-each.least, each.greatest)
                 if isinstance(each.target, RiskAdjustedTarget) and each.rows and most > MOST_RISK_ADJUSTED:
                     too_great[subject] = most
-    rule = "more than one label in each split"
     return [
-        *(Finding(rule, severity, subjects) for severity, subjects in constant.items() if subjects),
-        *([Finding("sane risk-adjusted return", "minor", too_great)] if too_great else []),
+        *(Finding(ONE_LABEL, severity, subjects) for severity, subjects in constant.items() if subjects),
+        *([Finding(TOO_GREAT, "minor", too_great)] if too_great else []),
     ]
 
 
