@@ -27,7 +27,7 @@ SCHEMA_NAME: Final = "_schema.json"
 _PIECE_ROWS: Final = 20_000
 _CSV_TYPES: Final = {
     "string": {"type": "string", "dtype": "str"},
-    "timestamp[ns, tz=UTC]": {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%SZ", "dtype": "datetime64[ns, UTC]"},
+    "timestamp[ns, tz=UTC]": {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%S.%fZ", "dtype": "datetime64[ns, UTC]"},
     "double": {"type": "number", "dtype": "float64"},
     "int32": {"type": "integer", "dtype": "int32"},
 }
@@ -166,12 +166,12 @@ def _open_parquet(path: Path, schema: pa.Schema) -> tuple[Callable[[pa.Table], N
 
 def _open_csv(path: Path, schema: pa.Schema) -> tuple[Callable[[pa.Table], None], Callable[[], None]]:
     def as_text(table: pa.Table) -> pa.Table:
-        # Row times are whole seconds; polars would read a column that holds "nan" as text.
+        # Samples at times may lie between seconds; polars would read a column that holds "nan" as text.
         columns: list[Any] = []
         for field in table.schema:
             column: Any = table.column(field.name)
             if pa.types.is_timestamp(field.type):
-                column = pc.strftime(column.cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
+                column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")  # all nine digits
             elif pa.types.is_floating(field.type):
                 column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
             columns.append(column)

@@ -19,7 +19,7 @@ from training_sets.dataset.files import SCHEMA_NAME, SUFFIX, SplitFile, read_col
 from training_sets.request.request import OutputFormat
 
 SCHEMA = table_schema(["mid", "target"], has_fold=True, metadata={"feature_set": "abc"})
-TIMES_NS = parse_iso_ns("2026-01-05T12:00:00") + np.arange(5) * SECOND_NS
+TIMES_NS = parse_iso_ns("2026-01-05T12:00:00") + np.arange(5) * SECOND_NS + np.array([0, 1, 0, 999_999_999, 0])
 MID = np.array([1.0, np.nan, 0.1, 1e-300, -0.0])
 TARGET = np.array([0.1 + 0.2, 1.0, -1.0, 0.0, 5.0])
 FORMATS: tuple[OutputFormat, ...] = ("parquet", "csv")
