@@ -20,7 +20,9 @@ from runtime.commands.options import (
 from runtime.commands.printing import print_document, print_table
 
 if TYPE_CHECKING:
+    from runtime.settings import Settings
     from training_sets.builds.builder import Dataset
+    from training_sets.request.request import DatasetRequest
 
 app = typer.Typer(help="Training sets: build, list, show, download, cancel, delete.", no_args_is_help=True)
 
@@ -75,20 +77,7 @@ def build(
             read_delay_ms=read_delay_ms,
             registry=registry_of(settings, registry),
         )
-    from runtime.commands.progress import showing_progress
-    from runtime.feature_repository import apply_feature_store
-    from runtime.servers import running_servers
-    from runtime.stores import open_stores
-    from runtime.wiring import dataset_builds
-
-    with showing_progress() as steps:
-        steps.begin("starting servers, registering features")
-        with running_servers(settings) as servers:
-            apply_feature_store(settings, servers)
-            with dataset_builds(settings, servers, open_stores(settings)) as builds:
-                built = builds.build(
-                    request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach
-                )
+    built = _built(request, settings)
     document = _built_document(built)
     if not as_json:
         del document["splits"]  # the manifest has them, row by row
@@ -196,6 +185,21 @@ def download(
         with to.open("wb") as file:
             file.writelines(zip_chunks(list(found.paths), found.folder))
     print_document({"dataset_id": dataset_id, "split": split, "path": str(to)}, as_json=as_json)
+
+
+def _built(request: DatasetRequest, settings: Settings) -> Dataset:
+    from runtime.commands.progress import showing_progress
+    from runtime.feature_repository import apply_feature_store
+    from runtime.servers import running_servers
+    from runtime.stores import open_stores
+    from runtime.wiring import dataset_builds
+
+    with showing_progress() as steps:
+        steps.begin("starting servers, registering features")
+        with running_servers(settings) as servers:
+            apply_feature_store(settings, servers)
+            with dataset_builds(settings, servers, open_stores(settings)) as builds:
+                return builds.build(request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach)
 
 
 def _built_document(built: Dataset) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, setting
 from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
+    from ingestion.pipeline.pipeline import Pipeline
     from runtime.commands.progress import Steps
     from runtime.settings import Settings
 
@@ -84,17 +85,8 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float, 
     steps.begin("compacting to raw Parquet")
     for symbol in pipeline.symbols:
         compact_tape(raw_folder, symbol, pins)
+    _tell_rejections(pipeline, files, raw_folder, errors, warnings)
     counters = pipeline.counters
-    if counters.rejected > MOST_REJECTED * counters.messages:
-        errors.insert(
-            0,
-            f"{', '.join(map(str, files))}: at most {MOST_REJECTED:.0%} of the messages may be unusable, was "
-            f"{counters.rejected} of {counters.messages}, the first: {pipeline.first_rejection}",
-        )
-    if counters.rejected:
-        warnings.append(
-            f"{counters.rejected} messages rejected, kept with their reasons in {raw_folder}/dead_letter.jsonl"
-        )
     return {
         "rows": counters.rows,
         "messages": counters.messages,
@@ -110,3 +102,19 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float, 
         "warnings": warnings,
         "errors": errors,
     }
+
+
+def _tell_rejections(
+    pipeline: Pipeline, files: list[Path], raw_folder: Path, errors: list[str], warnings: list[str]
+) -> None:
+    counters = pipeline.counters
+    if counters.rejected > MOST_REJECTED * counters.messages:
+        errors.insert(
+            0,
+            f"{', '.join(map(str, files))}: at most {MOST_REJECTED:.0%} of the messages may be unusable, was "
+            f"{counters.rejected} of {counters.messages}, the first: {pipeline.first_rejection}",
+        )
+    if counters.rejected:
+        warnings.append(
+            f"{counters.rejected} messages rejected, kept with their reasons in {raw_folder}/dead_letter.jsonl"
+        )
