@@ -76,7 +76,7 @@ def verify(folder: Path, *arguments: str) -> Result:
 
 def test_rows_whose_messages_are_only_on_the_open_tape_are_compared_with_the_others(live: Path, kernel: Kernel) -> None:
     done = verify(live, "--json")
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     assert (found["mismatched"], found["missing"], found["extra"], found["not_compared"]) == (0, 0, 0, [])
     folder = settings_for(live).feature_log_storage_path
     served = [
@@ -89,13 +89,13 @@ def test_rows_whose_messages_are_only_on_the_open_tape_are_compared_with_the_oth
 
 def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_either_says_why(live: Path) -> None:
     raw = settings_for(live).raw_data_storage_path
-    with_parquet = json.loads(verify(live, "--json").output)
+    with_parquet = json.loads(verify(live, "--json").stdout)
     shutil.rmtree(raw / "manifest")
-    assert json.loads(verify(live, "--json").output) == with_parquet
+    assert json.loads(verify(live, "--json").stdout) == with_parquet
     (raw / "tape").rename(raw / "away")
     done = verify(live, "--json")
     (raw / "away").rename(raw / "tape")
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     assert (found["compared"], done.exit_code) == (0, 1)
     assert [reason.split(":")[0] for reason in found["not_compared"]] == ["BTCUSDT", "ETHUSDT"]
     assert all("raw Parquet of" in reason for reason in found["not_compared"])
@@ -114,7 +114,7 @@ def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messag
     values[3] = np.nextafter(values[3], np.inf)
     pq.write_table(table.set_column(at, "mid_price", pa.array(values)), path)
     done = verify(live, "--json")
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     assert (found["mismatched"], done.exit_code) == (1, 1)
     assert found["first_divergence"]["feature"] == "mid_price"
     assert len(found["first_divergence"]["messages"]) > 2
@@ -124,4 +124,4 @@ def test_a_symbol_that_was_never_served_is_no_failure_unless_it_is_asked_for(liv
     assert verify(live).exit_code == 0
     done = verify(live, "--symbol", "SOLUSDT", "--json")
     assert done.exit_code == 1
-    assert json.loads(done.output)["not_compared"] == [f"SOLUSDT: no row of registry {VERSION} was served"]
+    assert json.loads(done.stdout)["not_compared"] == [f"SOLUSDT: no row of registry {VERSION} was served"]

@@ -126,6 +126,7 @@ class GatewaySource:
         self._was_whole = True
         self._holes = QueueHoles()
         self._marks: list[bytes] = []
+        self._marking = asyncio.Lock()
         self._full: set[str] = set()  # queues that may have dropped their oldest, until they are read
         self._is_closing = False
         self._started_ns = clock.now_ns()
@@ -213,13 +214,14 @@ class GatewaySource:
         # known must not pass what waits for it.
         async with self._gates[queue]:
             await self._has_begun.wait()
-        recv_ns = self._read_stamp(body, now_ns)
-        self._read(queue)  # the first message of a queue may come before the reader says so
-        if self._recovery.is_watching and queue == self._book_queue:
-            self._recovery.note(body, recv_ns)
-        self._holes.hear(queue, body)
-        if self._marks:
-            await self._deliver_marks()
+            recv_ns = self._read_stamp(body, now_ns)
+            self._read(queue)  # the first message of a queue may come before the reader says so
+            if self._recovery.is_watching and queue == self._book_queue:
+                self._recovery.note(body, recv_ns)
+            self._holes.hear(queue, body)
+            # Nor may it pass a mark that is on its way, and the one that waits for the mark.
+            if self._marks or self._marking.locked():
+                await self._deliver_marks()
         await self._deliver(Delivery(queue, recv_ns, body, acknowledge))
 
     async def _ask_gateway(self, symbol: str) -> None:
@@ -261,13 +263,10 @@ class GatewaySource:
 
     async def _deliver_marks(self) -> None:
         assert self._deliver is not None, "the reader runs inside run"
-        marks, self._marks = self._marks, []
-        for at, body in enumerate(marks):
-            try:
-                await self._deliver(Delivery(HOLES, self._clock.now_ns(), body))
-            except StoreUnavailable:
-                self._marks = marks[at:] + self._marks
-                raise
+        async with self._marking:
+            while self._marks:
+                await self._deliver(Delivery(HOLES, self._clock.now_ns(), self._marks[0]))
+                del self._marks[0]
 
     def _begin(self, queue: str, waiting: int) -> None:
         self._backlogs[queue] = _Backlog(is_open=True, waiting=waiting, changed_ns=self._clock.now_ns())

@@ -201,7 +201,9 @@ def test_trades_of_the_archive_come_in_order_of_time_and_begin_a_history(
     assert events[0]["kind"] == CONTROL
     assert events[0]["field"] == START
     trades = events[1:]
-    assert trades["qty"].tolist() == [(10 + at) * 10 for at in range(50)]
+    instrument = place.instruments.get(DOGE)
+    assert instrument is not None
+    assert trades["qty"].tolist() == [(10 + at) * 10**instrument.quantity_exponent for at in range(50)]
     assert (np.diff(trades["recv_ns"]) > 0).all()
 
 
