@@ -98,6 +98,7 @@ def check_commands_of_the_readme(folder: Path, environment: dict[str, str], *, r
                 assert "_report.html" in answered.stdout
 
 
+@pytest.mark.soak
 def test_ctrl_c_stops_everything_the_demo_started(folder: Path, kernel_cache: Path) -> None:
     environment = {**os.environ, "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent)}
     with subprocess.Popen(

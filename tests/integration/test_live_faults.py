@@ -370,6 +370,7 @@ def test_poison_is_kept_with_its_reason_and_harms_nothing_else(
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
 
 
+@pytest.mark.soak
 def test_a_burst_of_a_hundred_times_the_usual_is_computed_whole(
     settings: Settings, kernel: Kernel, live_servers: Servers, broker: Broker, tmp_path: Path
 ) -> None:

@@ -165,13 +165,21 @@ PLANTS = (
 )
 
 
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: f"{plant.leak} {plant.file or 'log'}")
+@pytest.mark.parametrize(
+    "plant",
+    [*PLANTS[::3], *(pytest.param(plant, marks=pytest.mark.soak) for plant in (*PLANTS[1::3], *PLANTS[2::3]))],
+    ids=lambda plant: f"{plant.leak} {plant.file or 'log'}",
+)
 def test_a_leak_in_a_part_of_the_rows_fails_the_build_by_name(place: BuildPlace, tmp_path: Path, plant: Plant) -> None:
     with pytest.raises(InvalidRequest, match=f"leakage: .*{plant.column}"):
         build_with(place, plant, tmp_path / "dataset", seed=3)
 
 
-@pytest.mark.parametrize("request_", [REQUEST, FOLDS, SPARSE], ids=["plain", "folds", "sparse and filled"])
+@pytest.mark.parametrize(
+    "request_",
+    [REQUEST, pytest.param(FOLDS, marks=pytest.mark.soak), SPARSE],
+    ids=["plain", "folds", "sparse and filled"],
+)
 def test_a_clean_build_passes_and_says_what_was_looked_at(
     place: BuildPlace, tmp_path: Path, request_: DatasetRequest
 ) -> None:

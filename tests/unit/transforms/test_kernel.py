@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from transforms.catalogue import feature_set
 from transforms.kernel import compile_kernel
 
@@ -24,6 +26,7 @@ print(sum(sum(each.stats.cache_misses.values()) for each in (kernel.run, kernel.
 """
 
 
+@pytest.mark.soak
 def test_one_of_several_processes_compiles_and_the_others_load(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WARM_UP, str(tmp_path)]
     started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -32,6 +35,7 @@ def test_one_of_several_processes_compiles_and_the_others_load(tmp_path: Path) -
     assert compiled[2] > 0
 
 
+@pytest.mark.soak
 def test_damaged_machine_code_is_compiled_again_and_never_run(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WARM_UP, str(tmp_path)]
 
