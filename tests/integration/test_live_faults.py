@@ -494,8 +494,10 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
         "servers": asdict(servers),
         "largest_file": largest_file,
     }
-    program = f"import runpy; runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE)
+    # Feast's import sets this variable; with it, or imported after Feast, prometheus_client wants a folder for figures.
+    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    program = f"import prometheus_client, runpy; runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, env=environment)
     assert process.stdin is not None
     process.stdin.write(json.dumps(task).encode())
     process.stdin.close()
