@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from market.errors import NotFound
 from storage.raw.raw_data import RawData
 
 OpenRaw = Callable[[str], AbstractContextManager[RawData]]
@@ -26,9 +25,10 @@ class RawHistory:
         return RawHistory(parquet, lambda _symbol: nullcontext(parquet))
 
     def until(self, symbol: str, until_ns: int) -> AbstractContextManager[RawData]:
-        """``parquet`` where it goes as far as ``until_ns``, else all that there is."""
-        try:
-            is_enough = until_ns <= self.parquet.period(symbol)[1]
-        except NotFound:
-            is_enough = False
+        """``parquet`` where live data goes as far as ``until_ns`` in it, else all that there is.
+
+        What was backfilled shows nothing of the tape: it may stand behind messages that are in no raw Parquet yet.
+        """
+        live = (part for part in self.parquet.parts(symbol) if part.backfill is None and part.files)
+        is_enough = any(until_ns <= part.last_ns for part in live)
         return nullcontext(self.parquet) if is_enough else self.open_whole(symbol)
