@@ -286,8 +286,11 @@ def stated_topic(body: bytes) -> tuple[int, str] | None:
     None where it names none, or one that is not read: nothing depends on such a message.
     """
     topic = _named_topic(body)
-    if topic is None:
-        return None
+    return None if topic is None else routed_topic(topic)
+
+
+def routed_topic(topic: str) -> tuple[int, str] | None:
+    """Kind and symbol of a topic, None of one that is not read."""
     try:
         kind, _, symbol = _route(topic)
     except UnknownTopic:

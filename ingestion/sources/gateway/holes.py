@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ingestion.decoding.decode import control_message, stated_topic
+from ingestion.decoding.decode import control_message, routed_topic
 from market.clock import SECOND_NS
 from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Queue:
-    """heard: kind and symbol of what it brought. away_ns: since when it is not read; None while it is."""
+    """heard: kind and symbol of what it brought, by topic. away_ns: since when it is not read; None while it is."""
 
-    heard: set[tuple[int, str]] = field(default_factory=set)
+    heard: dict[str, tuple[int, str]] = field(default_factory=dict)
     away_ns: int | None = None
     marked_ns: int = 0
     is_lost: bool = False
@@ -39,11 +39,11 @@ class QueueHoles:
         self.count = 0
         self._queues: dict[str, _Queue] = {}
 
-    def hear(self, queue: str, body: bytes) -> None:
-        """A message that a queue brought."""
-        stated = stated_topic(body)
-        if stated is not None:
-            self._of(queue).heard.add(stated)
+    def hear(self, queue: str, topic: str) -> None:
+        """The topic of a message that a queue brought; one that is known costs a look."""
+        heard = self._of(queue).heard
+        if topic not in heard and (routed := routed_topic(topic)) is not None:
+            heard[topic] = routed
 
     def end(self, queue: str, now_ns: int, *, is_gone: bool) -> None:
         """The queue is not read any more. is_gone: it was deleted."""
@@ -86,7 +86,7 @@ class QueueHoles:
 
 
 def _marks(queue: _Queue, reason: str, now_ns: int) -> Iterator[bytes]:
-    for kind, symbol in sorted(queue.heard):
+    for kind, symbol in sorted(set(queue.heard.values())):
         if kind == ORDERBOOK and queue.is_lost:
             yield control_message(GAP, symbol=symbol, event_ns=now_ns, reason=reason)
         if kind in (ORDERBOOK, TRADE) or (kind == TICKER and queue.is_lost):

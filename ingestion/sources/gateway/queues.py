@@ -214,11 +214,10 @@ class GatewaySource:
         # known must not pass what waits for it.
         async with self._gates[queue]:
             await self._has_begun.wait()
-            recv_ns = self._read_stamp(body, now_ns)
-            self._read(queue)  # the first message of a queue may come before the reader says so
+            self._read(queue)  # its first message may come before the reader says so
+            recv_ns = self._read_stamp(queue, body, now_ns)
             if self._recovery.is_watching and queue == self._book_queue:
                 self._recovery.note(body, recv_ns)
-            self._holes.hear(queue, body)
             # Nor may it pass a mark that is on its way, and the one that waits for the mark.
             if self._marks or self._marking.locked():
                 await self._deliver_marks()
@@ -232,12 +231,14 @@ class GatewaySource:
         assert self._deliver is not None, "a book is lost by what was delivered"
         await self._deliver(Delivery(self._book_queue, recv_ns, body))
 
-    def _read_stamp(self, body: bytes, now_ns: int) -> int:
+    def _read_stamp(self, queue: str, body: bytes, now_ns: int) -> int:
         """When the message was received, as the gateway says; now where it says nothing that can be read."""
         try:
             head = _STAMP.decode(body)
         except UNDECODABLE:
             return now_ns
+        if head.topic is not UNSET:
+            self._holes.hear(queue, head.topic)
         if head.asset is not UNSET and self._positions is not None:
             self._positions.ask_soon(head.asset)
         if head.received_at is UNSET:

@@ -13,17 +13,13 @@ from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 from tests.fed_engine import PinsInMemory
 
 NOW_NS: Final = 1_772_000_000 * SECOND_NS
-BODIES: Final = {
-    ORDERBOOK: b'{"topic":"orderbook.50.BTCUSDT"}',
-    TRADE: b'{"topic":"publicTrade.BTCUSDT"}',
-    TICKER: b'{"topic":"tickers.BTCUSDT"}',
-}
+TOPICS: Final = {ORDERBOOK: "orderbook.50.BTCUSDT", TRADE: "publicTrade.BTCUSDT", TICKER: "tickers.BTCUSDT"}
 
 
 def heard(*kinds: int) -> QueueHoles:
     holes = QueueHoles()
     for kind in kinds:
-        holes.hear("queue", BODIES[kind])
+        holes.hear("queue", TOPICS[kind])
     return holes
 
 
