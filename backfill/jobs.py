@@ -89,28 +89,17 @@ class BackfillJobs:
         queue = f"own-{job_id}"
         self._record(request, queue=queue, job_id=job_id)
         worker = self._queue.worker({TASK: self._run_queued}, queues=[queue])
-        failed: list[BaseException] = []
 
-        def run() -> None:
-            try:
-                worker.run_until_empty()
-            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
-                failed.append(error)
-
-        thread = threading.Thread(target=run, name="backfill", daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(_STEP_S)
-                on_progress(self._store.get(job_id))
-        except BaseException:
+        def give_up() -> None:
             with suppress(Conflict, NotFound):
                 self.cancel(job_id)
-            worker.stop()
-            thread.join()
-            raise
-        if failed:
-            raise failed[0]
+
+        worker.run_aside_until_empty(
+            name="backfill",
+            look=lambda: on_progress(self._store.get(job_id)),
+            look_s=_STEP_S,
+            on_interrupt=give_up,
+        )
         return self._store.get(job_id)
 
     def cancel(self, job_id: str) -> BackfillRecord:

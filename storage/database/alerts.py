@@ -17,7 +17,7 @@ from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, 
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from market.clock import format_iso, to_ns
-from storage.database.schema import ALERT_SILENCES, ALERTS, STATEMENT_TIMEOUT_MS, open_engine, transaction
+from storage.database.schema import ALERT_SILENCES, ALERTS, open_engine, transaction
 
 CLOSE_AFTER: Final = timedelta(seconds=60)
 """One that comes and goes stays one."""
@@ -82,7 +82,7 @@ class AlertStore:
     """The tables behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

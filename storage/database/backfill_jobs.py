@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from sqlalchemy import RowMapping, insert, select, update
 
 from market.errors import Conflict, NotFound
-from storage.database.schema import BACKFILL_JOBS, STATEMENT_TIMEOUT_MS, open_engine, transaction
+from storage.database.schema import BACKFILL_JOBS, open_engine, transaction
 
 BackfillStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 UNFINISHED = ("pending", "in_progress")
@@ -54,7 +54,7 @@ class BackfillStore:
     """The table behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

@@ -14,7 +14,6 @@ from storage.database.schema import (
     DATA_QUALITY_EVENTS,
     DATA_QUALITY_METRICS,
     FRESHNESS_MINUTES,
-    STATEMENT_TIMEOUT_MS,
     open_engine,
     transaction,
 )
@@ -34,7 +33,7 @@ _TIMES: Final[Mapping[str, Column[Any]]] = {
 
 def drop_figures(url: str, before: datetime) -> dict[str, int]:
     """Delete the figures that are older; how many rows of each table. Raises StoreUnavailable."""
-    engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+    engine = open_engine(url)
     dropped = {}
     try:
         for name, time in _TIMES.items():

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import case, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from storage.database.schema import FRESHNESS_MINUTES, STATEMENT_TIMEOUT_MS, open_engine, transaction
+from storage.database.schema import FRESHNESS_MINUTES, open_engine, transaction
 
 WINDOWS: Final[Mapping[str, timedelta]] = {
     "1h": timedelta(hours=1),
@@ -61,7 +61,7 @@ class FreshnessStore:
     """The table behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

@@ -220,6 +220,36 @@ class JobWorker:
         """Do what waits now, then return. Raises StoreUnavailable."""
         self._run_once(is_patient=False)
 
+    def run_aside_until_empty(
+        self, *, name: str, look: Callable[[], object], look_s: float, on_interrupt: Callable[[], object]
+    ) -> None:
+        """``run_until_empty`` in a thread of this name, so that what interrupts the caller is met; returns at its end.
+
+        look: called every ``look_s`` meanwhile. on_interrupt: called before the worker is stopped for an interrupt, or
+        for what ``look`` raised, which is raised again at the end. Raises what the worker raises.
+        """
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self.run_until_empty()
+            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(look_s)
+                look()
+        except BaseException:
+            on_interrupt()
+            self.stop()
+            thread.join()
+            raise
+        if failed:
+            raise failed[0]
+
     def stop(self) -> None:
         """From any thread: begin no further job, and let ``run`` return when the present ones have ended."""
         with self._lock:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import BigInteger, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from storage.database.schema import INGEST_WORKERS, STATEMENT_TIMEOUT_MS, SYMBOL_LEASES, open_engine, transaction
+from storage.database.schema import INGEST_WORKERS, SYMBOL_LEASES, open_engine, transaction
 
 
 class Leases:
@@ -24,7 +24,7 @@ class Leases:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

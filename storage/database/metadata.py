@@ -16,7 +16,6 @@ from market.errors import Conflict, NotFound
 from storage.database.schema import (
     DATASET_BUILDING_METRICS,
     DATASETS,
-    STATEMENT_TIMEOUT_MS,
     open_engine,
     transaction,
 )
@@ -94,7 +93,7 @@ class Metadata:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

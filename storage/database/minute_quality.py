@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from storage.database.schema import (
     DATA_QUALITY_EVENTS,
     DATA_QUALITY_METRICS,
-    STATEMENT_TIMEOUT_MS,
     open_engine,
     transaction,
 )
@@ -48,7 +47,7 @@ class MinuteQualityStore:
     """The tables behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import Engine, insert, select
 
 from market.clock import parse_iso_ns, to_datetime
-from storage.database.schema import DATA_QUALITY_REPORTS, STATEMENT_TIMEOUT_MS, open_engine, transaction
+from storage.database.schema import DATA_QUALITY_REPORTS, open_engine, transaction
 
 
 class QualityReports:
     """The table behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = open_engine(url, options=f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}")
+        self._engine: Engine = open_engine(url)
 
     def close(self) -> None:
         """Close the pool's connections."""

@@ -43,6 +43,8 @@ from market.errors import Conflict, InvalidRequest, StoreUnavailable
 POOL_SIZE: Final = 5
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 30_000
+STORE_OPTIONS: Final = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+"""Of a connection that answers somebody: no statement may keep it waiting for ever."""
 MIGRATION_LOCK: Final = 0x6665_6174_7365_7276
 """Key of the advisory lock under which a schema changes."""
 
@@ -351,7 +353,7 @@ def feast_schema_locked(url: str) -> Iterator[None]:
         engine.dispose()
 
 
-def open_engine(url: str, *, options: str, pool_size: int = POOL_SIZE) -> Engine:
+def open_engine(url: str, *, options: str = STORE_OPTIONS, pool_size: int = POOL_SIZE) -> Engine:
     """An engine that connects at first use. options: of each connection, as libpq takes them."""
     return create_engine(
         url,

@@ -21,7 +21,6 @@ from market.clock import format_iso, to_ns
 from market.errors import NotFound
 from storage.database.schema import (
     POOL_SIZE,
-    STATEMENT_TIMEOUT_MS,
     UPKEEP_TASKS,
     open_engine,
     session,
@@ -138,8 +137,7 @@ class UpkeepStore:
     """
 
     def __init__(self, url: str) -> None:
-        options = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
-        self._engine = open_engine(url, options=options, pool_size=POOL_SIZE + MOST_TASKS)
+        self._engine = open_engine(url, pool_size=POOL_SIZE + MOST_TASKS)
 
     def close(self) -> None:
         """Close the pool's connections."""

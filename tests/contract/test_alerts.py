@@ -21,8 +21,7 @@ from ingestion.rabbitmq.writing import LIVE_QUEUE
 from market.errors import StoreUnavailable
 from storage.database.alerts import CLOSE_AFTER, AlertStore
 from storage.database.figures import drop_figures
-from storage.database.schema import upgrade
-from tests.postgres_servers import new_database, run, running_postgres
+from tests.postgres_servers import run
 from upkeep.alert_rules import RULES, Finding
 from upkeep.alerting import AlertCheck, evaluate_alerts
 
@@ -30,13 +29,6 @@ NOON = datetime(2026, 8, 9, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOST = os.environ.get("RABBITMQ_HOST") or "127.0.0.1"
 BROKER = BrokerAddress(HOST, 5672, "guest", "guest")
-
-
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    with running_postgres(request.param) as server, new_database(server) as made:
-        upgrade(made)
-        yield made
 
 
 @pytest.fixture

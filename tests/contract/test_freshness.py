@@ -11,18 +11,9 @@ import pytest
 from market.errors import Conflict, StoreUnavailable
 from storage.database.figures import drop_figures
 from storage.database.freshness import FreshnessStore, Looks
-from storage.database.schema import upgrade
-from tests.postgres_servers import new_database, running_postgres
 
 NOON = datetime(2026, 8, 9, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    with running_postgres(request.param) as server, new_database(server) as made:
-        upgrade(made)
-        yield made
 
 
 @pytest.fixture

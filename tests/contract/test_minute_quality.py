@@ -16,10 +16,9 @@ from market.events import ORDERBOOK
 from quality.minutes import QualityLimits
 from storage.database.figures import drop_figures
 from storage.database.minute_quality import MinuteQualityStore, StoredEvent
-from storage.database.schema import upgrade
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter
-from tests.postgres_servers import new_database, run, running_postgres
+from tests.postgres_servers import run
 from upkeep.quality import MOST_MINUTES, SETTLED_NS, judge_minutes
 
 SYMBOL = "BTCUSDT"
@@ -28,13 +27,6 @@ assert NOON_NS % MINUTE_NS == 0
 LIMITS = QualityLimits(missing_rate=0.001, anomaly_rate=0.01)
 LOST = slice(40, 50)
 """Order book messages of the second minute that never arrived."""
-
-
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    with running_postgres(request.param) as server, new_database(server) as made:
-        upgrade(made)
-        yield made
 
 
 @pytest.fixture

@@ -111,7 +111,12 @@ class DatasetBuilds:
                 ended.append(error)
 
         worker = self._queue.worker({BUILD_TASK: run}, queues=[_own_queue(record.dataset_id)])
-        self._work_here(worker, record.dataset_id)
+        worker.run_aside_until_empty(
+            name="dataset-build",
+            look=lambda: None,
+            look_s=_LOOK_S,
+            on_interrupt=partial(self._give_up, record.dataset_id),
+        )
         if not ended:
             raise Conflict(f"dataset {record.dataset_id}: must be built by this process, was taken by another")
         if isinstance(ended[0], BaseException):
@@ -221,28 +226,9 @@ class DatasetBuilds:
             return self._metadata.get_dataset(dataset_id).status != "building"
         return False
 
-    def _work_here(self, worker: JobWorker, dataset_id: str) -> None:
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                worker.run_until_empty()
-            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
-                failed.append(error)
-
-        thread = threading.Thread(target=run, name="dataset-build", daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(_LOOK_S)
-        except BaseException:
-            with suppress(Conflict, NotFound):
-                self.cancel(dataset_id)
-            worker.stop()
-            thread.join()
-            raise
-        if failed:
-            raise failed[0]
+    def _give_up(self, dataset_id: str) -> None:
+        with suppress(Conflict, NotFound):
+            self.cancel(dataset_id)
 
     def _followed(
         self, dataset_id: str, on_step: Callable[[str], None], on_progress: Callable[[float], None]
