@@ -164,9 +164,8 @@ def _decoded(
         # A candle ends when its day does; clocks of an archive differ by less than a second.
         if not day_ns - SECOND_NS <= event_ns <= day_ns + DAY_NS + SECOND_NS:
             raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(event_ns)}")
-        records["recv_ns"], records["seq"] = message.recv_ns, seq
+        pieces.append(decoded.stamped(message.recv_ns, seq))
         seq += 1
-        pieces.append(records)
         waiting += len(records)
         if waiting >= RECORDS_A_PIECE:
             yield np.concatenate(pieces)

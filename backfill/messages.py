@@ -13,9 +13,9 @@ import msgspec
 
 from backfill.archive import ArchivedTrade
 from ingestion.messages import TimedMessage
-from market.clock import MILLISECOND_NS, SECOND_NS
+from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS
 
-MINUTE_MS: Final = 60_000
+MINUTE_MS: Final = MINUTE_NS // MILLISECOND_NS
 AVAILABILITY_NS: Final[Mapping[str, int]] = {
     # A confirmed candle comes 0.1 to 1.0 s after its end.
     "klines": SECOND_NS,

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
+from backfill.messages import MINUTE_MS
 from market.clock import MILLISECOND_NS, Clock
 from market.errors import InvalidRequest, StoreUnavailable
 
@@ -31,7 +32,6 @@ BANNED_S: Final = 600.0
 """Source: bybit-exchange.github.io/docs/v5/rate-limit, for HTTP 403."""
 TIMEOUT_S: Final = 10.0
 RECV_WINDOW_MS: Final = "5000"
-MINUTE_MS: Final = 60_000
 _RATE_LIMIT: Final = 10006
 _WRONG_PARAMETER: Final = 10001
 _WRONG_SYMBOL: Final = 10029

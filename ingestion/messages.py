@@ -27,5 +27,6 @@ class RejectedLine:
 
     def time_after(self, last_ns: int) -> int:
         """When it was received, if the message before it was at ``last_ns``: as it states, unless that cannot be."""
-        is_possible = self.recv_ns is not None and 0 <= self.recv_ns - last_ns <= MINUTE_NS
-        return self.recv_ns if is_possible and self.recv_ns is not None else last_ns
+        if self.recv_ns is None or not 0 <= self.recv_ns - last_ns <= MINUTE_NS:
+            return last_ns
+        return self.recv_ns

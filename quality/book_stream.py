@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import SECOND_NS
-from market.events import CONTROL, FIRST, ORDERBOOK, SNAPSHOT, START, Events
+from market.events import CONTROL, FIRST, ORDERBOOK, RESTART_ID, SNAPSHOT, START, Events
 from quality.clock_offset import ClockOffset
 
-RESTART_ID: Final = 1
-"""The update id with which Bybit begins a book again."""
 LONGEST_SILENCE_NS: Final = 5 * SECOND_NS
 
 Int64s = npt.NDArray[np.int64]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from market.clock import SECOND_NS, floor_to
 from market.errors import CorruptStore, InvalidRequest
-from market.events import EVENT, ORDERBOOK, SNAPSHOT, Events, empty_events
+from market.events import EVENT, ORDERBOOK, RESTART_ID, SNAPSHOT, Events, empty_events
 from market.instruments import Instrument
 from transforms.jit import for_compiled
 from transforms.kernel import Kernel
@@ -45,7 +45,7 @@ class BookCounters:
 def replaces_book(records: Events) -> bool:
     """Whether a message among the records replaces the order book."""
     is_book = records["kind"] == ORDERBOOK
-    return bool((is_book & ((records["flags"] & SNAPSHOT != 0) | (records["update_id"] == 1))).any())
+    return bool((is_book & ((records["flags"] & SNAPSHOT != 0) | (records["update_id"] == RESTART_ID))).any())
 
 
 class Engine:

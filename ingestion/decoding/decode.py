@@ -122,6 +122,12 @@ class DecodedMessage:
     book_seq: int | None = None
     """The exchange's ``seq`` of an order book message, which rises over restarts too."""
 
+    def stamped(self, recv_ns: int, seq: int) -> Events:
+        """The records, with the place on the tape that the message has."""
+        self.records["recv_ns"] = recv_ns
+        self.records["seq"] = seq
+        return self.records
+
 
 class Decoder:
     """Decodes messages of every symbol; holds no state but the texts it remembers."""

@@ -16,13 +16,12 @@ from typing import Final
 
 from ingestion.decoding.decode import DecodedMessage
 from market.clock import SECOND_NS
-from market.events import GAP, SNAPSHOT, START
+from market.events import GAP, RESTART_ID, SNAPSHOT, START
 
 SILENT_NS: Final = 10 * SECOND_NS
 """How long the stream that is kept to may be silent before another may take its place."""
 FAR_BELOW: Final = 10_000
 """Further behind than any message that is delivered again: minutes of the fastest stream."""
-RESTART_ID: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

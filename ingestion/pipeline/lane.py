@@ -151,7 +151,7 @@ class Lane:
             assert decoded is not None, "only messages with market data are logged"
             self._note(decoded, frame.seq, frame.recv_ns)
             if not is_due:
-                self._engine.feed(_stamp(decoded.records, frame.recv_ns, frame.seq))
+                self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
             elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
                 self._engine.restore(checkpoint.state)
                 is_due = False
@@ -318,7 +318,7 @@ class Lane:
 
     def _feed(self, message: DecodedMessage, recv_ns: int, seq: int) -> None:
         """Let the engine have what is on the tape; the next tick after it has a row."""
-        records = _stamp(message.records, recv_ns, seq)
+        records = message.stamped(recv_ns, seq)
         self._note(message, seq, recv_ns)
         if message.kind in (TICKER, CONTROL):
             self._ticker.note(records)
@@ -352,10 +352,4 @@ def hole_records(decoders: Decoders, symbol: str, hole: Hole) -> Events:
     body = control_message(START, symbol=symbol, event_ns=hole.recv_ns, reason=LOST_REASON)
     decoded = decoders.decode(body, hole.recv_ns)
     assert decoded is not None
-    return _stamp(decoded.records, hole.recv_ns, hole.first_seq)
-
-
-def _stamp(records: Events, recv_ns: int, seq: int) -> Events:
-    records["recv_ns"] = recv_ns
-    records["seq"] = seq
-    return records
+    return decoded.stamped(hole.recv_ns, hole.first_seq)

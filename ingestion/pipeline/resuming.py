@@ -20,7 +20,7 @@ from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
 from market.clock import format_iso
 from market.errors import RejectedMessage
-from market.events import ORDERBOOK, SNAPSHOT
+from market.events import ORDERBOOK, RESTART_ID, SNAPSHOT
 from storage.checkpoints import read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
@@ -114,4 +114,4 @@ def _replaces_book(decoders: Decoders, frame: Frame) -> bool:
         return False
     if decoded is None or decoded.kind != ORDERBOOK:
         return False
-    return bool(decoded.records["flags"][0] & SNAPSHOT) or int(decoded.records["update_id"][0]) == 1
+    return bool(decoded.records["flags"][0] & SNAPSHOT) or int(decoded.records["update_id"][0]) == RESTART_ID

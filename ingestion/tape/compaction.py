@@ -152,9 +152,7 @@ def write_segment(
         else:
             decoded = decoders.decode(found.body, found.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
-            records = decoded.records
-            records["recv_ns"] = found.recv_ns
-            records["seq"] = found.seq
+            records = decoded.stamped(found.recv_ns, found.seq)
             seqs = (found.seq if seqs is None else seqs[0]), found.seq
             messages += 1
         pieces.append(records)

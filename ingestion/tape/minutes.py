@@ -44,9 +44,7 @@ def _records(decoders: Decoders, symbol: str, found: Frame | Hole) -> Events:
         return hole_records(decoders, symbol, found) if found.next_seq is not None else empty_events(0)
     decoded = decoders.decode(found.body, found.recv_ns)
     assert decoded is not None, "only messages with market data are logged"
-    decoded.records["recv_ns"] = found.recv_ns
-    decoded.records["seq"] = found.seq
-    return decoded.records
+    return decoded.stamped(found.recv_ns, found.seq)
 
 
 def _next_seq(found: Frame | Hole) -> int:

@@ -35,9 +35,11 @@ def whole_raw(raw: RawData, symbol: str, instruments: Instruments) -> Iterator[R
     parts, tape = raw.parts(symbol), tape_folder(raw.folder, symbol)
     known = {part.name for part in parts}
     lacking = [each for each in segments(tape) if part_name(each.path) not in known]
+    if not lacking:
+        yield raw
+        return
     log = read_segment_log(tape)
-    is_unscaled = instruments.get(symbol) is None and all(needs_no_scale(each, log=log) for each in lacking)
-    if not lacking or is_unscaled:
+    if instruments.get(symbol) is None and all(needs_no_scale(each, log=log) for each in lacking):
         yield raw
         return
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:

@@ -27,6 +27,7 @@ from msgspec.json import Decoder as JsonDecoder
 from ingestion.decoding.wire import UNDECODABLE, Book, Level, UpdateId
 from ingestion.sources.bybit.rest import BookAnswer
 from market.errors import StoreUnavailable
+from market.events import RESTART_ID
 
 PATIENCE_S: Final = 0.15
 """How long the gateway may take before the exchange is asked."""
@@ -36,7 +37,6 @@ ANSWERS: Final = 4
 """Answers that may be older than the changes kept, before the worker has to ask anew."""
 ANSWER_PAUSE_S: Final = 0.1
 MOST_CHANGES: Final = 1000
-RESTART_ID: Final = 1
 
 _log = logging.getLogger(__name__)
 

@@ -67,7 +67,7 @@ class PlayedSource:
         if message is None:
             return None
         if isinstance(message, RejectedLine):
-            # It states no time: the worker keeps it with its reason as it keeps any message that cannot be read.
+            # The worker keeps it with its reason as it keeps any message that cannot be read.
             return Delivery(self.STREAM, message.time_after(self._last_ns), message.body)
         self._last_ns = message.recv_ns
         return Delivery(self.STREAM, message.recv_ns, message.body)
