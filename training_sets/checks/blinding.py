@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -30,12 +30,13 @@ from training_sets.checks.leakage import Column, find_leaks
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.rebuild.sparse_rows import rebuild_sparse_rows, sparse_runs
 from training_sets.request.targets import Target, volatility_window_ns
+from training_sets.samples.availability import available_period
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel
-from transforms.rows import FeatureSet
+from transforms.rows import FeatureRows, FeatureSet
 
 SEED: Final = 20260105
 
@@ -84,8 +85,8 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
     Raises InvalidRequest naming the first column that differs, and when there are rows of which none could be rebuilt.
     """
     chosen, raw = origin.chosen, origin.raw
-    reaches_back = partial(_reaches_back, origin.log, chosen, {})
-    reasons = [_why_unchecked(row, chosen, raw[row.drawn.symbol], reaches_back) for row in rows]
+    logged = cache(partial(available_period, origin.log, rows_of=chosen))
+    reasons = [_why_unchecked(row, chosen, raw[row.drawn.symbol], logged) for row in rows]
     unchecked = Counter(reason for reason in reasons if reason is not None)
     checked = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
     if unchecked and not checked:
@@ -96,10 +97,10 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
         )
     if checked:
         kernel = origin.open_kernel()
-        rebuilt = _rebuilt(checked, kernel, raw)
+        rebuilt = _rebuilt(checked, kernel, raw, rebuild_sparse_rows)
         suspects = [row for row in checked if _differing(row, rebuilt, chosen) is not None]
         # A row that looks back at the book for longer than is read between rows; and a leak.
-        rebuilt |= _rebuilt_whole(suspects, kernel, raw)
+        rebuilt |= _rebuilt(suspects, kernel, raw, rebuild_rows_at)
         for row in suspects:
             if (at := _differing(row, rebuilt, chosen)) is not None:
                 raise InvalidRequest(_accusation(row, at, rebuilt, chosen))
@@ -155,32 +156,27 @@ _Rebuilt = dict[tuple[str, int], Float64s]
 """Values by symbol and row time."""
 
 
-def _rebuilt(rows: Sequence[Known], kernel: Kernel, raw: Mapping[str, RawData]) -> _Rebuilt:
+def _rebuilt(
+    rows: Sequence[Known],
+    kernel: Kernel,
+    raw: Mapping[str, RawData],
+    rebuild: Callable[[RawData, str, Kernel, Int64s], FeatureRows],
+) -> _Rebuilt:
     runs = [
         (symbol, run)
         for symbol, wanted in _wanted(rows).items()
-        if wanted
         for run in sparse_runs(kernel.feature_set, np.array(wanted, np.int64))
     ]
 
-    def rebuild(symbol: str, run: Int64s) -> _Rebuilt:
-        values = rebuild_sparse_rows(raw[symbol], symbol, kernel, run).values
+    def of_run(symbol: str, run: Int64s) -> _Rebuilt:
+        values = rebuild(raw[symbol], symbol, kernel, run).values
         return {(symbol, at_ns): of_row for at_ns, of_row in zip(run.tolist(), values, strict=True)}
 
     # Reading and the kernel leave the interpreter to others: threads take all cores.
     rebuilt: _Rebuilt = {}
     with ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
-        for of_run in pool.map(lambda each: rebuild(*each), runs):
-            rebuilt |= of_run
-    return rebuilt
-
-
-def _rebuilt_whole(rows: Sequence[Known], kernel: Kernel, raw: Mapping[str, RawData]) -> _Rebuilt:
-    rebuilt: _Rebuilt = {}
-    for symbol, wanted in _wanted(rows).items():
-        for run in sparse_runs(kernel.feature_set, np.array(wanted, np.int64)):
-            values = rebuild_rows_at(raw[symbol], symbol, kernel, run).values
-            rebuilt |= {(symbol, at_ns): of_row for at_ns, of_row in zip(run.tolist(), values, strict=True)}
+        for found in pool.map(lambda each: of_run(*each), runs):
+            rebuilt |= found
     return rebuilt
 
 
@@ -233,11 +229,11 @@ def _labels_of(row: Known, series: PriceSeries, target: Target) -> Callable[[Int
 
 
 def _why_unchecked(
-    row: Known, chosen: FeatureSet, raw: RawData, reaches_back: Callable[[str, int], bool]
+    row: Known, chosen: FeatureSet, raw: RawData, logged: Callable[[str], tuple[int, int] | None]
 ) -> str | None:
     """Why raw data cannot give the rows that were known; None when it can, and when there was none.
 
-    reaches_back: whether the feature log of a symbol has rows from before a moment.
+    logged: the first and the last row time of a symbol in the feature log, None without one.
     """
     if not row.rows_ns:
         return None
@@ -250,21 +246,11 @@ def _why_unchecked(
         return f"{symbol}: raw data ends before the row"
     if first_row_ns <= first_ns:
         return f"{symbol}: raw data begins after the row"
-    if first_ns > first_row_ns - set_horizon_ns(chosen) and reaches_back(symbol, first_ns):
-        return f"{symbol}: raw data begins within the row's horizon"
+    if first_ns > first_row_ns - set_horizon_ns(chosen):
+        period = logged(symbol)
+        if period is not None and period[0] < first_ns:
+            return f"{symbol}: raw data begins within the row's horizon"
     return None
-
-
-def _reaches_back(
-    log: FeatureLog, chosen: FeatureSet, known: dict[tuple[str, int], bool], symbol: str, before_ns: int
-) -> bool:
-    if (symbol, before_ns) not in known:
-        try:
-            earlier, _ = log.read(symbol, chosen, from_ns=None, to_ns=before_ns)
-            known[symbol, before_ns] = len(earlier) > 0
-        except NotFound:
-            known[symbol, before_ns] = False
-    return known[symbol, before_ns]
 
 
 def _canonical(values: Float64s) -> Float64s:
