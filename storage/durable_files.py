@@ -139,16 +139,13 @@ def publish_files(staged: dict[Path, Path]) -> None:
 
 @contextmanager
 def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iterator[None]:
-    """Hold the lock file, made where it is missing, across threads and processes; waits for the one that holds it.
+    """Hold the lock file, made where it is missing, across threads and processes; waits for those that hold it.
 
     gives_up: asked while it waits; True ends the waiting by Conflict. None waits as long as it takes.
 
     Raises Conflict, StoreUnavailable when the disk refuses.
     """
-    with changing_files(lock):
-        make_folder(lock.parent)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    with _opened_lock(lock) as descriptor:
         if gives_up is None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         while gives_up is not None and not _is_locked(descriptor):
@@ -156,6 +153,23 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
                 raise Conflict(f"{lock}: held by another, gave up waiting")
             time.sleep(_POLL_S)
         yield
+
+
+@contextmanager
+def shared(lock: Path) -> Iterator[None]:
+    """Hold the lock file beside others who share it; waits for one that holds it alone. Raises StoreUnavailable."""
+    with _opened_lock(lock) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def _opened_lock(lock: Path) -> Iterator[int]:
+    with changing_files(lock):
+        make_folder(lock.parent)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

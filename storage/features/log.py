@@ -9,11 +9,11 @@ Rows of one time may be in several parts. The latest created wins, then the last
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.durable_files import publish_files
+from storage.durable_files import exclusive, publish_files, shared
 from storage.features.parts import (
     CREATED,
     EVENT,
@@ -43,6 +43,8 @@ from storage.instruments import checked_symbol
 from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
+
+_RETIRING: Final = ".retiring"
 
 
 class FeatureLogWriter:
@@ -107,7 +109,7 @@ class FeatureLogWriter:
         )
         available_ns = np.concatenate([available for _, available in buffer])
         day = rows.row_ns // DAY_NS
-        with ExitStack() as stack:
+        with self.log.writing(), ExitStack() as stack:
             staged: dict[Path, Path] = {}
             for date in np.unique(day).tolist():
                 of_date = np.flatnonzero(day == date)
@@ -137,6 +139,17 @@ class FeatureLog:
     """The feature log of one folder, opened."""
 
     folder: Path
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Held by who writes parts from staging them to publishing them, beside others. Raises StoreUnavailable.
+
+        A worker that catches up after days writes into days that retention removes.
+        """
+        return shared(self.folder / _RETIRING)
+
+    def retiring(self) -> AbstractContextManager[None]:
+        """Held by who removes a day, alone. Raises StoreUnavailable."""
+        return exclusive(self.folder / _RETIRING)
 
     def of_symbol(self, group: FeatureGroup, symbol: str) -> Path:
         """The folder of a group's rows of one symbol. Raises InvalidRequest when the symbol cannot name a folder."""

@@ -9,6 +9,7 @@ are needed, and this says which of them were served, when, and what their bits w
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +67,7 @@ class ServedTickWriter:
     """
 
     def __init__(self, features_folder: Path, *, flush_rows: int = FLUSH_ROWS) -> None:
-        self._root = features_folder
+        self._log = FeatureLog(features_folder)
         self._flush_rows = flush_rows
         self._buffered: dict[tuple[str, FeatureSet], list[tuple[Int64s, Int64s, Uint64s]]] = {}
         self._counts: Counter[tuple[str, FeatureSet]] = Counter()
@@ -97,27 +98,23 @@ class ServedTickWriter:
     def _flush(self, key: tuple[str, FeatureSet]) -> None:
         symbol, feature_set = key
         row_ns, available_ns, digest = (np.concatenate(column) for column in zip(*self._buffered[key], strict=True))
-        folder = _folder(self._root, symbol)
+        folder = _folder(self._log.folder, symbol)
         day = row_ns // DAY_NS
         staged: dict[Path, Path] = {}
-        files: list[StagedParquet] = []
-        try:
+        with self._log.writing(), ExitStack() as stack:
             for date in np.unique(day).tolist():
                 of_date = day == date
                 times, availables = row_ns[of_date], available_ns[of_date]
                 name = f"{_TICKS}-{times.min()}-{times.max()}-{availables[0]}.parquet"
                 path = folder / f"date={utc_date(date * DAY_NS)}" / name
                 file = StagedParquet(path)
-                files.append(file)
+                stack.callback(file.discard)
                 file.open(_SCHEMA, **_FORMAT)
                 table = pa.table([times, availables, digest[of_date]], schema=_SCHEMA)
                 file.write(table, row_group_rows=table.num_rows)
                 stated = {"version": feature_set.version, "feature_set": feature_set.fingerprint}
                 staged[path] = file.finish(stated)
             publish_files(staged)
-        finally:
-            for file in files:
-                file.discard()
         del self._buffered[key], self._counts[key]
 
 

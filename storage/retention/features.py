@@ -102,7 +102,7 @@ def delete_feature_days(log: FeatureLog, days: Sequence[FeatureDay], *, used_by:
 
 
 def _remove(log: FeatureLog, day: FeatureDay) -> None:
-    with changing_files(log.folder):
+    with log.retiring(), changing_files(log.folder):
         for file in day.files:
             (log.folder / file).unlink(missing_ok=True)
         for folder in {(log.folder / file).parent for file in day.files}:

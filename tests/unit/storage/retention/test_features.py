@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -109,3 +110,31 @@ def test_what_a_dataset_is_made_of_is_not_deleted_without_a_word(log: Path) -> N
     assert contents(log) == before
     assert delete_feature_days(FeatureLog(log), days, used_by=()) > 0
     assert len(row_times(log, "BTCUSDT")) == 4
+
+
+def test_days_are_removed_while_rows_are_written_into_them(tmp_path: Path) -> None:
+    """A worker that catches up after days: none of its writes fails, and no row of one is lost that a look still saw."""
+    log = FeatureLog(tmp_path / "features")
+    written = 0
+
+    def catch_up() -> None:
+        nonlocal written
+        with FeatureLogWriter(log.folder, flush_rows=1) as writer, closing(ServedTickWriter(log.folder)) as ticks:
+            for at in range(400):
+                row_ns = np.array([MIDNIGHT_NS + at * SECOND_NS])
+                rows = FeatureRows("BTCUSDT", SET, row_ns, np.zeros((1, 2)), np.zeros((1, 2), np.int8))
+                writer.append(rows, row_ns + 1)
+                ticks.append(rows, row_ns + 1)
+                ticks.flush_symbol("BTCUSDT")
+                written += 1
+
+    removed = 0
+    with ThreadPoolExecutor(1) as pool:
+        catching_up = pool.submit(catch_up)
+        while not catching_up.done():
+            days = expired_feature_days(log, "BTCUSDT", MIDNIGHT_NS + DAY_NS)
+            removed += delete_feature_days(log, days, used_by=()) > 0
+        catching_up.result()
+    assert written == 400
+    assert removed > 0
+    assert not list(log.folder.rglob(".*.parquet-*"))
