@@ -257,7 +257,7 @@ def test_where_rows_were_served_the_record_says_which_could_be_read(
         available_ns[symbol] = rows.row_ns + draw.integers(2, 900, len(rows)) * MILLISECOND_NS
         writer.append(rows, available_ns[symbol])
     writer.close()
-    for group in (folder / "features").iterdir():
+    for group in (folder / "features").glob("[!.]*"):
         (with_record / group.name).symlink_to(group)
     recorded = dataclasses.replace(place, features=FeatureLog(with_record))
     built = build_dataset(request_at(moments(400, seed=3)), recorded, tmp_path / "dataset")
@@ -300,7 +300,7 @@ def test_what_readers_were_given_is_computed_again_and_compared_by_its_digest(
     for rows in given.values():
         writer.append(rows, rows.row_ns + AVAILABILITY_DELAY_NS)
     writer.close()
-    for group in (folder / "features").iterdir():
+    for group in (folder / "features").glob("[!.]*"):
         (features / group.name).symlink_to(group)
 
     def parity(choice: TickChoice) -> Parity:

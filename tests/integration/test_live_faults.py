@@ -387,7 +387,7 @@ def test_a_burst_of_a_hundred_times_the_usual_is_computed_whole(
     check_all(settings, kernel, broker, burst, tmp_path / "replay")
 
 
-@pytest.mark.parametrize("step_s", [-3600, 3600])
+@pytest.mark.parametrize("step_s", [-3600, pytest.param(3600, marks=pytest.mark.soak)])
 def test_a_clock_that_is_set_moves_no_row(
     settings: Settings, kernel: Kernel, live_servers: Servers, broker: Broker, tmp_path: Path, step_s: int
 ) -> None:

@@ -230,6 +230,7 @@ def test_a_service_left_alone_compacts_verifies_and_retires_and_parity_holds(
     assert (code, {alert["rule"] for alert in alerts} - {"upkeep_late"}) == (0, set())
 
 
+@pytest.mark.soak
 def test_a_process_killed_in_the_middle_of_a_compaction_leaves_the_rest_to_the_next(
     settings: Settings, servers: Servers
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pytest
 from hypothesis import Phase, given, settings
 
 from market.clock import MINUTE_NS, SECOND_NS
@@ -94,6 +95,7 @@ def test_without_the_compiler_every_column_has_the_same_bits(
     assert len(cases) == 27
 
 
+@pytest.mark.soak
 def test_with_bounds_checked_no_index_is_out_of_them_and_the_rows_are_the_same(
     kernel: Kernel, kernel_cache: Path, tmp_path: Path
 ) -> None:
