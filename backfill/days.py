@@ -18,13 +18,13 @@ from typing import Final
 
 import numpy as np
 
+from backfill.bybit.messages import AVAILABILITY_NS
 from backfill.fetching import Place, SymbolDay, fetched
 from backfill.held import KIND, Held, Range, held_of, joined
-from backfill.messages import AVAILABILITY_NS
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import DECODERS, Decoders
 from ingestion.messages import TimedMessage
 from ingestion.tape.whole import whole_raw
+from ingestion.venues.bybit.decode import Instruments
+from ingestion.venues.decoders import DECODERS, Decoders
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import CorruptStore, MalformedMessage
 from market.events import CONFIRMED, CONTROL, KLINE, Events

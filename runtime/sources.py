@@ -14,8 +14,7 @@ from pydantic import SecretStr
 
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.rabbitmq.writing import HashExchange
-from ingestion.sources.bybit.rest import REST_URLS, BybitRest
-from ingestion.sources.bybit.stream import PUBLIC_URLS, BybitSource
+from ingestion.source import Deliver, Source
 from ingestion.sources.gateway.position_manager import PositionManager
 from ingestion.sources.gateway.queues import GatewaySource, gateway_queues
 from ingestion.sources.gateway.sharing import AskedSoon, Dispatcher, exchange_name, shard_queues
@@ -24,7 +23,8 @@ from ingestion.sources.played.play import PlayClock
 from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.played.source import PlayedSource
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import Deliver, Source
+from ingestion.venues.bybit.rest import REST_URLS, BybitRest
+from ingestion.venues.bybit.stream import PUBLIC_URLS, BybitSource
 from ingestion.worker.steady_clock import SteadyClock
 from ingestion.worker.worker import WorkerClock
 from market.clock import DAY_NS, Clock

@@ -185,9 +185,9 @@ def backfill_jobs(settings: Settings, servers: Servers) -> Iterator[BackfillJobs
 
 def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
     """Where history comes from and goes to. sleep: how its client waits."""
+    from backfill.bybit.rest import BybitHistory
     from backfill.fetching import Place
-    from backfill.rest import BybitHistory
-    from ingestion.sources.bybit.rest import REST_URLS
+    from ingestion.venues.bybit.rest import REST_URLS
     from market.clock import SystemClock
 
     clock = SystemClock()

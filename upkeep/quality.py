@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import Decoders
 from ingestion.tape.minutes import tape_minutes
+from ingestion.venues.bybit.decode import Instruments
+from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, to_datetime, to_ns
 from market.errors import FeatureServiceError, StoreUnavailable
 from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ingestion.decoding.decode import DecodedMessage
+from ingestion.venues.bybit.decode import DecodedMessage
 from market.clock import SECOND_NS
 from market.events import GAP, RESTART_ID, SNAPSHOT, START
 

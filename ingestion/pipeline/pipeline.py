@@ -21,14 +21,14 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol, stated_topic
-from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.resuming import resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
+from ingestion.venues.bybit.decode import SYMBOL, Instruments, stated_symbol, stated_topic
+from ingestion.venues.decoders import Decoders
 from market.clock import HOUR_NS, SECOND_NS
 from market.errors import InvalidRequest, MalformedMessage, RejectedMessage, StoreUnavailable
 from market.events import CONTROL, KLINE, ORDERBOOK, TICKER, TRADE

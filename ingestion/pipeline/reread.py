@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ingestion.decoding.decode import Instruments, stated_symbol
-from ingestion.decoding.decoders import Decoders
 from ingestion.messages import RejectedLine
 from ingestion.pipeline.dead_letter import DeadMessage
+from ingestion.venues.bybit.decode import Instruments, stated_symbol
+from ingestion.venues.decoders import Decoders
 from market.errors import RejectedMessage
 from market.instruments import Instrument, pin_scale
 

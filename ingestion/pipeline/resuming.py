@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.decoding.decoders import Decoders
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
+from ingestion.venues.decoders import Decoders
 from market.clock import format_iso
 from market.errors import RejectedMessage
 from market.events import ORDERBOOK, RESTART_ID, SNAPSHOT

@@ -20,9 +20,9 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import DECODERS, DatedDecoder, Decoders
 from ingestion.pipeline.lane import hole_records
+from ingestion.venues.bybit.decode import Instruments
+from ingestion.venues.decoders import DECODERS, DatedDecoder, Decoders
 from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events
 from market.instruments import Instrument

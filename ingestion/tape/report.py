@@ -9,9 +9,9 @@ from typing import Final
 
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import Decoders
-from ingestion.decoding.wire import Head, read_json
+from ingestion.venues.bybit.decode import Instruments
+from ingestion.venues.bybit.wire import Head, read_json
+from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
 from market.events import ORDERBOOK, SNAPSHOT, Events

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import Decoders
 from ingestion.tape.compaction import needs_no_scale, part_name, write_segment
+from ingestion.venues.bybit.decode import Instruments
+from ingestion.venues.decoders import Decoders
 from market.errors import CorruptStore
 from storage.raw.manifest import RawPart, write_entry
 from storage.raw.parquet import PartWriter

@@ -18,8 +18,8 @@ app = typer.Typer(help="Rejected messages: what they are, and reading them again
 @app.command("list")
 def list_messages(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Rejected messages by symbol and error: how many, from when to when, and the reason of the last."""
-    from ingestion.decoding.decode import stated_symbol
     from ingestion.pipeline.dead_letter import DeadMessage, read_both_halves
+    from ingestion.venues.bybit.decode import stated_symbol
     from market.clock import format_iso
     from runtime.wiring import dead_letter_path
 

@@ -24,8 +24,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import UNDECODABLE, Book, Level, UpdateId
-from ingestion.sources.bybit.rest import BookAnswer
+from ingestion.venues.bybit.rest import BookAnswer
+from ingestion.venues.bybit.wire import UNDECODABLE, Book, Level, UpdateId
 from market.errors import StoreUnavailable
 from market.events import RESTART_ID
 

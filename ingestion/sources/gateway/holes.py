@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ingestion.decoding.decode import control_message, routed_topic
+from ingestion.venues.bybit.decode import control_message, routed_topic
 from market.clock import SECOND_NS
 from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import UNDECODABLE, Named
 from ingestion.rabbitmq.writing import HashExchange
+from ingestion.source import Deliver, Delivery
 from ingestion.sources.gateway.queues import ORDER_BOOK_QUEUE, GatewaySource, PositionPoller
-from ingestion.sources.source import Deliver, Delivery
+from ingestion.venues.bybit.wire import UNDECODABLE, Named
 
 LOOK_EVERY_S: Final = 0.5
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.decoding.decode import DecodedMessage
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.pipeline.redelivery import TRADES_NS, SeenMessages
+from ingestion.venues.bybit.decode import DecodedMessage
 from market.clock import DAY_NS, SECOND_NS, format_iso
 from market.events import TRADE, empty_events
 from storage.instruments import InstrumentPins

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Raw
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import GatewayPosition, HeldPosition, PositionAnswer, PositionUpdate, read_json
+from ingestion.venues.bybit.wire import GatewayPosition, HeldPosition, PositionAnswer, PositionUpdate, read_json
 from market.errors import MalformedMessage, ScaleExceeded
 from market.events import (
     ENTRY_PRICE,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ingestion.decoding.decode import DecodedMessage, Decoder, Instruments
+from ingestion.venues.bybit.decode import DecodedMessage, Decoder, Instruments
 from market.clock import DAY_NS, parse_iso_ns
 
 

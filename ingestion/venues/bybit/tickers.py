@@ -13,8 +13,8 @@ from typing import Final
 
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.elements import Element, Scale, Source, fitting, parse
-from ingestion.decoding.wire import LAST_MILLISECOND, Ticker, read_json
+from ingestion.venues.bybit.elements import Element, Scale, Source, fitting, parse
+from ingestion.venues.bybit.wire import LAST_MILLISECOND, Ticker, read_json
 from market.clock import DAY_NS, MILLISECOND_NS
 from market.errors import MalformedMessage
 from market.events import (

@@ -5,7 +5,7 @@
 2. A connection that is silent, broken or refused is replaced after a pause that doubles, with jitter. What was missed
    in between is announced on every symbol's tape as a START: trades have no number that would show the hole.
 3. Before the exchange ends a connection at 24 hours, and when a snapshot that was asked for does not come, a successor
-   is opened and subscribed first. ``ingestion.sources.bybit.splice`` makes one stream of the two. The old one is
+   is opened and subscribed first. ``ingestion.venues.bybit.splice`` makes one stream of the two. The old one is
    closed once the successor has brought every book and the old one has come as far, so that nothing is left unread.
 """
 
@@ -21,9 +21,9 @@ from typing import Final, Protocol
 
 from msgspec import UNSET
 
-from ingestion.decoding.decode import control_message
-from ingestion.sources.bybit.connection import BybitConnection, Received, Timings
-from ingestion.sources.bybit.splice import BOOK, TRADES, Splice
+from ingestion.venues.bybit.connection import BybitConnection, Received, Timings
+from ingestion.venues.bybit.decode import control_message
+from ingestion.venues.bybit.splice import BOOK, TRADES, Splice
 from market.clock import Clock, format_iso
 from market.errors import StoreUnavailable
 from market.events import START

@@ -1,6 +1,6 @@
 """Source ``bybit``: the exchange's own public WebSocket, for those without the gateway.
 
-The symbols are parted into groups, each with a connection of its own (``ingestion.sources.bybit.group``), so that one
+The symbols are parted into groups, each with a connection of its own (``ingestion.venues.bybit.group``), so that one
 subscription stays bounded.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from ingestion.sources.bybit.group import BybitGroup, Patience
-from ingestion.sources.bybit.splice import BOOK, TRADES
-from ingestion.sources.source import Deliver, Delivery
+from ingestion.source import Deliver, Delivery
+from ingestion.venues.bybit.group import BybitGroup, Patience
+from ingestion.venues.bybit.splice import BOOK, TRADES
 from market.clock import Clock
 
 PUBLIC_URLS: Final = {
@@ -27,7 +27,7 @@ GROUP: Final = 10
 
 
 class BybitSource:
-    """The public streams of some symbols. Used on one event loop; see ``ingestion.sources.source.Source``."""
+    """The public streams of some symbols. Used on one event loop; see ``ingestion.source.Source``."""
 
     def __init__(
         self,

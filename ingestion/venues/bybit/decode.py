@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.elements import (
+from ingestion.venues.bybit.elements import (
     Element,
     Scale,
     Source,
@@ -26,7 +26,7 @@ from ingestion.decoding.elements import (
     open_trades,
     remembering_scale,
 )
-from ingestion.decoding.positions import (
+from ingestion.venues.bybit.positions import (
     gateway_position_records,
     held_position_records,
     position_update_records,
@@ -34,8 +34,8 @@ from ingestion.decoding.positions import (
     read_position_answer,
     read_position_update,
 )
-from ingestion.decoding.tickers import open_restated_ticker, open_ticker, restated_ticker
-from ingestion.decoding.wire import (
+from ingestion.venues.bybit.tickers import open_restated_ticker, open_ticker, restated_ticker
+from ingestion.venues.bybit.wire import (
     LAST_MILLISECOND,
     UNDECODABLE,
     BybitMessage,

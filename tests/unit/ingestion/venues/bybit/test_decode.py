@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.decoding.decode import (
+from ingestion.venues.bybit.decode import (
     DecodedMessage,
     Decoder,
     control_message,
@@ -729,7 +729,7 @@ def test_prices_and_sizes_are_exact(price: Decimal, size: Decimal) -> None:
 
 @pytest.fixture
 def recorded_data() -> Path:
-    folder = Path(__file__).parents[4].parent / "shared" / "data"
+    folder = Path(__file__).parents[5].parent / "shared" / "data"
     if not folder.is_dir():
         if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
             pytest.fail(f"recorded data: must be at {folder}, was missing")

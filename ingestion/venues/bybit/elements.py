@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import Book, BookType, Kline, Named, Trade, read_json
+from ingestion.venues.bybit.wire import Book, BookType, Kline, Named, Trade, read_json
 from market.clock import MILLISECOND_NS
 from market.errors import MalformedMessage, ScaleExceeded
 from market.events import (

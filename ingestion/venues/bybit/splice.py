@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import UNDECODABLE
+from ingestion.venues.bybit.wire import UNDECODABLE
 
 BOOK = "orderbook"
 TRADES = "publicTrade"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.decoding.decode import DecodedMessage, Decoder, Instruments
-from ingestion.decoding.decoders import DECODERS, DatedDecoder, Decoders
 from ingestion.tape.compaction import compact_tape
+from ingestion.venues.bybit.decode import DecodedMessage, Decoder, Instruments
+from ingestion.venues.decoders import DECODERS, DatedDecoder, Decoders
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, parse_iso_ns
 from market.events import TRADE
 from storage.instruments import InstrumentPins

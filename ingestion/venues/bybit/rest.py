@@ -8,7 +8,7 @@ import httpx
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import UNDECODABLE, Level, Milliseconds, UpdateId
+from ingestion.venues.bybit.wire import UNDECODABLE, Level, Milliseconds, UpdateId
 from market.errors import StoreUnavailable
 
 REST_URLS: Final = {
