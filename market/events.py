@@ -98,9 +98,6 @@ LAST: Final = 2
 SNAPSHOT: Final = 4
 CONFIRMED: Final = 8
 
-RESTART_ID: Final = 1
-"""The ``update_id`` with which the numbering of an order book begins again: it is a snapshot, whatever its flags."""
-
 
 def empty_events(count: int = 0) -> Events:
     """``count`` zeroed records."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ingestion.decoding.scales import Instruments
 from ingestion.tape.compaction import compact_tape, part_name
 from ingestion.tape.report import verify_parts
-from ingestion.venues.bybit.decode import Instruments
 from market.errors import CorruptStore, FeatureServiceError
 from storage.durable_files import changing_files
 from storage.raw.manifest import entry_path

@@ -22,8 +22,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
+from ingestion.decoding.wire import read_json
 from ingestion.messages import RejectedLine
-from ingestion.venues.bybit.wire import read_json
 from market.clock import DAY_NS
 from market.errors import MalformedMessage, StoreUnavailable
 from storage.durable_files import exclusive, make_folder, sync_folder

@@ -13,16 +13,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from ingestion.decoding.scales import Instruments
 from ingestion.pipeline.lane import hole_records
-from ingestion.venues.bybit.decode import Instruments
-from ingestion.venues.decoders import DECODERS, DatedDecoder, Decoders
+from ingestion.venues.decoders import Decoders, tape_venue
+from ingestion.venues.venue import Venue
 from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events
 from market.instruments import Instrument
@@ -60,13 +61,14 @@ def compact_tape(
     instruments: Instruments,
     *,
     on_segment: Callable[[int, int], None] | None = None,
-    dated: Sequence[DatedDecoder] = DECODERS,
+    venue: Venue | None = None,
     is_checked: bool = False,
 ) -> Compaction:
     """Make the parts of every finished segment of a symbol that has none, or a damaged one.
 
-    on_segment: told how many of how many segments are done. dated: what reads the messages of which days.
-    is_checked: look for damage in every byte of the parts that there are, not in their sizes alone.
+    on_segment: told how many of how many segments are done. venue: whose decoders read it; None is that
+        which the tape names. is_checked: look for damage in every byte of the parts that there are, not in their sizes
+        alone.
 
     Raises:
         CorruptStore: what was written was read back otherwise, or seq falls on the tape.
@@ -74,7 +76,7 @@ def compact_tape(
         InvalidRequest: the symbol cannot name a folder.
     """
     folder = entry_path(raw_folder, symbol, "").parent
-    decoders = Decoders(instruments, dated)
+    decoders = Decoders(venue or tape_venue(raw_folder, symbol), instruments)
     with exclusive(folder / ".lock"):
         _clear_abandoned(raw_folder, symbol)
         torn_bytes = recover_abandoned(raw_folder, symbol)
@@ -177,7 +179,7 @@ def _compact_segment(
     """The part made of a segment; None when it has no whole frame."""
     symbol = segment.path.parent.parent.name
     if instrument is None:
-        if not needs_no_scale(segment, log=log):
+        if not needs_no_scale(segment, decoders.venue, log=log):
             raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
         return None  # its part is made once there is a scale
     name = part_name(segment.path)
@@ -207,9 +209,9 @@ class _NoPins:
         raise ScaleExceeded(f"{symbol}: must have a pinned scale for {price_text}, was without")
 
 
-def needs_no_scale(segment: Segment, *, log: SegmentLog) -> bool:
+def needs_no_scale(segment: Segment, venue: Venue, *, log: SegmentLog) -> bool:
     """Whether no message of a segment has a number that a scale is needed for: a market opened and has no price yet."""
-    decoders = Decoders(_NoPins())
+    decoders = Decoders(venue, _NoPins())
     try:
         for found in read_segments([segment], log=log):
             if not isinstance(found, Hole):

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingestion.decoding.scales import Instruments
 from ingestion.tape.compaction import needs_no_scale, part_name, write_segment
-from ingestion.venues.bybit.decode import Instruments
-from ingestion.venues.decoders import Decoders
+from ingestion.venues.decoders import Decoders, tape_venue
 from market.errors import CorruptStore
+from market.instruments import Instrument
 from storage.raw.manifest import RawPart, write_entry
 from storage.raw.parquet import PartWriter
 from storage.raw.raw_data import RawData
@@ -38,14 +39,14 @@ def whole_raw(raw: RawData, symbol: str, instruments: Instruments) -> Iterator[R
     if not lacking:
         yield raw
         return
-    log = read_segment_log(tape)
-    if instruments.get(symbol) is None and all(needs_no_scale(each, log=log) for each in lacking):
+    log, decoders = read_segment_log(tape), Decoders(tape_venue(raw.folder, symbol), instruments)
+    if instruments.get(symbol) is None and all(needs_no_scale(each, decoders.venue, log=log) for each in lacking):
         yield raw
         return
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
         for part in parts:
             _link(raw.folder, part, Path(scratch))
-        _write_parts(Path(scratch), symbol, instruments, parts, lacking, log=log)
+        _write_parts(Path(scratch), instruments.get(symbol), decoders, parts, lacking, log=log)
         yield RawData(Path(scratch))
 
 
@@ -59,17 +60,15 @@ def _link(raw_folder: Path, part: RawPart, scratch: Path) -> None:
 
 def _write_parts(
     scratch: Path,
-    symbol: str,
-    instruments: Instruments,
+    instrument: Instrument | None,
+    decoders: Decoders,
     parts: list[RawPart],
     lacking: list[Segment],
     *,
     log: SegmentLog,
 ) -> None:
-    instrument = instruments.get(symbol)
     if instrument is None:
-        raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
-    decoders = Decoders(instruments)
+        raise CorruptStore(f"{lacking[0].path}: must have a pinned scale, as every tape with a number, was without")
     expected: int | None = None
     for segment in lacking:
         # Of the parts before a segment the last one says which seq is due.

@@ -22,11 +22,11 @@ from typing import Final, Protocol
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
+from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.reading import BrokerAddress, QueueReader, ReadingEnd
 from ingestion.source import Deliver, Delivery
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
 from ingestion.sources.gateway.holes import QueueHoles
-from ingestion.venues.bybit.wire import UNDECODABLE
 from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_ns
 from market.errors import StoreUnavailable
 

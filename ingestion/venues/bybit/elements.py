@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.venues.bybit.wire import Book, BookType, Kline, Named, Trade, read_json
+from ingestion.decoding.books import book_records
+from ingestion.decoding.elements import Element, Scale, fitting, parse
+from ingestion.decoding.wire import read_json
+from ingestion.venues.bybit.sequence import book_place
+from ingestion.venues.bybit.topics import depth_of
+from ingestion.venues.bybit.wire import Book, BookType, Kline, Named, Trade
 from market.clock import MILLISECOND_NS
-from market.errors import MalformedMessage, ScaleExceeded
-from market.events import (
-    ASK,
-    BUY,
-    CONFIRMED,
-    KLINE,
-    KLINE_FIELD_COUNT,
-    NO_LEVEL,
-    ORDERBOOK,
-    SELL,
-    SNAPSHOT,
-    TRADE,
-    UNKNOWN,
-    Events,
-    empty_events,
-)
+from market.errors import MalformedMessage
+from market.events import BUY, CONFIRMED, KLINE, KLINE_FIELD_COUNT, SELL, TRADE, Events, empty_events
 from market.instruments import Instrument
-
-# Texts recur: 99 % of prices and 93 % of sizes of a real book were among the last 4,096 (1.2 µs a level became 0.3).
-_REMEMBERED_TEXTS = 4096
 
 _BOOK = JsonDecoder(Book)
 _TRADE = JsonDecoder(Trade)
@@ -53,52 +40,11 @@ class Source:
     event_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """An instrument whose conversions remember the texts they met last, in bounded memory."""
-
-    instrument: Instrument
-    price: Callable[[str], int]
-    quantity: Callable[[str], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """A read element: its symbol, the text that may pin the scale, and the way to its records."""
-
-    named: Named
-    first_price: str | None
-    to_records: Callable[[Scale], Events]
-    trade_ids: tuple[str | None, ...] = ()
-    book_seq: int | None = None
-    has_numbers: bool = True
-    """Whether there is any number that a scale is needed for."""
-
-
-def parse(convert: Callable[[str, str], int], text: str, thing: str) -> int:
-    """What ``convert`` makes of a text. Raises MalformedMessage where it raises ValueError, ScaleExceeded."""
-    try:
-        return convert(text, thing)
-    except ValueError as error:
-        raise MalformedMessage(str(error)) from error
-
-
-def fitting(convert: Callable[[str, str], int], text: str, thing: str) -> int:
-    """The mantissa, UNKNOWN where it does not fit its scale: what else the message states is good."""
-    try:
-        return parse(convert, text, thing)
-    except ScaleExceeded:
-        return UNKNOWN
-
-
-def remembering_scale(instrument: Instrument) -> Scale:
-    """The scale of an instrument; its conversions raise MalformedMessage or ScaleExceeded."""
-    remember = lru_cache(_REMEMBERED_TEXTS)
-    return Scale(
-        instrument,
-        remember(lambda text: parse(instrument.price, text, "price")),
-        remember(lambda text: parse(instrument.quantity, text, "size")),
-    )
+def named_symbol(named: Named) -> str | None:
+    """The symbol that an element names itself."""
+    if named.symbol is not UNSET:
+        return named.symbol
+    return None if named.s is UNSET else named.s
 
 
 def open_book(source: Source) -> Element:
@@ -108,32 +54,15 @@ def open_book(source: Source) -> Element:
     if book_type is UNSET:
         raise MalformedMessage(f"{source.topic} type: must be snapshot or delta, was absent")
     levels = book.b or book.a
-    flags = SNAPSHOT if book_type == "snapshot" else 0
-    to_records = partial(_book_records, book, event_ns=source.event_ns, flags=flags)
+    place = book_place(book_type, book.u, seq=None if book.seq is UNSET else book.seq, depth=depth_of(source.topic))
+    is_snapshot = book_type == "snapshot"
     return Element(
-        book,
+        named_symbol(book),
         levels[0][0] if levels else None,
-        to_records,
-        book_seq=None if book.seq is UNSET else book.seq,
+        partial(book_records, book.b, book.a, place, event_ns=source.event_ns, is_snapshot=is_snapshot),
+        book=place,
         has_numbers=len(levels) > 0,
     )
-
-
-def _book_records(book: Book, scale: Scale, *, event_ns: int, flags: int) -> Events:
-    levels = book.b + book.a
-    records = empty_events(max(len(levels), 1))
-    records["event_ns"] = event_ns
-    records["update_id"] = book.u
-    records["kind"] = ORDERBOOK
-    records["flags"] = flags
-    if not levels:
-        records["field"] = NO_LEVEL
-        return records
-    price, quantity = scale.price, scale.quantity
-    records["px"] = [price(level[0]) for level in levels]
-    records["qty"] = [quantity(level[1]) for level in levels]
-    records["field"][len(book.b) :] = ASK
-    return records
 
 
 def open_trades(source: Source) -> Element:
@@ -144,7 +73,7 @@ def open_trades(source: Source) -> Element:
         trades = read_json(_TRADES, source.data, source.topic)
     _check_one_symbol(source.topic, trades)
     trade_ids = tuple(None if trade.i is UNSET else trade.i for trade in trades)
-    return Element(trades[0], trades[0].p, partial(_trade_records, trades), trade_ids)
+    return Element(named_symbol(trades[0]), trades[0].p, partial(_trade_records, trades), trade_ids)
 
 
 def _trade_records(trades: list[Trade], scale: Scale) -> Events:
@@ -166,7 +95,7 @@ def open_klines(source: Source) -> Element:
     else:
         klines = read_json(_KLINES, source.data, source.topic)
     _check_one_symbol(source.topic, klines)
-    return Element(klines[0], klines[0].open, partial(_kline_records, klines))
+    return Element(named_symbol(klines[0]), klines[0].open, partial(_kline_records, klines))
 
 
 def _kline_records(klines: list[Kline], scale: Scale) -> Events:

@@ -13,15 +13,15 @@ from typing import Final
 
 from ingestion.source import Deliver, Delivery
 from ingestion.venues.bybit.group import BybitGroup, Patience
-from ingestion.venues.bybit.splice import BOOK, TRADES
+from ingestion.venues.bybit.topics import BOOK, KLINES, TICKERS, TRADES
 from market.clock import Clock
 
 PUBLIC_URLS: Final = {
-    "mainnet": "wss://stream.bybit.com/v5/public/linear",
-    "testnet": "wss://stream-testnet.bybit.com/v5/public/linear",
+    "mainnet": "wss://stream.bybit.com/v5/public",
+    "testnet": "wss://stream-testnet.bybit.com/v5/public",
 }
-"""Source: bybit-exchange.github.io/docs/v5/ws/connect."""
-STREAMS: Final = (BOOK, TRADES, "tickers", "kline")
+"""Before the category. Source: bybit-exchange.github.io/docs/v5/ws/connect."""
+STREAMS: Final = (BOOK, TRADES, TICKERS, KLINES)
 GROUP: Final = 10
 """Symbols a connection."""
 
