@@ -8,12 +8,15 @@ trade's and a candle's own.
 |-----------|------------------|---------------------------------------|----------|-------------------|
 | CONTROL   | START            | the kind concerned, 0 is every kind   | 0        | 0                 |
 |           | GAP              | 0                                     | 0        | 0                 |
-| ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | book `u` |
-|           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | book `u`          |
+| ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | see below |
+|           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | see below         |
 | TRADE     | BUY, SELL (taker)| price                                 | quantity | 0                 |
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
 | TICKER    | FUNDING_RATE …   | the value at its own scale, or UNKNOWN | 0       | 0                 |
 | POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
+
+The updates of an order book are numbered one by one, as ``market.book_sequence`` says; of a message that brings several
+each is marked FIRST and LAST.
 
 Scales: prices at the instrument's price exponent, quantities, volume and open interest at its quantity exponent,
 turnover at their sum but TURNOVER_DECIMALS at most, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in

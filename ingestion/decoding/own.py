@@ -13,6 +13,7 @@ from msgspec.json import Decoder as JsonDecoder
 from ingestion.decoding.decoded import DecodedMessage, checked_symbol
 from ingestion.decoding.positions import held_position_records, read_position_answer
 from ingestion.decoding.scales import Scales
+from ingestion.decoding.stated import Stated
 from ingestion.decoding.tickers import restated_element, restated_ticker
 from ingestion.decoding.wire import ControlMessage, PartMessage, RestatedTicker, read_json
 from market.clock import MILLISECOND_NS
@@ -48,11 +49,10 @@ _PART_MESSAGE: Final = JsonDecoder(PartMessage)
 _RESTATED_TICKER: Final = JsonDecoder(RestatedTicker)
 
 
-def own_topic(topic: str) -> tuple[int, str] | None:
-    """Kind and symbol of a topic that begins with OWN; None of one that the service does not write."""
+def own_stated(topic: str) -> Stated:
+    """What a topic that begins with OWN says of its message, which may be unusable."""
     name, _, symbol = topic.removeprefix(OWN).partition(".")
-    kind = _KINDS.get(name)
-    return None if kind is None else (kind, symbol)
+    return Stated(symbol, f"{OWN}{name}", _KINDS.get(name))
 
 
 class OwnMessages:

@@ -208,12 +208,13 @@ def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
         raise InvalidRequest(
             f"{symbol} events: a message must have one recv_ns and one table, was two at seq {seq[1:][torn][0]}"
         )
-    message_ends = np.append(seq[1:] != seq[:-1], True)
+    updates = np.where(table_index == _DELTAS, events["update_id"], 0)
+    message_ends = np.append((seq[1:] != seq[:-1]) | (updates[1:] != updates[:-1]), True)
     marks = np.where(np.roll(message_ends, 1), FIRST, 0) | np.where(message_ends, LAST, 0)
     unmarked = (table_index == _DELTAS) & (events["flags"] != marks)
     if unmarked.any():
         raise InvalidRequest(
-            f"{symbol} events: the first record of a delta must be FIRST and its last LAST, nothing else, "
+            f"{symbol} events: the first record of an update must be FIRST and its last LAST, nothing else, "
             f"was otherwise at seq {seq[unmarked][0]}"
         )
     return table_index

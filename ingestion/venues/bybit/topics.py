@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.own import OWN, own_topic
+from ingestion.decoding.own import OWN, own_stated
 from ingestion.decoding.stated import Stated
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.venues.bybit.wire import Head
@@ -71,7 +71,9 @@ def stated(body: bytes) -> Stated | None:
     topic = _named_topic(body)
     if topic is None:
         return None
-    routed = own_topic(topic) if topic.startswith(OWN) else routed_topic(topic)
+    if topic.startswith(OWN):
+        return own_stated(topic)
+    routed = routed_topic(topic)
     symbol = topic.rpartition(".")[2]
     # A candle that is not over is sent again: nothing is missed.
     is_read = routed is not None and not (routed[0] == KLINE and _UNCONFIRMED.search(body) is not None)
