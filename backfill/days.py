@@ -29,6 +29,7 @@ from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import CorruptStore, MalformedMessage
 from market.events import CONFIRMED, CONTROL, KLINE, Events
+from market.markets import Market
 from storage.durable_files import exclusive
 from storage.raw.events import stream_events
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
@@ -108,8 +109,9 @@ def _stored(
     assert instrument is not None, "decoding pinned a scale"
     count, minutes, span = 0, set[int](), None
     version = max(dated.version for dated in BYBIT.decoders)
+    market = Market(BYBIT.name, place.rest.category)
     with PartWriter(
-        place.raw_folder, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE
+        place.raw_folder, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE, market=market
     ) as writer:
         for events in chain([first], pieces):
             on_piece()

@@ -27,10 +27,11 @@ from ingestion.venues.venue import Venue
 from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events
 from market.instruments import Instrument
+from market.markets import DEFAULT_MARKET
 from storage.durable_files import changing_files, exclusive, file_sha256
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw.parquet import TABLE_NAMES, PartWriter
-from storage.tape import FIRST_SEQ, Hole
+from storage.tape import FIRST_SEQ, Hole, tape_market
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
 from storage.tape.segment_log import SegmentLine, SegmentLog, end_seq, gone_segments, read_segment_log
@@ -184,7 +185,8 @@ def _compact_segment(
         return None  # its part is made once there is a scale
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
-    with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
+    market = tape_market(raw_folder, symbol) or DEFAULT_MARKET
+    with PartWriter(raw_folder, instrument, part=name, decoder_version=version, market=market) as writer:
         written = write_segment(writer, decoders, segment, expected, log=log)
         if written.seqs is None:
             return None

@@ -10,6 +10,7 @@ from typing import Final
 from market.errors import Conflict, CorruptStore
 from market.markets import DEFAULT_MARKET, Market
 from storage.instruments import checked_symbol
+from storage.raw.manifest import check_market as check_parts_market
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames, read_head
 from storage.tape.segment_log import read_segment_log
 
@@ -60,10 +61,11 @@ def tape_market(root: Path, symbol: str) -> Market | None:
 
 
 def check_market(root: Path, symbol: str, market: Market) -> None:
-    """Raises Conflict where a symbol's tape is of another market: under one name they would add up to one."""
+    """Raises Conflict where a symbol's tape, or its raw Parquet, is of another market: they would add up to one."""
     known = tape_market(root, symbol)
     if known not in {None, market}:
         raise Conflict(f"tape {symbol}: must be of one market, {known}, was asked for {market}")
+    check_parts_market(root, symbol, market)
 
 
 def segments(folder: Path) -> list[Segment]:

@@ -9,7 +9,10 @@ import pytest
 
 from market.clock import DAY_NS
 from market.errors import Conflict
+from market.events import TRADE, empty_events, mark_message
+from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET, Market
+from storage.raw.parquet import PartWriter, write_events
 from storage.tape import Frame, TapeWriter, read_tape, read_tape_and_holes, tape_market
 from storage.tape.frames import read_head, segment_head
 
@@ -65,3 +68,16 @@ def test_a_damaged_head_is_told_and_another_segment_says_the_market(tmp_path: Pa
     hole, *frames = read_tape_and_holes(tmp_path, SYMBOL)
     assert str(hole).startswith(f"before seq 1: {segment} at offset 0: ")
     assert [frame.seq for frame in frames if isinstance(frame, Frame)] == [1, 2, 3]
+
+
+def test_what_is_left_of_a_market_in_raw_parquet_keeps_another_out_too(tmp_path: Path) -> None:
+    """The tape went to the archive: its seqs go on, and so must its market."""
+    linear = Instrument("BTCUSDT", 2, 3)
+    trade = empty_events(1)
+    trade["kind"], trade["seq"], trade["recv_ns"] = TRADE, 1, BEGIN_NS
+    write_events(tmp_path, linear, mark_message(trade), part="2024-10-04-1")
+    with pytest.raises(Conflict, match=r"^raw Parquet of BTCUSDT: must be of one market, bybit linear, was asked for"):
+        TapeWriter(tmp_path, SYMBOL, market=SPOT)
+    with pytest.raises(Conflict, match="was asked for bybit spot"):
+        PartWriter(tmp_path, linear, part="other", decoder_version=1, market=SPOT)
+    TapeWriter(tmp_path, SYMBOL).close()
