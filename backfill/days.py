@@ -18,16 +18,18 @@ from typing import Final
 
 import numpy as np
 
+from backfill.bybit.messages import AVAILABILITY_NS
 from backfill.fetching import Place, SymbolDay, fetched
 from backfill.held import KIND, Held, Range, held_of, joined
-from backfill.messages import AVAILABILITY_NS
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import DECODERS, Decoders
+from ingestion.decoding.scales import Instruments
 from ingestion.messages import TimedMessage
 from ingestion.tape.whole import whole_raw
+from ingestion.venues.bybit.venue import BYBIT
+from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import CorruptStore, MalformedMessage
 from market.events import CONFIRMED, CONTROL, KLINE, Events
+from market.markets import Market
 from storage.durable_files import exclusive
 from storage.raw.events import stream_events
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
@@ -106,9 +108,10 @@ def _stored(
     instrument = place.instruments.get(asked.symbol)
     assert instrument is not None, "decoding pinned a scale"
     count, minutes, span = 0, set[int](), None
-    version = max(dated.version for dated in DECODERS)
+    version = max(dated.version for dated in BYBIT.decoders)
+    market = Market(BYBIT.name, place.rest.category)
     with PartWriter(
-        place.raw_folder, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE
+        place.raw_folder, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE, market=market
     ) as writer:
         for events in chain([first], pieces):
             on_piece()
@@ -146,7 +149,7 @@ def _decoded(
     instruments: Instruments, asked: SymbolDay, held: Held, messages: Iterator[TimedMessage]
 ) -> Iterator[Events]:
     """The records of what is not held, stamped, in pieces of whole messages."""
-    decoders = Decoders(instruments)
+    decoders = Decoders(BYBIT, instruments)
     day_ns, is_kline = asked.day_ns, asked.data_type == "klines"
     seq = backfill_seq(asked.data_type, day_ns // DAY_NS)
     pieces: list[Events] = []

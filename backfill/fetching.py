@@ -14,10 +14,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from backfill.archive import orderbook_file, read_trades, trades_file
-from backfill.messages import AVAILABILITY_NS, funding_messages, kline_messages, ticker_messages, trade_messages
-from backfill.rest import BybitHistory
-from ingestion.decoding.decode import Instruments, control_message
+from backfill.bybit.archive import orderbook_file, read_trades, trades_file
+from backfill.bybit.messages import AVAILABILITY_NS, funding_messages, kline_messages, ticker_messages, trade_messages
+from backfill.bybit.rest import BybitHistory
+from ingestion.decoding.own import control_message
+from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.sources.played.recordings import read_recording
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, parse_iso_ns

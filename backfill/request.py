@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from ingestion.decoding.decode import SYMBOL
+from ingestion.decoding.decoded import SYMBOL
 from market.clock import DAY_NS, MILLISECOND_NS, utc_date
 from market.errors import InvalidRequest
 from market.events import KLINE, ORDERBOOK, TICKER, TRADE

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.decoding.decode import Decoder
 from ingestion.messages import TimedMessage
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import (
     FIRST,

@@ -8,12 +8,15 @@ trade's and a candle's own.
 |-----------|------------------|---------------------------------------|----------|-------------------|
 | CONTROL   | START            | the kind concerned, 0 is every kind   | 0        | 0                 |
 |           | GAP              | 0                                     | 0        | 0                 |
-| ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | book `u` |
-|           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | book `u`          |
+| ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | see below |
+|           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | see below         |
 | TRADE     | BUY, SELL (taker)| price                                 | quantity | 0                 |
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
 | TICKER    | FUNDING_RATE …   | the value at its own scale, or UNKNOWN | 0       | 0                 |
 | POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
+
+The updates of an order book are numbered one by one, as ``market.book_sequence`` says; of a message that brings several
+each is marked FIRST and LAST.
 
 Scales: prices at the instrument's price exponent, quantities, volume and open interest at its quantity exponent,
 turnover at their sum but TURNOVER_DECIMALS at most, funding rates at FUNDING_RATE_EXPONENT; NEXT_FUNDING is a time in
@@ -97,9 +100,6 @@ FIRST: Final = 1
 LAST: Final = 2
 SNAPSHOT: Final = 4
 CONFIRMED: Final = 8
-
-RESTART_ID: Final = 1
-"""The ``update_id`` with which the numbering of an order book begins again: it is a snapshot, whatever its flags."""
 
 
 def empty_events(count: int = 0) -> Events:

@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from market.book_sequence import Step, replacing, step_after
 from market.clock import SECOND_NS
-from market.events import CONTROL, FIRST, ORDERBOOK, RESTART_ID, SNAPSHOT, START, Events
+from market.events import CONTROL, FIRST, ORDERBOOK, START, Events
 from quality.clock_offset import ClockOffset
 
 LONGEST_SILENCE_NS: Final = 5 * SECOND_NS
@@ -86,7 +87,7 @@ class BookStream:
 
     def _sequence(self, books: Events) -> None:
         ids = books["update_id"]
-        is_snapshot = ((books["flags"] & SNAPSHOT) != 0) | (ids == RESTART_ID)
+        is_snapshot = replacing(books)
         self.snapshots += int(np.count_nonzero(is_snapshot))
         before = np.concatenate([[ids[0] - 1 if self.last_id is None else self.last_id], ids[:-1]])
         breaks = np.flatnonzero((ids - before != 1) & ~is_snapshot)
@@ -104,13 +105,16 @@ class BookStream:
                     self.broken_by.repaired_ns = at_ns
                     self.broken_by = None
                 self.last_id = update_id
-            elif self.last_id is not None and update_id <= self.last_id:
+            elif (step := self._step(update_id)) is Step.REPEATED:
                 self.duplicates += 1
             else:
-                if self.last_id is not None and update_id > self.last_id + 1:
+                if step is Step.GAP and self.last_id is not None:
                     self._found_hole(last_ns, at_ns, update_id - self.last_id - 1)
                 self.last_id = update_id
             last_ns = at_ns
+
+    def _step(self, update_id: int) -> Step:
+        return Step.FOLLOWS if self.last_id is None else step_after(self.last_id, update_id, update_id)
 
     def _found_hole(self, begin_ns: int, found_ns: int, missing: int) -> None:
         self.missing += missing

@@ -214,6 +214,7 @@ class IngestRole:
             grid_ns=settings.row_grid_ns,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
             tape_segment_ns=settings.feature_service_tape_segment_seconds * SECOND_NS,
+            market=settings.feature_service_market,
             symbols=settings.feature_service_symbols if self._choice.name in LEASED else None,
             history=sinks.record,
             on_gap=worker.lose_book,

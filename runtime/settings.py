@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidSettings
+from market.markets import DEFAULT_MARKET, Market
 
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
@@ -46,6 +47,10 @@ def _check_divides_hour(seconds: int) -> int:
     if 3600 % seconds:
         raise ValueError("must divide an hour")
     return seconds
+
+
+def _parsed_market(value: object) -> object:
+    return Market.parse(value) if isinstance(value, str) else value
 
 
 def _is_loopback(host: str) -> bool:
@@ -160,6 +165,8 @@ class Settings(BaseSettings):
     position_manager_host: str | None = None
     position_manager_port: Port = 4800
     position_manager_api_key: SecretStr | None = None
+
+    feature_service_market: Annotated[Market, NoDecode, BeforeValidator(_parsed_market)] = DEFAULT_MARKET
 
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None

@@ -14,8 +14,7 @@ from pydantic import SecretStr
 
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.rabbitmq.writing import HashExchange
-from ingestion.sources.bybit.rest import REST_URLS, BybitRest
-from ingestion.sources.bybit.stream import PUBLIC_URLS, BybitSource
+from ingestion.source import Deliver, Source
 from ingestion.sources.gateway.position_manager import PositionManager
 from ingestion.sources.gateway.queues import GatewaySource, gateway_queues
 from ingestion.sources.gateway.sharing import AskedSoon, Dispatcher, exchange_name, shard_queues
@@ -24,7 +23,9 @@ from ingestion.sources.played.play import PlayClock
 from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.played.source import PlayedSource
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.sources.source import Deliver, Source
+from ingestion.venues.bybit.rest import REST_URLS, BybitRest
+from ingestion.venues.bybit.stream import PUBLIC_URLS, BybitSource
+from ingestion.venues.bybit.venue import BYBIT
 from ingestion.worker.steady_clock import SteadyClock
 from ingestion.worker.worker import WorkerClock
 from market.clock import DAY_NS, Clock
@@ -36,6 +37,8 @@ from storage.tape import tape_symbols
 SourceName = Literal["gateway", "bybit", "recording", "simulator"]
 LEASED: Final = ("gateway", "bybit")
 """Sources whose symbols have one owner at a time."""
+OF_BYBIT: Final = ("gateway", "bybit", "simulator")
+"""Sources of which every message is in the words of one exchange."""
 SIMULATED_NS: Final = 3650 * DAY_NS
 """Longer than a process lives; the market is made as it is played."""
 
@@ -56,6 +59,11 @@ def check_choice(settings: Settings, choice: SourceChoice) -> None:
     """Raises InvalidSettings or Conflict where the settings or the data folder do not fit the source."""
     if choice.name == "gateway" and settings.rabbitmq_host is None:
         raise InvalidSettings("settings", ["RABBITMQ_HOST: must be set for --source gateway, was not set"])
+    venue = settings.feature_service_market.venue
+    if choice.name in OF_BYBIT and venue != BYBIT.name:
+        raise InvalidSettings(
+            "settings", [f"FEATURE_SERVICE_MARKET: must be of {BYBIT.name} for --source {choice.name}, was of {venue}"]
+        )
     if choice.name == "simulator":
         known = [symbol.symbol for symbol in DEFAULT_SYMBOLS]
         unknown = [symbol for symbol in settings.feature_service_symbols if symbol not in known]
@@ -114,7 +122,10 @@ def _gateway(settings: Settings, machine: Clock, shard: str | None) -> SourcePar
     queues = gateway_queues(trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions)
     subscriptions = _subscriptions(settings, clock)
     positions = _positions(settings, clock)
-    rest = BybitRest(settings.bybit_rest_url or REST_URLS[settings.bybit_environment])
+    rest = BybitRest(
+        settings.bybit_rest_url or REST_URLS[settings.bybit_environment],
+        category=settings.feature_service_market.category,
+    )
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = []
     release = [rest.close, *(each.close for each in (subscriptions, positions) if each is not None)]
     dispatcher: Dispatcher | None = None
@@ -204,7 +215,8 @@ def _bybit(settings: Settings, machine: Clock) -> SourceParts:
     clock = SteadyClock(machine, monotonic_ns)
     source = BybitSource(
         settings.feature_service_symbols,
-        url=settings.bybit_stream_url or PUBLIC_URLS[settings.bybit_environment],
+        url=settings.bybit_stream_url
+        or f"{PUBLIC_URLS[settings.bybit_environment]}/{settings.feature_service_market.category}",
         clock=clock,
         rng=Random(),  # noqa: S311  # the jitter of reconnections
     )

@@ -116,6 +116,7 @@ def make_pipeline(
         sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
         tape_sync_ms=settings.feature_service_tape_sync_ms,
+        market=settings.feature_service_market,
     )
 
 
@@ -185,9 +186,9 @@ def backfill_jobs(settings: Settings, servers: Servers) -> Iterator[BackfillJobs
 
 def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
     """Where history comes from and goes to. sleep: how its client waits."""
+    from backfill.bybit.rest import BybitHistory
     from backfill.fetching import Place
-    from backfill.rest import BybitHistory
-    from ingestion.sources.bybit.rest import REST_URLS
+    from ingestion.venues.bybit.rest import REST_URLS
     from market.clock import SystemClock
 
     clock = SystemClock()
@@ -195,6 +196,7 @@ def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
     rest = BybitHistory(
         settings.bybit_rest_url or REST_URLS[settings.bybit_environment],
         clock,
+        category=settings.feature_service_market.category,
         delay_ms=settings.feature_service_backfill_rate_limit_delay_ms,
         credentials=None if key is None or secret is None else (key.get_secret_value(), secret.get_secret_value()),
         sleep=sleep,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ingestion.decoding.decode import Decoder
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import SECOND_NS
 from market.instruments import Instrument, pin_scale
 from transforms.engine import Engine

@@ -14,6 +14,7 @@ from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
+from market.markets import DEFAULT_MARKET, Market
 from quality.parity import Parity
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
@@ -27,7 +28,7 @@ from transforms.rows import FeatureRows
 class Played:
     """A recording played into a folder."""
 
-    def __init__(self, folder: Path, kernel: Kernel, recording: Path) -> None:
+    def __init__(self, folder: Path, kernel: Kernel, recording: Path, *, market: Market = DEFAULT_MARKET) -> None:
         self.raw = folder / "raw"
         self.features = folder / "features"
         self.kernel = kernel
@@ -39,6 +40,7 @@ class Played:
             dead_letter=DeadLetter(self.raw / "dead_letter.jsonl"),
             sinks=[FeatureLogSink(FeatureLogWriter(self.features))],
             availability=available_as_if_live,
+            market=market,
         )
         try:
             play(self.pipeline, read_recording(recording))

@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from market.book_sequence import replacing
 from market.clock import SECOND_NS, floor_to
 from market.errors import CorruptStore, InvalidRequest
-from market.events import EVENT, ORDERBOOK, RESTART_ID, SNAPSHOT, Events, empty_events
+from market.events import EVENT, Events, empty_events
 from market.instruments import Instrument
 from transforms.jit import for_compiled
 from transforms.kernel import Kernel
@@ -40,12 +41,6 @@ class BookCounters:
     duplicates: int
     crossed: int
     overflows: int
-
-
-def replaces_book(records: Events) -> bool:
-    """Whether a message among the records replaces the order book."""
-    is_book = records["kind"] == ORDERBOOK
-    return bool((is_book & ((records["flags"] & SNAPSHOT != 0) | (records["update_id"] == RESTART_ID))).any())
 
 
 class Engine:
@@ -99,7 +94,7 @@ class Engine:
         """Whether the order book had lost its sequence at ``closed_ns``, and nothing that waits brings it back."""
         if int(self._state["book"]["validity"][0]) != BROKEN:
             return False
-        return not any(replaces_book(records) for records in (self._waiting, *self._arrived))
+        return not any(replacing(records).any() for records in (self._waiting, *self._arrived))
 
     @property
     def book_counters(self) -> BookCounters:

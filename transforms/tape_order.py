@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.events import EVENT, FIRST, LAST, Events, empty_events
+from market.events import EVENT, FIRST, LAST, ORDERBOOK, Events, empty_events
 from transforms.jit import for_compiled, jit_alone
 from transforms.state import ORDER_NS
 
@@ -56,7 +56,8 @@ def joined(pieces: Sequence[Events]) -> Events:
 def merged(tables: Sequence[EventColumns]) -> Events:
     """The records of several tables, each by ``seq``, as one by ``seq``; of equals the earlier table's come first.
 
-    The first of a seq is marked FIRST and the last LAST: the tables hold whole messages.
+    The first of a seq is marked FIRST and the last LAST: the tables hold whole messages. Of an order book message that
+    brings several updates so is each of these.
     """
     seqs = np.concatenate([table.of("seq") for table in tables])
     ends = np.cumsum([len(table) for table in tables])
@@ -157,11 +158,16 @@ def _write(
 @jit_alone
 def _mark_messages(records: Any) -> None:
     for record in range(len(records)):
-        seq = records[record].seq
-        if record == 0 or records[record - 1].seq != seq:
+        if record == 0 or _parts(records[record - 1], records[record]):
             records[record]["flags"] |= FIRST
-        if record + 1 == len(records) or records[record + 1].seq != seq:
+        if record + 1 == len(records) or _parts(records[record], records[record + 1]):
             records[record]["flags"] |= LAST
+
+
+@jit_alone
+def _parts(before: Any, after: Any) -> bool:
+    """Whether two consecutive records are of two messages, or of two updates of one."""
+    return before.seq != after.seq or (after.kind == ORDERBOOK and before.update_id != after.update_id)
 
 
 @jit_alone

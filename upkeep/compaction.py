@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ingestion.decoding.decode import Instruments
+from ingestion.decoding.scales import Instruments
 from ingestion.tape.compaction import compact_tape, part_name
 from ingestion.tape.report import verify_parts
 from market.errors import CorruptStore, FeatureServiceError

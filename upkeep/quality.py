@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import Decoders
+from ingestion.decoding.scales import Instruments
 from ingestion.tape.minutes import tape_minutes
+from ingestion.venues.decoders import Decoders, tape_venue
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, to_datetime, to_ns
 from market.errors import FeatureServiceError, StoreUnavailable
 from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute
@@ -82,7 +82,12 @@ def _judged(
     scales = 10.0**instrument.price_exponent, 10.0**instrument.quantity_exponent
     judged = []
     for minute_ns, events, next_seq in tape_minutes(
-        raw_folder, symbol, Decoders(instruments), begin_ns=begin_ns, end_ns=end_ns, seq=seq
+        raw_folder,
+        symbol,
+        Decoders(tape_venue(raw_folder, symbol), instruments),
+        begin_ns=begin_ns,
+        end_ns=end_ns,
+        seq=seq,
     ):
         minute = judge_minute(events, minute_ns, carried, scales=scales, limits=limits)
         carried = minute.carried

@@ -1,1 +1,1 @@
-"""From the bytes of a message to event records."""
+"""Decoding that is the same at every venue: scales, order books, tickers, positions and the service's own messages."""

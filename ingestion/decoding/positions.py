@@ -1,4 +1,4 @@
-"""Positions: what the gateway and the position manager state, as event records.
+"""Positions: what a position manager states, as event records.
 
 Their numbers are averages and sums with any number of digits: they alone are rounded, half to even, to nine decimals.
 """
@@ -9,10 +9,9 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
-from msgspec import Raw
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import GatewayPosition, HeldPosition, PositionAnswer, PositionUpdate, read_json
+from ingestion.decoding.wire import HeldPosition, PositionAnswer, PositionUpdate, read_json
 from market.errors import MalformedMessage, ScaleExceeded
 from market.events import (
     ENTRY_PRICE,
@@ -29,14 +28,8 @@ LARGEST_FIELD: Final = 2**62
 # Plain or with an exponent, as programs print a decimal; three digits keep it inside the range of decimal arithmetic.
 _DECIMAL: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _SMALLEST_STEP: Final = Decimal(1).scaleb(-POSITION_EXPONENT)
-_GATEWAY: Final = JsonDecoder(GatewayPosition)
 _UPDATE: Final = JsonDecoder(PositionUpdate)
 _ANSWER: Final = JsonDecoder(PositionAnswer)
-
-
-def read_gateway_position(payload: Raw, topic: str) -> GatewayPosition:
-    """The payload of a gateway envelope. Raises MalformedMessage."""
-    return read_json(_GATEWAY, payload, topic)
 
 
 def read_position_update(body: bytes) -> PositionUpdate:
@@ -49,39 +42,18 @@ def read_position_answer(body: bytes) -> PositionAnswer:
     return read_json(_ANSWER, body, "position answer")
 
 
-def gateway_position_records(position: GatewayPosition, event_ns: int) -> Events:
-    """Records of a gateway position; its absolute size gets the sign of its side.
-
-    Raises MalformedMessage when something is held and no side says which way.
-    """
-    size = position.size
-    if size and position.side == "Sell" and not size.startswith("-"):
-        size = f"-{size}"
-    if size and position.side not in ("Buy", "Sell") and _rounded(size) != 0:
-        raise MalformedMessage(f"position side: must be Buy or Sell where something is held, was {position.side!r}")
-    return _records(
-        event_ns,
-        {
-            POSITION_SIZE: size,
-            UNREALIZED_PNL: position.unrealised_pnl,
-            REALIZED_PNL: position.realised_pnl,
-            ENTRY_PRICE: position.avg_price,
-        },
-    )
-
-
 def position_update_records(update: PositionUpdate, event_ns: int) -> Events:
     """Records of a position manager's message; it states no entry price, but nothing held has none."""
     stated = {POSITION_SIZE: update.size, UNREALIZED_PNL: update.unrealized_pnl, REALIZED_PNL: update.realized_pnl}
-    if update.size and _rounded(update.size) == 0:
+    if update.size and rounded(update.size) == 0:
         stated[ENTRY_PRICE] = "0"
-    return _records(event_ns, stated)
+    return position_records(event_ns, stated)
 
 
 def held_position_records(position: HeldPosition | None, event_ns: int) -> Events:
     """Records of a REST answer; no position states that nothing is held."""
     held = position or HeldPosition(size="0", average_entry_price="0", unrealized_pnl="0")
-    return _records(
+    return position_records(
         event_ns,
         {
             POSITION_SIZE: held.size,
@@ -92,9 +64,12 @@ def held_position_records(position: HeldPosition | None, event_ns: int) -> Event
     )
 
 
-def _records(event_ns: int, texts: dict[int, str | None]) -> Events:
-    """One record for each field that is stated; a null or empty one has not changed."""
-    stated = {field: _rounded(text) for field, text in texts.items() if text}
+def position_records(event_ns: int, texts: dict[int, str | None]) -> Events:
+    """One record for each field that is stated; a null or empty one has not changed.
+
+    Raises MalformedMessage, ScaleExceeded.
+    """
+    stated = {field: rounded(text) for field, text in texts.items() if text}
     if not stated:
         raise MalformedMessage("position: must state at least one of its numbers, was none")
     records = empty_events(len(stated))
@@ -105,7 +80,8 @@ def _records(event_ns: int, texts: dict[int, str | None]) -> Events:
     return records
 
 
-def _rounded(text: str) -> int:
+def rounded(text: str) -> int:
+    """A position's number at POSITION_EXPONENT. Raises MalformedMessage, ScaleExceeded."""
     if _DECIMAL.fullmatch(text) is None:
         raise MalformedMessage(f"position: must state decimal numbers, was {text!r}")
     value = Decimal(text)

@@ -1,9 +1,9 @@
 """The order book stream of one symbol: which messages belong to it, and where it began again without saying so.
 
-1. One depth is kept to, each having its own ``u``. A deeper one takes its place with a snapshot of its own, any other
-   once the present one is silent.
-2. ``u`` at or below the last, in a message that is later by ``seq`` or by the exchange's clock, or far below it, is no
-   message seen before: the exchange restarted and its snapshot was missed. The book is lost.
+1. One depth is kept to, each having its own numbering. A deeper one takes its place with a snapshot of its own, any
+   other once the present one is silent.
+2. An update at or below the last, in a message that is later by ``seq`` or by the exchange's clock, or far below it, is
+   no message seen before: the exchange restarted and its snapshot was missed. The book is lost.
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard.
 4. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
@@ -12,11 +12,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from ingestion.decoding.decode import DecodedMessage
+from ingestion.decoding.decoded import DecodedMessage
+from market.book_sequence import RESTART_ID, BookPlace, Step, step_after
 from market.clock import SECOND_NS
-from market.events import GAP, RESTART_ID, SNAPSHOT, START
+from market.events import GAP, START
 
 SILENT_NS: Final = 10 * SECOND_NS
 """How long the stream that is kept to may be silent before another may take its place."""
@@ -37,17 +38,25 @@ TAKEN: Final = Judgement(is_taken=True)
 IGNORED: Final = Judgement(is_taken=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a stream stands: the number, the exchange's ``seq`` and the time of its last message."""
+class _Heard(NamedTuple):
+    """An order book message, with its time by the exchange's clock."""
 
-    update_id: int
-    seq: int | None
+    place: BookPlace
     event_ns: int
 
-    def is_before(self, other: _Place) -> bool:
+    @property
+    def update_id(self) -> int:
+        """The last of its updates."""
+        return self.place.last_id
+
+    def step(self, following: _Heard) -> Step:
+        """What a message is to a book that stands here."""
+        return step_after(self.place.last_id, following.place.first_id, following.place.last_id)
+
+    def is_before(self, other: _Heard) -> bool:
         """Whether the other is later, by what both state."""
-        if self.seq is not None and other.seq is not None and other.seq > self.seq:
+        seq, other_seq = self.place.seq, other.place.seq
+        if seq is not None and other_seq is not None and other_seq > seq:
             return True
         return other.event_ns > self.event_ns
 
@@ -59,77 +68,76 @@ class BookStream:
         self.is_valid = False
         self._depth: int | None = None
         self._heard_ns = 0
-        self._last: _Place | None = None
-        self._left: _Place | None = None  # where the numbering stood that a snapshot of another took the place of
+        self._last: _Heard | None = None
+        self._left: _Heard | None = None  # where the numbering stood that a snapshot of another took the place of
         self._foreign_id: int | None = None  # of the last message of a stream that is ignored
 
     def judge(self, message: DecodedMessage, recv_ns: int) -> Judgement:
         """What becomes of a message that comes next."""
-        place, is_snapshot, depth = _read(message)
-        last = self._last
+        heard = _read(message)
+        last, place = self._last, heard.place
         if last is None or self._depth is None:
             return TAKEN
         is_silent = recv_ns - self._heard_ns > SILENT_NS
-        if depth != self._depth:
-            return self._judge_depth(depth, is_snapshot=is_snapshot, is_silent=is_silent)
-        if self._is_foreign(place) and not is_silent:
-            self._foreign_id = place.update_id
+        if place.depth != self._depth:
+            return self._judge_depth(place, is_silent=is_silent)
+        if self._is_foreign(heard) and not is_silent:
+            self._foreign_id = heard.update_id
             return IGNORED
-        if is_snapshot or place.update_id == last.update_id + 1:
+        step = last.step(heard)
+        if place.replaces or step is Step.FOLLOWS:
             return TAKEN
         left = self._left
-        if left is not None and place.update_id == left.update_id + 1 and last.is_before(place):
+        if left is not None and left.step(heard) is Step.FOLLOWS and last.is_before(heard):
             self._foreign_id, self._last, self._left = last.update_id, left, None
             return Judgement(is_taken=True, mark=GAP, reason="order books of two streams are mixed")
-        if self.is_valid and place.update_id <= last.update_id and _is_restart(last, place):
-            reason = f"order book began again at u {place.update_id} after {last.update_id}"
+        if self.is_valid and step is Step.REPEATED and _is_restart(last, heard):
+            reason = f"order book began again at u {heard.update_id} after {last.update_id}"
             return Judgement(is_taken=True, mark=GAP, reason=reason)
         return TAKEN
 
     def note(self, message: DecodedMessage, recv_ns: int) -> None:
         """The message is on the tape."""
-        place, is_snapshot, depth = _read(message)
-        is_other_depth, self._depth = depth != self._depth, depth
+        heard = _read(message)
+        is_other_depth, self._depth = heard.place.depth != self._depth, heard.place.depth
         self._heard_ns = recv_ns
         last = self._last
-        if is_snapshot:
-            is_known = self.is_valid and last is not None and place.update_id not in (RESTART_ID, last.update_id + 1)
+        step = None if last is None else last.step(heard)
+        if heard.place.replaces:
+            is_known = self.is_valid and step not in (None, Step.FOLLOWS) and heard.update_id != RESTART_ID
             self._left = last if is_known and not is_other_depth else None
-            self._last = place
+            self._last = heard
             self.is_valid = True
-        elif last is None:
-            self._last = place  # a tape read from its middle: the book may well be valid
+        elif step is None:
+            self._last = heard  # a tape read from its middle: the book may well be valid
             self.is_valid = True
-        elif not self.is_valid or place.update_id == last.update_id + 1:
-            self._last = place
-        elif place.update_id > last.update_id + 1:
-            self._left, self._last = last, place
+        elif not self.is_valid or step is Step.FOLLOWS:
+            self._last = heard
+        elif step is Step.GAP:
+            self._left, self._last = last, heard
             self.is_valid = False
 
     def break_off(self) -> None:
         """The book is lost until the next snapshot."""
         self.is_valid = False
 
-    def _judge_depth(self, depth: int, *, is_snapshot: bool, is_silent: bool) -> Judgement:
+    def _judge_depth(self, place: BookPlace, *, is_silent: bool) -> Judgement:
         assert self._depth is not None
-        if not is_silent and not (is_snapshot and depth > self._depth):
+        if not is_silent and not (place.replaces and place.depth > self._depth):
             return IGNORED
-        reason = f"order book of {depth} levels takes the place of {self._depth}"
-        return Judgement(is_taken=True, mark=START if is_snapshot else GAP, reason=reason)
+        reason = f"order book of {place.depth} levels takes the place of {self._depth}"
+        return Judgement(is_taken=True, mark=START if place.replaces else GAP, reason=reason)
 
-    def _is_foreign(self, place: _Place) -> bool:
-        if self._foreign_id is None or self._last is None or place.update_id == RESTART_ID:
+    def _is_foreign(self, heard: _Heard) -> bool:
+        if self._foreign_id is None or self._last is None or heard.update_id == RESTART_ID:
             return False
-        return abs(place.update_id - self._foreign_id) < abs(place.update_id - self._last.update_id)
+        return abs(heard.update_id - self._foreign_id) < abs(heard.update_id - self._last.update_id)
 
 
-def _is_restart(last: _Place, place: _Place) -> bool:
-    return last.is_before(place) or place.update_id < last.update_id - FAR_BELOW
+def _is_restart(last: _Heard, heard: _Heard) -> bool:
+    return last.is_before(heard) or heard.update_id < last.update_id - FAR_BELOW
 
 
-def _read(message: DecodedMessage) -> tuple[_Place, bool, int]:
-    """Where a message stands, whether it replaces the book, and its depth."""
-    first = message.records[0]
-    update_id = int(first["update_id"])
-    is_snapshot = bool(first["flags"] & SNAPSHOT) or update_id == RESTART_ID
-    return _Place(update_id, message.book_seq, int(first["event_ns"])), is_snapshot, int(message.topic.split(".")[1])
+def _read(message: DecodedMessage) -> _Heard:
+    assert message.book is not None, "it is of an order book"
+    return _Heard(message.book, int(message.records["event_ns"][0]))

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import DecodedMessage, control_message, part_message, restated_message
-from ingestion.decoding.decoders import Decoders
+from ingestion.decoding.decoded import DecodedMessage
+from ingestion.decoding.own import control_message, part_message, restated_message
 from ingestion.pipeline.book_stream import BookStream
 from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.redelivery import SeenMessages
+from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
 from market.events import CONTROL, GAP, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, Events
 from market.instruments import Instrument

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ingestion.decoding.decode import Instruments
+from ingestion.decoding.scales import Instruments
 from market.instruments import Instrument
 
 

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -21,18 +20,21 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.decoding.decode import SYMBOL, Instruments, stated_symbol, stated_topic
-from ingestion.decoding.decoders import Decoders
+from ingestion.decoding.decoded import SYMBOL
+from ingestion.decoding.scales import Instruments
+from ingestion.decoding.stated import Stated
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.resuming import resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
+from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import HOUR_NS, SECOND_NS
 from market.errors import InvalidRequest, MalformedMessage, RejectedMessage, StoreUnavailable
 from market.events import CONTROL, KLINE, ORDERBOOK, TICKER, TRADE
 from market.instruments import Instrument
+from market.markets import DEFAULT_MARKET, Market
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, Hole, TapeWriter, read_tape_and_holes, tape_symbols
 from transforms.engine import Engine
@@ -42,7 +44,6 @@ from transforms.rows import FeatureRows
 LOSABLE: Final = frozenset((ORDERBOOK, TRADE, KLINE, TICKER))
 """Kinds of which what a message would have changed can be unknown; a position has defaults and is asked for again."""
 LONGEST_REASON: Final = 200
-_UNCONFIRMED: Final = re.compile(rb'"confirm"\s*:\s*false')
 _log = logging.getLogger(__name__)
 
 Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
@@ -151,6 +152,7 @@ class Pipeline:
         grid_ns: int = SECOND_NS,
         tape_sync_ms: int = DEFAULT_SYNC_MS,
         tape_segment_ns: int = HOUR_NS,
+        market: Market = DEFAULT_MARKET,
         symbols: Collection[str] | None = None,
         history: History | None = None,
         on_gap: Callable[[str], object] = lambda _symbol: None,
@@ -158,14 +160,18 @@ class Pipeline:
     ) -> None:
         """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
-        tape_segment_ns: how long a segment of the tape is. symbols: those to take, None is all. history: what a symbol
-            goes on from beside its tape; without it a checkpoint is saved at the end. on_gap: called with a symbol
-            whose order book was lost. claim: called with a symbol before its tape is opened; raises what forbids it.
+        tape_segment_ns: how long a segment of the tape is. market: of every message. symbols: those to take, None is
+            all. history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end.
+            on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its tape is
+            opened; raises what forbids it.
         """
         self.counters = Counters()
         self._kernel = kernel
         self._instruments = instruments
-        self._decoders = Decoders(instruments if symbols is None else OwnInstruments(instruments, symbols))
+        self._market = market
+        self._decoders = Decoders(
+            venue_of(market), instruments if symbols is None else OwnInstruments(instruments, symbols)
+        )
         self._raw_folder = raw_folder
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
@@ -273,8 +279,12 @@ class Pipeline:
 
     def _is_foreign(self, body: bytes) -> bool:
         """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""
-        symbol = None if self._symbols is None else stated_symbol(body)
-        return symbol is not None and SYMBOL.fullmatch(symbol) is not None and symbol not in (self._symbols or ())
+        stated = None if self._symbols is None else self._decoders.stated(body)
+        return (
+            stated is not None
+            and SYMBOL.fullmatch(stated.symbol) is not None
+            and stated.symbol not in (self._symbols or ())
+        )
 
     def _pass_over(self, on_durable: Callable[[], object] | None) -> None:
         self.counters.foreign += 1
@@ -309,8 +319,9 @@ class Pipeline:
         self.counters.rejected += 1
         self.first_rejection = self.first_rejection or reason
         self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
-        lane = self._lose(body, recv_ns=recv_ns, reason=reason)
-        symbol = stated_symbol(body) or ""
+        stated = self._decoders.stated(body)
+        lane = None if stated is None else self._lose(stated, recv_ns=recv_ns, reason=reason)
+        symbol = "" if stated is None else stated.symbol
         is_ours = symbol in self._lanes or symbol in (self._symbols or ())
         self._rejected[symbol if is_ours else "", error] += 1
         if on_durable is None:
@@ -320,16 +331,13 @@ class Pipeline:
         else:
             self._dead_letter.when_durable(partial(lane.when_durable, lane.last_seq, on_durable))
 
-    def _lose(self, body: bytes, *, recv_ns: int, reason: str) -> Lane | None:
+    def _lose(self, stated: Stated, *, recv_ns: int, reason: str) -> Lane | None:
         """Make unknown what a rejected message would have changed; returns the lane of its symbol, if it has one."""
-        stated = stated_topic(body)
-        lane = None if stated is None else self._lane_of(stated[1], recv_ns)
-        if stated is None or lane is None:
+        if stated.kind is None:
             return None
-        kind = stated[0]
-        changes_nothing = kind == KLINE and _UNCONFIRMED.search(body) is not None
-        if kind in LOSABLE and not changes_nothing:
-            lane.lose(kind, recv_ns=recv_ns, reason=f"a message was rejected: {reason}"[:LONGEST_REASON])
+        lane = self._lane_of(stated.symbol, recv_ns)
+        if lane is not None and stated.kind in LOSABLE:
+            lane.lose(stated.kind, recv_ns=recv_ns, reason=f"a message was rejected: {reason}"[:LONGEST_REASON])
         return lane
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
@@ -396,7 +404,9 @@ class Pipeline:
         pinned = self._instruments.get(symbol) or self._pinned_by_tape(symbol)
         instrument = pinned or Instrument(symbol, 0, 0)
         self._claim(symbol)
-        tape = TapeWriter(self._raw_folder, symbol, sync_ms=self._tape_sync_ms, segment_ns=self._tape_segment_ns)
+        tape = TapeWriter(
+            self._raw_folder, symbol, sync_ms=self._tape_sync_ms, segment_ns=self._tape_segment_ns, market=self._market
+        )
         try:
             engine = Engine(self._kernel, instrument, grid_ns=self._grid_ns)
             lane = Lane(engine, tape, self._decoders, on_gap=self._on_gap)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ingestion.decoding.decode import DecodedMessage
+from ingestion.decoding.decoded import DecodedMessage
 from market.clock import MINUTE_NS, SECOND_NS
 from transforms.state import SECONDS_KEPT
 

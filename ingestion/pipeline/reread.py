@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ingestion.decoding.decode import Instruments, stated_symbol
-from ingestion.decoding.decoders import Decoders
+from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine
 from ingestion.pipeline.dead_letter import DeadMessage
+from ingestion.venues.decoders import Decoders, venue_of
 from market.errors import RejectedMessage
 from market.instruments import Instrument, pin_scale
+from market.markets import Market
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +23,25 @@ class ReadAgain:
     reason: str | None
 
 
-def read_again(messages: Iterable[DeadMessage | RejectedLine], instruments: Instruments) -> Iterator[ReadAgain]:
+def read_again(
+    messages: Iterable[DeadMessage | RejectedLine], instruments: Instruments, market: Market
+) -> Iterator[ReadAgain]:
     """Each message with why it cannot be used even now; nothing is pinned, and torn lines are passed over."""
-    decoders = Decoders(_AsPinned(instruments))
+    decoders = Decoders(venue_of(market), _AsPinned(instruments))
     for message in messages:
         if isinstance(message, RejectedLine):
             continue
         try:
             decoded = decoders.decode(message.body, message.recv_ns)
         except RejectedMessage as error:
-            yield ReadAgain(message, stated_symbol(message.body), str(error))
+            yield ReadAgain(message, _symbol(decoders, message), str(error))
         else:
-            yield ReadAgain(message, stated_symbol(message.body) if decoded is None else decoded.symbol, None)
+            yield ReadAgain(message, _symbol(decoders, message) if decoded is None else decoded.symbol, None)
+
+
+def _symbol(decoders: Decoders, message: DeadMessage) -> str | None:
+    stated = decoders.stated(message.body)
+    return None if stated is None else stated.symbol
 
 
 class _AsPinned:

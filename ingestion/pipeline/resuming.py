@@ -8,19 +8,17 @@
 from __future__ import annotations
 
 import logging
-import re
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from ingestion.decoding.decoders import Decoders
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
+from ingestion.venues.decoders import Decoders
 from market.clock import format_iso
 from market.errors import RejectedMessage
-from market.events import ORDERBOOK, RESTART_ID, SNAPSHOT
+from market.events import ORDERBOOK
 from storage.checkpoints import read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
@@ -30,8 +28,6 @@ from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 _log = logging.getLogger(__name__)
-# What a book message that replaces the book must contain; the decoder then says whether it does.
-_MAY_REPLACE_BOOK: Final = re.compile(rb'"snapshot"|"u"\s*:\s*1\s*[,}]')
 
 
 def resume(
@@ -106,12 +102,10 @@ def _last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_
 
 
 def _replaces_book(decoders: Decoders, frame: Frame) -> bool:
-    if _MAY_REPLACE_BOOK.search(frame.body) is None or b'"orderbook.' not in frame.body:
+    if not decoders.may_replace_book(frame.body):
         return False
     try:
         decoded = decoders.decode(frame.body, frame.recv_ns)
     except RejectedMessage:
         return False
-    if decoded is None or decoded.kind != ORDERBOOK:
-        return False
-    return bool(decoded.records["flags"][0] & SNAPSHOT) or int(decoded.records["update_id"][0]) == RESTART_ID
+    return decoded is not None and decoded.book is not None and decoded.book.replaces

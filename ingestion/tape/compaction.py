@@ -13,23 +13,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import DECODERS, DatedDecoder, Decoders
+from ingestion.decoding.scales import Instruments
 from ingestion.pipeline.lane import hole_records
+from ingestion.venues.decoders import Decoders, tape_venue
+from ingestion.venues.venue import Venue
 from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events
 from market.instruments import Instrument
+from market.markets import DEFAULT_MARKET
 from storage.durable_files import changing_files, exclusive, file_sha256
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw.parquet import TABLE_NAMES, PartWriter
-from storage.tape import FIRST_SEQ, Hole
+from storage.tape import FIRST_SEQ, Hole, tape_market
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
 from storage.tape.segment_log import SegmentLine, SegmentLog, end_seq, gone_segments, read_segment_log
@@ -60,13 +62,14 @@ def compact_tape(
     instruments: Instruments,
     *,
     on_segment: Callable[[int, int], None] | None = None,
-    dated: Sequence[DatedDecoder] = DECODERS,
+    venue: Venue | None = None,
     is_checked: bool = False,
 ) -> Compaction:
     """Make the parts of every finished segment of a symbol that has none, or a damaged one.
 
-    on_segment: told how many of how many segments are done. dated: what reads the messages of which days.
-    is_checked: look for damage in every byte of the parts that there are, not in their sizes alone.
+    on_segment: told how many of how many segments are done. venue: whose decoders read it; None is that
+        which the tape names. is_checked: look for damage in every byte of the parts that there are, not in their sizes
+        alone.
 
     Raises:
         CorruptStore: what was written was read back otherwise, or seq falls on the tape.
@@ -74,7 +77,7 @@ def compact_tape(
         InvalidRequest: the symbol cannot name a folder.
     """
     folder = entry_path(raw_folder, symbol, "").parent
-    decoders = Decoders(instruments, dated)
+    decoders = Decoders(venue or tape_venue(raw_folder, symbol), instruments)
     with exclusive(folder / ".lock"):
         _clear_abandoned(raw_folder, symbol)
         torn_bytes = recover_abandoned(raw_folder, symbol)
@@ -177,12 +180,13 @@ def _compact_segment(
     """The part made of a segment; None when it has no whole frame."""
     symbol = segment.path.parent.parent.name
     if instrument is None:
-        if not needs_no_scale(segment, log=log):
+        if not needs_no_scale(segment, decoders.venue, log=log):
             raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
         return None  # its part is made once there is a scale
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
-    with PartWriter(raw_folder, instrument, part=name, decoder_version=version) as writer:
+    market = tape_market(raw_folder, symbol) or DEFAULT_MARKET
+    with PartWriter(raw_folder, instrument, part=name, decoder_version=version, market=market) as writer:
         written = write_segment(writer, decoders, segment, expected, log=log)
         if written.seqs is None:
             return None
@@ -207,9 +211,9 @@ class _NoPins:
         raise ScaleExceeded(f"{symbol}: must have a pinned scale for {price_text}, was without")
 
 
-def needs_no_scale(segment: Segment, *, log: SegmentLog) -> bool:
+def needs_no_scale(segment: Segment, venue: Venue, *, log: SegmentLog) -> bool:
     """Whether no message of a segment has a number that a scale is needed for: a market opened and has no price yet."""
-    decoders = Decoders(_NoPins())
+    decoders = Decoders(venue, _NoPins())
     try:
         for found in read_segments([segment], log=log):
             if not isinstance(found, Hole):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ingestion.decoding.decoders import Decoders
 from ingestion.pipeline.lane import hole_records
+from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS
 from market.events import Events, empty_events
 from storage.tape import Frame, Hole, read_tape_and_holes, read_tape_from

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from msgspec.json import Decoder as JsonDecoder
-
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import Decoders
-from ingestion.decoding.wire import Head, read_json
+from ingestion.decoding.scales import Instruments
+from ingestion.venues.decoders import Decoders, tape_venue
+from ingestion.venues.venue import Venue
+from market.book_sequence import BookPlace, Step, step_after
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
-from market.events import ORDERBOOK, SNAPSHOT, Events
 from storage.durable_files import file_sha256
 from storage.raw.manifest import RawPart, entry_path, read_entry
 from storage.tape import Frame, Hole, read_tape_and_holes
@@ -27,7 +25,6 @@ from storage.tape.segments import Segment, segment_name, segment_paths, segments
 
 MOST_FINDINGS: Final = 100
 """Told one by one; the rest is counted."""
-_HEAD: Final = JsonDecoder(Head)
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _MINUTES_A_DAY: Final = 1440
 
@@ -66,10 +63,11 @@ class DayStats:
 def tape_stats(raw_folder: Path, symbol: str) -> list[DayStats]:
     """Figures of a symbol's tape by day and type, sorted; frames that cannot be read are skipped."""
     found: dict[tuple[str, str], DayStats] = {}
+    venue = tape_venue(raw_folder, symbol)
     for frame in read_tape_and_holes(raw_folder, symbol):
         if isinstance(frame, Hole):
             continue
-        key = utc_date(frame.recv_ns), _type_of(frame.body, symbol)
+        key = utc_date(frame.recv_ns), _type_of(frame.body, venue)
         stats = found.get(key)
         if stats is None:
             stats = found[key] = DayStats(symbol, *key)
@@ -107,7 +105,7 @@ class TapeCheck:
 
 
 def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> TapeCheck:
-    """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous ``u``.
+    """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous order books.
 
     What recoveries moved aside is read too, and the segments are compared with those that the segment log knows.
 
@@ -115,8 +113,9 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
     """
     check = TapeCheck()
     holes: list[Hole] = []
+    decoders = Decoders(tape_venue(raw_folder, symbol), instruments)
     try:
-        holes = _check_frames(read_tape_and_holes(raw_folder, symbol), Decoders(instruments), check)
+        holes = _check_frames(read_tape_and_holes(raw_folder, symbol), decoders, check)
     except CorruptStore as error:
         check.find(str(error))
     _check_segments(tape_folder(raw_folder, symbol), holes, check)
@@ -131,7 +130,7 @@ def verify_parts(raw_folder: Path, symbol: str, names: Collection[str], instrume
     Raises InvalidRequest when the symbol cannot name a folder.
     """
     check = TapeCheck()
-    decoders = Decoders(instruments)
+    decoders = Decoders(tape_venue(raw_folder, symbol), instruments)
     log = read_segment_log(tape_folder(raw_folder, symbol))
     known = {path.relative_to(raw_folder).as_posix(): path for path in segment_paths(tape_folder(raw_folder, symbol))}
     for name in sorted(names):
@@ -168,8 +167,8 @@ def _check_frames(frames: Iterable[Frame | Hole], decoders: Decoders, check: Tap
         except RejectedMessage as error:
             check.find(f"seq {found.seq}: {error}")
             continue
-        if decoded is not None and decoded.kind == ORDERBOOK:
-            last_update = _follow_book(decoded.records, last_update, check)
+        if decoded is not None and decoded.book is not None:
+            last_update = _follow_book(decoded.book, last_update, check)
     return holes
 
 
@@ -207,18 +206,16 @@ def _check_segments(folder: Path, holes: list[Hole], check: TapeCheck) -> None:
                 check.find(f"{found}; moved aside by a recovery")
 
 
-def _follow_book(records: Events, last_update: int | None, check: TapeCheck) -> int | None:
-    """The ``u`` that the book stands at after a message; None when it is invalid."""
-    update = int(records["update_id"][0])
-    if records["flags"][0] & SNAPSHOT or update == 1:
+def _follow_book(place: BookPlace, last_update: int | None, check: TapeCheck) -> int | None:
+    """The update that the book stands at after a message; None when it is invalid."""
+    if place.replaces:
         check.snapshots += 1
-        return update
-    if last_update is None or update <= last_update:
-        return last_update
-    if update > last_update + 1:
+        return place.last_id
+    step = Step.REPEATED if last_update is None else step_after(last_update, place.first_id, place.last_id)
+    if step is Step.GAP:
         check.book_gaps += 1
         return None
-    return update
+    return place.last_id if step is Step.FOLLOWS else last_update
 
 
 def _check_part(raw_folder: Path, part: RawPart, check: TapeCheck) -> None:
@@ -237,9 +234,7 @@ def _check_part(raw_folder: Path, part: RawPart, check: TapeCheck) -> None:
         check.find(f"{segment}: must have the checksum of its manifest, {part.source.sha256}, was {digest}")
 
 
-def _type_of(body: bytes, symbol: str) -> str:
-    try:
-        head = read_json(_HEAD, body, "message")
-    except RejectedMessage:
-        return "unreadable"
-    return str(head.topic).removesuffix(f".{symbol}") if isinstance(head.topic, str) else "position"
+def _type_of(body: bytes, venue: Venue) -> str:
+    stated = venue.stated(body)
+    # A position manager's message alone has no topic.
+    return "position" if stated is None else stated.stream

@@ -9,17 +9,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from ingestion.decoding.decode import Instruments
-from ingestion.decoding.decoders import Decoders
+from ingestion.decoding.scales import Instruments
 from ingestion.tape.compaction import needs_no_scale, part_name, write_segment
+from ingestion.venues.decoders import Decoders, tape_venue
 from market.errors import CorruptStore
+from market.markets import DEFAULT_MARKET
 from storage.raw.manifest import RawPart, write_entry
 from storage.raw.parquet import PartWriter
 from storage.raw.raw_data import RawData
+from storage.tape import tape_market
 from storage.tape.segment_log import SegmentLog, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
 
@@ -38,14 +41,19 @@ def whole_raw(raw: RawData, symbol: str, instruments: Instruments) -> Iterator[R
     if not lacking:
         yield raw
         return
-    log = read_segment_log(tape)
-    if instruments.get(symbol) is None and all(needs_no_scale(each, log=log) for each in lacking):
+    log, decoders = read_segment_log(tape), Decoders(tape_venue(raw.folder, symbol), instruments)
+    instrument = instruments.get(symbol)
+    if instrument is None and all(needs_no_scale(each, decoders.venue, log=log) for each in lacking):
         yield raw
         return
+    if instrument is None:
+        raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
         for part in parts:
             _link(raw.folder, part, Path(scratch))
-        _write_parts(Path(scratch), symbol, instruments, parts, lacking, log=log)
+        market = tape_market(raw.folder, symbol) or DEFAULT_MARKET
+        part_writer = partial(PartWriter, Path(scratch), instrument, market=market)
+        _write_parts(part_writer, decoders, parts, lacking, log=log)
         yield RawData(Path(scratch))
 
 
@@ -58,18 +66,13 @@ def _link(raw_folder: Path, part: RawPart, scratch: Path) -> None:
 
 
 def _write_parts(
-    scratch: Path,
-    symbol: str,
-    instruments: Instruments,
+    part_writer: Callable[..., PartWriter],
+    decoders: Decoders,
     parts: list[RawPart],
     lacking: list[Segment],
     *,
     log: SegmentLog,
 ) -> None:
-    instrument = instruments.get(symbol)
-    if instrument is None:
-        raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
-    decoders = Decoders(instruments)
     expected: int | None = None
     for segment in lacking:
         # Of the parts before a segment the last one says which seq is due.
@@ -77,7 +80,7 @@ def _write_parts(
         if before:
             expected = max(expected or 0, max(before) + 1)
         version = decoders.segment_version(segment.day)
-        with PartWriter(scratch, instrument, part=part_name(segment.path), decoder_version=version) as writer:
+        with part_writer(part=part_name(segment.path), decoder_version=version) as writer:
             written = write_segment(writer, decoders, segment, expected, log=log)
             if written.seqs is not None:
                 writer.commit(seqs=written.seqs)

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Final
 
-from ingestion.sources.source import Delivery
+from ingestion.source import Delivery
 
 CAPACITY: Final = 16_384
 """More than a broker sends before it is answered; a source that is not held back by that waits for room."""

@@ -21,7 +21,7 @@ from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS, Watermark
 from ingestion.sinks.row_record import RowRecord
-from ingestion.sources.source import Delivery, Source
+from ingestion.source import Delivery, Source
 from ingestion.worker.inbox import Inbox
 from ingestion.worker.metrics import StageTimes
 from market.clock import DAY_NS, SECOND_NS, floor_to

@@ -18,16 +18,19 @@ app = typer.Typer(help="Rejected messages: what they are, and reading them again
 @app.command("list")
 def list_messages(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Rejected messages by symbol and error: how many, from when to when, and the reason of the last."""
-    from ingestion.decoding.decode import stated_symbol
     from ingestion.pipeline.dead_letter import DeadMessage, read_both_halves
+    from ingestion.venues.decoders import venue_of
     from market.clock import format_iso
     from runtime.wiring import dead_letter_path
 
+    settings = settings_for(data)
+    venue = venue_of(settings.feature_service_market)
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for message in read_both_halves(dead_letter_path(settings_for(data))):
+    for message in read_both_halves(dead_letter_path(settings)):
         if not isinstance(message, DeadMessage):
             continue
-        symbol = stated_symbol(message.body) or ""
+        stated = venue.stated(message.body)
+        symbol = "" if stated is None else stated.symbol
         if symbols and symbol not in symbols:
             continue
         entry = found.setdefault(
@@ -66,7 +69,9 @@ def replay(
     rejected: dict[str, Counter[str]] = {}
 
     def lines() -> Iterator[bytes]:
-        for found in read_again(read_both_halves(dead_letter_path(settings)), instrument_pins(settings)):
+        for found in read_again(
+            read_both_halves(dead_letter_path(settings)), instrument_pins(settings), settings.feature_service_market
+        ):
             symbol = found.symbol or ""
             if symbols and symbol not in symbols:
                 continue

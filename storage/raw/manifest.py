@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
-from market.errors import CorruptStore, ScaleExceeded
+from market.errors import Conflict, CorruptStore, ScaleExceeded
 from market.instruments import Instrument
+from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import replace_file
 from storage.instruments import checked_symbol
 
@@ -61,7 +62,8 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True):
 class RawPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part: consecutive messages of a symbol, at most one file a table and date. ``last_ns`` is inclusive.
 
-    decoder_version: of the newest decoder that read messages of its days. backfill: None of what arrived live.
+    decoder_version: of the newest decoder that read messages of its days. backfill: None of what arrived live. market:
+    of its messages, as text; DEFAULT_MARKET where an entry is older than that.
     """
 
     symbol: str
@@ -76,6 +78,7 @@ class RawPart(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[RawFile, ...]
     source: TapeSource | None = None
     backfill: Backfill | None = None
+    market: str = str(DEFAULT_MARKET)
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -124,6 +127,13 @@ def stated_scale(root: Path, symbol: str) -> Instrument | None:
         with suppress(CorruptStore):
             return common_scale([part])
     return None
+
+
+def check_market(root: Path, symbol: str, market: Market) -> None:
+    """Raises Conflict where raw Parquet of a symbol is of another market: under one name they would add up to one."""
+    newest = next(_readable(root, symbol), None)
+    if newest is not None and newest.market != str(market):
+        raise Conflict(f"raw Parquet of {symbol}: must be of one market, {newest.market}, was asked for {market}")
 
 
 def common_scale(parts: list[RawPart]) -> Instrument:

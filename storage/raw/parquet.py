@@ -33,10 +33,11 @@ from market.events import (
     Events,
 )
 from market.instruments import Instrument
+from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import publish_files
 from storage.instruments import checked_symbol
 from storage.raw.file import PartFile
-from storage.raw.manifest import Backfill, RawPart, TapeSource, entry_path, read_entry, write_entry
+from storage.raw.manifest import Backfill, RawPart, TapeSource, check_market, entry_path, read_entry, write_entry
 
 TABLES: Final = (
     ("raw_gaps", CONTROL),
@@ -80,13 +81,24 @@ class PartWriter:
     """Writes one part from events that come in tape order, whole messages at a time, in memory of some row groups.
 
     Nothing is seen of the part before ``commit``; leaving the block without it discards what was written.
-    provenance: written into each file, where it is not what arrived live.
+    market: of the messages. provenance: written into each file, where it is not what arrived live.
+
+    Raises Conflict where raw Parquet of the symbol is of another market.
     """
 
     def __init__(
-        self, root: Path, instrument: Instrument, *, part: str, decoder_version: int, provenance: str | None = None
+        self,
+        root: Path,
+        instrument: Instrument,
+        *,
+        part: str,
+        decoder_version: int,
+        provenance: str | None = None,
+        market: Market = DEFAULT_MARKET,
     ) -> None:
+        check_market(root, instrument.symbol, market)
         self._root = root
+        self._market = market
         self._instrument = instrument
         self._part = part
         self._decoder_version = decoder_version
@@ -156,6 +168,7 @@ class PartWriter:
                 files=tuple(stated),
                 source=source,
                 backfill=backfill,
+                market=str(self._market),
             ),
         )
         for path in before - staged.keys():
@@ -208,12 +221,13 @@ def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
         raise InvalidRequest(
             f"{symbol} events: a message must have one recv_ns and one table, was two at seq {seq[1:][torn][0]}"
         )
-    message_ends = np.append(seq[1:] != seq[:-1], True)
+    updates = np.where(table_index == _DELTAS, events["update_id"], 0)
+    message_ends = np.append((seq[1:] != seq[:-1]) | (updates[1:] != updates[:-1]), True)
     marks = np.where(np.roll(message_ends, 1), FIRST, 0) | np.where(message_ends, LAST, 0)
     unmarked = (table_index == _DELTAS) & (events["flags"] != marks)
     if unmarked.any():
         raise InvalidRequest(
-            f"{symbol} events: the first record of a delta must be FIRST and its last LAST, nothing else, "
+            f"{symbol} events: the first record of an update must be FIRST and its last LAST, nothing else, "
             f"was otherwise at seq {seq[unmarked][0]}"
         )
     return table_index

@@ -1,4 +1,7 @@
-"""Frames: one message each, as bytes in a segment.
+"""Frames: one message each, as bytes in a segment, after a head that names the market.
+
+The head is one line of text: ``FSTAPE``, the CRC-32 of what follows in hex, the venue and the category. A segment that
+was written before there were heads begins with a frame.
 
 A frame is a little-endian header (length u32, crc32 u32, seq i64, recv_ns i64) followed by the body; the checksum
 covers seq, recv_ns and body. After bytes that are no whole frame reading goes on at the next place where the checksum
@@ -8,6 +11,7 @@ says that one begins: damage costs the messages that it hit.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +21,13 @@ from zlib import crc32
 
 import numpy as np
 
+from market.markets import Market
+
+HEAD_MARK: Final = b"FSTAPE "
+"""Read as the length of a frame, its first bytes are more than a segment can hold."""
+_LONGEST_HEAD: Final = 200
 _HEADER: Final = struct.Struct("<IIqq")
+_HEAD: Final = re.compile(HEAD_MARK + rb"([0-9a-f]{8}) ([ -~]+)\n")
 _STAMP: Final = struct.Struct("<qq")
 HEADER_BYTES: Final = _HEADER.size
 _SEQ_AT: Final = HEADER_BYTES - _STAMP.size
@@ -62,6 +72,25 @@ class _BadFrame(Exception):
     """The bytes at an offset are no whole frame."""
 
 
+def segment_head(market: Market) -> bytes:
+    """The bytes that a segment of this market begins with."""
+    text = str(market).encode()
+    return HEAD_MARK + f"{crc32(text):08x} ".encode() + text + b"\n"
+
+
+def read_head(segment: Path) -> Market | None:
+    """The market that a segment names; None where it names none, or its head is damaged."""
+    with _open_segment(segment) as file:
+        return _read_head(file)[0]
+
+
+def has_frames(segment: Path) -> bool:
+    """Whether a segment holds more than its head: of one that does not, the writer died before its first frame."""
+    with _open_segment(segment) as file:
+        size = os.fstat(file.fileno()).st_size
+        return size > _LONGEST_HEAD or size > _read_head(file)[1]
+
+
 def add_frame(pending: bytearray, seq: int, recv_ns: int, body: bytes) -> None:
     """Append a frame to bytes that are to be written."""
     stamp = _STAMP.pack(seq, recv_ns)
@@ -73,16 +102,19 @@ def read_frames(segment: Path, expected: int | None = None, *, offset: int = 0) 
     """The frames of a segment as long as it is now, and in their places the bytes that are none.
 
     expected: the seq of the first frame, if known: no lower one is believed after damage. offset: where that frame
-    begins.
+    begins; 0 is after the head.
     """
     with _open_segment(segment) as file:
         end = os.fstat(file.fileno()).st_size  # a live segment grows: what comes after this is for the next reader
+        offset = offset or _read_head(file)[1]
         file.seek(offset)
         while offset < end:
             try:
                 frame = _read_frame(file, end - offset)
             except _BadFrame as bad:
-                resumed = _next_frame(file, offset + 1, end, FIRST_SEQ if expected is None else expected + 1)
+                # A damaged head costs no frame, anything else at least the one that was due.
+                lowest_seq = FIRST_SEQ if expected is None else expected + (offset > 0)
+                resumed = _next_frame(file, offset + 1, end, lowest_seq)
                 damage = Damage(segment, offset, resumed, str(bad))
                 yield _judged_end(file, damage, expected) if resumed == end else damage
                 offset = resumed
@@ -100,7 +132,8 @@ def frame_offset(segment: Path, first_seq: int, seq: int) -> int | None:
     which takes a fifth of the time.
     """
     with _open_segment(segment) as file:
-        offset = 0
+        offset = _read_head(file)[1]
+        file.seek(offset)
         expected = first_seq
         while len(block := file.read(BLOCK_BYTES)) >= HEADER_BYTES:
             at = 0
@@ -124,6 +157,15 @@ def _open_segment(segment: Path) -> BinaryIO:
     except FileNotFoundError:
         # The writer finished it since it was listed.
         return segment.with_suffix(".log").open("rb", buffering=BUFFER_BYTES)
+
+
+def _read_head(file: BinaryIO) -> tuple[Market | None, int]:
+    """The market of a segment and the length of its head, from the beginning of the file; None and 0 without one."""
+    line = file.readline(_LONGEST_HEAD)
+    found = _HEAD.fullmatch(line)
+    if found is None or crc32(found[2]) != int(found[1], 16):
+        return None, 0
+    return Market.parse(found[2].decode()), len(line)
 
 
 def _read_frame(file: BinaryIO, left: int) -> Frame:
@@ -164,7 +206,8 @@ def _judged_end(file: BinaryIO, damage: Damage, expected: int | None) -> Damage:
     """Damage that no whole frame follows, with what its bytes say of it."""
     file.seek(damage.offset)
     rest = memoryview(file.read(damage.end - damage.offset))
-    if len(rest) < HEADER_BYTES:
+    is_torn_head = damage.offset == 0 and bytes(rest).startswith(HEAD_MARK) and b"\n" not in bytes(rest)
+    if len(rest) < HEADER_BYTES or is_torn_head:
         return replace(damage, is_tear=True, most_frames=1)
     length, crc, seq, _ = _HEADER.unpack_from(rest)
     if crc32(rest[_SEQ_AT:]) == crc:  # whole but for its length

@@ -17,8 +17,9 @@ from storage.tape.segments import Segment, segments, tape_folder
 class Hole:
     """Frames that were written and cannot be read: seq from ``first_seq`` up to, not including, ``next_seq``.
 
-    next_seq: None when nothing says how far it reaches. recv_ns: of the frame after the hole, or of the last one
-    before it. reason: names the file and what is wrong with it.
+    next_seq: ``first_seq`` where the head of a segment is damaged, which costs no frame; None when nothing says how far
+    the hole reaches. recv_ns: of the frame after the hole, or of the last one before it. reason: names the file and
+    what is wrong with it.
     """
 
     first_seq: int
@@ -27,6 +28,8 @@ class Hole:
     reason: str
 
     def __str__(self) -> str:
+        if self.next_seq == self.first_seq:
+            return f"before seq {self.first_seq}: {self.reason}"
         last = "the end" if self.next_seq is None else str(self.next_seq - 1)
         return f"seq {self.first_seq} to {last}: {self.reason}"
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from market.errors import Conflict, StoreUnavailable
 from storage.durable_files import replace_file, sync_folder
-from storage.tape.frames import FIRST_SEQ, Damage, read_frames
+from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames
 from storage.tape.lock import release, take_lock
 from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
 from storage.tape.segments import FINISHED, OPEN, Segment, segment_name, segments, tape_folder
@@ -119,7 +119,7 @@ def _finish_abandoned(folder: Path, path: Path) -> int:
     moved = 0
     if torn is not None:
         moved = _move_tail_aside(path, torn.offset)
-    if path.stat().st_size == 0:
+    if not has_frames(path):
         path.unlink()
         sync_folder(path.parent)
         return moved

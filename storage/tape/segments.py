@@ -7,9 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from market.errors import CorruptStore
+from market.errors import Conflict, CorruptStore
+from market.markets import DEFAULT_MARKET, Market
 from storage.instruments import checked_symbol
-from storage.tape.frames import FIRST_SEQ, Damage, read_frames
+from storage.raw.manifest import check_market as check_parts_market
+from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames, read_head
 from storage.tape.segment_log import read_segment_log
 
 FINISHED: Final = ".log"
@@ -43,6 +45,29 @@ def tape_symbols(root: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
+def tape_market(root: Path, symbol: str) -> Market | None:
+    """The market that a symbol's tape is of; None when it has no segment.
+
+    A tape without a head that can be read was written before there were any, and is of DEFAULT_MARKET.
+    """
+    paths = sorted(segment_paths(tape_folder(root, symbol)), reverse=True)
+    for path in paths:
+        try:
+            if (market := read_head(path)) is not None:
+                return market
+        except FileNotFoundError:
+            continue  # retired since it was listed
+    return DEFAULT_MARKET if paths else None
+
+
+def check_market(root: Path, symbol: str, market: Market) -> None:
+    """Raises Conflict where a symbol's tape, or its raw Parquet, is of another market: they would add up to one."""
+    known = tape_market(root, symbol)
+    if known not in {None, market}:
+        raise Conflict(f"tape {symbol}: must be of one market, {known}, was asked for {market}")
+    check_parts_market(root, symbol, market)
+
+
 def segments(folder: Path) -> list[Segment]:
     """The segments of a symbol in order of seq; one of whose frames nothing is known stands by its first receive time.
 
@@ -59,12 +84,12 @@ def segments(folder: Path) -> list[Segment]:
         try:
             if line is None:
                 first_seq, readable_seq = _first_seqs(path)
-            elif _size(path) == 0:
+            elif not has_frames(path):
                 continue
         except FileNotFoundError:
             continue  # retired since it was listed
         if readable_seq is None:
-            if _size(path) > 0:
+            if has_frames(path):
                 found.append(((seq_before, 1, path.name), Segment(path, key[0], None)))
             continue
         seq_before = readable_seq
@@ -90,14 +115,6 @@ def _first_seqs(path: Path) -> tuple[int | None, int | None]:
             return (None if is_damaged else found.seq), found.seq
         is_damaged = True
     return None, None
-
-
-def _size(path: Path) -> int:
-    """Bytes of a segment, which its writer may finish meanwhile; Raises FileNotFoundError."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return path.with_suffix(FINISHED).stat().st_size
 
 
 def _path_key(segment: Path) -> tuple[int, int, int]:

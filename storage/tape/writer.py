@@ -21,13 +21,14 @@ from typing import Final, Self
 
 from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
 from market.errors import FeatureServiceError, StoreUnavailable
+from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import make_folder, sync_folder
 from storage.raw.manifest import known_last_seqs
-from storage.tape.frames import HEADER_BYTES, add_frame
+from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
 from storage.tape.lock import release, take_lock
 from storage.tape.recovery import finish_segment, recover_tape
 from storage.tape.segment_log import SegmentLine, log_segments
-from storage.tape.segments import FINISHED, OPEN, segment_name, tape_folder
+from storage.tape.segments import FINISHED, OPEN, check_market, segment_name, tape_folder
 
 DEFAULT_SYNC_MS: Final = 200
 SEGMENT_BYTES: Final = 256 << 20
@@ -55,13 +56,13 @@ class TapeWriter:
     """The one writer of a symbol's tape. Opening recovers what a crash left.
 
     sync_ms: how long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
-    a divisor of an hour; a segment ends where it is full.
+    a divisor of an hour; a segment ends where it is full. market: of every message of the symbol.
 
     last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
     torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the tape are gone.
 
     Raises:
-        Conflict: another writer holds this symbol's tape.
+        Conflict: another writer holds this symbol's tape, or it is of another market.
         CorruptStore: a file is no segment.
         StoreUnavailable: the folder cannot be read or written.
         InvalidRequest: the symbol cannot name a folder.
@@ -75,12 +76,14 @@ class TapeWriter:
         sync_ms: int = DEFAULT_SYNC_MS,
         segment_bytes: int = SEGMENT_BYTES,
         segment_ns: int = HOUR_NS,
+        market: Market = DEFAULT_MARKET,
     ) -> None:
         self._folder = tape_folder(root, symbol)
         self._symbol = symbol
         self._sync_s = sync_ms / 1e3
         self._segment_bytes = segment_bytes
         self._segment_ns = segment_ns
+        self._head = segment_head(market)
         self._changed = threading.Condition(threading.Lock())
         # Guarded by _changed.
         self._waiting: list[_Waiting] = []
@@ -102,6 +105,7 @@ class TapeWriter:
             make_folder(self._folder)
             lock = take_lock(self._folder, symbol)
             recovered = recover_tape(self._folder)
+            check_market(root, symbol, market)
             # A last segment that is gone was compacted: its seqs are not given again.
             next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
         except OSError as error:
@@ -235,7 +239,7 @@ class TapeWriter:
         self._day = day
         self._from_ns = (day - 1) * DAY_NS
         self._until_ns = min(floor_to(recv_ns, self._segment_ns) + self._segment_ns, (day + 1) * DAY_NS)
-        self._segment_size = 0
+        self._segment_size = len(self._head)
 
     def _wait(self, frames: _Waiting) -> None:
         if not self._waiting:
@@ -271,6 +275,7 @@ class TapeWriter:
             if waiting.path is not None:
                 self._finish()
                 self._begin(waiting.path, waiting.first_seq)
+                waiting.frames[:0] = self._head
             assert self._descriptor is not None, "the first frames of a writer begin a segment"
             _write_all(self._descriptor, waiting.frames)
             self._end = waiting.next_seq, waiting.last_ns

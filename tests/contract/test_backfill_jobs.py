@@ -16,9 +16,9 @@ from fastapi.testclient import TestClient
 from api import backfill as routes
 from api.errors import install_error_handlers
 from api.services import services_of
+from backfill.bybit.rest import BybitHistory
 from backfill.fetching import Place, SymbolDay
 from backfill.jobs import BackfillJobs
-from backfill.rest import BybitHistory
 from market.clock import ManualClock, parse_iso_ns
 from storage.database.backfill_jobs import BackfillStore
 from storage.database.job_queue import JobQueue
@@ -198,7 +198,7 @@ import sys
 from pathlib import Path
 from backfill import days
 from backfill.fetching import Place, SymbolDay
-from backfill.rest import BybitHistory
+from backfill.bybit.rest import BybitHistory
 from market.clock import ManualClock
 from storage.instruments import InstrumentPins
 root, url, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

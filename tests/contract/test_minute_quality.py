@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.decoding.decode import Decoder
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import MINUTE_NS, SECOND_NS, to_datetime
 from market.errors import StoreUnavailable
 from market.events import ORDERBOOK

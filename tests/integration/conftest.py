@@ -16,9 +16,16 @@ from runtime.wiring import metadata_store
 from storage.online.address import redis_settings
 from tests.broker import Broker
 from tests.conftest import missing
+from tests.copied_tree import copied_tree
 from tests.gateway import QUEUES
 from tests.live import SYMBOLS, live_settings
 from tests.redis_servers import RedisServer, running_redis
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The tree, to add something to."""
+    return copied_tree(tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

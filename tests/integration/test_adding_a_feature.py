@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.copied_tree import contents, run
+
 FUNCTION: Final = '''
 
 @feature("hour_of_day", reads=NOTHING, unit="1", low=0.0, high=23.0)
@@ -30,41 +26,6 @@ LOCK: Final = ("-c", "from runtime.cli import main; main()", "features", "lock")
 BY_HAND: Final = {"transforms/features/temporal.py", "tests/oracle/rows.py"}
 BY_COMMAND: Final = {"transforms/fingerprints.json", "docs/features.md"}
 GOLDEN: Final = {f"tests/golden/{name}.json" for name in ("across_midnight", "linear_BTCUSDT", "linear_ETHUSDT")}
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    folder = tmp_path / "copy"
-    ignored = shutil.ignore_patterns("__pycache__", ".*", "data")
-    for path in ROOT.iterdir():
-        if path.is_dir() and not path.name.startswith(".") and path.name != "data":
-            shutil.copytree(path, folder / path.name, ignore=ignored)
-        elif path.name == "pyproject.toml":
-            shutil.copy(path, folder / path.name)
-    return folder
-
-
-def run(folder: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Exit code and lines of a Python command in the copy."""
-    finished = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert not finished.stderr, finished.stderr
-    return finished.returncode, finished.stdout.splitlines()
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """A digest of each file that someone keeps."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not path.relative_to(folder).parts[0].startswith(".")
-    }
 
 
 def append(path: Path, text: str) -> None:

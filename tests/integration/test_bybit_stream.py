@@ -21,13 +21,13 @@ from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.bybit.connection import Timings
-from ingestion.sources.bybit.group import LOST_REASON, Patience
-from ingestion.sources.bybit.stream import BybitSource
+from ingestion.source import Delivery
 from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
-from ingestion.sources.source import Delivery
 from ingestion.tape.compaction import compact_tape
+from ingestion.venues.bybit.connection import Timings
+from ingestion.venues.bybit.group import LOST_REASON, Patience
+from ingestion.venues.bybit.stream import BybitSource
 from market.clock import ManualClock
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.decoding.decode import Decoder
 from ingestion.messages import RejectedLine
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
 from storage.features.log import FeatureLog, FeatureLogWriter

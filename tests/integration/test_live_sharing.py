@@ -11,11 +11,11 @@ from subprocess import Popen
 
 import pytest
 
-from ingestion.decoding.decode import Decoder
 from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
 from ingestion.rabbitmq.writing import HashExchange
 from ingestion.sources.gateway.queues import GatewaySource
 from ingestion.sources.gateway.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import SystemClock
 from market.errors import StoreUnavailable
 from runtime.servers import Servers

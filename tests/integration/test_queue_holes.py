@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.decoding.decode import Decoder
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_now
+from ingestion.source import Delivery
 from ingestion.sources.gateway import queues as gateway
 from ingestion.sources.gateway.queues import HOLES, GatewaySource
-from ingestion.sources.source import Delivery
 from ingestion.tape.compaction import compact_tape
 from ingestion.tape.report import tape_stats
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import SECOND_NS, SystemClock, ceil_to, format_iso
 from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 from storage.instruments import InstrumentPins

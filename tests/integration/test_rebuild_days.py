@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.decoding.decode import Decoder
 from ingestion.messages import RejectedLine
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import DAY_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
 from market.events import FIRST, LAST, TRADE, empty_events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from ingestion.decoding.decode import control_message, position_answer
+from ingestion.decoding.own import control_message, position_answer
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import GAP, START
 from tests.oracle import writing

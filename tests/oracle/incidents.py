@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ingestion.decoding.decode import position_answer
+from ingestion.decoding.own import position_answer
 from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from tests.oracle import writing
 from tests.oracle.writing import SYMBOL

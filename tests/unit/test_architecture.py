@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from setuptools import find_packages
+
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -37,7 +39,10 @@ def test_the_list_of_rooms_is_that_of_the_tree() -> None:
 
 
 def test_every_room_is_installed_with_the_service() -> None:
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == [room.replace("/", ".") for room in ROOMS]
+    found = PROJECT["tool"]["setuptools"]["packages"]["find"]
+    assert found["namespaces"] is False
+    installed = find_packages(str(ROOT), include=found["include"])
+    assert sorted(installed) == [room.replace("/", ".") for room in ROOMS]
 
 
 def test_the_picture_shows_every_room_and_the_subjects_in_the_order_of_imports() -> None:

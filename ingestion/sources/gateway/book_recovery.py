@@ -6,7 +6,7 @@
 3. The answer with the changes above its ``seq`` is one snapshot, numbered by the newest change's ``u``, received with
    it: it tells of no later moment. It is delivered after that change, so that the next one goes on from it, and so it
    stands on the tape: a rebuild sees the same.
-4. A snapshot from the gateway, or a restart of the exchange (``u`` = 1), ends the recovery at once.
+4. A snapshot from the gateway, or a restart of the exchange, ends the recovery at once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import UNDECODABLE, Book, Level, UpdateId
-from ingestion.sources.bybit.rest import BookAnswer
+from ingestion.decoding.wire import UNDECODABLE, Level, UpdateId
+from ingestion.venues.bybit.rest import BookAnswer
+from ingestion.venues.bybit.sequence import replaces_book
+from ingestion.venues.bybit.topics import depth_of
+from ingestion.venues.bybit.wire import Book
 from market.errors import StoreUnavailable
-from market.events import RESTART_ID
 
 PATIENCE_S: Final = 0.15
 """How long the gateway may take before the exchange is asked."""
@@ -110,7 +112,7 @@ class BookRecovery:
         lost = self._lost.get(envelope.topic.rpartition(".")[2])
         if lost is None:
             return
-        if change.type == "snapshot" or change.u == RESTART_ID:
+        if replaces_book(change.type, change.u):
             lost.is_back.set()
             return
         if lost.changes and change.u != lost.changes[-1].u + 1:
@@ -182,11 +184,6 @@ class BookRecovery:
             raise StoreUnavailable(
                 f"order book of {symbol}: its changes must come within {REACHED_S:g} s, did not"
             ) from error
-
-
-def depth_of(topic: str) -> int:
-    """Levels a side of a topic like ``orderbook.200.BTCUSDT``."""
-    return int(topic.split(".")[1])
 
 
 def is_joined(answer: BookAnswer, changes: Sequence[BookChange]) -> bool:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ingestion.decoding.decode import control_message, routed_topic
+from ingestion.decoding.own import control_message
+from ingestion.venues.bybit.topics import routed_topic
 from market.clock import SECOND_NS
 from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 

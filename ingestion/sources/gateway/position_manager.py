@@ -13,8 +13,8 @@ from typing import Final
 
 import httpx
 
-from ingestion.decoding.decode import position_answer
-from ingestion.sources.source import Deliver, Delivery
+from ingestion.decoding.own import position_answer
+from ingestion.source import Deliver, Delivery
 from market.clock import Clock
 from market.errors import StoreUnavailable
 

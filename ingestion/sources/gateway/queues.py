@@ -24,9 +24,9 @@ from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.reading import BrokerAddress, QueueReader, ReadingEnd
+from ingestion.source import Deliver, Delivery
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
 from ingestion.sources.gateway.holes import QueueHoles
-from ingestion.sources.source import Deliver, Delivery
 from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_ns
 from market.errors import StoreUnavailable
 
@@ -97,7 +97,7 @@ def gateway_queues(*, trade_queue: str, has_positions: bool) -> tuple[str, ...]:
 
 
 class GatewaySource:
-    """Delivers what the gateway's queues hold; see ``ingestion.sources.source.Source``.
+    """Delivers what the gateway's queues hold; see ``ingestion.source.Source``.
 
     clock: ours. subscriptions: told of what comes, and asked for snapshots. order_books: asked for those that the
     gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.

@@ -16,10 +16,11 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import UNDECODABLE, Named
+from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.writing import HashExchange
+from ingestion.source import Deliver, Delivery
 from ingestion.sources.gateway.queues import ORDER_BOOK_QUEUE, GatewaySource, PositionPoller
-from ingestion.sources.source import Deliver, Delivery
+from ingestion.venues.bybit.wire import Named
 
 LOOK_EVERY_S: Final = 0.5
 

@@ -14,8 +14,9 @@ import zstandard
 from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.wire import ArchivedLine, RecordedLine, read_json
+from ingestion.decoding.wire import RecordedLine, read_json
 from ingestion.messages import RejectedLine, TimedMessage
+from ingestion.venues.bybit.wire import ArchivedLine
 from market.clock import MILLISECOND_NS
 from market.errors import MalformedMessage, UnreadableRecording
 

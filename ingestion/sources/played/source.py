@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Final
 
 from ingestion.messages import RejectedLine, TimedMessage
+from ingestion.source import Deliver, Delivery
 from ingestion.sources.played.play import PlayClock
-from ingestion.sources.source import Deliver, Delivery
 
 
 class PlayedSource:

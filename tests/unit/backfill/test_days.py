@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from backfill import days
+from backfill.bybit.rest import BybitHistory
 from backfill.days import DayDone, backfill_day, standing
 from backfill.fetching import Place, SymbolDay
-from backfill.rest import BybitHistory
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import CorruptStore, NotFound, RejectedMessage, StoreUnavailable, UnreadableRecording
 from market.events import CONTROL, GAP, KLINE, KLINE_FIELD_COUNT, ORDERBOOK, START, TICKER, TRADE, Events

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
-from market.events import ASK, BID, SNAPSHOT, Events
+from market.book_sequence import Step, replacing, step_after
+from market.events import ASK, BID, Events
 from tests.laws.messages import book_message
 from transforms.order_book import (
     BROKEN,
@@ -78,10 +79,11 @@ class PlainBook:
 
     def apply(self, message: Events) -> None:
         update_id = int(message["update_id"][0])
-        is_whole = bool(message["flags"][0] & SNAPSHOT) or update_id == 1
-        if not is_whole and (self.validity != VALID or update_id <= self.last_update_id):
+        is_whole = bool(replacing(message)[0])
+        step = step_after(self.last_update_id, update_id, update_id)
+        if not is_whole and (self.validity != VALID or step is Step.REPEATED):
             return
-        if not is_whole and update_id != self.last_update_id + 1:
+        if not is_whole and step is Step.GAP:
             self.give_up()
             return
         before = self.best()

@@ -47,7 +47,8 @@ def test_merged_tables_stand_as_a_stable_sort_puts_them(seqs: list[list[int]]) -
     tables = [columns(kind, of_table) for kind, of_table in enumerate(seqs)]
     behind = np.concatenate([as_records(table) for table in tables])
     expected = behind[np.argsort(behind["seq"], kind="stable")]
-    changes = expected["seq"][1:] != expected["seq"][:-1]
+    is_update = (expected["kind"][1:] == ORDERBOOK) & (expected["update_id"][1:] != expected["update_id"][:-1])
+    changes = (expected["seq"][1:] != expected["seq"][:-1]) | is_update
     expected["flags"] |= np.where(np.r_[True, changes], FIRST, 0) | np.where(np.r_[changes, True], LAST, 0)
     assert merged(tables).tolist() == expected[: len(behind)].tolist()
 

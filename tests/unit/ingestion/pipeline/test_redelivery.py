@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.decoding.decode import DecodedMessage
+from ingestion.decoding.decoded import DecodedMessage
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
 from ingestion.pipeline.redelivery import TRADES_NS, SeenMessages
 from market.clock import DAY_NS, SECOND_NS, format_iso
 from market.events import TRADE, empty_events
+from market.markets import DEFAULT_MARKET
 from storage.instruments import InstrumentPins
 from storage.tape import Hole, read_tape, read_tape_and_holes
+from storage.tape.frames import segment_head
 from transforms.kernel import Kernel, compile_kernel
 
 BEGIN_NS = 1_772_000_000 * SECOND_NS
@@ -185,7 +187,7 @@ def test_a_damaged_tape_does_not_keep_ingest_from_going_on(tmp_path: Path, kerne
     pipeline.close()
     (segment,) = (tmp_path / "tape" / "BTCUSDT").glob("*/*.log")
     damaged = bytearray(segment.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
+    damaged[(len(damaged) + len(segment_head(DEFAULT_MARKET))) // 2] ^= 1
     segment.write_bytes(damaged)
 
     pipeline = pipeline_on(tmp_path, kernel)

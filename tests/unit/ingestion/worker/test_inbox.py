@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.sources.source import Delivery
+from ingestion.source import Delivery
 from ingestion.worker.inbox import Inbox
 
 STREAMS = ("book", "trades", "ticker")

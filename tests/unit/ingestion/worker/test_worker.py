@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS
-from ingestion.sources.source import Deliver, Delivery
+from ingestion.source import Deliver, Delivery
 from ingestion.worker.metrics import StageTimes
 from ingestion.worker.worker import Worker, ticks_between
 from market.clock import MILLISECOND_NS, SECOND_NS

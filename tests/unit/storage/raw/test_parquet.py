@@ -19,6 +19,7 @@ from market.errors import CorruptStore, InvalidRequest, NotFound
 from market.events import (
     CONTROL,
     EVENT,
+    FIRST,
     FUNDING_RATE,
     KIND_COUNT,
     KLINE,
@@ -85,9 +86,20 @@ def tapes(draw: st.DrawFn) -> list[Events]:
         )
         for name in ("event_ns", "update_id", "px", "qty"):
             records[name] = draw(st.lists(INT64, min_size=len(records), max_size=len(records)))
+        if records["kind"][0] == ORDERBOOK:
+            _mark_updates(records)
         records["field"] = draw(st.integers(-128, 127))
         messages.append(records)
     return messages
+
+
+def _mark_updates(records: Events) -> None:
+    """A snapshot is one update; a delta may bring several, each marked FIRST and LAST."""
+    if records["flags"][0] & SNAPSHOT:
+        records["update_id"] = records["update_id"][0]
+        return
+    changes = records["update_id"][1:] != records["update_id"][:-1]
+    records["flags"] = np.where(np.r_[True, changes], FIRST, 0) | np.where(np.r_[changes, True], LAST, 0)
 
 
 @pytest.fixture

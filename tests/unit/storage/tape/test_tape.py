@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound, StoreUnavailable
+from market.markets import DEFAULT_MARKET
 from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
 from storage.tape import writer as tape_writer
+from storage.tape.frames import segment_head
 from storage.tape.lock import release, take_lock
 from tests.dead_writers import reopened
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
 HEADER_BYTES = 24
+HEAD_BYTES = len(segment_head(DEFAULT_MARKET))
 
 Recorder = Callable[[list[tuple[int, bytes]]], list[Frame]]
 
@@ -118,7 +121,7 @@ def aside(segment: Path, offset: int) -> Path:
 
 
 def test_a_segment_begins_at_each_hour_and_at_its_size(tmp_path: Path) -> None:
-    with TapeWriter(tmp_path, SYMBOL, segment_bytes=3 * (HEADER_BYTES + 1)) as writer:
+    with TapeWriter(tmp_path, SYMBOL, segment_bytes=HEAD_BYTES + 3 * (HEADER_BYTES + 1)) as writer:
         for recv_ns in (0, 1, 1, 1, HOUR_NS - 1, HOUR_NS, HOUR_NS - 1, HOUR_NS + 1):
             writer.append(MIDNIGHT_NS + recv_ns, b"x")
     assert [path.name for path in segments(tmp_path)] == [
@@ -156,7 +159,8 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
     whole = segment.read_bytes()
     log = tmp_path / "tape" / SYMBOL / "segments.index"
     logged = log.read_bytes()
-    frame_bytes = len(whole) // 3
+    frame_bytes = (len(whole) - HEAD_BYTES) // 3
+    kept_bytes = HEAD_BYTES + 2 * frame_bytes
     for cut in range(1, frame_bytes):
         segment.write_bytes(whole[:-cut])
         log.write_bytes(logged)
@@ -166,8 +170,8 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
             assert writer.next_seq == 3
             assert writer.last_recv_ns == MIDNIGHT_NS + 1
             assert writer.torn_bytes == frame_bytes - cut
-        assert aside(segment, 2 * frame_bytes).read_bytes() == whole[2 * frame_bytes : len(whole) - cut]
-        assert segment.read_bytes() == whole[: 2 * frame_bytes]
+        assert aside(segment, kept_bytes).read_bytes() == whole[kept_bytes : len(whole) - cut]
+        assert segment.read_bytes() == whole[:kept_bytes]
 
 
 def test_a_tail_of_zeros_is_moved_aside_and_counts_as_the_frames_that_it_may_have_been(
@@ -201,7 +205,7 @@ def test_a_first_frame_that_is_torn_takes_its_segment_aside_and_its_seq_is_given
     with TapeWriter(tmp_path, SYMBOL) as writer:
         assert (writer.next_seq, writer.torn_bytes) == (2, HEADER_BYTES)
     assert segments(tmp_path) == [segments(tmp_path)[0]]
-    assert aside(torn, 0).stat().st_size == HEADER_BYTES
+    assert aside(torn, HEAD_BYTES).stat().st_size == HEADER_BYTES
 
 
 def test_an_empty_open_segment_is_cleared_away_in_silence(tmp_path: Path, record: Recorder) -> None:
@@ -219,8 +223,8 @@ def test_recovery_keeps_what_is_around_damage_in_its_place(tmp_path: Path, recor
     frames = record([(MIDNIGHT_NS + index, b"abc") for index in range(5)])
     (segment,) = segments(tmp_path)
     damaged = bytearray(segment.read_bytes())
-    size = len(damaged) // 5
-    damaged[2 * size + HEADER_BYTES] ^= 1
+    size = (len(damaged) - HEAD_BYTES) // 5
+    damaged[HEAD_BYTES + 2 * size + HEADER_BYTES] ^= 1
     segment.write_bytes(damaged)
     reopened(segment)
     with TapeWriter(tmp_path, SYMBOL) as writer:
@@ -240,19 +244,21 @@ def test_every_flipped_bit_in_a_finished_segment_is_named_and_costs_that_frame_a
     frames += record([(MIDNIGHT_NS + 3, b"cc")])
     first = segments(tmp_path)[0]
     whole = first.read_bytes()
-    size = len(whole) // 3
+    size = (len(whole) - HEAD_BYTES) // 3
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= 0x10
         first.write_bytes(damaged)
-        index = position // size
-        with pytest.raises(CorruptStore, match=f"{first} at offset {index * size}: "):
+        # A damaged head costs no frame.
+        index = (position - HEAD_BYTES) // size if position >= HEAD_BYTES else None
+        offset = 0 if index is None else HEAD_BYTES + index * size
+        with pytest.raises(CorruptStore, match=f"{first} at offset {offset}: "):
             list(read_tape(tmp_path, SYMBOL))
         found = list(read_tape_and_holes(tmp_path, SYMBOL))
         holes = [each for each in found if isinstance(each, Hole)]
         assert len(holes) == 1
         kept = [each for each in found if isinstance(each, Frame)]
-        assert kept == [frame for frame in frames if frame.seq != index + 1]
+        assert kept == [frame for frame in frames if index is None or frame.seq != index + 1]
         with TapeWriter(tmp_path, SYMBOL) as writer:
             assert (writer.next_seq, writer.torn_bytes) == (5, 0)
 
@@ -264,7 +270,7 @@ def test_the_damaged_end_of_the_last_finished_segment_is_a_hole_and_its_seqs_are
     frames = record([(MIDNIGHT_NS + index, b"aa") for index in range(3)])
     (segment,) = segments(tmp_path)
     whole = segment.read_bytes()
-    kept = whole[: len(whole) // 3 + 5]
+    kept = whole[: HEAD_BYTES + (len(whole) - HEAD_BYTES) // 3 + 5]
     segment.write_bytes(kept if cut == "truncated" else kept + bytes(len(whole) - len(kept)))
     with pytest.raises(CorruptStore, match=str(segment)):
         list(read_tape(tmp_path, SYMBOL))
@@ -409,7 +415,7 @@ from pathlib import Path
 from market.errors import StoreUnavailable
 from storage.tape import TapeWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({HEAD_BYTES} + 10_000, {HEAD_BYTES} + 10_000))
 writer = TapeWriter(Path({str(tmp_path)!r}), {SYMBOL!r}, sync_ms=1)
 try:
     for index in range(100_000):

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from market.clock import DAY_NS
+from market.markets import DEFAULT_MARKET
 from storage.tape import Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
-from storage.tape.frames import frame_offset
+from storage.tape.frames import frame_offset, segment_head
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
 FRAME_BYTES = 24 + 2
+HEAD_BYTES = len(segment_head(DEFAULT_MARKET))
 
 
 def record(root: Path, count: int) -> Path:
@@ -52,10 +54,11 @@ def test_a_reading_from_a_seq_is_the_end_of_the_whole_one_whichever_byte_is_dama
 def test_a_frame_is_found_by_the_headers_before_it_or_not_at_all(tmp_path: Path, left: int) -> None:
     segment = record(tmp_path, 4)
     whole = segment.read_bytes()
-    segment.write_bytes(whole[:left])
+    segment.write_bytes(whole[: HEAD_BYTES + left])
     for seq in range(1, 5):
         begin = (seq - 1) * FRAME_BYTES
-        assert frame_offset(segment, 1, seq) == (begin if begin + FRAME_BYTES <= left else None)
+        is_whole = begin + FRAME_BYTES <= left
+        assert frame_offset(segment, 1, seq) == (HEAD_BYTES + begin if is_whole else None)
     assert frame_offset(segment, 1, 5) is None
     assert frame_offset(segment, 2, 3) is None
 
@@ -63,7 +66,7 @@ def test_a_frame_is_found_by_the_headers_before_it_or_not_at_all(tmp_path: Path,
 def test_a_frame_that_is_not_whole_is_not_found(tmp_path: Path) -> None:
     segment = record(tmp_path, 4)
     whole = segment.read_bytes()
-    for position in range(2 * FRAME_BYTES, 3 * FRAME_BYTES):
+    for position in range(HEAD_BYTES + 2 * FRAME_BYTES, HEAD_BYTES + 3 * FRAME_BYTES):
         damaged = bytearray(whole)
         damaged[position] ^= 0x10
         segment.write_bytes(damaged)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import Decoder as JsonDecoder
 
-from ingestion.decoding.decode import Decoder
-from ingestion.sources.bybit.rest import BookAnswer, BybitRest
 from ingestion.sources.gateway.book_recovery import BookChange, BookRecovery, OrderBooks, is_joined, snapshot_message
+from ingestion.venues.bybit.decode import Decoder
+from ingestion.venues.bybit.rest import BookAnswer, BybitRest
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from market.events import ORDERBOOK, SNAPSHOT

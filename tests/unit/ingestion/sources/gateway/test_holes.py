@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from ingestion.decoding.decode import Decoder
 from ingestion.sources.gateway.holes import QueueHoles
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import SECOND_NS
 from market.events import GAP, ORDERBOOK, START, TICKER, TRADE
 from tests.fed_engine import PinsInMemory

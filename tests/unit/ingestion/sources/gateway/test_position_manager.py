@@ -9,8 +9,8 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ingestion.decoding.positions import read_position_answer
+from ingestion.source import Delivery
 from ingestion.sources.gateway.position_manager import STREAM, PositionManager
-from ingestion.sources.source import Delivery
 from market.clock import SECOND_NS, ManualClock
 
 B = 1_772_000_000 * SECOND_NS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from ingestion.rabbitmq.reading import BrokerAddress
+from ingestion.source import Delivery
 from ingestion.sources.gateway.queues import GatewaySource
-from ingestion.sources.source import Delivery
 from market.clock import SystemClock
 
 

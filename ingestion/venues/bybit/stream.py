@@ -1,6 +1,6 @@
 """Source ``bybit``: the exchange's own public WebSocket, for those without the gateway.
 
-The symbols are parted into groups, each with a connection of its own (``ingestion.sources.bybit.group``), so that one
+The symbols are parted into groups, each with a connection of its own (``ingestion.venues.bybit.group``), so that one
 subscription stays bounded.
 """
 
@@ -11,23 +11,23 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from ingestion.sources.bybit.group import BybitGroup, Patience
-from ingestion.sources.bybit.splice import BOOK, TRADES
-from ingestion.sources.source import Deliver, Delivery
+from ingestion.source import Deliver, Delivery
+from ingestion.venues.bybit.group import BybitGroup, Patience
+from ingestion.venues.bybit.topics import BOOK, KLINES, TICKERS, TRADES
 from market.clock import Clock
 
 PUBLIC_URLS: Final = {
-    "mainnet": "wss://stream.bybit.com/v5/public/linear",
-    "testnet": "wss://stream-testnet.bybit.com/v5/public/linear",
+    "mainnet": "wss://stream.bybit.com/v5/public",
+    "testnet": "wss://stream-testnet.bybit.com/v5/public",
 }
-"""Source: bybit-exchange.github.io/docs/v5/ws/connect."""
-STREAMS: Final = (BOOK, TRADES, "tickers", "kline")
+"""Before the category. Source: bybit-exchange.github.io/docs/v5/ws/connect."""
+STREAMS: Final = (BOOK, TRADES, TICKERS, KLINES)
 GROUP: Final = 10
 """Symbols a connection."""
 
 
 class BybitSource:
-    """The public streams of some symbols. Used on one event loop; see ``ingestion.sources.source.Source``."""
+    """The public streams of some symbols. Used on one event loop; see ``ingestion.source.Source``."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from backfill.rest import BANNED_S, MOST_ATTEMPTS, BybitHistory
+from backfill.bybit.rest import BANNED_S, MOST_ATTEMPTS, BybitHistory
 from market.clock import MILLISECOND_NS, ManualClock
 from market.errors import InvalidRequest, StoreUnavailable
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, Failure, History, recorded_klines

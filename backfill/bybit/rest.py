@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from backfill.messages import MINUTE_MS
+from backfill.bybit.messages import MINUTE_MS
 from market.clock import MILLISECOND_NS, Clock
 from market.errors import InvalidRequest, StoreUnavailable
 

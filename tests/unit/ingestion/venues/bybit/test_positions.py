@@ -11,7 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingestion.decoding.decode import DecodedMessage, Decoder, position_answer
+from ingestion.decoding.decoded import DecodedMessage
+from ingestion.decoding.own import position_answer
+from ingestion.venues.bybit.decode import Decoder
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import MalformedMessage, RejectedMessage, ScaleExceeded
 from market.events import (

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from ingestion.sources.bybit.splice import Head, read_head
+from ingestion.venues.bybit.splice import Head, read_head
 from market.clock import Clock
 from market.errors import StoreUnavailable
 

@@ -7,7 +7,7 @@ A connection is renewed by opening its successor first; for a while both bring t
 2. Trades are all passed on: the worker recognises one it has by its ``i``.
 3. Tickers and candles have no number. Each such topic belongs to one connection at a time, and passes to another with
    the first message of that one that is newer (``ts``) than what was passed on; an older one would turn a value back.
-4. What a connection brings alone is all passed on, whatever its numbers: a gap, a restart (``u`` = 1), a snapshot that
+4. What a connection brings alone is all passed on, whatever its numbers: a gap, a restart, a snapshot that
    was asked for.
 """
 
@@ -19,10 +19,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import UNDECODABLE
-
-BOOK = "orderbook"
-TRADES = "publicTrade"
-RESTART_ID = 1
+from ingestion.venues.bybit.sequence import is_restart
+from ingestion.venues.bybit.topics import BOOK, TRADES
 
 
 class Head(Struct, kw_only=True, frozen=True, gc=False):
@@ -96,8 +94,8 @@ class Splice:
 def _is_next(known: _Topic, connection: int, head: Head, number: int, *, is_book: bool) -> bool:
     if not is_book:
         return connection == known.owner or (connection > known.owner and number > known.last)
-    if number == RESTART_ID:
-        return known.last != RESTART_ID
+    if is_restart(number):
+        return not is_restart(known.last)
     if head.type == "snapshot":
         # The owner's own snapshot was asked for, and may stand where the book stood.
         return number > known.last or (connection == known.owner and number == known.last)

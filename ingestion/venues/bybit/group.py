@@ -5,7 +5,7 @@
 2. A connection that is silent, broken or refused is replaced after a pause that doubles, with jitter. What was missed
    in between is announced on every symbol's tape as a START: trades have no number that would show the hole.
 3. Before the exchange ends a connection at 24 hours, and when a snapshot that was asked for does not come, a successor
-   is opened and subscribed first. ``ingestion.sources.bybit.splice`` makes one stream of the two. The old one is
+   is opened and subscribed first. ``ingestion.venues.bybit.splice`` makes one stream of the two. The old one is
    closed once the successor has brought every book and the old one has come as far, so that nothing is left unread.
 """
 
@@ -21,15 +21,16 @@ from typing import Final, Protocol
 
 from msgspec import UNSET
 
-from ingestion.decoding.decode import control_message
-from ingestion.sources.bybit.connection import BybitConnection, Received, Timings
-from ingestion.sources.bybit.splice import BOOK, TRADES, Splice
+from ingestion.decoding.own import control_message
+from ingestion.venues.bybit.connection import BybitConnection, Received, Timings
+from ingestion.venues.bybit.splice import Splice
+from ingestion.venues.bybit.topics import BOOK, KLINES, TICKERS, TRADES
 from market.clock import Clock, format_iso
 from market.errors import StoreUnavailable
 from market.events import START
 
 LOST_REASON: Final = "exchange connection was lost"
-CHANNELS: Final = {BOOK: "orderbook", TRADES: "trades", "tickers": "ticker", "kline": "kline"}
+CHANNELS: Final = {BOOK: "orderbook", TRADES: "trades", TICKERS: "ticker", KLINES: "kline"}
 """The name of each kind of topic in a subscription's document."""
 
 _log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class BybitGroup:
         self._since_ns: int | None = None
         """When the present connection was subscribed."""
         # Trades first: by the time a book's snapshot comes, no trade after it can be missed.
-        kinds = (TRADES, "tickers", "kline.1", f"{BOOK}.{depth}")
+        kinds = (TRADES, TICKERS, f"{KLINES}.1", f"{BOOK}.{depth}")
         self._topics = [f"{kind}.{symbol}" for kind in kinds for symbol in symbols]
         self._last_ns: dict[str, int | None] = dict.fromkeys(self._topics)
         """When each topic last brought a message."""

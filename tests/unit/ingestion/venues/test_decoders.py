@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ingestion.decoding.decode import DecodedMessage, Decoder, Instruments
-from ingestion.decoding.decoders import DECODERS, DatedDecoder, Decoders
+from ingestion.decoding.decoded import DecodedMessage
+from ingestion.decoding.scales import Instruments
 from ingestion.tape.compaction import compact_tape
+from ingestion.venues.bybit.decode import Decoder
+from ingestion.venues.bybit.venue import BYBIT
+from ingestion.venues.decoders import Decoders, venue_of
+from ingestion.venues.table import VENUES
+from ingestion.venues.venue import DatedDecoder, Venue
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, parse_iso_ns
+from market.errors import InvalidRequest
 from market.events import TRADE
+from market.markets import Market
 from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
 from storage.raw.raw_data import RawData
@@ -66,8 +74,12 @@ def prices(raw: Path) -> list[int]:
     return found
 
 
+def with_decoders(*dated: DatedDecoder) -> Venue:
+    return replace(BYBIT, decoders=dated)
+
+
 def compact(raw: Path, *dated: DatedDecoder) -> tuple[int, int]:
-    done = compact_tape(raw, SYMBOL, InstrumentPins(raw), dated=dated)
+    done = compact_tape(raw, SYMBOL, InstrumentPins(raw), venue=with_decoders(*dated))
     return done.made, done.kept
 
 
@@ -97,8 +109,17 @@ def test_a_mended_decoder_has_the_parts_of_its_days_made_anew_and_of_no_others(r
 
 
 def test_the_decoders_in_use_stand_by_date_from_the_beginning_and_no_version_is_used_twice() -> None:
-    Decoders(InstrumentPins(Path("unused")))
-    assert len({each.version for each in DECODERS}) == len(DECODERS)
+    for venue in VENUES.values():
+        Decoders(venue, InstrumentPins(Path("unused")))
+        assert len({each.version for each in venue.decoders}) == len(venue.decoders)
     for wrong in ((NEW,), (), (OLD, NEW, NEW), (OLD, DatedDecoder("2026-03-04", 3, Decoder), NEW)):
         with pytest.raises(AssertionError):
-            Decoders(InstrumentPins(Path("unused")), wrong)
+            Decoders(with_decoders(*wrong), InstrumentPins(Path("unused")))
+
+
+def test_a_market_that_no_venue_has_is_refused_by_name() -> None:
+    assert venue_of(Market("bybit", "spot")) is BYBIT
+    with pytest.raises(InvalidRequest, match=r"^venue: must be bybit, was 'nowhere'$"):
+        venue_of(Market("nowhere", "spot"))
+    with pytest.raises(InvalidRequest, match=r"^category of bybit: must be linear or spot or inverse, was 'bond'$"):
+        venue_of(Market("bybit", "bond"))

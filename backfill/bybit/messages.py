@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from backfill.archive import ArchivedTrade
+from backfill.bybit.archive import ArchivedTrade
 from ingestion.messages import TimedMessage
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS
 

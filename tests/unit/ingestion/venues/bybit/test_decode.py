@@ -17,14 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.decoding.decode import (
-    DecodedMessage,
-    Decoder,
-    control_message,
-    part_message,
-    restated_message,
-    stated_topic,
-)
+from ingestion.decoding.decoded import DecodedMessage
+from ingestion.decoding.own import control_message, part_message, restated_message
+from ingestion.venues.bybit.decode import Decoder
+from ingestion.venues.bybit.topics import stated
 from market.errors import MalformedMessage, RejectedMessage, ScaleExceeded, UnknownTopic
 from market.events import (
     ASK,
@@ -341,7 +337,7 @@ def test_an_answer_carries_no_market_data(body: bytes) -> None:
         ("kline.5.BTCUSDT", "one minute"),
         ("allLiquidation.BTCUSDT", "orderbook.{50"),
         ("order", "orderbook.{50"),
-        ("feature-service.stop.BTCUSDT", "orderbook.{50"),
+        ("feature-service.stop.BTCUSDT", "feature-service.{start|gap"),
         ("", "orderbook.{50"),
     ],
 )
@@ -581,20 +577,23 @@ def test_a_start_names_the_kind_that_it_is_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "stated"),
+    ("body", "changed"),
     [
         (b'{"topic":"publicTrade.BTCUSDT","ts":1,"data":[{"T":', (TRADE, "BTCUSDT")),
         (b'{"recv_ns":1,"msg":{"topic":"orderbook.50.BTCUSDT","ts', (ORDERBOOK, "BTCUSDT")),
         (b'{"topic":"orderbook.1.BTCUSDT"}', None),
         (b'{"topic":"kline.5.BTCUSDT"}', None),
+        (b'{"topic":"kline.1.BTCUSDT","data":[{"confirm": false}]}', None),
+        (b'{"topic":"kline.1.BTCUSDT","data":[{"confirm": true}]}', (KLINE, "BTCUSDT")),
         (b'{"op":"pong"}', None),
         (b"%", None),
     ],
 )
 def test_the_topic_of_an_unusable_message_says_what_it_would_have_changed(
-    body: bytes, stated: tuple[int, str] | None
+    body: bytes, changed: tuple[int, str] | None
 ) -> None:
-    assert stated_topic(body) == stated
+    said = stated(body)
+    assert (None if said is None or said.kind is None else (said.kind, said.symbol)) == changed
 
 
 def test_a_rejected_message_pins_nothing() -> None:
@@ -729,7 +728,7 @@ def test_prices_and_sizes_are_exact(price: Decimal, size: Decimal) -> None:
 
 @pytest.fixture
 def recorded_data() -> Path:
-    folder = Path(__file__).parents[4].parent / "shared" / "data"
+    folder = Path(__file__).parents[5].parent / "shared" / "data"
     if not folder.is_dir():
         if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
             pytest.fail(f"recorded data: must be at {folder}, was missing")

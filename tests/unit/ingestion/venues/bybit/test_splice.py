@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from ingestion.sources.bybit.splice import Splice, read_head
+from ingestion.venues.bybit.splice import Splice, read_head
 
 OLD, NEW = 1, 2
 

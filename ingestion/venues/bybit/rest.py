@@ -44,14 +44,17 @@ _BOOK: Final = JsonDecoder(BookAnswer)
 class BybitRest:
     """The REST interface behind one address; no call needs a key."""
 
-    def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, *, category: str = "linear", transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, transport=transport)
         self._name = f"bybit {url}"
+        self._category = category
 
     async def order_book(self, symbol: str, depth: int) -> BookAnswer:
-        """The order book of a linear symbol now, ``depth`` levels a side at most. Raises StoreUnavailable."""
+        """The order book of a symbol now, ``depth`` levels a side at most. Raises StoreUnavailable."""
         path = "/v5/market/orderbook"
-        asked = {"category": "linear", "symbol": symbol, "limit": str(min(depth, MOST_LEVELS))}
+        asked = {"category": self._category, "symbol": symbol, "limit": str(min(depth, MOST_LEVELS))}
         try:
             answer = await self._client.get(path, params=asked)
         except httpx.HTTPError as error:

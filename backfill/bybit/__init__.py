@@ -1,0 +1,1 @@
+"""Bybit's history: its REST interface and its archives, as the messages that its stream would have brought."""

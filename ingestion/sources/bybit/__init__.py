@@ -1,1 +1,0 @@
-"""Bybit's public WebSocket and REST, read without a gateway."""

@@ -1,0 +1,71 @@
+"""Decoders by venue and date: which decoder reads the messages of a market that were received on a UTC day.
+
+1. Where a venue changes a format, it gets a decoder from the first day that has it; the days before are read as they
+   always were.
+2. Where a decoder read its days wrongly, its entry gets another decoder under a higher version: the next compaction
+   makes the parts of those days anew, and of no others.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from pathlib import Path
+
+from ingestion.decoding.decoded import DecodedMessage
+from ingestion.decoding.scales import Instruments
+from ingestion.decoding.stated import Stated
+from ingestion.venues.table import VENUES
+from ingestion.venues.venue import Venue
+from market.clock import DAY_NS, parse_iso_ns
+from market.errors import InvalidRequest
+from market.markets import DEFAULT_MARKET, Market
+from storage.tape import tape_market
+
+
+def venue_of(market: Market) -> Venue:
+    """Raises InvalidRequest where no venue has such a market."""
+    venue = VENUES.get(market.venue)
+    if venue is None:
+        raise InvalidRequest(f"venue: must be {' or '.join(VENUES)}, was {market.venue!r}")
+    if market.category not in venue.categories:
+        raise InvalidRequest(
+            f"category of {venue.name}: must be {' or '.join(venue.categories)}, was {market.category!r}"
+        )
+    return venue
+
+
+def tape_venue(raw_folder: Path, symbol: str) -> Venue:
+    """The venue that a symbol's tape is of. Raises InvalidRequest where the market that it names is not read."""
+    return venue_of(tape_market(raw_folder, symbol) or DEFAULT_MARKET)
+
+
+class Decoders:
+    """Decodes each message of a venue as those of its day are read."""
+
+    def __init__(self, venue: Venue, instruments: Instruments) -> None:
+        self.venue = venue
+        self._from_ns = [parse_iso_ns(each.from_date) for each in venue.decoders]
+        assert self._from_ns[:1] == [0], "the first decoder reads from the beginning"
+        assert self._from_ns == sorted(set(self._from_ns)), "decoders stand by date, one a date"
+        self._versions = [each.version for each in venue.decoders]
+        self._decoders = [each.make(instruments) for each in venue.decoders]
+
+    def decode(self, body: bytes, recv_ns: int) -> DecodedMessage | None:
+        """The records of a message received at ``recv_ns``, None where it carries no market data.
+
+        Raises MalformedMessage, UnknownTopic, ScaleExceeded: each asks for something else, as its class says.
+        """
+        return self._decoders[bisect_right(self._from_ns, recv_ns) - 1].decode(body)
+
+    def stated(self, body: bytes) -> Stated | None:
+        """What a message says of itself although it may be unusable; None where it says nothing."""
+        return self.venue.stated(body)
+
+    def may_replace_book(self, body: bytes) -> bool:
+        """Whether a message is worth decoding to see if it replaces the order book."""
+        return self.venue.may_replace_book(body)
+
+    def segment_version(self, day: int) -> int:
+        """The version of what reads a tape's segment of a UTC day: it may hold messages of the day before too."""
+        dated = [bisect_right(self._from_ns, at_ns) - 1 for at_ns in ((day - 1) * DAY_NS, day * DAY_NS)]
+        return max(self._versions[max(at, 0)] for at in dated)
