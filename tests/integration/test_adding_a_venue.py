@@ -43,7 +43,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VENUES, TOY.name, TOY)  # type: ignore[arg-type]  # a mapping to everybody else
+    monkeypatch.setitem(VENUES, TOY.name, TOY)
 
 
 def line(at_s: float, message: Line) -> Line:
