@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,33 +15,13 @@ from sqlalchemy import URL
 from market.errors import NotFound, StoreUnavailable
 from storage.database.job_queue import Interrupted, JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
 from tests import waiting
-from tests.postgres_servers import new_database, run, running_postgres
+from tests.postgres_servers import run
 
 DEADLINE_S = 60
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
 QUEUE = "work"
 MIGRATED_SCHEMA = "c70ec4b400a60ad9592787653aae5ae7"
-
-
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def server(request: pytest.FixtureRequest) -> Iterator[URL]:
-    with running_postgres(request.param) as found:
-        yield found
-
-
-@pytest.fixture
-def url(server: URL) -> Iterator[str]:
-    with new_database(server) as made:
-        upgrade(made)
-        yield made
-
-
-@pytest.fixture
-def metadata(url: str) -> Iterator[Metadata]:
-    with closing(Metadata(url)) as opened:
-        yield opened
 
 
 def defer(metadata: Metadata, queue: JobQueue, number: int, *, lock: str | None = None) -> int:
@@ -58,8 +37,8 @@ def noting(numbers: list[int]) -> Callable[[int], None]:
     return note
 
 
-def test_jobs_are_done_in_order_with_their_arguments_and_then_gone(metadata: Metadata, url: str) -> None:
-    queue, done = JobQueue(url), list[int]()
+def test_jobs_are_done_in_order_with_their_arguments_and_then_gone(metadata: Metadata, fresh_url: str) -> None:
+    queue, done = JobQueue(fresh_url), list[int]()
     ids = [defer(metadata, queue, number) for number in range(3)]
     waiting = queue.unfinished()
     assert [(job.job_id, job.task, job.queue, job.lock, job.attempts, job.is_running) for job in waiting] == [
@@ -70,8 +49,8 @@ def test_jobs_are_done_in_order_with_their_arguments_and_then_gone(metadata: Met
     assert queue.unfinished() == []
 
 
-def test_a_job_of_a_transaction_that_fails_does_not_exist(metadata: Metadata, url: str) -> None:
-    queue = JobQueue(url)
+def test_a_job_of_a_transaction_that_fails_does_not_exist(metadata: Metadata, fresh_url: str) -> None:
+    queue = JobQueue(fresh_url)
 
     def fail(connection: Any) -> None:  # noqa: ANN401  # the driver's own
         queue.defer(connection, "count", queue=QUEUE, lock="l", arguments={"number": 1})
@@ -82,8 +61,8 @@ def test_a_job_of_a_transaction_that_fails_does_not_exist(metadata: Metadata, ur
     assert queue.unfinished() == []
 
 
-def test_a_worker_takes_the_jobs_of_its_queues_alone_so_many_at_a_time(metadata: Metadata, url: str) -> None:
-    queue = JobQueue(url)
+def test_a_worker_takes_the_jobs_of_its_queues_alone_so_many_at_a_time(metadata: Metadata, fresh_url: str) -> None:
+    queue = JobQueue(fresh_url)
     together, most = threading.Barrier(2, timeout=DEADLINE_S), list[int]()
 
     def meet(number: int) -> None:
@@ -98,8 +77,8 @@ def test_a_worker_takes_the_jobs_of_its_queues_alone_so_many_at_a_time(metadata:
     assert sorted(most) == [0, 1, 2, 3]
 
 
-def test_jobs_of_one_lock_never_run_side_by_side(metadata: Metadata, url: str) -> None:
-    queue = JobQueue(url)
+def test_jobs_of_one_lock_never_run_side_by_side(metadata: Metadata, fresh_url: str) -> None:
+    queue = JobQueue(fresh_url)
     running, seen = list[int](), list[int]()
 
     def alone(number: int) -> None:
@@ -116,8 +95,8 @@ def test_jobs_of_one_lock_never_run_side_by_side(metadata: Metadata, url: str) -
     assert seen == [1, 1, 1]
 
 
-def test_an_interrupted_job_goes_back_and_counts_its_attempts(metadata: Metadata, url: str) -> None:
-    queue, begun = JobQueue(url), list[int]()
+def test_an_interrupted_job_goes_back_and_counts_its_attempts(metadata: Metadata, fresh_url: str) -> None:
+    queue, begun = JobQueue(fresh_url), list[int]()
     defer(metadata, queue, 7)
 
     def twice(number: int) -> None:
@@ -130,8 +109,8 @@ def test_an_interrupted_job_goes_back_and_counts_its_attempts(metadata: Metadata
     assert queue.unfinished() == []
 
 
-def test_a_stalled_job_is_seen_and_can_be_put_back_or_ended(metadata: Metadata, url: str) -> None:
-    queue = JobQueue(url, stalled_after_s=0.0)
+def test_a_stalled_job_is_seen_and_can_be_put_back_or_ended(metadata: Metadata, fresh_url: str) -> None:
+    queue = JobQueue(fresh_url, stalled_after_s=0.0)
     release, begun, ended = threading.Event(), list[int](), list[int]()
 
     def hang(number: int) -> None:
@@ -163,8 +142,8 @@ def test_a_stalled_job_is_seen_and_can_be_put_back_or_ended(metadata: Metadata, 
     assert queue.unfinished() == []
 
 
-def test_a_worker_whose_connections_are_cut_finds_the_database_again(metadata: Metadata, url: str) -> None:
-    queue, done = JobQueue(url), list[int]()
+def test_a_worker_whose_connections_are_cut_finds_the_database_again(metadata: Metadata, fresh_url: str) -> None:
+    queue, done = JobQueue(fresh_url), list[int]()
     worker = queue.worker({"count": noting(done)}, queues=[QUEUE])
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -172,7 +151,7 @@ def test_a_worker_whose_connections_are_cut_finds_the_database_again(metadata: M
         defer(metadata, queue, 1)
         eventually(lambda: done == [1])
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-        assert run(url, f"{cut} AND pid <> pg_backend_pid()")
+        assert run(fresh_url, f"{cut} AND pid <> pg_backend_pid()")
         defer(metadata, queue, 2)
         eventually(lambda: done == [1, 2])
     finally:
@@ -181,8 +160,8 @@ def test_a_worker_whose_connections_are_cut_finds_the_database_again(metadata: M
     assert not thread.is_alive()
 
 
-def test_a_worker_that_is_stopped_before_it_runs_does_nothing(metadata: Metadata, url: str) -> None:
-    queue, done = JobQueue(url), list[int]()
+def test_a_worker_that_is_stopped_before_it_runs_does_nothing(metadata: Metadata, fresh_url: str) -> None:
+    queue, done = JobQueue(fresh_url), list[int]()
     defer(metadata, queue, 1)
     worker = queue.worker({"count": noting(done)}, queues=[QUEUE])
     worker.stop()
@@ -191,8 +170,8 @@ def test_a_worker_that_is_stopped_before_it_runs_does_nothing(metadata: Metadata
     assert len(queue.unfinished()) == 1
 
 
-def test_a_database_that_was_not_upgraded_is_store_unavailable(server: URL) -> None:
-    queue = JobQueue(server.render_as_string(hide_password=False))
+def test_a_database_that_was_not_upgraded_is_store_unavailable(postgres: URL) -> None:
+    queue = JobQueue(postgres.render_as_string(hide_password=False))
     with pytest.raises(StoreUnavailable, match="job queue: cannot be used: relation"):
         queue.unfinished()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,14 +14,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, NullPool, create_engine, make_url
+from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import IntegrityError
 
 import storage.database.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
 from storage.database.schema import POOL_SIZE, TABLES, downgrade, open_engine, transaction, upgrade
-from tests.postgres_servers import new_database, run, running_postgres
+from tests.postgres_servers import run
 
 NEWEST = ScriptDirectory(str(Path(storage.database.metadata.__file__).parent / "migrations")).get_current_head()
 NOON = datetime(2026, 8, 9, 12, 0, 0, 123456, tzinfo=UTC)
@@ -53,30 +52,6 @@ SCHEMA = """
 """
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def server(request: pytest.FixtureRequest) -> Iterator[URL]:
-    with running_postgres(request.param) as found:
-        yield found
-
-
-@pytest.fixture
-def empty_url(server: URL) -> Iterator[str]:
-    with new_database(server) as made:
-        yield made
-
-
-@pytest.fixture
-def url(empty_url: str) -> str:
-    upgrade(empty_url)
-    return empty_url
-
-
-@pytest.fixture
-def metadata(url: str) -> Iterator[Metadata]:
-    with closing(Metadata(url)) as opened:
-        yield opened
-
-
 def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
     full = replace(
         RECORD,
@@ -95,8 +70,8 @@ def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
     assert metadata.get_dataset("ds-2") == replace(full, dataset_id="ds-2")
 
 
-def test_times_come_back_in_utc_whatever_zone_they_had(metadata: Metadata, url: str) -> None:
-    run(url, f"ALTER DATABASE {make_url(url).database} SET timezone TO 'Asia/Kolkata'")
+def test_times_come_back_in_utc_whatever_zone_they_had(metadata: Metadata, fresh_url: str) -> None:
+    run(fresh_url, f"ALTER DATABASE {make_url(fresh_url).database} SET timezone TO 'Asia/Kolkata'")
     metadata.create_dataset(replace(RECORD, created_at=NOON.astimezone(timezone(timedelta(hours=3)))))
     read = metadata.get_dataset("ds-1").created_at
     assert (read, read.utcoffset()) == (NOON, timedelta(0))
@@ -148,9 +123,9 @@ def test_an_update_changes_what_it_names_of_the_one_dataset(metadata: Metadata) 
     assert metadata.get_dataset("ds-2") == neighbour
 
 
-def test_an_unset_splits_info_is_null_to_sql_as_well(metadata: Metadata, url: str) -> None:
+def test_an_unset_splits_info_is_null_to_sql_as_well(metadata: Metadata, fresh_url: str) -> None:
     metadata.create_dataset(RECORD)
-    assert run(url, "SELECT splits_info IS NULL FROM datasets") == [(True,)]
+    assert run(fresh_url, "SELECT splits_info IS NULL FROM datasets") == [(True,)]
 
 
 def test_a_build_that_ends_does_not_undo_its_cancellation(metadata: Metadata) -> None:
@@ -179,17 +154,17 @@ def test_what_postgresql_cannot_hold_is_the_callers_mistake(metadata: Metadata) 
         metadata.create_dataset(replace(RECORD, request={"threshold": float("nan")}))
 
 
-def test_at_most_one_registry_version_is_active(url: str) -> None:
+def test_at_most_one_registry_version_is_active(fresh_url: str) -> None:
     add = "INSERT INTO feature_registry_versions (version, file_path, is_active, created_at) VALUES"
-    run(url, f"{add} ('1.0.0', 'a', false, now()), ('1.1.0', 'b', false, now()), ('2.0.0', 'c', true, now())")
+    run(fresh_url, f"{add} ('1.0.0', 'a', false, now()), ('1.1.0', 'b', false, now()), ('2.0.0', 'c', true, now())")
     with pytest.raises(IntegrityError, match="feature_registry_versions_one_active"):
-        run(url, f"{add} ('3.0.0', 'd', true, now())")
+        run(fresh_url, f"{add} ('3.0.0', 'd', true, now())")
 
 
-def test_connections_cut_by_the_server_are_replaced(metadata: Metadata, url: str) -> None:
+def test_connections_cut_by_the_server_are_replaced(metadata: Metadata, fresh_url: str) -> None:
     metadata.create_dataset(RECORD)
     cut = run(
-        url,
+        fresh_url,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
@@ -211,31 +186,31 @@ def test_a_database_that_was_not_upgraded_is_store_unavailable(empty_url: str) -
         metadata.list_datasets()
 
 
-def test_downgrade_and_upgrade_again_leave_the_same_schema(url: str) -> None:
-    before = run(url, SCHEMA)
+def test_downgrade_and_upgrade_again_leave_the_same_schema(fresh_url: str) -> None:
+    before = run(fresh_url, SCHEMA)
     assert {table for table, *_ in before} == set(TABLES.tables)
-    assert run(url, "SELECT to_regclass('jobs.procrastinate_jobs') IS NOT NULL") == [(True,)]
-    downgrade(url, "base")
-    assert run(url, SCHEMA) == []
-    assert run(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'jobs'") == [(0,)]
-    upgrade(url)
-    assert run(url, SCHEMA) == before
+    assert run(fresh_url, "SELECT to_regclass('jobs.procrastinate_jobs') IS NOT NULL") == [(True,)]
+    downgrade(fresh_url, "base")
+    assert run(fresh_url, SCHEMA) == []
+    assert run(fresh_url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'jobs'") == [(0,)]
+    upgrade(fresh_url)
+    assert run(fresh_url, SCHEMA) == before
 
 
-def test_the_migrations_make_the_tables_that_the_code_declares(url: str) -> None:
-    engine = create_engine(url, poolclass=NullPool)
+def test_the_migrations_make_the_tables_that_the_code_declares(fresh_url: str) -> None:
+    engine = create_engine(fresh_url, poolclass=NullPool)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
     # Alembic's comparison does not look at check constraints and index predicates.
-    migrated = run(url, SCHEMA)
-    downgrade(url, "base")
+    migrated = run(fresh_url, SCHEMA)
+    downgrade(fresh_url, "base")
     TABLES.create_all(engine)
-    assert run(url, SCHEMA) == migrated
+    assert run(fresh_url, SCHEMA) == migrated
 
 
-def test_upgrading_an_upgraded_database_keeps_its_rows(metadata: Metadata, url: str) -> None:
+def test_upgrading_an_upgraded_database_keeps_its_rows(metadata: Metadata, fresh_url: str) -> None:
     metadata.create_dataset(RECORD)
-    upgrade(url)
+    upgrade(fresh_url)
     assert metadata.list_datasets() == [RECORD]
 
 
@@ -253,9 +228,9 @@ def test_upgrades_at_the_same_time_take_turns(empty_url: str) -> None:
     assert run(empty_url, "SELECT version_num FROM alembic_version") == [(NEWEST,)]
 
 
-def test_an_unknown_revision_is_refused(url: str) -> None:
+def test_an_unknown_revision_is_refused(fresh_url: str) -> None:
     with pytest.raises(InvalidRequest, match=r"migration: must lead to a known revision.*9999"):
-        upgrade(url, "9999")
+        upgrade(fresh_url, "9999")
 
 
 def test_of_one_request_only_one_dataset_is_building(metadata: Metadata) -> None:
@@ -346,8 +321,8 @@ def test_measured_builds_come_back_newest_first(metadata: Metadata) -> None:
     assert metadata.list_builds_measured(limit=1) == [later]
 
 
-def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(url: str) -> None:
-    engine = open_engine(url, options="")
+def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(fresh_url: str) -> None:
+    engine = open_engine(fresh_url, options="")
     with ExitStack() as stack:
         stack.callback(engine.dispose)
         for _ in range(POOL_SIZE):

@@ -14,14 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
 
 from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
 from storage.database.job_queue import Interrupted, JobQueue
-from storage.database.schema import upgrade
 from storage.database.upkeep import MOST_TASKS, UpkeepState, UpkeepStore
 from tests import waiting
-from tests.postgres_servers import new_database, run, running_postgres
+from tests.postgres_servers import run
 from upkeep.tasks import PERIODS, Reach, UpkeepTask
 from upkeep.upkeep import Upkeep
 
@@ -40,22 +38,9 @@ with store.claimed("count", "killed", only_due=False) as run:
 """
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def server(request: pytest.FixtureRequest) -> Iterator[URL]:
-    with running_postgres(request.param) as found:
-        yield found
-
-
 @pytest.fixture
-def url(server: URL) -> Iterator[str]:
-    with new_database(server) as made:
-        upgrade(made)
-        yield made
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[UpkeepStore]:
-    with closing(UpkeepStore(url)) as opened:
+def store(fresh_url: str) -> Iterator[UpkeepStore]:
+    with closing(UpkeepStore(fresh_url)) as opened:
         yield opened
 
 
@@ -109,15 +94,15 @@ def test_every_task_may_run_at_once_and_tell_of_it(store: UpkeepStore) -> None:
     assert {state.progress for state in store.states()} == {0.5}
 
 
-def test_a_task_is_due_at_once_then_after_its_period_and_never_twice(store: UpkeepStore, url: str) -> None:
+def test_a_task_is_due_at_once_then_after_its_period_and_never_twice(store: UpkeepStore, fresh_url: str) -> None:
     count = Counting()
     upkeep = count.upkeep(store)
     assert state_of(store).is_due
     assert upkeep.run_due("count") == {"runs": 1, "problems": ["somebody should look"]}
     assert upkeep.run_due("count") is None
-    passed(url, 3590)
+    passed(fresh_url, 3590)
     assert upkeep.run_due("count") is None
-    passed(url, 10)
+    passed(fresh_url, 10)
     assert upkeep.run_due("count") is not None
     assert upkeep.run("count")["runs"] == 3
     state = state_of(store)
@@ -129,23 +114,25 @@ def test_a_task_is_due_at_once_then_after_its_period_and_never_twice(store: Upke
         upkeep.run("other")
 
 
-def test_a_task_is_late_once_its_last_success_is_older_than_twice_its_period(store: UpkeepStore, url: str) -> None:
+def test_a_task_is_late_once_its_last_success_is_older_than_twice_its_period(
+    store: UpkeepStore, fresh_url: str
+) -> None:
     upkeep = Counting().upkeep(store)
-    passed(url, 7190)
+    passed(fresh_url, 7190)
     assert not state_of(store).is_late
-    passed(url, 20)
+    passed(fresh_url, 20)
     state = state_of(store)
     assert state.is_late
     assert timedelta(seconds=7205) < state.lag < timedelta(seconds=7270)
     upkeep.run("count")
     assert not state_of(store).is_late
     assert state_of(store).lag == timedelta()
-    passed(url, 7210)
+    passed(fresh_url, 7210)
     assert state_of(store).is_late
 
 
 def test_a_failure_is_told_and_tried_again_after_a_minute_and_does_not_count_as_success(
-    store: UpkeepStore, url: str
+    store: UpkeepStore, fresh_url: str
 ) -> None:
     count = Counting()
     upkeep = count.upkeep(store)
@@ -156,7 +143,7 @@ def test_a_failure_is_told_and_tried_again_after_a_minute_and_does_not_count_as_
     assert (state.runs, state.failures, state.error) == (1, 1, "part x: must be whole, was not")
     assert state.succeeded_at is None
     assert upkeep.run_due("count") is None
-    passed(url, 61)
+    passed(fresh_url, 61)
     count.error = None
     assert upkeep.run_due("count") is not None
     assert (state_of(store).error, state_of(store).failures) == (None, 1)
@@ -166,14 +153,14 @@ def test_a_failure_is_told_and_tried_again_after_a_minute_and_does_not_count_as_
     assert state_of(store).error == "ended by ValueError"
 
 
-def test_one_process_at_a_time_runs_a_task(store: UpkeepStore, url: str) -> None:
+def test_one_process_at_a_time_runs_a_task(store: UpkeepStore, fresh_url: str) -> None:
     count = Counting()
     upkeep = count.upkeep(store)
     count.goes_on.clear()
     thread = threading.Thread(target=upkeep.run, args=("count",), daemon=True)
     thread.start()
     assert count.has_begun.wait(DEADLINE_S)
-    with closing(UpkeepStore(url)) as other_store:
+    with closing(UpkeepStore(fresh_url)) as other_store:
         other = Counting()
         elsewhere = other.upkeep(other_store, worker="b")
         assert state_of(other_store).is_running
@@ -189,12 +176,12 @@ def test_one_process_at_a_time_runs_a_task(store: UpkeepStore, url: str) -> None
     assert not state_of(store).is_running
 
 
-def test_what_a_killed_process_ran_is_due_at_once_and_goes_on_elsewhere(store: UpkeepStore, url: str) -> None:
+def test_what_a_killed_process_ran_is_due_at_once_and_goes_on_elsewhere(store: UpkeepStore, fresh_url: str) -> None:
     count = Counting()
     upkeep = count.upkeep(store)
     upkeep.run("count")
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", HOLDER, fresh_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert holder.stdin is not None
     assert holder.stdout is not None
@@ -224,20 +211,20 @@ def test_what_a_stopping_process_ran_is_cut_off_between_two_steps_and_due_at_onc
     assert (count.runs, state.runs, state.failures, state.is_due) == (0, 0, 0, True)
 
 
-def test_two_workers_look_by_themselves_and_run_what_is_due_once(url: str) -> None:
+def test_two_workers_look_by_themselves_and_run_what_is_due_once(fresh_url: str) -> None:
     counts = [Counting(), Counting()]
-    with closing(UpkeepStore(url)) as first, closing(UpkeepStore(url)) as second:
+    with closing(UpkeepStore(fresh_url)) as first, closing(UpkeepStore(fresh_url)) as second:
         upkeeps = [
             count.upkeep(store, worker=name) for count, store, name in zip(counts, (first, second), "ab", strict=True)
         ]
-        workers = [upkeep.worker(JobQueue(url), look_s=1) for upkeep in upkeeps]
+        workers = [upkeep.worker(JobQueue(fresh_url), look_s=1) for upkeep in upkeeps]
         threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
         for thread in threads:
             thread.start()
         try:
             for runs in (1, 2, 3):
                 eventually(partial(has_run, first, runs))
-                passed(url, 3600)
+                passed(fresh_url, 3600)
             eventually(partial(has_run, first, 4))
         finally:
             for upkeep, worker in zip(upkeeps, workers, strict=True):
@@ -248,8 +235,8 @@ def test_two_workers_look_by_themselves_and_run_what_is_due_once(url: str) -> No
     assert sum(count.runs for count in counts) == 4
 
 
-def test_a_job_is_deferred_once_while_one_waits(url: str) -> None:
-    queue = JobQueue(url)
+def test_a_job_is_deferred_once_while_one_waits(fresh_url: str) -> None:
+    queue = JobQueue(fresh_url)
     defer = partial(queue.defer_once, "count", queue="q", waiting_as="count", arguments={})
     assert defer() is True
     assert defer() is False
@@ -257,8 +244,8 @@ def test_a_job_is_deferred_once_while_one_waits(url: str) -> None:
     assert defer() is True
 
 
-def test_a_database_that_is_away_is_told(url: str) -> None:
-    with closing(UpkeepStore(url.rpartition("/")[0] + "/nowhere")) as away:
+def test_a_database_that_is_away_is_told(fresh_url: str) -> None:
+    with closing(UpkeepStore(fresh_url.rpartition("/")[0] + "/nowhere")) as away:
         with pytest.raises(StoreUnavailable):
             away.states()
         with pytest.raises(StoreUnavailable), away.claimed("count", "a", only_due=False):

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from tests.commands import PROGRAM
 from tests.copied_tree import contents, run
 
 FUNCTION: Final = '''
@@ -22,7 +23,7 @@ def hour_of_day(row_ns: int) -> float:
     return float(second_of_day(row_ns) // 3600)
 '''
 FORMULA: Final = '    return {\n        "hour_of_day": Fraction(moment.hour),\n'
-LOCK: Final = ("-c", "from runtime.cli import main; main()", "features", "lock")
+LOCK: Final = (*PROGRAM, "features", "lock")
 BY_HAND: Final = {"transforms/features/temporal.py", "tests/oracle/rows.py"}
 BY_COMMAND: Final = {"transforms/fingerprints.json", "docs/features.md"}
 GOLDEN: Final = {f"tests/golden/{name}.json" for name in ("across_midnight", "linear_BTCUSDT", "linear_ETHUSDT")}

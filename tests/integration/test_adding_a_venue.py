@@ -21,6 +21,7 @@ from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter, tape_market
+from tests.commands import PROGRAM
 from tests.copied_tree import ROOT, contents, run
 from tests.played import Played, write_recording
 from tests.toy_venue import TOY
@@ -42,7 +43,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VENUES, TOY.name, TOY)  # type: ignore[arg-type]  # a mapping to everybody else
+    monkeypatch.setitem(VENUES, TOY.name, TOY)
 
 
 def line(at_s: float, message: Line) -> Line:
@@ -130,7 +131,6 @@ def test_a_symbol_of_another_market_is_refused_by_the_tape(tmp_path: Path, kerne
     TapeWriter(played.raw, SYMBOL, market=SPOT).close()
 
 
-PLAY: Final = "from runtime.cli import main; main()"
 BY_HAND: Final = {
     "ingestion/venues/table.py",
     "ingestion/venues/toy/__init__.py",
@@ -168,10 +168,10 @@ def test_a_venue_is_a_room_a_line_of_a_table_and_its_documentation(copy: Path, t
 
     recording, data = write_recording(tmp_path / "toy.jsonl.gz", lines()), str(tmp_path / "data")
     asked = ("replay", str(recording), "--out", data, "--registry", "1.0.0", "--json")
-    played = json.loads("".join(succeeding(copy, "-c", PLAY, *asked)))
+    played = json.loads("".join(succeeding(copy, *PROGRAM, *asked)))
     assert (played["messages"], played["rejected"], played["gaps"]) == (25, 0, 1)
-    succeeding(copy, "-c", PLAY, "verify", "parity", "--data", data, "--registry", "1.0.0")
-    succeeding(copy, "-c", PLAY, "verify", "tape", "--data", data)
+    succeeding(copy, *PROGRAM, "verify", "parity", "--data", data, "--registry", "1.0.0")
+    succeeding(copy, *PROGRAM, "verify", "tape", "--data", data)
     succeeding(copy, "-m", "pytest", "tests/unit/test_architecture.py", "-q", "-p", "no:cacheprovider")
     after = contents(copy)
     assert {name for name in after | before if after.get(name) != before.get(name)} == BY_HAND

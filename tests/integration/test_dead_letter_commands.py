@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.sources.played.recordings import read_recording
 from market.instruments import Instrument
 from storage.instruments import FILE_NAME, InstrumentPins
+from tests.commands import feature_service
 
 AT_NS = 1_772_000_000_000_000_000
-
-
-def feature_service(*arguments: object) -> tuple[int, Any]:
-    program = "from runtime.cli import main; main()"
-    ran = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments), "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    return ran.returncode, json.loads(ran.stdout)
 
 
 def trade(symbol: str, size: str) -> bytes:

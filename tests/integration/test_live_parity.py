@@ -14,18 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from runtime.cli import app
 from runtime.commands.options import settings_for
-from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.instruments import InstrumentPins
-from storage.tape.segments import segment_paths, tape_folder
+from storage.features.log import FeatureLog
+from tests.half_compacted import half_compacted
 from transforms.kernel import Kernel, compile_kernel
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
@@ -42,32 +36,11 @@ def kernel(kernel_cache: Path) -> Kernel:
 @pytest.fixture
 def live(tmp_path: Path, kernel: Kernel) -> Iterator[Path]:
     """A folder of two runs: the first one ended and is compacted, the second one still has its tape open."""
-    settings = settings_for(tmp_path)
-    raw = settings.raw_data_storage_path
-    messages = list(simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=2 * MINUTE_NS))
-    cut = next(at for at, each in enumerate(messages) if each.recv_ns >= START_NS + 70 * SECOND_NS)
-    for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):
-        log = FeatureLogWriter(settings.feature_log_storage_path)
-        pipeline = Pipeline(
-            kernel,
-            InstrumentPins(raw),
-            raw_folder=raw,
-            dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
-            sinks=[FeatureLogSink(log)],
-            availability=available_as_if_live,
-        )
-        try:
-            play(pipeline, part)
-            if is_last:
-                assert all(lane.durability()(60.0) for lane in pipeline.lanes.values())
-                log.flush()
-                assert any(path.suffix == ".open" for path in segment_paths(tape_folder(raw, "BTCUSDT")))
-                yield tmp_path
-        finally:
-            pipeline.close()
-        if not is_last:
-            for symbol in ("BTCUSDT", "ETHUSDT"):
-                compact_tape(raw, symbol, InstrumentPins(raw))
+    cut_ns = 70 * SECOND_NS
+    with half_compacted(
+        settings_for(tmp_path), kernel, DEFAULT_SYMBOLS, start_ns=START_NS, cut_ns=cut_ns, duration_ns=2 * MINUTE_NS
+    ):
+        yield tmp_path
 
 
 def verify(folder: Path, *arguments: str) -> Result:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +26,7 @@ from storage.raw import raw_data
 from storage.raw.manifest import RawPart, read_entry
 from storage.raw.raw_data import RawData
 from tests.build_places import UNGATED, books_on, place_in
+from tests.commands import feature_service
 from tests.postgres_servers import run
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
 from training_sets.builds.builder import Dataset, build_dataset
@@ -114,18 +112,6 @@ def test_a_dataset_whose_manifest_cannot_be_read_may_be_made_of_anything(tmp_pat
     (tmp_path / "d17" / MANIFEST_NAME).write_text(content)
     (found,) = datasets_of(Datasets(tmp_path), SYMBOL, 0, 1)
     assert found.startswith(f"d17 ({tmp_path / 'd17' / MANIFEST_NAME}: must be a manifest, was ")
-
-
-def feature_service(*arguments: object) -> tuple[int, Any]:
-    program = "from runtime.cli import main; main()"
-    ran = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments), "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    return ran.returncode, json.loads(ran.stdout)
 
 
 def test_what_a_dataset_is_made_of_is_archived_with_a_word_and_not_deleted(copy: Path, tmp_path: Path) -> None:

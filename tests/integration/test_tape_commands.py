@@ -17,6 +17,7 @@ from market.clock import MINUTE_NS, format_iso, parse_iso_ns
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter, read_tape
+from tests.commands import PROGRAM
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 
@@ -28,7 +29,7 @@ def feature_service(*arguments: object) -> tuple[int, Any]:
 
 def printed_by(*arguments: object) -> tuple[int, str]:
     ran = subprocess.run(
-        [sys.executable, "-c", "from runtime.cli import main; main()", *map(str, arguments)],
+        [sys.executable, *PROGRAM, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

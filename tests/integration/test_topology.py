@@ -26,10 +26,11 @@ from sqlalchemy.exc import OperationalError
 from market.clock import SECOND_NS, parse_iso_ns
 from runtime.embedded import embedded_redis
 from tests import waiting
+from tests.commands import PROGRAM
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-FEATURE_SERVICE = [sys.executable, "-c", "from runtime.cli import main; main()"]
+FEATURE_SERVICE = [sys.executable, *PROGRAM]
 KEY = "topology-key"
 DEADLINE_S = 120.0
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S, pause_s=0.05)

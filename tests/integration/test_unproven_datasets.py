@@ -9,19 +9,13 @@ from pathlib import Path
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from runtime.commands.options import settings_for
 from runtime.stores import open_stores
-from storage.features.log import FeatureLogWriter
-from storage.instruments import InstrumentPins
 from tests.build_places import GATED, UNGATED, place_in
+from tests.half_compacted import half_compacted
 from training_sets.builds.builder import build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.raw_history import RawHistory
@@ -52,29 +46,11 @@ def place(tmp_path: Path, kernel: Kernel, kernel_cache: Path) -> Iterator[BuildP
     """A folder whose first minute is compacted, and whose worker goes on: what came since is on the open tape alone."""
     settings = settings_for(tmp_path)
     raw, features = settings.raw_data_storage_path, settings.feature_log_storage_path
-    messages = list(simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
-    cut = next(at for at, each in enumerate(messages) if each.recv_ns >= START_NS + MINUTE_NS)
     unproven = place_in(tmp_path, kernel_cache, raw=raw, features=features, rules=UNGATED)
-    for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):
-        log = FeatureLogWriter(features)
-        pipeline = Pipeline(
-            kernel,
-            InstrumentPins(raw),
-            raw_folder=raw,
-            dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
-            sinks=[FeatureLogSink(log)],
-            availability=available_as_if_live,
-        )
-        try:
-            play(pipeline, part)
-            if is_last:
-                log.flush()
-                assert all(lane.durability()(60.0) for lane in pipeline.lanes.values())
-                yield dataclasses.replace(unproven, raw=open_stores(settings).raw)
-        finally:
-            pipeline.close()
-        if not is_last:
-            compact_tape(raw, "BTCUSDT", InstrumentPins(raw))
+    with half_compacted(
+        settings, kernel, DEFAULT_SYMBOLS[:1], start_ns=START_NS, cut_ns=MINUTE_NS, duration_ns=DURATION_NS
+    ):
+        yield dataclasses.replace(unproven, raw=open_stores(settings).raw)
 
 
 def without_tape(place: BuildPlace) -> BuildPlace:

@@ -37,6 +37,7 @@ from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from storage.tape.segments import segments, tape_folder
 from tests import waiting
+from tests.commands import PROGRAM
 from tests.ports import free_port
 from upkeep.tasks import COMPACTION, FRESHNESS, PERIODS, RETENTION
 
@@ -152,7 +153,7 @@ def _environ() -> dict[str, str]:
 def command(settings: Settings, *arguments: str) -> tuple[int, Any]:
     given = environment(settings.feature_service_data_path, settings.feature_service_cache_path)
     ran = subprocess.run(
-        [sys.executable, "-c", "from runtime.cli import main; main()", *arguments, "--json"],
+        [sys.executable, *PROGRAM, *arguments, "--json"],
         capture_output=True,
         text=True,
         check=False,
