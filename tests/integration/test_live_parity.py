@@ -39,10 +39,11 @@ def kernel(kernel_cache: Path) -> Kernel:
     return kernel
 
 
-@pytest.fixture
-def live(tmp_path: Path, kernel: Kernel) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Iterator[Path]:
     """A folder of two runs: the first one ended and is compacted, the second one still has its tape open."""
-    settings = settings_for(tmp_path)
+    folder = tmp_path_factory.mktemp("live")
+    settings = settings_for(folder)
     raw = settings.raw_data_storage_path
     messages = list(simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=2 * MINUTE_NS))
     cut = next(at for at, each in enumerate(messages) if each.recv_ns >= START_NS + 70 * SECOND_NS)
@@ -62,12 +63,18 @@ def live(tmp_path: Path, kernel: Kernel) -> Iterator[Path]:
                 assert all(lane.durability()(60.0) for lane in pipeline.lanes.values())
                 log.flush()
                 assert any(path.suffix == ".open" for path in segment_paths(tape_folder(raw, "BTCUSDT")))
-                yield tmp_path
+                yield folder
         finally:
             pipeline.close()
         if not is_last:
             for symbol in ("BTCUSDT", "ETHUSDT"):
                 compact_tape(raw, symbol, InstrumentPins(raw))
+
+
+@pytest.fixture
+def harmed(live: Path, tmp_path: Path) -> Path:
+    """A copy of the folder as the worker has left it by now, for a test that changes it."""
+    return shutil.copytree(live, tmp_path / "harmed")
 
 
 def verify(folder: Path, *arguments: str) -> Result:
@@ -87,13 +94,13 @@ def test_rows_whose_messages_are_only_on_the_open_tape_are_compared_with_the_oth
     assert done.exit_code == 0
 
 
-def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_either_says_why(live: Path) -> None:
-    raw = settings_for(live).raw_data_storage_path
-    with_parquet = json.loads(verify(live, "--json").stdout)
+def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_either_says_why(harmed: Path) -> None:
+    raw = settings_for(harmed).raw_data_storage_path
+    with_parquet = json.loads(verify(harmed, "--json").stdout)
     shutil.rmtree(raw / "manifest")
-    assert json.loads(verify(live, "--json").stdout) == with_parquet
+    assert json.loads(verify(harmed, "--json").stdout) == with_parquet
     (raw / "tape").rename(raw / "away")
-    done = verify(live, "--json")
+    done = verify(harmed, "--json")
     (raw / "away").rename(raw / "tape")
     found = json.loads(done.stdout)
     assert (found["compared"], done.exit_code) == (0, 1)
@@ -101,8 +108,10 @@ def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_ei
     assert all("raw Parquet of" in reason for reason in found["not_compared"])
 
 
-def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messages(live: Path, kernel: Kernel) -> None:
-    log = settings_for(live).feature_log_storage_path
+def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messages(
+    harmed: Path, kernel: Kernel
+) -> None:
+    log = settings_for(harmed).feature_log_storage_path
     [path] = [
         path
         for path in log.glob("price/*/symbol=BTCUSDT/*/part-*.parquet")
@@ -113,7 +122,7 @@ def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messag
     values = table.column(at).to_numpy().copy()
     values[3] = np.nextafter(values[3], np.inf)
     pq.write_table(table.set_column(at, "mid_price", pa.array(values)), path)
-    done = verify(live, "--json")
+    done = verify(harmed, "--json")
     found = json.loads(done.stdout)
     assert (found["mismatched"], done.exit_code) == (1, 1)
     assert found["first_divergence"]["feature"] == "mid_price"

@@ -113,7 +113,7 @@ def test_what_a_dataset_is_made_of_is_not_deleted_without_a_word(log: Path) -> N
 
 
 def test_days_are_removed_while_rows_are_written_into_them(tmp_path: Path) -> None:
-    """A worker that catches up after days: none of its writes fails, and no row of one is lost that a look still saw."""
+    """A worker that catches up after days: none of its writes fails, and no row of one that a look saw is lost."""
     log = FeatureLog(tmp_path / "features")
     written = 0
 
