@@ -12,10 +12,10 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.pipeline.pipeline import ROWS_AT_ONCE, Pipeline, ServedRows, available_now
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
-from market.clock import MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
+from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from storage.tape import read_tape
@@ -270,6 +270,23 @@ def test_ticks_that_are_passed_over_change_no_row_that_comes_later(
         assert few.bits(symbol).items() <= every.bits(symbol).items()
         assert {each for each in every.bits(symbol) if each % SECOND_NS == 0} <= few.bits(symbol).keys()
         assert 10 < len(few.bits(symbol)) < len(every.bits(symbol))
+
+
+def test_a_silence_of_days_is_closed_in_steps_that_memory_holds(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    with serving(tmp_path, kernel) as (pipeline, served):
+        assert list(pipeline.steps_to(BEGIN_NS)) == [BEGIN_NS]
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        assert list(pipeline.steps_to(BEGIN_NS + HOUR_NS)) == [BEGIN_NS + HOUR_NS]
+        until_ns = BEGIN_NS + 30 * HOUR_NS
+        steps = list(pipeline.steps_to(until_ns))
+        closed = [pipeline.advance(step_ns, now_ns=until_ns) for step_ns in steps]
+    assert (len(steps), steps[-1]) == (3, until_ns)
+    assert max(closed) <= ROWS_AT_ONCE
+    for symbol in SYMBOLS:
+        whole = [row_ns for row_ns in served.times(symbol) if row_ns % SECOND_NS == 0]
+        assert whole == list(range(whole[0], until_ns + 1, SECOND_NS))
 
 
 @pytest.mark.parametrize("grid_ms", [50, 100, 250, 1_000])
