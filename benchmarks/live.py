@@ -38,6 +38,12 @@ RATE: Final = 100
 SECONDS: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_LIVE_S", "120"))
 WARM_UP_S: Final = 5
 VERSION: Final = "2.0.0"
+_STAGES: Final = {
+    "close": "a row's time until every symbol's row is closed, 10 ms grace included",
+    "transit": "a message's stamp until the engine has it",
+    "fresh": "the stamp of the newest message in a row until Redis holds the row",
+}
+"""Those of the worker's stages that are figures beside the row's own, with their names."""
 _PLACE_OF_TIME: Final = b"2026-01-05T00:00:00.000001"
 
 
@@ -242,24 +248,10 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
             required="p95 <= 70" if percent == 95 else "-",
             details=details if percent == 50 else {},
         )
-    for percent in (50, 95, 99):
-        yield Figure(
-            f"live: a message's stamp until the engine has it, p{percent}",
-            stages["transit"][f"p{percent}_ms"],
-            "ms",
-            "lower",
-            yardstick,
-            bare_ms[percent],
-        )
-    for percent in (50, 95, 99):
-        yield Figure(
-            f"live: the stamp of the newest message in a row until Redis holds the row, p{percent}",
-            stages["fresh"][f"p{percent}_ms"],
-            "ms",
-            "lower",
-            yardstick,
-            bare_ms[percent],
-        )
+    for stage, name in _STAGES.items():
+        for percent in (50, 95, 99):
+            value = stages[stage][f"p{percent}_ms"]
+            yield Figure(f"live: {name}, p{percent}", value, "ms", "lower", yardstick, bare_ms[percent])
     for percent in (50, 95, 99):
         yield Figure(
             f"live: age of a vector when it is read, since its tick, grid {counts['row_grid_ms']:g} ms, p{percent}",

@@ -250,6 +250,11 @@ class Lane:
         seq, recv_ns = self._last_frame
         return Checkpoint(seq, recv_ns, self.identity, self._engine.checkpoint())
 
+    @property
+    def closed_ns(self) -> int | None:
+        """The tick up to which every row is closed; None before the first message."""
+        return self._engine.closed_ns
+
     def advance(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it."""
         tick_ns = floor_to(watermark_ns, self._engine.grid_ns)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +30,7 @@ from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.resuming import resume, rows_after
 from ingestion.pipeline.watermark import GRACE_NS
 from ingestion.venues.decoders import Decoders, venue_of
-from market.clock import HOUR_NS, SECOND_NS
+from market.clock import HOUR_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, MalformedMessage, RejectedMessage, StoreUnavailable
 from market.events import CONTROL, KLINE, ORDERBOOK, TICKER, TRADE
 from market.instruments import Instrument
@@ -44,6 +44,8 @@ from transforms.rows import FeatureRows
 LOSABLE: Final = frozenset((ORDERBOOK, TRADE, KLINE, TICKER))
 """Kinds of which what a message would have changed can be unknown; a position has defaults and is asked for again."""
 LONGEST_REASON: Final = 200
+ROWS_AT_ONCE: Final = 86_400
+"""Rows at whole seconds that are closed before the sinks have them: a day of one symbol, an hour of two dozen."""
 _log = logging.getLogger(__name__)
 
 Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
@@ -339,6 +341,18 @@ class Pipeline:
         if lane is not None and stated.kind in LOSABLE:
             lane.lose(stated.kind, recv_ns=recv_ns, reason=f"a message was rejected: {reason}"[:LONGEST_REASON])
         return lane
+
+    def steps_to(self, watermark_ns: int) -> Iterator[int]:
+        """Watermarks to ``advance`` to, one after the other, the last one ``watermark_ns``.
+
+        More than one after a long silence alone, of which every second has a row: each closes at most some
+        ROWS_AT_ONCE, so that memory does not grow with the silence.
+        """
+        closed_ns = [each for lane in self._lanes.values() if (each := lane.closed_ns) is not None]
+        if closed_ns:
+            step_ns = max(1, ROWS_AT_ONCE // len(closed_ns)) * SECOND_NS
+            yield from range(floor_to(min(closed_ns), SECOND_NS) + step_ns, watermark_ns, step_ns)
+        yield watermark_ns
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         """Close every symbol's rows up to the watermark and hand them to the sinks; returns how many.

@@ -4,7 +4,8 @@
    the log. The log gets those at whole seconds.
 2. A checkpoint follows the rows it comes after: both are flushed, then the checkpoint is written. So a restart from it
    makes every row again that the log may lack.
-3. The queue is bounded. When it is full the pipeline waits: boundary rows are never dropped.
+3. The queue is bounded. When it is full the pipeline waits: boundary rows are never dropped. It waits as well until
+   many rows at once, those of a long silence, are in the log.
 4. What the disk refuses is final: every later call raises it, and a restart recovers.
 """
 
@@ -31,6 +32,8 @@ WAITING_ITEMS: Final = 10_000
 FULL_DEADLINE_S: Final = 60.0
 """A disk that takes longer to make room has failed."""
 DURABLE_POLL_S: Final = 0.2
+MANY_ROWS: Final = 3600
+"""Rows of one batch that come of a silence: no more than one such batch waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class _Given:
 
     served: Sequence[ServedRows]
     given_ns: int
+
+
+_Item = Sequence[ServedRows] | _Given | _Mark | threading.Event
+"""What the thread keeps, in order; an event is set when everything before it is kept."""
 
 
 class RowRecord:
@@ -73,7 +80,7 @@ class RowRecord:
         self._feature_set = feature_set
         self._is_whole = is_whole
         self._check = check
-        self._items: queue.Queue[Sequence[ServedRows] | _Given | _Mark | None] = queue.Queue(WAITING_ITEMS)
+        self._items: queue.Queue[_Item | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, name="row record", daemon=True)
@@ -89,6 +96,8 @@ class RowRecord:
         logged = [whole for whole in (each.whole_seconds() for each in served) if len(whole.rows) > 0]
         if logged:
             self._put(logged)
+        if sum(len(each.rows) for each in logged) > MANY_ROWS:
+            self._wait_until_kept()
 
     def note_given(self, served: Sequence[ServedRows], *, given_ns: int) -> None:
         """Keep, of each, that its last row was given to readers by then; from any thread. Raises StoreUnavailable."""
@@ -121,7 +130,7 @@ class RowRecord:
         self._log.close()
         self._ticks.close()
 
-    def _put(self, item: Sequence[ServedRows] | _Given | _Mark) -> None:
+    def _put(self, item: _Item) -> None:
         if self._failure is not None:
             raise self._failure
         try:
@@ -130,6 +139,14 @@ class RowRecord:
             raise StoreUnavailable(
                 f"feature log: must take rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
             ) from error
+
+    def _wait_until_kept(self) -> None:
+        """Wait for everything that was put. Raises what the thread met."""
+        is_kept = threading.Event()
+        self._put(is_kept)
+        while not is_kept.wait(DURABLE_POLL_S):
+            if self._failure is not None:
+                raise self._failure
 
     def _put_last(self) -> None:
         while self._thread.is_alive():
@@ -146,7 +163,10 @@ class RowRecord:
         except FeatureServiceError as error:
             self._failure = error
 
-    def _keep(self, item: Sequence[ServedRows] | _Given | _Mark) -> None:
+    def _keep(self, item: _Item) -> None:
+        if isinstance(item, threading.Event):
+            item.set()
+            return
         if isinstance(item, _Mark):
             if self._is_durable(item.wait_durable):
                 self._check()

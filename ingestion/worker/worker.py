@@ -235,11 +235,23 @@ class Worker:
         boundary_ns = tick_ns if self._keeps_up() else floor_to(tick_ns, SECOND_NS)
         if before_ns > 0 and pipeline.lanes:
             self.skipped_ticks += ticks_between(before_ns, tick_ns, self.grid_ns) - (boundary_ns % SECOND_NS != 0)
-        if boundary_ns <= before_ns or pipeline.advance(boundary_ns, now_ns=now_ns) == 0:
+        if boundary_ns <= before_ns or self._advance(pipeline, boundary_ns, now_ns) == 0:
             return
         self.stages.observe("close", (self._clock.now_ns() - boundary_ns) / SECOND_NS)
         if boundary_ns // SECOND_NS > before_ns // SECOND_NS:
             self._close_second(pipeline, floor_to(boundary_ns, SECOND_NS), now_ns)
+
+    def _advance(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> int:
+        """Close the rows up to the boundary, a part of a long silence after the other; how many."""
+        closed = 0
+        for until_ns in pipeline.steps_to(boundary_ns):
+            if self._stopping.is_set():
+                break
+            closed += pipeline.advance(until_ns, now_ns=now_ns)
+            if until_ns < boundary_ns:
+                self._check()
+                now_ns = self._clock.now_ns()
+        return closed
 
     def _keeps_up(self) -> bool:
         """Whether there is time for a tick between seconds."""

@@ -33,14 +33,21 @@ def kernel(kernel_cache: Path) -> Kernel:
     return kernel
 
 
-@pytest.fixture
-def live(tmp_path: Path, kernel: Kernel) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Iterator[Path]:
     """A folder of two runs: the first one ended and is compacted, the second one still has its tape open."""
+    folder = tmp_path_factory.mktemp("live")
     cut_ns = 70 * SECOND_NS
     with half_compacted(
-        settings_for(tmp_path), kernel, DEFAULT_SYMBOLS, start_ns=START_NS, cut_ns=cut_ns, duration_ns=2 * MINUTE_NS
+        settings_for(folder), kernel, DEFAULT_SYMBOLS, start_ns=START_NS, cut_ns=cut_ns, duration_ns=2 * MINUTE_NS
     ):
-        yield tmp_path
+        yield folder
+
+
+@pytest.fixture
+def harmed(live: Path, tmp_path: Path) -> Path:
+    """A copy of the folder as the worker has left it by now, for a test that changes it."""
+    return shutil.copytree(live, tmp_path / "harmed")
 
 
 def verify(folder: Path, *arguments: str) -> Result:
@@ -60,13 +67,13 @@ def test_rows_whose_messages_are_only_on_the_open_tape_are_compared_with_the_oth
     assert done.exit_code == 0
 
 
-def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_either_says_why(live: Path) -> None:
-    raw = settings_for(live).raw_data_storage_path
-    with_parquet = json.loads(verify(live, "--json").stdout)
+def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_either_says_why(harmed: Path) -> None:
+    raw = settings_for(harmed).raw_data_storage_path
+    with_parquet = json.loads(verify(harmed, "--json").stdout)
     shutil.rmtree(raw / "manifest")
-    assert json.loads(verify(live, "--json").stdout) == with_parquet
+    assert json.loads(verify(harmed, "--json").stdout) == with_parquet
     (raw / "tape").rename(raw / "away")
-    done = verify(live, "--json")
+    done = verify(harmed, "--json")
     (raw / "away").rename(raw / "tape")
     found = json.loads(done.stdout)
     assert (found["compared"], done.exit_code) == (0, 1)
@@ -74,8 +81,10 @@ def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_ei
     assert all("raw Parquet of" in reason for reason in found["not_compared"])
 
 
-def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messages(live: Path, kernel: Kernel) -> None:
-    log = settings_for(live).feature_log_storage_path
+def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messages(
+    harmed: Path, kernel: Kernel
+) -> None:
+    log = settings_for(harmed).feature_log_storage_path
     [path] = [
         path
         for path in log.glob("price/*/symbol=BTCUSDT/*/part-*.parquet")
@@ -86,7 +95,7 @@ def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messag
     values = table.column(at).to_numpy().copy()
     values[3] = np.nextafter(values[3], np.inf)
     pq.write_table(table.set_column(at, "mid_price", pa.array(values)), path)
-    done = verify(live, "--json")
+    done = verify(harmed, "--json")
     found = json.loads(done.stdout)
     assert (found["mismatched"], done.exit_code) == (1, 1)
     assert found["first_divergence"]["feature"] == "mid_price"

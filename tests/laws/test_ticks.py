@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from market.clock import SECOND_NS, ceil_to, floor_to
 from market.errors import CorruptStore, InvalidRequest
 from market.events import Events
+from tests.examples import examples
 from tests.laws.columns import declared_range, horizons_ns, status_horizons_ns, warm_ups_ns
 from tests.laws.messages import MIDNIGHT_NS, tape, trade_message
 from tests.laws.running import assert_same, begin, end_of, joined, reasons_of, run, safe_watermark, selected
@@ -55,7 +56,7 @@ def rows_at(
     return engine.rows_at(ticks, int(ticks[-1]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_a_row_at_a_tick_is_the_same_on_every_grid_that_has_it(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject
@@ -67,7 +68,7 @@ def test_a_row_at_a_tick_is_the_same_on_every_grid_that_has_it(
     assert_same(one, other)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_what_is_served_depends_on_neither_the_ticks_passed_over_nor_the_cuts_nor_restarts(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject
@@ -101,7 +102,7 @@ def test_what_is_served_depends_on_neither_the_ticks_passed_over_nor_the_cuts_no
     assert (np.diff(served.row_ns) > 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_what_arrives_at_a_tick_or_later_never_changes_its_row(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject
@@ -118,7 +119,7 @@ def test_what_arrives_at_a_tick_or_later_never_changes_its_row(
     assert_same(one, other)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15))
 @given(data=st.data(), drawn=tapes_with_cut(edges_ns=GRIDS_NS))
 def test_any_start_a_horizon_before_a_tick_gives_the_same_row(
     kernel: Kernel, data: st.DataObject, drawn: tuple[Events, int]
@@ -138,7 +139,7 @@ def test_any_start_a_horizon_before_a_tick_gives_the_same_row(
     assert_same(whole, part, cells, groups)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_a_value_at_a_tick_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_range(
     kernel: Kernel, before_at: BeforeAt, data: st.DataObject

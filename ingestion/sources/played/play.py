@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS
-from market.clock import SECOND_NS, Clock, floor_to
+from market.clock import HOUR_NS, SECOND_NS, Clock, floor_to
 
 
 class PlayClock:
@@ -67,12 +67,15 @@ def play(
         if isinstance(message, RejectedLine):
             pipeline.reject_line(message, recv_ns=message.time_after(last_ns))
             continue
-        last_ns = message.recv_ns
+        before_ns, last_ns = last_ns, message.recv_ns
         if clock is not None:
             _wait_for(pipeline, last_ns, clock, stop)
         if stop.is_set():
             return
-        pipeline.advance(last_ns, now_ns=last_ns if clock is None else clock.now_ns())
+        now_ns = last_ns if clock is None else clock.now_ns()
+        # Between two recordings may be months.
+        for until_ns in pipeline.steps_to(last_ns) if last_ns - before_ns > HOUR_NS else (last_ns,):
+            pipeline.advance(until_ns, now_ns=now_ns)
         pipeline.handle(message)
         on_message(last_ns)
     pipeline.advance(last_ns, now_ns=last_ns if clock is None else clock.now_ns())

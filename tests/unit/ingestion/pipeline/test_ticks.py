@@ -12,16 +12,17 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.pipeline.pipeline import ROWS_AT_ONCE, Pipeline, ServedRows, available_now
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
-from market.clock import MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
+from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from transforms.catalogue import feature_set
 from transforms.kernel import Kernel, compile_kernel
+from transforms.state import GRIDS_NS
 
 BEGIN_NS = parse_iso_ns("2026-01-05T12:59:57")
 GRID_NS = 100 * MILLISECOND_NS
@@ -118,15 +119,15 @@ def cut_before_a_tick(messages: Sequence[TimedMessage]) -> tuple[int, list[Timed
     raise AssertionError("the simulated market must be busy enough")
 
 
-def take(pipeline: Pipeline, messages: Sequence[TimedMessage], *, until_ns: int) -> None:
+def take(pipeline: Pipeline, messages: Sequence[TimedMessage], *, until_ns: int, grid_ns: int = GRID_NS) -> None:
     """Each message at its time, and each tick when it is due."""
-    tick_ns = floor_to(messages[0].recv_ns, GRID_NS) + GRID_NS
+    tick_ns = floor_to(messages[0].recv_ns, grid_ns) + grid_ns
     for message in messages:
         while tick_ns <= message.recv_ns:
             pipeline.advance(tick_ns, now_ns=tick_ns)
-            tick_ns += GRID_NS
+            tick_ns += grid_ns
         pipeline.handle(message)
-    for due_ns in range(tick_ns, until_ns + 1, GRID_NS):
+    for due_ns in range(tick_ns, until_ns + 1, grid_ns):
         pipeline.advance(due_ns, now_ns=due_ns)
 
 
@@ -173,6 +174,45 @@ def test_between_seconds_a_symbol_has_a_row_at_each_tick_that_a_message_is_in_an
     assert not [each for each in served.times(SYMBOLS[1]) if each % SECOND_NS and each > silent_from_ns + GRID_NS]
     assert pipeline.counters.rows == sum(not each % SECOND_NS for symbol in SYMBOLS for each in served.times(symbol))
     assert pipeline.counters.tick_rows + pipeline.counters.rows == sum(len(served.times(symbol)) for symbol in SYMBOLS)
+    assert_rebuilt(tmp_path, kernel, served)
+
+
+@pytest.fixture(scope="module")
+def of_whole_seconds(
+    tmp_path_factory: pytest.TempPathFactory, kernel: Kernel, messages: list[TimedMessage]
+) -> tuple[Served, list[int]]:
+    """What a grid of one second serves, and the stamps on the tape of the first symbol."""
+    raw = tmp_path_factory.mktemp("seconds")
+    with serving(raw, kernel, grid_ns=SECOND_NS) as (pipeline, served):
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS, grid_ns=SECOND_NS)
+    assert pipeline.counters.tick_rows == 0
+    assert_rebuilt(raw, kernel, served)
+    return served, [frame.recv_ns for frame in read_tape(raw, SYMBOLS[0])]
+
+
+@pytest.mark.parametrize("grid_ns", GRIDS_NS)
+def test_every_grid_serves_the_rows_of_a_grid_of_whole_seconds_and_its_own_ticks_between(
+    tmp_path: Path,
+    kernel: Kernel,
+    messages: list[TimedMessage],
+    of_whole_seconds: tuple[Served, list[int]],
+    grid_ns: int,
+) -> None:
+    """On time no message is late on any grid, so all of them have the same tape."""
+    seconds, stamps = of_whole_seconds
+    until_ns = BEGIN_NS + 7 * SECOND_NS
+    with serving(tmp_path, kernel, grid_ns=grid_ns) as (pipeline, served):
+        take(pipeline, messages, until_ns=until_ns, grid_ns=grid_ns)
+    assert pipeline.late_messages == 0
+    assert [frame.recv_ns for frame in read_tape(tmp_path, SYMBOLS[0])] == stamps
+    for symbol in SYMBOLS:
+        at_seconds = {row_ns: row for row_ns, row in served.bits(symbol).items() if row_ns % SECOND_NS == 0}
+        assert at_seconds == seconds.bits(symbol)
+        begun_ns = floor_to(min(at_seconds), SECOND_NS)
+        assert list(at_seconds) == list(range(begun_ns, until_ns + 1, SECOND_NS))
+        between = [row_ns for row_ns in served.times(symbol) if row_ns % SECOND_NS]
+        assert all(row_ns % grid_ns == 0 for row_ns in between)
+        assert bool(between) == (grid_ns < SECOND_NS)
     assert_rebuilt(tmp_path, kernel, served)
 
 
@@ -230,6 +270,23 @@ def test_ticks_that_are_passed_over_change_no_row_that_comes_later(
         assert few.bits(symbol).items() <= every.bits(symbol).items()
         assert {each for each in every.bits(symbol) if each % SECOND_NS == 0} <= few.bits(symbol).keys()
         assert 10 < len(few.bits(symbol)) < len(every.bits(symbol))
+
+
+def test_a_silence_of_days_is_closed_in_steps_that_memory_holds(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    with serving(tmp_path, kernel) as (pipeline, served):
+        assert list(pipeline.steps_to(BEGIN_NS)) == [BEGIN_NS]
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        assert list(pipeline.steps_to(BEGIN_NS + HOUR_NS)) == [BEGIN_NS + HOUR_NS]
+        until_ns = BEGIN_NS + 30 * HOUR_NS
+        steps = list(pipeline.steps_to(until_ns))
+        closed = [pipeline.advance(step_ns, now_ns=until_ns) for step_ns in steps]
+    assert (len(steps), steps[-1]) == (3, until_ns)
+    assert max(closed) <= ROWS_AT_ONCE
+    for symbol in SYMBOLS:
+        whole = [row_ns for row_ns in served.times(symbol) if row_ns % SECOND_NS == 0]
+        assert whole == list(range(whole[0], until_ns + 1, SECOND_NS))
 
 
 @pytest.mark.parametrize("grid_ms", [50, 100, 250, 1_000])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingestion.pipeline.pipeline import ServedRows
-from ingestion.sinks.row_record import RowRecord
+from ingestion.sinks.row_record import MANY_ROWS, RowRecord
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import Checkpoint, read_checkpoint
@@ -85,6 +85,25 @@ def test_rows_whose_messages_never_became_durable_are_in_no_log(tmp_path: Path) 
     record.close()
     assert logged(tmp_path) == [1]
     assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") is None
+
+
+def test_whoever_writes_the_rows_of_a_long_silence_waits_until_they_are_in_the_log(tmp_path: Path) -> None:
+    record, late, has_written = record_in(tmp_path), Durable(), threading.Event()
+
+    def write() -> None:
+        record.write([served(*range(1, MANY_ROWS + 2), durable=late)])
+        has_written.set()
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    assert late.asked.wait(30)
+    assert not has_written.is_set()
+    late.reached.set()
+    writing.join(30)
+    assert has_written.is_set()
+    assert record.waiting == 0
+    assert len(logged(tmp_path)) == MANY_ROWS + 1
+    record.close()
 
 
 def given(folder: Path) -> dict[float, int]:

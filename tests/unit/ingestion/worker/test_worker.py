@@ -94,6 +94,9 @@ class Advances:
     def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
         """It is counted by nobody."""
 
+    def steps_to(self, watermark_ns: int) -> list[int]:
+        return [watermark_ns]
+
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         assert watermark_ns <= now_ns
         self.closed.append((watermark_ns - B) // MILLISECOND_NS)

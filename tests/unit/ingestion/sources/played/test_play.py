@@ -24,6 +24,9 @@ class Recorded:
     def handle(self, message: TimedMessage) -> None:
         self.told.append(("handle", message.recv_ns, 0))
 
+    def steps_to(self, watermark_ns: int) -> list[int]:
+        return [watermark_ns]
+
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         self.told.append(("advance", watermark_ns, now_ns))
         return 0
