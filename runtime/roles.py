@@ -113,7 +113,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
         else:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
-            process = stack.enter_context(process_services(settings, servers, stores, registry=registry))
+            process = stack.enter_context(
+                process_services(settings, servers, stores, registry=registry, default_version=version)
+            )
             prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_repo.registry_versions import DEFAULT_VERSION
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -260,13 +261,12 @@ def api_services(
     *,
     registry: CollectorRegistry | None = None,
     memory: OnlineMemory | None = None,
-    default_version: str | None = None,
+    default_version: str = DEFAULT_VERSION,
 ) -> Iterator[ApiServices]:
     """What the HTTP API needs; the definitions must have been applied. Builds wait for a process with the jobs role.
 
     registry: the figures of this process; None is a registry of the API's own. memory: the newest rows of the ingest
-    role, when it runs in this process. default_version: the registry version of builds that name none; None is the
-    newest.
+    role, when it runs in this process. default_version: the registry version where a request names none.
     """
     from api.limits import RequestLimits
     from api.services import ApiServices
@@ -315,7 +315,7 @@ def api_services(
 
 @contextmanager
 def process_services(
-    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry
+    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry, default_version: str
 ) -> Iterator[ProcessServices]:
     """What health and metrics of a process without the API need."""
     from api.services import ProcessServices
@@ -332,7 +332,13 @@ def process_services(
     ):
         facts = _process_facts(settings, stores, registry)
         yield ProcessServices(
-            **facts, online=online, metadata=metadata, upkeep=upkeep, freshness=freshness, alerts=alerts
+            **facts,
+            default_version=default_version,
+            online=online,
+            metadata=metadata,
+            upkeep=upkeep,
+            freshness=freshness,
+            alerts=alerts,
         )
 
 
