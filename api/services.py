@@ -14,6 +14,7 @@ from api.limits import RequestLimits
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import Clock
+from registry.life_cycle import RegistryLifeCycle
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
@@ -74,6 +75,7 @@ class ApiServices(ProcessServices):
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets
+    life_cycle: RegistryLifeCycle
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

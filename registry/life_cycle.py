@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ from feature_repo.registry_versions import (
     check_registry,
     config_text,
     is_version,
+    load_registry_file,
     load_registry_version,
     read_config,
     registry_versions,
     service_name,
     version_key,
 )
+from market.clock import format_iso, to_ns
 from market.errors import Conflict, InvalidRegistry, InvalidRequest, NotFound
 from registry.compatibility import Difference, compare
 from registry.definition import Definition, define, read_definition
@@ -71,6 +74,41 @@ class VersionState:
     def is_shipped(self) -> bool:
         return self.version in SHIPPED_VERSIONS
 
+    def document(self) -> dict[str, Any]:
+        """As a JSON object; times are ISO 8601."""
+        record, loaded = self.record, self.loaded
+        recorded = {
+            name: None if record is None else getattr(record, name)
+            for name in (
+                *("created_by", "activated_by", "activation_reason", "previous_version", "rollback_from"),
+                *("schema_version", "migration_script"),
+            )
+        }
+        times = {
+            name: None if record is None or (at := getattr(record, name)) is None else format_iso(to_ns(at))
+            for name in ("validated_at", "loaded_at", "created_at")
+        }
+        words = {
+            name: [] if record is None else list(getattr(record, name) or ())
+            for name in ("compatibility_warnings", "breaking_changes")
+        }
+        return {
+            "version": self.version,
+            "file_path": f"{self.version}.yaml",
+            "is_active": self.is_active,
+            "is_shipped": self.is_shipped,
+            "is_recorded": record is not None,
+            "is_valid": not self.problems,
+            "validation_errors": list(self.problems),
+            "warnings": [] if loaded is None else list(loaded.warnings),
+            "feature_set": None if loaded is None else loaded.feature_set.fingerprint,
+            "features_count": None if loaded is None else len(loaded.feature_set.columns),
+            "usage_count": self.usage_count,
+            **times,
+            **recorded,
+            **words,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
@@ -85,6 +123,21 @@ class Usage:
     workers: tuple[str, ...]
     service: str | None
     why_not: tuple[str, ...]
+
+    def document(self, version: str) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "version": version,
+            "active_datasets_count": self.datasets_count,
+            "feature_computations_count": self.rows,
+            "can_delete": not self.why_not,
+            "usage_details": {
+                "datasets": list(self.datasets),
+                "workers": list(self.workers),
+                "feature_services": [] if self.service is None else [self.service],
+                "why_not_deleted": list(self.why_not),
+            },
+        }
 
 
 class RegistryLifeCycle:
@@ -112,10 +165,34 @@ class RegistryLifeCycle:
         self._now = now
         self._announce = announce
 
+    def adopt(self, legacy: Path, asked: Asked) -> VersionRecord | None:
+        """Take a file from elsewhere over as the version that it states, and activate it; None where one was before.
+
+        Raises InvalidRegistry when it breaks the rules, Conflict when that version has another file here.
+        """
+        if self._store.active() is not None:
+            return None
+        loaded = load_registry_file(legacy)
+        content, path = legacy.read_bytes(), self._path(loaded.version)
+        if not path.exists():
+            _write_new(path, content)
+        elif load_registry_version(loaded.version, self._folder).feature_set != loaded.feature_set:
+            raise Conflict(f"registry version {loaded.version}: must be as in {legacy}, {path} holds another")
+        return self.activate(loaded.version, asked, is_acknowledged=True, action="migrate")
+
+    def begin_serving(self, version: str) -> None:
+        """Keep that a process serves a version from now on."""
+        self._store.loaded(version, self._now())
+
     def active_version(self) -> str:
         """The version that the next start of a process serves."""
         record = self._store.active()
         return DEFAULT_VERSION if record is None else record.version
+
+    def version_before(self) -> str | None:
+        """The version that a rollback returns to, if any."""
+        record = self._store.active()
+        return None if record is None else record.previous_version
 
     def states(self) -> list[VersionState]:
         """Every version that has a file or was recorded, oldest first."""
@@ -133,12 +210,14 @@ class RegistryLifeCycle:
         return found
 
     def config(self, version: str) -> Mapping[str, Any]:
-        """What a version's file holds. Raises InvalidRegistry when that is no mapping."""
-        self.state(version)
+        """What a version's file holds, as JSON would. Raises InvalidRegistry when that is no mapping."""
         found = read_config(self._path(version))
         if not isinstance(found, dict):
             raise InvalidRegistry(f"{version}.yaml", ["file: must be a mapping"])
-        return found
+        try:
+            return _as_json(found)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRegistry(f"{version}.yaml", [f"file: must be values that JSON has, {error}"]) from error
 
     def create(self, version: str, config: Mapping[str, Any], asked: Asked) -> VersionState:
         """Write a version's file and record it. Raises InvalidRequest with every problem of it, Conflict when it is."""
@@ -152,7 +231,10 @@ class RegistryLifeCycle:
             loaded = check_registry(whole, path)
         except InvalidRegistry as error:
             raise InvalidRequest(f"config: must be a registry version, was not: {'; '.join(error.problems)}") from error
-        text = config_text(whole).encode()
+        try:
+            text = config_text(_as_json(whole)).encode()
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"config: must be values that JSON and YAML have, {error}") from error
         if version in self._store.records():
             raise Conflict(f"registry version {version}: must be new, was recorded before")
         _write_new(path, text)
@@ -260,9 +342,12 @@ class RegistryLifeCycle:
     def difference(self, before: str, after: str) -> tuple[Difference, dict[str, int]]:
         """What a change between two versions is by the code as it is, and rows of history to compute by group.
 
-        Raises InvalidRegistry for a broken file.
+        Raises Conflict for a broken file.
         """
-        old, new = (load_registry_version(version, self._folder) for version in (before, after))
+        try:
+            old, new = (load_registry_version(version, self._folder) for version in (before, after))
+        except InvalidRegistry as error:
+            raise Conflict(f"registry versions {before}, {after}: must be sound to be compared, {error}") from error
         found = compare(define(old), define(new), new.migration)
         groups = {group.name: group for group in new.feature_set.groups}
         history = self._rows(old)
@@ -354,6 +439,16 @@ def _checked(loaded: RegistryVersion, content: bytes) -> Checked:
         schema_version=loaded.schema_version,
         migration_script=None if loaded.migration is None else loaded.migration.text(),
     )
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can say of a registry file: YAML has dates, NaN and keys that are no texts besides.
+
+    Raises ValueError for what refers to itself, and for half a surrogate pair.
+    """
+    text = json.dumps(config, default=str, skipkeys=True, ensure_ascii=False)
+    found: dict[str, Any] = json.loads(text.encode(), parse_constant=str)
+    return found
 
 
 def _version_of(worker: IngestWorker) -> str | None:

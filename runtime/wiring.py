@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
+    from registry.life_cycle import RegistryLifeCycle
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.instruments import InstrumentPins
@@ -286,6 +287,7 @@ def api_services(
         closing(FreshnessStore(servers.postgres_url)) as freshness,
         closing(AlertStore(servers.postgres_url)) as alerts,
         closing(QualityReports(servers.postgres_url)) as quality_reports,
+        registry_life_cycle(settings, servers, metadata) as life_cycle,
     ):
         yield ApiServices(
             **_process_facts(settings, stores, registry),
@@ -310,6 +312,27 @@ def api_services(
             ),
             features=stores.features,
             datasets=stores.datasets,
+            life_cycle=life_cycle,
+        )
+
+
+@contextmanager
+def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[RegistryLifeCycle]:
+    """The versions of the settings' folder and their state; new ones come into Feast's registry by themselves."""
+    from market.clock import SystemClock, to_datetime
+    from registry.life_cycle import RegistryLifeCycle
+    from runtime.feature_repository import apply_feature_store
+    from storage.database.registry_versions import RegistryStore
+
+    clock = SystemClock()
+    with closing(RegistryStore(servers.postgres_url)) as store:
+        yield RegistryLifeCycle(
+            store,
+            metadata,
+            folder=settings.feature_registry_versions_dir,
+            features=settings.feature_log_storage_path,
+            now=lambda: to_datetime(clock.now_ns()),
+            announce=partial(apply_feature_store, settings, servers),
         )
 
 
