@@ -5,7 +5,6 @@ A version that is activated is served by each process from its next start on; ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -344,7 +343,7 @@ def sync_file(request: Request, services: Services, version: Version) -> Version
     return VersionWithConfig(**state.document(), config=_config(services, state))
 
 
-def _config(services: ApiServices, state: VersionState) -> Mapping[str, Any] | None:
+def _config(services: ApiServices, state: VersionState) -> dict[str, Any] | None:
     try:
         return services.life_cycle.config(state.version)
     except InvalidRegistry:

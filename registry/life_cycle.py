@@ -209,7 +209,7 @@ class RegistryLifeCycle:
             raise NotFound(f"registry version: must be one of {', '.join(known)}, was {version!r}")
         return found
 
-    def config(self, version: str) -> Mapping[str, Any]:
+    def config(self, version: str) -> dict[str, Any]:
         """What a version's file holds, as JSON would. Raises InvalidRegistry when that is no mapping."""
         found = read_config(self._path(version))
         if not isinstance(found, dict):
