@@ -25,6 +25,7 @@ from api import (
     health,
     metrics,
     quality,
+    registry,
     stats,
     stream,
 )
@@ -61,6 +62,7 @@ def create_app(services: ApiServices) -> FastAPI:
         (evaluation.router, (400, 404, 409, *OF_A_BODY)),
         (quality.router, (400, 404)),
         (stats.router, ()),
+        (registry.router, (400, 404, 409, *OF_A_BODY)),
     ):
         app.include_router(router, dependencies=documented, responses=answers(*errors))
     if services.cors_origins:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, model_serializer
 from api.services import ApiServices, Services
 from backfill.jobs import dates_total
 from backfill.request import BackfillRequest, checked_data_types, data_types_of_kinds, last_days, parse_date
-from feature_repo.registry_versions import load_registry_version, registry_versions
-from market.errors import InvalidRequest, NotFound
+from feature_repo.registry_versions import load_registry_version
+from market.errors import InvalidRequest
 from storage.database.backfill_jobs import BackfillRecord, BackfillStatus
 from transforms.catalogue import set_kinds
 
@@ -146,9 +146,6 @@ def _started(request: Request, services: ApiServices, asked: BackfillRequest) ->
 
 
 def _data_types(services: ApiServices) -> tuple[str, ...]:
-    """What the newest registry version reads."""
-    versions = registry_versions(services.versions_folder)
-    if not versions:
-        raise NotFound(f"feature registry: must hold a version, {services.versions_folder} holds none")
-    chosen = load_registry_version(versions[-1], services.versions_folder).feature_set
+    """What the registry version that is served reads."""
+    chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
     return data_types_of_kinds(set_kinds(chosen))

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.build_request import Moment, SymbolName
 from api.services import Services
-from feature_repo.registry_versions import registry_versions
-from market.errors import NotFound
 
 router = APIRouter(prefix="/cache", tags=["cache"])
 
@@ -28,7 +26,7 @@ class Invalidation(_Strict):
 
 
 class Warming(_Strict):
-    """The days that ``[from, to]`` touches, for the newest registry version unless another is named."""
+    """The days that ``[from, to]`` touches, for the registry version that is served unless another is named."""
 
     symbols: Annotated[list[SymbolName], Field(min_length=1, max_length=100)]
     begin: Annotated[Moment, Field(alias="from")]
@@ -64,10 +62,7 @@ def invalidate(services: Services, body: Invalidation) -> Invalidated:
 @router.post("/warm", status_code=202)
 def warm(services: Services, body: Warming) -> WarmingStarted:
     """Compute the days that are missing, by jobs."""
-    versions = registry_versions(services.versions_folder)
-    if not versions:
-        raise NotFound(f"feature registry: must hold a version, {services.versions_folder} holds none")
-    version = body.feature_registry_version or versions[-1]
+    version = body.feature_registry_version or services.default_version
     cache = services.builds.cache
     return WarmingStarted(
         job_ids={symbol: cache.warm(symbol, version, from_ns=body.begin, to_ns=body.end) for symbol in body.symbols}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.services import ProcessServices
-from feature_repo.registry_versions import registry_versions
+from feature_repo.registry_versions import load_registry_version
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.tape import tape_symbols
 
@@ -89,7 +89,7 @@ def _tape(services: ProcessServices) -> Mapping[str, Any]:
 
 
 def _registry(services: ProcessServices) -> Mapping[str, Any]:
-    return {"newest_version": next(reversed(registry_versions(services.versions_folder)), None)}
+    return {"served_version": load_registry_version(services.default_version, services.versions_folder).version}
 
 
 def _queue(check_queue: Callable[[], None]) -> Mapping[str, Any]:

@@ -14,9 +14,7 @@ from api.build_request import BuildRequest, Moment, SplitConfig, period_request
 from api.errors import MalformedRequest
 from api.schemas import BuildStarted, DatasetDocument, dataset_document
 from api.services import Services
-from feature_repo.registry_versions import registry_versions
 from market.clock import format_iso
-from market.errors import NotFound
 from storage.database.metadata import DatasetStatus
 from training_sets.dataset.downloads import dataset_folder, download_files
 from training_sets.dataset.manifest import lineage, read_manifest, summary
@@ -48,10 +46,7 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
     version is the one that the service runs with unless the body names another. 200 when nothing is left to build: the
     dataset of the same request stands, and what it was made of has not changed.
     """
-    versions = registry_versions(services.versions_folder)
-    if not versions:
-        raise NotFound(f"feature registry: must hold a version, {services.versions_folder} holds none")
-    version = services.default_version or versions[-1]
+    version = services.default_version
     if body is not None:
         if (symbol, begin, end) != (None, None, None):
             raise MalformedRequest("request: must be either a body or ?symbol=&from=&to=, was both")

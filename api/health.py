@@ -80,7 +80,7 @@ async def health(request: Request, services: OfProcess) -> Health:
             upkeep="unknown" if upkeep.reason is not None else "late" if late else "ok",
         ),
         database_connected=database.reason is None,
-        feature_registry_loaded=registry.found.get("newest_version") is not None,
+        feature_registry_loaded=registry.reason is None,
         reasons=reasons,
         **{name: value for name, (value, _) in known.items()},
     )

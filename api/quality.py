@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.build_request import Moment
 from api.services import Services
-from feature_repo.registry_versions import load_registry_version, registry_versions
+from feature_repo.registry_versions import load_registry_version
 from ingestion.tape.quality import symbol_quality
 from market.clock import DAY_NS, to_datetime
 from market.errors import InvalidRequest
@@ -52,12 +52,11 @@ def report(
     """The data quality of a symbol over a period of at most 31 days; each report is kept."""
     if end - begin > MOST_DAYS * DAY_NS:
         raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
-    newest = registry_versions(services.versions_folder)[-1]
     found = symbol_quality(
         services.raw,
         services.features,
         symbol,
-        load_registry_version(newest, services.versions_folder).feature_set,
+        load_registry_version(services.default_version, services.versions_folder).feature_set,
         from_ns=begin,
         to_ns=end,
     )

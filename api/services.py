@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from api.limits import RequestLimits
 from backfill.jobs import BackfillJobs
+from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import Clock
+from registry.life_cycle import RegistryLifeCycle
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
@@ -33,7 +35,8 @@ class ProcessServices:
 
     symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
     the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
-    it began. upkeep, freshness, alerts: what is known of them; None tells of none.
+    it began. upkeep, freshness, alerts: what is known of them; None tells of none. default_version: the registry
+    version that this process runs with, which is meant where a request names none.
     """
 
     online: OnlineStore
@@ -49,6 +52,7 @@ class ProcessServices:
     upkeep: UpkeepStore | None = None
     freshness: FreshnessStore | None = None
     alerts: AlertStore | None = None
+    default_version: str = DEFAULT_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,8 @@ class ApiServices(ProcessServices):
     """The stores and facts behind the API.
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
-    by the ingest role of this process, empty without one. limits: what a request may be. default_version: the registry
-    version of builds that name none; None is the newest. cors_origins: whose pages a browser may let read the answers.
+    by the ingest role of this process, empty without one. limits: what a request may be. cors_origins: whose pages a
+    browser may let read the answers.
     """
 
     builds: DatasetBuilds
@@ -67,11 +71,11 @@ class ApiServices(ProcessServices):
     memory: OnlineMemory = field(default_factory=OnlineMemory)
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
-    default_version: str | None = None
     cors_origins: tuple[str, ...] = ()
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets
+    life_cycle: RegistryLifeCycle
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

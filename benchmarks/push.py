@@ -32,8 +32,9 @@ def _measure(folder: Path) -> Figure:
     from feast.data_source import PushMode
 
     from feature_repo.apply import apply_definitions
-    from feature_repo.definitions import PUSH_SOURCE_NAME, definitions, service_name
+    from feature_repo.definitions import PUSH_SOURCE_NAME, definitions
     from feature_repo.project import PROJECT
+    from feature_repo.registry_versions import service_name
     from feature_repo.store import open_store
 
     chosen = whole_catalogue()

@@ -14,7 +14,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSo
 from feast.types import Float64
 
 from feature_repo.freshness import TIME_TO_LIVE, slo_of
-from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, registry_versions
+from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, service_name, sound_versions
 from transforms.catalogue import GROUPS, group_fingerprint
 from transforms.rows import FeatureSet
 
@@ -95,19 +95,14 @@ def _version_objects(
     return [*own, service]
 
 
-def service_name(version: str) -> str:
-    """Name of the feature service of a registry version."""
-    return "features_latest" if version == LATEST else f"features_v{version.replace('.', '_')}"
-
-
 def definitions(*, features_folder: Path, versions_folder: Path = SHIPPED_FOLDER) -> list[FeastObject]:
-    """Every Feast object, with the feature log in ``features_folder`` and a service a version."""
+    """Every Feast object, with the feature log in ``features_folder`` and a service a sound version."""
     folder = str(features_folder)
     views = {group: _group_view(group, folder) for group in GROUPS}
     of_versions = [
         item
-        for version in (*registry_versions(versions_folder), LATEST)
-        for item in _version_objects(load_registry_version(version, versions_folder).feature_set, views, folder)
+        for version in (*sound_versions(versions_folder), load_registry_version(LATEST))
+        for item in _version_objects(version.feature_set, views, folder)
     ]
     return [symbol, *views.values(), *of_versions]
 
@@ -127,9 +122,9 @@ position = _group_view("position", DEFAULT_FEATURES_FOLDER)
 globals().update(
     {
         item.name: item
-        for version in (*registry_versions(), LATEST)
+        for version in (*sound_versions(), load_registry_version(LATEST))
         for item in _version_objects(
-            load_registry_version(version).feature_set,
+            version.feature_set,
             {
                 view.name: view
                 for view in (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)

@@ -1,19 +1,23 @@
 """Feature registry versions: YAML files that choose columns from the catalogue, checked on load, and ``latest``.
 
-A released version never changes. ``latest`` is the whole catalogue of the code as it is, and has no file.
+A released version never changes. ``latest`` is the whole catalogue of the code as it is, and has no file. A file that
+breaks a rule is an error to who asks for that version, and nothing to who asks for all of them (``sound_versions``).
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from feature_repo.migrations import Migration, read_migration
 from market.clock import DAY_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRegistry, NotFound
 from market.events import ORDERBOOK
@@ -23,9 +27,24 @@ from transforms.normalisation import METHODS, Normalisation
 from transforms.rows import FeatureSet
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "registry"
+SHIPPED_VERSIONS: Final = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "2.0.0")
+DEFAULT_VERSION: Final = SHIPPED_VERSIONS[-1]
+"""The newest that is shipped: what is active where nothing was activated."""
 LATEST: Final = "latest"
+ALIASES: Final[Mapping[str, str]] = {
+    "RSI_14": "rsi_14",
+    "EMA_20": "ema_20",
+    "EMA_21": "ema_21",
+    "MACD_line": "macd_line",
+    "MACD_signal": "macd_signal",
+    "MACD_histogram": "macd_histogram",
+    "BB_upper": "bb_upper",
+    "BB_lower": "bb_lower",
+    "BB_width": "bb_width",
+}
+"""Names of features by their first spelling, which registry files may have; the column has the catalogue's."""
 MAX_LOOKBACK_DAYS: Final = 90
-_VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
+_VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}")
 _SOURCE_NAMES: Final[dict[Source, frozenset[str]]] = {
     Source.BOOK: frozenset({"orderbook"}),
     Source.TRADES: frozenset({"trades"}),
@@ -37,14 +56,21 @@ _SOURCE_NAMES: Final[dict[Source, frozenset[str]]] = {
 }
 _KNOWN_SOURCES: Final = frozenset({"orderbook", "trades", "kline", "ticker", "funding", "position_manager"})
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryVersion:
-    """One checked registry file, or ``latest``, whose path is None."""
+    """One checked registry file, or ``latest``, whose path is None.
+
+    schema_version: as the file states it. migration: how readers of the version before come to this one.
+    """
 
     feature_set: FeatureSet
     path: Path | None
     warnings: tuple[str, ...]
+    schema_version: str | None = None
+    migration: Migration | None = None
 
     @property
     def version(self) -> str:
@@ -79,29 +105,93 @@ def load_registry_version(version: str, folder: Path = SHIPPED_FOLDER) -> Regist
     return loaded
 
 
+def sound_versions(folder: Path = SHIPPED_FOLDER) -> list[RegistryVersion]:
+    """The released versions whose files keep the rules, oldest first; of the others the log has a line each."""
+    found = []
+    for version in registry_versions(folder):
+        try:
+            found.append(load_registry_version(version, folder))
+        except (InvalidRegistry, NotFound) as error:
+            _log.warning("registry version %s is left out: %s", version, error)
+    return found
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is a version's number, ``<major>.<minor>.<patch>``."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def service_name(version: str) -> str:
+    """Name of the Feast service of a registry version."""
+    return "features_latest" if version == LATEST else f"features_v{version.replace('.', '_')}"
+
+
 def load_registry_file(path: Path) -> RegistryVersion:
     """Read and check one registry file. Raises InvalidRegistry with every problem, each naming its feature."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidRegistry(str(path), [f"file: must be readable, {error}"]) from error
+    return _checked_file(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+# YAML of the whole catalogue takes a tenth of a second, and health asks every few seconds.
+@lru_cache(maxsize=64)
+def _checked_file(path: Path, _touched: tuple[int, ...]) -> RegistryVersion:
+    return check_registry(read_config(path), path)
+
+
+def read_config(path: Path) -> object:
+    """What a registry file holds, unchecked. Raises InvalidRegistry when it is no YAML or cannot be read."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InvalidRegistry(str(path), [f"file: must be YAML, {error}"]) from error
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A registry file of a configuration, which reads back as the same."""
+    return str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=120))
+
+
+def check_registry(config: object, path: Path) -> RegistryVersion:
+    """The version that a configuration is; ``path`` is where it has its file, or comes to have it.
+
+    Raises InvalidRegistry with every problem, each naming its feature.
+    """
     if not isinstance(config, dict):
         raise InvalidRegistry(str(path), [f"file: must hold 'version' and 'features', was {type(config).__name__}"])
     problems: list[str] = []
     warnings: list[str] = []
     version = config.get("version")
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+    if not isinstance(version, str) or not is_version(version):
         problems.append(f"version: must be <major>.<minor>.<patch>, was {version!r}")
     entries = config.get("features")
     if not isinstance(entries, list) or not entries:
         problems.append(f"features: must be a list of at least one feature, was {entries!r}")
         entries = []
+    chosen = _chosen(str(version), entries, problems, warnings)
+    schema_version = config.get("schema_version")
+    if not isinstance(schema_version, str | None):
+        problems.append(f"schema_version: must be a text, was {schema_version!r}")
+    migration: Migration | None = None
+    if chosen is not None:
+        migration, wrong = read_migration(config.get("migration"), chosen.columns)
+        problems += wrong
+    if problems or chosen is None:
+        raise InvalidRegistry(str(path), problems)
+    return RegistryVersion(chosen, path, tuple(warnings), schema_version, migration)
+
+
+def _chosen(version: str, entries: Sequence[Any], problems: list[str], warnings: list[str]) -> FeatureSet | None:
+    """The set of the entries; what is wrong with them is added to ``problems``, what is odd to ``warnings``."""
     names: list[str] = []
     normalisations: list[Normalisation] = []
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            problems.append(f"features[{position}]: must be a mapping with a name, was {entry!r}")
+    for position, given in enumerate(entries):
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            problems.append(f"features[{position}]: must be a mapping with a name, was {given!r}")
             continue
+        entry = {**given, "name": ALIASES.get(given["name"], given["name"])}
         names.append(entry["name"])
         problems += _entry_problems(entry)
         normalised, wrong = _normalisation(entry)
@@ -115,14 +205,11 @@ def load_registry_file(path: Path) -> RegistryVersion:
     problems += [
         f"{name}: must be named once, was named {count} times" for name, count in Counter(names).items() if count > 1
     ]
-    chosen: FeatureSet | None = None
     try:
-        chosen = feature_set(str(version), list(dict.fromkeys(names)), normalisations)
+        return feature_set(version, list(dict.fromkeys(names)), normalisations)
     except InvalidRegistry as error:
         problems += error.problems if names else ()
-    if problems or chosen is None:
-        raise InvalidRegistry(str(path), problems)
-    return RegistryVersion(chosen, path, tuple(warnings))
+        return None
 
 
 def _entry_problems(entry: Mapping[str, Any]) -> list[str]:

@@ -117,7 +117,7 @@ def retrieve(store: FeatureStore, chosen: FeatureSet, entities: pd.DataFrame) ->
     entities: symbol, event_timestamp. Returns symbol, timestamp and the version's columns in its order, a row for each
     entity row in its order; NaN and null are NaN.
     """
-    from feature_repo.definitions import service_name
+    from feature_repo.registry_versions import service_name
 
     service = store.get_feature_service(service_name(chosen.version))
     found = store.get_historical_features(entity_df=entities, features=service).to_df()

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from feature_repo.definitions import service_name
+from feature_repo.registry_versions import service_name
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink

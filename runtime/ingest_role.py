@@ -221,9 +221,8 @@ class IngestRole:
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
         )
 
-    @staticmethod
     def _description(
-        ownership: Ownership, worker: Worker, pipeline: Pipeline, sinks: _Sinks, parts: SourceParts
+        self, ownership: Ownership, worker: Worker, pipeline: Pipeline, sinks: _Sinks, parts: SourceParts
     ) -> Callable[[], dict[str, Any]]:
         def figures() -> Mapping[str, float]:
             return {
@@ -239,7 +238,11 @@ class IngestRole:
 
         def describe() -> dict[str, Any]:
             status = worker_status(worker, pipeline, subscriptions=parts.subscriptions, figures=figures)
-            return {**status, "leases": dict(ownership.fences)}
+            return {
+                **status,
+                "leases": dict(ownership.fences),
+                "feature_registry_version": self._kernel.feature_set.version,
+            }
 
         return describe
 

@@ -27,6 +27,7 @@ from api.app import Application, create_app, create_probe
 from backfill.jobs import BackfillJobs
 from market.clock import SystemClock
 from market.errors import Conflict, FeatureServiceError
+from runtime.active_version import served_from_now
 from runtime.connections import patient_protocol
 from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
@@ -82,13 +83,14 @@ def run_roles(  # noqa: PLR0913  # the options of the command
     roles: Sequence[str],
     source: SourceChoice,
     duration_s: float | None,
-    version: str,
+    version: str | None,
     periods: Mapping[str, timedelta] = PERIODS,
     look_s: int = LOOK_S,
 ) -> None:
     """Run the roles until a signal, the end of ``duration_s`` or a failure.
 
-    source: what ingest reads. periods: how often each task of upkeep runs. look_s: how often it is looked what is due.
+    source: what ingest reads. version: of the registry; None is the one that is active. periods: how often each task
+    of upkeep runs. look_s: how often it is looked what is due.
 
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
@@ -97,8 +99,8 @@ def run_roles(  # noqa: PLR0913  # the options of the command
         _log.warning("%s", line)
     with _sigterm_as_interrupt(), ExitStack() as stack:
         servers = stack.enter_context(running_servers(settings))
-        with metadata_store(servers):
-            pass  # brings the schema up, whichever roles run
+        with metadata_store(servers) as metadata:  # brings the schema up, whichever roles run
+            version = served_from_now(settings, servers, metadata, given=version)
         with upkeep_store(servers) as store:
             store.register(periods)  # where no process has the jobs role, health tells
         apply_feature_store(settings, servers)
@@ -113,7 +115,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
         else:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
-            process = stack.enter_context(process_services(settings, servers, stores, registry=registry))
+            process = stack.enter_context(
+                process_services(settings, servers, stores, registry=registry, default_version=version)
+            )
             prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))

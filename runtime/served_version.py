@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_repo.registry_versions import load_registry_version, registry_versions, version_key
+from feature_repo.registry_versions import sound_versions, version_key
 from runtime.settings import Settings
 from storage.features.parts import served_columns
 
@@ -16,8 +16,8 @@ def served_version(settings: Settings) -> str | None:
     if not served:
         return None
     found: dict[str, int] = {}
-    for version in registry_versions(settings.feature_registry_versions_dir):
-        chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+    for version in sound_versions(settings.feature_registry_versions_dir):
+        chosen = version.feature_set
         if all(set(group.columns) <= served.get((group.name, group.fingerprint), set()) for group in chosen.groups):
-            found[version] = len(chosen.columns)
+            found[version.version] = len(chosen.columns)
     return max(found, key=lambda version: (found[version], version_key(version)), default=None)

@@ -181,6 +181,8 @@ class Settings(BaseSettings):
     feature_service_backfill_rate_limit_delay_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
 
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
+    feature_registry_config_path: Path | None = None
+    feature_registry_auto_migrate: bool = True
 
     dataset_max_timestamp_gap_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8

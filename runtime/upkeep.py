@@ -194,8 +194,7 @@ def _in_use(settings: Settings) -> Found:
 
 
 def _feature_sets(settings: Settings) -> list[Any]:
-    """The feature set of every registry version here, one at least."""
-    from feature_repo.registry_versions import load_registry_version, registry_versions
+    """The feature set of every sound registry version here, one at least."""
+    from feature_repo.registry_versions import sound_versions
 
-    folder = settings.feature_registry_versions_dir
-    return [load_registry_version(version, folder).feature_set for version in registry_versions(folder)]
+    return [version.feature_set for version in sound_versions(settings.feature_registry_versions_dir)]

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_repo.registry_versions import DEFAULT_VERSION
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
+    from registry.life_cycle import RegistryLifeCycle
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.instruments import InstrumentPins
@@ -262,13 +264,12 @@ def api_services(
     *,
     registry: CollectorRegistry | None = None,
     memory: OnlineMemory | None = None,
-    default_version: str | None = None,
+    default_version: str = DEFAULT_VERSION,
 ) -> Iterator[ApiServices]:
     """What the HTTP API needs; the definitions must have been applied. Builds wait for a process with the jobs role.
 
     registry: the figures of this process; None is a registry of the API's own. memory: the newest rows of the ingest
-    role, when it runs in this process. default_version: the registry version of builds that name none; None is the
-    newest.
+    role, when it runs in this process. default_version: the registry version where a request names none.
     """
     from api.limits import RequestLimits
     from api.services import ApiServices
@@ -288,6 +289,7 @@ def api_services(
         closing(FreshnessStore(servers.postgres_url)) as freshness,
         closing(AlertStore(servers.postgres_url)) as alerts,
         closing(QualityReports(servers.postgres_url)) as quality_reports,
+        registry_life_cycle(settings, servers, metadata) as life_cycle,
     ):
         yield ApiServices(
             **_process_facts(settings, stores, registry),
@@ -312,12 +314,33 @@ def api_services(
             ),
             features=stores.features,
             datasets=stores.datasets,
+            life_cycle=life_cycle,
+        )
+
+
+@contextmanager
+def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[RegistryLifeCycle]:
+    """The versions of the settings' folder and their state; new ones come into Feast's registry by themselves."""
+    from market.clock import SystemClock, to_datetime
+    from registry.life_cycle import RegistryLifeCycle
+    from runtime.feature_repository import apply_feature_store
+    from storage.database.registry_versions import RegistryStore
+
+    clock = SystemClock()
+    with closing(RegistryStore(servers.postgres_url)) as store:
+        yield RegistryLifeCycle(
+            store,
+            metadata,
+            folder=settings.feature_registry_versions_dir,
+            features=settings.feature_log_storage_path,
+            now=lambda: to_datetime(clock.now_ns()),
+            announce=partial(apply_feature_store, settings, servers),
         )
 
 
 @contextmanager
 def process_services(
-    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry
+    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry, default_version: str
 ) -> Iterator[ProcessServices]:
     """What health and metrics of a process without the API need."""
     from api.services import ProcessServices
@@ -334,7 +357,13 @@ def process_services(
     ):
         facts = _process_facts(settings, stores, registry)
         yield ProcessServices(
-            **facts, online=online, metadata=metadata, upkeep=upkeep, freshness=freshness, alerts=alerts
+            **facts,
+            default_version=default_version,
+            online=online,
+            metadata=metadata,
+            upkeep=upkeep,
+            freshness=freshness,
+            alerts=alerts,
         )
 
 

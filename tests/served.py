@@ -24,7 +24,7 @@ import uvicorn
 
 from api.app import create_app
 from feature_client import FeatureStoreClient
-from feature_repo.definitions import service_name
+from feature_repo.registry_versions import service_name
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS, ManualClock, ceil_to, floor_to, parse_iso_ns
 from runtime.feature_repository import apply_feature_store

@@ -1,43 +1,61 @@
-"""``registry``: the feature registry versions."""
+"""``registry``: the feature registry versions, which one is active, and who changed what."""
 
 from __future__ import annotations
 
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.commands.options import AsJson, settings_for
+from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
+
+if TYPE_CHECKING:
+    from registry.life_cycle import Asked, RegistryLifeCycle
+    from storage.database.registry_versions import VersionRecord
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, e.g. 2.0.0.")]
+By = Annotated[str | None, typer.Option("--by", help="Who does it; default: the user of this machine.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why.")]
+
 
 @app.command("list")
-def list_versions(as_json: AsJson = False) -> None:
-    """Every released version, oldest first, and latest, the whole catalogue."""
-    from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions
+def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Every version, oldest first, and latest, the whole catalogue; broken files with what is wrong."""
+    from feature_repo.registry_versions import LATEST, load_registry_version
 
-    folder = settings_for(None).feature_registry_versions_dir
-    rows: list[dict[str, Any]] = []
-    for version in (*registry_versions(folder), LATEST):
-        loaded = load_registry_version(version, folder)
-        rows.append(
-            {
-                "version": version,
-                "features": len(loaded.feature_set.columns),
-                "groups": [group.name for group in loaded.feature_set.groups],
-                "feature_set": loaded.feature_set.fingerprint,
-                "warnings": list(loaded.warnings),
-            }
-        )
+    with _life_cycle(data) as cycle:
+        rows = [state.document() for state in cycle.states()]
     if as_json:
         print_document(rows, as_json=True)
-    else:
-        print_table(
-            ("version", "features", "groups", "feature set"),
-            [(row["version"], row["features"], ", ".join(row["groups"]), row["feature_set"]) for row in rows],
-        )
+        return
+    whole = load_registry_version(LATEST).feature_set
+    print_table(
+        ("version", "state", "features", "feature set", "datasets", "created by"),
+        [
+            *(
+                (
+                    row["version"],
+                    _state(row),
+                    row["features_count"],
+                    row["feature_set"],
+                    row["usage_count"],
+                    row["created_by"],
+                )
+                for row in rows
+            ),
+            (LATEST, "whole catalogue", len(whole.columns), whole.fingerprint, "-", "-"),
+        ],
+    )
+    for row in rows:
+        for text in row["validation_errors"]:
+            print(f"{row['version']}: {text}")
 
 
 @app.command("show")
@@ -83,3 +101,178 @@ def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")]
         print(f"{file}: {'valid' if not problems else f'{len(problems)} problems'}")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command("create")
+def create(
+    file: Annotated[Path, typer.Argument(help="A registry YAML file, whose version is new.")],
+    by: By = None,
+    reason: Reason = "",
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a file into the versions' folder and record it; it is a candidate until it is activated."""
+    from feature_repo.registry_versions import load_registry_file, read_config
+
+    version, config = load_registry_file(file).version, read_config(file)
+    assert isinstance(config, dict), "a checked file is a mapping"
+    with _life_cycle(data) as cycle:
+        made = cycle.create(version, config, _asked(by, reason)).document()
+    _tell(made, f"{version}: created, a candidate", as_json=as_json)
+
+
+@app.command("sync")
+def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Look at a version's file again and record what it is. Exits 1 when it breaks the rules."""
+    with _life_cycle(data) as cycle:
+        found = cycle.sync(version, _asked(by, "")).document()
+    problems = found["validation_errors"]
+    _tell(found, "\n".join([*problems, f"{version}: {'recorded' if not problems else 'broken'}"]), as_json=as_json)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("activate")
+def activate(  # the options of the command
+    version: Version,
+    reason: Annotated[str, typer.Option("--reason", help="Why; is kept for ever.")],
+    by: By = None,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge-breaking-changes", help="Readers of the version before may break.")
+    ] = False,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the active one; each process serves it from its next start on.
+
+    Exits 1 when it breaks readers and that is not acknowledged: all that breaks is listed.
+    """
+    with _life_cycle(data) as cycle:
+        done = cycle.activate(version, _asked(by, reason), is_acknowledged=acknowledge)
+    _tell_activation(done, as_json=as_json)
+
+
+@app.command("rollback")
+def rollback(
+    reason: Annotated[str, typer.Option("--reason", help="Why; is kept for ever.")],
+    by: By = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the version active that was before the active one."""
+    with _life_cycle(data) as cycle:
+        done = cycle.rollback(_asked(by, reason))
+    _tell_activation(done, as_json=as_json)
+
+
+@app.command("delete")
+def delete(
+    version: Version, by: By = None, reason: Reason = "", yes: AnswerYes = False, data: DataFolder = None
+) -> None:
+    """Remove a version's file and what is recorded of it; not while it is active, shipped or in use."""
+    if not yes:
+        typer.confirm(f"Delete registry version {version}?", abort=True)
+    with _life_cycle(data) as cycle:
+        cycle.delete(version, _asked(by, reason))
+    print(f"{version}: deleted")
+
+
+@app.command("usage")
+def usage(version: Version, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """What uses a version: datasets, rows that have its columns, workers; and what keeps it from being deleted."""
+    with _life_cycle(data) as cycle:
+        found = cycle.usage(version).document(version)
+    print_document(found, as_json=as_json)
+
+
+@app.command("diff")
+def diff(
+    before: Annotated[str, typer.Argument(help="Version, or latest.")],
+    after: Annotated[str, typer.Argument(help="Version, or latest.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a change from one version to another means: columns, horizons, sources, rows of history to compute."""
+    with _life_cycle(data) as cycle:
+        found, rows = cycle.difference(before, after)
+    print_document({**found.document(), "rows_to_compute": rows}, as_json=as_json)
+
+
+@app.command("audit")
+def audit(
+    version: Annotated[str | None, typer.Option("--version", help="Of one version alone.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 100,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who changed what, when, why and from where, newest first."""
+    from market.clock import format_iso, to_ns
+
+    with _life_cycle(data) as cycle:
+        lines = [{**line, "at": format_iso(to_ns(line["at"]))} for line in cycle.audit(version=version, limit=limit)]
+    if as_json:
+        print_document(lines, as_json=True)
+        return
+    print_table(
+        ("at", "action", "version", "by", "reason", "origin"),
+        [
+            (each["at"], each["action"], each["version"], each["made_by"], each["reason"], each["origin"])
+            for each in lines
+        ],
+        nothing="Nothing was changed yet.",
+    )
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["is_active"]:
+        return "active" if row["is_valid"] else "active, broken"
+    if not row["is_valid"]:
+        return "broken"
+    return "shipped" if row["is_shipped"] else "candidate"
+
+
+def _tell_activation(done: VersionRecord, *, as_json: bool) -> None:
+    from registry.life_cycle import TAKES_EFFECT
+
+    warnings, breaking = list(done.compatibility_warnings or ()), list(done.breaking_changes or ())
+    document = {
+        "version": done.version,
+        "previous_version": done.previous_version,
+        "rollback_from": done.rollback_from,
+        "activated_by": done.activated_by,
+        "activation_reason": done.activation_reason,
+        "compatibility_warnings": warnings,
+        "breaking_changes": breaking,
+        "hot_reload": False,
+        "takes_effect": TAKES_EFFECT,
+    }
+    lines = [*(f"breaking: {text}" for text in breaking), *(f"warning: {text}" for text in warnings)]
+    _tell(document, "\n".join([*lines, f"{done.version}: active, served {TAKES_EFFECT}"]), as_json=as_json)
+
+
+def _tell(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_document(document, as_json=True)
+    else:
+        print(text)
+
+
+def _asked(by: str | None, reason: str) -> Asked:
+    from registry.life_cycle import Asked
+
+    user = getpass.getuser()
+    return Asked(origin=f"command line of {user} on {socket.gethostname()}", made_by=by or user, reason=reason or None)
+
+
+@contextmanager
+def _life_cycle(data: Path | None) -> Iterator[RegistryLifeCycle]:
+    from runtime.servers import running_servers
+    from runtime.wiring import metadata_store, registry_life_cycle
+
+    settings = settings_for(data)
+    with (
+        running_servers(settings) as servers,
+        metadata_store(servers) as metadata,
+        registry_life_cycle(settings, servers, metadata) as cycle,
+    ):
+        yield cycle

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from runtime.commands.options import DEFAULT_REGISTRY, DataFolder, Registry, settings_for
+from runtime.commands.options import DataFolder, settings_for
 
 ROLES: Final = ("ingest", "api", "jobs")
 
@@ -33,7 +33,10 @@ def run(
     speed: Annotated[float, typer.Option("--speed", min=0.01, max=1000, help="Times real time.")] = 1.0,
     duration: Annotated[float | None, typer.Option("--duration", min=0, help="Seconds; default: until Ctrl-C.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulated market.")] = 1,
-    registry: Registry = DEFAULT_REGISTRY,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", help="Feature registry version; default: the one that is active in the database."),
+    ] = None,
     data: DataFolder = None,
 ) -> None:
     """Start the servers and run the chosen roles; Ctrl-C or SIGTERM stops everything cleanly.

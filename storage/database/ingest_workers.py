@@ -22,7 +22,8 @@ class IngestWorker:
     """One worker as it last described itself; times are aware.
 
     status: ``symbols`` (by symbol: last_recv_ns, last_row_ns, status by group, lag_ms, messages, rows, gaps, rejected,
-    late), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms) and ``leases`` (fence by name).
+    late), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms), ``leases`` (fence by name) and
+    ``feature_registry_version``, that of its rows.
     """
 
     worker_id: str

@@ -135,6 +135,10 @@ FEATURE_REGISTRY_VERSIONS = Table(
     Column("compatibility_warnings", JSONB(none_as_null=True)),
     Column("breaking_changes", JSONB(none_as_null=True)),
     Column("activation_reason", Text),
+    Column("content_sha256", Text),
+    Column("definition", JSONB(none_as_null=True), comment="its columns, and the code behind each"),
+    Index("feature_registry_versions_created_at", "created_at"),
+    Index("feature_registry_versions_previous", "previous_version"),
 )
 Index(
     "feature_registry_versions_one_active",
@@ -142,6 +146,27 @@ Index(
     unique=True,
     postgresql_where=FEATURE_REGISTRY_VERSIONS.c.is_active,
 )
+
+FEATURE_REGISTRY_AUDIT = Table(
+    "feature_registry_audit",
+    TABLES,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", TIMESTAMP(timezone=True), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("previous_version", Text),
+    Column("made_by", Text, comment="who asked for it, as they said"),
+    Column("reason", Text),
+    Column("origin", Text, nullable=False, comment="where it came from"),
+    Column("details", JSONB, nullable=False),
+    Column("trace_id", Text),
+    CheckConstraint(
+        "action IN ('create', 'sync', 'activate', 'rollback', 'delete', 'migrate')",
+        name="action",
+    ),
+    Index("feature_registry_audit_version", "version"),
+)
+"""Its rows cannot be changed or taken away: a trigger of the migration refuses it."""
 
 SYMBOL_LEASES = Table(
     "symbol_leases",

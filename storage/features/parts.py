@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -129,6 +130,20 @@ def served_columns(root: Path) -> dict[tuple[str, str], set[str]]:
         if part is not None and (known is None or (part.parent.name, part.name) > (known.parent.name, known.name)):
             newest[identity] = part
     return {identity: part_columns(part) for identity, part in newest.items()}
+
+
+def rows_with_columns(root: Path, group: FeatureGroup) -> int:
+    """Rows in the parts that have every column of the group, of all symbols; parts that overlap are counted both.
+
+    Raises CorruptStore.
+    """
+    found = 0
+    for path in group_folder(root, group).glob("symbol=*/date=*/*.parquet"):
+        with reading_parquet(path), suppress(FileNotFoundError):  # merged or removed since it was listed
+            footer = pq.read_metadata(path)
+            if set(group.columns) <= set(footer.schema.names):
+                found += footer.num_rows
+    return found
 
 
 def check_part(file: pq.ParquetFile, path: Path, group: FeatureGroup, symbol: str) -> None:

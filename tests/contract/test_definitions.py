@@ -18,9 +18,8 @@ from feature_repo.definitions import (
     DEFAULT_FEATURES_FOLDER,
     PUSH_SOURCE_NAME,
     definitions,
-    service_name,
 )
-from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions
+from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions, service_name
 from market.errors import DeclarationError
 from transforms.catalogue import GROUPS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import SECOND_NS, ceil_to, format_iso
 from runtime.cli import app
 from runtime.commands.options import settings_for
@@ -206,6 +208,39 @@ def test_a_registry_file_with_problems_is_told_all_of_them(tmp_path: Path) -> No
     errors = json.loads(answered.stdout)["validation_errors"]
     assert any("mid_prise" in error and "did you mean mid_price" in error for error in errors)
     assert any("vwap_3s.lookahead_forbidden" in error for error in errors)
+
+
+@pytest.mark.soak
+def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "registry"
+    shutil.copytree(SHIPPED_FOLDER, folder)
+    monkeypatch.setenv("FEATURE_REGISTRY_VERSIONS_DIR", str(folder))
+    entry = "{name: RSI_14, input_sources: [kline], lookback_window: 14m, lookahead_forbidden: true}"
+    file = tmp_path / "new.yaml"
+    file.write_text(f"version: 3.0.0\nfeatures:\n  - {entry}\n")
+
+    def registry(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return feature_service("registry", *arguments, "--data", tmp_path / "data")
+
+    assert registry("create", file, "--by", "anna").stdout == "3.0.0: created, a candidate\n"
+    (folder / "4.0.0.yaml").write_text("version: [")
+    listed = registry("list").stdout
+    assert "candidate" in listed
+    assert "4.0.0: file: must be YAML" in listed
+    refused = registry("activate", "3.0.0", "--reason", "to see")
+    assert (refused.returncode, "acknowledge_breaking_changes: must be true" in refused.stderr) == (1, True)
+    done = registry("activate", "3.0.0", "--reason", "to see", "--acknowledge-breaking-changes", "--json")
+    document = json.loads(done.stdout)
+    assert (document["version"], document["previous_version"], document["hot_reload"]) == ("3.0.0", "2.0.0", False)
+    assert registry("delete", "3.0.0", "--yes").returncode == 1
+    assert "2.0.0: active, served at the next start" in registry("rollback", "--reason", "seen").stdout
+    assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
+    assert json.loads(registry("diff", "2.0.0", "3.0.0", "--json").stdout)["added"] == []
+    assert registry("sync", "4.0.0").returncode == 1
+    assert registry("delete", "3.0.0", "--yes").stdout == "3.0.0: deleted\n"
+    lines = json.loads(registry("audit", "--json").stdout)
+    assert [line["action"] for line in lines] == ["delete", "sync", "rollback", "activate", "create"]
+    assert lines[-1]["made_by"] == "anna"
 
 
 def test_every_command_has_help_and_is_in_the_readme() -> None:

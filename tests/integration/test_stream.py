@@ -22,6 +22,7 @@ from api.app import create_app
 from api.services import ApiServices
 from backfill.jobs import BackfillJobs
 from market.clock import SECOND_NS, ManualClock, format_iso
+from registry.life_cycle import RegistryLifeCycle
 from runtime.embedded import embedded_redis
 from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
@@ -88,6 +89,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             versions_folder=tmp_path,
             features=FeatureLog(tmp_path),
             datasets=Datasets(tmp_path),
+            life_cycle=cast("RegistryLifeCycle", None),
         )
         config = uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from feature_repo.as_of_join import NULL_NS
-from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions
+from feature_repo.registry_versions import LATEST, load_registry_version, sound_versions
 from feature_repo.tick_join import Ticks, WantedColumns
 from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
@@ -106,10 +106,7 @@ def smallest_set_with(wanted: tuple[WantedColumns, ...], versions_folder: Path) 
 
     Raises InvalidRequest when none has.
     """
-    sets = (
-        load_registry_version(version, versions_folder).feature_set
-        for version in (*registry_versions(versions_folder), LATEST)
-    )
+    sets = (version.feature_set for version in (*sound_versions(versions_folder), load_registry_version(LATEST)))
     able = [each for each in sets if all(_has(each, view) for view in wanted)]
     if not able:
         raise InvalidRequest(

@@ -20,6 +20,7 @@ from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
+from registry.life_cycle import RegistryLifeCycle
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepState, UpkeepStore
@@ -138,6 +139,7 @@ def get(
         versions_folder=versions_folder,
         features=FeatureLog(tmp_path),
         datasets=DatasetsFolder(tmp_path),
+        life_cycle=cast("RegistryLifeCycle", None),
         check_queue=check_queue,
         upkeep=cast("UpkeepStore | None", upkeep),
     )

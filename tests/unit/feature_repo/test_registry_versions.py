@@ -11,12 +11,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.migrations import Migration
 from feature_repo.registry_versions import (
+    ALIASES,
     LATEST,
     SHIPPED_FOLDER,
+    check_registry,
+    config_text,
     load_registry_file,
     load_registry_version,
     registry_versions,
+    sound_versions,
     version_key,
 )
 from market.errors import InvalidRegistry, NotFound
@@ -362,3 +367,64 @@ def test_a_file_must_hold_the_version_of_its_name(folder: Path) -> None:
     written(folder, RSI, version="9.0.1")
     with pytest.raises(InvalidRegistry, match=r"must be 9\.0\.0 as in the file's name, was 9\.0\.1"):
         load_registry_version("9.0.0", folder)
+
+
+def test_names_of_the_first_spelling_are_aliases(folder: Path) -> None:
+    assert set(ALIASES.values()) <= set(FEATURES)
+    assert not set(ALIASES) & set(FEATURES)
+    entries = [RSI | {"name": name} for name in ("RSI_14", "MACD_line", "BB_upper", "EMA_20")]
+    columns = load_registry_file(written(folder, *entries)).feature_set.columns
+    assert columns == ("rsi_14", "macd_line", "bb_upper", "ema_20")
+    assert problem_of(written(folder, RSI, RSI | {"name": "RSI_14"})) == "rsi_14: must be named once, was named 2 times"
+
+
+def test_a_broken_file_is_left_out_and_named_and_the_others_are_read(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(folder, RSI)
+    (folder / "3.0.0.yaml").write_bytes(b"\xff\xfe")
+    (folder / "4.0.0.yaml").mkdir()
+    assert [found.version for found in sound_versions(folder)] == ["9.0.0"]
+    assert "registry version 3.0.0 is left out" in caplog.text
+    assert "registry version 4.0.0 is left out" in caplog.text
+
+
+def test_a_file_that_was_edited_is_read_again(folder: Path) -> None:
+    assert load_registry_version("9.0.0", written(folder, RSI).parent).feature_set.columns == ("rsi_14",)
+    written(folder, RSI, MID)
+    assert load_registry_version("9.0.0", folder).feature_set.columns == ("rsi_14", "mid_price")
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ("rm -rf", "migration: must be a mapping of rename, drop, default, was 'rm -rf'"),
+        ({"run": "x"}, "migration: must be a mapping of rename, drop, default, was {'run': 'x'}"),
+        (
+            {"rename": {"old": "mid_price"}},
+            "migration.rename.old: must become a column of this version, was 'mid_price'",
+        ),
+        ({"rename": {"rsi_14": "rsi_14"}}, "migration.rename.rsi_14: must not be a column of this version"),
+        ({"rename": [1]}, "migration.rename: must be new names by old ones, was [1]"),
+        ({"drop": ["rsi_14"]}, "migration.drop: must name no column of this version, was rsi_14"),
+        ({"drop": {"a": 1}}, "migration.drop: must be a list of names, was {'a': 1}"),
+        (
+            {"default": {"rsi_14": float("nan")}},
+            "migration.default.rsi_14: must be a finite number for a column of this version, was nan",
+        ),
+        ({"default": 3}, "migration.default: must be numbers by column, was 3"),
+    ],
+)
+def test_a_migration_is_declared_within_its_rules(declared: object, problem: str) -> None:
+    config = {"version": "9.0.0", "features": [RSI], "migration": declared}
+    with pytest.raises(InvalidRegistry) as caught:
+        check_registry(config, Path("9.0.0.yaml"))
+    assert caught.value.problems == (problem,)
+
+
+def test_a_migration_is_kept_as_it_was_declared() -> None:
+    declared = {"rename": {"RSI": "rsi_14"}, "drop": ["old"], "default": {"rsi_14": 50}}
+    config = {"version": "9.0.0", "features": [RSI], "schema_version": "1", "migration": declared}
+    found = check_registry(config, Path("9.0.0.yaml"))
+    assert (found.schema_version, found.migration) == ("1", Migration({"RSI": "rsi_14"}, ("old",), {"rsi_14": 50.0}))
+    assert yaml.safe_load(config_text(config)) == config

@@ -132,6 +132,22 @@ def test_a_state_gone_on_from_is_the_state_of_a_replay_for_every_feature(
         assert np.array_equal(one.rows.reasons, other.rows.reasons)
 
 
+@pytest.mark.parametrize("goes_back", [False, True])
+def test_a_restart_with_another_version_serves_what_a_rebuild_with_it_computes_and_leaves_no_row_out(
+    tmp_path: Path, short: Kernel, kernel_cache: Path, messages: list[TimedMessage], *, goes_back: bool
+) -> None:
+    other = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    before, after = (other, short) if goes_back else (short, other)
+    first, second = before_and_after(messages)
+    served = serve(tmp_path, before, first), serve(tmp_path, after, second)
+    seconds = [
+        row_ns // SECOND_NS for each in served for one in each for row_ns in one.rows.row_ns if row_ns % SECOND_NS == 0
+    ]
+    assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
+    assert {one.rows.feature_set.version for one in served[1]} == {after.feature_set.version}
+    assert_rebuilt(tmp_path, after, served[1])
+
+
 def test_a_checkpoint_names_the_tape_s_last_frame_and_what_its_state_belongs_to(
     tmp_path: Path, short: Kernel, messages: list[TimedMessage]
 ) -> None:

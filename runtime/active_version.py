@@ -1,0 +1,67 @@
+"""The registry version that a process serves: the one asked for, else the active one, else the shipped default.
+
+A file of before versions had a folder is taken over first, once. Neither it nor an active version whose file is gone or
+broken keeps a process from starting: it serves the version before, else the shipped default, and its log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from feature_repo.registry_versions import DEFAULT_VERSION, LATEST, load_registry_version
+from market.errors import Conflict, InvalidRegistry, NotFound
+from registry.life_cycle import Asked, RegistryLifeCycle
+from runtime.servers import Servers
+from runtime.settings import Settings
+from runtime.wiring import registry_life_cycle
+from storage.database.metadata import Metadata
+
+_log = logging.getLogger(__name__)
+
+
+def served_from_now(settings: Settings, servers: Servers, metadata: Metadata, *, given: str | None) -> str:
+    """The version to serve, recorded as loaded; otherwise as ``version_to_serve``."""
+    with registry_life_cycle(settings, servers, metadata) as cycle:
+        version = version_to_serve(cycle, settings, given=given)
+        if version != LATEST:
+            cycle.begin_serving(version)
+    return version
+
+
+def version_to_serve(cycle: RegistryLifeCycle, settings: Settings, *, given: str | None) -> str:
+    """The version to serve, whose file is sound. given: what was asked for; None leaves it to the database.
+
+    Raises NotFound and InvalidRegistry for the version that was asked for, and where even the shipped default is away.
+    """
+    legacy, folder = settings.feature_registry_config_path, settings.feature_registry_versions_dir
+    if legacy is not None and settings.feature_registry_auto_migrate:
+        _adopt(cycle, legacy)
+    version = _sound_active(cycle, folder) if given is None else given
+    load_registry_version(version, folder)
+    return version
+
+
+def _adopt(cycle: RegistryLifeCycle, legacy: Path) -> None:
+    asked = Asked(origin="start of a process", reason=f"taken over from FEATURE_REGISTRY_CONFIG_PATH {legacy}")
+    try:
+        adopted = cycle.adopt(legacy, asked)
+    except (InvalidRegistry, Conflict) as error:
+        _log.error("FEATURE_REGISTRY_CONFIG_PATH is not taken over: %s", error)
+        return
+    if adopted is not None:
+        _log.info("registry version %s is active: taken over from %s", adopted.version, legacy)
+
+
+def _sound_active(cycle: RegistryLifeCycle, folder: Path) -> str:
+    active = cycle.active_version()
+    for version in (active, cycle.version_before(), DEFAULT_VERSION):
+        if version is None:
+            continue
+        try:
+            load_registry_version(version, folder)
+        except (InvalidRegistry, NotFound) as error:
+            _log.error("registry version %s cannot be served, another is in its place: %s", version, error)
+            continue
+        return version
+    return active

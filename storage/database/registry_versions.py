@@ -1,0 +1,253 @@
+"""The state of registry versions in PostgreSQL: which is active, what each was when recorded, and who changed what.
+
+1. Files are the truth for what a version holds; a row says what was done with it.
+2. At most one version is active. A change of it names the one that was active when it was decided, and is refused when
+   that is no longer so: of two at once one wins.
+3. Each change writes its line of the audit in the same transaction. Lines stay as they are for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from market.errors import Conflict
+from storage.database.schema import (
+    DATASETS,
+    FEATURE_REGISTRY_AUDIT,
+    FEATURE_REGISTRY_VERSIONS,
+    open_engine,
+    transaction,
+)
+
+Action = Literal["create", "sync", "activate", "rollback", "delete", "migrate"]
+MOST_DATASETS_NAMED: Final = 20
+ACTIVATION_LOCK: Final = 0x6665_6174_6163_7469
+"""Key of the advisory lock under which it changes which version is active."""
+
+_VERSIONS = FEATURE_REGISTRY_VERSIONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRecord:
+    """One version as it was recorded; times are aware.
+
+    definition: its columns as a JSON object, None where its file was never sound. migration_script: the declared
+    migration as JSON. rollback_from: the version that a rollback came from to this one.
+    """
+
+    version: str
+    file_path: str
+    is_active: bool
+    created_at: datetime
+    validated_at: datetime | None = None
+    validation_errors: Sequence[str] | None = None
+    loaded_at: datetime | None = None
+    created_by: str | None = None
+    activated_by: str | None = None
+    rollback_from: str | None = None
+    previous_version: str | None = None
+    schema_version: str | None = None
+    migration_script: str | None = None
+    compatibility_warnings: Sequence[str] | None = None
+    breaking_changes: Sequence[str] | None = None
+    activation_reason: str | None = None
+    content_sha256: str | None = None
+    definition: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a look at a version's file found. Without problems it has a definition."""
+
+    version: str
+    file_path: str
+    content_sha256: str | None
+    problems: tuple[str, ...] = ()
+    definition: Mapping[str, Any] | None = None
+    schema_version: str | None = None
+    migration_script: str | None = None
+
+    def columns(self, at: datetime) -> dict[str, Any]:
+        """The columns of the version's row, looked at then."""
+        return {
+            "file_path": self.file_path,
+            "content_sha256": self.content_sha256,
+            "validated_at": at,
+            "validation_errors": list(self.problems),
+            "definition": self.definition,
+            "schema_version": self.schema_version,
+            "migration_script": self.migration_script,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Who changed a version, when, why and from where; a line of the audit."""
+
+    at: datetime
+    action: Action
+    version: str
+    origin: str
+    previous_version: str | None = None
+    made_by: str | None = None
+    reason: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    trace_id: str | None = None
+
+
+class RegistryStore:
+    """The tables behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self._engine.dispose()
+
+    def records(self) -> dict[str, VersionRecord]:
+        """Every version that was recorded, by its name."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(select(_VERSIONS)).mappings().all()
+        return {row["version"]: VersionRecord(**row) for row in rows}
+
+    def active(self) -> VersionRecord | None:
+        """The version that is active; None where none ever was."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(select(_VERSIONS).where(_VERSIONS.c.is_active)).mappings().one_or_none()
+        return None if row is None else VersionRecord(**row)
+
+    def create(self, checked: Checked, change: Change) -> VersionRecord:
+        """Record a version whose file is new. Raises Conflict when it was recorded before."""
+        values = {
+            "version": checked.version,
+            "created_at": change.at,
+            "created_by": change.made_by,
+            **checked.columns(change.at),
+        }
+        with transaction(self._engine) as connection:
+            row = connection.execute(insert(_VERSIONS).values(values).returning(_VERSIONS)).mappings().one()
+            _write(connection, change)
+        return VersionRecord(**row)
+
+    def sync(self, checked: Checked, change: Change) -> VersionRecord:
+        """Record what a look at a version's file found, whether the version was recorded before or not."""
+        with transaction(self._engine) as connection:
+            row = _keep(connection, checked, change)
+            _write(connection, change)
+        return VersionRecord(**row)
+
+    def activate(
+        self,
+        checked: Checked,
+        change: Change,
+        *,
+        expected: str | None,
+        warnings: Sequence[str] = (),
+        breaking: Sequence[str] = (),
+    ) -> VersionRecord:
+        """Make a version the active one, in the place of ``expected``: the one that the database calls active.
+
+        A rollback remembers where it came from and leaves what the version came after as it was. Raises Conflict when
+        another is active by now.
+        """
+        is_rollback = change.action == "rollback"
+        values = {
+            "is_active": True,
+            "activated_by": change.made_by,
+            "activation_reason": change.reason,
+            "compatibility_warnings": list(warnings),
+            "breaking_changes": list(breaking),
+            "rollback_from": change.previous_version if is_rollback else None,
+        }
+        if not is_rollback:
+            values["previous_version"] = change.previous_version
+        with transaction(self._engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
+            _leave(connection, expected)
+            _keep(connection, checked, change)
+            found = _VERSIONS.c.version == checked.version
+            row = (
+                connection.execute(update(_VERSIONS).where(found).values(values).returning(_VERSIONS)).mappings().one()
+            )
+            _write(connection, change)
+        return VersionRecord(**row)
+
+    def loaded(self, version: str, at: datetime) -> None:
+        """Keep when a process last began to serve a version."""
+        with transaction(self._engine) as connection:
+            connection.execute(update(_VERSIONS).where(_VERSIONS.c.version == version).values(loaded_at=at))
+
+    def delete(self, version: str, change: Change) -> None:
+        """Forget a version. Raises Conflict when it is active, a dataset has it or a rollback would return to it."""
+        with transaction(self._engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
+            row = connection.execute(select(_VERSIONS).where(_VERSIONS.c.version == version))
+            known = row.mappings().one_or_none()
+            if known is not None and known["is_active"]:
+                raise Conflict(f"registry version {version}: must not be active to be deleted, was")
+            back = select(_VERSIONS.c.version).where(_VERSIONS.c.is_active, _VERSIONS.c.previous_version == version)
+            if connection.execute(back).first() is not None:
+                raise Conflict(f"registry version {version}: must not be what a rollback returns to, was")
+            used = connection.execute(_datasets_of(version)).scalar_one()
+            if used:
+                raise Conflict(f"registry version {version}: must be used by no dataset to be deleted, was by {used}")
+            connection.execute(delete(_VERSIONS).where(_VERSIONS.c.version == version))
+            _write(connection, change)
+
+    def dataset_counts(self) -> dict[str, int]:
+        """How many datasets each version has, by version."""
+        query = select(DATASETS.c.feature_registry_version, func.count()).group_by(DATASETS.c.feature_registry_version)
+        with transaction(self._engine) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def datasets(self, version: str) -> list[str]:
+        """Ids of the newest datasets of a version, at most MOST_DATASETS_NAMED."""
+        query = (
+            select(DATASETS.c.dataset_id)
+            .where(DATASETS.c.feature_registry_version == version)
+            .order_by(DATASETS.c.created_at.desc(), DATASETS.c.dataset_id)
+            .limit(MOST_DATASETS_NAMED)
+        )
+        with transaction(self._engine) as connection:
+            return list(connection.execute(query).scalars())
+
+    def audit(self, *, version: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest lines of the audit, newest first, of one version where it is given: as Change, with ``id``."""
+        query = select(FEATURE_REGISTRY_AUDIT).order_by(FEATURE_REGISTRY_AUDIT.c.id.desc()).limit(limit)
+        if version is not None:
+            query = query.where(FEATURE_REGISTRY_AUDIT.c.version == version)
+        with transaction(self._engine) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _leave(connection: Connection, expected: str | None) -> None:
+    """Make the expected version inactive; under the lock, the second of two at once finds another."""
+    query = select(_VERSIONS.c.version).where(_VERSIONS.c.is_active)
+    found = connection.execute(query).scalar_one_or_none()
+    if found != expected:
+        raise Conflict(
+            f"registry: must still have {expected or 'no version'} activated, was changed to {found} at the same time"
+        )
+    connection.execute(update(_VERSIONS).where(_VERSIONS.c.is_active).values(is_active=False))
+
+
+def _keep(connection: Connection, checked: Checked, change: Change) -> RowMapping:
+    values = checked.columns(change.at)
+    added = upsert(_VERSIONS).values(version=checked.version, created_at=change.at, created_by=change.made_by, **values)
+    row = connection.execute(added.on_conflict_do_update(index_elements=["version"], set_=values).returning(_VERSIONS))
+    return row.mappings().one()
+
+
+def _write(connection: Connection, change: Change) -> None:
+    connection.execute(insert(FEATURE_REGISTRY_AUDIT).values(asdict(change)))
+
+
+def _datasets_of(version: str) -> Any:  # noqa: ANN401  # a query, whose type says nothing
+    return select(func.count()).where(DATASETS.c.feature_registry_version == version)

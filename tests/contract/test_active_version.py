@@ -1,0 +1,101 @@
+"""Which registry version a process serves from its start on, on the embedded PostgreSQL and on a server alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from feature_repo.registry_versions import DEFAULT_VERSION, LATEST
+from market.errors import InvalidRegistry, NotFound
+from runtime.active_version import version_to_serve
+from runtime.settings import Settings, load_settings
+from tests.contract.test_registry_life_cycle import BY_ANNA, MID, MID_AND_SPREAD, Living, living
+
+__all__ = ["living"]  # the fixture
+
+
+def settings(living: Living, legacy: Path | None = None, *, is_migrated: bool = True) -> Settings:
+    return load_settings(
+        {
+            "FEATURE_REGISTRY_VERSIONS_DIR": str(living.folder),
+            "FEATURE_REGISTRY_CONFIG_PATH": None if legacy is None else str(legacy),
+            "FEATURE_REGISTRY_AUTO_MIGRATE": str(is_migrated),
+        },
+        env_file=None,
+    )
+
+
+def served(living: Living, legacy: Path | None = None, *, given: str | None = None) -> str:
+    return version_to_serve(living.cycle, settings(living, legacy), given=given)
+
+
+def test_a_newer_file_is_not_served_until_it_is_activated_and_then_after_every_start(living: Living) -> None:
+    living.write("3.0.0", yaml.safe_dump({"version": "3.0.0", **MID}))
+    living.write("4.0.0", "version: [")
+    assert served(living) == DEFAULT_VERSION
+    living.cycle.activate("3.0.0", BY_ANNA, is_acknowledged=True)
+    assert served(living) == served(living) == "3.0.0"
+    living.cycle.begin_serving("3.0.0")
+    record = living.cycle.state("3.0.0").record
+    assert record is not None
+    assert record.loaded_at == living.now
+    living.cycle.rollback(BY_ANNA)
+    assert served(living) == DEFAULT_VERSION
+
+
+def test_what_was_asked_for_is_served_or_nothing(living: Living) -> None:
+    living.write("4.0.0", "version: [")
+    living.cycle.create("3.0.0", MID, BY_ANNA)
+    assert (served(living, given="3.0.0"), served(living, given=LATEST)) == ("3.0.0", LATEST)
+    with pytest.raises(InvalidRegistry):
+        served(living, given="4.0.0")
+    with pytest.raises(NotFound):
+        served(living, given="9.9.9")
+
+
+@pytest.mark.parametrize("harm", ["gone", "broken"])
+def test_an_active_version_whose_file_is_harmed_gives_way_to_the_one_before_and_the_log_says_so(
+    living: Living, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for version in ("3.0.0", "3.1.0"):
+        living.cycle.create(version, MID, BY_ANNA)
+        living.cycle.activate(version, BY_ANNA, is_acknowledged=True)
+    if harm == "gone":
+        (living.folder / "3.1.0.yaml").unlink()
+    else:
+        living.write("3.1.0", "version: [")
+    assert served(living) == "3.0.0"
+    assert "registry version 3.1.0 cannot be served, another is in its place" in caplog.text
+    living.write("3.0.0", "version: [")
+    assert served(living) == DEFAULT_VERSION
+    (living.folder / f"{DEFAULT_VERSION}.yaml").unlink()
+    with pytest.raises(InvalidRegistry if harm == "broken" else NotFound):
+        served(living)
+
+
+def test_a_legacy_file_becomes_the_active_version_once(living: Living, tmp_path: Path) -> None:
+    legacy = tmp_path / "feature_registry.yaml"
+    legacy.write_text(yaml.safe_dump({"version": "0.9.0", **MID}))
+    assert version_to_serve(living.cycle, settings(living, legacy, is_migrated=False), given=None) == DEFAULT_VERSION
+    assert served(living, legacy) == "0.9.0"
+    assert (living.folder / "0.9.0.yaml").read_bytes() == legacy.read_bytes()
+    assert living.actions() == [("migrate", "0.9.0")]
+    assert str(legacy) in living.cycle.audit()[0]["reason"]
+    living.cycle.rollback(BY_ANNA)
+    assert served(living, legacy) == DEFAULT_VERSION, "what was activated since is not undone by a start"
+
+
+def test_a_legacy_file_that_cannot_be_taken_over_keeps_nothing_from_starting(
+    living: Living, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    legacy = tmp_path / "feature_registry.yaml"
+    assert served(living, legacy) == DEFAULT_VERSION
+    legacy.write_text("version: [")
+    assert served(living, legacy) == DEFAULT_VERSION
+    living.write("3.0.0", yaml.safe_dump({"version": "3.0.0", **MID}))
+    legacy.write_text(yaml.safe_dump({"version": "3.0.0", **MID_AND_SPREAD}))
+    assert served(living, legacy) == DEFAULT_VERSION
+    assert caplog.text.count("FEATURE_REGISTRY_CONFIG_PATH is not taken over") == 3
+    assert living.actions() == []
