@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from market.clock import Clock
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
+from storage.database.metric_writer import MetricWriter
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepStore
 from storage.features.log import FeatureLog
@@ -57,7 +58,9 @@ class ApiServices(ProcessServices):
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
     by the ingest role of this process, empty without one. limits: what a request may be. default_version: the registry
-    version of builds that name none; None is the newest. cors_origins: whose pages a browser may let read the answers.
+    version of builds that name none; None is the newest. requests: takes a row of each that was answered; None keeps
+    none. queue_lengths: messages and readers by queue; None where no message queue is used. cors_origins: whose
+    pages a browser may let read the answers.
     """
 
     builds: DatasetBuilds
@@ -69,6 +72,8 @@ class ApiServices(ProcessServices):
     limits: RequestLimits = field(default_factory=RequestLimits)
     default_version: str | None = None
     cors_origins: tuple[str, ...] = ()
+    requests: MetricWriter | None = None
+    queue_lengths: Callable[[], Mapping[str, tuple[int, int]]] | None = None
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets

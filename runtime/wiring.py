@@ -252,6 +252,21 @@ def broker_address(settings: Settings) -> BrokerAddress:
     )
 
 
+def queues_read(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Messages that wait and readers of each queue that ingest reads; RABBITMQ_HOST must be set.
+
+    Not for a thread that runs an event loop. Raises StoreUnavailable.
+    """
+    from ingestion.rabbitmq.queue_lengths import queue_lengths
+    from ingestion.sources.gateway.queues import gateway_queues
+    from ingestion.sources.gateway.sharing import shard_queues
+
+    has_positions = settings.position_manager_host is not None
+    queues = gateway_queues(trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions)
+    shards = () if settings.feature_service_shards is None else shard_queues(settings.feature_service_shards)
+    return queue_lengths(broker_address(settings), (*queues, *shards))
+
+
 @contextmanager
 def api_services(
     settings: Settings,
@@ -272,6 +287,7 @@ def api_services(
     from api.services import ApiServices
     from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
+    from storage.database.metric_writer import request_writer
     from storage.database.quality_reports import QualityReports
     from storage.database.upkeep import UpkeepStore
     from storage.online.memory import OnlineMemory
@@ -286,6 +302,7 @@ def api_services(
         closing(FreshnessStore(servers.postgres_url)) as freshness,
         closing(AlertStore(servers.postgres_url)) as alerts,
         closing(QualityReports(servers.postgres_url)) as quality_reports,
+        closing(request_writer(servers.postgres_url)) as requests,
     ):
         yield ApiServices(
             **_process_facts(settings, stores, registry),
@@ -297,6 +314,8 @@ def api_services(
             builds=builds,
             backfills=backfills,
             quality_reports=quality_reports,
+            requests=requests,
+            queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,

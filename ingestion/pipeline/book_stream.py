@@ -57,6 +57,8 @@ class BookStream:
 
     def __init__(self) -> None:
         self.is_valid = False
+        self.missed: tuple[int, int] | None = None
+        """First and last number of the messages that the last gap was of."""
         self._depth: int | None = None
         self._heard_ns = 0
         self._last: _Place | None = None
@@ -103,6 +105,7 @@ class BookStream:
         elif not self.is_valid or place.update_id == last.update_id + 1:
             self._last = place
         elif place.update_id > last.update_id + 1:
+            self.missed = last.update_id + 1, place.update_id - 1
             self._left, self._last = last, place
             self.is_valid = False
 
