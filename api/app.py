@@ -61,7 +61,7 @@ def create_app(services: ApiServices) -> FastAPI:
         (backfill.router, (400, 404, 409, *OF_A_BODY)),
         (cache.router, (400, 404, *OF_A_BODY)),
         (evaluation.router, (400, 404, 409, *OF_A_BODY)),
-        (quality.router, (400, 404)),
+        (quality.router, (400, 404, 409)),
         (stats.router, ()),
     ):
         app.include_router(router, dependencies=documented, responses=answers(*errors))

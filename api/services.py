@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from api.limits import RequestLimits
 from backfill.jobs import BackfillJobs
 from market.clock import Clock
+from quality.drift import USUAL_LIMITS, DriftLimits
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
@@ -58,9 +59,9 @@ class ApiServices(ProcessServices):
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
     by the ingest role of this process, empty without one. limits: what a request may be. default_version: the registry
-    version of builds that name none; None is the newest. requests: takes a row of each that was answered; None keeps
-    none. queue_lengths: messages and readers by queue; None where no message queue is used. cors_origins: whose
-    pages a browser may let read the answers.
+    version of builds that name none; None is the newest.requests: takes a row of each that was answered; None
+    keeps none. drift_limits: from when on a column has drifted. queue_lengths: messages and readers by queue; None
+    where no message queue is used. cors_origins: whose pages a browser may let read the answers.
     """
 
     builds: DatasetBuilds
@@ -73,6 +74,7 @@ class ApiServices(ProcessServices):
     default_version: str | None = None
     cors_origins: tuple[str, ...] = ()
     requests: MetricWriter | None = None
+    drift_limits: DriftLimits = USUAL_LIMITS
     queue_lengths: Callable[[], Mapping[str, tuple[int, int]]] | None = None
     api_key: str | None = field(repr=False)
     features: FeatureLog

@@ -103,7 +103,7 @@ def _checks_of_tables(
 
     return [
         AlertCheck(("freshness_burn",), lambda: freshness_findings(looks.windows(to_datetime(clock.now_ns())), limits)),
-        AlertCheck(("upkeep_late", "disk_filling"), lambda: upkeep_findings(upkeep.states(), limits)),
+        AlertCheck(("upkeep_late", "disk_filling", "feature_drift"), lambda: upkeep_findings(upkeep.states(), limits)),
         AlertCheck(("ingest_silent", "symbol_not_followed", "symbol_silent"), of_workers),
     ]
 

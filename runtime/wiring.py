@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
+    from quality.drift import DriftLimits
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.instruments import InstrumentPins
@@ -252,6 +253,17 @@ def broker_address(settings: Settings) -> BrokerAddress:
     )
 
 
+def drift_limits(settings: Settings) -> DriftLimits:
+    """From when on a column of served rows has drifted."""
+    from quality.drift import DriftLimits
+
+    return DriftLimits(
+        psi=settings.feature_service_drift_psi,
+        ks=settings.feature_service_drift_ks,
+        missing_rate=settings.feature_service_drift_missing_rate,
+    )
+
+
 def queues_read(settings: Settings) -> dict[str, tuple[int, int]]:
     """Messages that wait and readers of each queue that ingest reads; RABBITMQ_HOST must be set.
 
@@ -315,6 +327,7 @@ def api_services(
             backfills=backfills,
             quality_reports=quality_reports,
             requests=requests,
+            drift_limits=drift_limits(settings),
             queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
