@@ -12,10 +12,9 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Connection, NullPool, create_engine, insert, text
 
-import storage.database.metric_tables
-from storage.database.schema import TABLES
+from storage.database.metric_tables import API_ENDPOINT_METRICS
 
-assert storage.database.metric_tables.TABLES is TABLES, "its tables are among them"
+TABLES: Final = API_ENDPOINT_METRICS.metadata
 
 ROOT: Final = Path(__file__).parents[2]
 DASHBOARDS: Final = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))

@@ -9,6 +9,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import UNDECODABLE, Level, Milliseconds, UpdateId
+from ingestion.sources.call_log import log_call
 from market.errors import StoreUnavailable
 
 REST_URLS: Final = {
@@ -45,7 +46,9 @@ class BybitRest:
     """The REST interface behind one address; no call needs a key."""
 
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, transport=transport)
+        self._client = httpx.AsyncClient(
+            base_url=url, timeout=TIMEOUT_S, transport=transport, event_hooks={"response": [log_call]}
+        )
         self._name = f"bybit {url}"
 
     async def order_book(self, symbol: str, depth: int) -> BookAnswer:

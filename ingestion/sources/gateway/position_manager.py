@@ -14,6 +14,7 @@ from typing import Final
 import httpx
 
 from ingestion.decoding.decode import position_answer
+from ingestion.sources.call_log import log_call
 from ingestion.sources.source import Deliver, Delivery
 from market.clock import Clock
 from market.errors import StoreUnavailable
@@ -37,6 +38,7 @@ class PositionManager:
             base_url=f"http://{host}:{port}/api/v1",
             headers={} if api_key is None else {"X-API-Key": api_key},
             timeout=TIMEOUT_S,
+            event_hooks={"response": [log_call]},
         )
         self._name = f"position-manager {host}:{port}"
         self._symbols = tuple(symbols)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -21,11 +23,11 @@ def upgrade() -> None:
     _widen_dataset_building_metrics()
 
 
-def _id() -> sa.Column[sa.Uuid[str]]:
+def _id() -> sa.Column[Any]:
     return sa.Column("id", sa.Uuid, nullable=False, server_default=sa.text("gen_random_uuid()"))
 
 
-def _created_at() -> sa.Column[sa.TIMESTAMP]:
+def _created_at() -> sa.Column[Any]:
     return sa.Column("created_at", TIME, nullable=False, server_default=sa.func.now())
 
 
