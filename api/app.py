@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
@@ -34,6 +34,7 @@ from api.errors import install_error_handlers
 from api.limits import Limits, RequestLimits
 from api.metrics import HttpMetrics, Measured
 from api.openapi import ASSETS, OF_A_BODY, answers, operation_id
+from api.requests import RequestNotes
 from api.services import ApiServices, ProcessServices
 from market.clock import SECOND_NS
 
@@ -47,6 +48,7 @@ def create_app(services: ApiServices) -> FastAPI:
         services,
         api_key=services.api_key,
         limits=services.limits,
+        keep_request=None if services.requests is None else services.requests.add,
         title="Feature Service",
         description="Live features of market data, and training sets that hold what was served.",
     )
@@ -60,7 +62,7 @@ def create_app(services: ApiServices) -> FastAPI:
         (backfill.router, (400, 404, 409, *OF_A_BODY)),
         (cache.router, (400, 404, *OF_A_BODY)),
         (evaluation.router, (400, 404, 409, *OF_A_BODY)),
-        (quality.router, (400, 404)),
+        (quality.router, (400, 404, 409)),
         (stats.router, ()),
         (registry.router, (400, 404, 409, *OF_A_BODY)),
     ):
@@ -89,7 +91,13 @@ def create_probe(services: ProcessServices) -> FastAPI:
 
 
 def _app(
-    services: ProcessServices, *, api_key: str | None, limits: RequestLimits, title: str, description: str
+    services: ProcessServices,
+    *,
+    api_key: str | None,
+    limits: RequestLimits,
+    title: str,
+    description: str,
+    keep_request: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> FastAPI:
     check_pool = ThreadPoolExecutor(checks.CHECK_THREADS, thread_name_prefix="check")
     # Apart from the checks: counting the files of a large folder must not keep health from answering.
@@ -117,7 +125,8 @@ def _app(
     app.add_middleware(
         Door, api_key=api_key, make_trace_id=services.make_trace_id, now_s=lambda: services.clock.now_ns() // SECOND_NS
     )
-    app.add_middleware(Measured, metrics=app.state.http_metrics)
+    notes = RequestNotes(services.clock, keep_request)
+    app.add_middleware(Measured, metrics=app.state.http_metrics, notes=notes)
     app.include_router(health.router)
     app.include_router(metrics.router)
     return app

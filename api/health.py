@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from api import checks
 from api.checks import Answer, Check, ask, store_checks
+from api.computations import COMPUTATIONS, computations_check
 from api.schemas import Health, HealthOfServices, Readiness
 from api.services import OfProcess, ProcessServices
 from api.upkeep import UPKEEP, late_tasks, states_of, upkeep_check
@@ -23,7 +24,6 @@ OLDEST_ROW_NS: Final = 30 * SECOND_NS
 RETRY_AFTER_S: Final = 5
 
 _NO_QUEUE: Final = "this process uses no message queue"
-_NO_REQUESTS: Final = "no request was answered in the last 5 minutes"
 _NONE_YET: Final = "there is none yet"
 
 router = APIRouter(tags=["health"])
@@ -35,16 +35,17 @@ async def health(request: Request, services: OfProcess) -> Health:
 
     Unknown fields say why.
     """
-    answers = await _ask(request, services, **{UPKEEP: upkeep_check(services)})
-    upkeep = answers.pop(UPKEEP)
+    answers = await _ask(
+        request, services, **{UPKEEP: upkeep_check(services), COMPUTATIONS: computations_check(services)}
+    )
+    upkeep, computations = answers.pop(UPKEEP), answers.pop(COMPUTATIONS)
     late = late_tasks(states_of(upkeep))
     now_ns = services.clock.now_ns()
     database, online, registry = answers["database"], answers["online_store"], answers["registry"]
     queue = answers.get("message_queue")
     vectors: Sequence[OnlineVector] = online.found.get("vectors", ())
     troubles = [trouble for vector in vectors for trouble in row_troubles(vector, now_ns)]
-    latency_ms = request.app.state.http_metrics.average_ms()
-    known = {
+    known: dict[str, tuple[Any, str | None]] = {
         "queue_connected": (
             None if queue is None else queue.reason is None,
             _NO_QUEUE if queue is None else queue.reason,
@@ -54,7 +55,7 @@ async def health(request: Request, services: OfProcess) -> Health:
             online.reason or _NONE_YET,
         ),
         "data_quality_ok": (not troubles if vectors else None, "; ".join(troubles) or online.reason or _NONE_YET),
-        "average_latency_ms_last_5min": (latency_ms, _NO_REQUESTS),
+        "average_latency_ms_last_5min": (computations.found.get("mean_ms"), computations.reason),
         "active_dataset_builds_count": (database.found.get("active_builds"), database.reason),
         "last_dataset_build_duration_seconds": (
             database.found.get("last_build_seconds"),

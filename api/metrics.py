@@ -1,9 +1,8 @@
-"""The figures of this process for Prometheus, and the latency of its answers."""
+"""The figures of this process for Prometheus, and the time that its answers take."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,21 +16,19 @@ from api import checks
 from api.alerts import ALERTS, alert_families, alerts_check
 from api.checks import Answer, ask, store_checks
 from api.freshness import FRESHNESS, freshness_check, freshness_families
+from api.requests import RequestNotes
 from api.services import OfProcess
 from api.upkeep import UPKEEP, states_of, upkeep_check, upkeep_families
 from market.clock import SECOND_NS
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.004, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-SLICE_S: Final = 10.0
-SLICES: Final = 30
-"""Five minutes, in slices of ten seconds."""
 UNROUTED: Final = "none"
 
 router = APIRouter(tags=["health"])
 
 
 class HttpMetrics:
-    """How long this process took until each answer began: a histogram by route, and the mean of the last five minutes.
+    """How long this process took until each answer began: a histogram by route.
 
     timer: seconds that never step back.
     """
@@ -47,51 +44,31 @@ class HttpMetrics:
             registry=registry,
         )
         self._children: dict[tuple[str, str, int], Histogram] = {}
-        self._slices: deque[_Slice] = deque(maxlen=SLICES)
 
-    def observe(self, *, method: str, route: str, status: int, began: float) -> None:
-        """Count an answer that begins now to a request that came at ``began``. ``route``: a template, not a path."""
+    def observe(self, *, method: str, route: str, status: int, began: float) -> float:
+        """Count an answer that begins now to a request that came at ``began``; the seconds between.
+
+        route: a template, not a path.
+        """
         now = self.timer()
         key = (method, route, status)
         child = self._children.get(key)
         if child is None:
             self._children[key] = child = self._histogram.labels(method, route, str(status))
         child.observe(now - began)
-        begin = now - now % SLICE_S
-        if not self._slices or self._slices[-1].begin != begin:
-            self._slices.append(_Slice(begin))
-        self._slices[-1].add(now - began)
-
-    def average_ms(self) -> float | None:
-        """Mean of the last five minutes, milliseconds; None without an answer."""
-        since = self.timer() - SLICES * SLICE_S
-        recent = [each for each in self._slices if each.begin > since]
-        count = sum(each.count for each in recent)
-        return sum(each.seconds for each in recent) / count * 1000 if count else None
-
-
-class _Slice:
-    __slots__ = ("begin", "count", "seconds")
-
-    def __init__(self, begin: float) -> None:
-        self.begin = begin
-        self.count = 0
-        self.seconds = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.seconds += seconds
+        return now - began
 
 
 class Measured:
-    """ASGI middleware that tells ``metrics`` of each answer.
+    """ASGI middleware that tells ``metrics`` and ``notes`` of each answer.
 
     Until its beginning: a stream lasts as its reader likes.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics, notes: RequestNotes) -> None:
         self._app = app
         self._metrics = metrics
+        self._notes = notes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -119,7 +96,8 @@ class Measured:
         route = scope.get("route")
         path = UNROUTED if route is None else str(route.path)
         method = UNROUTED if route is None else str(scope["method"])
-        self._metrics.observe(method=method, route=path, status=int(status), began=began)
+        seconds = self._metrics.observe(method=method, route=path, status=int(status), began=began)
+        self._notes(scope, route=path, status=int(status), seconds=seconds)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

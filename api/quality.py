@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.build_request import Moment
 from api.services import Services
@@ -13,6 +13,7 @@ from feature_repo.registry_versions import load_registry_version
 from ingestion.tape.quality import symbol_quality
 from market.clock import DAY_NS, to_datetime
 from market.errors import InvalidRequest
+from training_sets.dataset.drift import MOST_HOURS, ServedDrift
 
 MOST_DAYS = 31
 
@@ -61,3 +62,50 @@ def report(
         to_ns=end,
     )
     return QualityReport(**services.quality_reports.keep(found, to_datetime(services.clock.now_ns())))
+
+
+class ColumnDrift(BaseModel):
+    """How far a column is from the dataset: psi and ks null where there are too few values to tell.
+
+    drifted: the measures that exceed their limits; none where the column moves by nature, ``is_expected``.
+    """
+
+    psi: float | None
+    ks: float | None
+    missing_then: float
+    missing_now: float
+    drifted: list[str]
+    is_expected: bool
+
+
+class SymbolDrift(BaseModel):
+    """``rows`` that were served, ``drifted`` columns, and every column, the farthest first."""
+
+    rows: int
+    drifted: list[str]
+    columns: dict[str, ColumnDrift]
+
+
+class Drift(BaseModel):
+    """How far served rows are from those that a dataset holds, by symbol."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    dataset_id: str
+    feature_registry_version: str
+    begin: Annotated[str, Field(alias="from")]
+    end: Annotated[str, Field(alias="to")]
+    limits: dict[str, float]
+    symbols: dict[str, SymbolDrift]
+
+
+@router.get("/drift")
+def drift(
+    services: Services,
+    dataset_id: Annotated[str, Query(min_length=1, max_length=64)],
+    hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 1,
+) -> Drift:
+    """How far the rows served in the last hours are from those of the dataset that a model was trained on."""
+    served = ServedDrift(services.features, services.versions_folder, services.drift_limits)
+    record = services.metadata.get_dataset(dataset_id)
+    return Drift.model_validate(served.of(record, until_ns=services.clock.now_ns(), hours=hours))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +14,12 @@ from api.limits import RequestLimits
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import Clock
+from quality.drift import USUAL_LIMITS, DriftLimits
 from registry.life_cycle import RegistryLifeCycle
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
+from storage.database.metric_writer import MetricWriter
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepStore
 from storage.features.log import FeatureLog
@@ -60,8 +62,9 @@ class ApiServices(ProcessServices):
     """The stores and facts behind the API.
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
-    by the ingest role of this process, empty without one. limits: what a request may be. cors_origins: whose pages a
-    browser may let read the answers.
+    by the ingest role of this process, empty without one. limits: what a request may be. requests: takes a row of each
+    that was answered; None keeps none. drift_limits: from when on a column has drifted. queue_lengths: messages and
+    readers by queue; None where no message queue is used. cors_origins: whose pages a browser may let read the answers.
     """
 
     builds: DatasetBuilds
@@ -72,6 +75,9 @@ class ApiServices(ProcessServices):
     heartbeat_s: float = 15.0
     limits: RequestLimits = field(default_factory=RequestLimits)
     cors_origins: tuple[str, ...] = ()
+    requests: MetricWriter | None = None
+    drift_limits: DriftLimits = USUAL_LIMITS
+    queue_lengths: Callable[[], Mapping[str, tuple[int, int]]] | None = None
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets

@@ -7,21 +7,23 @@ import platform
 import re
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
-from api.checks import Check, ask
+from api.checks import Check, ask, store_checks
+from api.computations import computations_check
+from api.rolling_windows import symbol_windows
 from api.services import ApiServices, Services
 from api.upkeep import upkeep_check
 from market.clock import SECOND_NS, format_iso, to_datetime, to_ns
-from market.errors import InvalidRequest, StoreUnavailable
+from market.errors import FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
+from storage.database.computations import Processed, read_processed
 from storage.database.ingest_workers import IngestWorker, read_ingest_workers
-from transforms.catalogue import GROUPS, group_horizon_ns, group_warm_up_ns
-from transforms.status import STATUS_NAMES
+from storage.tape.segments import tapes_folder
 
 DEADLINE_S: Final = 5.0
 THREADS: Final = 4
@@ -41,41 +43,52 @@ Figures = dict[str, Any]
 
 
 @router.get("")
-async def everything(request: Request, services: Services) -> dict[str, Figures]:
-    """Every section, by name."""
+async def everything(request: Request, services: Services) -> dict[str, Any]:
+    """Every section, by name, and when they were collected."""
     parts = {
         (section, name): check for section, of in SECTIONS.items() for name, check in of(request, services).items()
     }
     answers = await ask(
         request.app.state.stats_pool, {f"{at[0]} {at[1]}": each for at, each in parts.items()}, DEADLINE_S
     )
-    return {
+    sections: dict[str, Any] = {
         section: _figures({name: answers[f"{section} {name}"] for of, name in parts if of == section})
         for section in SECTIONS
     }
+    return {**sections, "collected_at": format_iso(services.clock.now_ns())}
 
 
 @router.get("/storage")
 async def storage(request: Request, services: Services) -> Figures:
-    """Bytes and files of each folder, of the online store and of the database."""
+    """Bytes and files of each store, each byte counted in one of them, and bytes of the online store and database."""
     return await _section(request, services, "storage")
 
 
 @router.get("/processing")
 async def processing(request: Request, services: Services) -> Figures:
-    """What each ingest worker did: its symbols, and the latency of its stages."""
+    """Rows computed and messages taken in the last hour and day, and what each ingest worker did."""
     return await _section(request, services, "processing")
 
 
 @router.get("/rolling-windows")
-async def rolling_windows(request: Request, services: Services) -> Figures:
-    """Of each followed symbol: its newest row, and how far back each group sees and what it knows."""
-    return await _section(request, services, "rolling-windows")
+async def rolling_windows(
+    request: Request, services: Services, symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None
+) -> Figures:
+    """Of each followed symbol, or of one: what its windows hold, its newest row, and how far back each group sees."""
+    if symbol is not None and symbol not in services.symbols:
+        raise NotFound(f"symbol: must be one of {', '.join(services.symbols)}, was {symbol!r}")
+    figures = await _section(request, services, "rolling-windows")
+    if symbol is not None and figures["symbols"] is not None:
+        figures["symbols"] = [each for each in figures["symbols"] if each["symbol"] == symbol]
+    return figures
 
 
 @router.get("/subscriptions")
 async def subscriptions(request: Request, services: Services) -> Figures:
-    """What the workers are subscribed to, and when each last brought a message."""
+    """The queues that are read, with messages that wait and readers; what is subscribed, and when it last brought one.
+
+    ``queues`` is empty where no message queue is used.
+    """
     return await _section(request, services, "subscriptions")
 
 
@@ -87,7 +100,7 @@ async def upkeep(request: Request, services: Services) -> Figures:
 
 @router.get("/service")
 async def service(request: Request, services: Services) -> Figures:
-    """This process."""
+    """The symbols that are followed, whether all is well, and this process."""
     return await _section(request, services, "service")
 
 
@@ -111,21 +124,22 @@ def _check(figure: Callable[[], object]) -> Check:
 
 
 def _storage(_request: Request, services: ApiServices) -> dict[str, Check]:
-    folders = {
-        "tape": services.raw.folder / "tape",
-        "raw": services.raw.folder,
-        "features": services.features.folder,
-        "datasets": services.datasets.folder,
+    raw, tapes = services.raw.folder, tapes_folder(services.raw.folder)
+    return {
+        "raw_data_storage": _check(partial(_folder, raw, but=tapes)),
+        "tape_storage": _check(partial(_folder, tapes)),
+        "feature_log_storage": _check(partial(_folder, services.features.folder)),
+        "dataset_storage": _check(partial(_folder, services.datasets.folder)),
+        "online_store": _check(lambda: _online_store(services)),
+        "database_bytes": _check(services.metadata.size_bytes),
     }
-    checks = {name: _check(partial(_folder, path)) for name, path in folders.items()}
-    checks["online_store"] = _check(lambda: _online_store(services))
-    checks["database_bytes"] = _check(services.metadata.size_bytes)
-    return checks
 
 
-def _folder(path: Path) -> dict[str, int]:
+def _folder(path: Path, *, but: Path | None = None) -> dict[str, int]:
     files = size = 0
-    for folder, _, names in os.walk(path):
+    for folder, folders, names in os.walk(path):
+        if but is not None and Path(folder) == but.parent and but.name in folders:
+            folders.remove(but.name)
         for name in names:
             files += 1
             if files > MOST_FILES:
@@ -134,7 +148,7 @@ def _folder(path: Path) -> dict[str, int]:
                 size += (Path(folder) / name).stat().st_size
             except FileNotFoundError:  # removed since it was listed
                 files -= 1
-    return {"files": files, "bytes": size}
+    return {"size_bytes": size, "file_count": files}
 
 
 def _online_store(services: ApiServices) -> dict[str, int | None]:
@@ -143,7 +157,20 @@ def _online_store(services: ApiServices) -> dict[str, int | None]:
 
 
 def _processing(_request: Request, services: ApiServices) -> dict[str, Check]:
-    return {"workers": _check(lambda: [_worker(each, services) for each in _workers(services)])}
+    processed = cache(partial(_processed, services))
+    return {
+        "features_computed_1h": _check(lambda: processed().rows_1h),
+        "features_computed_24h": _check(lambda: processed().rows_24h),
+        "events_processed_1h": _check(lambda: processed().events_1h),
+        "events_processed_24h": _check(lambda: processed().events_24h),
+        "average_latency_ms_last_5min": _check(lambda: computations_check(services)()["mean_ms"]),
+        "computed_at": _check(lambda: format_iso(services.clock.now_ns())),
+        "workers": _check(lambda: [_worker(each, services) for each in _workers(services)]),
+    }
+
+
+def _processed(services: ApiServices) -> Processed:
+    return read_processed(services.metadata, to_datetime(services.clock.now_ns()))
 
 
 def _worker(worker: IngestWorker, services: ApiServices) -> Figures:
@@ -160,31 +187,7 @@ def _worker(worker: IngestWorker, services: ApiServices) -> Figures:
 
 
 def _rolling_windows(_request: Request, services: ApiServices) -> dict[str, Check]:
-    return {"symbols": _check(lambda: _windows(services))}
-
-
-def _windows(services: ApiServices) -> dict[str, Figures | None]:
-    now_ns = services.clock.now_ns()
-    found: dict[str, Figures | None] = {}
-    for symbol, vector in zip(services.symbols, services.online.read(services.symbols), strict=True):
-        found[symbol] = (
-            None
-            if vector is None
-            else {
-                "newest_row": format_iso(vector.row_ns),
-                "age_seconds": vector.age_ns(now_ns) / SECOND_NS,
-                "feature_registry_version": vector.version,
-                "groups": {
-                    group: {
-                        "status": STATUS_NAMES[status],
-                        "horizon_seconds": group_horizon_ns(group) / SECOND_NS if group in GROUPS else None,
-                        "warm_up_seconds": group_warm_up_ns(group) / SECOND_NS if group in GROUPS else None,
-                    }
-                    for group, status in vector.statuses.items()
-                },
-            }
-        )
-    return found
+    return {"symbols": _check(lambda: symbol_windows(services))}
 
 
 def _subscriptions(_request: Request, services: ApiServices) -> dict[str, Check]:
@@ -197,7 +200,19 @@ def _subscriptions(_request: Request, services: ApiServices) -> dict[str, Check]
             for each in worker.status.get("subscriptions") or ()
         ]
 
-    return {"subscriptions": _check(of_workers)}
+    def of_queues() -> list[Figures]:
+        lengths = {} if services.queue_lengths is None else services.queue_lengths()
+        return [
+            {
+                "queue_name": queue,
+                "messages_in_queue": messages,
+                "active_consumers": readers,
+                "subscription_status": "active" if readers else "unread",
+            }
+            for queue, (messages, readers) in lengths.items()
+        ]
+
+    return {"queues": _check(of_queues), "subscriptions": _check(of_workers)}
 
 
 def _workers(services: ApiServices) -> list[IngestWorker]:
@@ -211,26 +226,35 @@ def _upkeep(_request: Request, services: ApiServices) -> dict[str, Check]:
     return {"tasks": _check(lambda: [state.document() for state in upkeep_check(services)()["states"]])}
 
 
-def _service(request: Request, services: ApiServices) -> dict[str, Check]:
+def _service(_request: Request, services: ApiServices) -> dict[str, Check]:
     figures: dict[str, Callable[[], object]] = {
+        "tracked_symbols": lambda: list(services.symbols),
         "version": lambda: version("feature-service"),
         "python": platform.python_version,
         "process_id": os.getpid,
         "started_at": lambda: format_iso(services.started_ns),
         "uptime_seconds": lambda: (services.clock.now_ns() - services.started_ns) / SECOND_NS,
-        "symbols": lambda: list(services.symbols),
         "threads": threading.active_count,
         "memory_bytes": _memory_bytes,
-        "average_latency_ms_last_5min": lambda: _latency_ms(request),
     }
-    return {name: _check(figure) for name, figure in figures.items()}
+    return {**{name: _check(figure) for name, figure in figures.items()}, **_health(services)}
 
 
-def _latency_ms(request: Request) -> float:
-    found: float | None = request.app.state.http_metrics.average_ms()
-    if found is None:
-        raise StoreUnavailable("no requests in the last 5 minutes")
-    return found
+def _health(services: ApiServices) -> dict[str, Check]:
+    """Whether every store answers, and when that was asked."""
+
+    def status() -> str:
+        for check in store_checks(services).values():
+            try:
+                check()
+            except FeatureServiceError:
+                return "degraded"
+        return "ok"
+
+    return {
+        "service_status": _check(status),
+        "last_health_check": _check(lambda: format_iso(services.clock.now_ns())),
+    }
 
 
 def _memory_bytes() -> int:

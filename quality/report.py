@@ -18,6 +18,7 @@ from quality.suites import Finding
 
 MISSING_BUCKETS: Final = 60
 MOST_FOLDS_DRAWN: Final = 60
+MOST_DRIFT_SHOWN: Final = 15
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +43,13 @@ def render_report(
     profile: TableProfile,
     findings: Sequence[Finding],
     targets: Mapping[str, str],
-    symbols: Sequence[str],
+    symbols: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The page as text; the same arguments give the same text. A section that cannot be drawn says so in its place.
 
     manifest: needs records, folds, continuity, warnings, strategy and the counts of rows. targets: by name, what each
-    is, in words. symbols: by the number that the profile has for each.
+    is, in words. symbols: by name, in the order of the numbers that the profile has for them, the drift of each column
+    from the train split to the test split, the farthest first.
     """
     times_ns, sample = profile.sample
     is_target = np.isin(np.array(profile.columns), list(targets))
@@ -66,6 +68,7 @@ def render_report(
             for at, name in enumerate(profile.columns)
             if is_target[at]
         ),
+        ("Train against test", lambda: _drift(symbols)),
         ("Missing values over time", lambda: _missing_map(profile.columns, times_ns, sample)),
         ("Correlation", lambda: _correlation(profile, sample)),
         ("Distributions", lambda: _distributions(profile, sample)),
@@ -105,6 +108,27 @@ def _counts(manifest: Mapping[str, Any]) -> str:
         *((f"in {name}, over all folds", count) for name, count in manifest["records"].items()),
     ]
     return _table(("rows", "count"), rows)
+
+
+def _drift(drift: Mapping[str, Mapping[str, Any]]) -> str:
+    """The columns that are farthest apart; those that move by nature are marked."""
+    rows = [
+        (
+            symbol,
+            name,
+            *("not known" if each[measure] is None else f"{each[measure]:.3f}" for measure in ("psi", "ks")),
+            f"{each['missing_then']:.1%}",
+            f"{each['missing_now']:.1%}",
+            "moves by nature" if each["is_expected"] else ", ".join(each["drifted"]),
+        )
+        for symbol, columns in drift.items()
+        for name, each in list(columns.items())[:MOST_DRIFT_SHOWN]
+    ]
+    if not rows:
+        return '<p class="note">No symbol has rows in both splits.</p>'
+    note = f"The {MOST_DRIFT_SHOWN} columns of each symbol that are farthest apart; _quality.json has all of them."
+    columns = ("symbol", "column", "PSI", "KS", "missing in train", "missing in test", "drifted by")
+    return f'<p class="note">{note}</p>{_table(columns, rows)}'
 
 
 def _time_line(manifest: Mapping[str, Any]) -> str:

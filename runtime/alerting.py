@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from market.clock import MINUTE_NS, Clock, to_datetime
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import broker_address, dead_letter_path, online_store
+from runtime.wiring import broker_address, dead_letter_path, online_store, queues_read
 from upkeep.tasks import Reach
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _checks_of_tables(
 
     return [
         AlertCheck(("freshness_burn",), lambda: freshness_findings(looks.windows(to_datetime(clock.now_ns())), limits)),
-        AlertCheck(("upkeep_late", "disk_filling"), lambda: upkeep_findings(upkeep.states(), limits)),
+        AlertCheck(("upkeep_late", "disk_filling", "feature_drift"), lambda: upkeep_findings(upkeep.states(), limits)),
         AlertCheck(("ingest_silent", "symbol_not_followed", "symbol_silent"), of_workers),
     ]
 
@@ -120,9 +120,6 @@ def _check_of_quality(settings: Settings, quality: MinuteQualityStore, clock: Cl
 
 
 def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:
-    from ingestion.rabbitmq.queue_lengths import queue_lengths
-    from ingestion.sources.gateway.queues import gateway_queues
-    from ingestion.sources.gateway.sharing import shard_queues
     from upkeep.alert_rules import queue_findings, row_findings
     from upkeep.alerting import AlertCheck
     from upkeep.freshness import symbol_tiers
@@ -136,10 +133,7 @@ def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> lis
         return row_findings(vectors, tiers, clock.now_ns(), limits)
 
     def of_queues() -> list[Finding]:
-        has_positions = settings.position_manager_host is not None
-        queues = gateway_queues(trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions)
-        shards = () if settings.feature_service_shards is None else shard_queues(settings.feature_service_shards)
-        return queue_findings(queue_lengths(broker_address(settings), (*queues, *shards)), limits)
+        return queue_findings(queues_read(settings), limits)
 
     def of_dead_letters() -> list[Finding]:
         return _dead_letter_findings(dead_letter_path(settings), clock.now_ns(), limits)

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.rabbitmq.keyed_exchange import KeyedExchange
+from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.latest_rows import LatestRows
 from ingestion.sinks.publishing import GRID, INTERVALS, LIVE_FEATURES, LivePublisher, Publisher
 from ingestion.sinks.row_record import RowRecord
@@ -35,6 +36,7 @@ from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns
 from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
+from storage.database.metric_writer import MetricWriter, computation_writer
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
@@ -51,7 +53,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Sinks:
-    """Where closed rows go, and the times that it takes. online writes to ``redis``, publisher to ``outgoing``."""
+    """Where closed rows go, and the times that it takes.
+
+    online writes to ``redis``, publisher to ``outgoing``, tally to ``figures``.
+    """
 
     stages: StageTimes
     record: RowRecord
@@ -59,6 +64,8 @@ class _Sinks:
     online: LatestRows
     outgoing: Publisher
     publisher: LivePublisher
+    figures: MetricWriter
+    tally: ComputationTally
 
 
 class IngestRole:
@@ -145,6 +152,7 @@ class IngestRole:
         worker = self._open_worker(ownership, parts, sinks, shard)
         self._worker = worker
         pipeline = self._open_pipeline(ownership, worker, sinks, shard)
+        sinks.tally.counts_of = lambda symbol: (pipeline.lanes[symbol].messages, pipeline.rejected_of(symbol))
         self._describe = self._description(ownership, worker, pipeline, sinks, parts)
         self.registry.register(StatusCollector(self._describe, now_ns=parts.clock.now_ns))
         ownership.keep(describe=self._describe, on_lost=worker.fail)
@@ -163,6 +171,8 @@ class IngestRole:
             is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
         )
+        figures = computation_writer(self._servers.postgres_url)
+        tally = ComputationTally(self._kernel.feature_set, tell=figures.add, on_close=figures.close)
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
@@ -172,6 +182,7 @@ class IngestRole:
             for each in served:
                 if each.newest_recv_ns is not None:
                     stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
+            tally.note_stored(served, now_ns)
             record.note_given(served, given_ns=now_ns)
 
         online = LatestRows(redis, on_written=note_online)
@@ -184,7 +195,7 @@ class IngestRole:
             is_storing=lambda: online.is_busy,
             has_grid=settings.feature_service_publish_grid,
         )
-        return _Sinks(stages, record, redis, online, outgoing, publisher)
+        return _Sinks(stages, record, redis, online, outgoing, publisher, figures, tally)
 
     def _open_worker(self, ownership: Ownership, parts: SourceParts, sinks: _Sinks, shard: str | None) -> Worker:
         return Worker(
@@ -208,8 +219,8 @@ class IngestRole:
             instrument_pins(settings),
             raw_folder=settings.raw_data_storage_path,
             dead_letter=dead_letter(settings),
-            # Closed from the last to the first: what the online store is given is recorded until then.
-            sinks=[sinks.record, sinks.online, sinks.publisher],
+            # Closed from the last to the first: what the online store is given is timed and recorded until then.
+            sinks=[sinks.record, sinks.tally, sinks.online, sinks.publisher],
             availability=available_now,
             grid_ns=settings.row_grid_ns,
             tape_sync_ms=settings.feature_service_tape_sync_ms,
@@ -232,16 +243,20 @@ class IngestRole:
                 "publish_replaced_total": sinks.publisher.replaced,
                 "published_total": sinks.publisher.published,
                 "log_waiting": sinks.record.waiting,
+                "slow_computations_total": sinks.tally.slow,
+                "figures_dropped_total": sinks.figures.dropped,
                 "lease_outages_total": ownership.outages,
                 **parts.figures(),
             }
 
         def describe() -> dict[str, Any]:
             status = worker_status(worker, pipeline, subscriptions=parts.subscriptions, figures=figures)
+            count, mean_ms = sinks.tally.recent.recent(parts.clock.now_ns())
             return {
                 **status,
                 "leases": dict(ownership.fences),
                 "feature_registry_version": self._kernel.feature_set.version,
+                "computations_last_5min": {"count": count, "mean_ms": mean_ms},
             }
 
         return describe

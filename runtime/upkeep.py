@@ -15,11 +15,12 @@ from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import kernel_cache_folder, metadata_store, online_store
+from runtime.wiring import drift_limits, kernel_cache_folder, metadata_store, online_store
 from upkeep.tasks import (
     ALERTS,
     COMPACTION,
     DISK,
+    DRIFT,
     FRESHNESS,
     GARBAGE,
     MATERIALIZATION,
@@ -79,6 +80,7 @@ def upkeep_tasks(
         UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
+        UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
         UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
@@ -171,6 +173,21 @@ def _judge_minutes(
             now_ns=clock.now_ns(),
             reach=reach,
         )
+
+
+def _look_at_drift(
+    settings: Settings, stores: Stores, metadata: Metadata, clock: Clock, reach: Reach
+) -> Mapping[str, Any]:
+    from training_sets.dataset.drift import ServedDrift
+    from upkeep.drift import look_at_drift
+
+    served = ServedDrift(stores.features, settings.feature_registry_versions_dir, drift_limits(settings))
+    until_ns, hours = clock.now_ns(), settings.feature_service_drift_hours
+    return look_at_drift(
+        settings.feature_service_drift_datasets or (),
+        lambda dataset_id: served.of(metadata.get_dataset(dataset_id), until_ns=until_ns, hours=hours),
+        reach,
+    )
 
 
 def _garbage_folders(settings: Settings) -> GarbageFolders:

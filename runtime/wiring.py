@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.reading import BrokerAddress
+    from quality.drift import DriftLimits
     from registry.life_cycle import RegistryLifeCycle
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
@@ -256,6 +257,32 @@ def broker_address(settings: Settings) -> BrokerAddress:
     )
 
 
+def drift_limits(settings: Settings) -> DriftLimits:
+    """From when on a column of served rows has drifted."""
+    from quality.drift import DriftLimits
+
+    return DriftLimits(
+        psi=settings.feature_service_drift_psi,
+        ks=settings.feature_service_drift_ks,
+        missing_rate=settings.feature_service_drift_missing_rate,
+    )
+
+
+def queues_read(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Messages that wait and readers of each queue that ingest reads; RABBITMQ_HOST must be set.
+
+    Not for a thread that runs an event loop. Raises StoreUnavailable.
+    """
+    from ingestion.rabbitmq.queue_lengths import queue_lengths
+    from ingestion.sources.gateway.queues import gateway_queues
+    from ingestion.sources.gateway.sharing import shard_queues
+
+    has_positions = settings.position_manager_host is not None
+    queues = gateway_queues(trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions)
+    shards = () if settings.feature_service_shards is None else shard_queues(settings.feature_service_shards)
+    return queue_lengths(broker_address(settings), (*queues, *shards))
+
+
 @contextmanager
 def api_services(
     settings: Settings,
@@ -275,6 +302,7 @@ def api_services(
     from api.services import ApiServices
     from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
+    from storage.database.metric_writer import request_writer
     from storage.database.quality_reports import QualityReports
     from storage.database.upkeep import UpkeepStore
     from storage.online.memory import OnlineMemory
@@ -290,6 +318,7 @@ def api_services(
         closing(AlertStore(servers.postgres_url)) as alerts,
         closing(QualityReports(servers.postgres_url)) as quality_reports,
         registry_life_cycle(settings, servers, metadata) as life_cycle,
+        closing(request_writer(servers.postgres_url)) as requests,
     ):
         yield ApiServices(
             **_process_facts(settings, stores, registry),
@@ -301,6 +330,9 @@ def api_services(
             builds=builds,
             backfills=backfills,
             quality_reports=quality_reports,
+            requests=requests,
+            drift_limits=drift_limits(settings),
+            queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,

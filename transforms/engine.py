@@ -18,6 +18,7 @@ from market.clock import SECOND_NS, floor_to
 from market.errors import CorruptStore, InvalidRequest
 from market.events import EVENT, Events, empty_events
 from market.instruments import Instrument
+from transforms.held import HeldPast, held_past
 from transforms.jit import for_compiled
 from transforms.kernel import Kernel
 from transforms.order_book import BROKEN
@@ -117,6 +118,12 @@ class Engine:
         """The records that wait for their second, in the order in which they will be applied."""
         self._put_in_order()
         return self._waiting
+
+    @property
+    def held(self) -> HeldPast:
+        """What is held of the past up to ``closed_ns``; from any thread, roughly while the engine runs."""
+        waiting = self._waiting.nbytes + sum(each.nbytes for each in list(self._arrived))
+        return held_past(self._state, self.closed_ns, waiting)
 
     def pin(self, instrument: Instrument) -> None:
         """Take the scale of the numbers to come; none may have come before."""

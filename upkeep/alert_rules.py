@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from feature_repo.freshness import slo_of
 from market.clock import SECOND_NS
@@ -16,7 +16,7 @@ from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
 from transforms.status import GAP, STALE
 from upkeep.freshness import FIRST_TIER
-from upkeep.tasks import DISK
+from upkeep.tasks import DISK, DRIFT
 
 Severity = Literal["critical", "warning"]
 CRITICAL: Final = "critical"
@@ -85,6 +85,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "data_quality": Rule(
         WARNING,
         "Read feature-service quality report for the symbol and the time: it says what is missing and what to do.",
+    ),
+    "feature_drift": Rule(
+        WARNING,
+        "See GET /data-quality/drift for the dataset: a source that changed shows in one group; a market that did, in "
+        "many, and the model wants training anew.",
     ),
     "disk_filling": Rule(
         WARNING,
@@ -202,7 +207,7 @@ def worker_findings(
 
 
 def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[Finding]:
-    """Tasks that are late, and disks that fill up, as the watch over them last found."""
+    """Tasks that are late, and what the last runs found: disks that fill up, columns that drifted."""
     found = []
     for state in states:
         if state.is_late:
@@ -210,6 +215,8 @@ def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[F
             why = "" if state.error is None else f", since {state.error}"
             text = f"{state.task}: must succeed every {state.period.total_seconds():g} s, last did {since}{why}"
             found.append(Finding("upkeep_late", state.task, text))
+        if state.task == DRIFT and state.result is not None:
+            found += [_drift_finding(each) for each in state.result.get("drifted", ())]
         if state.task == DISK and state.result is not None:
             for disk in state.result.get("disks", ()):
                 used = disk["used_percent"]
@@ -219,6 +226,15 @@ def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[F
                     is_critical = used >= limits.disk_critical_percent
                     found.append(Finding("disk_filling", names, text, CRITICAL if is_critical else WARNING))
     return found
+
+
+def _drift_finding(told: Mapping[str, Any]) -> Finding:
+    subject = f"{told['symbol']} from dataset {told['dataset_id']}"
+    text = (
+        f"{subject}: no column must drift, did {told['count']} of {told['compared']}, "
+        f"the farthest {', '.join(told['columns'])}"
+    )
+    return Finding("feature_drift", subject, text)
 
 
 def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) -> list[Finding]:

@@ -15,6 +15,7 @@ DISK: Final = "disk"
 FRESHNESS: Final = "freshness"
 ALERTS: Final = "alerts"
 QUALITY: Final = "quality"
+DRIFT: Final = "drift"
 
 PERIODS: Final[Mapping[str, timedelta]] = {
     # A segment is raw Parquet within two minutes of its end: this, the look for what is due, and the work itself.
@@ -25,6 +26,7 @@ PERIODS: Final[Mapping[str, timedelta]] = {
     QUALITY: timedelta(minutes=1),
     MATERIALIZATION: timedelta(minutes=5),
     RETENTION: timedelta(hours=1),
+    DRIFT: timedelta(hours=1),
     GARBAGE: timedelta(hours=6),
 }
 

@@ -66,6 +66,8 @@ class BookStream:
 
     def __init__(self) -> None:
         self.is_valid = False
+        self.missed: tuple[int, int] | None = None
+        """First and last number of the messages that the last gap was of."""
         self._depth: int | None = None
         self._heard_ns = 0
         self._last: _Heard | None = None
@@ -108,12 +110,13 @@ class BookStream:
             self._left = last if is_known and not is_other_depth else None
             self._last = heard
             self.is_valid = True
-        elif step is None:
+        elif last is None or step is None:
             self._last = heard  # a tape read from its middle: the book may well be valid
             self.is_valid = True
         elif not self.is_valid or step is Step.FOLLOWS:
             self._last = heard
         elif step is Step.GAP:
+            self.missed = last.update_id + 1, heard.place.first_id - 1
             self._left, self._last = last, heard
             self.is_valid = False
 

@@ -24,6 +24,7 @@ from storage.tape import Frame, Hole, TapeWriter
 from transforms.catalogue import GROUPS, group_source
 from transforms.declaration import Source
 from transforms.engine import Engine
+from transforms.held import HeldPast
 from transforms.order_book import VALID
 from transforms.rows import FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
@@ -72,6 +73,7 @@ class Lane:
         self._last_stamp_ns: dict[int, int] = {}  # by kind
         self._unserved_ns: list[int] = []  # stamps of messages that are in no row yet
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
+        self._lost_ns: int | None = None  # when the order book was lost that no snapshot has brought back yet
         self._seen = SeenMessages()
         self._book = BookStream()
         self._ticker = MergedTicker()
@@ -112,6 +114,11 @@ class Lane:
             return {}
         names = (group.name for group in self._engine.kernel.feature_set.groups)
         return {name: STATUS_NAMES[status] for name, status in zip(names, self._last_row[1], strict=True)}
+
+    @property
+    def held(self) -> HeldPast:
+        """What the engine holds of the past."""
+        return self._engine.held
 
     @property
     def needs_snapshot(self) -> bool:
@@ -209,7 +216,10 @@ class Lane:
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
         self.lost += message.kind == CONTROL
+        was_valid = self._book.is_valid
         self._feed(message, stamped_ns, seq)
+        if message.kind == ORDERBOOK and self._book.is_valid != was_valid:
+            self._tell_of_the_book(stamped_ns)
         if message.kind == TICKER and (known := self._ticker.due(stamped_ns)):
             self._log(restated_message(known, self._engine.instrument, event_ns=stamped_ns), stamped_ns)
         return seq
@@ -283,6 +293,17 @@ class Lane:
             self._log_control(GAP, recv_ns=recv_ns, reason=GAP_REASON)
             self._on_gap(self._engine.instrument.symbol)
 
+    def _tell_of_the_book(self, recv_ns: int) -> None:
+        """A line of the log: the book lost its sequence, or a snapshot brought it back."""
+        symbol, missed = self._engine.instrument.symbol, self._book.missed
+        if not self._book.is_valid and missed is not None:
+            self._lost_ns = recv_ns
+            _log.warning("%s orderbook: sequence gap of %d messages, u %d to %d", symbol, _length(missed), *missed)
+        elif self._lost_ns is not None:
+            after_s = (recv_ns - self._lost_ns) / SECOND_NS
+            _log.warning("%s orderbook: brought back by a snapshot, %.3f s after it was lost", symbol, after_s)
+            self._lost_ns = None
+
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
         symbol = self._engine.instrument.symbol
         self.lost += 1
@@ -291,6 +312,7 @@ class Lane:
         self._log_control(field, recv_ns=recv_ns, reason=reason, kind=CONTROL if field == GAP else kind)
         if field == GAP:
             self._marked_gaps += 1
+            self._lost_ns = recv_ns
             if self._book_at is not None:
                 self._on_gap(symbol)
 
@@ -331,6 +353,10 @@ class Lane:
         self._unserved_ns.append(recv_ns)
         self._engine.feed(records)
         self._last_frame = seq, recv_ns
+
+
+def _length(missed: tuple[int, int]) -> int:
+    return missed[1] - missed[0] + 1
 
 
 def _kinds_changed(message: DecodedMessage) -> Iterable[int]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from ingestion.pipeline.lane import hole_records
 from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS
 from market.events import Events, empty_events
 from storage.tape import Frame, Hole, read_tape_and_holes, read_tape_from
+from transforms.tape_order import joined
 
 
 def tape_minutes(
@@ -36,7 +35,7 @@ def tape_minutes(
             pieces.append(_records(decoders, symbol, waiting))
             seq = _next_seq(waiting)
             waiting = next(found, None)
-        yield minute_ns, np.concatenate(pieces) if pieces else empty_events(0), seq
+        yield minute_ns, joined(pieces) if pieces else empty_events(0), seq
 
 
 def _records(decoders: Decoders, symbol: str, found: Frame | Hole) -> Events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.worker.worker import Worker
 from market.clock import MILLISECOND_NS
@@ -42,6 +43,7 @@ def worker_status(
                 "redelivered": lane.redelivered,
                 "ignored": lane.ignored,
                 "lost": lane.lost,
+                "held": _held(lane),
             }
             for symbol, lane in list(pipeline.lanes.items())
         },
@@ -62,3 +64,9 @@ def worker_status(
             **figures(),
         },
     }
+
+
+def _held(lane: Lane) -> dict[str, Any]:
+    """Trades by the seconds of a window, candles, and an estimate of the bytes."""
+    held = lane.held
+    return {"trades": held.trades, "candles": held.candles, "memory_bytes": held.memory_bytes}

@@ -61,6 +61,62 @@ def report(
     _print(found)
 
 
+@app.command("drift")
+def drift(
+    dataset_id: Annotated[str, typer.Option("--dataset", metavar="ID", help="Id of a dataset that is ready.")],
+    hours: Annotated[int, typer.Option(min=1, max=24, help="How far back the served rows are looked at.")] = 1,
+    until: Annotated[str | None, typer.Option("--to", help="ISO time; default: now.")] = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far the rows served lately are from those that a model was trained on. Exits 1 when a column has drifted.
+
+    Example: feature-service quality drift --dataset 4f1c --hours 2
+    """
+    from market.clock import SystemClock
+    from runtime.servers import running_servers
+    from runtime.stores import open_stores
+    from runtime.wiring import drift_limits, metadata_store
+    from training_sets.dataset.drift import ServedDrift
+
+    settings = settings_for(data)
+    until_ns = parse_time_ns(until, "--to")
+    with running_servers(settings) as servers, metadata_store(servers) as metadata:
+        served = ServedDrift(
+            open_stores(settings).features, settings.feature_registry_versions_dir, drift_limits(settings)
+        )
+        found = served.of(
+            metadata.get_dataset(dataset_id),
+            until_ns=SystemClock().now_ns() if until_ns is None else until_ns,
+            hours=hours,
+        )
+    if as_json:
+        print_document(found, as_json=True)
+    else:
+        _print_drift(found)
+    if any(each["drifted"] for each in found["symbols"].values()):
+        raise typer.Exit(1)
+
+
+def _print_drift(found: Mapping[str, Any]) -> None:
+    print(f"dataset {found['dataset_id']}  {found['from']} to {found['to']}")
+    for symbol, each in found["symbols"].items():
+        print(f"{symbol}: {each['rows']} rows served, {len(each['drifted'])} columns have drifted")
+        rows = [
+            [
+                name,
+                *("not known" if drift[measure] is None else f"{drift[measure]:.3f}" for measure in ("psi", "ks")),
+                f"{drift['missing_then']:.1%}",
+                f"{drift['missing_now']:.1%}",
+                ", ".join(drift["drifted"]),
+            ]
+            for name, drift in each["columns"].items()
+            if drift["drifted"]
+        ]
+        columns = ("column", "PSI", "KS", "missing then", "missing now", "by")
+        print_table(columns, rows, nothing="none has drifted")
+
+
 def _print(found: Mapping[str, Any]) -> None:
     print(f"{found['symbol']}  {found['period_start']} to {found['period_end']}")
     columns = ("stream", "received", "expected", "missing", "silences")

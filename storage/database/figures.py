@@ -8,6 +8,11 @@ from typing import Any, Final
 
 from sqlalchemy import Column, delete
 
+from storage.database.metric_tables import (
+    API_ENDPOINT_METRICS,
+    DATASET_BUILDING_METRICS,
+    FEATURE_COMPUTATION_METRICS,
+)
 from storage.database.schema import (
     ALERT_SILENCES,
     ALERTS,
@@ -26,6 +31,9 @@ _TIMES: Final[Mapping[str, Column[Any]]] = {
         ALERT_SILENCES.c.until,
         DATA_QUALITY_METRICS.c.metric_timestamp,
         DATA_QUALITY_EVENTS.c.end_at,
+        FEATURE_COMPUTATION_METRICS.c.computation_timestamp,
+        DATASET_BUILDING_METRICS.c.build_completed_at,
+        API_ENDPOINT_METRICS.c.request_timestamp,
     )
 }
 """By table, the time whose age counts; a row without one stays."""

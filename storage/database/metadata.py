@@ -6,15 +6,15 @@ Files are the truth for registry configurations, features and datasets; these ta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack
 
-from sqlalchemy import RowMapping, Select, Update, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, Update, delete, func, insert, select, update
 
 from market.errors import Conflict, NotFound
+from storage.database.metric_tables import DATASET_BUILDING_METRICS
 from storage.database.schema import (
-    DATASET_BUILDING_METRICS,
     DATASETS,
     open_engine,
     transaction,
@@ -22,6 +22,7 @@ from storage.database.schema import (
 
 T = TypeVar("T")
 DatasetStatus = Literal["building", "ready", "failed", "cancelled"]
+_COUNTS: Final = ("train_records", "validation_records", "test_records")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +58,15 @@ class DatasetRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildMeasured:
-    """How long a build took, for estimates and dashboards: samples are entity rows, days are symbol-days."""
+    """How long an attempt that became ready took, for estimates: samples are entity rows, days are symbol-days."""
 
     dataset_id: str
-    symbols: tuple[str, ...]
-    status: DatasetStatus
+    attempt: int
     samples: int
     days_computed: int
     days_reused: int
     features_seconds: float
     build_seconds: float
-    finished_at: datetime
 
 
 class DatasetChanges(TypedDict, total=False):
@@ -138,7 +137,11 @@ class Metadata:
         Raises NotFound, and Conflict when it is no longer building.
         """
         change = update(DATASETS).values(attempt=DATASETS.c.attempt + 1, progress=0.0, step=None)
-        return self._change(change, dataset_id, updated_at, {"status": "building"})
+        with transaction(self._engine) as connection:
+            record = self._change(connection, change, dataset_id, updated_at, {"status": "building"})
+            _end_measured(connection, dataset_id, "failed", updated_at)  # of an attempt that was cut off
+            connection.execute(insert(DATASET_BUILDING_METRICS).values(_begun(record, updated_at)))
+        return record
 
     def announce_next(self, send: Callable[[DatasetRecord], object], announced_at: datetime) -> bool:
         """Send the oldest dataset that ended and was not announced; False when there was none that nobody else sends.
@@ -162,18 +165,23 @@ class Metadata:
         return True
 
     def add_build_measured(self, measured: BuildMeasured) -> None:
-        """Keep how long a build took."""
+        """Keep how long the parts of an attempt took."""
+        table = DATASET_BUILDING_METRICS
+        values = asdict(measured)
+        found = (table.c.dataset_id == values.pop("dataset_id"), table.c.attempt == values.pop("attempt"))
         with transaction(self._engine) as connection:
-            connection.execute(insert(DATASET_BUILDING_METRICS).values(asdict(measured)))
+            connection.execute(update(table).where(*found).values(values))
 
     def list_builds_measured(self, *, limit: int) -> list[BuildMeasured]:
         """The last builds that became ready, newest first."""
         table = DATASET_BUILDING_METRICS
-        columns = [column for column in table.c if column.name != "id"]
-        query = select(*columns).where(table.c.status == "ready").order_by(table.c.finished_at.desc()).limit(limit)
-        with transaction(self._engine) as connection:
-            rows = connection.execute(query).mappings().all()
-        return [BuildMeasured(**{**row, "symbols": tuple(row["symbols"])}) for row in rows]
+        query = (
+            select(*(table.c[field.name] for field in fields(BuildMeasured)))
+            .where(table.c.build_status == "ready", table.c.samples.is_not(None))
+            .order_by(table.c.build_completed_at.desc())
+            .limit(limit)
+        )
+        return [BuildMeasured(**row) for row in self.rows(query)]
 
     def get_dataset(self, dataset_id: str) -> DatasetRecord:
         """One dataset. Raises NotFound."""
@@ -221,24 +229,28 @@ class Metadata:
         expected: dict[str, Any] = {"status": expected_status, "attempt": expected_attempt}
         change = update(DATASETS).values(**changes)
         known = {name: value for name, value in expected.items() if value is not None}
-        return self._change(change, dataset_id, updated_at, known)
+        with transaction(self._engine) as connection:
+            record = self._change(connection, change, dataset_id, updated_at, known)
+            if changes.get("status", "building") != "building":
+                _end_measured(connection, dataset_id, record.status, updated_at, record)
+        return record
 
+    @staticmethod
     def _change(
-        self, change: Update, dataset_id: str, updated_at: datetime, expected: Mapping[str, Any]
+        connection: Connection, change: Update, dataset_id: str, updated_at: datetime, expected: Mapping[str, Any]
     ) -> DatasetRecord:
         found = DATASETS.c.dataset_id == dataset_id
         change = change.where(found).values(updated_at=updated_at).returning(DATASETS)
         for name, value in expected.items():
             change = change.where(DATASETS.c[name] == value)
-        with transaction(self._engine) as connection:
-            row = connection.execute(change).mappings().one_or_none()
-            if row is None:
-                known = connection.execute(select(DATASETS).where(found)).mappings().one_or_none()
-                if known is None:
-                    raise _no_dataset(dataset_id)
-                name = next(name for name, value in expected.items() if known[name] != value)
-                rule = f"{expected[name]}" if name == "status" else f"in {name} {expected[name]}"
-                raise Conflict(f"dataset {dataset_id}: must be {rule}, was {known[name]}")
+        row = connection.execute(change).mappings().one_or_none()
+        if row is None:
+            known = connection.execute(select(DATASETS).where(found)).mappings().one_or_none()
+            if known is None:
+                raise _no_dataset(dataset_id)
+            name = next(name for name, value in expected.items() if known[name] != value)
+            rule = f"{expected[name]}" if name == "status" else f"in {name} {expected[name]}"
+            raise Conflict(f"dataset {dataset_id}: must be {rule}, was {known[name]}")
         return _dataset(row)
 
     def rows(self, query: Select[Any]) -> list[RowMapping]:
@@ -250,6 +262,41 @@ class Metadata:
         """What the database takes on its disk."""
         with transaction(self._engine) as connection:
             return int(connection.execute(select(func.pg_database_size(func.current_database()))).scalar_one())
+
+
+def _begun(record: DatasetRecord, now: datetime) -> dict[str, Any]:
+    """The row of an attempt that begins."""
+    return {
+        "dataset_id": record.dataset_id,
+        "attempt": record.attempt,
+        "symbol": ",".join(record.symbols),
+        "symbols": list(record.symbols),
+        "build_started_at": now,
+        "build_status": "building",
+        "feature_registry_version": record.feature_registry_version,
+        "split_strategy": (record.splits_info or {}).get("split_strategy"),
+        "trace_id": record.trace_id,
+    }
+
+
+def _end_measured(
+    connection: Connection, dataset_id: str, status: str, now: datetime, record: DatasetRecord | None = None
+) -> None:
+    """Close the row of the attempt that was under way, if any. record: whose counts it takes."""
+    table = DATASET_BUILDING_METRICS
+    counts = {} if record is None else {name: getattr(record, name) for name in _COUNTS}
+    known = [count for count in counts.values() if count is not None]
+    connection.execute(
+        update(table)
+        .where(table.c.dataset_id == dataset_id, table.c.build_status == "building")
+        .values(
+            build_status=status,
+            build_completed_at=now,
+            build_duration_seconds=func.extract("epoch", now - table.c.build_started_at),
+            records_count=sum(known) if known else None,
+            **counts,
+        )
+    )
 
 
 def _no_dataset(dataset_id: str) -> NotFound:

@@ -100,22 +100,6 @@ Index(
     postgresql_where=DATASETS.c.status == "building",
 )
 
-DATASET_BUILDING_METRICS = Table(
-    "dataset_building_metrics",
-    TABLES,
-    Column("id", BigInteger, Identity(), primary_key=True),
-    Column("dataset_id", Text, nullable=False),
-    Column("symbols", ARRAY(Text), nullable=False),
-    Column("status", Text, nullable=False),
-    Column("samples", BigInteger, nullable=False),
-    Column("days_computed", Integer, nullable=False, comment="symbol-days whose features were missing"),
-    Column("days_reused", Integer, nullable=False),
-    Column("features_seconds", Double, nullable=False, comment="making sure that the features exist"),
-    Column("build_seconds", Double, nullable=False, comment="everything after that"),
-    Column("finished_at", TIMESTAMP(timezone=True), nullable=False),
-    Index("dataset_building_metrics_finished_at", "finished_at"),
-)
-
 FEATURE_REGISTRY_VERSIONS = Table(
     "feature_registry_versions",
     TABLES,

@@ -34,14 +34,19 @@ class Segment:
         return self.path.suffix == OPEN
 
 
+def tapes_folder(root: Path) -> Path:
+    """Where the tapes of all symbols are, under the raw folder."""
+    return root / "tape"
+
+
 def tape_folder(root: Path, symbol: str) -> Path:
     """The folder of a symbol's tape. Raises InvalidRequest when the symbol cannot name one."""
-    return root / "tape" / checked_symbol(symbol)
+    return tapes_folder(root) / checked_symbol(symbol)
 
 
 def tape_symbols(root: Path) -> list[str]:
     """The symbols that have a tape, sorted."""
-    folder = root / "tape"
+    folder = tapes_folder(root)
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 

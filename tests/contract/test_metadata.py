@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -302,23 +302,79 @@ def test_two_announcers_never_send_the_same_dataset_at_once(metadata: Metadata) 
     assert others == [False]
 
 
-def test_measured_builds_come_back_newest_first(metadata: Metadata) -> None:
-    measured = BuildMeasured(
-        dataset_id="ds-1",
-        symbols=("BTCUSDT",),
-        status="ready",
+def building_metrics(url: str) -> list[tuple[Any, ...]]:
+    return run(
+        url,
+        "SELECT dataset_id, attempt, symbol, build_status, build_duration_seconds, records_count, test_records, "
+        "split_strategy, trace_id FROM dataset_building_metrics ORDER BY dataset_id, attempt",
+    )
+
+
+def measured(dataset_id: str, *, attempt: int = 1) -> BuildMeasured:
+    return BuildMeasured(
+        dataset_id=dataset_id,
+        attempt=attempt,
         samples=3600,
         days_computed=2,
         days_reused=1,
         features_seconds=1.5,
         build_seconds=0.25,
-        finished_at=NOON,
     )
-    later = replace(measured, dataset_id="ds-2", finished_at=NOON + timedelta(seconds=1))
-    for each in (measured, later, replace(later, dataset_id="ds-3", status="failed")):
-        metadata.add_build_measured(each)
-    assert metadata.list_builds_measured(limit=5) == [later, measured]
-    assert metadata.list_builds_measured(limit=1) == [later]
+
+
+def test_measured_builds_come_back_newest_first(metadata: Metadata) -> None:
+    for at, (name, status) in enumerate((("ds-1", "ready"), ("ds-2", "ready"), ("ds-3", "failed"))):
+        metadata.create_dataset(replace(RECORD, dataset_id=name))
+        metadata.begin_attempt(name, NOON)
+        metadata.update_dataset(name, NOON + timedelta(seconds=at), status=cast("DatasetStatus", status))
+        metadata.add_build_measured(measured(name))
+    assert metadata.list_builds_measured(limit=5) == [measured("ds-2"), measured("ds-1")]
+    assert metadata.list_builds_measured(limit=1) == [measured("ds-2")]
+
+
+def test_each_attempt_is_a_row_from_its_begin_to_its_end(metadata: Metadata, url: str) -> None:
+    asked = replace(RECORD, symbols=("BTCUSDT", "ETHUSDT"), splits_info={"split_strategy": "time_based"}, trace_id="t")
+    metadata.create_dataset(asked)
+    metadata.begin_attempt("ds-1", NOON)
+    rest = ("BTCUSDT,ETHUSDT", "building", None, None, None, "time_based", "t")
+    assert building_metrics(url) == [("ds-1", 1, *rest)]
+    metadata.begin_attempt("ds-1", NOON + timedelta(seconds=30))  # its worker died
+    metadata.update_dataset(
+        "ds-1",
+        NOON + timedelta(seconds=42.5),
+        status="ready",
+        splits_info={},
+        train_records=70,
+        validation_records=20,
+        test_records=10,
+    )
+    assert building_metrics(url) == [
+        ("ds-1", 1, "BTCUSDT,ETHUSDT", "failed", 30.0, None, None, "time_based", "t"),
+        ("ds-1", 2, "BTCUSDT,ETHUSDT", "ready", 12.5, 100, 10, "time_based", "t"),
+    ]
+    # What happens to the record later is no build.
+    metadata.update_dataset("ds-1", NOON + timedelta(hours=1), announced_at=NOON)
+    assert building_metrics(url)[1][4] == 12.5
+
+
+def test_a_build_that_is_cancelled_before_it_began_leaves_no_row(metadata: Metadata, url: str) -> None:
+    metadata.create_dataset(RECORD)
+    metadata.update_dataset("ds-1", NOON, status="cancelled")
+    assert building_metrics(url) == []
+
+
+def test_builds_that_were_measured_before_are_kept(url: str) -> None:
+    downgrade(url, "0010")
+    run(
+        url,
+        "INSERT INTO dataset_building_metrics (dataset_id, symbols, status, samples, days_computed, days_reused, "
+        "features_seconds, build_seconds, finished_at) VALUES ('old', '{BTCUSDT}', 'ready', 9, 1, 0, 2, 1, now())",
+    )
+    upgrade(url)
+    assert building_metrics(url) == [("old", 1, "BTCUSDT", "ready", 3.0, None, None, None, None)]
+    downgrade(url, "0010")
+    assert run(url, "SELECT dataset_id, samples, features_seconds FROM dataset_building_metrics") == [("old", 9, 2.0)]
+    upgrade(url)
 
 
 def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(fresh_url: str) -> None:

@@ -48,6 +48,7 @@ from storage.online.store import OnlineStore
 from tests import waiting
 from tests.ports import free_port
 from training_sets.builds.builds import DatasetBuilds
+from training_sets.dataset.drift import ServedDrift
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
@@ -309,6 +310,22 @@ def test_a_build_is_accepted_and_ends_ready_with_its_proof(client: TestClient, r
     listed = client.get("/dataset/list", params={"status": "ready", "symbol": "BTCUSDT", "limit": 5}).json()
     assert ready["dataset_id"] in [document["dataset_id"] for document in listed]
     assert client.get("/dataset/list?symbol=SOLUSDT").json() == []
+
+
+def test_served_rows_are_compared_with_what_a_dataset_holds(
+    client: TestClient, services: ApiServices, ready: dict[str, Any]
+) -> None:
+    dataset_id = ready["dataset_id"]
+    # Of the last hour nothing was served: the rows are of a day that was replayed.
+    document = client.get("/data-quality/drift", params={"dataset_id": dataset_id}).json()
+    assert document["symbols"] == {"BTCUSDT": {"rows": 0, "drifted": [], "columns": {}}}
+    assert document["limits"] == {"psi": 0.25, "ks": 0.3, "missing_rate": 0.1}
+    assert client.get("/data-quality/drift", params={"dataset_id": "none"}).status_code == 404
+    assert client.get("/data-quality/drift", params={"dataset_id": dataset_id, "hours": 25}).status_code == 422
+    served = ServedDrift(services.features, services.versions_folder, services.drift_limits)
+    found = served.of(services.metadata.get_dataset(dataset_id), until_ns=START_NS + 3600 * SECOND_NS, hours=1)
+    assert found["symbols"]["BTCUSDT"]["rows"] > 100
+    assert found["symbols"]["BTCUSDT"]["columns"]["spread_rel"]["psi"] is not None
 
 
 def test_a_request_whose_dataset_stands_is_answered_with_it_at_once(client: TestClient, ready: dict[str, Any]) -> None:

@@ -115,6 +115,23 @@ def test_a_restart_that_was_missed_loses_the_book_until_the_next_snapshot(
     assert found.pipeline.gaps == 1
 
 
+def test_a_gap_and_its_repair_are_a_line_of_the_log_each(
+    tmp_path: Path, kernel: Kernel, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [book(0, 100, kind="snapshot"), book(1, 101), book(2, 105), book(3, 106), book(3.5, 110)]
+    lines += [book(4.5, 500, kind="snapshot"), book(6, 501)]
+    found = Played(tmp_path / "out", kernel, write_recording(tmp_path / "recording.jsonl.gz", lines))
+    told = [each.getMessage() for each in caplog.records if "orderbook: " in each.getMessage()]
+    assert told == [
+        f"{SYMBOL} orderbook: sequence gap of 3 messages, u 102 to 104",
+        f"{SYMBOL} orderbook: brought back by a snapshot, 2.500 s after it was lost",
+    ]
+    assert found.pipeline.gaps == 1
+    caplog.clear()
+    assert found.parity().is_exact
+    assert not [each for each in caplog.records if "orderbook: " in each.getMessage()]  # only what is lived is told
+
+
 def test_a_message_seen_before_changes_nothing(tmp_path: Path, kernel: Kernel) -> None:
     lines = [book(0, 100, kind="snapshot"), book(1, 101), book(2, 102, bid="100.01")]
     again = [{**each, "recv_ns": lines[-1]["recv_ns"] + at + 1} for at, each in enumerate(lines[1:])]

@@ -1,58 +1,41 @@
-"""What alerts name is there: the metrics of the Prometheus rules, the rules of the page, and what to do."""
+"""What alerts and dashboards name is there: metrics of rules and panels, the rules of the page, and what to do."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_client import CollectorRegistry
 
-from api.alerts import alert_families
-from api.checks import Answer
-from api.freshness import freshness_families
-from api.metrics import HttpMetrics, _families
-from api.upkeep import upkeep_families
-from ingestion.worker.metrics import StageTimes, StatusCollector
+from tests.metric_names import OF_PROMETHEUS, metric_names
 from upkeep.alert_rules import RULES
 
 ROOT = Path(__file__).parents[2]
 GROUPS = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
 PROMETHEUS_RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
-FIGURE = dict.fromkeys(StatusCollector._COUNTERS, 0) | {"last_recv_ns": 1, "lag_ms": 1.0}
-OF_PROMETHEUS = {"up"}
-
-
-def metrics() -> set[str]:
-    """The names of all samples that processes tell."""
-    registry = CollectorRegistry()
-    HttpMetrics(registry)
-    StageTimes(registry)
-    status = {"symbols": {"A": FIGURE}, "rejected_by_error": {}, "worker": {"online_is_away": 0.0}}
-    asked = {"online_store": Answer({}), "database": Answer({"active_builds": 0})}
-    families = [
-        *registry.collect(),
-        *StatusCollector(lambda: status, now_ns=lambda: 2).collect(),
-        *_families(asked, 0),
-        *upkeep_families([]),
-        *freshness_families(Answer({})),
-        *alert_families(Answer({})),
-    ]
-    names = set()
-    for family in families:
-        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(family.type, ("",))
-        names |= {f"{family.name}{suffix}" for suffix in suffixes}
-    return names
+DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 
 
 def test_every_metric_of_a_prometheus_rule_exists() -> None:
-    known = metrics()
+    known = metric_names()
     assert {"feature_service_gaps_total", "feature_service_http_request_seconds_bucket"} <= known
     for rule in PROMETHEUS_RULES:
         named = set(re.findall(r"\b(?:feature_service_\w+|up(?=\{))", rule["expr"]))
         assert named, rule["alert"]
         assert named <= known | OF_PROMETHEUS, rule["alert"]
+
+
+def test_every_metric_of_every_panel_exists() -> None:
+    known = metric_names() | OF_PROMETHEUS
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+            for target in panel["targets"]:
+                if "expr" in target:
+                    named = set(re.findall(r"\b(?:feature_service|process)_\w+", target["expr"]))
+                    assert named, panel["title"]
+                    assert named <= known, panel["title"]
 
 
 def test_every_alert_says_what_to_do() -> None:

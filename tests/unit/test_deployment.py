@@ -116,16 +116,19 @@ def test_no_variable_of_a_server_is_misspelt() -> None:
         "redis": {"REDISCLI_AUTH"},
         "postgres": {"POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"},
         "rabbitmq": {"RABBITMQ_DEFAULT_USER", "RABBITMQ_DEFAULT_PASS"},
-        "grafana": {"GF_SECURITY_ADMIN_PASSWORD", "GF_ANALYTICS_REPORTING_ENABLED", "GF_ANALYTICS_CHECK_FOR_UPDATES"},
+        "grafana": {
+            *("GF_SECURITY_ADMIN_PASSWORD", "GF_ANALYTICS_REPORTING_ENABLED", "GF_ANALYTICS_CHECK_FOR_UPDATES"),
+            *("POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
+        },
     }
     assert {name for name in SERVICES if "environment" in SERVICES[name]} == {*ROLES, *known}
     for name, names in known.items():
         assert set(SERVICES[name]["environment"]) == names
     # A server is given the name and the password that the roles use.
     roles = SERVICES["ingest"]["environment"]
-    assert SERVICES["postgres"]["environment"] == {
-        name: roles[name] for name in ("POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
-    }
+    database = {name: roles[name] for name in ("POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")}
+    assert SERVICES["postgres"]["environment"] == database
+    assert SERVICES["grafana"]["environment"].items() >= database.items()
     assert list(SERVICES["rabbitmq"]["environment"].values()) == [roles["RABBITMQ_USER"], roles["RABBITMQ_PASSWORD"]]
 
 
@@ -233,19 +236,26 @@ def test_what_prometheus_reads_are_services_at_the_ports_they_serve() -> None:
     assert document["rule_files"] == ["alerts.yml"]
 
 
-def test_every_panel_of_the_dashboard_reads_the_provisioned_source() -> None:
+def test_every_panel_of_every_dashboard_reads_a_provisioned_source() -> None:
     folder = ROOT / "deploy" / "grafana"
-    [source] = yaml.safe_load((folder / "provisioning" / "datasources" / "prometheus.yml").read_text())["datasources"]
-    assert source["url"] == "http://prometheus:9090"
+    sources = {
+        (source["type"], source["uid"]): source
+        for path in (folder / "provisioning" / "datasources").glob("*.yml")
+        for source in yaml.safe_load(path.read_text())["datasources"]
+    }
+    assert {source["url"] for source in sources.values()} == {"http://prometheus:9090", "postgres:5432"}
     [provider] = yaml.safe_load((folder / "provisioning" / "dashboards" / "feature-service.yml").read_text())[
         "providers"
     ]
     assert provider["options"]["path"] in {target for _, target in volumes(SERVICES["grafana"])}
-    [path] = (folder / "dashboards").glob("*.json")
-    panels = json.loads(path.read_text())["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
-    assert all(target["expr"] for panel in panels for target in panel["targets"])
+    dashboards = [json.loads(path.read_text()) for path in (folder / "dashboards").glob("*.json")]
+    assert len({each["uid"] for each in dashboards}) == len(dashboards) == 6
+    for dashboard in dashboards:
+        panels = dashboard["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels)
+        assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+        assert {(panel["datasource"]["type"], panel["datasource"]["uid"]) for panel in panels} <= set(sources)
+        assert all(target.get("expr") or target.get("rawSql") for panel in panels for target in panel["targets"])
 
 
 def test_compose_itself_accepts_the_file() -> None:

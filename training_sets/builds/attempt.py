@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from market.clock import MILLISECOND_NS, SECOND_NS, to_datetime
+from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.job_queue import Interrupted
-from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus
+from storage.database.metadata import BuildMeasured, DatasetRecord
 from storage.database.schema import answering
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builder import Dataset, build_dataset
@@ -94,7 +94,6 @@ class BuildRunner:
             # A cancelled one is no longer building, and stays cancelled.
             with suppress(Conflict, NotFound):
                 attempt.settle(status="failed", error_message=_told(error))
-                attempt.measure("failed", 0, 0)
             raise
         finally:
             self._announce()
@@ -121,7 +120,7 @@ class BuildRunner:
         except Conflict:
             discard(path)
             raise
-        attempt.measure("ready", built.days_computed, built.days_reused)
+        attempt.measure(built.days_computed, built.days_reused)
         return Dataset(path, built.manifest, built.records, built.days_computed, built.days_reused)
 
     def _announce(self) -> None:
@@ -186,22 +185,23 @@ class _Attempt:
             **changes,
         )
 
-    def measure(self, status: DatasetStatus, days_computed: int, days_reused: int) -> None:
+    def measure(self, days_computed: int, days_reused: int) -> None:
+        """Keep how long it took; a dataset that is ready stays so when that cannot be written."""
         now_ns = self._clock.now_ns()
         features_end_ns = self._features_end_ns or now_ns
-        self._books.metadata.add_build_measured(
-            BuildMeasured(
-                dataset_id=self.record.dataset_id,
-                symbols=self.record.symbols,
-                status=status,
-                samples=sample_count(stored_request(self.record)),
-                days_computed=days_computed,
-                days_reused=days_reused,
-                features_seconds=(features_end_ns - self._begun_ns) / SECOND_NS,
-                build_seconds=(now_ns - features_end_ns) / SECOND_NS,
-                finished_at=to_datetime(now_ns),
-            )
+        measured = BuildMeasured(
+            dataset_id=self.record.dataset_id,
+            attempt=self.record.attempt,
+            samples=sample_count(stored_request(self.record)),
+            days_computed=days_computed,
+            days_reused=days_reused,
+            features_seconds=(features_end_ns - self._begun_ns) / SECOND_NS,
+            build_seconds=(now_ns - features_end_ns) / SECOND_NS,
         )
+        try:
+            self._books.metadata.add_build_measured(measured)
+        except StoreUnavailable as error:
+            _log.warning("dataset %s: how long it took is not kept: %s", self.record.dataset_id, error)
 
 
 def _is_passing(error: BaseException) -> bool:

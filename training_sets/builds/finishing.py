@@ -10,6 +10,7 @@ import msgspec
 from training_sets.builds.verdict import Verdict
 from training_sets.builds.writing import Kept, Written
 from training_sets.checks.inspection import write_quality
+from training_sets.dataset.drift import write_profile
 from training_sets.dataset.files import SCHEMA_NAME, write_schema
 from training_sets.dataset.manifest import write_manifest
 from training_sets.provenance import file_entry
@@ -30,6 +31,7 @@ def write_documents(
     if request.output_format == "csv":
         write_schema(folder / SCHEMA_NAME, written.folds[0].files.schema)
         manifest["schema_file"] = file_entry(folder / SCHEMA_NAME, folder)
+    write_profile(folder, manifest, written.profile)
     if verdict.findings is not None:
         write_quality(folder, manifest, written.profile, verdict.findings)
     write_manifest(folder, manifest)

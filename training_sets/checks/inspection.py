@@ -24,6 +24,7 @@ from quality.suites import (
     check_quality,
     quality_document,
 )
+from training_sets.dataset.drift import split_drift
 from training_sets.dataset.files import table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
@@ -96,14 +97,15 @@ def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
 
 def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:
     """``_quality.json`` and ``_report.html`` beside the files; the manifest names both with their hashes."""
-    document = quality_document(profile, findings)
+    drift = split_drift(profile, manifest["splits"], manifest["request"]["symbols"])
+    document = {**quality_document(profile, findings), "train_against_test": drift}
     page = render_report(
         f"Dataset of {', '.join(manifest['request']['symbols'])}, registry {manifest['feature_registry_version']}",
         manifest=manifest,
         profile=profile,
         findings=findings,
         targets={target["name"]: _in_words(target) for target in manifest["targets"]},
-        symbols=manifest["request"]["symbols"],
+        symbols=drift,
     )
     (folder / QUALITY_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
     (folder / REPORT_NAME).write_text(page)

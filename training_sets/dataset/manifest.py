@@ -21,6 +21,7 @@ from training_sets.request.request import DatasetRequest
 MANIFEST_NAME: Final = "_manifest.json"
 QUALITY_NAME: Final = "_quality.json"
 REPORT_NAME: Final = "_report.html"
+PROFILE_NAME: Final = "_profile.json"
 LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions")
 """Entries that list every file that a dataset was made of."""
 
@@ -41,6 +42,7 @@ class _StatedFiles(msgspec.Struct):
     files: dict[str, FileEntry]
     quality: _StatedQuality = msgspec.field(default_factory=_StatedQuality)
     schema_file: FileEntry | None = None
+    profile: FileEntry | None = None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -96,8 +98,13 @@ def split_entries(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
 def stated_files(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
     """What the manifest states of each file of the dataset, by path. Raises CorruptStore."""
     stated = _stated(manifest)
-    schema = [] if stated.schema_file is None else [stated.schema_file]
-    return {entry.path: entry for entry in (*stated.files.values(), *schema, *stated.quality.files)}
+    others = [entry for entry in (stated.schema_file, stated.profile) if entry is not None]
+    return {entry.path: entry for entry in (*stated.files.values(), *others, *stated.quality.files)}
+
+
+def profile_entry(manifest: Mapping[str, Any]) -> FileEntry | None:
+    """What a manifest states of the profile's file; None of a dataset that keeps none. Raises CorruptStore."""
+    return _stated(manifest).profile
 
 
 def intact_file(folder: Path, entry: FileEntry) -> Path:

@@ -13,6 +13,7 @@ from typing import Final
 
 import httpx
 
+from ingestion.call_log import log_call
 from ingestion.decoding.own import position_answer
 from ingestion.source import Deliver, Delivery
 from market.clock import Clock
@@ -37,6 +38,7 @@ class PositionManager:
             base_url=f"http://{host}:{port}/api/v1",
             headers={} if api_key is None else {"X-API-Key": api_key},
             timeout=TIMEOUT_S,
+            event_hooks={"response": [log_call]},
         )
         self._name = f"position-manager {host}:{port}"
         self._symbols = tuple(symbols)

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import httpx
 
+from ingestion.call_log import log_call
 from market.clock import SECOND_NS, Clock, format_iso
 from market.errors import FeatureServiceError, StoreUnavailable
 
@@ -62,6 +63,7 @@ class Gateway:
             base_url=f"http://{host}:{port}/api/v1",
             headers={} if api_key is None else {"X-API-Key": api_key},
             timeout=TIMEOUT_S,
+            event_hooks={"response": [log_call]},
             transport=transport,
         )
         self._name = f"ws-gateway {host}:{port}"

@@ -8,6 +8,7 @@ import httpx
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder as JsonDecoder
 
+from ingestion.call_log import log_call
 from ingestion.decoding.wire import UNDECODABLE, Level, Milliseconds, UpdateId
 from market.errors import StoreUnavailable
 
@@ -47,7 +48,9 @@ class BybitRest:
     def __init__(
         self, url: str, *, category: str = "linear", transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self._client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, transport=transport)
+        self._client = httpx.AsyncClient(
+            base_url=url, timeout=TIMEOUT_S, transport=transport, event_hooks={"response": [log_call]}
+        )
         self._name = f"bybit {url}"
         self._category = category
 

@@ -52,6 +52,30 @@ class Datasets:
         )
         return [record][:limit] if status in {"building", "ready"} else []
 
+    def rows(self, _query: object) -> list[dict[str, Any]]:
+        """Ingest workers: two that live, one of which stored nothing, and one that is dead."""
+        now = datetime(2026, 1, 5, 12, tzinfo=UTC)
+        told = (
+            (1, {"count": 100, "mean_ms": 10.0}),
+            (2, {"count": 300, "mean_ms": 30.0}),
+            (3, {"count": 0, "mean_ms": None}),
+            (600, {"count": 900, "mean_ms": 900.0}),
+        )
+        return [
+            {
+                "worker_id": str(age_s),
+                "started_at": now,
+                "heartbeat_at": now - timedelta(seconds=age_s),
+                "status": {"computations_last_5min": recent},
+            }
+            for age_s, recent in told
+        ]
+
+
+class NoWorkers(Datasets):
+    def rows(self, _query: object) -> list[dict[str, Any]]:
+        return []
+
 
 class Empty:
     def read(self, symbols: Sequence[str]) -> list[OnlineVector | None]:
@@ -184,6 +208,15 @@ def test_everything_there_is_ok(tmp_path: Path) -> None:
     assert document["active_dataset_builds_count"] == 1
     assert document["last_dataset_build_duration_seconds"] == 90
     assert document["latest_feature_computation_timestamp"] is None
+
+
+def test_the_latency_is_that_of_computing_rows_over_all_workers_that_live(tmp_path: Path) -> None:
+    document = ask(tmp_path, online=Empty(), metadata=Datasets())
+    assert document["average_latency_ms_last_5min"] == pytest.approx(25)
+    without = ask(tmp_path, online=Empty(), metadata=NoWorkers())
+    assert without["average_latency_ms_last_5min"] is None
+    assert without["reasons"]["average_latency_ms_last_5min"] == "no row was stored in the last 5 minutes"
+    assert without["status"] == "ok"
 
 
 def test_a_store_that_is_away_degrades_and_the_rest_still_comes(tmp_path: Path) -> None:

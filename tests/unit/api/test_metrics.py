@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 
 import pytest
 from fastapi import FastAPI
@@ -11,17 +12,20 @@ from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from api.app import create_probe
-from api.metrics import SLICE_S, SLICES, HttpMetrics, Measured
+from api.metrics import HttpMetrics, Measured
+from api.requests import RequestNotes
 from api.services import ProcessServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
-from market.clock import ManualClock, parse_iso_ns
+from market.clock import ManualClock, parse_iso_ns, to_datetime
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
 
+NOW_NS: Final = parse_iso_ns("2026-01-05T12:00:00Z")
 BASE = "feature_service_http_request_seconds"
 
 
@@ -33,7 +37,7 @@ class Timer:
         return self.seconds
 
 
-def measured_app(registry: CollectorRegistry, timer: Timer) -> FastAPI:
+def measured_app(registry: CollectorRegistry, timer: Timer, kept: list[Mapping[str, Any]] | None = None) -> FastAPI:
     app = FastAPI()
 
     @app.get("/slow/{name}")
@@ -45,7 +49,8 @@ def measured_app(registry: CollectorRegistry, timer: Timer) -> FastAPI:
     def broken() -> None:
         raise ValueError("inside")
 
-    app.add_middleware(Measured, metrics=HttpMetrics(registry, timer=timer))
+    notes = RequestNotes(ManualClock(NOW_NS), None if kept is None else kept.append)
+    app.add_middleware(Measured, metrics=HttpMetrics(registry, timer=timer), notes=notes)
     return app
 
 
@@ -65,20 +70,32 @@ def test_answers_are_counted_by_route_and_not_by_path() -> None:
     assert count("GET", "/broken", 500) == 1
 
 
-def test_the_mean_is_of_the_last_five_minutes_alone() -> None:
-    timer = Timer()
-    metrics = HttpMetrics(CollectorRegistry(), timer=timer)
-    assert metrics.average_ms() is None
-    for seconds in (0.010, 0.030):
-        metrics.observe(method="GET", route="/", status=200, began=timer.seconds - seconds)
-    assert metrics.average_ms() == pytest.approx(20)
-    timer.seconds += SLICE_S * (SLICES - 1)
-    metrics.observe(method="GET", route="/", status=200, began=timer.seconds - 0.050)
-    assert metrics.average_ms() == pytest.approx(30)
-    timer.seconds += SLICE_S
-    assert metrics.average_ms() == pytest.approx(50)
-    timer.seconds += SLICE_S * SLICES
-    assert metrics.average_ms() is None
+def test_a_request_is_a_line_of_the_log_and_a_row_without_its_query() -> None:
+    kept: list[Mapping[str, Any]] = []
+    client = TestClient(measured_app(CollectorRegistry(), Timer(), kept), raise_server_exceptions=False)
+    with capture_logs() as lines:
+        client.get("/slow/a?symbol=BTCUSDT&token=secret")
+        client.get("/slow/b?symbol=';--")
+        client.request("POSSIBLYINVENTED", "/nowhere")
+        client.get("/broken")
+        client.get("/health")
+    rows = [tuple(each[name] for name in ("endpoint", "method", "status_code", "symbol")) for each in kept]
+    assert rows[:4] == [
+        ("/slow/{name}", "GET", 200, "BTCUSDT"),
+        ("/slow/{name}", "GET", 200, None),
+        ("none", "POSSIBLYIN", 404, None),
+        ("/broken", "GET", 500, None),
+    ]
+    assert kept[0]["response_time_ms"] == pytest.approx(3)
+    assert kept[0]["request_timestamp"] == to_datetime(NOW_NS - 3_000_000)
+    assert [(line["path"], line["status"], line["log_level"]) for line in lines] == [
+        ("/slow/a", 200, "info"),
+        ("/slow/b", 200, "info"),
+        ("/nowhere", 404, "info"),
+        ("/broken", 500, "info"),
+        ("/health", 404, "debug"),
+    ]
+    assert lines[0].keys() == {"event", "log_level", "method", "path", "status", "ms", "trace_id"}
 
 
 class NoBuilds:

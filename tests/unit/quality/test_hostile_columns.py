@@ -102,7 +102,7 @@ def table(draw: st.DrawFn) -> Float64s:
 
 
 TOLD = {"target": "regression"}
-SYMBOLS = ("BTCUSDT",)
+SYMBOLS: dict[str, dict[str, object]] = {"BTCUSDT": {}}
 
 
 @given(table())

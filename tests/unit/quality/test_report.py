@@ -81,8 +81,11 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         profile=profile,
         findings=found,
         targets={names[-1]: "regression, horizon 60 s"},
-        symbols=("BTCUSDT",),
+        symbols={"BTCUSDT": {"mid_price": DRIFT}},
     )
+
+
+DRIFT = {"psi": 0.4, "ks": None, "missing_then": 0.0, "missing_now": 0.25, "drifted": ["psi"], "is_expected": False}
 
 
 def sample() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -140,3 +143,10 @@ def test_the_page_tells_every_section_and_finding() -> None:
 
 def test_the_same_rows_give_the_same_page() -> None:
     assert report(sample(), NAMES) == report(sample(), NAMES)
+
+
+def test_it_compares_the_test_split_with_the_train_split() -> None:
+    found = report(sample(), ("a", "b", "target"))
+    assert "Train against test" in found
+    assert "0.400" in found
+    assert "25.0%" in found

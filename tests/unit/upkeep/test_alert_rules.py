@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from market.clock import SECOND_NS, to_datetime
+from market.errors import NotFound
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
 from storage.database.minute_quality import StoredEvent
@@ -26,6 +27,7 @@ from upkeep.alert_rules import (
     upkeep_findings,
     worker_findings,
 )
+from upkeep.drift import look_at_drift
 
 NOW_NS = 1_780_000_000 * SECOND_NS
 NOW = to_datetime(NOW_NS)
@@ -173,3 +175,23 @@ def test_what_is_wrong_with_a_stream_is_told_once_by_its_gravest_event() -> None
 def test_a_symbol_that_is_wholly_silent_is_told_by_its_own_rule() -> None:
     streams = ("orderbook", "trade", "ticker")
     assert quality_findings([event(stream, "silence", "warning") for stream in streams], ["A"]) == []
+
+
+def test_columns_that_drifted_from_a_watched_dataset_are_one_warning_each_dataset_and_symbol() -> None:
+    def compare(dataset_id: str) -> dict[str, Any]:
+        if dataset_id == "gone":
+            raise NotFound("dataset: must exist, was 'gone'")
+        columns: dict[str, Any] = {name: {} for name in ("a", "b", "c")}
+        symbols = {"BTCUSDT": {"drifted": ["b", "a"], "columns": columns}, "ETHUSDT": {"drifted": [], "columns": {}}}
+        return {"symbols": symbols}
+
+    result = look_at_drift(["d", "gone"], compare, lambda _share: None)
+    assert result["problems"] == [
+        "drift from dataset gone: must be looked at, was not: dataset: must exist, was 'gone'",
+    ]
+    state = UpkeepState(
+        task="drift", period=timedelta(hours=1), registered_at=NOW, now=NOW, succeeded_at=NOW, result=result
+    )
+    (found,) = upkeep_findings([state], LIMITS)
+    assert (found.rule, found.subject) == ("feature_drift", "BTCUSDT from dataset d")
+    assert found.summary == "BTCUSDT from dataset d: no column must drift, did 2 of 3, the farthest b, a"

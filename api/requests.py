@@ -1,0 +1,50 @@
+"""What is told of each request: a line of the log, and a row of ``api_endpoint_metrics``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from starlette.types import Scope
+
+from api.access import OPEN_PATHS
+from market.clock import SECOND_NS, Clock, to_datetime
+
+_SYMBOL: Final = re.compile(rb"(?:^|&)symbol=([A-Z0-9]{1,20})(?:&|$)")
+
+_log: Final = structlog.stdlib.get_logger(__name__)
+
+
+class RequestNotes:
+    """Tells of a request when its answer begins: a stream lasts as its reader likes.
+
+    keep: takes the row; None keeps none. What is open to everybody, which probes ask for again and again, is logged at
+    debug. The query is not logged: a token may be in it.
+    """
+
+    def __init__(self, clock: Clock, keep: Callable[[Mapping[str, Any]], object] | None) -> None:
+        self._clock = clock
+        self._keep = keep
+
+    def __call__(self, scope: Scope, *, route: str, status: int, seconds: float) -> None:
+        """Tell of one. route: its template."""
+        trace_id = scope.get("state", {}).get("trace_id")
+        path, method, ms = str(scope["path"]), str(scope["method"]), round(seconds * 1000, 3)
+        log = _log.debug if path in OPEN_PATHS else _log.info
+        log("request", method=method, path=path, status=status, ms=ms, trace_id=trace_id)
+        if self._keep is None:
+            return
+        symbol = _SYMBOL.search(scope["query_string"])
+        self._keep(
+            {
+                "endpoint": route,
+                "method": method[:10],
+                "response_time_ms": ms,
+                "status_code": status,
+                "symbol": None if symbol is None else symbol[1].decode(),
+                "request_timestamp": to_datetime(self._clock.now_ns() - int(seconds * SECOND_NS)),
+                "trace_id": trace_id,
+            }
+        )
