@@ -16,7 +16,6 @@ from transforms.rows import FeatureGroup, FeatureSet
 
 if TYPE_CHECKING:
     import pandas as pd
-    import polars as pl
 
     from feature_repo.store import FeatureStore
 
@@ -43,13 +42,11 @@ class FeatureHistory:
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
-    def to_polars(self) -> pl.DataFrame:
-        """Times as Datetime("ns", "UTC"); NaN stays NaN. Needs polars."""
-        import polars as pl
-
-        frame = pl.from_arrow(self.to_arrow())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows to whatever speaks Arrow, day by day: ``polars.DataFrame(history)``, ``duckdb.from_arrow``."""
+        reader = pa.RecordBatchReader.from_batches(self.history.schema, self.batches())
+        capsule: object = reader.__arrow_c_stream__(requested_schema)
+        return capsule
 
 
 def logged_groups(
