@@ -64,7 +64,8 @@ def imported(folder: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("folder", "known"),
-    [(name, SERVICE) for name in PRODUCT] + [(name, SERVICE | DEVELOPMENT) for name in ("benchmarks", "examples", "tests")],
+    [(name, SERVICE) for name in PRODUCT]
+    + [(name, SERVICE | DEVELOPMENT) for name in ("benchmarks", "examples", "tests")],
 )
 def test_every_package_that_is_imported_is_declared(folder: str, known: set[str]) -> None:
     undeclared = {
