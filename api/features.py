@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -12,11 +12,13 @@ from api.schemas import FeatureHistory, FeatureVector
 from api.services import Services
 from api.vectors import feature_vector
 from feature_repo.registry_versions import load_registry_version, registry_versions
-from market.clock import SECOND_NS, format_iso
+from market.clock import MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.history import History, groups_with
 from storage.online.memory import newest_vector
+from transforms.status import STATUS_NAMES
 
+PRICE: Final = "mid_price"
 MOST_VALUES: Final = 200_000
 """Of one answer: an hour of fifty features."""
 
@@ -45,6 +47,34 @@ def latest(
     # The document is made of JSON values alone, so FastAPI's own encoding of it would change nothing.
     document = feature_vector(found, now_ns=services.clock.now_ns(), trace_id=request.state.trace_id)
     return Response(orjson.dumps(document), media_type="application/json")
+
+
+@router.get("/overview")
+def overview(services: Services) -> dict[str, Any]:
+    """Of each followed symbol its newest row: age, how long after its time it was readable, mid price, statuses.
+
+    A symbol without a row is null. ``unknown`` counts the features that are not known.
+    """
+    now_ns = services.clock.now_ns()
+    symbols: dict[str, dict[str, Any] | None] = {}
+    for symbol in services.symbols:
+        found = newest_vector(services.online, services.memory, symbol)
+        if found is None:
+            symbols[symbol] = None
+            continue
+        prices = dict(zip(found.columns, found.values.tolist(), strict=True))
+        symbols[symbol] = {
+            "timestamp": format_iso(found.row_ns),
+            "age_ms": found.age_ns(now_ns) // MILLISECOND_NS,
+            "lag_ms": (found.available_ns - found.row_ns) / MILLISECOND_NS,
+            "mid_price": None if PRICE in found.missing else prices.get(PRICE),
+            "missing": {PRICE: found.missing[PRICE]} if PRICE in found.missing else {},
+            "features": len(found.columns),
+            "unknown": len(found.missing),
+            "feature_registry_version": found.version,
+            "groups": {group: STATUS_NAMES[status] for group, status in found.statuses.items()},
+        }
+    return {"timestamp": format_iso(now_ns), "symbols": symbols}
 
 
 @router.get("/history", responses={200: {"model": FeatureHistory}})

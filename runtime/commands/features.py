@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,24 +30,12 @@ def list_features(as_json: AsJson = False) -> None:
 
     Example: feature-service features list | grep vwap
     """
-    from market.clock import SECOND_NS
+    from api.catalogue import catalogue_document
     from runtime.feature_page import duration_text
     from transforms.catalogue import FEATURES
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": declared.name,
-            "group": declared.group,
-            "inputs": [declared.source.name.lower()] if declared.source.value is not None else [],
-            "horizon_seconds": declared.horizon_ns // SECOND_NS,
-            "unit": declared.unit,
-            "formula": declared.formula,
-            "nan_rule": declared.nan_rule,
-        }
-        for declared in FEATURES.values()
-    ]
     if as_json:
-        print_document(rows, as_json=True)
+        print_document(catalogue_document(), as_json=True)
     else:
         print_table(
             ("name", "group", "unit", "horizon", "formula"),
