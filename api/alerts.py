@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fastapi import APIRouter
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.checks import Answer, Check
-from api.services import ProcessServices
+from api.services import ProcessServices, Services
 from market.clock import to_datetime
+from storage.database.alerts import Alert
 
 ALERTS: Final = "alerts"
+
+router = APIRouter(prefix="/alerts", tags=["upkeep"])
+
+
+@router.get("/open")
+def list_open(services: Services) -> list[dict[str, Any]]:
+    """The alerts that are open, silenced ones too."""
+    found: Sequence[Alert] = alerts_check(services)().get("alerts", ())
+    return [alert.document() for alert in found]
 
 
 def alerts_check(services: ProcessServices) -> Check:

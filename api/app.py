@@ -15,9 +15,12 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from api import (
+    alerts,
     backfill,
     cache,
+    catalogue,
     checks,
+    console,
     datasets,
     evaluation,
     features,
@@ -56,6 +59,7 @@ def create_app(services: ApiServices) -> FastAPI:
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
     for router, errors in (
         (features.router, (400, 404)),
+        (catalogue.router, ()),
         (freshness.router, ()),
         (stream.router, (404,)),
         (datasets.router, (400, 404, 409, *OF_A_BODY)),
@@ -65,8 +69,10 @@ def create_app(services: ApiServices) -> FastAPI:
         (quality.router, (400, 404, 409)),
         (stats.router, ()),
         (registry.router, (400, 404, 409, *OF_A_BODY)),
+        (alerts.router, ()),
     ):
         app.include_router(router, dependencies=documented, responses=answers(*errors))
+    app.include_router(console.router, responses=answers())  # open: it holds no number
     if services.cors_origins:
         # Outermost: a browser asks what it may before it shows the key.
         app.add_middleware(

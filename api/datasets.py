@@ -17,7 +17,14 @@ from api.services import Services
 from market.clock import format_iso
 from storage.database.metadata import DatasetStatus
 from training_sets.dataset.downloads import dataset_folder, download_files
-from training_sets.dataset.manifest import lineage, read_manifest, summary
+from training_sets.dataset.manifest import (
+    REPORT_NAME,
+    intact_file,
+    lineage,
+    read_manifest,
+    stated_files,
+    summary,
+)
 from training_sets.dataset.records import splits_document, stored_request
 from training_sets.request.request import DatasetRequest
 
@@ -103,6 +110,18 @@ def show(services: Services, dataset_id: str) -> DatasetDocument:
 def show_lineage(services: Services, dataset_id: str) -> dict[str, Any]:
     """What a ready dataset was made of: code, libraries, and every raw and feature file with its hash."""
     return lineage(read_manifest(dataset_folder(services.metadata.get_dataset(dataset_id))))
+
+
+@router.get("/{dataset_id}/report", response_class=FileResponse)
+def show_report(services: Services, dataset_id: str) -> FileResponse:
+    """The report on a ready dataset, a page that needs nothing else. 404 where quality was not checked."""
+    folder = dataset_folder(services.metadata.get_dataset(dataset_id))
+    entry = stated_files(read_manifest(folder)).get(REPORT_NAME)
+    if entry is None:
+        raise NotFound(f"report of {dataset_id}: must have been made, was not: quality was not checked")
+    # What it holds came with the data: it runs no script and belongs to no site.
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+    return FileResponse(intact_file(folder, entry), media_type="text/html", headers=headers)
 
 
 @router.get("/{dataset_id}/download", response_class=Response)

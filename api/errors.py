@@ -43,6 +43,10 @@ class Unauthorized(FeatureServiceError):
     """The caller did not show the key."""
 
 
+class Forbidden(FeatureServiceError):
+    """The caller is known, and may not do this."""
+
+
 class MalformedRequest(FeatureServiceError):
     """The request breaks its schema."""
 
@@ -67,6 +71,7 @@ STATUS: Final[Mapping[type[FeatureServiceError], int]] = {
     InvalidRequest: 400,
     RejectedMessage: 400,
     Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
     RequestTooSlow: 408,
     Conflict: 409,

@@ -22,6 +22,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import READING
 from api.errors import BodyTooLarge, RequestTooSlow, TooManyRequests, error_response
 from market.errors import FeatureServiceError
 
@@ -30,7 +31,6 @@ MOST_CALLERS: Final = 10_000
 MOST_LARGE: Final = 2
 MOST_CHANGING: Final = 4
 _BURST_S: Final = 2.0
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LARGE_ROUTES: Final = frozenset({"/model/evaluate"})
 
 
@@ -67,7 +67,7 @@ class Limits:
             return
         try:
             self._take_turn(scope)
-            if scope["method"] in _READING:
+            if scope["method"] in READING:
                 await self._app(scope, receive, send)
             else:
                 await self._changed(scope, receive, send)
@@ -98,7 +98,7 @@ class Limits:
             self._large -= is_large
 
     def _take_turn(self, scope: Scope) -> None:
-        is_read = scope["method"] in _READING
+        is_read = scope["method"] in READING
         rate = self._limits.reads_per_s if is_read else self._limits.changes_per_s
         address = scope.get("client") or ("", 0)
         caller = (Headers(scope=scope).get(self._caller_header) or address[0], is_read)

@@ -24,6 +24,7 @@ class ErrorDocument(BaseModel):
 _EXAMPLES: Final[dict[int, tuple[str, str]]] = {
     400: ("InvalidRequest", "period: must lie within what is known, 2026-01-05T12:00:00Z to 2026-01-05T12:10:00Z"),
     401: ("Unauthorized", "X-API-Key: must be the service's key, was not"),
+    403: ("Forbidden", "X-CSRF-Token: must be the session's token for a change by a session, was not"),
     404: ("NotFound", "symbol: must be one that has sent data, was 'XUSDT'"),
     408: ("RequestTooSlow", "body: must arrive within 30 s, did not"),
     409: ("Conflict", "dataset 41ccbbba: must be building to be cancelled, was ready"),

@@ -28,6 +28,16 @@ class FeatureVector(BaseModel):
     trace_id: str
 
 
+class FeatureHistory(BaseModel):
+    """Rows in order of time, column by column; null is "not known". ``available``: when each was readable."""
+
+    symbol: str
+    feature_registry_version: str
+    timestamps: list[str]
+    available: list[str]
+    features: dict[str, list[float | None]]
+
+
 class HealthOfServices(BaseModel):
     """ok, unavailable or not_used, by service; upkeep is ok, late or unknown."""
 

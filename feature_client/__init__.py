@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from feature_client.client import FeatureStoreClient
+from feature_client.datasets import Dataset, ServedDifferently
 from feature_client.historical import HistoricalFeatures, PitReport
 from feature_client.online import LookAheadError, OnlineFeatures
 
-__all__ = ["FeatureStoreClient", "HistoricalFeatures", "LookAheadError", "OnlineFeatures", "PitReport"]
+__all__ = [
+    "Dataset",
+    "FeatureStoreClient",
+    "HistoricalFeatures",
+    "LookAheadError",
+    "OnlineFeatures",
+    "PitReport",
+    "ServedDifferently",
+]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from feature_client.datasets import Dataset, check_vector, downloaded
 from feature_client.historical import HistoricalFeatures, pit_report
 from feature_client.online import OnlineFeatures, features_of, parse_references, refuse_look_ahead, symbols_of
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
@@ -29,6 +30,7 @@ from transforms.status import STATUS_NAMES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from feature_client.history import FeatureHistory
     from feature_repo.store import FeatureStore
 
 
@@ -83,6 +85,7 @@ class FeatureStoreClient:
         if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
+        self._datasets = _datasets_folder(config)
 
     def get_online_features(
         self,
@@ -152,6 +155,59 @@ class FeatureStoreClient:
         )
         return HistoricalFeatures(frame, report)
 
+    def history(
+        self,
+        symbol: str,
+        features: Sequence[str],
+        start: datetime,
+        end: datetime,
+        *,
+        as_of: datetime | None = None,
+    ) -> FeatureHistory:
+        """The rows of a symbol with ``start <= row time < end`` as the feature log has them, a UTC day at a time.
+
+        features: ``view:feature``, or names alone; none asks for every feature of every view. as_of: what was readable
+        by then; None is what is known now. A naive time means UTC.
+
+        Raises InvalidRequest for a feature that the repository has not, or a repository without a feature log; NotFound
+        when the symbol has no row.
+        """
+        from feature_client.history import FeatureHistory, logged_groups
+        from storage.features.history import History
+
+        log, groups = logged_groups(self._feast, self._repo_path, features)
+        as_of_ns = None if as_of is None else to_ns(as_of)
+        return FeatureHistory(History(log, symbol, groups, to_ns(start), to_ns(end), as_of_ns))
+
+    def dataset(self, dataset: str | Path, *, url: str | None = None, api_key: str | None = None) -> Dataset:
+        """A finished training set: by its id in the service's folder, by the path of its folder, or from an API.
+
+        The folder is where the repository's yaml says (``historical/`` does). url: of a service, whose dataset is
+        downloaded once into the user's cache and used from there. Raises NotFound; InvalidRequest when neither a path,
+        a folder nor an url is known; StoreUnavailable.
+        """
+        if url is not None:
+            cache = Path.home() / ".cache" / "feature-service" / "datasets"
+            return Dataset.open(downloaded(url, str(dataset), api_key=api_key, folder=cache))
+        given = Path(dataset)
+        if len(given.parts) > 1 or isinstance(dataset, Path):
+            return Dataset.open(given)
+        if self._datasets is None:
+            raise InvalidRequest(
+                f"dataset: must be a path, or have an url, for {self._repo_path} names no folder of them"
+            )
+        return Dataset.open(self._datasets / dataset)
+
+    def check_served(self, symbol: str, *, feature_registry_version: str, feature_set: str) -> None:
+        """That the symbol's newest row is of the registry version and feature set that a model was trained on.
+
+        Raises ServedDifferently naming both, NotFound for a symbol without a row, StoreUnavailable.
+        """
+        [vector] = self._online.read([symbol])
+        if vector is None:
+            raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
+        check_vector(vector, feature_registry_version=feature_registry_version, feature_set=feature_set)
+
     def get_feature_freshness(self, view: str, symbols: Sequence[str] | None = None) -> dict[str, ViewFreshness]:
         """The view's newest row by symbol; without ``symbols``, of every symbol there is.
 
@@ -219,3 +275,12 @@ class FeatureStoreClient:
                     f"{vector.version}"
                 )
             self._verified.add((vector.fingerprint, pair))
+
+
+def _datasets_folder(config: Mapping[str, Any]) -> Path | None:
+    """Where the service that wrote the yaml keeps its datasets, if it says so."""
+    offline = config.get("offline_store")
+    ticks = offline.get("ticks") if isinstance(offline, dict) else None
+    options = ticks.get("options") if isinstance(ticks, dict) else None
+    folder = options.get("DATASET_STORAGE_PATH") if isinstance(options, dict) else None
+    return None if folder is None else Path(folder)

@@ -40,6 +40,7 @@ def tick_options(settings: Settings) -> dict[str, str]:
         "FEATURE_SERVICE_DATA_PATH": settings.feature_service_data_path,
         "RAW_DATA_STORAGE_PATH": settings.raw_data_storage_path,
         "FEATURE_LOG_STORAGE_PATH": settings.feature_log_storage_path,
+        "DATASET_STORAGE_PATH": settings.dataset_storage_path,
         "FEATURE_REGISTRY_VERSIONS_DIR": settings.feature_registry_versions_dir,
         "FEATURE_SERVICE_CACHE_PATH": settings.feature_service_cache_path,
     }

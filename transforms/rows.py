@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.normalisation import Normalisation
+if TYPE_CHECKING:  # who reads rows needs no kernel, whose compiler takes seconds to import
+    from transforms.normalisation import Normalisation
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from market.errors import InvalidRequest
-from runtime.commands.options import AsJson, DataFolder, SomeSymbols, settings_for
+from runtime.commands.options import (
+    AsJson,
+    DataFolder,
+    RegistryOfData,
+    SomeSymbols,
+    parse_time_ns,
+    registry_of,
+    settings_for,
+)
 from runtime.commands.printing import print_document, print_table
 
 app = typer.Typer(help="The catalogue, the newest vector of a symbol, the feature log.", no_args_is_help=True)
@@ -22,24 +30,12 @@ def list_features(as_json: AsJson = False) -> None:
 
     Example: feature-service features list | grep vwap
     """
-    from market.clock import SECOND_NS
+    from api.catalogue import catalogue_document
     from runtime.feature_page import duration_text
     from transforms.catalogue import FEATURES
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": declared.name,
-            "group": declared.group,
-            "inputs": [declared.source.name.lower()] if declared.source.value is not None else [],
-            "horizon_seconds": declared.horizon_ns // SECOND_NS,
-            "unit": declared.unit,
-            "formula": declared.formula,
-            "nan_rule": declared.nan_rule,
-        }
-        for declared in FEATURES.values()
-    ]
     if as_json:
-        print_document(rows, as_json=True)
+        print_document(catalogue_document(), as_json=True)
     else:
         print_table(
             ("name", "group", "unit", "horizon", "formula"),
@@ -127,6 +123,46 @@ def latest(
         title=f"{symbol} at {document['timestamp']}, {document['age_ms']} ms old, "
         f"registry {document['feature_registry_version']}",
     )
+
+
+@app.command("history")
+def history(
+    symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
+    to: Annotated[Path, typer.Option("--to", help="File to write: .parquet or .csv.")],
+    start: Annotated[str, typer.Option("--start", help="First row time, ISO 8601; UTC unless it says otherwise.")],
+    end: Annotated[str, typer.Option("--end", help="Row time before which it ends.")],
+    features: Annotated[
+        list[str] | None, typer.Option("--feature", help="Feature; may be repeated; default: every one.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Only what was readable by then; default: what is known now.")
+    ] = None,
+    registry: RegistryOfData = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a symbol's rows of a period to a file, a day at a time: symbol, timestamp, available, features.
+
+    Example: feature-service features history BTCUSDT --start 2026-01-05 --end 2026-01-06 --to day.parquet
+    """
+    from feature_repo.registry_versions import load_registry_version
+    from storage.features.history import History, groups_with
+    from storage.features.log import FeatureLog
+    from training_sets.dataset.files import write_batches
+
+    from_ns, to_ns, as_of_ns = (
+        parse_time_ns(text, option) for text, option in ((start, "--start"), (end, "--end"), (as_of, "--as-of"))
+    )
+    assert from_ns is not None, "it is required"
+    assert to_ns is not None, "it is required"
+    settings = settings_for(data)
+    version = registry_of(settings, registry)
+    chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+    log = FeatureLog(settings.feature_log_storage_path)
+    asked = History(log, symbol, groups_with(chosen, features or ()), from_ns, to_ns, as_of_ns)
+    rows = write_batches(to, asked.schema, asked.batches())
+    document = {"symbol": symbol, "rows": rows, "features": len(asked.columns), "registry": version, "file": str(to)}
+    print_document(document, as_json=as_json)
 
 
 @app.command("merge")

@@ -16,31 +16,21 @@ from types import TracebackType
 from typing import Final, NoReturn, Self
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
 from storage.durable_files import exclusive, publish_files, shared
+from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.parts import (
-    CREATED,
-    EVENT,
     PART,
     REBUILT,
-    STATUS,
     Int64s,
     PartFile,
-    check_part,
     group_folder,
     part_path,
-    parts_in_order,
     parts_of_date,
-    read_listed,
 )
 from storage.instruments import checked_symbol
-from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
 
@@ -125,16 +115,6 @@ class FeatureLogWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class _GroupRows:
-    """One group's rows, ascending and without duplicates."""
-
-    row_ns: Int64s
-    created_ns: Int64s
-    values: npt.NDArray[np.float64]
-    status: npt.NDArray[np.int8]
-
-
-@dataclass(frozen=True, slots=True)
 class FeatureLog:
     """The feature log of one folder, opened."""
 
@@ -180,9 +160,9 @@ class FeatureLog:
             InvalidRequest: the symbol cannot name a folder.
         """
         folders = self._folders(symbol, feature_set)
+        asked = AskedRows(from_ns=from_ns, to_ns=to_ns, served_only=served_only)
         groups = [
-            _read_group(folder, group, symbol, from_ns, to_ns, served_only=served_only)
-            for folder, group in zip(folders, feature_set.groups, strict=True)
+            read_group(folder, group, symbol, asked) for folder, group in zip(folders, feature_set.groups, strict=True)
         ]
         row_ns = groups[0].row_ns
         if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
@@ -249,51 +229,7 @@ def _check(rows: FeatureRows, available_ns: Int64s) -> None:
         raise InvalidRequest(f"{rows.symbol} rows, status: must be 0 to {len(STATUS_NAMES) - 1}, was {unknown[0]}")
 
 
-def _read_group(
-    folder: Path, group: FeatureGroup, symbol: str, from_ns: int | None, to_ns: int | None, *, served_only: bool
-) -> _GroupRows:
-
-    def parts() -> list[Path]:
-        listed = parts_in_order(folder, from_ns, to_ns)
-        return [path for path in listed if not (served_only and path.name.startswith(REBUILT))]
-
-    def read(path: Path) -> pa.Table | None:
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if not set(group.columns) <= set(file.schema_arrow.names):
-                return None  # written for a registry version that names fewer of the group's features
-            check_part(file, path, group, symbol)
-            return file.read([EVENT, CREATED, *group.columns, STATUS])
-
-    tables = [table for table in read_listed(parts, read) if table is not None]
-    count = sum(table.num_rows for table in tables)
-    row_ns, created_ns = np.empty(count, np.int64), np.empty(count, np.int64)
-    values, status = np.empty((count, len(group.columns))), np.empty(count, np.int8)
-    start = 0
-    for table in tables:
-        end = start + table.num_rows
-        row_ns[start:end] = table.column(EVENT).cast(pa.int64()).to_numpy()
-        created_ns[start:end] = table.column(CREATED).cast(pa.int64()).to_numpy()
-        for index, name in enumerate(group.columns):
-            values[start:end, index] = table.column(name).to_numpy()
-        codes = pc.index_in(table.column(STATUS), value_set=pa.array(STATUS_NAMES))
-        if codes.null_count:
-            raise CorruptStore(f"{folder} {STATUS}: must be one of {STATUS_NAMES}, was another")
-        status[start:end] = codes.to_numpy()
-        start = end
-    # Stable: of one row time and one created time, the part and then the position written last stays last.
-    order = np.lexsort((created_ns, row_ns))
-    sorted_ns = row_ns[order]
-    is_last = np.append(sorted_ns[1:] != sorted_ns[:-1], np.ones(min(count, 1), np.bool_))
-    in_period = np.ones(count, np.bool_)
-    if from_ns is not None:
-        in_period &= sorted_ns >= from_ns
-    if to_ns is not None:
-        in_period &= sorted_ns < to_ns
-    kept = order[is_last & in_period]
-    return _GroupRows(row_ns[kept], created_ns[kept], values[kept], status[kept])
-
-
-def _raise_missing_row(symbol: str, feature_set: FeatureSet, groups: list[_GroupRows]) -> NoReturn:
+def _raise_missing_row(symbol: str, feature_set: FeatureSet, groups: list[GroupRows]) -> NoReturn:
     everywhere = np.unique(np.concatenate([read.row_ns for read in groups]))
     missing = {
         group.name: int(lacking[0])

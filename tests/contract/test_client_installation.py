@@ -27,7 +27,7 @@ from transforms.rows import FeatureGroup, FeatureSet
 
 ROOT = Path(__file__).parents[2]
 B = 1_772_000_000 * SECOND_NS
-SHIPPED = ("feature_client", "feature_repo", "market", "storage", "transforms")
+SHIPPED = ("feature_client", "feature_repo", "market", "storage", "training_sets", "transforms")
 
 ONLINE = """
 import sys

@@ -20,7 +20,7 @@ import yaml
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
-from feature_client import FeatureStoreClient, LookAheadError
+from feature_client import FeatureStoreClient, LookAheadError, ServedDifferently
 from feature_client.historical import pit_report
 from feature_repo import definitions
 from feature_repo.freshness import TIME_TO_LIVE
@@ -179,6 +179,19 @@ def test_a_reference_that_the_rows_have_not_is_refused_by_name(
 def test_entity_rows_are_symbols(client: FeatureStoreClient) -> None:
     with pytest.raises(InvalidRequest, match="entity_rows"):
         client.get_online_features(REFERENCES, [{"ticker": "BTCUSDT"}])
+
+
+def test_a_model_of_another_registry_version_or_feature_set_than_is_served_is_refused(
+    writer: OnlineStore, client: FeatureStoreClient
+) -> None:
+    put(writer, [100.5, 1.0, 0.1])
+    client.check_served("BTCUSDT", feature_registry_version="1.0.0", feature_set="f00d")
+    with pytest.raises(ServedDifferently, match=r"registry version 2\.0\.0, feature set f00d, .* was 1\.0\.0, f00d"):
+        client.check_served("BTCUSDT", feature_registry_version="2.0.0", feature_set="f00d")
+    with pytest.raises(ValueError, match="feature set beef"):
+        client.check_served("BTCUSDT", feature_registry_version="1.0.0", feature_set="beef")
+    with pytest.raises(NotFound, match="NOSUCH"):
+        client.check_served("NOSUCH", feature_registry_version="1.0.0", feature_set="f00d")
 
 
 def test_freshness_names_each_symbol_that_has_the_view(

@@ -292,6 +292,42 @@ def test_a_stream_opens_by_a_token_that_the_key_gets(services: ApiServices) -> N
     assert client.get(path, params={"symbol": "XUSDT", "token": token}).status_code == 404
 
 
+def test_history_is_what_the_log_has_and_what_was_readable_then(
+    client: TestClient, newest: dict[str, FeatureRows]
+) -> None:
+    asked = {"symbol": "BTCUSDT", "features": "mid_price,price:spread_abs", "from": format_iso(START_NS + MINUTE_NS)}
+    asked["to"] = format_iso(START_NS + DURATION_NS + MINUTE_NS)
+    answer = client.get("/features/history", params=asked)
+    assert answer.status_code == 200
+    document = answer.json()
+    assert list(document["features"]) == ["mid_price", "spread_abs"]
+    last = newest["BTCUSDT"]
+    assert document["timestamps"][-1] == format_iso(int(last.row_ns[-1]))
+    column = last.feature_set.columns.index("mid_price")
+    assert document["features"]["mid_price"][-1] == last.values[-1, column]
+    assert len(document["timestamps"]) == len(document["available"]) == len(document["features"]["spread_abs"]) > 150
+    known = client.get("/features/history", params=asked | {"as_of": format_iso(START_NS + 2 * MINUTE_NS)}).json()
+    assert 50 < len(known["timestamps"]) <= 60
+    assert max(known["available"]) <= format_iso(START_NS + 2 * MINUTE_NS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"symbol": "NOSUCH"}, 404),
+        ({"features": "nothing"}, 400),
+        ({"to": format_iso(START_NS)}, 400),
+        ({"to": format_iso(START_NS + 100 * 86_400 * SECOND_NS)}, 400),
+        ({"registry_version": "0.0.9"}, 404),
+    ],
+)
+def test_a_history_that_cannot_be_had_says_why(
+    client: TestClient, newest: dict[str, FeatureRows], changes: dict[str, str], status: int
+) -> None:
+    asked = {"symbol": "BTCUSDT", "features": "mid_price", "from": format_iso(START_NS), "to": "2026-01-05T12:04"}
+    assert client.get("/features/history", params=asked | changes).status_code == status
+
+
 def test_health_knows_the_newest_row(client: TestClient) -> None:
     document = client.get("/health").json()
     assert document["status"] == "ok"

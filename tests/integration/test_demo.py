@@ -11,11 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from feature_client import FeatureStoreClient
+from market.errors import NotFound
 from runtime.commands.options import settings_for
 from runtime.servers import running_servers
 
@@ -96,6 +101,39 @@ def check_commands_of_the_readme(folder: Path, environment: dict[str, str], *, r
                 assert (facts["feature registry version"], facts["compared"]) == ("1.0.0", str(rows))
             if words[1:3] == ["dataset", "build"]:
                 assert "_report.html" in answered.stdout
+        check_the_sdk(folder / "demo", history=folder / "history.parquet")
+
+
+def check_the_sdk(data: Path, *, history: Path) -> None:
+    """History and a dataset in frames, from the same files that the commands wrote."""
+    client = FeatureStoreClient(data / "historical")
+    start, end = datetime(2026, 1, 5, 12, 1, tzinfo=UTC), datetime(2026, 1, 5, 12, 10, tzinfo=UTC)
+    asked = client.history("BTCUSDT", ["price:mid_price", "vwap_3s"], start, end)
+    frame = asked.to_pandas()
+    assert list(frame) == ["symbol", "timestamp", "available", "mid_price", "vwap_3s"]
+    assert (len(frame), frame["timestamp"].iloc[0]) == (540, start)
+    assert pl.DataFrame(asked)["mid_price"].to_list() == frame["mid_price"].to_list()
+    written = pq.read_table(history).to_pandas()
+    pd.testing.assert_frame_equal(written[list(frame)], frame)
+    then = datetime(2026, 1, 5, 12, 2, tzinfo=UTC)
+    known = client.history("BTCUSDT", ["mid_price"], start, end, as_of=then).to_pandas()
+    assert 0 < len(known) < 61
+    assert known["available"].max() <= then
+
+    [folder, *_] = [path for path in (data / "datasets").iterdir() if not path.name.startswith(".")]
+    dataset = client.dataset(folder.name)
+    features, targets = dataset.load("train")
+    assert list(features) == dataset.feature_columns
+    assert len(dataset.feature_columns) == 29
+    assert list(targets) == ["target"]
+    assert features.index.names == ["symbol", "timestamp"]
+    assert features.index.equals(targets.index)
+    assert dataset.weights("train").shape == (len(features), 0)
+    assert (features.dtypes == "float64").all()
+    assert dataset.feature_registry_version == "1.0.0"
+    with pytest.raises(NotFound, match="split: must be one of train"):
+        dataset.load("nothing")
+    client.close()
 
 
 @pytest.mark.soak

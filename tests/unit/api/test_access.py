@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.access import OPEN_PATHS, STREAM_PATH, TOKEN_S, Door, stream_token
 from api.errors import INTERNAL_MESSAGE, install_error_handlers
+from api.sessions import COOKIE, CSRF_HEADER, SESSION_S, csrf_token, session_value
 
 KEY = "schlüssel"
 NOW_S = 1_700_000_000
@@ -129,3 +130,31 @@ def test_a_token_that_was_made_without_the_key_opens_nothing() -> None:
     forged = f"{until_s + 1000}.{stream_token(KEY, now_s=NOW_S)[0].partition('.')[2]}"
     for given in (token, forged, "", ".", "x.y", "ü.ü"):
         assert client_of(KEY).get(STREAM_PATH, params={"token": given}).status_code == 401
+
+
+def session_client(*, now_s: int = NOW_S) -> tuple[TestClient, str]:
+    """A client with the cookie of a session that began at ``now_s``, and the session's token."""
+    client = client_of(KEY)
+    value = session_value(KEY, now_s=now_s)
+    client.cookies.set(COOKIE, value)
+    return client, csrf_token(KEY.encode(), value)
+
+
+def test_a_session_reads_and_changes_with_its_token_alone() -> None:
+    client, token = session_client()
+    assert client.get("/closed").status_code == 200
+    for shown in ({}, {CSRF_HEADER: ""}, {CSRF_HEADER: token[:-1]}, {CSRF_HEADER: session_client(now_s=NOW_S - 1)[1]}):
+        refused = client.post("/closed", headers=shown)
+        assert (refused.status_code, refused.json()["error"]) == (403, "Forbidden")
+    assert client.post("/closed", headers={CSRF_HEADER: token}).status_code == 405, "the route has no POST"
+    assert client.post("/closed", headers={"X-API-Key": KEY.encode()}).status_code == 405
+
+
+def test_a_session_ends_and_another_keys_or_another_purposes_signature_opens_nothing() -> None:
+    assert session_client(now_s=NOW_S - SESSION_S + 1)[0].get("/closed").status_code == 200
+    assert session_client(now_s=NOW_S - SESSION_S)[0].get("/closed").status_code == 401
+    token, _ = stream_token(KEY, now_s=NOW_S)
+    for value in ("", ".", "x.y", session_value("another", now_s=NOW_S), token, session_value(KEY, now_s=NOW_S) + "0"):
+        client = client_of(KEY)
+        client.cookies.set(COOKIE, value)
+        assert client.get("/closed").status_code == 401

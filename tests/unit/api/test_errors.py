@@ -32,6 +32,7 @@ EXPECTED = {
     "CorruptStore": 500,
     "StoreUnavailable": 503,
     "Unauthorized": 401,
+    "Forbidden": 403,
     "MalformedRequest": 422,
     "TooManyRequests": 429,
     "BodyTooLarge": 413,

@@ -1,0 +1,55 @@
+// Datasets: those there are with their progress, and one with its manifest and report.
+
+import { badge, clock, h, number, table, told } from "./dom.js";
+
+export async function show(root, context) {
+  const draw = context.rest[0] ? one : list;
+  const at = h("div", { class: "live" });
+  root.append(at);
+  let timer = 0;
+  const again = async () => {
+    const isMoving = await draw(at, context);
+    if (context.isShown()) timer = setTimeout(() => again().catch(() => { timer = setTimeout(again, 5000); }), isMoving ? 1000 : 10000);
+  };
+  await again();
+  return () => clearTimeout(timer);
+}
+
+const progress = (each) => each.status === "building"
+  ? h("span", {}, h("progress", { max: 1, value: each.progress, "aria-label": "progress" }), ` ${each.step ?? "waiting"}`) : "";
+
+async function list(at, { api }) {
+  const found = await api("/dataset/list?limit=100");
+  at.replaceChildren(h("h1", {}, "Datasets"), table("Datasets",
+    [["dataset", "name mono"], ["symbols", ""], ["status", ""], ["train", "number"], ["validation", "number"], ["test", "number"], ["registry", ""], ["created, UTC", "name"], ["progress", ""]],
+    found.map((each) => [h("a", { href: `#datasets/${encodeURIComponent(each.dataset_id)}` }, each.dataset_id.slice(0, 12)), each.symbols.join(", "), badge(each.status),
+      number(each.train_records), number(each.validation_records), number(each.test_records), each.feature_registry_version, clock(each.created_at), progress(each)]),
+    "No dataset has been built: feature-service dataset build makes one."));
+  return found.some((each) => each.status === "building");
+}
+
+async function one(at, { api, rest, session }) {
+  const each = await api(`/dataset/${encodeURIComponent(rest[0])}`);
+  const fact = (name, ...value) => [h("dt", {}, name), h("dd", {}, ...value)];
+  const base = `/dataset/${encodeURIComponent(each.dataset_id)}`;
+  const wrong = h("p", { class: "error", role: "alert" });
+  const cancel = each.status === "building" && session.can_write
+    ? h("button", { type: "button", onclick: () => api(`${base}/cancel`, { method: "POST" }).catch((error) => { wrong.textContent = told(error); }) }, "Cancel this build") : null;
+  at.replaceChildren(
+    h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · ", h("span", { class: "mono" }, each.dataset_id)),
+    h("div", { class: "bar" }, badge(each.status), progress(each), cancel, wrong,
+      ...(each.status === "ready" ? [
+        each.manifest?.quality?.checked ? h("a", { href: `${base}/report`, target: "_blank", rel: "noopener" }, "Report") : null,
+        h("a", { href: `${base}/download?split=all` }, "Download all"), h("a", { href: `${base}/lineage`, target: "_blank", rel: "noopener" }, "Lineage")] : [])),
+    h("div", { class: "panel" }, h("dl", {},
+      ...fact("symbols", each.symbols.join(", ")), ...fact("registry", each.feature_registry_version), ...fact("feature set", h("span", { class: "mono" }, each.feature_set)),
+      ...fact("targets", each.targets.map((target) => `${target.name}: ${target.type}, ${number(target.horizon_seconds)} s ahead`).join("; ")),
+      ...fact("samples", `every ${number(each.sample_interval_seconds)} s, missing values: ${each.missing}, purge: ${each.purge ? "yes" : "no"}, embargo ${number(each.embargo_seconds)} s`),
+      ...fact("rows", `train ${number(each.train_records)}, validation ${number(each.validation_records)}, test ${number(each.test_records)}`),
+      ...fact("created", `${clock(each.created_at)} UTC, changed ${clock(each.updated_at)} UTC`),
+      ...(each.error_message ? fact("error", h("span", { class: "error" }, each.error_message)) : []))),
+    ...(each.splits_info.splits ? [h("h2", {}, "Splits"), table("Splits", [["split", ""], ["from, UTC", ""], ["until, UTC", ""]], each.splits_info.splits.map((split) => [split.name, clock(split.start), clock(split.end)]), "")] : []),
+    ...(each.manifest ? [h("h2", {}, "Load it"), h("div", { class: "panel" }, h("pre", { tabindex: 0 }, `from feature_client import FeatureStoreClient\n\nclient = FeatureStoreClient("data/historical")\nfeatures, targets = client.dataset("${each.dataset_id}").load("train")`)),
+      h("h2", {}, "Manifest"), h("div", { class: "panel" }, h("pre", { tabindex: 0, "aria-label": "Manifest" }, JSON.stringify(each.manifest, null, 2)))] : []));
+  return each.status === "building";
+}

@@ -1,0 +1,107 @@
+// Elements, texts and small pictures. Text is always set as text: a name that came with the data is never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// What the API said of a request that it did not do.
+export class Refused extends Error {
+  constructor(status, document) { super(document.message ?? `status ${status}`); this.status = status; }
+}
+
+export const told = (error) => (error instanceof Refused ? error.message : "The service does not answer.");
+
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Numbers as the API gives them: shortened for reading, whole in the title.
+export function number(value) {
+  if (value === null || value === undefined) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  const size = Math.abs(value);
+  if (size >= 1e-4 && size < 1e9) return value.toLocaleString("en-US", { maximumSignificantDigits: 8 });
+  return value.toExponential(4);
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 120) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} d`;
+}
+
+export function bytes(count) {
+  if (count === null || count === undefined) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  while (count >= 1024 && at < units.length - 1) { count /= 1024; at += 1; }
+  return `${count.toFixed(at ? 1 : 0)} ${units[at]}`;
+}
+
+export const clock = (iso) => (iso ? `${iso.slice(0, 10)} ${iso.slice(11, 19)}` : "–");
+
+const TONE = {
+  OK: "ok", ok: "ok", ready: "ok", completed: "ok", WARMUP: "warn", STALE: "bad", GAP: "bad", NO_DATA: "",
+  building: "warn", pending: "warn", running: "warn", failed: "bad", unavailable: "bad", late: "bad", degraded: "bad",
+  critical: "bad", warning: "warn", unknown: "warn",
+};
+
+export const badge = (text, title) => h("span", { class: `badge ${TONE[text] ?? ""}`, title }, text);
+
+// columns: [label, class]. A row of a narrow screen is a block, each cell with its label.
+export function table(caption, columns, rows, empty) {
+  if (!rows.length) return h("p", { class: "muted" }, empty);
+  const labelled = rows.map((cells) => h("tr", {}, cells.map((cell, at) =>
+    h("td", { class: columns[at][1], "data-label": columns[at][0] }, cell instanceof Node ? cell : h("span", {}, String(cell))))));
+  return h("div", { class: "panel stack", tabindex: 0, role: "region", "aria-label": caption },
+    h("table", {},
+      h("thead", {}, h("tr", {}, columns.map(([label, kind]) => h("th", { scope: "col", class: kind }, label)))),
+      h("tbody", {}, labelled)));
+}
+
+const WIDE = 160, HIGH = 26;
+
+// points: [milliseconds, value or null], ascending. What is not known is a gap in the line.
+export function drawSpark(path, points, fromMs, toMs) {
+  const buckets = new Array(WIDE).fill(undefined);
+  for (const [ms, value] of points) {
+    const at = Math.floor(((ms - fromMs) / (toMs - fromMs)) * WIDE);
+    if (at >= 0 && at < WIDE && value !== null) buckets[at] = value;
+  }
+  const known = buckets.filter((value) => value !== undefined);
+  if (!known.length) return path.setAttribute("d", "");
+  const low = Math.min(...known), high = Math.max(...known), range = high - low || 1;
+  // A second is a quarter of a pixel: two empty pixels are seconds without a value.
+  let line = "", gap = 3;
+  buckets.forEach((value, at) => {
+    if (value === undefined) { gap += 1; return; }
+    const y = HIGH - 2 - ((value - low) / range) * (HIGH - 4);
+    line += `${gap > 2 ? "M" : "L"}${at} ${y.toFixed(1)}`;
+    gap = 0;
+  });
+  path.setAttribute("d", line);
+}
+
+export function spark(label) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "spark");
+  svg.setAttribute("viewBox", `0 0 ${WIDE} ${HIGH}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", label);
+  const path = document.createElementNS(SVG, "path");
+  svg.append(path);
+  return [svg, path];
+}

@@ -1,0 +1,163 @@
+"""A training set as a model reads it: features and targets of a split, checked against its manifest.
+
+pandas, and pyarrow with what checks files, are imported by the first dataset that is opened.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from storage.online.vector import OnlineVector
+
+DOWNLOAD_S = 600.0
+
+
+class ServedDifferently(InvalidRequest, ValueError):
+    """What is served is not what the model was trained on."""
+
+
+class Loaded(NamedTuple):
+    """Rows of a split in the file's order; both frames have the keys as index: symbol, timestamp, and fold if any."""
+
+    features: pd.DataFrame
+    targets: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset in a folder; the manifest says what each column is."""
+
+    folder: Path
+    manifest: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Raises NotFound when there is none, InvalidRequest for one that does not state what its columns are."""
+        from training_sets.dataset.manifest import MANIFEST_NAME, read_manifest
+
+        manifest = read_manifest(folder)
+        roles = manifest.get("column_roles")
+        if not isinstance(roles, dict):
+            raise InvalidRequest(
+                f"{folder / MANIFEST_NAME}: must state column_roles, was built before they were stated"
+            )
+        return cls(folder, manifest)
+
+    @property
+    def dataset_id(self) -> str:
+        return self.folder.name
+
+    @property
+    def feature_columns(self) -> list[str]:
+        """In the order of the file, which is that of the registry version."""
+        return list(self.manifest["column_roles"]["features"])
+
+    @property
+    def target_columns(self) -> list[str]:
+        return list(self.manifest["column_roles"]["targets"])
+
+    @property
+    def weight_columns(self) -> list[str]:
+        return list(self.manifest["column_roles"]["weights"])
+
+    @property
+    def feature_registry_version(self) -> str:
+        return str(self.manifest["feature_registry_version"])
+
+    @property
+    def feature_set(self) -> str:
+        """The fingerprint of the features: code and parameters that computed them."""
+        return str(self.manifest["feature_set"])
+
+    def load(self, split: str = "train", *, fold: int | None = None) -> Loaded:
+        """Features and targets of a split as float64; NaN is "not known".
+
+        fold: which one, where the dataset has folds. Raises NotFound for a split that it has not, CorruptStore for a
+        file that is not what the manifest states.
+        """
+        frame, roles = self.frame(split, fold=fold), self.manifest["column_roles"]
+        frame = frame.set_index(roles["keys"])
+        return Loaded(frame[roles["features"]], frame[roles["targets"]])
+
+    def weights(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
+        """The weights of the rows of ``load``, without a column where the dataset has none. Raises as ``load``."""
+        roles = self.manifest["column_roles"]
+        return self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
+
+    def frame(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
+        """The split as it is in its file, every column. Raises as ``load``."""
+        import pandas as pd
+
+        from training_sets.dataset.manifest import intact_file, split_entries
+
+        name = split if fold is None else f"fold-{fold:03d}/{split}"
+        entries = split_entries(self.manifest)
+        if name not in entries:
+            raise NotFound(f"split: must be one of {', '.join(entries)}, was {name!r}")
+        path = intact_file(self.folder, entries[name])
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        roles = self.manifest["column_roles"]
+        texts = {"symbol": str, **dict.fromkeys([*roles["features"], *roles["targets"], *roles["weights"]], "float64")}
+        times = [column for column in self.manifest["columns"] if column == "timestamp" or column.endswith("_t1")]
+        frame = pd.read_csv(path, dtype={name: kind for name, kind in texts.items() if name not in times})
+        for column in times:
+            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").astype("datetime64[ns, UTC]")
+        return frame
+
+
+def check_vector(vector: OnlineVector, *, feature_registry_version: str, feature_set: str) -> None:
+    """Raises ServedDifferently, naming both versions, when a row is of another registry version or feature set."""
+    if (vector.version, vector.fingerprint) != (feature_registry_version, feature_set):
+        raise ServedDifferently(
+            f"{vector.symbol}: must be served by registry version {feature_registry_version}, feature set "
+            f"{feature_set[:12]}, which the model was trained on, was {vector.version}, {vector.fingerprint[:12]}"
+        )
+
+
+def downloaded(url: str, dataset_id: str, *, api_key: str | None, folder: Path) -> Path:
+    """The dataset from a service's HTTP API, below ``folder``; one that is there already is not fetched again.
+
+    Raises NotFound, InvalidRequest, StoreUnavailable, CorruptStore.
+    """
+    place = folder / dataset_id
+    if place.is_dir():
+        return place
+    address = f"{url.rstrip('/')}/dataset/{quote(dataset_id, safe='')}/download?split=all"
+    if not address.startswith(("http://", "https://")):
+        raise InvalidRequest(f"url: must begin with http:// or https://, was {url!r}")
+    request = urllib.request.Request(address, headers={} if api_key is None else {"X-API-Key": api_key})  # noqa: S310
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{dataset_id}-") as scratch:
+        archive = Path(scratch, "all.zip")
+        try:
+            with (
+                urllib.request.urlopen(request, timeout=DOWNLOAD_S) as response,  # noqa: S310  # its scheme was checked
+                archive.open("wb") as file,
+            ):
+                shutil.copyfileobj(response, file)
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(Path(scratch, "files"))
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")
+            kind = NotFound if error.code == 404 else InvalidRequest if error.code < 500 else StoreUnavailable
+            raise kind(f"dataset {dataset_id}: must be downloaded from {url}, was {error.code} {told}") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{url}: must answer, was {error}") from error
+        except zipfile.BadZipFile as error:
+            raise CorruptStore(f"dataset {dataset_id} from {url}: must be a zip, was {error}") from error
+        Path(scratch, "files").replace(place)
+    return place

@@ -1,0 +1,100 @@
+"""The rows of one group of one symbol, read from the parts of the feature log that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from market.errors import CorruptStore
+from storage.features.parts import (
+    CREATED,
+    EVENT,
+    REBUILT,
+    STATUS,
+    Int64s,
+    check_part,
+    parts_in_order,
+    read_listed,
+)
+from storage.parquet_files import reading_parquet
+from transforms.rows import FeatureGroup
+from transforms.status import STATUS_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRows:
+    """One group's rows, ascending and without duplicates."""
+
+    row_ns: Int64s
+    created_ns: Int64s
+    values: npt.NDArray[np.float64]
+    status: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedRows:
+    """Which rows of a group are read: ``from_ns <= row time < to_ns``, None is no bound.
+
+    served_only: pass over rebuilt days. as_of_ns: only rows that were readable by then. may_lack: of a part that was
+    written for a version that names fewer features the others are NaN; else its rows count as not computed.
+    """
+
+    from_ns: int | None
+    to_ns: int | None
+    served_only: bool = False
+    as_of_ns: int | None = None
+    may_lack: bool = False
+
+
+def read_group(folder: Path, group: FeatureGroup, symbol: str, asked: AskedRows) -> GroupRows:
+    """The rows below a symbol's folder of the group. Raises CorruptStore."""
+
+    def parts() -> list[Path]:
+        listed = parts_in_order(folder, asked.from_ns, asked.to_ns)
+        return [path for path in listed if not (asked.served_only and path.name.startswith(REBUILT))]
+
+    def read(path: Path) -> pa.Table | None:
+        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            held = tuple(name for name in group.columns if name in file.schema_arrow.names)
+            if not (held if asked.may_lack else held == group.columns):
+                return None
+            check_part(file, path, replace(group, columns=held), symbol)
+            return file.read([EVENT, CREATED, *held, STATUS])
+
+    tables = [table for table in read_listed(parts, read) if table is not None]
+    count = sum(table.num_rows for table in tables)
+    row_ns, created_ns = np.empty(count, np.int64), np.empty(count, np.int64)
+    values, status = np.empty((count, len(group.columns))), np.empty(count, np.int8)
+    start = 0
+    for table in tables:
+        end = start + table.num_rows
+        row_ns[start:end] = table.column(EVENT).cast(pa.int64()).to_numpy()
+        created_ns[start:end] = table.column(CREATED).cast(pa.int64()).to_numpy()
+        for index, name in enumerate(group.columns):
+            values[start:end, index] = table.column(name).to_numpy() if name in table.column_names else np.nan
+        codes = pc.index_in(table.column(STATUS), value_set=pa.array(STATUS_NAMES))
+        if codes.null_count:
+            raise CorruptStore(f"{folder} {STATUS}: must be one of {STATUS_NAMES}, was another")
+        status[start:end] = codes.to_numpy()
+        start = end
+    if asked.as_of_ns is not None:
+        is_known = created_ns <= asked.as_of_ns
+        row_ns, created_ns, values, status = row_ns[is_known], created_ns[is_known], values[is_known], status[is_known]
+        count = len(row_ns)
+    # Stable: of one row time and one created time, the part and then the position written last stays last.
+    order = np.lexsort((created_ns, row_ns))
+    sorted_ns = row_ns[order]
+    is_last = np.append(sorted_ns[1:] != sorted_ns[:-1], np.ones(min(count, 1), np.bool_))
+    in_period = np.ones(count, np.bool_)
+    if asked.from_ns is not None:
+        in_period &= sorted_ns >= asked.from_ns
+    if asked.to_ns is not None:
+        in_period &= sorted_ns < asked.to_ns
+    kept = order[is_last & in_period]
+    return GroupRows(row_ns[kept], created_ns[kept], values[kept], status[kept])

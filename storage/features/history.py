@@ -1,0 +1,136 @@
+"""History: a symbol's rows over a period as the feature log holds them, a UTC day at a time.
+
+1. Each group is read alone: of rows of one time the latest created wins, and with ``as_of_ns`` the latest that was
+   readable by then.
+2. Groups are joined by row time. A group that has not a time of another is NaN there: it was added, or rebuilt, later.
+
+One day is held at a time, so a period may be as long as the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from market.clock import DAY_NS, floor_to, parse_iso_ns
+from market.errors import InvalidRequest, NotFound
+from storage.features.group_rows import AskedRows, GroupRows, read_group
+from storage.features.log import FeatureLog
+from storage.features.parts import Int64s
+from transforms.rows import FeatureGroup, FeatureSet
+
+_TIME: Final = pa.timestamp("ns", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is asked of the log; iterating reads it anew.
+
+    groups: each with the columns asked of it and, as indices, their places in the result. as_of_ns: only what was
+    readable by then; None is what is known now.
+    """
+
+    log: FeatureLog
+    symbol: str
+    groups: tuple[FeatureGroup, ...]
+    from_ns: int
+    to_ns: int
+    as_of_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest for a period that ends before it begins, NotFound when the symbol has no row at all."""
+        if self.from_ns >= self.to_ns:
+            raise InvalidRequest(f"period: must begin before it ends, was {self.from_ns} to {self.to_ns} ns")
+        folders = [self.log.of_symbol(group, self.symbol) for group in self.groups]
+        if not any(folder.is_dir() for folder in folders):
+            names = ", ".join(group.name for group in self.groups)
+            raise NotFound(f"feature log of {self.symbol}: must exist, was none of {names} in {self.log.folder}")
+
+    @property
+    def columns(self) -> list[str]:
+        """The features in the order asked."""
+        placed = {at: name for group in self.groups for at, name in zip(group.indices, group.columns, strict=True)}
+        return [placed[at] for at in range(len(placed))]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """symbol, timestamp (the row time) and available (when it was readable as a whole), UTC; then float64."""
+        times = [pa.field(name, _TIME, nullable=False) for name in ("timestamp", "available")]
+        values = [pa.field(name, pa.float64(), nullable=False) for name in self.columns]
+        return pa.schema([pa.field("symbol", pa.string(), nullable=False), *times, *values])
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """A batch for each UTC day that has rows, ascending; NaN is "not known". Raises CorruptStore."""
+        schema = self.schema
+        for row_ns, available_ns, values in self._days():
+            columns: list[pa.Array[Any]] = [
+                pa.array([self.symbol]).take(pa.array(np.zeros(len(row_ns), np.int8))),
+                pa.array(row_ns).cast(_TIME),
+                pa.array(available_ns).cast(_TIME),
+                # from_pandas would turn NaN into null.
+                *(pa.array(column, from_pandas=False) for column in values.T),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _days(self) -> Iterator[tuple[Int64s, Int64s, npt.NDArray[np.float64]]]:
+        for day_ns in self._dates():
+            begin, end = max(self.from_ns, day_ns), min(self.to_ns, day_ns + DAY_NS)
+            asked = AskedRows(from_ns=begin, to_ns=end, as_of_ns=self.as_of_ns, may_lack=True)
+            read = [
+                (group, read_group(self.log.of_symbol(group, self.symbol), group, self.symbol, asked))
+                for group in self.groups
+            ]
+            joined = _joined(read, len(self.columns))
+            if len(joined[0]):
+                yield joined
+
+    def _dates(self) -> list[int]:
+        """The UTC days of the period of which a group may have rows, ascending."""
+        dates = {
+            parse_iso_ns(folder.name.removeprefix("date="))
+            for group in self.groups
+            for folder in self.log.of_symbol(group, self.symbol).glob("date=*")
+        }
+        return sorted(day for day in dates if floor_to(self.from_ns, DAY_NS) <= day < self.to_ns)
+
+
+def _joined(
+    read: Sequence[tuple[FeatureGroup, GroupRows]], width: int
+) -> tuple[Int64s, Int64s, npt.NDArray[np.float64]]:
+    row_ns = np.unique(np.concatenate([rows.row_ns for _, rows in read]))
+    available_ns = np.zeros(len(row_ns), np.int64)
+    values = np.full((len(row_ns), width), np.nan)
+    for group, rows in read:
+        at = np.searchsorted(row_ns, rows.row_ns)
+        values[np.ix_(at, group.indices)] = rows.values
+        available_ns[at] = np.maximum(available_ns[at], rows.created_ns)
+    return row_ns, available_ns, values
+
+
+def groups_with(chosen: FeatureSet, features: Sequence[str]) -> tuple[FeatureGroup, ...]:
+    """The groups that hold these columns of a set, each with those alone, placed in the order asked.
+
+    features: names, or ``group:name``; none asks for every column. Raises InvalidRequest for one that the set has not.
+    """
+    names = [feature.rpartition(":")[2] for feature in features] or list(chosen.columns)
+    of_group: dict[int, list[tuple[str, int]]] = {}
+    for at, (name, asked) in enumerate(zip(names, features or names, strict=True)):
+        index = chosen.group_of.get(name)
+        if index is None or asked not in {name, f"{chosen.groups[index].name}:{name}"}:
+            raise InvalidRequest(f"features: must be of registry version {chosen.version}, was {asked!r}")
+        of_group.setdefault(index, []).append((name, at))
+    if len(set(names)) != len(names):
+        raise InvalidRequest(f"features: must name each feature once, was {list(features)}")
+    return tuple(
+        replace(
+            chosen.groups[index],
+            columns=tuple(name for name, _ in placed),
+            indices=tuple(at for _, at in placed),
+        )
+        for index, placed in sorted(of_group.items())
+    )

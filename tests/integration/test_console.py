@@ -1,0 +1,166 @@
+"""The console in a real browser on a running service: what it shows, who may see it, and how it is used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from api.sessions import COOKIE, CSRF_HEADER
+from tests.conftest import missing
+from tests.running_service import Running, running_service
+
+KEY = "console-key"
+DEADLINE_MS = 15_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium as the system has it: nothing is downloaded."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None and os.getuid() == 0:
+        missing("chromium")
+    elif executable is None:
+        pytest.skip("no chromium, and who is not root cannot install it")
+    with sync_playwright() as playwright:
+        # Root has no sandbox; it shows nothing but our own page.
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def running(kernel_cache: Path) -> Iterator[Running]:
+    with running_service(kernel_cache, minutes=3, api_key=KEY) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:
+    """A page at the console, logged in; at the end its script has not failed."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=running.url)
+    context.set_default_timeout(DEADLINE_MS)
+    opened = context.new_page()
+    failures: list[str] = []
+    opened.on("pageerror", lambda error: failures.append(str(error)))
+    log_in(opened)
+    yield opened
+    context.close()
+    assert failures == []
+
+
+def log_in(page: Page) -> None:
+    page.goto("/console")
+    page.get_by_label("Key of the service").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="must be the service's key")).to_be_visible()
+    page.get_by_label("Key of the service").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="BTCUSDT")).to_be_visible()
+
+
+def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> None:
+    dataset_id = running.build()
+    with running.client() as client:
+        follow_a_symbol(page, client)
+        catalogue = client.get("/features/list").json()
+        page.keyboard.press("2")
+        expect(
+            page.get_by_role("status").filter(has_text=f"{len(catalogue)} of {len(catalogue)} features")
+        ).to_be_visible()
+        page.keyboard.press("/")
+        page.keyboard.type("vwap_15s")
+        expect(page.get_by_role("row").filter(has_text="vwap_15s")).to_have_count(1)
+        assert page.url.endswith("#features?q=vwap_15s")
+
+        document = client.get(f"/dataset/{dataset_id}").json()
+    page.goto(f"/console#datasets/{dataset_id}")
+    expect(page.get_by_label("Manifest")).to_contain_text(document["manifest"]["code"])
+    expect(page.get_by_text(f"train {document['train_records']}")).to_be_visible()
+    report = page.request.get(f"/dataset/{dataset_id}/report")
+    assert (report.status, report.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert report.headers["content-security-policy"].startswith("sandbox")
+
+    page.keyboard.press("4")
+    expect(page.get_by_role("region", name="Tasks")).to_contain_text("retention")
+    expect(page.get_by_role("region", name="Folders")).to_contain_text("tape")
+
+
+def follow_a_symbol(page: Page, client: httpx.Client) -> None:
+    """By the keyboard alone: the symbol, a search, values that are the API's, and a line of the last minutes."""
+    page.get_by_role("link", name="BTCUSDT").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="29 of 29 features")).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("mid_price")
+    row = page.locator("tr:visible").filter(has_text="mid_price")
+    expect(row.locator("svg path")).to_have_attribute("d", re.compile(r"^M.*L"))
+    value = row.locator("td").nth(1)
+    whole = float(str(value.get_attribute("title")))
+    now = client.get("/features/latest", params={"symbol": "BTCUSDT"}).json()
+    asked = {"symbol": "BTCUSDT", "features": "mid_price", "from": now["timestamp"][:10], "to": now["timestamp"]}
+    assert abs(whole / now["features"]["mid_price"] - 1) < 0.01
+    assert client.get("/features/history", params=asked).status_code == 200
+    first = value.get_attribute("title")
+    page.get_by_label("Search a feature").fill("")
+    expect(page.locator("tbody tr:visible")).to_have_count(29)
+    assert page.url.endswith("#live/BTCUSDT")
+    expect(value).not_to_have_attribute("title", str(first))
+    for name, reason in now["missing"].items():
+        cell = page.locator("tr").filter(has=page.get_by_role("link", name=name, exact=True)).locator("td").nth(1)
+        expect(cell).to_contain_text(re.compile(rf"{reason}|\d"))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
+    browser: Browser, running: Running, tmp_path: Path, width: int, scheme: str
+) -> None:
+    is_dark = scheme == "dark"
+    with browser.new_context(
+        viewport={"width": width, "height": 844}, base_url=running.url, color_scheme="dark" if is_dark else "light"
+    ) as context:
+        context.set_default_timeout(DEADLINE_MS)
+        page = context.new_page()
+        log_in(page)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) < 200) == is_dark
+        for address in ("live", "live/BTCUSDT", "features?q=vwap", "datasets", "upkeep"):
+            page.goto(f"/console#{address}")
+            expect(page.locator("main h1")).to_be_visible()
+            expect(page.locator("main table, main p.muted").first).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), (
+                address
+            )
+            page.screenshot(path=str(tmp_path / f"{address.partition('?')[0].replace('/', '-')}-{width}.png"))
+
+
+def test_a_session_is_a_cookie_that_scripts_cannot_read_and_changes_need_its_token(page: Page) -> None:
+    [cookie] = [each for each in page.context.cookies() if each.get("name") == COOKIE]
+    assert (cookie.get("httpOnly"), cookie.get("sameSite"), cookie.get("path")) == (True, "Strict", "/")
+    assert page.evaluate("document.cookie") == ""
+    read = page.request.get("/dataset/list")
+    assert read.status == 200
+    refused = page.request.post("/cache/invalidate", data={"symbol": "BTCUSDT"})
+    assert (refused.status, refused.json()["error"]) == (403, "Forbidden")
+    token = page.request.get("/console/session").json()["csrf_token"]
+    wrong = page.request.post("/cache/invalidate", data={"symbol": "BTCUSDT"}, headers={CSRF_HEADER: token[:-1] + "x"})
+    assert wrong.status == 403
+    changed = page.request.post("/cache/invalidate", data={"symbol": "BTCUSDT"}, headers={CSRF_HEADER: token})
+    assert changed.status == 200
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Key of the service")).to_be_visible()
+    assert page.request.get("/dataset/list").status == 401
+
+
+def test_what_is_shown_is_said_to_be_old_when_the_service_does_not_answer(page: Page) -> None:
+    page.context.set_offline(True)
+    expect(page.get_by_role("alert").filter(has_text="what is shown is old")).to_be_visible()
+    expect(page.locator("main")).to_have_class("old")
+    page.context.set_offline(False)
+    expect(page.get_by_role("alert").filter(has_text="what is shown is old")).to_be_hidden()
