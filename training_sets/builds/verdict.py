@@ -12,9 +12,9 @@ from quality.continuity import Continuity
 from quality.suites import Finding
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.writing import Kept, Written
-from training_sets.checks.blinding import Origin, leakage_warnings
+from training_sets.checks.blinding import Origin
 from training_sets.checks.inspection import judge_continuity, judge_quality
-from training_sets.checks.search import search_leaks
+from training_sets.checks.search import leakage_warnings, search_leaks
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.samples import offset_warnings
