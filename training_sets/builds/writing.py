@@ -21,6 +21,7 @@ from training_sets.checks.inspection import open_profile
 from training_sets.request.folds import WalkForward
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods
+from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 from transforms.rows import FeatureSet
@@ -110,6 +111,9 @@ def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) ->
         if count == 0:
             with_missing = written.sampler.counts["with_missing"]
             dropped = f"; {with_missing} rows were dropped for a missing value" if with_missing else ""
+            dropped += "".join(
+                f"; {told}" for told in dropped_warnings(written.sampler.counts, written.sampler.unknown)
+            )
             known = {symbol: available_period(place.features, symbol) for symbol in request.symbols}
             raise InvalidRequest(
                 f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}"
