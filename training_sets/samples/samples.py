@@ -79,8 +79,8 @@ class Sampler:
 
     retrieval: what is known at ascending times. prices: of each symbol. counts: rows sampled, without_features
     (too_late of them), without_label, with_missing, and values_filled. lags: how old each row was when the model had
-    it. unlabelled: rows whose label is unknown, by target. unknown: rows dropped in which it is, by column. continuity: tallies of each symbol, told the times that have
-    features. log: where values are filled from that were served.
+    it. unlabelled: rows whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity:
+    tallies of each symbol, told the times that have features. log: where values are filled from that were served.
     """
 
     def __init__(
