@@ -38,6 +38,7 @@ from storage.features.parts import (
     parts_in_order,
     parts_of_date,
     read_listed,
+    row_groups_of_period,
 )
 from storage.instruments import checked_symbol
 from storage.parquet_files import reading_parquet
@@ -262,7 +263,9 @@ def _read_group(
             if not set(group.columns) <= set(file.schema_arrow.names):
                 return None  # written for a registry version that names fewer of the group's features
             check_part(file, path, group, symbol)
-            return file.read([EVENT, CREATED, *group.columns, STATUS])
+            return file.read_row_groups(
+                row_groups_of_period(file, from_ns, to_ns), [EVENT, CREATED, *group.columns, STATUS]
+            )
 
     tables = [table for table in read_listed(parts, read) if table is not None]
     count = sum(table.num_rows for table in tables)

@@ -9,6 +9,7 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, par
 from market.errors import NotFound
 from storage.features.log import FeatureLog
 from storage.features.parts import REBUILT
+from storage.features.row_times import read_row_times
 from storage.raw.raw_data import RawData
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
@@ -25,10 +26,10 @@ def available_period(log: FeatureLog, symbol: str, rows_of: FeatureSet = MID) ->
     ends = []
     for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
         day_ns = parse_iso_ns(day)
-        rows, _ = log.read(symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
-        if len(rows) == 0:
+        row_ns, _ = read_row_times(log, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS - 1)
+        if len(row_ns) == 0:
             return None
-        ends.append(int(rows.row_ns[row]))
+        ends.append(int(row_ns[row]))
     return (ends[0], ends[1]) if ends else None
 
 
