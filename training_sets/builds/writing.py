@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from training_sets.checks.drawn import WrittenFile
 from training_sets.checks.inspection import open_profile
 from training_sets.request.folds import WalkForward
 from training_sets.request.request import DatasetRequest
-from training_sets.samples.availability import available_period, told_periods
+from training_sets.samples.availability import available_period, told_periods, why_empty
 from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
@@ -120,7 +121,12 @@ def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) ->
                 f"{dropped}"
             )
         kept.append(each)
-        warnings += tally.warnings()
+        warnings += tally.warnings(partial(_why_empty, request, place))
     if not kept:
         raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(written.folds)}")
     return kept, warnings
+
+
+def _why_empty(request: DatasetRequest, place: BuildPlace, start_ns: int, end_ns: int) -> str:
+    known = {symbol: available_period(place.features, symbol) for symbol in request.symbols}
+    return why_empty(start_ns, end_ns, known)

@@ -76,3 +76,17 @@ def told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:
         else f"{symbol} has rows from {format_iso(known[0])} to {format_iso(known[1])}"
         for symbol, known in available.items()
     )
+
+
+def why_empty(start_ns: int, end_ns: int, available: Mapping[str, tuple[int, int] | None]) -> str:
+    """Why a period [start_ns, end_ns) has no rows, though none was dropped, by what each symbol has: one word.
+
+    insufficient_historical_data: the rows begin after it. no_data_in_period: they end before it, or there are none.
+    data_gap: there are rows before and after it, or in it, but none that could be sampled with a label.
+    """
+    known = [period for period in available.values() if period is not None]
+    if known and all(first_ns >= end_ns for first_ns, _ in known):
+        return "insufficient_historical_data"
+    if all(last_ns < start_ns for _, last_ns in known):
+        return "no_data_in_period"
+    return "data_gap"

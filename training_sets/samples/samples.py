@@ -205,6 +205,9 @@ def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict
         symbol: open_prices(log, raw, symbol, request.label_price, from_ns=from_ns, to_ns=to_ns)
         for symbol in request.symbols
     }
+    if len({prices.name for prices in found.values()}) > 1:
+        told = ", ".join(f"{prices.name} of {symbol}" for symbol, prices in found.items())
+        raise InvalidRequest(f"label_price: must be of one kind, which kline_close asks for, was auto with {told}")
     for prices in found.values():
         if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
             raise InvalidRequest(
