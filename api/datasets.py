@@ -15,6 +15,7 @@ from api.errors import MalformedRequest
 from api.schemas import BuildStarted, DatasetDocument, dataset_document
 from api.services import Services
 from market.clock import format_iso
+from market.errors import NotFound
 from storage.database.metadata import DatasetStatus
 from training_sets.dataset.downloads import dataset_folder, download_files
 from training_sets.dataset.manifest import (

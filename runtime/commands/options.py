@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
-DEFAULT_REGISTRY: Final = "2.0.0"
+DEFAULT_REGISTRY: Final = "2.1.0"
 """The newest released version, as ``feature_repo.registry_versions`` has it, which takes long to import."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -21,6 +21,7 @@ from storage.features.parts import (
     check_part,
     parts_in_order,
     read_listed,
+    row_groups_of_period,
 )
 from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup
@@ -65,7 +66,8 @@ def read_group(folder: Path, group: FeatureGroup, symbol: str, asked: AskedRows)
             if not (held if asked.may_lack else held == group.columns):
                 return None
             check_part(file, path, replace(group, columns=held), symbol)
-            return file.read([EVENT, CREATED, *held, STATUS])
+            row_groups = row_groups_of_period(file, asked.from_ns, asked.to_ns)
+            return file.read_row_groups(row_groups, [EVENT, CREATED, *held, STATUS])
 
     tables = [table for table in read_listed(parts, read) if table is not None]
     count = sum(table.num_rows for table in tables)

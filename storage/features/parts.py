@@ -209,6 +209,24 @@ def parts_of_date(folder: Path) -> list[tuple[Path, int, int]]:
     return sorted(parts, key=lambda part: part[1:])
 
 
+def row_groups_of_period(file: pq.ParquetFile, from_ns: int | None, to_ns: int | None) -> list[int]:
+    """The row groups of a part that may hold rows of [from_ns, to_ns), by what they state; None is without an end.
+
+    A row group that states no bounds may hold any.
+    """
+    at = file.schema_arrow.get_field_index(EVENT)
+    found = []
+    for number in range(file.num_row_groups):
+        stated = file.metadata.row_group(number).column(at).statistics
+        if stated is not None and stated.has_min_max:
+            if from_ns is not None and stated.max_raw < from_ns:
+                continue
+            if to_ns is not None and stated.min_raw >= to_ns:
+                continue
+        found.append(number)
+    return found
+
+
 def read_listed(list_parts: Callable[[], list[Path]], read: Callable[[Path], Read]) -> list[Read]:
     """Read each part that is listed; from the beginning again when one is gone since, because a merge has its rows.
 

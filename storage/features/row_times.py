@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.features.log import FeatureLog
-from storage.features.parts import CREATED, EVENT, Int64s, parts_in_order, read_listed
+from storage.features.parts import CREATED, EVENT, Int64s, parts_in_order, read_listed, row_groups_of_period
 from storage.parquet_files import reading_parquet
 from transforms.rows import FeatureGroup, FeatureSet
 
@@ -51,7 +51,7 @@ def _group_times(
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
                 return _NONE, _NONE  # written for a registry version that names fewer of the group's features
-            table = file.read([EVENT, CREATED])
+            table = file.read_row_groups(row_groups_of_period(file, from_ns, to_ns + 1), [EVENT, CREATED])
         event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
         return event_ns, created_ns
 

@@ -270,7 +270,7 @@ def test_missing_values_are_dropped_with_their_row_or_filled_from_the_past(place
     assert 0 < unknown["filled"] < unknown["kept"]
     assert filled.manifest["values_filled"] > 0
     # Four minutes hold no candle indicator, so that no row is whole.
-    with pytest.raises(InvalidRequest, match=r"; \d+ rows were dropped for a missing value"):
+    with pytest.raises(InvalidRequest, match=r"; \d+ rows were dropped for a missing value; .*: \w+ \(100.0%\)"):
         built("dropped", missing="drop")
 
 

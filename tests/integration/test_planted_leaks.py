@@ -231,7 +231,7 @@ def a_plant(draw: random.Random) -> Plant:
 def test_a_hundred_planted_leaks_are_told_and_fifty_clean_builds_are_not_accused(
     place: BuildPlace, tmp_path: Path
 ) -> None:
-    draw = random.Random(20261129)  # no secret
+    draw = random.Random(20261130)  # no secret
     missed, told = [], []
     for number in range(100):
         plant, seed = a_plant(draw), draw.getrandbits(32)
@@ -248,7 +248,8 @@ def test_a_hundred_planted_leaks_are_told_and_fifty_clean_builds_are_not_accused
             build_dataset(draw.choice([REQUEST, FOLDS, FILLED, SPARSE]), drawing, tmp_path / f"clean-{number}")
         except InvalidRequest as error:
             accused.append(str(error))
-    assert accused == []
     assert all("leakage: " in each for each in told)
+    print(f"of 100 planted leaks {len(told)} were told, of 50 clean builds {len(accused)} accused")
     # One in a hundred may be missed, and then a second one.
     assert len(missed) <= 2, missed
+    assert accused == []

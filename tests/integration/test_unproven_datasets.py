@@ -62,7 +62,7 @@ def test_rows_are_checked_by_the_open_tape_where_raw_parquet_ends_before_them(
 ) -> None:
     manifest = build_dataset(REQUEST, place, tmp_path / "dataset").manifest
     assert (manifest["leakage"]["rows_rebuilt_from_their_past"], manifest["leakage"]["rows_not_checked"]) == (90, {})
-    assert not [warning for warning in manifest["warnings"] if "leakage" in warning]
+    assert not [warning for warning in manifest["warnings"] if "not checked" in warning]
 
 
 def test_rows_that_could_not_be_checked_are_a_warning_in_manifest_and_report(place: BuildPlace, tmp_path: Path) -> None:
@@ -73,9 +73,16 @@ def test_rows_that_could_not_be_checked_are_a_warning_in_manifest_and_report(pla
     assert told == reason
     # One stratum of ninety after the other, of which the last two minutes of three are not in raw Parquet.
     assert 50 < count < 70
-    warning = f"leakage: {count} of 90 rows were not checked, {reason}"
-    assert warning in built.manifest["warnings"]
-    assert warning in (built.path / "_report.html").read_text()
+    all_rows = sum(built.records.values())
+    # Three minutes are too short to tell foresight from chance.
+    too_few = (
+        f"leakage: {all_rows} of {all_rows} rows were not searched for columns that know labels or next values, fewer "
+        "than 500 of a symbol and file"
+    )
+    warnings = [f"leakage: {count} of 90 rows were not checked, {reason}", too_few]
+    assert [told for told in built.manifest["warnings"] if told.startswith("leakage")] == warnings
+    report = (built.path / "_report.html").read_text()
+    assert all(warning in report for warning in warnings)
 
 
 def test_a_dataset_of_which_nothing_could_be_checked_is_refused_unless_it_is_asked_for(

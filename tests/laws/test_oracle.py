@@ -286,6 +286,14 @@ def test_patterns_of_a_month_of_real_candles_are_exactly_what_the_formulas_say(
     assert wrong == []
 
 
+def test_engulfing_and_harami_hold_in_real_candles_by_their_touching_forms_alone(real_kline_rows: FeatureRows) -> None:
+    """Each candle opens at the close before, which the other forms need it not to."""
+    held = dict(zip(real_kline_rows.feature_set.columns, np.nansum(real_kline_rows.values, axis=0), strict=True))
+    for pattern in ("bullish_engulfing", "bearish_engulfing", "bullish_harami", "bearish_harami"):
+        assert held[f"pattern_{pattern}"] == 0.0
+        assert held[f"pattern_{pattern}_touching"] > 100.0
+
+
 def test_indicators_of_a_month_of_real_candles_are_exactly_what_the_formulas_say(
     real_kline_messages: Messages, real_kline_rows: FeatureRows
 ) -> None:

@@ -142,6 +142,26 @@ def candle_features(three: Sequence[Candle]) -> dict[str, bool]:
         and b2 < half
         and third.open < second.close
         and third.close > second.open,
+        "bullish_engulfing_touching": g2
+        and second.close < second.open
+        and third.open <= second.close
+        and third.close >= second.open,
+        "bearish_engulfing_touching": third.close < third.open
+        and g1
+        and third.open >= second.close
+        and third.close <= second.open,
+        "bullish_harami_touching": second.close < second.open
+        and b1 > bt
+        and g2
+        and b2 < half
+        and second.close <= third.open
+        and third.close <= second.open,
+        "bearish_harami_touching": g1
+        and b1 > bt
+        and third.close < third.open
+        and b2 < half
+        and third.open <= second.close
+        and third.close >= second.open,
         "rising_three_methods": g0 and quiet_after_large,
         "falling_three_methods": first.red and quiet_after_large,
         "inside_bar": inside,

@@ -320,7 +320,7 @@ class Oracle:
         return {
             "position_size": Value(size),
             "position_size_abs": Value(abs(size)),
-            "unrealized_pnl": Value(self._known("unrealized", row_ns) or Fraction(0)),
+            "unrealized_pnl": Value((self._known("unrealized", row_ns) if size else None) or Fraction(0)),
             "realized_pnl": Value(self._known("realized", row_ns) or Fraction(0)),
             "has_position": Value(Fraction(size != 0)),
             "entry_price": Value(entry),

@@ -53,6 +53,7 @@ def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, ver
         "rows_too_late": sampler.counts["too_late"],
         "rows_without_label": sampler.counts["without_label"],
         "rows_with_missing_dropped": sampler.counts["with_missing"],
+        "rows_dropped_by_column": dict(sorted(sampler.unknown.items())),
         "values_filled": sampler.counts["values_filled"],
         "labels_unknown": {target.name: sampler.unlabelled[target.name] for target in request.targets},
         "records": {

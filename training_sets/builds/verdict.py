@@ -12,11 +12,12 @@ from quality.continuity import Continuity
 from quality.suites import Finding
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.writing import Kept, Written
-from training_sets.checks.blinding import Origin, leakage_warnings
+from training_sets.checks.blinding import Origin
 from training_sets.checks.inspection import judge_continuity, judge_quality
-from training_sets.checks.search import search_leaks
+from training_sets.checks.search import leakage_warnings, search_leaks
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import offset_warnings
 from transforms.rows import FeatureSet
 
@@ -43,6 +44,7 @@ def judge_files(
         *kept.warnings,
         *(leakage_warnings(leakage) if leakage is not None else ()),
         *offset_warnings(request, written.sampler),
+        *dropped_warnings(written.sampler.counts, written.sampler.unknown),
         *(warning for each in continuity for warning in each.warnings),
         *map(str, findings or ()),
     ]

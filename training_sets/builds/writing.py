@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from training_sets.checks.drawn import WrittenFile
 from training_sets.checks.inspection import open_profile
 from training_sets.request.folds import WalkForward
 from training_sets.request.request import DatasetRequest
-from training_sets.samples.availability import available_period, told_periods
+from training_sets.samples.availability import available_period, told_periods, why_empty
+from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 from transforms.rows import FeatureSet
@@ -110,13 +112,21 @@ def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) ->
         if count == 0:
             with_missing = written.sampler.counts["with_missing"]
             dropped = f"; {with_missing} rows were dropped for a missing value" if with_missing else ""
+            dropped += "".join(
+                f"; {told}" for told in dropped_warnings(written.sampler.counts, written.sampler.unknown)
+            )
             known = {symbol: available_period(place.features, symbol) for symbol in request.symbols}
             raise InvalidRequest(
                 f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}"
                 f"{dropped}"
             )
         kept.append(each)
-        warnings += tally.warnings()
+        warnings += tally.warnings(partial(_why_empty, request, place))
     if not kept:
         raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(written.folds)}")
     return kept, warnings
+
+
+def _why_empty(request: DatasetRequest, place: BuildPlace, start_ns: int, end_ns: int) -> str:
+    known = {symbol: available_period(place.features, symbol) for symbol in request.symbols}
+    return why_empty(start_ns, end_ns, known)

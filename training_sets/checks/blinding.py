@@ -107,13 +107,6 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
     return {"rows_rebuilt_from_their_past": len(checked), "rows_not_checked": dict(unchecked)}
 
 
-def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
-    """One line for every reason for which rows were not checked."""
-    unchecked: Mapping[str, int] = leakage["rows_not_checked"]
-    total = leakage["rows_rebuilt_from_their_past"] + sum(unchecked.values())
-    return [f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()]
-
-
 def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], rows: Sequence[Known]) -> int:
     """Make labels again, with other prices after their ends too; how many were compared. Raises InvalidRequest."""
     compared = 0

@@ -109,7 +109,9 @@ class Foresight:
         if self._price is not None:
             price = features[:, self._price]
             after = self._neighbours(times_ns, price)[1]
-            known[NEXT_RETURN] = after / price - 1.0
+            with np.errstate(divide="ignore", invalid="ignore"):
+                # Whatever else a file may hold for a price, a return of nothing is not finite and told nobody.
+                known[NEXT_RETURN] = after / price - 1.0
             self._judge_prices(of, times_ns, features, price)
         for name, target in known.items():
             if not self._labels.get(name, False):

@@ -15,6 +15,7 @@ import numpy as np
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS, floor_to, format_iso, utc_date
 from market.errors import InvalidRequest, NotFound
 from quality.parity import compare_rows
+from storage.features.row_times import read_row_times
 from training_sets.checks.blinding import Origin
 from training_sets.rebuild.days import ROW_GROUP_ROWS
 from training_sets.rebuild.rebuild import rows_in_groups, stream_rows
@@ -92,10 +93,10 @@ def _comparable(stretch: Stretch, origin: Origin) -> tuple[int, int] | None:
     symbol, chosen = stretch.symbol, origin.chosen
     try:
         first_ns, last_ns = origin.raw[symbol].period(symbol)
-        earlier, _ = origin.log.read(symbol, chosen, from_ns=first_ns - DAY_NS, to_ns=first_ns)
+        earlier_ns, _ = read_row_times(origin.log, symbol, chosen, from_ns=first_ns - DAY_NS, to_ns=first_ns - 1)
     except NotFound:
         return None
     from_ns, to_ns = max(stretch.from_ns, first_ns + 1), min(stretch.to_ns, floor_to(last_ns, SECOND_NS))
-    if len(earlier) > 0:
+    if len(earlier_ns) > 0:
         from_ns = max(from_ns, first_ns + set_horizon_ns(chosen))
     return (from_ns, to_ns) if from_ns <= to_ns else None

@@ -52,3 +52,20 @@ def search_leaks(
         **days,
         "all_rows": foresight.document(),
     }
+
+
+def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
+    """One line for every check that could not be made, of what ``search_leaks`` gave."""
+    unchecked: Mapping[str, int] = leakage["rows_not_checked"]
+    total = leakage["rows_rebuilt_from_their_past"] + sum(unchecked.values())
+    all_rows = leakage["all_rows"]
+    few, judged = all_rows["rows_too_few_to_judge"], all_rows["rows_judged"]
+    too_few = (
+        f"leakage: {few} of {few + judged} rows were not searched for columns that know labels or next values, fewer "
+        f"than {all_rows['block_rows']} of a symbol and file"
+    )
+    return [
+        *(f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()),
+        *(f"leakage: the feature log was not checked, {told}" for told in leakage["log_days_not_checked"]),
+        *([too_few] if few else ()),
+    ]

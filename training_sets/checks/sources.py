@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import format_iso
+from market.clock import DAY_NS, format_iso
 from market.errors import InvalidRequest, NotFound
 from training_sets.checks.blinding import Known, Origin
 from training_sets.checks.drawn import Drawn
@@ -37,14 +37,26 @@ class Sources:
         return list(found)
 
     def _on_rows(self, rows: Sequence[Drawn]) -> Iterator[Known]:
+        arrived = self._arrivals(rows)
         for row in rows:
-            [row_ns], [had_ns] = arrivals(
-                self.origin.log, self.origin.chosen, row.symbol, np.array([row.time_ns], np.int64)
-            )
+            row_ns, had_ns = arrived[row.symbol, row.time_ns]
             filled_from_ns = np.full(len(self.origin.chosen.columns), -1)
             if self.request.missing == "forward_fill":
-                filled_from_ns = self._served_before(row, int(had_ns))
-            yield self._known(row, int(row_ns), int(had_ns), filled_from_ns)
+                filled_from_ns = self._served_before(row, had_ns)
+            yield self._known(row, row_ns, had_ns, filled_from_ns)
+
+    def _arrivals(self, rows: Sequence[Drawn]) -> dict[tuple[str, int], tuple[int, int]]:
+        """By symbol and time, which row there was and when the model had it; a day of the log is read once."""
+        by_day: dict[tuple[str, int], set[int]] = {}
+        for row in rows:
+            by_day.setdefault((row.symbol, row.time_ns // DAY_NS), set()).add(row.time_ns)
+        found = {}
+        for (symbol, _), wanted in by_day.items():
+            times_ns = np.array(sorted(wanted), np.int64)
+            row_ns, had_ns = arrivals(self.origin.log, self.origin.chosen, symbol, times_ns)
+            for time_ns, at_ns, since_ns in zip(times_ns.tolist(), row_ns.tolist(), had_ns.tolist(), strict=True):
+                found[symbol, time_ns] = (at_ns, since_ns)
+        return found
 
     def _served_before(self, row: Drawn, had_ns: int) -> Int64s:
         from_ns = row.time_ns - self.request.fill_limit_ns

@@ -9,6 +9,7 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, par
 from market.errors import NotFound
 from storage.features.log import FeatureLog
 from storage.features.parts import REBUILT
+from storage.features.row_times import read_row_times
 from storage.raw.raw_data import RawData
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
@@ -25,10 +26,10 @@ def available_period(log: FeatureLog, symbol: str, rows_of: FeatureSet = MID) ->
     ends = []
     for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
         day_ns = parse_iso_ns(day)
-        rows, _ = log.read(symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS)
-        if len(rows) == 0:
+        row_ns, _ = read_row_times(log, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS - 1)
+        if len(row_ns) == 0:
             return None
-        ends.append(int(rows.row_ns[row]))
+        ends.append(int(row_ns[row]))
     return (ends[0], ends[1]) if ends else None
 
 
@@ -75,3 +76,17 @@ def told_periods(available: Mapping[str, tuple[int, int] | None]) -> str:
         else f"{symbol} has rows from {format_iso(known[0])} to {format_iso(known[1])}"
         for symbol, known in available.items()
     )
+
+
+def why_empty(start_ns: int, end_ns: int, available: Mapping[str, tuple[int, int] | None]) -> str:
+    """Why a period [start_ns, end_ns) has no rows, though none was dropped, by what each symbol has: one word.
+
+    insufficient_historical_data: the rows begin after it. no_data_in_period: they end before it, or there are none.
+    data_gap: there are rows before and after it, or in it, but none that could be sampled with a label.
+    """
+    known = [period for period in available.values() if period is not None]
+    if known and all(first_ns >= end_ns for first_ns, _ in known):
+        return "insufficient_historical_data"
+    if all(last_ns < start_ns for _, last_ns in known):
+        return "no_data_in_period"
+    return "data_gap"

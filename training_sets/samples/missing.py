@@ -6,7 +6,7 @@ or not. At times, it is what the model was given at the sample times before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,9 @@ Int64s = npt.NDArray[np.int64]
 
 _NEVER: Final = int(np.iinfo(np.int64).min // 2)
 _STRETCH_NS: Final = 6 * HOUR_NS
+MOST_DROPPED: Final = 0.05
+"""Of the rows with features and labels; a column for which more are dropped is warned of."""
+_MOST_NAMED: Final = 5
 
 
 class ForwardFill:
@@ -127,3 +130,20 @@ class ServedFill:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(self._chosen.columns)))
         in_time = available_ns <= rows.row_ns + LONGEST_LAG_NS
         return rows.row_ns[in_time], available_ns[in_time], rows.values[in_time]
+
+
+def dropped_warnings(counts: Mapping[str, int], unknown: Mapping[str, int]) -> list[str]:
+    """One line that names the columns for each of which more than MOST_DROPPED of the rows were dropped.
+
+    counts: of the sampler. unknown: by column, the dropped rows in which it is unknown.
+    """
+    rows = counts["sampled"] - counts["without_features"] - counts["without_label"]
+    most_first = sorted(unknown.items(), key=lambda each: -each[1])
+    shares = [(name, count / rows) for name, count in most_first if count > MOST_DROPPED * rows]
+    if not shares:
+        return []
+    named = ", ".join(f"{name} ({share:.1%})" for name, share in shares[:_MOST_NAMED])
+    others = f" and {len(shares) - _MOST_NAMED} more" if len(shares) > _MOST_NAMED else ""
+    return [
+        f"missing: drop removes more than {MOST_DROPPED:.0%} of the rows where one column is unknown: {named}{others}"
+    ]

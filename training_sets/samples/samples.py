@@ -79,8 +79,8 @@ class Sampler:
 
     retrieval: what is known at ascending times. prices: of each symbol. counts: rows sampled, without_features
     (too_late of them), without_label, with_missing, and values_filled. lags: how old each row was when the model had
-    it. unlabelled: rows whose label is unknown, by target. continuity: tallies of each symbol, told the times that have
-    features. log: where values are filled from that were served.
+    it. unlabelled: rows whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity:
+    tallies of each symbol, told the times that have features. log: where values are filled from that were served.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Sampler:
         self.counts: Counter[str] = Counter()
         self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
         self.continuity = continuity
         self._fill_given = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         self._fill_served = ServedFill(log, chosen, request.symbols, request.fill_limit_ns)
@@ -151,7 +152,10 @@ class Sampler:
         self.counts["sampled"] += len(features)
         self.counts["without_features"] += int(np.count_nonzero(~is_found))
         self.counts["without_label"] += int(np.count_nonzero(is_found & ~is_labelled))
-        self.counts["with_missing"] += int(np.count_nonzero(is_labelled & ~is_kept))
+        is_dropped = is_labelled & ~is_kept
+        self.counts["with_missing"] += int(np.count_nonzero(is_dropped))
+        of_column = np.count_nonzero(is_unknown[is_dropped], axis=0).tolist()
+        self.unknown.update({name: rows for name, rows in zip(self._chosen.columns, of_column, strict=True) if rows})
         return Samples(
             np.repeat(times_ns, count)[is_kept],
             decisions_ns[is_kept],
@@ -201,6 +205,9 @@ def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict
         symbol: open_prices(log, raw, symbol, request.label_price, from_ns=from_ns, to_ns=to_ns)
         for symbol in request.symbols
     }
+    if len({prices.name for prices in found.values()}) > 1:
+        told = ", ".join(f"{prices.name} of {symbol}" for symbol, prices in found.items())
+        raise InvalidRequest(f"label_price: must be of one kind, which kline_close asks for, was auto with {told}")
     for prices in found.values():
         if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
             raise InvalidRequest(

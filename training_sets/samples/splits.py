@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -129,14 +129,18 @@ class FoldTally:
         """Kept rows by split."""
         return {name: int(sum(self._kept[at] for at in self._periods_of(name))) for name in self.fold.names}
 
-    def warnings(self) -> list[str]:
-        """One line for every split without rows, with the reason."""
+    def warnings(self, why_empty: Callable[[int, int], str]) -> list[str]:
+        """One line for every split without rows, with the reason: what was dropped, or ``why_empty`` of its period."""
         where = "" if self.fold.number is None else f"fold {self.fold.number} "
-        return [
-            f"{where}{split['name']}: no rows, {split['purged']} purged and {split['embargoed']} embargoed"
-            for split in self.document()
-            if split["records"] == 0
-        ]
+        told = []
+        for split in self.document():
+            if split["records"] == 0:
+                periods = [self.fold.periods[at] for at in self._periods_of(split["name"])]
+                dropped = f"{split['purged']} purged and {split['embargoed']} embargoed"
+                if not split["purged"] + split["embargoed"]:
+                    dropped = why_empty(periods[0].start_ns, periods[-1].end_ns)
+                told.append(f"{where}{split['name']}: no rows, {dropped}")
+        return told
 
     def document(self) -> list[dict[str, Any]]:
         """Each split with its counts and its proof: the last moment that a label looks at beside the next start.

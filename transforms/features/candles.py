@@ -707,3 +707,71 @@ def pattern_tweezers_bottom(candles: Any) -> float:
     NaN: one of the three candles is missing.
     """
     return truth(are_near(candles.low[1], candles.low[2]) and lower_px(candles, 1) > 0 and lower_px(candles, 2) > 0)
+
+
+@feature("pattern_bullish_engulfing_touching", reads=KLINES, candles=CANDLES, unit="1", low=0.0, high=1.0)
+def pattern_bullish_engulfing_touching(candles: Any) -> float:
+    """A green body that holds the red one before, to whose close its open may be equal, and its close to that open.
+
+    Formula: G2, close1 < open1, open2 <= close1, close2 >= open1
+    NaN: one of the three candles is missing.
+    """
+    return truth(
+        is_green(candles, 2)
+        and is_red(candles, 1)
+        and candles.open[2] <= candles.close[1]
+        and candles.close[2] >= candles.open[1]
+    )
+
+
+@feature("pattern_bearish_engulfing_touching", reads=KLINES, candles=CANDLES, unit="1", low=0.0, high=1.0)
+def pattern_bearish_engulfing_touching(candles: Any) -> float:
+    """A red body that holds the green one before, to whose close its open may be equal, and its close to that open.
+
+    Formula: close2 < open2, G1, open2 >= close1, close2 <= open1
+    NaN: one of the three candles is missing.
+    """
+    return truth(
+        is_red(candles, 2)
+        and is_green(candles, 1)
+        and candles.open[2] >= candles.close[1]
+        and candles.close[2] <= candles.open[1]
+    )
+
+
+@feature("pattern_bullish_harami_touching", reads=KLINES, candles=CANDLES, unit="1", low=0.0, high=1.0)
+def pattern_bullish_harami_touching(candles: Any) -> float:
+    """A small green body in the large red one before, whose ends it may touch.
+
+    Formula: close1 < open1, body1 > BT, G2, body2 < 0.5 * BT, open2 >= close1, close2 <= open1;
+        BT = max(mean body, 1e-4)
+    NaN: one of the three candles is missing.
+    """
+    bodies = bodies_px(candles)
+    return truth(
+        is_large(candles, bodies, 1)
+        and is_below_half(candles, bodies, 2)
+        and is_red(candles, 1)
+        and is_green(candles, 2)
+        and candles.open[2] >= candles.close[1]
+        and candles.close[2] <= candles.open[1]
+    )
+
+
+@feature("pattern_bearish_harami_touching", reads=KLINES, candles=CANDLES, unit="1", low=0.0, high=1.0)
+def pattern_bearish_harami_touching(candles: Any) -> float:
+    """A small red body in the large green one before, whose ends it may touch.
+
+    Formula: G1, body1 > BT, close2 < open2, body2 < 0.5 * BT, open2 <= close1, close2 >= open1;
+        BT = max(mean body, 1e-4)
+    NaN: one of the three candles is missing.
+    """
+    bodies = bodies_px(candles)
+    return truth(
+        is_large(candles, bodies, 1)
+        and is_below_half(candles, bodies, 2)
+        and is_green(candles, 1)
+        and is_red(candles, 2)
+        and candles.open[2] <= candles.close[1]
+        and candles.close[2] >= candles.open[1]
+    )

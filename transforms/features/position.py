@@ -62,17 +62,18 @@ def position_size_abs(position: Any) -> float:
 def unrealized_pnl(position: Any) -> float:
     """Profit and loss of the open position.
 
-    Formula: last stated unrealized profit and loss, 0 without a position
+    Formula: last stated unrealized profit and loss, 0 while position_size is 0
     NaN: never.
     """
-    return stated(position.unrealized_pnl)
+    # A closing update may leave it out; what it was while the position was open is of nothing now.
+    return stated(position.unrealized_pnl) if stated(position.size) != 0.0 else 0.0
 
 
 @feature("realized_pnl", reads=POSITIONS, unit="quote")
 def realized_pnl(position: Any) -> float:
-    """Profit and loss already taken.
+    """Profit and loss already taken; it stays when the position is closed, by which it was taken.
 
-    Formula: last stated realized profit and loss, 0 without a position
+    Formula: last realized profit and loss stated within a day, 0 without one
     NaN: never.
     """
     return stated(position.realized_pnl)

@@ -34,6 +34,7 @@ RELEASED: Final = {
     "1.3.0": "9b6465bc4ddcb56b",
     "1.4.0": "8effa1cf44cee7a9",
     "2.0.0": "e8d282058498fb84",
+    "2.1.0": "997aa88324264149",
 }
 """The files that were released, by the first digits of their SHA-256. A line comes with a release and stays."""
 SHIPPED: Final = tuple(RELEASED)
@@ -111,6 +112,7 @@ def test_the_shipped_versions_hold_what_their_descriptions_say() -> None:
         "1.3.0": 79,
         "1.4.0": 79 + 10,
         "2.0.0": 168,
+        "2.1.0": 168,
     }
     assert columns["1.1.0"][:29] == columns["1.0.0"]
     assert set(columns["1.2.0"]) == {
@@ -118,6 +120,12 @@ def test_the_shipped_versions_hold_what_their_descriptions_say() -> None:
     }
     assert set(columns["1.3.0"]) <= {declared.name for declared in GROUPS["candles"]}
     assert set(columns["2.0.0"]) <= set(FEATURES)
+    touching = {name: name for name in columns["2.0.0"]} | {
+        f"pattern_{side}_{pattern}": f"pattern_{side}_{pattern}_touching"
+        for side in ("bullish", "bearish")
+        for pattern in ("engulfing", "harami")
+    }
+    assert columns["2.1.0"] == tuple(touching[name] for name in columns["2.0.0"])
 
 
 def test_a_version_keeps_the_order_of_its_file(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from market.clock import DAY_NS, SECOND_NS
-from market.errors import StoreUnavailable
+from market.errors import CorruptStore, StoreUnavailable
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.rebuilt_days import has_rebuilt_day, served_times, write_rebuilt_day
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -129,3 +129,22 @@ def test_a_row_was_served_as_a_whole_when_the_last_of_its_groups_was(tmp_path: P
     row_ns, created_ns = served_times(FeatureLog(tmp_path), BOTH.groups, SYMBOL, DATE)
     assert row_ns.tolist() == rows.row_ns.tolist()
     assert (created_ns - row_ns).tolist() == [5, 9, 9]
+
+
+def test_a_part_of_a_day_is_read_from_its_own_row_groups_alone(tmp_path: Path) -> None:
+    write(tmp_path, pieces(400, 800))
+    for path in files(tmp_path):
+        # The first page of the second row group, which the first half of the day has nothing to do with.
+        column = pq.read_metadata(path).row_group(1).column(0)
+        at = column.data_page_offset
+        content = bytearray(path.read_bytes())
+        content[at + column.total_compressed_size // 2 : at + column.total_compressed_size] = bytes(
+            column.total_compressed_size - column.total_compressed_size // 2
+        )
+        path.write_bytes(content)
+    log = FeatureLog(tmp_path)
+    half_ns = MIDNIGHT_NS + 400 * SECOND_NS
+    rows, _ = log.read(SYMBOL, BOTH, from_ns=MIDNIGHT_NS, to_ns=half_ns)
+    assert np.array_equal(rows.values, rows_at(0, 400).values)
+    with pytest.raises(CorruptStore):
+        log.read(SYMBOL, BOTH, from_ns=MIDNIGHT_NS, to_ns=half_ns + 1)

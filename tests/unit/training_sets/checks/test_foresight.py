@@ -113,3 +113,9 @@ def test_a_spread_of_a_tick_is_no_copy_of_returns_of_a_tick() -> None:
     features[:, 2] = (now + 0.1) / now - 1.0
     features[:, 3] = np.where(random.random(ROWS) < 0.5, 0.1, -0.1) / now
     judge(features, mid[1 : ROWS + 1] / now - 1.0)
+
+
+def test_a_price_of_nothing_is_judged_as_unknown_and_warns_of_no_division() -> None:
+    features, label = market(5)
+    features[4_000:4_002, 0] = 0.0
+    assert judge(features, label).document()["rows_judged"] == ROWS

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_sets.samples.missing import ForwardFill
+from training_sets.samples.missing import ForwardFill, dropped_warnings
 
 NAN = math.nan
 
@@ -41,3 +41,13 @@ def test_an_unknown_value_becomes_the_last_known_one_that_is_young_enough(
     filled = fill.fill(times_ns[:cut], values[:cut]) + fill.fill(times_ns[cut:], values[cut:])
     assert np.array_equal(values, expected, equal_nan=True)
     assert filled == unknown_before - int(np.isnan(values).sum())
+
+
+def test_a_column_for_which_a_twentieth_of_the_rows_and_more_are_dropped_is_named_with_its_share() -> None:
+    counts = {"sampled": 1_100, "without_features": 60, "without_label": 40, "with_missing": 260}
+    unknown = {"vwap_3s": 50, "buy_sell_volume_ratio": 251}
+    assert dropped_warnings(counts, unknown) == [
+        "missing: drop removes more than 5% of the rows where one column is unknown: buy_sell_volume_ratio (25.1%)"
+    ]
+    assert dropped_warnings(counts, {"vwap_3s": 50}) == []
+    assert dropped_warnings(counts, dict.fromkeys("abcdefg", 60))[0].endswith("e (6.0%) and 2 more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 from itertools import islice
 from pathlib import Path
@@ -13,15 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
+from market.errors import InvalidRequest
 from market.events import CONFIRMED, KLINE, KLINE_FIELD_COUNT, Events, empty_events, mark_message
 from market.instruments import pin_scale
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
+from training_sets.request.folds import TimeBased, default_periods
+from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import MID, LabelPrices, PriceSeries, open_prices, price_series
+from training_sets.samples.samples import label_prices
 from transforms.rows import FeatureRows
 
 SYMBOL = "DOGEUSDT"
@@ -60,8 +65,8 @@ def raw_folder(closes: dict[int, str], tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-def log_mids(folder: Path, row_ns: list[int], mids: list[float]) -> None:
-    rows = FeatureRows(SYMBOL, MID, np.array(row_ns), np.array(mids).reshape(-1, 1), np.zeros((len(mids), 1), np.int8))
+def log_mids(folder: Path, row_ns: list[int], mids: list[float], *, symbol: str = SYMBOL) -> None:
+    rows = FeatureRows(symbol, MID, np.array(row_ns), np.array(mids).reshape(-1, 1), np.zeros((len(mids), 1), np.int8))
     with FeatureLogWriter(folder) as log:
         log.append(rows, rows.row_ns)
 
@@ -110,6 +115,27 @@ def test_one_known_mid_decides_for_the_mid_and_none_for_the_close(
         FeatureLog(tmp_path / "known"), RawData(raw_folder), SYMBOL, "kline_close", from_ns=begin, to_ns=end
     )
     assert asked.name == "kline_close"
+
+
+def test_a_dataset_has_prices_of_one_kind_unless_it_asks_for_one(
+    closes: dict[int, str], raw_folder: Path, tmp_path: Path
+) -> None:
+    begin, *_, end = closes
+    other = "BTCUSDT"
+    log_mids(tmp_path, [begin, begin + SECOND_NS], [0.2, 0.2], symbol=other)
+    periods = default_periods(begin, floor_to(end, MINUTE_NS))
+    request = DatasetRequest(
+        (SYMBOL, other),
+        TimeBased(periods),
+        (RegressionTarget(MINUTE_NS),),
+        "1.2.0",
+        sample_interval_ns=MINUTE_NS,
+    )
+    with pytest.raises(InvalidRequest, match="was auto with kline_close of DOGEUSDT, mid_price of BTCUSDT"):
+        label_prices(request, FeatureLog(tmp_path), RawData(raw_folder))
+    asked = dataclasses.replace(request, label_price="kline_close")
+    found = label_prices(asked, FeatureLog(tmp_path), RawData(raw_folder))
+    assert {prices.name for prices in found.values()} == {"kline_close"}
 
 
 def test_without_any_price_there_is_none_at_any_time(tmp_path: Path) -> None:

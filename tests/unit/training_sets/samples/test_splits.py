@@ -191,7 +191,19 @@ def test_an_empty_split_is_told_with_its_reason(number: int | None) -> None:
     tally = FoldTally(fold, rules)
     tally.add(times, assign_rows(times, fold, rules))
     where = "" if number is None else "fold 3 "
-    assert tally.warnings() == [f"{where}train: no rows, 10 purged and 0 embargoed"]
+    asked: list[tuple[int, int]] = []
+
+    def why_empty(start_ns: int, end_ns: int) -> str:
+        asked.append((start_ns, end_ns))
+        return "data_gap"
+
+    assert tally.warnings(why_empty) == [f"{where}train: no rows, 10 purged and 0 embargoed"]
+    assert asked == []
+    assert FoldTally(fold, rules).warnings(why_empty) == [
+        f"{where}train: no rows, data_gap",
+        f"{where}validation: no rows, data_gap",
+    ]
+    assert asked == [(0, 10 * SECOND_NS), (10 * SECOND_NS, 20 * SECOND_NS)]
     assert tally.document()[1]["last_label_end"] == format_iso(26 * SECOND_NS)
 
 

@@ -1,0 +1,127 @@
+"""Selection: what is left of the best of many trials once it is said that there were many.
+
+Returns are those of a strategy by row, of periods that do not overlap: overlapping ones count one market move often.
+
+Sources: Bailey and López de Prado (2014), The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5); Bailey,
+Borwein, López de Prado and Zhu (2017), The Probability of Backtest Overfitting, Journal of Computational Finance 20(4).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market.errors import InvalidRequest
+
+Float64s = npt.NDArray[np.float64]
+
+EULER: Final = 0.5772156649015329
+MOST_PARTS: Final = 16
+"""12,870 ways to halve them; the next even number has four times as many."""
+_NORMAL: Final = NormalDist()
+
+
+def expected_greatest_sharpe(trials: int, deviation: float) -> float:
+    """The Sharpe ratio that the best of so many trials without any skill is expected to have.
+
+    deviation: of the trials' Sharpe ratios, by row as the result is. Raises InvalidRequest for no trial.
+    """
+    if trials < 1 or deviation < 0.0:
+        raise InvalidRequest(f"trials: must be one at least with a deviation of 0 or more, was {trials}, {deviation}")
+    if trials == 1:
+        return 0.0
+    quantile = _NORMAL.inv_cdf
+    return deviation * ((1.0 - EULER) * quantile(1.0 - 1.0 / trials) + EULER * quantile(1.0 - 1.0 / (trials * math.e)))
+
+
+def deflated_sharpe_ratio(
+    sharpe: float, *, rows: int, skewness: float, kurtosis: float, trials: int, deviation: float
+) -> float:
+    """The probability that the best trial's true Sharpe ratio is above what luck gives the best of so many.
+
+    sharpe, deviation: of the best, and among the trials, by row: not annualised. rows: how many returns it is of.
+    kurtosis: 3 for normal returns. Below 0.95 a result is commonly called insignificant.
+
+    Raises InvalidRequest for fewer than two rows, or moments that no returns have.
+    """
+    spread = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
+    if rows < 2 or spread <= 0.0:
+        raise InvalidRequest(
+            f"returns: must be two or more with possible moments, was {rows} with skewness {skewness} and kurtosis "
+            f"{kurtosis}"
+        )
+    by_luck = expected_greatest_sharpe(trials, deviation)
+    return _NORMAL.cdf((sharpe - by_luck) * math.sqrt(rows - 1) / math.sqrt(spread))
+
+
+def deflated_best(returns: Float64s) -> tuple[int, float]:
+    """The column with the greatest Sharpe ratio, and its deflated one among all columns.
+
+    returns: float64 (rows, trials). A constant column has a Sharpe ratio of 0. Raises InvalidRequest.
+    """
+    _check(returns)
+    ratios = _sharpe_ratios(returns.mean(axis=0), (returns**2).mean(axis=0))
+    best = int(np.argmax(ratios))
+    own = returns[:, best] - returns[:, best].mean()
+    variance = float(np.mean(own**2))
+    skewness, kurtosis = 0.0, 3.0
+    if variance > 0.0:
+        skewness, kurtosis = float(np.mean(own**3)) / variance**1.5, float(np.mean(own**4)) / variance**2
+    deviation = float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0
+    return best, deflated_sharpe_ratio(
+        float(ratios[best]),
+        rows=len(returns),
+        skewness=skewness,
+        kurtosis=kurtosis,
+        trials=len(ratios),
+        deviation=deviation,
+    )
+
+
+def overfitting_probability(returns: Float64s, *, parts: int = MOST_PARTS) -> float:
+    """How often the trial that was best on half of the time is at or below the median on the other half.
+
+    returns: float64 (rows, trials), in order of time. parts: even; of equal length, the first rows that do not fit are
+    left out; every choice of half of them is looked at. Near 0: what is chosen stays good. Near 0.5 and above: the
+    choice says nothing. Trials that are equal on the other half share the mean of their ranks.
+
+    Raises InvalidRequest for one trial, an odd number of parts or more than MOST_PARTS, or fewer than two rows a part.
+    """
+    _check(returns)
+    rows, trials = returns.shape
+    if trials < 2 or parts % 2 or not 2 <= parts <= MOST_PARTS or rows < 2 * parts:
+        raise InvalidRequest(
+            f"parts: must be even, up to {MOST_PARTS}, of two rows each, for two trials or more, was {parts} of {rows} "
+            f"rows and {trials} trials"
+        )
+    length = rows // parts
+    cut = returns[rows - length * parts :].reshape(parts, length, trials)
+    means, squares = cut.mean(axis=1), (cut**2).mean(axis=1)
+    halves = list(itertools.combinations(range(parts), parts // 2))
+    below = 0
+    for inside in halves:
+        outside = [part for part in range(parts) if part not in inside]
+        chosen = int(np.argmax(_sharpe_ratios(means[list(inside)].mean(axis=0), squares[list(inside)].mean(axis=0))))
+        later = _sharpe_ratios(means[outside].mean(axis=0), squares[outside].mean(axis=0))
+        worse, equal = int(np.sum(later < later[chosen])), int(np.sum(later == later[chosen]))
+        # The rank of the chosen one, 1 to trials, over trials + 1; its logit is not above 0 up to a half.
+        below += (worse + (equal + 1) / 2.0) / (trials + 1) <= 0.5
+    return below / len(halves)
+
+
+def _sharpe_ratios(means: Float64s, squares: Float64s) -> Float64s:
+    """Mean by population deviation, 0 where nothing deviates."""
+    variances = squares - means**2
+    is_moving = variances > 1e-15 * squares
+    ratios: Float64s = np.where(is_moving, means / np.sqrt(np.where(is_moving, variances, 1.0)), 0.0)
+    return ratios
+
+
+def _check(returns: Float64s) -> None:
+    if returns.ndim != 2 or not np.isfinite(returns).all():
+        raise InvalidRequest(f"returns: must be finite, of shape (rows, trials), was of shape {returns.shape}")
