@@ -404,7 +404,7 @@ def test_folds_download_as_a_zip_of_every_fold_in_the_format_asked_for(client: T
     document = finished(client, started.json()["dataset_id"])
     assert (document["status"], document["error_message"]) == ("ready", None)
     assert set(document["download_urls"]) == {"train", "test", "all"}
-    for split, files in (("test", 6), ("all", 6 * 2 + 4)):
+    for split, files in (("test", 6), ("all", 6 * 2 + 5)):
         answer = client.get(document["download_urls"][split])
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             assert len(archive.namelist()) == files

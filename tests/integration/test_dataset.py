@@ -283,6 +283,7 @@ def test_a_dataset_built_again_has_the_same_bytes_and_a_changed_file_is_told(
         "train.parquet",
         "validation.parquet",
         "test.parquet",
+        "_profile.json",
         "_quality.json",
         "_report.html",
     }

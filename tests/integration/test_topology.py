@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from market.clock import SECOND_NS, parse_iso_ns
@@ -28,6 +28,7 @@ from runtime.embedded import embedded_redis
 from tests import waiting
 from tests.commands import PROGRAM
 from tests.ports import free_port
+from tests.postgres_servers import run
 
 ROOT = Path(__file__).parents[2]
 FEATURE_SERVICE = [sys.executable, *PROGRAM]
@@ -43,12 +44,16 @@ POSTGRES = {
 RABBITMQ = (os.environ.get("RABBITMQ_HOST") or "127.0.0.1", os.environ.get("RABBITMQ_PORT") or "5672")
 
 
+def database_url(name: str) -> URL:
+    return make_url(
+        f"postgresql+psycopg://{POSTGRES['USER']}:{POSTGRES['PASSWORD']}@{POSTGRES['HOST']}:{POSTGRES['PORT']}/{name}"
+    )
+
+
 @contextmanager
 def own_database() -> Iterator[str]:
     """The name of a database that is made for this and dropped after it."""
-    server = make_url(
-        f"postgresql+psycopg://{POSTGRES['USER']}:{POSTGRES['PASSWORD']}@{POSTGRES['HOST']}:{POSTGRES['PORT']}/postgres"
-    )
+    server = database_url("postgres")
     engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     name = f"topology_{uuid.uuid4().hex}"
     try:
@@ -92,7 +97,8 @@ class Process:
 class Topology:
     """The running roles and how to reach them."""
 
-    def __init__(self, ingest: Process, api: Process, ingest_url: str, api_url: str) -> None:
+    def __init__(self, ingest: Process, api: Process, ingest_url: str, api_url: str, *, database: str) -> None:
+        self.database = database
         self.ingest = ingest
         self.api = api
         self.ingest_probe = httpx.Client(base_url=ingest_url, timeout=10)
@@ -133,7 +139,8 @@ def topology(kernel_cache: Path) -> Iterator[Topology]:
         stack.callback(api.end)
         ingest = Process(folder, environment, "--roles", "ingest", *simulated)
         stack.callback(ingest.end)
-        found = Topology(ingest, api, f"http://127.0.0.1:{ports['ingest']}", f"http://127.0.0.1:{ports['api']}")
+        urls = [f"http://127.0.0.1:{ports[role]}" for role in ("ingest", "api")]
+        found = Topology(ingest, api, *urls, database=database)
         stack.callback(found.close)
         for client in (found.client, found.ingest_probe):
             eventually(lambda client=client: is_ready(client))  # type: ignore[misc]  # mypy cannot infer a default's type
@@ -256,3 +263,15 @@ def test_both_end_cleanly_when_asked_and_every_line_of_their_logs_is_json(topolo
     for process in (topology.ingest, topology.api):
         assert all(line.keys() >= {"timestamp", "level", "logger", "event"} for line in process.lines)
         assert process.lines[-1]["event"] == "stopped"
+    requests = [line for line in topology.api.lines if line["event"] == "request"]
+    assert {"method", "path", "status", "ms", "trace_id"} <= requests[0].keys()
+    # What was measured and not written yet was written at the end.
+    url = database_url(topology.database)
+    found = run(url, "SELECT DISTINCT endpoint, method, status_code FROM api_endpoint_metrics")
+    assert ("/stats/storage", "GET", 200) in found
+    computed = run(
+        url,
+        "SELECT symbol, sum(computations) > 0, sum(events_count) > 0, max(latency_ms) > 0 "
+        "FROM feature_computation_metrics WHERE computation_interval = '1s' GROUP BY symbol ORDER BY symbol",
+    )
+    assert computed == [("BTCUSDT", True, True, True), ("ETHUSDT", True, True, True)]
