@@ -102,8 +102,8 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     available: list[str] = []
     columns: dict[str, list[float | None]] = {name: [] for name in asked.columns}
     for batch in asked.batches():
-        times += map(format_iso, batch["timestamp"].cast("int64").to_pylist())
-        available += map(format_iso, batch["available"].cast("int64").to_pylist())
+        for texts, name in ((times, "timestamp"), (available, "available")):
+            texts.extend(map(format_iso, batch[name].to_numpy(zero_copy_only=False).view("int64").tolist()))
         for name, column in columns.items():
             column += [None if value != value else value for value in batch[name].to_pylist()]  # noqa: PLR0124  # NaN
     document = {

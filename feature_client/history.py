@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +45,8 @@ class FeatureHistory:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The rows to whatever speaks Arrow, day by day: ``polars.DataFrame(history)``, ``duckdb.from_arrow``."""
         reader = pa.RecordBatchReader.from_batches(self.history.schema, self.batches())
-        capsule: object = reader.__arrow_c_stream__(requested_schema)
-        return capsule
+        export: Callable[[object], object] = reader.__arrow_c_stream__  # its stub has no types
+        return export(requested_schema)
 
 
 def logged_groups(

@@ -28,7 +28,7 @@ from tests import waiting
 from tests.broker import Broker
 from tests.ports import free_port
 
-DEADLINE_S = 90.0
+DEADLINE_S = 240.0
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S, pause_s=0.1)
 ROOT = Path(__file__).parents[1]
 VERSION = "1.0.0"
@@ -112,9 +112,11 @@ def running_service(
 
             eventually(is_ready)
             yield Running(url, folder, api_key, start_ns)
-        finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0, log_path.read_text()[-3000:]
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _played(settings: Settings, minutes: int) -> int:

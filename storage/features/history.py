@@ -60,16 +60,16 @@ class History:
     @property
     def schema(self) -> pa.Schema:
         """symbol, timestamp (the row time) and available (when it was readable as a whole), UTC; then float64."""
-        times = [pa.field(name, _TIME, nullable=False) for name in ("timestamp", "available")]
-        values = [pa.field(name, pa.float64(), nullable=False) for name in self.columns]
-        return pa.schema([pa.field("symbol", pa.string(), nullable=False), *times, *values])
+        types: dict[str, pa.DataType] = {"symbol": pa.string(), "timestamp": _TIME, "available": _TIME}
+        types |= dict.fromkeys(self.columns, pa.float64())
+        return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """A batch for each UTC day that has rows, ascending; NaN is "not known". Raises CorruptStore."""
         schema = self.schema
         for row_ns, available_ns, values in self._days():
             columns: list[pa.Array[Any]] = [
-                pa.array([self.symbol]).take(pa.array(np.zeros(len(row_ns), np.int8))),
+                pa.repeat(self.symbol, len(row_ns)),
                 pa.array(row_ns).cast(_TIME),
                 pa.array(available_ns).cast(_TIME),
                 # from_pandas would turn NaN into null.
@@ -107,7 +107,7 @@ def _joined(
     values = np.full((len(row_ns), width), np.nan)
     for group, rows in read:
         at = np.searchsorted(row_ns, rows.row_ns)
-        values[np.ix_(at, group.indices)] = rows.values
+        values[np.ix_(at, np.array(group.indices, np.int64))] = rows.values
         available_ns[at] = np.maximum(available_ns[at], rows.created_ns)
     return row_ns, available_ns, values
 

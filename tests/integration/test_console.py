@@ -17,7 +17,7 @@ from tests.conftest import missing
 from tests.running_service import Running, running_service
 
 KEY = "console-key"
-DEADLINE_MS = 15_000
+DEADLINE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def browser() -> Iterator[Browser]:
         missing("chromium")
     elif executable is None:
         pytest.skip("no chromium, and who is not root cannot install it")
+    expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
         # Root has no sandbox; it shows nothing but our own page.
         launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])

@@ -19,7 +19,7 @@ from tests.broker import Broker
 from tests.running_service import Running, running_service
 
 KEY = "model-key"
-DEADLINE_S = 90.0
+DEADLINE_S = 240.0
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S, pause_s=0.1)
 FEATURES = ["spread_abs", "depth_bid_top5", "depth_ask_top5"]
 

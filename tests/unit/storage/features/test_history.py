@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from market.clock import DAY_NS, SECOND_NS
@@ -43,7 +44,7 @@ def asked(root: Path, features: list[str], *, begin: int = -10, end: int = 10, a
 def seconds_of(history: History) -> list[list[int]]:
     """Seconds from midnight, a list a batch."""
     return [
-        [(ns - MIDNIGHT_NS) // SECOND_NS for ns in batch["timestamp"].cast("int64").to_pylist()]
+        ((batch["timestamp"].cast(pa.int64()).to_numpy() - MIDNIGHT_NS) // SECOND_NS).tolist()
         for batch in history.batches()
     ]
 
@@ -64,7 +65,7 @@ def test_what_was_not_readable_then_is_left_out_and_an_earlier_row_of_the_same_t
     write(tmp_path, [0, 1], 1.0, available_s=1)
     write(tmp_path, [0], 5.0, available_s=9)
 
-    def spread(as_of: int | None) -> list[float]:
+    def spread(as_of: int | None) -> list[float | None]:
         history = asked(tmp_path, ["spread"], as_of=as_of)
         return [value for batch in history.batches() for value in batch["spread"].to_pylist()]
 
