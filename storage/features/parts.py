@@ -219,9 +219,8 @@ def row_groups_of_period(file: pq.ParquetFile, from_ns: int | None, to_ns: int |
     for number in range(file.num_row_groups):
         stated = file.metadata.row_group(number).column(at).statistics
         if stated is not None and stated.has_min_max:
-            if from_ns is not None and stated.max_raw < from_ns:
-                continue
-            if to_ns is not None and stated.min_raw >= to_ns:
+            least_ns, most_ns = int(stated.min_raw or 0), int(stated.max_raw or 0)
+            if (from_ns is not None and most_ns < from_ns) or (to_ns is not None and least_ns >= to_ns):
                 continue
         found.append(number)
     return found
