@@ -6,7 +6,9 @@
    message seen before: the exchange restarted and its snapshot was missed. The book is lost.
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard.
-4. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
+4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
+   One of a valid book that does not go on from the last message says that messages between were missed.
+5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class BookStream:
         self._heard_ns = 0
         self._last: _Place | None = None
         self._left: _Place | None = None  # where the numbering stood that a snapshot of another took the place of
-        self._foreign_id: int | None = None  # of the last message of a stream that is ignored
+        self._foreign_id: int | None = None  # of the last message of a stream that is ignored, and when it came
+        self._foreign_heard_ns = 0
 
     def judge(self, message: DecodedMessage, recv_ns: int) -> Judgement:
         """What becomes of a message that comes next."""
@@ -72,14 +75,17 @@ class BookStream:
         is_silent = recv_ns - self._heard_ns > SILENT_NS
         if depth != self._depth:
             return self._judge_depth(depth, is_snapshot=is_snapshot, is_silent=is_silent)
-        if self._is_foreign(place) and not is_silent:
-            self._foreign_id = place.update_id
+        if self._is_foreign(place, recv_ns) and not is_silent:
+            self._foreign_id, self._foreign_heard_ns = place.update_id, recv_ns
             return IGNORED
-        if is_snapshot or place.update_id == last.update_id + 1:
+        if is_snapshot:
+            return self._judge_snapshot(last, place, is_silent=is_silent)
+        if place.update_id == last.update_id + 1:
             return TAKEN
         left = self._left
         if left is not None and place.update_id == left.update_id + 1 and last.is_before(place):
-            self._foreign_id, self._last, self._left = last.update_id, left, None
+            self._foreign_id, self._foreign_heard_ns = last.update_id, recv_ns
+            self._last, self._left = left, None
             return Judgement(is_taken=True, mark=GAP, reason="order books of two streams are mixed")
         if self.is_valid and place.update_id <= last.update_id and _is_restart(last, place):
             reason = f"order book began again at u {place.update_id} after {last.update_id}"
@@ -110,6 +116,15 @@ class BookStream:
         """The book is lost until the next snapshot."""
         self.is_valid = False
 
+    def _judge_snapshot(self, last: _Place, place: _Place, *, is_silent: bool) -> Judgement:
+        """One that comes again, or late, is older than what is known; one further on says that messages were missed."""
+        if place.is_before(last) and not last.is_before(place) and not is_silent:
+            return IGNORED
+        if self.is_valid and place.update_id not in (RESTART_ID, last.update_id, last.update_id + 1):
+            reason = f"order book goes on at u {place.update_id} after {last.update_id}"
+            return Judgement(is_taken=True, mark=START, reason=reason)
+        return TAKEN
+
     def _judge_depth(self, depth: int, *, is_snapshot: bool, is_silent: bool) -> Judgement:
         assert self._depth is not None
         if not is_silent and not (is_snapshot and depth > self._depth):
@@ -117,8 +132,13 @@ class BookStream:
         reason = f"order book of {depth} levels takes the place of {self._depth}"
         return Judgement(is_taken=True, mark=START if is_snapshot else GAP, reason=reason)
 
-    def _is_foreign(self, place: _Place) -> bool:
-        if self._foreign_id is None or self._last is None or place.update_id == RESTART_ID:
+    def _is_foreign(self, place: _Place, recv_ns: int) -> bool:
+        if self._foreign_id is None or self._last is None:
+            return False
+        if place.update_id in (RESTART_ID, self._last.update_id + 1):
+            return False
+        # A stream that has ended says nothing of a numbering near its own that comes later.
+        if recv_ns - self._foreign_heard_ns > SILENT_NS:
             return False
         return abs(place.update_id - self._foreign_id) < abs(place.update_id - self._last.update_id)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from itertools import takewhile
 from typing import Final
 
 from quality.oracle.arithmetic import Number, mean
@@ -180,7 +181,7 @@ def book_features(bids: Levels, asks: Levels) -> dict[str, Number | None]:
         found[f"depth_ask_top{n}"] = above
         found[f"depth_imbalance_top{n}"] = (below - above) / (below + above)
     for bps in (5, 10, 25):
-        found[f"local_liquidity_density_{bps}bps"] = sum(
-            (q for p, q in (*bids, *asks) if abs(p - mid) / mid <= Fraction(bps, 10_000)), Fraction(0)
-        )
+        furthest = mid * Fraction(bps, 10_000)
+        near = (takewhile(lambda level: abs(level[0] - mid) <= furthest, side) for side in (bids, asks))  # noqa: B023
+        found[f"local_liquidity_density_{bps}bps"] = sum((q for side in near for _, q in side), Fraction(0))
     return found
