@@ -21,6 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parent.parent
 DRAWS_EXAMPLES = os.environ.get("FEATURE_SERVICE_TEST_EXAMPLES") == "drawn"
 """Whether hypothesis draws examples by --hypothesis-seed, as `make soak` asks; else they are the same each time."""
+MUTATIONS = int(os.environ.get("FEATURE_SERVICE_TEST_MUTATIONS", "100000"))
+"""How many faults the soak puts into recorded streams."""
 STRICT = os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1"
 
 settings.register_profile(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from market.clock import SECOND_NS, floor_to
 from runtime.feature_page import PAGE, feature_page
 from tests.oracle.incidents import a_day
-from tests.oracle.market import Oracle
+from tests.oracle.messages import oracle_rows
 from transforms.catalogue import FEATURES, GROUPS, group_fingerprint
 from transforms.lock import LOCK
 
@@ -22,7 +22,7 @@ TO_LOCK: Final = "run `feature-service features lock`"
 def oracle_names() -> frozenset[str]:
     """The features that the oracle computes: those of the last row of a day on which every one has a value."""
     messages = a_day()
-    [row] = Oracle().rows(messages, [floor_to(messages[-1][0], SECOND_NS)])
+    [row] = oracle_rows(messages, [floor_to(messages[-1][0], SECOND_NS)])
     return frozenset(row.values)
 
 
@@ -48,12 +48,12 @@ def unfinished() -> list[str]:
         if (stale := stale_groups(json.loads(path.read_text(encoding="utf-8"))))
     ]
     lines += [
-        f"{name}: tests/oracle does not compute it; write its formula there, in exact arithmetic"
+        f"{name}: quality/oracle does not compute it; write its formula there, in exact arithmetic"
         for name in FEATURES
         if name not in oracle_names()
     ]
     lines += [
-        f"{name}: tests/oracle computes it, but it is no feature; take it away there"
+        f"{name}: quality/oracle computes it, but it is no feature; take it away there"
         for name in sorted(oracle_names() - FEATURES.keys())
     ]
     return lines

@@ -6,7 +6,9 @@
    no message seen before: the exchange restarted and its snapshot was missed. The book is lost.
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard.
-4. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
+4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
+   One of a valid book that does not go on from the last message says that messages between were missed.
+5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class BookStream:
         self._heard_ns = 0
         self._last: _Heard | None = None
         self._left: _Heard | None = None  # where the numbering stood that a snapshot of another took the place of
-        self._foreign_id: int | None = None  # of the last message of a stream that is ignored
+        self._foreign_id: int | None = None  # of the last message of a stream that is ignored, and when it came
+        self._foreign_heard_ns = 0
 
     def judge(self, message: DecodedMessage, recv_ns: int) -> Judgement:
         """What becomes of a message that comes next."""
@@ -83,15 +86,18 @@ class BookStream:
         is_silent = recv_ns - self._heard_ns > SILENT_NS
         if place.depth != self._depth:
             return self._judge_depth(place, is_silent=is_silent)
-        if self._is_foreign(heard) and not is_silent:
-            self._foreign_id = heard.update_id
+        if self._is_foreign(heard, recv_ns) and not is_silent:
+            self._foreign_id, self._foreign_heard_ns = heard.update_id, recv_ns
             return IGNORED
+        if place.replaces:
+            return self._judge_snapshot(last, heard, is_silent=is_silent)
         step = last.step(heard)
-        if place.replaces or step is Step.FOLLOWS:
+        if step is Step.FOLLOWS:
             return TAKEN
         left = self._left
         if left is not None and left.step(heard) is Step.FOLLOWS and last.is_before(heard):
-            self._foreign_id, self._last, self._left = last.update_id, left, None
+            self._foreign_id, self._foreign_heard_ns = last.update_id, recv_ns
+            self._last, self._left = left, None
             return Judgement(is_taken=True, mark=GAP, reason="order books of two streams are mixed")
         if self.is_valid and step is Step.REPEATED and _is_restart(last, heard):
             reason = f"order book began again at u {heard.update_id} after {last.update_id}"
@@ -124,6 +130,16 @@ class BookStream:
         """The book is lost until the next snapshot."""
         self.is_valid = False
 
+    def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
+        """One that comes again, or late, is older than what is known; one further on says that messages were missed."""
+        if heard.is_before(last) and not last.is_before(heard) and not is_silent:
+            return IGNORED
+        goes_on = heard.update_id in (RESTART_ID, last.update_id) or last.step(heard) is Step.FOLLOWS
+        if self.is_valid and not goes_on:
+            reason = f"order book goes on at u {heard.update_id} after {last.update_id}"
+            return Judgement(is_taken=True, mark=START, reason=reason)
+        return TAKEN
+
     def _judge_depth(self, place: BookPlace, *, is_silent: bool) -> Judgement:
         assert self._depth is not None
         if not is_silent and not (place.replaces and place.depth > self._depth):
@@ -131,8 +147,13 @@ class BookStream:
         reason = f"order book of {place.depth} levels takes the place of {self._depth}"
         return Judgement(is_taken=True, mark=START if place.replaces else GAP, reason=reason)
 
-    def _is_foreign(self, heard: _Heard) -> bool:
-        if self._foreign_id is None or self._last is None or heard.update_id == RESTART_ID:
+    def _is_foreign(self, heard: _Heard, recv_ns: int) -> bool:
+        if self._foreign_id is None or self._last is None:
+            return False
+        if heard.update_id == RESTART_ID or self._last.step(heard) is Step.FOLLOWS:
+            return False
+        # A stream that has ended says nothing of a numbering near its own that comes later.
+        if recv_ns - self._foreign_heard_ns > SILENT_NS:
             return False
         return abs(heard.update_id - self._foreign_id) < abs(heard.update_id - self._last.update_id)
 

@@ -24,7 +24,7 @@ def hour_of_day(row_ns: int) -> float:
 '''
 FORMULA: Final = '    return {\n        "hour_of_day": Fraction(moment.hour),\n'
 LOCK: Final = (*PROGRAM, "features", "lock")
-BY_HAND: Final = {"transforms/features/temporal.py", "tests/oracle/rows.py"}
+BY_HAND: Final = {"transforms/features/temporal.py", "quality/oracle/rows.py"}
 BY_COMMAND: Final = {"transforms/fingerprints.json", "docs/features.md"}
 GOLDEN: Final = {f"tests/golden/{name}.json" for name in ("across_midnight", "linear_BTCUSDT", "linear_ETHUSDT")}
 
@@ -43,9 +43,9 @@ def test_a_feature_is_a_function_a_command_and_an_oracle(copy: Path) -> None:
     append(copy / "transforms" / "features" / "temporal.py", FUNCTION)
     status, lines = run(copy, *LOCK)
     golden = [f"left: {name}: its rows of temporal were computed by other code" for name in sorted(GOLDEN)]
-    assert (status, left(lines)) == (1, [*golden, "left: hour_of_day: tests/oracle does not compute it"])
+    assert (status, left(lines)) == (1, [*golden, "left: hour_of_day: quality/oracle does not compute it"])
 
-    rows = copy / "tests" / "oracle" / "rows.py"
+    rows = copy / "quality" / "oracle" / "rows.py"
     rows.write_text(rows.read_text().replace("    return {\n", FORMULA, 1))
     status, lines = run(copy, *LOCK)
     assert (status, left(lines)) == (1, golden)
@@ -59,7 +59,7 @@ def test_with_the_recordings_nothing_is_left_and_the_oracle_agrees(copy: Path, r
     (copy.parent / "shared" / "data").symlink_to(recorded_data)
     before = contents(copy)
     append(copy / "transforms" / "features" / "temporal.py", FUNCTION)
-    rows = copy / "tests" / "oracle" / "rows.py"
+    rows = copy / "quality" / "oracle" / "rows.py"
     rows.write_text(rows.read_text().replace("    return {\n", FORMULA, 1))
     status, lines = run(copy, *LOCK)
     assert (status, left(lines)) == (0, [])

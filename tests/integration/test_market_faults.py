@@ -213,6 +213,40 @@ def test_a_trade_that_comes_again_after_minutes_is_known(tmp_path: Path, kernel:
     assert column(found, "volume_3s")[8 * 60] == 5.0
 
 
+def test_a_snapshot_that_comes_again_never_brings_an_old_book_back(tmp_path: Path, kernel: Kernel) -> None:
+    first = book(0, 100, kind="snapshot", seq=1000)
+    lines = [first, book(1, 101, bid="100.01", seq=1001), book(2, 102, seq=1002)]
+    again = {**first, "recv_ns": lines[-1]["recv_ns"] + SECOND_NS // 10}
+    found = played(tmp_path, kernel, [*lines, again, book(5, 103, seq=1003), book(7, 104, seq=1004)])
+    assert column(found, "mid_price") == [100.01, *[100.015] * 6]
+    assert (found.pipeline.gaps, found.pipeline.ignored) == (0, 1)
+
+
+def test_windows_do_not_reach_over_messages_that_a_snapshot_shows_to_be_missing(tmp_path: Path, kernel: Kernel) -> None:
+    lines = [book(at, 100 + at, kind="delta" if at else "snapshot") for at in range(8)]
+    later = [book(8, 300, bid="100.01", kind="snapshot"), *(book(8 + at, 300 + at, bid="100.01") for at in range(1, 6))]
+    found = played(tmp_path, kernel, [*lines, *later])
+    assert column(found, "mid_price") == [100.01] * 8 + [100.015] * 5
+    returns = column(found, "returns_3s")
+    assert returns[7] == 0.0
+    assert returns[8:11] == [None] * 3
+    assert returns[11:] == [0.0] * 2
+
+
+def test_a_numbering_that_comes_near_one_that_was_ignored_is_not_ignored(tmp_path: Path, kernel: Kernel) -> None:
+    """Two streams were mixed once; then the exchange begins anew and its ids pass where the ignored ones stood."""
+    linear = [book(0, 50, kind="snapshot", seq=1), book(1, 51, seq=2)]
+    mixed = [book(1.5, 8, bid="80.00", ask="80.02", kind="snapshot", seq=3), book(2, 52, seq=4)]
+    anew = [book(3, 1, bid="100.01", kind="snapshot", seq=5)]
+    anew += [book(3 + at, 1 + at, bid=f"{99 if at % 2 else 100}.01", seq=5 + at) for at in range(1, 15)]
+    for at, each in enumerate(anew[1:], start=1):
+        each["msg"]["data"]["b"] = [["100.01", str(at)]]
+    found = played(tmp_path, kernel, [*linear, *mixed, *anew])
+    depth = column(found, "depth_bid_top5")
+    assert depth[3:] == [float(at) for at in [1, *range(1, 14)]][: len(depth[3:])]
+    assert found.pipeline.ignored == 0
+
+
 def test_of_two_depths_the_deeper_is_kept_to(tmp_path: Path, kernel: Kernel) -> None:
     found = case(tmp_path, kernel, "two_depths.jsonl")
     assert column(found, "mid_price", symbol="FFFUSDT") == [100.015, 100.035, 100.055, 100.075]

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
 from market.events import BUY, INDEX_PRICE, MARK_PRICE, OPEN_INTEREST, SELL, Events
 from market.instruments import LARGEST_MANTISSA
+from quality.oracle.book import slope
+from quality.oracle.candles import Candle, candle_features
 from tests.laws.messages import (
     INSTRUMENT,
     MIDNIGHT_NS,
@@ -23,8 +25,6 @@ from tests.laws.messages import (
     trade_message,
 )
 from tests.laws.running import begin, run
-from tests.oracle.book import slope
-from tests.oracle.candles import Candle, candle_features
 from transforms.kernel import Kernel
 
 PX: Final = 10.0**INSTRUMENT.price_exponent

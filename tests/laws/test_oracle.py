@@ -19,15 +19,15 @@ from ingestion.messages import TimedMessage
 from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
+from quality.oracle.arithmetic import fifty_digits
+from quality.oracle.candles import Candle, candle_features
+from quality.oracle.rows import CLOSE, UNKNOWN, OracleRow, normalised
 from tests.examples import examples
 from tests.fed_engine import Messages, fed_engine
 from tests.oracle import writing
-from tests.oracle.arithmetic import fifty_digits
-from tests.oracle.candles import Candle, candle_features
 from tests.oracle.hostile import HostileMarket
 from tests.oracle.incidents import INCIDENTS, MIDNIGHT_NS, a_day, stream_with
-from tests.oracle.market import Oracle
-from tests.oracle.rows import OracleRow, Value, normalised
+from tests.oracle.messages import oracle_rows
 from tests.unfinished import oracle_names
 from transforms.catalogue import (
     FEATURES,
@@ -47,9 +47,6 @@ from transforms.rows import FeatureRows
 from transforms.state import GRIDS_NS
 from transforms.status import STATUS_NAMES
 
-CLOSE: Final = Fraction(1, 10**12)
-LEAST: Final = Fraction(1, 10**18)
-"""Below this a deviation of equal numbers is nothing but rounding."""
 RECORDINGS: Final = {
     "linear_BTCUSDT": ("bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz", "BTCUSDT"),
     "linear_ETHUSDT": ("bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz", "ETHUSDT"),
@@ -75,37 +72,19 @@ def small_candles(draw: st.DrawFn) -> list[str]:
     return [*(f"{tick / 100:.2f}" for tick in (opened, high, low, closed)), volume]
 
 
-def disagreement(name: str, value: float, expected: Value | None, *, is_warm: bool) -> str | None:
-    """What is wrong with a column's value, None when nothing is."""
-    number = expected.number if expected is not None and is_warm else None
-    if expected is None or number is None or math.isnan(value):
-        is_right = number is None and math.isnan(value)
-    elif FEATURES[name].group == "candles":
-        is_right = Fraction(value) == number
-    else:
-        allowed = max(CLOSE * max(abs(Fraction(number)), Fraction(expected.size)), LEAST)
-        is_right = abs(Fraction(value) - Fraction(number)) <= allowed
-    return None if is_right else f"{name}: must be {None if number is None else float(number)!r}, was {value!r}"
-
-
 def assert_agrees(rows: FeatureRows, index: int, expected: OracleRow) -> None:
     """One row of the engine against the oracle's, every column and every group's status.
 
     Normalised columns are functions of rows, not of messages, and are compared apart. A feature that the oracle does
     not compute yet is named by tests/unit/test_finished_features.py.
     """
-    history_ns = expected.row_ns - expected.began_ns
-    found = (
-        disagreement(
-            name,
-            float(rows.values[index, column]),
-            expected.values.get(name),
-            is_warm=history_ns >= FEATURES[name].warm_up_ns,
-        )
-        for column, name in enumerate(rows.feature_set.columns)
-        if name in oracle_names()
-    )
-    wrong = [each for each in found if each is not None]
+    wrong = []
+    for column, name in enumerate(rows.feature_set.columns):
+        is_warm = expected.is_warm(FEATURES[name].source.name, FEATURES[name].warm_up_ns) if name in FEATURES else False
+        exact = expected.values.get(name, UNKNOWN) if is_warm else UNKNOWN
+        value = float(rows.values[index, column])
+        if name in oracle_names() and not exact.agrees(value, exactly=FEATURES[name].group == "candles"):
+            wrong.append(f"{name}: must be {exact}, was {value!r}")
     for group, status in zip(rows.feature_set.groups, rows.status[index].tolist(), strict=True):
         if group.name not in GROUPS:
             continue
@@ -130,7 +109,7 @@ def assert_oracle_agrees(
     first_ns = floor_to(messages[0][0], SECOND_NS) + SECOND_NS
     assert rows.row_ns.tolist() == list(range(first_ns, until_ns + 1, SECOND_NS)), "a row for every second"
     chosen = [index for index in range(len(rows)) if wanted(index)]
-    exact = list(Oracle().rows(messages, [int(rows.row_ns[index]) for index in chosen]))
+    exact = list(oracle_rows(messages, [int(rows.row_ns[index]) for index in chosen]))
     for index, expected in zip(chosen, exact, strict=True):
         assert_agrees(rows, index, expected)
     return exact
@@ -143,7 +122,7 @@ def assert_ticks_agree(kernel: Kernel, messages: Messages, *, grid_ns: int, ever
     chosen = np.arange(first_ns, until_ns + 1, max(every, 1) * grid_ns)
     rows = fed_engine(kernel, messages, grid_ns=grid_ns).rows_at(chosen, until_ns)
     assert rows.row_ns.tolist() == chosen.tolist()
-    for index, expected in enumerate(Oracle().rows(messages, chosen.tolist())):
+    for index, expected in enumerate(oracle_rows(messages, chosen.tolist())):
         assert_agrees(rows, index, expected)
 
 
@@ -299,7 +278,7 @@ def test_indicators_of_a_month_of_real_candles_are_exactly_what_the_formulas_say
 ) -> None:
     chosen = [*range(1, 400, 61), *range(400, len(real_kline_rows), 997)]
     wanted = [int(real_kline_rows.row_ns[index]) for index in chosen]
-    for index, expected in zip(chosen, Oracle().rows(real_kline_messages, wanted), strict=True):
+    for index, expected in zip(chosen, oracle_rows(real_kline_messages, wanted), strict=True):
         assert_agrees(real_kline_rows, index, expected)
 
 

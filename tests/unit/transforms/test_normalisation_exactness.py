@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
-from tests.oracle.arithmetic import fifty_digits
-from tests.oracle.rows import normalised
+from quality.oracle.arithmetic import fifty_digits
+from quality.oracle.rows import normalised
 from transforms.normalisation import METHODS, min_max, remember, z_score
 from transforms.state import SECONDS_KEPT
 

@@ -1,35 +1,34 @@
-"""The oracle: feature rows of one symbol straight from its messages, in exact arithmetic and plain loops.
+"""The oracle: feature rows of one symbol from what its messages state, in exact arithmetic and plain loops.
 
 It follows the pages on semantics and on the catalogue, shares no code with ``transforms`` and is slow on purpose:
 
-1. Messages are applied by slots of 50 ms, within a slot in order of arrival; prices are fractions of their texts. A row
-   may be asked for at the end of any slot.
-2. Everything that arrived is kept. A row picks from it what its windows cover.
+1. It is told what messages state, slot of 50 ms by slot, within a slot in order of arrival. A row may be asked for at
+   the end of any slot.
+2. Everything that was told is kept. A row picks from it what its windows cover.
 3. A formula without the inputs that it needs has no value, whatever else is known.
 """
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
-from tests.oracle.arithmetic import (
+from quality.oracle.arithmetic import (
     Number,
     fifty_digits,
     logarithm,
     population_std_of_decimals,
     rounded,
 )
-from tests.oracle.book import Book, Touch, book_features, slope
-from tests.oracle.candles import Candle, candle_features
-from tests.oracle.indicators import TECHNICAL
-from tests.oracle.rows import OracleRow, Value, temporal
+from quality.oracle.book import Book, Touch, book_features, slope
+from quality.oracle.candles import Candle, candle_features
+from quality.oracle.indicators import TECHNICAL
+from quality.oracle.rows import OracleRow, Value, temporal
 
 SLOT_NS: Final = 50 * MILLISECOND_NS
 FRESH_NS: Final = 2 * MINUTE_NS
@@ -41,13 +40,8 @@ SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
     "volume_zscore": lambda _candle: Fraction(1),
 }
 """Of the terms of a difference, beside which the difference itself may be next to nothing."""
-SOURCES: Final = {
-    "orderbook": "BOOK",
-    "publicTrade": "TRADES",
-    "kline": "KLINES",
-    "tickers": "TICKERS",
-    "position": "POSITIONS",
-}
+SOURCES: Final = ("BOOK", "TRADES", "KLINES", "TICKERS", "POSITIONS")
+GROUPS: Final = ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
 WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}
 
 
@@ -63,7 +57,7 @@ class Oracle:
     """One symbol's past."""
 
     def __init__(self) -> None:
-        self.began_ns: int | None = None
+        self.began_ns: dict[str, int] = {}
         self.book = Book()
         # After each slot with messages, in order.
         self._mid_slots: list[int] = []
@@ -74,106 +68,52 @@ class Oracle:
         self._trade_slots: list[int] = []
         self._candles: dict[int, Candle] = {}
         self._candle_arrivals: list[tuple[int, int]] = []
-        self._stated: dict[str, list[tuple[int, Fraction]]] = {}
+        self._stated: dict[str, list[tuple[int, Fraction | None]]] = {}
         self._seen_ns: dict[str, int] = {}
 
-    def rows(self, messages: Iterable[tuple[int, bytes]], wanted: Iterable[int]) -> Iterator[OracleRow]:
-        """The wanted rows, ascending, of messages as (recv_ns, body) in order of arrival."""
-        arrived = list(messages)
-        self.began_ns = arrived[0][0]
-        by_slot: dict[int, list[tuple[int, bytes]]] = {}
-        for recv_ns, body in arrived:
-            by_slot.setdefault(recv_ns // SLOT_NS, []).append((recv_ns, body))
-        slots = sorted(by_slot)
-        for row_ns in sorted(wanted):
-            assert row_ns % SLOT_NS == 0, "a row is at the end of a slot"
-            while slots and slots[0] < row_ns // SLOT_NS:
-                slot = slots.pop(0)
-                for recv_ns, body in by_slot[slot]:
-                    self._apply(recv_ns, json.loads(body))
-                touch = self.book.touch()
-                self._mid_slots.append(slot)
-                self._mids.append(touch.mid if touch is not None else None)
-            with fifty_digits():
-                yield OracleRow(
-                    row_ns,
-                    self.began_ns,
-                    self._values(row_ns),
-                    self.book.state,
-                    dict(self._seen_ns),
-                    self._is_ticker_known(row_ns),
-                )
-
-    def _apply(self, recv_ns: int, message: dict[str, Any]) -> None:
-        if "position_id" in message:
-            self._seen_ns["POSITIONS"] = recv_ns
-            is_flat = message["size"] and abs(Decimal(message["size"])) <= Decimal("0.5e-9")
-            self._state_position(
-                recv_ns,
-                {
-                    "size": message["size"],
-                    "entry": "0" if is_flat else None,
-                    "unrealized": message.get("unrealized_pnl"),
-                    "realized": message.get("realized_pnl"),
-                },
-            )
-            return
-        topic, _, rest = message["topic"].partition(".")
-        self._seen_ns[SOURCES.get(topic, "POSITIONS" if rest.startswith("position.") else "CONTROL")] = recv_ns
-        elements: Any = [message["payload"]] if "payload" in message else message.get("data")
-        if topic == "orderbook":
-            data = message["payload"] if "payload" in message else {**message["data"], "type": message["type"]}
-            slot = recv_ns // SLOT_NS
-            self.book.apply(slot, kind=data["type"], update_id=data["u"], bids=data["b"], asks=data["a"])
-        elif topic == "publicTrade":
-            for trade in elements:
-                self._trades.append(Trade(recv_ns, trade["S"] == "Buy", Fraction(trade["p"]), Fraction(trade["v"])))
-                self._trade_slots.append(recv_ns // SLOT_NS)
-        elif topic == "kline":
-            for kline in elements:
-                if kline["confirm"]:
-                    numbers = (Fraction(kline[name]) for name in ("open", "high", "low", "close", "volume"))
-                    start_ns = kline["start"] * MILLISECOND_NS
-                    self._candles[start_ns] = Candle(recv_ns, *numbers)
-                    self._candle_arrivals.append((recv_ns, start_ns))
-        elif topic == "tickers":
-            fields = message["payload"] if "payload" in message else message["data"]
-            for name in TICKER_FIELDS:
-                is_none = name == "nextFundingTime" and fields.get(name) == "0"
-                if fields.get(name) and not is_none:
-                    self._state(name, recv_ns, Fraction(fields[name]))
-        elif topic == "position":
-            held = message["payload"]
-            size = held["size"]
-            if size and held.get("side") == "Sell":
-                size = f"-{size}"
-            fields = {"unrealized": "unrealised_pnl", "realized": "realised_pnl", "entry": "avg_price"}
-            self._state_position(recv_ns, {"size": size} | {name: held.get(key) for name, key in fields.items()})
-        elif rest.startswith("position."):
-            held = message["position"]
-            if held is None:
-                self._state_position(recv_ns, {"size": "0", "unrealized": "0", "entry": "0"})
-            else:
-                fields = {"unrealized": "unrealized_pnl", "realized": "realized_pnl", "entry": "average_entry_price"}
-                self._state_position(
-                    recv_ns, {"size": held["size"]} | {name: held.get(key) for name, key in fields.items()}
-                )
-        elif rest.startswith("gap."):
-            self.book.give_up(recv_ns // SLOT_NS)
-        elif rest.startswith("start."):
-            self.began_ns = recv_ns
+    def begin(self, recv_ns: int, source: str | None = None) -> None:
+        """Messages of the source before this moment may be missing; None is of every source."""
+        for name in SOURCES if source is None else (source,):
+            self.began_ns[name] = recv_ns
+        if source in (None, "TICKERS"):
             for name in TICKER_FIELDS:
                 self._stated[name] = []
-        else:
-            raise AssertionError(f"the oracle cannot read topic {message['topic']}")
 
-    def _state_position(self, recv_ns: int, texts: Mapping[str, str | None]) -> None:
-        for name, text in texts.items():
-            if text:
-                self._state(name, recv_ns, Fraction(Decimal(text).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)))
+    def heard(self, source: str, recv_ns: int) -> None:
+        """A message of the source came."""
+        self._seen_ns[source] = recv_ns
 
-    def _state(self, name: str, recv_ns: int, number: Fraction) -> None:
+    def trade(self, recv_ns: int, price: Fraction, quantity: Fraction, *, buy: bool) -> None:
+        self._trades.append(Trade(recv_ns, buy, price, quantity))
+        self._trade_slots.append(recv_ns // SLOT_NS)
+
+    def candle(self, start_ns: int, candle: Candle) -> None:
+        """A candle that the exchange has confirmed."""
+        self._candles[start_ns] = candle
+        self._candle_arrivals.append((candle.received_ns, start_ns))
+
+    def state(self, name: str, recv_ns: int, number: Fraction | None) -> None:
+        """A field of the ticker or of the position, None where it was said to be unknown."""
         self._stated.setdefault(name, []).append((recv_ns, number))
+
+    def end_slot(self, slot: int) -> None:
+        """Every message of the slot was told."""
+        touch = self.book.touch()
+        self._mid_slots.append(slot)
+        self._mids.append(touch.mid if touch is not None else None)
+
+    def row(self, row_ns: int, groups: Collection[str] = GROUPS) -> OracleRow:
+        """The row at the end of a slot, after every message before it was told; of the groups alone that are named."""
+        assert row_ns % SLOT_NS == 0, "a row is at the end of a slot"
+        with fifty_digits():
+            return OracleRow(
+                row_ns,
+                dict(self.began_ns),
+                self._values(row_ns, groups),
+                self.book.state,
+                dict(self._seen_ns),
+                self._is_ticker_known(row_ns),
+            )
 
     def _known(self, name: str, row_ns: int) -> Fraction | None:
         """A field as last stated before a row; a ticker's is forgotten after an hour, a position's after a day."""
@@ -185,7 +125,7 @@ class Oracle:
 
     def _is_ticker_known(self, row_ns: int) -> bool:
         due = self._known("nextFundingTime", row_ns)
-        is_to_come = due is not None and due * MILLISECOND_NS >= row_ns
+        is_to_come = due is not None and due >= row_ns
         return is_to_come and all(self._known(name, row_ns) is not None for name in TICKER_FIELDS)
 
     def _mid(self, time_ns: int) -> Fraction | None:
@@ -193,23 +133,30 @@ class Oracle:
         at = bisect_left(self._mid_slots, time_ns // SLOT_NS)
         return self._mids[at - 1] if at > 0 else None
 
-    def _values(self, row_ns: int) -> dict[str, Value]:
+    def _values(self, row_ns: int, groups: Collection[str]) -> dict[str, Value]:
         plain: dict[str, Number | None] = {}
+        sized: dict[str, Value] = {}
         touch = self.book.touch()
-        bids, asks = self.book.levels()
-        if touch is not None:
-            plain |= book_features(bids, asks)
-        plain |= self._price(row_ns)
-        plain |= self._orderflow(row_ns)
-        plain |= self._perpetual(row_ns)
-        plain |= temporal(row_ns)
-        found = {name: Value(number) for name, number in plain.items()}
-        if touch is not None:
-            for name, levels in (("slope_bid", bids), ("slope_ask", asks)):
-                fitted = slope(levels)
-                if fitted is not None:
-                    found[name] = Value(*fitted)
-        return found | self._technical(row_ns) | self._position(row_ns, touch)
+        if "price" in groups or "orderbook" in groups:
+            plain |= self._price(row_ns)
+            if touch is not None:
+                bids, asks = self.book.levels()
+                plain |= book_features(bids, asks)
+                for name, levels in (("slope_bid", bids), ("slope_ask", asks)):
+                    fitted = slope(levels)
+                    if fitted is not None:
+                        sized[name] = Value(*fitted)
+        if "orderflow" in groups:
+            plain |= self._orderflow(row_ns)
+        if "perpetual" in groups:
+            plain |= self._perpetual(row_ns)
+        if "temporal" in groups:
+            plain |= temporal(row_ns)
+        if "technical" in groups or "candles" in groups:
+            sized |= self._technical(row_ns)
+        if "position" in groups:
+            sized |= self._position(row_ns, touch)
+        return {name: Value(number) for name, number in plain.items()} | sized
 
     def _price(self, row_ns: int) -> dict[str, Number | None]:
         found: dict[str, Number | None] = {}
@@ -261,7 +208,7 @@ class Oracle:
 
     def _perpetual(self, row_ns: int) -> dict[str, Number | None]:
         due = self._known("nextFundingTime", row_ns)
-        minutes = None if due is None else (due * MILLISECOND_NS - row_ns) / MINUTE_NS
+        minutes = None if due is None else (due - row_ns) / MINUTE_NS
         interest, interest_before = (
             self._known("openInterest", row_ns),
             self._known("openInterest", row_ns - 300 * SECOND_NS),

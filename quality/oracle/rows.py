@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from typing import Final
 
-from tests.oracle.arithmetic import Number, decimal_mean, population_std_of_decimals, rounded, sine
-from tests.oracle.book import BROKEN, VALID
+from quality.oracle.arithmetic import Number, decimal_mean, population_std_of_decimals, rounded, sine
+from quality.oracle.book import BROKEN, VALID
+
+CLOSE: Final = Fraction(1, 10**12)
+LEAST: Final = Fraction(1, 10**18)
+"""Below this a deviation of equal numbers is nothing but rounding."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +24,29 @@ class Value:
     number: Number | None
     size: Number = Fraction(0)
 
+    def agrees(self, value: float, *, exactly: bool = False) -> bool:
+        """Whether a float is the value but for rounding, NaN where there is none; exactly: without rounding."""
+        if self.number is None or math.isnan(value):
+            return self.number is None and math.isnan(value)
+        if math.isinf(value):
+            return False
+        allowed = 0 if exactly else max(CLOSE * max(abs(Fraction(self.number)), Fraction(self.size)), LEAST)
+        return abs(Fraction(value) - Fraction(self.number)) <= allowed
+
+    def __str__(self) -> str:
+        return "unknown" if self.number is None else repr(float(self.number))
+
+
+UNKNOWN: Final = Value(None)
+
 
 @dataclass(frozen=True)
 class OracleRow:
-    """What is exactly true at a row, and when the history that it may use began."""
+    """What is exactly true at a row."""
 
     row_ns: int
-    began_ns: int
+    began_ns: Mapping[str, int]
+    """When the history that it may use began, by source."""
     values: Mapping[str, Value]
     book_state: str
     seen_ns: Mapping[str, int]
@@ -32,18 +54,22 @@ class OracleRow:
     is_ticker_known: bool
     """Whether every field of the ticker is, the next funding time as a time to come."""
 
+    def is_warm(self, source: str, warm_up_ns: int) -> bool:
+        """Whether the source's history is as long as a feature of it needs; a source of nothing always is."""
+        return self.row_ns - self.began_ns.get(source, 0) >= warm_up_ns
+
     def status(self, source: str, *, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> str:
         """The status of a group that reads the source."""
         seen_ns = self.seen_ns.get(source)
         if source == "BOOK" and self.book_state != VALID:
             return "GAP" if self.book_state == BROKEN else "NO_DATA"
-        if source == "BOOK" and self.values.get("mid_price", Value(None)).number is None:
+        if source == "BOOK" and self.values.get("mid_price", UNKNOWN).number is None:
             return "NO_DATA"
         if seen_ns is None or (source != "BOOK" and self.row_ns - seen_ns > horizon_ns):
             return "NO_DATA"
         if self.row_ns - seen_ns > stale_after_ns:
             return "STALE"
-        if self.row_ns - self.began_ns < warm_up_ns:
+        if not self.is_warm(source, warm_up_ns):
             return "WARMUP"
         return "NO_DATA" if source == "TICKERS" and not self.is_ticker_known else "OK"
 

@@ -1,23 +1,25 @@
-"""The order book by the exchange's rules, as two dictionaries, and what its messages did to the best level."""
+"""The order book by the exchange's rules, as two plain sides, and what its messages did to the best level."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from itertools import takewhile
 from typing import Final
 
-from sortedcontainers import SortedDict
-
-from tests.oracle.arithmetic import Number, mean
+from quality.oracle.arithmetic import Number, mean
 
 NO_SNAPSHOT: Final = "no snapshot"
 VALID: Final = "valid"
 BROKEN: Final = "broken"
 Levels = list[tuple[Fraction, Fraction]]
 """(price, quantity), best first."""
+PlainLevel = tuple[Decimal, Decimal]
+"""(price, quantity). Decimals are as exact as fractions, and compare fifty times faster."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,45 @@ class Step:
         return total
 
 
+class Side:
+    """The quantity at each price, and the prices in ascending order."""
+
+    def __init__(self) -> None:
+        self.prices: list[Decimal] = []
+        self.quantities: dict[Decimal, Decimal] = {}
+
+    def set(self, price: Decimal, quantity: Decimal) -> None:
+        """A quantity of 0 deletes; to delete what is not there changes nothing."""
+        if quantity == 0:
+            if self.quantities.pop(price, None) is not None:
+                del self.prices[bisect_left(self.prices, price)]
+            return
+        if price not in self.quantities:
+            insort(self.prices, price)
+        self.quantities[price] = quantity
+
+    def levels(self) -> Levels:
+        """In ascending order."""
+        return [(Fraction(price), Fraction(self.quantities[price])) for price in self.prices]
+
+
 class Book:
     """One symbol's order book and every step of its touch."""
 
     def __init__(self) -> None:
         self.state = NO_SNAPSHOT
         self.steps: list[Step] = []
-        self._bids: SortedDict = SortedDict()
-        self._asks: SortedDict = SortedDict()
+        self._bids = Side()
+        self._asks = Side()
         self._last_id = 0
 
     def apply(
-        self, slot: int, *, kind: str, update_id: int, bids: Iterable[list[str]], asks: Iterable[list[str]]
+        self, slot: int, *, replaces: bool, update_id: int, bids: Iterable[PlainLevel], asks: Iterable[PlainLevel]
     ) -> None:
+        """One message. replaces: whether it is called a snapshot; update id 1 is one, whatever it is called."""
         before = self.touch()
-        if kind == "snapshot" or update_id == 1:
-            self._bids.clear()
-            self._asks.clear()
+        if replaces or update_id == 1:
+            self._bids, self._asks = Side(), Side()
             self.state = VALID
         elif self.state != VALID or update_id <= self._last_id:
             return
@@ -92,12 +116,8 @@ class Book:
         self._last_id = update_id
         for side, levels in ((self._bids, bids), (self._asks, asks)):
             for price, quantity in levels:
-                # Decimals of texts are as exact as fractions, and compare fifty times faster.
-                if Decimal(quantity) == 0:
-                    side.pop(Decimal(price), None)
-                else:
-                    side[Decimal(price)] = Decimal(quantity)
-        if self._bids and self._asks and self._bids.keys()[-1] >= self._asks.keys()[0]:
+                side.set(price, quantity)
+        if self._bids.prices and self._asks.prices and self._bids.prices[-1] >= self._asks.prices[0]:
             self.state = BROKEN
         self.steps.append(Step(slot, before, self.touch()))
 
@@ -108,15 +128,14 @@ class Book:
         self.steps.append(Step(slot, before, None))
 
     def touch(self) -> Touch | None:
-        if self.state != VALID or not self._bids or not self._asks:
+        if self.state != VALID or not self._bids.prices or not self._asks.prices:
             return None
-        return Touch(*map(Fraction, (*self._bids.peekitem(-1), *self._asks.peekitem(0))))
+        bid, ask = self._bids.prices[-1], self._asks.prices[0]
+        return Touch(*map(Fraction, (bid, self._bids.quantities[bid], ask, self._asks.quantities[ask])))
 
     def levels(self) -> tuple[Levels, Levels]:
         """Bids and asks, best first."""
-        sides = (reversed(self._bids.items()), self._asks.items())
-        bids, asks = ([(Fraction(price), Fraction(quantity)) for price, quantity in side] for side in sides)
-        return bids, asks
+        return self._bids.levels()[::-1], self._asks.levels()
 
     def steps_since(self, slot: int) -> list[Step] | None:
         """The steps from a slot on; None when the book was unknown at any moment since that slot began."""
@@ -162,7 +181,7 @@ def book_features(bids: Levels, asks: Levels) -> dict[str, Number | None]:
         found[f"depth_ask_top{n}"] = above
         found[f"depth_imbalance_top{n}"] = (below - above) / (below + above)
     for bps in (5, 10, 25):
-        found[f"local_liquidity_density_{bps}bps"] = sum(
-            (q for p, q in (*bids, *asks) if abs(p - mid) / mid <= Fraction(bps, 10_000)), Fraction(0)
-        )
+        furthest = mid * Fraction(bps, 10_000)
+        near = (takewhile(lambda level: abs(level[0] - mid) <= furthest, side) for side in (bids, asks))  # noqa: B023
+        found[f"local_liquidity_density_{bps}bps"] = sum((q for side in near for _, q in side), Fraction(0))
     return found

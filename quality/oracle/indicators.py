@@ -9,8 +9,8 @@ from itertools import pairwise
 from operator import sub
 from typing import Final
 
-from tests.oracle.arithmetic import Number, decimal_mean, mean, population_std, rounded
-from tests.oracle.candles import Candle
+from quality.oracle.arithmetic import Number, decimal_mean, mean, population_std, rounded
+from quality.oracle.candles import Candle
 
 K: Final = 10
 """A recursive indicator of period n sees K n bars."""

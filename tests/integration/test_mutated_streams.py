@@ -1,0 +1,130 @@
+"""Recorded streams with faults in them, played through the real pipeline: no served value is wrong.
+
+A value that is served is that of a plain order book and a plain list of trades, or it is NaN with a reason.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ingestion.messages import TimedMessage
+from ingestion.pipeline.dead_letter import DeadLetter
+from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.sources.played.play import play
+from ingestion.sources.played.recordings import read_recording
+from market.clock import MILLISECOND_NS
+from storage.instruments import InstrumentPins
+from tests.conftest import MUTATIONS
+from tests.oracle.mutations import Delivered, Mutator
+from tests.oracle.referee import Referee
+from transforms.catalogue import GROUPS, feature_set
+from transforms.kernel import Kernel, compile_kernel
+
+GRID_NS: Final = 100 * MILLISECOND_NS
+JUDGED: Final = ("price", "orderbook", "orderflow", "perpetual")
+RECORDINGS: Final = {
+    "bybit": ("bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz", "ETHUSDT"),
+    "midnight": ("reencoded/BTCUSDT_20240718-19.jsonl.gz", "BTCUSDT"),
+}
+Recorded = list[tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    names = [declared.name for group in JUDGED for declared in GROUPS[group]]
+    kernel = compile_kernel(feature_set("judged", names), kernel_cache)
+    kernel.warm_up()
+    return kernel
+
+
+@pytest.fixture(scope="module")
+def recorded(recorded_data: Path) -> dict[str, Recorded]:
+    found: dict[str, Recorded] = {}
+    for name, (path, symbol) in RECORDINGS.items():
+        messages = [each for each in read_recording(recorded_data / path) if isinstance(each, TimedMessage)]
+        stated = [(each.recv_ns, json.loads(each.body)) for each in messages]
+        found[name] = [(recv_ns, said) for recv_ns, said in stated if said["topic"].endswith(symbol)]
+    return found
+
+
+class JudgingSink:
+    """Has each row judged when it is closed."""
+
+    def __init__(self, referee: Referee) -> None:
+        self.wrong: list[str] = []
+        self._referee = referee
+
+    def write(self, served: Sequence[ServedRows]) -> None:
+        for each in served:
+            self.wrong += self._referee.judge(each.rows)
+
+    def close(self) -> None:
+        pass
+
+
+def played(folder: Path, kernel: Kernel, delivered: Sequence[Delivered]) -> tuple[Referee, list[str]]:
+    referee = Referee()
+    sink = JudgingSink(referee)
+    pipeline = Pipeline(
+        kernel,
+        InstrumentPins(folder),
+        raw_folder=folder,
+        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
+        sinks=[sink],
+        availability=available_as_if_live,
+        grid_ns=GRID_NS,
+    )
+    coming = iter(delivered)
+    try:
+        play(
+            pipeline,
+            (TimedMessage(each.recv_ns, each.body) for each in delivered),
+            on_message=lambda _recv_ns: referee.take(next(coming)),
+        )
+    finally:
+        pipeline.close()
+    return referee, sink.wrong
+
+
+def judged(folder: Path, kernel: Kernel, recorded: dict[str, Recorded], least: int) -> str:
+    """At least so many faults in the recordings, each replay with a new seed; returns the figures."""
+    begun = time.monotonic()
+    mutations: Counter[str] = Counter()
+    values = known = rows = seed = 0
+    while mutations.total() < least:
+        name = list(recorded)[seed % len(recorded)]
+        mutator = Mutator(recorded[name], seed, every=8)
+        with tempfile.TemporaryDirectory(dir=folder) as away:
+            referee, wrong = played(Path(away), kernel, mutator.delivered)
+        assert not wrong, f"{name} with seed {seed}: {len(wrong)} wrong, first {wrong[:5]}"
+        mutations += Counter(mutator.mutations)
+        values, known, rows = values + referee.values, known + referee.known, rows + referee.rows
+        seed += 1
+    took_s = time.monotonic() - begun
+    assert known > 0.2 * values, "a service that knows nothing is never wrong"
+    return (
+        f"{mutations.total()} mutations of {len(mutations)} kinds in {took_s:.0f} s, "
+        f"{mutations.total() / took_s:.0f} a second, {rows} rows, {known / values:.0%} of {values} values known"
+    )
+
+
+def test_no_fault_of_a_market_makes_a_wrong_number(
+    tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
+) -> None:
+    judged(tmp_path, kernel, {"bybit": recorded["bybit"]}, least=60)
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_faults_make_no_wrong_number(
+    tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
+) -> None:
+    """FEATURE_SERVICE_TEST_MUTATIONS says how many instead."""
+    print(judged(tmp_path, kernel, recorded, least=MUTATIONS))
