@@ -138,7 +138,7 @@ def working(builds: DatasetBuilds) -> Iterator[None]:
 def services(settings: Settings, servers: Servers, newest: dict[str, FeatureRows]) -> Iterator[ApiServices]:
     assert set(newest) == {"BTCUSDT", "ETHUSDT"}
     with (
-        api_services(settings, servers, open_stores(settings)) as found,
+        api_services(settings, servers, open_stores(settings), default_version="1.0.0") as found,
         dataset_builds(settings, servers, open_stores(settings)) as builds,
         working(builds),
     ):
