@@ -6,10 +6,11 @@ Feast, pandas and pyarrow are imported by the first historical retrieval: a mode
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,10 @@ class FeatureCoverage:
 
 
 class FeatureStoreClient:
-    """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads."""
+    """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads.
+
+    ``repo_path`` may also be the folder of definitions beside that file, as in ``FeatureStoreClient("feature_repo")``.
+    """
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class FeatureStoreClient:
 
         Raises NotFound without a feature_store.yaml, InvalidRequest when it is not one with Redis.
         """
-        self._repo_path = Path(repo_path)
+        self._repo_path = repository_folder(Path(repo_path))
         self._clock = clock or SystemClock()
         self._fresh_for = dict(fresh_for or {})
         self._log = RetrievalLog()
@@ -95,6 +99,9 @@ class FeatureStoreClient:
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
+
+        A naive ``as_of_timestamp`` is local time, as ``datetime.now()`` gives it and Python reads it; a naive time in an
+        entity frame is UTC, as Feast reads it.
         """
         began = time.perf_counter_ns()
         references = parse_references(feature_refs)
@@ -107,7 +114,7 @@ class FeatureStoreClient:
                     continue
                 if as_of_timestamp is not None:
                     violations = 1
-                    refuse_look_ahead(vector, references, to_ns(as_of_timestamp))
+                    refuse_look_ahead(vector, references, to_ns(as_of_timestamp.astimezone(UTC)))
                     violations = 0
                 self._verify(vector, references)
             fresh_for = {view: self._limit(view) for view, _ in references}
@@ -125,6 +132,9 @@ class FeatureStoreClient:
 
         Where the repository names a source of ticks, as ``historical/feature_store.yaml`` does, they are of the row
         that a reader was given then, at a tick between seconds too; else of the newest whole second of the log.
+
+        A view whose source does not say from when on its rows could be read proves nothing: the report says so, and a
+        warning.
 
         Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
         """
@@ -144,6 +154,12 @@ class FeatureStoreClient:
             )
         frame = job.to_df()
         report = pit_report(job.to_provenance())
+        if report.undated_views:
+            warnings.warn(
+                f"{', '.join(report.undated_views)}: must say from when on each row could be read "
+                "(created_timestamp_column) to be proven, was taken as known at its event_timestamp",
+                stacklevel=2,
+            )
         counts = {reference: int(frame[reference.partition(":")[2]].isna().sum()) for reference in feature_refs}
         nulls = {reference: count for reference, count in counts.items() if count}
         took_ns = time.perf_counter_ns() - began
@@ -219,3 +235,11 @@ class FeatureStoreClient:
                     f"{vector.version}"
                 )
             self._verified.add((vector.fingerprint, pair))
+
+
+def repository_folder(folder: Path) -> Path:
+    """The folder with ``feature_store.yaml``: the one given, or the one that it lies in."""
+    for each in (folder, folder / ".."):
+        if folder.is_dir() and (each / "feature_store.yaml").is_file():
+            return each
+    return folder
