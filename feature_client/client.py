@@ -18,9 +18,17 @@ from typing import TYPE_CHECKING
 import yaml
 
 from feature_client.historical import HistoricalFeatures, pit_report
-from feature_client.online import OnlineFeatures, features_of, parse_references, refuse_look_ahead, symbols_of
+from feature_client.online import (
+    LookAheadError,
+    OnlineFeature,
+    OnlineFeatures,
+    features_of,
+    parse_references,
+    refuse_look_ahead,
+    symbols_of,
+)
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
-from feature_repo.freshness import TIME_TO_LIVE
+from feature_repo.freshness import TABLE_TIME_TO_LIVE, time_to_live
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
@@ -100,28 +108,27 @@ class FeatureStoreClient:
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
 
-        A naive ``as_of_timestamp`` is local time, as ``datetime.now()`` gives it and Python reads it; a naive time in an
-        entity frame is UTC, as Feast reads it.
+        A naive ``as_of_timestamp`` is local time, as ``datetime.now()`` gives it and Python reads it; a naive time
+        in an entity frame is UTC, as Feast reads it.
         """
         began = time.perf_counter_ns()
         references = parse_references(feature_refs)
         now_ns = self._clock.now_ns()
-        vectors = self._online.read(symbols_of(entity_rows))
-        violations = 0
+        symbols = symbols_of(entity_rows)
+        tables = [pair for pair in references if pair[0] in TABLE_TIME_TO_LIVE]
+        streamed = [pair for pair in references if pair[0] not in TABLE_TIME_TO_LIVE]
         try:
-            for vector in vectors:
-                if vector is None:
-                    continue
-                if as_of_timestamp is not None:
-                    violations = 1
-                    refuse_look_ahead(vector, references, to_ns(as_of_timestamp.astimezone(UTC)))
-                    violations = 0
-                self._verify(vector, references)
+            as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
             fresh_for = {view: self._limit(view) for view, _ in references}
-            found = tuple(features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors)
-        finally:
-            if violations:
-                self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, violations))
+            answers = [
+                self._streamed(symbols, streamed, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
+                self._of_tables(symbols, tables, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
+            ]
+            by_symbol = [{**one, **other} for one, other in zip(*answers, strict=True)]
+            found = tuple({reference: row[reference] for reference in feature_refs} for row in by_symbol)
+        except LookAheadError:
+            self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, 1))
+            raise
         nulls = Counter(reference for row in found for reference, feature in row.items() if feature.value is None)
         took_ns = time.perf_counter_ns() - began
         self._log.add(Retrieval(now_ns, took_ns, 0, tuple(feature_refs), len(found), nulls))
@@ -176,6 +183,12 @@ class FeatureStoreClient:
         asked = self._online.symbols() if symbols is None else symbols
         now_ns = self._clock.now_ns()
         freshness = {}
+        if view in TABLE_TIME_TO_LIVE:
+            for symbol, rows in zip(asked, self._online.table_rows(asked, {view: ()}), strict=True):
+                if (row := rows[view]) is not None:
+                    age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
+                    freshness[symbol] = ViewFreshness(age, age > self._limit(view), "OK")
+            asked = []
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
                 age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
@@ -216,8 +229,55 @@ class FeatureStoreClient:
 
         return open_repository(self._repo_path)
 
+    def _streamed(
+        self,
+        symbols: Sequence[str],
+        references: Sequence[tuple[str, str]],
+        *,
+        as_of_ns: int | None,
+        now_ns: int,
+        fresh_for: dict[str, timedelta],
+    ) -> list[dict[str, OnlineFeature]]:
+        """The features of views whose rows are pushed, by symbol."""
+        if not references:
+            return [{} for _ in symbols]
+        vectors = self._online.read(symbols)
+        for vector in vectors:
+            if vector is None:
+                continue
+            if as_of_ns is not None:
+                refuse_look_ahead(vector, references, as_of_ns)
+            self._verify(vector, references)
+        return [features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors]
+
+    def _of_tables(
+        self,
+        symbols: Sequence[str],
+        references: Sequence[tuple[str, str]],
+        *,
+        as_of_ns: int | None,
+        now_ns: int,
+        fresh_for: dict[str, timedelta],
+    ) -> list[dict[str, OnlineFeature]]:
+        """The features of views of tables, by symbol."""
+        if not references:
+            return [{} for _ in symbols]
+        from feature_client.of_tables import nan_rules, refuse_table_look_ahead, table_features_of
+
+        rules = nan_rules()
+        views: dict[str, list[str]] = {}
+        for view, name in references:
+            if (view, name) not in rules:
+                raise InvalidRequest(f"{view}:{name}: must be a feature of its view")
+            views.setdefault(view, []).append(name)
+        rows = self._online.table_rows(symbols, views)
+        if as_of_ns is not None:
+            for symbol, of_symbol in zip(symbols, rows, strict=True):
+                refuse_table_look_ahead(symbol, of_symbol, views, as_of_ns)
+        return [table_features_of(of_symbol, references, now_ns=now_ns, fresh_for=fresh_for) for of_symbol in rows]
+
     def _limit(self, view: str) -> timedelta:
-        return self._fresh_for.get(view, TIME_TO_LIVE)
+        return self._fresh_for.get(view) or time_to_live(view)
 
     def _verify(self, vector: OnlineVector, references: Sequence[tuple[str, str]]) -> None:
         """Refuse a feature under a view that is not its own; asked of the server once a feature and feature set.
