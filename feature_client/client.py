@@ -6,10 +6,11 @@ Feast, pandas and pyarrow are imported by the first historical retrieval: a mode
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,17 @@ import yaml
 
 from feature_client.datasets import Dataset, check_vector, downloaded
 from feature_client.historical import HistoricalFeatures, pit_report
-from feature_client.online import OnlineFeatures, features_of, parse_references, refuse_look_ahead, symbols_of
+from feature_client.online import (
+    LookAheadError,
+    OnlineFeature,
+    OnlineFeatures,
+    features_of,
+    parse_references,
+    refuse_look_ahead,
+    symbols_of,
+)
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
-from feature_repo.freshness import TIME_TO_LIVE
+from feature_repo.freshness import TABLE_TIME_TO_LIVE, time_to_live
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
@@ -59,7 +68,10 @@ class FeatureCoverage:
 
 
 class FeatureStoreClient:
-    """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads."""
+    """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads.
+
+    ``repo_path`` may also be the folder of definitions beside that file, as in ``FeatureStoreClient("feature_repo")``.
+    """
 
     def __init__(
         self,
@@ -72,7 +84,7 @@ class FeatureStoreClient:
 
         Raises NotFound without a feature_store.yaml, InvalidRequest when it is not one with Redis.
         """
-        self._repo_path = Path(repo_path)
+        self._repo_path = repository_folder(Path(repo_path))
         self._clock = clock or SystemClock()
         self._fresh_for = dict(fresh_for or {})
         self._log = RetrievalLog()
@@ -98,26 +110,28 @@ class FeatureStoreClient:
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
+
+        A naive ``as_of_timestamp`` is local time, as ``datetime.now()`` gives it and Python reads it; a naive time
+        in an entity frame is UTC, as Feast reads it.
         """
         began = time.perf_counter_ns()
         references = parse_references(feature_refs)
         now_ns = self._clock.now_ns()
-        vectors = self._online.read(symbols_of(entity_rows))
-        violations = 0
+        symbols = symbols_of(entity_rows)
+        tables = [pair for pair in references if pair[0] in TABLE_TIME_TO_LIVE]
+        streamed = [pair for pair in references if pair[0] not in TABLE_TIME_TO_LIVE]
         try:
-            for vector in vectors:
-                if vector is None:
-                    continue
-                if as_of_timestamp is not None:
-                    violations = 1
-                    refuse_look_ahead(vector, references, to_ns(as_of_timestamp))
-                    violations = 0
-                self._verify(vector, references)
+            as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
             fresh_for = {view: self._limit(view) for view, _ in references}
-            found = tuple(features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors)
-        finally:
-            if violations:
-                self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, violations))
+            answers = [
+                self._streamed(symbols, streamed, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
+                self._of_tables(symbols, tables, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
+            ]
+            by_symbol = [{**one, **other} for one, other in zip(*answers, strict=True)]
+            found = tuple({reference: row[reference] for reference in feature_refs} for row in by_symbol)
+        except LookAheadError:
+            self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, 1))
+            raise
         nulls = Counter(reference for row in found for reference, feature in row.items() if feature.value is None)
         took_ns = time.perf_counter_ns() - began
         self._log.add(Retrieval(now_ns, took_ns, 0, tuple(feature_refs), len(found), nulls))
@@ -128,6 +142,9 @@ class FeatureStoreClient:
 
         Where the repository names a source of ticks, as ``historical/feature_store.yaml`` does, they are of the row
         that a reader was given then, at a tick between seconds too; else of the newest whole second of the log.
+
+        A view whose source does not say from when on its rows could be read proves nothing: the report says so, and a
+        warning.
 
         Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
         """
@@ -147,6 +164,12 @@ class FeatureStoreClient:
             )
         frame = job.to_df()
         report = pit_report(job.to_provenance())
+        if report.undated_views:
+            warnings.warn(
+                f"{', '.join(report.undated_views)}: must say from when on each row could be read "
+                "(created_timestamp_column) to be proven, was taken as known at its event_timestamp",
+                stacklevel=2,
+            )
         counts = {reference: int(frame[reference.partition(":")[2]].isna().sum()) for reference in feature_refs}
         nulls = {reference: count for reference, count in counts.items() if count}
         took_ns = time.perf_counter_ns() - began
@@ -216,6 +239,12 @@ class FeatureStoreClient:
         asked = self._online.symbols() if symbols is None else symbols
         now_ns = self._clock.now_ns()
         freshness = {}
+        if view in TABLE_TIME_TO_LIVE:
+            for symbol, rows in zip(asked, self._online.table_rows(asked, {view: ()}), strict=True):
+                if (row := rows[view]) is not None:
+                    age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
+                    freshness[symbol] = ViewFreshness(age, age > self._limit(view), "OK")
+            asked = []
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
                 age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
@@ -256,8 +285,55 @@ class FeatureStoreClient:
 
         return open_repository(self._repo_path)
 
+    def _streamed(
+        self,
+        symbols: Sequence[str],
+        references: Sequence[tuple[str, str]],
+        *,
+        as_of_ns: int | None,
+        now_ns: int,
+        fresh_for: dict[str, timedelta],
+    ) -> list[dict[str, OnlineFeature]]:
+        """The features of views whose rows are pushed, by symbol."""
+        if not references:
+            return [{} for _ in symbols]
+        vectors = self._online.read(symbols)
+        for vector in vectors:
+            if vector is None:
+                continue
+            if as_of_ns is not None:
+                refuse_look_ahead(vector, references, as_of_ns)
+            self._verify(vector, references)
+        return [features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors]
+
+    def _of_tables(
+        self,
+        symbols: Sequence[str],
+        references: Sequence[tuple[str, str]],
+        *,
+        as_of_ns: int | None,
+        now_ns: int,
+        fresh_for: dict[str, timedelta],
+    ) -> list[dict[str, OnlineFeature]]:
+        """The features of views of tables, by symbol."""
+        if not references:
+            return [{} for _ in symbols]
+        from feature_client.of_tables import nan_rules, refuse_table_look_ahead, table_features_of
+
+        rules = nan_rules()
+        views: dict[str, list[str]] = {}
+        for view, name in references:
+            if (view, name) not in rules:
+                raise InvalidRequest(f"{view}:{name}: must be a feature of its view")
+            views.setdefault(view, []).append(name)
+        rows = self._online.table_rows(symbols, views)
+        if as_of_ns is not None:
+            for symbol, of_symbol in zip(symbols, rows, strict=True):
+                refuse_table_look_ahead(symbol, of_symbol, views, as_of_ns)
+        return [table_features_of(of_symbol, references, now_ns=now_ns, fresh_for=fresh_for) for of_symbol in rows]
+
     def _limit(self, view: str) -> timedelta:
-        return self._fresh_for.get(view, TIME_TO_LIVE)
+        return self._fresh_for.get(view) or time_to_live(view)
 
     def _verify(self, vector: OnlineVector, references: Sequence[tuple[str, str]]) -> None:
         """Refuse a feature under a view that is not its own; asked of the server once a feature and feature set.
@@ -284,3 +360,11 @@ def _datasets_folder(config: Mapping[str, Any]) -> Path | None:
     options = ticks.get("options") if isinstance(ticks, dict) else None
     folder = options.get("DATASET_STORAGE_PATH") if isinstance(options, dict) else None
     return None if folder is None else Path(folder)
+
+
+def repository_folder(folder: Path) -> Path:
+    """The folder with ``feature_store.yaml``: the one given, or the one that it lies in."""
+    for each in (folder, folder / ".."):
+        if folder.is_dir() and (each / "feature_store.yaml").is_file():
+            return each
+    return folder

@@ -15,12 +15,13 @@ class ViewEvidence:
     """What was seen of one view. Leads are in ns, at most zero when nothing came from the future; None: no row.
 
     rows: entity rows. found: those that have a row of the view. violations: those whose row was of later, or could be
-    read only later, than the time asked for.
+    read only later, than the time asked for. undated: those whose row does not say from when on it could be read.
     """
 
     rows: int
     found: int
     violations: int
+    undated: int
     latest_event_lead_ns: int | None
     latest_created_lead_ns: int | None
 
@@ -37,8 +38,13 @@ class PitReport:
 
     @property
     def is_proven(self) -> bool:
-        """Whether no value was from after the time it was asked for."""
-        return self.violations == 0
+        """Whether every value could be read at the time it was asked for, and none was from after it."""
+        return self.violations == 0 and not self.undated_views
+
+    @property
+    def undated_views(self) -> list[str]:
+        """Views with rows that do not say from when on they could be read: what they gave may be from the future."""
+        return [name for name, view in self.views.items() if view.undated]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,18 @@ def pit_report(provenance: pa.Table) -> PitReport:
             continue
         is_found = provenance[name].is_valid().to_numpy()
         event_lead = (ns(name) - asked)[is_found]
-        # A null creation time counts as the event time.
-        is_created = provenance[f"{view}__created"].is_valid().to_numpy()
-        created_lead = np.where(is_created, ns(f"{view}__created") - asked, ns(name) - asked)[is_found]
+        created = f"{view}__created"
+        # The join takes a row without a creation time as one that is created at its event.
+        is_dated, known_ns = np.zeros(len(asked), np.bool_), ns(name)
+        if created in provenance.column_names:
+            is_dated = provenance[created].is_valid().to_numpy()
+            known_ns = np.where(is_dated, ns(created), known_ns)
+        created_lead = (known_ns - asked)[is_found]
         views[view] = ViewEvidence(
             rows=len(asked),
             found=int(is_found.sum()),
             violations=int(((event_lead > 0) | (created_lead > 0)).sum()),
+            undated=int((is_found & ~is_dated).sum()),
             latest_event_lead_ns=int(event_lead.max()) if len(event_lead) else None,
             latest_created_lead_ns=int(created_lead.max()) if len(created_lead) else None,
         )

@@ -192,6 +192,8 @@ def group_rows(columns: Sequence[pa.ChunkedArray[Any]], row_count: int) -> Int64
     No column at all is one group: the rows of a view without entities.
     """
     group = np.zeros(row_count, np.int64)
+    if row_count == 0:
+        return group  # columns of a source without files have no type to be encoded by
     is_null = np.zeros(row_count, np.bool_)
     for column in columns:
         codes = cast(

@@ -39,7 +39,20 @@ STREAMED: Final = FreshnessSlo(timedelta(seconds=2), 0.99)
 _OWN: Final[Mapping[str, FreshnessSlo]] = {
     # Most symbols have no open position, and then nothing is missing.
     "position": FreshnessSlo(timedelta(seconds=2), 0.0),
+    # Of tables: how long after a row could be known it is online.
+    "price_volume_features": FreshnessSlo(timedelta(minutes=5), 0.99),
+    "momentum_features": FreshnessSlo(timedelta(hours=1), 0.99),
+    "liquidity_features": FreshnessSlo(timedelta(minutes=15), 0.99),
 }
+TABLE_TIME_TO_LIVE: Final[Mapping[str, timedelta]] = dict.fromkeys(
+    ("price_volume_features", "momentum_features", "liquidity_features"), timedelta(days=7)
+)
+"""Of the views of tables. Of daily bars: a long weekend and a day that the exchange closed."""
+
+
+def time_to_live(view: str) -> timedelta:
+    """How long a row of the view answers."""
+    return TABLE_TIME_TO_LIVE.get(view, TIME_TO_LIVE)
 
 
 def slo_of(view: str) -> FreshnessSlo:

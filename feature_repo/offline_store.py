@@ -39,6 +39,8 @@ from feature_repo.tick_join import TickJoin, TicksConfig
 from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
 from market.errors import InvalidRequest, NotFound
 
+LATENESS_TAG: Final = "materialize_lateness_s"
+"""Tag of a source whose rows come later than those of others."""
 _MOST_LISTINGS: Final = 20
 """Of a source's files for one part of a result: a merge of parts removes files one by one."""
 
@@ -141,10 +143,11 @@ class AsOfOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """The newest row of each key with an event time in [start_date, end_date]; a null key belongs to no entity.
 
-        ``materialize_lateness_s`` moves the start back.
+        ``materialize_lateness_s``, of the configuration or in the source's tags, moves the start back.
         """
         settings = cast("AsOfOfflineStoreConfig", config.offline_store)
-        begin = None if start_date is None else start_date - timedelta(seconds=settings.materialize_lateness_s)
+        lateness_s = max(settings.materialize_lateness_s, float(data_source.tags.get(LATENESS_TAG, 0)))
+        begin = None if start_date is None else start_date - timedelta(seconds=lateness_s)
         pull = _Pull(data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
 
         def evaluate(max_rows: int | None) -> Iterator[pa.Table]:  # noqa: ARG001  # one row a key is no stream

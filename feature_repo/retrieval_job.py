@@ -104,7 +104,8 @@ class AsOfRetrievalJob(RetrievalJob):
         """Which row each value came from: for each view its ``<view>__event`` and ``<view>__created`` times.
 
         A row for each entity row, in order, null where the view has none, and ``asked``, the time asked for. A view
-        without creation times is created at its event. All times are ns in UTC.
+        whose source has no creation times lacks the second: nobody knows from when on its rows could be read. All times
+        are ns in UTC.
 
         Raises InvalidRequest when the job asks for no entity rows.
         """

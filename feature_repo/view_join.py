@@ -70,9 +70,11 @@ class AskedView:
         return [*self.search_columns, *self.features.values()]
 
     def times(self) -> AskedView:
-        """The same view, asked for the times of its rows instead of their features."""
-        created = self.created or self.timestamp
-        return replace(self, features={f"{self.name}__event": self.timestamp, f"{self.name}__created": created})
+        """The same view, asked for the times that its rows have, instead of their features."""
+        times = {f"{self.name}__event": self.timestamp}
+        if self.created is not None:
+            times[f"{self.name}__created"] = self.created
+        return replace(self, features=times)
 
     @classmethod
     def of(cls, view: FeatureView, features: Sequence[str], *, full_feature_names: bool) -> AskedView:

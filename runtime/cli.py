@@ -29,6 +29,7 @@ from runtime.commands import (
     repo,
     run,
     status,
+    tables,
     tape,
     upkeep,
     verify,
@@ -72,6 +73,7 @@ app.add_typer(features.app, name="features")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
+app.add_typer(tables.app, name="tables")
 app.add_typer(tape.app, name="tape")
 app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")

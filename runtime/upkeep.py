@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market.clock import DAY_NS, Clock, SystemClock, to_datetime
+from market.errors import FeatureServiceError
 from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.tables import compute_tables
 from runtime.wiring import drift_limits, kernel_cache_folder, metadata_store, online_store
 from upkeep.tasks import (
     ALERTS,
@@ -77,7 +79,7 @@ def upkeep_tasks(
         UpkeepTask(COMPACTION, partial(_compact, stores)),
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
-        UpkeepTask(MATERIALIZATION, partial(_materialize, servers, clock)),
+        UpkeepTask(MATERIALIZATION, partial(_materialize, settings, servers, clock)),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
@@ -135,12 +137,19 @@ def _watch_disks(settings: Settings, metadata: Metadata, reach: Reach) -> Mappin
     )
 
 
-def _materialize(servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _materialize(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    """Tables first: what they have new is what their views are materialized from."""
     from feature_repo.materializing import materialize_unpushed
     from feature_repo.store import closing_registry
 
+    problems = []
+    try:
+        compute_tables(settings, clock)
+    except FeatureServiceError as error:  # the other views are none the worse for a table that cannot be read
+        problems.append(str(error))
     with closing_registry(feature_store(servers, is_writer=True)) as store:
-        return materialize_unpushed(store, to_datetime(clock.now_ns()), before_each=reach)
+        done = materialize_unpushed(store, to_datetime(clock.now_ns()), before_each=reach)
+    return {**done, "problems": problems}
 
 
 def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:

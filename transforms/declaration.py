@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from market.clock import SECOND_NS, parse_duration_ns
 from market.errors import InvalidFeature
 from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from transforms.docstring import read_docstring
 from transforms.inputs import INPUTS, Reach
 from transforms.jit import jit_inside
 
@@ -117,7 +118,7 @@ def feature(
         if problems:
             raise InvalidFeature(f"{group}.{template}", problems)
         compiled = jit_inside(function)
-        summary, formula, nan_rule = _read_docstring(function)
+        summary, formula, nan_rule = read_docstring(function)
         features = _declared.setdefault(group, [])
         for values in itertools.product(*choices.values()):
             chosen = dict(zip(choices, values, strict=True))
@@ -181,17 +182,3 @@ def _problems(
         f"docstring: must have a line {heading!r}" for heading in ("Formula:", "NaN:") if heading not in documentation
     ]
     return problems
-
-
-def _read_docstring(function: Callable[..., Any]) -> tuple[str, str, str]:
-    summary, _, body = (inspect.getdoc(function) or "").partition("\n")
-    parts = {"Formula": "", "NaN": ""}
-    heading = ""
-    for line in body.splitlines():
-        title, colon, rest = line.partition(":")
-        if colon and title in {"Formula", "NaN", "Source", "Range"}:
-            heading = title
-            parts[heading] = rest.strip()
-        elif heading and line.strip():
-            parts[heading] += " " + line.strip()
-    return summary, parts["Formula"], parts["NaN"]

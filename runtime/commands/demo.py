@@ -26,6 +26,9 @@ def demo(
     out: Annotated[
         Path | None, typer.Option("--out", help="Empty folder to keep the files in; default: a new one.")
     ] = None,
+    equities: Annotated[
+        bool, typer.Option("--equities", help="Show shares instead: daily bars, their features, point in time.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Play ten simulated minutes of two symbols from message to live vector to training set, and prove them equal."""
@@ -36,12 +39,18 @@ def demo(
     folder = out or Path(tempfile.mkdtemp(prefix="feature-service-demo-"))
     with showing_progress() as steps:
         steps.begin("loading libraries")
-        from runtime.demo import run_demo
+        settings = settings_for(folder, embedded=True)
+        if equities:
+            from runtime.equities_demo import run_equities_demo
 
-        document = run_demo(settings_for(folder, embedded=True), version=registry, steps=steps)
+            document = run_equities_demo(settings, steps=steps)
+        else:
+            from runtime.demo import run_demo
+
+            document = run_demo(settings, version=registry, steps=steps)
     document["seconds"] = round(time.monotonic() - begun, 1)
-    if as_json:
-        print_document(document, as_json=True)
+    if as_json or equities:
+        print_document(document | {"files": str(folder)} if equities else document, as_json=as_json)
     else:
         _print_summary(document, folder)
 

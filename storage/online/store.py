@@ -23,6 +23,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from storage.online.address import redis_address
+from storage.online.table_row import TableRow, table_fields, table_row
 from storage.online.vector import (
     VECTOR_FIELD,
     Layout,
@@ -154,6 +155,21 @@ class OnlineStore:
             None if vector is None else unpack(vector, symbol=symbol)
             for symbol, vector in zip(symbols, packed, strict=True)
         ]
+
+    def table_rows(
+        self, symbols: Sequence[str], views: Mapping[str, Sequence[str]]
+    ) -> list[dict[str, TableRow | None]]:
+        """Each symbol's newest row of each view, None where it has none, as Feast materialized it; one round trip.
+
+        views: names of the features asked for, by view. Raises StoreUnavailable, CorruptStore.
+        """
+        fields = {view: table_fields(view, names) for view, names in views.items()}
+        with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
+            for symbol in symbols:
+                for of_view in fields.values():
+                    pipeline.hmget(online_key(symbol, self._project), of_view)  # type: ignore[arg-type]  # bytes are sent as they are
+            answers = iter(pipeline.execute())
+        return [{view: table_row(next(answers), names) for view, names in views.items()} for _ in symbols]
 
     def symbols(self) -> list[str]:
         """Every symbol that has a row, sorted. It walks the keys of the whole database; raises StoreUnavailable."""

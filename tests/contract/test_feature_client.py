@@ -149,7 +149,11 @@ def test_a_value_from_after_the_time_asked_for_is_an_error_with_its_name_and_tim
     available = to_datetime(B + 20 * MILLISECOND_NS)
     at_once = client.get_online_features(REFERENCES, entities("BTCUSDT"), as_of_timestamp=available)
     assert at_once.to_dict()["mid_price"] == [100.5]
-    for moment in (available - timedelta(microseconds=1), to_datetime(B), to_datetime(B - 1).replace(tzinfo=None)):
+    for moment in (
+        available - timedelta(microseconds=1),
+        to_datetime(B),
+        to_datetime(B - 1).astimezone().replace(tzinfo=None),
+    ):
         with pytest.raises(ValueError, match=r"price:mid_price, .* of BTCUSDT: must be known at .* available at"):
             client.get_online_features(REFERENCES, entities("BTCUSDT"), as_of_timestamp=moment)
     assert issubclass(LookAheadError, InvalidRequest)
@@ -301,6 +305,61 @@ def test_the_report_counts_values_from_the_future() -> None:
     evidence = report.views["v"]
     assert (evidence.found, evidence.violations) == (3, 2)
     assert (evidence.latest_event_lead_ns, evidence.latest_created_lead_ns) == (1, 2)
+
+
+def test_a_view_that_does_not_say_when_its_rows_could_be_read_is_never_proven(
+    repo_path: Path, client: FeatureStoreClient
+) -> None:
+    """A daily bar is stamped with the midnight that its day begins with, and holds the close of its evening."""
+    path = repo_path / "bars.parquet"
+    midnight = datetime(2026, 3, 2, tzinfo=UTC)
+    pq.write_table(pa.table({"symbol": ["AAPL"], "event_timestamp": [midnight], "close": [101.0]}), path)
+    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="bars",
+        entities=[symbol],
+        schema=[Field(name="symbol", dtype=String), Field(name="close", dtype=Float64)],
+        source=FileSource(path=str(path), timestamp_field="event_timestamp"),
+    )
+    FeatureStore(repo_path=str(repo_path)).apply([symbol, view])
+    asked = pd.DataFrame({"symbol": ["AAPL", "MSFT"], "event_timestamp": [midnight + timedelta(hours=14.5)] * 2})
+    with pytest.warns(UserWarning, match=r"bars: must say from when on each row could be read"):
+        found = client.get_historical_features(asked, ["bars:close"])
+    assert not found.pit_report.is_proven
+    assert found.pit_report.undated_views == ["bars"]
+    assert (found.pit_report.views["bars"].found, found.pit_report.views["bars"].undated) == (1, 1)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
+def test_now_as_python_gives_it_allows_what_is_known_and_nothing_later(
+    writer: OnlineStore, repo_path: Path, zone: str
+) -> None:
+    put(writer, [100.5, 1.0, 0.1])
+    program = (
+        "import sys\n"
+        "from datetime import datetime\n"
+        "from feature_client import FeatureStoreClient\n"
+        "client = FeatureStoreClient(repo_path=sys.argv[1])\n"
+        "rows = [{'symbol': 'BTCUSDT'}]\n"
+        "for second in (float(sys.argv[2]) + 1, float(sys.argv[2]) - 1):\n"
+        "    moment = datetime.fromtimestamp(second)\n"
+        "    try:\n"
+        "        found = client.get_online_features(['price:mid_price'], rows, as_of_timestamp=moment)\n"
+        "        print(found.to_dict()['mid_price'][0])\n"
+        "    except ValueError as error:\n"
+        "        print(type(error).__name__)\n"
+    )
+    arguments = [sys.executable, "-c", program, str(repo_path), str(B // SECOND_NS)]
+    finished = subprocess.run(arguments, capture_output=True, text=True, check=False, env=os.environ | {"TZ": zone})
+    assert finished.stdout.split() == ["100.5", "LookAheadError"], finished.stderr
+
+
+def test_the_folder_of_definitions_finds_the_repository_beside_it(writer: OnlineStore, repo_path: Path) -> None:
+    put(writer, [100.5, 1.0, 0.1])
+    (repo_path / "feature_repo").mkdir()
+    client = FeatureStoreClient(repo_path=repo_path / "feature_repo")
+    assert client.get_online_features(["price:mid_price"], entities("BTCUSDT")).to_dict()["mid_price"] == [100.5]
+    client.close()
 
 
 def test_an_offline_store_that_cannot_prove_it_is_refused(repo_path: Path, history: None) -> None:

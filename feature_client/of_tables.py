@@ -1,0 +1,57 @@
+"""Online features of tables: rows that Feast materialized, whose reasons are the rules that the features declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from math import isnan
+
+from feature_client.online import UNKNOWN_ENTITY, LookAheadError, OnlineFeature
+from market.clock import format_iso
+from storage.online.table_row import TableRow
+from transforms.equities.catalogue import TABLE_GROUPS
+
+
+@lru_cache(maxsize=1)
+def nan_rules() -> Mapping[tuple[str, str], str]:
+    """When a feature is not known, in words, by view and name."""
+    return {(group, each.name): each.nan_rule for group, features in TABLE_GROUPS.items() for each in features}
+
+
+def table_features_of(
+    rows: Mapping[str, TableRow | None],
+    references: Sequence[tuple[str, str]],
+    *,
+    now_ns: int,
+    fresh_for: Mapping[str, timedelta],
+) -> dict[str, OnlineFeature]:
+    """What one symbol's rows, by view, say of each reference; fresh_for: by view, how old a value may be."""
+    answer = {}
+    for view, name in references:
+        row = rows[view]
+        if row is None:
+            answer[f"{view}:{name}"] = OnlineFeature(None, UNKNOWN_ENTITY, "the symbol has no row", None)
+            continue
+        age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
+        if name in row.absent:
+            feature = OnlineFeature(None, "MISSING", "the view was not materialized since it has the feature", age)
+        elif isnan(row.values[name]):
+            feature = OnlineFeature(None, "MISSING", nan_rules()[view, name], age)
+        else:
+            feature = OnlineFeature(row.values[name], "STALE" if age > fresh_for[view] else "PRESENT", None, age)
+        answer[f"{view}:{name}"] = feature
+    return answer
+
+
+def refuse_table_look_ahead(
+    symbol: str, rows: Mapping[str, TableRow | None], views: Mapping[str, Sequence[str]], as_of_ns: int
+) -> None:
+    """Raises LookAheadError when a row could not yet be known at ``as_of_ns``."""
+    for view, row in rows.items():
+        if row is not None and row.known_ns > as_of_ns:
+            names = ", ".join(f"{view}:{name}" for name in views[view])
+            raise LookAheadError(
+                f"{names} of {symbol}: must be known at as_of_timestamp {format_iso(as_of_ns)}, was of "
+                f"{format_iso(row.event_ns)}, available at {format_iso(row.known_ns)}"
+            )

@@ -1,0 +1,69 @@
+"""The tables that were added, and their features brought up to a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from market.errors import InvalidRequest, NotFound
+from storage.durable_files import replace_file
+from storage.tables.feature_log import Extension, extend_table_log, table_log_folder
+from storage.tables.mapping import TableMapping, load_mapping
+from storage.tables.reading import Table, TableReport, read_table
+from transforms.equities.catalogue import TABLE_GROUPS
+from transforms.table_feature import TableFeature
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedTable:
+    """What a run found in a table, and what it did in the log of each group over it."""
+
+    report: TableReport
+    groups: Mapping[str, Extension]
+
+
+def add_table(mapping_file: Path, tables_folder: Path) -> Table:
+    """Keep a mapping, once its table could be read. Raises InvalidRequest where no feature reads such a table."""
+    mapping = load_mapping(mapping_file)
+    if not groups_over(mapping.table):
+        known = sorted({features[0].table for features in TABLE_GROUPS.values()})
+        raise InvalidRequest(f"table: must be one that features read, {', '.join(known)}, was {mapping.table}")
+    table = read_table(mapping)
+    declared = yaml.safe_load(mapping_file.read_text(encoding="utf-8")) | {"path": str(mapping.path)}
+    text = yaml.safe_dump(declared, sort_keys=False)
+    replace_file(tables_folder / f"{mapping.table}.yaml", lambda file: file.write(text.encode()))
+    return table
+
+
+def added_tables(tables_folder: Path) -> list[TableMapping]:
+    """The mappings that were added, by name."""
+    return [load_mapping(file) for file in sorted(tables_folder.glob("[!.]*.yaml"))]
+
+
+def added_table(tables_folder: Path, name: str) -> TableMapping:
+    """Raises NotFound naming those that there are."""
+    tables = {mapping.table: mapping for mapping in added_tables(tables_folder)}
+    if name not in tables:
+        raise NotFound(f"table: must have been added, was {name}; there are {sorted(tables)}")
+    return tables[name]
+
+
+def groups_over(table: str) -> dict[str, Sequence[TableFeature]]:
+    """The groups that read a table."""
+    return {group: features for group, features in TABLE_GROUPS.items() if features[0].table == table}
+
+
+def compute_table(mapping: TableMapping, features_folder: Path, *, now_ns: int) -> ComputedTable:
+    """Bring the log of every group over the table up to ``now_ns``.
+
+    Raises as ``read_table`` and ``extend_table_log`` do.
+    """
+    table = read_table(mapping)
+    groups = {
+        group: extend_table_log(table_log_folder(features_folder, features), features, table.rows, now_ns=now_ns)
+        for group, features in groups_over(mapping.table).items()
+    }
+    return ComputedTable(table.report, groups)

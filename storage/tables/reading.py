@@ -1,0 +1,169 @@
+"""A table, read and checked: what counts, and what became of every row that does not.
+
+| row | rule |
+|---|---|
+| unsorted | no matter: rows are learned in the order of their known times |
+| duplicated | of rows of one key, event time and known time the last counts, files by path, then lines as written |
+| restated | one of a later known time takes the other's place from then on, and not before |
+| of a cell that is no number, or no time | refused; an empty number is NaN |
+| without key, or known before its event time | refused |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from market.errors import CorruptStore, InvalidRequest
+from storage.tables.mapping import TableMapping
+from transforms.known_rows import KnownRows
+
+_MOST_EXAMPLES: Final = 5
+_EVENT: Final = "event_ns"
+_KNOWN: Final = "known_ns"
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """What was found. refused: rows by reason. examples: the first of them in words."""
+
+    rows: int
+    keys: int
+    counted: int
+    restated: int
+    duplicated: int
+    unsorted: int
+    refused: Mapping[str, int]
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows that count, by key, and the report on all of them."""
+
+    mapping: TableMapping
+    rows: Mapping[str, KnownRows]
+    report: TableReport
+
+
+def read_table(mapping: TableMapping) -> Table:
+    """Read all files.
+
+    Raises NotFound, InvalidRequest for a column that a file lacks, CorruptStore for an unreadable file.
+    """
+    files = mapping.files()
+    frames = [_typed(mapping, file) for file in files]
+    frame = pd.concat(frames, ignore_index=True)
+    is_refused = frame["refusal"] != ""
+    refused = frame[is_refused]
+    good = frame[~is_refused]
+    order = good.sort_values([_KNOWN, _EVENT], kind="stable")
+    latest = order.drop_duplicates(["key", _EVENT, _KNOWN], keep="last")
+    names = [*mapping.columns, *(name for name in mapping.defaults if name not in mapping.columns)]
+    rows = {
+        str(key): KnownRows(
+            of_key[_EVENT].to_numpy(np.int64),
+            of_key[_KNOWN].to_numpy(np.int64),
+            {name: of_key[name].to_numpy(np.float64) for name in names},
+        )
+        for key, of_key in latest.groupby("key", sort=True)
+    }
+    before = good.groupby("key", sort=False)[_EVENT].shift()
+    report = TableReport(
+        rows=len(frame),
+        keys=len(rows),
+        counted=len(latest),
+        restated=int(latest.duplicated(["key", _EVENT]).sum()),
+        duplicated=len(good) - len(latest),
+        unsorted=int((before > good[_EVENT]).sum()),
+        refused={str(reason): int(count) for reason, count in refused["refusal"].value_counts().items()},
+        examples=tuple(
+            f"{row.place}: {row.refusal}, was {row.cell!r}" for row in refused.head(_MOST_EXAMPLES).itertuples()
+        ),
+    )
+    return Table(mapping, rows, report)
+
+
+def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
+    """The rows of one file: key, times, numbers, and why a row is refused, empty where it is not."""
+    read = _read(mapping, file)
+    frame = pd.DataFrame({"key": read[mapping.key], "refusal": "", "cell": ""})
+    frame["place"] = [f"{file.name} row {at + 1}" for at in range(len(frame))]
+    _refuse(frame, frame["key"].isna() | (frame["key"].astype(str) == ""), "the key must not be empty", frame["key"])
+    frame[_EVENT], is_time = _times_ns(read[mapping.event_time], mapping)
+    _refuse(frame, ~is_time, f"{mapping.event_time} must be a time", read[mapping.event_time])
+    if mapping.known_time is not None:
+        frame[_KNOWN], is_time = _times_ns(read[mapping.known_time], mapping)
+        _refuse(frame, ~is_time, f"{mapping.known_time} must be a time", read[mapping.known_time])
+        is_early = frame[_KNOWN] < frame[_EVENT]
+        _refuse(frame, is_early, f"{mapping.known_time} must not be before the event time", read[mapping.known_time])
+    else:
+        assert mapping.known_after_ns is not None, "one of both is given"
+        frame[_KNOWN] = frame[_EVENT] + mapping.known_after_ns
+    for ours, value in mapping.defaults.items():
+        frame[ours] = value
+    for ours, theirs in mapping.columns.items():
+        numbers = pd.to_numeric(read[theirs], errors="coerce").astype(np.float64)
+        is_given = read[theirs].notna() & (read[theirs].astype(str).str.strip() != "")
+        is_wrong = (numbers.isna() & is_given & (read[theirs].astype(str).str.lower() != "nan")) | np.isinf(numbers)
+        _refuse(frame, is_wrong, f"{theirs} must be a number", read[theirs])
+        frame[ours] = numbers.fillna(mapping.defaults.get(ours, np.nan))
+    return frame
+
+
+def _refuse(frame: pd.DataFrame, is_wrong: Any, reason: str, cells: pd.Series[Any]) -> None:  # noqa: ANN401  # a mask
+    """Refuse rows for the first rule they break."""
+    new = is_wrong & (frame["refusal"] == "")
+    frame.loc[new, "refusal"] = reason
+    frame.loc[new, "cell"] = cells[new].astype(str)
+
+
+def _read(mapping: TableMapping, file: Path) -> pd.DataFrame:
+    wanted = [mapping.key, mapping.event_time, *mapping.columns.values()]
+    if mapping.known_time is not None:
+        wanted.append(mapping.known_time)
+    wanted = list(dict.fromkeys(wanted))
+    try:
+        if file.suffix == ".parquet":
+            held = pq.read_schema(file).names
+            missing = [name for name in wanted if name not in held]
+            read = None if missing else pq.read_table(file, columns=wanted).to_pandas()
+        else:
+            # As texts: a cell of a wrong type must cost its row, not the column.
+            texts = pd.read_csv(file, dtype=str, keep_default_na=False)
+            held, missing = list(texts.columns), [name for name in wanted if name not in texts.columns]
+            read = None if missing else texts[wanted]
+    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+        raise CorruptStore(f"{file}: must be a whole table, was {error}") from error
+    if read is None:
+        raise InvalidRequest(f"{file}: must have the columns {missing}, was {held}")
+    return read
+
+
+def _times_ns(cells: pd.Series[Any], mapping: TableMapping) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    """(n,) times in ns since 1970 UTC, 0 where a cell is none; and where it is one. Naive ones are of the table's zone.
+
+    An hour that a change of clocks repeats is its second pass, so that nothing is known too early; one that it skips is
+    the end of the gap.
+    """
+    if pd.api.types.is_numeric_dtype(cells):
+        return pd.Series(0, cells.index), pd.Series(False, cells.index)  # noqa: FBT003  # values of a column
+    if isinstance(cells.dtype, pd.DatetimeTZDtype):
+        times = cells.dt.tz_convert("UTC")
+    else:
+        is_aware = cells.astype(str).str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
+        aware = pd.to_datetime(cells.where(is_aware), errors="coerce", utc=True, format="ISO8601")
+        naive = pd.to_datetime(cells.where(~is_aware), errors="coerce", format="ISO8601")
+        local = naive.dt.tz_localize(
+            mapping.time_zone, ambiguous=np.zeros(len(naive), np.bool_), nonexistent="shift_forward"
+        )
+        times = aware.fillna(local.dt.tz_convert("UTC"))
+    is_time = times.notna()
+    return times.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("ns").astype(np.int64), is_time

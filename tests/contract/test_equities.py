@@ -1,0 +1,176 @@
+"""The equity store as its users call it: real daily bars from a table to the client, on a real Redis through Feast."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import redis
+import yaml
+from feast import FeatureStore
+
+from feature_client import FeatureStoreClient, LookAheadError
+from feature_repo.apply import apply_definitions
+from feature_repo.definitions import definitions
+from feature_repo.materializing import materialize_unpushed
+from market.clock import to_ns
+from runtime.equities_demo import write_example
+from storage.tables.computing import add_table, added_table, compute_table
+
+HOST, PORT = os.environ.get("REDIS_HOST", "localhost"), int(os.environ.get("REDIS_PORT", "6379"))
+USAGE = """
+from feature_client import FeatureStoreClient
+
+client = FeatureStoreClient(repo_path="feature_repo")
+
+# Online features (for inference)
+features = client.get_online_features(
+    feature_refs=[
+        "price_volume_features:close_price",
+        "momentum_features:rsi_14",
+        "liquidity_features:bid_ask_spread_bps"
+    ],
+    entity_rows=[{"symbol": "AAPL"}],
+    as_of_timestamp=datetime.now()  # PIT compliance
+)
+
+# Historical features (for training)
+entity_df = pd.DataFrame({
+    "symbol": ["AAPL", "MSFT"] * 100,
+    "event_timestamp": pd.date_range("2024-01-01", periods=200, freq="1h")
+})
+
+training_data = client.get_historical_features(
+    entity_df=entity_df,
+    feature_refs=["price_volume_features:close_price"]
+)
+
+# Check freshness
+freshness = client.get_feature_freshness("price_volume_features")
+
+# Check coverage
+coverage = client.validate_feature_coverage(
+    feature_refs=["price_volume_features:close_price"],
+    entity_rows=[{"symbol": s} for s in ["AAPL", "MSFT"]]
+)
+
+# Retrieval stats
+stats = client.get_retrieval_stats(window_minutes=60)
+"""
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[str]:
+    name = f"equities_{uuid.uuid4().hex}"
+    with redis.Redis(host=HOST, port=PORT) as server:
+        try:
+            server.ping()
+        except redis.RedisError as error:
+            if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+                raise
+            pytest.skip(f"no Redis at {HOST}:{PORT}: {error}")
+        yield name
+        for key in server.scan_iter(f"*{name}"):
+            server.delete(key)
+
+
+@pytest.fixture(scope="module")
+def repo(project: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the definitions beside its yaml, and the example table, computed and materialized."""
+    folder = tmp_path_factory.mktemp("equities")
+    (folder / "feature_repo").mkdir()
+    config = {
+        "project": project,
+        "provider": "local",
+        "registry": str(folder / "registry.db"),
+        "online_store": {"type": "redis", "connection_string": f"{HOST}:{PORT},db=0"},
+        "offline_store": {"type": "feature_repo.offline_store.AsOfOfflineStore"},
+        "entity_key_serialization_version": 3,
+        "materialization": {"pull_latest_features": True},
+    }
+    (folder / "feature_store.yaml").write_text(yaml.safe_dump(config))
+    store = FeatureStore(repo_path=str(folder))
+    now = datetime.now(UTC)
+    apply_definitions(store, definitions(features_folder=folder / "features"))
+    # Nothing was added yet: there is nothing to do, and no error. The newest bar's day has begun, and it is not known.
+    assert (
+        "price_volume_features"
+        in materialize_unpushed(store, now - timedelta(days=1), before_each=lambda _: None)["materialized"]
+    )
+    mapping = write_example(folder / "bars", last_day=now.date() - timedelta(days=1))
+    add_table(mapping, folder / "tables")
+    table = added_table(folder / "tables", "daily_bars")
+    computed = compute_table(table, folder / "features", now_ns=to_ns(now))
+    assert {group: each.rows for group, each in computed.groups.items()} == {
+        "price_volume_features": 6540,
+        "momentum_features": 6540,
+        "liquidity_features": 6540,
+    }
+    materialize_unpushed(store, now, before_each=lambda _: None)
+    return folder
+
+
+def test_the_usage_that_is_written_runs_as_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo)
+    names: dict[str, Any] = {"pd": pd, "datetime": datetime}
+    exec(textwrap.dedent(USAGE), names)  # noqa: S102  # the text is the test
+    [features] = names["features"].features
+    assert {reference: feature.status for reference, feature in features.items()} == dict.fromkeys(
+        ["price_volume_features:close_price", "momentum_features:rsi_14", "liquidity_features:bid_ask_spread_bps"],
+        "PRESENT",
+    )
+    assert names["features"].to_dict()["close_price"] == [430.47]
+    training_data = names["training_data"]
+    assert len(training_data.to_df()) == 200
+    assert training_data.to_df()["close_price"].notna().all()
+    assert training_data.pit_report.is_proven
+    assert set(names["freshness"]) == {"AAPL", "MSFT"}
+    assert not any(each.is_stale for each in names["freshness"].values())
+    assert names["coverage"].is_complete
+    assert names["stats"].count == 3
+    names["client"].close()
+
+
+def test_a_close_is_known_a_quarter_of_an_hour_after_it_and_not_before(repo: Path) -> None:
+    client = FeatureStoreClient(repo_path=repo)
+    bars = pd.read_csv(repo / "bars" / "daily_bars.csv.gz")
+    bars = bars[bars["ticker"] == "AAPL"].reset_index(drop=True)
+    at = 2000
+    day = pd.Timestamp(bars["date"][at], tz="America/New_York")
+    asked = [day + pd.Timedelta(minutes=minutes) for minutes in (870, 974, 975)]
+    frame = pd.DataFrame({"symbol": "AAPL", "event_timestamp": asked})
+    found = client.get_historical_features(frame, ["price_volume_features:close_price"])
+    assert found.to_df()["close_price"].tolist() == [bars["close"][at - 1], bars["close"][at - 1], bars["close"][at]]
+    assert found.pit_report.is_proven
+    client.close()
+
+
+def test_a_row_that_was_not_known_at_the_time_asked_for_is_an_error(repo: Path) -> None:
+    client = FeatureStoreClient(repo_path=repo)
+    bars = pd.read_csv(repo / "bars" / "daily_bars.csv.gz")
+    known = pd.Timestamp(bars["date"].max(), tz="America/New_York") + pd.Timedelta(minutes=975)
+    arguments: dict[str, Any] = {
+        "feature_refs": ["momentum_features:rsi_14"],
+        "entity_rows": [{"symbol": "AAPL"}, {"symbol": "NOSUCH"}],
+    }
+    found = client.get_online_features(**arguments, as_of_timestamp=known.to_pydatetime())
+    assert [row["momentum_features:rsi_14"].status for row in found.features] == ["PRESENT", "UNKNOWN_ENTITY"]
+    early = (known - pd.Timedelta(microseconds=1)).to_pydatetime()
+    with pytest.raises(LookAheadError, match="momentum_features:rsi_14 of AAPL: must be known at as_of_timestamp"):
+        client.get_online_features(**arguments, as_of_timestamp=early)
+    assert client.get_retrieval_stats().pit_violations == 1
+    client.close()
+
+
+def test_what_no_source_gives_says_so(repo: Path) -> None:
+    client = FeatureStoreClient(repo_path=repo)
+    coverage = client.validate_feature_coverage(["price_volume_features:vwap"], [{"symbol": "AAPL"}])
+    assert coverage.missing["AAPL", "price_volume_features:vwap"].startswith("the source gives none")
+    client.close()

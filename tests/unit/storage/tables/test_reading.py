@@ -1,0 +1,118 @@
+"""A table as it comes: every kind of row has a rule, and nothing is refused in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from market.clock import parse_iso_ns
+from market.errors import CorruptStore, DeclarationError, InvalidRequest, NotFound
+from storage.tables.mapping import TableMapping, load_mapping
+from storage.tables.reading import Table, read_table
+
+MAPPING = """
+table: daily_bars
+path: "*.csv"
+key: ticker
+event_time: date
+time_zone: America/New_York
+known_time: published
+columns: {close: Close}
+defaults: {split_ratio: 1}
+"""
+HEAD = "ticker,date,published,Close\n"
+
+
+def declared(folder: Path, text: str = MAPPING) -> TableMapping:
+    (folder / "mapping.yaml").write_text(text)
+    return load_mapping(folder / "mapping.yaml")
+
+
+def read(folder: Path, *lines: str) -> Table:
+    (folder / "bars.csv").write_text(HEAD + "\n".join(lines) + "\n")
+    return read_table(declared(folder))
+
+
+def test_naive_times_are_of_the_declared_zone_and_others_say_theirs(tmp_path: Path) -> None:
+    rows = read(tmp_path, "A,2026-01-05,2026-01-05T16:15,1.5", "A,2026-07-06,2026-07-06T20:15:00Z,2").rows["A"]
+    assert rows.event_ns.tolist() == [parse_iso_ns("2026-01-05T05:00"), parse_iso_ns("2026-07-06T04:00")]
+    assert rows.known_ns.tolist() == [parse_iso_ns("2026-01-05T21:15"), parse_iso_ns("2026-07-06T20:15")]
+    assert {name: held.tolist() for name, held in rows.columns.items()} == {"close": [1.5, 2.0], "split_ratio": [1, 1]}
+
+
+def test_unsorted_duplicated_and_restated_rows_each_have_their_rule(tmp_path: Path) -> None:
+    table = read(
+        tmp_path,
+        "A,2026-01-06,2026-01-06T17:00,2",
+        "A,2026-01-05,2026-01-05T17:00,1",
+        "A,2026-01-05,2026-01-05T17:00,1.5",
+        "A,2026-01-05,2026-01-07T09:00,9",
+        "B,2026-01-05,2026-01-05T17:00,",
+    )
+    report = table.report
+    assert (report.rows, report.counted, report.keys) == (5, 4, 2)
+    assert (report.unsorted, report.duplicated, report.restated, report.refused) == (1, 1, 1, {})
+    assert table.rows["A"].columns["close"].tolist() == [1.5, 2.0, 9.0]
+    assert pd.isna(table.rows["B"].columns["close"]).all()
+
+
+def test_a_row_that_cannot_be_taken_is_refused_and_named_and_the_others_count(tmp_path: Path) -> None:
+    table = read(
+        tmp_path,
+        "A,2026-01-05,2026-01-05T17:00,1",
+        "A,2026-01-06,2026-01-06T17:00,n/k",
+        "A,05/06/26,2026-01-06T17:00,1",
+        "A,2026-01-06,yesterday,1",
+        "A,2026-01-06,2026-01-05T17:00,1",
+        ",2026-01-06,2026-01-06T17:00,1",
+        "A,2026-01-06,2026-01-06T17:00,inf",
+    )
+    assert table.report.refused == {
+        "Close must be a number": 2,
+        "date must be a time": 1,
+        "published must be a time": 1,
+        "published must not be before the event time": 1,
+        "the key must not be empty": 1,
+    }
+    assert table.report.examples[0] == "bars.csv row 2: Close must be a number, was 'n/k'"
+    assert table.rows["A"].columns["close"].tolist() == [1.0]
+
+
+def test_parquet_and_csv_give_the_same_rows(tmp_path: Path) -> None:
+    from_csv = read(tmp_path, "A,2026-01-05,2026-01-05T17:00,1.25").rows["A"]
+    zone = "America/New_York"
+    frame = pd.DataFrame(
+        {
+            "ticker": ["A"],
+            "date": [pd.Timestamp("2026-01-05")],
+            "published": [pd.Timestamp("2026-01-05T17:00", tz=zone)],
+            "Close": [1.25],
+        }
+    )
+    frame.to_parquet(tmp_path / "bars.parquet")
+    from_parquet = read_table(declared(tmp_path, MAPPING.replace("*.csv", "bars.parquet"))).rows["A"]
+    assert from_parquet.event_ns.tolist() == from_csv.event_ns.tolist()
+    assert from_parquet.known_ns.tolist() == from_csv.known_ns.tolist()
+    assert from_parquet.columns["close"].tolist() == [1.25]
+
+
+def test_a_mapping_must_say_when_rows_could_be_known(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="known_after, known_time: one of both must say"):
+        declared(tmp_path, MAPPING.replace("known_time: published\n", ""))
+    with pytest.raises(DeclarationError, match="time_zone: must be a zone"):
+        declared(tmp_path, MAPPING.replace("New_York", "Gotham"))
+    with pytest.raises(DeclarationError, match="colums: must be one of"):
+        declared(tmp_path, MAPPING.replace("columns", "colums"))
+
+
+def test_what_is_not_there_or_no_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="must have files"):
+        read_table(declared(tmp_path))
+    (tmp_path / "bars.csv").write_text("ticker,date\nA,2026-01-05\n")
+    with pytest.raises(InvalidRequest, match=r"must have the columns \['Close', 'published'\]"):
+        read_table(declared(tmp_path))
+    (tmp_path / "bars.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorruptStore, match=r"bars\.parquet"):
+        read_table(declared(tmp_path, MAPPING.replace("*.csv", "bars.parquet")))
