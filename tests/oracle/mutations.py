@@ -104,13 +104,14 @@ class Mutator:
     def _written(self, message: dict[str, Any]) -> Delivered:
         return Delivered(self._now_ns, json.dumps(message).encode(), message, self._epoch)
 
-    def _snapshot(self, *, kind: str = "snapshot", **changed: list[Any]) -> Delivered:
-        """The whole order book as it truly is."""
+    def _snapshot(self, *, kind: str = "snapshot", without: str = "") -> Delivered:
+        """The whole order book as it truly is, but for sides that are left out."""
         sides = {
             name: [[f"{price:f}", f"{side.quantities[price]:f}"] for price in side.prices]
             for name, side in (("b", self._true._bids), ("a", self._true._asks))
         }
-        data = {**self._last_book["data"], **sides, "u": self._last_book["data"]["u"] + self._shift, **changed}
+        data = {**self._last_book["data"], **sides, "u": self._last_book["data"]["u"] + self._shift}
+        data |= {side: [] for side in without}
         return self._written({**self._last_book, "type": kind, "data": data})
 
     # The faults: each gives what is delivered in the place of a message.
@@ -125,13 +126,15 @@ class Mutator:
 
     def repeat_in_part(self, message: Delivered) -> list[Delivered]:
         """Trades come again in another message, beside new ones or each other."""
-        sent = [each for each in self.delivered[-60:] if each.topic == "publicTrade" and not each.is_unusable]
-        if message.topic != "publicTrade" or not sent or any(FINER.encode() in each.body for each in sent):
+        sent = [each for each in self.delivered[-300:] if each.topic == "publicTrade" and not each.is_unusable]
+        sent = [each for each in sent if FINER.encode() not in each.body]
+        if not sent:
             return self.repeat(message)
-        trades = [trade for each in (*self._random.choices(sent, k=2), message) for trade in (each.said or {})["data"]]
+        chosen = [*self._random.choices(sent, k=2), *([message] if message.topic == "publicTrade" else [])]
+        trades = [trade for each in chosen for trade in (each.said or {})["data"]]
         self._random.shuffle(trades)
-        assert message.said is not None
-        return [self._written({**message.said, "data": trades})]
+        part = self._written({**(sent[-1].said or {}), "data": trades[: self._random.randrange(1, len(trades) + 1)]})
+        return [part, message]
 
     def cut(self, message: Delivered) -> list[Delivered]:
         """Only the beginning comes, perhaps not even the topic."""
@@ -206,7 +209,7 @@ class Mutator:
         self._shift += 1
         data = self._last_book["data"]
         self._last_book = {**self._last_book, "data": {**data, "seq": data["seq"] + 1}}
-        return self._snapshot(**{side: [] for side in sides})
+        return self._snapshot(without=sides)
 
     def two_depths(self, message: Delivered) -> list[Delivered]:
         """For some messages the book of another depth comes beside it."""
