@@ -92,7 +92,8 @@ def _rows_at_ticks(engine: Engine, seconds: list[Events]) -> tuple[list[float], 
 
     Either has a tick's messages to apply, so that they differ in the row alone.
     """
-    between, whole = [], []
+    between: list[float] = []
+    whole: list[float] = []
     for second in seconds:
         for at, message in enumerate(listed := by_message(second)):
             tick_ns = floor_to(int(message["recv_ns"][-1]), _TICK_NS) + _TICK_NS

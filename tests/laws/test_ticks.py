@@ -16,7 +16,7 @@ from market.errors import CorruptStore, InvalidRequest
 from market.events import Events
 from tests.examples import examples
 from tests.laws.columns import declared_range, horizons_ns, status_horizons_ns, warm_ups_ns
-from tests.laws.messages import MIDNIGHT_NS, tape, trade_message
+from tests.laws.messages import MIDNIGHT_NS, book_message, tape, trade_message
 from tests.laws.running import assert_same, begin, end_of, joined, reasons_of, run, safe_watermark, selected
 from tests.laws.streams import tapes, tapes_with_cut
 from tests.laws.test_future import another_future
@@ -160,6 +160,22 @@ def test_a_value_at_a_tick_is_nan_exactly_when_there_is_a_reason_and_else_lies_i
         began_ns = np.array([history_start(events, tick) for tick in ticks.tolist()], np.int64)
         is_too_early = (ticks - began_ns)[:, None] < warm_ups_ns(kernel.feature_set)[None, :]
         assert np.isnan(rows.values[is_too_early]).all()
+
+
+@pytest.mark.parametrize("grid_ns", GRIDS_NS)
+def test_within_a_slot_records_are_applied_in_order_of_arrival_whatever_their_stamps(
+    kernel: Kernel, grid_ns: int
+) -> None:
+    """What is on the tape later knows of what came before it; of two slots the earlier one goes first."""
+    at = kernel.feature_set.columns.index("microprice")
+    slot_ns = MIDNIGHT_NS + SECOND_NS - ORDER_NS
+    books = [
+        book_message(slot_ns + after_ns, 5, bids=[(px, 1)], asks=[(px + 2, 1)], is_snapshot=True)
+        for after_ns, px in ((-1, 100_000), (ORDER_NS - 1, 200_000), (1, 300_000), (-2, 400_000))
+    ]
+    rows = rows_at(kernel, tape(books), np.array([MIDNIGHT_NS + SECOND_NS]), grid_ns)
+    [alone] = rows_at(kernel, tape(books[2:3]), rows.row_ns, grid_ns).values[:, at]
+    assert rows.values[0, at] == alone
 
 
 def test_ticks_before_the_first_record_and_off_the_grid_have_no_rows(kernel: Kernel) -> None:
