@@ -144,6 +144,8 @@ def topology(kernel_cache: Path) -> Iterator[Topology]:
         stack.callback(found.close)
         for client in (found.client, found.ingest_probe):
             eventually(lambda client=client: is_ready(client))  # type: ignore[misc]  # mypy cannot infer a default's type
+        # Told by the worker's heartbeat, some seconds after its first row.
+        eventually(lambda: found.client.get("/health").json()["average_latency_ms_last_5min"] is not None)
         yield found
 
 
