@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ def written(folder: Path, output_format: OutputFormat) -> Dataset:
     schema = table_schema(["mid", "gone_t1", "hit"], has_fold=False, metadata={}, barriers=["hit"])
     times = pa.array(TIMES).cast(pa.timestamp("ns", "UTC"))
     values = [pa.array([1.5, np.nan], from_pandas=False), pa.array([2.0, 3.0]), pa.array([1.0, -1.0])]
-    columns = [pa.array(["BTCUSDT"] * 2), times, *values, times, pa.array(["upper", "lower"])]
+    columns: list[pa.Array[Any]] = [pa.array(["BTCUSDT"] * 2), times, *values, times, pa.array(["upper", "lower"])]
     path = folder / f"train{SUFFIX[output_format]}"
     assert write_batches(path, schema, [pa.record_batch(columns, schema=schema)]) == 2
     manifest = {
