@@ -47,13 +47,13 @@ class Session(BaseModel):
     ends_at: str | None
 
 
-@router.get("", response_class=FileResponse)
+@router.get("", response_class=FileResponse, include_in_schema=False)
 async def page() -> FileResponse:
     """The page. What it shows is named behind ``#`` of its address."""
     return FileResponse(FILES / "index.html", headers=_SAFE)
 
 
-@router.get("/assets/{name}", response_class=FileResponse)
+@router.get("/assets/{name}", response_class=FileResponse, include_in_schema=False)
 async def asset(name: Asset) -> FileResponse:
     """A file of the page."""
     return FileResponse(FILES / name, headers=_SAFE)

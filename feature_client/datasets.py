@@ -95,7 +95,8 @@ class Dataset:
     def weights(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
         """The weights of the rows of ``load``, without a column where the dataset has none. Raises as ``load``."""
         roles = self.manifest["column_roles"]
-        return self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
+        frame: pd.DataFrame = self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
+        return frame
 
     def frame(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
         """The split as it is in its file, every column. Raises as ``load``."""
@@ -111,9 +112,9 @@ class Dataset:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         roles = self.manifest["column_roles"]
-        texts = {"symbol": str, **dict.fromkeys([*roles["features"], *roles["targets"], *roles["weights"]], "float64")}
-        times = [column for column in self.manifest["columns"] if column == "timestamp" or column.endswith("_t1")]
-        frame = pd.read_csv(path, dtype={name: kind for name, kind in texts.items() if name not in times})
+        numbers = [*roles["features"], *roles["targets"], *roles["weights"]]
+        times = ["timestamp", *(name for name in roles["details"] if name.endswith("_t1"))]
+        frame = pd.read_csv(path, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")})
         for column in times:
             frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").astype("datetime64[ns, UTC]")
         return frame

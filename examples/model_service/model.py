@@ -99,13 +99,14 @@ def train(dataset: Dataset, *, model_id: str, features: Sequence[str] = (), targ
     InvalidRequest for a column that the dataset has not, or too few rows.
     """
     known, labels = dataset.load("train")
+    names = dataset.feature_columns
     target = target or dataset.target_columns[0]
     if target not in labels:
-        raise InvalidRequest(f"target: must be one of {', '.join(labels)}, was {target!r}")
-    if strange := [name for name in features if name not in known]:
+        raise InvalidRequest(f"target: must be one of {', '.join(dataset.target_columns)}, was {target!r}")
+    if strange := [name for name in features if name not in names]:
         raise InvalidRequest(f"features: must be columns of the dataset, was {', '.join(strange)}")
     chosen = tuple(features) or tuple(
-        name for name in known if known[name].notna().mean() >= LEAST_KNOWN and known[name].min() < known[name].max()
+        name for name in names if known[name].notna().mean() >= LEAST_KNOWN and known[name].min() < known[name].max()
     )
     rows, wanted = _whole(known, labels, chosen, target)
     if len(rows) < LEAST_ROWS:

@@ -71,6 +71,7 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
     with running.client() as client:
         follow_a_symbol(page, client)
         catalogue = client.get("/features/list").json()
+        page.keyboard.press("Escape")  # out of the search
         page.keyboard.press("2")
         expect(
             page.get_by_role("status").filter(has_text=f"{len(catalogue)} of {len(catalogue)} features")

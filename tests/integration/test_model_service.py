@@ -56,7 +56,7 @@ def test_a_model_is_trained_by_id_and_predicts_from_redis_and_from_the_stream_or
 
         for source, name in (("feast", "feast"), ("live", "features.live")):
             asked = {"symbol": "BTCUSDT", "source": source}
-            eventually(lambda asked=asked: models.post("/model/predict", json=asked).status_code == 200)
+            eventually(partial(is_predicted, models, asked))
             found = models.post("/model/predict", json=asked).json()
             assert (found["source"], found["model_id"]) == (name, metadata["model_id"])
             assert found["age_seconds"] < 3
@@ -65,6 +65,10 @@ def test_a_model_is_trained_by_id_and_predicts_from_redis_and_from_the_stream_or
 
         check_refusals(models, folder / "datasets" / dataset_id)
     check_another_time_and_other_features(config)
+
+
+def is_predicted(models: TestClient, asked: dict[str, str]) -> bool:
+    return bool(models.post("/model/predict", json=asked).status_code == 200)
 
 
 def check_refusals(models: TestClient, dataset: Path) -> None:
