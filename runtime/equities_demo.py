@@ -107,7 +107,7 @@ def _read(repo_path: Path, *, now: datetime) -> dict[str, Any]:
                 {
                     "asked": str(row.event_timestamp),
                     "close_price": row.close_price,
-                    "rsi_14": round(row.rsi_14, 3),
+                    "rsi_14": row.rsi_14,
                 }
                 for row in history.to_df().itertuples()
             ],

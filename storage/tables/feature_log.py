@@ -102,10 +102,10 @@ def _remove(parts: Sequence[Path]) -> None:
 
 def _holds(rows: KnownRows, before: Mapping[str, Any]) -> bool:
     """Whether the rows begin with those seen before, and go on later than they ended."""
-    count = before["rows"]
+    count, last_ns = int(before["rows"]), int(before["known_ns"])
     if len(rows.event_ns) < count or _digest(rows, count) != before["digest"]:
         return False
-    return len(rows.event_ns) == count or int(rows.known_ns[count]) > before["known_ns"]
+    return len(rows.event_ns) == count or int(rows.known_ns[count]) > last_ns
 
 
 def _digest(rows: KnownRows, count: int) -> str:

@@ -25,8 +25,8 @@ def bars(*closes: float) -> KnownRows:
 
 
 def closes(folder: Path) -> list[float]:
-    found: list[float] = pq.read_table(folder).sort_by("created_timestamp")["close_price"].to_pylist()
-    return found
+    found = pq.read_table(folder).sort_by("created_timestamp")["close_price"]
+    return [float(close) for close in found.to_numpy()]
 
 
 def test_what_is_known_is_written_once_and_nothing_before_its_time(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_returns_are_those_of_the_adjusted_close_whose_adjustments_come_later(
         "momentum_12m": 252,
     }.items():
         np.testing.assert_allclose(computed[name], adjusted.pct_change(days), rtol=0, atol=2e-5)
-    volatility = np.log(adjusted / adjusted.shift()).rolling(20).std() * 252**0.5
+    volatility = pd.Series(np.log(adjusted / adjusted.shift())).rolling(20).std() * 252**0.5
     np.testing.assert_allclose(computed["volatility_20d"], volatility, rtol=1e-3)
 
 
@@ -68,7 +68,7 @@ def test_prices_and_volumes_of_a_window_are_in_the_shares_of_its_last_day(
     close_to(computed["high_52w_position"], close / high.rolling(252).max())
     close_to(computed["low_52w_position"], close / low.rolling(252).min())
     days = pd.Series(np.arange(63.0))
-    straight = np.log(close).rolling(63).apply(lambda prices: np.corrcoef(days, prices)[0, 1], raw=True)
+    straight = pd.Series(np.log(close)).rolling(63).apply(lambda prices: np.corrcoef(days, prices)[0, 1], raw=True)
     close_to(computed["trend_strength"], straight * straight.abs(), rtol=1e-7)
     assert computed["close_price"].equals(bars["close"])
     assert computed["volume"].equals(bars["volume"].astype(float))
@@ -115,7 +115,7 @@ def test_what_no_source_gives_is_not_known(computed: pd.DataFrame) -> None:
     absent = ["vwap", "market_depth", "turnover_ratio"]
     assert computed[absent].isna().all().all()
     first = {
-        each.name: int(computed[each.name].first_valid_index() or 0) for each in FEATURES if each.name not in absent
+        each.name: int(computed[each.name].notna().to_numpy().argmax()) for each in FEATURES if each.name not in absent
     }
     assert first == {each.name: each.rows - 1 for each in FEATURES if each.name not in absent}
     assert not computed.drop(columns=absent).iloc[400:].isna().any().any()
