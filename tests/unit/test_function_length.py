@@ -12,9 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 60
 """Of code: a docstring may be an algorithm in numbered steps."""
-LONGER: dict[str, str] = {
-    "quality/oracle/candles.py candle_features": "a table of all patterns, each a line as the catalogue states it",
-}
+LONGER: dict[str, str] = {}
 """``file function``: the reason."""
 
 
