@@ -27,7 +27,7 @@ from transforms.normalisation import METHODS, Normalisation
 from transforms.rows import FeatureSet
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "registry"
-SHIPPED_VERSIONS: Final = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "2.0.0")
+SHIPPED_VERSIONS: Final = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "2.0.0", "2.1.0")
 DEFAULT_VERSION: Final = SHIPPED_VERSIONS[-1]
 """The newest that is shipped: what is active where nothing was activated."""
 LATEST: Final = "latest"

@@ -62,6 +62,16 @@ class _Heard(NamedTuple):
             return True
         return other.event_ns > self.event_ns
 
+    def is_older_than(self, other: _Heard) -> bool:
+        """Whether it is the earlier one by ``seq`` and not the later one by the clock; by the clock without ``seq``.
+
+        A snapshot joined of an answer and the changes after it has the newest change's ``seq`` and the answer's time.
+        """
+        seq, other_seq = self.place.seq, other.place.seq
+        if seq is None or other_seq is None:
+            return self.event_ns < other.event_ns
+        return seq < other_seq and self.event_ns <= other.event_ns
+
 
 class BookStream:
     """Where one symbol's order book stands, told by the messages on its tape."""
@@ -132,7 +142,7 @@ class BookStream:
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
         """One that comes again, or late, is older than what is known; one further on says that messages were missed."""
-        if heard.is_before(last) and not last.is_before(heard) and not is_silent:
+        if heard.is_older_than(last) and not is_silent:
             return IGNORED
         goes_on = heard.update_id in (RESTART_ID, last.update_id) or last.step(heard) is Step.FOLLOWS
         if self.is_valid and not goes_on:

@@ -19,6 +19,7 @@ from api.services import services_of
 from backfill.bybit.rest import BybitHistory
 from backfill.fetching import Place, SymbolDay
 from backfill.jobs import BackfillJobs
+from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import ManualClock, parse_iso_ns
 from storage.database.backfill_jobs import BackfillStore
 from storage.database.job_queue import JobQueue
@@ -69,6 +70,7 @@ def jobs(url: str, exchange: BybitHistoryServer, tmp_path: Path) -> Iterator[Bac
 def client(jobs: BackfillJobs) -> TestClient:
     class Services:
         backfills = jobs
+        default_version = DEFAULT_VERSION
         versions_folder = ROOT / "feature_repo" / "registry"
 
     async def traced(request: Request, call_next: Any) -> Any:  # noqa: ANN401  # Starlette's own
@@ -163,7 +165,7 @@ def test_what_cannot_be_is_refused_with_what_is_possible(
     assert client.get("/backfill/list").json() == []
 
 
-def test_auto_asks_for_the_last_days_of_what_the_newest_registry_version_reads(client: TestClient) -> None:
+def test_auto_asks_for_the_last_days_of_what_the_served_registry_version_reads(client: TestClient) -> None:
     assert client.post("/backfill/auto", json={"symbol": DOGE, "max_days": 6}).status_code == 400
     assert client.post("/backfill/auto", json={"symbol": DOGE, "max_days": 3}).status_code == 202
     found = client.get("/backfill/status/job-1").json()

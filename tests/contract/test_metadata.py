@@ -332,12 +332,12 @@ def test_measured_builds_come_back_newest_first(metadata: Metadata) -> None:
     assert metadata.list_builds_measured(limit=1) == [measured("ds-2")]
 
 
-def test_each_attempt_is_a_row_from_its_begin_to_its_end(metadata: Metadata, url: str) -> None:
+def test_each_attempt_is_a_row_from_its_begin_to_its_end(metadata: Metadata, fresh_url: str) -> None:
     asked = replace(RECORD, symbols=("BTCUSDT", "ETHUSDT"), splits_info={"split_strategy": "time_based"}, trace_id="t")
     metadata.create_dataset(asked)
     metadata.begin_attempt("ds-1", NOON)
     rest = ("BTCUSDT,ETHUSDT", "building", None, None, None, "time_based", "t")
-    assert building_metrics(url) == [("ds-1", 1, *rest)]
+    assert building_metrics(fresh_url) == [("ds-1", 1, *rest)]
     metadata.begin_attempt("ds-1", NOON + timedelta(seconds=30))  # its worker died
     metadata.update_dataset(
         "ds-1",
@@ -348,33 +348,35 @@ def test_each_attempt_is_a_row_from_its_begin_to_its_end(metadata: Metadata, url
         validation_records=20,
         test_records=10,
     )
-    assert building_metrics(url) == [
+    assert building_metrics(fresh_url) == [
         ("ds-1", 1, "BTCUSDT,ETHUSDT", "failed", 30.0, None, None, "time_based", "t"),
         ("ds-1", 2, "BTCUSDT,ETHUSDT", "ready", 12.5, 100, 10, "time_based", "t"),
     ]
     # What happens to the record later is no build.
     metadata.update_dataset("ds-1", NOON + timedelta(hours=1), announced_at=NOON)
-    assert building_metrics(url)[1][4] == 12.5
+    assert building_metrics(fresh_url)[1][4] == 12.5
 
 
-def test_a_build_that_is_cancelled_before_it_began_leaves_no_row(metadata: Metadata, url: str) -> None:
+def test_a_build_that_is_cancelled_before_it_began_leaves_no_row(metadata: Metadata, fresh_url: str) -> None:
     metadata.create_dataset(RECORD)
     metadata.update_dataset("ds-1", NOON, status="cancelled")
-    assert building_metrics(url) == []
+    assert building_metrics(fresh_url) == []
 
 
-def test_builds_that_were_measured_before_are_kept(url: str) -> None:
-    downgrade(url, "0010")
+def test_builds_that_were_measured_before_are_kept(fresh_url: str) -> None:
+    downgrade(fresh_url, "0010")
     run(
-        url,
+        fresh_url,
         "INSERT INTO dataset_building_metrics (dataset_id, symbols, status, samples, days_computed, days_reused, "
         "features_seconds, build_seconds, finished_at) VALUES ('old', '{BTCUSDT}', 'ready', 9, 1, 0, 2, 1, now())",
     )
-    upgrade(url)
-    assert building_metrics(url) == [("old", 1, "BTCUSDT", "ready", 3.0, None, None, None, None)]
-    downgrade(url, "0010")
-    assert run(url, "SELECT dataset_id, samples, features_seconds FROM dataset_building_metrics") == [("old", 9, 2.0)]
-    upgrade(url)
+    upgrade(fresh_url)
+    assert building_metrics(fresh_url) == [("old", 1, "BTCUSDT", "ready", 3.0, None, None, None, None)]
+    downgrade(fresh_url, "0010")
+    assert run(fresh_url, "SELECT dataset_id, samples, features_seconds FROM dataset_building_metrics") == [
+        ("old", 9, 2.0)
+    ]
+    upgrade(fresh_url)
 
 
 def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(fresh_url: str) -> None:

@@ -29,5 +29,6 @@ def test_the_wheel_holds_every_file_that_a_service_reads(tmp_path: Path) -> None
         shipped = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
         assert len(shipped) > 5
         assert shipped <= held
-    assert {f"share/feature-service/{name}" for name in ("alerts.yml", "grafana/feature-service.json", "grafana/upkeep.json")} <= held
+    monitoring = ("alerts.yml", "grafana/feature-service.json", "grafana/upkeep.json")
+    assert {f"share/feature-service/{name}" for name in monitoring} <= held
     assert not {name for name in held if name.startswith(("tests/", "examples/", "benchmarks/"))}
