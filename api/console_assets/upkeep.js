@@ -24,8 +24,9 @@ const tile = (name, ...value) => h("div", { class: "tile" }, h("span", { class: 
 
 function status(health, stats) {
   const service = stats.service;
+  const latency = stats.processing.average_latency_ms_last_5min;
   return [h("div", { class: "tiles" }, tile("status", badge(health.status)), ...Object.entries(health.services).map(([name, state]) => tile(name.replaceAll("_", " "), badge(state))),
-    tile("running for", duration(service.uptime_seconds)), tile("memory", bytes(service.memory_bytes)), tile("answers, mean of 5 min", service.average_latency_ms_last_5min === null ? "–" : `${number(Number(service.average_latency_ms_last_5min.toPrecision(3)))} ms`)),
+    tile("running for", duration(service.uptime_seconds)), tile("memory", bytes(service.memory_bytes)), tile("row to store, mean of 5 min", latency === null ? "–" : `${number(Number(latency.toPrecision(3)))} ms`)),
     ...(Object.keys(health.reasons).length ? [table("Reasons", [["what", "name"], ["why", "formula"]], Object.entries(health.reasons), "")] : [])];
 }
 
@@ -38,9 +39,9 @@ const tasks = (upkeep) => [h("h2", {}, "Tasks"), upkeep.tasks === null ? h("p", 
 
 function disks(stats) {
   const found = (stats.upkeep.tasks ?? []).flatMap((each) => each.result?.disks ?? []);
-  const folders = Object.entries(stats.storage).filter(([, value]) => value && typeof value === "object" && "bytes" in value);
+  const folders = Object.entries(stats.storage).filter(([, value]) => value && typeof value === "object" && "size_bytes" in value);
   return [h("h2", {}, "Disk"), ...(found.length ? [table("Disks", [["disk of", ""], ["used", "number"], ["free", "number"]], found.map((each) => [each.folders.join(", "), `${number(each.used_percent)} %`, bytes(each.free_bytes)]), "")] : []),
-    table("Folders", [["folder", ""], ["files", "number"], ["size", "number"]], [...folders.map(([name, value]) => [name, number(value.files), bytes(value.bytes)]), ["online store", "–", bytes(stats.storage.online_store?.used_bytes)], ["database", "–", bytes(stats.storage.database_bytes)]], "")];
+    table("Folders", [["folder", ""], ["files", "number"], ["size", "number"]], [...folders.map(([name, value]) => [name, number(value.file_count), bytes(value.size_bytes)]), ["online store", "–", bytes(stats.storage.online_store?.used_bytes)], ["database", "–", bytes(stats.storage.database_bytes)]], "")];
 }
 
 const jobs = (builds, backfills) => [h("h2", {}, "Jobs"), table("Jobs", [["job", "name mono"], ["kind", ""], ["symbol", ""], ["status", ""], ["progress", ""]],

@@ -101,7 +101,7 @@ def check_verified(folder: Path, dataset_id: str, out: Path) -> None:
     verified = feature_service("verify", "dataset", dataset_id, "--data", out, "--json")
     assert verified.returncode == 0, verified.stderr
     proof = json.loads(verified.stdout)
-    assert len(proof["identical"]) == 3 * 2 + 3
+    assert len(proof["identical"]) == 3 * 2 + 4  # quality, report, profile and schema
     assert proof["changed"] == []
     zipped = out.with_name("all.zip")
     downloaded = in_this_process("dataset", "download", dataset_id, "--to", zipped, "--data", out, "--json")

@@ -29,4 +29,4 @@ def test_every_pattern_is_seen_and_its_absence_too(warm_rows: FeatureRows) -> No
     patterns = [name for name in columns if feature_of(name).group == "candles" and feature_of(name).name == name]
     seen = {name: set(warm_rows.values[:, columns.index(name)].tolist()) for name in patterns}
     assert [name for name in patterns if not {0.0, 1.0} <= seen[name]] == []
-    assert len(patterns) == 79
+    assert len(patterns) == 83
