@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -18,13 +20,18 @@ from api.services import ApiServices, Services
 from market.clock import format_iso
 from market.errors import Conflict, InvalidRequest
 from training_sets.dataset.downloads import dataset_folder, split_of
-from training_sets.dataset.evaluation import evaluate
-from training_sets.dataset.files import read_columns
+from training_sets.dataset.evaluation import evaluate, strategy_returns
+from training_sets.dataset.files import read_columns, read_pieces
 from training_sets.dataset.manifest import intact_file, read_manifest, split_entries
 from training_sets.dataset.records import download_url, stored_request
-from training_sets.request.targets import Target
+from training_sets.dataset.selection import apart_returns, deflated_among
+from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import Target, is_class
 
+Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
+
+MOST_TRIALS: Final = 1_000_000
 
 router = APIRouter(prefix="/model", tags=["evaluation"])
 
@@ -34,6 +41,10 @@ class EvaluationRequest(BaseModel):
 
     ``predictions`` is one list for a dataset of one target, else a list by target. Of a classification they are the
     classes -1, 0 and 1, or for each row the probabilities of down, flat and up.
+
+    ``trials``: how many models were tried, this one among them, before it was chosen. The metrics then have
+    ``deflated_sharpe_ratio``: the probability that the model is better than the best of so many without skill, from
+    the returns of rows that lie a horizon apart. It is of targets that are values, and of one fold.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +55,7 @@ class EvaluationRequest(BaseModel):
     metrics_to_compute: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
     predictions: list[float] | list[list[float]] | dict[str, list[float] | list[list[float]]] | None = None
     fold: Annotated[int, Field(ge=0)] | None = None
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
 
 
 _SCHEMA: Final = EvaluationRequest.model_json_schema()
@@ -86,6 +98,17 @@ def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluati
             target.name: evaluate(target, actual[:, names.index(target.name)], predicted, body.metrics_to_compute)
             for target, predicted in _by_target(predictions, asked.targets)
         }
+    told: dict[str, Any] = {}
+    if body.trials is not None:
+        if metrics is None or predictions is None:
+            raise InvalidRequest(f"trials: must come with predictions, was {body.trials} without")
+        times_ns = _times(paths, asked)
+        rows: dict[str, int] = {}
+        for target, predicted in _by_target(predictions, asked.targets):
+            returns = _returns(target, times_ns, actual[:, names.index(target.name)], predicted)
+            metrics[target.name]["deflated_sharpe_ratio"] = deflated_among(returns, body.trials)
+            rows[target.name] = len(returns)
+        told = {"trials": body.trials, "sharpe_rows": rows}
     return Evaluation(
         evaluation_id=services.make_trace_id(),
         dataset_id=body.dataset_id,
@@ -101,6 +124,7 @@ def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluati
             "feature_set": record.feature_set,
             "evaluated_at": format_iso(services.clock.now_ns()),
             "trace_id": trace_id,
+            **told,
         },
     )
 
@@ -117,6 +141,20 @@ def _parsed(content: bytes) -> tuple[EvaluationRequest, Predictions | None]:
     except ValidationError as error:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
     return body, None if predictions is None else read_predictions(predictions)
+
+
+def _times(paths: Sequence[Path], asked: DatasetRequest) -> Int64s:
+    """The time of each row of one fold. Raises InvalidRequest for several: their rows may be the same, told twice."""
+    if len(paths) > 1:
+        raise InvalidRequest(f"trials: must be of one fold, which fold names, was of {len(paths)}")
+    return np.concatenate([piece.times_ns for piece in read_pieces(paths[0], [], asked.output_format)])
+
+
+def _returns(target: Target, times_ns: Int64s, actual: Float64s, predicted: Float64s) -> Float64s:
+    """What the predictions earn over periods that do not overlap. Raises InvalidRequest for a target of classes."""
+    if is_class(target):
+        raise InvalidRequest(f"trials: must be of targets that are values, was of {target.name}, which is of classes")
+    return apart_returns(times_ns, strategy_returns(actual, predicted), target.horizon_ns)
 
 
 def _by_target(predictions: Predictions, targets: tuple[Target, ...]) -> list[tuple[Target, Float64s]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import re
 import shutil
 import tempfile
@@ -563,6 +564,45 @@ def test_predictions_are_measured_on_a_split(client: TestClient, ready: dict[str
     assert flat.json()["metrics"] == {"target": {"mae": pytest.approx(float(np.mean(np.abs(targets))))}}
 
 
+def test_a_sharpe_ratio_is_deflated_by_the_trials_that_are_told(client: TestClient, ready: dict[str, Any]) -> None:
+    targets = targets_of(client, ready, "test")
+    body = {"dataset_id": ready["dataset_id"], "split": "test", "model_version": "m1"}
+    body |= {"predictions": [1.0] * len(targets), "metrics_to_compute": ["sharpe_ratio"]}
+    untold = client.post("/model/evaluate", json=body).json()
+    assert set(untold["metrics"]["target"]) == {"sharpe_ratio"}
+    assert not untold["metadata"].keys() & {"trials", "sharpe_rows"}
+    found = [client.post("/model/evaluate", json={**body, "trials": trials}).json() for trials in (1, 1_000)]
+    one, many = (each["metrics"]["target"]["deflated_sharpe_ratio"] for each in found)
+    assert 0.0 <= many < one <= 1.0
+    assert found[0]["metrics"]["target"]["sharpe_ratio"] == untold["metrics"]["target"]["sharpe_ratio"]
+    # Labels look ten seconds ahead: of rows a second apart, a tenth share nothing.
+    metadata = found[1]["metadata"]
+    assert (metadata["trials"], metadata["sharpe_rows"]) == (1_000, {"target": math.ceil(len(targets) / 10)})
+
+
+def test_trials_are_told_of_one_fold_and_of_targets_that_are_values(client: TestClient) -> None:
+    side = {"name": "side", "type": "classification", "horizon": "5s", "threshold": 1e-6}
+    targets = [{"name": "gain", "horizon": "5s"}, side]
+    body = {"symbol": "BTCUSDT", "target_config": targets, "output_format": "csv", **CPCV}
+    built = finished(client, client.post("/dataset/build", json=body).json()["dataset_id"])
+    assert built["status"] == "ready"
+    asked_of = {"dataset_id": built["dataset_id"], "split": "test", "model_version": "m1"}
+    every = client.post("/model/evaluate", json=asked_of).json()["metadata"]["rows"]
+    rows = client.post("/model/evaluate", json={**asked_of, "fold": 2}).json()["metadata"]["rows"]
+    for fold, predictions, status, rule in (
+        (2, {"gain": [1.0] * rows}, 200, ""),
+        (2, {"side": [1.0] * rows}, 400, "trials: must be of targets that are values, was of side"),
+        (None, {"gain": [1.0] * every}, 400, "trials: must be of one fold, which fold names, was of 6"),
+    ):
+        answer = client.post(
+            "/model/evaluate", json={**asked_of, "fold": fold, "predictions": predictions, "trials": 9}
+        )
+        assert answer.status_code == status
+        assert rule in answer.json().get("message", "")
+        if status == 200:
+            assert 0.0 <= answer.json()["metrics"]["gain"]["deflated_sharpe_ratio"] <= 1.0
+
+
 def test_a_damaged_split_is_neither_measured_nor_downloaded_and_its_path_is_not_told(
     client: TestClient, ready: dict[str, Any], settings: Settings
 ) -> None:
@@ -604,6 +644,8 @@ def test_an_evaluation_that_cannot_be_made_says_what_can(client: TestClient, rea
             "metrics_to_compute: must be of mse, rmse",
         ),
         ({"split": "holdout"}, 422, "split"),
+        ({"trials": 0}, 422, "trials"),
+        ({"trials": 5, "predictions": None}, 400, "trials: must come with predictions, was 5 without"),
         ({"fold": 7}, 404, "split: must be one of train, validation, test"),
         ({"dataset_id": "nope"}, 404, "dataset: must exist"),
     ):

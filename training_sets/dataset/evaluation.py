@@ -122,32 +122,33 @@ def _directional_accuracy(actual: Float64s, predicted: Float64s) -> float:
     return float(np.mean(np.sign(actual) == np.sign(predicted)))
 
 
-def _strategy(actual: Float64s, predicted: Float64s) -> Float64s:
+def strategy_returns(actual: Float64s, predicted: Float64s) -> Float64s:
+    """What holding the prediction's side earns, by row: float64 (n,)."""
     held: Float64s = np.sign(predicted) * actual
     return held
 
 
 def _sharpe_ratio(actual: Float64s, predicted: Float64s) -> float | None:
     """Mean by population standard deviation of the strategy's returns, of one row: not annualised."""
-    returns = _strategy(actual, predicted)
+    returns = strategy_returns(actual, predicted)
     return None if returns.min() == returns.max() else _quotient(float(returns.mean()), float(returns.std()))
 
 
 def _sortino_ratio(actual: Float64s, predicted: Float64s) -> float | None:
     """Mean by root mean square of the losses, over all rows."""
-    returns = _strategy(actual, predicted)
+    returns = strategy_returns(actual, predicted)
     return _quotient(float(returns.mean()), math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2))))
 
 
 def _max_drawdown(actual: Float64s, predicted: Float64s) -> float:
     """The deepest fall of the strategy's summed returns below their highest, 0 before the first; not negative."""
-    earned = np.concatenate([[0.0], np.cumsum(_strategy(actual, predicted))])
+    earned = np.concatenate([[0.0], np.cumsum(strategy_returns(actual, predicted))])
     return float(np.max(np.maximum.accumulate(earned) - earned))
 
 
 def _profit_factor(actual: Float64s, predicted: Float64s) -> float | None:
     """Gains by losses."""
-    returns = _strategy(actual, predicted)
+    returns = strategy_returns(actual, predicted)
     return _quotient(float(returns[returns > 0].sum()), float(-returns[returns < 0].sum()))
 
 

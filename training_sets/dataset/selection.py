@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from market.errors import InvalidRequest
 
+Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 EULER: Final = 0.5772156649015329
@@ -67,19 +68,49 @@ def deflated_best(returns: Float64s) -> tuple[int, float]:
     _check(returns)
     ratios = _sharpe_ratios(returns.mean(axis=0), (returns**2).mean(axis=0))
     best = int(np.argmax(ratios))
-    own = returns[:, best] - returns[:, best].mean()
+    deviation = float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0
+    return best, _deflated(returns[:, best], float(ratios[best]), len(ratios), deviation)
+
+
+def apart_returns(times_ns: Int64s, returns: Float64s, apart_ns: int) -> Float64s:
+    """Returns whose times are ``apart_ns`` or more apart, the earliest and then each next one, in order of time.
+
+    times_ns: int64 (n,), returns: float64 (n,), any order. Those of one time, of several symbols, are one: their mean.
+    """
+    times_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
+    means: Float64s = np.bincount(inverse, weights=returns) / counts
+    chosen: list[int] = []
+    at = 0
+    while at < len(times_ns):
+        chosen.append(at)
+        at = int(np.searchsorted(times_ns, times_ns[at] + apart_ns))
+    return means[chosen]
+
+
+def deflated_among(returns: Float64s, trials: int) -> float | None:
+    """The deflated Sharpe ratio of one strategy that is the best of ``trials``, of which only the number is known.
+
+    returns: float64 (n,), of periods that do not overlap. The trials' ratios are taken to deviate as those of
+    independent ones without skill do, by 1 / sqrt(n - 1): trials that resemble each other make it too strict, trials
+    that differ by more make it too lenient. None: fewer than two returns, or constant ones.
+
+    Raises InvalidRequest for no trial, unknown returns, or moments that no returns have.
+    """
+    _check(returns[:, None])
+    if len(returns) < 2 or returns.min() == returns.max():
+        return None
+    return _deflated(returns, float(returns.mean() / returns.std()), trials, 1.0 / math.sqrt(len(returns) - 1))
+
+
+def _deflated(returns: Float64s, ratio: float, trials: int, deviation: float) -> float:
+    """Of the strategy with these returns, by their own moments; those of a normal one where they are constant."""
+    own = returns - returns.mean()
     variance = float(np.mean(own**2))
     skewness, kurtosis = 0.0, 3.0
     if variance > 0.0:
         skewness, kurtosis = float(np.mean(own**3)) / variance**1.5, float(np.mean(own**4)) / variance**2
-    deviation = float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0
-    return best, deflated_sharpe_ratio(
-        float(ratios[best]),
-        rows=len(returns),
-        skewness=skewness,
-        kurtosis=kurtosis,
-        trials=len(ratios),
-        deviation=deviation,
+    return deflated_sharpe_ratio(
+        ratio, rows=len(returns), skewness=skewness, kurtosis=kurtosis, trials=trials, deviation=deviation
     )
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from market.errors import InvalidRequest
 from training_sets.dataset.selection import (
+    apart_returns,
+    deflated_among,
     deflated_best,
     deflated_sharpe_ratio,
     expected_greatest_sharpe,
@@ -99,3 +101,43 @@ def test_odd_parts_one_trial_and_unknown_returns_are_refused() -> None:
             overfitting_probability(returns, parts=parts)
     with pytest.raises(InvalidRequest, match="returns: must be finite"):
         deflated_best(np.full((4, 2), np.nan))
+
+
+def test_returns_are_taken_a_horizon_apart_and_symbols_of_one_time_are_one_return() -> None:
+    times = np.array([0, 0, 1, 2, 3, 3, 9], np.int64)
+    returns = np.array([1.0, 3.0, 8.0, 8.0, 4.0, 6.0, 7.0])
+    assert apart_returns(times, returns, 3).tolist() == [2.0, 5.0, 7.0]
+    assert apart_returns(times[::-1], returns[::-1], 3).tolist() == [2.0, 5.0, 7.0]
+    assert apart_returns(times, returns, 1).tolist() == [2.0, 8.0, 8.0, 5.0, 7.0]
+
+
+def test_one_strategy_is_deflated_by_its_own_moments_and_more_the_more_trials_there_were() -> None:
+    returns = np.random.default_rng(3).standard_normal(500) + 0.15
+    own = returns - returns.mean()
+    expected = [
+        deflated_sharpe_ratio(
+            returns.mean() / returns.std(),
+            rows=500,
+            skewness=float(np.mean(own**3)) / returns.std() ** 3,
+            kurtosis=float(np.mean(own**4)) / returns.std() ** 4,
+            trials=trials,
+            deviation=1.0 / math.sqrt(499),
+        )
+        for trials in (1, 10, 1_000)
+    ]
+    found = [deflated_among(returns, trials) for trials in (1, 10, 1_000)]
+    assert found == pytest.approx(expected)
+    assert found[0] is not None
+    assert found[0] > 0.95
+    assert expected == sorted(expected, reverse=True)
+    assert deflated_among(returns[:1], 5) is None
+    assert deflated_among(np.ones(9), 5) is None
+
+
+def test_the_best_of_noise_is_seldom_significant_when_its_trials_are_told() -> None:
+    significant = 0
+    for seed in range(100):
+        returns = np.random.default_rng(seed).standard_normal((250, 200))
+        best = returns[:, np.argmax(returns.mean(axis=0) / returns.std(axis=0))]
+        significant += (deflated_among(best, 200) or 0.0) >= 0.95
+    assert significant <= 5
