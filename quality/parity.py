@@ -1,8 +1,8 @@
-"""Parity: rows as they were served against the same rows rebuilt, by bits."""
+"""Parity: rows as they were served against the same rows rebuilt, by bits, and against the oracle."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -33,12 +33,52 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
+class OracleMismatch:
+    """A served value that is not what the formula says; ``served`` and ``exact`` are the values as text.
+
+    feature: a column, or the status of a group.
+    """
+
+    symbol: str
+    row_ns: int
+    feature: str
+    served: str
+    exact: str
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {format_iso(self.row_ns)} {self.feature}: served {self.served}, exactly {self.exact}"
+
+
+@dataclass(frozen=True, slots=True)
+class OracleCheck:
+    """Drawn served rows against the oracle.
+
+    rows: how many were checked, in each of them the ``columns``. mismatched: in order of symbol and row. not_checked:
+    what could not be, or what the oracle has no formula of, each with the reason.
+    """
+
+    rows: int = 0
+    columns: int = 0
+    mismatched: tuple[OracleMismatch, ...] = ()
+    not_checked: tuple[str, ...] = ()
+
+    def __add__(self, other: OracleCheck) -> OracleCheck:
+        return OracleCheck(
+            self.rows + other.rows,
+            max(self.columns, other.columns),
+            self.mismatched + other.mismatched,
+            tuple(dict.fromkeys(self.not_checked + other.not_checked)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """Counts of rows. mismatched: in both with other bits; missing: rebuilt only; extra: served only.
 
     ticks_recorded: rows that readers were given, at ticks of the grid too, whose digest the worker recorded. Of these
     ticks_compared were computed again, and ticks_mismatched had another digest then.
     not_compared: each symbol whose served rows could not be compared at all, with the reason.
+    oracle: drawn rows against the formulas; the rest is of the kernel against itself.
     """
 
     compared: int = 0
@@ -50,10 +90,11 @@ class Parity:
     ticks_recorded: int = 0
     ticks_compared: int = 0
     ticks_mismatched: int = 0
+    oracle: OracleCheck = field(default_factory=OracleCheck)
 
     @property
     def is_exact(self) -> bool:
-        differing = self.mismatched + self.missing + self.extra + self.ticks_mismatched
+        differing = self.mismatched + self.missing + self.extra + self.ticks_mismatched + len(self.oracle.mismatched)
         return self.compared > 0 and differing == 0 and not self.not_compared
 
     def __add__(self, other: Parity) -> Parity:
@@ -67,6 +108,7 @@ class Parity:
             self.ticks_recorded + other.ticks_recorded,
             self.ticks_compared + other.ticks_compared,
             self.ticks_mismatched + other.ticks_mismatched,
+            self.oracle + other.oracle,
         )
 
 

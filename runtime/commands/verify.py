@@ -11,6 +11,7 @@ from runtime.commands.options import AsJson, DataFolder, RegistryOfData, SomeSym
 from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
+    from quality.parity import OracleCheck
     from storage.raw.messages import RawMessage
 
 app = typer.Typer(help="Proofs on stored data.", no_args_is_help=True)
@@ -24,16 +25,20 @@ def parity(
         int, typer.Option("--ticks", min=0, help="How many served ticks of each symbol are drawn.")
     ] = 1000,
     all_ticks: Annotated[bool, typer.Option("--all-ticks", help="Every served tick instead.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
+    oracle_rows: Annotated[
+        int, typer.Option("--oracle-rows", min=0, help="How many served rows of each symbol and day the oracle checks.")
+    ] = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the rows that were served with the same rows rebuilt from raw Parquet and the tape, bit by bit.
 
     Counts are rows. Of the rows that readers were given between whole seconds, which are in no log, some are computed
-    again and compared by the digest that the worker recorded. Of the first difference: the symbol, the row, the
-    feature, both values, and the messages received around it. Exits 1 on any difference, and where rows could not be
-    compared, with the reason.
+    again and compared by the digest that the worker recorded. Some rows are computed a second time by the oracle, in
+    exact arithmetic and other code, since a wrong formula agrees with itself in a rebuild. Of the first difference: the
+    symbol, the row, the feature, both values, and the messages received around it. Exits 1 on any difference, and where
+    rows could not be compared, with the reason.
     """
     from dataclasses import asdict
 
@@ -43,6 +48,7 @@ def parity(
     from runtime.stores import open_stores
     from runtime.wiring import compiled_kernel
     from storage.raw.messages import messages_around
+    from training_sets.builds.oracle_parity import OracleChoice
     from training_sets.builds.tick_parity import TickChoice
     from training_sets.builds.verification import verify_parity
 
@@ -55,7 +61,12 @@ def parity(
         warm_up(kernel, steps.tell)
         steps.begin("rebuilding and comparing every bit")
         found = verify_parity(
-            stores.raw, stores.features, kernel, symbols, ticks=TickChoice(None if all_ticks else ticks, seed)
+            stores.raw,
+            stores.features,
+            kernel,
+            symbols,
+            ticks=TickChoice(None if all_ticks else ticks, seed),
+            oracle=OracleChoice(oracle_rows, seed) if oracle_rows > 0 else None,
         )
     document: dict[str, Any] = {
         "feature_registry_version": version,
@@ -67,6 +78,7 @@ def parity(
         "ticks_compared": found.ticks_compared,
         "ticks_mismatched": found.ticks_mismatched,
         "not_compared": list(found.not_compared),
+        "oracle": _oracle_document(found.oracle, seed, as_json=as_json),
         "first_divergence": None,
     }
     first = found.first_divergence
@@ -83,6 +95,24 @@ def parity(
             _print_messages(around, first.row_ns)
     if not found.is_exact:
         raise typer.Exit(1)
+
+
+def _oracle_document(found: OracleCheck, seed: int, *, as_json: bool) -> dict[str, Any]:
+    """What the oracle found; for a person a mismatch is a line."""
+    from dataclasses import asdict
+
+    from market.clock import format_iso
+
+    mismatched = [
+        asdict(each) | {"row": format_iso(each.row_ns)} if as_json else str(each) for each in found.mismatched
+    ]
+    return {
+        "rows": found.rows,
+        "columns": found.columns,
+        "seed": seed,
+        "mismatched": mismatched,
+        "not_checked": list(found.not_checked),
+    }
 
 
 def _print_messages(around: list[RawMessage], row_ns: int) -> None:

@@ -119,6 +119,7 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
             "ticks_compared": 0,
             "ticks_mismatched": 0,
             "not_compared": [],
+            "oracle": {"rows": 5, "columns": 29, "seed": 0, "mismatched": [], "not_checked": []},
             "first_divergence": None,
         },
     )
@@ -131,8 +132,20 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
     with FeatureLogWriter(out / "features") as log:
         log.append(served, available_ns + 1)
 
-    code, found = feature_service(*parity)
+    drawn = (*parity, "--seed", "1")  # one of those that draw the row
+    code, found = feature_service(*drawn)
     assert (code, found["mismatched"]) == (1, 1)
+    [wrong] = found["oracle"].pop("mismatched")
+    assert found["oracle"] == {"rows": 5, "columns": 29, "seed": 1, "not_checked": []}
+    assert wrong == {
+        "symbol": "BTCUSDT",
+        "row_ns": int(served.row_ns[40]),
+        "row": format_iso(int(served.row_ns[40])),
+        "feature": "mid_price",
+        "served": repr(right + 1),
+        "exact": repr(right),
+    }
+    assert feature_service(*parity, "--oracle-rows", "0")[1]["oracle"]["rows"] == 0
     first = found["first_divergence"]
     row_ns = int(served.row_ns[40])
     assert (first["symbol"], first["row_ns"], first["row"]) == ("BTCUSDT", row_ns, format_iso(row_ns))
@@ -143,9 +156,10 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
     )
     assert "orderbook delta" in {each["kind"] for each in first["messages"]}
 
-    code, printed = printed_by(*parity)
+    code, printed = printed_by(*drawn)
     assert code == 1
     assert f"BTCUSDT {format_iso(row_ns)} mid_price: served {right + 1!r}, rebuilt {right!r}" in printed
+    assert f"BTCUSDT {format_iso(row_ns)} mid_price: served {right + 1!r}, exactly {right!r}" in printed
     lines = printed.splitlines()
     closes = next(at for at, line in enumerate(lines) if line.endswith("the row closes"))
     assert [str(each["seq"]) for each in first["messages"]] == [

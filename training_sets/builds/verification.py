@@ -1,4 +1,4 @@
-"""Verification: what was served against a rebuild from raw data, and a dataset against a second build."""
+"""Verification: what was served against a rebuild and the oracle, and a dataset against a second build."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
 from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks
+from storage.raw.raw_data import RawData
 from storage.retention.features import logged_symbols
 from storage.tape import tape_symbols
 from training_sets.builds.builder import build_dataset
+from training_sets.builds.oracle_parity import OracleChoice, compare_with_oracle
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import TickChoice, compare_ticks
 from training_sets.dataset.manifest import is_intact, manifest_request, read_manifest, stated_files
@@ -30,11 +32,13 @@ def verify_parity(
     symbols: Sequence[str] | None = None,
     *,
     ticks: TickChoice | None = None,
+    oracle: OracleChoice | None = None,
 ) -> Parity:
     """Rebuild every served row of the symbols and compare bit by bit; None is every symbol with rows or raw data.
 
     ticks: which of the rows that readers were given, between whole seconds too, are compared by their recorded digest;
-    None is none.
+    None is none. oracle: which served rows are compared with the oracle too, so that a wrong formula in the kernel does
+    not agree with itself; None is none.
 
     A row that only the rebuild has is missing, one that only the log has is extra. Days before the first that was
     served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
@@ -49,7 +53,7 @@ def verify_parity(
         if until_ns is None:
             unserved.append(f"{symbol}: no row of registry {kernel.feature_set.version} was served")
         else:
-            total += _SymbolProof(raw, log, kernel, symbol, until_ns).run(ticks)
+            total += _SymbolProof(raw, log, kernel, symbol, until_ns, oracle).run(ticks)
     # Without being asked for, a symbol that this version never served is no failure; to have compared nothing is one.
     if symbols is not None or total == Parity():
         total += Parity(not_compared=tuple(unserved) or (() if total.compared else ("no symbol has data",)))
@@ -68,6 +72,7 @@ class _SymbolProof:
     kernel: Kernel
     symbol: str
     until_ns: int
+    oracle: OracleChoice | None
 
     def run(self, ticks: TickChoice | None) -> Parity:
         chosen = self.kernel.feature_set
@@ -80,7 +85,7 @@ class _SymbolProof:
         try:
             with self.raw.open_whole(self.symbol) as raw:
                 pieces = stream_rows(raw, self.symbol, self.kernel, from_ns=days[0], to_ns=self.until_ns)
-                parity = self._compare_days(days, rows_by_day(pieces))
+                parity = self._compare_days(raw, days, rows_by_day(pieces))
                 if ticks is not None and recorded is not None:
                     parity += compare_ticks(raw, self.symbol, self.kernel, recorded, ticks)
                 return parity
@@ -97,16 +102,25 @@ class _SymbolProof:
         )
         return rows
 
-    def _compare_days(self, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]) -> Parity:
+    def _compare_days(
+        self, raw: RawData, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
+    ) -> Parity:
         """Each day's served rows, ``days`` those that have any, against the rebuilt ones."""
         parity = Parity()
         for day_ns, of_day in rebuilt_days:
             rebuilt = joined_rows(list(of_day))
             # The rebuild goes on to the last served row, but may begin after the first.
             for earlier_ns in [each for each in days if each < day_ns]:
-                parity += compare_rows(self._served(earlier_ns), part_of_rows(rebuilt, 0, 0))
+                parity += self._compare_day(raw, earlier_ns, part_of_rows(rebuilt, 0, 0))
             days = [each for each in days if each > day_ns]
-            parity += compare_rows(self._served(day_ns), rebuilt)
+            parity += self._compare_day(raw, day_ns, rebuilt)
+        return parity
+
+    def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows) -> Parity:
+        served = self._served(day_ns)
+        parity = compare_rows(served, rebuilt)
+        if self.oracle is not None and len(served) > 0:
+            parity += Parity(oracle=compare_with_oracle(raw, served, self.oracle))
         return parity
 
 
