@@ -18,6 +18,7 @@ from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from tests.laws.columns import every_feature
 from tests.played import Played
+from training_sets.builds import oracle_parity
 from training_sets.builds.oracle_parity import OracleChoice
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.raw_history import RawHistory
@@ -55,11 +56,16 @@ def test_drawn_rows_of_a_recording_are_exactly_what_the_formulas_say(
 
 
 def test_drawn_rows_of_both_days_of_a_recording_over_midnight_are_exactly_right(
-    tmp_path: Path, kernel_cache: Path, recorded_data: Path
+    tmp_path: Path, kernel_cache: Path, recorded_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = load_registry_version("1.0.0").feature_set
     played = Played(tmp_path, compile_kernel(chosen, kernel_cache), recorded_data / MIDNIGHT)
     assert verified(played, OracleChoice(2)).oracle == OracleCheck(2 * 2, len(chosen.columns))
+    monkeypatch.setattr(oracle_parity, "MOST_RECORDS", 3)
+    assert verified(played, OracleChoice(2)).oracle.not_checked == (
+        "BTCUSDT 2024-07-18: 2 rows, made of more than 3 records of a source",
+        "BTCUSDT 2024-07-19: 2 rows, made of more than 3 records of a source",
+    )
 
 
 def halved_by_its_caller(chosen: FeatureSet, kernel_cache: Path, _folder: Path, _patch: pytest.MonkeyPatch) -> Kernel:

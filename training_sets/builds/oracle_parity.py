@@ -15,7 +15,7 @@ from quality.oracle.market import Oracle
 from quality.oracle.records import KINDS, Record, Teller, computed_names
 from quality.oracle.rows import UNKNOWN, OracleRow
 from quality.parity import OracleCheck, OracleMismatch
-from storage.raw.events import first_message_ns, read_events
+from storage.raw.events import first_message_ns, stream_events
 from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import start_before
 from transforms.catalogue import (
@@ -34,6 +34,8 @@ from transforms.status import STATUS_NAMES
 _SOURCE_NAMES: Final = {kind: name for name, kind in KINDS.items()}
 _EXACT_GROUPS: Final = ("candles",)
 """Whose features are answers, 0 or 1, without rounding."""
+MOST_RECORDS: Final = 500_000
+"""Of a source for one row, some seconds of plain loops: without a snapshot a book is read from far back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,20 @@ def compare_with_oracle(raw: RawData, served: FeatureRows, choice: OracleChoice)
         return OracleCheck(not_checked=(f"{served.symbol} {date}: its rows are older than the raw data",))
     mismatched: list[OracleMismatch] = []
     drawn = _draw(served, can_be, choice)
+    long = 0
     for index in drawn.tolist():
         exact = reader.row(int(served.row_ns[index]))
+        if exact is None:
+            long += 1
+            continue
         mismatched += _wrong_values(served, index, exact, columns) + _wrong_statuses(served, index, exact)
-    not_checked = tuple(f"{name}: {_why_unknown(name)}" for name in chosen.columns if name not in known)
-    return OracleCheck(len(drawn), len(columns), tuple(mismatched), not_checked)
+    not_checked = [f"{name}: {_why_unknown(name)}" for name in chosen.columns if name not in known]
+    if long:
+        date = utc_date(int(served.row_ns[0]))
+        not_checked.append(
+            f"{served.symbol} {date}: {long} rows, made of more than {MOST_RECORDS} records of a source"
+        )
+    return OracleCheck(len(drawn) - long, len(columns), tuple(mismatched), tuple(not_checked))
 
 
 def _draw(served: FeatureRows, can_be: npt.NDArray[np.intp], choice: OracleChoice) -> npt.NDArray[np.intp]:
@@ -104,7 +115,8 @@ class _OracleReader:
                 name = _SOURCE_NAMES[kind]
                 self._horizons_ns[name] = max(self._horizons_ns.get(name, 0), own_ns)
 
-    def row(self, row_ns: int) -> OracleRow:
+    def row(self, row_ns: int) -> OracleRow | None:
+        """None where it would take more than MOST_RECORDS of a source."""
         oracle = Oracle()
         oracle.begin(self.first_ns)
         teller = Teller(oracle, self._instrument)
@@ -113,8 +125,12 @@ class _OracleReader:
             from_ns = start_before(self._raw, self._parts, {kind}, row_ns - horizon_ns, self._begin_ns)
             if from_ns > self._begin_ns:
                 oracle.begin(from_ns, source)
-            events = read_events(self._raw, self._symbol, kinds={kind}, from_ns=from_ns, to_ns=row_ns)
-            teller.tell(source, _records(events))
+            records: list[Record] = []
+            for events, _ in stream_events(self._raw, self._symbol, kinds={kind}, from_ns=from_ns, to_ns=row_ns):
+                records += _records(events)
+                if len(records) > MOST_RECORDS:
+                    return None
+            teller.tell(source, records)
         return oracle.row(row_ns, self._groups)
 
 
