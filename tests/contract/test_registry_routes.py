@@ -130,7 +130,7 @@ def test_what_cannot_be_is_refused_with_its_status(client: TestClient, living: L
         ),
         ("POST", "/versions", {"version": "5.0.0"}, 422, "body.config"),
         ("POST", "/versions", {"version": "5.0.0", "config": MID, "created_by": "\0"}, 400, "PostgreSQL can hold"),
-        ("GET", "/versions/9.9.9", None, 404, "must be one of 2.0.0, 3.0.0, 4.0.0, was '9.9.9'"),
+        ("GET", "/versions/9.9.9", None, 404, f"must be one of {DEFAULT_VERSION}, 3.0.0, 4.0.0, was '9.9.9'"),
         ("GET", "/versions/..%2F..%2Fx", None, 404, ""),
         ("GET", "/versions/9.9.9/usage", None, 404, "was '9.9.9'"),
         ("POST", "/versions/9.9.9/sync-file", None, 404, "was '9.9.9'"),
@@ -139,10 +139,10 @@ def test_what_cannot_be_is_refused_with_its_status(client: TestClient, living: L
         ("POST", "/versions/4.0.0/activate", acknowledged, 409, "must be sound, was not"),
         ("POST", "/versions/3.0.0/activate", {"activated_by": "anna"}, 422, "body.activation_reason"),
         ("POST", "/rollback", BY_ANNA, 409, "to return to, had none"),
-        ("DELETE", "/versions/2.0.0", None, 409, "it is shipped"),
+        ("DELETE", f"/versions/{DEFAULT_VERSION}", None, 409, "it is shipped"),
         ("DELETE", "/versions/9.9.9", None, 404, "was '9.9.9'"),
-        ("GET", "/diff?before=2.0.0&after=9.9.9", None, 404, "was '9.9.9'"),
-        ("GET", "/diff?before=2.0.0&after=4.0.0", None, 409, "must be sound to be compared"),
+        ("GET", f"/diff?before={DEFAULT_VERSION}&after=9.9.9", None, 404, "was '9.9.9'"),
+        ("GET", f"/diff?before={DEFAULT_VERSION}&after=4.0.0", None, 409, "must be sound to be compared"),
     ):
         found = problem(client, method, path, body)
         assert (found[0], words in found[1]) == (status, True), (method, path, body, found)
@@ -199,9 +199,9 @@ def test_usage_tells_what_keeps_a_version(client: TestClient, living: Living) ->
 
 def test_the_difference_is_told_by_columns_horizons_and_sources(client: TestClient) -> None:
     create(client, "3.0.0", MID)
-    found = client.get("/feature-registry/diff?before=3.0.0&after=2.0.0").json()
+    found = client.get(f"/feature-registry/diff?before=3.0.0&after={DEFAULT_VERSION}").json()
     assert len(found["added"]) == 167
     assert (found["removed"], found["breaking_changes"]) == ([], [])
     assert found["horizon_after_s"] > found["horizon_before_s"]
     assert set(found["rows_to_compute"]) == set(found["groups_to_compute"])
-    assert client.get("/feature-registry/diff?before=2.0.0&after=latest").json()["breaking_changes"] == []
+    assert client.get(f"/feature-registry/diff?before={DEFAULT_VERSION}&after=latest").json()["breaking_changes"] == []

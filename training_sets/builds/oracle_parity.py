@@ -71,9 +71,7 @@ def compare_with_oracle(raw: RawData, served: FeatureRows, choice: OracleChoice)
     not_checked = [f"{name}: {_why_unknown(name)}" for name in chosen.columns if name not in known]
     if long:
         date = utc_date(int(served.row_ns[0]))
-        not_checked.append(
-            f"{served.symbol} {date}: {long} rows, made of more than {MOST_RECORDS} records of a source"
-        )
+        not_checked.append(f"{served.symbol} {date}: {long} rows, made of more than {MOST_RECORDS} records of a source")
     return OracleCheck(len(drawn) - long, len(columns), tuple(mismatched), tuple(not_checked))
 
 
