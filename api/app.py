@@ -112,6 +112,8 @@ def _app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        if isinstance(services, ApiServices):
+            await services.feed.ended()
         for pool in (check_pool, stats_pool):
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -100,6 +100,7 @@ class RowFeed:
         self._retry_s = retry_s
         self._readers: dict[str, list[RowReader]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._newest: dict[str, OnlineVector] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -169,8 +170,15 @@ class RowFeed:
             readers.remove(reader)
             if not readers:
                 del self._readers[symbol]
-                self._tasks.pop(symbol).cancel()
+                task = self._tasks.pop(symbol)
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+                task.cancel()
                 self._newest.pop(symbol, None)
+
+    async def ended(self) -> None:
+        """Wait until the connections of readers that are gone are closed, which the end of the loop would cut short."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     def close(self) -> None:
         """End every reader, and every one to come; from any thread."""

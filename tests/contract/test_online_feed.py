@@ -79,6 +79,7 @@ def test_readers_have_the_newest_row_at_once_then_each_that_is_stored(server: Re
                 write(store, "AUSDT", 5)
                 assert [await take(early), await take(late)] == [5, 5]
         assert feed.readers == 0
+        await feed.ended()
 
     asyncio.run(read())
 
@@ -98,6 +99,7 @@ def test_a_reader_that_is_slow_loses_its_oldest_rows_and_no_other_reader_does(
             assert slow.dropped == last + 1 - MOST_WAITING
             assert await take(slow) == last + 1 - MOST_WAITING
             assert fast.dropped == 0
+        await feed.ended()
 
     asyncio.run(read())
 
@@ -119,6 +121,7 @@ def test_a_reader_of_whole_seconds_gets_no_tick_between_and_loses_none_of_its_ro
             write(store, "AUSDT", 3)
             assert [await take(seconds), await take(seconds)] == [2, 3]
             assert seconds.dropped == 0
+        await feed.ended()
 
     asyncio.run(read())
 
@@ -140,6 +143,7 @@ def test_a_server_that_dies_and_comes_back_costs_rows_but_never_the_newest(
             assert await take(reader) == 3
             write(store, "AUSDT", 4)
             assert await take(reader) == 4
+        await feed.ended()
 
     asyncio.run(read())
     assert sum("the online store is away" in record.message for record in caplog.records) == 1
@@ -156,6 +160,7 @@ def test_closing_from_another_thread_ends_every_reader_and_those_to_come(server:
             assert reader.is_closed
         with feed.reading("AUSDT") as reader:
             assert reader.is_closed
+        await feed.ended()
 
     asyncio.run(read())
 

@@ -188,6 +188,7 @@ async def newest_rows(settings: dict[str, str], change: Callable[[], object]) ->
         rows = [await reader.take(DEADLINE_S) for reader in readers]
         await asyncio.to_thread(change)
         rows += [await reader.take(DEADLINE_S) for reader in readers]
+    await feed.ended()
     return [float(row.values[0]) for row in rows if row is not None]
 
 

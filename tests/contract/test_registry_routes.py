@@ -17,6 +17,7 @@ from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import ManualClock
 from storage.database.quality_reports import QualityReports
 from storage.features.log import FeatureLog
+from storage.online.address import redis_settings
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
@@ -37,7 +38,7 @@ def client(living: Living, tmp_path: Path) -> Iterator[TestClient]:
         builds=cast("DatasetBuilds", None),
         backfills=cast("BackfillJobs", None),
         quality_reports=cast("QualityReports", None),
-        feed=cast("RowFeed", None),
+        feed=RowFeed.connect(redis_settings("127.0.0.1:6379"), project="p"),  # connects when it is read
         clock=ManualClock(0),
         api_key="k",
         make_trace_id=lambda: "t",

@@ -25,6 +25,7 @@ from storage.database.metadata import DatasetRecord, Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepState, UpkeepStore
 from storage.features.log import FeatureLog
+from storage.online.address import redis_settings
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
@@ -154,7 +155,7 @@ def get(
         builds=cast("DatasetBuilds", None),
         backfills=cast("BackfillJobs", None),
         quality_reports=cast("QualityReports", None),
-        feed=cast("RowFeed", None),
+        feed=RowFeed.connect(redis_settings("127.0.0.1:6379"), project="p"),  # connects when it is read
         clock=ManualClock(parse_iso_ns(NOW)),
         api_key="k",
         make_trace_id=lambda: "t",
