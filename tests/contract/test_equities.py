@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import redis
 import yaml
 from feast import FeatureStore
 
@@ -23,8 +20,8 @@ from feature_repo.materializing import materialize_unpushed
 from market.clock import to_ns
 from runtime.equities_demo import write_example
 from storage.tables.computing import add_table, added_table, compute_table
+from tests.redis_servers import HOST, PORT, own_project
 
-HOST, PORT = os.environ.get("REDIS_HOST", "localhost"), int(os.environ.get("REDIS_PORT", "6379"))
 USAGE = """
 from feature_client import FeatureStoreClient
 
@@ -68,17 +65,8 @@ stats = client.get_retrieval_stats(window_minutes=60)
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[str]:
-    name = f"equities_{uuid.uuid4().hex}"
-    with redis.Redis(host=HOST, port=PORT) as server:
-        try:
-            server.ping()
-        except redis.RedisError as error:
-            if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
-                raise
-            pytest.skip(f"no Redis at {HOST}:{PORT}: {error}")
+    with own_project("equities") as name:
         yield name
-        for key in server.scan_iter(f"*{name}"):
-            server.delete(key)
 
 
 @pytest.fixture(scope="module")

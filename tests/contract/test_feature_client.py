@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import redis
 import yaml
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
@@ -29,6 +27,7 @@ from market.errors import InvalidRequest, NotFound, StoreUnavailable
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from tests.redis_servers import HOST, PORT, own_project
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import OK, WARMUP
 
@@ -43,22 +42,12 @@ SET = FeatureSet(
     "f00d",
 )
 REFERENCES = ["price:mid_price", "orderflow:vwap_3s", "price:spread_abs"]
-HOST, PORT = os.environ.get("REDIS_HOST", "localhost"), int(os.environ.get("REDIS_PORT", "6379"))
 
 
 @pytest.fixture
 def project() -> Iterator[str]:
-    name = f"client_{uuid.uuid4().hex}"
-    with redis.Redis(host=HOST, port=PORT) as server:
-        try:
-            server.ping()
-        except redis.RedisError as error:
-            if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
-                raise
-            pytest.skip(f"no Redis at {HOST}:{PORT}: {error}")
+    with own_project("client") as name:
         yield name
-        for key in server.scan_iter(f"*{name}"):
-            server.delete(key)
 
 
 @pytest.fixture
