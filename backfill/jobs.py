@@ -25,7 +25,8 @@ from backfill.request import BackfillRequest, check_listed, check_request
 from market.clock import format_iso, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.backfill_jobs import BackfillRecord, BackfillStatus, BackfillStore
-from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobQueue, JobWorker, QueuedJob
+from storage.database.job_queue import HEARTBEAT_S, JobQueue, QueuedJob
+from storage.database.job_worker import Interrupted, JobWorker
 
 QUEUE: Final = "backfill"
 TASK: Final = "backfill_days"

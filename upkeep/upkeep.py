@@ -15,7 +15,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from market.errors import Conflict, FeatureServiceError, NotFound
-from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobQueue, JobWorker, Periodic
+from storage.database.job_queue import HEARTBEAT_S, JobQueue, Periodic
+from storage.database.job_worker import Interrupted, JobWorker
 from storage.database.upkeep import UpkeepRun, UpkeepStore
 from upkeep.tasks import UpkeepTask
 

@@ -12,20 +12,16 @@ The tables are procrastinate's, in a schema of their own; what ended is deleted,
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from procrastinate import App, PsycopgConnector, RetryStrategy
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
 from procrastinate.utils import utcnow
-from psycopg_pool import PoolClosed, PoolTimeout
 
-from market.errors import StoreUnavailable
+from storage.database.job_worker import Interrupted, JobWorker, failures_told
 
 T = TypeVar("T")
 
@@ -33,18 +29,8 @@ SCHEMA: Final = "jobs"
 """Where procrastinate keeps its tables, apart from ours."""
 HEARTBEAT_S: Final = 5.0
 STALLED_AFTER_S: Final = 30.0
-RETRY_S: Final = 5.0
-"""How long a worker waits before it looks for the database again."""
-POLL_S: Final = 5.0
-"""A worker is notified of new jobs; this is how often it polls nevertheless."""
 _CONNECT_TIMEOUT_S: Final = 5
 _MOST_CONNECTIONS: Final = 4
-
-_log = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):
-    """A task gave up because its worker is stopping: the job goes back to the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +76,7 @@ class JobQueue:
         arguments: Mapping[str, Any],
     ) -> int:
         """Add a job in the transaction of a psycopg connection; its id. Jobs of one lock never run side by side."""
-        with _telling():
+        with failures_told():
             # For the rest of the transaction: the functions name their tables without a schema.
             connection.execute(f"SET LOCAL search_path TO {SCHEMA}, public")
             job = self._deferrer.configure_task(task, queue=queue, lock=lock, connection=connection)
@@ -151,7 +137,7 @@ class JobQueue:
             async with app.open_async():
                 return await question(app)
 
-        with _telling():
+        with failures_told():
             return asyncio.run(asked())
 
     def _app(self, *, most_connections: int = 1) -> App:
@@ -192,106 +178,6 @@ class JobQueue:
         )
 
 
-class JobWorker:
-    """Runs jobs until it is stopped; while the database is away it waits for it."""
-
-    def __init__(
-        self, app: App, *, queues: Sequence[str], parallel: int, heartbeat_s: float, stalled_after_s: float
-    ) -> None:
-        self._app = app
-        self._queues = list(queues)
-        self._parallel = parallel
-        self._heartbeat_s = heartbeat_s
-        self._stalled_after_s = stalled_after_s
-        self._is_stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._cancel: Callable[[], object] | None = None
-
-    def run(self) -> None:
-        """Work until ``stop``; jobs in progress are given the time to end."""
-        while not self._is_stopping.is_set():
-            try:
-                self._run_once(is_patient=True)
-            except StoreUnavailable as error:
-                _log.warning("%s; looking again in %g s", error, RETRY_S)
-                self._is_stopping.wait(RETRY_S)
-
-    def run_until_empty(self) -> None:
-        """Do what waits now, then return. Raises StoreUnavailable."""
-        self._run_once(is_patient=False)
-
-    def run_aside_until_empty(
-        self, *, name: str, look: Callable[[], object], look_s: float, on_interrupt: Callable[[], object]
-    ) -> None:
-        """``run_until_empty`` in a thread of this name, so that what interrupts the caller is met; returns at its end.
-
-        look: called every ``look_s`` meanwhile. on_interrupt: called before the worker is stopped for an interrupt, or
-        for what ``look`` raised, which is raised again at the end. Raises what the worker raises.
-        """
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                self.run_until_empty()
-            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
-                failed.append(error)
-
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(look_s)
-                look()
-        except BaseException:
-            on_interrupt()
-            self.stop()
-            thread.join()
-            raise
-        if failed:
-            raise failed[0]
-
-    def stop(self) -> None:
-        """From any thread: begin no further job, and let ``run`` return when the present ones have ended."""
-        with self._lock:
-            self._is_stopping.set()
-            if self._cancel is not None:
-                self._cancel()
-
-    def _run_once(self, *, is_patient: bool) -> None:
-        with _telling():
-            asyncio.run(self._work(is_patient=is_patient))
-        if is_patient and not self._is_stopping.is_set():
-            raise StoreUnavailable("job worker: ended, because its database did not answer")
-
-    async def _work(self, *, is_patient: bool) -> None:
-        async with self._app.open_async():
-            working = asyncio.ensure_future(
-                self._app.run_worker_async(
-                    queues=self._queues,
-                    concurrency=self._parallel,
-                    wait=is_patient,
-                    fetch_job_polling_interval=POLL_S,
-                    update_heartbeat_interval=self._heartbeat_s,
-                    stalled_worker_timeout=self._stalled_after_s,
-                    install_signal_handlers=False,
-                    delete_jobs="always",
-                )
-            )
-            loop = asyncio.get_running_loop()
-            with self._lock:
-                if self._is_stopping.is_set():
-                    working.cancel()
-                self._cancel = lambda: loop.call_soon_threadsafe(working.cancel)
-            try:
-                await working
-            except asyncio.CancelledError:
-                if not self._is_stopping.is_set():
-                    raise
-            finally:
-                with self._lock:
-                    self._cancel = None
-
-
 def _register(app: App, periodic: Periodic, *, queue: str) -> None:
     def run(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's name for when it was due
         periodic.run()
@@ -312,13 +198,3 @@ def _queued(job: Any, *, is_running: bool) -> QueuedJob:  # noqa: ANN401  # proc
         arguments=job.task_kwargs,
         is_running=is_running,
     )
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    """The database's failures in our words."""
-    try:
-        yield
-    except (ConnectorException, PoolTimeout, PoolClosed) as error:
-        reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
-        raise StoreUnavailable(f"job queue: cannot be used: {reason[0]}") from error

@@ -13,7 +13,8 @@ from procrastinate.schema import SchemaManager
 from sqlalchemy import URL
 
 from market.errors import NotFound, StoreUnavailable
-from storage.database.job_queue import Interrupted, JobQueue
+from storage.database.job_queue import JobQueue
+from storage.database.job_worker import Interrupted
 from storage.database.metadata import Metadata
 from tests import waiting
 from tests.postgres_servers import run

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from storage.database.job_queue import Interrupted, JobQueue, JobWorker, QueuedJob
+from storage.database.job_queue import JobQueue, QueuedJob
+from storage.database.job_worker import Interrupted, JobWorker
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
 from tests.machines import machine_settings

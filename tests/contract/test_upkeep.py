@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
-from storage.database.job_queue import Interrupted, JobQueue
+from storage.database.job_queue import JobQueue
+from storage.database.job_worker import Interrupted
 from storage.database.upkeep import MOST_TASKS, UpkeepState, UpkeepStore
 from tests import waiting
 from tests.postgres_servers import run

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
-from storage.database.job_queue import Interrupted
+from storage.database.job_worker import Interrupted
 from storage.database.metadata import BuildMeasured, DatasetRecord
 from storage.database.schema import answering
 from training_sets.builds.bookkeeping import Bookkeeping

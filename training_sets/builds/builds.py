@@ -22,7 +22,8 @@ import msgspec
 
 from market.clock import SECOND_NS
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
-from storage.database.job_queue import HEARTBEAT_S, Interrupted, JobWorker
+from storage.database.job_queue import HEARTBEAT_S
+from storage.database.job_worker import Interrupted, JobWorker
 from storage.database.metadata import DatasetRecord
 from training_sets.builds.admission import check_request
 from training_sets.builds.attempt import BuildRunner

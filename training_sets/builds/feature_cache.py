@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from market.clock import format_iso, utc_date
 from market.errors import Conflict, InvalidRequest, NotFound
-from storage.database.job_queue import Interrupted, JobQueue
+from storage.database.job_queue import JobQueue
+from storage.database.job_worker import Interrupted
 from storage.database.metadata import Metadata
 from storage.features.rebuilt_days import cached_days, remove_rebuilt_days
 from training_sets.builds.place import BuildPlace

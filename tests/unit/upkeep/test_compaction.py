@@ -9,7 +9,7 @@ import pytest
 
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS
 from market.errors import CorruptStore
-from storage.database.job_queue import Interrupted
+from storage.database.job_worker import Interrupted
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter

@@ -1,0 +1,137 @@
+"""The worker of the job queue: runs jobs in threads until it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from procrastinate import App
+from procrastinate.exceptions import ConnectorException
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from market.errors import StoreUnavailable
+
+RETRY_S: Final = 5.0
+"""How long a worker waits before it looks for the database again."""
+POLL_S: Final = 5.0
+"""A worker is notified of new jobs; this is how often it polls nevertheless."""
+
+_log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """A task gave up because its worker is stopping: the job goes back to the queue."""
+
+
+class JobWorker:
+    """Runs jobs until it is stopped; while the database is away it waits for it."""
+
+    def __init__(
+        self, app: App, *, queues: Sequence[str], parallel: int, heartbeat_s: float, stalled_after_s: float
+    ) -> None:
+        self._app = app
+        self._queues = list(queues)
+        self._parallel = parallel
+        self._heartbeat_s = heartbeat_s
+        self._stalled_after_s = stalled_after_s
+        self._is_stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], object] | None = None
+
+    def run(self) -> None:
+        """Work until ``stop``; jobs in progress are given the time to end."""
+        while not self._is_stopping.is_set():
+            try:
+                self._run_once(is_patient=True)
+            except StoreUnavailable as error:
+                _log.warning("%s; looking again in %g s", error, RETRY_S)
+                self._is_stopping.wait(RETRY_S)
+
+    def run_until_empty(self) -> None:
+        """Do what waits now, then return. Raises StoreUnavailable."""
+        self._run_once(is_patient=False)
+
+    def run_aside_until_empty(
+        self, *, name: str, look: Callable[[], object], look_s: float, on_interrupt: Callable[[], object]
+    ) -> None:
+        """``run_until_empty`` in a thread of this name, so that what interrupts the caller is met; returns at its end.
+
+        look: called every ``look_s`` meanwhile. on_interrupt: called before the worker is stopped for an interrupt, or
+        for what ``look`` raised, which is raised again at the end. Raises what the worker raises.
+        """
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self.run_until_empty()
+            except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(look_s)
+                look()
+        except BaseException:
+            on_interrupt()
+            self.stop()
+            thread.join()
+            raise
+        if failed:
+            raise failed[0]
+
+    def stop(self) -> None:
+        """From any thread: begin no further job, and let ``run`` return when the present ones have ended."""
+        with self._lock:
+            self._is_stopping.set()
+            if self._cancel is not None:
+                self._cancel()
+
+    def _run_once(self, *, is_patient: bool) -> None:
+        with failures_told():
+            asyncio.run(self._work(is_patient=is_patient))
+        if is_patient and not self._is_stopping.is_set():
+            raise StoreUnavailable("job worker: ended, because its database did not answer")
+
+    async def _work(self, *, is_patient: bool) -> None:
+        async with self._app.open_async():
+            working = asyncio.ensure_future(
+                self._app.run_worker_async(
+                    queues=self._queues,
+                    concurrency=self._parallel,
+                    wait=is_patient,
+                    fetch_job_polling_interval=POLL_S,
+                    update_heartbeat_interval=self._heartbeat_s,
+                    stalled_worker_timeout=self._stalled_after_s,
+                    install_signal_handlers=False,
+                    delete_jobs="always",
+                )
+            )
+            loop = asyncio.get_running_loop()
+            with self._lock:
+                if self._is_stopping.is_set():
+                    working.cancel()
+                self._cancel = lambda: loop.call_soon_threadsafe(working.cancel)
+            try:
+                await working
+            except asyncio.CancelledError:
+                if not self._is_stopping.is_set():
+                    raise
+            finally:
+                with self._lock:
+                    self._cancel = None
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """The database's failures in our words."""
+    try:
+        yield
+    except (ConnectorException, PoolTimeout, PoolClosed) as error:
+        reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+        raise StoreUnavailable(f"job queue: cannot be used: {reason[0]}") from error
