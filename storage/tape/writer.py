@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,13 +21,13 @@ from typing import Final, Self
 from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
 from market.errors import FeatureServiceError, StoreUnavailable
 from market.markets import DEFAULT_MARKET, Market
-from storage.durable_files import make_folder, sync_folder
+from storage.durable_files import make_folder
 from storage.raw.manifest import known_last_seqs
 from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
 from storage.tape.lock import release, take_lock
-from storage.tape.recovery import finish_segment, recover_tape
-from storage.tape.segment_log import SegmentLine, log_segments
-from storage.tape.segments import FINISHED, OPEN, check_market, segment_name, tape_folder
+from storage.tape.open_segment import OpenSegment
+from storage.tape.recovery import recover_tape
+from storage.tape.segments import FINISHED, OPEN, check_market, tape_folder
 
 DEFAULT_SYNC_MS: Final = 200
 SEGMENT_BYTES: Final = 256 << 20
@@ -83,7 +82,6 @@ class TapeWriter:
         self._sync_s = sync_ms / 1e3
         self._segment_bytes = segment_bytes
         self._segment_ns = segment_ns
-        self._head = segment_head(market)
         self._changed = threading.Condition(threading.Lock())
         # Guarded by _changed.
         self._waiting: list[_Waiting] = []
@@ -95,11 +93,10 @@ class TapeWriter:
         self._from_ns = self._until_ns = 0
         self._segment_size = 0
         self._begun: set[Path] = set()
+        head = segment_head(market)
+        self._head_bytes = len(head)
         # The thread's own.
-        self._descriptor: int | None = None
-        self._path: Path | None = None
-        self._first_seq = 0
-        self._end = 0, 0
+        self._segment = OpenSegment(self._folder, head, segment_bytes=segment_bytes)
         lock: int | None = None
         try:
             make_folder(self._folder)
@@ -239,7 +236,7 @@ class TapeWriter:
         self._day = day
         self._from_ns = (day - 1) * DAY_NS
         self._until_ns = min(floor_to(recv_ns, self._segment_ns) + self._segment_ns, (day + 1) * DAY_NS)
-        self._segment_size = len(self._head)
+        self._segment_size = self._head_bytes
 
     def _wait(self, frames: _Waiting) -> None:
         if not self._waiting:
@@ -251,7 +248,7 @@ class TapeWriter:
         try:
             while self._write_group():
                 pass
-            self._finish()
+            self._segment.finish()
         except OSError as error:
             failure = StoreUnavailable(f"tape {self._symbol}: must reach the disk, was {error}")
             failure.__cause__ = error
@@ -259,7 +256,7 @@ class TapeWriter:
                 self._failure = self._failure or failure
                 self._changed.notify_all()
         finally:
-            release(self._descriptor)
+            self._segment.let_go()
 
     def _write_group(self) -> bool:
         """Write what waits and make it durable; False when the writer is closing and nothing is left."""
@@ -273,14 +270,10 @@ class TapeWriter:
             return False
         for waiting in group:
             if waiting.path is not None:
-                self._finish()
-                self._begin(waiting.path, waiting.first_seq)
-                waiting.frames[:0] = self._head
-            assert self._descriptor is not None, "the first frames of a writer begin a segment"
-            _write_all(self._descriptor, waiting.frames)
-            self._end = waiting.next_seq, waiting.last_ns
-        assert self._descriptor is not None
-        os.fdatasync(self._descriptor)
+                self._segment.finish()
+                self._segment.begin(waiting.path, waiting.first_seq)
+            self._segment.write(waiting.frames, next_seq=waiting.next_seq, last_ns=waiting.last_ns)
+        self._segment.sync()
         with self._changed:
             self._waiting_bytes = sum(len(waiting.frames) for waiting in self._waiting)
             self._durable_seq = last_seq
@@ -290,43 +283,3 @@ class TapeWriter:
         for callback in due:
             callback()
         return True
-
-    def _begin(self, path: Path, first_seq: int) -> None:
-        make_folder(path.parent)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
-        self._path = path
-        self._first_seq = first_seq
-        sync_folder(path.parent)
-        # Of a segment that is gone nothing else says how many seqs it had: no more than fit in.
-        most = self._segment_bytes // HEADER_BYTES + 1
-        self._log(
-            SegmentLine(event="begun", segment=segment_name(path), first_seq=first_seq, next_seq=first_seq + most)
-        )
-
-    def _finish(self) -> None:
-        if self._descriptor is None or self._path is None:
-            return
-        os.fsync(self._descriptor)
-        descriptor, self._descriptor = self._descriptor, None
-        os.close(descriptor)
-        finish_segment(self._path)
-        next_seq, last_ns = self._end
-        self._log(
-            SegmentLine(
-                event="finished",
-                segment=segment_name(self._path),
-                first_seq=self._first_seq,
-                next_seq=next_seq,
-                kept_seq=next_seq,
-                last_ns=last_ns,
-            )
-        )
-
-    def _log(self, line: SegmentLine) -> None:
-        log_segments(self._folder, [line])
-
-
-def _write_all(descriptor: int, frames: bytearray) -> None:
-    left = memoryview(frames)
-    while left:
-        left = left[os.write(descriptor, left) :]

@@ -383,9 +383,9 @@ def failing(writer: TapeWriter, monkeypatch: pytest.MonkeyPatch, descriptor: int
     """Let the thread write the next frames of the open segment to ``descriptor``."""
     writer.append(MIDNIGHT_NS, b"before")
     writer.sync()
-    real = writer._descriptor
+    real = writer._segment._descriptor
     assert real is not None
-    monkeypatch.setattr(writer, "_descriptor", descriptor)
+    monkeypatch.setattr(writer._segment, "_descriptor", descriptor)
     os.close(real)
 
 
