@@ -9,14 +9,9 @@
 from __future__ import annotations
 
 import logging
-import queue
-import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Final
 
@@ -26,12 +21,13 @@ import uvicorn
 from api.app import Application, create_app, create_probe
 from backfill.jobs import BackfillJobs
 from market.clock import SystemClock
-from market.errors import Conflict, FeatureServiceError
+from market.errors import Conflict
 from runtime.active_version import served_from_now
 from runtime.connections import patient_protocol
 from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
 from runtime.logs import configure_logging
+from runtime.role import Role, run_until_stopped, sigterm_as_interrupt
 from runtime.server_watch import ServerWatch
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, unknown_settings
@@ -54,27 +50,9 @@ from training_sets.builds.watch import BuildWatch
 from upkeep.tasks import PERIODS
 from upkeep.upkeep import LOOK_S, Upkeep
 
-STOP_DEADLINE_S: Final = 30.0
 CONNECTIONS_DEADLINE_S: Final = 5
 
 _log = logging.getLogger(__name__)
-
-
-class RoleFailed(FeatureServiceError):
-    """A role of this process ended by an error, which the log tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """Something that runs until ``stop`` is called, from another thread.
-
-    ends_with_others: it is there for the other roles, and nothing waits for it.
-    """
-
-    name: str
-    run: Callable[[], None]
-    stop: Callable[[], None]
-    ends_with_others: bool = False
 
 
 def run_roles(  # noqa: PLR0913  # the options of the command
@@ -97,7 +75,7 @@ def run_roles(  # noqa: PLR0913  # the options of the command
     configure_logging(settings.feature_service_log_format, settings.feature_service_log_level, SystemClock())
     for line in unknown_settings():
         _log.warning("%s", line)
-    with _sigterm_as_interrupt(), ExitStack() as stack:
+    with sigterm_as_interrupt(), ExitStack() as stack:
         servers = stack.enter_context(running_servers(settings))
         with metadata_store(servers) as metadata:  # brings the schema up, whichever roles run
             version = served_from_now(settings, servers, metadata, given=version)
@@ -135,7 +113,7 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             stack.callback(watch.close)
             prepared.append(Role("server watch", watch.run, watch.stop, ends_with_others=True))
         _tell(settings, servers, roles=roles, source=source, version=version)
-        _run_until_stopped(prepared, duration_s)
+        run_until_stopped(prepared, duration_s)
 
 
 def _tell(settings: Settings, servers: Servers, *, roles: Sequence[str], source: SourceChoice, version: str) -> None:
@@ -159,60 +137,6 @@ def _tell(settings: Settings, servers: Servers, *, roles: Sequence[str], source:
     }
     facts |= {"api": address, "docs": f"{address}/docs"} if "api" in roles else {"health": f"{address}/health"}
     structlog.get_logger(__name__).info("Feature Service", **facts)
-
-
-def _run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
-    ended: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
-    threads = [threading.Thread(target=_run_role, args=(role, ended), name=role.name, daemon=True) for role in roles]
-    failed: list[str] = []
-    deadline = None if duration_s is None else time.monotonic() + duration_s
-    try:
-        for thread in threads:
-            thread.start()
-        _log.info("running: %s", ", ".join(role.name for role in roles))
-        # A role may end by itself: a recording has an end, and the API stays.
-        waiting = {role.name for role in roles if not role.ends_with_others}
-        while waiting and not failed:
-            name, error = ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
-            waiting.discard(name)
-            if error is not None:
-                failed.append(name)
-                _log.error("%s failed: %s", name, error, exc_info=_unexplained(error))
-    except queue.Empty:
-        _log.info("stopping: the duration is over")
-    except KeyboardInterrupt:
-        _log.info("stopping: asked to")
-    finally:
-        with _ignoring_signals():
-            for role in roles:
-                role.stop()
-            for thread in threads:
-                thread.join(STOP_DEADLINE_S)
-                if thread.is_alive():
-                    _log.error("%s: must stop within %g s, did not", thread.name, STOP_DEADLINE_S)
-                    failed.append(thread.name)
-    while not ended.empty():
-        name, error = ended.get()
-        if error is not None:
-            failed.append(name)
-            _log.error("%s failed while stopping: %s", name, error, exc_info=_unexplained(error))
-    if failed:
-        raise RoleFailed(f"roles: must run until they are stopped, failed was {', '.join(failed)}")
-    _log.info("stopped")
-
-
-def _unexplained(error: BaseException) -> BaseException | None:
-    """The error whose traceback is needed: one of ours says in its line what is wrong."""
-    return None if isinstance(error, FeatureServiceError) else error
-
-
-def _run_role(role: Role, ended: queue.SimpleQueue[tuple[str, BaseException | None]]) -> None:
-    try:
-        role.run()
-    except BaseException as error:  # noqa: BLE001  # the top of a thread: the main thread logs it and ends the process
-        ended.put((role.name, error))
-    else:
-        ended.put((role.name, None))
 
 
 def _jobs(builds: DatasetBuilds) -> Role:
@@ -290,24 +214,3 @@ def _served(
         on_stop()
 
     return Role(name, run, stop, ends_with_others=ends_with_others)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _ignoring_signals() -> Iterator[None]:
-    """A second Ctrl-C must not cut the flush short; every wait in here has its deadline."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

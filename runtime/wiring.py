@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backfill.jobs import BackfillJobs
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
-    from ingestion.rabbitmq.reading import BrokerAddress
+    from ingestion.rabbitmq.connection import BrokerAddress
     from quality.drift import DriftLimits
     from registry.life_cycle import RegistryLifeCycle
     from runtime.stores import Stores
@@ -245,7 +245,7 @@ def dataset_notices(settings: Settings) -> DatasetNotices:
 
 def broker_address(settings: Settings) -> BrokerAddress:
     """Where RabbitMQ is; RABBITMQ_HOST must be set."""
-    from ingestion.rabbitmq.reading import BrokerAddress
+    from ingestion.rabbitmq.connection import BrokerAddress
 
     assert settings.rabbitmq_host is not None
     return BrokerAddress(

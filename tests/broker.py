@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import aio_pika
 
-from ingestion.rabbitmq.reading import BrokerAddress
+from ingestion.rabbitmq.connection import BrokerAddress
 from tests.conftest import is_answering
 from tests.ports import free_port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from ingestion.rabbitmq.reading import LOST, BrokerAddress, connect
+from ingestion.rabbitmq.connection import LOST, BrokerAddress, connect
 from market.errors import StoreUnavailable
 
 TIMEOUT_S: Final = 1.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import aio_pika
 
-from ingestion.rabbitmq.reading import LOST, BrokerAddress, connect, is_lost
+from ingestion.rabbitmq.connection import LOST, BrokerAddress, connect, is_lost
 from ingestion.rabbitmq.writing import LIVE_QUEUE, PUBLISH_TIMEOUT_S, declared_queue
 from market.errors import StoreUnavailable
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from ingestion.rabbitmq.reading import BrokerAddress
+from ingestion.rabbitmq.connection import BrokerAddress
 from ingestion.rabbitmq.writing import QueueWriter
 
 KEPT_UNTIL_READ: Final[Mapping[str, Any]] = {}

@@ -8,7 +8,7 @@ from typing import Final
 
 import aio_pika
 
-from ingestion.rabbitmq.reading import LOST, BrokerAddress, connect
+from ingestion.rabbitmq.connection import LOST, BrokerAddress, connect
 from market.errors import StoreUnavailable
 
 TIMEOUT_S: Final = 5.0

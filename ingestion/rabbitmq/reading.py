@@ -19,13 +19,13 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
 import aiormq
 
+from ingestion.rabbitmq.connection import LOST, BrokerAddress, connect, is_lost
 from market.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -33,30 +33,11 @@ if TYPE_CHECKING:
 
 PREFETCH: Final = 2000
 """Messages of a queue that may be on their way to the disk: a second of a busy market."""
-HEARTBEAT_S: Final = 10
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 QUEUE_RETRY_S: Final = 1.0
-CONNECT_TIMEOUT_S: Final = 5.0
 LAST_ACKNOWLEDGEMENTS_S: Final = 5.0
-# What aio-pika and aiormq raise on a connection or channel that is lost, refused or closed meanwhile.
-LOST: Final = (*aio_pika.exceptions.CONNECTION_EXCEPTIONS, TimeoutError)
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is and as whom to speak to it."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    virtual_host: str = "/"
-
-    def __str__(self) -> str:
-        return f"rabbitmq {self.host}:{self.port}"
 
 
 class QueueGone(aiormq.exceptions.ChannelClosed):
@@ -279,23 +260,6 @@ def _end_by(error: BaseException) -> ReadingEnd:
     # The broker answers the same to who has no permission, in other words.
     is_taken = isinstance(error, aiormq.exceptions.ChannelAccessRefused) and "exclusive use" in str(error)
     return ReadingEnd.TAKEN if is_taken else ReadingEnd.LOST
-
-
-async def connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:
-    return await aio_pika.connect(
-        host=address.host,
-        port=address.port,
-        login=address.user,
-        password=address.password,
-        virtualhost=address.virtual_host,
-        timeout=CONNECT_TIMEOUT_S,
-        heartbeat=HEARTBEAT_S,
-    )
-
-
-def is_lost(connection: aio_pika.abc.AbstractConnection) -> bool:
-    """Whether the connection is gone; ``is_closed`` is true only of one that we closed ourselves."""
-    return connection.is_closed or not connection.connected.is_set()
 
 
 async def _lost(connection: aio_pika.abc.AbstractConnection) -> None:

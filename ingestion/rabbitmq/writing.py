@@ -10,7 +10,7 @@ from typing import Any, Final
 import aio_pika
 import aiormq
 
-from ingestion.rabbitmq.reading import LOST, BrokerAddress, connect, is_lost
+from ingestion.rabbitmq.connection import LOST, BrokerAddress, connect, is_lost
 from market.errors import StoreUnavailable
 
 PUBLISH_TIMEOUT_S: Final = 5.0

@@ -14,9 +14,9 @@ from uuid import uuid4
 import aio_pika
 import pytest
 
+from ingestion.rabbitmq.connection import BrokerAddress
 from ingestion.rabbitmq.notices import QueueNotices
 from ingestion.rabbitmq.queue_lengths import queue_lengths
-from ingestion.rabbitmq.reading import BrokerAddress
 from ingestion.rabbitmq.writing import LIVE_QUEUE
 from market.errors import StoreUnavailable
 from storage.database.alerts import CLOSE_AFTER, AlertStore

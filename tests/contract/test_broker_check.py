@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from ingestion.rabbitmq.check import check_broker
-from ingestion.rabbitmq.reading import BrokerAddress
+from ingestion.rabbitmq.connection import BrokerAddress
 from market.errors import StoreUnavailable
 from tests.conftest import is_answering, missing
 

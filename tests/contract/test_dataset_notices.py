@@ -16,8 +16,8 @@ import aio_pika
 import msgspec
 import pytest
 
+from ingestion.rabbitmq.connection import BrokerAddress
 from ingestion.rabbitmq.notices import QueueNotices
-from ingestion.rabbitmq.reading import BrokerAddress
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord

@@ -11,7 +11,8 @@ from subprocess import Popen
 
 import pytest
 
-from ingestion.rabbitmq.reading import BrokerAddress, QueueReader
+from ingestion.rabbitmq.connection import BrokerAddress
+from ingestion.rabbitmq.reading import QueueReader
 from ingestion.rabbitmq.writing import HashExchange
 from ingestion.sources.gateway.queues import GatewaySource
 from ingestion.sources.gateway.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from runtime.roles import STOP_DEADLINE_S
+from runtime.role import STOP_DEADLINE_S
 from runtime.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -23,7 +23,8 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
 from ingestion.decoding.wire import UNDECODABLE
-from ingestion.rabbitmq.reading import BrokerAddress, QueueReader, ReadingEnd
+from ingestion.rabbitmq.connection import BrokerAddress
+from ingestion.rabbitmq.reading import QueueReader, ReadingEnd
 from ingestion.source import Deliver, Delivery
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
 from ingestion.sources.gateway.holes import QueueHoles

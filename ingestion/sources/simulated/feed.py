@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
+from ingestion.sources.simulated.decimals import DecimalStep, decimal_text, short_text
 from ingestion.sources.simulated.matching import Fill, OrderBook
 from market.clock import HOUR_NS, MILLISECOND_NS, MINUTE_NS, floor_to
 from market.events import BUY
-from market.instruments import mantissa
 
 FUNDING_INTERVAL_HOURS = 8
 FUNDING_RATE_DECIMALS = 8
@@ -23,41 +23,6 @@ DAY_MINUTES = 1440
 _DAY_TOTAL_DECIMALS = 4
 _OPEN_INTEREST_VALUE_DECIMALS = 2
 _PERCENT_DECIMALS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class DecimalStep:
-    """A tick or a lot: ``mantissa / 10**decimals``, with the decimals the exchange writes."""
-
-    mantissa: int
-    decimals: int
-
-    @classmethod
-    def parse(cls, text: str, thing: str) -> DecimalStep:
-        """The step of a text such as "0.10". Raises ValueError when it is not a positive plain decimal number."""
-        decimals = len(text.partition(".")[2])
-        value = mantissa(text, decimals, thing)
-        if value <= 0:
-            raise ValueError(f"{thing}: must be positive, was {text!r}")
-        return cls(value, decimals)
-
-    def text(self, count: int) -> str:
-        """``count`` steps, exactly."""
-        return decimal_text(count * self.mantissa, self.decimals)
-
-
-def decimal_text(value: int, decimals: int) -> str:
-    """``value / 10**decimals`` with all its decimals."""
-    if decimals == 0:
-        return str(value)
-    whole, fraction = divmod(abs(value), 10**decimals)
-    return f"{'-' if value < 0 else ''}{whole}.{fraction:0{decimals}d}"
-
-
-def short_text(value: int, decimals: int) -> str:
-    """``value / 10**decimals`` without trailing zeros, as klines and funding rates are written."""
-    text = decimal_text(value, decimals)
-    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 @dataclass(slots=True)

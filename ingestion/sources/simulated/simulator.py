@@ -20,7 +20,8 @@ from operator import attrgetter
 import numpy as np
 
 from ingestion.messages import TimedMessage
-from ingestion.sources.simulated.feed import DAY_MINUTES, FUNDING_CAP, Candle, ContractState, DecimalStep, PublicFeed
+from ingestion.sources.simulated.decimals import DecimalStep
+from ingestion.sources.simulated.feed import DAY_MINUTES, FUNDING_CAP, Candle, ContractState, PublicFeed
 from ingestion.sources.simulated.matching import Fill, OrderBook
 from ingestion.sources.simulated.order_flow import MOST_FILLS, OrderFlow
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to

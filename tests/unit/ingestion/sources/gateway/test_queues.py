@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingestion.rabbitmq.reading import BrokerAddress
+from ingestion.rabbitmq.connection import BrokerAddress
 from ingestion.source import Delivery
 from ingestion.sources.gateway.queues import GatewaySource
 from market.clock import SystemClock

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ingestion.sources.simulated.feed import Candle, ContractState, DecimalStep, PublicFeed, decimal_text, short_text
+from ingestion.sources.simulated.decimals import DecimalStep, decimal_text, short_text
+from ingestion.sources.simulated.feed import Candle, ContractState, PublicFeed
 from ingestion.sources.simulated.matching import OrderBook
 from market.clock import MINUTE_NS, SECOND_NS
 from market.events import ASK, BID, BUY, SELL

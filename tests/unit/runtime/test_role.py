@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from market.errors import StoreUnavailable
-from runtime.roles import Role, RoleFailed, _run_until_stopped
+from runtime.role import Role, RoleFailed, run_until_stopped
 
 
 class Steady:
@@ -39,14 +39,14 @@ def ends_at_once() -> None:
 def test_a_role_that_fails_stops_the_others_and_fails_the_process(caplog: pytest.LogCaptureFixture) -> None:
     steady = Steady()
     with pytest.raises(RoleFailed, match="failed was ingest"):
-        _run_until_stopped([steady.role("api"), Role("ingest", fail, lambda: None)], None)
+        run_until_stopped([steady.role("api"), Role("ingest", fail, lambda: None)], None)
     assert steady.has_ended
     assert "ingest failed: redis: call failed" in caplog.text
 
 
 def test_the_end_of_the_duration_stops_everything_without_an_error() -> None:
     roles = [Steady(), Steady()]
-    _run_until_stopped([each.role(str(at)) for at, each in enumerate(roles)], 0.0)
+    run_until_stopped([each.role(str(at)) for at, each in enumerate(roles)], 0.0)
     assert all(each.has_ended for each in roles)
 
 
@@ -58,14 +58,14 @@ def test_a_role_that_ends_leaves_the_others_running() -> None:
         assert has_ended.wait(30)
         was_stopped.append(stop.wait(0.2))
 
-    _run_until_stopped([Role("ingest", has_ended.set, lambda: None), Role("api", outlive, stop.set)], None)
+    run_until_stopped([Role("ingest", has_ended.set, lambda: None), Role("api", outlive, stop.set)], None)
     assert was_stopped == [False]
 
 
 def test_the_process_ends_when_every_role_has() -> None:
-    _run_until_stopped([Role("ingest", ends_at_once, lambda: None)], None)
+    run_until_stopped([Role("ingest", ends_at_once, lambda: None)], None)
 
 
 def test_a_role_that_fails_while_it_stops_fails_the_process() -> None:
     with pytest.raises(RoleFailed, match="failed was ingest"):
-        _run_until_stopped([Steady(fail).role("ingest")], 0.0)
+        run_until_stopped([Steady(fail).role("ingest")], 0.0)
