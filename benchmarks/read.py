@@ -17,8 +17,9 @@ from feature_client import FeatureStoreClient
 from market.clock import SECOND_NS, ManualClock
 from runtime.embedded import embedded_redis
 from storage.online.address import redis_settings
+from storage.online.feast_fields import feature_field
 from storage.online.store import OnlineStore
-from storage.online.vector import OnlineRow, feature_field, online_key
+from storage.online.vector import OnlineRow, online_key
 
 if TYPE_CHECKING:
     import redis

@@ -23,16 +23,16 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from storage.online.address import redis_address
+from storage.online.feast_fields import feature_field
 from storage.online.table_row import TableRow, table_fields, table_row
 from storage.online.vector import (
     VECTOR_FIELD,
     Layout,
     OnlineRow,
     OnlineVector,
-    feature_field,
     layout_of,
-    online_fields,
     online_key,
+    pack,
     sortable,
     sortable_order,
     symbol_of,
@@ -43,9 +43,9 @@ RedisClient: TypeAlias = redis.Redis | RedisCluster
 
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
 
-# Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in parts because
-# unpack() stops at about 8000 values. The fields begin with the newest and the vector (``online_fields``), so that
-# ARGV[6] is the packed vector, published for those who follow the symbol. ARGV[2] is the writer's fence, or empty.
+# ARGV: the row's order, the writer's fence or nothing, the packed vector, which is published for those who follow the
+# symbol, and Feast's fields (``storage.online.feast_fields``). Lua's numbers are doubles and would round nanoseconds,
+# hence the comparison of text; HSET is called in parts because unpack() stops at about 8000 values.
 _WRITE_SCRIPT: Final = """
 local held = redis.call('HMGET', KEYS[1], 'feature_service:newest', 'feature_service:fence')
 if ARGV[2] ~= '' then
@@ -53,10 +53,12 @@ if ARGV[2] ~= '' then
   if held[2] ~= ARGV[2] then redis.call('HSET', KEYS[1], 'feature_service:fence', ARGV[2]) end
 end
 if held[1] and held[1] > ARGV[1] then return 0 end
-for first = 3, #ARGV, 1000 do
-  redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
+local fields = cmsgpack.unpack(ARGV[4])
+for first = 1, #fields, 1000 do
+  redis.call('HSET', KEYS[1], unpack(fields, first, math.min(first + 999, #fields)))
 end
-redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[6])
+redis.call('HSET', KEYS[1], 'feature_service:newest', ARGV[1], 'feature_service:vector', ARGV[3])
+redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[3])
 return 1
 """
 _FENCED: Final = -1
@@ -216,7 +218,13 @@ class OnlineStore:
         if layout is None or layout.feature_set is not row.feature_set:
             self._layout = layout = layout_of(row.feature_set)
         fenced_by = "" if fence is None else sortable(fence)
-        return (online_key(row.symbol, self._project), sortable_order(row), fenced_by, *online_fields(row, layout))
+        return (
+            online_key(row.symbol, self._project),
+            sortable_order(row),
+            fenced_by,
+            pack(row, layout.packed_names),
+            layout.feast.pack(row.row_ns, row.values),
+        )
 
     def _run_script(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
         with self._naming_the_server():

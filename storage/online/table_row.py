@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from market.clock import MICROSECOND_NS, SECOND_NS
 from market.errors import CorruptStore
-from storage.online.vector import feature_field
+from storage.online.feast_fields import feature_field
 from transforms.table_feature import KNOWN_AT
 
 _DOUBLE_TAG: Final = 0x29

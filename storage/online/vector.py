@@ -12,7 +12,7 @@ without Feast, whose import takes seconds.
 | field ``feature_service:newest`` | row time and available time as sortable decimal text                |
 | field ``feature_service:fence``  | fence of the lease it was written under, likewise; absent without   |
 
-The hash is murmur3, 32 bits, little-endian.
+The hash is murmur3, 32 bits, little-endian. ``storage.online.feast_fields`` makes the fields that Feast reads.
 Our names are longer than Feast's hashes and do not start as its timestamps do, so they cannot collide with either.
 The packed vector names its own columns: one field read in one call is all a reader needs, and a change of the feature
 set cannot part the values from their names. The names are encoded once per set and copied into each row.
@@ -21,21 +21,17 @@ set cannot part the values from their names. The names are encoded once per set 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
-from math import isnan
 from typing import TYPE_CHECKING, Final, Literal
 
-import mmh3
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # protobuf ships no types
 
-from market.clock import SECOND_NS
 from market.errors import CorruptStore
+from storage.online.feast_fields import FeastFields
 
 if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to import
     from transforms.rows import FeatureSet
@@ -47,9 +43,6 @@ CHANNEL_PREFIX: Final = b"feature_service:rows:"
 
 _JOIN_KEY: Final = b"symbol"
 _FEAST_STRING: Final = 2
-_DOUBLE: Final = struct.Struct("<Bd")
-_DOUBLE_TAG: Final = 0x29
-_NULL: Final = b""
 _FLOAT64: Final = np.dtype("<f8")
 
 
@@ -150,36 +143,6 @@ def sortable_order(row: OnlineRow) -> str:
     return sortable(row.row_ns) + sortable(row.available_ns)
 
 
-def online_fields(row: OnlineRow, layout: Layout) -> tuple[bytes | str, ...]:
-    """Field, value, field, value ... of the whole hash."""
-    timestamp = Timestamp(seconds=row.row_ns // SECOND_NS, nanos=row.row_ns % SECOND_NS).SerializeToString()
-    protos = [_NULL if isnan(value) else _DOUBLE.pack(_DOUBLE_TAG, value) for value in row.values.tolist()]
-    return (
-        NEWEST_FIELD,
-        sortable_order(row),
-        VECTOR_FIELD,
-        _pack(row, layout.packed_names),
-        *chain.from_iterable((field, timestamp) for field in layout.timestamp_fields),
-        *chain.from_iterable((field, protos[index]) for field, index in layout.feature_fields),
-    )
-
-
-def colliding_fields(views: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """Every pair of ``view:feature`` that Feast would store in one field of a symbol's hash.
-
-    views: feature names by view name. Of three names that collide, the first is paired with each of the others.
-    """
-    first: dict[bytes, str] = {}
-    collisions = []
-    for view, features in views.items():
-        for feature in features:
-            name = f"{view}:{feature}"
-            earlier = first.setdefault(feature_field(view, feature), name)
-            if earlier != name:
-                collisions.append((earlier, name))
-    return collisions
-
-
 class _Names(msgspec.Struct, array_like=True, frozen=True):
     """What the rows of one feature set have in common."""
 
@@ -210,8 +173,7 @@ class Layout:
     """The part of every write that depends on the feature set alone."""
 
     feature_set: FeatureSet
-    timestamp_fields: tuple[bytes, ...]
-    feature_fields: tuple[tuple[bytes, int], ...]
+    feast: FeastFields
     packed_names: msgspec.Raw
 
 
@@ -228,21 +190,7 @@ def layout_of(feature_set: FeatureSet) -> Layout:
         feature_set.columns,
         tuple(group.name for group in groups),
     )
-    return Layout(
-        feature_set,
-        tuple(f"_ts:{group.name}".encode() for group in groups),
-        tuple(
-            (feature_field(group.name, column), index)
-            for group in groups
-            for column, index in zip(group.columns, group.indices, strict=True)
-        ),
-        msgspec.Raw(_ENCODER.encode(names)),
-    )
-
-
-def feature_field(view: str, feature: str) -> bytes:
-    """The field of a symbol's hash in which Feast looks for a feature."""
-    return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
+    return Layout(feature_set, FeastFields(groups), msgspec.Raw(_ENCODER.encode(names)))
 
 
 def sortable(number: int) -> str:
@@ -250,7 +198,8 @@ def sortable(number: int) -> str:
     return f"{number + 2**63:020d}"
 
 
-def _pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
+def pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
+    """The bytes of the vector field."""
     return _ENCODER.encode(
         _PackedVector(
             1,

@@ -42,7 +42,6 @@ from storage.online.vector import (
     VECTOR_FIELD,
     OnlineRow,
     OnlineVector,
-    colliding_fields,
     online_key,
     sortable,
 )
@@ -595,12 +594,6 @@ def test_a_silent_server_is_given_up(call: Callable[[OnlineStore], object]) -> N
 
 
 # Names that Feast stores in one field
-
-
-def test_names_that_share_a_field_are_found() -> None:
-    views = {"price": ["mid_price"], "fv0": ["ob_imb_l61300", "vwap_3s", "ob_imb_l183962"], "fv1": ["ob_imb_l61300"]}
-    assert colliding_fields(views) == [("fv0:ob_imb_l61300", "fv0:ob_imb_l183962")]
-    assert colliding_fields(TWO_VIEWS) == []
 
 
 def test_feast_gives_two_colliding_features_one_value(repository: Repository) -> None:

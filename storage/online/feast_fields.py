@@ -1,0 +1,81 @@
+"""The fields of a symbol's hash that Feast reads, packed as one argument of the write script.
+
+The script takes a msgpack array of field, value, field, value, ... and unpacks it in Redis: as arguments of their own
+the fields cost the client ten times as much. Redis' msgpack knows strings alone, not the binary type.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import mmh3
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # protobuf ships no types
+
+from market.clock import SECOND_NS
+
+if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to import
+    from transforms.rows import FeatureGroup
+
+_DOUBLE_TAG: Final = 0x29
+_FLOAT64: Final = np.dtype("<f8")
+_FIELD_BYTES: Final = 4
+_VALUE_BYTES: Final = 9
+_STRING: Final = 0xA0
+"""msgpack's head of a string, to which its length is added, below 32 bytes."""
+_LENGTH_AT: Final = 1 + _FIELD_BYTES
+_VALUE_AT: Final = _LENGTH_AT + 1
+
+
+class FeastFields:
+    """Packs rows of one feature set.
+
+    groups: the set's; a group is a view of Feast.
+    """
+
+    def __init__(self, groups: Sequence[FeatureGroup]) -> None:
+        fields = [feature_field(group.name, column) for group in groups for column in group.columns]
+        self._at = np.array([at for group in groups for at in group.indices], np.intp)
+        # One line a feature: head and bytes of the field, head, tag and double of the value.
+        self._lines = np.empty((len(fields), _VALUE_AT + _VALUE_BYTES), np.uint8)
+        self._lines[:, 0] = _STRING + _FIELD_BYTES
+        self._lines[:, 1:_LENGTH_AT] = np.frombuffer(b"".join(fields), np.uint8).reshape(-1, _FIELD_BYTES)
+        self._lines[:, _LENGTH_AT] = _STRING + _VALUE_BYTES
+        self._lines[:, _VALUE_AT] = _DOUBLE_TAG
+        self._timestamps = [_packed_string(f"_ts:{group.name}".encode()) for group in groups]
+        self._head = b"\xdd" + struct.pack(">I", 2 * (len(fields) + len(groups)))
+
+    def pack(self, row_ns: int, values: npt.NDArray[np.float64]) -> bytes:
+        """The fields of a row.
+
+        values: float64 (columns of the set); NaN is written as Feast writes null, an empty value.
+        """
+        chosen = values[self._at].astype(_FLOAT64, copy=False)
+        lines = self._lines.copy()
+        lines[:, _VALUE_AT + 1 :] = chosen.view(np.uint8).reshape(len(chosen), _FLOAT64.itemsize)
+        is_null = np.isnan(chosen)
+        if is_null.any():
+            lines[is_null, _LENGTH_AT] = _STRING
+            is_kept = np.ones(lines.shape, np.bool_)
+            is_kept[is_null, _VALUE_AT:] = False
+            packed = lines[is_kept].tobytes()
+        else:
+            packed = lines.tobytes()
+        timestamp = Timestamp(seconds=row_ns // SECOND_NS, nanos=row_ns % SECOND_NS).SerializeToString()
+        value = _packed_string(timestamp)
+        return self._head + b"".join([field + value for field in self._timestamps]) + packed
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """The field of a symbol's hash in which Feast looks for a feature."""
+    return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
+
+
+def _packed_string(text: bytes) -> bytes:
+    """Msgpack's string of any length."""
+    if len(text) < 32:
+        return bytes((_STRING + len(text),)) + text
+    return b"\xdb" + struct.pack(">I", len(text)) + text
