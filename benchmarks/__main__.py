@@ -25,6 +25,7 @@ from benchmarks import (
     read,
     readme,
     recovery,
+    scale,
     start,
 )
 from benchmarks.measure import Figure, machine
@@ -39,6 +40,7 @@ _MODULES: Final = (
     http,
     read,
     recovery,
+    scale,
     as_of_join,
     quality,
     dataset,

@@ -43,3 +43,10 @@ def _cells(line: str) -> tuple[str, ...]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def figures() -> dict[str, float]:
+    """The value of every figure in the table, by its name, in the unit that stands there."""
+    table = README.read_text().partition(_BEGIN)[2].partition(_END)[0]
+    rows = [cells for line in table.splitlines()[2:] if (cells := _cells(line))]
+    return {cells[0]: float(cells[1].partition(" ")[0].replace(",", "")) for cells in rows}
