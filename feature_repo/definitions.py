@@ -7,16 +7,19 @@ other folders than the default come from ``definitions``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+from feast.protos.feast.core.FeatureView_pb2 import FeatureView as FeatureViewProto
 from feast.types import Float64, Int64
 
 from feature_repo.freshness import TABLE_TIME_TO_LIVE, TIME_TO_LIVE, slo_of
 from feature_repo.materializing import EVERY_TAG
 from feature_repo.offline_store import LATENESS_TAG
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, service_name, sound_versions
+from feature_repo.view_join import AVAILABILITY, CREATED_TAG
 from transforms.catalogue import GROUPS, group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.rows import FeatureSet
@@ -24,6 +27,7 @@ from transforms.table_feature import KNOWN_AT, table_fingerprint
 
 DEFAULT_FEATURES_FOLDER: Final = "data/features"
 PUSH_SOURCE_NAME: Final = "market_features_push"
+_KNOWN_WHEN_CREATED: Final = {CREATED_TAG: AVAILABILITY}
 
 FeastObject = Entity | FeatureView | FeatureService
 
@@ -38,11 +42,7 @@ def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSourc
 
 
 class MarketPushSource(PushSource):
-    """The push source as one view sees it: one name for all, and the view's own log behind it.
-
-    Feast has one log a push source and takes a view's log from there whenever it copies the view; so each view has this
-    source with its own log. To Feast's registry they are one and the same: the source of that name.
-    """
+    """The push source of all views, whatever log stands behind it: to Feast's registry those of one name are one."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PushSource) and other.name == self.name
@@ -51,21 +51,44 @@ class MarketPushSource(PushSource):
         return hash(self.name)
 
 
-def _push_source(view: str, fingerprint: str, features_folder: str) -> MarketPushSource:
-    return MarketPushSource(name=PUSH_SOURCE_NAME, batch_source=_file_source(view, fingerprint, features_folder))
+@lru_cache(maxsize=1)
+def _heard_by_all() -> MarketPushSource:
+    """The one object that every view names: ``feast plan`` takes two of one name for two sources."""
+    return MarketPushSource(name=PUSH_SOURCE_NAME, batch_source=_file_source("price", "every view has its own", ""))
+
+
+class MarketView(FeatureView):
+    """A view that hears the push source of all and reads its own log.
+
+    Feast has one log a push source, and takes a view's log from there whenever it copies the view or reads it from the
+    registry; so what is copied or registered has a push source of that name with the view's own log.
+    """
+
+    def __copy__(self) -> FeatureView:
+        copied: FeatureView = super().__copy__()  # type: ignore[no-untyped-call]  # untyped in Feast
+        copied.batch_source = self.batch_source
+        copied.stream_source = MarketPushSource(name=PUSH_SOURCE_NAME, batch_source=self.batch_source)
+        return copied
+
+    def to_proto(self) -> FeatureViewProto:
+        proto = super().to_proto()
+        proto.spec.stream_source.batch_source.CopyFrom(proto.spec.batch_source)
+        return proto
 
 
 def _view(name: str, fingerprint: str, fields: Mapping[str, str], features_folder: str) -> FeatureView:
     """A view on one folder of the feature log; ``fields`` gives each feature's description."""
-    return FeatureView(
+    view = MarketView(
         name=name,
         entities=[symbol],
         ttl=TIME_TO_LIVE,
         schema=[Field(name=field, dtype=Float64, description=text) for field, text in fields.items()],
-        source=_push_source(name, fingerprint, features_folder),
+        source=_file_source(name, fingerprint, features_folder),
         online=True,
-        tags={"fingerprint": fingerprint, **slo_of(name).tags()},
+        tags={"fingerprint": fingerprint, **_KNOWN_WHEN_CREATED, **slo_of(name).tags()},
     )
+    view.stream_source = _heard_by_all()
+    return view
 
 
 def _group_view(group: str, features_folder: str) -> FeatureView:
@@ -96,6 +119,7 @@ def _table_view(group: str, features_folder: str) -> FeatureView:
         tags={
             "table": features[0].table,
             "table_fingerprint": fingerprint,
+            **_KNOWN_WHEN_CREATED,
             EVERY_TAG: f"{slo.freshness.total_seconds():g}",
             **slo.tags(),
         },

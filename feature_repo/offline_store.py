@@ -6,6 +6,7 @@ of this project but its errors. The join itself is ``feature_repo.as_of_join``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,8 +20,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from feast import FeatureView, RepoConfig
 from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
-from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import (
@@ -32,12 +34,16 @@ from pydantic import NonNegativeFloat
 
 from feature_repo.as_of_join import NO_GROUP, NULL_NS, Int64Array, group_rows, newest_positions, times_ns
 from feature_repo.entity_rows import EntityRows, check_columns
+from feature_repo.logged_features import write_logged
+from feature_repo.monitoring import MonitoredStore
 from feature_repo.parquet_source import UTC_NS, ParquetSource, ns_of
 from feature_repo.parquet_writing import append, locked
 from feature_repo.retrieval_job import AsOfRetrievalJob
 from feature_repo.tick_join import TickJoin, TicksConfig
 from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
 from market.errors import InvalidRequest, NotFound
+
+_log = logging.getLogger(__name__)
 
 LATENESS_TAG: Final = "materialize_lateness_s"
 """Tag of a source whose rows come later than those of others."""
@@ -47,8 +53,10 @@ _MOST_LISTINGS: Final = 20
 
 class AsOfOfflineStoreConfig(FeastConfigBaseModel):
     type: Literal["feature_repo.offline_store.AsOfOfflineStore"] = "feature_repo.offline_store.AsOfOfflineStore"
-    bitemporal: bool = True
-    """Whether a row created after the time asked for stays unknown, without ``filter_by_created_timestamp``."""
+    bitemporal: bool = False
+    """Whether a row created after the time asked for stays unknown, without ``filter_by_created_timestamp``.
+
+    A view with the tag ``created_timestamp_is: availability`` is always read so."""
     materialize_lateness_s: NonNegativeFloat = 0
     """How far before the time asked for a materialization reads again: incremental ones begin where the last one ended,
     and would never see a row that came later than that. The online store keeps the newer row."""
@@ -56,7 +64,7 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):
     """What answers for views with ticks between whole seconds, which no log holds; None is the log alone."""
 
 
-class AsOfOfflineStore(OfflineStore):
+class AsOfOfflineStore(MonitoredStore):
     """Point-in-time retrieval by the rules of the semantics page; see ``AsOfRetrievalJob`` for the results.
 
     Rows of equal event and creation time are told apart by physical order: files by path, then rows as written.
@@ -143,6 +151,8 @@ class AsOfOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """The newest row of each key with an event time in [start_date, end_date]; a null key belongs to no entity.
 
+        A source that is not there yet has no rows, and a warning of the log: it must not stop the other views.
+
         ``materialize_lateness_s``, of the configuration or in the source's tags, moves the start back.
         """
         settings = cast("AsOfOfflineStoreConfig", config.offline_store)
@@ -210,6 +220,40 @@ class AsOfOfflineStore(OfflineStore):
             append(parquet, table)
         if progress is not None:
             progress(table.num_rows)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,  # noqa: ARG004  # Feast's interface
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,  # noqa: ARG004  # Feast's interface
+    ) -> None:
+        """Append what was served, a table or the Parquet at a path, to the folder that the feature service names.
+
+        A reader sees a file whole or not at all. Raises InvalidRequest for another destination than files.
+        """
+        write_logged(config.repo_path, data, logging_config.destination)
+
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
+        """Whether what is there can be read: Parquet, with its times as times. Nothing there yet is no fault.
+
+        Raises InvalidRequest, CorruptStore.
+        """
+        try:
+            parquet = ParquetSource.open(config.repo_path, data_source, {})
+        except NotFound:
+            return
+        if not parquet.fragments:
+            return
+        schema = parquet.schema(parquet.fragments)
+        raws = {mapped: raw for raw, mapped in data_source.field_mapping.items()}
+        for name in filter(None, (data_source.timestamp_field, data_source.created_timestamp_column)):
+            raw = raws.get(name, name)
+            if raw not in schema.names:
+                raise InvalidRequest(f"{data_source.name}.{raw}: must be a column of the source, was {schema.names}")
+            nothing: pa.ChunkedArray[Any] = pa.chunked_array([], schema.field(raw).type)
+            times_ns(nothing, f"{data_source.name}.{raw}")
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
@@ -301,9 +345,20 @@ class _Pull:
         created_ns = times_ns(rows[self.created], f"{self.source.name}.{self.created}") if self.created else None
         return rows, event_ns, created_ns
 
+    def _nothing(self) -> pa.Table:
+        """No row, with the columns that rows would have."""
+        types: dict[str, pa.DataType] = dict.fromkeys([*(self.keys or [DUMMY_ENTITY_ID]), *self.features], pa.null())
+        types |= dict.fromkeys([self.timestamp, *([self.created] if self.created else [])], UTC_NS)
+        return pa.schema(types).empty_table()
+
     def stream(self, repo_path: Path | None, start: datetime | None, end: datetime | None) -> Iterator[pa.Table]:
-        """The rows row group by row group, in physical order, after an empty table."""
-        parquet = ParquetSource.open(repo_path, self.source, {})
+        """The rows row group by row group, in physical order, after an empty table; that alone without a source."""
+        try:
+            parquet = ParquetSource.open(repo_path, self.source, {})
+        except NotFound as error:
+            _log.warning("%s; it counts as empty", error)
+            yield self._nothing()
+            return
         columns = [*self.keys, *self.features, self.timestamp, *([self.created] if self.created else [])]
         if not self.features:  # Feast's way to ask for all columns
             columns += parquet.schema(parquet.fragments).names

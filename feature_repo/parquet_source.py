@@ -36,6 +36,7 @@ Column: TypeAlias = "pa.ChunkedArray[Any]"
 UTC_NS: Final = pa.timestamp("ns", "UTC")
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _UNIT_NS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_TEXT_FILES: Final = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".csv.gz", ".json.gz")
 # A longer list of keys prunes next to no row group and is compared with the statistics of each.
 _LARGEST_KEY_FILTER: Final = 1_000
 
@@ -140,6 +141,11 @@ class ParquetSource:
         if not isinstance(source, FileSource) or not isinstance(source.file_format, ParquetFormat | None):
             raise InvalidRequest(f"{source.name}: must be a Parquet FileSource, was {type(source).__name__}")
         filesystem, path = locate(repo_path, source)
+        if path.lower().endswith(_TEXT_FILES):
+            raise InvalidRequest(
+                f"{source.name}: must be Parquet, which has types, was {path}; write it so once: "
+                f"pandas.read_csv(path, parse_dates=[{source.timestamp_field!r}]).to_parquet(...)"
+            )
         with reading(path):
             info = filesystem.get_file_info(path)
             if info.type == pafs.FileType.NotFound:

@@ -30,15 +30,21 @@ def append(source: ParquetSource, table: pa.Table) -> None:
         table = table.select(written.column_names).cast(written.schema)
         write_file([pa.concat_tables([written, table])], source.filesystem, source.path)
         return
-    names = source.partitions.names
-    group = _partition_groups(table, names)
-    for code in range(int(group.max(initial=-1)) + 1):
-        rows = table.filter(pa.array(group == code))
-        folder = "/".join([source.path, *(f"{name}={_hive_value(rows[name][0])}" for name in names)])
+    for below, rows in partitions(table, source.partitions.names):
+        folder = "/".join(filter(None, [source.path, below]))
         source.filesystem.create_dir(folder, recursive=True)
         taken = [_PART.fullmatch(info.base_name) for info in source.filesystem.get_file_info(pafs.FileSelector(folder))]
         number = 1 + max((int(match[1]) for match in taken if match), default=-1)
-        write_file([rows.drop_columns(names)], source.filesystem, f"{folder}/part-{number:08d}.parquet")
+        write_file([rows], source.filesystem, f"{folder}/part-{number:08d}.parquet")
+
+
+def partitions(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each combination of these columns, without them, and its folder as hive spells it."""
+    group = _partition_groups(table, names)
+    for code in range(int(group.max(initial=-1)) + 1):
+        rows = table.filter(pa.array(group == code))
+        folder = "/".join(f"{name}={_hive_value(rows[name][0])}" for name in names)
+        yield folder, rows.drop_columns(list(names))
 
 
 def _partition_groups(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.intp]:

@@ -113,6 +113,17 @@ class AsOfRetrievalJob(RetrievalJob):
             raise InvalidRequest("retrieval: must ask for entity rows to tell where values came from, was a pull")
         return self._provenance()
 
+    def to_sql(self) -> str:
+        """Raises InvalidRequest: this store runs none."""
+        raise InvalidRequest("to_sql: must be asked of a store that runs SQL, was AsOfOfflineStore; use to_arrow()")
+
+    def to_remote_storage(self) -> list[str]:
+        """Raises InvalidRequest: the result goes where ``persist`` is told."""
+        raise InvalidRequest(
+            "to_remote_storage: must be asked of a store with a staging location, was AsOfOfflineStore; "
+            'use persist(SavedDatasetFileStorage("s3://..."))'
+        )
+
     def persist(
         self,
         storage: SavedDatasetStorage,

@@ -54,7 +54,7 @@ def open_store(*, registry: RegistryConfig | Path, online_store: Mapping[str, st
             provider="local",
             registry=str(registry) if isinstance(registry, Path) else registry,
             online_store=dict(online_store),
-            offline_store={"type": OFFLINE_STORE, "materialize_lateness_s": MATERIALIZE_LATENESS_S},
+            offline_store={"type": OFFLINE_STORE, "bitemporal": True, "materialize_lateness_s": MATERIALIZE_LATENESS_S},
             materialization={"pull_latest_features": True},
             entity_key_serialization_version=ENTITY_KEY_VERSION,
         )

@@ -10,10 +10,12 @@ Threads share the partitions of step 2, then the row groups and columns of step 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +44,10 @@ from market.errors import InvalidRequest
 
 _DECODED_VALUES: Final = 1 << 20
 """How many values a thread decodes at once: 8 MiB of numbers."""
+CREATED_TAG: Final = "created_timestamp_is"
+"""Tag of a view that says what the creation times of its rows mean."""
+AVAILABILITY: Final = "availability"
+"""The value of ``CREATED_TAG`` of a view whose rows could be read from their creation on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class AskedView:
     created: str | None
     ttl_ns: int | None
     declared: dict[str, pa.DataType]
+    is_known_when_created: bool
+    """Whether the view declares that its rows could be read from their creation on."""
 
     @property
     def search_columns(self) -> list[str]:
@@ -92,6 +100,7 @@ class AskedView:
             created=to_raw.get(created, created) if created else None,
             ttl_ns=view.ttl // timedelta(microseconds=1) * 1_000 if view.ttl else None,
             declared=declared_types(view),
+            is_known_when_created=view.tags.get(CREATED_TAG) == AVAILABILITY,
         )
 
 
@@ -116,7 +125,7 @@ class ViewJoin:
             keys=dict(zip(view.keys.values(), values, strict=True)),
             declared=view.declared,
         )
-        return cls(view, selection, bitemporal)
+        return cls(view, selection, bitemporal or view.is_known_when_created)
 
     def join(self, rows: EntityRows) -> pa.Table:
         """The view's features for each entity row, null where it has no row."""
@@ -130,11 +139,8 @@ class ViewJoin:
         is_found = np.zeros(len(rows.ns), np.bool_)
         # Decoding, searching and gathering leave the interpreter to others: threads take all cores.
         with ThreadPoolExecutor(pa.cpu_count(), "as-of join") as pool:
-            answers = [
-                answer
-                for of_part in pool.map(lambda part: self._find(part, grouped, values), self._parts(grouped, values))
-                for answer in of_part
-            ]
+            found = list(pool.map(lambda part: self._find(part, grouped, values), self._parts(grouped, values)))
+            answers = [answer for of_part, _ in found for answer in of_part]
             for answer in answers:
                 is_found[answer.places] = True
             # Column by column: what is put lies in memory that was just written to.
@@ -143,6 +149,12 @@ class ViewJoin:
             reads.sort(key=lambda read: place[read[1][0]])
             for _ in pool.map(lambda read: self._gather(read[0], {raw: columns[raw] for raw in read[1]}), reads):
                 pass  # an error of a thread is raised here
+        if not answers and any(is_hidden for _, is_hidden in found):
+            warnings.warn(
+                f"{view.name}: every row was created after the time asked for ({view.created}), so all of its features "
+                "are null; where its creation is no availability, ask without bitemporal",
+                stacklevel=2,
+            )
         finished = [columns[raw].finish(is_found) for raw in view.features.values()]
         return pa.Table.from_arrays(finished, names=list(view.features))
 
@@ -168,12 +180,15 @@ class ViewJoin:
             if group != NO_GROUP:
                 yield _Part(files, slice(int(first[group]), int(first[group + 1])), int(group))
 
-    def _find(self, part: _Part, grouped: GroupedRows, values: list[pa.Array[Any]]) -> list[_Answers]:
-        """Find the rows of a part by keys and times alone: the answers of each row group that holds one."""
+    def _find(self, part: _Part, grouped: GroupedRows, values: list[pa.Array[Any]]) -> tuple[list[_Answers], bool]:
+        """Find the rows of a part by keys and times alone: the answers of each row group that holds one.
+
+        Also whether there is none only because each was created later.
+        """
         view, asked = self.view, part.asked
         asked_ns = grouped.ns[asked]
         if len(asked_ns) == 0:
-            return []
+            return [], False
         group, event_ns, created_ns = self._searched(part, grouped, values)
         is_wanted = (group != NO_GROUP) & (event_ns <= asked_ns.max())
         wanted: Int64Array | None = None
@@ -181,16 +196,20 @@ class ViewJoin:
             wanted = np.flatnonzero(is_wanted)
             group, event_ns = group[wanted], event_ns[wanted]
             created_ns = None if created_ns is None else created_ns[wanted]
-        position = as_of_positions(
+        find = partial(
+            as_of_positions,
             grouped.group[asked],
             asked_ns,
             row_group=group,
             event_ns=event_ns,
             created_ns=created_ns,
             ttl_ns=view.ttl_ns,
-            bitemporal=self.bitemporal,
         )
+        position = find(bitemporal=self.bitemporal)
         found = position != NO_ROW
+        if not found.any():
+            is_hidden = self.bitemporal and created_ns is not None
+            return [], bool(is_hidden and (find(bitemporal=False) != NO_ROW).any())
         places: Int64Array = grouped.order[asked][found]
         position = position[found] if wanted is None else wanted[position[found]]
         by_position = sorting_order(position)
@@ -205,7 +224,7 @@ class ViewJoin:
             for at in np.flatnonzero(cuts[:-1] < cuts[1:]).tolist():
                 inside = slice(cuts[at], cuts[at + 1])
                 answers.append(_Answers(file, at, places[inside], position[inside] - edges[at]))
-        return answers
+        return answers, False
 
     def _searched(
         self, part: _Part, grouped: GroupedRows, values: list[pa.Array[Any]]

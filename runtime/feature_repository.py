@@ -70,7 +70,7 @@ def write_client_yamls(settings: Settings, servers: Servers) -> Path:
 
     ticks = {"source": TICK_SOURCE, "options": tick_options(settings)}
     folder = settings.feature_service_data_path / "client"
-    of_history = {"type": OFFLINE_STORE, "ticks": ticks}
+    of_history = {"type": OFFLINE_STORE, "bitemporal": True, "ticks": ticks}
     for path, registry, offline_store in (
         (folder, Path("registry.db"), None),
         (folder.with_name("historical"), Path("..", folder.name, "registry.db"), of_history),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -134,4 +135,11 @@ def _code(function: Callable[..., Any]) -> tuple[str, frozenset[str]]:
     ]
     arguments = [argument.arg for argument in definition.args.args]
     names = frozenset(node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name))
-    return repr((definition.name, arguments, [ast.dump(statement) for statement in body])), names
+    return repr((definition.name, arguments, [_dumped(statement) for statement in body])), names
+
+
+def _dumped(node: ast.AST) -> str:
+    """The same text from every Python that the service runs on."""
+    if sys.version_info >= (3, 13):  # which leaves out empty lists unless told not to
+        return ast.dump(node, show_empty=True)
+    return ast.dump(node)

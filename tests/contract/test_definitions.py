@@ -83,17 +83,30 @@ def test_feast_apply_from_the_root_and_our_apply_give_the_same_registry(applied:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("feature_store.yaml", ".feastignore"):
         shutil.copy(ROOT / name, tmp_path)
-    command = [str(Path(sys.executable).with_name("feast")), "apply"]
-    finished = subprocess.run(
-        command,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )
+
+    def feast(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("feast")), command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+
+    finished = feast("apply")
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert described(store_on(tmp_path / "data" / "registry.db")) == described(applied)
+
+    # Feast plans with an online store that it makes tables in; what was applied needs no change.
+    config = (tmp_path / "feature_store.yaml").read_text()
+    assert "type: redis\n  connection_string: localhost:6379" in config
+    (tmp_path / "feature_store.yaml").write_text(
+        config.replace("type: redis\n  connection_string: localhost:6379", "type: sqlite\n  path: data/online.db")
+    )
+    planned = feast("plan")
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert "No changes to registry" in planned.stdout
 
 
 def test_feast_imports_nothing_but_the_feature_repo() -> None:

@@ -26,7 +26,8 @@ from feast import (
 )
 from feast.data_source import PushMode, PushSource
 from feast.errors import SavedDatasetLocationAlreadyExists
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.feature_logging import LoggingConfig
+from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
 from feast.transformation.pandas_transformation import PandasTransformation
 from feast.types import Array, Bool, Float64, Int64, PrimitiveFeastType, String, UnixTimestamp
 from feast.value_type import ValueType
@@ -140,14 +141,33 @@ def test_dask_collapses_duplicate_entity_rows_and_loses_index_and_order_where_ou
     np.testing.assert_array_equal(ours["mid"], [2.0, np.nan, 1.0, 2.0, np.nan])
 
 
-def test_feast_looks_ahead_unless_asked_not_to_where_ours_never_does(make_store: MakeStore, book: FeatureView) -> None:
+def test_what_created_means_is_asked_for_or_declared_and_else_the_answer_is_feasts(
+    make_store: MakeStore, book: FeatureView
+) -> None:
     asked = entity_rows(["BTC"], [30])  # the restatement of second 20 was written at second 60
     theirs = make_store([SYMBOL, book], DASK)
     assert theirs.get_historical_features(asked, ["book:mid"]).to_df()["mid"].tolist() == [99.0]
 
-    ours = make_store([SYMBOL, book])
-    assert ours.get_historical_features(asked, ["book:mid"]).to_df()["mid"].tolist() == [3.0]
-    assert ours.get_historical_features(entity_rows(["BTC"], [60]), ["book:mid"]).to_df()["mid"].tolist() == [99.0]
+    # A repository that says nothing gets Feast's answer; the repository or the view may say more.
+    assert make_store([SYMBOL, book]).get_historical_features(asked, ["book:mid"]).to_df()["mid"].tolist() == [99.0]
+    for options, tags in (({"bitemporal": True}, {}), ({}, {"created_timestamp_is": "availability"})):
+        book.tags = tags
+        ours = make_store([SYMBOL, book], **options)
+        assert ours.get_historical_features(asked, ["book:mid"]).to_df()["mid"].tolist() == [3.0]
+        assert ours.get_historical_features(entity_rows(["BTC"], [60]), ["book:mid"]).to_df()["mid"].tolist() == [99.0]
+
+
+def test_an_answer_that_creation_times_hide_entirely_warns(make_store: MakeStore, tmp_path: Path) -> None:
+    table = rows_of(["BTC", "BTC"], [0, 10], [90, 90], mid=[1.0, 2.0])  # generated long after, as templates do it
+    view = view_of(write(table, tmp_path / "book.parquet"), [Field(name="mid", dtype=Float64)])
+    store = make_store([SYMBOL, view], bitemporal=True)
+    with pytest.warns(UserWarning, match=r"book: every row was created after the time asked for \(created\)"):
+        hidden = store.get_historical_features(entity_rows(["BTC", "ETH"], [30, 30]), ["book:mid"]).to_df()
+    assert hidden["mid"].isna().all()
+    # Nothing is hidden where there is nothing, or where one row is seen: warnings are errors here.
+    assert store.get_historical_features(entity_rows(["ETH"], [30]), ["book:mid"]).to_df()["mid"].isna().all()
+    seen = store.get_historical_features(entity_rows(["BTC", "BTC"], [30, 95]), ["book:mid"]).to_df()
+    assert seen["mid"].tolist()[1] == 2.0
 
 
 def test_without_bitemporal_the_rule_is_asked_for_as_feast_spells_it(make_store: MakeStore, book: FeatureView) -> None:
@@ -254,7 +274,7 @@ def test_ties_go_to_the_last_created_then_to_the_last_written(make_store: MakeSt
     folder = tmp_path / "book"
     write(rows_of(["BTC"] * 3, [0, 0, 5], [2, 1, 6], mid=[12.0, 11.0, 56.0]), folder / "part-0.parquet")
     write(rows_of(["BTC"] * 2, [5, 5], [6, 5], mid=[57.0, 55.0]), folder / "part-1.parquet")
-    store = make_store([SYMBOL, view_of(folder, [Field(name="mid", dtype=Float64)])])
+    store = make_store([SYMBOL, view_of(folder, [Field(name="mid", dtype=Float64)])], bitemporal=True)
     asked = entity_rows(["BTC"] * 4, [0, 1, 2, 10])
     np.testing.assert_array_equal(
         store.get_historical_features(asked, ["book:mid"]).to_df()["mid"], [np.nan, 11.0, 12.0, 57.0]
@@ -452,7 +472,7 @@ def test_a_span_of_time_is_answered_with_its_own_keys_and_times(make_store: Make
     symbols = ["BTC", "BTC", "BTC", "BTC", None]  # no entity has a null key
     table = rows_of(symbols, [0, 10, 20, 20, 15], [0, 10, 20, 60, 15], mid=[1.0, 2.0, 3.0, 99.0, -1.0])
     path = write(table, tmp_path / "book.parquet")
-    store = make_store([SYMBOL, view_of(path, [Field(name="mid", dtype=Float64)])])
+    store = make_store([SYMBOL, view_of(path, [Field(name="mid", dtype=Float64)])], bitemporal=True)
     job = store.get_historical_features(features=["book:mid"], start_date=at(10), end_date=at(20))
     frame = job.to_df()
     assert frame.columns.tolist() == ["event_timestamp", "symbol", "mid"]
@@ -544,7 +564,7 @@ def test_rows_of_other_columns_or_types_are_not_written(make_store: MakeStore, b
 def test_a_saved_data_set_is_read_back_and_not_overwritten_unasked(
     make_store: MakeStore, book: FeatureView, tmp_path: Path, name: str
 ) -> None:
-    store = make_store([SYMBOL, book])
+    store = make_store([SYMBOL, book], bitemporal=True)
     storage = SavedDatasetFileStorage(path=name)  # relative to the repository
     job = store.get_historical_features(entity_rows(["BTC", "BTC"], [15, 5]), ["book:mid"])
     store.create_saved_dataset(job, "training", storage)
@@ -622,3 +642,98 @@ def test_a_source_without_its_time_column_is_refused_by_name(make_store: MakeSto
 
 def test_the_configuration_knows_its_own_name() -> None:
     assert AsOfOfflineStoreConfig().type == OURS
+
+
+# --- what else Feast asks a store for ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_materializing_a_source_without_rows_brings_none_and_stops_no_other_view(
+    make_store: MakeStore, book: FeatureView, tmp_path: Path, *, is_there: bool
+) -> None:
+    empty = FeatureView(
+        name="empty",
+        entities=[SYMBOL],
+        schema=[Field(name="symbol", dtype=String), Field(name="depth", dtype=Int64)],
+        source=FileSource(
+            path=str(tmp_path / "nothing"), timestamp_field="event_timestamp", created_timestamp_column="created"
+        ),
+    )
+    if is_there:
+        (tmp_path / "nothing").mkdir()
+    store = make_store([SYMBOL, book, empty])
+    store.materialize(at(-1), at(100))
+    asked = store.get_online_features(["book:mid", "empty:depth"], [{"symbol": "BTC"}]).to_dict()
+    assert (asked["mid"], asked["depth"]) == ([99.0], [None])
+
+
+def test_a_source_that_cannot_be_read_is_refused_when_it_is_validated_with_what_to_do(
+    make_store: MakeStore, book: FeatureView, tmp_path: Path
+) -> None:
+    store = make_store([SYMBOL, book])
+
+    def validate(path: Path, timestamp: str = "when") -> None:
+        store._get_provider().validate_data_source(
+            store.config, FileSource(name="prices", path=str(path), timestamp_field=timestamp)
+        )
+
+    validate(tmp_path / "not there yet.parquet")
+    (tmp_path / "prices.csv").write_text("symbol,when,close\nBTC,2026-03-01,1.0\n")
+    with pytest.raises(InvalidRequest, match=r"prices: must be Parquet.*read_csv\(path, parse_dates=\['when'\]\)"):
+        validate(tmp_path / "prices.csv")
+    texts = write(pa.table({"symbol": ["BTC"], "when": ["2026-03-01"], "close": [1.0]}), tmp_path / "texts.parquet")
+    with pytest.raises(InvalidRequest, match=r"prices.when: must be a timestamp column, was string; .*to_datetime"):
+        validate(texts)
+    with pytest.raises(InvalidRequest, match=r"prices.at: must be a column of the source"):
+        validate(texts, "at")
+
+
+def test_logged_features_are_appended_and_read_back_as_a_source(make_store: MakeStore, tmp_path: Path) -> None:
+    view = view_of(tmp_path / "unused.parquet", [Field(name="mid", dtype=Float64)])
+    destination = FileLoggingDestination(path="logs/served", partition_by=["symbol"])
+    service = FeatureService(name="model", features=[view], logging_config=LoggingConfig(destination=destination))
+    store = make_store([SYMBOL, view, service])
+    for second, mids in ((0, [1.0, 2.0]), (10, [3.0, None])):
+        logged = pa.table(
+            {
+                "symbol": ["BTC", "ETH/USD"],
+                "book__mid": pa.array(mids, pa.float64()),
+                "book__mid__timestamp": [at(second)] * 2,
+                "book__mid__status": pa.array([1, 1], pa.int32()),
+                "__log_timestamp": [at(second)] * 2,
+                "__log_date": [at(second).date()] * 2,
+                "__request_id": [str(second)] * 2,
+            }
+        )
+        store.write_logged_features(logged, service)
+    served = FeatureView(
+        name="served",
+        entities=[SYMBOL],
+        schema=[Field(name="symbol", dtype=String), Field(name="book__mid", dtype=Float64)],
+        source=FileSource(path="logs/served", timestamp_field="__log_timestamp"),
+    )
+    store.apply([served])
+    asked = entity_rows(["BTC", "ETH/USD", "BTC"], [5, 5, 15])
+    found = store.get_historical_features(asked, ["served:book__mid"]).to_df()["book__mid"]
+    assert found.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_monitoring_figures_of_a_view_are_computed_kept_and_found(make_store: MakeStore, book: FeatureView) -> None:
+    store = make_store([SYMBOL, book])
+    offline, source = store._get_provider().offline_store, book.batch_source
+    assert source is not None
+    assert offline.get_monitoring_max_timestamp(store.config, source, "event_timestamp") == at(20)
+    [figures] = offline.compute_monitoring_metrics(
+        store.config, source, [("mid", "numeric")], "event_timestamp", at(0), at(10)
+    )
+    assert (figures["feature_name"], figures["row_count"], figures["mean"]) == ("mid", 2, 1.5)
+    offline.ensure_monitoring_tables(store.config)
+    assert offline.query_monitoring_metrics(store.config, "market", "feature") == []
+
+
+def test_what_a_result_cannot_become_says_what_to_do(make_store: MakeStore, book: FeatureView) -> None:
+    job = make_store([SYMBOL, book]).get_historical_features(entity_rows(["BTC"], [15]), ["book:mid"])
+    assert not job.supports_remote_storage_export()
+    for become, instead in ((job.to_sql, "to_arrow"), (job.to_remote_storage, "persist")):
+        with pytest.raises(InvalidRequest, match=instead):
+            become()
