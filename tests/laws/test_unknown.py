@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ from transforms.status import GAP, OK, WARMUP
 def history_starts(events: Events, row_ns: int) -> tuple[int, int]:
     """When the history that a row may use began, and that of candles.
 
-    At the last START applied before it, else with the first record; of candles earlier, where a HISTORY after it says so.
+    At the last START applied before it, else with the first record; of candles earlier, where a later HISTORY says so.
     """
     marks = events[(events["kind"] == CONTROL) & (events["field"] != GAP_MARK) & (events["recv_ns"] < row_ns)]
     began_ns = candles_ns = int(events["recv_ns"][0])
