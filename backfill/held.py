@@ -1,6 +1,7 @@
 """What live data holds of a day: never written over, so that what was lived stays the truth.
 
-1. Of candles each minute is held or not: the confirmed one arrived, or it did not.
+1. Of candles each minute is held or not: the confirmed one arrived, or it did not. One that came longer than LATE_NS
+   after its end was asked for when a worker started: what was known meanwhile it does not tell.
 2. Of other streams it is time that is held: from one message to the next, unless LONGEST_SILENCE_NS lies between them
    or the worker began anew.
 3. An order book is a chain of messages, which a day is not put together from: it is held as soon as there is one.
@@ -21,6 +22,7 @@ from storage.raw.events import stream_events
 from storage.raw.raw_data import RawData
 
 LONGEST_SILENCE_NS: Final = MINUTE_NS
+LATE_NS: Final = 2 * MINUTE_NS
 KIND: Final[Mapping[str, int]] = {
     "klines": KLINE,
     "trades": TRADE,
@@ -66,7 +68,8 @@ def held_of(raw: RawData, symbol: str, data_type: str, day_ns: int) -> Held:
         starts.append(live["recv_ns"][(live["kind"] == CONTROL) & (live["field"] == START)])
         if kind == KLINE:
             confirmed = (of_kind["flags"] & CONFIRMED != 0) & (of_kind["field"] == OPEN)
-            minutes.update(of_kind["update_id"][confirmed].tolist())
+            came_ns = of_kind["recv_ns"] - of_kind["update_id"] - MINUTE_NS
+            minutes.update(of_kind["update_id"][confirmed & (came_ns <= LATE_NS)].tolist())
     of_day = frozenset(minute for minute in minutes if day_ns <= minute < day_ns + DAY_NS)
     if kind == KLINE:
         return Held(of_day, joined(of_day))

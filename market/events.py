@@ -8,6 +8,7 @@ trade's and a candle's own.
 |-----------|------------------|---------------------------------------|----------|-------------------|
 | CONTROL   | START            | the kind concerned, 0 is every kind   | 0        | 0                 |
 |           | GAP              | 0                                     | 0        | 0                 |
+|           | HISTORY          | the kind concerned                    | 0        | since when it is known, ns |
 | ORDERBOOK | BID, ASK         | price                                 | quantity (0 deletes) | see below |
 |           | NO_LEVEL         | 0 (a message that changes no level)   | 0        | see below         |
 | TRADE     | BUY, SELL (taker)| price                                 | quantity | 0                 |
@@ -65,6 +66,7 @@ KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "positi
 # field, by kind
 START: Final = 0
 GAP: Final = 1
+HISTORY: Final = 2
 
 BID: Final = 0
 ASK: Final = 1

@@ -33,7 +33,7 @@ from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns
+from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns, warmed
 from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.database.metric_writer import MetricWriter, computation_writer
@@ -147,7 +147,8 @@ class IngestRole:
 
     def _ingest(self, ownership: Ownership, shard: str | None) -> None:
         """shard: the queue that this worker reads; None where it reads everything."""
-        parts = make_source(self._settings, self._choice, self._machine, shard=shard)
+        settings, chosen = self._settings, self._kernel.feature_set
+        parts = warmed(settings, self._choice, make_source(settings, self._choice, self._machine, shard=shard), chosen)
         sinks = self._open_sinks(ownership, parts)
         worker = self._open_worker(ownership, parts, sinks, shard)
         self._worker = worker

@@ -183,6 +183,7 @@ class Settings(BaseSettings):
     bybit_api_secret: SecretStr | None = None
 
     feature_service_backfill_enabled: bool = True
+    feature_service_backfill_auto: bool = True
     feature_service_backfill_max_days: Annotated[int, Field(ge=1, le=3650)] = 90
     feature_service_backfill_rate_limit_delay_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
 

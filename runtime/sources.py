@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
+from backfill.warm_up import WarmedSource
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.rabbitmq.writing import HashExchange
 from ingestion.source import Deliver, Source
@@ -31,8 +33,10 @@ from ingestion.worker.worker import WorkerClock
 from market.clock import DAY_NS, Clock
 from market.errors import Conflict, InvalidSettings
 from runtime.settings import Settings
-from runtime.wiring import broker_address
+from runtime.wiring import broker_address, exchange_history
 from storage.tape import tape_symbols
+from transforms.catalogue import set_candles
+from transforms.rows import FeatureSet
 
 SourceName = Literal["gateway", "bybit", "recording", "simulator"]
 LEASED: Final = ("gateway", "bybit")
@@ -113,6 +117,26 @@ def make_source(settings: Settings, choice: SourceChoice, machine: Clock, *, sha
         clock = PlayClock.from_now(machine, speed=choice.speed)
         messages = simulate(chosen, seed=choice.seed, start_ns=clock.now_ns(), duration_ns=SIMULATED_NS)
     return SourceParts(PlayedSource(messages, clock), clock)
+
+
+def warmed(settings: Settings, choice: SourceChoice, parts: SourceParts, chosen: FeatureSet) -> SourceParts:
+    """The source with the candles before it, where they are asked for and a feature looks at any.
+
+    Of what is played there is nothing before, and which symbols a queue of several workers has, its messages say.
+    """
+    candles = set_candles(chosen)
+    is_asked_for = settings.feature_service_backfill_auto and settings.feature_service_backfill_enabled
+    is_shared = choice.name == "gateway" and settings.feature_service_shards is not None
+    if choice.name not in LEASED or is_shared or not is_asked_for or candles == 0:
+        return parts
+    source = WarmedSource(
+        parts.source,
+        settings.feature_service_symbols,
+        candles=candles,
+        open_rest=partial(exchange_history, settings, clock=parts.clock),
+        clock=parts.clock,
+    )
+    return replace(parts, source=source)
 
 
 def _gateway(settings: Settings, machine: Clock, shard: str | None) -> SourceParts:

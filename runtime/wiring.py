@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.services import ApiServices, ProcessServices
+    from backfill.bybit.rest import BybitHistory
     from backfill.fetching import Place
     from backfill.jobs import BackfillJobs
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.connection import BrokerAddress
+    from market.clock import Clock
     from quality.drift import DriftLimits
     from registry.life_cycle import RegistryLifeCycle
     from runtime.stores import Stores
@@ -187,16 +189,13 @@ def backfill_jobs(settings: Settings, servers: Servers) -> Iterator[BackfillJobs
             jobs.close()
 
 
-def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
-    """Where history comes from and goes to. sleep: how its client waits."""
+def exchange_history(settings: Settings, sleep: Callable[[float], None], *, clock: Clock) -> BybitHistory:
+    """The exchange's history by REST. sleep: how its client waits."""
     from backfill.bybit.rest import BybitHistory
-    from backfill.fetching import Place
     from ingestion.venues.bybit.rest import REST_URLS
-    from market.clock import SystemClock
 
-    clock = SystemClock()
     key, secret = settings.bybit_api_key, settings.bybit_api_secret
-    rest = BybitHistory(
+    return BybitHistory(
         settings.bybit_rest_url or REST_URLS[settings.bybit_environment],
         clock,
         category=settings.feature_service_market.category,
@@ -204,10 +203,18 @@ def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
         credentials=None if key is None or secret is None else (key.get_secret_value(), secret.get_secret_value()),
         sleep=sleep,
     )
+
+
+def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
+    """Where history comes from and goes to. sleep: how its client waits."""
+    from backfill.fetching import Place
+    from market.clock import SystemClock
+
+    clock = SystemClock()
     return Place(
         settings.raw_data_storage_path,
         instrument_pins(settings),
-        rest,
+        exchange_history(settings, sleep, clock=clock),
         settings.bybit_trades_archive,
         settings.bybit_orderbook_archive,
         clock,

@@ -113,6 +113,15 @@ def set_horizon_ns(chosen: FeatureSet) -> int:
     return max([*own_ns, *(normalised_horizon_ns(column) for column in chosen.normalisations)])
 
 
+def set_candles(chosen: FeatureSet) -> int:
+    """How many candles in a row the groups of the set look at, at most; 0 where none looks at any.
+
+    Those of whole groups, by which the status goes, whichever of their features the set names.
+    """
+    groups = [GROUPS[group.name] for group in chosen.groups if group.name in GROUPS]
+    return max(declared.candles for group in groups for declared in group)
+
+
 def column_horizon_ns(chosen: FeatureSet, column: str) -> int:
     """How far back a column can see."""
     for normalised in chosen.normalisations:

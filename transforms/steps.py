@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from market.clock import SECOND_NS
-from market.events import CONTROL, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
+from market.events import CONTROL, HISTORY, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
 from transforms.candles import apply_kline_record
 from transforms.jit import jit
 from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book, is_two_sided
@@ -33,6 +33,8 @@ def apply_record(st: Any, record: Any) -> None:
     elif kind == CONTROL:
         if record.field == START:
             start_again(st, record.px, record.recv_ns)
+        elif record.field == HISTORY:
+            start_earlier(st, record.px, record.update_id)
         else:
             break_book(st.book, record.recv_ns)
     st.last_seen_ns[kind] = record.recv_ns
@@ -46,6 +48,12 @@ def start_again(st: Any, kind: int, recv_ns: int) -> None:
             st.start_ns[source] = recv_ns
     if kind in (CONTROL, TICKER):
         forget_ticker(st.ticker)
+
+
+@jit
+def start_earlier(st: Any, kind: int, since_ns: int) -> None:
+    """Begin the history of one kind at ``since_ns`` already: what came before was asked for, and told."""
+    st.start_ns[kind] = min(st.start_ns[kind], since_ns)
 
 
 @jit

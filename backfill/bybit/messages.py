@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,22 +31,14 @@ MOST_TRADES: Final = 1024
 
 def kline_messages(symbol: str, rows: Iterable[Sequence[str]]) -> Iterator[TimedMessage]:
     """Confirmed candles of a minute; rows: start, open, high, low, close, volume, turnover, as text."""
-    for start, open_px, high, low, close, volume, turnover, *_ in rows:
-        end_ms = int(start) + MINUTE_MS
-        kline = {
-            "start": int(start),
-            "end": end_ms - 1,
-            "interval": "1",
-            "open": open_px,
-            "high": high,
-            "low": low,
-            "close": close,
-            "volume": volume,
-            "turnover": turnover,
-            "confirm": True,
-            "timestamp": end_ms,
-        }
-        yield _message(f"kline.1.{symbol}", "snapshot", end_ms, [kline], "klines")
+    for row in rows:
+        kline = _kline(row)
+        yield _message(f"kline.1.{symbol}", "snapshot", kline["timestamp"], [kline], "klines")
+
+
+def candles_message(symbol: str, rows: Iterable[Sequence[str]], *, at_ms: int) -> bytes:
+    """The bytes of one message of several confirmed candles, said to be sent at ``at_ms``; rows as above."""
+    return _body(f"kline.1.{symbol}", "snapshot", at_ms, [_kline(row) for row in rows])
 
 
 def funding_messages(symbol: str, rows: Iterable[Sequence[str]], interval_min: int | None) -> Iterator[TimedMessage]:
@@ -88,6 +80,27 @@ def trade_messages(symbol: str, trades: Iterable[ArchivedTrade]) -> Iterator[Tim
             yield _message(f"publicTrade.{symbol}", "snapshot", at_ms, some, "trades")
 
 
+def _kline(row: Sequence[str]) -> dict[str, Any]:
+    start, open_px, high, low, close, volume, turnover, *_ = row
+    end_ms = int(start) + MINUTE_MS
+    return {
+        "start": int(start),
+        "end": end_ms - 1,
+        "interval": "1",
+        "open": open_px,
+        "high": high,
+        "low": low,
+        "close": close,
+        "volume": volume,
+        "turnover": turnover,
+        "confirm": True,
+        "timestamp": end_ms,
+    }
+
+
 def _message(topic: str, kind: str, at_ms: int, content: object, data_type: str) -> TimedMessage:
-    body = msgspec.json.encode({"topic": topic, "type": kind, "ts": at_ms, "data": content})
-    return TimedMessage(at_ms * MILLISECOND_NS + AVAILABILITY_NS[data_type], body)
+    return TimedMessage(at_ms * MILLISECOND_NS + AVAILABILITY_NS[data_type], _body(topic, kind, at_ms, content))
+
+
+def _body(topic: str, kind: str, at_ms: int, content: object) -> bytes:
+    return msgspec.json.encode({"topic": topic, "type": kind, "ts": at_ms, "data": content})

@@ -1,4 +1,4 @@
-"""The service's own messages on a tape: what it missed, took in part, restated or was answered."""
+"""The service's own messages on a tape: what it missed, asked for later, took in part, restated or was answered."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from ingestion.decoding.positions import held_position_records, read_position_an
 from ingestion.decoding.scales import Scales
 from ingestion.decoding.stated import Stated
 from ingestion.decoding.tickers import restated_element, restated_ticker
-from ingestion.decoding.wire import ControlMessage, PartMessage, RestatedTicker, read_json
+from ingestion.decoding.wire import ControlMessage, HistoryMessage, PartMessage, RestatedTicker, read_json
 from market.clock import MILLISECOND_NS
 from market.errors import MalformedMessage, UnknownTopic
 from market.events import (
     CONTROL,
     GAP,
+    HISTORY,
     KIND_NAMES,
+    KLINE,
     POSITION,
     START,
     TICKER,
@@ -37,14 +39,16 @@ CONTROL_NAMES: Final = {START: "start", GAP: "gap"}
 _CONTROL_FIELDS: Final = {name: field for field, name in CONTROL_NAMES.items()}
 _POSITION_ANSWER: Final = "position"
 _PART: Final = "part"
+_HISTORY: Final = "history"
 _RESTATED: Final = "ticker"
 _KINDS: Final = {
-    **dict.fromkeys(_CONTROL_FIELDS, CONTROL),
+    **dict.fromkeys((*_CONTROL_FIELDS, _HISTORY), CONTROL),
     _POSITION_ANSWER: POSITION,
     _PART: TRADE,
     _RESTATED: TICKER,
 }
 _CONTROL: Final = JsonDecoder(ControlMessage)
+_HISTORY_MESSAGE: Final = JsonDecoder(HistoryMessage)
 _PART_MESSAGE: Final = JsonDecoder(PartMessage)
 _RESTATED_TICKER: Final = JsonDecoder(RestatedTicker)
 
@@ -70,6 +74,8 @@ class OwnMessages:
         name, _, symbol = topic.removeprefix(OWN).partition(".")
         if name in _CONTROL_FIELDS:
             return _decode_control(body, _CONTROL_FIELDS[name], symbol)
+        if name == _HISTORY:
+            return _decode_history(body, symbol)
         if name == _PART:
             return self._decode_part(body)
         if name == _RESTATED:
@@ -112,6 +118,13 @@ def control_message(field: int, *, symbol: str, event_ns: int, reason: str, kind
     return msgspec.json.encode(document if kind == CONTROL else {**document, "kind": KIND_NAMES[kind]})
 
 
+def history_message(symbol: str, *, event_ns: int, since_ns: int, reason: str) -> bytes:
+    """The bytes that say that every candle from ``since_ns`` on is on the tape. Raises MalformedMessage."""
+    topic = f"{OWN}{_HISTORY}.{checked_symbol(symbol)}"
+    ts, since = event_ns // MILLISECOND_NS, since_ns // MILLISECOND_NS
+    return msgspec.json.encode(HistoryMessage(topic=topic, ts=ts, reason=reason, kind="kline", since=since))
+
+
 def part_message(message: bytes, left_out: Sequence[int], *, symbol: str) -> bytes:
     """The bytes for the tape of a message of trades of which some are left out, with its own bytes in it."""
     topic = f"{OWN}{_PART}.{checked_symbol(symbol)}"
@@ -138,4 +151,15 @@ def _decode_control(body: bytes, field: int, symbol: str) -> DecodedMessage:
     records["kind"] = CONTROL
     records["field"] = field
     records["px"] = CONTROL if message.kind is UNSET else KIND_NAMES.index(message.kind)
+    return DecodedMessage(checked_symbol(symbol), CONTROL, message.topic, None, None, mark_message(records))
+
+
+def _decode_history(body: bytes, symbol: str) -> DecodedMessage:
+    message = read_json(_HISTORY_MESSAGE, body, "history message")
+    records = empty_events(1)
+    records["event_ns"] = message.ts * MILLISECOND_NS
+    records["kind"] = CONTROL
+    records["field"] = HISTORY
+    records["px"] = KLINE
+    records["update_id"] = message.since * MILLISECOND_NS
     return DecodedMessage(checked_symbol(symbol), CONTROL, message.topic, None, None, mark_message(records))

@@ -38,6 +38,16 @@ class ControlMessage(Struct, kw_only=True, frozen=True, gc=False):
     kind: Literal["orderbook", "trade", "kline", "ticker", "position"] | UnsetType = UNSET
 
 
+class HistoryMessage(Struct, kw_only=True, frozen=True, gc=False):
+    """What the service writes on a tape once it has asked for what came before: all from ``since`` on is known."""
+
+    topic: Topic
+    ts: Milliseconds
+    reason: str
+    kind: Literal["kline"]
+    since: Milliseconds
+
+
 class PartMessage(Struct, kw_only=True, frozen=True, gc=False):
     """A message of which the service took only a part; ``left_out`` are the places of elements that it left out."""
 

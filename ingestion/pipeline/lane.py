@@ -17,7 +17,7 @@ from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.redelivery import SeenMessages
 from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
-from market.events import CONTROL, GAP, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, Events
+from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, Events
 from market.instruments import Instrument
 from storage.checkpoints import Checkpoint
 from storage.tape import Frame, Hole, TapeWriter
@@ -215,7 +215,7 @@ class Lane:
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
-        self.lost += message.kind == CONTROL
+        self.lost += message.kind == CONTROL and int(message.records["field"][0]) != HISTORY
         was_valid = self._book.is_valid
         self._feed(message, stamped_ns, seq)
         if message.kind == ORDERBOOK and self._book.is_valid != was_valid:

@@ -79,6 +79,10 @@ class Oracle:
             for name in TICKER_FIELDS:
                 self._stated[name] = []
 
+    def begin_earlier(self, since_ns: int, source: str) -> None:
+        """What came of the source since then was told later, whole."""
+        self.began_ns[source] = min(self.began_ns[source], since_ns)
+
     def heard(self, source: str, recv_ns: int) -> None:
         """A message of the source came."""
         self._seen_ns[source] = recv_ns

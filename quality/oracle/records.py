@@ -18,6 +18,7 @@ from market.events import (
     CONTROL,
     FIRST,
     GAP,
+    HISTORY,
     KLINE,
     LAST,
     NO_TICKER_FIELD,
@@ -81,6 +82,8 @@ class Teller:
     def _tell_control(self, source: str, record: Record) -> None:
         if record.field == START and record.px in (CONTROL, KINDS[source]):
             self.oracle.begin(record.recv_ns, source)
+        elif record.field == HISTORY and record.px == KINDS[source]:
+            self.oracle.begin_earlier(record.update_id, source)
         elif record.field == GAP and source == "BOOK":
             self.oracle.book.give_up(record.recv_ns // SLOT_NS)
 

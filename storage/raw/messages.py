@@ -8,12 +8,14 @@ from typing import Final
 import numpy as np
 
 from market.clock import MINUTE_NS
-from market.events import CONTROL, FIRST, GAP, KIND_COUNT, KIND_NAMES, ORDERBOOK, SNAPSHOT, Events
+from market.events import CONTROL, FIRST, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, SNAPSHOT, START, Events
 from storage.raw.events import read_events
 from storage.raw.raw_data import RawData
 
 AROUND_NS: Final = MINUTE_NS
 """Messages further away than this, on either side, are not looked for."""
+
+_CONTROL_NAMES: Final = {START: "start", GAP: "gap", HISTORY: "history"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def _message(first: Events, records: int) -> RawMessage:
     if kind == ORDERBOOK:
         name += " snapshot" if first["flags"] & SNAPSHOT else " delta"
     elif kind == CONTROL:
-        name += " gap" if first["field"] == GAP else " start"
+        name += f" {_CONTROL_NAMES[int(first['field'])]}"
     return RawMessage(
         int(first["seq"]), int(first["recv_ns"]), int(first["event_ns"]), name, records, int(first["update_id"])
     )

@@ -61,6 +61,7 @@ async def play(folder: Path, kernel_cache: Path, messages: list[dict[str, Any]])
                 "REDIS_HOST": redis.host,
                 "REDIS_PORT": str(redis.port),
                 "BYBIT_STREAM_URL": exchange.url,
+                "FEATURE_SERVICE_BACKFILL_AUTO": "false",
             }
             run = ["run", "--roles", "ingest", "--source", "bybit", "--registry", "1.0.0"]
             with (folder / "log").open("wb") as log:

@@ -15,6 +15,7 @@ from market.events import (
     CONFIRMED,
     CONTROL,
     HIGH,
+    HISTORY,
     KLINE,
     LOW,
     NO_LEVEL,
@@ -135,6 +136,13 @@ def position_message(recv_ns: int, fields: Mapping[int, int]) -> Events:
 def control_message(recv_ns: int, field: int) -> Events:
     """START or GAP."""
     return message(CONTROL, recv_ns, [(field, 0, 0)])
+
+
+def history_message(recv_ns: int, since_ns: int) -> Events:
+    """The candles since then are told."""
+    records = message(CONTROL, recv_ns, [(HISTORY, KLINE, 0)])
+    records["update_id"] = since_ns
+    return records
 
 
 def tape(messages: Sequence[Events]) -> Events:

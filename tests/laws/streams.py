@@ -30,7 +30,7 @@ CALM_KINDS: Final = ("delta", "deletion", "trades", "kline", "candles", "resent"
 KINDS: Final = (
     *("delta", "trades", "ticker", "position", "snapshot", "kline"),
     *CALM_KINDS,
-    *("restart", "crossing", "duplicate", "gap", "control_start", "control_gap"),
+    *("restart", "crossing", "duplicate", "gap", "control_start", "control_gap", "control_history"),
 )
 REMEMBERED_KINDS: Final = ("ticker", "ticker", "position")
 """What is known for a day once it was said; two tickers, since each holds any of the fields."""

@@ -15,12 +15,12 @@ from market.clock import SECOND_NS, ceil_to, floor_to
 from market.errors import CorruptStore, InvalidRequest
 from market.events import Events
 from tests.examples import examples
-from tests.laws.columns import declared_range, horizons_ns, status_horizons_ns, warm_ups_ns
+from tests.laws.columns import declared_range, horizons_ns, status_horizons_ns
 from tests.laws.messages import MIDNIGHT_NS, book_message, tape, trade_message
 from tests.laws.running import assert_same, begin, end_of, joined, reasons_of, run, safe_watermark, selected
 from tests.laws.streams import tapes, tapes_with_cut
 from tests.laws.test_future import another_future
-from tests.laws.test_unknown import history_start
+from tests.laws.test_unknown import is_too_early
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 from transforms.state import GRIDS_NS, ORDER_NS
@@ -157,9 +157,7 @@ def test_a_value_at_a_tick_is_nan_exactly_when_there_is_a_reason_and_else_lies_i
         low, high = declared_range(name)
         assert (np.isfinite(known) & (low <= known) & (known <= high)).all(), (name, low, high, known)
     if before_at(ORDER_NS) is None:
-        began_ns = np.array([history_start(events, tick) for tick in ticks.tolist()], np.int64)
-        is_too_early = (ticks - began_ns)[:, None] < warm_ups_ns(kernel.feature_set)[None, :]
-        assert np.isnan(rows.values[is_too_early]).all()
+        assert np.isnan(rows.values[is_too_early(kernel.feature_set, events, ticks)]).all()
 
 
 @pytest.mark.parametrize("grid_ns", GRIDS_NS)

@@ -5,38 +5,55 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import CONTROL, START, Events
+from market.events import GAP as GAP_MARK
 from tests.examples import examples
 from tests.laws.columns import declared_range, feature_of, horizons_ns, warm_ups_ns
 from tests.laws.running import end_of, reasons_of, run, second_of, selected
 from tests.laws.streams import tapes, tapes_with_break
+from transforms.catalogue import FEATURES
 from transforms.declaration import BOOK
 from transforms.kernel import Kernel
+from transforms.rows import FeatureSet
 from transforms.state import ORDER_NS
 from transforms.status import GAP, OK, WARMUP
 
 
-def history_start(events: Events, row_ns: int) -> int:
-    """When the history that a row may use began: at the last START applied before it, else with the first record."""
-    starts = events[(events["kind"] == CONTROL) & (events["field"] == START) & (events["recv_ns"] < row_ns)]
-    slots = starts["recv_ns"] // ORDER_NS
-    if len(starts) == 0:
-        return int(events["recv_ns"][0])
-    return int(starts["recv_ns"][np.flatnonzero(slots == slots.max())[-1]])
+def history_starts(events: Events, row_ns: int) -> tuple[int, int]:
+    """When the history that a row may use began, and that of candles.
+
+    At the last START applied before it, else with the first record; of candles earlier, where a later HISTORY says so.
+    """
+    marks = events[(events["kind"] == CONTROL) & (events["field"] != GAP_MARK) & (events["recv_ns"] < row_ns)]
+    began_ns = candles_ns = int(events["recv_ns"][0])
+    for mark in marks[np.argsort(marks["recv_ns"] // ORDER_NS, kind="stable")]:
+        if mark["field"] == START:
+            began_ns = candles_ns = int(mark["recv_ns"])
+        else:
+            candles_ns = min(candles_ns, int(mark["update_id"]))
+    return began_ns, candles_ns
+
+
+def is_too_early(chosen: FeatureSet, events: Events, rows_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which values have less history than they need: bool (rows, columns)."""
+    reads_candles = np.array([name in FEATURES and FEATURES[name].candles > 0 for name in chosen.columns])
+    starts = np.array([history_starts(events, row_ns) for row_ns in rows_ns.tolist()], np.int64).reshape(-1, 2)
+    began_ns = np.where(reads_candles, starts[:, 1:], starts[:, :1])
+    return rows_ns[:, None] - began_ns < warm_ups_ns(chosen)[None, :]
 
 
 @settings(max_examples=examples(30))
 @given(events=tapes())
 def test_less_history_than_a_feature_needs_gives_nan(kernel: Kernel, events: Events) -> None:
     rows = run(kernel, events, end_of(events))
-    began_ns = np.array([history_start(events, row_ns) for row_ns in rows.row_ns.tolist()], np.int64)
-    is_too_early = (rows.row_ns - began_ns)[:, None] < warm_ups_ns(kernel.feature_set)[None, :]
-    assert np.isnan(rows.values[is_too_early]).all()
-    assert (reasons_of(rows)[is_too_early] != OK).all()
+    too_early = is_too_early(kernel.feature_set, events, rows.row_ns)
+    assert np.isnan(rows.values[too_early]).all()
+    assert (reasons_of(rows)[too_early] != OK).all()
 
 
 @settings(max_examples=examples(25))

@@ -33,6 +33,7 @@ from tests.laws.messages import (
     Levels,
     book_message,
     control_message,
+    history_message,
     kline_message,
     position_message,
     ticker_message,
@@ -42,6 +43,8 @@ from tests.laws.messages import (
 _LATE_NS: Final = (0, 0, 0, 0, 1, 300 * MILLISECOND_NS, SECOND_NS, 2 * SECOND_NS)
 _AHEAD_NS: Final = (0, -5 * MILLISECOND_NS, 1_500 * MILLISECOND_NS)
 _DELAYS_NS: Final = (0, 1, 300 * MILLISECOND_NS, SECOND_NS, MINUTE_NS - 1)
+
+_BEFORE_NS: Final = (0, 4 * MINUTE_NS, 4 * MINUTE_NS + 1, 30 * MINUTE_NS, 1500 * MINUTE_NS)
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -177,6 +180,9 @@ class TapeWriter:
 
     def control_start(self, recv_ns: int) -> None:
         self.messages.append(control_message(recv_ns, START))
+
+    def control_history(self, recv_ns: int) -> None:
+        self.messages.append(history_message(recv_ns, recv_ns - self.draw(st.sampled_from(_BEFORE_NS))))
 
     def control_gap(self, recv_ns: int) -> None:
         self.messages.append(control_message(recv_ns, GAP))

@@ -127,6 +127,22 @@ def test_live_minutes_are_left_as_they_are_and_only_holes_are_filled(place: Plac
     assert np.array_equal(np.unique(events["update_id"]), BEGIN_NS + np.arange(1440) * MINUTE_NS)
 
 
+def test_candles_that_a_starting_worker_asked_for_do_not_keep_the_time_before_it_from_being_filled(
+    place: Place,
+) -> None:
+    live = write_live(place, range(100, 700))
+    shutil.rmtree(place.raw_folder / "manifest")
+    late = live.copy()
+    start_ns = BEGIN_NS + 700 * MINUTE_NS
+    late["recv_ns"] = np.where(late["update_id"] < start_ns - 10 * MINUTE_NS, start_ns, late["recv_ns"])
+    late = late[np.argsort(late["recv_ns"], kind="stable")]
+    late["seq"] = 1 + np.repeat(np.arange(600), KLINE_FIELD_COUNT)
+    instrument = place.instruments.get(DOGE)
+    assert instrument is not None
+    write_events(place.raw_folder, instrument, late, part="live")
+    assert backfill_day(place, DAY).held == ((start_ns - 10 * MINUTE_NS, start_ns),)
+
+
 def test_a_day_that_live_data_holds_is_not_even_asked_for(place: Place, server: BybitHistoryServer) -> None:
     write_live(place, range(1440))
     before = len(server.asked)
