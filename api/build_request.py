@@ -284,10 +284,10 @@ class BuildRequest(SplitConfig):
         )
 
 
-def period_request(symbol: str, start_ns: int, end_ns: int, default_version: str) -> DatasetRequest:
+def period_request(symbols: tuple[str, ...], start_ns: int, end_ns: int, default_version: str) -> DatasetRequest:
     """The request of the query form: 70/15/15 by time, the return over the next minute. Raises InvalidRequest."""
     return DatasetRequest(
-        (symbol,),
+        symbols,
         TimeBased(default_periods(start_ns, end_ns)),
         (RegressionTarget(DEFAULT_HORIZON_NS),),
         default_version,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Body, Query
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.build_request import Moment, SymbolName
+from api.errors import MalformedRequest
 from api.services import Services
+from market.clock import parse_iso_ns
 
 router = APIRouter(prefix="/cache", tags=["cache"])
 
@@ -26,11 +28,18 @@ class Invalidation(_Strict):
 
 
 class Warming(_Strict):
-    """The days that ``[from, to]`` touches, for the registry version that is served unless another is named."""
+    """The days that ``[from, to]`` touches, for the registry version that is served unless another is named.
 
-    symbols: Annotated[list[SymbolName], Field(min_length=1, max_length=100)]
-    begin: Annotated[Moment, Field(alias="from")]
-    end: Annotated[Moment, Field(alias="to")]
+    ``symbol``, ``start_date`` and ``end_date`` are other names, of one symbol.
+    """
+
+    symbols: Annotated[
+        list[SymbolName],
+        Field(min_length=1, max_length=100, validation_alias=AliasChoices("symbols", "symbol")),
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    ]
+    begin: Annotated[Moment, Field(validation_alias=AliasChoices("from", "start_date"))]
+    end: Annotated[Moment, Field(validation_alias=AliasChoices("to", "end_date"))]
     feature_registry_version: str | None = None
 
 
@@ -53,10 +62,37 @@ def statistics(services: Services) -> dict[str, Any]:
 
 
 @router.post("/invalidate")
-def invalidate(services: Services, body: Invalidation) -> Invalidated:
-    """Throw computed days away; they are computed again when they are asked for. What was served stays."""
-    removed = services.builds.cache.invalidate(symbol=body.symbol, from_ns=body.begin, to_ns=body.end)
-    return Invalidated(files_removed=removed)
+def invalidate(  # FastAPI reads the query from the parameters
+    services: Services,
+    *,
+    body: Annotated[Invalidation | None, Body()] = None,
+    everything: Annotated[bool, Query(alias="all")] = False,
+    pattern: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+    symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+    date_range: Annotated[str | None, Query(description="<first date>/<last date>, both included")] = None,
+) -> Invalidated:
+    """Throw computed days away; they are computed again when they are asked for. What was served stays.
+
+    By a JSON body, or by the query: ``all=true``, or a ``symbol`` or ``pattern`` of symbols, a ``date_range``, or both.
+    """
+    cache = services.builds.cache
+    if body is not None:
+        removed = cache.invalidate(symbol=body.symbol, from_ns=body.begin, to_ns=body.end)
+        return Invalidated(files_removed=removed)
+    if not everything and (pattern, symbol, date_range) == (None, None, None):
+        raise MalformedRequest("request: must be a JSON body, all=true, symbol, pattern or date_range, was none")
+    from_ns, to_ns = (None, None) if date_range is None else _range(date_range)
+    symbols: list[str | None] = [symbol] if pattern is None else [*cache.symbols_like(pattern)]
+    return Invalidated(
+        files_removed=sum(cache.invalidate(symbol=each, from_ns=from_ns, to_ns=to_ns) for each in symbols)
+    )
+
+
+def _range(dates: str) -> tuple[int, int]:
+    first, slash, last = dates.partition("/")
+    if not slash:
+        raise MalformedRequest(f"date_range: must be <first date>/<last date>, was {dates!r}")
+    return parse_iso_ns(first), parse_iso_ns(last)
 
 
 @router.post("/warm", status_code=202)

@@ -23,6 +23,7 @@ from training_sets.dataset.manifest import (
     intact_file,
     lineage,
     read_manifest,
+    read_performance,
     stated_files,
     summary,
 )
@@ -50,19 +51,21 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
 ) -> BuildStarted:
     """Start a build: from a JSON body, or from ``?symbol=&from=&to=``.
 
-    The query form splits the period 70/15/15 by time and predicts the return over the next minute. The registry
-    version is the one that the service runs with unless the body names another. 200 when nothing is left to build: the
-    dataset of the same request stands, and what it was made of has not changed.
+    The query form splits the period 70/15/15 by time and predicts the return over the next minute; without a symbol it
+    is of every one that has rows in the period. The registry version is the one that the service runs with unless the
+    body names another. 200 when nothing is left to build: the dataset of the same request stands, and what it was made
+    of has not changed.
     """
     version = services.default_version
     if body is not None:
         if (symbol, begin, end) != (None, None, None):
             raise MalformedRequest("request: must be either a body or ?symbol=&from=&to=, was both")
         asked = body.to_request(version)
-    elif symbol is not None and begin is not None and end is not None:
-        asked = period_request(symbol, begin, end, version)
+    elif begin is not None and end is not None:
+        symbols = services.builds.symbols_within(begin, end) if symbol is None else (symbol,)
+        asked = period_request(symbols, begin, end, version)
     else:
-        raise MalformedRequest("request: must be a JSON body or ?symbol=&from=&to=, was neither")
+        raise MalformedRequest("request: must be a JSON body or ?from=&to= with or without symbol, was neither")
     return _started(request, response, services, asked)
 
 
@@ -101,10 +104,15 @@ def list_datasets(
 
 @router.get("/{dataset_id}")
 def show(services: Services, dataset_id: str) -> DatasetDocument:
-    """One dataset; once it is ready, with its manifest, but for the files that it was made of, which are counted."""
+    """One dataset; once it is ready, with its manifest, but for the files that it was made of, which are counted.
+
+    ``performance`` says how long each phase of its build took.
+    """
     record = services.metadata.get_dataset(dataset_id)
-    manifest = summary(read_manifest(dataset_folder(record))) if record.status == "ready" else None
-    return dataset_document(record, manifest=manifest)
+    if record.status != "ready":
+        return dataset_document(record)
+    folder = dataset_folder(record)
+    return dataset_document(record, manifest=summary(read_manifest(folder)), performance=read_performance(folder))
 
 
 @router.get("/{dataset_id}/lineage")
@@ -147,11 +155,10 @@ def _started(request: Request, response: Response, services: Services, asked: Da
     record = services.builds.start(asked, trace_id=request.state.trace_id)
     if record.status == "ready":
         response.status_code = 200
-    estimate_ns = services.builds.estimated_completion_ns(record.dataset_id)
     return BuildStarted(
         dataset_id=record.dataset_id,
         status=record.status,
-        estimated_completion=None if estimate_ns is None else format_iso(estimate_ns),
+        estimated_completion=format_iso(services.builds.estimated_completion_ns(record.dataset_id)),
         splits_info=splits_document(asked),
         trace_id=request.state.trace_id,
     )

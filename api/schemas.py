@@ -75,18 +75,21 @@ class Readiness(BaseModel):
 class BuildStarted(BaseModel):
     """``status`` is ready when the dataset of the same request stands: nothing is built, ``dataset_id`` is its own.
 
-    ``estimated_completion`` is null until a build has become ready to judge by.
+    ``estimated_completion`` is at the pace of the last builds; before there was one, at that of a usual machine.
     """
 
     dataset_id: str
     status: DatasetStatus
-    estimated_completion: str | None
+    estimated_completion: str
     splits_info: dict[str, Any]
     trace_id: str
 
 
 class DatasetDocument(BaseModel):
-    """What is known of a dataset. Counts are null until it is ready; ``manifest`` only in the detail, once ready."""
+    """What is known of a dataset. Counts are null until it is ready.
+
+    ``manifest`` and ``performance`` only in the detail, once ready.
+    """
 
     dataset_id: str
     symbols: Sequence[str]
@@ -111,9 +114,12 @@ class DatasetDocument(BaseModel):
     updated_at: str
     download_urls: dict[str, str]
     manifest: dict[str, Any] | None = None
+    performance: dict[str, Any] | None = None
 
 
-def dataset_document(record: DatasetRecord, *, manifest: dict[str, Any] | None = None) -> DatasetDocument:
+def dataset_document(
+    record: DatasetRecord, *, manifest: dict[str, Any] | None = None, performance: dict[str, Any] | None = None
+) -> DatasetDocument:
     """The document of a record."""
     request = stored_request(record)
     return DatasetDocument(
@@ -140,6 +146,7 @@ def dataset_document(record: DatasetRecord, *, manifest: dict[str, Any] | None =
         updated_at=record.updated_at.isoformat().replace("+00:00", "Z"),
         download_urls=download_urls(record),
         manifest=manifest,
+        performance=performance,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import SECOND_NS, format_iso
+from market.clock import DAY_NS, SECOND_NS, floor_to, format_iso, utc_date
 
 Int64s = npt.NDArray[np.int64]
 
@@ -52,7 +53,8 @@ class ContinuityTally:
         self._last_ns = start_ns
         self._gaps = 0
         self._critical_gaps = 0
-        self._largest_ns = 0
+        self._largest: tuple[int, int] = (start_ns, start_ns)
+        self._of_day: Counter[int] = Counter()
         self._first_gaps: list[tuple[int, int]] = []
 
     def add(self, times_ns: Int64s) -> None:
@@ -61,22 +63,25 @@ class ContinuityTally:
         if first < last:
             self._step(times_ns[first:last], self._rules.max_gap_ratio * self._interval_ns)
             self._rows += int(last - first)
+            days, counts = np.unique(times_ns[first:last] // DAY_NS * DAY_NS, return_counts=True)
+            self._of_day.update(dict(zip(days.tolist(), counts.tolist(), strict=True)))
 
     def finish(self) -> Continuity:
         """What was found."""
         self._step(
             np.array([self._end_ns], np.int64), self._rules.max_gap_ratio * self._interval_ns if self._rows else 0
         )
-        expected_rows = -((self._start_ns - self._end_ns) // self._interval_ns)
+        expected_rows = self._expected(self._start_ns, self._end_ns)
         coverage = min(self._rows / expected_rows, 1.0)
-        is_critical = self._largest_ns >= self._rules.critical_gap_ns
+        largest_ns = self._largest[1] - self._largest[0]
+        is_critical = largest_ns >= self._rules.critical_gap_ns
         warnings = []
         if coverage < self._rules.min_coverage:
             warnings.append(f"{self._thing}: coverage must be {self._rules.min_coverage:g} or more, was {coverage:.4f}")
         if is_critical:
             warnings.append(
                 f"{self._thing}: gaps must be shorter than {self._rules.critical_gap_ns // SECOND_NS} s, was "
-                f"{self._largest_ns // SECOND_NS} s"
+                f"{largest_ns // SECOND_NS} s"
             )
         document = {
             "name": self._thing,
@@ -86,16 +91,30 @@ class ContinuityTally:
             "actual_timestamps_count": self._rows,
             "expected_timestamps_count": expected_rows,
             "actual_coverage_ratio": coverage,
-            "gaps_count": self._gaps,
+            "gap_count": self._gaps,
             "critical_gaps_count": self._critical_gaps,
             "warnings_count": len(warnings),
-            "largest_gap_seconds": self._largest_ns // SECOND_NS,
+            "largest_gap_seconds": largest_ns // SECOND_NS,
+            "largest_gap_start": format_iso(self._largest[0]) if largest_ns else None,
+            "largest_gap_end": format_iso(self._largest[1]) if largest_ns else None,
+            "coverage_by_period": self._coverage_by_day(),
             "gap_locations": [
                 {"start": format_iso(start_ns), "end": format_iso(end_ns), "seconds": (end_ns - start_ns) // SECOND_NS}
                 for start_ns, end_ns in self._first_gaps
             ],
         }
         return Continuity(document, tuple(warnings), is_critical)
+
+    def _expected(self, start_ns: int, end_ns: int) -> int:
+        return -((start_ns - end_ns) // self._interval_ns)
+
+    def _coverage_by_day(self) -> dict[str, float]:
+        """The share of the expected rows by UTC date."""
+        found = {}
+        for day_ns in range(floor_to(self._start_ns, DAY_NS), self._end_ns, DAY_NS):
+            expected = self._expected(max(day_ns, self._start_ns), min(day_ns + DAY_NS, self._end_ns))
+            found[utc_date(day_ns)] = min(self._of_day[day_ns] / expected, 1.0)
+        return found
 
     def _step(self, times_ns: Int64s, longest_ns: float) -> None:
         """Go on to each of these times; a longer step than ``longest_ns`` is a gap."""
@@ -104,7 +123,9 @@ class ContinuityTally:
         if len(gaps) > 0:
             self._gaps += len(gaps)
             self._critical_gaps += int(np.count_nonzero(lengths_ns[gaps] >= self._rules.critical_gap_ns))
-            self._largest_ns = max(self._largest_ns, int(lengths_ns[gaps].max()))
+            greatest = int(gaps[np.argmax(lengths_ns[gaps])])
+            if lengths_ns[greatest] > self._largest[1] - self._largest[0]:
+                self._largest = (int(times_ns[greatest] - lengths_ns[greatest]), int(times_ns[greatest]))
             for at in gaps[: GAPS_TOLD - len(self._first_gaps)].tolist():
                 self._first_gaps.append((int(times_ns[at] - lengths_ns[at]), int(times_ns[at])))
         self._last_ns = int(times_ns[-1])

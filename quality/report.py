@@ -196,7 +196,7 @@ def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
             each["end"],
             each["actual_timestamps_count"],
             f"{each['actual_coverage_ratio']:.4f}",
-            each["gaps_count"],
+            each["gap_count"],
             f"{each['largest_gap_seconds']} s",
         )
         for each in checked[: 3 * MOST_FOLDS_DRAWN]

@@ -480,6 +480,23 @@ def test_the_query_form_builds_with_a_split_by_time(client: TestClient) -> None:
     assert document["status"] == "ready"
     assert document["train_records"] > 0
     assert document["validation_records"] == 0
+    performance = document["performance"]
+    assert performance["peak_memory_mb"] > 50
+    assert sum(performance["phase_seconds"].values()) == pytest.approx(performance["build_duration_seconds"])
+    assert "reading prices" in performance["phase_seconds"]
+    assert performance["records_per_second"] > 0
+    assert performance["cache_misses_count"] == 0  # it was served
+
+
+def test_a_period_alone_is_of_every_symbol_that_has_rows_in_it(client: TestClient) -> None:
+    started = client.post("/dataset/build", params={"from": at(0), "to": at(620)})
+    assert started.status_code == 202
+    assert started.json()["estimated_completion"] >= "2026"
+    document = finished(client, started.json()["dataset_id"])
+    assert (document["status"], document["symbols"]) == ("ready", ["BTCUSDT", "ETHUSDT"])
+    refused = client.post("/dataset/build", params={"from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z"})
+    assert refused.status_code == 400
+    assert "symbols: must be one with rows from 2020-01-01T00:00:00Z" in refused.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -681,6 +698,9 @@ def test_the_cache_is_counted_thrown_away_and_warmed_by_a_job(
         after = client.get("/cache/statistics").json()
         assert after["days_reused"] == found["days_reused"] + 1
         assert after["days_computed"] == found["days_computed"]
+        assert (after["hit_count"], after["miss_count"]) == (after["days_reused"], after["days_computed"])
+        assert (after["current_size_bytes"], after["current_entries_count"]) == (after["bytes"], after["files"])
+        assert after["eviction_count"] == 0
         for name in ("symbol", "from", "to"):
             other = {"symbol": "ETHUSDT", "from": "2026-01-06T00:00:00Z", "to": "2026-01-04T00:00:00Z"}
             assert client.post("/cache/invalidate", json={name: other[name]}).json() == {"files_removed": 0}
@@ -691,6 +711,21 @@ def test_the_cache_is_counted_thrown_away_and_warmed_by_a_job(
         assert refused.status_code == 400
         assert "BTCUSDT: must be warmed within its raw data" in refused.json()["message"]
         assert client.post("/cache/warm", json={**wanted, "symbols": ["SOLUSDT"]}).status_code == 400
+        one = {"symbol": "BTCUSDT", "start_date": at(0), "end_date": at(240)}
+        for question in (
+            {"symbol": "BTCUSDT"},
+            {"pattern": "BTC*"},
+            {"date_range": "2026-01-05/2026-01-06"},
+            {"all": "true"},
+        ):
+            assert client.post("/cache/warm", json=one).status_code == 202
+            eventually(lambda: not client.get("/cache/statistics").json()["warming"])
+            assert client.post("/cache/invalidate", params=question).json() == removed
+        assert client.get("/cache/statistics").json()["eviction_count"] == 5 * removed["files_removed"]
+        assert client.post("/cache/invalidate", params={"pattern": "ETH*"}).json() == {"files_removed": 0}
+        neither = client.post("/cache/invalidate")
+        assert neither.status_code == 422
+        assert "all=true" in neither.json()["message"]
     finally:
         shutil.rmtree(log, ignore_errors=True)
         aside.rename(log)

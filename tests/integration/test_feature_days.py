@@ -32,7 +32,7 @@ from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.feature_days import make_features
 from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
-from training_sets.request.folds import PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
+from training_sets.request.folds import Period, PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import ClassificationTarget, RegressionTarget
 from transforms.kernel import compile_kernel
@@ -212,7 +212,7 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
     place = place_in(tmp_path, tmp_path / "kernels")
 
     def check(request: DatasetRequest) -> FeatureSet:
-        return check_request(request, place)
+        return check_request(request, place, now_ns=BEGIN_NS + 30 * DAY_NS)
 
     assert check(days_of(0, 1)).version == VERSION
     with pytest.raises(
@@ -223,6 +223,13 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
         check(days_of(0, 4))
     with pytest.raises(InvalidRequest, match=r"train .* must reach into the rows of every symbol; BTCUSDT has rows"):
         check(days_of(10, 1))
+    begun = days_of(0, 1).strategy
+    assert isinstance(begun, TimeBased)
+    later_ns = BEGIN_NS + 30 * DAY_NS
+    test = Period("test", later_ns, later_ns + DAY_NS)
+    told = r"test period: must have begun by now, 2026-01-31T00:00:00Z, was test \[2026-01-31T00:00:00Z"
+    with pytest.raises(InvalidRequest, match=told):
+        check(request_of(TimeBased((*begun.periods[:2], test))))
 
 
 def test_progress_runs_to_one_and_what_it_raises_ends_the_work(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from market.clock import DAY_NS, floor_to, utc_date
+from market.clock import DAY_NS, floor_to, format_iso, utc_date
 from market.errors import InvalidRequest, NotFound
 from training_sets.builds.place import BuildPlace
 from training_sets.dataset.records import sample_count
@@ -19,10 +19,11 @@ MOST_SAMPLES: Final = 80_000_000
 _MOST_DAYS_TOLD: Final = 5
 
 
-def check_request(request: DatasetRequest, place: BuildPlace) -> FeatureSet:
+def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) -> FeatureSet:
     """The request's feature set, once everything that can be known at once is right.
 
-    Raises InvalidRequest: an unknown version, too many samples, a train period without rows, a day without data.
+    Raises InvalidRequest: an unknown version, too many samples, a period that has not begun, a train period without
+    rows, a day without data.
     """
     try:
         chosen = place.feature_set(request.registry_version)
@@ -33,6 +34,9 @@ def check_request(request: DatasetRequest, place: BuildPlace) -> FeatureSet:
         raise InvalidRequest(
             f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
         )
+    for period in (period for fold in request.folds() for period in fold.periods):
+        if period.start_ns >= now_ns:
+            raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")
     first = feature_set("available", chosen.columns[:1])
     features, raw = place.features, place.raw.parquet
     available = {symbol: stored_period(features, raw, symbol, first) for symbol in request.symbols}

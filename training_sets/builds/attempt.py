@@ -23,8 +23,10 @@ from storage.database.metadata import BuildMeasured, DatasetRecord
 from storage.database.schema import answering
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builder import Dataset, build_dataset
+from training_sets.builds.performance import BuildPerformance
 from training_sets.builds.place import BuildPlace
 from training_sets.dataset.datasets import Datasets, discard
+from training_sets.dataset.manifest import write_performance
 from training_sets.dataset.records import sample_count, splits_document, stored_request
 
 STEPS: Final = 5
@@ -104,6 +106,7 @@ class BuildRunner:
         attempt.continue_or_raise()
         built = build_dataset(request, self._place, folder, on_step=attempt.begin_step, on_progress=attempt.progress)
         attempt.continue_or_raise()
+        write_performance(folder, attempt.performance.document(built))
         path = self._datasets.finish(attempt.record.dataset_id, folder)
         try:
             attempt.settle(
@@ -146,25 +149,24 @@ class _Attempt:
         self.record = record
         self._books = books
         self._clock = books.clock
+        self.performance = BuildPerformance(books.clock.now_ns)
         self._is_stopping = is_stopping
         self._on_step = on_step
         self._on_progress = on_progress
-        self._begun_ns = self._clock.now_ns()
-        self._features_end_ns: int | None = None
         self._steps = 0
         self._told_ns = 0
 
     def begin_step(self, name: str) -> None:
         self.continue_or_raise()
         self._steps += 1
-        if self._steps == 2:
-            self._features_end_ns = self._clock.now_ns()
+        self.performance.begin(name)
         self.settle(step=name, progress=min((self._steps - 1) / STEPS, 1.0))
         self._told_ns = self._clock.now_ns()
         self._on_step(name)
 
     def progress(self, share: float) -> None:
         self.continue_or_raise()
+        self.performance.look()
         # Days that are there pass faster than the database takes to be told of each.
         if (now_ns := self._clock.now_ns()) - self._told_ns >= TOLD_EVERY_NS:
             self.settle(progress=min((self._steps - 1 + share) / STEPS, 1.0))
@@ -187,16 +189,15 @@ class _Attempt:
 
     def measure(self, days_computed: int, days_reused: int) -> None:
         """Keep how long it took; a dataset that is ready stays so when that cannot be written."""
-        now_ns = self._clock.now_ns()
-        features_end_ns = self._features_end_ns or now_ns
+        features_seconds = self.performance.features_seconds()
         measured = BuildMeasured(
             dataset_id=self.record.dataset_id,
             attempt=self.record.attempt,
             samples=sample_count(stored_request(self.record)),
             days_computed=days_computed,
             days_reused=days_reused,
-            features_seconds=(features_end_ns - self._begun_ns) / SECOND_NS,
-            build_seconds=(now_ns - features_end_ns) / SECOND_NS,
+            features_seconds=features_seconds,
+            build_seconds=(self._clock.now_ns() - self.performance.begun_ns) / SECOND_NS - features_seconds,
         )
         try:
             self._books.metadata.add_build_measured(measured)

@@ -20,11 +20,12 @@ from typing import Final
 
 import msgspec
 
-from market.clock import SECOND_NS
-from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
+from market.clock import SECOND_NS, format_iso
+from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
 from storage.database.job_queue import HEARTBEAT_S
 from storage.database.job_worker import Interrupted, JobWorker
 from storage.database.metadata import DatasetRecord
+from storage.retention.features import logged_symbols
 from training_sets.builds.admission import check_request
 from training_sets.builds.attempt import BuildRunner
 from training_sets.builds.bookkeeping import Bookkeeping
@@ -36,6 +37,7 @@ from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import read_manifest
 from training_sets.dataset.records import request_hash, seconds_left, splits_document
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.availability import stored_period, told_periods
 
 MOST_WAITING: Final = 64
 """Builds that wait or run, over all processes."""
@@ -129,11 +131,8 @@ class DatasetBuilds:
         tasks: dict[str, Callable[..., None]] = {BUILD_TASK: self._run_queued, WARM_TASK: self.cache.run_warming}
         return self._queue.worker(tasks, queues=[QUEUE], parallel=self._parallel, heartbeat_s=heartbeat_s)
 
-    def estimated_completion_ns(self, dataset_id: str) -> int | None:
-        """When a build will be done at the pace of the last ones, those before it first; None before there was one.
-
-        Now for one that has ended.
-        """
+    def estimated_completion_ns(self, dataset_id: str) -> int:
+        """When a build will be done at the pace of the last ones, those before it first; now for one that has ended."""
         own = self._metadata.get_dataset(dataset_id)
         if own.status != "building":
             return self._books.clock.now_ns()
@@ -143,7 +142,19 @@ class DatasetBuilds:
             self._metadata.list_builds_measured(limit=_BUILDS_MEASURED),
             parallel=self._parallel,
         )
-        return None if left_s is None else self._books.clock.now_ns() + int(left_s * SECOND_NS)
+        return self._books.clock.now_ns() + int(left_s * SECOND_NS)
+
+    def symbols_within(self, from_ns: int, to_ns: int) -> tuple[str, ...]:
+        """The symbols that have rows, or raw data to make them of, in [from_ns, to_ns). Raises InvalidRequest."""
+        log, raw = self._place.features, self._place.raw.parquet
+        known = {symbol: stored_period(log, raw, symbol) for symbol in sorted({*logged_symbols(log), *raw.symbols()})}
+        found = [symbol for symbol, period in known.items() if period and period[0] < to_ns and period[1] >= from_ns]
+        if not found:
+            raise InvalidRequest(
+                f"symbols: must be one with rows from {format_iso(from_ns)} to {format_iso(to_ns)}, was none; "
+                f"{told_periods(known) or 'no symbol has rows'}"
+            )
+        return tuple(found)
 
     def cancel(self, dataset_id: str) -> DatasetRecord:
         """Mark a build as cancelled; it ends at its next step or piece and leaves no files.
@@ -170,7 +181,7 @@ class DatasetBuilds:
         """The record of the request's build, and whether it is new; is_own: its job has a queue of its own."""
         if self._is_closing.is_set():
             raise StoreUnavailable("dataset builds: must be open, was closing")
-        chosen = check_request(request, self._place)
+        chosen = check_request(request, self._place, now_ns=self._books.clock.now_ns())
         asked = request_hash(request, chosen.fingerprint)
         if (known := self._metadata.find_building(asked)) is not None:
             return known, False

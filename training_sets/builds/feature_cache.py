@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from training_sets.samples.sampled_days import remove_sampled_days
 
 WARM_TASK: Final = "warm_features"
 MOST_WARMING: Final = 16
+LEAST_HIT_RATE: Final = 0.5
+"""Of several builds: below, most days are computed anew, and somebody throws away or replaces what they stand on."""
 _BUILDS_COUNTED: Final = 1000
 _MOST_BUILDING: Final = 1000
 
@@ -45,16 +48,30 @@ class FeatureCache:
         self._queue_name = queue_name
         self._place = place
         self._is_stopping = is_stopping
+        self._thrown_away = 0
 
     def statistics(self) -> dict[str, Any]:
-        """What there is by symbol, what the last builds found of it, what is being warmed. Raises StoreUnavailable."""
+        """What there is by symbol, what the last builds found of it, what is being warmed.
+
+        eviction_count: files thrown away through this object. warnings: of a hit rate below LEAST_HIT_RATE. Raises
+        StoreUnavailable.
+        """
         found = cached_days(self._place.features)
         builds = self._metadata.list_builds_measured(limit=_BUILDS_COUNTED)
         computed, reused = sum(each.days_computed for each in builds), sum(each.days_reused for each in builds)
+        files, size = sum(each.files for each in found), sum(each.size for each in found)
+        hit_rate = reused / (computed + reused) if computed + reused else None
+        is_low = hit_rate is not None and hit_rate < LEAST_HIT_RATE and len(builds) > 1
         return {
             "is_enabled": self._place.reuses_days,
-            "files": sum(each.files for each in found),
-            "bytes": sum(each.size for each in found),
+            "files": files,
+            "bytes": size,
+            "current_entries_count": files,
+            "current_size_bytes": size,
+            "hit_count": reused,
+            "miss_count": computed,
+            "eviction_count": self._thrown_away,
+            "warnings": [f"cache: hit rate must be {LEAST_HIT_RATE:g} or more, was {hit_rate:.2f}"] if is_low else [],
             "symbols": [
                 {
                     "symbol": each.symbol,
@@ -69,7 +86,7 @@ class FeatureCache:
             "builds": len(builds),
             "days_computed": computed,
             "days_reused": reused,
-            "hit_rate": reused / (computed + reused) if computed + reused else None,
+            "hit_rate": hit_rate,
             "warming": [
                 {"job_id": job.job_id, "status": "running" if job.is_running else "pending", **job.arguments}
                 for job in self._queue.unfinished()
@@ -93,7 +110,13 @@ class FeatureCache:
         last_date = None if to_ns is None else utc_date(to_ns)
         features = self._place.features
         remove_sampled_days(features, symbol=symbol, first_date=first_date, last_date=last_date)
-        return remove_rebuilt_days(features, symbol=symbol, first_date=first_date, last_date=last_date)
+        removed = remove_rebuilt_days(features, symbol=symbol, first_date=first_date, last_date=last_date)
+        self._thrown_away += removed
+        return removed
+
+    def symbols_like(self, pattern: str) -> list[str]:
+        """The symbols with computed days whose name fits a shell pattern."""
+        return [each.symbol for each in cached_days(self._place.features) if fnmatchcase(each.symbol, pattern)]
 
     def warm(self, symbol: str, version: str, *, from_ns: int, to_ns: int) -> int:
         """Queue the computation of a symbol's missing days; the job's id.

@@ -22,6 +22,8 @@ MANIFEST_NAME: Final = "_manifest.json"
 QUALITY_NAME: Final = "_quality.json"
 REPORT_NAME: Final = "_report.html"
 PROFILE_NAME: Final = "_profile.json"
+PERFORMANCE_NAME: Final = "_performance.json"
+"""No file of the manifest: a second build takes another time."""
 KEYS: Final = ("symbol", "timestamp", "fold")
 WEIGHTS: Final = ("weight",)
 LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions")
@@ -71,6 +73,23 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     unfinished = folder / f".{MANIFEST_NAME}"
     unfinished.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
     unfinished.replace(folder / MANIFEST_NAME)
+
+
+def write_performance(folder: Path, performance: Mapping[str, Any]) -> None:
+    """How long the build took, beside its files."""
+    (folder / PERFORMANCE_NAME).write_text(json.dumps(performance, indent=2) + "\n")
+
+
+def read_performance(folder: Path) -> dict[str, Any] | None:
+    """How long the build took; None of one that was not measured. Raises CorruptStore."""
+    path = folder / PERFORMANCE_NAME
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CorruptStore(f"{path}: must say how long a build took, was {error}") from error
+    return found
 
 
 def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, list[str]]:

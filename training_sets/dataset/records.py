@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from market.clock import format_iso
+from market.clock import DAY_NS, format_iso
 from storage.database.metadata import BuildMeasured, DatasetRecord
 from training_sets.request.folds import covered, strategy_name
 from training_sets.request.request import DatasetRequest
+
+FIRST_PACE_S: Final = 2.0
+"""A day of a symbol, its features computed: what 90 days of minute klines in five folds take on one core."""
 
 
 def splits_document(request: DatasetRequest) -> dict[str, Any]:
@@ -47,16 +50,28 @@ def sample_count(request: DatasetRequest) -> int:
     )
 
 
+def symbol_days(request: DatasetRequest) -> float:
+    """How many days the periods are of, over all symbols."""
+    return len(request.symbols) * sum(end_ns - start_ns for start_ns, end_ns in covered(request.folds())) / DAY_NS
+
+
 def seconds_left(
     own: DatasetRecord, building: Sequence[DatasetRecord], measured: Sequence[BuildMeasured], *, parallel: int
-) -> float | None:
-    """How long until a build will be done at the pace of those measured, those before it first; None without any."""
+) -> float:
+    """How long until a build will be done, those before it first.
+
+    At the pace of those measured by their samples; before there was one, at FIRST_PACE_S a symbol's day.
+    """
     samples = sum(each.samples for each in measured)
-    if samples == 0:
-        return None
-    seconds = sum(each.features_seconds + each.build_seconds for each in measured)
     ahead = [record for record in building if record.created_at < own.created_at]
-    return (sum(map(_samples_left, ahead)) / parallel + _samples_left(own)) * seconds / samples
+    left, pace_s = _days_left, FIRST_PACE_S
+    if samples > 0:
+        left, pace_s = _samples_left, sum(each.features_seconds + each.build_seconds for each in measured) / samples
+    return (sum(map(left, ahead)) / parallel + left(own)) * pace_s
+
+
+def _days_left(record: DatasetRecord) -> float:
+    return symbol_days(stored_request(record)) * (1.0 - record.progress)
 
 
 def _samples_left(record: DatasetRecord) -> float:

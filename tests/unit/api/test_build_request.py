@@ -202,7 +202,7 @@ def test_what_is_not_offered_is_refused_with_what_is(changes: dict[str, object],
 
 
 def test_the_query_form_splits_by_time_and_looks_a_minute_ahead() -> None:
-    request = period_request("BTCUSDT", at("12:00:00"), at("13:40:00"), "1.0.0")
+    request = period_request(("BTCUSDT",), at("12:00:00"), at("13:40:00"), "1.0.0")
     assert isinstance(request.strategy, TimeBased)
     assert [(period.start_ns, period.end_ns) for period in request.strategy.periods] == [
         (at("12:00:00"), at("13:10:00")),

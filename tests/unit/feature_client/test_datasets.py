@@ -21,6 +21,8 @@ from training_sets.request.targets import TripleBarrierTarget
 
 HOUR_NS = 60 * MINUTE_NS
 TIMES = np.array([1_772_000_000_000_000_000, 1_772_000_000_100_000_000], np.int64)
+MISREAD = 0.00034558419206647785
+"""pandas' default parser reads its shortest text as the next float."""
 REQUEST = DatasetRequest(
     symbols=("BTCUSDT",),
     strategy=TimeBased(
@@ -34,7 +36,7 @@ REQUEST = DatasetRequest(
 def written(folder: Path, output_format: OutputFormat) -> Dataset:
     schema = table_schema(["mid", "gone_t1", "hit"], has_fold=False, metadata={}, barriers=["hit"])
     times = pa.array(TIMES).cast(pa.timestamp("ns", "UTC"))
-    values = [pa.array([1.5, np.nan], from_pandas=False), pa.array([2.0, 3.0]), pa.array([1.0, -1.0])]
+    values = [pa.array([MISREAD, np.nan], from_pandas=False), pa.array([2.0, 3.0]), pa.array([1.0, -1.0])]
     columns: list[pa.Array[Any]] = [pa.array(["BTCUSDT"] * 2), times, *values, times, pa.array(["upper", "lower"])]
     path = folder / f"train{SUFFIX[output_format]}"
     assert write_batches(path, schema, [pa.record_batch(columns, schema=schema)]) == 2
@@ -53,7 +55,7 @@ def test_a_split_is_features_and_targets_by_keys_to_the_bit(tmp_path: Path, outp
     features, targets = dataset.load("train")
     assert list(features) == dataset.feature_columns == ["mid", "gone_t1"]
     assert list(targets) == dataset.target_columns == ["hit"]
-    np.testing.assert_array_equal(features.to_numpy(), [[1.5, 2.0], [np.nan, 3.0]])
+    np.testing.assert_array_equal(features.to_numpy(), [[MISREAD, 2.0], [np.nan, 3.0]])
     assert features.index.get_level_values("timestamp").astype("int64").tolist() == TIMES.tolist()
     assert features.index.equals(targets.index)
     assert dataset.weights().shape == (2, 0)

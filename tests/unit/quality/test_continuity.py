@@ -33,7 +33,7 @@ def test_gaps_are_the_steps_longer_than_the_ratio_and_coverage_the_share_of_rows
     edges = [0, *seconds, 200]
     steps = [(edges[at], edges[at + 1]) for at in range(len(edges) - 1)]
     gaps = [(one, other) for one, other in steps if other - one > (5 * interval if seconds else 0)]
-    assert found["gaps_count"] == len(gaps)
+    assert found["gap_count"] == len(gaps)
     assert found["gap_locations"] == [
         {
             "start": format_iso(one * SECOND_NS),
@@ -48,7 +48,7 @@ def test_gaps_are_the_steps_longer_than_the_ratio_and_coverage_the_share_of_rows
 
 def test_a_whole_period_has_nothing_to_tell() -> None:
     found = check(list(range(100)), 100)
-    assert (found.document["actual_coverage_ratio"], found.document["gaps_count"], found.warnings) == (1.0, 0, ())
+    assert (found.document["actual_coverage_ratio"], found.document["gap_count"], found.warnings) == (1.0, 0, ())
 
 
 def test_a_period_without_rows_is_one_gap() -> None:
@@ -68,3 +68,24 @@ def test_low_coverage_and_critical_gaps_are_told() -> None:
         "BTCUSDT train: coverage must be 0.8 or more, was 0.4000",
         "BTCUSDT train: gaps must be shorter than 60 s, was 61 s",
     )
+
+
+def test_the_largest_gap_has_its_place_and_every_day_its_coverage() -> None:
+    day = 86_400
+    seconds = [*range(day - 20, day, 2), *range(day + 5, day + 20)]
+    tally = ContinuityTally(
+        "BTCUSDT train",
+        start_ns=(day - 20) * SECOND_NS,
+        end_ns=(day + 20) * SECOND_NS,
+        interval_ns=SECOND_NS,
+        rules=RULES,
+    )
+    tally.add(np.array(seconds, np.int64) * SECOND_NS)
+    found = tally.finish().document
+    assert (found["largest_gap_start"], found["largest_gap_end"]) == (
+        "1970-01-01T23:59:58Z",
+        "1970-01-02T00:00:05Z",
+    )
+    assert found["coverage_by_period"] == {"1970-01-01": 0.5, "1970-01-02": 0.75}
+    whole = check(list(range(100)), 100).document
+    assert (whole["largest_gap_start"], whole["largest_gap_end"]) == (None, None)
