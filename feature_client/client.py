@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -29,11 +29,12 @@ from feature_client.online import (
     symbols_of,
 )
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
-from feature_repo.freshness import TABLE_TIME_TO_LIVE, time_to_live
+from feature_repo.freshness import time_to_live
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
+from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.status import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ class FeatureStoreClient:
         references = parse_references(feature_refs)
         now_ns = self._clock.now_ns()
         symbols = symbols_of(entity_rows)
-        tables = [pair for pair in references if pair[0] in TABLE_TIME_TO_LIVE]
-        streamed = [pair for pair in references if pair[0] not in TABLE_TIME_TO_LIVE]
+        tables = [pair for pair in references if pair[0] in TABLE_GROUPS]
+        streamed = [pair for pair in references if pair[0] not in TABLE_GROUPS]
         try:
             as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
             fresh_for = {view: self._limit(view) for view, _ in references}
@@ -239,8 +240,10 @@ class FeatureStoreClient:
         asked = self._online.symbols() if symbols is None else symbols
         now_ns = self._clock.now_ns()
         freshness = {}
-        if view in TABLE_TIME_TO_LIVE:
-            for symbol, rows in zip(asked, self._online.table_rows(asked, {view: ()}), strict=True):
+        if view in TABLE_GROUPS:
+            for symbol, rows in zip(
+                asked, self._online.table_rows(asked, {view: ()}, shared=_shared([view])), strict=True
+            ):
                 if (row := rows[view]) is not None:
                     age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
                     freshness[symbol] = ViewFreshness(age, age > self._limit(view), "OK")
@@ -326,7 +329,7 @@ class FeatureStoreClient:
             if (view, name) not in rules:
                 raise InvalidRequest(f"{view}:{name}: must be a feature of its view")
             views.setdefault(view, []).append(name)
-        rows = self._online.table_rows(symbols, views)
+        rows = self._online.table_rows(symbols, views, shared=_shared(views))
         if as_of_ns is not None:
             for symbol, of_symbol in zip(symbols, rows, strict=True):
                 refuse_table_look_ahead(symbol, of_symbol, views, as_of_ns)
@@ -351,6 +354,11 @@ class FeatureStoreClient:
                     f"{vector.version}"
                 )
             self._verified.add((vector.fingerprint, pair))
+
+
+def _shared(views: Iterable[str]) -> set[str]:
+    """The views whose rows are the same for every symbol."""
+    return {view for view in views if TABLE_GROUPS[view].is_for_all}
 
 
 def _datasets_folder(config: Mapping[str, Any]) -> Path | None:

@@ -16,7 +16,7 @@ from transforms.equities.catalogue import TABLE_GROUPS
 @lru_cache(maxsize=1)
 def nan_rules() -> Mapping[tuple[str, str], str]:
     """When a feature is not known, in words, by view and name."""
-    return {(group, each.name): each.nan_rule for group, features in TABLE_GROUPS.items() for each in features}
+    return {(group, each.name): each.nan_rule for group, of in TABLE_GROUPS.items() for each in of.columns}
 
 
 def table_features_of(

@@ -15,7 +15,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSo
 from feast.protos.feast.core.FeatureView_pb2 import FeatureView as FeatureViewProto
 from feast.types import Float64, Int64
 
-from feature_repo.freshness import TABLE_TIME_TO_LIVE, TIME_TO_LIVE, slo_of
+from feature_repo.freshness import TIME_TO_LIVE, slo_of
 from feature_repo.materializing import EVERY_TAG
 from feature_repo.offline_store import LATENESS_TAG
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, service_name, sound_versions
@@ -23,7 +23,7 @@ from feature_repo.view_join import AVAILABILITY, CREATED_TAG
 from transforms.catalogue import GROUPS, group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.rows import FeatureSet
-from transforms.table_feature import KNOWN_AT, table_fingerprint
+from transforms.table_feature import KNOWN_AT
 
 DEFAULT_FEATURES_FOLDER: Final = "data/features"
 PUSH_SOURCE_NAME: Final = "market_features_push"
@@ -97,31 +97,30 @@ def _group_view(group: str, features_folder: str) -> FeatureView:
     return _view(group, group_fingerprint(group), fields, features_folder)
 
 
-def _table_view(group: str, features_folder: str) -> FeatureView:
+def _table_view(name: str, features_folder: str) -> FeatureView:
     """The view of a group of table features: nobody pushes it, it is materialized as often as it promises."""
-    features = TABLE_GROUPS[group]
-    fingerprint, slo = table_fingerprint(features), slo_of(group)
-    source = _file_source(group, fingerprint, features_folder)
+    group = TABLE_GROUPS[name]
+    source = _file_source(name, group.fingerprint, features_folder)
     # A bar is dated by the beginning of its day and known after the end, when materialization has gone past the former.
-    source.tags = {LATENESS_TAG: f"{TABLE_TIME_TO_LIVE[group].total_seconds():g}"}
+    source.tags = {LATENESS_TAG: f"{group.time_to_live.total_seconds():g}"}
     known_at = "From when on the row could be known, in microseconds since 1970 UTC"
     return FeatureView(
-        name=group,
-        entities=[symbol],
-        ttl=TABLE_TIME_TO_LIVE[group],
+        name=name,
+        entities=[] if group.is_for_all else [symbol],
+        ttl=group.time_to_live,
         schema=[
-            *(Field(name=each.name, dtype=Float64, description=each.summary) for each in features),
+            *(Field(name=each.name, dtype=Float64, description=each.summary) for each in group.columns),
             Field(name=KNOWN_AT, dtype=Int64, description=known_at),
         ],
         source=source,
         online=True,
         # Not "fingerprint", by which a source of ticks knows its views.
         tags={
-            "table": features[0].table,
-            "table_fingerprint": fingerprint,
+            "tables": ",".join(group.tables),
+            "table_fingerprint": group.fingerprint,
             **_KNOWN_WHEN_CREATED,
-            EVERY_TAG: f"{slo.freshness.total_seconds():g}",
-            **slo.tags(),
+            EVERY_TAG: f"{group.freshness.total_seconds():g}",
+            **slo_of(name).tags(),
         },
     )
 
@@ -177,6 +176,9 @@ position = _group_view("position", DEFAULT_FEATURES_FOLDER)
 price_volume_features = _table_view("price_volume_features", DEFAULT_FEATURES_FOLDER)
 momentum_features = _table_view("momentum_features", DEFAULT_FEATURES_FOLDER)
 liquidity_features = _table_view("liquidity_features", DEFAULT_FEATURES_FOLDER)
+fundamental_features = _table_view("fundamental_features", DEFAULT_FEATURES_FOLDER)
+sentiment_features = _table_view("sentiment_features", DEFAULT_FEATURES_FOLDER)
+macro_features = _table_view("macro_features", DEFAULT_FEATURES_FOLDER)
 # The versions are files, so what is made of them can have no names written here.
 globals().update(
     {

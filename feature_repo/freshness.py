@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from market.clock import SECOND_NS
+from transforms.equities.catalogue import TABLE_GROUPS
 
 TIME_TO_LIVE: Final = timedelta(minutes=1)
 """A row comes each second, so an older one means that the symbol stopped."""
@@ -39,22 +40,16 @@ STREAMED: Final = FreshnessSlo(timedelta(seconds=2), 0.99)
 _OWN: Final[Mapping[str, FreshnessSlo]] = {
     # Most symbols have no open position, and then nothing is missing.
     "position": FreshnessSlo(timedelta(seconds=2), 0.0),
-    # Of tables: how long after a row could be known it is online.
-    "price_volume_features": FreshnessSlo(timedelta(minutes=5), 0.99),
-    "momentum_features": FreshnessSlo(timedelta(hours=1), 0.99),
-    "liquidity_features": FreshnessSlo(timedelta(minutes=15), 0.99),
 }
-TABLE_TIME_TO_LIVE: Final[Mapping[str, timedelta]] = dict.fromkeys(
-    ("price_volume_features", "momentum_features", "liquidity_features"), timedelta(days=7)
-)
-"""Of the views of tables. Of daily bars: a long weekend and a day that the exchange closed."""
 
 
 def time_to_live(view: str) -> timedelta:
     """How long a row of the view answers."""
-    return TABLE_TIME_TO_LIVE.get(view, TIME_TO_LIVE)
+    return TABLE_GROUPS[view].time_to_live if view in TABLE_GROUPS else TIME_TO_LIVE
 
 
 def slo_of(view: str) -> FreshnessSlo:
-    """The objective of a view; one that is not streamed gets a line of its own above."""
+    """The objective of a view: its group's, where that stands on tables."""
+    if view in TABLE_GROUPS:
+        return FreshnessSlo(TABLE_GROUPS[view].freshness, 0.99)
     return _OWN.get(view, STREAMED)

@@ -11,13 +11,13 @@ A feature is never given a row that was not known, so nothing that comes later c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from transforms.held_rows import HeldRows
 from transforms.table_feature import TableFeature
 
 Int64Array = npt.NDArray[np.int64]
@@ -30,18 +30,23 @@ class KnownRows:
 
     event_ns, known_ns: (n,) what time each row is of and from when on it could be read; known is never before event.
     columns: (n,) float64 by name; NaN is not known.
+    item: (n,) what tells apart rows of one event time, as of news; None where there is one row a time.
     """
 
     event_ns: Int64Array
     known_ns: Int64Array
     columns: Mapping[str, Float64Array]
+    item: Int64Array | None = None
 
     def until(self, now_ns: int) -> KnownRows:
         """Those known at ``now_ns``, in the order in which they are learned."""
         order = np.lexsort((self.event_ns, self.known_ns))
         order = order[self.known_ns[order] <= now_ns]
         return KnownRows(
-            self.event_ns[order], self.known_ns[order], {name: held[order] for name, held in self.columns.items()}
+            self.event_ns[order],
+            self.known_ns[order],
+            {name: held[order] for name, held in self.columns.items()},
+            None if self.item is None else self.item[order],
         )
 
 
@@ -57,73 +62,95 @@ class ComputedRows:
     values: Float64Array
 
 
-class _Held:
-    """What is known of one key, ascending by event."""
-
-    def __init__(self, names: Sequence[str], capacity: int) -> None:
-        self.event_ns = np.empty(capacity, np.int64)
-        self.series: dict[str, Any] = {name: np.empty(capacity) for name in names}
-        self.count = 0
-
-    def learn(self, event_ns: int, row: Mapping[str, float]) -> bool:
-        """Take in a row; whether it says anything new."""
-        at = self.count
-        if at and event_ns <= self.event_ns[at - 1]:
-            at = int(np.searchsorted(self.event_ns[: self.count], event_ns))
-        if at < self.count and self.event_ns[at] == event_ns:
-            same = all(
-                held[at] == row[name] or (np.isnan(held[at]) and np.isnan(row[name]))
-                for name, held in self.series.items()
-            )
-            if same:
-                return False
-        else:
-            for held in (self.event_ns, *self.series.values()):
-                held[at + 1 : self.count + 1] = held[at : self.count]
-            self.event_ns[at] = event_ns
-            self.count += 1
-        for name, held in self.series.items():
-            held[at] = row[name]
-        return True
-
-    def known(self) -> dict[str, Any]:
-        """All rows, by column, which a feature cannot write into."""
-        views = {name: held[: self.count] for name, held in self.series.items()}
-        for view in views.values():
-            view.flags.writeable = False
-        return views
-
-
-def computed_rows(rows: KnownRows, features: Sequence[TableFeature], *, after_ns: int | None = None) -> ComputedRows:
+def computed_rows(
+    rows: KnownRows, features: Sequence[TableFeature], *, after_ns: int | None = None, with_last: bool = False
+) -> ComputedRows:
     """The feature rows of one key; with ``after_ns`` those alone that were created later.
 
-    A feature is NaN where there are fewer rows than it sees, or one of its columns is in no row.
+    with_last: the newest row that was created until ``after_ns`` too. A feature is NaN where there are fewer rows than
+    it sees, or one of its columns is in no row.
     """
     names = list(dict.fromkeys(name for each in features for name in each.columns if name in rows.columns))
-    is_given = [all(name in rows.columns for name in each.columns) for each in features]
+    asked = _Asked(HeldRows(names, len(rows.event_ns)), features, after_ns, with_last=with_last)
     order = np.lexsort((rows.event_ns, rows.known_ns))
-    known_ns = rows.known_ns[order]
-    held = _Held(names, len(order))
-    events, created, values = [], [], []
+    event_ns, known_ns = rows.event_ns[order], rows.known_ns[order]
+    columns = {name: rows.columns[name][order] for name in names}
+    is_last = np.append(known_ns[1:] != known_ns[:-1], True)[: len(order)]  # of its known time
     is_changed = False
-    for place, at in enumerate(order.tolist()):
-        is_changed |= held.learn(int(rows.event_ns[at]), {name: rows.columns[name][at] for name in names})
-        is_last = place + 1 == len(order) or known_ns[place + 1] != known_ns[place]
-        if not is_last or not is_changed:
+    for first, end in _runs(event_ns):
+        if asked.is_appended(int(event_ns[first])):
+            asked.held.extend(event_ns[first:end], {name: column[first:end] for name, column in columns.items()})
+            ends = np.flatnonzero(is_last[first:end])
+            asked.add(asked.held.count - (end - first) + ends + 1, event_ns[first + ends], known_ns[first + ends])
+            is_changed = not is_last[end - 1]
             continue
-        is_changed = False
-        if after_ns is not None and known_ns[place] <= after_ns:
-            continue
-        known = held.known()
-        events.append(int(held.event_ns[held.count - 1]))
-        created.append(int(known_ns[place]))
-        with np.errstate(all="ignore"):  # a price of 0 is no reason to end
-            values.append(
-                [
-                    each.value(known) if given and each.rows <= held.count else np.nan
-                    for each, given in zip(features, is_given, strict=True)
-                ]
-            )
-    return ComputedRows(
-        np.array(events, np.int64), np.array(created, np.int64), np.array(values, np.float64).reshape(-1, len(features))
-    )
+        asked.answer()  # what was asked is of what was known before this row
+        is_changed |= asked.held.learn(int(event_ns[first]), {name: column[first] for name, column in columns.items()})
+        if is_last[first] and is_changed:
+            count = asked.held.count
+            asked.add(np.array([count]), asked.held.event_ns[count - 1 : count], known_ns[first : first + 1])
+            is_changed = False
+    return asked.computed()
+
+
+def _runs(event_ns: Int64Array) -> Iterator[tuple[int, int]]:
+    """First and end of each run of rows that are newer than all before; a row that is not is a run of its own."""
+    if len(event_ns) == 0:
+        return
+    is_newer = np.append(True, event_ns[1:] > np.maximum.accumulate(event_ns)[:-1])
+    is_first = ~is_newer
+    is_first[0] = True
+    is_first[1:] |= ~is_newer[:-1]
+    firsts = np.flatnonzero(is_first)
+    yield from zip(firsts.tolist(), [*firsts[1:].tolist(), len(event_ns)], strict=True)
+
+
+class _Asked:
+    """The feature rows asked for, each of the first so many rows that are held, and their values once answered."""
+
+    def __init__(
+        self, held: HeldRows, features: Sequence[TableFeature], after_ns: int | None, *, with_last: bool
+    ) -> None:
+        self.held = held
+        self._features = features
+        self._after_ns = after_ns
+        self._with_last = with_last
+        self._asked: list[tuple[Int64Array, Int64Array, Int64Array]] = []
+        self._answered: list[ComputedRows] = []
+
+    def is_appended(self, event_ns: int) -> bool:
+        """Whether a row of this event is newer than all that is held."""
+        return self.held.count == 0 or event_ns > self.held.event_ns[self.held.count - 1]
+
+    def add(self, counts: Int64Array, event_ns: Int64Array, created_ns: Int64Array) -> None:
+        """Ask for rows, each of the first ``counts`` held; rows that are appended later change none of them."""
+        self._asked.append((counts, event_ns.copy(), created_ns))
+
+    def answer(self) -> None:
+        """Compute what was asked of what is held."""
+        if not self._asked:
+            return
+        counts, event_ns, created_ns = (np.concatenate(parts) for parts in zip(*self._asked, strict=True))
+        self._asked.clear()
+        first = 0
+        if self._after_ns is not None:
+            first = int(np.searchsorted(created_ns, self._after_ns, side="right"))
+            if self._with_last and first > 0:
+                first -= 1
+                self._answered.clear()
+        known = self.held.known()
+        values = np.empty((len(counts) - first, len(self._features)))
+        for at, each in enumerate(self._features):
+            values[:, at] = each.values(known, counts[first:])
+        self._answered.append(ComputedRows(event_ns[first:], created_ns[first:], values))
+
+    def computed(self) -> ComputedRows:
+        """All rows asked for."""
+        self.answer()
+        none = ComputedRows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(self._features))))
+        parts = [none, *self._answered]
+        return ComputedRows(
+            np.concatenate([each.event_ns for each in parts]),
+            np.concatenate([each.created_ns for each in parts]),
+            np.concatenate([each.values for each in parts]),
+        )

@@ -1,8 +1,8 @@
-"""The ``@table_feature`` declaration: a pure function of the last known rows of one key of a table.
+"""The ``@table_feature`` declaration: a pure function of rows of tables that were known.
 
 As with ``@feature``, the name template, the function's parameter names and its docstring are everything there is to
-say. A parameter is a column of the table, an array of the last ``rows`` known rows, oldest first, or a parameter of the
-template. The function is called with a full window of known numbers alone, so it has no way to look ahead.
+say. A parameter is a column of the table, an array of the last ``rows`` known rows, oldest first, or what ``sees`` says
+it is, or a parameter of the template. The function is called with known numbers alone, so it has no way to look ahead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from market.clock import parse_duration_ns
 from market.errors import InvalidFeature
 from transforms.docstring import read_docstring
 
@@ -27,19 +28,40 @@ online rows have no creation time, and a reader must be able to refuse what is f
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+EVENT_NS: Final = "event_ns"
+"""A column that every table has: the event times of the rows seen, int64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a parameter sees of a table: its last known ``rows``, or with 0 all that lie ``within`` a duration.
+
+    within: such as "7d", back from the moment of the answer. Of last rows it bounds the age of the newest; empty bounds
+    nothing. key: the key whose rows they are, for a series that is the same for all; empty is the answer's own.
+    """
+
+    table: str
+    column: str
+    rows: int = 1
+    within: str = ""
+    key: str = ""
+
+    @property
+    def within_ns(self) -> int:
+        """0 where nothing is bounded."""
+        return parse_duration_ns(self.within) if self.within else 0
+
+
 @dataclass(frozen=True)
 class TableFeature:
     """One column: a declared function with its parameters fixed."""
 
     name: str
     group: str
-    table: str
-    """The table that it reads, by the name under which a mapping declares it."""
     function: Callable[..., float] = field(repr=False)
-    columns: tuple[str, ...]
+    sees: Mapping[str, Window]
+    """By parameter, in the function's order."""
     parameters: Mapping[str, int]
-    rows: int
-    """How many rows it sees, the newest known one included."""
     unit: str
     low: float
     high: float
@@ -47,11 +69,60 @@ class TableFeature:
     formula: str
     nan_rule: str
 
-    def value(self, window: Mapping[str, Any]) -> float:
-        """The value on the known rows, at least ``rows`` float64 a column; NaN where one is NaN, or it is infinite."""
-        series = [window[name][-self.rows :] for name in self.columns]
-        if any(np.isnan(values).any() for values in series):
-            return math.nan
+    @property
+    def table(self) -> str:
+        """The first table that it reads, by the name under which a mapping declares it."""
+        return next(iter(self.sees.values())).table
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All tables that it reads."""
+        return tuple(dict.fromkeys(window.table for window in self.sees.values()))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it sees, in the function's order."""
+        return tuple(window.column for window in self.sees.values())
+
+    @property
+    def rows(self) -> int:
+        """How many rows it sees, the newest known one included."""
+        return max(window.rows for window in self.sees.values())
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it sees the last rows of one key of one table, and nothing else: its answer is of the newest."""
+        windows = list(self.sees.values())
+        return all(
+            (each.table, each.rows, each.within, each.key) == (self.table, self.rows, "", "") for each in windows
+        )
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether every key has the same answer, of series that are the same for all."""
+        return all(window.key for window in self.sees.values())
+
+    def values(self, known: Mapping[str, Any], counts: Any) -> Any:
+        """(n,) its values, each on the last ``rows`` of the first ``counts`` (n,) known rows of each column.
+
+        NaN where there are fewer, one of them is NaN, or it is infinite.
+        """
+        found = np.full(len(counts), math.nan)
+        if not all(name in known for name in self.columns):
+            return found
+        series = [known[name] for name in self.columns]
+        is_full = counts >= self.rows
+        for each in series:
+            newest_unknown = np.maximum.accumulate(np.where(np.isnan(each), np.arange(len(each)), -1))
+            is_full &= newest_unknown[counts - 1] < counts - self.rows
+        with np.errstate(all="ignore"):  # a price of 0 is no reason to end
+            for at in np.flatnonzero(is_full).tolist():
+                end = counts[at]
+                found[at] = self.of([each[end - self.rows : end] for each in series])
+        return found
+
+    def of(self, series: Sequence[Any]) -> float:
+        """The value on what each parameter sees; NaN where it is infinite."""
         value = float(self.function(*series, **self.parameters))
         return value if math.isfinite(value) else math.nan
 
@@ -62,48 +133,48 @@ _declared: dict[str, list[TableFeature]] = {}
 def table_feature(  # a declaration names everything that is true of a feature
     template: str,
     *,
-    reads: str,
-    rows: int | Callable[..., int],
     unit: str,
+    reads: str = "",
+    rows: int | Callable[..., int] = 1,
+    sees: Mapping[str, Window] | Callable[..., Mapping[str, Window]] | None = None,
     low: float = -math.inf,
     high: float = math.inf,
-    **parameters: Sequence[int],
+    **parameters: Sequence[Any],
 ) -> Callable[[F], F]:
     """Declare the decorated function as the columns of ``template``, one for each combination of the parameters.
 
+    reads: the table whose columns the function's parameters are.
     rows: how many known rows the function sees, or a function to that number from the parameters.
+    sees: what parameters see that are no columns of ``reads``, or a function to that from the template's parameters.
     low, high: the closed range of every value that is not NaN.
+
+    A window of rows is full and without NaN when the function is called; one of a duration may be empty, and hold NaN.
 
     Raises InvalidFeature when template, function and docstring do not fit together.
     """
 
     def declare(function: F) -> F:
-        group = function.__module__.rpartition(".")[2]
+        group = group_of(function)
         summary, formula, nan_rule = read_docstring(function)
-        problems = [
-            f"docstring: must have a line {heading!r}"
-            for heading, text in (("Formula:", formula), ("NaN:", nan_rule))
-            if not text
-        ]
-        problems += [
-            f"{{{name}}}: must stand in the template once it is a parameter"
-            for name in parameters
-            if f"{{{name}}}" not in template
-        ]
+        taken = tuple(inspect.signature(function).parameters)
+        problems = _problems(template, parameters, formula, nan_rule)
+        if not reads and sees is None:
+            problems.append("reads: must name a table where parameters are its columns")
         if problems:
             raise InvalidFeature(f"{group}.{template}", problems)
-        taken = tuple(inspect.signature(function).parameters)
         for values in itertools.product(*parameters.values()):
             chosen = dict(zip(parameters, values, strict=True))
+            given = sees(*chosen.values()) if callable(sees) else sees or {}
+            count = rows(*chosen.values()) if callable(rows) else rows
             _declared.setdefault(group, []).append(
                 TableFeature(
                     name=template.format(**chosen),
                     group=group,
-                    table=reads,
                     function=function,
-                    columns=tuple(name for name in taken if name not in parameters),
+                    sees={
+                        name: given.get(name) or Window(reads, name, count) for name in taken if name not in parameters
+                    },
                     parameters={name: chosen[name] for name in taken if name in parameters},
-                    rows=rows(*chosen.values()) if callable(rows) else rows,
                     unit=unit,
                     low=low,
                     high=high,
@@ -117,6 +188,24 @@ def table_feature(  # a declaration names everything that is true of a feature
     return declare
 
 
+def group_of(function: Callable[..., Any]) -> str:
+    """The group that a function is of: its module's last name."""
+    return function.__module__.rpartition(".")[2]
+
+
+def _problems(template: str, parameters: Mapping[str, Any], formula: str, nan_rule: str) -> list[str]:
+    problems = [
+        f"docstring: must have a line {heading!r}"
+        for heading, text in (("Formula:", formula), ("NaN:", nan_rule))
+        if not text
+    ]
+    return problems + [
+        f"{{{name}}}: must stand in the template once it is a parameter"
+        for name in parameters
+        if f"{{{name}}}" not in template
+    ]
+
+
 def declared_table_features(group: str) -> tuple[TableFeature, ...]:
     """The features of an imported group module, in order of declaration."""
     return tuple(_declared.get(group, ()))
@@ -126,6 +215,6 @@ def table_fingerprint(features: Sequence[TableFeature]) -> str:
     """Sixteen hex digits that change when a value of the group could."""
     from transforms.fingerprint import code_fingerprint
 
-    identity = [(each.name, each.table, each.columns, sorted(each.parameters.items()), each.rows) for each in features]
+    identity = [(each.name, list(each.sees.items()), sorted(each.parameters.items())) for each in features]
     code = code_fingerprint([each.function for each in features])
     return hashlib.sha256(f"{identity!r} {code}".encode()).hexdigest()[:16]

@@ -37,7 +37,8 @@ def add(
 def list_tables(data: DataFolder = None, as_json: AsJson = False) -> None:
     """The tables that were added."""
     from runtime.tables import tables_folder
-    from storage.tables.computing import added_tables, groups_over
+    from storage.tables.computing import added_tables
+    from transforms.equities.catalogue import groups_over
 
     document = [
         {"table": mapping.table, "path": str(mapping.path), "groups": list(groups_over(mapping.table))}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,7 @@ from storage.online.vector import (
     layout_of,
     online_key,
     pack,
+    shared_key,
     sortable,
     sortable_order,
     symbol_of,
@@ -159,17 +160,20 @@ class OnlineStore:
         ]
 
     def table_rows(
-        self, symbols: Sequence[str], views: Mapping[str, Sequence[str]]
+        self, symbols: Sequence[str], views: Mapping[str, Sequence[str]], *, shared: Collection[str] = ()
     ) -> list[dict[str, TableRow | None]]:
         """Each symbol's newest row of each view, None where it has none, as Feast materialized it; one round trip.
 
-        views: names of the features asked for, by view. Raises StoreUnavailable, CorruptStore.
+        views: names of the features asked for, by view. shared: those of them whose rows are the same for every symbol.
+        Raises StoreUnavailable, CorruptStore.
         """
+        for_all = shared_key(self._project)
         fields = {view: table_fields(view, names) for view, names in views.items()}
         with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
             for symbol in symbols:
-                for of_view in fields.values():
-                    pipeline.hmget(online_key(symbol, self._project), of_view)  # type: ignore[arg-type]  # bytes are sent as they are
+                for view, of_view in fields.items():
+                    key = for_all if view in shared else online_key(symbol, self._project)
+                    pipeline.hmget(key, of_view)  # type: ignore[arg-type]  # bytes are sent as they are
             answers = iter(pipeline.execute())
         return [{view: table_row(next(answers), names) for view, names in views.items()} for _ in symbols]
 

@@ -42,6 +42,7 @@ FENCE_FIELD: Final = b"feature_service:fence"
 CHANNEL_PREFIX: Final = b"feature_service:rows:"
 
 _JOIN_KEY: Final = b"symbol"
+_NO_ENTITY: Final = b"__dummy_id"
 _FEAST_STRING: Final = 2
 _FLOAT64: Final = np.dtype("<f8")
 
@@ -110,13 +111,21 @@ def vector_of(row: OnlineRow) -> OnlineVector:
 
 def online_key(symbol: str, project: bytes) -> bytes:
     """Key of a symbol's hash, as Feast serialises it."""
-    name = symbol.encode()
+    return _feast_key(_JOIN_KEY, symbol.encode(), project)
+
+
+def shared_key(project: bytes) -> bytes:
+    """Key of the hash of what is the same for every symbol: Feast's entity of views without one."""
+    return _feast_key(_NO_ENTITY, b"", project)
+
+
+def _feast_key(join_key: bytes, value: bytes, project: bytes) -> bytes:
     return b"".join(
         (
-            struct.pack("<III", 1, _FEAST_STRING, len(_JOIN_KEY)),
-            _JOIN_KEY,
-            struct.pack("<II", _FEAST_STRING, len(name)),
-            name,
+            struct.pack("<III", 1, _FEAST_STRING, len(join_key)),
+            join_key,
+            struct.pack("<II", _FEAST_STRING, len(value)),
+            value,
             project,
         )
     )

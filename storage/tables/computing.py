@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -13,23 +12,14 @@ from storage.durable_files import replace_file
 from storage.tables.feature_log import Extension, extend_table_log, table_log_folder
 from storage.tables.mapping import TableMapping, load_mapping
 from storage.tables.reading import Table, TableReport, read_table
-from transforms.equities.catalogue import TABLE_GROUPS
-from transforms.table_feature import TableFeature
-
-
-@dataclass(frozen=True, slots=True)
-class ComputedTable:
-    """What a run found in a table, and what it did in the log of each group over it."""
-
-    report: TableReport
-    groups: Mapping[str, Extension]
+from transforms.equities.catalogue import TABLE_GROUPS, groups_over
 
 
 def add_table(mapping_file: Path, tables_folder: Path) -> Table:
     """Keep a mapping, once its table could be read. Raises InvalidRequest where no feature reads such a table."""
     mapping = load_mapping(mapping_file)
     if not groups_over(mapping.table):
-        known = sorted({features[0].table for features in TABLE_GROUPS.values()})
+        known = sorted({table for group in TABLE_GROUPS.values() for table in group.tables})
         raise InvalidRequest(f"table: must be one that features read, {', '.join(known)}, was {mapping.table}")
     table = read_table(mapping)
     declared = yaml.safe_load(mapping_file.read_text(encoding="utf-8")) | {"path": str(mapping.path)}
@@ -51,19 +41,22 @@ def added_table(tables_folder: Path, name: str) -> TableMapping:
     return tables[name]
 
 
-def groups_over(table: str) -> dict[str, Sequence[TableFeature]]:
-    """The groups that read a table."""
-    return {group: features for group, features in TABLE_GROUPS.items() if features[0].table == table}
-
-
-def compute_table(mapping: TableMapping, features_folder: Path, *, now_ns: int) -> ComputedTable:
-    """Bring the log of every group over the table up to ``now_ns``.
+def compute_groups(
+    mappings: Sequence[TableMapping], features_folder: Path, *, now_ns: int
+) -> tuple[dict[str, TableReport], dict[str, Extension]]:
+    """Bring the log of every group over the tables up to ``now_ns``; what was found by table, and done by group.
 
     Raises as ``read_table`` and ``extend_table_log`` do.
     """
-    table = read_table(mapping)
-    groups = {
-        group: extend_table_log(table_log_folder(features_folder, features), features, table.rows, now_ns=now_ns)
-        for group, features in groups_over(mapping.table).items()
+    groups = {name: group for mapping in mappings for name, group in groups_over(mapping.table).items()}
+    tables = {mapping.table: read_table(mapping) for mapping in mappings}
+    done = {
+        name: extend_table_log(
+            table_log_folder(features_folder, group),
+            group,
+            {table: tables[table].rows for table in group.tables if table in tables},
+            now_ns=now_ns,
+        )
+        for name, group in groups.items()
     }
-    return ComputedTable(table.report, groups)
+    return {name: table.report for name, table in tables.items()}, done

@@ -1,8 +1,8 @@
 """Feature rows of a table in Parquet: a part for each run that had something to add, which Feast's view reads.
 
-A part names, for each key, how many rows of the table it was made of and their digest. While a table only grows, its
-next part holds the rows since; where a row came late, with a known time that was computed already, or was changed in
-place, the rows of all keys are computed again and take the place of the parts.
+A part names, for each table and key, how many rows it was made of and their digest, and until when. While tables only
+grow, the next part holds the rows since; where a row came late, with a known time that was computed already, or was
+changed in place, the rows of all keys are computed again and take the place of the parts.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from storage.durable_files import changing_files, make_folder, replace_file
 from storage.parquet_files import reading_parquet
-from transforms.known_rows import ComputedRows, KnownRows, computed_rows
-from transforms.table_feature import KNOWN_AT, TableFeature, table_fingerprint
+from transforms.known_rows import ComputedRows, KnownRows
+from transforms.table_feature import KNOWN_AT
+from transforms.table_group import ALL, TableGroup, Tables
 
 _SEEN: Final = b"table_rows_seen"
 _WHOLE: Final = b"table_whole"
@@ -38,40 +39,35 @@ class Extension:
     is_rewritten: bool
 
 
-def table_log_folder(features_folder: Path, features: Sequence[TableFeature]) -> Path:
+def table_log_folder(features_folder: Path, group: TableGroup) -> Path:
     """Where the rows of a group lie: another folder when its code changes."""
-    return features_folder / features[0].group / table_fingerprint(features)
+    return features_folder / group.name / group.fingerprint
 
 
-def extend_table_log(
-    folder: Path, features: Sequence[TableFeature], rows: Mapping[str, KnownRows], *, now_ns: int
-) -> Extension:
+def extend_table_log(folder: Path, group: TableGroup, tables: Tables, *, now_ns: int) -> Extension:
     """Write what is known at ``now_ns`` and not in the log yet; run twice it does nothing the second time.
 
-    One writer at a time. Raises StoreUnavailable, CorruptStore.
+    tables: those that the group reads, as far as there are any. One writer at a time. Raises StoreUnavailable,
+    CorruptStore.
     """
-    known = {key: held.until(now_ns) for key, held in rows.items()}
-    parts, seen = _parts(folder)
-    is_grown = all(key in known and _holds(known[key], before) for key, before in seen.items())
-    if not is_grown:
-        seen = {}
-    computed: dict[str, ComputedRows] = {}
-    now_seen: dict[str, Any] = {}
-    for key, held in known.items():
-        after = seen.get(key)
-        if len(held.event_ns) == 0 or (after is not None and after["rows"] == len(held.event_ns)):
-            continue
-        computed[key] = computed_rows(held, features, after_ns=None if after is None else after["known_ns"])
-        now_seen[key] = {
-            "rows": len(held.event_ns),
-            "known_ns": int(held.known_ns[-1]),
-            "digest": _digest(held, len(held.event_ns)),
-        }
-    if not now_seen:
+    known = {table: {key: rows.until(now_ns) for key, rows in of.items()} for table, of in tables.items()}
+    parts, before = _parts(folder)
+    if before is not None and before.until_ns > now_ns:
+        return Extension(0, is_rewritten=False)  # a clock that went back
+    seen, is_grown = _seen(known, before, group)
+    after = None if before is None or not is_grown else _after(known, before, group)
+    unchanged = before is not None and is_grown and seen == before.rows
+    if not seen or (unchanged and group.is_of_rows):
+        return Extension(0, is_rewritten=False)
+    computed = group.computed(known, until_ns=now_ns, after_ns=after)
+    table = _table(computed, group)
+    if table.num_rows == 0 and unchanged:
         return Extension(0, is_rewritten=False)
     number = 1 + max((int(part.stem.rpartition("-")[2]) for part in parts), default=-1)
-    table = _table(computed, features)
-    notes = {_SEEN: json.dumps(now_seen).encode(), _WHOLE: b"yes" if not seen else b"no"}
+    notes = {
+        _SEEN: json.dumps({"until_ns": now_ns, "rows": _changed(seen, before if is_grown else None)}).encode(),
+        _WHOLE: b"yes" if before is None or not is_grown else b"no",
+    }
     table = table.replace_schema_metadata(notes)
     make_folder(folder)
     replace_file(folder / f"part-{number:08d}.parquet", lambda file: pq.write_table(table, file))
@@ -80,17 +76,64 @@ def extend_table_log(
     return Extension(table.num_rows, is_rewritten=not is_grown)
 
 
-def _parts(folder: Path) -> tuple[list[Path], dict[str, Any]]:
-    """The parts that count, and what they were made of by key; those that a whole one replaced are removed."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a log was made of. rows: by table and key how many, when the last was known, and their digest."""
+
+    until_ns: int
+    rows: dict[str, dict[str, Any]]
+
+
+def _seen(
+    known: Mapping[str, Mapping[str, KnownRows]], before: _Seen | None, group: TableGroup
+) -> tuple[dict[str, dict[str, Any]], bool]:
+    """What the tables hold, and whether that goes on from what was seen before without a change of what was known."""
+    held = {
+        json.dumps([table, key]): rows for table, of in known.items() for key, rows in of.items() if len(rows.event_ns)
+    }
+    earlier = {} if before is None else before.rows
+    is_grown = all(place in held for place in earlier)
+    seen = {}
+    for place, rows in held.items():
+        old = earlier.get(place)
+        count = len(rows.event_ns)
+        if old is not None and not _holds(rows, old):
+            is_grown = False
+        if old is not None and old["rows"] == count and is_grown:
+            seen[place] = old
+            continue
+        seen[place] = {"rows": count, "known_ns": int(rows.known_ns[-1]), "digest": _digest(rows, count)}
+        first_new = 0 if old is None else min(old["rows"], count - 1)
+        is_late = before is not None and rows.known_ns[first_new] <= before.until_ns
+        # A row of one key's table alone is late only for that key, which is computed from where it was.
+        if is_late and not (group.is_of_rows and not group.is_shared):
+            is_grown = False
+    return seen, is_grown
+
+
+def _after(known: Mapping[str, Mapping[str, KnownRows]], before: _Seen, group: TableGroup) -> dict[str, int]:
+    """Until when the rows of each key are in the log."""
+    if group.is_of_rows and not group.is_shared:
+        return {json.loads(place)[1]: int(rows["known_ns"]) for place, rows in before.rows.items()}
+    return dict.fromkeys([ALL, *(key for of in known.values() for key in of)], before.until_ns)
+
+
+def _changed(seen: Mapping[str, dict[str, Any]], before: _Seen | None) -> dict[str, dict[str, Any]]:
+    return {place: rows for place, rows in seen.items() if before is None or before.rows.get(place) != rows}
+
+
+def _parts(folder: Path) -> tuple[list[Path], _Seen | None]:
+    """The parts that count, and what they were made of; those that a whole one replaced are removed."""
     parts = sorted(folder.glob(_PART))
-    seen: dict[str, Any] = {}
+    seen: _Seen | None = None
     for at, part in enumerate(parts):
         with reading_parquet(part):
             notes = pq.read_schema(part).metadata or {}
         if notes.get(_WHOLE) == b"yes" and at:
             _remove(parts[:at])  # a run ended before it did
             return _parts(folder)
-        seen |= json.loads(notes.get(_SEEN, b"{}"))
+        noted = json.loads(notes[_SEEN])
+        seen = _Seen(noted["until_ns"], {**({} if seen is None else seen.rows), **noted["rows"]})
     return parts, seen
 
 
@@ -110,23 +153,25 @@ def _holds(rows: KnownRows, before: Mapping[str, Any]) -> bool:
 
 def _digest(rows: KnownRows, count: int) -> str:
     digest = hashlib.sha256()
-    for name, held in (("event", rows.event_ns), ("known", rows.known_ns), *sorted(rows.columns.items())):
+    item = [] if rows.item is None else [("item", rows.item)]
+    for name, held in (("event", rows.event_ns), ("known", rows.known_ns), *item, *sorted(rows.columns.items())):
         digest.update(name.encode())
         digest.update(held[:count].tobytes())
     return digest.hexdigest()
 
 
-def _table(computed: Mapping[str, ComputedRows], features: Sequence[TableFeature]) -> pa.Table:
+def _table(computed: Mapping[str, ComputedRows], group: TableGroup) -> pa.Table:
     """Rows by key and time of creation, in the columns of the view."""
     counts = [len(each.event_ns) for each in computed.values()]
     created = np.concatenate([each.created_ns for each in computed.values()])
     values = np.concatenate([each.values for each in computed.values()])
     columns: dict[str, Any] = {
-        "symbol": pa.array(np.repeat(list(computed), counts).tolist(), pa.string()),
         "event_timestamp": pa.array(np.concatenate([each.event_ns for each in computed.values()])).cast(_UTC),
         "created_timestamp": pa.array(created).cast(_UTC),
         # Rounded up: nothing is told before it was known.
         KNOWN_AT: pa.array(-(-created // 1000), pa.int64()),
     }
-    columns |= {each.name: pa.array(values[:, at]) for at, each in enumerate(features)}
+    if not group.is_for_all:
+        columns = {"symbol": pa.array(np.repeat(list(computed), counts).tolist(), pa.string()), **columns}
+    columns |= {each.name: pa.array(values[:, at]) for at, each in enumerate(group.columns)}
     return pa.table(columns)

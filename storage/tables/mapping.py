@@ -7,6 +7,7 @@ event_time: date              # what time a row is of
 time_zone: America/New_York   # of times that name none; UTC when it is left out
 known_after: 975m             # from when on a row could be known: so long after its event time ...
 known_time: published         # ... or the column that says so
+item: id                      # of items such as news: what tells apart those of one key and time; a text
 columns: {close: Close, volume: Volume}    # ours: theirs; all are numbers
 defaults: {split_ratio: 1}    # columns that the table leaves out because they never differ
 """
@@ -25,7 +26,7 @@ from market.clock import parse_duration_ns
 from market.errors import DeclarationError, NotFound
 
 _NAMES: Final = frozenset(
-    {"table", "path", "key", "event_time", "time_zone", "known_after", "known_time", "columns", "defaults"}
+    {"table", "path", "key", "event_time", "time_zone", "known_after", "known_time", "item", "columns", "defaults"}
 )
 
 
@@ -41,6 +42,7 @@ class TableMapping:
     time_zone: ZoneInfo
     known_after_ns: int | None
     known_time: str | None
+    item: str | None
     columns: Mapping[str, str]
     defaults: Mapping[str, float]
 
@@ -80,6 +82,7 @@ def load_mapping(file: Path) -> TableMapping:
         time_zone=ZoneInfo(declared.get("time_zone", "UTC")),
         known_after_ns=None if lag is None else 0 if lag == "0s" else parse_duration_ns(lag),
         known_time=declared.get("known_time"),
+        item=declared.get("item"),
         columns=declared["columns"],
         defaults={name: float(value) for name, value in declared.get("defaults", {}).items()},
     )
@@ -91,6 +94,11 @@ def _problems(declared: Mapping[str, Any]) -> list[str]:
         f"{name}: must be a text, was {declared.get(name)!r}"
         for name in ("table", "path", "key", "event_time")
         if not isinstance(declared.get(name), str)
+    ]
+    problems += [
+        f"{name}: must be a column, was {declared[name]!r}"
+        for name in ("known_time", "item")
+        if not isinstance(declared.get(name), str | None)
     ]
     if not str(declared.get("table")).isidentifier():
         problems.append(f"table: must be a name of letters, digits and _, was {declared.get('table')!r}")

@@ -3,10 +3,11 @@
 | row | rule |
 |---|---|
 | unsorted | no matter: rows are learned in the order of their known times |
-| duplicated | of rows of one key, event time and known time the last counts, files by path, then lines as written |
+| duplicated | of one key, event time, item and known time the last counts, files by path, then lines as written |
 | restated | one of a later known time takes the other's place from then on, and not before |
 | of a cell that is no number, or no time | refused; an empty number is NaN |
 | without key, or known before its event time | refused |
+| of a table whose one column is `value`, where it is empty, as on a holiday | says nothing, and is left out |
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +30,7 @@ from transforms.known_rows import KnownRows
 _MOST_EXAMPLES: Final = 5
 _EVENT: Final = "event_ns"
 _KNOWN: Final = "known_ns"
+_ITEM: Final = "item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,16 @@ def read_table(mapping: TableMapping) -> Table:
     frame = pd.concat(frames, ignore_index=True)
     is_refused = frame["refusal"] != ""
     refused = frame[is_refused]
-    good = frame[~is_refused]
+    good = frame[~is_refused & ~_says_nothing(mapping, frame)]
     order = good.sort_values([_KNOWN, _EVENT], kind="stable")
-    latest = order.drop_duplicates(["key", _EVENT, _KNOWN], keep="last")
+    latest = order.drop_duplicates(["key", _EVENT, _ITEM, _KNOWN], keep="last")
     names = [*mapping.columns, *(name for name in mapping.defaults if name not in mapping.columns)]
     rows = {
         str(key): KnownRows(
             of_key[_EVENT].to_numpy(np.int64),
             of_key[_KNOWN].to_numpy(np.int64),
             {name: of_key[name].to_numpy(np.float64) for name in names},
+            None if mapping.item is None else of_key[_ITEM].to_numpy(np.int64),
         )
         for key, of_key in latest.groupby("key", sort=True)
     }
@@ -80,7 +84,7 @@ def read_table(mapping: TableMapping) -> Table:
         rows=len(frame),
         keys=len(rows),
         counted=len(latest),
-        restated=int(latest.duplicated(["key", _EVENT]).sum()),
+        restated=int(latest.duplicated(["key", _EVENT, _ITEM]).sum()),
         duplicated=len(good) - len(latest),
         unsorted=int((before > good[_EVENT]).sum()),
         refused={str(reason): int(count) for reason, count in refused["refusal"].value_counts().items()},
@@ -89,6 +93,12 @@ def read_table(mapping: TableMapping) -> Table:
         ),
     )
     return Table(mapping, rows, report)
+
+
+def _says_nothing(mapping: TableMapping, frame: pd.DataFrame) -> Any:  # noqa: ANN401  # a mask
+    if list(mapping.columns) != ["value"]:
+        return np.zeros(len(frame), np.bool_)
+    return frame[next(iter(mapping.columns))].isna()
 
 
 def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
@@ -107,6 +117,7 @@ def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
     else:
         assert mapping.known_after_ns is not None, "one of both is given"
         frame[_KNOWN] = frame[_EVENT] + mapping.known_after_ns
+    frame[_ITEM] = 0 if mapping.item is None else _numbers_of(read[mapping.item])
     for ours, value in mapping.defaults.items():
         frame[ours] = value
     for ours, theirs in mapping.columns.items():
@@ -129,6 +140,8 @@ def _read(mapping: TableMapping, file: Path) -> pd.DataFrame:
     wanted = [mapping.key, mapping.event_time, *mapping.columns.values()]
     if mapping.known_time is not None:
         wanted.append(mapping.known_time)
+    if mapping.item is not None:
+        wanted.append(mapping.item)
     wanted = list(dict.fromkeys(wanted))
     try:
         if file.suffix == ".parquet":
@@ -145,6 +158,11 @@ def _read(mapping: TableMapping, file: Path) -> pd.DataFrame:
     if read is None:
         raise InvalidRequest(f"{file}: must have the columns {missing}, was {held}")
     return read
+
+
+def _numbers_of(items: pd.Series[Any]) -> npt.NDArray[np.int64]:
+    """(n,) a number for each text, the same in every run and file."""
+    return pd.util.hash_array(items.astype(str).to_numpy(object)).view(np.int64)
 
 
 def _times_ns(cells: pd.Series[Any], mapping: TableMapping) -> tuple[pd.Series[Any], pd.Series[Any]]:

@@ -19,7 +19,7 @@ from feature_repo.definitions import definitions
 from feature_repo.materializing import materialize_unpushed
 from market.clock import to_ns
 from runtime.equities_demo import write_example
-from storage.tables.computing import add_table, added_table, compute_table
+from storage.tables.computing import add_table, added_table, compute_groups
 from tests.redis_servers import HOST, PORT, own_project
 
 USAGE = """
@@ -63,6 +63,20 @@ stats = client.get_retrieval_stats(window_minutes=60)
 """
 
 
+def write_series(folder: Path, now: datetime) -> Path:
+    """Three values of VIX, the last known two hours ago and never followed, and one that is not known yet."""
+    folder.mkdir()
+    hours = {20: 13.5, 10: 14.25, 2: 15.75, -2: 99.0}
+    lines = [f"VIX,{(now - timedelta(hours=each)).isoformat()},{value}" for each, value in hours.items()]
+    yields = f"DGS10,{(now - timedelta(hours=30)).isoformat()},4.5"
+    (folder / "series.csv").write_text("\n".join(["series,at,value", *lines, yields]) + "\n")
+    mapping = folder / "macro_series.yaml"
+    mapping.write_text(
+        "table: macro_series\npath: series.csv\nkey: series\nevent_time: at\nknown_after: 0s\ncolumns: {value: value}\n"
+    )
+    return mapping
+
+
 @pytest.fixture(scope="module")
 def project() -> Iterator[str]:
     with own_project("equities") as name:
@@ -95,11 +109,14 @@ def repo(project: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     mapping = write_example(folder / "bars", last_day=now.date() - timedelta(days=1))
     add_table(mapping, folder / "tables")
     table = added_table(folder / "tables", "daily_bars")
-    computed = compute_table(table, folder / "features", now_ns=to_ns(now))
-    assert {group: each.rows for group, each in computed.groups.items()} == {
+    add_table(write_series(folder / "macro", now), folder / "tables")
+    series = added_table(folder / "tables", "macro_series")
+    _, done = compute_groups([table, series], folder / "features", now_ns=to_ns(now))
+    assert {group: each.rows for group, each in done.items() if "fund" not in group} == {
         "price_volume_features": 6540,
         "momentum_features": 6540,
         "liquidity_features": 6540,
+        "macro_features": 4,
     }
     materialize_unpushed(store, now, before_each=lambda _: None)
     return folder
@@ -161,4 +178,24 @@ def test_what_no_source_gives_says_so(repo: Path) -> None:
     client = FeatureStoreClient(repo_path=repo)
     coverage = client.validate_feature_coverage(["price_volume_features:vwap"], [{"symbol": "AAPL"}])
     assert coverage.missing["AAPL", "price_volume_features:vwap"].startswith("the source gives none")
+    client.close()
+
+
+def test_what_is_the_same_for_every_symbol_needs_none_of_its_own(repo: Path) -> None:
+    client = FeatureStoreClient(repo_path=repo)
+    references = ["macro_features:vix", "macro_features:treasury_yield_10y", "price_volume_features:close_price"]
+    rows = [{"symbol": "AAPL"}, {"symbol": "NOSUCH"}]
+    found = client.get_online_features(references, rows)
+    assert [row["macro_features:vix"].value for row in found.features] == [15.75, 15.75]
+    assert [row["macro_features:treasury_yield_10y"].value for row in found.features] == [4.5, 4.5]
+    assert found.features[1]["price_volume_features:close_price"].status == "UNKNOWN_ENTITY"
+    now = pd.Timestamp.now("UTC")
+    asked = [now - pd.Timedelta(hours=hours) for hours in (40, 15, 5, 0)]
+    frame = pd.DataFrame({"symbol": ["AAPL", "AAPL", "NOSUCH", "AAPL"], "event_timestamp": asked})
+    history = client.get_historical_features(frame, references)
+    assert history.to_df()["vix"].fillna(0).tolist() == [0, 13.5, 14.25, 15.75]
+    assert history.pit_report.is_proven
+    with pytest.raises(LookAheadError, match="macro_features:vix of AAPL"):
+        client.get_online_features(references[:1], rows, as_of_timestamp=(now - pd.Timedelta(hours=3)).to_pydatetime())
+    assert set(client.get_feature_freshness("macro_features", ["AAPL", "NOSUCH"])) == {"AAPL", "NOSUCH"}
     client.close()

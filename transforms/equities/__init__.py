@@ -1,1 +1,1 @@
-"""The features of shares, one file a group: every group reads one table and is one Feast feature view."""
+"""The features of shares, one file a group: every group reads tables and is one Feast feature view."""

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
-from transforms.equities import liquidity_features, momentum_features, price_volume_features
-from transforms.table_feature import TableFeature, declared_table_features
+from transforms.equities import (
+    fundamental_features,
+    liquidity_features,
+    macro_features,
+    momentum_features,
+    price_volume_features,
+    sentiment_features,
+)
+from transforms.table_group import TableGroup, table_group
 
-TABLE_GROUPS: Final[dict[str, tuple[TableFeature, ...]]] = {
-    module.__name__.rpartition(".")[2]: declared_table_features(module.__name__.rpartition(".")[2])
-    for module in (price_volume_features, momentum_features, liquidity_features)
+TABLE_GROUPS: Final[dict[str, TableGroup]] = {
+    group.name: group
+    for group in map(
+        table_group,
+        (
+            price_volume_features,
+            momentum_features,
+            liquidity_features,
+            fundamental_features,
+            sentiment_features,
+            macro_features,
+        ),
+    )
 }
 
 
-def table_columns(table: str) -> frozenset[str]:
-    """Columns of a table that some feature reads."""
-    return frozenset(
-        name for features in TABLE_GROUPS.values() for each in features if each.table == table for name in each.columns
-    )
+def groups_over(table: str) -> dict[str, TableGroup]:
+    """The groups that read a table, by name."""
+    return {name: group for name, group in TABLE_GROUPS.items() if table in group.tables}

@@ -14,6 +14,8 @@ from transforms.equities.adjusting import total_returns
 from transforms.equities.price_volume_features import BARS
 from transforms.table_feature import table_feature
 
+FRESHNESS: Final = "15m"
+TIME_TO_LIVE: Final = "7d"
 MONTH: Final = 21
 YEAR: Final = 252
 _TWO_DAYS: Final = 3.0 - 2.0 * 2.0**0.5

@@ -14,6 +14,8 @@ from transforms.equities.adjusting import in_last_shares, total_returns
 from transforms.equities.price_volume_features import BARS
 from transforms.table_feature import table_feature
 
+FRESHNESS: Final = "1h"
+TIME_TO_LIVE: Final = "7d"
 RSI_PERIOD: Final = 14
 RSI_ROWS: Final = 10 * RSI_PERIOD + 1
 MACD_ROWS: Final = 350

@@ -13,6 +13,8 @@ import numpy as np
 from transforms.equities.adjusting import total_returns, volume_in_last_shares
 from transforms.table_feature import table_feature
 
+FRESHNESS: Final = "5m"
+TIME_TO_LIVE: Final = "7d"
 BARS: Final = "daily_bars"
 TRADING_DAYS: Final = 252
 """Of a year, by which a daily deviation becomes a yearly one."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.known_rows import ComputedRows, KnownRows, computed_rows
-from transforms.table_feature import TableFeature
+from transforms.table_feature import TableFeature, Window
 
 DAY = 86_400
 
@@ -21,7 +21,8 @@ def feature(name: str, rows: int, *columns: str) -> TableFeature:
     def weighted(*series: npt.NDArray[np.float64]) -> float:
         return sum(float(values @ np.arange(1, rows + 1)) for values in series)
 
-    return TableFeature(name, "g", "t", weighted, columns, {}, rows, "1", -math.inf, math.inf, "", "", "")
+    sees = {column: Window("t", column, rows) for column in columns}
+    return TableFeature(name, "g", weighted, sees, {}, "1", -math.inf, math.inf, "", "", "")
 
 
 FEATURES = (feature("last", 1, "a"), feature("three", 3, "a"), feature("both", 2, "a", "b"), feature("none", 1, "c"))
@@ -104,6 +105,6 @@ def test_a_feature_cannot_write_into_what_is_known() -> None:
         a[0] = 5.0
         return 1.0
 
-    cheating = TableFeature("x", "g", "t", cheat, ("a",), {}, 1, "1", 0, 1, "", "", "")
+    cheating = TableFeature("x", "g", cheat, {"a": Window("t", "a")}, {}, "1", 0, 1, "", "", "")
     with pytest.raises(ValueError, match="read-only"):
         computed_rows(known_rows([(0, 0, 1.0, 1.0)]), (cheating,))

@@ -11,7 +11,7 @@ from storage.tables.feature_log import extend_table_log
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.known_rows import KnownRows
 
-FEATURES = TABLE_GROUPS["price_volume_features"]
+GROUP = TABLE_GROUPS["price_volume_features"]
 DAY = 86_400 * 10**9
 LATE = 100 * DAY
 
@@ -31,28 +31,28 @@ def closes(folder: Path) -> list[float]:
 
 def test_what_is_known_is_written_once_and_nothing_before_its_time(tmp_path: Path) -> None:
     table = {"A": bars(1, 2, 3)}
-    assert extend_table_log(tmp_path, FEATURES, table, now_ns=2 * DAY).rows == 2
+    assert extend_table_log(tmp_path, GROUP, {"daily_bars": table}, now_ns=2 * DAY).rows == 2
     assert closes(tmp_path) == [1, 2]
-    assert extend_table_log(tmp_path, FEATURES, table, now_ns=2 * DAY).rows == 0
-    extension = extend_table_log(tmp_path, FEATURES, {"A": bars(1, 2, 3, 4), "B": bars(7)}, now_ns=LATE)
+    assert extend_table_log(tmp_path, GROUP, {"daily_bars": table}, now_ns=2 * DAY).rows == 0
+    extension = extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(1, 2, 3, 4), "B": bars(7)}}, now_ns=LATE)
     assert (extension.rows, extension.is_rewritten) == (3, False)
     assert closes(tmp_path) == [1, 7, 2, 3, 4]
     assert len(list(tmp_path.glob("*.parquet"))) == 2
 
 
 def test_a_row_that_was_changed_in_place_or_came_late_is_computed_from_the_beginning(tmp_path: Path) -> None:
-    extend_table_log(tmp_path, FEATURES, {"A": bars(1, 2, 3)}, now_ns=LATE)
-    extension = extend_table_log(tmp_path, FEATURES, {"A": bars(1, 5, 3)}, now_ns=LATE)
+    extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(1, 2, 3)}}, now_ns=LATE)
+    extension = extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(1, 5, 3)}}, now_ns=LATE)
     assert (extension.rows, extension.is_rewritten) == (3, True)
     assert closes(tmp_path) == [1, 5, 3]
     assert len(list(tmp_path.glob("*.parquet"))) == 1
 
 
 def test_a_run_that_ended_before_it_removed_what_it_replaced_is_finished_by_the_next(tmp_path: Path) -> None:
-    extend_table_log(tmp_path, FEATURES, {"A": bars(1, 2, 3)}, now_ns=LATE)
+    extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(1, 2, 3)}}, now_ns=LATE)
     [old] = tmp_path.glob("*.parquet")
     content = old.read_bytes()
-    extend_table_log(tmp_path, FEATURES, {"A": bars(5)}, now_ns=LATE)
+    extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(5)}}, now_ns=LATE)
     old.write_bytes(content)
-    assert extend_table_log(tmp_path, FEATURES, {"A": bars(5)}, now_ns=LATE).rows == 0
+    assert extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(5)}}, now_ns=LATE).rows == 0
     assert closes(tmp_path) == [5]

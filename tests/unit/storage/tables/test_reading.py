@@ -116,3 +116,29 @@ def test_what_is_not_there_or_no_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "bars.parquet").write_bytes(b"PAR1")
     with pytest.raises(CorruptStore, match=r"bars\.parquet"):
         read_table(declared(tmp_path, MAPPING.replace("*.csv", "bars.parquet")))
+
+
+def test_a_series_says_nothing_where_its_only_cell_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "bars.csv").write_text("series,date,value\nVIX,2026-01-05,12.5\nVIX,2026-01-06,\nVIX,2026-01-07,13\n")
+    text = (
+        "table: macro_series\npath: bars.csv\nkey: series\nevent_time: date\nknown_after: 1d\ncolumns: {value: value}"
+    )
+    table = read_table(declared(tmp_path, text))
+    assert table.rows["VIX"].columns["value"].tolist() == [12.5, 13.0]
+    assert (table.report.rows, table.report.counted, table.report.refused) == (3, 2, {})
+
+
+def test_items_of_one_time_are_told_apart_by_their_column(tmp_path: Path) -> None:
+    (tmp_path / "news.csv").write_text("ticker,at,id,score\nA,2026-01-05T10:00,x,0.5\nA,2026-01-05T10:00,y,-0.5\n")
+    text = (
+        "table: news\npath: news.csv\nkey: ticker\nevent_time: at\nknown_after: 0s\nitem: id\n"
+        "columns: {sentiment: score}\ndefaults: {relevance: 1}"
+    )
+    table = read_table(declared(tmp_path, text))
+    assert sorted(table.rows["A"].columns["sentiment"].tolist()) == [-0.5, 0.5]
+    assert table.report.duplicated == 0
+    again = read_table(declared(tmp_path, text)).rows["A"].item
+    assert table.rows["A"].item is not None
+    assert again is not None
+    assert table.rows["A"].item.tolist() == again.tolist()
+    assert len(set(again.tolist())) == 2

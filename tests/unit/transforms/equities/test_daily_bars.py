@@ -15,7 +15,7 @@ from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.known_rows import KnownRows, computed_rows
 
 FOLDER = Path(__file__).parents[4] / "runtime" / "example_tables"
-FEATURES = [each for features in TABLE_GROUPS.values() for each in features if each.table == "daily_bars"]
+FEATURES = [each for group in TABLE_GROUPS.values() if group.is_of_rows for each in group.features]
 FIRST_DAYS = 1500
 """Of AAPL: both of its splits are among them."""
 
@@ -135,6 +135,6 @@ def test_a_split_and_a_dividend_by_hand() -> None:
         "volume": np.array([1.0, 2.0, 3.0]),
     }
     times = np.arange(3, dtype=np.int64)
-    features = TABLE_GROUPS["price_volume_features"]
+    features = TABLE_GROUPS["price_volume_features"].features
     found = computed_rows(KnownRows(times, times, columns), features)
     assert found.values[:, 3] == pytest.approx([np.nan, 0.03, 0.0], nan_ok=True)
