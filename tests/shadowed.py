@@ -17,7 +17,7 @@ from ingestion.tape.whole import whole_raw
 from ingestion.venues.decoders import Decoders, tape_venue
 from market.clock import MILLISECOND_NS, SECOND_NS
 from storage.instruments import InstrumentPins
-from storage.online.vector import OnlineVector, vector_of
+from storage.online.vector import OnlineRow, OnlineVector, vector_of
 from storage.raw.raw_data import RawData
 from transforms.kernel import Kernel
 from upkeep.shadow import ShadowLook, ShadowSource, SymbolShadow
@@ -36,12 +36,17 @@ class ShadowedMarket:
         messages: Iterator[TimedMessage],
         *,
         served_by: Kernel | None = None,
+        on_row: Callable[[OnlineRow], object] | None = None,
     ) -> None:
-        """served_by: the kernel of the pipeline, where it is another one than the shadow's."""
+        """served_by: the kernel of the pipeline, where it is another one than the shadow's.
+
+        on_row: takes each served row in place of ``shadow``.
+        """
         self.pins = InstrumentPins(folder)
         self.harm: Callable[[OnlineVector], OnlineVector] = lambda vector: vector
         self.vectors: list[OnlineVector] = []
         self.now_s = 0.0
+        self._on_row = on_row
         self._symbol = symbol
         self._messages = messages
         self._next = next(messages)
@@ -70,9 +75,13 @@ class ShadowedMarket:
         """The pipeline's sink: of each the last row is stored and published."""
         for each in served:
             if each.rows.symbol == self._symbol and len(each.rows) > 0:
-                vector = self.harm(vector_of(online_row(each)))
+                row = online_row(each)
+                vector = self.harm(vector_of(row))
                 self.vectors.append(vector)
-                self.shadow.take_published(vector, self.now_s)
+                if self._on_row is None:
+                    self.shadow.take_published(vector, self.now_s)
+                else:
+                    self._on_row(row)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -95,6 +95,8 @@ class SymbolShadow:
     def __init__(self, source: ShadowSource, symbol: str) -> None:
         self.symbol = symbol
         self._source = source
+        self._came: deque[_Row] = deque(maxlen=2 * MOST_WAITING)  # while a look takes long
+        self._missed_rows: deque[tuple[int, str]] = deque()
         self._waiting: deque[_Row] = deque()
         self._newest: OnlineVector | None = None
         self._missed: Counter[str] = Counter()
@@ -108,12 +110,16 @@ class SymbolShadow:
         self._place = {name: at for at, name in enumerate(columns)}
 
     def take_published(self, vector: OnlineVector, now_s: float) -> None:
-        """A row as its readers were told of it."""
-        self._newest = vector
-        self._wait(_Row(vector, PUBLISHED, now_s))
+        """A row as its readers were told of it; from any thread."""
+        self._came.append(_Row(vector, PUBLISHED, now_s))
+
+    def miss(self, count: int, reason: str) -> None:
+        """So many rows were served that did not come here; from any thread."""
+        self._missed_rows.append((count, reason))
 
     def take_stored(self, vector: OnlineVector, now_s: float) -> None:
         """The row that stands in the online store. It is compared where it is not what was published at its time."""
+        self._take_in()
         newest = self._newest
         if newest is None or (vector.row_ns, vector.available_ns) > (newest.row_ns, newest.available_ns):
             return  # what is published comes
@@ -121,17 +127,13 @@ class SymbolShadow:
             return
         self._wait(_Row(vector, STORED, now_s))
 
-    def miss(self, count: int, reason: str) -> None:
-        """So many rows were served that did not come here."""
-        if count:
-            self._missed[reason] += count
-
     def look(self, now_s: float) -> ShadowLook:
         """Compare the rows that are due.
 
         Where a store or the data fails, that is why the rows that are due then were not compared; the next look begins
         anew.
         """
+        self._take_in()
         found = ShadowLook(self.symbol, not_compared=self._missed)
         self._missed = Counter()
         due: list[_Row] = []
@@ -146,6 +148,16 @@ class SymbolShadow:
             due = due or self._take_due(now_s)
             found.not_compared[str(error)] += max(1, len(due))
         return found
+
+    def _take_in(self) -> None:
+        """Let what came since wait; rows come in another thread than the looks'."""
+        while self._came:
+            row = self._came.popleft()
+            self._newest = row.vector
+            self._wait(row)
+        while self._missed_rows:
+            count, reason = self._missed_rows.popleft()
+            self._missed[reason] += count
 
     def _wait(self, row: _Row) -> None:
         if len(self._waiting) >= MOST_WAITING:

@@ -135,7 +135,8 @@ def test_a_message_that_the_engine_missed_is_named(shadowed: Shadowed) -> None:
     market = shadowed()
     looks(market)
     lane = market.pipeline.lanes[SYMBOL]
-    feed, missed = lane._engine.feed, []
+    feed = lane._engine.feed
+    missed: list[Any] = []
 
     def lossy(records: Any) -> None:  # noqa: ANN401  # an engine's records
         if not missed and int(records["kind"][0]) == TRADE:
