@@ -127,6 +127,7 @@ def test_rows_are_compared_and_a_bit_flipped_in_redis_is_named_kept_alerted_and_
     # Told within a minute of what passes: two looks, and the wait for a message that does not come.
     for _ in range(5):
         served.wait(LOOK_S)
+    waiting.eventually(served.findings.quarantines, deadline_s=DEADLINE_S)
     [found] = served.findings.mismatches(to_datetime(0))
     assert (found.symbol, found.row_ns, found.group, found.feature) == (SYMBOL, vector.row_ns, "price", "mid_price")
     assert float(found.computed) == vector.values[vector.columns.index("mid_price")] != float(found.served)
