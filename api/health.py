@@ -17,7 +17,7 @@ from api.services import OfProcess, ProcessServices
 from api.upkeep import UPKEEP, late_tasks, states_of, upkeep_check
 from market.clock import SECOND_NS, format_iso
 from storage.online.vector import OnlineVector
-from transforms.status import GAP, STALE, STATUS_NAMES
+from transforms.status import GAP, QUARANTINED, STALE, STATUS_NAMES
 
 OLDEST_ROW_NS: Final = 30 * SECOND_NS
 """A newest row that is older says that nothing computes any more."""
@@ -111,9 +111,9 @@ def row_troubles(vector: OnlineVector, now_ns: int) -> list[str]:
         limit_s = OLDEST_ROW_NS // SECOND_NS
         troubles.append(f"{vector.symbol}: newest row must be at most {limit_s} s old, was {age_ns // SECOND_NS}")
     troubles += [
-        f"{vector.symbol} {group}: must not be GAP nor STALE, was {STATUS_NAMES[status]}"
+        f"{vector.symbol} {group}: must not be GAP, STALE nor QUARANTINED, was {STATUS_NAMES[status]}"
         for group, status in vector.statuses.items()
-        if status in {GAP, STALE}
+        if status in {GAP, STALE, QUARANTINED}
     ]
     return troubles
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from market.clock import format_iso
 from transforms.rows import FeatureRows
-from transforms.status import STATUS_NAMES
+from transforms.status import QUARANTINED, STATUS_NAMES
 
 WHOLE_ROW: Final = "the row"
 """Stands for the feature where one side has no row."""
@@ -77,6 +77,7 @@ class Parity:
 
     ticks_recorded: rows that readers were given, at ticks of the grid too, whose digest the worker recorded. Of these
     ticks_compared were computed again, and ticks_mismatched had another digest then.
+    quarantined: rows of which a group was withheld from readers; the others are compared.
     not_compared: each symbol whose served rows could not be compared at all, with the reason.
     oracle: drawn rows against the formulas; the rest is of the kernel against itself.
     """
@@ -90,6 +91,7 @@ class Parity:
     ticks_recorded: int = 0
     ticks_compared: int = 0
     ticks_mismatched: int = 0
+    quarantined: int = 0
     oracle: OracleCheck = field(default_factory=OracleCheck)
 
     @property
@@ -108,16 +110,24 @@ class Parity:
             self.ticks_recorded + other.ticks_recorded,
             self.ticks_compared + other.ticks_compared,
             self.ticks_mismatched + other.ticks_mismatched,
+            self.quarantined + other.quarantined,
             self.oracle + other.oracle,
         )
 
 
 def compare_rows(served: FeatureRows, rebuilt: FeatureRows) -> Parity:
-    """Compare two runs of one symbol and feature set: every value's bits and every group's status."""
+    """Compare two runs of one symbol and feature set: every value's bits and every group's status.
+
+    A group that was withheld from readers is not compared.
+    """
     _, in_served, in_rebuilt = np.intersect1d(served.row_ns, rebuilt.row_ns, assume_unique=True, return_indices=True)
     served_bits = np.ascontiguousarray(served.values[in_served]).view(np.int64)
     rebuilt_bits = np.ascontiguousarray(rebuilt.values[in_rebuilt]).view(np.int64)
     differs = np.concatenate([served_bits != rebuilt_bits, served.status[in_served] != rebuilt.status[in_rebuilt]], 1)
+    is_withheld = served.status[in_served] == QUARANTINED
+    for number, group in enumerate(served.feature_set.groups if is_withheld.any() else ()):
+        of_group = np.array([*group.indices, len(served.feature_set.columns) + number])
+        differs[np.flatnonzero(is_withheld[:, number])[:, np.newaxis], of_group] = False
     rows = np.flatnonzero(differs.any(axis=1))
     found = [
         Divergence(served.symbol, int(alone[0]), WHOLE_ROW, *sides)
@@ -139,6 +149,7 @@ def compare_rows(served: FeatureRows, rebuilt: FeatureRows) -> Parity:
         mismatched=len(rows),
         missing=len(rebuilt) - len(in_rebuilt),
         extra=len(served) - len(in_served),
+        quarantined=int(is_withheld.any(axis=1).sum()),
         first_divergence=min(found, key=lambda divergence: divergence.row_ns, default=None),
     )
 

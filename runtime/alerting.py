@@ -139,11 +139,35 @@ def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> lis
         return _dead_letter_findings(dead_letter_path(settings), clock.now_ns(), limits)
 
     checks = [
+        *_checks_of_shadow(settings, servers, clock),
         AlertCheck(("row_old", "book_gap", "source_stale"), of_rows, away="online_store_away"),
         AlertCheck(("dead_letters",), of_dead_letters),
     ]
     if settings.rabbitmq_host is not None:
         checks.append(AlertCheck(("queue_unread",), of_queues, away="message_queue_away"))
+    return checks
+
+
+def _checks_of_shadow(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:
+    from storage.database.shadow import ShadowStore
+    from upkeep.alerting import AlertCheck
+    from upkeep.shadow_alerts import MISMATCH_MINUTES, shadow_behind, shadow_findings
+
+    def of_findings() -> list[Finding]:
+        since = to_datetime(clock.now_ns() - MISMATCH_MINUTES * MINUTE_NS)
+        with closing(ShadowStore(servers.postgres_url)) as store:
+            return shadow_findings(store.mismatches(since, limit=1000), store.quarantines())
+
+    def of_progress() -> list[Finding]:
+        symbols = settings.feature_service_symbols
+        with closing(ShadowStore(servers.postgres_url)) as store, closing(online_store(servers)) as online:
+            newest = [vector for vector in online.read(symbols) if vector is not None]
+            served_until = {vector.symbol: to_datetime(vector.row_ns) for vector in newest}
+            return shadow_behind(store.states(), served_until)
+
+    checks = [AlertCheck(("shadow_mismatch", "group_quarantined"), of_findings)]
+    if settings.feature_service_shadow_parity:
+        checks.append(AlertCheck(("shadow_behind",), of_progress))
     return checks
 
 

@@ -28,6 +28,7 @@ from runtime.commands import (
     replay,
     repo,
     run,
+    shadow,
     status,
     tables,
     tape,
@@ -80,6 +81,7 @@ app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
 app.command("status")(status.status)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(db.app, name="db")
 

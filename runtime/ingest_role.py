@@ -9,7 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from ingestion.worker.disk_room import DiskRoom
 from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
 from ingestion.worker.status import worker_status
+from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from runtime.kernel_start import warm_up
@@ -37,6 +38,7 @@ from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, mak
 from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.database.metric_writer import MetricWriter, computation_writer
+from storage.database.shadow import ShadowStore
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
@@ -152,14 +154,22 @@ class IngestRole:
         sinks = self._open_sinks(ownership, parts)
         worker = self._open_worker(ownership, parts, sinks, shard)
         self._worker = worker
-        pipeline = self._open_pipeline(ownership, worker, sinks, shard)
+        withheld = WithheldGroups()
+        pipeline = self._open_pipeline(ownership, worker, sinks, shard, withheld)
         sinks.tally.counts_of = lambda symbol: (pipeline.lanes[symbol].messages, pipeline.rejected_of(symbol))
         self._describe = self._description(ownership, worker, pipeline, sinks, parts)
         self.registry.register(StatusCollector(self._describe, now_ns=parts.clock.now_ns))
         ownership.keep(describe=self._describe, on_lost=worker.fail)
         if self._stop.is_set():
             worker.stop()
-        worker.run(pipeline)
+        with ExitStack() as stack:
+            if self._settings.feature_service_shadow_quarantine:
+                shadow = stack.enter_context(closing(ShadowStore(self._servers.postgres_url)))
+                stack.callback(withheld.close)
+                withheld.keep(
+                    lambda: {(each.symbol, each.group) for each in shadow.quarantines()}, now_ns=parts.clock.now_ns
+                )
+            worker.run(pipeline)
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
 
     def _open_sinks(self, ownership: Ownership, parts: SourceParts) -> _Sinks:
@@ -213,7 +223,9 @@ class IngestRole:
             on_close=[*parts.release, sinks.publisher.finish, sinks.outgoing.close],
         )
 
-    def _open_pipeline(self, ownership: Ownership, worker: Worker, sinks: _Sinks, shard: str | None) -> Pipeline:
+    def _open_pipeline(
+        self, ownership: Ownership, worker: Worker, sinks: _Sinks, shard: str | None, withheld: WithheldGroups
+    ) -> Pipeline:
         settings = self._settings
         return Pipeline(
             self._kernel,
@@ -231,6 +243,7 @@ class IngestRole:
             history=sinks.record,
             on_gap=worker.lose_book,
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
+            withhold=withheld.apply,
         )
 
     def _description(

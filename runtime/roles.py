@@ -31,6 +31,7 @@ from runtime.role import Role, run_until_stopped, sigterm_as_interrupt
 from runtime.server_watch import ServerWatch
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, unknown_settings
+from runtime.shadow import shadow_watch
 from runtime.sources import SourceChoice
 from runtime.stores import open_stores
 from runtime.upkeep import open_upkeep, upkeep_store
@@ -102,6 +103,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared += _backfills(stack.enter_context(backfill_jobs(settings, servers)))
             upkeep = stack.enter_context(open_upkeep(settings, servers, stores, periods=periods))
             prepared.append(_upkeep(upkeep, JobQueue(servers.postgres_url), look_s=look_s))
+            if settings.feature_service_shadow_parity:
+                watch = stack.enter_context(shadow_watch(settings, servers, stores, version=version, registry=registry))
+                prepared.append(Role("shadow parity", watch.run, watch.stop))
         if {"api", "jobs"} & set(roles):
             metadata = stack.enter_context(metadata_store(servers))
             prepared.append(_watch(BuildWatch(bookkeeping(settings, servers, metadata), stores.datasets)))
@@ -109,9 +113,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             ingest = IngestRole(settings, servers, source, version=version, registry=registry, memory=memory)
             prepared.append(Role("ingest", ingest.run, ingest.stop))
         if servers.embedded_pids:
-            watch = ServerWatch(servers.embedded_pids, settings.feature_service_data_path)
-            stack.callback(watch.close)
-            prepared.append(Role("server watch", watch.run, watch.stop, ends_with_others=True))
+            server_watch = ServerWatch(servers.embedded_pids, settings.feature_service_data_path)
+            stack.callback(server_watch.close)
+            prepared.append(Role("server watch", server_watch.run, server_watch.stop, ends_with_others=True))
         _tell(settings, servers, roles=roles, source=source, version=version)
         run_until_stopped(prepared, duration_s)
 

@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     feature_service_disk_stop_percent: Percent = 98.0
     feature_service_quality_missing_rate: Share = 0.01
     feature_service_quality_anomaly_rate: Share = 0.01
+    feature_service_shadow_parity: bool = True
+    feature_service_shadow_quarantine: bool = False
     feature_service_drift_datasets: DatasetIds | None = None
     feature_service_drift_hours: Annotated[int, Field(ge=1, le=24)] = 1
     feature_service_drift_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25

@@ -11,6 +11,9 @@ STALE: Final = 3
 NO_DATA: Final = 4
 UNDEFINED: Final = 5
 """Reason only, never a group's status: the inputs are known but give the formula no value (nothing traded)."""
+QUARANTINED: Final = 6
+"""Never of a kernel: what was served did not agree with the tape, and the group is withheld until it is released."""
 
-STATUS_NAMES: Final = ("OK", "WARMUP", "GAP", "STALE", "NO_DATA")
-REASON_NAMES: Final = (*STATUS_NAMES, "UNDEFINED")
+STATUS_NAMES: Final = ("OK", "WARMUP", "GAP", "STALE", "NO_DATA", "UNDEFINED", "QUARANTINED")
+REASON_NAMES: Final = STATUS_NAMES
+"""The two share their numbers."""

@@ -86,6 +86,20 @@ RULES: Final[Mapping[str, Rule]] = {
         WARNING,
         "Read feature-service quality report for the symbol and the time: it says what is missing and what to do.",
     ),
+    "shadow_mismatch": Rule(
+        CRITICAL,
+        "See feature-service shadow status for the row, both values and the messages around it: a row in Redis was "
+        "changed, messages did not reach the engine, or another kernel runs. Restart ingest; then verify parity.",
+    ),
+    "group_quarantined": Rule(
+        CRITICAL,
+        "Its values are withheld. When the cause is gone: feature-service shadow release SYMBOL GROUP.",
+    ),
+    "shadow_behind": Rule(
+        WARNING,
+        "See feature-service shadow status for the reason, and that a process with the jobs role runs.",
+        after=timedelta(seconds=60),
+    ),
     "feature_drift": Rule(
         WARNING,
         "See GET /data-quality/drift for the dataset: a source that changed shows in one group; a market that did, in "

@@ -159,13 +159,14 @@ class Pipeline:
         history: History | None = None,
         on_gap: Callable[[str], object] = lambda _symbol: None,
         claim: Callable[[str], object] = lambda _symbol: None,
+        withhold: Callable[[FeatureRows], FeatureRows] = lambda rows: rows,
     ) -> None:
         """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
         tape_segment_ns: how long a segment of the tape is. market: of every message. symbols: those to take, None is
             all. history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end.
             on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its tape is
-            opened; raises what forbids it.
+            opened; raises what forbids it. withhold: what becomes of rows before anybody gets them.
         """
         self.counters = Counters()
         self._kernel = kernel
@@ -185,6 +186,7 @@ class Pipeline:
         self._history = history
         self._on_gap = on_gap
         self._claim = claim
+        self._withhold = withhold
         self._lanes: dict[str, Lane] = {}
         self._unscaled: set[str] = set()
         self._rejected: Counter[tuple[str, str]] = Counter()
@@ -407,7 +409,7 @@ class Pipeline:
 
     def _served(self, lane: Lane, rows: FeatureRows, now_ns: int) -> ServedRows:
         return ServedRows(
-            rows,
+            self._withhold(rows),
             self._availability(rows.row_ns, now_ns),
             trace_id=lane.trace_id,
             newest_recv_ns=lane.newest_in_row_ns,

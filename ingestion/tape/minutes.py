@@ -32,13 +32,14 @@ def tape_minutes(
     for minute_ns in range(begin_ns, end_ns, MINUTE_NS):
         pieces: list[Events] = []
         while waiting is not None and waiting.recv_ns < minute_ns + MINUTE_NS:
-            pieces.append(_records(decoders, symbol, waiting))
+            pieces.append(tape_records(decoders, symbol, waiting))
             seq = _next_seq(waiting)
             waiting = next(found, None)
         yield minute_ns, joined(pieces) if pieces else empty_events(0), seq
 
 
-def _records(decoders: Decoders, symbol: str, found: Frame | Hole) -> Events:
+def tape_records(decoders: Decoders, symbol: str, found: Frame | Hole) -> Events:
+    """What a frame states, or what stands in the place of a hole. Raises what decoding a message raises."""
     if isinstance(found, Hole):
         return hole_records(decoders, symbol, found) if found.next_seq is not None else empty_events(0)
     decoded = decoders.decode(found.body, found.recv_ns)

@@ -77,6 +77,7 @@ def parity(
         "ticks_recorded": found.ticks_recorded,
         "ticks_compared": found.ticks_compared,
         "ticks_mismatched": found.ticks_mismatched,
+        "quarantined": found.quarantined,
         "not_compared": list(found.not_compared),
         "oracle": _oracle_document(found.oracle, seed, as_json=as_json),
         "first_divergence": None,

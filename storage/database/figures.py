@@ -19,6 +19,7 @@ from storage.database.schema import (
     DATA_QUALITY_EVENTS,
     DATA_QUALITY_METRICS,
     FRESHNESS_MINUTES,
+    SHADOW_MISMATCHES,
     open_engine,
     transaction,
 )
@@ -31,6 +32,7 @@ _TIMES: Final[Mapping[str, Column[Any]]] = {
         ALERT_SILENCES.c.until,
         DATA_QUALITY_METRICS.c.metric_timestamp,
         DATA_QUALITY_EVENTS.c.end_at,
+        SHADOW_MISMATCHES.c.found_at,
         FEATURE_COMPUTATION_METRICS.c.computation_timestamp,
         DATASET_BUILDING_METRICS.c.build_completed_at,
         API_ENDPOINT_METRICS.c.request_timestamp,

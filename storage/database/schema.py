@@ -273,6 +273,44 @@ DATA_QUALITY_EVENTS = Table(
     Index("data_quality_events_end", "end_at"),
 )
 
+SHADOW_PARITY = Table(
+    "shadow_parity",
+    TABLES,
+    Column("symbol", Text, primary_key=True),
+    Column("looked_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("compared_until", TIMESTAMP(timezone=True), comment="time of the newest row that was compared"),
+    Column("compared", BigInteger, nullable=False, server_default=text("0"), comment="rows"),
+    Column("mismatched", BigInteger, nullable=False, server_default=text("0")),
+    Column("quarantined", BigInteger, nullable=False, server_default=text("0")),
+    Column("not_compared", BigInteger, nullable=False, server_default=text("0")),
+    Column("reason", Text, comment="why the last ones could not be compared"),
+)
+
+SHADOW_MISMATCHES = Table(
+    "shadow_mismatches",
+    TABLES,
+    Column("symbol", Text, primary_key=True),
+    Column("row_ns", BigInteger, primary_key=True),
+    Column("group", Text, primary_key=True),
+    Column("feature", Text, nullable=False),
+    Column("served", Text, nullable=False),
+    Column("computed", Text, nullable=False),
+    Column("found_in", Text, primary_key=True, comment="the published row, or the online store"),
+    Column("rows", Integer, nullable=False, comment="rows of the look in which the group differed"),
+    Column("messages", JSONB, nullable=False, comment="received around the row"),
+    Column("found_at", TIMESTAMP(timezone=True), nullable=False),
+    Index("shadow_mismatches_found_at", "found_at"),
+)
+
+QUARANTINED_GROUPS = Table(
+    "quarantined_groups",
+    TABLES,
+    Column("symbol", Text, primary_key=True),
+    Column("group", Text, primary_key=True),
+    Column("since", TIMESTAMP(timezone=True), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
 BACKFILL_JOBS = Table(
     "backfill_jobs",
     TABLES,

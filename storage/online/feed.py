@@ -59,6 +59,10 @@ class RowReader:
                     await self._has_more.wait()
             except TimeoutError:
                 return None
+        return self.take_now()
+
+    def take_now(self) -> OnlineVector | None:
+        """The oldest row that waits; None when there is none."""
         return self._rows.popleft() if self._rows else None
 
     @property

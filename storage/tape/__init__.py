@@ -11,6 +11,7 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
 5. ``segments.index`` beside them says which segments there were and which seqs were given: what is gone is known.
 """
 
+from storage.tape.following import TapeFollower
 from storage.tape.frames import FIRST_SEQ, Frame
 from storage.tape.reader import Hole, read_tape, read_tape_and_holes, read_tape_from
 from storage.tape.segments import tape_market, tape_symbols
@@ -21,6 +22,7 @@ __all__ = [
     "FIRST_SEQ",
     "Frame",
     "Hole",
+    "TapeFollower",
     "TapeWriter",
     "read_tape",
     "read_tape_and_holes",

@@ -84,6 +84,12 @@ def read_head(segment: Path) -> Market | None:
         return _read_head(file)[0]
 
 
+def head_bytes(segment: Path) -> int:
+    """How long a segment's head is; 0 where it has none, or a damaged one."""
+    with _open_segment(segment) as file:
+        return _read_head(file)[1]
+
+
 def has_frames(segment: Path) -> bool:
     """Whether a segment holds more than its head: of one that does not, the writer died before its first frame."""
     with _open_segment(segment) as file:

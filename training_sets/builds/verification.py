@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from market.clock import DAY_NS
+import numpy as np
+import numpy.typing as npt
+
+from market.clock import DAY_NS, SECOND_NS
 from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
 from storage.features.log import FeatureLog
@@ -17,12 +20,13 @@ from storage.tape import tape_symbols
 from training_sets.builds.builder import build_dataset
 from training_sets.builds.oracle_parity import OracleChoice, compare_with_oracle
 from training_sets.builds.place import BuildPlace
-from training_sets.builds.tick_parity import TickChoice, compare_ticks
+from training_sets.builds.tick_parity import Recorded, TickChoice, compare_ticks
 from training_sets.dataset.manifest import is_intact, manifest_request, read_manifest, stated_files
 from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
+from transforms.status import QUARANTINED
 
 
 def verify_parity(
@@ -87,6 +91,8 @@ class _SymbolProof:
                 pieces = stream_rows(raw, self.symbol, self.kernel, from_ns=days[0], to_ns=self.until_ns)
                 parity = self._compare_days(raw, days, rows_by_day(pieces))
                 if ticks is not None and recorded is not None:
+                    if parity.quarantined:
+                        recorded = self._without_withheld(recorded, days)
                     parity += compare_ticks(raw, self.symbol, self.kernel, recorded, ticks)
                 return parity
         except (NotFound, InvalidRequest) as error:
@@ -101,6 +107,16 @@ class _SymbolProof:
             served_only=True,
         )
         return rows
+
+    def _without_withheld(self, recorded: Recorded, days: list[int]) -> Recorded:
+        """Those of seconds whose row in the log has every group: a digest does not tell what was withheld."""
+        withheld: set[int] = set()
+        for day_ns in days:
+            served = self._served(day_ns)
+            withheld |= set(served.row_ns[(served.status == QUARANTINED).any(axis=1)].tolist())
+        row_ns, available_ns, digests = recorded
+        is_whole = ~np.isin(-(-row_ns // SECOND_NS) * SECOND_NS, list(withheld))
+        return row_ns[is_whole], available_ns[is_whole], digests[is_whole]
 
     def _compare_days(
         self, raw: RawData, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
@@ -119,9 +135,14 @@ class _SymbolProof:
     def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows) -> Parity:
         served = self._served(day_ns)
         parity = compare_rows(served, rebuilt)
-        if self.oracle is not None and len(served) > 0:
-            parity += Parity(oracle=compare_with_oracle(raw, served, self.oracle))
+        whole = _rows(served, np.flatnonzero((served.status != QUARANTINED).all(axis=1)))
+        if self.oracle is not None and len(whole) > 0:
+            parity += Parity(oracle=compare_with_oracle(raw, whole, self.oracle))
         return parity
+
+
+def _rows(rows: FeatureRows, chosen: npt.NDArray[np.intp]) -> FeatureRows:
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ def test_rows_that_disagree_with_their_set_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match="available_ns: shape must be"):
             writer.append(rows, rows.row_ns[:1])
         rows.status[1, 1] = len(STATUS_NAMES)
-        with pytest.raises(InvalidRequest, match="status: must be 0 to 4, was 5"):
+        with pytest.raises(InvalidRequest, match="status: must be 0 to 6, was 7"):
             writer.append(rows, rows.row_ns)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,72 @@
+"""``shadow``: served rows against the tape, and groups that are withheld for a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runtime.commands.options import AsJson, DataFolder, settings_for
+from runtime.commands.printing import print_document
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from storage.database.shadow import ShadowStore
+
+app = typer.Typer(help="Served rows against the tape.", no_args_is_help=True)
+
+
+@app.command("status")
+def status(data: DataFolder = None, as_json: AsJson = False) -> None:
+    """What was compared of each symbol, what differed, with the messages around it, and what is withheld.
+
+    Exits 1 on any difference that is kept, and when a group is withheld.
+    """
+    from dataclasses import asdict
+
+    from market.clock import format_iso, to_datetime
+
+    with _store(data) as store:
+        found = store.mismatches(to_datetime(0))
+        withheld = store.quarantines()
+        document = {
+            "symbols": [asdict(each) for each in store.states()],
+            "mismatches": [asdict(each) | {"row": format_iso(each.row_ns)} for each in found],
+            "quarantined": [asdict(each) for each in withheld],
+        }
+    print_document(document, as_json=as_json)
+    if found or withheld:
+        raise typer.Exit(1)
+
+
+@app.command("release")
+def release(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Whose group it is.")],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group to serve again.")],
+    data: DataFolder = None,
+) -> None:
+    """Serve a group again that is withheld. It is withheld anew when it still differs from the tape."""
+    with _store(data) as store:
+        if not store.release(symbol, group):
+            withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "none"
+            raise typer.BadParameter(f"must be withheld, which is {withheld}, was {symbol} {group}", param_hint="GROUP")
+    print(f"{symbol}: {group} is served again")
+
+
+@contextmanager
+def _store(data: Path | None) -> Iterator[ShadowStore]:
+    from contextlib import closing
+
+    from runtime.servers import running_servers
+    from runtime.wiring import metadata_store
+    from storage.database.shadow import ShadowStore
+
+    with (
+        running_servers(settings_for(data)) as servers,
+        metadata_store(servers),
+        closing(ShadowStore(servers.postgres_url)) as store,
+    ):
+        yield store

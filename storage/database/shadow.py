@@ -1,0 +1,125 @@
+"""Shadow parity in PostgreSQL: how far each symbol was compared, what differed, and the groups that are withheld."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from storage.database.schema import (
+    QUARANTINED_GROUPS,
+    SHADOW_MISMATCHES,
+    SHADOW_PARITY,
+    open_engine,
+    transaction,
+)
+
+_SUMS = ("compared", "mismatched", "quarantined", "not_compared")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowState:
+    """What was compared of a symbol's rows so far; counts are rows.
+
+    compared_until: the newest row that was compared. reason: why the last ones could not be.
+    """
+
+    symbol: str
+    looked_at: datetime
+    compared_until: datetime | None
+    compared: int
+    mismatched: int
+    quarantined: int
+    not_compared: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundMismatch:
+    """A group of a served row that was not what the tape gives; values as text, messages received around the row."""
+
+    symbol: str
+    row_ns: int
+    group: str
+    feature: str
+    served: str
+    computed: str
+    found_in: str
+    rows: int
+    messages: Sequence[Mapping[str, Any]]
+    found_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A group of a symbol that is withheld from readers."""
+
+    symbol: str
+    group: str
+    since: datetime
+    reason: str
+
+
+class ShadowStore:
+    """The tables behind one SQLAlchemy URL; methods raise StoreUnavailable when the database does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self._engine.dispose()
+
+    def add(
+        self, looks: Sequence[ShadowState], mismatches: Sequence[FoundMismatch], quarantines: Sequence[Quarantine] = ()
+    ) -> None:
+        """Add the counts of looks to those of their symbols, keep what differed, and withhold groups; all or nothing.
+
+        A group that is withheld already stays so since then.
+        """
+        with transaction(self._engine) as connection:
+            for each in looks:
+                values = {name: getattr(each, name) for name in ShadowState.__slots__}
+                new = insert(SHADOW_PARITY).values(values)
+                changed: dict[str, Any] = {name: SHADOW_PARITY.c[name] + new.excluded[name] for name in _SUMS}
+                changed["looked_at"] = new.excluded.looked_at
+                changed["reason"] = func.coalesce(new.excluded.reason, SHADOW_PARITY.c.reason)
+                changed["compared_until"] = func.greatest(new.excluded.compared_until, SHADOW_PARITY.c.compared_until)
+                connection.execute(new.on_conflict_do_update(index_elements=["symbol"], set_=changed))
+            for found in mismatches:
+                of_row = {name: getattr(found, name) for name in FoundMismatch.__slots__}
+                connection.execute(insert(SHADOW_MISMATCHES).values(of_row).on_conflict_do_nothing())
+            for one in quarantines:
+                held = insert(QUARANTINED_GROUPS).values({name: getattr(one, name) for name in Quarantine.__slots__})
+                connection.execute(held.on_conflict_do_nothing())
+
+    def states(self) -> list[ShadowState]:
+        """By symbol."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(select(SHADOW_PARITY).order_by(SHADOW_PARITY.c.symbol)).mappings()
+            return [ShadowState(**row) for row in rows]
+
+    def mismatches(self, since: datetime, *, limit: int = 100) -> list[FoundMismatch]:
+        """Those found since then, the newest first."""
+        table = SHADOW_MISMATCHES
+        query = select(table).where(table.c.found_at >= since).order_by(table.c.found_at.desc(), table.c.row_ns.desc())
+        with transaction(self._engine) as connection:
+            return [FoundMismatch(**row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def quarantines(self) -> list[Quarantine]:
+        """The groups that are withheld now, by symbol."""
+        table = QUARANTINED_GROUPS
+        with transaction(self._engine) as connection:
+            rows = connection.execute(select(table).order_by(table.c.symbol, table.c.group)).mappings()
+            return [Quarantine(**row) for row in rows]
+
+    def release(self, symbol: str, group: str) -> bool:
+        """Let a group be served again; whether it was withheld."""
+        table = QUARANTINED_GROUPS
+        with transaction(self._engine) as connection:
+            gone = connection.execute(delete(table).where(table.c.symbol == symbol, table.c.group == group))
+            return bool(gone.rowcount)

@@ -1,0 +1,311 @@
+"""Shadow parity of one symbol: the rows that readers had are computed a second time, from the tape, and compared.
+
+1. Rows wait until the tape shows a message that was received after them, or FINAL_S long where none comes: what they
+   were made of can be read then.
+2. The first one begins an engine as a rebuild does, from raw Parquet and the tape read as one; from then on it takes
+   what is appended to the tape.
+3. Of a look all rows that are due are computed in one call, and compared by bits with what was found: as they were
+   published, and as they stand in the online store.
+4. A difference is believed when an engine that begins anew finds it too.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ingestion.tape.minutes import tape_records
+from ingestion.venues.decoders import Decoders
+from market.errors import FeatureServiceError
+from quality.shadow import UNKNOWN_REASON, ServedBlock, ShadowMismatch, ShadowParity, compare_served
+from storage.online.vector import OnlineVector
+from storage.raw.raw_data import RawData
+from storage.tape import TapeFollower
+from storage.tape.frames import FIRST_SEQ
+from training_sets.rebuild.rebuild import begin_engine
+from transforms.engine import Engine
+from transforms.kernel import Kernel
+from transforms.rows import FeatureRows
+from transforms.status import REASON_NAMES
+from transforms.tape_order import joined
+
+SETTLE_S: Final = 2.0
+"""A row that came no longer ago waits, whatever the tape shows: its messages are written in groups."""
+FINAL_S: Final = 20.0
+"""A row is compared then though no later message is on the tape: of a silent symbol none comes."""
+CONFIRM_EVERY_S: Final = 60.0
+"""How long a difference that was confirmed speaks for those that follow."""
+MOST_WAITING: Final = 2000
+"""Rows of a symbol that wait: more than three minutes of every tick of 100 ms."""
+PUBLISHED: Final = "the published row"
+STORED: Final = "the online store"
+OLDER: Final = "the row is older than what was computed"
+_REASONS: Final = {name: number for number, name in enumerate(REASON_NAMES)}
+_NO_TIMES: Final = np.empty(0, np.int64)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ShadowLook:
+    """What one look at a symbol found. not_compared: how many rows could not be, by the reason."""
+
+    symbol: str
+    compared: int = 0
+    mismatched: int = 0
+    quarantined: int = 0
+    last_row_ns: int | None = None
+    mismatches: tuple[ShadowMismatch, ...] = ()
+    not_compared: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowSource:
+    """What a row is computed from. open_raw: all that is known of a symbol, as ``RawHistory.open_whole``.
+
+    grid_ns: the row grid. settle_s: how long after a row came its messages may still be on their way to the tape.
+    """
+
+    raw_folder: Path
+    open_raw: Callable[[str], AbstractContextManager[RawData]]
+    decoders: Callable[[str], Decoders]
+    kernel: Kernel
+    grid_ns: int
+    settle_s: float = SETTLE_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    vector: OnlineVector
+    where: str
+    came_s: float
+
+
+class SymbolShadow:
+    """The second computation of one symbol's rows; times are seconds that never step back."""
+
+    def __init__(self, source: ShadowSource, symbol: str) -> None:
+        self.symbol = symbol
+        self._source = source
+        self._came: deque[_Row] = deque(maxlen=2 * MOST_WAITING)  # while a look takes long
+        self._missed_rows: deque[tuple[int, str]] = deque()
+        self._waiting: deque[_Row] = deque()
+        self._newest: OnlineVector | None = None
+        self._missed: Counter[str] = Counter()
+        self._shown_ns = 0
+        self._engine: Engine | None = None
+        self._tape: TapeFollower | None = None
+        self._decoders: Decoders | None = None
+        self._last: FeatureRows | None = None
+        self._confirmed_s = -math.inf
+        columns = source.kernel.feature_set.columns
+        self._place = {name: at for at, name in enumerate(columns)}
+
+    def take_published(self, vector: OnlineVector, now_s: float) -> None:
+        """A row as its readers were told of it; from any thread."""
+        self._came.append(_Row(vector, PUBLISHED, now_s))
+
+    def miss(self, count: int, reason: str) -> None:
+        """So many rows were served that did not come here; from any thread."""
+        self._missed_rows.append((count, reason))
+
+    def take_stored(self, vector: OnlineVector, now_s: float) -> None:
+        """The row that stands in the online store. It is compared where it is not what was published at its time."""
+        self._take_in()
+        newest = self._newest
+        if newest is None or (vector.row_ns, vector.available_ns) > (newest.row_ns, newest.available_ns):
+            return  # what is published comes
+        if (vector.row_ns, vector.available_ns) == (newest.row_ns, newest.available_ns) and _same(vector, newest):
+            return
+        self._wait(_Row(vector, STORED, now_s))
+
+    def look(self, now_s: float) -> ShadowLook:
+        """Compare the rows that are due.
+
+        Where a store or the data fails, that is why the rows that are due then were not compared; the next look begins
+        anew.
+        """
+        self._take_in()
+        found = ShadowLook(self.symbol, not_compared=self._missed)
+        self._missed = Counter()
+        due: list[_Row] = []
+        try:
+            if self._engine is None and self._waiting and self._is_settled(self._waiting[0], now_s):
+                self._begin(self._waiting[0].vector.row_ns)
+            self._follow()
+            due = self._take_due(now_s)
+            self._compare([row for row in due if self._fits(row.vector, found)], found, now_s)
+        except FeatureServiceError as error:
+            self._engine = self._tape = self._last = None
+            due = due or self._take_due(now_s)
+            found.not_compared[str(error)] += max(1, len(due))
+        return found
+
+    def _take_in(self) -> None:
+        """Let what came since wait; rows come in another thread than the looks'."""
+        while self._came:
+            row = self._came.popleft()
+            self._newest = row.vector
+            self._wait(row)
+        while self._missed_rows:
+            count, reason = self._missed_rows.popleft()
+            self._missed[reason] += count
+
+    def _wait(self, row: _Row) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._missed[f"more than {MOST_WAITING} rows waited"] += 1
+        self._waiting.append(row)
+
+    def _is_settled(self, row: _Row, now_s: float) -> bool:
+        return now_s - row.came_s >= self._source.settle_s
+
+    def _take_due(self, now_s: float) -> list[_Row]:
+        """Those whose messages are on the tape that was read. Rows come in order: the first that is not ends it."""
+        due: list[_Row] = []
+        while self._waiting:
+            row = self._waiting[0]
+            is_shown = self._is_settled(row, now_s) and self._shown_ns > row.vector.available_ns
+            if not is_shown and now_s - row.came_s < FINAL_S:
+                break
+            due.append(self._waiting.popleft())
+        return due
+
+    def _begin(self, row_ns: int) -> None:
+        """An engine that has all that is known by now, and stands just before a row that a worker has closed."""
+        kernel, grid_ns = self._source.kernel, self._source.grid_ns
+        with self._source.open_raw(self.symbol) as raw:
+            _, last_ns = raw.period(self.symbol)
+            seq = max((part.last_seq for part in raw.parts(self.symbol)), default=FIRST_SEQ - 1)
+            engine, events = begin_engine(raw, self.symbol, kernel, row_ns, last_ns + 1, grid_ns=grid_ns)
+            for records, least_ns in events:
+                engine.feed(records)
+                engine.rows_at(_NO_TIMES, min(least_ns, row_ns - grid_ns))
+        self._shown_ns = last_ns
+        self._engine = engine
+        self._decoders = self._source.decoders(self.symbol)
+        self._tape = TapeFollower(self._source.raw_folder, self.symbol, seq=max(seq + 1, FIRST_SEQ))
+
+    def _follow(self) -> None:
+        """Feed the engine, once it has begun, what was appended to the tape."""
+        if self._engine is None or self._tape is None or self._decoders is None:
+            return
+        pieces = []
+        for each in self._tape.read():
+            pieces.append(tape_records(self._decoders, self.symbol, each))
+            self._shown_ns = max(self._shown_ns, each.recv_ns)
+        if pieces:
+            self._engine.feed(joined(pieces))
+
+    def _compare(self, rows: Sequence[_Row], found: ShadowLook, now_s: float) -> None:
+        if not rows:
+            return
+        compared, parity = self._parity(rows)
+        if parity is not None and parity.mismatched and now_s - self._confirmed_s >= CONFIRM_EVERY_S:
+            self._begin(min(each.row_ns for each in parity.mismatches))
+            self._follow()
+            _log.warning("%s: differs from the tape, computed anew: %s", self.symbol, parity.mismatches[0])
+            self._last = None
+            compared, parity = self._parity(compared)
+            if parity is not None and parity.mismatched:
+                self._confirmed_s = now_s
+        if len(compared) < len(rows):
+            found.not_compared[OLDER] += len(rows) - len(compared)
+        if parity is None:
+            return
+        found.compared, found.mismatched = parity.compared, parity.mismatched
+        found.quarantined, found.mismatches = parity.quarantined, parity.mismatches
+        found.last_row_ns = max(row.vector.row_ns for row in compared)
+
+    def _parity(self, rows: Sequence[_Row]) -> tuple[list[_Row], ShadowParity | None]:
+        """The rows that can be computed, later ones than those before or the last of these, and what they showed."""
+        engine, last = self._engine, self._last
+        assert engine is not None, "it began before a row was due"
+        after_ns = engine.closed_ns or 0
+        times = sorted({row.vector.row_ns for row in rows if row.vector.row_ns > after_ns})
+        pieces = [] if last is None else [last]
+        if times:
+            pieces.append(engine.rows_at(np.array(times, np.int64), times[-1]))
+        if not pieces:
+            return [], None
+        computed = joined_with_reasons(pieces)
+        self._last = _row(computed, len(computed) - 1)
+        known = set(computed.row_ns.tolist())
+        compared = [row for row in rows if row.vector.row_ns in known]
+        return compared, compare_served(self._block(compared), computed) if compared else None
+
+    def _fits(self, vector: OnlineVector, found: ShadowLook) -> bool:
+        """Whether the row is of our feature set and grid."""
+        feature_set = self._source.kernel.feature_set
+        if vector.fingerprint != feature_set.fingerprint or vector.columns != feature_set.columns:
+            reason = f"the row is of registry {vector.version}, not of {feature_set.version}"
+        elif vector.row_ns % self._source.grid_ns:
+            reason = f"the row is at no multiple of {self._source.grid_ns} ns"
+        else:
+            return True
+        found.not_compared[reason] += 1
+        return False
+
+    def _block(self, rows: Sequence[_Row]) -> ServedBlock:
+        vectors = [row.vector for row in rows]
+        groups = [group.name for group in self._source.kernel.feature_set.groups]
+        reasons = np.zeros((len(rows), len(self._place)), np.int8)
+        for at, vector in enumerate(vectors):
+            for name, reason in vector.missing.items():
+                place = self._place.get(name)
+                if place is not None:
+                    reasons[at, place] = _REASONS.get(reason, UNKNOWN_REASON)
+        return ServedBlock(
+            np.array([vector.row_ns for vector in vectors], np.int64),
+            np.stack([vector.values for vector in vectors]),
+            np.array([[vector.statuses.get(name, -1) for name in groups] for vector in vectors], np.int8),
+            reasons,
+            tuple(row.where for row in rows),
+        )
+
+
+def joined_with_reasons(pieces: Sequence[FeatureRows]) -> FeatureRows:
+    """Consecutive rows of an engine as one."""
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    assert all(piece.reasons is not None for piece in pieces)
+    return FeatureRows(
+        first.symbol,
+        first.feature_set,
+        np.concatenate([piece.row_ns for piece in pieces]),
+        np.concatenate([piece.values for piece in pieces]),
+        np.concatenate([piece.status for piece in pieces]),
+        np.concatenate([piece.reasons for piece in pieces if piece.reasons is not None]),
+    )
+
+
+def _row(rows: FeatureRows, at: int) -> FeatureRows:
+    """One row alone, copied: a view would keep all of them."""
+    part = slice(at, at + 1)
+    assert rows.reasons is not None
+    return FeatureRows(
+        rows.symbol,
+        rows.feature_set,
+        rows.row_ns[part].copy(),
+        rows.values[part].copy(),
+        rows.status[part].copy(),
+        rows.reasons[part].copy(),
+    )
+
+
+def _same(left: OnlineVector, right: OnlineVector) -> bool:
+    return (
+        left.values.tobytes() == right.values.tobytes()
+        and left.statuses == right.statuses
+        and left.missing == right.missing
+        and left.columns == right.columns
+    )
