@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from market.clock import DAY_NS
 from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
 from storage.features.log import FeatureLog
+from storage.features.other_versions import times_of_other_versions
 from storage.features.served_ticks import read_served_ticks
 from storage.raw.raw_data import RawData
 from storage.retention.features import logged_symbols
@@ -40,7 +43,8 @@ def verify_parity(
     None is none. oracle: which served rows are compared with the oracle too, so that a wrong formula in the kernel does
     not agree with itself; None is none.
 
-    A row that only the rebuild has is missing, one that only the log has is extra. Days before the first that was
+    A row that only the rebuild has is missing, unless another version was served at its time; one that only the log has
+    is extra. Days before the first that was
     served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
     next time. Memory holds a day of each.
     """
@@ -99,8 +103,26 @@ class _SymbolProof:
             from_ns=day_ns,
             to_ns=min(day_ns + DAY_NS, self.until_ns + 1),
             served_only=True,
+            whole_only=True,
         )
         return rows
+
+    def _without_others(self, served: FeatureRows, rebuilt: FeatureRows, day_ns: int) -> FeatureRows:
+        """The rebuilt rows but for those at times at which another version was served and this one was not."""
+        others = times_of_other_versions(
+            self.log,
+            self.symbol,
+            self.kernel.feature_set,
+            from_ns=day_ns,
+            to_ns=min(day_ns + DAY_NS, self.until_ns + 1),
+        )
+        is_others = np.isin(rebuilt.row_ns, np.setdiff1d(others, served.row_ns))
+        if not is_others.any():
+            return rebuilt
+        kept = ~is_others
+        return FeatureRows(
+            rebuilt.symbol, rebuilt.feature_set, rebuilt.row_ns[kept], rebuilt.values[kept], rebuilt.status[kept]
+        )
 
     def _compare_days(
         self, raw: RawData, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
@@ -118,7 +140,7 @@ class _SymbolProof:
 
     def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows) -> Parity:
         served = self._served(day_ns)
-        parity = compare_rows(served, rebuilt)
+        parity = compare_rows(served, self._without_others(served, rebuilt, day_ns))
         if self.oracle is not None and len(served) > 0:
             parity += Parity(oracle=compare_with_oracle(raw, served, self.oracle))
         return parity
