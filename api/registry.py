@@ -1,6 +1,6 @@
 """Routes of the feature registry: its versions, which one is active, and who changed what.
 
-A version that is activated is served by each process from its next start on; ``hot_reload`` in the answers says so.
+An activation answers once the workers that run serve the version, or with 409 and why the one before goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.services import ApiServices, Services
 from market.clock import format_iso, to_ns
 from market.errors import InvalidRegistry
+from registry.agreement import WorkerSays, follows_activations
 from registry.life_cycle import TAKES_EFFECT, Asked, VersionState
+from storage.database import activations
 from storage.database.registry_versions import VersionRecord
 
 router = APIRouter(prefix="/feature-registry", tags=["feature registry"])
@@ -52,14 +54,38 @@ class Rollback(_Strict):
 
 
 class WorkerVersion(BaseModel):
-    """What a worker that lives computes rows of; null while it has not told."""
+    """What a worker that lives computes rows of; null while it has not told.
+
+    follows_activations: false for one that was started with a version. activation_state: what it says of the newest
+    activation: preparing, ready, changed, serving or failed, and in detail why. is_straggling: it follows, and serves
+    another version than the active one.
+    """
 
     worker_id: str
     feature_registry_version: str | None
+    follows_activations: bool
+    activation_state: str | None
+    detail: str | None
+    is_straggling: bool
+
+
+class NewestActivation(BaseModel):
+    """The newest activation: preparing, committed, failed or taken_back; reason says why it failed.
+
+    from_row: the last row of the version before.
+    """
+
+    version: str
+    previous_version: str
+    state: str
+    asked_at: str
+    settled_at: str | None
+    from_row: str | None
+    reason: str | None
 
 
 class ActiveVersion(BaseModel):
-    """The version that the next start serves, and what is served until then.
+    """The active version, what this process serves, and what each worker does.
 
     is_activated: false where it is the shipped default. config: null while its file is broken.
     """
@@ -71,6 +97,7 @@ class ActiveVersion(BaseModel):
     served_version: str
     hot_reload: bool
     takes_effect: str
+    activation: NewestActivation | None
     workers: list[WorkerVersion]
 
 
@@ -134,7 +161,7 @@ class VersionWithConfig(VersionDocument):
 
 
 class Activated(BaseModel):
-    """An activation that was done. hot_reload: whether running processes serve it already."""
+    """An activation that was done. hot_reload: running workers serve it without a new start."""
 
     version: str
     is_active: bool
@@ -196,31 +223,26 @@ class AuditLine(BaseModel):
 
 @router.get("")
 def active(services: Services) -> ActiveVersion:
-    """The active version with its configuration, and what is served until the next start."""
+    """The active version with its configuration, the newest activation, and what each worker serves."""
     cycle = services.life_cycle
     state = cycle.state(cycle.active_version())
-    workers = [
-        WorkerVersion(
-            worker_id=worker.worker_id,
-            feature_registry_version=worker.status.get("feature_registry_version"),
-        )
-        for worker in cycle.workers()
-    ]
+    activation, said = cycle.said()
     return ActiveVersion(
         version=state.version,
         is_activated=state.record is not None and state.record.is_active,
         config=_config(services, state),
         validation_errors=list(state.problems),
         served_version=services.default_version,
-        hot_reload=False,
+        hot_reload=True,
         takes_effect=TAKES_EFFECT,
-        workers=workers,
+        activation=None if activation is None else _newest(activation),
+        workers=[_worker(each, state.version) for each in said],
     )
 
 
 @router.post("/reload")
 def reload(request: Request, services: Services) -> Reloaded:
-    """Look at the active version's file again, and record what it is; running processes keep what they serve."""
+    """Look at the active version's file again, and record what it is; what it holds is served once it is activated."""
     cycle = services.life_cycle
     before = cycle.state(cycle.active_version())
     now = cycle.sync(before.version, _asked(request, services))
@@ -232,7 +254,7 @@ def reload(request: Request, services: Services) -> Reloaded:
         validation_errors=list(now.problems),
         is_changed=known and before.record is not None and before.record.content_sha256 != now.record.content_sha256,
         served_version=services.default_version,
-        hot_reload=False,
+        hot_reload=True,
         takes_effect=TAKES_EFFECT,
     )
 
@@ -320,10 +342,11 @@ def delete(
 
 @router.post("/versions/{version}/activate")
 def activate(request: Request, services: Services, version: Version, body: Activation) -> Activated:
-    """Make a version the active one, served by each process from its next start on.
+    """Make a version the active one; answers once the workers that run serve it.
 
-    400 when it breaks readers and that is not acknowledged; 409 when its file is broken, when it is active already, or
-    when another activation was first.
+    400 when it breaks readers and that is not acknowledged; 409 when its file is broken, when it is active already,
+    when another activation is under way or was first, and when a worker cannot serve it: then the version before goes
+    on, and the message says why.
     """
     asked = _asked(request, services, made_by=body.activated_by, reason=body.activation_reason)
     is_acknowledged = body.acknowledge_breaking_changes
@@ -341,6 +364,30 @@ def sync_file(request: Request, services: Services, version: Version) -> Version
     """Look at a version's file again, after it was edited by hand or appeared, and record what it is."""
     state = services.life_cycle.sync(version, _asked(request, services))
     return VersionWithConfig(**state.document(), config=_config(services, state))
+
+
+def _newest(activation: activations.Activation) -> NewestActivation:
+    settled, from_row_ns = activation.settled_at, activation.from_row_ns
+    return NewestActivation(
+        version=activation.version,
+        previous_version=activation.previous_version,
+        state=activation.state,
+        asked_at=format_iso(to_ns(activation.asked_at)),
+        settled_at=None if settled is None else format_iso(to_ns(settled)),
+        from_row=None if from_row_ns is None else format_iso(from_row_ns),
+        reason=activation.reason,
+    )
+
+
+def _worker(each: WorkerSays, active: str) -> WorkerVersion:
+    return WorkerVersion(
+        worker_id=each.worker.worker_id,
+        feature_registry_version=each.version,
+        follows_activations=follows_activations(each.worker),
+        activation_state=None if each.confirmation is None else each.confirmation.state,
+        detail=None if each.confirmation is None else each.confirmation.detail,
+        is_straggling=each.is_straggling(active),
+    )
 
 
 def _config(services: ApiServices, state: VersionState) -> dict[str, Any] | None:
@@ -361,7 +408,7 @@ def _activated(record: VersionRecord) -> Activated:
         compatibility_warnings=list(record.compatibility_warnings or ()),
         breaking_changes=list(record.breaking_changes or ()),
         migration_script=record.migration_script,
-        hot_reload=False,
+        hot_reload=True,
         takes_effect=TAKES_EFFECT,
     )
 

@@ -16,6 +16,7 @@ from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import Clock
 from quality.drift import USUAL_LIMITS, DriftLimits
 from registry.life_cycle import RegistryLifeCycle
+from registry.serving import ServedVersion
 from storage.database.alerts import AlertStore
 from storage.database.freshness import FreshnessStore
 from storage.database.metadata import Metadata
@@ -37,8 +38,8 @@ class ProcessServices:
 
     symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
     the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
-    it began. upkeep, freshness, alerts: what is known of them; None tells of none. default_version: the registry
-    version that this process runs with, which is meant where a request names none.
+    it began. upkeep, freshness, alerts: what is known of them; None tells of none. serving: the registry version that
+    this process serves, which changes with the active one.
     """
 
     online: OnlineStore
@@ -54,7 +55,12 @@ class ProcessServices:
     upkeep: UpkeepStore | None = None
     freshness: FreshnessStore | None = None
     alerts: AlertStore | None = None
-    default_version: str = DEFAULT_VERSION
+    serving: ServedVersion = field(default_factory=lambda: ServedVersion(DEFAULT_VERSION))
+
+    @property
+    def default_version(self) -> str:
+        """The registry version that is meant where a request names none."""
+        return self.serving.version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@
 2. Where nothing was activated, the version that is shipped as the default counts as active.
 3. An activation holds the version against the one that is active, as it was when it was recorded: what breaks readers
    must be acknowledged.
-4. A process serves the version that was active when it started; an activation takes effect at its next start.
+4. Workers that run agree on it before it is active, and change behind one row; see ``agreement``. Where one cannot
+   serve the version, the one before goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -34,16 +35,17 @@ from feature_repo.registry_versions import (
 )
 from market.clock import format_iso, to_ns
 from market.errors import Conflict, InvalidRegistry, InvalidRequest, NotFound
+from registry.agreement import Agreement, Refused, WorkerSays, served_version
 from registry.compatibility import Difference, compare
 from registry.definition import Definition, define, read_definition
-from storage.database.ingest_workers import IngestWorker, read_ingest_workers
-from storage.database.metadata import Metadata
+from storage.database.activations import Activation
+from storage.database.ingest_workers import IngestWorker
 from storage.database.registry_versions import Action, Change, Checked, RegistryStore, VersionRecord
 from storage.durable_files import changing_files, stage_file, sync_folder
 from storage.features.parts import rows_with_columns
 from transforms.rows import FeatureGroup
 
-TAKES_EFFECT: Final = "at the next start of each process"
+TAKES_EFFECT: Final = "behind one row of every worker, and in other processes within seconds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,7 @@ class RegistryLifeCycle:
     def __init__(
         self,
         store: RegistryStore,
-        metadata: Metadata,
+        agreement: Agreement,
         *,
         folder: Path,
         features: Path,
@@ -159,7 +161,7 @@ class RegistryLifeCycle:
     ) -> None:
         """folder: of the files; features: of the feature log."""
         self._store = store
-        self._metadata = metadata
+        self._agreement = agreement
         self._folder = folder
         self._features = features
         self._now = now
@@ -261,8 +263,9 @@ class RegistryLifeCycle:
     ) -> VersionRecord:
         """Make a version the active one.
 
-        Raises InvalidRequest when it breaks readers and that is not acknowledged; Conflict when its file is not sound,
-        when it is active already, or when another activation was first.
+        Returns once the workers that run serve it. Raises InvalidRequest when it breaks readers and that is not
+        acknowledged; Conflict when its file is not sound, when it is active already, when another activation is under
+        way or was first, and when a worker cannot serve it: then the version before goes on.
         """
         self.state(version)
         record = self._store.active()
@@ -284,13 +287,28 @@ class RegistryLifeCycle:
             )
         self._announce()
         details = {"compatibility_warnings": list(warnings), "breaking_changes": list(breaking)}
-        return self._store.activate(
-            checked,
-            self._change(action, version, asked, previous=before, details=details),
-            expected=None if record is None else before,
-            warnings=warnings,
-            breaking=breaking,
-        )
+        feature_set = load_registry_version(version, self._folder).feature_set.fingerprint
+        activation = self._agreement.begin(version, previous=before, feature_set=feature_set)
+        try:
+            agreed = self._agreement.agreed(activation)
+            done = self._store.activate(
+                checked,
+                self._change(action, version, asked, previous=before, details=details),
+                expected=None if record is None else before,
+                warnings=warnings,
+                breaking=breaking,
+                agreed=agreed,
+            )
+        except BaseException as error:
+            self._store.refuse(activation.id, self._refusal(version, asked, before, error))
+            if isinstance(error, Refused):
+                raise Refused(f"registry version {version}: not activated, {before} goes on: {error}") from error
+            raise
+        try:
+            self._agreement.confirmed(agreed)
+        except Refused as error:
+            raise Refused(f"registry version {version}: not active, {before} goes on: {error}") from error
+        return done
 
     def rollback(self, asked: Asked) -> VersionRecord:
         """Make the version active that was before the active one. Raises Conflict when there is none."""
@@ -313,7 +331,7 @@ class RegistryLifeCycle:
         """What uses a version."""
         state = self.state(version)
         record = self._store.active()
-        workers = [worker.worker_id for worker in self.workers() if _version_of(worker) == version]
+        workers = [worker.worker_id for worker in self.workers() if served_version(worker) == version]
         reasons = [
             ("it is shipped with the service", state.is_shipped),
             ("it is active", state.is_active),
@@ -332,8 +350,11 @@ class RegistryLifeCycle:
 
     def workers(self) -> list[IngestWorker]:
         """The workers that live."""
-        now = self._now()
-        return [worker for worker in read_ingest_workers(self._metadata) if worker.is_alive(now)]
+        return [each.worker for each in self.said()[1]]
+
+    def said(self) -> tuple[Activation | None, list[WorkerSays]]:
+        """The newest activation, and every worker that lives with what it says of it."""
+        return self._agreement.says()
 
     def audit(self, *, version: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest changes, newest first."""
@@ -426,6 +447,11 @@ class RegistryLifeCycle:
             trace_id=asked.trace_id,
         )
 
+    def _refusal(self, version: str, asked: Asked, before: str, error: BaseException) -> Change:
+        details = {"asked_with": asked.reason, "is_refused": isinstance(error, Refused)}
+        told = replace(asked, reason=f"{error}" or type(error).__name__)
+        return self._change("refuse", version, told, previous=before, details=details)
+
     def _path(self, version: str) -> Path:
         return self._folder / f"{version}.yaml"
 
@@ -449,11 +475,6 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
     text = json.dumps(config, default=str, skipkeys=True, ensure_ascii=False)
     found: dict[str, Any] = json.loads(text.encode(), parse_constant=str)
     return found
-
-
-def _version_of(worker: IngestWorker) -> str | None:
-    found = worker.status.get("feature_registry_version")
-    return found if isinstance(found, str) else None
 
 
 def _write_new(path: Path, content: bytes) -> None:

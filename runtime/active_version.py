@@ -2,19 +2,23 @@
 
 A file of before versions had a folder is taken over first, once. Neither it nor an active version whose file is gone or
 broken keeps a process from starting: it serves the version before, else the shipped default, and its log says so.
+While it runs it changes with the active version, unless it was started with one.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from feature_repo.registry_versions import DEFAULT_VERSION, LATEST, load_registry_version
 from market.errors import Conflict, InvalidRegistry, NotFound
 from registry.life_cycle import Asked, RegistryLifeCycle
+from registry.serving import ServedVersion, ServedVersionWatch
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import registry_life_cycle
+from runtime.wiring import metadata_store, registry_life_cycle
 from storage.database.metadata import Metadata
 
 _log = logging.getLogger(__name__)
@@ -27,6 +31,21 @@ def served_from_now(settings: Settings, servers: Servers, metadata: Metadata, *,
         if version != LATEST:
             cycle.begin_serving(version)
     return version
+
+
+@contextmanager
+def served_version_watch(settings: Settings, servers: Servers, served: ServedVersion) -> Iterator[ServedVersionWatch]:
+    """What keeps the version of a process at the active one."""
+    with (
+        metadata_store(servers) as metadata,
+        registry_life_cycle(settings, servers, metadata) as cycle,
+    ):
+        yield ServedVersionWatch(
+            served,
+            active=cycle.active_version,
+            check=lambda version: load_registry_version(version, settings.feature_registry_versions_dir),
+            loaded=cycle.begin_serving,
+        )
 
 
 def version_to_serve(cycle: RegistryLifeCycle, settings: Settings, *, given: str | None) -> str:

@@ -8,14 +8,19 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_version
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.pipeline.resuming import VersionBefore
+from ingestion.pipeline.warming import WarmingPlan
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from ingestion.sinks.computations import ComputationTally
@@ -28,6 +33,8 @@ from ingestion.worker.disk_room import DiskRoom
 from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
 from ingestion.worker.status import worker_status
+from ingestion.worker.version_change import VersionChanger
+from ingestion.worker.version_following import VersionFollowing
 from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
@@ -35,9 +42,18 @@ from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns, warmed
-from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
+from runtime.wiring import (
+    broker_address,
+    compiled_kernel,
+    dead_letter,
+    instrument_pins,
+    kernel_cache_folder,
+    online_store,
+)
+from storage.database.activations import ActivationStore
 from storage.database.leases import Leases
 from storage.database.metric_writer import MetricWriter, computation_writer
+from storage.database.registry_versions import Change, RegistryStore
 from storage.database.shadow import ShadowStore
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
@@ -80,14 +96,15 @@ class IngestRole:
         choice: SourceChoice,
         *,
         version: str,
+        follows: bool = False,
         registry: CollectorRegistry | None = None,
         memory: OnlineMemory | None = None,
         machine: Clock | None = None,
     ) -> None:
         """Checks the choice and compiles; nothing is read before ``run``. Raises what a wrong choice raises.
 
-        registry: takes the worker's metrics. memory: takes its newest rows, for an API in this process. machine: the
-        clock on the wall; None is the system's.
+        follows: whether it changes with the active version. registry: takes the worker's metrics. memory: takes its
+        newest rows, for an API in this process. machine: the clock on the wall; None is the system's.
         """
         self._machine = machine or SystemClock()
         self.registry = CollectorRegistry() if registry is None else registry
@@ -106,6 +123,8 @@ class IngestRole:
             stop_percent=settings.feature_service_disk_stop_percent,
         )
         check_choice(settings, choice)
+        self._follows = follows
+        self._before = self._version_before(version) if follows else None
         self._kernel = compiled_kernel(settings, version)
         warm_up(self._kernel, _log.info)
 
@@ -169,6 +188,8 @@ class IngestRole:
                 withheld.keep(
                     lambda: {(each.symbol, each.group) for each in shadow.quarantines()}, now_ns=parts.clock.now_ns
                 )
+            if self._follows:
+                stack.enter_context(self._following(worker, pipeline))
             worker.run(pipeline)
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
 
@@ -178,12 +199,11 @@ class IngestRole:
             FeatureLogWriter(settings.feature_log_storage_path),
             ServedTickWriter(settings.feature_log_storage_path),
             raw_folder=settings.raw_data_storage_path,
-            feature_set=self._kernel.feature_set,
             is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
         )
         figures = computation_writer(self._servers.postgres_url)
-        tally = ComputationTally(self._kernel.feature_set, tell=figures.add, on_close=figures.close)
+        tally = ComputationTally(tell=figures.add, on_close=figures.close)
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
@@ -244,7 +264,59 @@ class IngestRole:
             on_gap=worker.lose_book,
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
             withhold=withheld.apply,
+            before=self._before,
         )
+
+    @contextmanager
+    def _following(self, worker: Worker, pipeline: Pipeline) -> Iterator[None]:
+        """The pipeline changes with the active version meanwhile."""
+        settings, folder = self._settings, self._settings.feature_registry_versions_dir
+        plan = WarmingPlan(
+            self._kernel.feature_set,
+            kernel_cache_folder(settings),
+            settings.raw_data_storage_path,
+            settings.feature_service_market,
+            settings.row_grid_ns,
+        )
+        url = self._servers.postgres_url
+        with closing(RegistryStore(url)) as versions:
+            following = VersionFollowing(
+                ActivationStore(url),
+                VersionChanger(pipeline, plan, budget_ms=settings.feature_registry_row_budget_ms),
+                self._kernel,
+                worker_id=self.worker_id,
+                load=lambda version: load_registry_version(version, folder).feature_set,
+                default=DEFAULT_VERSION,
+                take_back=lambda activation, reason: versions.take_back(
+                    activation.id,
+                    Change(
+                        at=self._now(),
+                        action="take_back",
+                        version=activation.version,
+                        previous_version=activation.previous_version,
+                        origin=f"worker {self.worker_id}",
+                        reason=reason,
+                    ),
+                ),
+                on_changed=lambda _kernel: worker.keep_checkpoints(),
+                now=self._now,
+            )
+            following.start()
+            with closing(following):
+                yield
+
+    def _version_before(self, version: str) -> VersionBefore | None:
+        """What workers served up to the row behind which this version came."""
+        with closing(ActivationStore(self._servers.postgres_url)) as store:
+            activation = store.last_committed(version)
+        if activation is None or activation.from_row_ns is None:
+            return None
+        # Loaded where a checkpoint may be of it alone.
+        kernel = partial(compiled_kernel, self._settings, activation.previous_version)
+        return VersionBefore(kernel, activation.from_row_ns)
+
+    def _now(self) -> datetime:
+        return to_datetime(self._machine.now_ns())
 
     def _description(
         self, ownership: Ownership, worker: Worker, pipeline: Pipeline, sinks: _Sinks, parts: SourceParts
@@ -269,7 +341,8 @@ class IngestRole:
             return {
                 **status,
                 "leases": dict(ownership.fences),
-                "feature_registry_version": self._kernel.feature_set.version,
+                "feature_registry_version": pipeline.feature_set.version,
+                "follows_activations": self._follows,
                 "computations_last_5min": {"count": count, "mean_ms": mean_ms},
             }
 

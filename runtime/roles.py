@@ -22,7 +22,8 @@ from api.app import Application, create_app, create_probe
 from backfill.jobs import BackfillJobs
 from market.clock import SystemClock
 from market.errors import Conflict
-from runtime.active_version import served_from_now
+from registry.serving import ServedVersion, ServedVersionWatch
+from runtime.active_version import served_from_now, served_version_watch
 from runtime.connections import patient_protocol
 from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
@@ -68,8 +69,8 @@ def run_roles(  # noqa: PLR0913  # the options of the command
 ) -> None:
     """Run the roles until a signal, the end of ``duration_s`` or a failure.
 
-    source: what ingest reads. version: of the registry; None is the one that is active. periods: how often each task
-    of upkeep runs. look_s: how often it is looked what is due.
+    source: what ingest reads. version: of the registry; None is the one that is active, and changes with it. periods:
+    how often each task of upkeep runs. look_s: how often it is looked what is due.
 
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
@@ -79,7 +80,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
     with sigterm_as_interrupt(), ExitStack() as stack:
         servers = stack.enter_context(running_servers(settings))
         with metadata_store(servers) as metadata:  # brings the schema up, whichever roles run
+            follows = version is None
             version = served_from_now(settings, servers, metadata, given=version)
+        serving = ServedVersion(version)
         with upkeep_store(servers) as store:
             store.register(periods)  # where no process has the jobs role, health tells
         apply_feature_store(settings, servers)
@@ -89,13 +92,13 @@ def run_roles(  # noqa: PLR0913  # the options of the command
         if "api" in roles:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_PORT"))
             services = stack.enter_context(
-                api_services(settings, servers, stores, registry=registry, memory=memory, default_version=version)
+                api_services(settings, servers, stores, registry=registry, memory=memory, serving=serving)
             )
             prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
         else:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
             process = stack.enter_context(
-                process_services(settings, servers, stores, registry=registry, default_version=version)
+                process_services(settings, servers, stores, registry=registry, serving=serving)
             )
             prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
         if "jobs" in roles:
@@ -110,8 +113,14 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             metadata = stack.enter_context(metadata_store(servers))
             prepared.append(_watch(BuildWatch(bookkeeping(settings, servers, metadata), stores.datasets)))
         if "ingest" in roles:
-            ingest = IngestRole(settings, servers, source, version=version, registry=registry, memory=memory)
+            ingest = IngestRole(
+                settings, servers, source, version=version, follows=follows, registry=registry, memory=memory
+            )
             prepared.append(Role("ingest", ingest.run, ingest.stop))
+        if follows:
+            prepared.append(
+                _served_version_watch(stack.enter_context(served_version_watch(settings, servers, serving)))
+            )
         if servers.embedded_pids:
             server_watch = ServerWatch(servers.embedded_pids, settings.feature_service_data_path)
             stack.callback(server_watch.close)
@@ -179,6 +188,10 @@ def _upkeep(upkeep: Upkeep, queue: JobQueue, *, look_s: int) -> Role:
 def _watch(watch: BuildWatch) -> Role:
     """Beside the API as well: it sees when the process that builds is gone."""
     return Role("build watch", watch.run, watch.stop)
+
+
+def _served_version_watch(watch: ServedVersionWatch) -> Role:
+    return Role("registry watch", watch.run, watch.stop, ends_with_others=True)
 
 
 def _listener(settings: Settings, setting: str) -> socket.socket:

@@ -192,6 +192,8 @@ class Settings(BaseSettings):
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
     feature_registry_config_path: Path | None = None
     feature_registry_auto_migrate: bool = True
+    feature_registry_activation_seconds: Positive = 300
+    feature_registry_row_budget_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
     dataset_max_timestamp_gap_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8

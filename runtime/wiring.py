@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from market.clock import Clock
     from quality.drift import DriftLimits
     from registry.life_cycle import RegistryLifeCycle
+    from registry.serving import ServedVersion
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.instruments import InstrumentPins
@@ -298,15 +301,16 @@ def api_services(
     *,
     registry: CollectorRegistry | None = None,
     memory: OnlineMemory | None = None,
-    default_version: str = DEFAULT_VERSION,
+    serving: ServedVersion | None = None,
 ) -> Iterator[ApiServices]:
     """What the HTTP API needs; the definitions must have been applied. Builds wait for a process with the jobs role.
 
     registry: the figures of this process; None is a registry of the API's own. memory: the newest rows of the ingest
-    role, when it runs in this process. default_version: the registry version where a request names none.
+    role, when it runs in this process. serving: the registry version where a request names none.
     """
     from api.limits import RequestLimits
     from api.services import ApiServices
+    from registry.serving import ServedVersion
     from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
     from storage.database.metric_writer import request_writer
@@ -343,7 +347,7 @@ def api_services(
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
             memory=OnlineMemory() if memory is None else memory,
-            default_version=default_version,
+            serving=ServedVersion(DEFAULT_VERSION) if serving is None else serving,
             cors_origins=settings.feature_service_cors_origins or (),
             limits=RequestLimits(
                 body_bytes=settings.feature_service_max_body_bytes,
@@ -361,25 +365,41 @@ def api_services(
 def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[RegistryLifeCycle]:
     """The versions of the settings' folder and their state; new ones come into Feast's registry by themselves."""
     from market.clock import SystemClock, to_datetime
+    from registry.agreement import Agreement
     from registry.life_cycle import RegistryLifeCycle
     from runtime.feature_repository import apply_feature_store
+    from storage.database.activations import ActivationStore
+    from storage.database.ingest_workers import living_workers
     from storage.database.registry_versions import RegistryStore
 
     clock = SystemClock()
-    with closing(RegistryStore(servers.postgres_url)) as store:
+
+    def now() -> datetime:
+        return to_datetime(clock.now_ns())
+
+    with (
+        closing(RegistryStore(servers.postgres_url)) as store,
+        closing(ActivationStore(servers.postgres_url)) as activations,
+    ):
         yield RegistryLifeCycle(
             store,
-            metadata,
+            Agreement(
+                activations,
+                workers=lambda: living_workers(metadata, now()),
+                now=now,
+                wait=time.sleep,
+                within=timedelta(seconds=settings.feature_registry_activation_seconds),
+            ),
             folder=settings.feature_registry_versions_dir,
             features=settings.feature_log_storage_path,
-            now=lambda: to_datetime(clock.now_ns()),
+            now=now,
             announce=partial(apply_feature_store, settings, servers),
         )
 
 
 @contextmanager
 def process_services(
-    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry, default_version: str
+    settings: Settings, servers: Servers, stores: Stores, *, registry: CollectorRegistry, serving: ServedVersion
 ) -> Iterator[ProcessServices]:
     """What health and metrics of a process without the API need."""
     from api.services import ProcessServices
@@ -397,7 +417,7 @@ def process_services(
         facts = _process_facts(settings, stores, registry)
         yield ProcessServices(
             **facts,
-            default_version=default_version,
+            serving=serving,
             online=online,
             metadata=metadata,
             upkeep=upkeep,

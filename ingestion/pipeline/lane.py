@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.own import control_message, part_message, restated_message
 from ingestion.pipeline.book_stream import BookStream
+from ingestion.pipeline.follower import Follower
 from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.redelivery import SeenMessages
 from ingestion.venues.decoders import Decoders
@@ -32,6 +34,8 @@ from transforms.status import STATUS_NAMES
 RESTART_REASON: Final = "ingest restarted"
 LOST_REASON: Final = "messages on the tape cannot be read"
 GAP_REASON: Final = "order book lost its sequence"
+ROWS_REMEMBERED: Final = 75
+"""Of the newest rows at whole seconds, which another version's are compared with: a minute and what it takes longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +73,12 @@ class Lane:
         self._book_at = book_group(engine.kernel.feature_set)
         self._has_book_messages = False
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
+        self._remembered: deque[FeatureRows] = deque(maxlen=ROWS_REMEMBERED)
+        self._follower: Follower | None = None
+        self._closed_ns: int | None = None
         self._breaks = self._marked_gaps = 0
+        # What engines before the present one had met more than it has.
+        self._breaks_before = self._duplicates_before = 0
         self._last_stamp_ns: dict[int, int] = {}  # by kind
         self._unserved_ns: list[int] = []  # stamps of messages that are in no row yet
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
@@ -90,12 +99,11 @@ class Lane:
 
     @property
     def _engine_breaks(self) -> int:
-        counters = self._engine.book_counters
-        return counters.gaps + counters.crossed + counters.overflows
+        return self._breaks_before + _breaks_of(self._engine)
 
     @property
     def duplicates(self) -> int:
-        return self._engine.book_counters.duplicates
+        return self._duplicates_before + self._engine.book_counters.duplicates
 
     @property
     def next_row_ns(self) -> int | None:
@@ -119,6 +127,52 @@ class Lane:
     def held(self) -> HeldPast:
         """What the engine holds of the past."""
         return self._engine.held
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """Whose columns the rows have."""
+        return self._engine.kernel.feature_set
+
+    @property
+    def instrument(self) -> Instrument:
+        return self._engine.instrument
+
+    @property
+    def grid_ns(self) -> int:
+        return self._engine.grid_ns
+
+    @property
+    def remembered(self) -> list[FeatureRows]:
+        """The newest rows at whole seconds, at most ROWS_REMEMBERED of them, oldest first; from any thread."""
+        return list(self._remembered)
+
+    @property
+    def served_until_ns(self) -> int | None:
+        """The tick up to which rows were handed on, before which no record can come any more; None before the first."""
+        return self._closed_ns
+
+    @property
+    def follower(self) -> Follower | None:
+        """The engine of another version that takes the same records."""
+        return self._follower
+
+    def follow(self, follower: Follower | None) -> None:
+        """Let a follower have every record from now on, in the place of one before; None ends it."""
+        self._follower = follower
+
+    def change_engine(self) -> None:
+        """Compute from now on with the follower's engine, which has closed what the lane has; it changes places."""
+        follower = self._follower
+        assert follower is not None
+        before, after = self._engine, follower.engine
+        assert after.closed_ns == self._closed_ns, (after.closed_ns, self._closed_ns)
+        # Not what ``before`` has met by now: where it failed, that may be more than was told of.
+        self._breaks_before = self._breaks - _breaks_of(after)
+        self._duplicates_before += before.book_counters.duplicates - after.book_counters.duplicates
+        self._engine = after
+        self._follower = Follower(before)
+        self._book_at = book_group(after.kernel.feature_set)
+        self._remembered.clear()
 
     @property
     def needs_snapshot(self) -> bool:
@@ -171,6 +225,7 @@ class Lane:
         least_ns = closed_ns + -closed_ns % self._engine.grid_ns
         rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
         self._breaks = self._engine_breaks
+        self._closed_ns = self._engine.closed_ns
         self._ticker.load(self._engine.ticker_fields, self._engine.waiting)
         self._note_last_row(rows)
         return rows
@@ -178,6 +233,8 @@ class Lane:
     def pin(self, instrument: Instrument) -> None:
         """Take the symbol's scale, which no message needed before."""
         self._engine.pin(instrument)
+        if self._follower is not None:
+            self._follower.pin(instrument)
 
     def mark_restart(self, recv_ns: int) -> None:
         """Write on the tape that messages before this one may have been missed."""
@@ -266,19 +323,31 @@ class Lane:
         return self._engine.closed_ns
 
     def advance(self, watermark_ns: int) -> FeatureRows:
-        """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it."""
+        """``compute``, and ``note_closed``."""
+        rows = self.compute(watermark_ns)
+        self.note_closed(rows)
+        return rows
+
+    def compute(self, watermark_ns: int) -> FeatureRows:
+        """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it.
+
+        They are served once ``note_closed`` has them; until then the lane can go on with another engine.
+        """
         tick_ns = floor_to(watermark_ns, self._engine.grid_ns)
         has_changed = any(stamp_ns < tick_ns for stamp_ns in self._unserved_ns)
-        rows = self._engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
-        closed_ns = self._engine.closed_ns
+        return self._engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
+
+    def note_closed(self, rows: FeatureRows) -> None:
+        """The rows that ``compute`` gave are served."""
+        closed_ns = self._closed_ns = self._engine.closed_ns
         if closed_ns is None:
-            return rows
+            return
         self.newest_in_row_ns = max((stamp_ns for stamp_ns in self._unserved_ns if stamp_ns < closed_ns), default=None)
         self._unserved_ns = [stamp_ns for stamp_ns in self._unserved_ns if stamp_ns >= closed_ns]
         self._announce_a_gap(closed_ns)
         self.rows += int((rows.row_ns % SECOND_NS == 0).sum())
         self._note_last_row(rows)
-        return rows
+        self._remember(rows)
 
     def close(self) -> None:
         """Sync and close the tape."""
@@ -325,6 +394,10 @@ class Lane:
         elif message.kind == CONTROL and message.records["field"][0] == GAP:
             self._book.break_off()
 
+    def _remember(self, rows: FeatureRows) -> None:
+        whole = np.flatnonzero(rows.row_ns % SECOND_NS == 0)[-ROWS_REMEMBERED:]
+        self._remembered.extend(part_of(rows, at) for at in whole.tolist())
+
     def _note_last_row(self, rows: FeatureRows) -> None:
         if len(rows) > 0:
             self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy()
@@ -352,7 +425,21 @@ class Lane:
             self._ticker.note(records)
         self._unserved_ns.append(recv_ns)
         self._engine.feed(records)
+        follower = self._follower  # another thread may end it
+        if follower is not None:
+            follower.take(records)
         self._last_frame = seq, recv_ns
+
+
+def _breaks_of(engine: Engine) -> int:
+    counters = engine.book_counters
+    return counters.gaps + counters.crossed + counters.overflows
+
+
+def part_of(rows: FeatureRows, at: int) -> FeatureRows:
+    """One of the rows, without the reasons."""
+    chosen = slice(at, at + 1)
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])
 
 
 def _length(missed: tuple[int, int]) -> int:

@@ -4,11 +4,13 @@
 2. Its symbol's lane stamps it, appends its bytes to the tape and feeds the engine.
 3. ``advance`` closes the rows that the watermark has passed and hands them to every sink: at whole seconds those of
    all symbols, at a tick of the row grid between two seconds those of the symbols that have changed.
+4. Another registry version comes in the place of the one before at a whole second, for all symbols; see ``change``.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,10 +26,11 @@ from ingestion.decoding.decoded import SYMBOL
 from ingestion.decoding.scales import Instruments
 from ingestion.decoding.stated import Stated
 from ingestion.messages import RejectedLine, TimedMessage
+from ingestion.pipeline.change import EngineChange, said
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
-from ingestion.pipeline.resuming import resume, rows_after
+from ingestion.pipeline.resuming import VersionBefore, resume, rows_after, rows_before_change
 from ingestion.pipeline.watermark import GRACE_NS
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import HOUR_NS, SECOND_NS, floor_to
@@ -39,7 +42,7 @@ from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import DEFAULT_SYNC_MS, Hole, TapeWriter, read_tape_and_holes, tape_symbols
 from transforms.engine import Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, FeatureSet
 
 LOSABLE: Final = frozenset((ORDERBOOK, TRADE, KLINE, TICKER))
 """Kinds of which what a message would have changed can be unknown; a position has defaults and is asked for again."""
@@ -97,8 +100,8 @@ class History(Protocol):
     It saves checkpoints too, each after the rows before it were kept.
     """
 
-    def last_row_ns(self, symbol: str) -> int | None:
-        """Time of the newest row that was kept."""
+    def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
+        """Time of the newest row of a set that was kept."""
         ...
 
     def last_given_ns(self, symbol: str) -> int | None:
@@ -160,13 +163,15 @@ class Pipeline:
         on_gap: Callable[[str], object] = lambda _symbol: None,
         claim: Callable[[str], object] = lambda _symbol: None,
         withhold: Callable[[FeatureRows], FeatureRows] = lambda rows: rows,
+        before: VersionBefore | None = None,
     ) -> None:
         """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
         tape_segment_ns: how long a segment of the tape is. market: of every message. symbols: those to take, None is
             all. history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end.
             on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its tape is
-            opened; raises what forbids it. withhold: what becomes of rows before anybody gets them.
+            opened; raises what forbids it. withhold: what becomes of rows before anybody gets them. before: the
+            version that was served before this one, if any was.
         """
         self.counters = Counters()
         self._kernel = kernel
@@ -187,7 +192,9 @@ class Pipeline:
         self._on_gap = on_gap
         self._claim = claim
         self._withhold = withhold
+        self._before = before
         self._lanes: dict[str, Lane] = {}
+        self._change: EngineChange | None = None
         self._unscaled: set[str] = set()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self.first_rejection: str | None = None
@@ -201,6 +208,15 @@ class Pipeline:
     @property
     def symbols(self) -> tuple[str, ...]:
         return tuple(self._lanes)
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """Whose columns the next rows have."""
+        return self._kernel.feature_set
+
+    def begin_change(self, change: EngineChange) -> None:
+        """Change to another version as ``change`` says; from any thread. One at a time."""
+        self._change = change
 
     def rejected_of(self, symbol: str) -> int:
         """Messages whose topic names the symbol and that could not be used."""
@@ -361,9 +377,27 @@ class Pipeline:
 
         now_ns: the present time, from which the rows' availability follows.
         """
+        change = self._change
+        if change is None:
+            return self._close(watermark_ns, now_ns)
+        lanes = self._lanes
+        count = 0
+        boundary_ns = change.boundary_ns(lanes, watermark_ns)
+        if boundary_ns is not None:
+            count = self._close(boundary_ns, now_ns)
+            change.cross(lanes, boundary_ns)
+            self._kernel = change.serving
+        count += self._close(watermark_ns, now_ns)
+        change.note_served(lanes, watermark_ns)
+        if change.is_over:
+            self._change = None
+        return count
+
+    def _close(self, watermark_ns: int, now_ns: int) -> int:
+        lanes = list(self._lanes.values())
         served = []
-        for lane in self._lanes.values():
-            rows = lane.advance(watermark_ns)
+        for lane, rows in zip(lanes, self._computed(lanes, watermark_ns), strict=True):
+            lane.note_closed(rows)
             if len(rows) > 0:
                 served.append(self._served(lane, rows, now_ns))
         if not served:
@@ -375,6 +409,21 @@ class Pipeline:
         self.counters.rows += seconds
         self.counters.tick_rows += count - seconds
         return count
+
+    def _computed(self, lanes: Sequence[Lane], watermark_ns: int) -> list[FeatureRows]:
+        """The next rows of each lane, of the version before where the one that came in its place fails at them."""
+        change = self._change
+        if change is None or not change.is_on_probation:
+            return [lane.compute(watermark_ns) for lane in lanes]
+        begun_s = time.thread_time()
+        try:
+            computed = [lane.compute(watermark_ns) for lane in lanes]
+        except Exception as error:  # noqa: BLE001  # what a version raises ends that version, and no row is missed
+            change.take_back(self._lanes, f"a row after the change: {said(error)}")
+            self._kernel = change.serving
+            return [lane.compute(watermark_ns) for lane in lanes]
+        change.note_cost(time.thread_time() - begun_s, sum(map(len, computed)))
+        return computed
 
     def _lane_of(self, symbol: str, recv_ns: int) -> Lane | None:
         """The lane of a symbol that has one, or a tape to go on from."""
@@ -433,6 +482,8 @@ class Pipeline:
         except BaseException:
             tape.close()
             raise
+        if self._change is not None:
+            self._change.join(lane, is_new=tape.last_recv_ns is None)
         self._lanes[symbol] = lane
         if pinned is None:
             self._unscaled.add(symbol)
@@ -458,8 +509,9 @@ class Pipeline:
 
     def _resume(self, symbol: str, lane: Lane, tape: TapeWriter, recv_ns: int) -> None:
         history = self._history
-        kept_ns = (None if history is None else history.last_row_ns(symbol)) or 0
+        kept_ns = (None if history is None else history.last_row_ns(symbol, self.feature_set)) or 0
         given_ns = (None if history is None else history.last_given_ns(symbol)) or 0
+        since_ns = self._go_on_before(symbol, lane, recv_ns, max(kept_ns, given_ns))
         rows = resume(
             lane,
             tape,
@@ -468,13 +520,30 @@ class Pipeline:
             kernel=self._kernel,
             decoders=self._decoders,
             closed_ns=max(kept_ns, given_ns),
+            since_ns=since_ns,
         )
         if tape.is_end_lost or history is None or not history.is_whole(symbol):
             lane.mark_restart(recv_ns)
         if history is not None:
-            unkept = self._served(lane, rows_after(rows, kept_ns), recv_ns).whole_seconds()
-            if len(unkept.rows) > 0:
-                history.write_again(unkept)
+            self._write_again(lane, rows_after(rows, max(kept_ns, since_ns)), recv_ns)
+
+    def _go_on_before(self, symbol: str, lane: Lane, recv_ns: int, closed_ns: int) -> int:
+        """Keep what the version before had served and the disk had not; the last row of it, 0 where there was none."""
+        before, history = self._before, self._history
+        if before is None or history is None:
+            return 0
+        rows = rows_before_change(
+            before, lane, raw_folder=self._raw_folder, symbol=symbol, decoders=self._decoders, closed_ns=closed_ns
+        )
+        if rows is None:
+            return 0
+        self._write_again(lane, rows_after(rows, history.last_row_ns(symbol, rows.feature_set) or 0), recv_ns)
+        return before.until_ns
+
+    def _write_again(self, lane: Lane, rows: FeatureRows, recv_ns: int) -> None:
+        unkept = self._served(lane, rows, recv_ns).whole_seconds()
+        if self._history is not None and len(unkept.rows) > 0:
+            self._history.write_again(unkept)
 
     def _save_checkpoint(self, symbol: str, checkpoint: Checkpoint) -> None:
         try:

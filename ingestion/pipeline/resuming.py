@@ -3,31 +3,48 @@
 1. From the last checkpoint, when it is of this tape, this feature set and this code: the frames after it are replayed.
 2. Otherwise from the last order book snapshot that lies the horizon before the end of the tape, as a rebuild begins;
    from the horizon alone when no feature reads the book, or the tape holds no snapshot.
+3. Where the process before ended soon after another version was served, or was decided for, its rows that did not
+   reach the disk are computed with the version that they were of.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.lane import Lane, hole_records
 from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
 from ingestion.venues.decoders import Decoders
-from market.clock import format_iso
-from market.errors import RejectedMessage
+from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
+from market.errors import InvalidRegistry, NotFound, RejectedMessage
 from market.events import ORDERBOOK
 from storage.checkpoints import read_checkpoint
-from storage.tape import FIRST_SEQ, Frame, TapeWriter, read_tape_and_holes, read_tape_from
+from storage.tape import FIRST_SEQ, Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
+LATELY_NS: Final = 10 * MINUTE_NS
+"""A change that is longer ago has left its checkpoints: they follow it with the next row."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionBefore:
+    """The version that was served up to the row ``until_ns``, before the one that is gone on with."""
+
+    kernel: Callable[[], Kernel]
+    until_ns: int
 
 
 def resume(
@@ -39,10 +56,12 @@ def resume(
     kernel: Kernel,
     decoders: Decoders,
     closed_ns: int = 0,
+    since_ns: int = 0,
 ) -> FeatureRows:
     """Bring a lane to where its tape ends; returns the rows closed on the way whose whole horizon was seen.
 
-    closed_ns: a row known to be closed: no message may come before it any more.
+    closed_ns: a row known to be closed: no message may come before it any more. since_ns: where that was lately, the
+        rows after it are among them even without a checkpoint.
 
     Raises CorruptStore when seq falls on the tape.
     """
@@ -60,10 +79,10 @@ def resume(
         if rows is not None:
             return rows
         _log.warning("%s: the checkpoint is of another tape, replaying from a snapshot", symbol)
-    whole_from_ns = last_recv_ns
+    whole_from_ns = since_ns if last_recv_ns - LATELY_NS < since_ns < last_recv_ns else last_recv_ns
     from_ns = whole_from_ns - set_horizon_ns(kernel.feature_set)
     if ORDERBOOK in set_kinds(kernel.feature_set):
-        from_ns = _last_snapshot_ns(raw_folder, symbol, decoders, from_ns) or from_ns
+        from_ns = last_snapshot_ns(raw_folder, symbol, decoders, from_ns) or from_ns
     _log.info("%s: replaying the tape from %s", symbol, format_iso(from_ns))
     frames = read_tape_and_holes(raw_folder, symbol, from_ns=from_ns)
     first = next(frames, None)
@@ -71,6 +90,44 @@ def resume(
     assert rows is not None, "without a checkpoint there is none to miss"
     # From the beginning of the tape every row is what it was; from later on once the horizon has passed.
     return rows if isinstance(first, Frame) and first.seq == FIRST_SEQ else rows_after(rows, whole_from_ns)
+
+
+def rows_before_change(  # as ``resume``
+    before: VersionBefore, lane: Lane, *, raw_folder: Path, symbol: str, decoders: Decoders, closed_ns: int = 0
+) -> FeatureRows | None:
+    """The rows of the version before, from its last checkpoint on; None where it has none on this tape.
+
+    closed_ns: as in ``resume``.
+    """
+    if lane.last_recv_ns is None or lane.last_recv_ns - LATELY_NS > before.until_ns:
+        return None
+    try:
+        engine = Engine(before.kernel(), lane.instrument, grid_ns=lane.grid_ns)
+    except (NotFound, InvalidRegistry) as error:
+        _log.warning("%s: rows of the version before that are not in the log cannot be computed: %s", symbol, error)
+        return None
+    checkpoint = read_checkpoint(raw_folder, symbol, engine.identity)
+    if checkpoint is None:
+        return None
+    frames = read_tape_from(raw_folder, symbol, checkpoint.seq)
+    first = next(frames, None)
+    if not isinstance(first, Frame) or (first.seq, first.recv_ns) != (checkpoint.seq, checkpoint.recv_ns):
+        return None
+    engine.restore(checkpoint.state)
+    last_ns = first.recv_ns
+    hole: Hole | None = None
+    for frame in frames:
+        if isinstance(frame, Hole):
+            hole = frame
+            continue
+        if hole is not None:
+            engine.feed(hole_records(decoders, symbol, hole))
+            hole = None
+        decoded = decoders.decode(frame.body, frame.recv_ns)
+        assert decoded is not None, "only messages with market data are logged"
+        engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
+        last_ns = frame.recv_ns
+    return engine.advance(floor_to(min(before.until_ns, max(closed_ns, last_ns)), SECOND_NS))
 
 
 def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
@@ -86,7 +143,7 @@ def _time_at(raw_folder: Path, symbol: str, seq: int) -> int:
     return 0 if first is None else first.recv_ns
 
 
-def _last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:
+def last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:
     """``recv_ns`` of the newest message on the tape, up to ``latest_ns``, that replaces the book; None without one.
 
     Reads the tape backwards, segment by segment.

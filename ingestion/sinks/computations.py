@@ -46,7 +46,10 @@ class _Interval:
 
 @dataclass(slots=True)
 class _Minute:
+    """feature_set: of its last row, where it changed within the minute."""
+
     begin_ns: int
+    feature_set: FeatureSet
     intervals: dict[str, _Interval] = field(default_factory=lambda: {name: _Interval() for name in INTERVALS})
     counts: tuple[int, int] | None = None
     """Messages and rejected ones of the symbol when the minute was over."""
@@ -61,7 +64,6 @@ class ComputationTally:
 
     def __init__(
         self,
-        feature_set: FeatureSet,
         *,
         tell: Callable[[Mapping[str, Any]], object],
         counts_of: Callable[[str], tuple[int, int]] = lambda _symbol: (0, 0),
@@ -72,7 +74,6 @@ class ComputationTally:
         """Rows that took longer than ``SLOW_MS``."""
         self.recent = RecentMean()
         """Milliseconds from a row's time until it was stored."""
-        self._feature_set = feature_set
         self._tell = tell
         self._on_close = on_close
         self._lock = threading.Lock()
@@ -85,7 +86,7 @@ class ComputationTally:
             for each in served:
                 for row_ns in each.rows.row_ns.tolist():
                     if row_ns % SECOND_NS == 0:
-                        self._count(each.rows.symbol, row_ns)
+                        self._count(each.rows.symbol, row_ns, each.rows.feature_set)
 
     def note_stored(self, served: Sequence[ServedRows], now_ns: int) -> None:
         """The newest of the rows were stored by now; of those at whole seconds, a slow one is a line of the log."""
@@ -115,14 +116,15 @@ class ComputationTally:
             self._minutes.clear()
         self._on_close()
 
-    def _count(self, symbol: str, row_ns: int) -> None:
+    def _count(self, symbol: str, row_ns: int, feature_set: FeatureSet) -> None:
         minutes = self._minutes.setdefault(symbol, [])
         # A row closes the second that ends with it: the row of 12:01:00 is of the minute from 12:00.
         begin_ns = floor_to(row_ns - 1, MINUTE_NS)
         if not minutes or minutes[-1].begin_ns < begin_ns:
             if minutes:
                 minutes[-1].counts = self.counts_of(symbol)
-            minutes.append(_Minute(begin_ns))
+            minutes.append(_Minute(begin_ns, feature_set))
+        minutes[-1].feature_set = feature_set
         for name, step_ns in INTERVALS.items():
             minutes[-1].intervals[name].computations += row_ns % step_ns == 0
         while minutes[0].begin_ns + MINUTE_NS + SETTLE_NS < row_ns:
@@ -144,9 +146,9 @@ class ComputationTally:
                         "computation_timestamp": to_datetime(minute.begin_ns),
                         "latency_ms": each.total_ms / each.stored if each.stored else None,
                         "latency_max_ms": each.most_ms if each.stored else None,
-                        "feature_registry_version": self._feature_set.version,
+                        "feature_registry_version": minute.feature_set.version,
                         "computation_interval": name,
-                        "features_count": len(self._feature_set.columns),
+                        "features_count": len(minute.feature_set.columns),
                         "computations": each.computations,
                         "stored": each.stored,
                         "events_count": messages - before[0] if name == "1s" else 0,

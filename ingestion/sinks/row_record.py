@@ -70,14 +70,12 @@ class RowRecord:
         ticks: ServedTickWriter,
         *,
         raw_folder: Path,
-        feature_set: FeatureSet,
         is_whole: Callable[[str], bool] = lambda _symbol: False,
         check: Callable[[], object] = lambda: None,
     ) -> None:
         self._log = log
         self._ticks = ticks
         self._raw_folder = raw_folder
-        self._feature_set = feature_set
         self._is_whole = is_whole
         self._check = check
         self._items: queue.Queue[_Item | None] = queue.Queue(WAITING_ITEMS)
@@ -107,8 +105,8 @@ class RowRecord:
         """Keep the checkpoint after the rows written before it. Raises StoreUnavailable, from then on always."""
         self._put(_Mark(symbol, checkpoint, wait_durable))
 
-    def last_row_ns(self, symbol: str) -> int | None:
-        return self._log.log.last_served_row_ns(symbol, self._feature_set)
+    def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
+        return self._log.log.last_served_row_ns(symbol, feature_set)
 
     def last_given_ns(self, symbol: str) -> int | None:
         return last_served_tick_ns(self._log.log, symbol)

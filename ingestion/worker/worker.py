@@ -98,6 +98,7 @@ class Worker:
         self._closed_ns = 0
         self._lag_ns = 0
         self._asked_ns: dict[str, int] = {}
+        self._wants_checkpoints = False
 
     @property
     def lag_ns(self) -> int:
@@ -125,6 +126,10 @@ class Worker:
         """Let ``run`` end by an error; from any thread."""
         self._failure = self._failure or error
         self.stop()
+
+    def keep_checkpoints(self) -> None:
+        """Keep a checkpoint of every symbol with the next row, whoever is due; from any thread."""
+        self._wants_checkpoints = True
 
     def lose_book(self, symbol: str) -> None:
         """The order book of a symbol was lost: ask for a snapshot at once; the pipeline's ``on_gap``."""
@@ -258,7 +263,8 @@ class Worker:
         return self._lag_ns < self.grid_ns and not self._is_storing()
 
     def _close_second(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> None:
-        self._keep_checkpoints(pipeline, boundary_ns)
+        is_wanted, self._wants_checkpoints = self._wants_checkpoints, False
+        self._keep_checkpoints(pipeline, None if is_wanted else boundary_ns)
         for symbol, lane in pipeline.lanes.items():
             if lane.needs_snapshot and now_ns - self._asked_ns.get(symbol, 0) >= ASK_AGAIN_NS:
                 self._ask(symbol, now_ns)

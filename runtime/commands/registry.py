@@ -143,9 +143,10 @@ def activate(  # the options of the command
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the active one; each process serves it from its next start on.
+    """Make a version the active one; ends once the workers that run serve it.
 
-    Exits 1 when it breaks readers and that is not acknowledged: all that breaks is listed.
+    Exits 1 when it breaks readers and that is not acknowledged: all that breaks is listed; and when a worker cannot
+    serve it: the version before goes on, and it is said why.
     """
     with _life_cycle(data) as cycle:
         done = cycle.activate(version, _asked(by, reason), is_acknowledged=acknowledge)
@@ -243,11 +244,11 @@ def _tell_activation(done: VersionRecord, *, as_json: bool) -> None:
         "activation_reason": done.activation_reason,
         "compatibility_warnings": warnings,
         "breaking_changes": breaking,
-        "hot_reload": False,
+        "hot_reload": True,
         "takes_effect": TAKES_EFFECT,
     }
     lines = [*(f"breaking: {text}" for text in breaking), *(f"warning: {text}" for text in warnings)]
-    _tell(document, "\n".join([*lines, f"{done.version}: active, served {TAKES_EFFECT}"]), as_json=as_json)
+    _tell(document, "\n".join([*lines, f"{done.version}: active, {TAKES_EFFECT}"]), as_json=as_json)
 
 
 def _tell(document: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -23,8 +23,8 @@ class IngestWorker:
 
     status: ``symbols`` (by symbol: last_recv_ns, last_row_ns, status by group, lag_ms, messages, rows, gaps, rejected,
     late, held), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms), ``leases`` (fence by name),
-    ``feature_registry_version``, that of its rows, and ``computations_last_5min`` (count, and mean_ms from a row's time
-    until it was stored).
+    ``feature_registry_version``, that of its rows, ``follows_activations``, whether it changes with the active one, and
+    ``computations_last_5min`` (count, and mean_ms from a row's time until it was stored).
     """
 
     worker_id: str
@@ -45,3 +45,8 @@ def read_ingest_workers(metadata: Metadata) -> list[IngestWorker]:
         .limit(MOST_INGEST_WORKERS)
     )
     return [IngestWorker(**row) for row in metadata.rows(query)]
+
+
+def living_workers(metadata: Metadata, now: datetime) -> list[IngestWorker]:
+    """Those whose last heartbeat is recent. Raises StoreUnavailable."""
+    return [worker for worker in read_ingest_workers(metadata) if worker.is_alive(now)]

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from market.errors import Conflict
+from storage.database.activations import Agreed, commit, failed, taken_back
 from storage.database.schema import (
     DATASETS,
     FEATURE_REGISTRY_AUDIT,
@@ -25,7 +26,7 @@ from storage.database.schema import (
     transaction,
 )
 
-Action = Literal["create", "sync", "activate", "rollback", "delete", "migrate"]
+Action = Literal["create", "sync", "activate", "rollback", "delete", "migrate", "refuse", "take_back"]
 MOST_DATASETS_NAMED: Final = 20
 ACTIVATION_LOCK: Final = 0x6665_6174_6163_7469
 """Key of the advisory lock under which it changes which version is active."""
@@ -151,11 +152,12 @@ class RegistryStore:
         expected: str | None,
         warnings: Sequence[str] = (),
         breaking: Sequence[str] = (),
+        agreed: Agreed | None = None,
     ) -> VersionRecord:
         """Make a version the active one, in the place of ``expected``: the one that the database calls active.
 
-        A rollback remembers where it came from and leaves what the version came after as it was. Raises Conflict when
-        another is active by now.
+        A rollback remembers where it came from and leaves what the version came after as it was. agreed: of the workers
+        that change with it. Raises Conflict when another is active by now, or the agreement is over.
         """
         is_rollback = change.action == "rollback"
         values = {
@@ -172,12 +174,37 @@ class RegistryStore:
             connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
             _leave(connection, expected)
             _keep(connection, checked, change)
+            if agreed is not None:
+                commit(connection, agreed, change.at)
             found = _VERSIONS.c.version == checked.version
             row = (
                 connection.execute(update(_VERSIONS).where(found).values(values).returning(_VERSIONS)).mappings().one()
             )
             _write(connection, change)
         return VersionRecord(**row)
+
+    def take_back(self, agreed_id: int, change: Change) -> bool:
+        """Make the version before active again, since one that was committed fails; False where that is done already.
+
+        ``change`` is of the version that failed; its previous version is what was served before.
+        """
+        with transaction(self._engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
+            if not taken_back(connection, agreed_id, change.reason, change.at):
+                return False
+            of_failed = update(_VERSIONS).where(_VERSIONS.c.is_active, _VERSIONS.c.version == change.version)
+            if connection.execute(of_failed.values(is_active=False)).rowcount:
+                before = update(_VERSIONS).where(_VERSIONS.c.version == change.previous_version)
+                # Without a row of its own the shipped default counts as active where none is.
+                connection.execute(before.values(is_active=True))
+            _write(connection, change)
+        return True
+
+    def refuse(self, agreed_id: int, change: Change) -> None:
+        """Keep that an activation failed before anything changed."""
+        with transaction(self._engine) as connection:
+            if failed(connection, agreed_id, change.reason, change.at):
+                _write(connection, change)
 
     def loaded(self, version: str, at: datetime) -> None:
         """Keep when a process last began to serve a version."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Double,
     Engine,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -145,12 +146,52 @@ FEATURE_REGISTRY_AUDIT = Table(
     Column("details", JSONB, nullable=False),
     Column("trace_id", Text),
     CheckConstraint(
-        "action IN ('create', 'sync', 'activate', 'rollback', 'delete', 'migrate')",
+        "action IN ('create', 'sync', 'activate', 'rollback', 'delete', 'migrate', 'refuse', 'take_back')",
         name="action",
     ),
     Index("feature_registry_audit_version", "version"),
 )
 """Its rows cannot be changed or taken away: a trigger of the migration refuses it."""
+
+FEATURE_REGISTRY_ACTIVATIONS = Table(
+    "feature_registry_activations",
+    TABLES,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("previous_version", Text, nullable=False, comment="what was served before"),
+    Column("feature_set", Text, nullable=False, comment="fingerprint of the version's file"),
+    Column("state", Text, nullable=False),
+    Column("asked_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("deadline_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("settled_at", TIMESTAMP(timezone=True)),
+    Column("from_row_ns", BigInteger, comment="the last row of the version before"),
+    Column("reason", Text, comment="why it failed"),
+    CheckConstraint("state IN ('preparing', 'committed', 'failed', 'taken_back')", name="state"),
+)
+Index(
+    "feature_registry_activations_one_at_a_time",
+    FEATURE_REGISTRY_ACTIVATIONS.c.state,
+    unique=True,
+    postgresql_where=FEATURE_REGISTRY_ACTIVATIONS.c.state == "preparing",
+)
+
+FEATURE_REGISTRY_CONFIRMATIONS = Table(
+    "feature_registry_confirmations",
+    TABLES,
+    Column(
+        "activation_id",
+        BigInteger,
+        ForeignKey(FEATURE_REGISTRY_ACTIVATIONS.c.id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("worker_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("detail", Text),
+    Column("from_row_ns", BigInteger, comment="the worker's last row of the version before"),
+    Column("at", TIMESTAMP(timezone=True), nullable=False),
+    CheckConstraint("state IN ('preparing', 'ready', 'changed', 'serving', 'failed')", name="state"),
+)
 
 SYMBOL_LEASES = Table(
     "symbol_leases",

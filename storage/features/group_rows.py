@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,3 +101,15 @@ def read_group(folder: Path, group: FeatureGroup, symbol: str, asked: AskedRows)
         in_period &= sorted_ns < asked.to_ns
     kept = order[is_last & in_period]
     return GroupRows(row_ns[kept], created_ns[kept], values[kept], status[kept])
+
+
+def whole_rows(groups: Sequence[GroupRows]) -> list[GroupRows]:
+    """Of each group the rows at the times that every one of them has."""
+    common = groups[0].row_ns
+    for group in groups[1:]:
+        common = np.intersect1d(common, group.row_ns, assume_unique=True)
+    found = []
+    for group in groups:
+        at = np.searchsorted(group.row_ns, common)
+        found.append(GroupRows(common, group.created_ns[at], group.values[at], group.status[at]))
+    return found

@@ -20,7 +20,7 @@ import numpy as np
 from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
 from storage.durable_files import exclusive, publish_files, shared
-from storage.features.group_rows import AskedRows, GroupRows, read_group
+from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
 from storage.features.parts import (
     PART,
     REBUILT,
@@ -147,16 +147,17 @@ class FeatureLog:
         from_ns: int | None,
         to_ns: int | None,
         served_only: bool = False,
+        whole_only: bool = False,
     ) -> tuple[FeatureRows, Int64s]:
         """The rows with ``from_ns <= row time < to_ns``, their groups joined, and when each was readable as a whole.
 
         A part that lacks a column of the set was written for a version that names fewer; its rows count as not
         computed. The second array is int64 (n,), the latest created time among the row's groups. served_only: pass over
-        rebuilt days.
+        rebuilt days. whole_only: pass over rows that a group lacks, as those of another version that has the others do.
 
         Raises:
             NotFound: no group of the set has any row of the symbol.
-            CorruptStore: a group lacks a row that another has, or a file is not what was written.
+            CorruptStore: a group lacks a row that another has, unless whole_only, or a file is not what was written.
             InvalidRequest: the symbol cannot name a folder.
         """
         folders = self._folders(symbol, feature_set)
@@ -164,6 +165,8 @@ class FeatureLog:
         groups = [
             read_group(folder, group, symbol, asked) for folder, group in zip(folders, feature_set.groups, strict=True)
         ]
+        if whole_only:
+            groups = whole_rows(groups)
         row_ns = groups[0].row_ns
         if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
             _raise_missing_row(symbol, feature_set, groups)

@@ -15,7 +15,10 @@ import yaml
 
 from feature_repo.registry_versions import DEFAULT_VERSION, SHIPPED_FOLDER, SHIPPED_VERSIONS
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound
+from registry.agreement import Agreement
 from registry.life_cycle import Asked, RegistryLifeCycle
+from storage.database.activations import ActivationStore
+from storage.database.ingest_workers import living_workers
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.database.registry_versions import RegistryStore
 from storage.database.schema import downgrade, upgrade
@@ -48,11 +51,19 @@ class Living:
         self.folder = folder / "registry"
         self.store = RegistryStore(url)
         self.metadata = Metadata(url)
+        self.activations = ActivationStore(url)
         self.now = NOON
         self.announced = 0
+        self.agreement = Agreement(
+            self.activations,
+            workers=lambda: living_workers(self.metadata, self.now),
+            now=lambda: self.now,
+            wait=self.pass_time,
+            within=timedelta(minutes=5),
+        )
         self.cycle = RegistryLifeCycle(
             self.store,
-            self.metadata,
+            self.agreement,
             folder=self.folder,
             features=folder / "features",
             now=lambda: self.now,
@@ -62,9 +73,13 @@ class Living:
     def _announce(self) -> None:
         self.announced += 1
 
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
     def close(self) -> None:
         self.store.close()
         self.metadata.close()
+        self.activations.close()
 
     def actions(self) -> list[tuple[str, str]]:
         """Oldest first."""
@@ -90,6 +105,7 @@ class Living:
 def living(url: str, tmp_path: Path) -> Iterator[Living]:
     run(url, "ALTER TABLE feature_registry_audit DISABLE TRIGGER ALL")
     run(url, "TRUNCATE feature_registry_versions, feature_registry_audit, datasets, ingest_workers")
+    run(url, "TRUNCATE feature_registry_activations CASCADE")
     run(url, "ALTER TABLE feature_registry_audit ENABLE TRIGGER ALL")
     with closing(Living(url, tmp_path)) as found:
         found.folder.mkdir()

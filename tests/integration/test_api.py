@@ -35,6 +35,7 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
 from market.errors import Conflict, InvalidRequest
+from registry.serving import ServedVersion
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
@@ -139,7 +140,7 @@ def working(builds: DatasetBuilds) -> Iterator[None]:
 def services(settings: Settings, servers: Servers, newest: dict[str, FeatureRows]) -> Iterator[ApiServices]:
     assert set(newest) == {"BTCUSDT", "ETHUSDT"}
     with (
-        api_services(settings, servers, open_stores(settings), default_version="1.0.0") as found,
+        api_services(settings, servers, open_stores(settings), serving=ServedVersion("1.0.0")) as found,
         dataset_builds(settings, servers, open_stores(settings)) as builds,
         working(builds),
     ):

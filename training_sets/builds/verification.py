@@ -13,6 +13,7 @@ from market.clock import DAY_NS, SECOND_NS
 from market.errors import InvalidRequest, NotFound
 from quality.parity import Parity, compare_rows
 from storage.features.log import FeatureLog
+from storage.features.other_versions import times_of_other_versions
 from storage.features.served_ticks import read_served_ticks
 from storage.raw.raw_data import RawData
 from storage.retention.features import logged_symbols
@@ -44,7 +45,8 @@ def verify_parity(
     None is none. oracle: which served rows are compared with the oracle too, so that a wrong formula in the kernel does
     not agree with itself; None is none.
 
-    A row that only the rebuild has is missing, one that only the log has is extra. Days before the first that was
+    A row that only the rebuild has is missing, unless another version was served at its time; one that only the log has
+    is extra. Days before the first that was
     served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
     next time. Memory holds a day of each.
     """
@@ -105,6 +107,7 @@ class _SymbolProof:
             from_ns=day_ns,
             to_ns=min(day_ns + DAY_NS, self.until_ns + 1),
             served_only=True,
+            whole_only=True,
         )
         return rows
 
@@ -117,6 +120,23 @@ class _SymbolProof:
         row_ns, available_ns, digests = recorded
         is_whole = ~np.isin(-(-row_ns // SECOND_NS) * SECOND_NS, list(withheld))
         return row_ns[is_whole], available_ns[is_whole], digests[is_whole]
+
+    def _without_others(self, served: FeatureRows, rebuilt: FeatureRows, day_ns: int) -> FeatureRows:
+        """The rebuilt rows but for those at times at which another version was served and this one was not."""
+        others = times_of_other_versions(
+            self.log,
+            self.symbol,
+            self.kernel.feature_set,
+            from_ns=day_ns,
+            to_ns=min(day_ns + DAY_NS, self.until_ns + 1),
+        )
+        is_others = np.isin(rebuilt.row_ns, np.setdiff1d(others, served.row_ns))
+        if not is_others.any():
+            return rebuilt
+        kept = ~is_others
+        return FeatureRows(
+            rebuilt.symbol, rebuilt.feature_set, rebuilt.row_ns[kept], rebuilt.values[kept], rebuilt.status[kept]
+        )
 
     def _compare_days(
         self, raw: RawData, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
@@ -134,7 +154,7 @@ class _SymbolProof:
 
     def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows) -> Parity:
         served = self._served(day_ns)
-        parity = compare_rows(served, rebuilt)
+        parity = compare_rows(served, self._without_others(served, rebuilt, day_ns))
         whole = _rows(served, np.flatnonzero((served.status != QUARANTINED).all(axis=1)))
         if self.oracle is not None and len(whole) > 0:
             parity += Parity(oracle=compare_with_oracle(raw, whole, self.oracle))

@@ -22,6 +22,7 @@ from storage.tape import read_tape
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from transforms.catalogue import feature_set
 from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureSet
 from transforms.state import GRIDS_NS
 
 BEGIN_NS = parse_iso_ns("2026-01-05T12:59:57")
@@ -72,7 +73,7 @@ class Given:
     def __init__(self, *, given_ns: int | None) -> None:
         self.given_ns = given_ns
 
-    def last_row_ns(self, symbol: str) -> int | None:  # noqa: ARG002  # of all
+    def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:  # noqa: ARG002  # of all
         return None if self.given_ns is None else floor_to(self.given_ns, SECOND_NS)
 
     def last_given_ns(self, symbol: str) -> int | None:  # noqa: ARG002  # of all

@@ -44,7 +44,7 @@ def run(tally: ComputationTally, *seconds: float, ms: float = 10.0, trace_id: st
 def test_a_minute_is_a_row_of_each_interval_once_its_last_row_was_stored() -> None:
     told: list[Mapping[str, Any]] = []
     taken = [0, 0]
-    tally = ComputationTally(FEATURES, tell=told.append, counts_of=lambda _symbol: (taken[0], taken[1]))
+    tally = ComputationTally(tell=told.append, counts_of=lambda _symbol: (taken[0], taken[1]))
     run(tally, *range(1, 60))
     run(tally, 30.5, ms=40, trace_id="between")  # a tick between seconds is none of the figures
     taken[:] = 500, 2
@@ -70,7 +70,7 @@ def test_a_minute_is_a_row_of_each_interval_once_its_last_row_was_stored() -> No
 def test_rows_that_the_store_did_not_take_are_counted_and_not_timed() -> None:
     told: list[Mapping[str, Any]] = []
     closed: list[bool] = []
-    tally = ComputationTally(FEATURES, tell=told.append, on_close=lambda: closed.append(True))
+    tally = ComputationTally(tell=told.append, on_close=lambda: closed.append(True))
     tally.write([served(1, 2, 3)])
     tally.close()
     assert [(each["computations"], each["stored"], each["latency_ms"]) for each in told] == [(3, 0, None), (1, 0, None)]
@@ -78,7 +78,7 @@ def test_rows_that_the_store_did_not_take_are_counted_and_not_timed() -> None:
 
 
 def test_a_slow_computation_is_one_line_however_many_symbols_it_has(caplog: pytest.LogCaptureFixture) -> None:
-    tally = ComputationTally(FEATURES, tell=lambda _row: None)
+    tally = ComputationTally(tell=lambda _row: None)
     batch = [served(1), served(1, symbol="ETHUSDT")]
     with caplog.at_level(logging.WARNING):
         tally.note_stored(batch, NOON_NS + SECOND_NS + 70 * MILLISECOND_NS)

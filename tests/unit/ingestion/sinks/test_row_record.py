@@ -53,7 +53,6 @@ def record_in(
         log or FeatureLogWriter(folder / "features"),
         ServedTickWriter(folder / "features"),
         raw_folder=folder / "raw",
-        feature_set=SET,
         check=check,
     )
 
@@ -69,11 +68,11 @@ def test_rows_wait_in_order_until_their_messages_are_durable(tmp_path: Path) -> 
     record.write([served(3)])
     assert late.asked.wait(30)
     assert record.waiting == 1
-    assert record.last_row_ns(SYMBOL) is None
+    assert record.last_row_ns(SYMBOL, SET) is None
     late.reached.set()
     record.close()
     assert logged(tmp_path) == [1, 2, 3]
-    assert record.last_row_ns(SYMBOL) == B + 3 * SECOND_NS
+    assert record.last_row_ns(SYMBOL, SET) == B + 3 * SECOND_NS
     assert record.waiting == 0
 
 

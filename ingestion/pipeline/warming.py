@@ -1,0 +1,220 @@
+"""Warming: the engines of another version brought to where the tapes end, in a process of its own.
+
+1. The process compiles the version's kernel, or finds that it does not compile, while the worker serves.
+2. For each symbol it goes through the tape from the new set's horizon before the last minute on, and further as often
+   as it is told of a place where the symbol stands by now.
+3. Of the last minute it computes every row, which shows what one costs, and what a worker compares.
+4. At the last place it gives the states. It stops when it is let go, and with the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ingestion.pipeline.change import ChangeFailed, Mark, said
+from ingestion.pipeline.lane import ROWS_REMEMBERED, hole_records
+from ingestion.pipeline.resuming import last_snapshot_ns
+from ingestion.venues.decoders import Decoders, venue_of
+from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
+from market.events import ORDERBOOK
+from market.markets import Market
+from storage.instruments import InstrumentPins
+from storage.tape import FIRST_SEQ, Frame, Hole, read_tape_and_holes, read_tape_from
+from storage.tape.frames import read_frames
+from storage.tape.segments import segments, tape_folder
+from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.engine import Engine
+from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureRows, FeatureSet
+
+NICENESS: Final = 10
+MARGIN_NS: Final = 10 * MINUTE_NS
+"""Records wait so long before their tiles are closed: by far longer than a stream comes behind another."""
+_NONE: Final = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmingPlan:
+    """What is warmed up. kernel_cache: where compiled kernels are. grid_ns: the row grid."""
+
+    feature_set: FeatureSet
+    kernel_cache: Path
+    raw_folder: Path
+    market: Market
+    grid_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmEngine:
+    """An engine at a mark: its state, the rows of the last minute, and what one cost, ms; 0 where none was due."""
+
+    identity: str
+    state: bytes
+    rows: FeatureRows
+    cost_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why the version cannot be served."""
+
+    reason: str
+
+
+def warm_up_engines(plan: WarmingPlan, connection: Connection) -> None:
+    """The process: answers each ``(marks, is_last)`` with None, at last with a WarmEngine by symbol, or Failed."""
+    os.nice(NICENESS)
+    try:
+        kernel = compile_kernel(plan.feature_set, plan.kernel_cache)
+        kernel.warm_up()
+        connection.send(None)
+        warm: dict[str, _Warmer] = {}
+        is_last = False
+        while not is_last:
+            marks, is_last = connection.recv()
+            for symbol, mark in marks.items():
+                if symbol not in warm:
+                    warm[symbol] = _Warmer(plan, kernel, mark)
+                warm[symbol].bring_to(mark)
+            connection.send({symbol: each.engine() for symbol, each in warm.items()} if is_last else None)
+    except (EOFError, BrokenPipeError):
+        return  # nobody waits any more
+    except Exception as error:  # noqa: BLE001  # the top of a process: whatever a version raises is why it is refused
+        connection.send(Failed(said(error)))
+
+
+class _Warmer:
+    """One symbol's engine on its way along the tape."""
+
+    def __init__(self, plan: WarmingPlan, kernel: Kernel, mark: Mark) -> None:
+        self._plan = plan
+        self._symbol = mark.symbol
+        self._engine = Engine(kernel, mark.instrument, grid_ns=plan.grid_ns)
+        self._decoders = Decoders(venue_of(plan.market), InstrumentPins(plan.raw_folder))
+        self._next_seq: int | None = None
+        self._whole_from_ns = 0
+        self._rows: deque[FeatureRows] = deque(maxlen=ROWS_REMEMBERED)
+        self._costs: list[float] = []
+
+    def bring_to(self, mark: Mark) -> None:
+        """Take what is on the tape up to the mark, and close what is closed there."""
+        if mark.through_seq < FIRST_SEQ:
+            return
+        if self._next_seq is None:
+            frames = self._first_frames(mark.closed_ns)
+        else:
+            frames = read_tape_from(self._plan.raw_folder, self._symbol, self._next_seq)
+        self._feed(frames, mark.through_seq)
+        self._next_seq = mark.through_seq + 1
+        if mark.closed_ns is None:
+            return
+        self._close_silently(min(self._whole_from_ns, mark.closed_ns))
+        begun_s = time.thread_time()
+        rows = self._engine.advance(mark.closed_ns)
+        spent_s = time.thread_time() - begun_s
+        if len(rows):
+            self._costs.append(1000 * spent_s / len(rows))
+        whole = np.flatnonzero(rows.row_ns % SECOND_NS == 0)
+        self._rows.extend(_chosen(rows, slice(at, at + 1)) for at in whole.tolist())
+
+    def engine(self) -> WarmEngine:
+        """The engine where it stands."""
+        rows = list(self._rows)
+        empty = self._engine.advance(0)
+        joined = (
+            empty
+            if not rows
+            else FeatureRows(
+                self._symbol,
+                rows[0].feature_set,
+                *(np.concatenate([getattr(each, name) for each in rows]) for name in ("row_ns", "values", "status")),
+            )
+        )
+        cost_ms = statistics.median(self._costs) if self._costs else 0.0
+        return WarmEngine(self._engine.identity, self._engine.checkpoint(), joined, cost_ms)
+
+    def _first_frames(self, closed_ns: int | None) -> Iterator[Frame | Hole]:
+        """From where the rows of the last minute are whole. Raises ChangeFailed where the tape begins later."""
+        plan, symbol = self._plan, self._symbol
+        if closed_ns is None:
+            return read_tape_and_holes(plan.raw_folder, symbol)
+        self._whole_from_ns = floor_to(closed_ns, SECOND_NS) - MINUTE_NS
+        from_ns = self._whole_from_ns - set_horizon_ns(plan.feature_set)
+        oldest = _oldest_frame(plan.raw_folder, symbol)
+        if ORDERBOOK in set_kinds(plan.feature_set):
+            from_ns = last_snapshot_ns(plan.raw_folder, symbol, self._decoders, from_ns) or from_ns
+        frames = read_tape_and_holes(plan.raw_folder, symbol, from_ns=from_ns)
+        first = next(frames, None)
+        if oldest is None or first is None:
+            return iter(())
+        if oldest.recv_ns > from_ns and oldest.seq != FIRST_SEQ:
+            raise ChangeFailed(
+                f"tape of {symbol}: must reach back to {format_iso(from_ns)}, was from {format_iso(oldest.recv_ns)} on"
+            )
+        if oldest.recv_ns <= from_ns:
+            self._engine = Engine(self._engine.kernel, self._engine.instrument, start_ns=from_ns, grid_ns=plan.grid_ns)
+        return chain([first], frames)
+
+    def _feed(self, frames: Iterator[Frame | Hole], through_seq: int) -> None:
+        hole: Hole | None = None
+        close_ns = 0
+        for frame in frames:
+            if isinstance(frame, Hole):
+                hole = frame
+                continue
+            if frame.seq > through_seq:
+                break
+            if hole is not None:
+                self._engine.feed(hole_records(self._decoders, self._symbol, hole))
+                hole = None
+            decoded = self._decoders.decode(frame.body, frame.recv_ns)
+            assert decoded is not None, "only messages with market data are logged"
+            self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
+            if frame.recv_ns - MARGIN_NS > close_ns:
+                self._close_silently(min(frame.recv_ns - MARGIN_NS, self._whole_from_ns))
+                close_ns = frame.recv_ns
+
+    def _close_silently(self, until_ns: int) -> None:
+        """Bring the records up to there into the state, and compute no row that nothing needs."""
+        self._engine.rows_at(_NONE, until_ns)
+
+
+def _chosen(rows: FeatureRows, at: slice) -> FeatureRows:
+    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at], rows.values[at], rows.status[at])
+
+
+def _oldest_frame(raw_folder: Path, symbol: str) -> Frame | None:
+    for segment in segments(tape_folder(raw_folder, symbol)):
+        for found in read_frames(segment.path):
+            if isinstance(found, Frame):
+                return found
+    return None
+
+
+def warm_engines(
+    kernel: Kernel, found: Mapping[str, WarmEngine], marks: Mapping[str, Mark], grid_ns: int
+) -> dict[str, Engine]:
+    """The engines at their marks, in this process. Raises ChangeFailed for those of other code."""
+    engines = {}
+    for symbol, mark in marks.items():
+        engine = Engine(kernel, mark.instrument, grid_ns=grid_ns)
+        if mark.through_seq < FIRST_SEQ:
+            engines[symbol] = engine
+            continue
+        warm = found[symbol]
+        if warm.identity != engine.identity:
+            raise ChangeFailed(f"{symbol}: must be warmed up by the worker's own code, was by {warm.identity}")
+        engine.restore(warm.state)
+        engines[symbol] = engine
+    return engines
