@@ -240,6 +240,19 @@ def layout_of(feature_set: FeatureSet) -> Layout:
     )
 
 
+def fields_gone(held: OnlineVector, layout: Layout) -> tuple[bytes, ...]:
+    """The fields that a stored vector came with and a set's rows do not have.
+
+    A vector does not say which of its groups a column is of, so that a field for each is named; most were never there.
+    """
+    if held.fingerprint == layout.feature_set.fingerprint:
+        return ()
+    kept = {*layout.timestamp_fields, *(field for field, _ in layout.feature_fields)}
+    named = [f"_ts:{group}".encode() for group in held.statuses]
+    named += [feature_field(group, column) for group in held.statuses for column in held.columns]
+    return tuple(field for field in dict.fromkeys(named) if field not in kept)
+
+
 def feature_field(view: str, feature: str) -> bytes:
     """The field of a symbol's hash in which Feast looks for a feature."""
     return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
