@@ -128,6 +128,7 @@ def test_an_activation_changes_everything_behind_one_row_and_no_row_is_missing_o
     assert {service_name("3.0.0"), service_name("3.1.0")} <= names
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("moment", ["ready", "changed", "serving"])
 def test_a_worker_that_is_killed_while_it_changes_leaves_no_hole_and_every_row_is_rebuilt(
     settings: Settings, servers: Servers, broker: Broker, recorded_data: Path, tmp_path: Path, moment: str
@@ -188,6 +189,7 @@ def _last_row_ns(cycle: Any) -> int:  # noqa: ANN401
     return min(rows, default=0)
 
 
+@pytest.mark.soak
 def test_a_version_over_budget_is_refused_with_409_and_the_state_is_as_before(
     settings: Settings, servers: Servers, broker: Broker, recorded_data: Path
 ) -> None:
