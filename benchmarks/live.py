@@ -98,14 +98,14 @@ async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | 
     await connection.close()
 
 
-def _publisher(port: int, seconds: int, queue: str | None) -> None:
+def publish_load(port: int, seconds: int, queue: str | None) -> None:
     asyncio.run(_publish(port, _stream(seconds), queue))
 
 
 def _bare(broker: Broker, redis_port: int) -> list[float]:
     """Seconds from stamp to HSET of the plainest consumer there is, over a fourth of the time."""
     seconds = max(10, SECONDS // 4)
-    publishing = _process(_publisher, broker.port, seconds, "bare")
+    publishing = _process(publish_load, broker.port, seconds, "bare")
     client = redis.Redis(port=redis_port)
     times: list[float] = []
 
@@ -204,7 +204,7 @@ def _cpu_share(begun: os.times_result, ended: os.times_result) -> float:
 def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> Iterator[Figure]:
     settings = {"FEATURE_SERVICE_SYMBOLS": ",".join(SYMBOLS), "BYBIT_REST_URL": NO_EXCHANGE}
     worker = start_worker(folder / "data", broker.port, servers, settings)
-    publishing = _process(_publisher, broker.port, SECONDS, None)
+    publishing = _process(publish_load, broker.port, SECONDS, None)
     ages: list[float] = []
     store = OnlineStore.connect(servers.online_store, project=PROJECT)
     pause = threading.Event()

@@ -59,8 +59,18 @@ def live_settings(data: Path, broker: Broker, kernel_cache: Path, symbols: str, 
 class LiveIngest:
     """The role in a thread."""
 
-    def __init__(self, settings: Settings, servers: Servers, *, machine: Clock | None = None) -> None:
-        self.role = IngestRole(settings, servers, SourceChoice("gateway"), version=VERSION, machine=machine)
+    def __init__(
+        self,
+        settings: Settings,
+        servers: Servers,
+        *,
+        machine: Clock | None = None,
+        version: str = VERSION,
+        follows: bool = False,
+    ) -> None:
+        self.role = IngestRole(
+            settings, servers, SourceChoice("gateway"), version=version, follows=follows, machine=machine
+        )
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="live ingest", daemon=True)
 
@@ -87,8 +97,10 @@ class LiveIngest:
 
 
 @contextmanager
-def running(settings: Settings, servers: Servers) -> Iterator[LiveIngest]:
-    ingest = LiveIngest(settings, servers)
+def running(
+    settings: Settings, servers: Servers, *, version: str = VERSION, follows: bool = False
+) -> Iterator[LiveIngest]:
+    ingest = LiveIngest(settings, servers, version=version, follows=follows)
     ingest.start()
     try:
         yield ingest

@@ -95,7 +95,9 @@ def resume(
 def rows_before_change(  # as ``resume``
     before: VersionBefore, lane: Lane, *, raw_folder: Path, symbol: str, decoders: Decoders, closed_ns: int = 0
 ) -> FeatureRows | None:
-    """The rows of the version before, from its last checkpoint on; None where it has none on this tape.
+    """The rows of the version before, from its last checkpoint on, or from a tape's beginning that is as young.
+
+    None where there is neither.
 
     closed_ns: as in ``resume``.
     """
@@ -108,12 +110,20 @@ def rows_before_change(  # as ``resume``
         return None
     checkpoint = read_checkpoint(raw_folder, symbol, engine.identity)
     if checkpoint is None:
-        return None
-    frames = read_tape_from(raw_folder, symbol, checkpoint.seq)
+        frames = read_tape_and_holes(raw_folder, symbol)
+        begins = FIRST_SEQ, before.until_ns - LATELY_NS
+    else:
+        frames = read_tape_from(raw_folder, symbol, checkpoint.seq)
+        begins = checkpoint.seq, checkpoint.recv_ns
     first = next(frames, None)
-    if not isinstance(first, Frame) or (first.seq, first.recv_ns) != (checkpoint.seq, checkpoint.recv_ns):
+    if not isinstance(first, Frame) or first.seq != begins[0] or first.recv_ns < begins[1]:
         return None
-    engine.restore(checkpoint.state)
+    if checkpoint is not None and first.recv_ns != checkpoint.recv_ns:
+        return None
+    if checkpoint is None:
+        frames = chain([first], frames)
+    else:
+        engine.restore(checkpoint.state)
     last_ns = first.recv_ns
     hole: Hole | None = None
     for frame in frames:

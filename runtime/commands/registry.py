@@ -32,6 +32,8 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
 
     with _life_cycle(data) as cycle:
         rows = [state.document() for state in cycle.states()]
+        activation, said = cycle.said()
+        active = cycle.active_version()
     if as_json:
         print_document(rows, as_json=True)
         return
@@ -56,6 +58,13 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
     for row in rows:
         for text in row["validation_errors"]:
             print(f"{row['version']}: {text}")
+    if activation is not None:
+        reason = "" if activation.reason is None else f": {activation.reason}"
+        print(f"newest activation: {activation.version}, {activation.state}{reason}")
+    for each in said:
+        says = "" if each.confirmation is None else f", {each.confirmation.state}"
+        straggles = f", straggling: {active} is active" if each.is_straggling(active) else ""
+        print(f"worker {each.worker.worker_id}: {each.version or 'has not told'}{says}{straggles}")
 
 
 @app.command("show")

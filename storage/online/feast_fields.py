@@ -46,6 +46,8 @@ class FeastFields:
         self._lines[:, _LENGTH_AT] = _STRING + _VALUE_BYTES
         self._lines[:, _VALUE_AT] = _DOUBLE_TAG
         self._timestamps = [_packed_string(f"_ts:{group.name}".encode()) for group in groups]
+        self.names: Final = frozenset((*fields, *(f"_ts:{group.name}".encode() for group in groups)))
+        """Every field that a row has."""
         self._head = b"\xdd" + struct.pack(">I", 2 * (len(fields) + len(groups)))
 
     def pack(self, row_ns: int, values: npt.NDArray[np.float64]) -> bytes:

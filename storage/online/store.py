@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,7 +21,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from market.clock import SECOND_NS
-from market.errors import StoreUnavailable
+from market.errors import CorruptStore, StoreUnavailable
 from storage.online.address import redis_address
 from storage.online.feast_fields import feature_field
 from storage.online.table_row import TableRow, table_fields, table_row
@@ -30,6 +30,7 @@ from storage.online.vector import (
     Layout,
     OnlineRow,
     OnlineVector,
+    fields_gone,
     layout_of,
     online_key,
     pack,
@@ -40,13 +41,17 @@ from storage.online.vector import (
     unpack,
 )
 
+if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to import
+    from transforms.rows import FeatureSet
+
 RedisClient: TypeAlias = redis.Redis | RedisCluster
 
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
 
 # ARGV: the row's order, the writer's fence or nothing, the packed vector, which is published for those who follow the
-# symbol, and Feast's fields (``storage.online.feast_fields``). Lua's numbers are doubles and would round nanoseconds,
-# hence the comparison of text; HSET is called in parts because unpack() stops at about 8000 values.
+# symbol, Feast's fields (``storage.online.feast_fields``), and the fields to remove, which another set had and the
+# row's has not. Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in
+# parts because unpack() stops at about 8000 values.
 _WRITE_SCRIPT: Final = """
 local held = redis.call('HMGET', KEYS[1], 'feature_service:newest', 'feature_service:fence')
 if ARGV[2] ~= '' then
@@ -59,6 +64,9 @@ for first = 1, #fields, 1000 do
   redis.call('HSET', KEYS[1], unpack(fields, first, math.min(first + 999, #fields)))
 end
 redis.call('HSET', KEYS[1], 'feature_service:newest', ARGV[1], 'feature_service:vector', ARGV[3])
+for first = 5, #ARGV, 1000 do
+  redis.call('HDEL', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
+end
 redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[3])
 return 1
 """
@@ -96,6 +104,8 @@ class OnlineStore:
         self._project = project.encode()
         self._max_ahead_ns = max_ahead_ns
         self._layout: Layout | None = None
+        self._sets: dict[str, FeatureSet] = {}
+        """Of each symbol the set that it has the fields of, and of no other."""
 
     @classmethod
     def connect(cls, settings: Mapping[str, Any], *, project: str, max_ahead_ns: int = MAX_AHEAD_NS) -> OnlineStore:
@@ -126,8 +136,8 @@ class OnlineStore:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
 
         Newer is the greater ``(row_ns, available_ns)``; of equal pairs the later writer wins. A row is stored whole or
-        not at all, whoever else writes at the time. A row more than ``max_ahead_ns`` after ``now_ns`` is refused: it
-        would keep every true row out until its time has come.
+        not at all, whoever else writes at the time; fields of another set are gone then. A row more than
+        ``max_ahead_ns`` after ``now_ns`` is refused: it would keep every true row out until its time has come.
 
         fences: of the writer's leases by symbol. Once a symbol was written with a fence, a lower one stores nothing; a
             writer without one is not checked.
@@ -136,7 +146,13 @@ class OnlineStore:
         """
         accepted = [row for row in rows if row.row_ns <= now_ns + self._max_ahead_ns]
         held = fences or {}
-        answers = self._run_script([self._script_arguments(row, held.get(row.symbol)) for row in accepted])
+        gone = self._gone([row for row in accepted if self._sets.get(row.symbol) is not row.feature_set])
+        answers = self._run_script(
+            [self._script_arguments(row, held.get(row.symbol), gone.get(row.symbol, ())) for row in accepted]
+        )
+        self._sets.update(
+            (row.symbol, row.feature_set) for row, answer in zip(accepted, answers, strict=True) if answer == 1
+        )
         written = sum(answer == 1 for answer in answers)
         fenced = tuple(row.symbol for row, answer in zip(accepted, answers, strict=True) if answer == _FENCED)
         superseded = len(accepted) - written - len(fenced)
@@ -217,7 +233,23 @@ class OnlineStore:
                 self._opened = self._open()
             return self._opened
 
-    def _script_arguments(self, row: OnlineRow, fence: int | None) -> tuple[bytes | str, ...]:
+    def _gone(self, rows: Sequence[OnlineRow]) -> dict[str, tuple[bytes, ...]]:
+        """Of each row's symbol the fields of what it holds that the row's set has not."""
+        if not rows:
+            return {}
+        with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
+            for row in rows:
+                pipeline.hget(online_key(row.symbol, self._project), VECTOR_FIELD)  # type: ignore[arg-type]  # bytes are sent as they are
+            packed: list[bytes | None] = pipeline.execute()
+        gone: dict[str, tuple[bytes, ...]] = {}
+        for row, vector in zip(rows, packed, strict=True):
+            if vector is None:
+                continue
+            with suppress(CorruptStore):  # it is replaced, whatever it was
+                gone[row.symbol] = fields_gone(unpack(vector, symbol=row.symbol), layout_of(row.feature_set))
+        return gone
+
+    def _script_arguments(self, row: OnlineRow, fence: int | None, gone: Sequence[bytes]) -> tuple[bytes | str, ...]:
         layout = self._layout
         if layout is None or layout.feature_set is not row.feature_set:
             self._layout = layout = layout_of(row.feature_set)
@@ -228,6 +260,7 @@ class OnlineStore:
             fenced_by,
             pack(row, layout.packed_names),
             layout.feast.pack(row.row_ns, row.values),
+            *gone,
         )
 
     def _run_script(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:

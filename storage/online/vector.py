@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import CorruptStore
-from storage.online.feast_fields import FeastFields
+from storage.online.feast_fields import FeastFields, feature_field
 
 if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to import
     from transforms.rows import FeatureSet
@@ -200,6 +200,18 @@ def layout_of(feature_set: FeatureSet) -> Layout:
         tuple(group.name for group in groups),
     )
     return Layout(feature_set, FeastFields(groups), msgspec.Raw(_ENCODER.encode(names)))
+
+
+def fields_gone(held: OnlineVector, layout: Layout) -> tuple[bytes, ...]:
+    """The fields that a stored vector came with and a set's rows do not have.
+
+    A vector does not say which of its groups a column is of, so that a field for each is named; most were never there.
+    """
+    if held.fingerprint == layout.feature_set.fingerprint:
+        return ()
+    named = [f"_ts:{group}".encode() for group in held.statuses]
+    named += [feature_field(group, column) for group in held.statuses for column in held.columns]
+    return tuple(field for field in dict.fromkeys(named) if field not in layout.feast.names)
 
 
 def sortable(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -53,6 +53,7 @@ class Living:
         self.metadata = Metadata(url)
         self.activations = ActivationStore(url)
         self.now = NOON
+        self.on_wait: Callable[[], None] = lambda: None
         self.announced = 0
         self.agreement = Agreement(
             self.activations,
@@ -75,6 +76,7 @@ class Living:
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.on_wait()
 
     def close(self) -> None:
         self.store.close()

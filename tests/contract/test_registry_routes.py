@@ -15,6 +15,7 @@ from api.services import ApiServices
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import ManualClock
+from registry.life_cycle import TAKES_EFFECT
 from storage.database.quality_reports import QualityReports
 from storage.features.log import FeatureLog
 from storage.online.address import redis_settings
@@ -75,9 +76,9 @@ def test_the_shipped_default_is_active_until_another_is(client: TestClient) -> N
     assert (document["version"], document["is_activated"]) == (DEFAULT_VERSION, False)
     assert document["config"]["version"] == DEFAULT_VERSION
     assert len(document["config"]["features"]) == 168
-    assert (document["served_version"], document["hot_reload"]) == (DEFAULT_VERSION, False)
-    assert document["takes_effect"] == "at the next start of each process"
-    assert document["workers"] == []
+    assert (document["served_version"], document["hot_reload"]) == (DEFAULT_VERSION, True)
+    assert document["takes_effect"] == TAKES_EFFECT
+    assert (document["workers"], document["activation"]) == ([], None)
 
 
 def test_a_version_lives_from_its_creation_to_its_end(client: TestClient) -> None:
@@ -98,7 +99,7 @@ def test_a_version_lives_from_its_creation_to_its_end(client: TestClient) -> Non
     assert (record["version"], record["is_active"], record["previous_version"]) == ("3.0.0", True, DEFAULT_VERSION)
     assert (record["activated_by"], record["activation_reason"]) == ("anna", "to see")
     assert "spread_abs: removed" in record["breaking_changes"]
-    assert (record["hot_reload"], record["takes_effect"]) == (False, "at the next start of each process")
+    assert (record["hot_reload"], record["takes_effect"]) == (True, TAKES_EFFECT)
     now = client.get("/feature-registry").json()
     assert (now["version"], now["is_activated"], now["served_version"]) == ("3.0.0", True, DEFAULT_VERSION)
     back = client.post("/feature-registry/rollback", json=BY_ANNA).json()
@@ -176,7 +177,7 @@ def test_reload_says_what_the_active_file_became(client: TestClient, living: Liv
         "/feature-registry/versions/3.0.0/activate", json={**BY_ANNA, "acknowledge_breaking_changes": True}
     ).raise_for_status()
     same = client.post("/feature-registry/reload").json()
-    assert (same["version"], same["is_valid"], same["is_changed"], same["hot_reload"]) == ("3.0.0", True, False, False)
+    assert (same["version"], same["is_valid"], same["is_changed"], same["hot_reload"]) == ("3.0.0", True, False, True)
     living.write("3.0.0", f"version: 3.0.0\nfeatures: {MID_AND_SPREAD['features']}\n")
     assert client.post("/feature-registry/reload").json()["is_changed"] is True
     living.write("3.0.0", "version: [")

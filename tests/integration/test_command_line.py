@@ -231,9 +231,9 @@ def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytes
     assert (refused.returncode, "acknowledge_breaking_changes: must be true" in refused.stderr) == (1, True)
     done = registry("activate", "3.0.0", "--reason", "to see", "--acknowledge-breaking-changes", "--json")
     document = json.loads(done.stdout)
-    assert (document["version"], document["previous_version"], document["hot_reload"]) == ("3.0.0", "2.0.0", False)
+    assert (document["version"], document["previous_version"], document["hot_reload"]) == ("3.0.0", "2.0.0", True)
     assert registry("delete", "3.0.0", "--yes").returncode == 1
-    assert "2.0.0: active, served at the next start" in registry("rollback", "--reason", "seen").stdout
+    assert "2.0.0: active, behind one row of every worker" in registry("rollback", "--reason", "seen").stdout
     assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
     assert json.loads(registry("diff", "2.0.0", "3.0.0", "--json").stdout)["added"] == []
     assert registry("sync", "4.0.0").returncode == 1

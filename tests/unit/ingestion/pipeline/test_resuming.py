@@ -12,6 +12,7 @@ from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.pipeline.resuming import VersionBefore
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS, parse_iso_ns
@@ -23,6 +24,7 @@ from storage.tape import read_tape
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import feature_set, set_horizon_ns
 from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureSet
 
 SYMBOL = "BTCUSDT"
 BEGIN_NS = parse_iso_ns("2026-01-05T12:59:30")
@@ -146,6 +148,60 @@ def test_a_restart_with_another_version_serves_what_a_rebuild_with_it_computes_a
     assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
     assert {one.rows.feature_set.version for one in served[1]} == {after.feature_set.version}
     assert_rebuilt(tmp_path, after, served[1])
+
+
+class KeptOnDisk:
+    """A log that had rows up to some time when its process was killed, and takes what is written again."""
+
+    def __init__(self, kept_ns: dict[str, int]) -> None:
+        self.kept_ns = kept_ns
+        self.again: list[ServedRows] = []
+
+    def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:  # noqa: ARG002  # of one
+        return self.kept_ns.get(feature_set.version)
+
+    def last_given_ns(self, symbol: str) -> int | None:  # noqa: ARG002  # nothing is known of that
+        return None
+
+    def write_again(self, served: ServedRows) -> None:
+        self.again.append(served)
+
+    def is_whole(self, symbol: str) -> bool:  # noqa: ARG002  # of all
+        return True
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_a_start_after_a_change_and_a_kill_computes_the_rows_of_both_versions_that_were_not_on_the_disk(
+    tmp_path: Path, short: Kernel, kernel_cache: Path, messages: list[TimedMessage], *, has_checkpoint: bool
+) -> None:
+    after = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    first, second = before_and_after(messages)
+    early = [each for each in first if each.recv_ns < BEGIN_NS + 40 * SECOND_NS]
+    serve(tmp_path, short, early)
+    state = checkpoint_path(tmp_path, SYMBOL).read_bytes()
+    serve(tmp_path, short, first[len(early) :])
+    checkpoint_path(tmp_path, SYMBOL).write_bytes(state)
+    if not has_checkpoint:
+        checkpoint_path(tmp_path, SYMBOL).unlink()
+    kept_ns, until_ns = BEGIN_NS + 50 * SECOND_NS, BEGIN_NS + 70 * SECOND_NS
+    history = KeptOnDisk({short.feature_set.version: kept_ns})
+    pipeline = Pipeline(
+        after,
+        InstrumentPins(tmp_path),
+        raw_folder=tmp_path,
+        dead_letter=DeadLetter(tmp_path / "dead_letter.jsonl"),
+        sinks=[],
+        availability=available_as_if_live,
+        history=history,
+        before=VersionBefore(lambda: short, until_ns),
+    )
+    pipeline.handle(second[0])
+    pipeline.close()
+    of_short, of_after = history.again
+    assert of_short.rows.row_ns.tolist() == list(range(kept_ns + SECOND_NS, until_ns + 1, SECOND_NS))
+    assert of_after.rows.row_ns.tolist() == list(range(until_ns + SECOND_NS, first[-1].recv_ns + 1, SECOND_NS))
+    assert_rebuilt(tmp_path, short, [of_short])
+    assert_rebuilt(tmp_path, after, [of_after])
 
 
 def test_a_checkpoint_names_the_tape_s_last_frame_and_what_its_state_belongs_to(

@@ -186,9 +186,9 @@ def test_rows_behind_a_change_are_those_of_a_rebuild_with_the_new_version_and_no
 @pytest.mark.parametrize(
     ("toy", "reason"),
     [
-        ("toy_text", "TypingError"),
+        pytest.param("toy_text", "TypingError", marks=pytest.mark.soak),
         ("toy_raises", "ValueError: toy_raises: no row can be computed"),
-        ("toy_slow", r"cost of a row: must be at most 3 ms, was \d"),
+        pytest.param("toy_slow", r"cost of a row: must be at most 3 ms, was \d", marks=pytest.mark.soak),
     ],
 )
 def test_a_version_that_does_not_compile_raises_or_costs_too_much_is_refused_and_no_row_is_missed(
@@ -221,6 +221,7 @@ def test_a_version_that_raises_behind_the_change_gives_way_at_that_very_row(
     assert_rebuilt(found, found.kernel)
 
 
+@pytest.mark.soak
 def test_a_version_whose_columns_have_other_bits_is_refused(
     tmp_path: Path, kernel_cache: Path, recorded_data: Path
 ) -> None:

@@ -1,0 +1,113 @@
+"""Workers that change their version under load: in processes of their own, and what they served, looked at together."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
+from market.clock import SECOND_NS
+from quality.parity import Parity
+from registry.life_cycle import Asked, RegistryLifeCycle
+from runtime.active_version import version_to_serve
+from runtime.ingest_role import IngestRole
+from runtime.servers import Servers
+from runtime.settings import Settings, load_settings
+from runtime.sources import SourceChoice
+from runtime.stores import open_stores
+from runtime.wiring import compiled_kernel, metadata_store, registry_life_cycle
+from storage.features.log import FeatureLog
+from training_sets.builds.verification import verify_parity
+
+BY_ANNA = Asked(origin="test", made_by="anna", reason="to see")
+
+
+def write_version(folder: Path, version: str, names: Mapping[str, str], **entries: object) -> None:
+    """A registry file of features, each given with its source. entries: of every feature."""
+    common = {"lookback_window": "1m", "lookahead_forbidden": True, "max_lookback_days": 1, **entries}
+    features = [{"name": name, "input_sources": [source], **common} for name, source in names.items()]
+    (folder / f"{version}.yaml").write_text(yaml.safe_dump({"version": version, "features": features}))
+
+
+def versions_folder(folder: Path) -> Path:
+    """A folder with the shipped versions, to write others into."""
+    return shutil.copytree(SHIPPED_FOLDER, folder / "registry")
+
+
+@contextmanager
+def life_cycle(settings: Settings, servers: Servers) -> Iterator[RegistryLifeCycle]:
+    with metadata_store(servers) as metadata, registry_life_cycle(settings, servers, metadata) as cycle:
+        yield cycle
+
+
+class WorkerProcess:
+    """An ingest role that follows the active version, in a process that can be killed."""
+
+    def __init__(self, changes: Mapping[str, str | None], servers: Servers) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._stop, self._results = context.Event(), context.Queue()
+        self._process = context.Process(target=_run, args=(dict(changes), servers, self._stop, self._results))
+        self._process.start()
+        assert self._results.get(timeout=300) == "ready"
+
+    def kill(self) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join()
+
+    def end(self) -> dict[str, Any]:
+        """Stop it; its status, and its memory in MB each second."""
+        self._stop.set()
+        found: dict[str, Any] = self._results.get(timeout=60)
+        self._process.join(60)
+        return found
+
+
+def _run(changes: Mapping[str, str | None], servers: Servers, stop: Event, results: Any) -> None:  # noqa: ANN401  # a queue
+    settings = load_settings(changes, env_file=None)
+    with life_cycle(settings, servers) as cycle:
+        version = version_to_serve(cycle, settings, given=None)
+    role = IngestRole(settings, servers, SourceChoice("gateway"), version=version, follows=True)
+    running = threading.Thread(target=role.run)
+    running.start()
+    results.put("ready")
+    memory_mb = []
+    while not stop.wait(1.0):
+        memory_mb.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+    results.put({"status": role.status(), "memory_mb": memory_mb})
+    role.stop()
+    running.join()
+
+
+def parity_of(settings: Settings, version: str, symbols: Sequence[str] | None = None) -> Parity:
+    """What ``verify parity`` finds of a version."""
+    stores = open_stores(settings)
+    return verify_parity(stores.raw, stores.features, compiled_kernel(settings, version), symbols)
+
+
+def seconds_served(settings: Settings, symbol: str, versions: Sequence[str]) -> dict[str, list[int]]:
+    """By version the whole seconds that the log has its rows of; of columns that it shares, others' rows count too."""
+    log, found = FeatureLog(settings.feature_log_storage_path), {}
+    for version in versions:
+        chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+        rows, _ = log.read(symbol, chosen, from_ns=None, to_ns=None, served_only=True, whole_only=True)
+        found[version] = rows.row_ns.tolist()
+    return found
+
+
+def assert_without_a_hole(times: Sequence[int]) -> None:
+    """Every second from the first to the last is there."""
+    steps = np.diff(sorted(set(times)))
+    assert (steps == SECOND_NS).all(), steps[steps != SECOND_NS]
