@@ -38,6 +38,7 @@ from training_sets.request.targets import (
     Target,
     TripleBarrierTarget,
 )
+from training_sets.request.weighting import WeighedBy, Weighting
 
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
 _EARLIEST_NS: Final = 0
@@ -133,6 +134,22 @@ class TargetConfig(_Strict):
         for name in names:
             if (value := getattr(self, name)) is not None:
                 raise InvalidRequest(f"target_config.{name}: must be left out for {self.type}, was {value!r}")
+
+
+class WeightConfig(_Strict):
+    """How much each row counts, in the column ``sample_weight``, by the labels that overlap with its own.
+
+    ``target``: whose labels; the one that looks furthest unless it is given. ``time_decay``: what is left of the oldest
+    row, 1 is all of it.
+    """
+
+    by: WeighedBy = "uniqueness"
+    target: str | None = None
+    time_decay: float = 1.0
+
+    def to_weighting(self) -> Weighting:
+        """What the builder is asked. Raises InvalidRequest."""
+        return Weighting(self.by, self.target, self.time_decay)
 
 
 class WalkForwardConfig(_Strict):
@@ -246,6 +263,7 @@ class BuildRequest(SplitConfig):
     fill_limit: Duration = 0
     label_price: PriceChoice = "auto"
     output_format: OutputFormat = "parquet"
+    sample_weight: WeightConfig | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name_symbols(self) -> BuildRequest:
@@ -281,6 +299,7 @@ class BuildRequest(SplitConfig):
             label_price=self.label_price,
             output_format=self.output_format,
             check_leakage=self.data_leakage_check,
+            weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
         )
 
 

@@ -112,8 +112,10 @@ class Dataset:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         roles = self.manifest["column_roles"]
-        numbers = [*roles["features"], *roles["targets"], *roles["weights"]]
         times = ["timestamp", *(name for name in roles["details"] if name.endswith("_t1"))]
+        texts = [name for name in roles["details"] if name.endswith("_barrier")]
+        counts = [name for name in roles["details"] if name not in {*times, *texts}]
+        numbers = [*roles["features"], *roles["targets"], *roles["weights"], *counts]
         # The parser that pandas takes unless told reads one number in four as the float beside it.
         frame = pd.read_csv(
             path, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"

@@ -30,6 +30,7 @@ from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
+from training_sets.request.weighting import COLUMNS
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
 from transforms.rows import FeatureSet
@@ -38,7 +39,8 @@ from transforms.rows import FeatureSet
 def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
     """The float64 columns: the version's features, then the targets. Raises InvalidRequest when two share a name."""
     columns = [*chosen.columns, *(target.name for target in request.targets)]
-    if clashing := {target.name for target in request.targets} & {*chosen.columns, "symbol", "timestamp", "fold"}:
+    others = {*chosen.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
+    if clashing := {target.name for target in request.targets} & others:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
 
@@ -50,6 +52,7 @@ def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
         has_fold=request.folds()[0].number is not None,
         metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
+        weights=() if request.weighting is None else COLUMNS,
     )
 
 

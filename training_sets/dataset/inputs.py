@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import msgspec
-
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from quality.continuity import ContinuityRules
 from storage.features.log import FeatureLog
@@ -21,7 +19,7 @@ from storage.raw.raw_data import RawData
 from training_sets.provenance import code_digest, feature_partitions, library_versions, served_partitions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
-from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
+from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest, request_document
 from training_sets.request.targets import volatility_window_ns
 from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
@@ -49,7 +47,7 @@ def dataset_inputs(
     logged = read if is_on_row else [each for each in read if each is MID]
     parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
     return {
-        "request": msgspec.to_builtins(request),
+        "request": request_document(request),
         "rules": {
             "continuity": asdict(rules.continuity),
             "quality_gate": rules.has_quality_gate,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import msgspec
 
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
 from training_sets.request.targets import Target, check_target
+from training_sets.request.weighting import Weighting
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
 OutputFormat = Literal["parquet", "csv"]
@@ -20,6 +23,8 @@ SampleKind = Literal["on_row", "at_time"]
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 MOST_SAMPLE_TIMES: Final = 100_000
+LATER: Final = frozenset({"weighting"})
+"""Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
 
@@ -33,6 +38,7 @@ class DatasetRequest:
     after it asked at ``t``. Labels begin there. sample_times_ns: when it asks, instead of at an interval; ascending.
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
+    weighting: None weighs no row.
     """
 
     symbols: tuple[str, ...]
@@ -51,6 +57,7 @@ class DatasetRequest:
     label_price: PriceChoice = "auto"
     output_format: OutputFormat = "parquet"
     check_leakage: bool = True
+    weighting: Weighting | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -82,6 +89,8 @@ class DatasetRequest:
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
             raise InvalidRequest(f"targets: must be at least one, each with a name of its own, was {names}")
+        if self.weighting is not None and self.weighting.target not in {None, *names}:
+            raise InvalidRequest(f"weights.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():
@@ -121,3 +130,9 @@ class DatasetRequest:
     def folds(self) -> tuple[Fold, ...]:
         """The folds of the strategy, laid out once."""
         return make_folds(self.strategy)
+
+
+def request_document(request: DatasetRequest) -> dict[str, Any]:
+    """A request as JSON. What came later is left out where it is not asked for: the request is the same as before."""
+    document: dict[str, Any] = msgspec.to_builtins(request)
+    return {name: value for name, value in document.items() if name not in LATER or value is not None}
