@@ -21,9 +21,9 @@ from training_sets.builds.builder import build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.dataset.records import request_hash
 from training_sets.request.folds import PurgedCombinations, TimeBased, default_periods
-from training_sets.request.request import DatasetRequest, request_document
+from training_sets.request.request import DatasetRequest, OutputFormat, request_document
 from training_sets.request.targets import RegressionTarget, TripleBarrierTarget
-from training_sets.request.weighting import Weighting
+from training_sets.request.weighting import WeighedBy, Weighting
 from transforms.rows import FeatureRows
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
@@ -90,10 +90,10 @@ def test_rows_weigh_what_a_plain_walk_gives(
     place: BuildPlace,
     mids: tuple[Path, dict[str, npt.NDArray[np.float64]]],
     tmp_path: Path,
-    by: str,
-    output_format: str,
+    by: WeighedBy,
+    output_format: OutputFormat,
 ) -> None:
-    asked = Weighting(by, oldest=0.5)  # type: ignore[arg-type]
+    asked = Weighting(by, oldest=0.5)
     request = dataclasses.replace(REQUEST, weighting=asked, output_format=output_format)
     built = build_dataset(request, place, tmp_path / "dataset")
     assert not list(built.path.glob(".*"))

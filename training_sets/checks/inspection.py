@@ -126,8 +126,11 @@ def _in_words(target: Mapping[str, Any]) -> str:
 
 
 def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:
-    """A tally of each stretch of time that the dataset covers, period by period, by symbol; none at chosen times."""
-    if request.sample_times_ns:
+    """A tally of each stretch of time that the dataset covers, period by period, by symbol.
+
+    None at chosen times, nor of events, which have no interval.
+    """
+    if request.sample_times_ns or request.sampling is not None:
         return {symbol: [] for symbol in request.symbols}
     periods = sorted(
         {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
