@@ -29,6 +29,7 @@ from training_sets.request.request import (
     PriceChoice,
     SampleKind,
 )
+from training_sets.request.sampling import BarSampling, CusumSampling, Sampling
 from training_sets.request.targets import (
     DEFAULT_THRESHOLD,
     DEFAULT_VOLATILITY_WINDOW_NS,
@@ -38,6 +39,7 @@ from training_sets.request.targets import (
     Target,
     TripleBarrierTarget,
 )
+from training_sets.request.weighting import WeighedBy, Weighting
 
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
 _EARLIEST_NS: Final = 0
@@ -133,6 +135,48 @@ class TargetConfig(_Strict):
         for name in names:
             if (value := getattr(self, name)) is not None:
                 raise InvalidRequest(f"target_config.{name}: must be left out for {self.type}, was {value!r}")
+
+
+class WeightConfig(_Strict):
+    """How much each row counts, in the column ``sample_weight``, by the labels that overlap with its own.
+
+    ``target``: whose labels; the one that looks furthest unless it is given. ``time_decay``: what is left of the oldest
+    row, 1 is all of it.
+    """
+
+    by: WeighedBy = "uniqueness"
+    target: str | None = None
+    time_decay: float = 1.0
+
+    def to_weighting(self) -> Weighting:
+        """What the builder is asked. Raises InvalidRequest."""
+        return Weighting(self.by, self.target, self.time_decay)
+
+
+class SamplingConfig(_Strict):
+    """Rows where something has happened, instead of at an interval.
+
+    ``by`` cusum: log returns have summed to more than ``threshold``, or that many times the past volatility over
+    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded.
+    """
+
+    by: Literal["cusum", "tick", "volume", "dollar"]
+    threshold: float | None = None
+    volatility_window: Duration | None = None
+    size: float | None = None
+
+    def to_sampling(self) -> Sampling:
+        """What the builder is asked. Raises InvalidRequest for a field that is missing, or another's."""
+        is_cusum = self.by == "cusum"
+        wanted, others = ("threshold", ("size",)) if is_cusum else ("size", ("threshold", "volatility_window"))
+        for name in others:
+            if (value := getattr(self, name)) is not None:
+                raise InvalidRequest(f"sampling.{name}: must be left out for {self.by}, was {value!r}")
+        if getattr(self, wanted) is None:
+            raise InvalidRequest(f"sampling.{wanted}: must be given for {self.by}, was left out")
+        if self.by == "cusum":
+            return CusumSampling(_default(self.threshold, 0.0), self.volatility_window or 0)
+        return BarSampling(self.by, _default(self.size, 0.0))
 
 
 class WalkForwardConfig(_Strict):
@@ -246,6 +290,8 @@ class BuildRequest(SplitConfig):
     fill_limit: Duration = 0
     label_price: PriceChoice = "auto"
     output_format: OutputFormat = "parquet"
+    sample_weight: WeightConfig | None = None
+    sampling: SamplingConfig | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name_symbols(self) -> BuildRequest:
@@ -256,7 +302,8 @@ class BuildRequest(SplitConfig):
     def _offset_ns(self) -> int:
         if self.sample_offset is not None:
             return self.sample_offset
-        is_of_klines = self.label_price == "kline_close" and not self.sample_times
+        is_at_interval = not self.sample_times and self.sampling is None
+        is_of_klines = self.label_price == "kline_close" and is_at_interval
         return KLINE_OFFSET_NS if is_of_klines and parse_duration_ns(self.sample_interval) >= MINUTE_NS else 0
 
     def to_request(self, default_version: str) -> DatasetRequest:
@@ -281,6 +328,8 @@ class BuildRequest(SplitConfig):
             label_price=self.label_price,
             output_format=self.output_format,
             check_leakage=self.data_leakage_check,
+            sampling=None if self.sampling is None else self.sampling.to_sampling(),
+            weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
         )
 
 

@@ -98,7 +98,8 @@ class FeatureStoreClient:
         if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
-        self._datasets = _datasets_folder(config)
+        self._datasets = _folder_named(config, "DATASET_STORAGE_PATH")
+        self._logged = _folder_named(config, "FEATURE_LOG_STORAGE_PATH")
 
     def get_online_features(
         self,
@@ -215,12 +216,12 @@ class FeatureStoreClient:
             return Dataset.open(downloaded(url, str(dataset), api_key=api_key, folder=cache))
         given = Path(dataset)
         if len(given.parts) > 1 or isinstance(dataset, Path):
-            return Dataset.open(given)
+            return Dataset.open(given, log_folder=self._logged)
         if self._datasets is None:
             raise InvalidRequest(
                 f"dataset: must be a path, or have an url, for {self._repo_path} names no folder of them"
             )
-        return Dataset.open(self._datasets / dataset)
+        return Dataset.open(self._datasets / dataset, log_folder=self._logged)
 
     def check_served(self, symbol: str, *, feature_registry_version: str, feature_set: str) -> None:
         """That the symbol's newest row is of the registry version and feature set that a model was trained on.
@@ -361,12 +362,12 @@ def _shared(views: Iterable[str]) -> set[str]:
     return {view for view in views if TABLE_GROUPS[view].is_for_all}
 
 
-def _datasets_folder(config: Mapping[str, Any]) -> Path | None:
-    """Where the service that wrote the yaml keeps its datasets, if it says so."""
+def _folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
+    """Where the service that wrote the yaml keeps its datasets or its feature log, if it says so."""
     offline = config.get("offline_store")
     ticks = offline.get("ticks") if isinstance(offline, dict) else None
     options = ticks.get("options") if isinstance(ticks, dict) else None
-    folder = options.get("DATASET_STORAGE_PATH") if isinstance(options, dict) else None
+    folder = options.get(setting) if isinstance(options, dict) else None
     return None if folder is None else Path(folder)
 
 

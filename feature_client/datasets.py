@@ -20,6 +20,7 @@ from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailab
 if TYPE_CHECKING:
     import pandas as pd
 
+    from feature_client.sequences import Sequences
     from storage.online.vector import OnlineVector
 
 DOWNLOAD_S = 600.0
@@ -42,9 +43,11 @@ class Dataset:
 
     folder: Path
     manifest: dict[str, Any] = field(repr=False)
+    log_folder: Path | None = None
+    """Of the feature log that sequences are read from."""
 
     @classmethod
-    def open(cls, folder: Path) -> Dataset:
+    def open(cls, folder: Path, *, log_folder: Path | None = None) -> Dataset:
         """Raises NotFound when there is none, InvalidRequest for one that does not state what its columns are."""
         from training_sets.dataset.manifest import MANIFEST_NAME, read_manifest
 
@@ -54,7 +57,7 @@ class Dataset:
             raise InvalidRequest(
                 f"{folder / MANIFEST_NAME}: must state column_roles, was built before they were stated"
             )
-        return cls(folder, manifest)
+        return cls(folder, manifest, log_folder)
 
     @property
     def dataset_id(self) -> str:
@@ -98,6 +101,56 @@ class Dataset:
         frame: pd.DataFrame = self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
         return frame
 
+    def sequences(
+        self,
+        split: str = "train",
+        *,
+        length: int,
+        symbol: str | None = None,
+        fold: int | None = None,
+        interval_s: int | None = None,
+        stride: int = 1,
+    ) -> Sequences:
+        """Windows of ``length`` feature rows, ``interval_s`` apart, that end at samples of the split, with targets.
+
+        symbol: may be left out of a dataset of one. interval_s: between rows of a window, the sample interval unless
+        given. stride: every so many rows one may end, counted from the first of a UTC day. The windows are float32; no
+        scaler is applied. A window holds only rows that the split keeps, without a gap or a restart.
+
+        Raises InvalidRequest without a feature log, NotFound for a split or symbol that the dataset has not.
+        """
+        from feature_client.sequences import logged_set, sequences_of
+        from storage.features.log import FeatureLog
+        from training_sets.dataset.manifest import manifest_request
+        from training_sets.samples.sequences import FeatureWindows
+        from training_sets.samples.splits import SplitRules
+
+        request = manifest_request(self.manifest)
+        if self.log_folder is None:
+            raise InvalidRequest("sequences: must have a feature log, which client.dataset(id) of a repository knows")
+        if symbol is None and len(request.symbols) > 1:
+            raise InvalidRequest(f"symbol: must be one of {', '.join(request.symbols)}, was left out")
+        chosen = request.symbols[0] if symbol is None else symbol
+        if chosen not in request.symbols:
+            raise NotFound(f"symbol: must be one of {', '.join(request.symbols)}, was {chosen!r}")
+        loaded = self.load(split, fold=fold)
+        times_ns = loaded.targets.index.get_level_values("timestamp").astype("int64").to_numpy()
+        own = loaded.targets.index.get_level_values("symbol") == chosen
+        log = FeatureLog(self.log_folder)
+        windows = FeatureWindows(
+            log,
+            logged_set(log, self.manifest, chosen),
+            chosen,
+            request.folds()[fold or 0],
+            split,
+            SplitRules(request.label_reach_ns, request.purge, request.embargo_ns),
+            length,
+            request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000,
+            stride,
+        )
+        samples = (times_ns[own], loaded.targets.to_numpy()[own])
+        return sequences_of(windows, tuple(self.feature_columns), tuple(self.target_columns), samples)
+
     def frame(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
         """The split as it is in its file, every column. Raises as ``load``."""
         import pandas as pd
@@ -112,8 +165,10 @@ class Dataset:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         roles = self.manifest["column_roles"]
-        numbers = [*roles["features"], *roles["targets"], *roles["weights"]]
         times = ["timestamp", *(name for name in roles["details"] if name.endswith("_t1"))]
+        texts = [name for name in roles["details"] if name.endswith("_barrier")]
+        counts = [name for name in roles["details"] if name not in {*times, *texts}]
+        numbers = [*roles["features"], *roles["targets"], *roles["weights"], *counts]
         # The parser that pandas takes unless told reads one number in four as the float beside it.
         frame = pd.read_csv(
             path, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"

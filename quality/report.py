@@ -68,6 +68,7 @@ def render_report(
             for at, name in enumerate(profile.columns)
             if is_target[at]
         ),
+        *([("Sample weights", lambda: _weights(manifest["weights"]))] if "weights" in manifest else []),
         ("Train against test", lambda: _drift(symbols)),
         ("Missing values over time", lambda: _missing_map(profile.columns, times_ns, sample)),
         ("Correlation", lambda: _correlation(profile, sample)),
@@ -97,6 +98,23 @@ def _verdict(findings: Sequence[Finding], warnings: Sequence[str]) -> str:
     told = {str(finding) for finding in findings}
     lines += [f'<li class="minor">{escape(warning)}</li>' for warning in warnings if warning not in told]
     return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="passed">Every check passed.</p>'
+
+
+def _weights(weights: Mapping[str, Any]) -> str:
+    settings = f"By {weights['by'].replace('_', ' ')} of {weights['target']}, decaying to {weights['oldest']:g}."
+    rows = [
+        (
+            split["split"] if split["fold"] is None else f"{split['split']} of fold {split['fold']}",
+            split["rows"],
+            f"{split['effective_rows']:.0f}",
+            f"{split['mean_concurrency']:.2f}",
+            split["unknown"],
+        )
+        for split in weights["splits"]
+        if split["rows"]
+    ]
+    head = ("split", "rows", "worth independent rows", "labels at a time", "without a weight")
+    return f"<p>{escape(settings)}</p>{_table(head, rows)}"
 
 
 def _counts(manifest: Mapping[str, Any]) -> str:

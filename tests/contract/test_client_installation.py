@@ -42,6 +42,7 @@ import pandas as pd, pyarrow as pa, pyarrow.parquet as pq
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64
 from feature_client import FeatureStoreClient
+import feature_client.sequences, training_sets.samples.sequences  # dataset(id).sequences(...) imports them when called
 folder = sys.argv[1]
 at = pd.Timestamp("2026-03-01", tz="UTC")
 rows = {"symbol": ["BTCUSDT"], "event_timestamp": [at], "created": [at], "mid_price": [7.5]}

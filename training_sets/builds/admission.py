@@ -10,6 +10,7 @@ from training_sets.builds.place import BuildPlace
 from training_sets.dataset.records import sample_count
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.request.weighting import MOST_WEIGHED
 from training_sets.samples.availability import stored_days, stored_period, told_periods
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
@@ -34,6 +35,8 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
         raise InvalidRequest(
             f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
         )
+    if request.weighting is not None and samples > MOST_WEIGHED:
+        raise InvalidRequest(f"weights: must be of {MOST_WEIGHED} samples or fewer, was {samples}")
     for period in (period for fold in request.folds() for period in fold.periods):
         if period.start_ns >= now_ns:
             raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")

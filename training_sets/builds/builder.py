@@ -27,8 +27,9 @@ from training_sets.builds.writing import keep_folds, write_samples
 from training_sets.checks.inspection import open_continuity
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.event_times import event_times
 from training_sets.samples.known import Retrieval
-from training_sets.samples.samples import Sampler, label_prices
+from training_sets.samples.samples import SamplePlan, Sampler, label_prices, sample_times
 from transforms.rows import FeatureSet
 
 
@@ -82,11 +83,15 @@ def build_dataset(
 
 
 def _open_sampler(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace, retrieval: Retrieval) -> Sampler:
+    raw = place.raw.parquet
+    prices = label_prices(request, place.features, raw)
+    is_of_events = request.sampling is not None
+    times = event_times(request, prices[request.symbols[0]], raw) if is_of_events else sample_times(request)
     return Sampler(
         request,
         chosen,
         retrieval,
-        label_prices(request, place.features, place.raw.parquet),
+        SamplePlan(times, prices),
         place.features,
         continuity=open_continuity(request, place.rules.continuity),
     )

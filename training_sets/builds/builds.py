@@ -18,8 +18,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from market.clock import SECOND_NS, format_iso
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
 from storage.database.job_queue import HEARTBEAT_S
@@ -36,7 +34,7 @@ from training_sets.builds.standing import StandingDatasets
 from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import read_manifest
 from training_sets.dataset.records import request_hash, seconds_left, splits_document
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import DatasetRequest, request_document
 from training_sets.samples.availability import stored_period, told_periods
 
 MOST_WAITING: Final = 64
@@ -193,7 +191,7 @@ class DatasetBuilds:
         record = DatasetRecord(
             dataset_id=self._books.make_id(),
             symbols=request.symbols,
-            request=msgspec.to_builtins(request),
+            request=request_document(request),
             feature_registry_version=request.registry_version,
             feature_set=chosen.fingerprint,
             splits_info=splits_document(request),

@@ -18,7 +18,6 @@ from training_sets.rebuild.days import count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.request.folds import covered
 from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
-from training_sets.request.targets import volatility_window_ns
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
 
@@ -73,7 +72,7 @@ def _periods(request: DatasetRequest, raw: RawData, symbol: str) -> list[tuple[i
         first_ns, last_ns = raw.period(symbol)
     except NotFound:
         return []
-    back_ns = max(LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    back_ns = max(LONGEST_LAG_NS, request.price_back_ns)
     reaching = (
         (max(start_ns - back_ns, first_ns), min(end_ns + request.latest_price_ns, floor_to(last_ns, SECOND_NS)))
         for start_ns, end_ns in covered(request.folds())

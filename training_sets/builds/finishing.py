@@ -16,6 +16,7 @@ from training_sets.dataset.manifest import column_roles, write_manifest
 from training_sets.provenance import file_entry
 from training_sets.request.folds import strategy_name
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.label_spans import weighing_target
 from training_sets.samples.samples import samples_document
 
 
@@ -65,4 +66,13 @@ def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, ver
         "leakage": verdict.leakage,
         "quality": {"checked": verdict.findings is not None, "findings": len(verdict.findings or ())},
         "warnings": list(verdict.warnings),
+        **_weights_document(request, kept),
     }
+
+
+def _weights_document(request: DatasetRequest, kept: Kept) -> dict[str, Any]:
+    """How rows are weighed; nothing where they are not."""
+    if request.weighting is None:
+        return {}
+    target = request.targets[weighing_target(request)].name
+    return {"weights": {**msgspec.to_builtins(request.weighting), "target": target, "splits": list(kept.weights)}}

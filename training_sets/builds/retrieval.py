@@ -41,7 +41,7 @@ def open_retrieval(request: DatasetRequest, chosen: FeatureSet, place: BuildPlac
 def _on_arrival(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> Retrieval:
     """Each sample on its row; days that were retrieved before are used again, and kept for the next build."""
     known = RowsOnArrival(place.open_store(), chosen, request.symbols, place.features).known
-    if place.reuses_samples and request.sample_interval_ns >= LEAST_INTERVAL_NS:
+    if place.reuses_samples and request.sampling is None and request.sample_interval_ns >= LEAST_INTERVAL_NS:
         known = SampledDays(
             place.features, chosen, request.symbols, interval_ns=request.sample_interval_ns, retrieve=known
         ).known

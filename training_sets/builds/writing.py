@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from training_sets.checks.inspection import open_profile
 from training_sets.request.folds import WalkForward
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods, why_empty
+from training_sets.samples.label_spans import Weigher
 from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
@@ -47,11 +49,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The folds that the dataset has, their files by name, and what is to be said of the others and of empty splits."""
+    """The folds that the dataset has, their files by name, and what is to be said of the others and of empty splits.
+
+    weights: what those of each split are, where rows are weighed.
+    """
 
     folds: Sequence[WrittenFold]
     files: Sequence[WrittenFile]
     warnings: Sequence[str]
+    weights: Sequence[dict[str, Any]]
 
     @property
     def tallies(self) -> list[FoldTally]:
@@ -67,13 +73,14 @@ def write_samples(
     on_progress: Callable[[float], None],
 ) -> Written:
     """Write every sample to its splits, and close the files."""
+    weigher = Weigher.of(request, sampler.prices)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
     profile = open_profile(request, chosen)
     with ExitStack() as stack:
         folds = [
             WrittenFold(
                 FoldTally(fold, rules, request.targets),
-                FoldFiles(request, chosen, fold, folder=folder, stack=stack),
+                FoldFiles(request, chosen, fold, folder=folder, stack=stack, weigher=weigher),
             )
             for fold in request.folds()
         ]
@@ -91,12 +98,15 @@ def keep_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> 
     """Name files of folds with enough to train on, remove those of the others. Raises InvalidRequest without one."""
     folds, warnings = _kept_folds(request, written, place)
     files: list[WrittenFile] = []
+    weights: list[dict[str, Any]] = []
     for each in written.folds:
         if each in folds:
-            files += each.files.finish(each.tally.records())
+            of_fold, weighed = each.files.finish(each.tally.records(), written.sampler.prices)
+            files += of_fold
+            weights += [{"fold": each.tally.fold.number, "split": name} | told for name, told in weighed.items()]
         else:
             each.files.remove()
-    return Kept(folds, files, warnings)
+    return Kept(folds, files, warnings, weights)
 
 
 def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> tuple[list[WrittenFold], list[str]]:

@@ -30,6 +30,7 @@ from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
+from training_sets.request.weighting import COLUMNS
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
 from transforms.rows import FeatureSet
@@ -38,7 +39,8 @@ from transforms.rows import FeatureSet
 def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
     """The float64 columns: the version's features, then the targets. Raises InvalidRequest when two share a name."""
     columns = [*chosen.columns, *(target.name for target in request.targets)]
-    if clashing := {target.name for target in request.targets} & {*chosen.columns, "symbol", "timestamp", "fold"}:
+    others = {*chosen.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
+    if clashing := {target.name for target in request.targets} & others:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
 
@@ -50,6 +52,7 @@ def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
         has_fold=request.folds()[0].number is not None,
         metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
+        weights=() if request.weighting is None else COLUMNS,
     )
 
 
@@ -123,8 +126,11 @@ def _in_words(target: Mapping[str, Any]) -> str:
 
 
 def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:
-    """A tally of each stretch of time that the dataset covers, period by period, by symbol; none at chosen times."""
-    if request.sample_times_ns:
+    """A tally of each stretch of time that the dataset covers, period by period, by symbol.
+
+    None at chosen times, nor of events, which have no interval.
+    """
+    if request.sample_times_ns or request.sampling is not None:
         return {symbol: [] for symbol in request.symbols}
     periods = sorted(
         {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}

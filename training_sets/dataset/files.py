@@ -165,16 +165,23 @@ def write_schema(path: Path, schema: pa.Schema) -> None:
 
 
 def table_schema(
-    columns: Sequence[str], *, has_fold: bool, metadata: Mapping[str, str], barriers: Sequence[str] = ()
+    columns: Sequence[str],
+    *,
+    has_fold: bool,
+    metadata: Mapping[str, str],
+    barriers: Sequence[str] = (),
+    weights: Sequence[str] = (),
 ) -> pa.Schema:
     """symbol, timestamp (UTC), the float64 columns, and fold (int32) where there are folds.
 
-    barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold.
+    barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold. weights:
+    float64, after those.
     """
     fields: list[tuple[str, pa.DataType]] = [("symbol", pa.string()), ("timestamp", pa.timestamp("ns", "UTC"))]
     fields += [(name, pa.float64()) for name in columns]
     for name in barriers:
         fields += [(f"{name}_t1", pa.timestamp("ns", "UTC")), (f"{name}_barrier", pa.string())]
+    fields += [(name, pa.float64()) for name in weights]
     if has_fold:
         fields.append(("fold", pa.int32()))
     return pa.schema(fields, metadata=dict[bytes | str, bytes | str](metadata.items()))

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import msgspec
-
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from quality.continuity import ContinuityRules
 from storage.features.log import FeatureLog
@@ -21,8 +19,7 @@ from storage.raw.raw_data import RawData
 from training_sets.provenance import code_digest, feature_partitions, library_versions, served_partitions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
-from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
-from training_sets.request.targets import volatility_window_ns
+from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest, request_document
 from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
@@ -42,14 +39,14 @@ def dataset_inputs(
 ) -> dict[str, Any]:
     """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
     spans = covered(request.folds())
-    back_ns = max(LONGEST_LAG_NS, *(volatility_window_ns(target) for target in request.targets))
+    back_ns = max(LONGEST_LAG_NS, request.price_back_ns)
     from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
     is_on_row = request.sample_kind == "on_row"
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
     logged = read if is_on_row else [each for each in read if each is MID]
     parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
     return {
-        "request": msgspec.to_builtins(request),
+        "request": request_document(request),
         "rules": {
             "continuity": asdict(rules.continuity),
             "quality_gate": rules.has_quality_gate,

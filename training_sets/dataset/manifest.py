@@ -17,6 +17,7 @@ import msgspec
 from market.errors import CorruptStore, NotFound
 from training_sets.provenance import file_entry
 from training_sets.request.request import DatasetRequest
+from training_sets.request.weighting import CONCURRENCY, WEIGHT
 
 MANIFEST_NAME: Final = "_manifest.json"
 QUALITY_NAME: Final = "_quality.json"
@@ -25,7 +26,6 @@ PROFILE_NAME: Final = "_profile.json"
 PERFORMANCE_NAME: Final = "_performance.json"
 """No file of the manifest: a second build takes another time."""
 KEYS: Final = ("symbol", "timestamp", "fold")
-WEIGHTS: Final = ("weight",)
 LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions")
 """Entries that list every file that a dataset was made of."""
 
@@ -97,7 +97,8 @@ def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, l
     keys = [name for name in columns if name in KEYS]
     targets = [target.name for target in request.targets]
     details = [f"{name}{suffix}" for name in targets for suffix in ("_t1", "_barrier") if f"{name}{suffix}" in columns]
-    weights = [name for name in columns if name in WEIGHTS]
+    weights = [WEIGHT] if request.weighting is not None else []
+    details += [CONCURRENCY] if request.weighting is not None else []
     told = {*keys, *targets, *details, *weights}
     features = [name for name in columns if name not in told]
     return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details}

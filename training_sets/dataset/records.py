@@ -11,7 +11,7 @@ import msgspec
 from market.clock import DAY_NS, format_iso
 from storage.database.metadata import BuildMeasured, DatasetRecord
 from training_sets.request.folds import covered, strategy_name
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import DatasetRequest, request_document
 
 FIRST_PACE_S: Final = 2.0
 """A day of a symbol, its features computed: what 90 days of minute klines in five folds take on one core."""
@@ -37,7 +37,8 @@ def stored_request(record: DatasetRecord) -> DatasetRequest:
 
 def request_hash(request: DatasetRequest, feature_set: str) -> str:
     """What two requests for the same dataset have in common; ``feature_set`` is the fingerprint of the features."""
-    return hashlib.sha256(feature_set.encode() + b" " + msgspec.json.encode(request, order="sorted")).hexdigest()
+    document = msgspec.json.encode(request_document(request), order="sorted")
+    return hashlib.sha256(feature_set.encode() + b" " + document).hexdigest()
 
 
 def sample_count(request: DatasetRequest) -> int:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import msgspec
 
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
-from training_sets.request.targets import Target, check_target
+from training_sets.request.sampling import CusumSampling, Sampling
+from training_sets.request.targets import Target, check_target, volatility_window_ns
+from training_sets.request.weighting import Weighting
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
 OutputFormat = Literal["parquet", "csv"]
@@ -20,6 +24,8 @@ SampleKind = Literal["on_row", "at_time"]
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 MOST_SAMPLE_TIMES: Final = 100_000
+LATER: Final = frozenset({"weighting", "sampling"})
+"""Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
 
@@ -33,6 +39,7 @@ class DatasetRequest:
     after it asked at ``t``. Labels begin there. sample_times_ns: when it asks, instead of at an interval; ascending.
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
+    weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
     """
 
     symbols: tuple[str, ...]
@@ -51,6 +58,8 @@ class DatasetRequest:
     label_price: PriceChoice = "auto"
     output_format: OutputFormat = "parquet"
     check_leakage: bool = True
+    weighting: Weighting | None = None
+    sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -66,6 +75,8 @@ class DatasetRequest:
             raise InvalidRequest(f"read_delay: must be 0 to {LONGEST_LAG_NS} ns, was {self.read_delay_ns} ns")
         if self.sample_times_ns:
             self._check_times()
+        if self.sampling is not None:
+            self._check_sampling()
         if self.embargo_ns < 0:
             raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
         if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
@@ -82,6 +93,8 @@ class DatasetRequest:
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
             raise InvalidRequest(f"targets: must be at least one, each with a name of its own, was {names}")
+        if self.weighting is not None and self.weighting.target not in {None, *names}:
+            raise InvalidRequest(f"weights.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():
@@ -91,6 +104,14 @@ class DatasetRequest:
                         f"target: must look less far ahead than a period is long, was "
                         f"{self.label_reach_ns // SECOND_NS} s with {period}"
                     )
+
+    def _check_sampling(self) -> None:
+        is_plain = self.sample_interval_ns == SECOND_NS and not self.sample_offset_ns and not self.sample_times_ns
+        if not is_plain or self.sample_kind != "on_row" or len(self.symbols) > 1:
+            raise InvalidRequest(
+                "sampling: must be of one symbol, on_row, without an interval, offset or times of its own, was of "
+                f"{len(self.symbols)}, {self.sample_kind}"
+            )
 
     def _check_times(self) -> None:
         times_ns = self.sample_times_ns
@@ -114,6 +135,12 @@ class DatasetRequest:
         return max(target.reach_ns for target in self.targets)
 
     @property
+    def price_back_ns(self) -> int:
+        """How far before a sample prices are looked at, for volatility."""
+        own = self.sampling.volatility_window_ns + MINUTE_NS if isinstance(self.sampling, CusumSampling) else 0
+        return max(own, *(volatility_window_ns(target) for target in self.targets))
+
+    @property
     def latest_price_ns(self) -> int:
         """How far after its time the label of a sample may look: the longest after the last moment to act."""
         return LONGEST_LAG_NS + self.read_delay_ns + self.label_reach_ns
@@ -121,3 +148,9 @@ class DatasetRequest:
     def folds(self) -> tuple[Fold, ...]:
         """The folds of the strategy, laid out once."""
         return make_folds(self.strategy)
+
+
+def request_document(request: DatasetRequest) -> dict[str, Any]:
+    """A request as JSON. What came later is left out where it is not asked for: the request is the same as before."""
+    document: dict[str, Any] = msgspec.to_builtins(request)
+    return {name: value for name, value in document.items() if name not in LATER or value is not None}

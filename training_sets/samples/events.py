@@ -1,6 +1,6 @@
 """Events: when to sample a market that is not equally worth it at all times.
 
-What is found may be given to a build as its ``sample_times``.
+A request with ``sampling`` is sampled there.
 
 Source: López de Prado (2018), Advances in Financial Machine Learning, section 2.5.2.1, the symmetric CUSUM filter.
 """

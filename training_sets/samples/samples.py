@@ -18,7 +18,7 @@ from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
-from training_sets.request.targets import TripleBarrierTarget, check_target, volatility_window_ns
+from training_sets.request.targets import TripleBarrierTarget, check_target
 from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
 from training_sets.samples.labels import first_touches, make_labels
 from training_sets.samples.missing import ForwardFill, ServedFill
@@ -74,13 +74,21 @@ class Samples:
         return pa.table(columns, schema=schema)
 
 
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """times: when rows are sampled. prices: of each symbol, what labels are made of."""
+
+    times: SampleTimes
+    prices: Mapping[str, LabelPrices]
+
+
 class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
-    retrieval: what is known at ascending times. prices: of each symbol. counts: rows sampled, without_features
-    (too_late of them), without_label, with_missing, and values_filled. lags: how old each row was when the model had
-    it. unlabelled: rows whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity:
-    tallies of each symbol, told the times that have features. log: where values are filled from that were served.
+    retrieval: what is known at ascending times. counts: rows sampled, without_features (too_late of them),
+    without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
+    whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity: tallies of each
+    symbol, told the times that have features. log: where values are filled from that were served.
     """
 
     def __init__(
@@ -88,7 +96,7 @@ class Sampler:
         request: DatasetRequest,
         chosen: FeatureSet,
         retrieval: Retrieval,
-        prices: Mapping[str, LabelPrices],
+        plan: SamplePlan,
         log: FeatureLog,
         *,
         continuity: Mapping[str, Sequence[ContinuityTally]],
@@ -102,10 +110,10 @@ class Sampler:
         self.continuity = continuity
         self._fill_given = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         self._fill_served = ServedFill(log, chosen, request.symbols, request.fill_limit_ns)
-        self.times = sample_times(request)
+        self.times = plan.times
         self.retrieval = retrieval
-        self._back_ns = max(volatility_window_ns(target) for target in request.targets)
-        self.prices = prices
+        self._back_ns = request.price_back_ns
+        self.prices = plan.prices
 
     @property
     def sample_count(self) -> int:
@@ -199,8 +207,7 @@ class Sampler:
 def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict[str, LabelPrices]:
     """What labels are made of, by symbol. Raises InvalidRequest when the request does not fit their steps."""
     spans = covered(request.folds())
-    back_ns = max(volatility_window_ns(target) for target in request.targets)
-    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
+    from_ns, to_ns = spans[0][0] - request.price_back_ns, spans[-1][1] + request.latest_price_ns
     found = {
         symbol: open_prices(log, raw, symbol, request.label_price, from_ns=from_ns, to_ns=to_ns)
         for symbol in request.symbols
@@ -209,7 +216,7 @@ def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict
         told = ", ".join(f"{prices.name} of {symbol}" for symbol, prices in found.items())
         raise InvalidRequest(f"label_price: must be of one kind, which kline_close asks for, was auto with {told}")
     for prices in found.values():
-        if not request.sample_times_ns and request.sample_interval_ns % prices.step_ns:
+        if not request.sample_times_ns and request.sampling is None and request.sample_interval_ns % prices.step_ns:
             raise InvalidRequest(
                 f"sample_interval: must be whole steps of the label's price {prices.name}, {prices.step_ns} ns, "
                 f"was {request.sample_interval_ns} ns"
@@ -220,7 +227,7 @@ def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict
 
 
 def sample_times(request: DatasetRequest) -> SampleTimes:
-    """When the request samples."""
+    """When a request samples that does so at times; see ``event_times`` for one that samples what happens."""
     if request.sample_times_ns:
         return SampleTimes.at(request.sample_times_ns)
     return SampleTimes.of(covered(request.folds()), request.sample_interval_ns, request.sample_offset_ns)
@@ -228,7 +235,8 @@ def sample_times(request: DatasetRequest) -> SampleTimes:
 
 def offset_warnings(request: DatasetRequest, sampler: Sampler) -> list[str]:
     """One line for every symbol that is sampled before the kline has come whose close is its entry price."""
-    is_early = request.sample_offset_ns < KLINE_OFFSET_NS and not request.sample_times_ns
+    is_at_interval = not request.sample_times_ns and request.sampling is None
+    is_early = request.sample_offset_ns < KLINE_OFFSET_NS and is_at_interval
     return [
         f"{symbol}: sampled {request.sample_offset_ns // SECOND_NS} s after the end of a kline, entered at its close "
         f"with the features of the one before; a sample_offset of {KLINE_OFFSET_NS // SECOND_NS} s has those of its own"
@@ -241,6 +249,7 @@ def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any
     """What a sample of the dataset is and when its model acts, as the manifest states it."""
     return {
         "kind": request.sample_kind,
+        **({} if request.sampling is None else {"events": len(sampler.times)}),
         "offset_seconds": request.sample_offset_ns // SECOND_NS,
         "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
         "row_age_ms": sampler.lags.document(),

@@ -41,6 +41,16 @@ def average_uniqueness(starts_ns: Int64s, ends_ns: Int64s, *, step_ns: int) -> F
     return _sums(1.0 / np.maximum(counts, 1), first, last) / (last - first + 1)
 
 
+def average_concurrency(starts_ns: Int64s, ends_ns: Int64s, *, step_ns: int) -> Float64s:
+    """The mean over a label's bars of how many labels lie over them: float64 (n,), 1 or more.
+
+    Raises as ``concurrency``.
+    """
+    _, counts = concurrency(starts_ns, ends_ns, step_ns=step_ns)
+    first, last = _bars(starts_ns, ends_ns, step_ns)
+    return _sums(counts.astype(np.float64), first, last) / (last - first + 1)
+
+
 def return_attribution(starts_ns: Int64s, ends_ns: Int64s, prices: Float64s, *, step_ns: int) -> Float64s:
     """|sum over a label's bars of log return / concurrency|: float64 (n,), the return that is a label's own.
 
