@@ -25,6 +25,7 @@ from benchmarks import (
     read,
     readme,
     recovery,
+    shadow,
     start,
 )
 from benchmarks.measure import Figure, machine
@@ -41,6 +42,7 @@ _MODULES: Final = (
     recovery,
     as_of_join,
     quality,
+    shadow,
     dataset,
     growth,
     start,

@@ -57,6 +57,8 @@ class Lane:
         """Order book messages of another depth or another stream than the one that is kept to."""
         self.lost = 0
         """Times that messages of a kind were missed or could not be used, each marked on the tape."""
+        self.crossed_ns: int | None = None
+        """The tick at which the order book was last found crossed or locked; None when it never was."""
         self.last_recv_ns: int | None = tape.last_recv_ns
         self.trace_id: str | None = None
         """Of the last message that had one."""
@@ -69,7 +71,7 @@ class Lane:
         self._book_at = book_group(engine.kernel.feature_set)
         self._has_book_messages = False
         self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
-        self._breaks = self._marked_gaps = 0
+        self._breaks = self._marked_gaps = self._crossed = 0
         self._last_stamp_ns: dict[int, int] = {}  # by kind
         self._unserved_ns: list[int] = []  # stamps of messages that are in no row yet
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
@@ -170,7 +172,7 @@ class Lane:
         # On a coarser grid than that of the row, the tick after it.
         least_ns = closed_ns + -closed_ns % self._engine.grid_ns
         rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
-        self._breaks = self._engine_breaks
+        self._breaks, self._crossed = self._engine_breaks, self._engine.book_counters.crossed
         self._ticker.load(self._engine.ticker_fields, self._engine.waiting)
         self._note_last_row(rows)
         return rows
@@ -289,6 +291,8 @@ class Lane:
         if self._engine_breaks == self._breaks:
             return
         self._breaks = self._engine_breaks
+        if (crossed := self._engine.book_counters.crossed) != self._crossed:
+            self._crossed, self.crossed_ns = crossed, recv_ns
         if self._book_at is not None and self._engine.is_book_broken:
             self._log_control(GAP, recv_ns=recv_ns, reason=GAP_REASON)
             self._on_gap(self._engine.instrument.symbol)
