@@ -23,7 +23,7 @@ from ingestion.tape.minutes import tape_minutes
 from ingestion.worker.status import symbol_status
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, to_datetime
 from quality.drift import USUAL_LIMITS, table_drift, table_sketch
-from quality.minutes import Carried, QualityLimits, judge_minute
+from quality.minutes import Carried, QualityEvent, QualityLimits, judge_minute
 from runtime.alerting import thresholds
 from runtime.settings import load_settings
 from storage.database.freshness import WindowLooks
@@ -153,7 +153,8 @@ class Day:
         return IngestWorker("w", moment, moment, status)
 
     def _judge_streams(self) -> None:
-        carried, events = Carried(), []
+        carried = Carried()
+        events: list[StoredEvent] = []
         instrument = self.market.pins.get(SYMBOL)
         assert instrument is not None
         scales = 10.0**instrument.price_exponent, 10.0**instrument.quantity_exponent
@@ -168,18 +169,7 @@ class Day:
         for begin_ns, records, _ in minutes:
             minute = judge_minute(records, begin_ns, carried, scales=scales, limits=QUALITY)
             carried = minute.carried
-            for each in minute.events:
-                events.append(
-                    StoredEvent(
-                        symbol=SYMBOL,
-                        stream=each.stream,
-                        what=each.what,
-                        severity=each.severity,
-                        begin_at=to_datetime(each.begin_ns),
-                        end_at=None if each.end_ns is None else to_datetime(each.end_ns),
-                        detail=each.detail,
-                    )
-                )
+            events += [stored(each) for each in minute.events]
         self.found |= {f"{each.stream} {each.what}" for each in events}
         self.note(quality_findings(events, [SYMBOL]))
 
@@ -215,6 +205,18 @@ class Day:
         half = len(rows) // 2
         found = table_drift(table_sketch(columns, values[:half]), columns, values[half:], USUAL_LIMITS)
         return {"columns": found, "drifted": [name for name, each in found.items() if each["drifted"]]}
+
+
+def stored(event: QualityEvent) -> StoredEvent:
+    return StoredEvent(
+        symbol=SYMBOL,
+        stream=event.stream,
+        what=event.what,
+        severity=event.severity,
+        begin_at=to_datetime(event.begin_ns),
+        end_at=None if event.end_ns is None else to_datetime(event.end_ns),
+        detail=event.detail,
+    )
 
 
 STILL = ("spread_abs",)
