@@ -161,7 +161,8 @@ class Lane:
             assert decoded is not None, "only messages with market data are logged"
             self._note(decoded, frame.seq, frame.recv_ns)
             if not is_due:
-                self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
+                if decoded.kind < KIND_COUNT:
+                    self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
             elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
                 self._engine.restore(checkpoint.state)
                 is_due = False
@@ -354,8 +355,9 @@ class Lane:
         self._note(message, seq, recv_ns)
         if message.kind in (TICKER, CONTROL):
             self._ticker.note(records)
-        self._unserved_ns.append(recv_ns)
-        self._engine.feed(records)
+        if message.kind < KIND_COUNT:
+            self._unserved_ns.append(recv_ns)
+            self._engine.feed(records)
         self._last_frame = seq, recv_ns
 
 

@@ -269,6 +269,14 @@ def changed(
     return harmed
 
 
+def without_candles(messages: Messages) -> Messages:
+    """Candles that go on and are never confirmed."""
+    for message in messages:
+        is_due = message.recv_ns >= HARM_NS - MINUTE_NS and topic(message) == "kline"
+        if not (is_due and any(each["confirm"] for each in body(message)["data"])):
+            yield message
+
+
 def spike(document: dict[str, Any]) -> None:
     for trade in document["data"]:
         trade["p"] = str(float(trade["p"]) * 3)
@@ -350,7 +358,7 @@ DEFECTS = (
     (Defect("upkeep dead", after=lambda day: setattr(day, "tasks_late", True)), "upkeep_late"),
     (Defect("crossed book", changed("orderbook", crossed, most=1)), "book_crossed"),
     (Defect("sequence reset", changed("orderbook", reset)), "book_gap"),
-    (Defect("missing klines", without("kline")), "kline missing"),
+    (Defect("missing klines", without_candles), "kline missing"),
     (Defect("dead letters", during=reject_some), "dead_letters"),
     (Defect("slow rows", during=lambda day: setattr(day, "slow_ns", 200_000_000)), "rows_slow"),
     (Defect("freshness breach", during=lambda day: setattr(day, "looks_away", True)), "freshness_burn"),
