@@ -219,7 +219,7 @@ def stored(event: QualityEvent) -> StoredEvent:
     )
 
 
-STILL = ("spread_abs",)
+STILL = ("spread_rel",)
 """Columns whose first minutes are like the later ones in a market that nothing happens in."""
 
 
