@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import READING
 from api.errors import BodyTooLarge, RequestTooSlow, TooManyRequests, error_response
+from api.requests import log_body
 from market.errors import FeatureServiceError
 
 MOST_CALLERS: Final = 10_000
@@ -90,6 +91,7 @@ class Limits:
                 ) from None
             if body is None:
                 return  # the caller is gone
+            log_body(scope, body)
             async with AsyncExitStack() as stack:
                 if not is_large:
                     await stack.enter_async_context(self._changing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -12,9 +13,20 @@ from starlette.types import Scope
 from api.access import OPEN_PATHS
 from market.clock import SECOND_NS, Clock, to_datetime
 
+LONGEST_BODY: Final = 2_000
+_SECRET: Final = re.compile(r'("[^"]*(?:key|password|secret|token)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|$)', re.IGNORECASE)
 _SYMBOL: Final = re.compile(rb"(?:^|&)symbol=([A-Z0-9]{1,20})(?:&|$)")
 
 _log: Final = structlog.stdlib.get_logger(__name__)
+
+
+def log_body(scope: Scope, body: bytes | bytearray) -> None:
+    """At debug, what was sent with a request, up to LONGEST_BODY; texts that are named like a secret are left out."""
+    if body and logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+        text = bytes(body[:LONGEST_BODY]).decode(errors="replace")
+        sent = _SECRET.sub(r'\1"***"', text)
+        trace_id = scope.get("state", {}).get("trace_id")
+        _log.debug("request body", method=scope["method"], path=scope["path"], body=sent, trace_id=trace_id)
 
 
 class RequestNotes:

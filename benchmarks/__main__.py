@@ -26,6 +26,7 @@ from benchmarks import (
     readme,
     recovery,
     scale,
+    shadow,
     start,
 )
 from benchmarks.measure import Figure, machine
@@ -43,6 +44,7 @@ _MODULES: Final = (
     scale,
     as_of_join,
     quality,
+    shadow,
     dataset,
     growth,
     start,

@@ -15,6 +15,9 @@ trade's and a candle's own.
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
 | TICKER    | FUNDING_RATE …   | the value at its own scale, or UNKNOWN | 0       | 0                 |
 | POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
+| EXECUTION | ORDER_PRICE …    | the field's value, at POSITION_EXPONENT | status | digest of the order's id |
+| FUNDING   | FUNDING_RATE, NEXT_FUNDING | as of a TICKER              | 0        | 0                 |
+| CANDLE    | OPEN … TURNOVER  | as of a KLINE                         | minutes of its interval | start of candle, ns |
 
 The updates of an order book are numbered one by one, as ``market.book_sequence`` says; of a message that brings several
 each is marked FIRST and LAST.
@@ -61,7 +64,12 @@ KLINE: Final = 3
 TICKER: Final = 4
 POSITION: Final = 5
 KIND_COUNT: Final = 6
-KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "position")
+"""Of the kinds that an engine reads. Those that follow are kept, and no engine is fed with them."""
+EXECUTION: Final = 6
+FUNDING: Final = 7
+CANDLE: Final = 8
+ALL_KINDS: Final = 9
+KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "position", "execution", "funding", "candle")
 
 # field, by kind
 START: Final = 0
@@ -96,6 +104,14 @@ UNREALIZED_PNL: Final = 1
 REALIZED_PNL: Final = 2
 ENTRY_PRICE: Final = 3
 POSITION_FIELD_COUNT: Final = 4
+
+ORDER_PRICE: Final = 0
+ORDER_QUANTITY: Final = 1
+FILLED_PRICE: Final = 2
+FILLED_QUANTITY: Final = 3
+ORDER_FEE: Final = 4
+ORDER_STATUSES: Final = ("other", "new", "partly_filled", "filled", "cancelled", "rejected")
+"""``qty`` of an execution's records is the place of its status."""
 
 # flags
 FIRST: Final = 1

@@ -119,8 +119,11 @@ def judge_minute(
     anomaly_rate = len(outliers.found) / outliers.judged if outliers.judged else None
     found = [*_holes(book, before), *_interruptions(book), *_silences(book, market, after, begin_ns + MINUTE_NS)]
     wrong = [(each.begin_ns, each.end_ns or begin_ns + MINUTE_NS) for each in found]
-    if missing_rate is not None and missing_rate >= limits.missing_rate:
-        found.append(_of_minute("orderbook" if book.missing else "kline", "missing", begin_ns, f"{missing_rate:.2%}"))
+    if missing_rate is not None and book.missing and missing_rate >= limits.missing_rate:
+        found.append(_of_minute("orderbook", "missing", begin_ns, f"{missing_rate:.2%}"))
+    if missing_candle:
+        # One of many messages, and the only one of its minute.
+        found.append(_of_minute("kline", "missing", begin_ns, "the candle of the minute before did not come"))
     if anomaly_rate is not None and outliers.found and anomaly_rate >= limits.anomaly_rate:
         first = outliers.found[0]
         told = f"a {first.what} of {first.value:g} beside {first.reference:g}, {anomaly_rate:.2%} of the trades"

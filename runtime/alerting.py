@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from storage.database.metadata import Metadata
     from storage.database.minute_quality import MinuteQualityStore
     from storage.database.upkeep import UpkeepStore
+    from storage.online.vector import OnlineVector
     from upkeep.alert_rules import Finding, Thresholds
     from upkeep.alerting import AlertCheck, Channel
 
@@ -26,6 +27,18 @@ ALERT_QUEUE: Final = "features.alerts"
 DEAD_LETTER_MINUTES: Final = 10
 RECENT_MINUTES: Final = 3
 """What was wrong with a stream is told when it ended no longer ago: a minute is judged when it is over."""
+OF_ROWS: Final = ("row_old", "book_gap", "source_stale", "shadow_behind", "values_unknown")
+"""The rules that are judged on the rows in the online store."""
+OF_WORKERS: Final = (
+    "ingest_silent",
+    "symbol_not_followed",
+    "symbol_silent",
+    "book_crossed",
+    "messages_late",
+    "messages_repeated",
+    "rows_slow",
+)
+"""The rules that are judged on what ingest workers say of themselves."""
 _DEAD_LETTER_TAIL: Final = 1 << 20
 """Of the file's end, in which the messages of the last minutes stand."""
 
@@ -104,7 +117,7 @@ def _checks_of_tables(
     return [
         AlertCheck(("freshness_burn",), lambda: freshness_findings(looks.windows(to_datetime(clock.now_ns())), limits)),
         AlertCheck(("upkeep_late", "disk_filling", "feature_drift"), lambda: upkeep_findings(upkeep.states(), limits)),
-        AlertCheck(("ingest_silent", "symbol_not_followed", "symbol_silent"), of_workers),
+        AlertCheck(OF_WORKERS, of_workers),
     ]
 
 
@@ -130,7 +143,8 @@ def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> lis
     def of_rows() -> list[Finding]:
         with closing(online_store(servers)) as online:
             vectors = dict(zip(tiers, online.read(list(tiers)), strict=True))
-        return row_findings(vectors, tiers, clock.now_ns(), limits)
+        behind = _uncompared(servers, vectors) if settings.feature_service_shadow_parity else []
+        return [*row_findings(vectors, tiers, clock.now_ns(), limits), *behind]
 
     def of_queues() -> list[Finding]:
         return queue_findings(queues_read(settings), limits)
@@ -139,8 +153,8 @@ def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> lis
         return _dead_letter_findings(dead_letter_path(settings), clock.now_ns(), limits)
 
     checks = [
-        *_checks_of_shadow(settings, servers, clock),
-        AlertCheck(("row_old", "book_gap", "source_stale"), of_rows, away="online_store_away"),
+        _check_of_shadow(servers, clock),
+        AlertCheck(OF_ROWS, of_rows, away="online_store_away"),
         AlertCheck(("dead_letters",), of_dead_letters),
     ]
     if settings.rabbitmq_host is not None:
@@ -148,27 +162,27 @@ def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> lis
     return checks
 
 
-def _checks_of_shadow(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:
+def _check_of_shadow(servers: Servers, clock: Clock) -> AlertCheck:
     from storage.database.shadow import ShadowStore
     from upkeep.alerting import AlertCheck
-    from upkeep.shadow_alerts import MISMATCH_MINUTES, shadow_behind, shadow_findings
+    from upkeep.shadow_alerts import MISMATCH_MINUTES, shadow_findings
 
-    def of_findings() -> list[Finding]:
+    def of_shadow() -> list[Finding]:
         since = to_datetime(clock.now_ns() - MISMATCH_MINUTES * MINUTE_NS)
         with closing(ShadowStore(servers.postgres_url)) as store:
             return shadow_findings(store.mismatches(since, limit=1000), store.quarantines())
 
-    def of_progress() -> list[Finding]:
-        symbols = settings.feature_service_symbols
-        with closing(ShadowStore(servers.postgres_url)) as store, closing(online_store(servers)) as online:
-            newest = [vector for vector in online.read(symbols) if vector is not None]
-            served_until = {vector.symbol: to_datetime(vector.row_ns) for vector in newest}
-            return shadow_behind(store.states(), served_until)
+    return AlertCheck(("shadow_mismatch", "group_quarantined"), of_shadow)
 
-    checks = [AlertCheck(("shadow_mismatch", "group_quarantined"), of_findings)]
-    if settings.feature_service_shadow_parity:
-        checks.append(AlertCheck(("shadow_behind",), of_progress))
-    return checks
+
+def _uncompared(servers: Servers, vectors: Mapping[str, OnlineVector | None]) -> list[Finding]:
+    """Symbols whose served rows are not compared with the tape."""
+    from storage.database.shadow import ShadowStore
+    from upkeep.shadow_alerts import shadow_behind
+
+    served_until = {symbol: to_datetime(each.row_ns) for symbol, each in vectors.items() if each is not None}
+    with closing(ShadowStore(servers.postgres_url)) as store:
+        return shadow_behind(store.states(), served_until)
 
 
 def _dead_letter_findings(path: Path, now_ns: int, limits: Thresholds) -> list[Finding]:

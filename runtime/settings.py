@@ -68,6 +68,9 @@ NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_symbols)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_origins)]
 DatasetIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
+KeptChannels = Annotated[
+    tuple[Literal["funding", "order", "order_manager"], ...], NoDecode, BeforeValidator(_split_list)
+]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 RowGrid = Annotated[
@@ -169,6 +172,7 @@ class Settings(BaseSettings):
     ws_gateway_port: Port = 4400
     ws_gateway_api_key: SecretStr | None = None
     ws_gateway_trade_queue: str = "ws-gateway.trade"
+    ws_gateway_kept: KeptChannels = ()
 
     position_manager_host: str | None = None
     position_manager_port: Port = 4800

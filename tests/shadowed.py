@@ -51,7 +51,7 @@ class ShadowedMarket:
         self._messages = messages
         self._next = next(messages)
         self._begin_ns = self._next.recv_ns
-        self._tick_ns = self._begin_ns // GRID_NS * GRID_NS
+        self.tick_ns = self._begin_ns // GRID_NS * GRID_NS
         self.pipeline = Pipeline(
             served_by or kernel,
             self.pins,
@@ -88,14 +88,14 @@ class ShadowedMarket:
 
     def run(self, seconds: float) -> None:
         """So much of the market passes."""
-        end_ns = self._tick_ns + round(seconds * SECOND_NS)
-        while self._tick_ns < end_ns:
-            self._tick_ns += GRID_NS
-            while self._next.recv_ns < self._tick_ns:
+        end_ns = self.tick_ns + round(seconds * SECOND_NS)
+        while self.tick_ns < end_ns:
+            self.tick_ns += GRID_NS
+            while self._next.recv_ns < self.tick_ns:
                 self.pipeline.handle(self._next)
                 self._next = next(self._messages)
-            self.now_s = (self._tick_ns - self._begin_ns) / SECOND_NS
-            self.pipeline.advance(self._tick_ns, now_ns=self._tick_ns)
+            self.now_s = (self.tick_ns - self._begin_ns) / SECOND_NS
+            self.pipeline.advance(self.tick_ns, now_ns=self.tick_ns)
 
     def look(self) -> ShadowLook:
         """One look, with everything on the tape that was taken."""

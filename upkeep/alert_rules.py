@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isnan
 from typing import Any, Final, Literal
 
 from feature_repo.freshness import slo_of
-from market.clock import SECOND_NS
+from ingestion.sinks.computations import SLOW_MS
+from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
 from storage.database.minute_quality import StoredEvent
 from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
-from transforms.status import GAP, STALE
+from transforms.status import GAP, REASON_NAMES, STALE, UNDEFINED
 from upkeep.freshness import FIRST_TIER
 from upkeep.tasks import DISK, DRIFT
 
@@ -68,6 +70,24 @@ RULES: Final[Mapping[str, Rule]] = {
         CRITICAL,
         "No stream brings anything of it: see that the symbol is traded and subscribed, and the gateway's log.",
     ),
+    "book_crossed": Rule(
+        WARNING,
+        "A bid stood at or above an ask: messages of two streams are mixed, or one was lost. See the gateway's log.",
+    ),
+    "messages_late": Rule(
+        WARNING, "See the gateway's and the broker's delays: GET /stats/processing, stage transit, and the clocks."
+    ),
+    "messages_repeated": Rule(
+        WARNING, "Something sends messages twice: two gateways on one queue, or acknowledgements that do not arrive."
+    ),
+    "rows_slow": Rule(
+        WARNING, "See GET /stats/processing for the stage that takes the time, and the machine's load. Add shards."
+    ),
+    "values_unknown": Rule(
+        WARNING,
+        "Most values are NaN although their sources are there: see missing in GET /features/latest, and verify parity.",
+        after=timedelta(seconds=60),
+    ),
     "queue_unread": Rule(
         CRITICAL, "See that ingest reads the queue and keeps up: its log, feature_service_worker_waiting. Add shards."
     ),
@@ -111,6 +131,13 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
 }
 """By name. ``after`` is for what the service repairs by itself, mostly."""
+FEWEST_ODD: Final = 100
+MOST_ODD: Final = 0.05
+"""Messages that are late or come again: so many at least, and more than this share. A restart brings some again."""
+CROSSED_NS: Final = 3 * MINUTE_NS
+"""A crossed book is told of for so long."""
+MOST_UNKNOWN: Final = 0.5
+_NO_VALUE: Final = REASON_NAMES[UNDEFINED]
 _OF_THE_BOOK: Final = ("orderbook", "price")
 """The groups that read the order book alone."""
 
@@ -178,12 +205,22 @@ def row_findings(
         if gaps:
             text = f"{symbol}: order book must be whole, was broken; no value has {', '.join(gaps)}"
             found.append(Finding("book_gap", symbol, text, severity))
+        if (unknown := _unknown_share(vector)) >= MOST_UNKNOWN:
+            text = f"{symbol}: values whose source is there must be known, {unknown:.0%} of the row were not"
+            found.append(Finding("values_unknown", symbol, text))
         found += [
             Finding("source_stale", f"{symbol} {group}", f"{symbol} {group}: source must be live, was STALE")
             for group, status in sorted(vector.statuses.items())
             if status == STALE
         ]
     return found
+
+
+def _unknown_share(vector: OnlineVector) -> float:
+    """Which part of the row's values is unknown for no reason that a source gives."""
+    unknown = [name for name, value in zip(vector.columns, vector.values.tolist(), strict=True) if isnan(value)]
+    unexplained = [name for name in unknown if vector.missing.get(name, _NO_VALUE) == _NO_VALUE]
+    return len(unexplained) / max(1, len(vector.columns))
 
 
 def worker_findings(
@@ -217,6 +254,34 @@ def worker_findings(
         if age_s is not None and age_s > limits.silent_s:
             text = f"{symbol}: a message must come every {limits.silent_s} s, the last was {age_s} s ago"
             found.append(Finding("symbol_silent", symbol, text))
+    for worker in alive:
+        found += _of_messages(worker, symbols, now_ns)
+        mean_ms = (worker.status.get("computations_last_5min") or {}).get("mean_ms")
+        if mean_ms is not None and mean_ms > SLOW_MS:
+            text = f"rows must be stored within {SLOW_MS:g} ms in the mean of 5 minutes, was {mean_ms:.0f}"
+            found.append(Finding("rows_slow", worker.worker_id, f"{worker.worker_id}: {text}"))
+    return found
+
+
+def _of_messages(worker: IngestWorker, symbols: Collection[str], now_ns: int) -> list[Finding]:
+    """What a worker says of the messages of its symbols since it began, and of a crossed book lately."""
+    found = []
+    for symbol, figures in (worker.status.get("symbols") or {}).items():
+        if symbol not in symbols:
+            continue
+        messages = figures.get("messages", 0)
+        repeated = figures.get("redelivered", 0) + figures.get("duplicates", 0)
+        for rule, count, word in (
+            ("messages_late", figures.get("late", 0), "late"),
+            ("messages_repeated", repeated, "taken before"),
+        ):
+            if count >= FEWEST_ODD and count > MOST_ODD * messages:
+                text = f"{symbol}: less than {MOST_ODD:.0%} of the messages must be {word}, was {count} of {messages}"
+                found.append(Finding(rule, symbol, text))
+        crossed_ns = figures.get("crossed_ns")
+        if crossed_ns is not None and now_ns - crossed_ns <= CROSSED_NS:
+            text = f"{symbol}: bids must be below asks, were not at {format_iso(crossed_ns)}"
+            found.append(Finding("book_crossed", symbol, text))
     return found
 
 

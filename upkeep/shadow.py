@@ -16,7 +16,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ import numpy as np
 from ingestion.tape.minutes import tape_records
 from ingestion.venues.decoders import Decoders
 from market.errors import FeatureServiceError
+from market.events import KIND_COUNT
 from quality.shadow import UNKNOWN_REASON, ServedBlock, ShadowMismatch, ShadowParity, compare_served
 from storage.online.vector import OnlineVector
 from storage.raw.raw_data import RawData
@@ -202,20 +203,17 @@ class SymbolShadow:
         for each in self._tape.read():
             pieces.append(tape_records(self._decoders, self.symbol, each))
             self._shown_ns = max(self._shown_ns, each.recv_ns)
-        if pieces:
-            self._engine.feed(joined(pieces))
+        records = joined(pieces)
+        if len(records := records[records["kind"] < KIND_COUNT]):
+            self._engine.feed(records)
 
     def _compare(self, rows: Sequence[_Row], found: ShadowLook, now_s: float) -> None:
         if not rows:
             return
         compared, parity = self._parity(rows)
         if parity is not None and parity.mismatched and now_s - self._confirmed_s >= CONFIRM_EVERY_S:
-            self._begin(min(each.row_ns for each in parity.mismatches))
-            self._follow()
-            _log.warning("%s: differs from the tape, computed anew: %s", self.symbol, parity.mismatches[0])
-            self._last = None
-            compared, parity = self._parity(compared)
-            if parity is not None and parity.mismatched:
+            parity = self._confirmed(compared, parity)
+            if parity.mismatched:
                 self._confirmed_s = now_s
         if len(compared) < len(rows):
             found.not_compared[OLDER] += len(rows) - len(compared)
@@ -224,6 +222,17 @@ class SymbolShadow:
         found.compared, found.mismatched = parity.compared, parity.mismatched
         found.quarantined, found.mismatches = parity.quarantined, parity.mismatches
         found.last_row_ns = max(row.vector.row_ns for row in compared)
+
+    def _confirmed(self, rows: Sequence[_Row], before: ShadowParity) -> ShadowParity:
+        """What is left of differences in an engine that begins anew at the first of them."""
+        first_ns = min(each.row_ns for each in before.mismatches)
+        _log.warning("%s: differs from the tape, is computed anew: %s", self.symbol, before.mismatches[0])
+        self._begin(first_ns)
+        self._follow()
+        self._last = None
+        _, again = self._parity([row for row in rows if row.vector.row_ns >= first_ns])
+        assert again is not None, "the first of them is computed"
+        return replace(again, compared=before.compared, quarantined=before.quarantined)
 
     def _parity(self, rows: Sequence[_Row]) -> tuple[list[_Row], ShadowParity | None]:
         """The rows that can be computed, later ones than those before or the last of these, and what they showed."""

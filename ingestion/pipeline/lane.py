@@ -61,6 +61,8 @@ class Lane:
         """Order book messages of another depth or another stream than the one that is kept to."""
         self.lost = 0
         """Times that messages of a kind were missed or could not be used, each marked on the tape."""
+        self.crossed_ns: int | None = None
+        """The tick at which the order book was last found crossed or locked; None when it never was."""
         self.last_recv_ns: int | None = tape.last_recv_ns
         self.trace_id: str | None = None
         """Of the last message that had one."""
@@ -76,7 +78,7 @@ class Lane:
         self._remembered: deque[FeatureRows] = deque(maxlen=ROWS_REMEMBERED)
         self._follower: Follower | None = None
         self._closed_ns: int | None = None
-        self._breaks = self._marked_gaps = 0
+        self._breaks = self._marked_gaps = self._crossed = 0
         # What engines before the present one had met more than it has.
         self._breaks_before = self._duplicates_before = 0
         self._last_stamp_ns: dict[int, int] = {}  # by kind
@@ -168,6 +170,7 @@ class Lane:
         assert after.closed_ns == self._closed_ns, (after.closed_ns, self._closed_ns)
         # Not what ``before`` has met by now: where it failed, that may be more than was told of.
         self._breaks_before = self._breaks - _breaks_of(after)
+        self._crossed = after.book_counters.crossed
         self._duplicates_before += before.book_counters.duplicates - after.book_counters.duplicates
         self._engine = after
         self._follower = Follower(before)
@@ -213,7 +216,8 @@ class Lane:
             assert decoded is not None, "only messages with market data are logged"
             self._note(decoded, frame.seq, frame.recv_ns)
             if not is_due:
-                self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
+                if decoded.kind < KIND_COUNT:
+                    self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
             elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
                 self._engine.restore(checkpoint.state)
                 is_due = False
@@ -224,7 +228,7 @@ class Lane:
         # On a coarser grid than that of the row, the tick after it.
         least_ns = closed_ns + -closed_ns % self._engine.grid_ns
         rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
-        self._breaks = self._engine_breaks
+        self._breaks, self._crossed = self._engine_breaks, self._engine.book_counters.crossed
         self._closed_ns = self._engine.closed_ns
         self._ticker.load(self._engine.ticker_fields, self._engine.waiting)
         self._note_last_row(rows)
@@ -358,6 +362,8 @@ class Lane:
         if self._engine_breaks == self._breaks:
             return
         self._breaks = self._engine_breaks
+        if (crossed := self._engine.book_counters.crossed) != self._crossed:
+            self._crossed, self.crossed_ns = crossed, recv_ns
         if self._book_at is not None and self._engine.is_book_broken:
             self._log_control(GAP, recv_ns=recv_ns, reason=GAP_REASON)
             self._on_gap(self._engine.instrument.symbol)
@@ -423,11 +429,12 @@ class Lane:
         self._note(message, seq, recv_ns)
         if message.kind in (TICKER, CONTROL):
             self._ticker.note(records)
-        self._unserved_ns.append(recv_ns)
-        self._engine.feed(records)
-        follower = self._follower  # another thread may end it
-        if follower is not None:
-            follower.take(records)
+        if message.kind < KIND_COUNT:
+            self._unserved_ns.append(recv_ns)
+            self._engine.feed(records)
+            follower = self._follower  # another thread may end it
+            if follower is not None:
+                follower.take(records)
         self._last_frame = seq, recv_ns
 
 

@@ -29,22 +29,7 @@ def worker_status(
     counters = pipeline.counters
     return {
         "symbols": {
-            symbol: {
-                "last_recv_ns": lane.last_recv_ns,
-                "last_row_ns": lane.last_row_ns,
-                "status": lane.statuses,
-                "lag_ms": lag_ms,
-                "messages": lane.messages,
-                "rows": lane.rows,
-                "gaps": lane.gaps,
-                "rejected": pipeline.rejected_of(symbol),
-                "late": lane.late_messages,
-                "duplicates": lane.duplicates,
-                "redelivered": lane.redelivered,
-                "ignored": lane.ignored,
-                "lost": lane.lost,
-                "held": _held(lane),
-            }
+            symbol: {**symbol_status(pipeline, symbol, lane), "lag_ms": lag_ms}
             for symbol, lane in list(pipeline.lanes.items())
         },
         "rejected_by_error": pipeline.rejected_by_error,
@@ -63,6 +48,26 @@ def worker_status(
             "snapshots_asked_total": worker.snapshots_asked,
             **figures(),
         },
+    }
+
+
+def symbol_status(pipeline: Pipeline, symbol: str, lane: Lane) -> dict[str, Any]:
+    """What is said of one symbol, but for the worker's lag."""
+    return {
+        "last_recv_ns": lane.last_recv_ns,
+        "last_row_ns": lane.last_row_ns,
+        "status": lane.statuses,
+        "messages": lane.messages,
+        "rows": lane.rows,
+        "gaps": lane.gaps,
+        "crossed_ns": lane.crossed_ns,
+        "rejected": pipeline.rejected_of(symbol),
+        "late": lane.late_messages,
+        "duplicates": lane.duplicates,
+        "redelivered": lane.redelivered,
+        "ignored": lane.ignored,
+        "lost": lane.lost,
+        "held": _held(lane),
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,8 @@ from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from _typeshed import DataclassInstance
 
     from storage.database.shadow import ShadowStore
 
@@ -25,17 +28,15 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
 
     Exits 1 on any difference that is kept, and when a group is withheld.
     """
-    from dataclasses import asdict
-
     from market.clock import format_iso, to_datetime
 
     with _store(data) as store:
         found = store.mismatches(to_datetime(0))
         withheld = store.quarantines()
         document = {
-            "symbols": [asdict(each) for each in store.states()],
-            "mismatches": [asdict(each) | {"row": format_iso(each.row_ns)} for each in found],
-            "quarantined": [asdict(each) for each in withheld],
+            "symbols": [_told(each) for each in store.states()],
+            "mismatches": [{**_told(each), "row": format_iso(each.row_ns)} for each in found],
+            "quarantined": [_told(each) for each in withheld],
         }
     print_document(document, as_json=as_json)
     if found or withheld:
@@ -54,6 +55,13 @@ def release(
             withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "none"
             raise typer.BadParameter(f"must be withheld, which is {withheld}, was {symbol} {group}", param_hint="GROUP")
     print(f"{symbol}: {group} is served again")
+
+
+def _told(each: DataclassInstance) -> dict[str, Any]:
+    """A record of the tables as JSON."""
+    from dataclasses import asdict
+
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(each).items()}
 
 
 @contextmanager

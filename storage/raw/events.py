@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
-from market.events import CONTROL, Events, empty_events
+from market.events import CONTROL, KIND_COUNT, Events, empty_events
 from storage.parquet_files import reading_parquet
 from storage.raw.file import SCHEMA
 from storage.raw.manifest import RawFile, RawPart, common_scale
@@ -103,7 +103,10 @@ def first_message_ns(raw: RawData, parts: Sequence[RawPart]) -> int:
         return min(backfilled_ns)
     part = min(live, key=lambda part: part.first_seq)
     heads: list[tuple[int, int]] = []
+    fed = {table for table, kind in TABLES if kind < KIND_COUNT}
     for stated in part.files:
+        if stated.table not in fed:
+            continue  # a history does not begin with what no engine is fed with
         path = raw.folder / stated.path
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check(file, path, part.symbol, stated)

@@ -1,9 +1,9 @@
 """Raw Parquet: the decoded events of each symbol by type and UTC date of ``recv_ns``.
 
 Layout: ``<raw>/<table>/date=YYYY-MM-DD/symbol=S/part-<part>-<hash>.parquet``, one row an EVENT record, its kind told by
-the table. raw_funding repeats what tickers say of funding, for whoever asks for that alone; readers of events pass
-over it. The hash is of the file, so that a part made anew never stands in the way of readers of the old one. Columns
-are encoded as measured on level rows: 3.8 bytes a row, in 11 ns.
+the table. raw_funding repeats what tickers say of funding, for whoever asks for that alone, and has what the gateway's
+own channel says of it; readers of events pass over it. The hash is of the file, so that a part made anew never stands
+in the way of readers of the old one. Columns are encoded as measured on level rows: 3.8 bytes a row, in 11 ns.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import numpy.typing as npt
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore, InvalidRequest
 from market.events import (
+    ALL_KINDS,
+    CANDLE,
     CONTROL,
+    EXECUTION,
     FIRST,
+    FUNDING,
     FUNDING_RATE,
-    KIND_COUNT,
     KLINE,
     LAST,
     NEXT_FUNDING,
@@ -47,6 +50,8 @@ TABLES: Final = (
     ("raw_kline", KLINE),
     ("raw_ticker", TICKER),
     ("raw_positions", POSITION),
+    ("raw_executions", EXECUTION),
+    ("raw_kline_intervals", CANDLE),
 )
 FUNDING_TABLE: Final = "raw_funding"
 TABLE_NAMES: Final = (*(table for table, _ in TABLES), FUNDING_TABLE)
@@ -56,7 +61,7 @@ _SNAPSHOTS: Final = 1
 _DELTAS: Final = 2
 _FUNDING: Final = TABLE_NAMES.index(FUNDING_TABLE)
 # Index into TABLES by kind, order book snapshots apart.
-_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6])
+_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, _FUNDING, 8])
 
 
 def write_events(
@@ -115,6 +120,7 @@ class PartWriter:
         table_index = _table_index(self._symbol, events)
         day = events["recv_ns"] // DAY_NS
         is_funding = (events["kind"] == TICKER) & np.isin(events["field"], (FUNDING_RATE, NEXT_FUNDING))
+        is_funding |= events["kind"] == FUNDING
         for index in range(len(TABLE_NAMES)):
             of_table = is_funding if index == _FUNDING else table_index == index
             for date in np.unique(day[of_table]).tolist():
@@ -208,9 +214,9 @@ class PartWriter:
 def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
     """Index into TABLES by record."""
     kind, seq, recv_ns = events["kind"], events["seq"], events["recv_ns"]
-    unknown = kind[(kind < 0) | (kind >= KIND_COUNT)]
+    unknown = kind[(kind < 0) | (kind >= ALL_KINDS)]
     if len(unknown):
-        raise InvalidRequest(f"{symbol} events: kind must be 0 to {KIND_COUNT - 1}, was {unknown[0]}")
+        raise InvalidRequest(f"{symbol} events: kind must be 0 to {ALL_KINDS - 1}, was {unknown[0]}")
     is_snapshot = (kind == ORDERBOOK) & ((events["flags"] & SNAPSHOT) != 0)
     table_index: npt.NDArray[np.int64] = np.where(is_snapshot, _SNAPSHOTS, _TABLE_OF_KIND[kind])
     falls = np.flatnonzero(seq[1:] < seq[:-1])

@@ -61,30 +61,29 @@ def eventually(is_so: Callable[[], object], processes: Sequence[Process], *, pau
     waiting.eventually(look, deadline_s=DEADLINE_S, pause_s=pause_s)
 
 
-def environment(data: Path, cache: Path) -> dict[str, str | None]:
+def environment(data: Path, cache: Path, *, segment_s: int = SEGMENT_S) -> dict[str, str | None]:
     return {
         "FEATURE_SERVICE_DATA_PATH": str(data),
         "FEATURE_SERVICE_CACHE_PATH": str(cache),
         "FEATURE_SERVICE_SYMBOLS": SYMBOL,
         "FEATURE_SERVICE_RETENTION_DAYS": "1",
-        "FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": str(SEGMENT_S),
+        "FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": str(segment_s),
         "REDIS_HOST": None,
         "POSTGRES_HOST": None,
         "RABBITMQ_HOST": None,
     }
 
 
-def serve(data: str, cache: str, roles: str, port: str) -> None:
-    """What the process does, until it is killed or told to stop."""
+def serve(data: str, cache: str, roles: str, port: str, segment_s: str, speed: str) -> None:
+    """What the process does, until it is killed or told to stop. speed: of the simulated clock."""
     from runtime.roles import run_roles
 
-    settings = load_settings(
-        {**environment(Path(data), Path(cache)), "FEATURE_SERVICE_METRICS_PORT": port}, env_file=None
-    )
+    ports = {"FEATURE_SERVICE_METRICS_PORT": port, "FEATURE_SERVICE_PORT": port}
+    settings = load_settings({**environment(Path(data), Path(cache), segment_s=int(segment_s)), **ports}, env_file=None)
     run_roles(
         settings,
         roles=roles.split(","),
-        source=SourceChoice("simulator"),
+        source=SourceChoice("simulator", speed=float(speed)),
         duration_s=None,
         version=VERSION,
         periods=HURRIED,
@@ -112,10 +111,18 @@ def servers(settings: Settings) -> Iterator[Servers]:
 class Process:
     """A process of the service, with its log in a file."""
 
-    def __init__(self, settings: Settings, roles: str) -> None:
+    def __init__(self, settings: Settings, roles: str, *, speed: float = 1.0) -> None:
         port = free_port()
+        segment_s = settings.feature_service_tape_segment_seconds
         self.log = settings.feature_service_data_path / f"{roles}-{port}.log"
-        arguments = [settings.feature_service_data_path, settings.feature_service_cache_path, roles, port]
+        arguments = [
+            settings.feature_service_data_path,
+            settings.feature_service_cache_path,
+            roles,
+            port,
+            segment_s,
+            speed,
+        ]
         with self.log.open("w") as log:
             self.running = subprocess.Popen(
                 [sys.executable, __file__, *map(str, arguments)],

@@ -45,12 +45,21 @@ LOOK_EVERY_S: Final = 0.25
 ORDER_BOOK_QUEUE: Final = "ws-gateway.orderbook"
 POSITION_UPDATES: Final = "position-manager.position_updated"
 
+KEPT_QUEUES: Final = {
+    "funding": "ws-gateway.funding",
+    "order": "ws-gateway.order",
+    "order_manager": "order-manager.order_events",
+}
+"""What is kept and read by no feature, by the name of a setting."""
 CHANNELS: Final = {
     "orderbook": "orderbook",
     "publicTrade": "trades",
     "tickers": "ticker",
     "kline": "kline",
     "position": "position",
+    "funding": "funding",
+    "fundingRate": "funding",
+    "order": "order",
 }
 """The channel of a topic's first part."""
 
@@ -91,10 +100,11 @@ class _Backlog:
     changed_ns: int = 0
 
 
-def gateway_queues(*, trade_queue: str, has_positions: bool) -> tuple[str, ...]:
-    """The queues that are read: market data always, positions where they are configured."""
+def gateway_queues(*, trade_queue: str, has_positions: bool, kept: Sequence[str] = ()) -> tuple[str, ...]:
+    """The queues that are read: market data always, positions where they are configured, and those of ``kept``."""
     market = (ORDER_BOOK_QUEUE, trade_queue, "ws-gateway.ticker", "ws-gateway.kline")
-    return (*market, "ws-gateway.position", POSITION_UPDATES) if has_positions else market
+    positions = ("ws-gateway.position", POSITION_UPDATES) if has_positions else ()
+    return (*market, *positions, *(KEPT_QUEUES[name] for name in kept))
 
 
 class GatewaySource:

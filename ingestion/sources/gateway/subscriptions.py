@@ -27,6 +27,8 @@ REQUESTING_SERVICE: Final = "feature-service"
 SILENCE_S: Final[Mapping[str, int]] = {"orderbook": 10, "ticker": 30, "kline": 90, "trades": 300}
 """How long each channel may be silent before it is subscribed again; also the channels that are subscribed."""
 POSITION_CHANNEL: Final = "position"
+KEPT_CHANNELS: Final = ("funding", "order")
+"""They may be silent for as long as they like."""
 RETRIES_S: Final = (1.0, 2.0, 4.0)
 RETRY_S: Final = 30.0
 LOOK_EVERY_S: Final = 1.0
@@ -115,14 +117,17 @@ class Subscriptions:
         clock: Clock,
         *,
         has_positions: bool = False,
+        kept: Sequence[str] = (),
     ) -> None:
+        """kept: channels beside those of market data that are subscribed too, where they are of the gateway."""
         self.rounds = 0
         """How often every subscription was looked at."""
         self.renewals = 0
         self.failures = 0
         self._gateway = gateway
         self._clock = clock
-        channels = (*SILENCE_S, POSITION_CHANNEL) if has_positions else tuple(SILENCE_S)
+        others = (*((POSITION_CHANNEL,) if has_positions else ()), *(name for name in kept if name in KEPT_CHANNELS))
+        channels = (*SILENCE_S, *others)
         self._all = {(channel, symbol): Subscription(channel, symbol) for symbol in symbols for channel in channels}
         self._asking: set[str] = set()
 

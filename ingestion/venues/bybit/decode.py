@@ -22,19 +22,39 @@ from ingestion.decoding.positions import position_update_records, read_position_
 from ingestion.decoding.scales import Instruments, Scales
 from ingestion.decoding.wire import LAST_MILLISECOND, read_json
 from ingestion.venues.bybit.elements import Source, named_symbol, open_book, open_klines, open_trades
+from ingestion.venues.bybit.kept import (
+    gateway_order_records,
+    manager_order_records,
+    open_candles,
+    open_funding,
+    read_gateway_order,
+    read_manager_order,
+)
 from ingestion.venues.bybit.positions import gateway_position_records, read_gateway_position
 from ingestion.venues.bybit.tickers import open_ticker
-from ingestion.venues.bybit.topics import route
+from ingestion.venues.bybit.topics import ORDERS, route
 from ingestion.venues.bybit.wire import BybitMessage, Envelope, Head
-from market.clock import MILLISECOND_NS, to_ns
+from market.clock import MILLISECOND_NS, parse_iso_ns, to_ns
 from market.errors import MalformedMessage
-from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE, mark_message
+from market.events import (
+    CANDLE,
+    EXECUTION,
+    FUNDING,
+    KLINE,
+    ORDERBOOK,
+    POSITION,
+    TICKER,
+    TRADE,
+    mark_message,
+)
 
 OPEN_ELEMENT: Final[dict[int, Callable[[Source], Element]]] = {
     ORDERBOOK: open_book,
     TRADE: open_trades,
     KLINE: open_klines,
     TICKER: open_ticker,
+    FUNDING: open_funding,
+    CANDLE: open_candles,
 }
 """How the element of a message is read, by kind. Raises MalformedMessage."""
 
@@ -63,6 +83,8 @@ class Decoder:
         if head.position_id is not UNSET:
             return self._decode_position_update(body)
         topic = head.topic
+        if head.order_id is not UNSET and topic is UNSET:
+            return self._decode_manager_order(body)
         if topic is UNSET:
             if head.op is UNSET and head.success is UNSET:
                 raise MalformedMessage("message: must have a topic or be an answer (op, success), was neither")
@@ -72,6 +94,8 @@ class Decoder:
         kind, rest = route(topic)
         if kind == POSITION:
             return self._decode_position(body, topic, rest)
+        if kind == EXECUTION:
+            return self._decode_gateway_order(body, topic, rest)
         source = _open_message(body, kind, topic) if head.payload is UNSET else _open_envelope(body)
         element = OPEN_ELEMENT[kind](source)
         symbol = checked_symbol(rest if element.symbol is None else element.symbol)
@@ -102,6 +126,25 @@ class Decoder:
         records = mark_message(gateway_position_records(position, source.event_ns))
         self._scales.need(symbol, position.mark_price or position.avg_price)
         return DecodedMessage(symbol, POSITION, topic, source.received_ns, source.trace_id, records, source.event_id)
+
+    def _decode_gateway_order(self, body: bytes, topic: str, rest: str) -> DecodedMessage:
+        source = _open_envelope(body)
+        order = read_gateway_order(source.data, topic)
+        named = named_symbol(order)
+        symbol = rest if named is None else named
+        records = mark_message(gateway_order_records(order, source.event_ns))
+        self._scales.need(symbol, order.price)
+        return DecodedMessage(symbol, EXECUTION, topic, source.received_ns, source.trace_id, records, source.event_id)
+
+    def _decode_manager_order(self, body: bytes) -> DecodedMessage:
+        order = read_manager_order(body)
+        try:
+            event_ns = parse_iso_ns(order.timestamp)
+        except ValueError as error:
+            raise MalformedMessage(f"order timestamp: must be a time, was {order.timestamp!r}") from error
+        records = mark_message(manager_order_records(order, event_ns))
+        self._scales.need(order.asset, order.price)
+        return DecodedMessage(order.asset, EXECUTION, ORDERS, None, order.trace_id, records, order.event_id)
 
 
 def _open_message(body: bytes, kind: int, topic: str) -> Source:

@@ -14,12 +14,16 @@ from ingestion.decoding.stated import Stated
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.venues.bybit.wire import Head
 from market.errors import UnknownTopic
-from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from market.events import CANDLE, EXECUTION, FUNDING, KLINE, ORDERBOOK, POSITION, TICKER, TRADE
 
 BOOK: Final = "orderbook"
 TRADES: Final = "publicTrade"
 TICKERS: Final = "tickers"
 KLINES: Final = "kline"
+INTERVALS: Final = ("3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
+"""Of klines other than those of a minute: kept, and read by no feature."""
+FUNDINGS: Final = ("funding", "fundingRate")
+ORDERS: Final = "order"
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
 
 # Where a message is cut off or damaged, its topic may still stand at its beginning.
@@ -46,9 +50,16 @@ def route(topic: str) -> tuple[int, str]:
     elif name == KLINES:
         if part == "1":
             return KLINE, symbol
-        raise UnknownTopic(f"topic: klines must be of one minute, longer ones are made of those, was {topic!r}")
+        if part in INTERVALS:
+            return CANDLE, symbol
+        raise UnknownTopic(f"topic: klines must be of an interval of the exchange, was {topic!r}")
+    elif name in FUNDINGS:
+        return FUNDING, rest
+    elif name == ORDERS:
+        return EXECUTION, rest
     raise UnknownTopic(
-        f"topic: must be {BOOK}.{{{'|'.join(BOOK_DEPTHS)}}}, {TRADES}, {KLINES}.1, {TICKERS} or position, was {topic!r}"
+        f"topic: must be {BOOK}.{{{'|'.join(BOOK_DEPTHS)}}}, {TRADES}, {KLINES}, {TICKERS}, position, {ORDERS} or "
+        f"{FUNDINGS[0]}, was {topic!r}"
     )
 
 

@@ -23,6 +23,7 @@ class Head(Struct, kw_only=True, frozen=True, gc=False):
     op: Raw | UnsetType = UNSET
     success: Raw | UnsetType = UNSET
     position_id: Raw | UnsetType = UNSET
+    order_id: Raw | UnsetType = UNSET
 
 
 class BybitMessage(Struct, kw_only=True, frozen=True, gc=False):
@@ -74,7 +75,7 @@ class Trade(Named, kw_only=True, frozen=True, gc=False):
 
 
 class Kline(Named, kw_only=True, frozen=True, gc=False):
-    """One candle of a minute, open or confirmed."""
+    """One candle, open or confirmed."""
 
     start: Annotated[int, Meta(ge=0, le=LAST_MILLISECOND, multiple_of=60_000)]
     open: Number

@@ -266,7 +266,8 @@ def test_a_gap_a_silent_source_and_an_old_row_are_no_quality_and_are_named(tmp_p
     document = ask(tmp_path, online=broken, metadata=Datasets())
     assert document["data_quality_ok"] is False
     assert document["reasons"]["data_quality_ok"] == (
-        "BTCUSDT orderbook: must not be GAP nor STALE, was GAP; ETHUSDT orderflow: must not be GAP nor STALE, was STALE"
+        "BTCUSDT orderbook: must not be GAP, STALE nor QUARANTINED, was GAP; "
+        "ETHUSDT orderflow: must not be GAP, STALE nor QUARANTINED, was STALE"
     )
     old = ask(tmp_path, online=Served({"BTCUSDT": {"price": OK}}, age_s=31), metadata=Datasets())
     assert old["data_quality_ok"] is False

@@ -50,6 +50,19 @@ def kept(
     return asyncio.run(run())
 
 
+def test_what_is_kept_besides_is_subscribed_where_it_is_of_the_gateway(api: SubscriptionApi) -> None:
+    async def run() -> None:
+        kept_too = ("funding", "order", "order_manager")
+        gateway = Gateway("127.0.0.1", api.port, api_key=api.api_key)
+        subscriptions = Subscriptions(gateway, SYMBOLS, ManualClock(B), kept=kept_too)
+        await one_round(subscriptions)
+        await subscriptions.close()
+        asked = {(each["channel_type"], each["symbol"]) for each in subscriptions.documents()}
+        assert asked == {(channel, symbol) for symbol in SYMBOLS for channel in (*SILENCE_S, "funding", "order")}
+
+    asyncio.run(run())
+
+
 async def one_round(subscriptions: Subscriptions) -> None:
     """What ``run`` does before its first pause."""
     due = subscriptions.rounds + 1
