@@ -152,7 +152,7 @@ def sortable_order(row: OnlineRow) -> str:
 
 def online_fields(row: OnlineRow, layout: Layout) -> tuple[bytes | str, ...]:
     """Field, value, field, value ... of the whole hash."""
-    timestamp = Timestamp(seconds=row.row_ns // SECOND_NS, nanos=row.row_ns % SECOND_NS).SerializeToString()
+    timestamp = timestamp_field(row.row_ns)
     protos = [_NULL if isnan(value) else _DOUBLE.pack(_DOUBLE_TAG, value) for value in row.values.tolist()]
     return (
         NEWEST_FIELD,
@@ -162,6 +162,12 @@ def online_fields(row: OnlineRow, layout: Layout) -> tuple[bytes | str, ...]:
         *chain.from_iterable((field, timestamp) for field in layout.timestamp_fields),
         *chain.from_iterable((field, protos[index]) for field, index in layout.feature_fields),
     )
+
+
+def timestamp_field(row_ns: int) -> bytes:
+    """What the field of a view's row time holds."""
+    written: bytes = Timestamp(seconds=row_ns // SECOND_NS, nanos=row_ns % SECOND_NS).SerializeToString()
+    return written
 
 
 def colliding_fields(views: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
