@@ -1,5 +1,7 @@
 """The door of the API: every request gets its trace id, and only a caller with the key comes in.
 
+The key is sent as X-API-Key, or as Authorization: Bearer, which is what Feast's clients can send.
+
 A route is closed unless its path is in ``OPEN_PATHS`` or an asset of a page of ours: a new one cannot be left open by
 forgetting it. A browser's EventSource cannot send a header, so a stream is opened by a token too, for a minute. The
 session of the console opens every route, and one that changes something with the session's token alone.
@@ -32,6 +34,8 @@ TOKEN_S: Final = 60
 API_KEY_HEADER: Final = "X-API-Key"
 TRACE_HEADER: Final = "X-Trace-Id"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+READING_POSTS: Final = frozenset({"/get-online-features"})
+"""Paths of requests that change nothing, whose question is too long for a query."""
 _TRACE_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -101,5 +105,9 @@ class Door:
     def _has_key(self, headers: Headers) -> bool:
         if self._api_key is None:
             return True
+        given = headers.get(API_KEY_HEADER)
+        if given is None:  # Feast's clients send theirs so
+            scheme, _, given = headers.get("Authorization", "").partition(" ")
+            given = given if scheme.lower() == "bearer" else ""
         # A header's bytes come decoded as latin-1; this undoes it.
-        return hmac.compare_digest(headers.get(API_KEY_HEADER, "").encode("latin-1"), self._api_key)
+        return hmac.compare_digest(given.encode("latin-1"), self._api_key)

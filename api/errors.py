@@ -123,13 +123,18 @@ def _ours(request: Request, error: FeatureServiceError) -> JSONResponse:
 
 
 def _malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+    return error_response(malformed(error), request.state.trace_id)
+
+
+def malformed(error: RequestValidationError) -> MalformedRequest:
+    """What breaks the schema of a request."""
     problems = []
     for found in error.errors():
         thing = ".".join(str(part) for part in found["loc"])
         rule = found["msg"].removeprefix("Value error, ")
         shown = "" if found["type"] == "missing" else f", was {repr(found.get('input'))[:LONGEST_SHOWN_INPUT]}"
         problems.append(f"{thing}: {rule}{shown}")
-    return error_response(MalformedRequest("; ".join(problems)), request.state.trace_id)
+    return MalformedRequest("; ".join(problems))
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -22,7 +22,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import READING
+from api.access import READING, READING_POSTS
 from api.errors import BodyTooLarge, RequestTooSlow, TooManyRequests, error_response
 from api.requests import log_body
 from market.errors import FeatureServiceError
@@ -93,14 +93,14 @@ class Limits:
                 return  # the caller is gone
             log_body(scope, body)
             async with AsyncExitStack() as stack:
-                if not is_large:
+                if not is_large and scope["path"] not in READING_POSTS:
                     await stack.enter_async_context(self._changing)
                 await self._app(scope, _replayed(body, receive), send)
         finally:
             self._large -= is_large
 
     def _take_turn(self, scope: Scope) -> None:
-        is_read = scope["method"] in READING
+        is_read = scope["method"] in READING or scope["path"] in READING_POSTS
         rate = self._limits.reads_per_s if is_read else self._limits.changes_per_s
         address = scope.get("client") or ("", 0)
         caller = (Headers(scope=scope).get(self._caller_header) or address[0], is_read)

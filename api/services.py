@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from api.limits import RequestLimits
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
+from feature_repo.serving import FeatureServing
 from market.clock import Clock
 from quality.drift import USUAL_LIMITS, DriftLimits
 from registry.life_cycle import RegistryLifeCycle
@@ -88,6 +89,7 @@ class ApiServices(ProcessServices):
     features: FeatureLog
     datasets: Datasets
     life_cycle: RegistryLifeCycle
+    serving: FeatureServing
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from feature_repo.apply import PlannedChange
+    from feature_repo.serving import FeatureServing
     from feature_repo.store import FeatureStore
 
 
@@ -24,6 +27,14 @@ def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
         ),
         online_store=servers.online_store,
     )
+
+
+def feature_serving(servers: Servers) -> FeatureServing:
+    """Feast's side of the feature server; the first request opens the registry."""
+    from feature_repo.serving import FeatureServing
+    from storage.database.schema import FEAST_AWAY
+
+    return FeatureServing(partial(feature_store, servers), now_s=time.monotonic, away=FEAST_AWAY)
 
 
 def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.registry_versions import DEFAULT_VERSION
-from runtime.feature_repository import feature_store
+from runtime.feature_repository import feature_serving, feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
 
@@ -332,6 +332,7 @@ def api_services(
         closing(QualityReports(servers.postgres_url)) as quality_reports,
         registry_life_cycle(settings, servers, metadata) as life_cycle,
         closing(request_writer(servers.postgres_url)) as requests,
+        closing(feature_serving(servers)) as serving,
     ):
         yield ApiServices(
             **_process_facts(settings, stores, registry),
@@ -360,6 +361,7 @@ def api_services(
             features=stores.features,
             datasets=stores.datasets,
             life_cycle=life_cycle,
+            serving=serving,
         )
 
 

@@ -34,7 +34,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
@@ -59,6 +59,8 @@ FEAST_READER_ENGINE: Final[Mapping[str, Any]] = {"poolclass": NullPool, "connect
 """How Feast's SQL registry connects to be read, now and then: it closes no pool, so it gets none."""
 FEAST_WRITER_ENGINE: Final[Mapping[str, Any]] = {"pool_size": 1, "connect_args": FEAST_CONNECT_ARGS}
 """How it connects for an apply, which takes hundreds of statements; who opens it closes it."""
+FEAST_AWAY: Final[tuple[type[Exception], ...]] = (OperationalError,)
+"""How Feast's SQL registry says that PostgreSQL does not answer."""
 FEAST_LOCK: Final = 0x6665_6173_7472_6567
 """Key of the advisory lock under which Feast's registry changes."""
 APPLY_WAIT_MS: Final = 120_000

@@ -66,9 +66,14 @@ class FeastFields:
             packed = lines[is_kept].tobytes()
         else:
             packed = lines.tobytes()
-        timestamp = Timestamp(seconds=row_ns // SECOND_NS, nanos=row_ns % SECOND_NS).SerializeToString()
-        value = _packed_string(timestamp)
+        value = _packed_string(timestamp_field(row_ns))
         return self._head + b"".join([field + value for field in self._timestamps]) + packed
+
+
+def timestamp_field(row_ns: int) -> bytes:
+    """What the field of a view's row time holds."""
+    written: bytes = Timestamp(seconds=row_ns // SECOND_NS, nanos=row_ns % SECOND_NS).SerializeToString()
+    return written
 
 
 def feature_field(view: str, feature: str) -> bytes:

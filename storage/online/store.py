@@ -193,6 +193,21 @@ class OnlineStore:
             answers = iter(pipeline.execute())
         return [{view: table_row(next(answers), names) for view, names in views.items()} for _ in symbols]
 
+    def fields(self, asked: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """What hashes hold in some of their fields, given by key, in the order asked; one round trip.
+
+        Raises StoreUnavailable.
+        """
+        with self._naming_the_server(), self._client.pipeline(transaction=False) as pipeline:
+            for key, names in asked:
+                pipeline.hmget(key, names)  # type: ignore[arg-type]  # bytes are sent as they are
+            found: list[list[bytes | None]] = pipeline.execute()
+        return found
+
+    def key(self, symbol: str) -> bytes:
+        """The key of a symbol's hash."""
+        return online_key(symbol, self._project)
+
     def symbols(self) -> list[str]:
         """Every symbol that has a row, sorted. It walks the keys of the whole database; raises StoreUnavailable."""
         with self._naming_the_server():

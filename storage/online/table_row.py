@@ -42,9 +42,7 @@ def table_row(held: Sequence[bytes | None], names: Sequence[str]) -> TableRow | 
     written, known, *values = held
     if written is None:
         return None
-    time = Timestamp()
-    time.ParseFromString(written)
-    event_ns = int(time.seconds) * SECOND_NS + int(time.nanos)
+    event_ns = stored_time_ns(written)
     known_us = _int64(known) if known else None
     return TableRow(
         event_ns,
@@ -52,6 +50,13 @@ def table_row(held: Sequence[bytes | None], names: Sequence[str]) -> TableRow | 
         {name: _double(value) for name, value in zip(names, values, strict=True) if value is not None},
         frozenset(name for name, value in zip(names, values, strict=True) if value is None),
     )
+
+
+def stored_time_ns(written: bytes) -> int:
+    """What the field of a view's row time holds."""
+    time = Timestamp()
+    time.ParseFromString(written)
+    return int(time.seconds) * SECOND_NS + int(time.nanos)
 
 
 def _double(value: bytes) -> float:

@@ -67,7 +67,7 @@ def repository(folder: Path, *objects: FeastObject) -> FeatureStore:
             provider="local",
             registry=str(folder / "registry.db"),
             online_store={"type": "sqlite", "path": str(folder / "online.db")},
-            offline_store={"type": "feature_repo.offline_store.AsOfOfflineStore"},
+            offline_store={"type": "feature_repo.offline_store.AsOfOfflineStore", "bitemporal": True},
             entity_key_serialization_version=3,
             repo_path=folder,
         )
@@ -676,6 +676,7 @@ def check_against_the_slow_reader(
                     assert given.to_pylist() == wanted
 
 
+@pytest.mark.filterwarnings("ignore:.*every row was created after the time asked for")
 @given(rows=ROWS, questions=QUESTIONS, split=st.integers(0, 10))
 @settings(max_examples=100)
 def test_the_store_answers_what_trying_every_row_answers(
@@ -684,6 +685,7 @@ def test_the_store_answers_what_trying_every_row_answers(
     check_against_the_slow_reader(random_tables, rows, questions, split)
 
 
+@pytest.mark.filterwarnings("ignore:.*every row was created after the time asked for")
 @pytest.mark.soak
 @given(rows=ROWS, questions=QUESTIONS, split=st.integers(0, 10))
 @settings(max_examples=5000)

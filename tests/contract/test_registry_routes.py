@@ -14,6 +14,7 @@ from api.app import create_app
 from api.services import ApiServices
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
+from feature_repo.serving import FeatureServing
 from market.clock import ManualClock
 from registry.life_cycle import TAKES_EFFECT
 from storage.database.quality_reports import QualityReports
@@ -49,6 +50,7 @@ def client(living: Living, tmp_path: Path) -> Iterator[TestClient]:
         features=FeatureLog(tmp_path),
         datasets=Datasets(tmp_path),
         life_cycle=living.cycle,
+        serving=cast("FeatureServing", None),
     )
     with TestClient(create_app(services), headers={"X-API-Key": "k"}) as found:
         yield found

@@ -21,6 +21,7 @@ from api import stream
 from api.app import create_app
 from api.services import ApiServices
 from backfill.jobs import BackfillJobs
+from feature_repo.serving import FeatureServing
 from market.clock import SECOND_NS, ManualClock, format_iso
 from registry.life_cycle import RegistryLifeCycle
 from runtime.embedded import embedded_redis
@@ -90,6 +91,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             features=FeatureLog(tmp_path),
             datasets=Datasets(tmp_path),
             life_cycle=cast("RegistryLifeCycle", None),
+            serving=cast("FeatureServing", None),
         )
         config = uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)

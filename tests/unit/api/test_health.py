@@ -18,6 +18,7 @@ from api.app import create_app
 from api.services import ApiServices
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import SHIPPED_FOLDER
+from feature_repo.serving import FeatureServing
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from registry.life_cycle import RegistryLifeCycle
@@ -165,6 +166,7 @@ def get(
         features=FeatureLog(tmp_path),
         datasets=DatasetsFolder(tmp_path),
         life_cycle=cast("RegistryLifeCycle", None),
+        serving=cast("FeatureServing", None),
         check_queue=check_queue,
         upkeep=cast("UpkeepStore | None", upkeep),
     )
