@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from backfill.bybit.messages import AVAILABILITY_NS, MINUTE_MS, candles_message
@@ -120,7 +121,7 @@ class WarmedSource:
                 # The newest candle is being closed: it would be missing here and may be missed there.
                 await asyncio.sleep((AVAILABILITY_NS["klines"] - early_ns) / SECOND_NS)
             try:
-                rows = await self._in_thread(lambda asked=question: self._fetch(asked))
+                rows = await self._in_thread(partial(self._fetch, question))
             except InvalidRequest as error:
                 _log.warning("%s: its candles are not asked for again: %s", question.symbol, error)
                 continue

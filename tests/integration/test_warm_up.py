@@ -26,7 +26,7 @@ from runtime.servers import Servers
 from runtime.settings import load_settings
 from runtime.sources import SourceChoice
 from storage.features.log import FeatureLog
-from storage.tape import Frame, read_tape
+from storage.tape import read_tape
 from tests import waiting
 from tests.bybit_exchange import BybitExchange
 from tests.bybit_rest import BybitHistoryServer, History, Row, recorded_klines
@@ -135,7 +135,7 @@ def test_technical_features_are_served_from_the_candles_before_the_start_and_reb
     assert math.isnan(before)
 
     raw = settings.raw_data_storage_path
-    taped = [frame for frame in read_tape(raw, SYMBOL) if isinstance(frame, Frame)]
+    taped = [*read_tape(raw, SYMBOL)]
     [mark] = [frame for frame in taped if b'"feature-service.history.' in frame.body]
     assert rest.url in json.loads(mark.body)["reason"]
     rows, _ = FeatureLog(settings.feature_log_storage_path).read(
