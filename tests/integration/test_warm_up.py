@@ -103,6 +103,7 @@ def test_technical_features_are_served_from_the_candles_before_the_start_and_reb
                 "FEATURE_SERVICE_DATA_PATH": str(tmp_path),
                 "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent),
                 "FEATURE_SERVICE_SYMBOLS": f"{SYMBOL},NOSUCH",
+                "FEATURE_SERVICE_BACKFILL_AUTO": "true",
                 "BYBIT_STREAM_URL": exchange.url,
                 "BYBIT_REST_URL": rest.url,
             },

@@ -22,13 +22,13 @@ from storage.database.job_queue import Interrupted
 from storage.database.metadata import BuildMeasured, DatasetRecord
 from storage.database.schema import answering
 from training_sets.builds.bookkeeping import Bookkeeping
-from training_sets.builds.builder import Dataset, build_dataset
+from training_sets.builds.builder import PRICES_STEP, Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.dataset.datasets import Datasets, discard
 from training_sets.dataset.records import sample_count, splits_document, stored_request
 
 STEPS: Final = 5
-"""Of ``build_dataset``; each that begins is a step of progress."""
+"""Of ``build_dataset``, each that begins a step of progress; one more where days must be fetched first."""
 TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
 """How often the record is told of progress at most, and asked whether the build is cancelled."""
 MOST_ATTEMPTS: Final = 5
@@ -157,7 +157,7 @@ class _Attempt:
     def begin_step(self, name: str) -> None:
         self.continue_or_raise()
         self._steps += 1
-        if self._steps == 2:
+        if name == PRICES_STEP:
             self._features_end_ns = self._clock.now_ns()
         self.settle(step=name, progress=min((self._steps - 1) / STEPS, 1.0))
         self._told_ns = self._clock.now_ns()

@@ -50,11 +50,11 @@ class Planted:
     tickers: list[tuple[int, int]] = field(default_factory=list)
 
 
-def runs(random: Random, count: int, *, most: int, longest: int) -> list[tuple[int, int]]:
-    """Stretches of whole numbers that do not touch each other nor either end."""
+def runs(random: Random, count: int, *, most: int, shortest: int, longest: int) -> list[tuple[int, int]]:
+    """Stretches of whole numbers, first and last, that do not touch each other nor either end."""
     found, at = [], 1 + random.randrange(count // 3)
     for _ in range(random.randrange(most + 1)):
-        last = at + random.randrange(longest)
+        last = at + random.randrange(shortest, longest) - 1
         if last >= count - 1:
             break
         found.append((at, last))
@@ -65,14 +65,11 @@ def runs(random: Random, count: int, *, most: int, longest: int) -> list[tuple[i
 def planted(random: Random) -> Planted:
     minutes = range(1, MINUTES - 1)
     return Planted(
-        books=runs(random, BOOKS, most=4, longest=900),
+        books=runs(random, BOOKS, most=4, shortest=1, longest=900),
         candles=set(random.sample(minutes, random.randrange(8))),
         trades=set(random.sample(minutes, random.randrange(8))),
-        tickers=[
-            (first, last + 6)
-            for first, last in runs(random, TICKERS - 40, most=2, longest=30)
-            if last + 6 < TICKERS - 1
-        ],
+        # A minute of pause is no hole yet.
+        tickers=runs(random, TICKERS, most=3, shortest=6, longest=40),
     )
 
 
