@@ -23,12 +23,14 @@ class Hole:
     """Messages that are missing: the times of the last one before them and of the snapshot that repaired the book.
 
     missing: how many; 0 where their number is unknown, as after an interruption. repaired_ns: None while it lasts.
+    first_id: update id of the first one that is missing; None where it is unknown.
     """
 
     begin_ns: int
     found_ns: int
     missing: int
     repaired_ns: int | None = None
+    first_id: int | None = None
 
 
 class BookStream:
@@ -36,7 +38,9 @@ class BookStream:
 
     received: messages. missing: by update id. duplicates: messages whose update id was seen before. snapshots: messages
     that replace the book. interruptions: times at which ingest said that it may have missed messages, with the time of
-    the message before. offset: of the clocks. silences: (begin, end) of every pause of more than LONGEST_SILENCE_NS.
+    the message before. replaced: those of them after which a snapshot began anew instead of the next update id, so that
+    what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause of more than
+    LONGEST_SILENCE_NS.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class BookStream:
         self.received = self.missing = self.duplicates = self.snapshots = 0
         self.holes: list[Hole] = []
         self.interruptions: list[tuple[int, int]] = []
+        self.replaced: list[tuple[int, int]] = []
+        self._interrupted_ns: int | None = None
         self.silences: list[tuple[int, int]] = []
         self.offset = ClockOffset()
         self.last_id = last_id
@@ -68,7 +74,10 @@ class BookStream:
         self._messages(heads[begin:])
 
     def _interrupted(self, recv_ns: int) -> None:
-        self.interruptions.append((recv_ns if self.last_ns is None else self.last_ns, recv_ns))
+        begin_ns = recv_ns if self.last_ns is None else self.last_ns
+        self.interruptions.append((begin_ns, recv_ns))
+        if self._interrupted_ns is None and self.last_ns is not None:
+            self._interrupted_ns = begin_ns
         # The book goes on only if its next update id follows; a snapshot is no hole.
         self.last_ns = recv_ns
 
@@ -77,6 +86,10 @@ class BookStream:
         if len(books) == 0:
             return
         recv_ns = books["recv_ns"]
+        if self._interrupted_ns is not None:
+            if replacing(books[:1])[0] and int(books["update_id"][0]) != (self.last_id or 0) + 1:
+                self.replaced.append((self._interrupted_ns, int(recv_ns[0])))
+            self._interrupted_ns = None
         times = np.concatenate([[recv_ns[0] if self.last_ns is None else self.last_ns], recv_ns])
         for at in np.flatnonzero(np.diff(times) > LONGEST_SILENCE_NS).tolist():
             self.silences.append((int(times[at]), int(times[at + 1])))
@@ -118,7 +131,7 @@ class BookStream:
 
     def _found_hole(self, begin_ns: int, found_ns: int, missing: int) -> None:
         self.missing += missing
-        hole = Hole(begin_ns, found_ns, missing)
+        hole = Hole(begin_ns, found_ns, missing, first_id=None if self.last_id is None else self.last_id + 1)
         self.holes.append(hole)
         # Two holes before one snapshot are two holes of one repair.
         self.broken_by = self.broken_by or hole

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backfill.bybit.rest import BybitHistory
     from backfill.fetching import Place
     from backfill.jobs import BackfillJobs
+    from backfill.missing_days import MissingDays
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
     from ingestion.rabbitmq.connection import BrokerAddress
@@ -489,6 +490,19 @@ def build_place(settings: Settings, servers: Servers, stores: Stores) -> BuildPl
         reuses_samples=settings.dataset_builder_cache_enabled,
         rebuild_workers=settings.dataset_builder_rebuild_workers,
         draw_seed=partial(secrets.randbits, 32),
+        filler=_missing_days(settings),
+    )
+
+
+def _missing_days(settings: Settings) -> MissingDays | None:
+    """What fetches the days that a request lacks, where the settings want it."""
+    from backfill.missing_days import MissingDays
+    from market.clock import SystemClock
+
+    if not (settings.feature_service_backfill_auto and settings.feature_service_backfill_enabled):
+        return None
+    return MissingDays(
+        partial(backfill_place, settings), SystemClock(), most_days=settings.feature_service_backfill_max_days
     )
 
 

@@ -838,6 +838,24 @@ def test_a_data_quality_report_is_answered_and_kept(client: TestClient, services
     assert services.quality_reports.newest("BTCUSDT", limit=1) == [document]
 
 
+def test_the_coverage_certificate_of_a_period_is_answered(client: TestClient, services: ApiServices) -> None:
+    compact_tape(services.raw.folder, "BTCUSDT", InstrumentPins(services.raw.folder))
+    answer = client.get("/coverage", params={"symbol": "BTCUSDT", "from": at(60), "to": at(180)})
+    assert answer.status_code == 200
+    document = answer.json()
+    assert (document["from"], document["to"]) == (at(60), at(180))
+    assert {
+        name: (each["held"], each["expected"]) for name, each in document["streams"].items() if name != "orderbook"
+    } == {
+        "trades": (2, 2),
+        "klines": (2, 2),
+        "ticker": (120, 120),
+    }
+    assert document["streams"]["orderbook"]["held"] == document["streams"]["orderbook"]["expected"] > 0
+    assert client.get("/coverage", params={"symbol": "BTCUSDT", "from": at(60), "to": at(60)}).status_code == 400
+    assert client.get("/coverage", params={"symbol": "NOPE"}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [({"symbol": "NOPE"}, 404), ({"from": at(10), "to": at(10)}, 400), ({"to": "2027-01-01T00:00:00Z"}, 400)],

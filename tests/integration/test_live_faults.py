@@ -479,7 +479,6 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
             "RABBITMQ_PORT": str(settings.rabbitmq_port),
             "FEATURE_SERVICE_TAPE_SYNC_MS": "20",
             "BYBIT_REST_URL": settings.bybit_rest_url,
-            "FEATURE_SERVICE_BACKFILL_AUTO": str(settings.feature_service_backfill_auto),
             "FEATURE_SERVICE_SHARDS": None
             if settings.feature_service_shards is None
             else str(settings.feature_service_shards),

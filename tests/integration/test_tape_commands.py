@@ -166,3 +166,27 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
         line.split()[0] for line in [*lines[closes - 5 : closes], *lines[closes + 1 : closes + 6]]
     ]
     assert max(map(len, lines)) <= 120
+
+
+def test_what_is_missing_on_an_open_tape_is_certified_to_the_message(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    InstrumentPins(raw).pin("BTCUSDT", "65000.5")
+    messages = [*simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=3 * MINUTE_NS)]
+    books = [at for at, message in enumerate(messages) if b'"orderbook.' in message.body]
+    lost = books[100:103]
+    with TapeWriter(raw, "BTCUSDT") as writer:
+        for at, message in enumerate(messages):
+            if at not in lost:
+                writer.append(message.recv_ns, message.body)
+        period = ["--from", format_iso(START_NS), "--to", format_iso(START_NS + 3 * MINUTE_NS)]
+        code, [found] = feature_service("tape", "coverage", "--data", tmp_path, "--registry", "1.0.0", *period)
+    ids = [json.loads(messages[at].body)["data"]["u"] for at in lost]
+    book = found["streams"]["orderbook"]
+    [hole] = [each for each in book["missing"] if each["evidence"] == "update ids"]
+    assert (code, hole["update_ids"], hole["messages"]) == (0, [ids[0], ids[-1]], 3)
+    assert (book["expected"], book["held"]) == (len(books), len(books) - 3)
+    assert set(hole["unknown_until"]) >= {"price", "orderbook"}
+    code, printed = printed_by("tape", "coverage", "--data", tmp_path, *period)
+    assert code == 0
+    assert "update ids" in printed
+    assert re.search(r"orderbook .*2026-01-05|▓|█", printed)

@@ -103,6 +103,7 @@ def test_technical_features_are_served_from_the_candles_before_the_start_and_reb
                 "FEATURE_SERVICE_DATA_PATH": str(tmp_path),
                 "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent),
                 "FEATURE_SERVICE_SYMBOLS": f"{SYMBOL},NOSUCH",
+                "FEATURE_SERVICE_BACKFILL_AUTO": "true",
                 "BYBIT_STREAM_URL": exchange.url,
                 "BYBIT_REST_URL": rest.url,
             },
@@ -135,7 +136,7 @@ def test_technical_features_are_served_from_the_candles_before_the_start_and_reb
     assert math.isnan(before)
 
     raw = settings.raw_data_storage_path
-    taped = list(read_tape(raw, SYMBOL))
+    taped = [*read_tape(raw, SYMBOL)]
     [mark] = [frame for frame in taped if b'"feature-service.history.' in frame.body]
     assert rest.url in json.loads(mark.body)["reason"]
     rows, _ = FeatureLog(settings.feature_log_storage_path).read(

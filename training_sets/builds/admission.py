@@ -6,6 +6,7 @@ from typing import Final
 
 from market.clock import DAY_NS, floor_to, format_iso, utc_date
 from market.errors import InvalidRequest, NotFound
+from training_sets.builds.missing_days import lacking_days, told_days
 from training_sets.builds.place import BuildPlace
 from training_sets.dataset.records import sample_count
 from training_sets.request.folds import covered
@@ -17,7 +18,6 @@ from transforms.rows import FeatureSet
 
 MOST_SAMPLES: Final = 80_000_000
 """Entity rows of one dataset: 90 days of ten symbols at 1 s."""
-_MOST_DAYS_TOLD: Final = 5
 
 
 def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) -> FeatureSet:
@@ -42,7 +42,9 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
             raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")
     first = feature_set("available", chosen.columns[:1])
     features, raw = place.features, place.raw.parquet
-    available = {symbol: stored_period(features, raw, symbol, first) for symbol in request.symbols}
+    fetched = _fetched_first(request, chosen, place)
+    symbols = [symbol for symbol in request.symbols if symbol not in fetched]
+    available = {symbol: stored_period(features, raw, symbol, first) for symbol in symbols}
     for fold in request.folds():
         trained = [period for period in fold.periods if period.name == "train"]
         begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
@@ -52,12 +54,26 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
         assert known is not None, "no symbol without rows passes the train period"
         days = stored_days(features, raw, symbol, first)
         if missing := [day for day in _days_within(request, known) if day not in days]:
-            shown = ", ".join(missing[:_MOST_DAYS_TOLD]) + (" and more" if len(missing) > _MOST_DAYS_TOLD else "")
             raise InvalidRequest(
-                f"{symbol}: must have data of every day of the periods, {len(missing)} without was {shown}; "
-                f"{told_periods({symbol: known})}"
+                f"{symbol}: must have data of every day of the periods, {len(missing)} without was "
+                f"{told_days(missing)}; {told_periods({symbol: known})}"
             )
     return chosen
+
+
+def _fetched_first(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> set[str]:
+    """The symbols whose missing days the build fetches. Raises InvalidRequest where that is not possible."""
+    if place.filler is None:
+        return set()
+    lacking = lacking_days(request, chosen, place)
+    for each in lacking:
+        if (reason := place.filler.refusal(each.needed)) is not None:
+            known = stored_period(place.features, place.raw.parquet, each.symbol)
+            raise InvalidRequest(
+                f"{each.symbol}: must have data of every day of the periods, {len(each.needed)} without was "
+                f"{told_days(each.needed)}, which cannot be fetched: {reason}; {told_periods({each.symbol: known})}"
+            )
+    return {each.symbol for each in lacking}
 
 
 def _days_within(request: DatasetRequest, known: tuple[int, int]) -> list[str]:

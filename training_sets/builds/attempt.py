@@ -30,7 +30,7 @@ from training_sets.dataset.manifest import write_performance
 from training_sets.dataset.records import sample_count, splits_document, stored_request
 
 STEPS: Final = 5
-"""Of ``build_dataset``; each that begins is a step of progress."""
+"""Of ``build_dataset``, each that begins a step of progress; one more where days must be fetched first."""
 TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
 """How often the record is told of progress at most, and asked whether the build is cancelled."""
 MOST_ATTEMPTS: Final = 5

@@ -1,6 +1,7 @@
 """The builder: from a request to the files of every fold and split, with their manifest.
 
-1. Make sure that the features exist, rebuilding the symbol-days that are missing.
+1. Fetch the days that nobody has, where that is possible, and make sure that the features exist, rebuilding the
+   symbol-days that are missing.
 2. Find the prices that labels are made of.
 3. Piece after piece in time order: take the features that the model has at each sample, its row once that has arrived
    or the newest tick there is at its time, so that what came late is not seen earlier; label from the moment at which
@@ -16,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from training_sets.builds.feature_days import make_features
 from training_sets.builds.finishing import write_documents
+from training_sets.builds.missing_days import fill_days, lacking_days
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.retrieval import open_retrieval
 from training_sets.builds.verdict import judge_files
@@ -31,6 +33,9 @@ from training_sets.samples.event_times import event_times
 from training_sets.samples.known import Retrieval
 from training_sets.samples.samples import SamplePlan, Sampler, label_prices, sample_times
 from transforms.rows import FeatureSet
+
+PRICES_STEP: Final = "reading prices"
+"""The step with which the features are all there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,13 @@ def build_dataset(
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
     """
     chosen = place.feature_set(request.registry_version)
+    if place.filler is not None and (lacking := lacking_days(request, chosen, place)):
+        on_step("fetching the days without data")
+        fill_days(lacking, chosen, place, on_progress=on_progress)
     on_step("making sure that the features exist")
     days = make_features(request, chosen, place, on_progress=on_progress)
     inputs = dataset_inputs(request, chosen, place.features, place.raw.parquet, place.rules)
-    on_step("reading prices")
+    on_step(PRICES_STEP)
     with open_retrieval(request, chosen, place) as retrieval:
         sampler = _open_sampler(request, chosen, place, retrieval)
         on_step("retrieving features as they were known, labelling, splitting")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from market.clock import SECOND_NS
-from training_sets.builds.builder import Dataset
+from training_sets.builds.builder import PRICES_STEP, Dataset
 
 _STATM: Final = Path("/proc/self/statm")
 _MEBIBYTE: Final = 1024.0 * 1024.0
@@ -43,8 +44,9 @@ class BuildPerformance:
             self._peak = max(self._peak, int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
 
     def features_seconds(self) -> float:
-        """From the beginning until features were there."""
-        return sum(list(self._phases_ns.values())[:2]) / SECOND_NS
+        """From the beginning until features were there, and prices were read."""
+        until_prices = takewhile(lambda phase: phase != PRICES_STEP, self._phases_ns)
+        return sum(self._phases_ns[phase] for phase in until_prices) / SECOND_NS
 
     def document(self, built: Dataset) -> dict[str, Any]:
         """As JSON, of what was built by now. Days are those of ``/cache/statistics``, of this build alone."""

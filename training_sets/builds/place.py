@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from feature_repo.registry_versions import load_registry_version
+from market.errors import FeatureServiceError
 from storage.features.log import FeatureLog
 from training_sets.dataset.inputs import DatasetRules
 from training_sets.rebuild.due_days import Rebuild
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
 
 
+class DayFiller(Protocol):
+    """Fetches days of which there is no raw data."""
+
+    def refusal(self, days: Sequence[str]) -> str | None:
+        """Why these days cannot be fetched, None where they may be."""
+        ...
+
+    def fill(
+        self, symbol: str, days: Sequence[str], kinds: Collection[int], *, on_progress: Callable[[float], None]
+    ) -> Mapping[str, FeatureServiceError]:
+        """Fetch what the kinds of record come from; the days that could not be, with the reason."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BuildPlace:
     """What every build of a process shares.
@@ -26,7 +41,8 @@ class BuildPlace:
     open_store: Feast, which takes seconds to import, for one build, in its thread. versions_folder: of the registry.
     kernels_folder: of compiled kernels. reuses_days: whether days computed before are used again. reuses_samples:
     whether what was retrieved before is. rebuild_workers: processes that rebuild missing days. draw_seed: gives each
-    build the seed of the rows and days that its leakage check draws.
+    build the seed of the rows and days that its leakage check draws. filler: fetches days that a request lacks; None
+    where they are not fetched.
     """
 
     open_store: Callable[[], FeatureStore]
@@ -39,6 +55,7 @@ class BuildPlace:
     reuses_samples: bool = True
     rebuild_workers: int = 1
     draw_seed: Callable[[], int] = lambda: 0
+    filler: DayFiller | None = None
 
     def feature_set(self, version: str) -> FeatureSet:
         """The feature set of a registry version. Raises NotFound, InvalidRegistry."""

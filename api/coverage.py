@@ -1,0 +1,50 @@
+"""The route of the coverage certificate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from api.build_request import Moment
+from api.services import Services
+from feature_repo.registry_versions import load_registry_version
+from ingestion.tape.coverage import held_period, symbol_coverage
+from market.clock import DAY_NS
+from market.errors import InvalidRequest
+
+MOST_DAYS = 31
+
+router = APIRouter(tags=["data quality"])
+
+
+class Coverage(BaseModel):
+    """What was expected of each stream, what is held, and exactly what is missing, over a period and by UTC day."""
+
+    symbol: str
+    begin: Annotated[str, Field(alias="from")]
+    to: str
+    feature_registry_version: str
+    streams: dict[str, dict[str, Any]]
+
+
+@router.get("/coverage")
+def coverage(
+    services: Services,
+    symbol: Annotated[str, Query(min_length=1, max_length=64)],
+    begin: Annotated[Moment | None, Query(alias="from")] = None,
+    end: Annotated[Moment | None, Query(alias="to")] = None,
+) -> Coverage:
+    """The certificate of a symbol for at most 31 days, by default the last ones that raw Parquet holds.
+
+    What is on the open tape alone is not looked at: the period ends where raw Parquet does, at most.
+    """
+    raw = services.raw
+    first_ns, last_ns = held_period(raw, symbol, min(services.clock.now_ns(), raw.period(symbol)[1]))
+    to_ns = min(last_ns, last_ns if end is None else end)
+    from_ns = max(first_ns, to_ns - MOST_DAYS * DAY_NS) if begin is None else begin
+    if to_ns - from_ns > MOST_DAYS * DAY_NS:
+        raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(to_ns - from_ns) / DAY_NS:.1f}")
+    chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
+    return Coverage.model_validate(symbol_coverage(raw, symbol, chosen, from_ns=from_ns, to_ns=to_ns))

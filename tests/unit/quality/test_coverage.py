@@ -1,0 +1,243 @@
+"""The certificate finds exactly what was taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from feature_repo.registry_versions import load_registry_version
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
+from market.events import (
+    CONFIRMED,
+    CONTROL,
+    FIRST,
+    KLINE,
+    LAST,
+    ORDERBOOK,
+    SNAPSHOT,
+    START,
+    TICKER,
+    TRADE,
+    VOLUME,
+    Events,
+    empty_events,
+)
+from quality.coverage import CoverageTally, coverage_document, day_picture
+
+BEGIN_NS: Final = parse_iso_ns("2026-03-01T23:30:00")
+MINUTES: Final = 60
+END_NS: Final = BEGIN_NS + MINUTES * MINUTE_NS
+BOOK_STEP_NS: Final = 500 * MILLISECOND_NS
+BOOKS: Final = (END_NS - BEGIN_NS) // BOOK_STEP_NS
+TICKER_STEP_NS: Final = 10 * SECOND_NS
+TICKERS: Final = (END_NS - BEGIN_NS) // TICKER_STEP_NS
+TRADES_A_MINUTE: Final = 3
+CHOSEN: Final = load_registry_version("1.1.0").feature_set
+
+
+@dataclass
+class Planted:
+    """What is taken away: first and last of order book messages by number, minutes of candles and trades, tickers."""
+
+    books: list[tuple[int, int]] = field(default_factory=list)
+    candles: set[int] = field(default_factory=set)
+    trades: set[int] = field(default_factory=set)
+    tickers: list[tuple[int, int]] = field(default_factory=list)
+
+
+def runs(random: Random, count: int, *, most: int, shortest: int, longest: int) -> list[tuple[int, int]]:
+    """Stretches of whole numbers, first and last, that do not touch each other nor either end."""
+    found, at = [], 1 + random.randrange(count // 3)
+    for _ in range(random.randrange(most + 1)):
+        last = at + random.randrange(shortest, longest) - 1
+        if last >= count - 1:
+            break
+        found.append((at, last))
+        at = last + 2 + random.randrange(count // 3)
+    return found
+
+
+def planted(random: Random) -> Planted:
+    minutes = range(1, MINUTES - 1)
+    return Planted(
+        books=runs(random, BOOKS, most=4, shortest=1, longest=900),
+        candles=set(random.sample(minutes, random.randrange(8))),
+        trades=set(random.sample(minutes, random.randrange(8))),
+        # A minute of pause is no hole yet.
+        tickers=runs(random, TICKERS, most=3, shortest=6, longest=40),
+    )
+
+
+def heads(count: int, kind: int, recv_ns: npt.NDArray[np.int64] | int) -> Events:
+    events = empty_events(count)
+    events["kind"] = kind
+    events["recv_ns"] = events["event_ns"] = recv_ns
+    events["flags"] = FIRST | LAST
+    return events
+
+
+def market(taken: Planted, *, is_backfilled: bool = False) -> tuple[Events, Events]:
+    """Order books, and the other kinds, of an hour over midnight from which this was taken away."""
+    lost = {at for first, last in taken.books for at in range(first, last + 1)}
+    numbers = np.array([at for at in range(BOOKS) if at not in lost])
+    books = heads(len(numbers), ORDERBOOK, BEGIN_NS + numbers * BOOK_STEP_NS)
+    books["update_id"] = 1000 + numbers
+    books["flags"][0] |= SNAPSHOT
+
+    minutes = np.arange(MINUTES)
+    candles = heads(MINUTES, KLINE, BEGIN_NS + (minutes + 1) * MINUTE_NS + SECOND_NS)
+    candles["update_id"] = BEGIN_NS + minutes * MINUTE_NS
+    candles["field"] = VOLUME
+    candles["flags"] |= CONFIRMED
+    candles["px"] = 5 * TRADES_A_MINUTE
+    candles = candles[~np.isin(minutes, list(taken.candles))]
+
+    numbers = np.arange(MINUTES * TRADES_A_MINUTE)
+    trades = heads(len(numbers), TRADE, BEGIN_NS + numbers * (MINUTE_NS // TRADES_A_MINUTE) + SECOND_NS)
+    trades["px"], trades["qty"] = 100, 5
+    # The middle one of a minute: no minute is silent.
+    is_lost = np.isin(numbers // TRADES_A_MINUTE, list(taken.trades)) & (numbers % TRADES_A_MINUTE == 1)
+    trades = trades[~is_lost]
+
+    lost = {at for first, last in taken.tickers for at in range(first, last + 1)}
+    numbers = np.array([at for at in range(TICKERS) if at not in lost])
+    tickers = heads(len(numbers), TICKER, BEGIN_NS + numbers * TICKER_STEP_NS)
+
+    others = np.concatenate([candles, trades, tickers])
+    others = others[np.argsort(others["recv_ns"], kind="stable")]
+    for events in (books, others):
+        events["seq"] = np.arange(len(events)) - (1 << 40 if is_backfilled else 0)
+    return books, others
+
+
+def certificate(books: Events, others: Events, *, begin_ns: int = BEGIN_NS, end_ns: int = END_NS) -> dict[str, Any]:
+    tally = CoverageTally(begin_ns, end_ns)
+    tally.add_book(books)
+    for piece in np.array_split(others, 3):
+        tally.add_market(piece)
+    streams: dict[str, Any] = coverage_document("BTCUSDT", tally, CHOSEN, begin_ns=begin_ns, end_ns=end_ns)["streams"]
+    return streams
+
+
+def minute_ranges(minutes: set[int]) -> list[tuple[str, str]]:
+    starts = sorted(minutes)
+    firsts = [at for at in starts if at - 1 not in minutes]
+    lasts = [at for at in starts if at + 1 not in minutes]
+    return [
+        (format_iso(BEGIN_NS + first * MINUTE_NS), format_iso(BEGIN_NS + (last + 1) * MINUTE_NS))
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+
+
+def ranges(stream: dict[str, Any], evidence: str) -> list[tuple[str, str]]:
+    return [(each["from"], each["to"]) for each in stream["missing"] if each["evidence"] == evidence]
+
+
+def check_a_mutilation(seed: int) -> None:
+    taken = planted(Random(seed))  # no secret
+    found = certificate(*market(taken))
+    told = [each["update_ids"] for each in found["orderbook"]["missing"]]
+    assert told == [[1000 + first, 1000 + last] for first, last in taken.books], seed
+    times = [
+        (format_iso(BEGIN_NS + (first - 1) * BOOK_STEP_NS), format_iso(BEGIN_NS + (last + 1) * BOOK_STEP_NS))
+        for first, last in taken.books
+    ]
+    assert ranges(found["orderbook"], "update ids") == times, seed
+    assert found["orderbook"]["expected"] == BOOKS, seed
+    assert found["orderbook"]["held"] == BOOKS - sum(last + 1 - first for first, last in taken.books), seed
+    assert ranges(found["klines"], "minutes") == minute_ranges(taken.candles), seed
+    assert found["klines"]["held"] == MINUTES - len(taken.candles), seed
+    assert ranges(found["trades"], "volume of the candle") == minute_ranges(taken.trades - taken.candles), seed
+    assert found["trades"]["held"] == MINUTES - len(taken.trades - taken.candles), seed
+    unproven = [(each["from"], each["to"]) for each in found["trades"]["not_proven"]]
+    assert unproven == minute_ranges(taken.candles), seed
+    times = [
+        (format_iso(BEGIN_NS + (first - 1) * TICKER_STEP_NS), format_iso(BEGIN_NS + (last + 1) * TICKER_STEP_NS))
+        for first, last in taken.tickers
+    ]
+    assert ranges(found["ticker"], "heartbeat") == times, seed
+    planted_ranges = (
+        len(taken.books)
+        + len(taken.tickers)
+        + len(minute_ranges(taken.candles))
+        + len(minute_ranges(taken.trades - taken.candles))
+    )
+    assert sum(len(stream["missing"]) for stream in found.values()) == planted_ranges, seed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_certificate_is_exactly_what_was_taken_away(seed: int) -> None:
+    check_a_mutilation(seed)
+
+
+@pytest.mark.soak
+def test_a_thousand_certificates_are_exactly_what_was_taken_away() -> None:
+    for seed in range(1000, 2000):
+        check_a_mutilation(seed)
+
+
+def test_a_hole_tells_until_when_it_makes_the_features_of_its_stream_unknown() -> None:
+    found = certificate(*market(Planted(books=[(100, 119)], candles={7})))
+    [book] = found["orderbook"]["missing"]
+    assert book["messages"] == 20
+    # No snapshot repairs it: the book is broken until the end, and its windows for longer.
+    assert book["unknown_from"] == format_iso(BEGIN_NS + 120 * BOOK_STEP_NS)
+    assert set(book["unknown_until"]) >= {"price", "orderbook"}
+    assert "technical" not in book["unknown_until"]
+    assert all(until > format_iso(END_NS) for until in book["unknown_until"].values())
+    [candle] = found["klines"]["missing"]
+    assert set(candle["unknown_until"]) == {"technical"}
+    assert candle["unknown_until"]["technical"] == format_iso(BEGIN_NS + 8 * MINUTE_NS + 1441 * MINUTE_NS)
+
+
+def test_trades_that_are_missing_without_a_mark_were_computed_without() -> None:
+    books, others = market(Planted(trades={7}))
+    [trade] = certificate(books, others)["trades"]["missing"]
+    assert (trade["unknown_until"], trade["computed_without"]) == ({}, ["orderflow"])
+    mark = heads(1, CONTROL, BEGIN_NS + 7 * MINUTE_NS + SECOND_NS)
+    mark["field"], mark["px"] = START, TRADE
+    [trade] = certificate(books, np.concatenate([others, mark]))["trades"]["missing"]
+    assert (set(trade["unknown_until"]), trade["computed_without"]) == ({"orderflow"}, [])
+
+
+def test_a_snapshot_after_a_mark_says_that_nobody_knows_how_many_are_missing_and_the_next_id_that_none_is() -> None:
+    books, others = market(Planted())
+    mark = heads(1, CONTROL, BEGIN_NS + 100 * BOOK_STEP_NS + 1)
+    mark["field"] = START
+    assert certificate(np.concatenate([books[:101], mark, books[101:]]), others)["orderbook"]["missing"] == []
+    after = books[200:].copy()
+    after["flags"][0] |= SNAPSHOT
+    [hole] = certificate(np.concatenate([books[:101], mark, after]), others)["orderbook"]["missing"]
+    assert (hole["messages"], hole["evidence"]) == (None, "mark before a snapshot")
+    assert (hole["from"], hole["to"]) == tuple(format_iso(BEGIN_NS + at * BOOK_STEP_NS) for at in (100, 200))
+
+
+def test_days_are_told_apart_and_what_was_backfilled_from_what_was_lived() -> None:
+    books, others = market(Planted(candles={0, 1, 2}))
+    found = certificate(books, others)
+    assert [day["date"] for day in found["klines"]["days"]] == ["2026-03-01", "2026-03-02"]
+    assert [(day["expected"], day["held"]) for day in found["klines"]["days"]] == [(30, 27), (30, 30)]
+    assert [day["messages_live"] for day in found["klines"]["days"]] == [27, 30]
+    assert day_picture(found)["klines"] == "▓█"
+    old = certificate(*market(Planted(), is_backfilled=True))
+    assert (old["klines"]["messages_live"], old["klines"]["messages_backfilled"]) == (0, MINUTES)
+
+
+def test_before_the_first_and_after_the_last_message_everything_is_missing() -> None:
+    books, others = market(Planted())
+    begin_ns, end_ns = BEGIN_NS - DAY_NS, END_NS + DAY_NS
+    found = certificate(books, others, begin_ns=begin_ns, end_ns=end_ns)
+    for name, evidence in (("orderbook", "first message"), ("ticker", "last message")):
+        assert any(each["evidence"].endswith(evidence) for each in found[name]["missing"])
+    assert found["klines"]["held"] == MINUTES
+    assert found["klines"]["missing"][0]["from"] == format_iso(begin_ns)
+    assert found["trades"]["held"] == MINUTES
+    assert day_picture(found)["orderbook"] == " ░░ "
+    nothing = certificate(books[:0], others[:0])
+    assert [each["evidence"] for each in nothing["orderbook"]["missing"]] == ["nothing is held"]
+    assert day_picture(nothing) == dict.fromkeys(("orderbook", "trades", "klines", "ticker"), "  ")
