@@ -117,10 +117,12 @@ def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Res
     if len(lengths) != 1 or lengths == {0}:
         raise InvalidRequest(f"entities: must be lists of one length, at least 1, was {sorted(lengths)}")
     names = asked.full_feature_names
-    plan = services.serving.plan(asked.features, asked.feature_service, full_names=names)
+    plan = services.feature_server.plan(asked.features, asked.feature_service, full_names=names)
     now_ns = services.clock.now_ns()
     if plan.is_computed:
-        found = services.serving.computed(asked.features, asked.feature_service, asked.entities, full_names=names)
+        found = services.feature_server.computed(
+            asked.features, asked.feature_service, asked.entities, full_names=names
+        )
         return JSONResponse(truthful(found, plan, now_ns=now_ns))
     if (cells := len(plan.columns) * lengths.pop()) > MOST_CELLS:
         raise InvalidRequest(f"entities: must ask for at most {MOST_CELLS} values, rows times features, was {cells}")
@@ -142,19 +144,19 @@ def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Res
 @router.post("/push")
 def push(asked: PushRequest, services: Services) -> None:
     """Write rows to the views behind a push source; ours are written by ingest alone."""
-    services.serving.push(asked.push_source_name, asked.df, asked.to, now=to_datetime(services.clock.now_ns()))
+    services.feature_server.push(asked.push_source_name, asked.df, asked.to, now=to_datetime(services.clock.now_ns()))
 
 
 @router.post("/write-to-online-store")
 def write_to_online_store(asked: WriteRequest, services: Services) -> None:
     """Write rows of one view to the online store; ours are written by ingest alone."""
-    services.serving.write(asked.feature_view_name, asked.df, now=to_datetime(services.clock.now_ns()))
+    services.feature_server.write(asked.feature_view_name, asked.df, now=to_datetime(services.clock.now_ns()))
 
 
 @router.post("/materialize")
 def materialize(asked: MaterializeRequest, services: Services) -> None:
     """Bring the newest rows of views between two times from their sources to the online store."""
-    services.serving.materialize(
+    services.feature_server.materialize(
         asked.feature_views, _moment(asked.start_ts, "start_ts"), _moment(asked.end_ts, "end_ts")
     )
 
@@ -162,12 +164,12 @@ def materialize(asked: MaterializeRequest, services: Services) -> None:
 @router.post("/materialize-incremental")
 def materialize_incremental(asked: MaterializeIncrementalRequest, services: Services) -> None:
     """Bring the newest rows of views, since each was materialized last, from their sources to the online store."""
-    services.serving.materialize(asked.feature_views, None, _moment(asked.end_ts, "end_ts"))
+    services.feature_server.materialize(asked.feature_views, None, _moment(asked.end_ts, "end_ts"))
 
 
 def _keys(services: ApiServices, plan: ServingPlan, view: ServedView, entities: Mapping[str, list[Any]]) -> list[bytes]:
     if not view.is_ours:
-        return services.serving.entity_keys(plan, view, entities)
+        return services.feature_server.entity_keys(plan, view, entities)
     [name] = view.keys.values()
     for symbol in entities[name]:
         if not isinstance(symbol, str):

@@ -21,8 +21,8 @@ import orjson
 
 from feature_repo.serving import ServedFeature, ServedView, ServingPlan, native_value
 from market.clock import SECOND_NS, format_iso, parse_iso_ns
-from storage.online.table_row import stored_time_ns
 from storage.online.feast_fields import timestamp_field
+from storage.online.table_row import stored_time_ns
 from storage.online.vector import VECTOR_FIELD, unpack
 
 STATUSES: Final = ("NOT_FOUND", "PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE")

@@ -89,7 +89,7 @@ class ApiServices(ProcessServices):
     features: FeatureLog
     datasets: Datasets
     life_cycle: RegistryLifeCycle
-    serving: FeatureServing
+    feature_server: FeatureServing
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

@@ -333,7 +333,7 @@ def api_services(
         closing(QualityReports(servers.postgres_url)) as quality_reports,
         registry_life_cycle(settings, servers, metadata) as life_cycle,
         closing(request_writer(servers.postgres_url)) as requests,
-        closing(feature_serving(servers)) as serving,
+        closing(feature_serving(servers)) as feature_server,
     ):
         yield ApiServices(
             **_process_facts(settings, stores, registry),
@@ -362,7 +362,7 @@ def api_services(
             features=stores.features,
             datasets=stores.datasets,
             life_cycle=life_cycle,
-            serving=serving,
+            feature_server=feature_server,
         )
 
 

@@ -180,7 +180,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 features=FeatureLog(folder),
                 datasets=Datasets(folder),
                 life_cycle=cast("RegistryLifeCycle", None),
-                serving=serving,
+                feature_server=serving,
             )
             app = create_app(services)
             with (

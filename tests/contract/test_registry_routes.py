@@ -50,7 +50,7 @@ def client(living: Living, tmp_path: Path) -> Iterator[TestClient]:
         features=FeatureLog(tmp_path),
         datasets=Datasets(tmp_path),
         life_cycle=living.cycle,
-        serving=cast("FeatureServing", None),
+        feature_server=cast("FeatureServing", None),
     )
     with TestClient(create_app(services), headers={"X-API-Key": "k"}) as found:
         yield found

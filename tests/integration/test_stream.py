@@ -91,7 +91,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             features=FeatureLog(tmp_path),
             datasets=Datasets(tmp_path),
             life_cycle=cast("RegistryLifeCycle", None),
-            serving=cast("FeatureServing", None),
+            feature_server=cast("FeatureServing", None),
         )
         config = uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)

@@ -166,7 +166,7 @@ def get(
         features=FeatureLog(tmp_path),
         datasets=DatasetsFolder(tmp_path),
         life_cycle=cast("RegistryLifeCycle", None),
-        serving=cast("FeatureServing", None),
+        feature_server=cast("FeatureServing", None),
         check_queue=check_queue,
         upkeep=cast("UpkeepStore | None", upkeep),
     )
