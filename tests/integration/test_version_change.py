@@ -114,9 +114,9 @@ def test_an_activation_changes_everything_behind_one_row_and_no_row_is_missing_o
             if (headers["symbol"], headers["interval"]) == (symbol, "1s")
         ]
         assert of_queue == sorted([*times["3.0.0"], *times["3.1.0"]])
-        [vector] = online.read([symbol])
-        assert vector is not None
-        assert vector.version == "3.1.0"
+        [newest] = online.read([symbol])
+        assert newest is not None
+        assert newest.version == "3.1.0"
         views = [("price", "spread_abs"), ("price", "mid_price"), ("orderflow", "volume_3s"), ("orderflow", "vwap_3s")]
         assert online.held(symbol, views) == [False, True, False, True]
     online.close()
