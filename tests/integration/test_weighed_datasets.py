@@ -130,7 +130,7 @@ def test_every_fold_has_weights_of_its_own_and_the_report_tells_them(place: Buil
     ]
     frame = Dataset.open(built.path).frame("train", fold=2)
     assert frame.groupby("symbol")["sample_weight"].mean().tolist() == pytest.approx([1.0, 1.0])
-    assert list(frame)[-3:] == ["sample_weight", "concurrency", "fold"]
+    assert list(frame)[-4:] == ["sample_weight", "concurrency", "fold", "path"]
     assert "Sample weights" in (built.path / "_report.html").read_text()
 
 
