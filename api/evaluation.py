@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -21,10 +22,17 @@ from market.clock import format_iso
 from market.errors import Conflict, InvalidRequest
 from training_sets.dataset.downloads import dataset_folder, split_of
 from training_sets.dataset.evaluation import evaluate, strategy_returns
-from training_sets.dataset.files import read_columns, read_pieces
+from training_sets.dataset.files import PATH, read_columns, read_pieces
 from training_sets.dataset.manifest import intact_file, read_manifest, split_entries
 from training_sets.dataset.records import download_url, stored_request
-from training_sets.dataset.selection import apart_returns, deflated_among
+from training_sets.dataset.selection import (
+    MOST_PARTS,
+    apart_returns,
+    deflated_among,
+    deflated_best,
+    overfitting_probability,
+)
+from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import Target, is_class
 
@@ -44,7 +52,12 @@ class EvaluationRequest(BaseModel):
 
     ``trials``: how many models were tried, this one among them, before it was chosen. The metrics then have
     ``deflated_sharpe_ratio``: the probability that the model is better than the best of so many without skill, from
-    the returns of rows that lie a horizon apart. It is of targets that are values, and of one fold.
+    the returns of rows that lie a horizon apart. It is of targets that are values, and of one fold or path.
+
+    ``path``: of a cpcv dataset, the rows of that path in the test files of all folds, one fold after the other.
+
+    ``candidates``: the predictions of every model that was tried, by name, of a dataset with one target. ``selection``
+    then names the best, its deflated Sharpe ratio among them, and the probability that choosing so overfits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,8 +66,10 @@ class EvaluationRequest(BaseModel):
     split: Literal["train", "validation", "test"]
     model_version: Annotated[str, Field(min_length=1, max_length=200)]
     metrics_to_compute: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
+    candidates: dict[str, list[float]] | None = None
     predictions: list[float] | list[list[float]] | dict[str, list[float] | list[list[float]]] | None = None
     fold: Annotated[int, Field(ge=0)] | None = None
+    path: Annotated[int, Field(ge=0)] | None = None
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
 
 
@@ -69,6 +84,7 @@ class Evaluation(BaseModel):
     split: str
     model_version: str
     metrics: dict[str, dict[str, Any]] | None
+    selection: dict[str, Any] | None
     prepared_dataset_url: str
     metadata: dict[str, Any]
 
@@ -80,44 +96,55 @@ async def evaluate_model(request: Request, services: Services) -> Evaluation:
     return await run_in_threadpool(_evaluated, services, content, request.state.trace_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows that are judged. actual: float64 (n, targets). paths: of their files. chosen: bool (n,), None is all."""
+
+    asked: DatasetRequest
+    paths: Sequence[Path]
+    actual: Float64s
+    chosen: npt.NDArray[np.bool_] | None
+
+    def times_ns(self) -> Int64s:
+        """Raises InvalidRequest for several folds without a path: their rows may be the same, told twice."""
+        if len(self.paths) > 1 and self.chosen is None:
+            raise InvalidRequest(f"trials: must be of one fold or path, which fold names, was of {len(self.paths)}")
+        pieces = [piece for path in self.paths for piece in read_pieces(path, [], self.asked.output_format)]
+        times_ns = np.concatenate([piece.times_ns for piece in pieces])
+        return times_ns if self.chosen is None else times_ns[self.chosen]
+
+
 def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluation:
-    body, predictions = _parsed(content)
+    body, predictions, candidates = _parsed(content)
     record = services.metadata.get_dataset(body.dataset_id)
     if record.status != "ready":
         raise Conflict(f"dataset {body.dataset_id}: must be ready to be evaluated on, was {record.status}")
     asked = stored_request(record)
     folder = dataset_folder(record)
-    manifest = read_manifest(folder)
-    entries = split_of(split_entries(manifest), body.split, body.fold)
-    paths = [intact_file(folder, entry) for entry in entries]
+    entries = split_of(split_entries(read_manifest(folder)), body.split, body.fold)
+    rows = _rows(asked, [intact_file(folder, entry) for entry in entries], body)
     names = [target.name for target in asked.targets]
-    actual = np.concatenate([read_columns(path, names, asked.output_format) for path in paths])
     metrics = None
     if predictions is not None:
         metrics = {
-            target.name: evaluate(target, actual[:, names.index(target.name)], predicted, body.metrics_to_compute)
+            target.name: evaluate(target, rows.actual[:, names.index(target.name)], predicted, body.metrics_to_compute)
             for target, predicted in _by_target(predictions, asked.targets)
         }
     told: dict[str, Any] = {}
     if body.trials is not None:
         if metrics is None or predictions is None:
             raise InvalidRequest(f"trials: must come with predictions, was {body.trials} without")
-        times_ns = _times(paths, asked)
-        rows: dict[str, int] = {}
-        for target, predicted in _by_target(predictions, asked.targets):
-            returns = _returns(target, times_ns, actual[:, names.index(target.name)], predicted)
-            metrics[target.name]["deflated_sharpe_ratio"] = deflated_among(returns, body.trials)
-            rows[target.name] = len(returns)
-        told = {"trials": body.trials, "sharpe_rows": rows}
+        told = _deflated(rows, predictions, body.trials, metrics)
     return Evaluation(
         evaluation_id=services.make_trace_id(),
         dataset_id=body.dataset_id,
         split=body.split,
         model_version=body.model_version,
         metrics=metrics,
+        selection=None if candidates is None else _selection(rows, candidates),
         prepared_dataset_url=download_url(body.dataset_id, body.split),
         metadata={
-            "rows": len(actual),
+            "rows": len(rows.actual),
             "targets": names,
             "files": [entry.path for entry in entries],
             "feature_registry_version": record.feature_registry_version,
@@ -129,25 +156,75 @@ def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluati
     )
 
 
-def _parsed(content: bytes) -> tuple[EvaluationRequest, Predictions | None]:
-    """The request without its predictions, and those. Raises RequestValidationError, InvalidRequest."""
+def _rows(asked: DatasetRequest, paths: Sequence[Path], body: EvaluationRequest) -> _Rows:
+    """Raises InvalidRequest for a path of another strategy, split or number."""
+    names = [target.name for target in asked.targets]
+    actual = np.concatenate([read_columns(path, names, asked.output_format) for path in paths])
+    if body.path is None:
+        return _Rows(asked, paths, actual, None)
+    if not isinstance(asked.strategy, PurgedCombinations) or body.split != "test" or body.fold is not None:
+        raise InvalidRequest(f"path: must be of the test split of every fold of a cpcv dataset, was {body.path}")
+    of = np.concatenate([read_columns(path, [PATH], asked.output_format)[:, 0] for path in paths])
+    chosen = of == body.path
+    if not chosen.any():
+        raise InvalidRequest(f"path: must be one with rows, 0 to {int(of.max())}, was {body.path}")
+    return _Rows(asked, paths, actual[chosen], chosen)
+
+
+def _deflated(rows: _Rows, predictions: Predictions, trials: int, metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Add the deflated Sharpe ratio to the metrics of each target; what of it the metadata tell."""
+    names = [target.name for target in rows.asked.targets]
+    times_ns = rows.times_ns()
+    counts: dict[str, int] = {}
+    for target, predicted in _by_target(predictions, rows.asked.targets):
+        returns = _returns(target, times_ns, rows.actual[:, names.index(target.name)], predicted)
+        metrics[target.name]["deflated_sharpe_ratio"] = deflated_among(returns, trials)
+        counts[target.name] = len(returns)
+    return {"trials": trials, "sharpe_rows": counts}
+
+
+def _selection(rows: _Rows, candidates: dict[str, Float64s]) -> dict[str, Any]:
+    """What the best of several models is worth, by returns of rows that lie a horizon apart."""
+    targets = rows.asked.targets
+    if len(targets) > 1 or len(candidates) < 2:
+        raise InvalidRequest(
+            f"candidates: must be two or more, of a dataset with one target, was {len(candidates)} of {len(targets)}"
+        )
+    times_ns = rows.times_ns()
+    for predicted in candidates.values():
+        evaluate(targets[0], rows.actual[:, 0], predicted, ["sharpe_ratio"])
+    of_each = [_returns(targets[0], times_ns, rows.actual[:, 0], predicted) for predicted in candidates.values()]
+    returns = np.stack(of_each, axis=1)
+    best, deflated = deflated_best(returns)
+    parts = min(MOST_PARTS, len(returns) // 4 * 2)
+    return {
+        "best": list(candidates)[best],
+        "deflated_sharpe_ratio": deflated,
+        "overfitting_probability": overfitting_probability(returns, parts=parts) if parts >= 2 else None,
+        "parts": parts,
+        "candidates": len(candidates),
+        "sharpe_rows": len(returns),
+    }
+
+
+def _parsed(content: bytes) -> tuple[EvaluationRequest, Predictions | None, dict[str, Float64s] | None]:
+    """The request without its predictions, those, and those of candidates.
+
+    Raises RequestValidationError, InvalidRequest.
+    """
     try:
         fields = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError as error:
         raise MalformedRequest(f"body: must be a JSON object, was not: {error}") from error
-    predictions = fields.pop("predictions", None)
+    predictions, named = fields.pop("predictions", None), fields.pop("candidates", None)
     try:
         body = EvaluationRequest.model_validate({name: msgspec.json.decode(value) for name, value in fields.items()})
     except ValidationError as error:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
-    return body, None if predictions is None else read_predictions(predictions)
-
-
-def _times(paths: Sequence[Path], asked: DatasetRequest) -> Int64s:
-    """The time of each row of one fold. Raises InvalidRequest for several: their rows may be the same, told twice."""
-    if len(paths) > 1:
-        raise InvalidRequest(f"trials: must be of one fold, which fold names, was of {len(paths)}")
-    return np.concatenate([piece.times_ns for piece in read_pieces(paths[0], [], asked.output_format)])
+    candidates = None if named is None else read_predictions(named)
+    if candidates is not None and not isinstance(candidates, dict):
+        raise InvalidRequest("candidates: must be lists by the name of each model, was one list")
+    return body, None if predictions is None else read_predictions(predictions), candidates
 
 
 def _returns(target: Target, times_ns: Int64s, actual: Float64s, predicted: Float64s) -> Float64s:

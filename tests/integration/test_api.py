@@ -411,8 +411,8 @@ def test_folds_download_as_a_zip_of_every_fold_in_the_format_asked_for(client: T
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             assert len(archive.namelist()) == files
             header, *rows = archive.read("fold-003/test.csv").decode().splitlines()
-            assert header.endswith('"target","fold"')
-            assert all(row.endswith(",3") for row in rows)
+            assert header.endswith('"target","fold","path"')
+            assert all(row.endswith(",3,1") for row in rows)
     assert client.get(f"/dataset/{document['dataset_id']}/download?split=validation").status_code == 404
 
 
@@ -610,7 +610,7 @@ def test_trials_are_told_of_one_fold_and_of_targets_that_are_values(client: Test
     for fold, predictions, status, rule in (
         (2, {"gain": [1.0] * rows}, 200, ""),
         (2, {"side": [1.0] * rows}, 400, "trials: must be of targets that are values, was of side"),
-        (None, {"gain": [1.0] * every}, 400, "trials: must be of one fold, which fold names, was of 6"),
+        (None, {"gain": [1.0] * every}, 400, "trials: must be of one fold or path, which fold names, was of 6"),
     ):
         answer = client.post(
             "/model/evaluate", json={**asked_of, "fold": fold, "predictions": predictions, "trials": 9}
@@ -619,6 +619,34 @@ def test_trials_are_told_of_one_fold_and_of_targets_that_are_values(client: Test
         assert rule in answer.json().get("message", "")
         if status == 200:
             assert 0.0 <= answer.json()["metrics"]["gain"]["deflated_sharpe_ratio"] <= 1.0
+
+
+def test_the_best_of_many_candidates_is_judged_over_a_path_of_all_folds(client: TestClient) -> None:
+    body = {"symbol": "BTCUSDT", "target_config": {"horizon": "5s"}, **CPCV}
+    built = finished(client, client.post("/dataset/build", json=body).json()["dataset_id"])
+    assert built["status"] == "ready"
+    asked_of = {"dataset_id": built["dataset_id"], "split": "test", "model_version": "m1", "path": 2}
+    rows = client.post("/model/evaluate", json=asked_of).json()["metadata"]["rows"]
+    every = client.post("/model/evaluate", json={**asked_of, "path": None}).json()["metadata"]["rows"]
+    # Four groups of which each fold tests two are three paths; at the end of a group that stands alone a row goes.
+    assert every - 6 <= rows * 3 <= every + 6
+    draw = np.random.default_rng(4)
+    noise = {f"m{number}": draw.standard_normal(rows).tolist() for number in range(20)}
+    found = client.post("/model/evaluate", json={**asked_of, "candidates": noise}).json()["selection"]
+    assert found["best"] in noise
+    assert (found["candidates"], found["parts"]) == (20, 16)
+    assert 0.0 <= found["deflated_sharpe_ratio"] < 0.95
+    assert 0.0 <= found["overfitting_probability"] <= 1.0
+    for changes, rule in (
+        ({"path": 5, "candidates": noise}, "path: must be one with rows, 0 to 2, was 5"),
+        ({"fold": 1, "candidates": noise}, "path: must be of the test split of every fold of a cpcv dataset"),
+        ({"candidates": {"m0": noise["m0"]}}, "candidates: must be two or more"),
+        ({"candidates": noise["m0"]}, "candidates: must be lists by the name of each model"),
+        ({"candidates": {"m0": noise["m0"], "m1": noise["m1"][:-1]}}, "predictions of target: must be of shape"),
+    ):
+        answer = client.post("/model/evaluate", json={**asked_of, **changes})
+        assert answer.status_code == 400
+        assert rule in answer.json()["message"]
 
 
 def test_a_damaged_split_is_neither_measured_nor_downloaded_and_its_path_is_not_told(

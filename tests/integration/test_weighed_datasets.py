@@ -130,7 +130,9 @@ def test_every_fold_has_weights_of_its_own_and_the_report_tells_them(place: Buil
     ]
     frame = Dataset.open(built.path).frame("train", fold=2)
     assert frame.groupby("symbol")["sample_weight"].mean().tolist() == pytest.approx([1.0, 1.0])
-    assert list(frame)[-3:] == ["sample_weight", "concurrency", "fold"]
+    assert list(frame)[-4:] == ["sample_weight", "concurrency", "fold", "path"]
+    assert frame["path"].isna().all()
+    assert (Dataset.open(built.path).frame("test", fold=2)["path"] == 0).all()
     assert "Sample weights" in (built.path / "_report.html").read_text()
 
 
@@ -149,7 +151,7 @@ def test_a_request_without_weights_is_the_one_it_was(place: BuildPlace, tmp_path
 
 
 def test_weights_that_cannot_be_are_refused() -> None:
-    with pytest.raises(InvalidRequest, match=r"weights\.target: must be of target, hit, was 'other'"):
+    with pytest.raises(InvalidRequest, match=r"sample_weight\.target: must be of target, hit, was 'other'"):
         dataclasses.replace(REQUEST, weighting=Weighting(target="other"))
-    with pytest.raises(InvalidRequest, match=r"weights\.oldest: must be above -1 and at most 1, was 2"):
+    with pytest.raises(InvalidRequest, match=r"sample_weight\.time_decay: must be above -1 and at most 1, was 2"):
         Weighting(oldest=2.0)

@@ -36,7 +36,7 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
             f"dataset: must have 1 to {MOST_SAMPLES} samples over its symbols and periods, was {samples}"
         )
     if request.weighting is not None and samples > MOST_WEIGHED:
-        raise InvalidRequest(f"weights: must be of {MOST_WEIGHED} samples or fewer, was {samples}")
+        raise InvalidRequest(f"sample_weight: must be of {MOST_WEIGHED} samples or fewer, was {samples}")
     for period in (period for fold in request.folds() for period in fold.periods):
         if period.start_ns >= now_ns:
             raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")

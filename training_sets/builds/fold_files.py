@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from training_sets.checks.drawn import WrittenFile
 from training_sets.checks.inspection import dataset_schema
 from training_sets.dataset.files import SUFFIX, SplitFile, fold_name
-from training_sets.request.folds import Fold
+from training_sets.request.folds import Fold, PurgedCombinations, path_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import COLUMNS
 from training_sets.samples.label_spans import Weigher, WeightTally
@@ -43,6 +43,9 @@ class FoldFiles:
     ) -> None:
         self._symbols = request.symbols
         self._fold = fold
+        self._paths = None
+        if isinstance(request.strategy, PurgedCombinations) and fold.number is not None:
+            self._paths = path_periods(request.strategy, fold.number)
         self.schema = dataset_schema(request, chosen)
         self._folder = folder if fold.number is None else folder / fold_name(fold.number)
         self._format = request.output_format
@@ -61,7 +64,7 @@ class FoldFiles:
             periods = [at for at, each in enumerate(self._fold.periods) if each.name == name]
             rows = np.flatnonzero(is_kept & np.isin(period, periods))
             if len(rows) > 0:
-                file.write(piece.table(rows, self._symbols, self._first_schema, self._fold.number))
+                file.write(piece.table(rows, self._symbols, self._first_schema, self._fold.number, self._paths))
                 if self._weigher is not None:
                     self._spans[name].append(self._weigher.spans(piece, rows))
         if len(piece) > 0:

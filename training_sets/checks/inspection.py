@@ -25,9 +25,10 @@ from quality.suites import (
     quality_document,
 )
 from training_sets.dataset.drift import split_drift
-from training_sets.dataset.files import table_schema
+from training_sets.dataset.files import PATH, table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
 from training_sets.provenance import file_entry
+from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
 from training_sets.request.weighting import COLUMNS
@@ -40,6 +41,7 @@ def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
     """The float64 columns: the version's features, then the targets. Raises InvalidRequest when two share a name."""
     columns = [*chosen.columns, *(target.name for target in request.targets)]
     others = {*chosen.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
+    others |= {PATH} if isinstance(request.strategy, PurgedCombinations) else set()
     if clashing := {target.name for target in request.targets} & others:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
@@ -53,6 +55,7 @@ def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
         metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
         weights=() if request.weighting is None else COLUMNS,
+        has_path=isinstance(request.strategy, PurgedCombinations),
     )
 
 

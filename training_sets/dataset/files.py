@@ -24,6 +24,8 @@ from training_sets.request.request import OutputFormat
 
 SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv"}
 SCHEMA_NAME: Final = "_schema.json"
+PATH: Final = "path"
+"""Which backtest over all test groups a row is of; null in a train split."""
 _PIECE_ROWS: Final = 20_000
 _CSV_TYPES: Final = {
     "string": {"type": "string", "dtype": "str"},
@@ -171,8 +173,9 @@ def table_schema(
     metadata: Mapping[str, str],
     barriers: Sequence[str] = (),
     weights: Sequence[str] = (),
+    has_path: bool = False,
 ) -> pa.Schema:
-    """symbol, timestamp (UTC), the float64 columns, and fold (int32) where there are folds.
+    """symbol, timestamp (UTC), the float64 columns, fold (int32) where there are folds, and path where there are paths.
 
     barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold. weights:
     float64, after those.
@@ -184,6 +187,8 @@ def table_schema(
     fields += [(name, pa.float64()) for name in weights]
     if has_fold:
         fields.append(("fold", pa.int32()))
+    if has_path:
+        fields.append((PATH, pa.int32()))
     return pa.schema(fields, metadata=dict[bytes | str, bytes | str](metadata.items()))
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from market.errors import CorruptStore, NotFound
 from training_sets.provenance import file_entry
+from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import CONCURRENCY, WEIGHT
 
@@ -99,6 +100,7 @@ def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, l
     details = [f"{name}{suffix}" for name in targets for suffix in ("_t1", "_barrier") if f"{name}{suffix}" in columns]
     weights = [WEIGHT] if request.weighting is not None else []
     details += [CONCURRENCY] if request.weighting is not None else []
+    details += ["path"] if isinstance(request.strategy, PurgedCombinations) else []
     told = {*keys, *targets, *details, *weights}
     features = [name for name in columns if name not in told]
     return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details}

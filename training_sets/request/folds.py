@@ -158,6 +158,19 @@ def fold_count(strategy: Strategy) -> int:
             assert_never(strategy)
 
 
+def path_periods(strategy: PurgedCombinations, fold: int) -> tuple[tuple[int, int, int], ...]:
+    """The test groups of a fold as (start, end, path), in order of time.
+
+    A path is a backtest over all groups, each from a fold that did not train on it: of the folds that test a group the
+    first gives path 0, the next path 1. There are C(groups, test_groups) * test_groups / groups of them.
+    """
+    chosen = list(itertools.combinations(range(strategy.groups), strategy.test_groups))
+    bounds = _group_bounds(strategy)
+    return tuple(
+        (bounds[group], bounds[group + 1], sum(group in earlier for earlier in chosen[:fold])) for group in chosen[fold]
+    )
+
+
 def check_periods(periods: Sequence[Period]) -> None:
     """Periods must run forwards, in order, without overlap; touching is fine. Raises InvalidRequest."""
     for period in periods:
@@ -211,10 +224,14 @@ def _dealt(strategy: RandomBlocks) -> tuple[Period, ...]:
     return _joined([Period(*block) for block in zip(names, starts, ends, strict=True)])
 
 
-def _grouped(strategy: PurgedCombinations, test_groups: Sequence[int]) -> tuple[Period, ...]:
+def _group_bounds(strategy: PurgedCombinations) -> list[int]:
     seconds = (strategy.end_ns - strategy.start_ns) // SECOND_NS
     bounds = [strategy.start_ns + at * seconds // strategy.groups * SECOND_NS for at in range(strategy.groups)]
-    bounds.append(strategy.end_ns)
+    return [*bounds, strategy.end_ns]
+
+
+def _grouped(strategy: PurgedCombinations, test_groups: Sequence[int]) -> tuple[Period, ...]:
+    bounds = _group_bounds(strategy)
     return _joined(
         [Period("test" if at in test_groups else "train", bounds[at], bounds[at + 1]) for at in range(strategy.groups)]
     )

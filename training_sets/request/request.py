@@ -94,7 +94,7 @@ class DatasetRequest:
         if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
             raise InvalidRequest(f"targets: must be at least one, each with a name of its own, was {names}")
         if self.weighting is not None and self.weighting.target not in {None, *names}:
-            raise InvalidRequest(f"weights.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
+            raise InvalidRequest(f"sample_weight.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():

@@ -30,4 +30,4 @@ class Weighting(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not -1.0 < self.oldest <= 1.0:
-            raise InvalidRequest(f"weights.oldest: must be above -1 and at most 1, was {self.oldest}")
+            raise InvalidRequest(f"sample_weight.time_decay: must be above -1 and at most 1, was {self.oldest}")

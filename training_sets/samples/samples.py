@@ -57,8 +57,18 @@ class Samples:
     def __len__(self) -> int:
         return len(self.times_ns)
 
-    def table(self, rows: Int64s, symbols: tuple[str, ...], schema: pa.Schema, fold: int | None) -> pa.Table:
-        """Some rows as a table of the schema. Unknown stays NaN, as it was served."""
+    def table(
+        self,
+        rows: Int64s,
+        symbols: tuple[str, ...],
+        schema: pa.Schema,
+        fold: int | None,
+        paths: Sequence[tuple[int, int, int]] | None = None,
+    ) -> pa.Table:
+        """Some rows as a table of the schema. Unknown stays NaN, as it was served.
+
+        paths: (start, end, path) of the times that are of one; None for a schema without paths.
+        """
         values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
         columns: list[Any] = [
             pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
@@ -71,6 +81,11 @@ class Samples:
             columns.append(pa.array(np.array(BARRIERS, object)[met], pa.string()))
         if fold is not None:
             columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
+        if paths is not None:
+            number = np.full(len(rows), -1, np.int32)
+            for start_ns, end_ns, path in paths:
+                number[(self.times_ns[rows] >= start_ns) & (self.times_ns[rows] < end_ns)] = path
+            columns.append(pa.array(number, mask=number < 0))
         return pa.table(columns, schema=schema)
 
 

@@ -19,6 +19,7 @@ from training_sets.request.folds import (
     check_periods,
     covered,
     make_folds,
+    path_periods,
 )
 
 DAYS = st.integers(1, 6)
@@ -136,3 +137,22 @@ def test_periods_that_run_backwards_or_overlap_are_refused(wanted: list[Period],
 def test_groups_that_are_too_short_are_refused_with_their_period() -> None:
     with pytest.raises(InvalidRequest, match="was 6 groups from 1970-01-01T00:00:00Z to 1970-01-01T00:00:05Z"):
         make_folds(PurgedCombinations(start_ns=0, end_ns=5 * SECOND_NS))
+
+
+@pytest.mark.parametrize(("groups", "test_groups"), [(6, 2), (4, 1), (5, 3)])
+def test_every_path_is_each_group_once_from_a_fold_that_tests_it(groups: int, test_groups: int) -> None:
+    strategy = PurgedCombinations(0, 600 * SECOND_NS, groups, test_groups)
+    folds = make_folds(strategy)
+    paths: dict[int, list[tuple[int, int]]] = {}
+    for fold in folds:
+        assert fold.number is not None
+        tested = [(period.start_ns, period.end_ns) for period in fold.periods if period.name == "test"]
+        for start_ns, end_ns, path in path_periods(strategy, fold.number):
+            assert any(begin <= start_ns and end_ns <= end for begin, end in tested)
+            paths.setdefault(path, []).append((start_ns, end_ns))
+    assert len(paths) == math.comb(groups, test_groups) * test_groups // groups
+    for spans in paths.values():
+        bounds = [bound for span in sorted(spans) for bound in span]
+        assert bounds[0] == 0
+        assert bounds[-1] == 600 * SECOND_NS
+        assert bounds[1:-1:2] == bounds[2::2]
