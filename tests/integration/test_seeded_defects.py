@@ -134,7 +134,8 @@ class Day:
         for each in looks_at(vectors, {SYMBOL: 1}, views, now_ns=now_ns):
             # Each look stands for an hour of them.
             minutes = 60.0 * (each.looks - each.covered) / each.looks
-            told = {"view": each.view, "tier": 1, "looks": each.looks, "fresh": each.fresh, "covered": each.covered}
+            told: dict[str, Any] = {"view": each.view, "tier": 1, "looks": each.looks}
+            told |= {"fresh": each.fresh, "covered": each.covered}
             if each.view != "position":
                 self.note(freshness_findings([WindowLooks(**told, window="1h", lost_minutes=minutes)], LIMITS))
         self.note(worker_findings([self._worker()], [SYMBOL], to_datetime(now_ns), now_ns, LIMITS))
@@ -198,7 +199,7 @@ class Day:
 
     def _drift(self) -> dict[str, Any]:
         """How far the rows of odd seconds are from those of even ones, of which a model was trained."""
-        rows = [each for each in self.market.vectors if each.row_ns % SECOND_NS == 0]
+        rows = self.market.vectors
         columns = [name for name in rows[0].columns if name in STILL]
         at = [rows[0].columns.index(name) for name in columns]
         values = np.stack([each.values[at] for each in rows])
