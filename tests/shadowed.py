@@ -23,6 +23,8 @@ from transforms.kernel import Kernel
 from upkeep.shadow import ShadowLook, ShadowSource, SymbolShadow
 
 GRID_NS = 100 * MILLISECOND_NS
+SEGMENT_NS = 6 * SECOND_NS
+"""Looks go over the ends of segments."""
 
 
 class ShadowedMarket:
@@ -61,6 +63,7 @@ class ShadowedMarket:
             availability=available_as_if_live,
             grid_ns=GRID_NS,
             tape_sync_ms=1,
+            tape_segment_ns=SEGMENT_NS,
         )
         self.source = ShadowSource(
             folder,
@@ -99,8 +102,12 @@ class ShadowedMarket:
 
     def look(self) -> ShadowLook:
         """One look, with everything on the tape that was taken."""
-        assert self.pipeline.lanes[self._symbol].durability()(10)
+        self.sync()
         return self.shadow.look(self.now_s)
+
+    def sync(self) -> None:
+        """Wait until what was taken is on the tape."""
+        assert self.pipeline.lanes[self._symbol].durability()(10)
 
 
 def flipped(vector: OnlineVector, column: str) -> OnlineVector:

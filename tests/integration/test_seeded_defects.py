@@ -134,7 +134,8 @@ class Day:
         for each in looks_at(vectors, {SYMBOL: 1}, views, now_ns=now_ns):
             # Each look stands for an hour of them.
             minutes = 60.0 * (each.looks - each.covered) / each.looks
-            told = {"view": each.view, "tier": 1, "looks": each.looks, "fresh": each.fresh, "covered": each.covered}
+            told: dict[str, Any] = {"view": each.view, "tier": 1, "looks": each.looks}
+            told |= {"fresh": each.fresh, "covered": each.covered}
             if each.view != "position":
                 self.note(freshness_findings([WindowLooks(**told, window="1h", lost_minutes=minutes)], LIMITS))
         self.note(worker_findings([self._worker()], [SYMBOL], to_datetime(now_ns), now_ns, LIMITS))
@@ -197,13 +198,13 @@ class Day:
         self.note(dead_letter_findings(reasons, 10, LIMITS))
 
     def _drift(self) -> dict[str, Any]:
-        """How far the second half of the whole seconds' rows is from the first, over columns that hold still."""
-        rows = [each for each in self.market.vectors if each.row_ns % SECOND_NS == 0]
+        """How far the rows of odd seconds are from those of even ones, of which a model was trained."""
+        rows = self.market.vectors
         columns = [name for name in rows[0].columns if name in STILL]
         at = [rows[0].columns.index(name) for name in columns]
         values = np.stack([each.values[at] for each in rows])
-        half = len(rows) // 2
-        found = table_drift(table_sketch(columns, values[:half]), columns, values[half:], USUAL_LIMITS)
+        is_odd = np.array([is_served_alone(each.row_ns) for each in rows])
+        found = table_drift(table_sketch(columns, values[~is_odd]), columns, values[is_odd], USUAL_LIMITS)
         return {"columns": found, "drifted": [name for name, each in found.items() if each["drifted"]]}
 
 
@@ -219,8 +220,12 @@ def stored(event: QualityEvent) -> StoredEvent:
     )
 
 
-STILL = ("spread_rel",)
-"""Columns whose first minutes are like the later ones in a market that nothing happens in."""
+STILL = ("spread_rel", "depth_imbalance_top5")
+
+
+def is_served_alone(row_ns: int) -> bool:
+    """Whether a row stands for those that are served, not for those that a model was trained on."""
+    return row_ns // SECOND_NS % 2 == 1
 
 
 def body(message: TimedMessage) -> dict[str, Any]:
@@ -322,7 +327,7 @@ def one_flip(vector: OnlineVector) -> OnlineVector:
 
 
 def wider(vector: OnlineVector) -> OnlineVector:
-    if vector.row_ns < HARM_NS:
+    if not is_served_alone(vector.row_ns):
         return vector
     values = vector.values.copy()
     values[[vector.columns.index(name) for name in STILL]] *= 10

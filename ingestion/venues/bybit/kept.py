@@ -96,8 +96,8 @@ def open_funding(source: Source) -> Element:
     element = open_ticker(source)
 
     def to_records(scale: Scale) -> Events:
-        records = element.to_records(scale)
-        records = records[(records["field"] == FUNDING_RATE) | (records["field"] == NEXT_FUNDING)]
+        stated = element.to_records(scale)
+        records: Events = stated[(stated["field"] == FUNDING_RATE) | (stated["field"] == NEXT_FUNDING)]
         if len(records) == 0:
             raise MalformedMessage(f"{source.topic}: must state fundingRate or nextFundingTime, was neither")
         records["kind"] = FUNDING

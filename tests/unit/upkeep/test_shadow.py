@@ -208,8 +208,9 @@ def test_rows_that_wait_are_bounded(shadowed: Shadowed) -> None:
 def test_a_tape_that_is_gone_is_a_reason_and_the_next_look_begins_anew(shadowed: Shadowed, tmp_path: Path) -> None:
     market = shadowed()
     looks(market)
-    (tmp_path / "tape" / SYMBOL).rename(tmp_path / "away")
     market.run(LOOK_S)
+    market.sync()
+    (tmp_path / "tape" / SYMBOL).rename(tmp_path / "away")
     found = market.shadow.look(market.now_s)
     (tmp_path / "away").rename(tmp_path / "tape" / SYMBOL)
     assert found.compared == 0
