@@ -22,6 +22,7 @@ from runtime.commands.options import (
     settings_for,
 )
 from runtime.commands.printing import print_document, print_table
+from runtime.commands.tape_merge import merge
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -35,6 +36,8 @@ NO_TAPE: Final = "no tape here: --data names the folder of a replay or of a serv
 
 MOST_HOLES: Final = 50
 """Printed for a person."""
+
+app.command("merge")(merge)
 
 Days = Annotated[
     int | None, typer.Option("--days", min=1, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")

@@ -190,3 +190,23 @@ def test_what_is_missing_on_an_open_tape_is_certified_to_the_message(tmp_path: P
     assert code == 0
     assert "update ids" in printed
     assert re.search(r"orderbook .*2026-01-05|▓|█", printed)
+
+
+def test_what_two_recorders_lost_apart_is_whole_in_the_merged_folder(tmp_path: Path) -> None:
+    messages = [*simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=MINUTE_NS)]
+    for name, remainder in (("one", 0), ("other", 50)):
+        raw = tmp_path / name / "raw"
+        InstrumentPins(raw).pin("BTCUSDT", "65000.5")
+        with TapeWriter(raw, "BTCUSDT") as writer:
+            for at, message in enumerate(messages):
+                if at % 100 != remainder:
+                    writer.append(message.recv_ns, message.body)
+    out = tmp_path / "merged"
+    merge = ["tape", "merge", tmp_path / "one", tmp_path / "other", "--to", out, "--registry", "1.0.0"]
+    code, [found] = feature_service(*merge)
+    assert (code, found["conflicting"]) == (0, 0)
+    assert found["in_both"] + found["only_first"] + found["only_second"] == len(messages)
+    bodies = [frame.body for frame in read_tape(out / "raw", "BTCUSDT") if b'"feature-service.' not in frame.body]
+    assert bodies == [message.body for message in messages]
+    code, checked = feature_service("verify", "tape", "--data", out)
+    assert (code, checked[0]["damages"]) == (0, 0)
