@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from feature_repo.freshness import slo_of
-from market.clock import SECOND_NS
+from market.clock import DAY_NS, SECOND_NS
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
 from storage.database.minute_quality import StoredEvent
@@ -91,6 +91,10 @@ RULES: Final[Mapping[str, Rule]] = {
         "See GET /data-quality/drift for the dataset: a source that changed shows in one group; a market that did, in "
         "many, and the model wants training anew.",
     ),
+    "table_stopped": Rule(
+        WARNING,
+        "See that its publisher writes, then feature-service tables check for the table: refused rows say why.",
+    ),
     "disk_filling": Rule(
         WARNING,
         "Make room, lower FEATURE_SERVICE_RETENTION_DAYS, or set FEATURE_SERVICE_ARCHIVE_PATH to another disk.",
@@ -169,6 +173,23 @@ def row_findings(
             for group, status in sorted(vector.statuses.items())
             if status == STALE
         ]
+    return found
+
+
+def table_findings(newest: Mapping[str, tuple[int, int]], now_ns: int) -> list[Finding]:
+    """Tables that stopped growing, a day before the first of their views has no answer any more.
+
+    newest: by table, when its newest row was known, and how long its views answer, ns.
+    """
+    found = []
+    for table, (known_ns, answers_ns) in newest.items():
+        most_ns = max(answers_ns - DAY_NS, DAY_NS)
+        if now_ns - known_ns > most_ns:
+            text = (
+                f"{table}: newest row must have been known within {most_ns / DAY_NS:.0f} days, "
+                f"was {(now_ns - known_ns) / DAY_NS:.1f} days ago"
+            )
+            found.append(Finding("table_stopped", table, text))
     return found
 
 
