@@ -15,12 +15,12 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSo
 from feast.protos.feast.core.FeatureView_pb2 import FeatureView as FeatureViewProto
 from feast.types import Float64, Int64
 
-from feature_repo.freshness import TIME_TO_LIVE, slo_of
+from feature_repo.freshness import TIME_TO_LIVE, slo_of, time_to_live
 from feature_repo.materializing import EVERY_TAG
 from feature_repo.offline_store import LATENESS_TAG
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, service_name, sound_versions
 from feature_repo.view_join import AVAILABILITY, CREATED_TAG
-from transforms.catalogue import GROUPS, group_fingerprint
+from transforms.catalogue import GROUPS, OUR_GROUPS, group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.rows import FeatureSet
 from transforms.table_feature import KNOWN_AT
@@ -99,15 +99,15 @@ def _group_view(group: str, features_folder: str) -> FeatureView:
 
 def _table_view(name: str, features_folder: str) -> FeatureView:
     """The view of a group of table features: nobody pushes it, it is materialized as often as it promises."""
-    group = TABLE_GROUPS[name]
+    group, slo, ttl = TABLE_GROUPS[name], slo_of(name), time_to_live(name)
     source = _file_source(name, group.fingerprint, features_folder)
     # A bar is dated by the beginning of its day and known after the end, when materialization has gone past the former.
-    source.tags = {LATENESS_TAG: f"{group.time_to_live.total_seconds():g}"}
+    source.tags = {LATENESS_TAG: f"{ttl.total_seconds():g}"}
     known_at = "From when on the row could be known, in microseconds since 1970 UTC"
     return FeatureView(
         name=name,
         entities=[] if group.is_for_all else [symbol],
-        ttl=group.time_to_live,
+        ttl=ttl,
         schema=[
             *(Field(name=each.name, dtype=Float64, description=each.summary) for each in group.columns),
             Field(name=KNOWN_AT, dtype=Int64, description=known_at),
@@ -119,8 +119,8 @@ def _table_view(name: str, features_folder: str) -> FeatureView:
             "tables": ",".join(group.tables),
             "table_fingerprint": group.fingerprint,
             **_KNOWN_WHEN_CREATED,
-            EVERY_TAG: f"{group.freshness.total_seconds():g}",
-            **slo_of(name).tags(),
+            EVERY_TAG: f"{slo.freshness.total_seconds():g}",
+            **slo.tags(),
         },
     )
 
@@ -179,6 +179,9 @@ liquidity_features = _table_view("liquidity_features", DEFAULT_FEATURES_FOLDER)
 fundamental_features = _table_view("fundamental_features", DEFAULT_FEATURES_FOLDER)
 sentiment_features = _table_view("sentiment_features", DEFAULT_FEATURES_FOLDER)
 macro_features = _table_view("macro_features", DEFAULT_FEATURES_FOLDER)
+# Groups of other packages.
+globals().update({name: _group_view(name, DEFAULT_FEATURES_FOLDER) for name in GROUPS if name not in OUR_GROUPS})
+globals().update({name: _table_view(name, DEFAULT_FEATURES_FOLDER) for name in TABLE_GROUPS if name not in globals()})
 # The versions are files, so what is made of them can have no names written here.
 globals().update(
     {
@@ -186,10 +189,7 @@ globals().update(
         for version in (*sound_versions(), load_registry_version(LATEST))
         for item in _version_objects(
             version.feature_set,
-            {
-                view.name: view
-                for view in (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
-            },
+            {name: globals()[name] for name in GROUPS},
             DEFAULT_FEATURES_FOLDER,
         )
     }

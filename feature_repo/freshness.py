@@ -45,11 +45,11 @@ _OWN: Final[Mapping[str, FreshnessSlo]] = {
 
 def time_to_live(view: str) -> timedelta:
     """How long a row of the view answers."""
-    return TABLE_GROUPS[view].time_to_live if view in TABLE_GROUPS else TIME_TO_LIVE
+    return timedelta(microseconds=TABLE_GROUPS[view].time_to_live_ns // 1000) if view in TABLE_GROUPS else TIME_TO_LIVE
 
 
 def slo_of(view: str) -> FreshnessSlo:
     """The objective of a view: its group's, where that stands on tables."""
     if view in TABLE_GROUPS:
-        return FreshnessSlo(TABLE_GROUPS[view].freshness, 0.99)
+        return FreshnessSlo(timedelta(microseconds=TABLE_GROUPS[view].freshness_ns // 1000), 0.99)
     return _OWN.get(view, STREAMED)

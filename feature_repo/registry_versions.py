@@ -191,7 +191,7 @@ def _chosen(version: str, entries: Sequence[Any], problems: list[str], warnings:
         if not isinstance(given, dict) or not isinstance(given.get("name"), str):
             problems.append(f"features[{position}]: must be a mapping with a name, was {given!r}")
             continue
-        entry = {**given, "name": ALIASES.get(given["name"], given["name"])}
+        entry = {**given, "name": _plain_name(ALIASES.get(given["name"], given["name"]))}
         names.append(entry["name"])
         problems += _entry_problems(entry)
         normalised, wrong = _normalisation(entry)
@@ -210,6 +210,12 @@ def _chosen(version: str, entries: Sequence[Any], problems: list[str], warnings:
     except InvalidRegistry as error:
         problems += error.problems if names else ()
         return None
+
+
+def _plain_name(name: str) -> str:
+    """A feature named with its group, ``mygroup:spread_z``, by its own name; another stays as it is, to be told of."""
+    group, _, own = name.partition(":")
+    return own if own in FEATURES and FEATURES[own].group == group else name
 
 
 def _entry_problems(entry: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from market.clock import MINUTE_NS, Clock, to_datetime
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.tables import newest_rows
 from runtime.wiring import broker_address, dead_letter_path, online_store, queues_read
 from upkeep.tasks import Reach
 
@@ -104,7 +105,7 @@ def _checks_of_tables(
     settings: Settings, metadata: Metadata, looks: FreshnessStore, upkeep: UpkeepStore, clock: Clock
 ) -> list[AlertCheck]:
     from storage.database.ingest_workers import read_ingest_workers
-    from upkeep.alert_rules import freshness_findings, upkeep_findings, worker_findings
+    from upkeep.alert_rules import freshness_findings, table_findings, upkeep_findings, worker_findings
     from upkeep.alerting import AlertCheck
 
     limits = thresholds(settings)
@@ -114,7 +115,11 @@ def _checks_of_tables(
         workers = read_ingest_workers(metadata)
         return worker_findings(workers, settings.feature_service_symbols, to_datetime(now_ns), now_ns, limits)
 
+    def of_tables() -> list[Finding]:
+        return table_findings(newest_rows(settings), clock.now_ns())
+
     return [
+        AlertCheck(("table_stopped",), of_tables),
         AlertCheck(("freshness_burn",), lambda: freshness_findings(looks.windows(to_datetime(clock.now_ns())), limits)),
         AlertCheck(("upkeep_late", "disk_filling", "feature_drift"), lambda: upkeep_findings(upkeep.states(), limits)),
         AlertCheck(OF_WORKERS, of_workers),

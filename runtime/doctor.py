@@ -46,6 +46,7 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
             yield Finding("settings", "wrong", problem, "env.example tells what it may be")
         return
     yield Finding("settings", "ok", f"data in {settings.feature_service_data_path.resolve()}")
+    yield from _feature_modules(settings)
     yield _clock()
     yield from _disks(settings)
     try:
@@ -53,6 +54,22 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
             yield from _servers(settings, servers)
     except FeatureServiceError as error:
         yield Finding("servers", "wrong", str(error), "start it, or leave its host empty for an embedded one")
+
+
+def _feature_modules(settings: Settings) -> Iterator[Finding]:
+    from transforms.outside import outside_modules
+
+    try:
+        imported = [module.__name__ for module in outside_modules()]
+    except FeatureServiceError as error:
+        yield Finding("features of other packages", "wrong", str(error), "correct it, or take its name away")
+        return
+    left = sorted({*(settings.feature_service_feature_modules or ())} - {*imported})
+    if left:
+        remedy = "set FEATURE_SERVICE_FEATURE_MODULES in the environment: a file of settings is read too late"
+        yield Finding("features of other packages", "wrong", f"{', '.join(left)}: not imported", remedy)
+    elif imported:
+        yield Finding("features of other packages", "ok", ", ".join(imported))
 
 
 def _clock() -> Finding:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
-from transforms.catalogue import GROUPS, STALE_AFTER_NS, group_source, group_warm_up_ns
+from transforms.catalogue import GROUPS, OUR_GROUPS, STALE_AFTER_NS, group_source, group_warm_up_ns
+from transforms.cross_section import SectionFeature
 from transforms.declaration import Feature, Source
+from transforms.table_feature import TableFeature
+from transforms.table_group import TableGroup
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "features.md"
 
@@ -45,11 +48,12 @@ Quantities are in the base currency, prices in the quote currency. In a registry
 
 def feature_page() -> str:
     """The whole page as Markdown."""
-    return _INTRODUCTION + "".join(_group_section(group, features) for group, features in GROUPS.items())
+    return _INTRODUCTION + "".join(map(group_section, OUR_GROUPS))
 
 
-def _group_section(group: str, features: tuple[Feature, ...]) -> str:
-    source = group_source(group)
+def group_section(group: str) -> str:
+    """The part of the page on a group of a stream."""
+    features, source = GROUPS[group], group_source(group)
     lines = [f"\n## {group}\n"]
     if source is Source.NOTHING:
         lines.append("Reads nothing but the row time.\n")
@@ -68,11 +72,26 @@ def _group_section(group: str, features: tuple[Feature, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def table_group_section(group: TableGroup) -> str:
+    """The same of a group over tables."""
+    lines = [
+        f"\n## {group.name}\n",
+        f"Reads {', '.join(group.tables)}.\n",
+        "| name | formula | NaN | unit | range |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{each.name}` | {_cell(each.formula)} | {_cell(each.nan_rule)} | {each.unit} | {_range(each)} |"
+        for each in group.columns
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _cell(text: str) -> str:
     return text.rstrip(".").replace("|", "\\|")
 
 
-def _range(declared: Feature) -> str:
+def _range(declared: Feature | TableFeature | SectionFeature) -> str:
     if math.isinf(declared.low) and math.isinf(declared.high):
         return "any"
     low = "" if math.isinf(declared.low) else f"{declared.low:g} ≤ "

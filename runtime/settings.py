@@ -67,6 +67,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_symbols)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_origins)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
 DatasetIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
 KeptChannels = Annotated[
     tuple[Literal["funding", "order", "order_manager"], ...], NoDecode, BeforeValidator(_split_list)
@@ -117,6 +118,8 @@ class Settings(BaseSettings):
     feature_service_quality_anomaly_rate: Share = 0.01
     feature_service_shadow_parity: bool = True
     feature_service_shadow_quarantine: bool = False
+    feature_service_feature_modules: Names | None = None
+    """Read by transforms/outside.py, before there are settings."""
     feature_service_drift_datasets: DatasetIds | None = None
     feature_service_drift_hours: Annotated[int, Field(ge=1, le=24)] = 1
     feature_service_drift_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25

@@ -15,13 +15,20 @@ def tables_folder(settings: Settings) -> Path:
 
 
 def compute_tables(settings: Settings, clock: Clock | None = None) -> list[dict[str, Any]]:
-    """Bring the features of every added table up to now; what was done, a document a group."""
+    """Bring the features of every added table up to now; what was done, a document a group.
+
+    Of several processes one computes; the others wait, and find what is left to do.
+    """
+    from storage.durable_files import exclusive
     from storage.tables.computing import added_tables, compute_groups
     from transforms.equities.catalogue import TABLE_GROUPS
 
-    now_ns = (clock or SystemClock()).now_ns()
     mappings = added_tables(tables_folder(settings))
-    reports, done = compute_groups(mappings, settings.feature_log_storage_path, now_ns=now_ns)
+    if not mappings:
+        return []
+    with exclusive(tables_folder(settings) / ".lock"):
+        now_ns = (clock or SystemClock()).now_ns()
+        reports, done = compute_groups(mappings, settings.feature_log_storage_path, now_ns=now_ns)
     return [
         {
             "group": group,
@@ -32,3 +39,19 @@ def compute_tables(settings: Settings, clock: Clock | None = None) -> list[dict[
         }
         for group, extension in done.items()
     ]
+
+
+def newest_rows(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Of each added table that was computed: when its newest row was known, and how long its views answer, ns."""
+    from storage.tables.computing import added_tables
+    from storage.tables.feature_log import newest_known_ns, table_log_folder
+    from transforms.equities.catalogue import groups_over
+
+    found = {}
+    for mapping in added_tables(tables_folder(settings)):
+        groups = groups_over(mapping.table).values()
+        folders = [table_log_folder(settings.feature_log_storage_path, group) for group in groups]
+        newest = [each for folder in folders if (each := newest_known_ns(folder, mapping.table)) is not None]
+        if newest:
+            found[mapping.table] = (max(newest), min(group.time_to_live_ns for group in groups))
+    return found

@@ -8,19 +8,43 @@ from collections.abc import Sequence
 from typing import Final
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
-from market.errors import InvalidRegistry
+from market.errors import InvalidFeature, InvalidRegistry
 from transforms.declaration import Feature, Source, declared_features
 from transforms.features import candles, orderbook, orderflow, perpetual, position, price, technical, temporal
 from transforms.fingerprint import code_fingerprint, fingerprint_of
 from transforms.normalisation import METHODS, Normalisation, remember
+from transforms.outside import group_name, outside_modules
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.state import NORMALISED_COLUMNS, SECONDS_KEPT
 
 GROUP_MODULES: Final = (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
-GROUPS: Final[dict[str, tuple[Feature, ...]]] = {
-    module.__name__.rpartition(".")[2]: declared_features(module.__name__.rpartition(".")[2])
-    for module in GROUP_MODULES
-}
+OUR_GROUPS: Final = tuple(map(group_name, GROUP_MODULES))
+
+
+def _groups() -> dict[str, tuple[Feature, ...]]:
+    """Ours, then those of other packages. Raises InvalidFeature where two groups or two features share a name."""
+    groups = {group_name(module): declared_features(module.__name__) for module in GROUP_MODULES}
+    taken = {declared.name: group for group, features in groups.items() for declared in features}
+    for module in outside_modules():
+        group, features = group_name(module), declared_features(module.__name__)
+        problems = [
+            f"{each.name}: must have a name of its own, was one of group {taken[each.name]}"
+            for each in features
+            if each.name in taken
+        ]
+        if group in OUR_GROUPS:
+            problems.append(f"group: must have a name of its own, was that of ours; rename {module.__name__}")
+        if len({each.source for each in features}) > 1:
+            problems.append("group: must read one source in all its features")
+        if problems:
+            raise InvalidFeature(group, problems)
+        if features:
+            groups[group] = features
+            taken |= {each.name: group for each in features}
+    return groups
+
+
+GROUPS: Final[dict[str, tuple[Feature, ...]]] = _groups()
 FEATURES: Final[dict[str, Feature]] = {declared.name: declared for features in GROUPS.values() for declared in features}
 assert len(FEATURES) == sum(map(len, GROUPS.values())), "two features share a name"
 

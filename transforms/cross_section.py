@@ -62,7 +62,7 @@ def section_feature(name: str, *, unit: str, low: float = -math.inf, high: float
         if not formula or not nan_rule:
             raise InvalidFeature(f"{group}.{name}", ["docstring: must have a line 'Formula:' and a line 'NaN:'"])
         sees = tuple(inspect.signature(function).parameters)
-        _declared.setdefault(group, []).append(
+        _declared.setdefault(function.__module__, []).append(
             SectionFeature(name, group, function, sees, unit, low, high, summary, formula, nan_rule)
         )
         return function
@@ -70,9 +70,9 @@ def section_feature(name: str, *, unit: str, low: float = -math.inf, high: float
     return declare
 
 
-def declared_section_features(group: str) -> tuple[SectionFeature, ...]:
-    """The features of an imported group module, in order of declaration."""
-    return tuple(_declared.get(group, ()))
+def declared_section_features(module: str) -> tuple[SectionFeature, ...]:
+    """The features of an imported group module, by its whole name, in order of declaration."""
+    return tuple(_declared.get(module, ()))
 
 
 def rank(values: Any) -> Any:

@@ -119,7 +119,7 @@ def feature(
             raise InvalidFeature(f"{group}.{template}", problems)
         compiled = jit_inside(function)
         summary, formula, nan_rule = read_docstring(function)
-        features = _declared.setdefault(group, [])
+        features = _declared.setdefault(function.__module__, [])
         for values in itertools.product(*choices.values()):
             chosen = dict(zip(choices, values, strict=True))
             duration = chosen.get("window", window)
@@ -152,9 +152,9 @@ def feature(
     return declare
 
 
-def declared_features(group: str) -> tuple[Feature, ...]:
-    """The features of an imported group module, in order of declaration."""
-    return tuple(_declared.get(group, ()))
+def declared_features(module: str) -> tuple[Feature, ...]:
+    """The features of an imported group module, by its whole name, in order of declaration."""
+    return tuple(_declared.get(module, ()))
 
 
 def _problems(

@@ -1,7 +1,7 @@
 """Fingerprints: the identity of the code and parameters that compute a feature group.
 
 The fingerprint hashes the syntax trees, without prose, of the group's functions and of everything they use in this
-package, of the functions that bring the group's source into the state, and of the declared parameters.
+package or their own, of the functions that bring the group's source into the state, and of the declared parameters.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def _closure(roots: Iterable[Callable[..., Any]]) -> set[str]:
     seen: set[Callable[..., Any]] = set()
     pieces: set[str] = set()
     waiting = list(roots)
+    packages = {*_OURS, *(root.__module__.partition(".")[0] for root in waiting)}
     while waiting:
         function = waiting.pop()
         if function in seen:
@@ -114,9 +115,9 @@ def _closure(roots: Iterable[Callable[..., Any]]) -> set[str]:
         for name in names & function.__globals__.keys():
             value = function.__globals__[name]
             target = python_function(value) if callable(value) else value
-            if inspect.isfunction(target) and target.__module__.partition(".")[0] in _OURS:
+            if inspect.isfunction(target) and target.__module__.partition(".")[0] in packages:
                 waiting.append(target)
-            elif inspect.isclass(target) and target.__module__.partition(".")[0] in _OURS:
+            elif inspect.isclass(target) and target.__module__.partition(".")[0] in packages:
                 pieces.add(f"{name} {getattr(target, '_fields', ())}")
             elif not callable(value) and not isinstance(value, ModuleType):
                 pieces.add(f"{name} = {value!r}")

@@ -15,6 +15,7 @@ from transforms import catalogue
 from transforms.catalogue import FEATURES, STALE_AFTER_NS
 from transforms.declaration import Feature, Source
 from transforms.inputs import INPUTS
+from transforms.jit import python_function
 from transforms.rows import FeatureGroup, FeatureSet
 
 _HEADER: Final = '''"""The kernel of feature set {fingerprint} (registry {version}); generated, do not edit."""
@@ -97,7 +98,7 @@ def kernel_source(feature_set: FeatureSet) -> str:
     """Python source of the kernel module of a feature set."""
     features = [FEATURES[name] for name in feature_set.columns if name in FEATURES]
     imports = "".join(
-        f"from transforms.features.{declared.group} import {_name(declared)} as {_alias(declared)}\n"
+        f"from {python_function(declared.function).__module__} import {_name(declared)} as {_alias(declared)}\n"
         for declared in {_alias(declared): declared for declared in features}.values()
     )
     header = _HEADER.format(fingerprint=feature_set.fingerprint, version=feature_set.version, imports=imports)

@@ -166,7 +166,7 @@ def table_feature(  # a declaration names everything that is true of a feature
             chosen = dict(zip(parameters, values, strict=True))
             given = sees(*chosen.values()) if callable(sees) else sees or {}
             count = rows(*chosen.values()) if callable(rows) else rows
-            _declared.setdefault(group, []).append(
+            _declared.setdefault(function.__module__, []).append(
                 TableFeature(
                     name=template.format(**chosen),
                     group=group,
@@ -206,9 +206,9 @@ def _problems(template: str, parameters: Mapping[str, Any], formula: str, nan_ru
     ]
 
 
-def declared_table_features(group: str) -> tuple[TableFeature, ...]:
-    """The features of an imported group module, in order of declaration."""
-    return tuple(_declared.get(group, ()))
+def declared_table_features(module: str) -> tuple[TableFeature, ...]:
+    """The features of an imported group module, by its whole name, in order of declaration."""
+    return tuple(_declared.get(module, ()))
 
 
 def table_fingerprint(features: Sequence[TableFeature]) -> str:

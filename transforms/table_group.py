@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from types import ModuleType
 
 from market.clock import parse_duration_ns
@@ -28,9 +27,9 @@ class TableGroup:
     name: str
     features: tuple[TableFeature, ...]
     sections: tuple[SectionFeature, ...]
-    freshness: timedelta
+    freshness_ns: int
     """How long after a row could be known it is online."""
-    time_to_live: timedelta
+    time_to_live_ns: int
     """How long a row answers."""
 
     @property
@@ -119,17 +118,27 @@ class TableGroup:
         }
 
 
+def is_table_module(module: ModuleType) -> bool:
+    """Whether a module declares features of tables."""
+    return bool(declared_table_features(module.__name__) or declared_section_features(module.__name__))
+
+
 def table_group(module: ModuleType) -> TableGroup:
     """The group that a module declares; FRESHNESS and TIME_TO_LIVE are durations such as "1h".
 
     Raises InvalidFeature where the features do not make one view.
     """
     name = module.__name__.rpartition(".")[2]
-    freshness, time_to_live = (
-        timedelta(microseconds=parse_duration_ns(getattr(module, each)) // 1000)
-        for each in ("FRESHNESS", "TIME_TO_LIVE")
+    lacking = [each for each in ("FRESHNESS", "TIME_TO_LIVE") if not hasattr(module, each)]
+    if lacking:
+        raise InvalidFeature(name, [f'{each}: must be a duration such as "1h", was not given' for each in lacking])
+    group = TableGroup(
+        name,
+        declared_table_features(module.__name__),
+        declared_section_features(module.__name__),
+        parse_duration_ns(module.FRESHNESS),
+        parse_duration_ns(module.TIME_TO_LIVE),
     )
-    group = TableGroup(name, declared_table_features(name), declared_section_features(name), freshness, time_to_live)
     names = [each.name for each in group.columns]
     problems = [f"{each}: must be declared once" for each in dict.fromkeys(names) if names.count(each) > 1]
     if not group.features:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from feature_repo.freshness import slo_of
 from ingestion.sinks.computations import SLOW_MS
-from market.clock import MINUTE_NS, SECOND_NS, format_iso
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
 from storage.database.minute_quality import StoredEvent
@@ -125,6 +125,10 @@ RULES: Final[Mapping[str, Rule]] = {
         "See GET /data-quality/drift for the dataset: a source that changed shows in one group; a market that did, in "
         "many, and the model wants training anew.",
     ),
+    "table_stopped": Rule(
+        WARNING,
+        "See that its publisher writes, then feature-service tables check for the table: refused rows say why.",
+    ),
     "disk_filling": Rule(
         WARNING,
         "Make room, lower FEATURE_SERVICE_RETENTION_DAYS, or set FEATURE_SERVICE_ARCHIVE_PATH to another disk.",
@@ -221,6 +225,23 @@ def _unknown_share(vector: OnlineVector) -> float:
     unknown = [name for name, value in zip(vector.columns, vector.values.tolist(), strict=True) if isnan(value)]
     unexplained = [name for name in unknown if vector.missing.get(name, _NO_VALUE) == _NO_VALUE]
     return len(unexplained) / max(1, len(vector.columns))
+
+
+def table_findings(newest: Mapping[str, tuple[int, int]], now_ns: int) -> list[Finding]:
+    """Tables that stopped growing, a day before the first of their views has no answer any more.
+
+    newest: by table, when its newest row was known, and how long its views answer, ns.
+    """
+    found = []
+    for table, (known_ns, answers_ns) in newest.items():
+        most_ns = max(answers_ns - DAY_NS, DAY_NS)
+        if now_ns - known_ns > most_ns:
+            text = (
+                f"{table}: newest row must have been known within {most_ns / DAY_NS:.0f} days, "
+                f"was {(now_ns - known_ns) / DAY_NS:.1f} days ago"
+            )
+            found.append(Finding("table_stopped", table, text))
+    return found
 
 
 def worker_findings(

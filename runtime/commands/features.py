@@ -46,6 +46,47 @@ def list_features(as_json: AsJson = False) -> None:
         )
 
 
+@app.command("new")
+def new(
+    group: Annotated[str, typer.Argument(help="Name of the group, and of its module: small letters.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where its files are written.")] = Path(),
+) -> None:
+    """Write a group of features of your own: a module that works, its test, and what to do next.
+
+    Example: feature-service features new mygroup
+    """
+    from runtime.new_feature_group import write_feature_group
+
+    module, test = write_feature_group(group, folder)
+    print(
+        f"written: {module}, {test}\n"
+        f"next: export PYTHONPATH={folder.resolve()} FEATURE_SERVICE_FEATURE_MODULES={group}\n"
+        f"      python -m pytest {test}\n"
+        f"      feature-service verify features {group}\n"
+        f"      feature-service features list | grep {group}\n"
+        "then: docs/your-own-features.md, on tables, packages and registry versions"
+    )
+
+
+@app.command("page")
+def page(group: Annotated[str, typer.Argument(help="Group of a stream, one of another package too.")]) -> None:
+    """A group's page as Markdown: name, formula, NaN rule, unit, range and horizon of each feature.
+
+    Example: feature-service features page mygroup > mygroup.md
+    """
+    from market.errors import NotFound
+    from runtime.feature_page import group_section, table_group_section
+    from transforms.catalogue import GROUPS
+    from transforms.equities.catalogue import TABLE_GROUPS
+
+    if group in TABLE_GROUPS:
+        print(table_group_section(TABLE_GROUPS[group]))
+    elif group in GROUPS:
+        print(group_section(group))
+    else:
+        raise NotFound(f"feature group: must be one of {', '.join([*GROUPS, *TABLE_GROUPS])}, was {group}")
+
+
 @app.command("lock")
 def lock() -> None:
     """Record a change of features that is meant: fingerprints, docs/features.md and golden rows; says what is left.

@@ -76,6 +76,18 @@ def extend_table_log(folder: Path, group: TableGroup, tables: Tables, *, now_ns:
     return Extension(table.num_rows, is_rewritten=not is_grown)
 
 
+def newest_known_ns(folder: Path, table: str) -> int | None:
+    """When the newest row of a table that the log was made of was known; None where it was made of none."""
+    newest: int | None = None
+    for part in sorted(folder.glob(_PART)):
+        with reading_parquet(part):
+            noted = json.loads((pq.read_schema(part).metadata or {}).get(_SEEN, b'{"rows": {}}'))
+        for place, rows in noted["rows"].items():
+            if json.loads(place)[0] == table:
+                newest = max(int(rows["known_ns"]), newest or 0)
+    return newest
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What a log was made of. rows: by table and key how many, when the last was known, and their digest."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from market.clock import SECOND_NS, to_datetime
+from market.clock import DAY_NS, SECOND_NS, to_datetime
 from market.errors import NotFound
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
@@ -24,6 +24,7 @@ from upkeep.alert_rules import (
     quality_findings,
     queue_findings,
     row_findings,
+    table_findings,
     upkeep_findings,
     worker_findings,
 )
@@ -195,3 +196,11 @@ def test_columns_that_drifted_from_a_watched_dataset_are_one_warning_each_datase
     (found,) = upkeep_findings([state], LIMITS)
     assert (found.rule, found.subject) == ("feature_drift", "BTCUSDT from dataset d")
     assert found.summary == "BTCUSDT from dataset d: no column must drift, did 2 of 3, the farthest b, a"
+
+
+def test_a_table_that_stopped_growing_is_told_of_a_day_before_its_views_have_no_answer() -> None:
+    newest = {"daily_bars": (0, 7 * DAY_NS)}
+    assert table_findings(newest, 6 * DAY_NS) == []
+    [finding] = table_findings(newest, 6 * DAY_NS + DAY_NS // 2)
+    assert (finding.rule, finding.subject) == ("table_stopped", "daily_bars")
+    assert finding.summary == "daily_bars: newest row must have been known within 6 days, was 6.5 days ago"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from storage.tables.feature_log import extend_table_log
+from storage.tables.feature_log import extend_table_log, newest_known_ns
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.known_rows import KnownRows
 
@@ -56,3 +56,12 @@ def test_a_run_that_ended_before_it_removed_what_it_replaced_is_finished_by_the_
     old.write_bytes(content)
     assert extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(5)}}, now_ns=LATE).rows == 0
     assert closes(tmp_path) == [5]
+
+
+def test_the_newest_row_that_was_known_is_told_of_each_table(tmp_path: Path) -> None:
+    assert newest_known_ns(tmp_path, "daily_bars") is None
+    extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(1, 2, 3)}}, now_ns=2 * DAY)
+    assert newest_known_ns(tmp_path, "daily_bars") == 2 * DAY
+    extend_table_log(tmp_path, GROUP, {"daily_bars": {"A": bars(1, 2, 3), "B": bars(7)}}, now_ns=LATE)
+    assert newest_known_ns(tmp_path, "daily_bars") == 3 * DAY
+    assert newest_known_ns(tmp_path, "reports") is None

@@ -1,0 +1,1 @@
+"""Features of our own, as a package beside the service: each module is a group."""
