@@ -27,6 +27,7 @@ from api import (
     freshness,
     health,
     metrics,
+    moment,
     quality,
     registry,
     stats,
@@ -83,6 +84,7 @@ def _add_routes(app: FastAPI) -> None:
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
     for router, errors in (
         (features.router, (400, 404)),
+        (moment.router, (400, 404)),
         (catalogue.router, ()),
         (freshness.router, ()),
         (stream.router, (404,)),
