@@ -79,6 +79,15 @@ soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examp
 bench: $(INSTALLED) ## benchmarks, one JSON line a figure
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: reference
+reference: $(INSTALLED) ## write docs/reference again from the commands, the routes and env.example
+	@$(BIN)/python -m runtime.reference
+
+# Warnings of Material's are about its own future; those of the pages end the build.
+.PHONY: docs
+docs: $(INSTALLED) ## the documentation as a site in build/site, strictly and without the internet; ARGS=... goes to mkdocs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict $(ARGS)
+
 .PHONY: lock
 lock: ## resolve requirements.txt, and the image's, again from pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
@@ -29,6 +29,7 @@ from api import (
     freshness,
     health,
     metrics,
+    moment,
     quality,
     registry,
     stats,
@@ -45,6 +46,8 @@ from market.clock import SECOND_NS
 
 Application: TypeAlias = FastAPI
 """What a server runs."""
+TITLE: Final = "Feature Service"
+DESCRIPTION: Final = "Live features of market data, and training sets that hold what was served."
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -54,13 +57,36 @@ def create_app(services: ApiServices) -> FastAPI:
         api_key=services.api_key,
         limits=services.limits,
         keep_request=None if services.requests is None else services.requests.add,
-        title="Feature Service",
-        description="Live features of market data, and training sets that hold what was served.",
+        title=TITLE,
+        description=DESCRIPTION,
     )
+    _add_routes(app)
+    if services.cors_origins:
+        # Outermost: a browser asks what it may before it shows the key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=services.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=[API_KEY_HEADER, TRACE_HEADER, "Content-Type"],
+            expose_headers=[TRACE_HEADER, "Retry-After"],
+        )
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of ``create_app``, made without services: of its routes alone."""
+    app = FastAPI(title=TITLE, description=DESCRIPTION, generate_unique_id_function=operation_id)
+    _add_open_routes(app)
+    _add_routes(app)
+    return app.openapi()
+
+
+def _add_routes(app: FastAPI) -> None:
     # The door asks for the key; this only tells the OpenAPI page that it is asked for.
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
     for router, errors in (
         (features.router, (400, 404)),
+        (moment.router, (400, 404)),
         (catalogue.router, ()),
         (freshness.router, ()),
         (feature_server.router, (400, 404, *OF_A_BODY)),
@@ -77,16 +103,11 @@ def create_app(services: ApiServices) -> FastAPI:
     ):
         app.include_router(router, dependencies=documented, responses=answers(*errors))
     app.include_router(console.router, responses=answers())  # open: it holds no number
-    if services.cors_origins:
-        # Outermost: a browser asks what it may before it shows the key.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=services.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=[API_KEY_HEADER, TRACE_HEADER, "Content-Type"],
-            expose_headers=[TRACE_HEADER, "Retry-After"],
-        )
-    return app
+
+
+def _add_open_routes(app: FastAPI) -> None:
+    app.include_router(health.router)
+    app.include_router(metrics.router)
 
 
 def create_probe(services: ProcessServices) -> FastAPI:
@@ -139,6 +160,5 @@ def _app(
     )
     notes = RequestNotes(services.clock, keep_request)
     app.add_middleware(Measured, metrics=app.state.http_metrics, notes=notes)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
+    _add_open_routes(app)
     return app

@@ -32,7 +32,9 @@ _SAFE: Final = {
 }
 
 router = APIRouter(prefix=PAGE, tags=["console"])
-Asset = Literal["app.js", "dom.js", "live.js", "features.js", "datasets.js", "upkeep.js", "console.css", "icon.svg"]
+Asset = Literal[
+    "app.js", "dom.js", "live.js", "features.js", "past.js", "datasets.js", "upkeep.js", "console.css", "icon.svg"
+]
 
 
 class Session(BaseModel):

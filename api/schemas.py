@@ -38,6 +38,39 @@ class FeatureHistory(BaseModel):
     features: dict[str, list[float | None]]
 
 
+class BookLevels(BaseModel):
+    """[price, quantity] of each level, best first."""
+
+    bids: list[list[float]]
+    asks: list[list[float]]
+
+
+class PastMessage(BaseModel):
+    """A message on the tape. update_id: the book's ``u``, a candle's start in ns, else 0."""
+
+    seq: int
+    received: str
+    kind: str
+    records: int
+    update_id: int
+
+
+class MessagesBehind(BaseModel):
+    """The messages that a value depends on, in tape order: the newest of ``count``."""
+
+    feature: str
+    count: int
+    messages: list[PastMessage]
+
+
+class PastMoment(FeatureVector):
+    """A row of the past. groups: status by group. book: null while it was not known."""
+
+    groups: dict[str, str]
+    book: BookLevels | None
+    depends_on: MessagesBehind | None
+
+
 class HealthOfServices(BaseModel):
     """ok, unavailable or not_used, by service; upkeep is ok, late or unknown."""
 

@@ -31,6 +31,8 @@ from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.dataset.datasets import Datasets
+from transforms.kernel import Kernel
+from transforms.rows import FeatureSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class ApiServices(ProcessServices):
     by the ingest role of this process, empty without one. limits: what a request may be. requests: takes a row of each
     that was answered; None keeps none. drift_limits: from when on a column has drifted. queue_lengths: messages and
     readers by queue; None where no message queue is used. cors_origins: whose pages a browser may let read the answers.
+    open_kernel: the compiled kernel of a feature set, for rows of the past; None answers none.
     """
 
     builds: DatasetBuilds
@@ -85,6 +88,7 @@ class ApiServices(ProcessServices):
     requests: MetricWriter | None = None
     drift_limits: DriftLimits = USUAL_LIMITS
     queue_lengths: Callable[[], Mapping[str, tuple[int, int]]] | None = None
+    open_kernel: Callable[[FeatureSet], Kernel] | None = None
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets

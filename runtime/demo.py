@@ -1,8 +1,9 @@
 """The demonstration: a simulated market from its first message to a live vector, a proof and a training set.
 
-1. Embedded Redis and PostgreSQL start in the folder, and the definitions are registered with Feast.
+1. Embedded Redis and PostgreSQL start in the folder, and the definitions are registered with Feast; a kernel that was
+   never compiled on the machine is compiled in another process meanwhile.
 2. Ten minutes of two symbols, as the exchange would send them, run through the pipeline at full speed.
-3. Another process, with Feast's SDK alone, reads the newest vector of each symbol.
+3. Another process, with Feast's SDK alone, which it imports meanwhile, reads the newest vector of each symbol.
 4. The tape is compacted to raw Parquet, the rows are rebuilt from it and compared with those served, bit by bit.
 5. A dataset is built through Feast's historical retrieval.
 """
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +33,7 @@ from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
 from runtime.commands.progress import Steps
 from runtime.feature_repository import apply_feature_store
-from runtime.kernel_start import warm_up
+from runtime.kernel_start import compiling_beside, warm_up
 from runtime.servers import running_servers
 from runtime.settings import Settings
 from runtime.stores import open_stores
@@ -53,7 +55,7 @@ import json, sys
 from feast import FeatureStore
 store = FeatureStore(repo_path=sys.argv[1])
 service = store.get_feature_service(sys.argv[2])
-rows = [{"symbol": symbol} for symbol in sys.argv[3:]]
+rows = [{"symbol": symbol} for symbol in json.loads(sys.stdin.readline())]
 print(json.dumps(store.get_online_features(features=service, entity_rows=rows).to_dict()))
 """
 
@@ -81,18 +83,20 @@ def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any
 
     Raises CorruptStore when what Feast reads or what is rebuilt is not, bit for bit, what was served.
     """
+    kernel = compiled_kernel(settings, version)
     steps.begin("starting Redis and PostgreSQL")
-    with running_servers(settings) as servers:
+    with running_servers(settings) as servers, ExitStack() as beside:
+        beside.enter_context(compiling_beside(kernel))
         steps.begin("registering features with Feast")
         apply_feature_store(settings, servers)
+        reader = beside.enter_context(_feast_alone(settings, kernel.feature_set))
         steps.begin("loading the kernel")
-        kernel = compiled_kernel(settings, version)
         warm_up(kernel, steps.tell)
         sink = _TimedSink(OnlineSink(online_store(servers)))
         played = _play(settings, kernel, sink, steps)
         symbols = list(sink.newest)
         steps.begin("reading the live vector with Feast alone, in another process")
-        online = _read_with_feast_alone(settings, kernel.feature_set, symbols)
+        online = _read_with_feast_alone(reader, kernel.feature_set, symbols)
         _check_online(online, sink.newest)
         steps.begin("rebuilding from raw Parquet, comparing every bit")
         stores = open_stores(settings)
@@ -182,14 +186,27 @@ def _each_second(report: Callable[[int], None]) -> Callable[[int], None]:
     return on_message
 
 
-def _read_with_feast_alone(settings: Settings, chosen: FeatureSet, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The newest vector of each symbol, read by a process that has Feast and one yaml."""
+@contextmanager
+def _feast_alone(settings: Settings, chosen: FeatureSet) -> Iterator[subprocess.Popen[str]]:
+    """A process that has Feast and one yaml: it imports Feast, which takes seconds, while others do something else."""
     folder = (settings.feature_service_data_path / "client").resolve()
-    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(folder), service_name(chosen.version), *symbols]
-    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and arguments
-    if finished.returncode != 0:
-        raise CorruptStore(f"Feast in another process: must read the online store, was\n{finished.stderr[-2000:]}")
-    columns = json.loads(finished.stdout)
+    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(folder), service_name(chosen.version)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as reader:  # noqa: S603  # our own interpreter and arguments
+        try:
+            yield reader
+        finally:
+            reader.kill()
+
+
+def _read_with_feast_alone(
+    reader: subprocess.Popen[str], chosen: FeatureSet, symbols: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The newest vector of each symbol, as that process reads it once it is asked."""
+    answer, complaint = reader.communicate(json.dumps(symbols) + "\n")
+    if reader.returncode != 0:
+        raise CorruptStore(f"Feast in another process: must read the online store, was\n{complaint[-2000:]}")
+    columns = json.loads(answer)
     return {
         symbol: {column: columns[column][at] for column in chosen.columns}
         for at, symbol in enumerate(columns["symbol"])

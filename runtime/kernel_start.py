@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Final
 
-from transforms.kernel import Kernel
+from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureSet
 
 TOLD_EACH_S: Final = 10.0
 
@@ -37,3 +41,27 @@ def warm_up(kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float =
     finally:
         done.set()
         telling.join()
+
+
+@contextmanager
+def compiling_beside(kernel: Kernel) -> Iterator[None]:
+    """Another process compiles the kernel while the block does something else; ``warm_up`` in it waits for that.
+
+    Nothing is started for a kernel that is compiled. A process that fails leaves the compiling to ``warm_up``.
+    """
+    if (kernel.folder / "compiled").exists():
+        yield
+        return
+    process = get_context("spawn").Process(
+        target=_compile, args=(kernel.feature_set, kernel.folder.parent), daemon=True
+    )
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _compile(chosen: FeatureSet, folder: Path) -> None:
+    compile_kernel(chosen, folder).warm_up()

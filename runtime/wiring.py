@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from training_sets.dataset.inputs import DatasetRules
     from training_sets.rebuild.due_days import Rebuild
     from transforms.kernel import Kernel
+    from transforms.rows import FeatureSet
 
 
 def kernel_cache_folder(settings: Settings) -> Path:
@@ -75,6 +76,12 @@ def dead_letter(settings: Settings) -> DeadLetter:
         most_bytes=settings.feature_service_dead_letter_mb << 20,
         most_days=settings.feature_service_dead_letter_days,
     )
+
+
+def _kernel_of(settings: Settings, chosen: FeatureSet) -> Kernel:
+    from transforms.kernel import compile_kernel
+
+    return compile_kernel(chosen, kernel_cache_folder(settings))
 
 
 def compiled_kernel(settings: Settings, version: str) -> Kernel:
@@ -347,6 +354,7 @@ def api_services(
             quality_reports=quality_reports,
             requests=requests,
             drift_limits=drift_limits(settings),
+            open_kernel=partial(_kernel_of, settings),
             queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),

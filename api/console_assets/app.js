@@ -3,10 +3,12 @@
 import { h, Refused, setText, told } from "./dom.js";
 import * as live from "./live.js";
 import * as features from "./features.js";
+import * as past from "./past.js";
 import * as datasets from "./datasets.js";
 import * as upkeep from "./upkeep.js";
 
-const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep] };
+const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep],
+  past: ["Time machine", past] };
 const SILENT_MS = 5000;
 
 const main = document.getElementById("main");

@@ -43,6 +43,13 @@ def messages_around(raw: RawData, symbol: str, at_ns: int, *, each_side: int = 5
     return [_message(events[int(firsts[at])], int(counts[at])) for at in chosen]
 
 
+def raw_messages(events: Events) -> list[RawMessage]:
+    """Whole messages, in tape order, from their records."""
+    firsts = np.flatnonzero((events["flags"] & FIRST) != 0)
+    counts = np.diff(np.append(firsts, len(events)))
+    return [_message(events[first], count) for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)]
+
+
 def _message(first: Events, records: int) -> RawMessage:
     kind = int(first["kind"])
     name = KIND_NAMES[kind]

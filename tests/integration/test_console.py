@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.sessions import COOKIE, CSRF_HEADER
+from market.clock import SECOND_NS, format_iso
 from tests.conftest import missing
 from tests.running_service import Running, running_service
 
@@ -89,9 +90,40 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
     assert (report.status, report.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert report.headers["content-security-policy"].startswith("sandbox")
 
+    go_back_in_time(page, running)
     page.keyboard.press("4")
     expect(page.get_by_role("region", name="Tasks")).to_contain_text("retention")
     expect(page.get_by_role("region", name="Folders")).to_contain_text("tape")
+
+
+def go_back_in_time(page: Page, running: Running) -> None:
+    """A moment of raw Parquet by its address: the row that the history has, the book, the messages behind a value."""
+    at = format_iso(running.start_ns + 100 * SECOND_NS)
+    asked = {"symbol": "BTCUSDT", "at": at, "feature": "vwap_3s"}
+    with running.client() as client:
+        found = client.get("/features/moment", params=asked).json()
+        served = client.get(
+            "/features/history",
+            params={"symbol": "BTCUSDT", "from": at, "to": format_iso(running.start_ns + 101 * SECOND_NS)},
+        ).json()
+        known = {name: values[0] for name, values in served["features"].items() if values[0] is not None}
+        assert found["features"] == known
+        assert found["book"]["bids"][0][0] < found["features"]["mid_price"] < found["book"]["asks"][0][0]
+        kinds = {message["kind"] for message in found["depends_on"]["messages"]}
+        assert kinds <= {"trade", "control start", "control gap"}
+        assert found["depends_on"]["count"] == len(found["depends_on"]["messages"]) > 0
+        late = client.get("/features/moment", params=asked | {"at": "2099-01-01T00:00:00Z"})
+        assert (late.status_code, late.json()["error"]) == (400, "InvalidRequest")
+        unknown = client.get("/features/moment", params=asked | {"feature": "no"})
+        assert (unknown.status_code, unknown.json()["message"][:28]) == (400, "feature: must be one of regi")
+    page.goto(f"/console#past/BTCUSDT?at={at}&feature=vwap_3s")
+    expect(
+        page.get_by_role("heading", name=f"vwap_3s depends on {found['depends_on']['count']} messages")
+    ).to_be_visible()
+    expect(page.get_by_role("region", name="Messages")).to_contain_text(str(found["depends_on"]["messages"][-1]["seq"]))
+    page.get_by_role("button", name="spread_abs", exact=True).click()
+    expect(page.get_by_role("heading", name="spread_abs depends on")).to_be_visible()
+    assert "feature=spread_abs" in page.url
 
 
 def follow_a_symbol(page: Page, client: httpx.Client) -> None:
@@ -132,7 +164,7 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
         log_in(page)
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) < 200) == is_dark
-        for address in ("live", "live/BTCUSDT", "features?q=vwap", "datasets", "upkeep"):
+        for address in ("live", "live/BTCUSDT", "features?q=vwap", "datasets", "upkeep", "past"):
             page.goto(f"/console#{address}")
             expect(page.locator("main h1")).to_be_visible()
             expect(page.locator("main table, main p.muted").first).to_be_visible()

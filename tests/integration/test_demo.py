@@ -27,6 +27,7 @@ from runtime.servers import running_servers
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
 DEMO = [FEATURE_SERVICE, "demo", "--json"]
 DEADLINE_S = 240
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -74,34 +75,43 @@ def test_the_demo_serves_proves_and_builds_and_leaves_nothing_running(folder: Pa
         assert dataset[split] > 0
         assert pq.read_metadata(Path(dataset["path"]) / f"{split}.parquet").num_rows == dataset[split]
     assert processes_of(folder) == []
-    check_commands_of_the_readme(folder, environment, rows=document["rows"])
+    check_the_pages(folder, environment, rows=document["rows"])
 
 
-def check_commands_of_the_readme(folder: Path, environment: dict[str, str], *, rows: int) -> None:
-    """They work word for word on what the demo left, where ``make demo ARGS="--out demo"`` was run."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
-    lines = dict.fromkeys(line.strip() for line in readme if line.startswith("    feature-service "))
-    commands = [words for words in map(str.split, lines) if {"demo", "out"} & set(words)]
-    assert len(commands) > 5
+def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int) -> None:
+    """Their blocks work word for word on what the demo left, where ``make demo ARGS="--out demo"`` was run."""
+    blocks = re.findall(
+        r"^```(bash|python)\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    typed = [line for kind, text in blocks if kind == "bash" for line in text.splitlines()]
+    assert typed[:2] == ['make demo ARGS="--out demo"', "source .venv/bin/activate"]
+    readme = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("    ")]
+    assert typed[0] in readme
+    commands = dict.fromkeys([*typed[2:], *(line for line in readme if line.endswith("--data demo"))])
+    assert len(commands) > 7
     # The commands find these servers, as they find those of a service that runs on the same data.
     with running_servers(settings_for(folder / "demo", embedded=True)):
-        for words in commands:
-            answered = subprocess.run(
-                [FEATURE_SERVICE, *words[1:]],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-                env=environment,
-                timeout=DEADLINE_S,
-            )
-            assert answered.returncode == 0, (words, answered.stdout, answered.stderr[-3000:])
+        for command in commands:
+            words = command.split()
+            assert words[0] == "feature-service", command
+            told = answer_of([FEATURE_SERVICE, *words[1:]], folder, environment)
             if words[1:3] == ["verify", "parity"]:
-                facts = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in answered.stdout.splitlines())
+                facts = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in told.splitlines())
                 assert (facts["feature registry version"], facts["compared"]) == ("1.0.0", str(rows))
             if words[1:3] == ["dataset", "build"]:
-                assert "_report.html" in answered.stdout
+                assert "_report.html" in told
+        script = "\n".join(text for kind, text in blocks if kind == "python")
+        told = answer_of([sys.executable, "-c", script + "\nprint(prediction, served)"], folder, environment)
+        assert "nan" not in told
         check_the_sdk(folder / "demo", history=folder / "history.parquet")
+
+
+def answer_of(words: list[str], folder: Path, environment: dict[str, str]) -> str:
+    answered = subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, check=False, env=environment, timeout=DEADLINE_S
+    )
+    assert answered.returncode == 0, (words, answered.stdout, answered.stderr[-3000:])
+    return answered.stdout
 
 
 def check_the_sdk(data: Path, *, history: Path) -> None:

@@ -6,9 +6,12 @@ import threading
 from pathlib import Path
 from typing import cast
 
-from runtime.kernel_start import warm_up
+import pytest
+
+from runtime.kernel_start import compiling_beside, warm_up
+from tests.waiting import eventually
 from transforms.catalogue import feature_set
-from transforms.kernel import Kernel
+from transforms.kernel import Kernel, compile_kernel
 
 
 class Slow:
@@ -42,3 +45,14 @@ def test_what_is_compiled_is_loaded_in_silence(tmp_path: Path) -> None:
     kernel = Slow(tmp_path)
     warm_up(cast("Kernel", kernel), kernel.tell)
     assert kernel.told == []
+
+
+@pytest.mark.soak
+def test_a_kernel_is_compiled_beside_what_else_is_done(tmp_path: Path) -> None:
+    kernel = compile_kernel(feature_set("1.0.0", ["mid_price"]), tmp_path)
+    with compiling_beside(kernel):
+        eventually((kernel.folder / "compiled").exists, deadline_s=300)
+    told: list[str] = []
+    with compiling_beside(kernel):
+        warm_up(kernel, told.append)
+    assert told == []

@@ -1,0 +1,59 @@
+// The time machine: a symbol at a moment of the raw data, and the messages that a chosen value depends on.
+
+import { badge, clock, h, number, setText, table, told } from "./dom.js";
+
+export async function show(root, { api, note, rest, query }) {
+  const { symbols } = await api("/features/overview");
+  const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const at = h("input", { required: true, "aria-label": "Moment, UTC", placeholder: "2026-01-05T12:05:00Z", size: 28, value: query.get("at") ?? "" });
+  const feature = h("input", { "aria-label": "Feature whose messages are listed", placeholder: "feature", value: query.get("feature") ?? "" });
+  const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
+  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    at, feature, h("button", { class: "primary", type: "submit" }, "Go there"), [-60, -1, 1, 60].map((seconds) =>
+      h("button", { type: "button", "aria-label": `${Math.abs(seconds)} s ${seconds < 0 ? "earlier" : "later"}`, onclick: () => step(seconds) }, `${seconds < 0 ? "−" : "+"}${Math.abs(seconds)} s`)));
+  root.append(h("h1", {}, "Time machine"),
+    h("p", { class: "muted" }, "The row at a moment, computed again from raw Parquet to the bit, and what it was computed from."), form, wrong, answer);
+
+  function step(seconds) {
+    const ms = Date.parse(at.value);
+    if (Number.isNaN(ms)) return;
+    at.value = new Date(ms + seconds * 1000).toISOString();
+    go();
+  }
+
+  async function go() {
+    setText(wrong, "");
+    const asked = new URLSearchParams({ symbol: symbol.value, at: at.value, ...(feature.value ? { feature: feature.value } : {}) });
+    try {
+      const found = await api(`/features/moment?${asked}`);
+      note("past", [symbol.value], [["at", at.value], ["feature", feature.value]]);
+      answer.replaceChildren(...parts(found, (name) => { feature.value = name; go(); }));
+    } catch (error) {
+      answer.replaceChildren();
+      setText(wrong, told(error));
+    }
+  }
+
+  form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
+  if (at.value) await go();
+}
+
+function parts(found, choose) {
+  const named = (name) => h("button", { type: "button", title: `Messages behind ${name}`, onclick: () => choose(name) }, name);
+  const values = [...Object.entries(found.features).map(([name, value]) => [named(name), h("span", { title: value }, number(value))]),
+    ...Object.entries(found.missing).map(([name, reason]) => [named(name), badge(reason, "why it is not known")])];
+  const levels = (side) => (found.book?.[side] ?? []).map(([price, quantity]) => [number(price), number(quantity)]);
+  const behind = found.depends_on;
+  return [
+    h("h2", {}, `${found.symbol} at ${found.timestamp}, registry ${found.feature_registry_version}`),
+    h("p", {}, Object.entries(found.groups).map(([name, status]) => h("span", {}, `${name} `, badge(status), " "))),
+    behind && h("h2", {}, `${behind.feature} depends on ${behind.count} messages${behind.count > behind.messages.length ? `, the newest ${behind.messages.length} are shown` : ""}`),
+    behind && table("Messages", [["seq", "number"], ["received", "mono"], ["kind", ""], ["records", "number"]],
+      [...behind.messages].reverse().map((each) => [each.seq, `${clock(each.received)}${each.received.slice(19)}`, each.kind, each.records]), "It depends on the time alone."),
+    h("h2", {}, "Order book"),
+    table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was not known."),
+    table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was not known."),
+    h("h2", {}, "Vector"),
+    table("Vector", [["name", "name mono"], ["value", "number"]], values, "No value."),
+  ].filter(Boolean);
+}

@@ -1,0 +1,97 @@
+"""The route of the past: a symbol's row and book at a moment, and the messages that a value of it depends on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from api.build_request import Moment
+from api.schemas import PastMoment
+from api.services import Services
+from feature_repo.registry_versions import load_registry_version, registry_versions
+from market.clock import floor_to, format_iso
+from market.errors import NotFound
+from market.instruments import Instrument
+from storage.online.document import vector_document
+from storage.raw.messages import RawMessage
+from training_sets.rebuild.moment import Levels, messages_behind, moment_at
+from transforms.state import ORDER_NS
+from transforms.status import REASON_NAMES, STATUS_NAMES
+
+MOST_MESSAGES: Final = 1000
+"""Of one answer; ``count`` tells how many there are."""
+
+router = APIRouter(prefix="/features", tags=["features"])
+
+
+@router.get("/moment", responses={200: {"model": PastMoment}})
+def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parameters
+    request: Request,
+    services: Services,
+    symbol: Annotated[str, Query(min_length=1, max_length=40)],
+    at: Annotated[Moment, Query()],
+    feature: Annotated[str | None, Query(max_length=80, description="Whose messages are listed.")] = None,
+    depth: Annotated[int, Query(ge=1, le=500, description="Levels of each side of the book.")] = 20,
+    registry_version: Annotated[str | None, Query(max_length=40)] = None,
+) -> Response:
+    """The row of a symbol at the tick up to ``at``, computed again from raw Parquet, bit for bit as it was served.
+
+    With ``feature``: the newest 1000 of the messages that its value depends on; to change any other message never
+    changes it. What is on the tape alone, the last minutes of a running service, cannot be asked for yet.
+    """
+    version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
+    chosen = load_registry_version(version, services.versions_folder).feature_set
+    if services.open_kernel is None:
+        raise NotFound("kernel: must be there to compute a row again, this process has none")
+    row_ns = floor_to(at, ORDER_NS)
+    found = moment_at(services.raw, symbol, services.open_kernel(chosen), row_ns)
+    rows = found.rows
+    assert rows.reasons is not None, "rows of a kernel have them"
+    document: dict[str, Any] = vector_document(
+        symbol=symbol,
+        row_ns=row_ns,
+        columns=chosen.columns,
+        values=rows.values[0].tolist(),
+        missing={name: REASON_NAMES[why] for name, why in zip(chosen.columns, rows.reasons[0].tolist(), strict=True)},
+        version=version,
+        fingerprint=chosen.fingerprint,
+        now_ns=services.clock.now_ns(),
+        trace_id=request.state.trace_id,
+    )
+    instrument = services.raw.instrument(symbol)
+    statuses = zip((group.name for group in chosen.groups), rows.status[0].tolist(), strict=True)
+    document["groups"] = {name: STATUS_NAMES[status] for name, status in statuses}
+    document["book"] = None
+    if found.bids is not None and found.asks is not None:
+        document["book"] = {
+            "bids": _levels(found.bids[:depth], instrument),
+            "asks": _levels(found.asks[:depth], instrument),
+        }
+    document["depends_on"] = None
+    if feature is not None:
+        behind = messages_behind(services.raw, symbol, chosen, feature, row_ns)
+        document["depends_on"] = {
+            "feature": feature,
+            "count": len(behind),
+            "messages": [_message(each) for each in behind[-MOST_MESSAGES:]],
+        }
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+def _levels(levels: Levels, instrument: Instrument) -> list[list[float]]:
+    scales = 10.0 ** np.array([instrument.price_exponent, instrument.quantity_exponent])
+    scaled: list[list[float]] = (levels / scales).tolist()
+    return scaled
+
+
+def _message(message: RawMessage) -> dict[str, Any]:
+    return {
+        "seq": message.seq,
+        "received": format_iso(message.recv_ns),
+        "kind": message.kind,
+        "records": message.records,
+        "update_id": message.update_id,
+    }

@@ -1,0 +1,167 @@
+"""The pages under docs/reference, made from the command line, the API and env.example: `make reference` writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import typer.main
+
+from api.app import openapi_document
+from runtime.cli import app
+
+CHECKOUT: Final = Path(__file__).resolve().parent.parent
+FOLDER: Final = CHECKOUT / "docs" / "reference"
+_MADE: Final = "<!-- Made by `make reference` from {}. Do not edit. -->\n"
+
+
+def reference_pages() -> dict[str, str]:
+    """Each file of docs/reference by its name; what stands there is stale when it differs."""
+    document = openapi_document()
+    return {
+        "commands.md": _commands_page(),
+        "http-api.md": _api_page(document),
+        "settings.md": _settings_page((CHECKOUT / "env.example").read_text(encoding="utf-8")),
+        "openapi.json": json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+    }
+
+
+def write_reference() -> None:
+    """Write every page."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in reference_pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def _commands_page() -> str:
+    lines = [
+        "# Commands\n",
+        _MADE.format("the commands themselves"),
+        (
+            "Every command ends with 0 when it did what was asked, 1 when it could not, 2 when it was called wrongly. "
+            "With `--json`, where a command has it, the answer and an error are one JSON document.\n"
+        ),
+    ]
+    for names, command in _commands(typer.main.get_command(app)):
+        lines.append(f"## {' '.join(names)}\n")
+        lines.append(f"    {_usage(names, command)}\n")
+        lines.append(_unfolded(command.help or ""))
+        described = [_parameter_row(each) for each in command.params if each.name != "help"]
+        if described:
+            lines += ["| | | default |", "|---|---|---|", *described, ""]
+    return "\n".join(lines)
+
+
+def _commands(command: Any, names: tuple[str, ...] = ("feature-service",)) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401  # Typer's own copy of click
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield names, command
+    else:
+        for name, each in sorted(inner.items()):
+            yield from _commands(each, (*names, name))
+
+
+def _usage(names: tuple[str, ...], command: Any) -> str:  # noqa: ANN401  # likewise
+    context = command.make_context(names[-1], [], resilient_parsing=True)
+    return " ".join([" ".join(names), *command.collect_usage_pieces(context)])
+
+
+def _parameter_row(parameter: Any) -> str:  # noqa: ANN401  # likewise
+    is_option = parameter.param_type_name == "option"
+    name = (
+        ", ".join(parameter.opts + parameter.secondary_opts)
+        if is_option
+        else (parameter.metavar or parameter.name).upper()
+    )
+    told = _cell(getattr(parameter, "help", None) or "")
+    default = parameter.default
+    shown = "" if default is None or default is False or callable(default) or default == () else f"`{default}`"
+    if parameter.required:
+        shown = "required"
+    return f"| `{name}` | {told} | {shown} |"
+
+
+def _api_page(document: dict[str, Any]) -> str:
+    lines = [
+        "# HTTP API\n",
+        _MADE.format("the routes"),
+        (
+            "The same as [openapi.json](openapi.json), which clients can be generated from, and as `/docs` of a "
+            "running service. [What the routes are for](../http-api.md).\n"
+        ),
+    ]
+    for path, methods in sorted(document["paths"].items()):
+        for method, operation in methods.items():
+            lines.append(f"## {method.upper()} {path}\n")
+            lines.append(_unfolded(operation.get("description", operation["summary"] + ".")))
+            lines += _route_parameters(operation)
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body is not None:
+                lines.append(f"Body: {_type_of(body['schema'])}.\n")
+            lines.append(f"Answers: {', '.join(f'`{status}`' for status in operation['responses'])}.\n")
+    return "\n".join(lines)
+
+
+def _route_parameters(operation: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| `{each['name']}` | {each['in']} | {_type_of(each['schema'])}{'' if each['required'] else ', optional'} "
+        f"| {_cell(each.get('description', ''))} |"
+        for each in operation.get("parameters", ())
+    ]
+    return ["| parameter | in | type | |", "|---|---|---|---|", *rows, ""] if rows else []
+
+
+def _type_of(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return f"`{schema['$ref'].rsplit('/', 1)[1]}`"
+    if "anyOf" in schema:
+        return " or ".join(_type_of(each) for each in schema["anyOf"] if each.get("type") != "null")
+    return str(schema.get("type", "any"))
+
+
+def _settings_page(example: str) -> str:
+    """A table a section of env.example; a variable without a comment of its own is told by the one before."""
+    lines = [
+        "# Settings\n",
+        _MADE.format("env.example"),
+        "Environment variables, or lines of `.env`; the environment wins. A variable left empty counts as not set.\n",
+    ]
+    told: list[str] = []
+    begun = False
+    for line in example.splitlines():
+        section = re.fullmatch(r"# --- (.+) ---", line)
+        if section:
+            begun, told = True, []
+            lines += [f"\n## {section[1]}\n", "| variable | default | |", "|---|---|---|"]
+        elif line.startswith("#"):
+            told.append(line[1:].strip())
+        elif "=" in line and begun:
+            name, _, default = line.partition("=")
+            shown = f"`{default}`" if default else ""
+            lines.append(f"| `{name}` | {shown} | {_cell(' '.join(told)) or 'as above'} |")
+            told = []
+    return "\n".join(lines) + "\n"
+
+
+def _unfolded(text: str) -> str:
+    """Paragraphs as Markdown: lines that begin with Example are code."""
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text.replace("\b", ""))]
+    written = []
+    for part in paragraphs:
+        example = re.match(r"Examples?:\s*", part)
+        if example:
+            written.append("\n".join(f"    {line.strip()}" for line in part[example.end() :].splitlines()))
+        else:
+            written.append(re.sub(r"\s*\n\s*", " ", part).replace("<", "&lt;"))
+    return "\n\n".join(filter(None, written)) + "\n"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    write_reference()

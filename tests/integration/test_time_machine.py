@@ -1,0 +1,117 @@
+"""A moment of the past: the row that was served, its book, and exactly the messages that a value of it depends on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.registry_versions import load_registry_version
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.errors import InvalidRequest
+from market.events import CONTROL, KIND_COUNT, NO_LEVEL, ORDERBOOK, Events
+from storage.raw.events import read_events
+from storage.raw.raw_data import RawData
+from tests.played import Played, write_recording
+from training_sets.rebuild.moment import messages_behind, moment_at
+from transforms.engine import Engine
+from transforms.kernel import Kernel, compile_kernel
+from transforms.state import ORDER_NS
+
+START_NS = parse_iso_ns("2026-01-05T12:00:00")
+MINUTES = 4
+SYMBOL = "BTCUSDT"
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel_cache: Path) -> Kernel:
+    return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+
+
+@pytest.fixture(scope="module")
+def played(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = tmp_path_factory.mktemp("played")
+    messages = simulate(DEFAULT_SYMBOLS, seed=11, start_ns=START_NS, duration_ns=MINUTES * MINUTE_NS)
+    lines = ({"recv_ns": each.recv_ns, "msg": json.loads(each.body)} for each in messages)
+    return Played(folder, kernel, write_recording(folder / "recording.jsonl.gz", lines))
+
+
+def test_a_moment_is_the_row_that_was_served_with_its_book(played: Played, kernel: Kernel) -> None:
+    raw = RawData(played.raw)
+    served = played.rows(SYMBOL)
+    names = kernel.feature_set.columns
+    for at in (70, 100, len(served) - 2):
+        found = moment_at(raw, SYMBOL, kernel, int(served.row_ns[at]))
+        assert found.rows.values.tobytes() == served.values[at : at + 1].tobytes()
+        assert found.rows.status.tobytes() == served.status[at : at + 1].tobytes()
+        assert found.bids is not None
+        assert found.asks is not None
+        assert (np.diff(found.bids[:, 0]) < 0).all()
+        assert (np.diff(found.asks[:, 0]) > 0).all()
+        scale = 10.0 ** -raw.instrument(SYMBOL).price_exponent
+        mid = (found.bids[0, 0] + found.asks[0, 0]) / 2
+        assert found.rows.values[0, names.index("mid_price")] in {mid / scale, mid * scale}
+    with pytest.raises(InvalidRequest, match="must be a multiple of"):
+        moment_at(raw, SYMBOL, kernel, START_NS + 1)
+    with pytest.raises(InvalidRequest, match="must be a multiple of"):
+        moment_at(raw, SYMBOL, kernel, START_NS - SECOND_NS)
+    with pytest.raises(InvalidRequest, match="feature: must be one of registry"):
+        messages_behind(raw, SYMBOL, kernel.feature_set, "no", START_NS + MINUTE_NS)
+
+
+def test_only_the_messages_that_are_listed_change_a_value(played: Played, kernel: Kernel) -> None:
+    check_the_law(played, kernel, draws=60)
+
+
+@pytest.mark.soak
+def test_only_the_messages_that_are_listed_change_a_value_a_thousand_times(played: Played, kernel: Kernel) -> None:
+    check_the_law(played, kernel, draws=1000)
+
+
+def check_the_law(played: Played, kernel: Kernel, *, draws: int) -> None:
+    """All others changed at once, and one of them, leave the bits; all that are listed changed give another value."""
+    raw = RawData(played.raw)
+    end_ns = START_NS + MINUTES * MINUTE_NS
+    events = read_events(raw, SYMBOL, kinds=range(KIND_COUNT), from_ns=START_NS, to_ns=end_ns)
+    chosen = kernel.feature_set
+    rng = np.random.default_rng(5)
+    known = moved = 0
+    for _ in range(draws):
+        row_ns = START_NS + int(rng.integers(MINUTE_NS // ORDER_NS, (end_ns - START_NS) // ORDER_NS)) * ORDER_NS
+        column = int(rng.integers(len(chosen.columns)))
+        listed = [each.seq for each in messages_behind(raw, SYMBOL, chosen, chosen.columns[column], row_ns)]
+        is_listed = np.isin(events["seq"], listed)
+        value = value_of(raw, kernel, events, row_ns)[column]
+        others = np.unique(events["seq"][~is_listed])
+        drawn = events["seq"] == rng.choice(others)
+        for changed in (~is_listed, drawn):
+            found = value_of(raw, kernel, with_other_numbers(events, changed, rng), row_ns)[column]
+            assert found.tobytes() == value.tobytes(), (chosen.columns[column], row_ns, value, found)
+        if not np.isnan(value) and len(listed) > 0:
+            known += 1
+            found = value_of(raw, kernel, with_other_numbers(events, is_listed, rng), row_ns)[column]
+            moved += found.tobytes() != value.tobytes()
+    assert known > draws / 3
+    assert moved > 0.7 * known
+
+
+def value_of(raw: RawData, kernel: Kernel, events: Events, row_ns: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    engine = Engine(kernel, raw.instrument(SYMBOL), start_ns=int(events["recv_ns"][0]), grid_ns=ORDER_NS)
+    engine.feed(events)
+    values: np.ndarray[tuple[int], np.dtype[np.float64]] = engine.rows_at(np.array([row_ns]), row_ns).values[0]
+    return values
+
+
+def with_other_numbers(
+    events: Events, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], rng: np.random.Generator
+) -> Events:
+    """Prices and quantities of the chosen records are others; what a message is of, its times and ids stay."""
+    changed = events.copy()
+    numbers = chosen & (events["kind"] != CONTROL) & ~((events["kind"] == ORDERBOOK) & (events["field"] == NO_LEVEL))
+    changed["px"][numbers] += rng.integers(1, 50, numbers.sum())
+    sized = numbers & (events["qty"] > 0)
+    changed["qty"][sized] += rng.integers(1, 50, sized.sum())
+    return changed

@@ -1,0 +1,28 @@
+"""The pages of docs/reference are those that the code makes, and tell of every command, route and setting."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.reference import FOLDER, reference_pages
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return reference_pages()
+
+
+@pytest.mark.parametrize("name", ["commands.md", "http-api.md", "settings.md", "openapi.json"])
+def test_a_page_is_not_stale(pages: dict[str, str], name: str) -> None:
+    assert (FOLDER / name).read_text(encoding="utf-8") == pages[name], "stale: make reference writes it"
+
+
+def test_there_is_no_other_page(pages: dict[str, str]) -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(pages)
+
+
+def test_a_page_tells_of_options_parameters_and_defaults(pages: dict[str, str]) -> None:
+    assert "## feature-service dataset build" in pages["commands.md"]
+    assert "`--horizon`" in pages["commands.md"]
+    assert "## GET /features/history" in pages["http-api.md"]
+    assert "| `FEATURE_SERVICE_PORT` | `4900` |" in pages["settings.md"]

@@ -1,0 +1,99 @@
+"""A moment of the past: a symbol's row and order book at a tick, and the exact messages that a value of it depends on.
+
+1. The row comes out of the same start and the same kernel as a rebuild's, so it is bit for bit what was served.
+2. A value depends on the messages of the kinds that its feature reads, received within its horizon before the row; for
+   the order book, on those from the last snapshot before that horizon on. To change any other never changes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from market.errors import InvalidRequest
+from market.events import CONTROL, ORDERBOOK, Events
+from storage.raw.events import read_events
+from storage.raw.messages import RawMessage, raw_messages
+from storage.raw.raw_data import RawData
+from training_sets.rebuild.rebuild import begin_engine, start_before
+from transforms.catalogue import FEATURES, column_horizon_ns
+from transforms.engine import Engine
+from transforms.kernel import Kernel
+from transforms.order_book import VALID
+from transforms.rows import FeatureRows, FeatureSet
+from transforms.state import ORDER_NS, STATE
+
+Levels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """rows: one row.
+
+    bids, asks: int64 (n, 2), price and quantity in mantissas, best first; None while the book is not known.
+    """
+
+    rows: FeatureRows
+    bids: Levels | None
+    asks: Levels | None
+
+
+def moment_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: int) -> Moment:
+    """The row at a multiple of ORDER_NS after the first message, and the book that it was computed from.
+
+    Raises NotFound when there is no raw data of the symbol, InvalidRequest for a time outside of it, CorruptStore.
+    """
+    first_ns, last_ns = raw.period(symbol)
+    if row_ns % ORDER_NS != 0 or not first_ns < row_ns <= last_ns + ORDER_NS:
+        raise InvalidRequest(
+            f"moment of {symbol}: must be a multiple of {ORDER_NS} ns in the raw data from {first_ns} to {last_ns}, "
+            f"was {row_ns}"
+        )
+    engine, pieces = begin_engine(raw, symbol, kernel, row_ns, row_ns, grid_ns=ORDER_NS)
+    for events, _ in pieces:
+        engine.feed(events)
+    rows = engine.rows_at(np.array([row_ns], np.int64), row_ns)
+    is_known = engine.book_validity == VALID
+    bids, asks = _levels(engine) if is_known else (None, None)
+    return Moment(rows, bids, asks)
+
+
+def _levels(engine: Engine) -> tuple[Levels, Levels]:
+    book = np.frombuffer(engine.checkpoint(), STATE, count=1)[0]["book"]
+    bids, asks = (
+        np.stack([side[name][side["first"] : side["end"]][::-1] for name in ("px", "qty")], axis=1)
+        for side in (book["bids"], book["asks"])
+    )
+    return bids, asks
+
+
+def messages_behind(raw: RawData, symbol: str, chosen: FeatureSet, column: str, row_ns: int) -> list[RawMessage]:
+    """The messages that the value of a column at a row depends on, in tape order; none for one of the time alone.
+
+    Raises NotFound when there is no raw data of the symbol, InvalidRequest for a column of no such set, CorruptStore.
+    """
+    if column not in chosen.columns:
+        raise InvalidRequest(f"feature: must be one of registry {chosen.version}, was {column!r}")
+    kinds = column_kinds(chosen, column)
+    if not kinds:
+        return []
+    near_ns = row_ns - column_horizon_ns(chosen, column)
+    first_ns, _ = raw.period(symbol)
+    book_ns = start_before(raw, raw.parts(symbol), kinds, near_ns, first_ns)
+    events = read_events(raw, symbol, kinds=kinds, from_ns=min(near_ns, book_ns), to_ns=row_ns)
+    return raw_messages(events[depended_on(events, near_ns=near_ns, book_ns=book_ns)])
+
+
+def column_kinds(chosen: FeatureSet, column: str) -> frozenset[int]:
+    """The event kinds that a column is made of, besides CONTROL; none for one of the time alone."""
+    feature = next((each.feature for each in chosen.normalisations if each.name == column), column)
+    return FEATURES[feature].kinds
+
+
+def depended_on(events: Events, *, near_ns: int, book_ns: int) -> npt.NDArray[np.bool_]:
+    """Which events of the kinds count: the book's from ``book_ns`` on, others from ``near_ns`` on."""
+    reaches_back = np.isin(events["kind"], (ORDERBOOK, CONTROL))
+    counted: npt.NDArray[np.bool_] = events["recv_ns"] >= np.where(reaches_back, min(book_ns, near_ns), near_ns)
+    return counted
