@@ -151,12 +151,17 @@ def column_horizon_ns(chosen: FeatureSet, column: str) -> int:
     for normalised in chosen.normalisations:
         if normalised.name == column:
             return normalised_horizon_ns(normalised)
-    return FEATURES[column].horizon_ns
+    return value_horizon_ns(FEATURES[column])
+
+
+def value_horizon_ns(declared: Feature) -> int:
+    """How far back a value can see: as declared, and for trades as the group, where one shows that they arrive."""
+    return group_horizon_ns(declared.group) if declared.source is Source.TRADES else declared.horizon_ns
 
 
 def normalised_horizon_ns(column: Normalisation) -> int:
     """Horizons add along the dependency: the feature's own and the window of its rows."""
-    return FEATURES[column.feature].horizon_ns + column.window_ns
+    return value_horizon_ns(FEATURES[column.feature]) + column.window_ns
 
 
 def normalised_warm_up_ns(column: Normalisation) -> int:

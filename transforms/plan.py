@@ -41,6 +41,7 @@ from transforms.steps import (
     source_status,
     start,
     ticker_status,
+    trade_reason,
     unknown_book_window,
     unknown_ticker,
     worst_status,
@@ -173,7 +174,10 @@ def _demand(declared: Feature) -> str:
             return f"book_reason(st, row_ns, {declared.warm_up_ns})"
         case Source.KLINES:
             return f"candle_reason(st, row_ns, {declared.candles}, {declared.warm_up_ns})"
-        case Source.TRADES | Source.TICKERS:
+        case Source.TRADES:
+            horizon_ns = catalogue.group_horizon_ns(declared.group)
+            return f"trade_reason(st, row_ns, {horizon_ns}, {declared.warm_up_ns})"
+        case Source.TICKERS:
             return f"history_reason(st, row_ns, {declared.source.value}, {declared.warm_up_ns})"
         case Source.POSITIONS:
             return "OK"

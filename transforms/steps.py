@@ -88,6 +88,17 @@ def history_reason(st: Any, row_ns: int, kind: int, warm_up_ns: int) -> int:
 
 
 @jit
+def trade_reason(st: Any, row_ns: int, horizon_ns: int, warm_up_ns: int) -> int:
+    """Why a feature of trades may not be computed: NO_DATA when none came within the group's horizon, WARMUP or OK.
+
+    A sum over no trades is 0 as long as others show that trades arrive.
+    """
+    if st.last_seen_ns[TRADE] == 0 or row_ns - st.last_seen_ns[TRADE] > horizon_ns:
+        return NO_DATA
+    return history_reason(st, row_ns, TRADE, warm_up_ns)
+
+
+@jit
 def book_reason(st: Any, row_ns: int, warm_up_ns: int) -> int:
     """Why a feature of the order book may not be computed: NO_DATA, GAP, WARMUP or OK; UNDEFINED for an empty side."""
     if st.book.validity == NO_SNAPSHOT:

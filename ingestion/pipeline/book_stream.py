@@ -7,7 +7,8 @@
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard.
 4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
-   One of a valid book that does not go on from the last message says that messages between were missed.
+   One that is not the repair of the book that was known last says that messages between were missed: an order book
+   that begins anew, another market's, one that was away for longer than its numbers tell.
 5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
 """
 
@@ -18,13 +19,17 @@ from typing import Final, NamedTuple
 
 from ingestion.decoding.decoded import DecodedMessage
 from market.book_sequence import RESTART_ID, BookPlace, Step, step_after
-from market.clock import SECOND_NS
+from market.clock import MILLISECOND_NS, SECOND_NS
 from market.events import GAP, START
 
 SILENT_NS: Final = 10 * SECOND_NS
 """How long the stream that is kept to may be silent before another may take its place."""
 FAR_BELOW: Final = 10_000
 """Further behind than any message that is delivered again: minutes of the fastest stream."""
+FASTEST_NS: Final = 10 * MILLISECOND_NS
+"""No order book is sent oftener."""
+REPAIR_SLACK: Final = 100
+"""Numbers that a repaired book may be further on: clocks and deliveries are not exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,14 @@ class _Heard(NamedTuple):
             return self.event_ns < other.event_ns
         return seq < other_seq and self.event_ns <= other.event_ns
 
+    def may_be_repaired_by(self, snapshot: _Heard) -> bool:
+        """Whether the snapshot's book can be this one later: no further on than was sent in the time between."""
+        seq, later_seq = self.place.seq, snapshot.place.seq
+        if seq is not None and later_seq is not None and later_seq < seq:
+            return False
+        most = max(snapshot.event_ns - self.event_ns, 0) // FASTEST_NS + REPAIR_SLACK
+        return 0 <= snapshot.update_id - self.update_id <= most
+
 
 class BookStream:
     """Where one symbol's order book stands, told by the messages on its tape."""
@@ -83,6 +96,7 @@ class BookStream:
         self._depth: int | None = None
         self._heard_ns = 0
         self._last: _Heard | None = None
+        self._whole: _Heard | None = None  # the last message that the book was known at
         self._left: _Heard | None = None  # where the numbering stood that a snapshot of another took the place of
         self._foreign_id: int | None = None  # of the last message of a stream that is ignored, and when it came
         self._foreign_heard_ns = 0
@@ -124,13 +138,15 @@ class BookStream:
         if heard.place.replaces:
             is_known = self.is_valid and step not in (None, Step.FOLLOWS) and heard.update_id != RESTART_ID
             self._left = last if is_known and not is_other_depth else None
-            self._last = heard
+            self._last = self._whole = heard
             self.is_valid = True
         elif last is None or step is None:
-            self._last = heard  # a tape read from its middle: the book may well be valid
+            self._last = self._whole = heard  # a tape read from its middle: the book may well be valid
             self.is_valid = True
-        elif not self.is_valid or step is Step.FOLLOWS:
+        elif not self.is_valid:
             self._last = heard
+        elif step is Step.FOLLOWS:
+            self._last = self._whole = heard
         elif step is Step.GAP:
             self.missed = last.update_id + 1, heard.place.first_id - 1
             self._left, self._last = last, heard
@@ -141,14 +157,19 @@ class BookStream:
         self.is_valid = False
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
-        """One that comes again, or late, is older than what is known; one further on says that messages were missed."""
+        """One that comes again or late is ignored; one that is no repair of the book known last begins anew."""
         if heard.is_older_than(last) and not is_silent:
             return IGNORED
-        goes_on = heard.update_id in (RESTART_ID, last.update_id) or last.step(heard) is Step.FOLLOWS
-        if self.is_valid and not goes_on:
-            reason = f"order book goes on at u {heard.update_id} after {last.update_id}"
-            return Judgement(is_taken=True, mark=START, reason=reason)
-        return TAKEN
+        if self._whole is None or self._goes_on(self._whole, heard):
+            return TAKEN
+        reason = f"order book goes on at u {heard.update_id} after {self._whole.update_id}"
+        return Judgement(is_taken=True, mark=START, reason=reason)
+
+    def _goes_on(self, whole: _Heard, heard: _Heard) -> bool:
+        """Whether a snapshot is of the book that was known last, none of whose messages was missed but by a gap."""
+        if self.is_valid:
+            return heard.update_id == whole.update_id or whole.step(heard) is Step.FOLLOWS
+        return heard.update_id != RESTART_ID and whole.may_be_repaired_by(heard)
 
     def _judge_depth(self, place: BookPlace, *, is_silent: bool) -> Judgement:
         assert self._depth is not None

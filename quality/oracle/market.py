@@ -33,6 +33,8 @@ from quality.oracle.rows import OracleRow, Value, temporal
 SLOT_NS: Final = 50 * MILLISECOND_NS
 FRESH_NS: Final = 2 * MINUTE_NS
 """A newest candle older than two minutes is no news of the market."""
+TRADES_ALIVE_NS: Final = 5 * MINUTE_NS
+"""Without a trade for longer nobody knows whether nothing was traded."""
 TICKER_FIELDS: Final = ("fundingRate", "nextFundingTime", "openInterest", "markPrice", "indexPrice")
 SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
     **{f"macd_{part}": lambda candle: candle.close for part in ("line", "signal", "histogram")},
@@ -192,6 +194,8 @@ class Oracle:
 
     def _orderflow(self, row_ns: int) -> dict[str, Number | None]:
         found: dict[str, Number | None] = {}
+        if not self._trades or self._trades[-1].recv_ns < row_ns - TRADES_ALIVE_NS:
+            return found
         for window, seconds in WINDOWS_S.items():
             begin_ns = row_ns - seconds * SECOND_NS
             first = bisect_left(self._trade_slots, begin_ns // SLOT_NS)

@@ -277,6 +277,53 @@ def test_two_markets_of_one_name_never_mix(tmp_path: Path, kernel: Kernel) -> No
     assert mid[10:] == [100.01] * (len(mid) - 10)
 
 
+@pytest.mark.parametrize("linear_between", [False, True])
+def test_no_return_is_made_of_two_markets_books(tmp_path: Path, kernel: Kernel, *, linear_between: bool) -> None:
+    """The other market's update comes before its snapshot: the book is lost, and the snapshot repairs another one."""
+    lines = [book(at, 5_000 + at, kind="delta" if at else "snapshot") for at in range(8)]
+    lines.append(book(8.0, 70_000, bid="80.00", ask="80.02"))
+    if linear_between:
+        lines.append(book(8.1, 5_008))
+    lines += [
+        book(8.2 + at, 70_001 + at, bid="80.00", ask="80.02", kind="delta" if at else "snapshot") for at in range(6)
+    ]
+    lines += [book(14.5, 5_020, kind="snapshot"), *(book(14.5 + at, 5_020 + at) for at in range(1, 6))]
+    found = played(tmp_path, kernel, lines)
+    returns = [each for each in column(found, "returns_3s") if each is not None]
+    assert returns
+    assert set(returns) == {0.0}
+
+
+def test_a_return_bridges_a_gap_that_the_same_book_repairs(tmp_path: Path, kernel: Kernel) -> None:
+    lines = [book(at, 100 + at, kind="delta" if at else "snapshot") for at in range(8)]
+    lines += [book(8.1, 120), book(8.3, 130, bid="100.01", kind="snapshot"), book(10, 131), book(12, 132)]
+    returns = column(played(tmp_path, kernel, lines), "returns_3s")
+    assert returns[8] == pytest.approx(0.005 / 100.01)
+    assert returns[9] is not None
+
+
+def test_a_restart_of_the_numbering_begins_the_books_history_anew(tmp_path: Path, kernel: Kernel) -> None:
+    lines = [book(at, 100 + at, kind="delta" if at else "snapshot") for at in range(8)]
+    lines += [book(8 + at, 1 + at, bid="80.00", ask="80.02", kind="delta" if at else "snapshot") for at in range(8)]
+    found = played(tmp_path, kernel, lines)
+    assert set(column(found, "returns_3s")) == {None, 0.0}
+    assert None not in column(found, "mid_price")
+
+
+def test_without_trades_nothing_is_said_of_them(tmp_path: Path, kernel: Kernel) -> None:
+    """0 is what is traded while trades arrive: with none for five minutes, or never any, it is unknown."""
+    lines = [book(at * 10, 5 + at, kind="delta" if at else "snapshot") for at in range(70)]
+    found = played(tmp_path / "never", kernel, lines)
+    assert set(column(found, "volume_3s")) == set(column(found, "trade_count_1m")) == {None}
+    assert set(statuses(found, "orderflow")) == {"NO_DATA"}
+    found = played(tmp_path / "once", kernel, [*lines[:2], trades(15, 4), *lines[2:]])
+    volume = column(found, "volume_3s")
+    assert volume[:15] == [None] * 15
+    assert volume[15:18] == [4.0] * 3
+    assert volume[18:315] == [0.0] * 297
+    assert volume[315:] == [None] * len(volume[315:])
+
+
 def test_a_market_below_one_whose_sizes_have_two_decimals_is_taken_whole(tmp_path: Path, kernel: Kernel) -> None:
     found = case(tmp_path, kernel, "cheap_spot.jsonl")
     assert column(found, "mid_price", symbol="AAAUSDT") == [0.0732] * 3

@@ -6,6 +6,7 @@ A value that is served is that of a plain order book and a plain list of trades,
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -20,12 +21,13 @@ from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
-from market.clock import MILLISECOND_NS
+from market.clock import MILLISECOND_NS, SECOND_NS
 from storage.instruments import InstrumentPins
 from tests.conftest import MUTATIONS
 from tests.oracle.mutations import Delivered, Mutator
 from tests.oracle.referee import Referee
-from transforms.catalogue import GROUPS, feature_set
+from transforms.catalogue import FEATURES, GROUPS, feature_set
+from transforms.declaration import BOOK, TRADES
 from transforms.kernel import Kernel, compile_kernel
 
 GRID_NS: Final = 100 * MILLISECOND_NS
@@ -34,6 +36,7 @@ RECORDINGS: Final = {
     "bybit": ("bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz", "ETHUSDT"),
     "midnight": ("reencoded/BTCUSDT_20240718-19.jsonl.gz", "BTCUSDT"),
 }
+FIRST_SEED: Final = int(os.environ.get("FEATURE_SERVICE_TEST_FIRST_SEED", "0"))
 Recorded = list[tuple[int, dict[str, Any]]]
 
 
@@ -94,22 +97,36 @@ def played(folder: Path, kernel: Kernel, delivered: Sequence[Delivered]) -> tupl
     return referee, sink.wrong
 
 
+def can_be_known(name: str, seconds: int) -> bool:
+    """Whether a feature of trades or of one moment has its history in so many seconds; books break too often."""
+    declared = FEATURES[name]
+    return declared.source in (BOOK, TRADES) and declared.window_s * (1 if declared.source is TRADES else 8) < seconds
+
+
 def judged(folder: Path, kernel: Kernel, recorded: dict[str, Recorded], least: int) -> str:
     """At least so many faults in the recordings, each replay with a new seed; returns the figures."""
     begun = time.monotonic()
     mutations: Counter[str] = Counter()
-    values = known = rows = seed = 0
+    known_of: Counter[str] = Counter()
+    values = known = rows = joined = 0
+    seed = FIRST_SEED
     while mutations.total() < least:
         name = list(recorded)[seed % len(recorded)]
-        mutator = Mutator(recorded[name], seed, every=8)
+        mutator = Mutator(recorded[name], seed, every=8, spares_trades=seed // len(recorded) % 2 == 0)
         with tempfile.TemporaryDirectory(dir=folder) as away:
             referee, wrong = played(Path(away), kernel, mutator.delivered)
         assert not wrong, f"{name} with seed {seed}: {len(wrong)} wrong, first {wrong[:5]}"
         mutations += Counter(mutator.mutations)
+        known_of += referee.known_of
+        joined += mutator.joined
         values, known, rows = values + referee.values, known + referee.known, rows + referee.rows
         seed += 1
     took_s = time.monotonic() - begun
     assert known > 0.2 * values, "a service that knows nothing is never wrong"
+    assert joined > 0, "no message had new trades beside others that had come before"
+    seconds = max((messages[-1][0] - messages[0][0]) // SECOND_NS for messages in recorded.values())
+    never = [name for name in kernel.feature_set.columns if not known_of[name] and can_be_known(name, seconds)]
+    assert not never, f"never known, so never judged: {never}"
     return (
         f"{mutations.total()} mutations of {len(mutations)} kinds in {took_s:.0f} s, "
         f"{mutations.total() / took_s:.0f} a second, {rows} rows, {known / values:.0%} of {values} values known"
@@ -120,6 +137,14 @@ def test_no_fault_of_a_market_makes_a_wrong_number(
     tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
 ) -> None:
     judged(tmp_path, kernel, {"bybit": recorded["bybit"]}, least=60)
+
+
+def test_no_fault_makes_a_wrong_number_in_windows_of_a_minute(
+    tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
+) -> None:
+    first_ns = recorded["midnight"][0][0]
+    begun = [each for each in recorded["midnight"] if each[0] < first_ns + 80 * SECOND_NS]
+    judged(tmp_path, kernel, {"midnight": begun}, least=60)
 
 
 @pytest.mark.soak

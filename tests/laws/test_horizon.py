@@ -34,7 +34,7 @@ from tests.laws.messages import (
     trade_message,
 )
 from tests.laws.running import run
-from transforms.catalogue import FEATURES, normalised_horizon_ns
+from transforms.catalogue import FEATURES, GROUPS, group_horizon_ns, normalised_horizon_ns
 from transforms.declaration import BOOK, KLINES, NOTHING, POSITIONS, TICKERS, TRADES, Source
 from transforms.kernel import Kernel
 from transforms.normalisation import Normalisation
@@ -178,7 +178,24 @@ def test_the_oldest_event_of_a_normalised_window_matters_and_an_older_one_does_n
 ) -> None:
     # A window of n rows ends with the row itself: its first row is n - 1 seconds before.
     first_row_ns = ROW_NS - normalised.window_ns + SECOND_NS
-    oldest_ns = ROW_NS - normalised_horizon_ns(normalised) + SECOND_NS
-    source = FEATURES[normalised.feature].source
+    feature = FEATURES[normalised.feature]
+    oldest_ns = ROW_NS - feature.horizon_ns - normalised.window_ns + SECOND_NS
+    source = feature.source
+    if source is not TRADES:
+        assert oldest_ns == ROW_NS - normalised_horizon_ns(normalised) + SECOND_NS
     events = tape([OLDEST_MATTERS[source](oldest_ns, first_row_ns), *KNOWN_AFTER[source](first_row_ns)])
     assert_horizon(kernel, events, oldest_ns, [normalised.name])
+
+
+def test_a_trade_within_the_groups_horizon_shows_that_trades_arrive_and_an_older_one_does_not(kernel: Kernel) -> None:
+    """A volume is 0 as long as another trade shows that none was missed, and unknown without."""
+    horizon_ns = group_horizon_ns("orderflow")
+    begun_ns = ROW_NS - 2 * horizon_ns
+    sums = [f.name for f in GROUPS["orderflow"] if f.horizon_ns < horizon_ns and f.nan_rule.startswith("less history")]
+    for oldest_ns, value in ((ROW_NS - horizon_ns, 0.0), (ROW_NS - horizon_ns - 1, np.nan)):
+        bits = last_row(kernel, trade_message(oldest_ns, (BUY, 100_003, 5)), sums, begun_ns)
+        expected = np.array([value]).view(np.int64)[0]
+        assert set(bits.values()) == {expected}, value
+    for normalised in NORMALISATIONS:
+        if FEATURES[normalised.feature].source is TRADES:
+            assert normalised_horizon_ns(normalised) == horizon_ns + normalised.window_ns

@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
-from market.events import CONTROL, START, Events
+from market.events import CONTROL, START, TICKER, Events
 from market.events import GAP as GAP_MARK
 from tests.examples import examples
 from tests.laws.columns import declared_range, feature_of, horizons_ns, warm_ups_ns
+from tests.laws.markets import WARM_NS
 from tests.laws.running import end_of, reasons_of, run, second_of, selected
 from tests.laws.streams import tapes, tapes_with_break
-from transforms.catalogue import FEATURES
-from transforms.declaration import BOOK
+from transforms.catalogue import FEATURES, GROUPS, group_horizon_ns
+from transforms.declaration import BOOK, NOTHING, POSITIONS, TICKERS
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 from transforms.state import ORDER_NS
-from transforms.status import GAP, OK, WARMUP
+from transforms.status import GAP, NO_DATA, OK, WARMUP
 
 
 def history_starts(events: Events, row_ns: int) -> tuple[int, int]:
@@ -73,6 +74,26 @@ def test_a_value_is_nan_exactly_when_there_is_a_reason_and_else_lies_in_its_rang
         assert np.isfinite(known).all(), name
         low, high = declared_range(name)
         assert ((low <= known) & (known <= high)).all(), (name, low, high, known)
+
+
+@settings(max_examples=examples(12))
+@given(data=st.data())
+def test_no_value_is_given_while_the_source_of_its_group_is_not_known(
+    kernel: Kernel, before: bytes | None, data: st.DataObject
+) -> None:
+    """Positions alone answer 0; a ticker of which one field is not known gives the features of the others."""
+    events = data.draw(tapes(is_warm=before is not None))
+    silent_s = data.draw(st.sampled_from((0, 400, 5000)))
+    rows = run(kernel, events, end_of(events) + silent_s * SECOND_NS, checkpoint=before)
+    ticker_ns = max([0 if before is None else WARM_NS, *events["recv_ns"][events["kind"] == TICKER].tolist()])
+    for at, group in enumerate(kernel.feature_set.groups):
+        source = feature_of(group.columns[0]).source
+        if group.name not in GROUPS or source in (POSITIONS, NOTHING):
+            continue
+        is_unknown = np.isin(rows.status[:, at], (GAP, NO_DATA))
+        if source is TICKERS:
+            is_unknown &= rows.row_ns - ticker_ns > group_horizon_ns(group.name)
+        assert np.isnan(rows.values[is_unknown][:, list(group.indices)]).all(), group.name
 
 
 @settings(max_examples=examples(30))

@@ -14,20 +14,20 @@ from decimal import Decimal
 from typing import Any, Final
 
 from quality.oracle.book import Book
+from tests.oracle.asides import Aside, Numbers
 
 DAMAGE: Final = ("-1", "1e5", "NaN", "", "0x10")
 FINER: Final = "0000000000001"
 BETWEEN_SNAPSHOTS: Final = 30
 """Messages from one order book snapshot to the next, on average: what is lost comes back."""
-SHIFT: Final = Decimal(500)
-"""How far the prices of another depth lie away: to mix a level of theirs in is seen."""
 
 
 @dataclass(frozen=True)
 class Delivered:
     """A message as it comes. said: what it states, None where that is lost with no trace of its topic.
 
-    epoch: how often the exchange began to number the book anew before it. is_again: whether it came before.
+    epoch: how often the exchange began to number the book anew before it. market: 0, or the
+    number of another of the same name. is_again: whether it came before.
     is_unusable: whether nobody can know what it says.
     """
 
@@ -35,6 +35,7 @@ class Delivered:
     body: bytes
     said: dict[str, Any] | None
     epoch: int = 0
+    market: int = 0
     is_again: bool = False
     is_unusable: bool = False
 
@@ -44,16 +45,26 @@ class Delivered:
 
 
 class Mutator:
-    """Delivers a recording's messages with faults between them, one for each ``every`` messages on average."""
+    """Delivers a recording's messages with faults between them, one for each ``every`` messages on average.
 
-    def __init__(self, recorded: Iterable[tuple[int, dict[str, Any]]], seed: int, *, every: int) -> None:
+    spares_trades: no trade is made unusable, so that long windows of them can be known.
+    """
+
+    def __init__(
+        self, recorded: Iterable[tuple[int, dict[str, Any]]], seed: int, *, every: int, spares_trades: bool = False
+    ) -> None:
         self.delivered: list[Delivered] = []
+        self.joined = 0
+        """Messages with new trades and others that had come before."""
         self.mutations: dict[str, int] = dict.fromkeys(MUTATIONS, 0)
         self._random = random.Random(seed)
         self._true = Book()
         self._epoch = 0
         self._shift = 0  # of the update ids since the exchange began to number anew
-        self._asides: list[_Aside] = []
+        self._spares_trades = spares_trades
+        self._is_part_due = False
+        self._markets = 0
+        self._asides: list[Aside] = []
         self._held: list[tuple[int, Delivered]] = []
         self._now_ns = 0
         self._last_book: dict[str, Any] = {}
@@ -67,14 +78,16 @@ class Mutator:
             if is_book:
                 self._follow(message)
             usual = [self._as_delivered(message)]
-            if self._last_book and self._random.random() < 1 / every:
+            if self._is_part_due and usual[0].topic == "publicTrade":
+                usual = self._joined(usual[0])
+            elif self._last_book and self._random.random() < 1 / every:
                 name = self._random.choice(names)
                 usual = MUTATIONS[name](self, usual[0])
                 self.mutations[name] += 1
             for each in usual:
                 self._deliver(each)
             if is_book:
-                self._asides = [aside for aside in self._asides if aside.goes_on(self, message)]
+                self._asides = [aside for aside in self._asides if self._brings(aside, message)]
                 if self._random.random() < 1 / BETWEEN_SNAPSHOTS:
                     self._deliver(self._snapshot())
         for _, each in self._held:
@@ -95,6 +108,13 @@ class Mutator:
         self.delivered.append(message)
         self.delivered += [each for left, each in self._held if left <= 0]
         self._held = [(left - 1, each) for left, each in self._held if left > 0]
+
+    def _brings(self, aside: Aside, message: dict[str, Any]) -> bool:
+        """Deliver what comes aside of a message; whether the stream goes on."""
+        said = aside.beside(message, lambda: self._snapshot().said or {})
+        if said is not None:
+            self._deliver(replace(self._written(said), epoch=aside.epoch, market=aside.market))
+        return said is not None
 
     def _as_delivered(self, message: dict[str, Any]) -> Delivered:
         if message["topic"].startswith("orderbook."):
@@ -125,19 +145,37 @@ class Mutator:
         return [message, replace(before, recv_ns=self._now_ns, is_again=True)]
 
     def repeat_in_part(self, message: Delivered) -> list[Delivered]:
-        """Trades come again in another message, beside new ones or each other."""
-        sent = [each for each in self.delivered[-300:] if each.topic == "publicTrade" and not each.is_unusable]
-        sent = [each for each in sent if FINER.encode() not in each.body]
+        """Trades come again beside each other, or beside the new ones of the next message that has any."""
+        sent = self._sent_trades()
         if not sent:
             return self.repeat(message)
-        chosen = [*self._random.choices(sent, k=2), *([message] if message.topic == "publicTrade" else [])]
-        trades = [trade for each in chosen for trade in (each.said or {})["data"]]
+        if message.topic == "publicTrade":
+            return self._joined(message)
+        self._is_part_due = True
+        trades = [trade for each in self._random.choices(sent, k=2) for trade in (each.said or {})["data"]]
         self._random.shuffle(trades)
-        part = self._written({**(sent[-1].said or {}), "data": trades[: self._random.randrange(1, len(trades) + 1)]})
-        return [part, message]
+        part = {**(sent[-1].said or {}), "data": trades[: self._random.randrange(1, len(trades) + 1)]}
+        return [self._written(part), message]
+
+    def _joined(self, message: Delivered) -> list[Delivered]:
+        """A message's trades come in one with others that came before, and in no other."""
+        self._is_part_due = False
+        said, sent = message.said or {}, self._sent_trades()
+        before = [trade for each in self._random.choices(sent, k=2) for trade in (each.said or {})["data"]]
+        trades = [*self._random.sample(before, self._random.randrange(1, len(before) + 1)), *said["data"]]
+        self._random.shuffle(trades)
+        self.joined += 1
+        return [self._written({**said, "data": trades})]
+
+    def _sent_trades(self) -> list[Delivered]:
+        """The last messages with trades that could be read."""
+        sent = [each for each in self.delivered[-300:] if each.topic == "publicTrade" and not each.is_unusable]
+        return [each for each in sent if FINER.encode() not in each.body]
 
     def cut(self, message: Delivered) -> list[Delivered]:
         """Only the beginning comes, perhaps not even the topic."""
+        if self._spares(message):
+            return [message]
         body = message.body[: self._random.randrange(1, len(message.body))]
         assert message.said is not None
         is_named = f'"topic": "{message.said["topic"]}"'.encode() in body
@@ -145,12 +183,19 @@ class Mutator:
 
     def damage(self, message: Delivered) -> list[Delivered]:
         """A number is none."""
+        if self._spares(message):
+            return [message]
         changed = self._with_number(message, lambda _text: self._random.choice(DAMAGE))
         return [replace(changed, is_unusable=True)] if changed.body != message.body else [message]
 
     def rescale(self, message: Delivered) -> list[Delivered]:
         """A number is finer than any before."""
+        if self._spares(message):
+            return [message]
         return [self._with_number(message, lambda old: (old if "." in old else f"{old}.") + FINER)]
+
+    def _spares(self, message: Delivered) -> bool:
+        return self._spares_trades and message.topic == "publicTrade"
 
     def _with_number(self, message: Delivered, change: Callable[[str], str]) -> Delivered:
         said = json.loads(message.body)
@@ -214,40 +259,22 @@ class Mutator:
     def two_depths(self, message: Delivered) -> list[Delivered]:
         """For some messages the book of another depth comes beside it."""
         if not self._asides:
-            self._asides.append(_Aside(self._random, self._random.choice((50, 500, 1000)), self.count))
+            depth = self._random.choice((50, 500, 1000))
+            self._asides.append(Aside(self._random, Numbers(self._drawn_id(), self.count), depth))
         return [message]
 
+    def two_markets(self, message: Delivered) -> list[Delivered]:
+        """For some messages the book of another market of the name comes beside it."""
+        if not self._asides:
+            self._markets += 1
+            seq_shift = self._random.choice((-1, 0, 1)) * self._random.randrange(10**6, 10**9)
+            numbers = Numbers(self._drawn_id(), self.count, self._markets, seq_shift)
+            self._asides.append(Aside(self._random, numbers))
+        return [message]
 
-class _Aside:
-    """A second stream of order books beside the first, for so many messages: its snapshot, then deltas."""
-
-    def __init__(self, drawn: random.Random, depth: int, epoch: int) -> None:
-        self._left = drawn.randrange(1, 60)
-        self._depth = depth
-        self._update_id = drawn.randrange(10**7, 10**8)
-        self._epoch = epoch
-        self._is_whole = False
-
-    def goes_on(self, mutator: Mutator, message: dict[str, Any]) -> bool:
-        """Deliver its part beside a message of the first; whether it has more to come."""
-        whole = mutator._snapshot()
-        assert whole.said is not None
-        data = message["data"] if self._is_whole else whole.said["data"]
-        sides = {
-            side: [[f"{Decimal(price) + SHIFT:f}", quantity] for price, quantity in data[side]] for side in ("b", "a")
-        }
-        symbol = message["topic"].split(".")[2]
-        said = {
-            **message,
-            "topic": f"orderbook.{self._depth}.{symbol}",
-            "type": "delta" if self._is_whole else "snapshot",
-            "data": {**data, **sides, "u": self._update_id},
-        }
-        mutator._deliver(replace(mutator._written(said), epoch=self._epoch))
-        self._update_id += 1
-        self._left -= 1
-        self._is_whole = True
-        return self._left > 0
+    def _drawn_id(self) -> int:
+        """Of a numbering of its own."""
+        return self._random.randrange(10**7, 10**8)
 
 
 MUTATIONS: Final[dict[str, Callable[[Mutator, Delivered], list[Delivered]]]] = {
@@ -267,6 +294,7 @@ MUTATIONS: Final[dict[str, Callable[[Mutator, Delivered], list[Delivered]]]] = {
         Mutator.empty_snapshot,
         Mutator.one_sided_snapshot,
         Mutator.two_depths,
+        Mutator.two_markets,
     )
 }
 

@@ -2,12 +2,15 @@
 
 It is given what comes and, beside it, what nobody who serves can know: which numbering a message belongs to, and
 whether it came before. It tells the oracle what is true, and judges what was served: a value is the oracle's, or it is
-NaN with a reason. What the oracle knows and a row does not is no fault, but its share is counted.
+NaN with a reason. Where books of other markets of the name come beside, it may be the value of one of them, as long as
+that one is heard: none is made of two markets. What the oracle knows and a row does not is no fault, but its share is
+counted.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any, Final
 
@@ -24,6 +27,9 @@ from transforms.status import OK
 
 JUDGED: Final = ("price", "orderbook", "orderflow", "perpetual")
 SILENT_NS: Final = 10 * SECOND_NS
+OTHER_NS: Final = 2 * SILENT_NS
+"""So long after its last message a row may be of another market."""
+BOOK_GROUPS: Final = ("price", "orderbook")
 
 
 class Referee:
@@ -31,8 +37,11 @@ class Referee:
 
     def __init__(self) -> None:
         self.values = self.known = self.rows = 0
+        self.known_of: Counter[str] = Counter()
+        """Known values by feature."""
         """Values that were judged, those of them that were served as numbers, and rows."""
         self._oracle = Oracle()
+        self._others: dict[int, tuple[Oracle, int]] = {}  # by market, with when it was heard last
         self._waiting: list[tuple[int, Delivered]] = []
         self._closed_ns = 0
         self._last_stamp_ns: dict[str, int] = {}
@@ -61,7 +70,9 @@ class Referee:
             self._apply_until(row_ns)
             self._closed_ns = max(self._closed_ns, row_ns)
             self.rows += 1
-            wrong += self._judge_row(rows, index, self._oracle.row(row_ns, JUDGED))
+            others = [other for other, heard_ns in self._others.values() if heard_ns >= row_ns - OTHER_NS]
+            exact = self._oracle.row(row_ns, JUDGED)
+            wrong += self._judge_row(rows, index, exact, [other.row(row_ns, BOOK_GROUPS) for other in others])
         return wrong
 
     def _apply_until(self, row_ns: int) -> None:
@@ -71,7 +82,8 @@ class Referee:
             for stamp_ns, message in due:
                 if stamp_ns // SLOT_NS == slot:
                     self._apply(stamp_ns, message)
-            self._oracle.end_slot(slot)
+            for oracle in (self._oracle, *(other for other, _ in self._others.values())):
+                oracle.end_slot(slot)
 
     def _apply(self, stamp_ns: int, message: Delivered) -> None:
         assert message.said is not None
@@ -93,6 +105,9 @@ class Referee:
 
     def _apply_book(self, stamp_ns: int, message: Delivered) -> None:
         said: dict[str, Any] = message.said or {}
+        if message.market:
+            self._apply_other(stamp_ns, message)
+            return
         depth = int(said["topic"].split(".")[1])
         is_snapshot = said["type"] == "snapshot"
         if depth != self._depth:
@@ -115,7 +130,19 @@ class Referee:
         bids, asks = levels_of(said["data"])
         book.apply(slot, replaces=is_snapshot, update_id=said["data"]["u"], bids=bids, asks=asks)
 
-    def _judge_row(self, rows: FeatureRows, index: int, exact: OracleRow) -> list[str]:
+    def _apply_other(self, stamp_ns: int, message: Delivered) -> None:
+        """An order book message of another market, which has no trades here."""
+        said: dict[str, Any] = message.said or {}
+        other, _ = self._others.get(message.market, (Oracle(), 0))
+        self._others[message.market] = other, stamp_ns
+        if int(said["topic"].split(".")[1]) == self._depth:
+            self._heard_ns = stamp_ns
+        if not message.is_again and not message.is_unusable:
+            bids, asks = levels_of(said["data"])
+            replaces = said["type"] == "snapshot"
+            other.book.apply(stamp_ns // SLOT_NS, replaces=replaces, update_id=said["data"]["u"], bids=bids, asks=asks)
+
+    def _judge_row(self, rows: FeatureRows, index: int, exact: OracleRow, others: list[OracleRow]) -> list[str]:
         wrong = []
         for column, name in enumerate(rows.feature_set.columns):
             declared = FEATURES[name]
@@ -129,10 +156,12 @@ class Referee:
                     wrong.append(f"{name}: must have a reason to be unknown")
                 continue
             self.known += 1
+            self.known_of[name] += 1
             true = exact.values.get(name, UNKNOWN)
             if declared.source is TRADES and self._is_trade_lost(exact.row_ns - declared.horizon_ns, exact.row_ns):
                 true = UNKNOWN
-            if not true.agrees(value):
+            is_of_other = any(other.values.get(name, UNKNOWN).agrees(value) for other in others)
+            if not true.agrees(value) and not is_of_other:
                 wrong.append(f"{name}: must be {true}, was {value!r}")
         return [f"row {exact.row_ns}: {each}" for each in wrong]
 

@@ -26,7 +26,7 @@ def volume(trades: Any, scale: Any) -> float:
     """Quantity traded in the window; 0 when nothing traded.
 
     Formula: sum(qty)
-    NaN: less history than the window.
+    NaN: less history than the window, or no trade for 5 minutes.
     """
     return trades.volume / scale.qty
 
@@ -36,7 +36,7 @@ def signed_volume(trades: Any, scale: Any) -> float:
     """Quantity bought minus quantity sold by takers in the window.
 
     Formula: sum(qty of buys) - sum(qty of sells)
-    NaN: less history than the window.
+    NaN: less history than the window, or no trade for 5 minutes.
     """
     return trades.net_volume / scale.qty
 
@@ -56,7 +56,7 @@ def trade_count(trades: Any) -> float:
     """Number of trades in the window.
 
     Formula: count(trades)
-    NaN: less history than the window.
+    NaN: less history than the window, or no trade for 5 minutes.
     """
     return float(trades.trade_count)
 
@@ -66,7 +66,7 @@ def net_aggressor_pressure(trades: Any, scale: Any) -> float:
     """Quantity bought minus quantity sold by takers over 3 seconds.
 
     Formula: sum(qty of buys) - sum(qty of sells)
-    NaN: less history than 3 seconds.
+    NaN: less history than 3 seconds, or no trade for 5 minutes.
     """
     return trades.net_volume / scale.qty
 
