@@ -72,7 +72,7 @@ def test_days_without_data_are_fetched_first_with_those_that_the_first_rows_look
 ) -> None:
     steps: list[str] = []
     shares: list[float] = []
-    check_request(REQUEST, place)
+    check_request(REQUEST, place, now_ns=NOW_NS)
     built = build_dataset(REQUEST, place, tmp_path / "dataset", on_step=steps.append, on_progress=shares.append)
     assert steps[:2] == ["fetching the days without data", "making sure that the features exist"]
     held: dict[str, list[str]] = {}
@@ -115,12 +115,12 @@ def empty(place: BuildPlace, tmp_path: Path) -> BuildPlace:
 def test_what_cannot_be_fetched_is_refused_at_once(place: BuildPlace) -> None:
     to_come = TimeBased(default_periods(NOW_NS - DAY_NS, NOW_NS + 2 * DAY_NS))
     with pytest.raises(InvalidRequest, match=r"cannot be fetched: 2025-07-02 is to come"):
-        check_request(replace(REQUEST, strategy=to_come), place)
+        check_request(replace(REQUEST, strategy=to_come), place, now_ns=NOW_NS + 2 * DAY_NS)
     too_many = TimeBased(default_periods(NOW_NS - 50 * DAY_NS, NOW_NS))
     with pytest.raises(InvalidRequest, match="more than FEATURE_SERVICE_BACKFILL_MAX_DAYS, 40"):
-        check_request(replace(REQUEST, strategy=too_many), place)
+        check_request(replace(REQUEST, strategy=too_many), place, now_ns=NOW_NS)
     with pytest.raises(InvalidRequest, match="no rows"):
-        check_request(REQUEST, replace(place, filler=None))
+        check_request(REQUEST, replace(place, filler=None), now_ns=NOW_NS)
 
 
 def test_a_cancelled_build_stops_fetching(place: BuildPlace, tmp_path: Path, server: BybitHistoryServer) -> None:

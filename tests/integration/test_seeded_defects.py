@@ -142,7 +142,7 @@ class Day:
 
     def _worker(self) -> IngestWorker:
         pipeline, now_ns = self.market.pipeline, self.market.tick_ns
-        tally = ComputationTally(self.kernel.feature_set, tell=lambda _: None)
+        tally = ComputationTally(tell=lambda _: None)
         for vector in self.market.vectors[-200:]:
             tally.recent.add((vector.available_ns - vector.row_ns + self.slow_ns) / 1e6, now_ns)
         number, mean_ms = tally.recent.recent(now_ns)
