@@ -313,8 +313,10 @@ def test_a_restart_of_the_numbering_begins_the_books_history_anew(tmp_path: Path
 def test_without_trades_nothing_is_said_of_them(tmp_path: Path, kernel: Kernel) -> None:
     """0 is what is traded while trades arrive: with none for five minutes, or never any, it is unknown."""
     lines = [book(at * 10, 5 + at, kind="delta" if at else "snapshot") for at in range(70)]
+    for name in ("never", "once"):
+        (tmp_path / name).mkdir()
     found = played(tmp_path / "never", kernel, lines)
-    assert set(column(found, "volume_3s")) == set(column(found, "trade_count_1m")) == {None}
+    assert set(column(found, "volume_3s")) == set(column(found, "trade_count_3s")) == {None}
     assert set(statuses(found, "orderflow")) == {"NO_DATA"}
     found = played(tmp_path / "once", kernel, [*lines[:2], trades(15, 4), *lines[2:]])
     volume = column(found, "volume_3s")

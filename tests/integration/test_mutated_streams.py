@@ -151,5 +151,5 @@ def test_no_fault_makes_a_wrong_number_in_windows_of_a_minute(
 def test_a_hundred_thousand_faults_make_no_wrong_number(
     tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
 ) -> None:
-    """FEATURE_SERVICE_TEST_MUTATIONS says how many instead."""
+    """FEATURE_SERVICE_TEST_MUTATIONS says how many instead, FEATURE_SERVICE_TEST_FIRST_SEED from which seed on."""
     print(judged(tmp_path, kernel, recorded, least=MUTATIONS))
