@@ -1,4 +1,4 @@
-"""HTTP: GET /features/latest of one worker, beside Feast's own feature server, with rows of the whole catalogue."""
+"""HTTP: GET /features/latest and Feast's protocol of one worker, beside Feast's own feature server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +19,16 @@ import numpy as np
 from benchmarks.measure import Figure, in_child, percentile
 from benchmarks.offline import VERSION, whole_catalogue
 from market.clock import SECOND_NS, SystemClock, floor_to
-from runtime.servers import running_servers
+from runtime.servers import Servers, running_servers
 from runtime.settings import load_settings
 from runtime.wiring import online_store
 from storage.online.vector import OnlineRow
 from tests.ports import free_port
+from transforms.rows import FeatureSet
 
-SYMBOLS: Final = tuple(f"S{at:02}USDT" for at in range(20))
+SYMBOLS: Final = tuple(f"S{at:03}USDT" for at in range(200))
+BATCHES: Final = (1, 20, 200)
+"""Symbols of one request of Feast's protocol."""
 KEY: Final = "bench"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _WARM_UP: Final = 200
@@ -60,14 +64,7 @@ def _measure(folder: Path) -> list[Figure]:
         settings = load_settings({"FEATURE_SERVICE_DATA_PATH": str(data)}, env_file=None)
         servers = stack.enter_context(running_servers(settings))
         chosen = whole_catalogue()
-        with closing(online_store(servers)) as store:
-            now_ns = SystemClock().now_ns()
-            values = np.random.default_rng(0).normal(size=len(chosen.columns))
-            status = np.zeros(len(chosen.groups), np.int8)
-            row_ns = floor_to(now_ns, SECOND_NS)
-            store.write(
-                [OnlineRow(name, chosen, row_ns, now_ns, values, status, {}) for name in SYMBOLS], now_ns=now_ns
-            )
+        _write_rows(servers, chosen)
         ours = [_request("GET", f"/features/latest?symbol={name}", b"") for name in SYMBOLS]
         body = b'{"feature_service": "features_v%s", "entities": {"symbol": ["%s"]}}'
         underscored = VERSION.replace(".", "_").encode()
@@ -80,8 +77,11 @@ def _measure(folder: Path) -> list[Figure]:
             feast_alone += asyncio.run(_ask(feasts_port, feasts, _FEAST_REQUESTS // 5, 1))[0]
         many, seconds = asyncio.run(_ask(ours_port, ours, _REQUESTS, _CONNECTIONS))
         feast_many, feast_seconds = asyncio.run(_ask(feasts_port, feasts, _FEAST_REQUESTS, _CONNECTIONS))
+        write = partial(_write_rows, servers, chosen)
+        of_protocol = list(_protocol_figures(ours_port, feasts_port, underscored, write))
     details = {"features": len(chosen.columns), "requests": _REQUESTS, "symbols": len(SYMBOLS)}
     return [
+        *of_protocol,
         *(
             Figure(
                 f"http: GET /features/latest, p{percent}",
@@ -107,6 +107,52 @@ def _measure(folder: Path) -> list[Figure]:
             details={**details, "p99_ms": percentile(many, 99) * 1e3},
         ),
     ]
+
+
+def _write_rows(servers: Servers, chosen: FeatureSet) -> None:
+    """A row of now of every symbol: an older one is soon past its time to live."""
+    with closing(online_store(servers)) as store:
+        now_ns = SystemClock().now_ns()
+        values = np.random.default_rng(0).normal(size=len(chosen.columns))
+        status = np.zeros(len(chosen.groups), np.int8)
+        row_ns = floor_to(now_ns, SECOND_NS)
+        store.write([OnlineRow(name, chosen, row_ns, now_ns, values, status, {}) for name in SYMBOLS], now_ns=now_ns)
+
+
+def _protocol_figures(ours_port: int, feasts_port: int, version: bytes, write: Callable[[], None]) -> Iterator[Figure]:
+    """The same bytes to both servers: every feature of so many symbols, one request after the other, in turn."""
+    for count in BATCHES:
+        symbols = b",".join(b'"%s"' % name.encode() for name in SYMBOLS[:count])
+        body = b'{"feature_service": "features_v%s", "entities": {"symbol": [%s]}}' % (version, symbols)
+        request = [_request("POST", "/get-online-features", body)]
+        feast_requests = max(10, _FEAST_REQUESTS // 3 // count)
+        asyncio.run(_ask(ours_port, request, 20, 1))
+        asyncio.run(_ask(feasts_port, request, 3, 1))
+        ours, feasts = [], []
+        for _ in range(5):
+            write()
+            ours += asyncio.run(_ask(ours_port, request, 60, 1))[0]
+            feasts += asyncio.run(_ask(feasts_port, request, -(-feast_requests // 5), 1))[0]
+        for percent in (50, 99):
+            yield Figure(
+                f"http: POST /get-online-features, {count} symbols, p{percent}",
+                percentile(ours, percent) * 1e3,
+                "ms",
+                "lower",
+                yardstick=f"Feast's feature server, p{percent}",
+                yardstick_value=percentile(feasts, percent) * 1e3,
+                goal="<= 10" if (count, percent) == (200, 50) else "-",
+            )
+        yield Figure(
+            f"http: POST /get-online-features, {count} symbols",
+            len(ours) / sum(ours),
+            "requests/s",
+            "higher",
+            yardstick="Feast's feature server",
+            yardstick_value=len(feasts) / sum(feasts),
+            goal=">= 15 times",
+            details={"requests": len(ours), "feasts_requests": len(feasts)},
+        )
 
 
 def _request(method: str, path: str, body: bytes) -> bytes:

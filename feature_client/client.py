@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from feature_client.datasets import Dataset, check_vector, downloaded
-from feature_client.historical import HistoricalFeatures, pit_report
+from feature_client.historical import pit_report
 from feature_client.online import (
     LookAheadError,
     OnlineFeature,
@@ -40,6 +40,7 @@ from transforms.status import STATUS_NAMES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from feature_client.historical_frame import HistoricalFeatures
     from feature_client.history import FeatureHistory
     from feature_repo.store import FeatureStore
 
@@ -100,6 +101,7 @@ class FeatureStoreClient:
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
         self._datasets = _folder_named(config, "DATASET_STORAGE_PATH")
         self._logged = _folder_named(config, "FEATURE_LOG_STORAGE_PATH")
+        self._has_offline_store = "offline_store" in config
 
     def get_online_features(
         self,
@@ -140,16 +142,18 @@ class FeatureStoreClient:
         return OnlineFeatures(tuple(entity_rows), found)
 
     def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
-        """Each entity row with the features that were available at its ``event_timestamp``, and the proof of it.
+        """A frame: each entity row with the features that were available at its ``event_timestamp``.
 
-        Where the repository names a source of ticks, as ``historical/feature_store.yaml`` does, they are of the row
-        that a reader was given then, at a tick between seconds too; else of the newest whole second of the log.
+        Its ``pit_report`` is the proof of that. Where the repository names a source of ticks, as
+        ``historical/feature_store.yaml`` does, they are of the row that a reader was given then, at a tick between
+        seconds too; else of the newest whole second of the log. That yaml is used where this one, beside it, has none.
 
         A view whose source does not say from when on its rows could be read proves nothing: the report says so, and a
         warning.
 
         Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
         """
+        from feature_client.historical_frame import HistoricalFeatures
         from feature_repo.retrieval_job import AsOfRetrievalJob
 
         began = time.perf_counter_ns()
@@ -161,8 +165,8 @@ class FeatureStoreClient:
             raise InvalidRequest(f"feature_refs: must be features of their views, was {error}") from error
         if not isinstance(job, AsOfRetrievalJob):
             raise InvalidRequest(
-                f"offline_store: must be feature_repo.offline_store.AsOfOfflineStore in {self._repo_path}, "
-                f"was {self._feast.config.offline_store.type}"
+                f"offline_store: must be feature_repo.offline_store.AsOfOfflineStore in {self._repo_path}, as in the "
+                f"service's historical/feature_store.yaml, was {self._feast.config.offline_store.type}"
             )
         frame = job.to_df()
         report = pit_report(job.to_provenance())
@@ -178,7 +182,7 @@ class FeatureStoreClient:
         self._log.add(
             Retrieval(self._clock.now_ns(), took_ns, report.violations, tuple(feature_refs), len(frame), nulls)
         )
-        return HistoricalFeatures(frame, report)
+        return HistoricalFeatures.of(frame, report)
 
     def history(
         self,
@@ -287,7 +291,10 @@ class FeatureStoreClient:
     def _feast(self) -> FeatureStore:
         from feature_repo.store import open_repository
 
-        return open_repository(self._repo_path)
+        # The service writes one yaml that Feast alone can read, and beside it one that reads history too.
+        beside = self._repo_path.resolve().parent / "historical"
+        has_none = not self._has_offline_store and (beside / "feature_store.yaml").is_file()
+        return open_repository(beside if has_none else self._repo_path)
 
     def _streamed(
         self,

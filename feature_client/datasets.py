@@ -10,14 +10,18 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from feature_client.ordering import feature_matrix
 from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from feature_client.sequences import Sequences
@@ -84,6 +88,13 @@ class Dataset:
     def feature_set(self) -> str:
         """The fingerprint of the features: code and parameters that computed them."""
         return str(self.manifest["feature_set"])
+
+    def feature_matrix(self, answer: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
+        """An online answer as the model takes it: float64 (rows, features) in the order of ``feature_columns``.
+
+        answer: values by name, in whatever order, as ``to_dict()`` gives them. Raises InvalidRequest where one lacks.
+        """
+        return feature_matrix(answer, self.feature_columns)
 
     def load(self, split: str = "train", *, fold: int | None = None) -> Loaded:
         """Features and targets of a split as float64; NaN is "not known".

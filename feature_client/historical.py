@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 
@@ -45,17 +44,6 @@ class PitReport:
     def undated_views(self) -> list[str]:
         """Views with rows that do not say from when on they could be read: what they gave may be from the future."""
         return [name for name, view in self.views.items() if view.undated]
-
-
-@dataclass(frozen=True, slots=True)
-class HistoricalFeatures:
-    """The entity frame with its features, and the report on them."""
-
-    frame: pd.DataFrame
-    pit_report: PitReport
-
-    def to_df(self) -> pd.DataFrame:
-        return self.frame
 
 
 def pit_report(provenance: pa.Table) -> PitReport:

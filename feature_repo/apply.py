@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from market.errors import DeclarationError
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
     from feature_repo.definitions import FeastObject
+
+_FOLDER_TAGS: Final = frozenset({"fingerprint", "table_fingerprint"})
+"""The tags of a view whose source is a folder that the service writes; what others read from is theirs to make."""
 
 Facts: TypeAlias = dict[str, frozenset[str]]
 """What an object declares, by aspect, as texts that can be compared."""
@@ -46,12 +49,13 @@ def plan(store: FeatureStore, objects: Sequence[FeastObject]) -> list[PlannedCha
     registered_objects: list[FeastObject] = [
         *(item for item in store.list_entities() if item.name != DUMMY_ENTITY_NAME),
         *store.list_feature_views(),
+        *store.list_on_demand_feature_views(),
         *store.list_feature_services(),
     ]
-    held = {(type(item).__name__, item.name): _facts(item) for item in registered_objects}
+    held = {(_kind(item), item.name): _facts(item) for item in registered_objects}
     changes = []
     for item in objects:
-        kind, declared = type(item).__name__, _facts(item)
+        kind, declared = _kind(item), _facts(item)
         registered = held.pop((kind, item.name), None)
         if registered is None:
             changes.append(PlannedChange(kind, item.name, "create"))
@@ -72,14 +76,20 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
     views = [item for item in objects if isinstance(item, FeatureView)]
     refuse_colliding_fields(views)
     for view in views:
-        assert isinstance(view.batch_source, FileSource)
-        Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
+        if _FOLDER_TAGS & view.tags.keys():
+            assert isinstance(view.batch_source, FileSource)
+            Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
     store.apply(list(objects))
-    return [f"{type(item).__name__} {item.name}" for item in objects]
+    return [f"{_kind(item)} {item.name}" for item in objects]
+
+
+def _kind(item: FeastObject) -> str:
+    """Feast's class: what comes from the registry is of no class of ours."""
+    return next(each.__name__ for each in type(item).__mro__ if each.__module__.startswith("feast."))
 
 
 def _facts(item: FeastObject) -> Facts:
-    from feast import Entity, FeatureView, FileSource
+    from feast import Entity, FeatureView, FileSource, OnDemandFeatureView
 
     tags = frozenset(f"{name}={value}" for name, value in item.tags.items())
     if isinstance(item, Entity):
@@ -93,6 +103,12 @@ def _facts(item: FeastObject) -> Facts:
             "ttl": frozenset({str(item.ttl)}),
             "log": frozenset({log}),
             "push source": frozenset({item.stream_source.name if item.stream_source else ""}),
+            "tags": tags,
+        }
+    if isinstance(item, OnDemandFeatureView):
+        return {
+            "features": frozenset(f"{field.name}:{field.dtype}" for field in item.features),
+            "reads": frozenset([*item.source_feature_view_projections, *item.source_request_sources]),
             "tags": tags,
         }
     projected = (

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDemandFeatureView, PushSource, ValueType
 from feast.protos.feast.core.FeatureView_pb2 import FeatureView as FeatureViewProto
 from feast.types import Float64, Int64
 
@@ -29,7 +29,7 @@ DEFAULT_FEATURES_FOLDER: Final = "data/features"
 PUSH_SOURCE_NAME: Final = "market_features_push"
 _KNOWN_WHEN_CREATED: Final = {CREATED_TAG: AVAILABILITY}
 
-FeastObject = Entity | FeatureView | FeatureService
+FeastObject = Entity | FeatureView | OnDemandFeatureView | FeatureService
 
 
 def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSource:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from transforms.rows import FeatureSet
 
 __all__ = [
+    "GUARD",
+    "GUARD_NAME",
     "FeatureStore",
     "client_yaml",
     "closing_registry",
@@ -34,6 +36,16 @@ ENTITY_KEY_VERSION: Final = 3
 MATERIALIZE_LATENESS_S: Final = 3600
 """What incremental materialization reads again; feature_store.yaml says the same to Feast's own commands."""
 OFFLINE_STORE: Final = "feature_repo.offline_store.AsOfOfflineStore"
+
+GUARD_NAME: Final = "refuse_feast_apply.py"
+GUARD: Final = '''"""Refuses `feast apply` in this folder, which imports every module that it finds."""
+
+raise RuntimeError(
+    "feast apply: must be done where the definitions are, was done in a folder that only reads: it would drop every "
+    "view that it does not find here; views of your own are registered by `feature-service apply`"
+)
+'''
+"""A module beside a yaml that reads: Feast takes what it does not find for what was removed."""
 
 
 def sql_registry(*, postgres_url: str, engine_options: Mapping[str, Any]) -> RegistryConfig:

@@ -53,13 +53,15 @@ def plan_feature_store(settings: Settings, servers: Servers) -> list[str]:
 def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[PlannedChange]:
     from feature_repo.apply import apply_definitions, plan
     from feature_repo.definitions import definitions
+    from feature_repo.foreign import foreign_definitions
     from feature_repo.store import closing_registry, export_registry
     from storage.database.schema import feast_schema_locked
 
-    objects = definitions(
+    ours = definitions(
         features_folder=settings.feature_log_storage_path.resolve(),
         versions_folder=settings.feature_registry_versions_dir,
     )
+    objects = [*ours, *foreign_definitions(ours)]
     with (
         feast_schema_locked(servers.postgres_url),
         closing_registry(feature_store(servers, is_writer=True)) as store,
@@ -76,7 +78,7 @@ def write_client_yamls(settings: Settings, servers: Servers) -> Path:
 
     Beside it ``historical/`` has what a process with this package needs to read what was served at any time.
     """
-    from feature_repo.store import OFFLINE_STORE, client_yaml
+    from feature_repo.store import GUARD, GUARD_NAME, OFFLINE_STORE, client_yaml
     from runtime.historical import TICK_SOURCE, tick_options
 
     ticks = {"source": TICK_SOURCE, "options": tick_options(settings)}
@@ -89,4 +91,5 @@ def write_client_yamls(settings: Settings, servers: Servers) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         yaml = client_yaml(registry=registry, online_store=servers.online_store, offline_store=offline_store)
         (path / "feature_store.yaml").write_text(yaml)
+        (path / GUARD_NAME).write_text(GUARD)
     return folder

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from threading import Barrier
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,10 +27,13 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast.cli.cli import cli
 from feast.types import Float64
 
+import feature_repo
 from feature_repo.apply import apply_definitions, plan
 from feature_repo.definitions import definitions
+from feature_repo.foreign import foreign_definitions
 from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
 from market.clock import SECOND_NS, to_ns
+from market.errors import DeclarationError
 from storage.database.schema import FEAST_WRITER_ENGINE, feast_schema_locked
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
@@ -103,6 +109,62 @@ def test_a_plan_says_what_an_apply_would_do_and_does_none_of_it(postgres_url: st
     assert changes["price"].action == "update"
     assert changes["price"].details[0] == f"features: +new_price:Float64 −{gone}:Float64"
     assert changes[service.name].action == "keep"
+
+
+MINE = """
+from datetime import timedelta
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.types import Float64
+from feature_repo.definitions import symbol, price
+
+sectors = FeatureView(
+    name="sectors", entities=[symbol], ttl=timedelta(days=7), schema=[Field(name="beta", dtype=Float64)],
+    source=FileSource(name="sectors_file", path=PATH, timestamp_field="event_timestamp"),
+)
+mine = FeatureService(name="mine", features=[sectors, price[["mid_price"]]])
+"""
+
+
+@pytest.fixture
+def a_module_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file as a user puts it in ``feature_repo/``; here in a folder that the package looks in too."""
+    path = tmp_path / "own" / "views_of_others.py"
+    path.parent.mkdir()
+    path.write_text(MINE.replace("PATH", repr(str(tmp_path / "sectors.parquet"))))
+    monkeypatch.setattr(feature_repo, "__path__", [*feature_repo.__path__, str(path.parent)])
+    importlib.invalidate_caches()
+    yield path
+    sys.modules.pop("feature_repo.views_of_others", None)
+
+
+def test_views_of_others_are_applied_survive_and_are_joined_with_ours(
+    postgres_url: str, tmp_path: Path, a_module_of_others: Path
+) -> None:
+    ours = definitions(features_folder=tmp_path / "features")
+    theirs = foreign_definitions(ours)
+    assert [item.name for item in theirs] == ["sectors", "mine"]
+    price = next(item for item in ours if isinstance(item, FeatureView) and item.name == "price")
+    stamp = pa.array([T0], pa.timestamp("us", "UTC"))
+    sectors: dict[str, Any] = {"symbol": ["BTCUSDT"], "event_timestamp": stamp, "beta": [1.5]}
+    pq.write_table(pa.table(sectors), tmp_path / "sectors.parquet")
+    with feast_schema_locked(postgres_url), sql_store(postgres_url) as store:
+        for _ in range(2):
+            apply_definitions(store, [*ours, *theirs])
+            assert (tmp_path / "sectors.parquet").is_file()  # no folder was made of it
+        log_price(price, "BTCUSDT", 0, second=0, value=7.0)
+        apply_definitions(store, ours)
+        assert {change.action for change in plan(store, [*ours, *theirs])} == {"unchanged"}
+        asked = pd.DataFrame({"symbol": ["BTCUSDT"], "event_timestamp": [T0 + timedelta(seconds=5)]})
+        found = store.get_historical_features(asked, store.get_feature_service("mine")).to_df()
+    assert (found["beta"].tolist(), found["mid_price"].tolist()) == ([1.5], [7.0])
+
+
+def test_definitions_of_others_may_not_take_the_names_of_ours(tmp_path: Path, a_module_of_others: Path) -> None:
+    a_module_of_others.write_text(
+        "from feast import Entity, ValueType\nsymbol = Entity(name='symbol', value_type=ValueType.STRING)\n"
+    )
+    with pytest.raises(DeclarationError, match="symbol must not have the name of an object"):
+        foreign_definitions(definitions(features_folder=tmp_path / "features"))
 
 
 def test_two_applies_at_once_lose_one_in_feasts_file_registry(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import yaml
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
-from feature_client import FeatureStoreClient, LookAheadError, ServedDifferently
+from feature_client import FeatureStoreClient, HistoricalFeatures, LookAheadError, ServedDifferently, feature_matrix
 from feature_client.historical import pit_report
 from feature_repo import definitions
 from feature_repo.freshness import TIME_TO_LIVE
+from feature_repo.store import GUARD, GUARD_NAME
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, to_datetime
 from market.errors import InvalidRequest, NotFound, StoreUnavailable
 from storage.online.address import redis_settings
@@ -399,3 +401,66 @@ def test_a_server_that_is_away_is_named(tmp_path: Path) -> None:
 def test_rows_are_fresh_for_the_ttl_of_the_views() -> None:
     assert isinstance(definitions.price, FeatureView)
     assert definitions.price.ttl == TIME_TO_LIVE
+
+
+# Orders and yamls
+
+
+def test_any_answer_becomes_the_rows_that_a_model_takes_in_its_own_order() -> None:
+    columns = ["mid_price", "vwap_3s"]
+    for answer in (
+        {"vwap_3s": [1.0, None], "symbol": ["A", "B"], "mid_price": [100.0, 200]},
+        {"orderflow__vwap_3s": [1.0, None], "symbol": ["A", "B"], "price__mid_price": [100.0, 200]},
+        {"orderflow:vwap_3s": [1.0, None], "price:mid_price": [100.0, 200]},
+        pd.DataFrame({"vwap_3s": [1.0, None], "mid_price": [100.0, 200]}),
+    ):
+        matrix = feature_matrix(answer, columns)  # type: ignore[arg-type]  # a frame has columns by name as well
+        np.testing.assert_array_equal(matrix, [[100.0, 1.0], [200.0, np.nan]])
+    with pytest.raises(InvalidRequest, match="spread_abs: must be in the answer once"):
+        feature_matrix({"mid_price": [1.0]}, ["spread_abs"])
+    with pytest.raises(InvalidRequest, match="x: must be in the answer once"):
+        feature_matrix({"a__x": [1.0], "b__x": [1.0]}, ["x"])
+
+
+def test_historical_features_are_a_frame_whose_proof_is_an_attribute(
+    repo_path: Path, client: FeatureStoreClient
+) -> None:
+    path, at = repo_path / "rows.parquet", datetime(2026, 3, 2, tzinfo=UTC)
+    pq.write_table(pa.table({"symbol": ["A"], "event_timestamp": [at], "created": [at], "close": [101.0]}), path)
+    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="bars",
+        entities=[symbol],
+        schema=[Field(name="symbol", dtype=String), Field(name="close", dtype=Float64)],
+        source=FileSource(path=str(path), timestamp_field="event_timestamp", created_timestamp_column="created"),
+    )
+    FeatureStore(repo_path=str(repo_path)).apply([symbol, view])
+    asked = pd.DataFrame({"symbol": ["A"], "event_timestamp": [at]})
+    found = client.get_historical_features(asked, ["bars:close"])
+    assert isinstance(found, pd.DataFrame)
+    assert isinstance(found, HistoricalFeatures)
+    assert found["close"].tolist() == [101.0]
+    assert found.pit_report.is_proven
+    assert type(found[found["close"] > 0]) is pd.DataFrame  # other rows, whose proof this is not
+    assert type(found.to_df()) is pd.DataFrame
+
+    # One client reads both, though its yaml is one that Feast alone can read.
+    config = yaml.safe_load((repo_path / "feature_store.yaml").read_text())
+    of_feast = {name: value for name, value in config.items() if name != "offline_store"}
+    for name, yaml_of_it in (("client", of_feast), ("historical", config)):
+        (repo_path / name).mkdir()
+        (repo_path / name / "feature_store.yaml").write_text(yaml.safe_dump(yaml_of_it))
+    with closing(FeatureStoreClient(repo_path / "client")) as reader:
+        assert reader.get_historical_features(asked, ["bars:close"])["close"].tolist() == [101.0]
+
+
+def test_feast_apply_is_refused_in_a_folder_that_only_reads(repo_path: Path) -> None:
+    (repo_path / GUARD_NAME).write_text(GUARD)
+    (repo_path / "mine.py").write_text("from feast import Entity\nmine = Entity(name='mine')\n")
+    command = [str(Path(sys.executable).with_name("feast")), "apply"]
+    finished = subprocess.run(command, cwd=repo_path, capture_output=True, text=True, check=False)
+    assert finished.returncode != 0
+    assert "must be done where the definitions are" in finished.stderr
+    assert not (repo_path / "registry.db").exists()
+    # It is no module of the repository to who reads.
+    assert FeatureStore(repo_path=str(repo_path)).list_entities() == []

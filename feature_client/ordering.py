@@ -1,0 +1,42 @@
+"""Any answer with features by name, as the rows of numbers that a model takes, in the model's own order.
+
+Feast's answers have another order of columns in each process, so a vector is never what an answer happens to list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from market.errors import InvalidRequest
+
+
+def feature_matrix(answer: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> npt.NDArray[np.float64]:
+    """float64 (rows, columns) in the order of ``columns``; what is null is NaN.
+
+    answer: values by name, of one length each, as ``to_dict()`` of ours and of Feast gives them, or a frame. A name may
+    be that of the feature alone, ``view:feature`` or ``view__feature``, in the answer and in ``columns``.
+
+    Raises InvalidRequest for a column that the answer has not, or has twice.
+    """
+    held: dict[str, list[str]] = {}
+    for name in answer:
+        for spelled in {name, _feature(name)}:
+            held.setdefault(spelled, []).append(name)
+    matrix = []
+    for column in columns:
+        names = [column] if column in answer else held.get(column) or held.get(_feature(column), [])
+        if len(names) != 1:
+            raise InvalidRequest(f"{column}: must be in the answer once, was as {names or list(answer)}")
+        matrix.append([np.nan if value is None else value for value in answer[names[0]]])
+    return np.array(matrix, np.float64).T
+
+
+def _feature(name: str) -> str:
+    """The feature of ``view:feature`` or ``view__feature``."""
+    if ":" in name:
+        return name.rpartition(":")[2]
+    return name.partition("__")[2] or name
