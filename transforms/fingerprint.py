@@ -40,7 +40,7 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
         tiles.apply_trade_record,
         tiles.close_tile,
         tiles.trade_window,
-        steps.history_reason,
+        steps.trade_reason,
         steps.source_status,
     ),
     KLINE: (
