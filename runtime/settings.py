@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     ws_gateway_port: Port = 4400
     ws_gateway_api_key: SecretStr | None = None
     ws_gateway_trade_queue: str = "ws-gateway.trade"
-    ws_gateway_kept: KeptChannels = ()
+    ws_gateway_kept: KeptChannels | None = None
 
     position_manager_host: str | None = None
     position_manager_port: Port = 4800

@@ -144,7 +144,7 @@ def _gateway(settings: Settings, machine: Clock, shard: str | None) -> SourcePar
     clock = SteadyClock(machine, monotonic_ns)
     has_positions = settings.position_manager_host is not None
     queues = gateway_queues(
-        trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions, kept=settings.ws_gateway_kept
+        trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions, kept=settings.ws_gateway_kept or ()
     )
     subscriptions = _subscriptions(settings, clock)
     positions = _positions(settings, clock)
@@ -198,7 +198,11 @@ def _subscriptions(settings: Settings, clock: Clock) -> Subscriptions | None:
     gateway = Gateway(settings.ws_gateway_host, settings.ws_gateway_port, api_key=_secret(settings.ws_gateway_api_key))
     has_positions = settings.position_manager_host is not None
     return Subscriptions(
-        gateway, settings.feature_service_symbols, clock, has_positions=has_positions, kept=settings.ws_gateway_kept
+        gateway,
+        settings.feature_service_symbols,
+        clock,
+        has_positions=has_positions,
+        kept=settings.ws_gateway_kept or (),
     )
 
 

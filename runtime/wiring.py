@@ -297,7 +297,7 @@ def queues_read(settings: Settings) -> dict[str, tuple[int, int]]:
 
     has_positions = settings.position_manager_host is not None
     queues = gateway_queues(
-        trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions, kept=settings.ws_gateway_kept
+        trade_queue=settings.ws_gateway_trade_queue, has_positions=has_positions, kept=settings.ws_gateway_kept or ()
     )
     shards = () if settings.feature_service_shards is None else shard_queues(settings.feature_service_shards)
     return queue_lengths(broker_address(settings), (*queues, *shards))

@@ -14,7 +14,7 @@ from ingestion.decoding.stated import Stated
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.venues.bybit.wire import Head
 from market.errors import UnknownTopic
-from market.events import CANDLE, EXECUTION, FUNDING, KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from market.events import CANDLE, EXECUTION, FUNDING, KIND_COUNT, KLINE, ORDERBOOK, POSITION, TICKER, TRADE
 
 BOOK: Final = "orderbook"
 TRADES: Final = "publicTrade"
@@ -86,9 +86,11 @@ def stated(body: bytes) -> Stated | None:
         return own_stated(topic)
     routed = routed_topic(topic)
     symbol = topic.rpartition(".")[2]
-    # A candle that is not over is sent again: nothing is missed.
-    is_read = routed is not None and not (routed[0] == KLINE and _UNCONFIRMED.search(body) is not None)
-    return Stated(symbol, topic.removesuffix(f".{symbol}"), routed[0] if routed is not None and is_read else None)
+    kind = None if routed is None else routed[0]
+    # What no feature reads is missed by none; a candle that is not over is sent again.
+    if kind is not None and (kind >= KIND_COUNT or (kind == KLINE and _UNCONFIRMED.search(body) is not None)):
+        kind = None
+    return Stated(symbol, topic.removesuffix(f".{symbol}"), kind)
 
 
 def _named_topic(body: bytes) -> str | None:

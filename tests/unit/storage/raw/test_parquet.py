@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import CorruptStore, InvalidRequest, NotFound
+from market.events import ALL_KINDS as EVERY_KIND
 from market.events import (
     CONTROL,
     EVENT,
@@ -326,12 +327,12 @@ def test_a_file_of_another_symbol_or_shape_is_corrupt(tmp_path: Path, tape: Even
 
 def test_events_whose_order_the_files_could_not_tell_are_refused(tmp_path: Path) -> None:
     trade, book = message(2, MIDNIGHT_NS, TRADE), message(2, MIDNIGHT_NS, ORDERBOOK)
-    unknown = message(1, MIDNIGHT_NS, KIND_COUNT)
+    unknown = message(1, MIDNIGHT_NS, EVERY_KIND)
     for events, rule in (
         (np.concatenate([trade, message(1, MIDNIGHT_NS, TRADE)]), "seq must not fall, was 1 after 2"),
         (np.concatenate([trade, book]), "was two at seq 2"),
         (np.concatenate([trade, message(2, MIDNIGHT_NS + 1, TRADE)]), "was two at seq 2"),
-        (unknown, f"kind must be 0 to {KIND_COUNT - 1}, was {KIND_COUNT}"),
+        (unknown, f"kind must be 0 to {EVERY_KIND - 1}, was {EVERY_KIND}"),
     ):
         with pytest.raises(InvalidRequest, match=rule):
             write_events(tmp_path, BTC, events, part="0")

@@ -334,9 +334,9 @@ def test_an_answer_carries_no_market_data(body: bytes) -> None:
     [
         ("orderbook.1.BTCUSDT", "one level feeds no feature"),
         ("orderbook.25.BTCUSDT", "orderbook.{50"),
-        ("kline.5.BTCUSDT", "one minute"),
+        ("kline.7.BTCUSDT", "interval of the exchange"),
         ("allLiquidation.BTCUSDT", "orderbook.{50"),
-        ("order", "orderbook.{50"),
+        ("wallet", "orderbook.{50"),
         ("feature-service.stop.BTCUSDT", "feature-service.{start|gap"),
         ("", "orderbook.{50"),
     ],
