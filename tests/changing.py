@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
-import os
 import resource
 import shutil
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,18 +52,20 @@ def life_cycle(settings: Settings, servers: Servers) -> Iterator[RegistryLifeCyc
 
 
 class WorkerProcess:
-    """An ingest role that follows the active version, in a process that can be killed."""
+    """An ingest role that follows the active version, in a process that can be killed, and is once nobody wants it."""
 
     def __init__(self, changes: Mapping[str, str | None], servers: Servers) -> None:
         context = multiprocessing.get_context("spawn")
         self._stop, self._results = context.Event(), context.Queue()
         self._process = context.Process(target=_run, args=(dict(changes), servers, self._stop, self._results))
         self._process.start()
+        # It has processes of its own, so that it cannot be a daemon: an interrupted test would wait for it for ever.
+        atexit.register(self.kill)
         assert self._results.get(timeout=300) == "ready"
 
     def kill(self) -> None:
-        assert self._process.pid is not None
-        os.kill(self._process.pid, signal.SIGKILL)
+        if self._process.is_alive():
+            self._process.kill()
         self._process.join()
 
     def end(self) -> dict[str, Any]:
