@@ -20,9 +20,9 @@ from pydantic import BaseModel, Field
 from api.errors import error_response, malformed, told_to_callers
 from api.online_answer import online_answer, truthful
 from api.services import ApiServices, Services
-from feature_repo.serving import FeastRefusal, ServedView, ServingPlan, as_feast_spells
+from feature_repo.serving import ServedView, ServingPlan, as_feast_spells
 from market.clock import parse_iso_ns, to_datetime
-from market.errors import FeatureServiceError, InvalidRequest
+from market.errors import FeastRefusal, FeatureServiceError, InvalidRequest
 
 MOST_CELLS: Final = 1_000_000
 """Of one answer: entity rows times features."""

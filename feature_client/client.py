@@ -29,12 +29,11 @@ from feature_client.online import (
     symbols_of,
 )
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
-from feature_repo.freshness import time_to_live
+from feature_repo.freshness import table_group, time_to_live
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
-from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.status import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -122,8 +121,8 @@ class FeatureStoreClient:
         references = parse_references(feature_refs)
         now_ns = self._clock.now_ns()
         symbols = symbols_of(entity_rows)
-        tables = [pair for pair in references if pair[0] in TABLE_GROUPS]
-        streamed = [pair for pair in references if pair[0] not in TABLE_GROUPS]
+        tables = [pair for pair in references if table_group(pair[0]) is not None]
+        streamed = [pair for pair in references if table_group(pair[0]) is None]
         try:
             as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
             fresh_for = {view: self._limit(view) for view, _ in references}
@@ -245,7 +244,7 @@ class FeatureStoreClient:
         asked = self._online.symbols() if symbols is None else symbols
         now_ns = self._clock.now_ns()
         freshness = {}
-        if view in TABLE_GROUPS:
+        if table_group(view) is not None:
             for symbol, rows in zip(
                 asked, self._online.table_rows(asked, {view: ()}, shared=_shared([view])), strict=True
             ):
@@ -366,7 +365,7 @@ class FeatureStoreClient:
 
 def _shared(views: Iterable[str]) -> set[str]:
     """The views whose rows are the same for every symbol."""
-    return {view for view in views if TABLE_GROUPS[view].is_for_all}
+    return {view for view in views if (group := table_group(view)) is not None and group.is_for_all}
 
 
 def _folder_named(config: Mapping[str, Any], setting: str) -> Path | None:

@@ -71,7 +71,7 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
 
     Raises DeclarationError when two feature names would share one field of the online store.
     """
-    from feast import FeatureView, FileSource
+    from feast import FeatureView, FileSource, PushSource
 
     views = [item for item in objects if isinstance(item, FeatureView)]
     refuse_colliding_fields(views)
@@ -79,6 +79,9 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
         if _FOLDER_TAGS & view.tags.keys():
             assert isinstance(view.batch_source, FileSource)
             Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
+        if isinstance(heard := view.stream_source, PushSource):
+            # Where Feast writes over a registered view it takes the log from the push source, which all views share.
+            view.stream_source = type(heard)(name=heard.name, batch_source=view.batch_source)
     store.apply(list(objects))
     return [f"{_kind(item)} {item.name}" for item in objects]
 
@@ -90,6 +93,7 @@ def _kind(item: FeastObject) -> str:
 
 def _facts(item: FeastObject) -> Facts:
     from feast import Entity, FeatureView, FileSource, OnDemandFeatureView
+    from feast.feature_view import DUMMY_ENTITY_NAME
 
     tags = frozenset(f"{name}={value}" for name, value in item.tags.items())
     if isinstance(item, Entity):
@@ -99,7 +103,7 @@ def _facts(item: FeastObject) -> Facts:
         return {
             "features": frozenset(f"{field.name}:{field.dtype}" for field in item.features),
             "descriptions": frozenset(f"{field.name}: {field.description}" for field in item.features),
-            "entities": frozenset(item.entities),
+            "entities": frozenset(item.entities) - {DUMMY_ENTITY_NAME},
             "ttl": frozenset({str(item.ttl)}),
             "log": frozenset({log}),
             "push source": frozenset({item.stream_source.name if item.stream_source else ""}),

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from market.clock import SECOND_NS
-from transforms.equities.catalogue import TABLE_GROUPS
+
+if TYPE_CHECKING:
+    from transforms.table_group import TableGroup
 
 TIME_TO_LIVE: Final = timedelta(minutes=1)
 """A row comes each second, so an older one means that the symbol stopped."""
@@ -43,13 +45,31 @@ _OWN: Final[Mapping[str, FreshnessSlo]] = {
 }
 
 
+STREAMED_VIEWS: Final = frozenset(
+    ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
+)
+"""Our groups of the vector, told from those of tables without the catalogue, whose compiler takes seconds to import."""
+
+
+def table_group(view: str) -> TableGroup | None:
+    """The group of a view that stands on tables; None for any other."""
+    if view in STREAMED_VIEWS:
+        return None
+    try:
+        from transforms.equities.catalogue import TABLE_GROUPS
+    except ModuleNotFoundError:  # the client alone, which has no compiler: the vector is all that it reads
+        return None
+    return TABLE_GROUPS.get(view)
+
+
 def time_to_live(view: str) -> timedelta:
     """How long a row of the view answers."""
-    return timedelta(microseconds=TABLE_GROUPS[view].time_to_live_ns // 1000) if view in TABLE_GROUPS else TIME_TO_LIVE
+    group = table_group(view)
+    return TIME_TO_LIVE if group is None else timedelta(microseconds=group.time_to_live_ns // 1000)
 
 
 def slo_of(view: str) -> FreshnessSlo:
     """The objective of a view: its group's, where that stands on tables."""
-    if view in TABLE_GROUPS:
-        return FreshnessSlo(timedelta(microseconds=TABLE_GROUPS[view].freshness_ns // 1000), 0.99)
+    if (group := table_group(view)) is not None:
+        return FreshnessSlo(timedelta(microseconds=group.freshness_ns // 1000), 0.99)
     return _OWN.get(view, STREAMED)

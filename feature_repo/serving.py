@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from market.errors import FeatureServiceError, InvalidRequest, StoreUnavailable
+from market.errors import FeastRefusal, FeatureServiceError, InvalidRequest, StoreUnavailable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +29,6 @@ MAX_AHEAD_S: Final = 5.0
 """How far ahead of the clock a pushed row may be: one of 2099 would keep every true one out."""
 OURS_TAG: Final = "fingerprint"
 """The tag of a view whose rows ingest alone writes."""
-
-
-class FeastRefusal(FeatureServiceError):
-    """An error as Feast spells it; ``detail`` is its JSON, from which Feast's clients raise the same one again."""
-
-    def __init__(self, detail: str, *, status: int) -> None:
-        super().__init__(json.loads(detail)["message"])
-        self.detail = detail
-        self.status = status
 
 
 def as_feast_spells(error: FeatureServiceError) -> str:

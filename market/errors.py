@@ -14,6 +14,7 @@
     ├── NotFound               the thing named does not exist (HTTP 404)
     ├── Conflict               the state of things forbids it (HTTP 409)
     ├── CorruptStore           bytes on disk are not what was written
+    ├── FeastRefusal           Feast's own error, answered as Feast spells it, with its status
     └── StoreUnavailable       retry: a store or server is away (HTTP 503)
 
 An error that only its own package meets stands there and derives from the root: the API's own statuses, a gateway that
@@ -23,6 +24,7 @@ refuses, a role that failed, a client's look into the future. A message about a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 
@@ -89,3 +91,12 @@ class CorruptStore(FeatureServiceError):
 
 class StoreUnavailable(FeatureServiceError):
     """A store or server is away; the same call may succeed later."""
+
+
+class FeastRefusal(FeatureServiceError):
+    """An error as Feast spells it; ``detail`` is its JSON, from which Feast's clients raise the same one again."""
+
+    def __init__(self, detail: str, *, status: int) -> None:
+        super().__init__(json.loads(detail)["message"])
+        self.detail = detail
+        self.status = status

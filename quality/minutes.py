@@ -52,7 +52,7 @@ class Carried:
         return {
             "update_id": self.update_id,
             "last_ns": {KIND_NAMES[kind]: at_ns for kind, at_ns in self.last_ns.items()},
-            "broken_by": None if hole is None else [hole.begin_ns, hole.found_ns, hole.missing],
+            "broken_by": None if hole is None else [hole.begin_ns, hole.found_ns, hole.missing, hole.first_id],
             "offset_ns": self.offset_ns,
             "candle_ns": self.candle_ns,
         }
@@ -64,7 +64,7 @@ class Carried:
         return cls(
             update_id=document["update_id"],
             last_ns={KIND_NAMES.index(name): at_ns for name, at_ns in document["last_ns"].items()},
-            broken_by=None if hole is None else Hole(*hole),
+            broken_by=None if hole is None else Hole(*hole[:3], first_id=hole[3] if len(hole) > 3 else None),
             offset_ns=document["offset_ns"],
             candle_ns=document["candle_ns"],
         )

@@ -77,7 +77,7 @@ def toy_text(row_ns: int) -> float:
 
 def declare_toys() -> None:
     """Let the catalogue of this process have them."""
-    GROUPS["toys"] = declared_features("toys")
+    GROUPS["toys"] = declared_features(__name__)
     FEATURES.update({declared.name: declared for declared in GROUPS["toys"]})
     sys.modules["transforms.features.toys"] = sys.modules[__name__]
 

@@ -194,8 +194,6 @@ class Oracle:
 
     def _orderflow(self, row_ns: int) -> dict[str, Number | None]:
         found: dict[str, Number | None] = {}
-        if not self._trades or self._trades[-1].recv_ns < row_ns - TRADES_ALIVE_NS:
-            return found
         for window, seconds in WINDOWS_S.items():
             begin_ns = row_ns - seconds * SECOND_NS
             first = bisect_left(self._trade_slots, begin_ns // SLOT_NS)
@@ -212,6 +210,8 @@ class Oracle:
                 found["buy_sell_volume_ratio"] = bought / sold if sold else None
                 found["net_aggressor_pressure"] = bought - sold
                 found["net_aggressor_pressure_norm"] = (bought - sold) / (bought + sold) if inside else None
+        if not self._trades or self._trades[-1].recv_ns < row_ns - TRADES_ALIVE_NS:
+            return dict.fromkeys(found)
         return found
 
     def _perpetual(self, row_ns: int) -> dict[str, Number | None]:

@@ -15,8 +15,6 @@ from runtime.commands.printing import print_document
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from _typeshed import DataclassInstance
-
     from storage.database.shadow import ShadowStore
 
 app = typer.Typer(help="Served rows against the tape.", no_args_is_help=True)
@@ -57,7 +55,7 @@ def release(
     print(f"{symbol}: {group} is served again")
 
 
-def _told(each: DataclassInstance) -> dict[str, Any]:
+def _told(each: Any) -> dict[str, Any]:  # noqa: ANN401  # any dataclass
     """A record of the tables as JSON."""
     from dataclasses import asdict
 

@@ -108,7 +108,9 @@ def check_verified(folder: Path, dataset_id: str, out: Path) -> None:
     assert downloaded.exit_code == 0, downloaded.output
     with zipfile.ZipFile(zipped) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {
-            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "_performance.json"
         }
     (folder / "fold-001" / "train.csv").unlink()
     damaged = in_this_process("verify", "dataset", dataset_id, "--data", out, "--json")

