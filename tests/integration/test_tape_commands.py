@@ -118,6 +118,7 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
             "ticks_recorded": 0,
             "ticks_compared": 0,
             "ticks_mismatched": 0,
+            "quarantined": 0,
             "not_compared": [],
             "oracle": {"rows": 5, "columns": 29, "seed": 0, "mismatched": [], "not_checked": []},
             "first_divergence": None,
