@@ -100,7 +100,7 @@ def played(folder: Path, kernel: Kernel, delivered: Sequence[Delivered]) -> tupl
 def can_be_known(name: str, seconds: int) -> bool:
     """Whether a feature of trades or of one moment has its history in so many seconds; books break too often."""
     declared = FEATURES[name]
-    return declared.source in (BOOK, TRADES) and declared.window_s * (1 if declared.source is TRADES else 8) < seconds
+    return declared.source in (BOOK, TRADES) and declared.window_s * (1 if declared.source is TRADES else 16) < seconds
 
 
 def judged(folder: Path, kernel: Kernel, recorded: dict[str, Recorded], least: int) -> str:
@@ -139,6 +139,7 @@ def test_no_fault_of_a_market_makes_a_wrong_number(
     judged(tmp_path, kernel, {"bybit": recorded["bybit"]}, least=60)
 
 
+@pytest.mark.soak
 def test_no_fault_makes_a_wrong_number_in_windows_of_a_minute(
     tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
 ) -> None:
