@@ -49,12 +49,18 @@ class Referee:
         self._heard_ns = 0
         self._books: dict[int, tuple[int, Book]] = {}  # by depth, with its numbering
         self._trades: set[str] = set()
+        self._delivered: set[str] = set()
         self._lost_trades_ns: list[int] = []
 
     def take(self, message: Delivered) -> None:
         """A message was handled: it is in the rows after its stamp, which no message of its kind comes before."""
         if message.said is None:
             return
+        if message.topic == "publicTrade" and not message.is_unusable:
+            trades = {trade["i"] for trade in message.said["data"]}
+            if trades <= self._delivered:
+                return  # none is new: it goes no further, and its stamp holds nothing up
+            self._delivered |= trades
         last_ns = self._last_stamp_ns.get(message.topic, 0)
         stamp_ns = max(message.recv_ns, self._closed_ns, last_ns)
         self._last_stamp_ns[message.topic] = stamp_ns
