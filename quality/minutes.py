@@ -64,7 +64,7 @@ class Carried:
         return cls(
             update_id=document["update_id"],
             last_ns={KIND_NAMES.index(name): at_ns for name, at_ns in document["last_ns"].items()},
-            broken_by=None if hole is None else Hole(*hole[:3], None, *hole[3:4]),
+            broken_by=None if hole is None else Hole(hole[0], hole[1], hole[2], first_id=(hole[3:] or [None])[0]),
             offset_ns=document["offset_ns"],
             candle_ns=document["candle_ns"],
         )
