@@ -114,6 +114,8 @@ class Referee:
         if message.market:
             self._apply_other(stamp_ns, message)
             return
+        if message.is_again:
+            return  # the tape has it: nothing is heard by it
         depth = int(said["topic"].split(".")[1])
         is_snapshot = said["type"] == "snapshot"
         if depth != self._depth:
@@ -124,7 +126,7 @@ class Referee:
         self._heard_ns = stamp_ns
         slot = stamp_ns // SLOT_NS
         epoch, book = self._books.get(depth, (-1, Book()))
-        if message.epoch < epoch or message.is_again:
+        if message.epoch < epoch:
             return
         if message.epoch > epoch and not (is_snapshot or said["data"]["u"] == 1):
             book.give_up(slot)
