@@ -29,7 +29,10 @@ class RawData:
         before = self._read.get(symbol, {})
         now: dict[Path, tuple[FileVersion, RawPart]] = {}
         for path in entry_paths(self.folder, symbol):
-            version = file_version(path)
+            try:
+                version = file_version(path)
+            except FileNotFoundError:  # retired since it was listed
+                continue
             known = before.get(path)
             now[path] = known if known is not None and known[0] == version else (version, read_entry(path, symbol))
         self._read[symbol] = now  # what is gone is forgotten

@@ -41,13 +41,14 @@ EXPECTED = {
 
 
 def classes() -> Iterator[type[FeatureServiceError]]:
-    """Every class of the two modules that declare errors which can reach the API."""
+    """Every class of the two modules that declare errors which reach the API, but the one that brings its status."""
     for module in (errors, api_errors):
         for found in vars(module).values():
             if (
                 isinstance(found, type)
                 and issubclass(found, FeatureServiceError)
                 and found.__module__ == module.__name__
+                and found is not errors.FeastRefusal
             ):
                 yield found
 
