@@ -261,13 +261,18 @@ class OnlineStore:
             if vector is None:
                 continue
             with suppress(CorruptStore):  # it is replaced, whatever it was
-                gone[row.symbol] = fields_gone(unpack(vector, symbol=row.symbol), layout_of(row.feature_set))
+                gone[row.symbol] = fields_gone(unpack(vector, symbol=row.symbol), self._layout_for(row.feature_set))
         return gone
 
-    def _script_arguments(self, row: OnlineRow, fence: int | None, gone: Sequence[bytes]) -> tuple[bytes | str, ...]:
+    def _layout_for(self, feature_set: FeatureSet) -> Layout:
+        """The set's layout, made once for the rows of one set."""
         layout = self._layout
-        if layout is None or layout.feature_set is not row.feature_set:
-            self._layout = layout = layout_of(row.feature_set)
+        if layout is None or layout.feature_set is not feature_set:
+            self._layout = layout = layout_of(feature_set)
+        return layout
+
+    def _script_arguments(self, row: OnlineRow, fence: int | None, gone: Sequence[bytes]) -> tuple[bytes | str, ...]:
+        layout = self._layout_for(row.feature_set)
         fenced_by = "" if fence is None else sortable(fence)
         return (
             online_key(row.symbol, self._project),
