@@ -19,9 +19,10 @@ from feature_repo.definitions import (
     PUSH_SOURCE_NAME,
     definitions,
 )
+from feature_repo.freshness import STREAMED_VIEWS
 from feature_repo.registry_versions import LATEST, load_registry_version, registry_versions, service_name
 from market.errors import DeclarationError
-from transforms.catalogue import GROUPS
+from transforms.catalogue import GROUPS, OUR_GROUPS
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,6 +126,18 @@ def test_each_view_reads_its_own_log_even_as_a_copy_and_all_hear_one_push(applie
         for one in (view, copy.copy(view)):
             assert Path(log_of(one).path).parent.name == group
             assert log_of(one).created_timestamp_column == "created_timestamp"
+
+
+def test_views_that_are_applied_again_keep_their_own_logs(tmp_path: Path) -> None:
+    store = store_on(tmp_path / "registry.db")
+    for _ in range(2):
+        apply_definitions(store, definitions(features_folder=tmp_path / "features"))
+    for group in GROUPS:
+        assert Path(log_of(copy.copy(store.get_feature_view(group))).path).parent.name == group
+
+
+def test_the_views_of_the_vector_are_known_without_the_catalogue() -> None:
+    assert set(OUR_GROUPS) == STREAMED_VIEWS
 
 
 def test_every_registry_version_is_a_service_of_its_columns(applied: FeatureStore) -> None:
