@@ -20,7 +20,8 @@ from pydantic import BaseModel, Field
 from api.errors import error_response, malformed, told_to_callers
 from api.online_answer import online_answer, truthful
 from api.services import ApiServices, Services
-from feature_repo.serving import ServedView, ServingPlan, as_feast_spells
+from feature_repo.serving import as_feast_spells
+from feature_repo.serving_plan import ServedView, ServingPlan
 from market.clock import parse_iso_ns, to_datetime
 from market.errors import FeastRefusal, FeatureServiceError, InvalidRequest
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from feature_repo.serving import ServedFeature, ServedView, ServingPlan, native_value
+from feature_repo.serving_plan import ServedFeature, ServedView, ServingPlan, native_value
 from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from storage.online.feast_fields import timestamp_field
 from storage.online.table_row import stored_time_ns

@@ -15,11 +15,11 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDema
 from feast.protos.feast.core.FeatureView_pb2 import FeatureView as FeatureViewProto
 from feast.types import Float64, Int64
 
+from feature_repo.asked_view import AVAILABILITY, CREATED_TAG
 from feature_repo.freshness import TIME_TO_LIVE, slo_of, time_to_live
 from feature_repo.materializing import EVERY_TAG
 from feature_repo.offline_store import LATENESS_TAG
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, service_name, sound_versions
-from feature_repo.view_join import AVAILABILITY, CREATED_TAG
 from transforms.catalogue import GROUPS, OUR_GROUPS, group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.rows import FeatureSet

@@ -7,21 +7,17 @@ of this project but its errors. The join itself is ``feature_repo.as_of_join``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
 from feast import FeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
@@ -32,23 +28,23 @@ from feast.utils import (
 )
 from pydantic import NonNegativeFloat
 
-from feature_repo.as_of_join import NO_GROUP, NULL_NS, Int64Array, group_rows, newest_positions, times_ns
+from feature_repo.as_of_join import NO_GROUP, group_rows, newest_positions, times_ns
+from feature_repo.asked_view import AskedView, declared_types, observed_entities, source_of
 from feature_repo.entity_rows import EntityRows, check_columns
 from feature_repo.logged_features import write_logged
 from feature_repo.monitoring import MonitoredStore
-from feature_repo.parquet_source import UTC_NS, ParquetSource, ns_of
+from feature_repo.parquet_source import ParquetSource, ns_of
 from feature_repo.parquet_writing import append, locked
+from feature_repo.retrieval import Retrieval
 from feature_repo.retrieval_job import AsOfRetrievalJob
+from feature_repo.source_rows import SourceRows
 from feature_repo.tick_join import TickJoin, TicksConfig
-from feature_repo.view_join import AskedView, ViewJoin, declared_types, observed_entities, source_of
 from market.errors import InvalidRequest, NotFound
 
 _log = logging.getLogger(__name__)
 
 LATENESS_TAG: Final = "materialize_lateness_s"
 """Tag of a source whose rows come later than those of others."""
-_MOST_LISTINGS: Final = 20
-"""Of a source's files for one part of a result: a merge of parts removes files one by one."""
 
 
 class AsOfOfflineStoreConfig(FeastConfigBaseModel):
@@ -122,7 +118,7 @@ class AsOfOfflineStore(MonitoredStore):
         if span[0] is None and len(times) > 0:
             span = (times.min().floor("us").to_pydatetime(), times.max().floor("us").to_pydatetime())
 
-        asked = _Asked(config.repo_path, logged, ticks, rows, bitemporal=bitemporal)
+        asked = Retrieval(config.repo_path, logged, ticks, rows, bitemporal=bitemporal)
         return AsOfRetrievalJob(
             asked.evaluate,
             config.repo_path,
@@ -158,13 +154,15 @@ class AsOfOfflineStore(MonitoredStore):
         settings = cast("AsOfOfflineStoreConfig", config.offline_store)
         lateness_s = max(settings.materialize_lateness_s, float(data_source.tags.get(LATENESS_TAG, 0)))
         begin = None if start_date is None else start_date - timedelta(seconds=lateness_s)
-        pull = _Pull(data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
+        pulled = SourceRows(
+            data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
+        )
 
         def evaluate(max_rows: int | None) -> Iterator[pa.Table]:  # noqa: ARG001  # one row a key is no stream
-            rows, event_ns, created_ns = pull.read(config.repo_path, begin, end_date)
-            group = group_rows([rows[name] for name in pull.keys], rows.num_rows)
+            table, event_ns, created_ns = pulled.read(config.repo_path, begin, end_date)
+            group = group_rows([table[name] for name in pulled.keys], table.num_rows)
             newest = newest_positions(group, event_ns, created_ns)
-            yield rows.take(newest[group[newest] != NO_GROUP])
+            yield table.take(newest[group[newest] != NO_GROUP])
 
         return AsOfRetrievalJob(evaluate, config.repo_path)
 
@@ -180,13 +178,15 @@ class AsOfOfflineStore(MonitoredStore):
         end_date: datetime | None = None,
     ) -> RetrievalJob:
         """Every row with an event time in [start_date, end_date], in physical order."""
-        pull = _Pull(data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
+        pulled = SourceRows(
+            data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
+        )
 
         def evaluate(max_rows: int | None) -> Iterator[pa.Table]:
             if max_rows is None:
-                yield pull.read(config.repo_path, start_date, end_date)[0]
+                yield pulled.read(config.repo_path, start_date, end_date)[0]
             else:
-                yield from pull.stream(config.repo_path, start_date, end_date)
+                yield from pulled.stream(config.repo_path, start_date, end_date)
 
         return AsOfRetrievalJob(evaluate, config.repo_path)
 
@@ -262,118 +262,3 @@ class AsOfOfflineStore(MonitoredStore):
         parquet = ParquetSource.open(config.repo_path, data_source, {})
         schema = parquet.schema(parquet.fragments)
         return [(field.name, str(field.type)) for field in schema]
-
-
-class _Asked:
-    """What some entity rows ask of views, answered when the job runs: by the log, or by a source of ticks."""
-
-    def __init__(
-        self,
-        repo_path: Path | None,
-        logged: Sequence[AskedView],
-        ticks: Sequence[TickJoin],
-        rows: EntityRows,
-        *,
-        bitemporal: bool,
-    ) -> None:
-        self._repo_path = repo_path
-        self._logged = logged
-        self._ticks = ticks
-        self._rows = rows
-        self._bitemporal = bitemporal
-
-    def evaluate(self, max_rows: int | None) -> Iterator[pa.Table]:
-        """The entity rows with what each knows, so many at a time."""
-        known: list[ViewJoin | TickJoin] = []
-        for part in (self._rows,) if max_rows is None else self._rows.parts(max_rows):
-            for _ in range(_MOST_LISTINGS - 1):
-                try:
-                    table = self._joined(part, known)
-                    break
-                except NotFound:
-                    # A file that was listed is gone since: where parts were merged, what is there has its rows.
-                    known.clear()
-            else:
-                table = self._joined(part, known)
-            yield table
-
-    def provenance(self) -> pa.Table:
-        """When each entity row asked, and of which time its rows are, view by view."""
-        table = pa.table({"asked": pa.array(self._rows.ns).cast(UTC_NS)})
-        of_log = (self._join(view.times()).join(self._rows) for view in self._logged)
-        for times in (*of_log, *(join.times(self._rows) for join in self._ticks)):
-            for name, column in zip(times.column_names, times.columns, strict=True):
-                table = table.append_column(name, column.cast(UTC_NS))
-        return table
-
-    def _joined(self, part: EntityRows, known: list[ViewJoin | TickJoin]) -> pa.Table:
-        """known: the joins of every view, opened for the first part."""
-        if not known:
-            known.extend(self._join(view) for view in self._logged)
-            known.extend(self._ticks)
-        table = part.table
-        for join in known:
-            found = join.join(part)
-            for name, column in zip(found.column_names, found.columns, strict=True):
-                table = table.append_column(name, column)
-        return table
-
-    def _join(self, view: AskedView) -> ViewJoin:
-        return ViewJoin.of(self._repo_path, view, self._rows, bitemporal=self._bitemporal)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pull:
-    """Rows of a source between two times, as materialization and saved data sets ask for them."""
-
-    source: DataSource
-    join_keys: list[str]
-    features: list[str]
-    timestamp: str
-    created: str | None
-
-    @property
-    def keys(self) -> list[str]:
-        return [name for name in self.join_keys if name != DUMMY_ENTITY_ID]
-
-    def read(
-        self, repo_path: Path | None, start: datetime | None, end: datetime | None
-    ) -> tuple[pa.Table, Int64Array, Int64Array | None]:
-        """The rows, in physical order, with their event and creation times."""
-        rows = pa.concat_tables(self.stream(repo_path, start, end))
-        event_ns = times_ns(rows[self.timestamp], f"{self.source.name}.{self.timestamp}")
-        created_ns = times_ns(rows[self.created], f"{self.source.name}.{self.created}") if self.created else None
-        return rows, event_ns, created_ns
-
-    def _nothing(self) -> pa.Table:
-        """No row, with the columns that rows would have."""
-        types: dict[str, pa.DataType] = dict.fromkeys([*(self.keys or [DUMMY_ENTITY_ID]), *self.features], pa.null())
-        types |= dict.fromkeys([self.timestamp, *([self.created] if self.created else [])], UTC_NS)
-        return pa.schema(types).empty_table()
-
-    def stream(self, repo_path: Path | None, start: datetime | None, end: datetime | None) -> Iterator[pa.Table]:
-        """The rows row group by row group, in physical order, after an empty table; that alone without a source."""
-        try:
-            parquet = ParquetSource.open(repo_path, self.source, {})
-        except NotFound as error:
-            _log.warning("%s; it counts as empty", error)
-            yield self._nothing()
-            return
-        columns = [*self.keys, *self.features, self.timestamp, *([self.created] if self.created else [])]
-        if not self.features:  # Feast's way to ask for all columns
-            columns += parquet.schema(parquet.fragments).names
-        low_ns, high_ns = (None if moment is None else ns_of(moment) for moment in (start, end))
-        selection = parquet.select(columns, time_field=self.timestamp, low_ns=low_ns, high_ns=high_ns)
-        empty = pa.schema(list(selection.types.items())).empty_table()
-        for rows in chain((empty,), selection.tables()):
-            event_ns = times_ns(rows[self.timestamp], f"{self.source.name}.{self.timestamp}")
-            is_within = np.ones(rows.num_rows, np.bool_)
-            if low_ns is not None:
-                is_within &= event_ns >= low_ns
-            if high_ns is not None:
-                is_within &= (event_ns <= high_ns) & (event_ns != NULL_NS)
-            within = rows.filter(pa.array(is_within))
-            if not self.keys:
-                dummy = pa.array([DUMMY_ENTITY_VAL] * within.num_rows, pa.string())
-                within = within.append_column(DUMMY_ENTITY_ID, dummy)
-            yield within

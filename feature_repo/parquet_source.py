@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +16,9 @@ from functools import reduce
 from operator import and_
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
-from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -29,16 +26,13 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 
+from feature_repo.parquet_pruning import key_filters, partition_schema, subset, time_filters
 from market.errors import CorruptStore, InvalidRequest, NotFound
 
 Column: TypeAlias = "pa.ChunkedArray[Any]"
 
 UTC_NS: Final = pa.timestamp("ns", "UTC")
-HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
-_UNIT_NS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _TEXT_FILES: Final = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".csv.gz", ".json.gz")
-# A longer list of keys prunes next to no row group and is compared with the statistics of each.
-_LARGEST_KEY_FILTER: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +150,7 @@ class ParquetSource:
                 below = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
                 files = sorted(entry.path for entry in below if entry.is_file and _is_visible(entry.path, path))
             relative = {file: file.removeprefix(path).lstrip("/") if is_folder else "" for file in files}
-            partitions = _partition_schema(relative.values(), declared)
+            partitions = partition_schema(relative.values(), declared)
             hive = ds.partitioning(partitions, flavor="hive")
             make = ds.ParquetFileFormat().make_fragment
             fragments = [
@@ -209,17 +203,17 @@ class ParquetSource:
         files = []
         for fragment in fragments:
             with reading(fragment.path):
-                filters = _key_filters(fragment.physical_schema, keys)
+                filters = key_filters(fragment.physical_schema, keys)
                 if time_field in fragment.physical_schema.names:
-                    filters += _time_filters(fragment.physical_schema.field(time_field), low_ns, high_ns)
-                needed = _subset(fragment, reduce(and_, filters)) if filters else fragment
+                    filters += time_filters(fragment.physical_schema.field(time_field), low_ns, high_ns)
+                needed = subset(fragment, reduce(and_, filters)) if filters else fragment
                 if needed.row_groups:
                     partition = ds.get_partition_keys(fragment.partition_expression)
                     files.append(SelectedFile(self.filesystem, needed, partition))
         return Selection(files, {name: types.get(name, pa.null()) for name in names})
 
     def _of_partitions(self, keys: Mapping[str, pa.Array[Any]]) -> list[ds.ParquetFileFragment]:
-        filters = _key_filters(self.partitions, keys)
+        filters = key_filters(self.partitions, keys)
         if not filters:
             return self.fragments
         dataset = ds.FileSystemDataset(
@@ -230,62 +224,15 @@ class ParquetSource:
         return [fragment for fragment in self.fragments if fragment.path in wanted]
 
 
-def _key_filters(schema: pa.Schema, keys: Mapping[str, pa.Array[Any]]) -> list[pc.Expression]:
-    """Filters by the keys' distinct values, ``keys``."""
-    filters = []
-    for name, values in keys.items():
-        if name not in schema.names or not 0 < len(values) <= _LARGEST_KEY_FILTER:
-            continue
-        try:
-            filters.append(pc.field(name).isin(values.cast(schema.field(name).type)))
-        except pa.ArrowException:
-            continue  # nothing is pruned; the join names a key of a wrong type, or finds none
-    return filters
-
-
-def _time_filters(field: pa.Field[Any], low_ns: int | None, high_ns: int | None) -> list[pc.Expression]:
-    """Bounds in the column's own unit, so that statistics compare; rounded down, the low one lets a little more in."""
-    if not pa.types.is_timestamp(field.type):
-        return []
-    unit_ns = _UNIT_NS[field.type.unit]
-    filters = []
-    if low_ns is not None:
-        filters.append(pc.field(field.name) >= pa.scalar(low_ns // unit_ns, field.type))
-    if high_ns is not None:
-        filters.append(pc.field(field.name) <= pa.scalar(high_ns // unit_ns, field.type))
-    return filters
-
-
 def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
     return pa.schema(
         field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema
     )
 
 
-def _subset(fragment: ds.ParquetFileFragment, wanted: pc.Expression) -> ds.ParquetFileFragment:
-    subset: Any = fragment.subset  # its stub returns the file format
-    return cast("ds.ParquetFileFragment", subset(wanted, schema=fragment.physical_schema))
-
-
 def _is_visible(file: str, root: str) -> bool:
     """Hidden names are other programs' business: unfinished files, markers."""
     return not any(part.startswith((".", "_")) for part in file.removeprefix(root).split("/"))
-
-
-def _partition_schema(paths: Iterable[str], declared: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Partition columns of hive paths: of their declared type, else int64 where all values are whole numbers."""
-    values: dict[str, set[str]] = {}
-    for path in paths:
-        for segment in path.split("/")[:-1]:
-            name, is_hive, value = segment.partition("=")
-            if is_hive:
-                values.setdefault(name, set()).add(unquote(value))
-    return pa.schema([(name, declared.get(name) or _partition_type(found)) for name, found in values.items()])
-
-
-def _partition_type(values: set[str]) -> pa.DataType:
-    is_whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values - {HIVE_NULL})
-    return pa.int64() if is_whole else pa.string()
 
 
 def locate(repo_path: Path | None, source: FileSource) -> tuple[pafs.FileSystem, str]:

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from feature_repo.parquet_source import HIVE_NULL, ParquetSource, reading
+from feature_repo.parquet_pruning import HIVE_NULL
+from feature_repo.parquet_source import ParquetSource, reading
 
 _PART: Final = re.compile(r"part-(\d{8})\.parquet")
 

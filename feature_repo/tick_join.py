@@ -20,9 +20,9 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field
 
 from feature_repo.as_of_join import NULL_NS, Int64Array
+from feature_repo.asked_view import AskedView
 from feature_repo.entity_rows import EntityRows
 from feature_repo.parquet_source import UTC_NS
-from feature_repo.view_join import AskedView
 from market.errors import InvalidRequest
 
 FINGERPRINT: Final = "fingerprint"

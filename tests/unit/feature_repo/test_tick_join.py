@@ -14,9 +14,9 @@ from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
 from feature_repo.as_of_join import NULL_NS, Int64Array
+from feature_repo.asked_view import AskedView
 from feature_repo.entity_rows import EntityRows
 from feature_repo.tick_join import TickJoin, Ticks, TicksConfig, TickSource, WantedColumns
-from feature_repo.view_join import AskedView
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 
