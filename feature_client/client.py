@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -21,20 +21,14 @@ from feature_client.datasets import Dataset, check_vector, downloaded
 from feature_client.historical import pit_report
 from feature_client.online import (
     LookAheadError,
-    OnlineFeature,
     OnlineFeatures,
-    features_of,
     parse_references,
-    refuse_look_ahead,
-    symbols_of,
 )
+from feature_client.reading import OnlineReading
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
-from feature_repo.freshness import table_group, time_to_live
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
-from storage.online.vector import OnlineVector
-from transforms.status import STATUS_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +51,7 @@ class ViewFreshness:
 class FeatureCoverage:
     """Of the entity rows asked, the share that has each feature, present and fresh; and what lacks, with its reason.
 
-    coverage: 0 to 1 by reference. missing: reason by symbol and reference.
+    coverage: 0 to 1 by reference. missing: reason by symbol, or keys of an entity without one, and reference.
     """
 
     coverage: dict[str, float]
@@ -87,9 +81,7 @@ class FeatureStoreClient:
         """
         self._repo_path = repository_folder(Path(repo_path))
         self._clock = clock or SystemClock()
-        self._fresh_for = dict(fresh_for or {})
         self._log = RetrievalLog()
-        self._verified: set[tuple[str, tuple[str, str]]] = set()
         path = self._repo_path / "feature_store.yaml"
         try:
             config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -98,6 +90,7 @@ class FeatureStoreClient:
         if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
+        self._reading = OnlineReading(self._online, lambda: self._feast, fresh_for=dict(fresh_for or {}))
         self._datasets = _folder_named(config, "DATASET_STORAGE_PATH")
         self._logged = _folder_named(config, "FEATURE_LOG_STORAGE_PATH")
         self._has_offline_store = "offline_store" in config
@@ -105,11 +98,14 @@ class FeatureStoreClient:
     def get_online_features(
         self,
         feature_refs: Sequence[str],
-        entity_rows: Sequence[dict[str, str]],
+        entity_rows: Sequence[dict[str, Any]],
         *,
         as_of_timestamp: datetime | None = None,
     ) -> OnlineFeatures:
-        """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip.
+        """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip for streamed views.
+
+        Views that others defined are read too, by their own keys: rows that ask for them name those beside the symbol
+        or in its place. Their first read opens Feast's registry, which takes seconds.
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
@@ -120,18 +116,10 @@ class FeatureStoreClient:
         began = time.perf_counter_ns()
         references = parse_references(feature_refs)
         now_ns = self._clock.now_ns()
-        symbols = symbols_of(entity_rows)
-        tables = [pair for pair in references if table_group(pair[0]) is not None]
-        streamed = [pair for pair in references if table_group(pair[0]) is None]
         try:
             as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
-            fresh_for = {view: self._limit(view) for view, _ in references}
-            answers = [
-                self._streamed(symbols, streamed, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
-                self._of_tables(symbols, tables, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
-            ]
-            by_symbol = [{**one, **other} for one, other in zip(*answers, strict=True)]
-            found = tuple({reference: row[reference] for reference in feature_refs} for row in by_symbol)
+            by_row = self._reading.features(entity_rows, references, as_of_ns=as_of_ns, now_ns=now_ns)
+            found = tuple({reference: row[reference] for reference in feature_refs} for row in by_row)
         except LookAheadError:
             self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, 1))
             raise
@@ -241,39 +229,25 @@ class FeatureStoreClient:
 
         Raises NotFound when no row has the view.
         """
-        asked = self._online.symbols() if symbols is None else symbols
-        now_ns = self._clock.now_ns()
-        freshness = {}
-        if table_group(view) is not None:
-            for symbol, rows in zip(
-                asked, self._online.table_rows(asked, {view: ()}, shared=_shared([view])), strict=True
-            ):
-                if (row := rows[view]) is not None:
-                    age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
-                    freshness[symbol] = ViewFreshness(age, age > self._limit(view), "OK")
-            asked = []
-        for vector in self._online.read(asked):
-            if vector is not None and view in vector.statuses:
-                age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
-                status = STATUS_NAMES[vector.statuses[view]]
-                freshness[vector.symbol] = ViewFreshness(age, age > self._limit(view), status)
+        found = self._reading.freshness(view, symbols, now_ns=self._clock.now_ns())
+        freshness = {symbol: ViewFreshness(*each) for symbol, each in found.items()}
         if not freshness:
             raise NotFound(f"feature view: must have an online row, was {view!r}")
         return freshness
 
     def validate_feature_coverage(
-        self, feature_refs: Sequence[str], entity_rows: Sequence[dict[str, str]]
+        self, feature_refs: Sequence[str], entity_rows: Sequence[dict[str, Any]]
     ) -> FeatureCoverage:
         """Which of the features each entity row has now; a stale one is missing."""
         found = self.get_online_features(feature_refs, entity_rows)
         missing = {
-            (entity["symbol"], reference): feature.reason or feature.status
+            (_said(entity), reference): feature.reason or feature.status
             for entity, features in zip(found.entity_rows, found.features, strict=True)
             for reference, feature in features.items()
             if feature.status != "PRESENT"
         }
         lacking = [reference for _, reference in missing]
-        count = len({row["symbol"] for row in entity_rows})
+        count = len({_said(row) for row in entity_rows})
         return FeatureCoverage(
             {reference: 1 - lacking.count(reference) / count if count else 1.0 for reference in feature_refs}, missing
         )
@@ -295,77 +269,10 @@ class FeatureStoreClient:
         has_none = not self._has_offline_store and (beside / "feature_store.yaml").is_file()
         return open_repository(beside if has_none else self._repo_path)
 
-    def _streamed(
-        self,
-        symbols: Sequence[str],
-        references: Sequence[tuple[str, str]],
-        *,
-        as_of_ns: int | None,
-        now_ns: int,
-        fresh_for: dict[str, timedelta],
-    ) -> list[dict[str, OnlineFeature]]:
-        """The features of views whose rows are pushed, by symbol."""
-        if not references:
-            return [{} for _ in symbols]
-        vectors = self._online.read(symbols)
-        for vector in vectors:
-            if vector is None:
-                continue
-            if as_of_ns is not None:
-                refuse_look_ahead(vector, references, as_of_ns)
-            self._verify(vector, references)
-        return [features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors]
 
-    def _of_tables(
-        self,
-        symbols: Sequence[str],
-        references: Sequence[tuple[str, str]],
-        *,
-        as_of_ns: int | None,
-        now_ns: int,
-        fresh_for: dict[str, timedelta],
-    ) -> list[dict[str, OnlineFeature]]:
-        """The features of views of tables, by symbol."""
-        if not references:
-            return [{} for _ in symbols]
-        from feature_client.of_tables import nan_rules, refuse_table_look_ahead, table_features_of
-
-        rules = nan_rules()
-        views: dict[str, list[str]] = {}
-        for view, name in references:
-            if (view, name) not in rules:
-                raise InvalidRequest(f"{view}:{name}: must be a feature of its view")
-            views.setdefault(view, []).append(name)
-        rows = self._online.table_rows(symbols, views, shared=_shared(views))
-        if as_of_ns is not None:
-            for symbol, of_symbol in zip(symbols, rows, strict=True):
-                refuse_table_look_ahead(symbol, of_symbol, views, as_of_ns)
-        return [table_features_of(of_symbol, references, now_ns=now_ns, fresh_for=fresh_for) for of_symbol in rows]
-
-    def _limit(self, view: str) -> timedelta:
-        return self._fresh_for.get(view) or time_to_live(view)
-
-    def _verify(self, vector: OnlineVector, references: Sequence[tuple[str, str]]) -> None:
-        """Refuse a feature under a view that is not its own; asked of the server once a feature and feature set.
-
-        The packed vector names columns and groups, not which column is of which group.
-        """
-        unseen = [pair for pair in references if (vector.fingerprint, pair) not in self._verified]
-        if not unseen:
-            return
-        for pair, is_held in zip(unseen, self._online.held(vector.symbol, unseen), strict=True):
-            if not is_held:
-                view, name = pair
-                raise InvalidRequest(
-                    f"{view}:{name}: must be a feature of the online rows, which are of registry version "
-                    f"{vector.version}"
-                )
-            self._verified.add((vector.fingerprint, pair))
-
-
-def _shared(views: Iterable[str]) -> set[str]:
-    """The views whose rows are the same for every symbol."""
-    return {view for view in views if (group := table_group(view)) is not None and group.is_for_all}
+def _said(entity: Mapping[str, Any]) -> str:
+    """An entity in a report: its symbol, or its keys where it has none."""
+    return entity["symbol"] if "symbol" in entity else ", ".join(f"{name}={value}" for name, value in entity.items())
 
 
 def _folder_named(config: Mapping[str, Any], setting: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isnan
@@ -24,11 +24,11 @@ class LookAheadError(InvalidRequest, ValueError):
 class OnlineFeature(NamedTuple):  # a frozen dataclass takes three times as long to make, a hundred of them a read
     """One feature of one entity row.
 
-    value: None unless the status is PRESENT or STALE. reason: why it is MISSING, as the row said. age: since the row
-    time; None for an unknown entity.
+    value: None unless the status is PRESENT or STALE; a float64, in a view of others whatever it holds. reason: why it
+    is MISSING, as the row said. age: since the row time; None for an unknown entity.
     """
 
-    value: float | None
+    value: Any
     status: FeatureStatus
     reason: str | None
     age: timedelta | None
@@ -38,12 +38,13 @@ class OnlineFeature(NamedTuple):  # a frozen dataclass takes three times as long
 class OnlineFeatures:
     """The features of each entity row, by reference, in the order asked."""
 
-    entity_rows: tuple[dict[str, str], ...]
+    entity_rows: tuple[dict[str, Any], ...]
     features: tuple[dict[str, OnlineFeature], ...]
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """A list a column, as Feast's answer gives it: the symbols and each feature under its name; None is unknown."""
-        columns: dict[str, list[Any]] = {"symbol": [row["symbol"] for row in self.entity_rows]}
+        """A list a column, as Feast's answer gives it: the keys and each feature under its name; None is unknown."""
+        keys = dict.fromkeys(name for row in self.entity_rows for name in row)
+        columns: dict[str, list[Any]] = {name: [row[name] for row in self.entity_rows] for name in keys}
         for reference in self.features[0] if self.features else ():
             columns[reference.partition(":")[2]] = [row[reference].value for row in self.features]
         return columns
@@ -62,11 +63,16 @@ def parse_references(feature_refs: Sequence[str]) -> list[tuple[str, str]]:
     return parsed
 
 
-def symbols_of(entity_rows: Sequence[dict[str, str]]) -> list[str]:
-    """The symbol of each entity row. Raises InvalidRequest where a row is not one symbol."""
+def symbols_of(entity_rows: Sequence[Mapping[str, Any]], *, is_alone: bool = True) -> list[str]:
+    """The symbol of each entity row. is_alone: whether it is the row's only key.
+
+    Raises InvalidRequest where a row is not one symbol.
+    """
     for row in entity_rows:
-        if row.keys() != {"symbol"} or not isinstance(row["symbol"], str):
-            raise InvalidRequest(f'entity_rows: must be {{"symbol": <text>}} each, was {row!r}')
+        is_one = row.keys() == {"symbol"} if is_alone else "symbol" in row
+        if not is_one or not isinstance(row["symbol"], str):
+            rule = "be" if is_alone else "hold"
+            raise InvalidRequest(f'entity_rows: must {rule} {{"symbol": <text>}} each, was {row!r}')
     return [row["symbol"] for row in entity_rows]
 
 
