@@ -8,32 +8,36 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from api.build_request import Moment
-from api.schemas import FeatureHistory, FeatureVector
+from api.schemas import FeatureHistory, FeatureVector, FeatureVectors
 from api.services import Services
 from api.vectors import feature_vector
 from feature_repo.registry_versions import load_registry_version, registry_versions
 from market.clock import MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.history import History, groups_with
-from storage.online.memory import newest_vector
+from storage.online.memory import newest_vectors
 from transforms.status import STATUS_NAMES
 
 PRICE: Final = "mid_price"
+MOST_SYMBOLS: Final = 1_000
 MOST_VALUES: Final = 200_000
 """Of one answer: an hour of fifty features."""
 
 router = APIRouter(prefix="/features", tags=["features"])
 
 
-@router.get("/latest", responses={200: {"model": FeatureVector}})
+@router.get("/latest", responses={200: {"model": FeatureVector | FeatureVectors}})
 def latest(
     request: Request,
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=40)],
+    symbol: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
+    symbols: Annotated[str | None, Query(description="Several, separated by commas; in the place of symbol.")] = None,
+    features: Annotated[str, Query(description="Names separated by commas; none is every feature.")] = "",
     interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
 ) -> Response:
-    """The newest row of a symbol; while the online store is away, that of the ingest role in this process.
+    """The newest row of a symbol, or of several; while the online store is away, those of ingest in this process.
 
+    symbol is answered with its vector, or 404; symbols with all of theirs, and the names of those that have none.
     interval: the online store keeps the newest row alone, whatever tick of the grid it is of, so only 1s is taken.
     """
     if interval != "1s":
@@ -41,11 +45,28 @@ def latest(
             f"interval: must be 1s, the newest row alone is kept online, was {interval!r}; the rows of 3s, 15s and 1m "
             "are those whose time is a multiple of it, in datasets through sample_interval"
         )
-    found = newest_vector(services.online, services.memory, symbol)
-    if found is None:
-        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
+    if (symbol is None) == (symbols is None):
+        raise InvalidRequest("symbol: must be given, or symbols, and not both")
+    asked = [symbol] if symbol is not None else _listed(symbols or "")
+    if not 0 < len(asked) <= MOST_SYMBOLS:
+        raise InvalidRequest(f"symbols: must be 1 to {MOST_SYMBOLS} names, was {len(asked)}")
+    found = newest_vectors(services.online, services.memory, asked)
+    now_ns, trace_id, names = services.clock.now_ns(), request.state.trace_id, _listed(features)
+    vectors = [
+        feature_vector(each, now_ns=now_ns, trace_id=trace_id, features=names) for each in found if each is not None
+    ]
     # The document is made of JSON values alone, so FastAPI's own encoding of it would change nothing.
-    document = feature_vector(found, now_ns=services.clock.now_ns(), trace_id=request.state.trace_id)
+    if symbol is None:
+        document: dict[str, Any] = {
+            "timestamp": format_iso(now_ns),
+            "vectors": vectors,
+            "not_found": [name for name, each in zip(asked, found, strict=True) if each is None],
+            "trace_id": trace_id,
+        }
+    elif vectors:
+        [document] = vectors
+    else:
+        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
     return Response(orjson.dumps(document), media_type="application/json")
 
 
@@ -57,8 +78,8 @@ def overview(services: Services) -> dict[str, Any]:
     """
     now_ns = services.clock.now_ns()
     symbols: dict[str, dict[str, Any] | None] = {}
-    for symbol in services.symbols:
-        found = newest_vector(services.online, services.memory, symbol)
+    newest = newest_vectors(services.online, services.memory, services.symbols)
+    for symbol, found in zip(services.symbols, newest, strict=True):
         if found is None:
             symbols[symbol] = None
             continue
@@ -94,7 +115,7 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
-    names = [name.strip() for name in features.split(",") if name.strip()]
+    names = _listed(features)
     asked = History(services.features, symbol, groups_with(chosen, names), begin, end, as_of)
     if (values := (end - begin) // SECOND_NS * len(asked.columns)) > MOST_VALUES:
         raise InvalidRequest(f"history: must be at most {MOST_VALUES} values, rows times features, was {values}")
@@ -114,3 +135,8 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
         "features": columns,
     }
     return Response(orjson.dumps(document), media_type="application/json")
+
+
+def _listed(names: str) -> list[str]:
+    """Names separated by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))

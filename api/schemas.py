@@ -28,6 +28,15 @@ class FeatureVector(BaseModel):
     trace_id: str
 
 
+class FeatureVectors(BaseModel):
+    """The rows of several symbols, in the order asked; ``not_found`` are symbols that have sent no data."""
+
+    timestamp: str
+    vectors: list[FeatureVector]
+    not_found: list[str]
+    trace_id: str
+
+
 class FeatureHistory(BaseModel):
     """Rows in order of time, column by column; null is "not known". ``available``: when each was readable."""
 

@@ -16,10 +16,9 @@ from storage.online.store import OnlineStore
 from storage.online.table_row import stored_time_ns
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
-
     from feature_repo.serving import FeatureServing
     from feature_repo.serving_plan import ServedView
+    from feature_repo.store import FeatureStore
 
 SYMBOL = "symbol"
 
@@ -86,15 +85,13 @@ class ForeignViews:
 
         Raises NotFound for a view that the registry has not, InvalidRequest where its key is not a symbol.
         """
-        from feast.errors import FeatureViewNotFoundException
-
         try:
-            held = self._open_store().get_feature_view(view)
-        except FeatureViewNotFoundException as error:
+            keys, names = self._serving.described(view)
+        except FeastRefusal as error:
             raise NotFound(f"feature view: must be one of the repository, was {view!r}") from error
-        if held.join_keys != [SYMBOL]:
-            raise InvalidRequest(f"{view}: must have the key {SYMBOL} to tell freshness by it, was {held.join_keys}")
-        name = held.features[0].name
+        if keys != [SYMBOL]:
+            raise InvalidRequest(f"{view}: must have the key {SYMBOL} to tell freshness by it, was {keys}")
+        name = names[0]
         rows = self.features(
             [{SYMBOL: symbol} for symbol in symbols],
             [(view, name)],

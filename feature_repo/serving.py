@@ -78,6 +78,13 @@ class FeatureServing:
         finally:
             self._lock.release()
 
+    def described(self, view: str) -> tuple[list[str], list[str]]:
+        """Join keys and features of a view. Raises FeastRefusal for one that there is not, StoreUnavailable."""
+        store = self._opened()
+        with self._feast_errors():
+            found = store.get_feature_view(view)
+        return list(found.join_keys), [field.name for field in found.features]
+
     def computed(
         self, features: Sequence[str], service: str | None, entities: Mapping[str, list[Any]], *, full_names: bool
     ) -> dict[str, Any]:

@@ -30,19 +30,24 @@ class OnlineMemory:
         return None if row is None else vector_of(row)
 
 
-def newest_vector(store: OnlineStore, memory: OnlineMemory, symbol: str) -> OnlineVector | None:
-    """The newer of what the store and the memory hold of a symbol; the memory's alone while the store is away.
+def newest_vectors(store: OnlineStore, memory: OnlineMemory, symbols: Sequence[str]) -> list[OnlineVector | None]:
+    """Of each symbol the newer of what the store and the memory hold; the memory's alone while the store is away.
 
-    Raises StoreUnavailable when the store does not answer and the memory has nothing.
+    One round trip. Raises StoreUnavailable when the store does not answer and the memory lacks one of the symbols.
     """
-    own = memory.get(symbol)
-    if own is not None and memory.is_store_away:
+    own = [memory.get(symbol) for symbol in symbols]
+    has_all = None not in own
+    if has_all and memory.is_store_away:
         return own  # asking the store would only wait for it
     try:
-        [stored] = store.read([symbol])
+        stored = store.read(symbols)
     except StoreUnavailable:
-        if own is None:
+        if not has_all:
             raise
         return own
-    held = [vector for vector in (stored, own) if vector is not None]
+    return [_newer(*pair) for pair in zip(stored, own, strict=True)]
+
+
+def _newer(*vectors: OnlineVector | None) -> OnlineVector | None:
+    held = [vector for vector in vectors if vector is not None]
     return max(held, key=lambda vector: (vector.row_ns, vector.available_ns), default=None)

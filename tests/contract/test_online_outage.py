@@ -22,7 +22,7 @@ from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from storage.online.address import redis_settings
-from storage.online.memory import OnlineMemory, newest_vector
+from storage.online.memory import OnlineMemory, newest_vectors
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from tests.redis_servers import RedisServer, eventually, server_with_tls
@@ -169,7 +169,7 @@ def test_while_the_store_is_away_the_newest_row_of_this_process_answers_and_no_o
     sink = OnlineSink(store, memory=memory, retry_s=0.02)
 
     def second(symbol: str) -> int | None:
-        found = newest_vector(store, memory, symbol)
+        [found] = newest_vectors(store, memory, [symbol])
         return None if found is None else (found.row_ns - B) // SECOND_NS
 
     other = online_row("OTHERUSDT", 7)

@@ -213,6 +213,40 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
     }
 
 
+def test_several_symbols_and_a_choice_of_features_are_one_answer(
+    client: TestClient, newest: dict[str, FeatureRows]
+) -> None:
+    symbols = list(newest)
+    query = {"symbols": ",".join([*symbols, "NOPE"]), "features": "vwap_3s,mid_price"}
+    answer = client.get("/features/latest", params=query)
+    document = answer.json()
+    assert [vector["symbol"] for vector in document["vectors"]] == symbols
+    assert document["not_found"] == ["NOPE"]
+    for vector in document["vectors"]:
+        rows = newest[vector["symbol"]]
+        last = dict(zip(rows.feature_set.columns, rows.values[-1].tolist(), strict=True))
+        assert sorted([*vector["features"], *vector["missing"]]) == ["mid_price", "vwap_3s"]
+        assert vector["features"].items() <= last.items()
+        assert vector["timestamp"] == format_iso(int(rows.row_ns[-1]))
+    one = client.get("/features/latest", params={"symbol": symbols[0], "features": "mid_price"}).json()
+    assert [*one["features"], *one["missing"]] == ["mid_price"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("symbol=BTCUSDT&features=mid_price,no_such", "was no_such"),
+        ("symbol=BTCUSDT&symbols=ETHUSDT", "symbol: must be given, or symbols, and not both"),
+        ("", "symbol: must be given, or symbols, and not both"),
+        ("symbols=,", "symbols: must be 1 to 1000 names, was 0"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(client: TestClient, query: str, said: str) -> None:
+    answer = client.get(f"/features/latest?{query}")
+    assert answer.status_code == 400
+    assert said in answer.json()["message"]
+
+
 @pytest.mark.parametrize(("interval", "status"), [("3s", 400), ("15s", 400), ("1m", 400), ("7s", 422), ("", 422)])
 def test_only_the_interval_of_a_second_is_kept_online(client: TestClient, interval: str, status: int) -> None:
     answer = client.get("/features/latest", params={"symbol": "BTCUSDT", "interval": interval})
