@@ -119,6 +119,8 @@ class Mutator:
 
     def repeat(self, message: Delivered) -> list[Delivered]:
         """One of the last messages comes once more."""
+        if not self.delivered:
+            return [message]
         before = self._random.choice(self.delivered[-20:])
         return [message, replace(before, recv_ns=self._now_ns, is_again=True)]
 
