@@ -104,7 +104,8 @@ def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
                     if attempt < PORT_ATTEMPTS and "Address already in use" in log.read_text(errors="replace"):
                         continue
                     raise StoreUnavailable(_did_not_start("embedded Redis", log))
-                kept.write_text(str(port))
+                with changing_files(kept):
+                    kept.write_text(str(port))
                 yield RedisAddress(LOOPBACK, port, server.pid)
                 return
             finally:

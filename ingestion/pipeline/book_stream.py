@@ -1,7 +1,7 @@
 """The order book stream of one symbol: which messages belong to it, and where it began again without saying so.
 
-1. One depth is kept to, each having its own numbering. A deeper one takes its place with a snapshot of its own, any
-   other once the present one is silent.
+1. One depth is kept to, each having its own numbering; what was learned of another's is forgotten. A deeper one takes
+   its place with a snapshot of its own, any other once the present one is silent.
 2. An update at or below the last, in a message that is later by ``seq`` or by the exchange's clock, or far below it, is
    no message seen before: the exchange restarted and its snapshot was missed. The book is lost.
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
@@ -133,6 +133,8 @@ class BookStream:
         heard = _read(message)
         is_other_depth, self._depth = heard.place.depth != self._depth, heard.place.depth
         self._heard_ns = recv_ns
+        if is_other_depth:  # whose numbering has nothing to do with those of the one before
+            self._left = self._foreign_id = None
         last = self._last
         step = None if last is None else last.step(heard)
         if heard.place.replaces:

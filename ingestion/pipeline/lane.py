@@ -87,7 +87,8 @@ class Lane:
         self._lost_ns: int | None = None  # when the order book was lost that no snapshot has brought back yet
         self._seen = SeenMessages()
         self._book = BookStream()
-        self._ticker = MergedTicker()
+        self.ticker = MergedTicker()
+        """What is known of the fields of tickers."""
 
     @property
     def identity(self) -> str:
@@ -230,7 +231,7 @@ class Lane:
         rows = self._engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
         self._breaks, self._crossed = self._engine_breaks, self._engine.book_counters.crossed
         self._closed_ns = self._engine.closed_ns
-        self._ticker.load(self._engine.ticker_fields, self._engine.waiting)
+        self.ticker.load(self._engine.ticker_fields, self._engine.waiting)
         self._note_last_row(rows)
         return rows
 
@@ -281,7 +282,7 @@ class Lane:
         self._feed(message, stamped_ns, seq)
         if message.kind == ORDERBOOK and self._book.is_valid != was_valid:
             self._tell_of_the_book(stamped_ns)
-        if message.kind == TICKER and (known := self._ticker.due(stamped_ns)):
+        if message.kind == TICKER and (known := self.ticker.due(stamped_ns)):
             self._log(restated_message(known, self._engine.instrument, event_ns=stamped_ns), stamped_ns)
         return seq
 
@@ -428,7 +429,7 @@ class Lane:
         records = message.stamped(recv_ns, seq)
         self._note(message, seq, recv_ns)
         if message.kind in (TICKER, CONTROL):
-            self._ticker.note(records)
+            self.ticker.note(records)
         if message.kind < KIND_COUNT:
             self._unserved_ns.append(recv_ns)
             self._engine.feed(records)

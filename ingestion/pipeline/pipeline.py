@@ -269,13 +269,7 @@ class Pipeline:
             if self._is_foreign(message.body):
                 self._pass_over(on_durable)
                 return
-            self.reject(
-                message.body,
-                recv_ns=message.recv_ns,
-                reason=str(error),
-                error=type(error).__name__,
-                on_durable=on_durable,
-            )
+            self._refuse(message, error, on_durable)
             return
         is_foreign = decoded is not None and self._symbols is not None and decoded.symbol not in self._symbols
         if decoded is None or is_foreign:
@@ -293,9 +287,16 @@ class Pipeline:
             lane = self._lanes.get(decoded.symbol) or self._open_lane(decoded.symbol, message.recv_ns)
         if decoded.symbol in self._unscaled:
             self._pin(decoded.symbol, lane)
+        if decoded.kind == TICKER and (objection := lane.ticker.objection(decoded.records, message.recv_ns)):
+            self._refuse(message, objection, on_durable)
+            return
         seq = lane.take(decoded, message.body, recv_ns=message.recv_ns)
         if on_durable is not None:
             lane.when_durable(seq, on_durable)
+
+    def _refuse(self, message: TimedMessage, error: RejectedMessage, on_durable: Callable[[], object] | None) -> None:
+        name = type(error).__name__
+        self.reject(message.body, recv_ns=message.recv_ns, reason=str(error), error=name, on_durable=on_durable)
 
     def _is_foreign(self, body: bytes) -> bool:
         """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""

@@ -246,3 +246,10 @@ def test_ctrl_c_leaves_the_servers_up_until_their_process_closes_them(folder: Pa
     assert (starter.returncode, output) == (0, "still serving\nclosed\n")
     assert list(socket_root.iterdir()) == []
     assert processes_in(folder) == []
+
+
+def test_a_disk_that_takes_no_file_is_named_with_it(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "port").symlink_to("nowhere/port")
+    with pytest.raises(StoreUnavailable, match=r"/port: cannot be written: "), embedded_redis(folder):
+        pass

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
+from market.clock import SECOND_NS
+from tests.market_lines import SYMBOL, book, case, column, line, played, statuses, trades
 from tests.played import Played, write_recording
 from transforms.kernel import Kernel, compile_kernel
-from transforms.status import GAP, NO_DATA, OK, STATUS_NAMES, WARMUP
-
-CASES: Final = Path(__file__).parents[1] / "cases"
-SYMBOL: Final = "BTCUSDT"
-BEGIN_NS: Final = 1_795_168_800 * SECOND_NS
-Line = dict[str, Any]
+from transforms.status import GAP
 
 
 @pytest.fixture(scope="module")
@@ -28,68 +21,6 @@ def kernel(kernel_cache: Path) -> Kernel:
     kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
     kernel.warm_up()
     return kernel
-
-
-def line(at_s: float, message: dict[str, Any]) -> Line:
-    recv_ns = BEGIN_NS + round(at_s * 1000) * MILLISECOND_NS
-    return {"recv_ns": recv_ns, "msg": {"ts": recv_ns // MILLISECOND_NS - 2, **message}}
-
-
-def book(
-    at_s: float,
-    update_id: int,
-    *,
-    bid: str = "100.00",
-    ask: str = "100.02",
-    kind: str = "delta",
-    depth: int = 200,
-    seq: int | None = None,
-) -> Line:
-    """A message that sets the best levels; the older best is deleted by ``moves`` where it matters."""
-    data: dict[str, Any] = {"s": SYMBOL, "b": [[bid, "1"]], "a": [[ask, "2"]], "u": update_id}
-    if seq is not None:
-        data["seq"] = seq
-    return line(at_s, {"topic": f"orderbook.{depth}.{SYMBOL}", "type": kind, "data": data})
-
-
-def trades(at_s: float, *numbers: int) -> Line:
-    """Trades by number, each of its number of coins."""
-    data = [
-        {"T": BEGIN_NS // MILLISECOND_NS, "s": SYMBOL, "S": "Buy", "v": str(number), "p": "100.01", "i": f"id-{number}"}
-        for number in numbers
-    ]
-    return line(at_s, {"topic": f"publicTrade.{SYMBOL}", "type": "snapshot", "data": data})
-
-
-def ticker(at_s: float, **fields: str) -> Line:
-    return line(at_s, {"topic": f"tickers.{SYMBOL}", "type": "delta", "data": {"symbol": SYMBOL, **fields}})
-
-
-def played(folder: Path, kernel: Kernel, lines: Sequence[Line | bytes]) -> Played:
-    """Played, and rebuilt to the same bits."""
-    found = Played(folder / "out", kernel, write_recording(folder / "recording.jsonl.gz", lines))
-    parity = found.parity()
-    assert parity.is_exact
-    assert parity.compared == found.pipeline.counters.rows > 0
-    return found
-
-
-def column(found: Played, name: str, *, symbol: str = SYMBOL) -> list[float | None]:
-    """A column's values by row, None where unknown."""
-    values: npt.NDArray[np.float64] = found.rows(symbol).values[:, found.kernel.feature_set.columns.index(name)]
-    return [None if np.isnan(value) else value for value in values.tolist()]
-
-
-def statuses(found: Played, group: str, *, symbol: str = SYMBOL) -> list[str]:
-    at = [each.name for each in found.kernel.feature_set.groups].index(group)
-    return [STATUS_NAMES[status] for status in found.rows(symbol).status[:, at].tolist()]
-
-
-def case(folder: Path, kernel: Kernel, name: str) -> Played:
-    found = Played(folder / name, kernel, CASES / name)
-    assert found.parity().is_exact
-    assert found.pipeline.counters.rejected == 0
-    return found
 
 
 @pytest.mark.parametrize("seqs", ["none", "risen", "fallen"])
@@ -168,24 +99,6 @@ def test_trades_of_a_message_that_breaks_off_are_unknown_too(tmp_path: Path, ker
     whole = json.dumps(trades(10.5, 5)).encode()
     found = played(tmp_path, kernel, [*(trades(at, at + 100) for at in range(11)), whole[:cut], trades(14, 300)])
     assert column(found, "volume_3s")[10:13] == [None] * 3
-
-
-def test_a_ticker_that_could_not_be_read_makes_its_fields_unknown(tmp_path: Path, kernel: Kernel) -> None:
-    fields = {"fundingRate": "0.0001", "nextFundingTime": str((BEGIN_NS + HOUR_NS) // MILLISECOND_NS)}
-    prices = {"openInterest": "5", "markPrice": "100", "indexPrice": "100", "lastPrice": "100"}
-    lines = [ticker(0, **fields, **prices), ticker(3, fundingRate="77"), ticker(6, **fields, **prices), ticker(8)]
-    found = played(tmp_path, kernel, lines)
-    assert column(found, "funding_rate") == [0.0001] * 3 + [None] * 3 + [0.0001] * 2
-    assert found.pipeline.counters.rejected == 1
-    assert "OK" not in statuses(found, "perpetual")[3:6]
-
-
-def test_a_field_that_does_not_fit_is_unknown_and_the_others_are_known(tmp_path: Path, kernel: Kernel) -> None:
-    fields = {"fundingRate": "0.0001", "openInterest": "5", "markPrice": "100.0123456789", "lastPrice": "100"}
-    found = played(tmp_path, kernel, [ticker(0, **fields), ticker(2)])
-    assert column(found, "funding_rate") == [0.0001] * 2
-    assert found.pipeline.counters.rejected == 0
-    assert "OK" not in statuses(found, "perpetual"), "not every field is known"
 
 
 @pytest.mark.parametrize(
@@ -357,28 +270,6 @@ def test_a_market_that_never_has_a_price_has_rows_and_no_error(tmp_path: Path, k
     ]
     found = Played(tmp_path / "out", kernel, write_recording(tmp_path / "empty.jsonl.gz", empty))
     assert statuses(found, "price") == ["NO_DATA"] * 3
-
-
-def test_a_rate_that_does_not_change_is_known_for_ever(tmp_path: Path, kernel: Kernel) -> None:
-    found = case(tmp_path, kernel, "steady_funding.jsonl.gz")
-    rows = found.rows("HHHUSDT")
-    rates = rows.values[:, kernel.feature_set.columns.index("funding_rate")]
-    assert len(rows) == 93_540
-    assert (rates == 0.0001).all()
-    perpetual = [group.name for group in kernel.feature_set.groups].index("perpetual")
-    is_ok = rows.status[:, perpetual] == OK
-    columns = list(kernel.feature_set.groups[perpetual].indices)
-    assert np.isfinite(rows.values[is_ok][:, columns]).all(), "a value is never NaN under the status OK"
-    assert set(rows.status[:, perpetual].tolist()) <= {OK, WARMUP, NO_DATA}
-
-
-def test_a_rate_is_unknown_after_a_silence_of_all_tickers(tmp_path: Path, kernel: Kernel) -> None:
-    heard = [ticker(0, fundingRate="0.0001", lastPrice="100"), *(ticker(60 * at) for at in range(1, 90))]
-    hours = MINUTE_NS // SECOND_NS * 60 * 2
-    found = played(tmp_path, kernel, [*heard, ticker(89 * 60 + hours), ticker(89 * 60 + hours + 5)])
-    rate = column(found, "funding_rate")
-    assert rate[: 89 * 60 + 1] == [0.0001] * (89 * 60 + 1)
-    assert rate[89 * 60 + hours - 1 :] == [None] * 6
 
 
 def test_a_book_is_in_no_row_of_a_gap(tmp_path: Path, kernel: Kernel) -> None:

@@ -24,7 +24,8 @@ from ingestion.sources.played.recordings import read_recording
 from market.clock import MILLISECOND_NS, SECOND_NS
 from storage.instruments import InstrumentPins
 from tests.conftest import MUTATIONS
-from tests.oracle.mutations import Delivered, Mutator
+from tests.oracle.delivered import Delivered
+from tests.oracle.mutations import Mutator
 from tests.oracle.referee import Referee
 from transforms.catalogue import FEATURES, GROUPS, feature_set
 from transforms.declaration import BOOK, TRADES

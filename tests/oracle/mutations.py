@@ -1,7 +1,6 @@
 """A recorded stream with faults in it: what the market and the way to us do wrong, drawn by a seed.
 
-Each fault is made of real messages. What comes is told apart from what is true: a delivered message knows of which
-numbering of the book it is, whether it was delivered before, and what it would have said before it was damaged.
+Each fault is made of real messages.
 """
 
 from __future__ import annotations
@@ -9,39 +8,18 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
 from quality.oracle.book import Book
 from tests.oracle.asides import Aside, Numbers
+from tests.oracle.delivered import Delivered, levels_of
 
 DAMAGE: Final = ("-1", "1e5", "NaN", "", "0x10")
 FINER: Final = "0000000000001"
 BETWEEN_SNAPSHOTS: Final = 30
 """Messages from one order book snapshot to the next, on average: what is lost comes back."""
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """A message as it comes. said: what it states, None where that is lost with no trace of its topic.
-
-    epoch: how often the exchange began to number the book anew before it. market: 0, or the
-    number of another of the same name. is_again: whether it came before.
-    is_unusable: whether nobody can know what it says.
-    """
-
-    recv_ns: int
-    body: bytes
-    said: dict[str, Any] | None
-    epoch: int = 0
-    market: int = 0
-    is_again: bool = False
-    is_unusable: bool = False
-
-    @property
-    def topic(self) -> str:
-        return "" if self.said is None else str(self.said["topic"]).partition(".")[0]
 
 
 class Mutator:
@@ -141,6 +119,8 @@ class Mutator:
 
     def repeat(self, message: Delivered) -> list[Delivered]:
         """One of the last messages comes once more."""
+        if not self.delivered:
+            return [message]
         before = self._random.choice(self.delivered[-20:])
         return [message, replace(before, recv_ns=self._now_ns, is_again=True)]
 
@@ -297,9 +277,3 @@ MUTATIONS: Final[dict[str, Callable[[Mutator, Delivered], list[Delivered]]]] = {
         Mutator.two_markets,
     )
 }
-
-
-def levels_of(data: dict[str, Any]) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
-    """Bids and asks that a message states."""
-    bids, asks = ([(Decimal(price), Decimal(quantity)) for price, quantity in data[side]] for side in "ba")
-    return bids, asks

@@ -18,8 +18,8 @@ from market.clock import SECOND_NS, floor_to
 from quality.oracle.book import Book
 from quality.oracle.market import SLOT_NS, Oracle
 from quality.oracle.rows import UNKNOWN, OracleRow
+from tests.oracle.delivered import Delivered, levels_of
 from tests.oracle.messages import tell
-from tests.oracle.mutations import Delivered, levels_of
 from transforms.catalogue import FEATURES
 from transforms.declaration import TRADES
 from transforms.rows import FeatureRows
@@ -37,9 +37,9 @@ class Referee:
 
     def __init__(self) -> None:
         self.values = self.known = self.rows = 0
+        """Values that were judged, those of them that were served as numbers, and rows."""
         self.known_of: Counter[str] = Counter()
         """Known values by feature."""
-        """Values that were judged, those of them that were served as numbers, and rows."""
         self._oracle = Oracle()
         self._others: dict[int, tuple[Oracle, int]] = {}  # by market, with when it was heard last
         self._waiting: list[tuple[int, Delivered]] = []

@@ -94,6 +94,14 @@ def test_a_message_is_known_by_its_event_id_or_by_all_of_its_trades() -> None:
     assert seen.seq_of(decoded(None)) is None
 
 
+def test_a_message_of_trades_from_two_is_on_the_disk_with_the_later_one() -> None:
+    seen = SeenMessages()
+    seen.remember(decoded("a", "1"), 7, BEGIN_NS)
+    seen.remember(decoded("b", "2"), 9, BEGIN_NS)
+    assert seen.seq_of(decoded("c", "2", "1")) == 9
+    assert seen.seq_of(decoded("c", "1", "2")) == 9
+
+
 @given(st.lists(st.integers(0, 12), max_size=60), st.integers(1, 8))
 def test_exactly_the_last_identities_of_the_window_are_known(events: list[int], window: int) -> None:
     seen = SeenMessages(window)
