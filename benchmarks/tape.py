@@ -39,7 +39,7 @@ _ACTIVITY: Final = 3.2
 """Some 400 level updates a second, as in the recordings: 250, 401 and 618."""
 
 
-class _OneInstrument:
+class OneInstrument:
     """The tape's instrument as the decoder asks for it."""
 
     def get(self, _symbol: str) -> Instrument:
@@ -58,7 +58,7 @@ def messages(duration_ns: int) -> Iterator[TimedMessage]:
 
 def decoded(messages: Iterable[TimedMessage]) -> Events:
     """The event records of messages in tape order, stamped with their receive times and with seq from 1."""
-    decoder = Decoder(_OneInstrument())
+    decoder = Decoder(OneInstrument())
     records: list[Events] = []
     for message in messages:
         read = decoder.decode(message.body)
@@ -70,7 +70,7 @@ def decoded(messages: Iterable[TimedMessage]) -> Events:
 @cache
 def simulated_hour() -> Events:
     """An hour of event records in tape order, with a position stated once a minute."""
-    decoder = Decoder(_OneInstrument())
+    decoder = Decoder(OneInstrument())
     decoded: list[Events] = []
     position_due_ns = START_NS
     for message in messages(HOUR_NS):

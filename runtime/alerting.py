@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from storage.database.minute_quality import MinuteQualityStore
     from storage.database.upkeep import UpkeepStore
     from storage.online.vector import OnlineVector
-    from upkeep.alert_rules import Finding, Thresholds
+    from upkeep.alert_findings import Thresholds
+    from upkeep.alert_rules import Finding
     from upkeep.alerting import AlertCheck, Channel
 
 ALERT_QUEUE: Final = "features.alerts"
@@ -105,7 +106,7 @@ def _checks_of_tables(
     settings: Settings, metadata: Metadata, looks: FreshnessStore, upkeep: UpkeepStore, clock: Clock
 ) -> list[AlertCheck]:
     from storage.database.ingest_workers import read_ingest_workers
-    from upkeep.alert_rules import freshness_findings, table_findings, upkeep_findings, worker_findings
+    from upkeep.alert_findings import freshness_findings, table_findings, upkeep_findings, worker_findings
     from upkeep.alerting import AlertCheck
 
     limits = thresholds(settings)
@@ -127,7 +128,7 @@ def _checks_of_tables(
 
 
 def _check_of_quality(settings: Settings, quality: MinuteQualityStore, clock: Clock) -> AlertCheck:
-    from upkeep.alert_rules import quality_findings
+    from upkeep.alert_findings import quality_findings
     from upkeep.alerting import AlertCheck
 
     def of_quality() -> list[Finding]:
@@ -138,7 +139,7 @@ def _check_of_quality(settings: Settings, quality: MinuteQualityStore, clock: Cl
 
 
 def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:
-    from upkeep.alert_rules import queue_findings, row_findings
+    from upkeep.alert_findings import queue_findings, row_findings
     from upkeep.alerting import AlertCheck
     from upkeep.freshness import symbol_tiers
 
@@ -192,7 +193,7 @@ def _uncompared(servers: Servers, vectors: Mapping[str, OnlineVector | None]) ->
 
 def _dead_letter_findings(path: Path, now_ns: int, limits: Thresholds) -> list[Finding]:
     from ingestion.pipeline.dead_letter import DeadMessage, read_dead_letter
-    from upkeep.alert_rules import dead_letter_findings
+    from upkeep.alert_findings import dead_letter_findings
 
     begin = max(0, path.stat().st_size - _DEAD_LETTER_TAIL) if path.is_file() else 0
     since_ns = now_ns - DEAD_LETTER_MINUTES * MINUTE_NS
@@ -206,7 +207,7 @@ def _dead_letter_findings(path: Path, now_ns: int, limits: Thresholds) -> list[F
 
 def thresholds(settings: Settings) -> Thresholds:
     """From when on something is an alert."""
-    from upkeep.alert_rules import Thresholds
+    from upkeep.alert_findings import Thresholds
 
     return Thresholds(
         row_age_s=settings.feature_service_alert_row_seconds,

@@ -77,11 +77,13 @@ class ToyDecoder:
     """Decodes messages of every symbol."""
 
     def __init__(self, instruments: Instruments) -> None:
+        self.compiled = self.typed = 0
         self._scales = Scales(instruments)
         self._own = OwnMessages(self._scales, self.decode)
 
     def decode(self, body: bytes) -> DecodedMessage | None:
         """The records of a message. Raises MalformedMessage, UnknownTopic, ScaleExceeded."""
+        self.typed += 1
         head = read_json(_HEAD, body, "message")
         if head.topic.startswith(OWN):
             return self._own.decode(body, head.topic)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -33,6 +35,20 @@ def jit_alone(function: F) -> F:
     """
     compiled = cast("F", numba.njit(error_model="numpy", nogil=True, cache=True)(function))
     prove(compiled)
+    return compiled
+
+
+def jit_over(*modules: ModuleType) -> Callable[[F], F]:
+    """``jit_alone`` for a function that calls compiled ones of these modules, which call none of others.
+
+    Compiled again once the source of one of them is another.
+    """
+
+    def compiled(function: F) -> F:
+        made = cast("F", numba.njit(error_model="numpy", nogil=True, cache=True)(function))
+        prove(made, [Path(cast("str", module.__file__)) for module in modules])
+        return made
+
     return compiled
 
 

@@ -9,22 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def prove(function: Any) -> None:  # numba's dispatcher, which its stubs leave out
-    """Let a function that numba keeps on disk load proven code alone; any other stays as it is."""
+def prove(function: Any, sources: Sequence[Path] = ()) -> None:  # numba's dispatcher, which its stubs leave out
+    """Let a function that numba keeps on disk load proven code alone; any other stays as it is.
+
+    sources: files that it was compiled from beside its own, at which numba does not look.
+    """
     cache = getattr(function, "_cache", None)
     if cache is not None and cache.cache_path is not None:
-        function._cache = _ProvenCache(cache)  # noqa: SLF001  # numba has no door for it; the tests see it stay true
+        function._cache = _ProvenCache(cache, sources)  # noqa: SLF001  # numba has no door for it; the tests see it stay true
 
 
 class _ProvenCache:
     """numba's cache of one function, behind the check."""
 
-    def __init__(self, cache: Any) -> None:  # numba's own class
+    def __init__(self, cache: Any, sources: Sequence[Path]) -> None:  # numba's own class
         self._cache = cache
+        self._sources = sources
 
     def __getattr__(self, name: str) -> Any:  # whatever else numba asks of its cache
         return getattr(self._cache, name)
@@ -32,7 +37,7 @@ class _ProvenCache:
     def load_overload(self, *arguments: Any) -> Any:  # numba's, passed on
         found = self._hashes()
         if found != self._listed():
-            for name in found:
+            for name in self._files():
                 try:
                     (Path(self._cache.cache_path) / name).unlink(missing_ok=True)
                 except OSError:
@@ -57,10 +62,13 @@ class _ProvenCache:
         return listed
 
     def _hashes(self) -> dict[str, str]:
-        """SHA-256 of each of the function's files, by name."""
-        folder, base = Path(self._cache.cache_path), f"{self._base}."
-        paths = [path for path in sorted(folder.glob("*.nb[ci]")) if path.name.startswith(base)]
+        """SHA-256 of each of the function's files, and of the other sources while there are any, by name."""
+        paths = [*files.values(), *self._sources] if (files := self._files()) else []
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def _files(self) -> dict[str, Path]:
+        folder, base = Path(self._cache.cache_path), f"{self._base}."
+        return {path.name: path for path in sorted(folder.glob("*.nb[ci]")) if path.name.startswith(base)}
 
     def _list_path(self) -> Path:
         return Path(self._cache.cache_path) / f"{self._base}.sha256"

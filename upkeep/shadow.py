@@ -26,7 +26,7 @@ from ingestion.tape.minutes import tape_records
 from ingestion.venues.decoders import Decoders
 from market.errors import FeatureServiceError
 from market.events import KIND_COUNT
-from quality.shadow import UNKNOWN_REASON, ServedBlock, ShadowMismatch, ShadowParity, compare_served
+from quality.shadow import ShadowMismatch, ShadowParity, compare_served
 from storage.online.vector import OnlineVector
 from storage.raw.raw_data import RawData
 from storage.tape import TapeFollower
@@ -35,8 +35,8 @@ from training_sets.rebuild.rebuild import begin_engine
 from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
-from transforms.status import REASON_NAMES
 from transforms.tape_order import joined
+from upkeep.shadow_rows import ServedBlocks, ShadowRow, joined_rows, last_row, same_row
 
 SETTLE_S: Final = 2.0
 """A row that came no longer ago waits, whatever the tape shows: its messages are written in groups."""
@@ -49,7 +49,6 @@ MOST_WAITING: Final = 2000
 PUBLISHED: Final = "the published row"
 STORED: Final = "the online store"
 OLDER: Final = "the row is older than what was computed"
-_REASONS: Final = {name: number for number, name in enumerate(REASON_NAMES)}
 _NO_TIMES: Final = np.empty(0, np.int64)
 
 _log = logging.getLogger(__name__)
@@ -83,22 +82,15 @@ class ShadowSource:
     settle_s: float = SETTLE_S
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    vector: OnlineVector
-    where: str
-    came_s: float
-
-
 class SymbolShadow:
     """The second computation of one symbol's rows; times are seconds that never step back."""
 
     def __init__(self, source: ShadowSource, symbol: str) -> None:
         self.symbol = symbol
         self._source = source
-        self._came: deque[_Row] = deque(maxlen=2 * MOST_WAITING)  # while a look takes long
+        self._came: deque[ShadowRow] = deque(maxlen=2 * MOST_WAITING)  # while a look takes long
         self._missed_rows: deque[tuple[int, str]] = deque()
-        self._waiting: deque[_Row] = deque()
+        self._waiting: deque[ShadowRow] = deque()
         self._newest: OnlineVector | None = None
         self._missed: Counter[str] = Counter()
         self._shown_ns = 0
@@ -107,12 +99,11 @@ class SymbolShadow:
         self._decoders: Decoders | None = None
         self._last: FeatureRows | None = None
         self._confirmed_s = -math.inf
-        columns = source.kernel.feature_set.columns
-        self._place = {name: at for at, name in enumerate(columns)}
+        self._blocks = ServedBlocks(source.kernel.feature_set)
 
     def take_published(self, vector: OnlineVector, now_s: float) -> None:
         """A row as its readers were told of it; from any thread."""
-        self._came.append(_Row(vector, PUBLISHED, now_s))
+        self._came.append(ShadowRow(vector, PUBLISHED, now_s))
 
     def miss(self, count: int, reason: str) -> None:
         """So many rows were served that did not come here; from any thread."""
@@ -124,9 +115,9 @@ class SymbolShadow:
         newest = self._newest
         if newest is None or (vector.row_ns, vector.available_ns) > (newest.row_ns, newest.available_ns):
             return  # what is published comes
-        if (vector.row_ns, vector.available_ns) == (newest.row_ns, newest.available_ns) and _same(vector, newest):
+        if (vector.row_ns, vector.available_ns) == (newest.row_ns, newest.available_ns) and same_row(vector, newest):
             return
-        self._wait(_Row(vector, STORED, now_s))
+        self._wait(ShadowRow(vector, STORED, now_s))
 
     def look(self, now_s: float) -> ShadowLook:
         """Compare the rows that are due.
@@ -137,7 +128,7 @@ class SymbolShadow:
         self._take_in()
         found = ShadowLook(self.symbol, not_compared=self._missed)
         self._missed = Counter()
-        due: list[_Row] = []
+        due: list[ShadowRow] = []
         try:
             if self._engine is None and self._waiting and self._is_settled(self._waiting[0], now_s):
                 self._begin(self._waiting[0].vector.row_ns)
@@ -160,18 +151,18 @@ class SymbolShadow:
             count, reason = self._missed_rows.popleft()
             self._missed[reason] += count
 
-    def _wait(self, row: _Row) -> None:
+    def _wait(self, row: ShadowRow) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._missed[f"more than {MOST_WAITING} rows waited"] += 1
         self._waiting.append(row)
 
-    def _is_settled(self, row: _Row, now_s: float) -> bool:
+    def _is_settled(self, row: ShadowRow, now_s: float) -> bool:
         return now_s - row.came_s >= self._source.settle_s
 
-    def _take_due(self, now_s: float) -> list[_Row]:
+    def _take_due(self, now_s: float) -> list[ShadowRow]:
         """Those whose messages are on the tape that was read. Rows come in order: the first that is not ends it."""
-        due: list[_Row] = []
+        due: list[ShadowRow] = []
         while self._waiting:
             row = self._waiting[0]
             is_shown = self._is_settled(row, now_s) and self._shown_ns > row.vector.available_ns
@@ -207,7 +198,7 @@ class SymbolShadow:
         if len(records := records[records["kind"] < KIND_COUNT]):
             self._engine.feed(records)
 
-    def _compare(self, rows: Sequence[_Row], found: ShadowLook, now_s: float) -> None:
+    def _compare(self, rows: Sequence[ShadowRow], found: ShadowLook, now_s: float) -> None:
         if not rows:
             return
         compared, parity = self._parity(rows)
@@ -223,7 +214,7 @@ class SymbolShadow:
         found.quarantined, found.mismatches = parity.quarantined, parity.mismatches
         found.last_row_ns = max(row.vector.row_ns for row in compared)
 
-    def _confirmed(self, rows: Sequence[_Row], before: ShadowParity) -> ShadowParity:
+    def _confirmed(self, rows: Sequence[ShadowRow], before: ShadowParity) -> ShadowParity:
         """What is left of differences in an engine that begins anew at the first of them."""
         first_ns = min(each.row_ns for each in before.mismatches)
         _log.warning("%s: differs from the tape, is computed anew: %s", self.symbol, before.mismatches[0])
@@ -234,7 +225,7 @@ class SymbolShadow:
         assert again is not None, "the first of them is computed"
         return replace(again, compared=before.compared, quarantined=before.quarantined)
 
-    def _parity(self, rows: Sequence[_Row]) -> tuple[list[_Row], ShadowParity | None]:
+    def _parity(self, rows: Sequence[ShadowRow]) -> tuple[list[ShadowRow], ShadowParity | None]:
         """The rows that can be computed, later ones than those before or the last of these, and what they showed."""
         engine, last = self._engine, self._last
         assert engine is not None, "it began before a row was due"
@@ -245,11 +236,11 @@ class SymbolShadow:
             pieces.append(engine.rows_at(np.array(times, np.int64), times[-1]))
         if not pieces:
             return [], None
-        computed = joined_with_reasons(pieces)
-        self._last = _row(computed, len(computed) - 1)
+        computed = joined_rows(pieces)
+        self._last = last_row(computed)
         known = set(computed.row_ns.tolist())
         compared = [row for row in rows if row.vector.row_ns in known]
-        return compared, compare_served(self._block(compared), computed) if compared else None
+        return compared, compare_served(self._blocks.of(compared), computed) if compared else None
 
     def _fits(self, vector: OnlineVector, found: ShadowLook) -> bool:
         """Whether the row is of our feature set and grid."""
@@ -262,59 +253,3 @@ class SymbolShadow:
             return True
         found.not_compared[reason] += 1
         return False
-
-    def _block(self, rows: Sequence[_Row]) -> ServedBlock:
-        vectors = [row.vector for row in rows]
-        groups = [group.name for group in self._source.kernel.feature_set.groups]
-        reasons = np.zeros((len(rows), len(self._place)), np.int8)
-        for at, vector in enumerate(vectors):
-            for name, reason in vector.missing.items():
-                place = self._place.get(name)
-                if place is not None:
-                    reasons[at, place] = _REASONS.get(reason, UNKNOWN_REASON)
-        return ServedBlock(
-            np.array([vector.row_ns for vector in vectors], np.int64),
-            np.stack([vector.values for vector in vectors]),
-            np.array([[vector.statuses.get(name, -1) for name in groups] for vector in vectors], np.int8),
-            reasons,
-            tuple(row.where for row in rows),
-        )
-
-
-def joined_with_reasons(pieces: Sequence[FeatureRows]) -> FeatureRows:
-    """Consecutive rows of an engine as one."""
-    first = pieces[0]
-    if len(pieces) == 1:
-        return first
-    assert all(piece.reasons is not None for piece in pieces)
-    return FeatureRows(
-        first.symbol,
-        first.feature_set,
-        np.concatenate([piece.row_ns for piece in pieces]),
-        np.concatenate([piece.values for piece in pieces]),
-        np.concatenate([piece.status for piece in pieces]),
-        np.concatenate([piece.reasons for piece in pieces if piece.reasons is not None]),
-    )
-
-
-def _row(rows: FeatureRows, at: int) -> FeatureRows:
-    """One row alone, copied: a view would keep all of them."""
-    part = slice(at, at + 1)
-    assert rows.reasons is not None
-    return FeatureRows(
-        rows.symbol,
-        rows.feature_set,
-        rows.row_ns[part].copy(),
-        rows.values[part].copy(),
-        rows.status[part].copy(),
-        rows.reasons[part].copy(),
-    )
-
-
-def _same(left: OnlineVector, right: OnlineVector) -> bool:
-    return (
-        left.values.tobytes() == right.values.tobytes()
-        and left.statuses == right.statuses
-        and left.missing == right.missing
-        and left.columns == right.columns
-    )

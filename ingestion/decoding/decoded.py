@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from market.book_sequence import BookPlace
 from market.errors import MalformedMessage
@@ -21,8 +20,7 @@ def checked_symbol(symbol: str) -> str:
     return symbol
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedMessage:
+class DecodedMessage(NamedTuple):
     """One message as event records.
 
     kind: of ``market.events``; all records have it.

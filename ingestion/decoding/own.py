@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -93,7 +92,7 @@ class OwnMessages:
         kept = [at for at in range(len(whole.records)) if at not in part.left_out]
         records = whole.records[kept]
         records["flags"] = 0
-        return replace(whole, records=mark_message(records), trade_ids=tuple(whole.trade_ids[at] for at in kept))
+        return whole._replace(records=mark_message(records), trade_ids=tuple(whole.trade_ids[at] for at in kept))
 
     def _decode_restated(self, body: bytes, topic: str, symbol: str) -> DecodedMessage:
         restated = read_json(_RESTATED_TICKER, body, topic)

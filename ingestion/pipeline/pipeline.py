@@ -177,7 +177,7 @@ class Pipeline:
         self._kernel = kernel
         self._instruments = instruments
         self._market = market
-        self._decoders = Decoders(
+        self.decoders = Decoders(
             venue_of(market), instruments if symbols is None else OwnInstruments(instruments, symbols)
         )
         self._raw_folder = raw_folder
@@ -261,7 +261,7 @@ class Pipeline:
         """
         self.counters.messages += 1
         try:
-            decoded = self._decoders.decode(message.body, message.recv_ns)
+            decoded = self.decoders.decode(message.body, message.recv_ns)
         except ForeignSymbol:
             self._pass_over(on_durable)
             return
@@ -300,7 +300,7 @@ class Pipeline:
 
     def _is_foreign(self, body: bytes) -> bool:
         """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""
-        stated = None if self._symbols is None else self._decoders.stated(body)
+        stated = None if self._symbols is None else self.decoders.stated(body)
         return (
             stated is not None
             and SYMBOL.fullmatch(stated.symbol) is not None
@@ -340,7 +340,7 @@ class Pipeline:
         self.counters.rejected += 1
         self.first_rejection = self.first_rejection or reason
         self._dead_letter.append(recv_ns=recv_ns, reason=reason, error=error, body=body)
-        stated = self._decoders.stated(body)
+        stated = self.decoders.stated(body)
         lane = None if stated is None else self._lose(stated, recv_ns=recv_ns, reason=reason)
         symbol = "" if stated is None else stated.symbol
         is_ours = symbol in self._lanes or symbol in (self._symbols or ())
@@ -475,7 +475,7 @@ class Pipeline:
         )
         try:
             engine = Engine(self._kernel, instrument, grid_ns=self._grid_ns)
-            lane = Lane(engine, tape, self._decoders, on_gap=self._on_gap)
+            lane = Lane(engine, tape, self.decoders, on_gap=self._on_gap)
             if tape.last_recv_ns is not None:
                 self._resume(symbol, lane, tape, recv_ns)
             elif tape.is_end_lost:
@@ -496,7 +496,7 @@ class Pipeline:
             return None
         for frame in read_tape_and_holes(self._raw_folder, symbol):
             if not isinstance(frame, Hole):
-                self._decoders.decode(frame.body, frame.recv_ns)
+                self.decoders.decode(frame.body, frame.recv_ns)
             if (pinned := self._instruments.get(symbol)) is not None:
                 return pinned
         return None
@@ -519,7 +519,7 @@ class Pipeline:
             raw_folder=self._raw_folder,
             symbol=symbol,
             kernel=self._kernel,
-            decoders=self._decoders,
+            decoders=self.decoders,
             closed_ns=max(kept_ns, given_ns),
             since_ns=since_ns,
         )
@@ -534,7 +534,7 @@ class Pipeline:
         if before is None or history is None:
             return 0
         rows = rows_before_change(
-            before, lane, raw_folder=self._raw_folder, symbol=symbol, decoders=self._decoders, closed_ns=closed_ns
+            before, lane, raw_folder=self._raw_folder, symbol=symbol, decoders=self.decoders, closed_ns=closed_ns
         )
         if rows is None:
             return 0

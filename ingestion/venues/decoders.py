@@ -57,6 +57,16 @@ class Decoders:
         """
         return self._decoders[bisect_right(self._from_ns, recv_ns) - 1].decode(body)
 
+    @property
+    def compiled(self) -> int:
+        """How many messages compiled code read; all others are ``typed``."""
+        return sum(each.compiled for each in self._decoders)
+
+    @property
+    def typed(self) -> int:
+        """How many messages a typed decoder read, or rejected."""
+        return sum(each.typed for each in self._decoders)
+
     def stated(self, body: bytes) -> Stated | None:
         """What a message says of itself although it may be unusable; None where it says nothing."""
         return self.venue.stated(body)

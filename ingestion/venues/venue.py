@@ -12,7 +12,13 @@ from ingestion.decoding.stated import Stated
 
 
 class MessageDecoder(Protocol):
-    """Reads messages; raises RejectedMessage, and returns None for one without market data."""
+    """Reads messages; raises RejectedMessage, and returns None for one without market data.
+
+    compiled, typed: how many were read by compiled code, and how many otherwise.
+    """
+
+    compiled: int
+    typed: int
 
     def decode(self, body: bytes) -> DecodedMessage | None: ...
 

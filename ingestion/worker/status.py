@@ -41,6 +41,8 @@ def worker_status(
             "messages_total": counters.messages,
             "rejected_total": counters.rejected,
             "foreign_total": counters.foreign,
+            "decoded_compiled_total": pipeline.decoders.compiled,
+            "decoded_typed_total": pipeline.decoders.typed,
             "rows_total": counters.rows,
             "tick_rows_total": counters.tick_rows,
             "skipped_ticks_total": worker.skipped_ticks,

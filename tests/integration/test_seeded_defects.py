@@ -33,9 +33,7 @@ from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
 from tests.shadowed import ShadowedMarket, flipped
 from transforms.kernel import Kernel, compile_kernel
-from upkeep.alert_rules import (
-    RULES,
-    Finding,
+from upkeep.alert_findings import (
     dead_letter_findings,
     freshness_findings,
     quality_findings,
@@ -43,6 +41,7 @@ from upkeep.alert_rules import (
     upkeep_findings,
     worker_findings,
 )
+from upkeep.alert_rules import RULES, Finding
 from upkeep.disk import watch_disks
 from upkeep.drift import look_at_drift
 from upkeep.freshness import looks_at

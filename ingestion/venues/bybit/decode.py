@@ -1,5 +1,7 @@
 """Decoding Bybit: the exact bytes of one message to event records, or to a reason why it is rejected.
 
+A canonical message is read by compiled code (``ingestion.venues.bybit.canonical``). Of any other:
+
 1. The head tells answers, the service's own messages, gateway envelopes and exchange messages apart; the topic tells
    the kind.
 2. The element (``data`` or ``payload``) is read as the wire type of its kind.
@@ -21,6 +23,7 @@ from ingestion.decoding.own import OWN, OwnMessages
 from ingestion.decoding.positions import position_update_records, read_position_update
 from ingestion.decoding.scales import Instruments, Scales
 from ingestion.decoding.wire import LAST_MILLISECOND, read_json
+from ingestion.venues.bybit.canonical import CanonicalDecoder
 from ingestion.venues.bybit.elements import Source, named_symbol, open_book, open_klines, open_trades
 from ingestion.venues.bybit.kept import (
     gateway_order_records,
@@ -67,8 +70,13 @@ class Decoder:
     """Decodes messages of every symbol; holds no state but the texts it remembers."""
 
     def __init__(self, instruments: Instruments) -> None:
+        self.compiled = 0
+        """Messages that were canonical."""
+        self.typed = 0
+        """All others."""
         self._scales = Scales(instruments)
         self._own = OwnMessages(self._scales, self.decode)
+        self._canonical = CanonicalDecoder(instruments)
 
     def decode(self, body: bytes) -> DecodedMessage | None:
         """The records of a message; None when it is well formed and carries no market data (an answer, a pong).
@@ -79,6 +87,15 @@ class Decoder:
             ScaleExceeded: a number does not fit the symbol's scale, or the symbol has no scale and the message no
                 price to pin one from; both ask for a look at the scale, after which the message is good.
         """
+        canonical = self._canonical.decode(body)
+        if canonical is not None:
+            self.compiled += 1
+            return canonical
+        self.typed += 1
+        return self.decode_typed(body)
+
+    def decode_typed(self, body: bytes) -> DecodedMessage | None:
+        """The same for any message, not read by compiled code; raises as ``decode``."""
         head = read_json(_HEAD, body, "message")
         if head.position_id is not UNSET:
             return self._decode_position_update(body)

@@ -33,6 +33,7 @@ class CentsDecoder:
     """A format in which trades were priced in hundredths."""
 
     def __init__(self, instruments: Instruments) -> None:
+        self.compiled = self.typed = 0
         self._decoder = Decoder(instruments)
 
     def decode(self, body: bytes) -> DecodedMessage | None:

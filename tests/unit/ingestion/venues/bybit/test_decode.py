@@ -775,3 +775,4 @@ def test_every_recorded_message_gives_its_own_numbers(recorded_data: Path) -> No
             for px, qty in zip(column(decoded, "px"), column(decoded, "qty"), strict=True)
         ] == expected
     assert counts == {ORDERBOOK: 835 + 8989 + 50, TRADE: 28 + 10701, KLINE: 34 + 8, TICKER: 401}
+    assert decoder.typed == 3, "the first message of each symbol, which pins its scale"

@@ -16,8 +16,7 @@ from storage.database.minute_quality import StoredEvent
 from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
 from transforms.status import GAP, NO_DATA, OK, STALE
-from upkeep.alert_rules import (
-    Finding,
+from upkeep.alert_findings import (
     Thresholds,
     dead_letter_findings,
     freshness_findings,
@@ -28,6 +27,7 @@ from upkeep.alert_rules import (
     upkeep_findings,
     worker_findings,
 )
+from upkeep.alert_rules import Finding
 from upkeep.drift import look_at_drift
 
 NOW_NS = 1_780_000_000 * SECOND_NS

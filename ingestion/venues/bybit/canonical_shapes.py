@@ -1,0 +1,178 @@
+"""The shapes of Bybit's canonical messages: their keys by slot, and how a value is read into its slot.
+
+Keys come in any order, once each, and others may stand among those of an element with a plain value. A slot is three
+words: whether its key came, then where its text begins and ends, or its number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from ingestion.decoding.plain_json import (
+    DECLINED,
+    byte,
+    integer,
+    mantissa,
+    number_end,
+    packed,
+    skipped,
+    spaces,
+    text_end,
+    word,
+)
+from market.events import ASK, BID, KLINE, ORDERBOOK, TICKER, TRADE
+from market.instruments import LARGEST_MANTISSA, LARGEST_PRICE_MANTISSA
+from transforms.jit import jit_inside
+
+# What a value must be; an element is read by the caller.
+_TEXT, _OR_NULL, _INTEGER, _BOOL, _LEVELS, ELEMENT = range(6)
+_SHAPES: Final = {
+    0: "topic type ts:2 cts:2 cs:2 data:5 event_id event_type timestamp received_at payload:5 trace_id:1",
+    ORDERBOOK: "s symbol b:4 a:4 u:2 seq:2 type",
+    TRADE: "s symbol T:2 S v p i",
+    KLINE: "s symbol start:2 open high low close volume turnover confirm:3 timestamp:2",
+    TICKER: "s symbol lastPrice fundingRate nextFundingTime openInterest markPrice indexPrice",
+}
+"""Keys of a message and of the element of each kind, in the order of their slots, with what their values must be."""
+TOPIC, TYPE, TS, CTS, CS, DATA, EVENT_ID, EVENT_TYPE, TIMESTAMP, RECEIVED_AT, PAYLOAD, TRACE_ID = range(12)
+FIRST_OF_ELEMENT: Final = 12
+"""The slots of a message's element follow its own."""
+S, SYMBOL, BIDS, ASKS, U, SEQ, BOOK_TYPE = range(12, 19)
+TIME, SIDE, SIZE, PRICE, ID = range(14, 19)
+START, OPEN_PX, HIGH_PX, LOW_PX, CLOSE_PX, VOLUME_QTY, TURNOVER_SUM, CONFIRM, CLOSED_AT = range(14, 23)
+LAST_PX, RATE, NEXT, INTEREST, MARK, INDEX = range(14, 20)
+SLOTS: Final = 24
+COUNT: Final = SLOTS
+"""The slot, one more, whose number is that of the records written so far."""
+
+PRICE_EXPONENT, QUANTITY_EXPONENT, TURNOVER_EXPONENT = range(3)
+"""Of a scale."""
+RECV_NS, EVENT_NS, PLACE, UPDATE_ID, PX, QTY, TAIL = range(7)
+"""The words of a record as EVENT lies in memory; the last holds kind, field and flags, a byte each."""
+
+_KEYS: Final = np.zeros((TICKER + 1, FIRST_OF_ELEMENT, 3), np.int64)
+"""By kind and slot: the first eight bytes of the key, the eight that follow, and what its value must be."""
+for _kind, _shape in _SHAPES.items():
+    for _at, _said in enumerate(_shape.split()):
+        _key, _, _want = _said.partition(":")
+        _KEYS[_kind, _at] = word(_key[:8]), word(_key[8:]), int(_want or _TEXT)
+_TRUE, _FALSE, _NULL = (word(text) for text in ("true", "false", "null"))
+
+
+@jit_inside
+def _slot(body: Any, begin: int, end: int, kind: int) -> int:
+    """Which key of the kind's shape this is; -1 for another."""
+    low, high = packed(body, begin, end), packed(body, begin + 8, end)
+    if end - begin > 16:
+        return -1
+    for slot in range(FIRST_OF_ELEMENT):
+        if _KEYS[kind, slot, 0] == low and _KEYS[kind, slot, 1] == high:
+            return slot if low != 0 else -1
+    return -1
+
+
+@jit_inside
+def read_field(body: Any, at: int, kind: int, slots: Any, words: Any, scale: Any) -> tuple[int, bool]:
+    """Read a key and its value into its slot. kind: 0 for the message itself.
+
+    Returns where the value ends, and False; or where it begins, and True, when it is the element, which is not read. -1
+    where it is declined.
+    """
+    key_end = text_end(body, at)
+    if key_end < 0:
+        return -1, False
+    slot = _slot(body, at + 1, key_end, kind)
+    at = spaces(body, key_end + 1)
+    if byte(body, at) != 58:
+        return -1, False
+    at = spaces(body, at + 1)
+    if slot < 0:
+        # Another key of a message may make it one of another kind.
+        return (-1 if kind == 0 else skipped(body, at)), False
+    want = _KEYS[kind, slot, 2]
+    row = slots[slot if kind == 0 else slot + FIRST_OF_ELEMENT]
+    if row[0] != 0:
+        return -1, False  # which of them counts is for the typed decoder
+    row[0] = 1
+    if want == ELEMENT:
+        return at, True
+    if want == _LEVELS:
+        is_bids = slot + FIRST_OF_ELEMENT == BIDS
+        if not is_bids and slots[BIDS, 0] == 0:
+            return -1, False  # records stand bids first
+        return _levels(body, at, slots, words, scale, BID if is_bids else ASK), False
+    return _value(body, at, want, row), False
+
+
+@jit_inside
+def _value(body: Any, at: int, want: int, row: Any) -> int:
+    """Read a value that holds no others; returns where it ends, -1 where it is declined."""
+    if want == _OR_NULL and packed(body, at, at + 4) == _NULL:
+        row[1] = -1
+        return at + 4
+    if want in (_TEXT, _OR_NULL):
+        end = text_end(body, at)
+        row[1], row[2] = at + 1, end
+        return -1 if end < 0 else end + 1
+    if want == _INTEGER:
+        end = number_end(body, at)
+        if end >= 0:
+            row[1] = integer(body, at, end)
+            if row[1] == DECLINED:
+                return -1
+        return end
+    row[1] = packed(body, at, at + 4) == _TRUE
+    if row[1]:
+        return at + 4
+    return at + 5 if packed(body, at, at + 5) == _FALSE else -1
+
+
+@jit_inside
+def _levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: int) -> int:
+    """Write the records of a list of levels; returns where it ends, -1 where it is declined."""
+    if byte(body, at) != 91:
+        return -1
+    at = spaces(body, at + 1)
+    if byte(body, at) == 93:
+        return at + 1
+    while True:
+        if byte(body, at) != 91:
+            return -1
+        price = spaces(body, at + 1)
+        price_end = text_end(body, price)
+        if price_end < 0:
+            return -1
+        at = spaces(body, price_end + 1)
+        size = spaces(body, at + 1)
+        size_end = text_end(body, size)
+        if byte(body, at) != 44 or size_end < 0:
+            return -1
+        px = mantissa(body, price + 1, price_end, scale[PRICE_EXPONENT])
+        qty = mantissa(body, size + 1, size_end, scale[QUANTITY_EXPONENT])
+        if not (0 < px < LARGEST_PRICE_MANTISSA and 0 <= qty < LARGEST_MANTISSA):
+            return -1
+        if not write_record(words, slots, px, qty, ORDERBOOK | side << 8):
+            return -1
+        at = spaces(body, size_end + 1)
+        if byte(body, at) != 93:
+            return -1
+        at = spaces(body, at + 1)
+        if byte(body, at) == 93:
+            return at + 1
+        if byte(body, at) != 44:
+            return -1
+        at = spaces(body, at + 1)
+
+
+@jit_inside
+def write_record(words: Any, slots: Any, px: int, qty: int, tail: int) -> bool:
+    """Another record, without its times; False where there is no room."""
+    count = slots[COUNT, 1]
+    if count == len(words):
+        return False
+    words[count, RECV_NS] = words[count, EVENT_NS] = words[count, PLACE] = words[count, UPDATE_ID] = 0
+    words[count, PX], words[count, QTY], words[count, TAIL] = px, qty, tail
+    slots[COUNT, 1] = count + 1
+    return True
