@@ -15,7 +15,10 @@ from feature_repo.registry_versions import load_registry_version, registry_versi
 from market.clock import MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.history import History, groups_with
+from storage.features.log import FeatureLog
+from storage.features.shadow_log import shadow_log_folder
 from storage.online.memory import newest_vector
+from storage.online.shadow_rows import read_version
 from transforms.status import STATUS_NAMES
 
 PRICE: Final = "mid_price"
@@ -31,8 +34,11 @@ def latest(
     services: Services,
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
+    registry_version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
 ) -> Response:
     """The newest row of a symbol; while the online store is away, that of the ingest role in this process.
+
+    registry_version: of that version, which is served or served beside; 409 while it is neither.
 
     interval: the online store keeps the newest row alone, whatever tick of the grid it is of, so only 1s is taken.
     """
@@ -42,6 +48,8 @@ def latest(
             "are those whose time is a multiple of it, in datasets through sample_interval"
         )
     found = newest_vector(services.online, services.memory, symbol)
+    if found is not None and registry_version not in (None, found.version):
+        [found] = read_version(services.online, [symbol], registry_version)
     if found is None:
         raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
     # The document is made of JSON values alone, so FastAPI's own encoding of it would change nothing.
@@ -86,16 +94,19 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     features: Annotated[str, Query(description="Names separated by commas; none is every feature.")] = "",
     as_of: Annotated[Moment | None, Query()] = None,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
+    rows: Annotated[Literal["served", "beside"], Query()] = "served",
 ) -> Response:
     """The rows of a symbol with ``from <= row time < to`` as the feature log has them, up to a minute behind now.
 
-    as_of: only what was readable by then. registry_version: whose features; default is the one that is served. Longer
+    as_of: only what was readable by then. registry_version: whose features; default is the one that is served.
+    rows: beside are those of the time in which that version was served beside the active one. Longer
     histories than MOST_VALUES are for the SDK and the command line, which stream them.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
     names = [name.strip() for name in features.split(",") if name.strip()]
-    asked = History(services.features, symbol, groups_with(chosen, names), begin, end, as_of)
+    log = FeatureLog(shadow_log_folder(services.features.folder, version)) if rows == "beside" else services.features
+    asked = History(log, symbol, groups_with(chosen, names), begin, end, as_of)
     if (values := (end - begin) // SECOND_NS * len(asked.columns)) > MOST_VALUES:
         raise InvalidRequest(f"history: must be at most {MOST_VALUES} values, rows times features, was {values}")
     times: list[str] = []

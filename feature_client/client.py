@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -28,10 +28,12 @@ from feature_client.online import (
     refuse_look_ahead,
     symbols_of,
 )
+from feature_client.repository import folder_named, repository_folder, shared_views
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
 from feature_repo.freshness import table_group, time_to_live
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
+from storage.online.shadow_rows import read_version
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
 from transforms.status import STATUS_NAMES
@@ -98,8 +100,8 @@ class FeatureStoreClient:
         if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
-        self._datasets = _folder_named(config, "DATASET_STORAGE_PATH")
-        self._logged = _folder_named(config, "FEATURE_LOG_STORAGE_PATH")
+        self._datasets = folder_named(config, "DATASET_STORAGE_PATH")
+        self._logged = folder_named(config, "FEATURE_LOG_STORAGE_PATH")
         self._has_offline_store = "offline_store" in config
 
     def get_online_features(
@@ -108,8 +110,11 @@ class FeatureStoreClient:
         entity_rows: Sequence[dict[str, str]],
         *,
         as_of_timestamp: datetime | None = None,
+        registry_version: str | None = None,
     ) -> OnlineFeatures:
         """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip.
+
+        registry_version: of the rows of that version, which is served or served beside; Conflict while it is neither.
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
@@ -127,7 +132,9 @@ class FeatureStoreClient:
             as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
             fresh_for = {view: self._limit(view) for view, _ in references}
             answers = [
-                self._streamed(symbols, streamed, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
+                self._streamed(
+                    symbols, streamed, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for, version=registry_version
+                ),
                 self._of_tables(symbols, tables, as_of_ns=as_of_ns, now_ns=now_ns, fresh_for=fresh_for),
             ]
             by_symbol = [{**one, **other} for one, other in zip(*answers, strict=True)]
@@ -246,7 +253,7 @@ class FeatureStoreClient:
         freshness = {}
         if table_group(view) is not None:
             for symbol, rows in zip(
-                asked, self._online.table_rows(asked, {view: ()}, shared=_shared([view])), strict=True
+                asked, self._online.table_rows(asked, {view: ()}, shared=shared_views([view])), strict=True
             ):
                 if (row := rows[view]) is not None:
                     age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
@@ -303,17 +310,19 @@ class FeatureStoreClient:
         as_of_ns: int | None,
         now_ns: int,
         fresh_for: dict[str, timedelta],
+        version: str | None,
     ) -> list[dict[str, OnlineFeature]]:
         """The features of views whose rows are pushed, by symbol."""
         if not references:
             return [{} for _ in symbols]
-        vectors = self._online.read(symbols)
+        vectors = self._online.read(symbols) if version is None else read_version(self._online, symbols, version)
         for vector in vectors:
             if vector is None:
                 continue
             if as_of_ns is not None:
                 refuse_look_ahead(vector, references, as_of_ns)
-            self._verify(vector, references)
+            if version is None:  # Feast's fields, which it is verified by, are of the active one
+                self._verify(vector, references)
         return [features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors]
 
     def _of_tables(
@@ -336,7 +345,7 @@ class FeatureStoreClient:
             if (view, name) not in rules:
                 raise InvalidRequest(f"{view}:{name}: must be a feature of its view")
             views.setdefault(view, []).append(name)
-        rows = self._online.table_rows(symbols, views, shared=_shared(views))
+        rows = self._online.table_rows(symbols, views, shared=shared_views(views))
         if as_of_ns is not None:
             for symbol, of_symbol in zip(symbols, rows, strict=True):
                 refuse_table_look_ahead(symbol, of_symbol, views, as_of_ns)
@@ -361,25 +370,3 @@ class FeatureStoreClient:
                     f"{vector.version}"
                 )
             self._verified.add((vector.fingerprint, pair))
-
-
-def _shared(views: Iterable[str]) -> set[str]:
-    """The views whose rows are the same for every symbol."""
-    return {view for view in views if (group := table_group(view)) is not None and group.is_for_all}
-
-
-def _folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
-    """Where the service that wrote the yaml keeps its datasets or its feature log, if it says so."""
-    offline = config.get("offline_store")
-    ticks = offline.get("ticks") if isinstance(offline, dict) else None
-    options = ticks.get("options") if isinstance(ticks, dict) else None
-    folder = options.get(setting) if isinstance(options, dict) else None
-    return None if folder is None else Path(folder)
-
-
-def repository_folder(folder: Path) -> Path:
-    """The folder with ``feature_store.yaml``: the one given, or the one that it lies in."""
-    for each in (folder, folder / ".."):
-        if folder.is_dir() and (each / "feature_store.yaml").is_file():
-            return each
-    return folder

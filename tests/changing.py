@@ -19,7 +19,8 @@ import yaml
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from market.clock import SECOND_NS
 from quality.parity import Parity
-from registry.life_cycle import Asked, RegistryLifeCycle
+from registry.life_cycle import RegistryLifeCycle
+from registry.states import Asked
 from runtime.active_version import version_to_serve
 from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
@@ -92,10 +93,12 @@ def _run(changes: Mapping[str, str | None], servers: Servers, stop: Event, resul
     running.join()
 
 
-def parity_of(settings: Settings, version: str, symbols: Sequence[str] | None = None) -> Parity:
-    """What ``verify parity`` finds of a version."""
+def parity_of(
+    settings: Settings, version: str, symbols: Sequence[str] | None = None, *, log: FeatureLog | None = None
+) -> Parity:
+    """What ``verify parity`` finds of a version; log: another than the feature log."""
     stores = open_stores(settings)
-    return verify_parity(stores.raw, stores.features, compiled_kernel(settings, version), symbols)
+    return verify_parity(stores.raw, log or stores.features, compiled_kernel(settings, version), symbols)
 
 
 def seconds_served(settings: Settings, symbol: str, versions: Sequence[str]) -> dict[str, list[int]]:
