@@ -35,9 +35,9 @@ BY_ANNA = Asked(origin="test", made_by="anna", reason="to see")
 
 
 def write_version(folder: Path, version: str, names: Mapping[str, str], **entries: object) -> None:
-    """A registry file of features, each given with its source. entries: of every feature."""
+    """A registry file of features, each given with its source, "" for none. entries: of every feature."""
     common = {"lookback_window": "1m", "lookahead_forbidden": True, "max_lookback_days": 1, **entries}
-    features = [{"name": name, "input_sources": [source], **common} for name, source in names.items()]
+    features = [{"name": name, "input_sources": [source] if source else [], **common} for name, source in names.items()]
     (folder / f"{version}.yaml").write_text(yaml.safe_dump({"version": version, "features": features}))
 
 
