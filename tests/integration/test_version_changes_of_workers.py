@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,11 @@ def test_two_workers_change_behind_the_same_row_and_each_says_so(
         broker.take_all(queue)
     shared = {**changes, "FEATURE_SERVICE_SHARDS": "2"}
     settings = load_settings(shared, env_file=None)
-    with life_cycle(settings, servers) as cycle:
+    with life_cycle(settings, servers) as cycle, ExitStack() as stack:
         cycle.activate("3.0.0", BY_ANNA, is_acknowledged=True)
         workers = [WorkerProcess(shared, servers) for _ in range(2)]
+        for each in workers:
+            stack.callback(each.kill)
         eventually(lambda: len(cycle.said()[1]) == 2)
         publishing = published_from_now(broker, recorded_data, speed=1)
         eventually(lambda: sorted(len(each.worker.status.get("symbols", {})) for each in cycle.said()[1]) == [1, 1])
@@ -108,9 +111,10 @@ def test_a_version_that_does_not_compile_raises_or_is_too_slow_never_reaches_a_c
 ) -> None:
     settings = load_settings(changes, env_file=None)
     monkeypatch.setenv("FEATURE_SERVICE_FEATURE_MODULES", TOYS)  # of the processes, not of this one
-    with life_cycle(settings, servers) as cycle:
+    with life_cycle(settings, servers) as cycle, ExitStack() as stack:
         cycle.activate("3.0.0", BY_ANNA, is_acknowledged=True)
         worker = WorkerProcess(changes, servers)
+        stack.callback(worker.kill)
         publishing = published_from_now(broker, recorded_data, speed=0.5)
         eventually(lambda: any(len(each.worker.status.get("symbols", {})) == 2 for each in cycle.said()[1]))
         for version, (_, reason) in BROKEN.items():
