@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from api.errors import error_response, malformed, told_to_callers
 from api.online_answer import online_answer, truthful
 from api.services import ApiServices, Services
+from feature_repo.registry_versions import version_of_service
 from feature_repo.serving import as_feast_spells
 from feature_repo.serving_plan import ServedView, ServingPlan
 from market.clock import parse_iso_ns, to_datetime
@@ -112,7 +113,8 @@ router = APIRouter(tags=["feature server"], route_class=FeastRoute)
 def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Response:
     """The newest values of features of each entity row, as Feast's feature server answers.
 
-    A value is given where it is PRESENT alone: one older than the time to live of its view is OUTSIDE_MAX_AGE.
+    The feature service of a registry version that is neither served nor served beside the active one is 409. A value is
+    given where it is PRESENT alone: one older than the time to live of its view is OUTSIDE_MAX_AGE.
     """
     lengths = {len(values) for values in asked.entities.values()}
     if len(lengths) != 1 or lengths == {0}:
@@ -138,6 +140,7 @@ def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Res
         services.online.fields,
         now_ns=now_ns,
         names_versions=asked.include_feature_view_version_metadata,
+        version=None if asked.feature_service is None else version_of_service(asked.feature_service),
     )
     return Response(document, media_type="application/json")
 

@@ -15,7 +15,10 @@ from feature_repo.registry_versions import load_registry_version, registry_versi
 from market.clock import MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.history import History, groups_with
+from storage.features.log import FeatureLog
+from storage.features.shadow_log import shadow_log_folder
 from storage.online.memory import newest_vectors
+from storage.online.shadow_rows import read_version
 from transforms.status import STATUS_NAMES
 
 PRICE: Final = "mid_price"
@@ -27,17 +30,19 @@ router = APIRouter(prefix="/features", tags=["features"])
 
 
 @router.get("/latest", responses={200: {"model": FeatureVector | FeatureVectors}})
-def latest(
+def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parameters
     request: Request,
     services: Services,
     symbol: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
     symbols: Annotated[str | None, Query(description="Several, separated by commas; in the place of symbol.")] = None,
     features: Annotated[str, Query(description="Names separated by commas; none is every feature.")] = "",
     interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
+    registry_version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
 ) -> Response:
     """The newest row of a symbol, or of several; while the online store is away, those of ingest in this process.
 
     symbol is answered with its vector, or 404; symbols with all of theirs, and the names of those that have none.
+    registry_version: of that version, which is served or served beside; 409 while it is neither.
     interval: the online store keeps the newest row alone, whatever tick of the grid it is of, so only 1s is taken.
     """
     if interval != "1s":
@@ -51,6 +56,8 @@ def latest(
     if not 0 < len(asked) <= MOST_SYMBOLS:
         raise InvalidRequest(f"symbols: must be 1 to {MOST_SYMBOLS} names, was {len(asked)}")
     found = newest_vectors(services.online, services.memory, asked)
+    if any(each is not None and registry_version not in (None, each.version) for each in found):
+        found = read_version(services.online, asked, registry_version or "")
     now_ns, trace_id, names = services.clock.now_ns(), request.state.trace_id, _listed(features)
     vectors = [
         feature_vector(each, now_ns=now_ns, trace_id=trace_id, features=names) for each in found if each is not None
@@ -107,16 +114,19 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     features: Annotated[str, Query(description="Names separated by commas; none is every feature.")] = "",
     as_of: Annotated[Moment | None, Query()] = None,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
+    rows: Annotated[Literal["served", "beside"], Query()] = "served",
 ) -> Response:
     """The rows of a symbol with ``from <= row time < to`` as the feature log has them, up to a minute behind now.
 
-    as_of: only what was readable by then. registry_version: whose features; default is the one that is served. Longer
+    as_of: only what was readable by then. registry_version: whose features; default is the one that is served.
+    rows: beside are those of the time in which that version was served beside the active one. Longer
     histories than MOST_VALUES are for the SDK and the command line, which stream them.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
     names = _listed(features)
-    asked = History(services.features, symbol, groups_with(chosen, names), begin, end, as_of)
+    log = FeatureLog(shadow_log_folder(services.features.folder, version)) if rows == "beside" else services.features
+    asked = History(log, symbol, groups_with(chosen, names), begin, end, as_of)
     if (values := (end - begin) // SECOND_NS * len(asked.columns)) > MOST_VALUES:
         raise InvalidRequest(f"history: must be at most {MOST_VALUES} values, rows times features, was {values}")
     times: list[str] = []

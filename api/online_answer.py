@@ -22,6 +22,7 @@ import orjson
 from feature_repo.serving_plan import ServedFeature, ServedView, ServingPlan, native_value
 from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from storage.online.feast_fields import timestamp_field
+from storage.online.shadow_rows import of_version, shadow_field
 from storage.online.table_row import stored_time_ns
 from storage.online.vector import VECTOR_FIELD, unpack
 
@@ -61,7 +62,7 @@ class _View:
                 self.numbers[at, row] = value
 
 
-def online_answer(
+def online_answer(  # noqa: PLR0913  # what an answer depends on
     plan: ServingPlan,
     entities: Mapping[str, Sequence[Any]],
     keys: Sequence[Sequence[bytes]],
@@ -69,8 +70,12 @@ def online_answer(
     *,
     now_ns: int,
     names_versions: bool,
+    version: str | None = None,
 ) -> bytes:
-    """The answer as JSON. keys: of each view of the plan, one an entity row."""
+    """The answer as JSON. keys: of each view of the plan, one an entity row. version: the registry version asked for.
+
+    Raises Conflict where rows of that version are neither served nor served beside.
+    """
     rows = len(next(iter(entities.values())))
     found = [_View(view, rows) for view in plan.views]
     ours = [at for at, view in enumerate(plan.views) if view.is_ours]
@@ -78,11 +83,18 @@ def online_answer(
     asked: list[tuple[bytes, Sequence[bytes]]] = []
     if ours:
         names = [VECTOR_FIELD, *(plan.views[at].fields[-1] for at in ours)]
+        if version is not None:
+            names.append(shadow_field(version))
         asked += [(key, names) for key in keys[ours[0]]]
     asked += [(key, plan.views[at].fields) for at in others for key in keys[at]]
     held = read(asked) if asked else []
     if ours:
-        newer = _put_vectors([found[at] for at in ours], held[:rows], [str(each) for each in _first(plan, entities)])
+        symbols = [str(each) for each in _first(plan, entities)]
+        of_ours = [found[at] for at in ours]
+        packed: Sequence[Sequence[bytes | None]] = held[:rows]
+        if version is not None:
+            packed = [_of_version(symbol, version, each) for symbol, each in zip(symbols, packed, strict=True)]
+        newer = _put_vectors(of_ours, packed, symbols)
         again = [(row, at) for row in newer for at in ours]
         if again:
             fields = read([(keys[at][row], plan.views[at].fields) for row, at in again])
@@ -93,6 +105,15 @@ def online_answer(
         for row in range(rows):
             found[at].put_fields(row, held[begin + number * rows + row])
     return _document(plan, entities, found, now_ns=now_ns, names_versions=names_versions)
+
+
+def _of_version(symbol: str, version: str, held: Sequence[bytes | None]) -> Sequence[bytes | None]:
+    """The packed vector of a version and the times of the views with it. Raises Conflict where it is not served."""
+    packed, *written, beside = held
+    found = of_version(symbol, version, packed, beside)
+    if found is None or packed is None or found.version == unpack(packed, symbol=symbol).version:
+        return [packed, *written]
+    return [beside, *(timestamp_field(found.row_ns) for _ in written)]
 
 
 def _first(plan: ServingPlan, entities: Mapping[str, Sequence[Any]]) -> Sequence[Any]:

@@ -8,217 +8,36 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 
+from api.registry_documents import (
+    Activated,
+    Activation,
+    ActiveVersion,
+    AuditLine,
+    NewestActivation,
+    NewVersion,
+    Reloaded,
+    Rollback,
+    Validation,
+    VersionDifference,
+    VersionDocument,
+    VersionUsage,
+    VersionWithConfig,
+    WorkerShadowVersion,
+    WorkerVersion,
+)
 from api.services import ApiServices, Services
 from market.clock import format_iso, to_ns
 from market.errors import InvalidRegistry
 from registry.agreement import WorkerSays, follows_activations
-from registry.life_cycle import TAKES_EFFECT, Asked, VersionState
-from storage.database import activations
+from registry.shadows import shadows_of
+from registry.states import TAKES_EFFECT, Asked, VersionState
+from storage.database.activations import Activation as StoredActivation
 from storage.database.registry_versions import VersionRecord
 
 router = APIRouter(prefix="/feature-registry", tags=["feature registry"])
 
 Version = Annotated[str, Path(min_length=1, max_length=40)]
-Who = Annotated[str, Field(min_length=1, max_length=200)]
-Reason = Annotated[str, Field(min_length=1, max_length=2000)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NewVersion(_Strict):
-    """A version to create; ``config`` is what its file will hold, with or without the version's number."""
-
-    version: Annotated[str, Field(min_length=1, max_length=40)]
-    config: dict[str, Any]
-    created_by: Who | None = None
-    reason: Reason | None = None
-
-
-class Activation(_Strict):
-    """Who makes a version active, and why."""
-
-    activation_reason: Reason
-    activated_by: Who
-    acknowledge_breaking_changes: bool = False
-
-
-class Rollback(_Strict):
-    """Who returns to the version before, and why."""
-
-    activation_reason: Reason
-    activated_by: Who
-
-
-class WorkerVersion(BaseModel):
-    """What a worker that lives computes rows of; null while it has not told.
-
-    follows_activations: false for one that was started with a version. activation_state: what it says of the newest
-    activation: preparing, ready, changed, serving or failed, and in detail why. is_straggling: it follows, and serves
-    another version than the active one.
-    """
-
-    worker_id: str
-    feature_registry_version: str | None
-    follows_activations: bool
-    activation_state: str | None
-    detail: str | None
-    is_straggling: bool
-
-
-class NewestActivation(BaseModel):
-    """The newest activation: preparing, committed, failed or taken_back; reason says why it failed.
-
-    from_row: the last row of the version before.
-    """
-
-    version: str
-    previous_version: str
-    state: str
-    asked_at: str
-    settled_at: str | None
-    from_row: str | None
-    reason: str | None
-
-
-class ActiveVersion(BaseModel):
-    """The active version, what this process serves, and what each worker does.
-
-    is_activated: false where it is the shipped default. config: null while its file is broken.
-    """
-
-    version: str
-    is_activated: bool
-    config: dict[str, Any] | None
-    validation_errors: list[str]
-    served_version: str
-    hot_reload: bool
-    takes_effect: str
-    activation: NewestActivation | None
-    workers: list[WorkerVersion]
-
-
-class Reloaded(BaseModel):
-    """What the active version's file is now. is_changed: other bytes than were recorded before."""
-
-    version: str
-    is_valid: bool
-    validation_errors: list[str]
-    is_changed: bool
-    served_version: str
-    hot_reload: bool
-    takes_effect: str
-
-
-class Validation(BaseModel):
-    """Whether a version's file keeps the rules; broken_files: problems of every file that does not, by version."""
-
-    version: str
-    is_valid: bool
-    validation_errors: list[str]
-    warnings: list[str]
-    broken_files: dict[str, list[str]]
-
-
-class VersionDocument(BaseModel):
-    """One version: what its file is now, and what was recorded of it; times are ISO 8601.
-
-    is_recorded: false for a file that appeared and was not looked at yet.
-    """
-
-    version: str
-    file_path: str
-    is_active: bool
-    is_shipped: bool
-    is_recorded: bool
-    is_valid: bool
-    validation_errors: list[str]
-    warnings: list[str]
-    feature_set: str | None
-    features_count: int | None
-    usage_count: int
-    validated_at: str | None
-    loaded_at: str | None
-    created_at: str | None
-    created_by: str | None
-    activated_by: str | None
-    activation_reason: str | None
-    previous_version: str | None
-    rollback_from: str | None
-    schema_version: str | None
-    migration_script: str | None
-    compatibility_warnings: list[str]
-    breaking_changes: list[str]
-
-
-class VersionWithConfig(VersionDocument):
-    """One version with what its file holds; config is null while that is no registry file."""
-
-    config: dict[str, Any] | None
-
-
-class Activated(BaseModel):
-    """An activation that was done. hot_reload: running workers serve it without a new start."""
-
-    version: str
-    is_active: bool
-    activated_by: str | None
-    activation_reason: str | None
-    previous_version: str | None
-    rollback_from: str | None
-    compatibility_warnings: list[str]
-    breaking_changes: list[str]
-    migration_script: str | None
-    hot_reload: bool
-    takes_effect: str
-
-
-class VersionUsage(BaseModel):
-    """What uses a version; feature_computations_count: rows of the feature log that have its columns."""
-
-    version: str
-    active_datasets_count: int
-    feature_computations_count: int
-    can_delete: bool
-    usage_details: dict[str, Any]
-
-
-class VersionDifference(BaseModel):
-    """From one version to another. rows_to_compute: of history, by group of features."""
-
-    before: str
-    after: str
-    added: list[str]
-    removed: list[str]
-    renamed: dict[str, str]
-    changed: dict[str, list[str]]
-    is_reordered: bool
-    sources_added: list[str]
-    sources_removed: list[str]
-    horizon_before_s: float
-    horizon_after_s: float
-    groups_to_compute: list[str]
-    rows_to_compute: dict[str, int]
-    warnings: list[str]
-    breaking_changes: list[str]
-
-
-class AuditLine(BaseModel):
-    """One change: who made it, when, why and from where."""
-
-    id: int
-    at: str
-    action: str
-    version: str
-    previous_version: str | None
-    made_by: str | None
-    reason: str | None
-    origin: str
-    details: dict[str, Any]
-    trace_id: str | None
 
 
 @router.get("")
@@ -236,6 +55,7 @@ def active(services: Services) -> ActiveVersion:
         hot_reload=True,
         takes_effect=TAKES_EFFECT,
         activation=None if activation is None else _newest(activation),
+        shadow_versions=cycle.shadows.versions(),
         workers=[_worker(each, state.version) for each in said],
     )
 
@@ -281,12 +101,12 @@ def diff(
     before: Annotated[str, Query(min_length=1, max_length=40)],
     after: Annotated[str, Query(min_length=1, max_length=40)],
 ) -> VersionDifference:
-    """What a change from one version to another means: columns, horizons, sources, and rows of history to compute.
+    """What a change from one version to another means: columns, horizons, sources, rows of history, what a row costs.
 
-    ``latest`` is the whole catalogue. 409 when the file of one is broken.
+    The cost is measured on the newest tape here, once in a process. ``latest`` is the whole catalogue. 409 when the
+    file of one is broken.
     """
-    found, rows = services.life_cycle.difference(before, after)
-    return VersionDifference(**found.document(), rows_to_compute=rows)
+    return VersionDifference(**services.life_cycle.differences.between(before, after).document())
 
 
 @router.get("/audit")
@@ -347,10 +167,26 @@ def activate(request: Request, services: Services, version: Version, body: Activ
     400 when it breaks readers and that is not acknowledged; 409 when its file is broken, when it is active already,
     when another activation is under way or was first, and when a worker cannot serve it: then the version before goes
     on, and the message says why.
+
+    ``shadow``: serve it beside the active one instead; 400 says what a row costs until that is accepted.
     """
+    cycle = services.life_cycle
     asked = _asked(request, services, made_by=body.activated_by, reason=body.activation_reason)
-    is_acknowledged = body.acknowledge_breaking_changes
-    return _activated(services.life_cycle.activate(version, asked, is_acknowledged=is_acknowledged))
+    if body.shadow:
+        return _activated(cycle.shadows.begin(version, asked, accepted_ms=body.accept_row_cost_ms))
+    return _activated(cycle.activate(version, asked, is_acknowledged=body.acknowledge_breaking_changes))
+
+
+@router.delete("/versions/{version}/shadow", status_code=204)
+def end_shadow(
+    request: Request,
+    services: Services,
+    version: Version,
+    ended_by: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+    reason: Annotated[str | None, Query(min_length=1, max_length=2000)] = None,
+) -> None:
+    """Serve a version no longer beside the active one. 409 while it is not."""
+    services.life_cycle.shadows.end(version, _asked(request, services, made_by=ended_by, reason=reason))
 
 
 @router.get("/versions/{version}/usage")
@@ -366,7 +202,20 @@ def sync_file(request: Request, services: Services, version: Version) -> Version
     return VersionWithConfig(**state.document(), config=_config(services, state))
 
 
-def _newest(activation: activations.Activation) -> NewestActivation:
+def _config(services: ApiServices, state: VersionState) -> dict[str, Any] | None:
+    try:
+        return services.life_cycle.files.config(state.version)
+    except InvalidRegistry:
+        return None
+
+
+def _asked(request: Request, services: ApiServices, *, made_by: str | None = None, reason: str | None = None) -> Asked:
+    key = "without a key" if services.api_key is None else "by FEATURE_SERVICE_API_KEY"
+    host = "an unknown address" if request.client is None else request.client.host
+    return Asked(origin=f"API from {host}, {key}", made_by=made_by, reason=reason, trace_id=request.state.trace_id)
+
+
+def _newest(activation: StoredActivation) -> NewestActivation:
     settled, from_row_ns = activation.settled_at, activation.from_row_ns
     return NewestActivation(
         version=activation.version,
@@ -387,20 +236,25 @@ def _worker(each: WorkerSays, active: str) -> WorkerVersion:
         activation_state=None if each.confirmation is None else each.confirmation.state,
         detail=None if each.confirmation is None else each.confirmation.detail,
         is_straggling=each.is_straggling(active),
+        shadow_versions=[
+            WorkerShadowVersion(
+                feature_registry_version=one.version,
+                state=one.state,
+                detail=one.detail,
+                rows=one.rows,
+                row_ms=one.row_ms,
+            )
+            for one in shadows_of(each.worker)
+        ],
     )
-
-
-def _config(services: ApiServices, state: VersionState) -> dict[str, Any] | None:
-    try:
-        return services.life_cycle.config(state.version)
-    except InvalidRegistry:
-        return None
 
 
 def _activated(record: VersionRecord) -> Activated:
     return Activated(
         version=record.version,
         is_active=record.is_active,
+        is_shadow=record.is_shadow,
+        shadow_row_cost_ms=record.shadow_row_cost_ms,
         activated_by=record.activated_by,
         activation_reason=record.activation_reason,
         previous_version=record.previous_version,
@@ -411,9 +265,3 @@ def _activated(record: VersionRecord) -> Activated:
         hot_reload=True,
         takes_effect=TAKES_EFFECT,
     )
-
-
-def _asked(request: Request, services: ApiServices, *, made_by: str | None = None, reason: str | None = None) -> Asked:
-    key = "without a key" if services.api_key is None else "by FEATURE_SERVICE_API_KEY"
-    host = "an unknown address" if request.client is None else request.client.host
-    return Asked(origin=f"API from {host}, {key}", made_by=made_by, reason=reason, trace_id=request.state.trace_id)

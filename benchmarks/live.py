@@ -21,7 +21,7 @@ import redis
 from benchmarks.measure import KERNEL_CACHE, Figure, percentile
 from feature_repo.project import PROJECT
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from market.clock import SECOND_NS, format_iso
+from market.clock import DAY_NS, SECOND_NS, format_iso
 from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers
 from runtime.settings import load_settings
@@ -66,7 +66,7 @@ def _stream(seconds: int) -> list[tuple[str, bytes]]:
     """Queue and body of one symbol's messages, with one text where the symbol and the times go."""
     begin_ns = 1_767_571_200 * SECOND_NS
     wanted = seconds * RATE
-    messages = simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=begin_ns, duration_ns=3600 * SECOND_NS)
+    messages = simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=begin_ns, duration_ns=DAY_NS)
     taken = [next(messages) for _ in range(wanted)]
     return [
         (each.queue, _with_time(each.body))

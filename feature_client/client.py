@@ -25,6 +25,7 @@ from feature_client.online import (
     parse_references,
 )
 from feature_client.reading import OnlineReading
+from feature_client.repository import folder_named, repository_folder
 from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
@@ -91,8 +92,8 @@ class FeatureStoreClient:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
         self._reading = OnlineReading(self._online, lambda: self._feast, fresh_for=dict(fresh_for or {}))
-        self._datasets = _folder_named(config, "DATASET_STORAGE_PATH")
-        self._logged = _folder_named(config, "FEATURE_LOG_STORAGE_PATH")
+        self._datasets = folder_named(config, "DATASET_STORAGE_PATH")
+        self._logged = folder_named(config, "FEATURE_LOG_STORAGE_PATH")
         self._has_offline_store = "offline_store" in config
 
     def get_online_features(
@@ -101,11 +102,14 @@ class FeatureStoreClient:
         entity_rows: Sequence[dict[str, Any]],
         *,
         as_of_timestamp: datetime | None = None,
+        registry_version: str | None = None,
     ) -> OnlineFeatures:
         """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip for streamed views.
 
         Views that others defined are read too, by their own keys: rows that ask for them name those beside the symbol
         or in its place. Their first read opens Feast's registry, which takes seconds.
+
+        registry_version: of the rows of that version, which is served or served beside; Conflict while it is neither.
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
@@ -118,7 +122,9 @@ class FeatureStoreClient:
         now_ns = self._clock.now_ns()
         try:
             as_of_ns = None if as_of_timestamp is None else to_ns(as_of_timestamp.astimezone(UTC))
-            by_row = self._reading.features(entity_rows, references, as_of_ns=as_of_ns, now_ns=now_ns)
+            by_row = self._reading.features(
+                entity_rows, references, as_of_ns=as_of_ns, now_ns=now_ns, version=registry_version
+            )
             found = tuple({reference: row[reference] for reference in feature_refs} for row in by_row)
         except LookAheadError:
             self._log.add(Retrieval(now_ns, time.perf_counter_ns() - began, 1))
@@ -273,20 +279,3 @@ class FeatureStoreClient:
 def _said(entity: Mapping[str, Any]) -> str:
     """An entity in a report: its symbol, or its keys where it has none."""
     return entity["symbol"] if "symbol" in entity else ", ".join(f"{name}={value}" for name, value in entity.items())
-
-
-def _folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
-    """Where the service that wrote the yaml keeps its datasets or its feature log, if it says so."""
-    offline = config.get("offline_store")
-    ticks = offline.get("ticks") if isinstance(offline, dict) else None
-    options = ticks.get("options") if isinstance(ticks, dict) else None
-    folder = options.get(setting) if isinstance(options, dict) else None
-    return None if folder is None else Path(folder)
-
-
-def repository_folder(folder: Path) -> Path:
-    """The folder with ``feature_store.yaml``: the one given, or the one that it lies in."""
-    for each in (folder, folder / ".."):
-        if folder.is_dir() and (each / "feature_store.yaml").is_file():
-            return each
-    return folder

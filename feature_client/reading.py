@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_client.foreign import ForeignViews
 from feature_client.online import OnlineFeature, features_of, refuse_look_ahead, symbols_of
+from feature_client.repository import shared_views
 from feature_repo.freshness import STREAMED_VIEWS, table_group, time_to_live
 from market.errors import InvalidRequest
+from storage.online.shadow_rows import read_version
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineVector
 from transforms.status import STATUS_NAMES
@@ -41,8 +43,12 @@ class OnlineReading:
         *,
         as_of_ns: int | None,
         now_ns: int,
+        version: str | None = None,
     ) -> list[dict[str, OnlineFeature]]:
-        """What each entity row has of each reference; raises as ``FeatureStoreClient.get_online_features``."""
+        """What each entity row has of each reference; raises as ``FeatureStoreClient.get_online_features``.
+
+        version: of streamed views, which is served or served beside; None is the active one.
+        """
         tables = [pair for pair in references if table_group(pair[0]) is not None]
         rest = [pair for pair in references if table_group(pair[0]) is None]
         is_ours_alone = all(view in STREAMED_VIEWS for view, _ in rest)
@@ -51,7 +57,9 @@ class OnlineReading:
         if is_ours_alone or tables or all("symbol" in row for row in entity_rows):
             symbols = symbols_of(entity_rows, is_alone=is_ours_alone)
             if rest:
-                vectors = self._online.read(symbols)
+                vectors = (
+                    self._online.read(symbols) if version is None else read_version(self._online, symbols, version)
+                )
         # Views of other packages are streamed too where the vector has them.
         held = STREAMED_VIEWS.union(*(vector.statuses for vector in vectors if vector is not None))
         streamed = [pair for pair in rest if pair[0] in held]
@@ -60,7 +68,7 @@ class OnlineReading:
             symbols = symbols_of(entity_rows, is_alone=False)
         answers: list[list[dict[str, OnlineFeature]]] = []
         if streamed:
-            answers.append(self._streamed(vectors, streamed, as_of_ns=as_of_ns, now_ns=now_ns))
+            answers.append(self._streamed(vectors, streamed, as_of_ns=as_of_ns, now_ns=now_ns, version=version))
         if tables:
             answers.append(self._of_tables(symbols, tables, as_of_ns=as_of_ns, now_ns=now_ns))
         if others:
@@ -81,7 +89,7 @@ class OnlineReading:
         """
         asked = self._online.symbols() if symbols is None else symbols
         if table_group(view) is not None:
-            [rows] = [self._online.table_rows(asked, {view: ()}, shared=_shared([view]))]
+            [rows] = [self._online.table_rows(asked, {view: ()}, shared=shared_views([view]))]
             ages = ((symbol, row[view]) for symbol, row in zip(asked, rows, strict=True))
             by_symbol = {symbol: _age(now_ns - row.event_ns) for symbol, row in ages if row is not None}
             return {symbol: (age, age > self._limit(view), "OK") for symbol, age in by_symbol.items()}
@@ -102,6 +110,7 @@ class OnlineReading:
         *,
         as_of_ns: int | None,
         now_ns: int,
+        version: str | None,
     ) -> list[dict[str, OnlineFeature]]:
         """The features of views whose rows are pushed, by symbol."""
         for vector in vectors:
@@ -109,7 +118,8 @@ class OnlineReading:
                 continue
             if as_of_ns is not None:
                 refuse_look_ahead(vector, references, as_of_ns)
-            self._verify(vector, references)
+            if version is None:  # Feast's fields, which it is verified by, are of the active one
+                self._verify(vector, references)
         fresh_for = {view: self._limit(view) for view, _ in references}
         return [features_of(vector, references, now_ns=now_ns, fresh_for=fresh_for) for vector in vectors]
 
@@ -125,12 +135,15 @@ class OnlineReading:
             if (view, name) not in rules:
                 raise InvalidRequest(f"{view}:{name}: must be a feature of its view")
             views.setdefault(view, []).append(name)
-        rows = self._online.table_rows(symbols, views, shared=_shared(views))
+        rows = self._online.table_rows(symbols, views, shared=shared_views(views))
         if as_of_ns is not None:
             for symbol, of_symbol in zip(symbols, rows, strict=True):
                 refuse_table_look_ahead(symbol, of_symbol, views, as_of_ns)
         fresh_for = {view: self._limit(view) for view in views}
         return [table_features_of(of_symbol, references, now_ns=now_ns, fresh_for=fresh_for) for of_symbol in rows]
+
+    def _read(self, symbols: Sequence[str], version: str | None) -> list[OnlineVector | None]:
+        return self._online.read(symbols) if version is None else read_version(self._online, symbols, version)
 
     def _limit(self, view: str) -> timedelta:
         return self._fresh_for.get(view) or time_to_live(view)
@@ -155,8 +168,3 @@ class OnlineReading:
 
 def _age(age_ns: int) -> timedelta:
     return timedelta(microseconds=max(0, age_ns) // 1_000)
-
-
-def _shared(views: Iterable[str]) -> set[str]:
-    """The views whose rows are the same for every symbol."""
-    return {view for view in views if (group := table_group(view)) is not None and group.is_for_all}

@@ -126,6 +126,12 @@ def service_name(version: str) -> str:
     return "features_latest" if version == LATEST else f"features_v{version.replace('.', '_')}"
 
 
+def version_of_service(name: str) -> str | None:
+    """The registry version of a Feast service's name; None where it is of none, as that of the whole catalogue."""
+    version = name.removeprefix("features_v").replace("_", ".")
+    return version if is_version(version) and service_name(version) == name else None
+
+
 def load_registry_file(path: Path) -> RegistryVersion:
     """Read and check one registry file. Raises InvalidRegistry with every problem, each naming its feature."""
     try:

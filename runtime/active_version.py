@@ -14,8 +14,9 @@ from pathlib import Path
 
 from feature_repo.registry_versions import DEFAULT_VERSION, LATEST, load_registry_version
 from market.errors import Conflict, InvalidRegistry, NotFound
-from registry.life_cycle import Asked, RegistryLifeCycle
+from registry.life_cycle import RegistryLifeCycle
 from registry.serving import ServedVersion, ServedVersionWatch
+from registry.states import Asked
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import metadata_store, registry_life_cycle

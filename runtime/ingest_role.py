@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_version
 from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
-from ingestion.pipeline.resuming import VersionBefore
-from ingestion.pipeline.warming import WarmingPlan
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from ingestion.sinks.computations import ComputationTally
@@ -32,12 +26,13 @@ from ingestion.sources.gateway.sharing import shard_queues
 from ingestion.worker.disk_room import DiskRoom
 from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
+from ingestion.worker.shadow_serving import ShadowServing
 from ingestion.worker.status import worker_status
-from ingestion.worker.version_change import VersionChanger
-from ingestion.worker.version_following import VersionFollowing
 from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
+from runtime.ingest_versions import RoleVersions, version_before
+from runtime.interpreter import tune
 from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -47,24 +42,16 @@ from runtime.wiring import (
     compiled_kernel,
     dead_letter,
     instrument_pins,
-    kernel_cache_folder,
     online_store,
 )
-from storage.database.activations import ActivationStore
 from storage.database.leases import Leases
 from storage.database.metric_writer import MetricWriter, computation_writer
-from storage.database.registry_versions import Change, RegistryStore
 from storage.database.shadow import ShadowStore
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
 from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
-
-SWITCH_INTERVAL_S: Final = 0.0005
-"""How long a thread may keep the interpreter from another: a tenth of Python's own, for the slowest row's sake."""
-GC_THRESHOLD: Final = 50_000
-"""Allocations between two collections of the youngest objects; messages are freed without it."""
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +111,8 @@ class IngestRole:
         )
         check_choice(settings, choice)
         self._follows = follows
-        self._before = self._version_before(version) if follows else None
+        self._shadows: ShadowServing | None = None
+        self._before = version_before(settings, servers, version) if follows else None
         self._kernel = compiled_kernel(settings, version)
         warm_up(self._kernel, _log.info)
 
@@ -149,7 +137,7 @@ class IngestRole:
                     return
             elif self._choice.name in LEASED and not ownership.acquire(self._stop, held_tapes=self._held_tapes):
                 return
-            _tune()
+            tune()
             self._ingest(ownership, shard)
 
     def stop(self) -> None:
@@ -189,7 +177,11 @@ class IngestRole:
                     lambda: {(each.symbol, each.group) for each in shadow.quarantines()}, now_ns=parts.clock.now_ns
                 )
             if self._follows:
-                stack.enter_context(self._following(worker, pipeline))
+                versions = RoleVersions(settings, self._servers, self.worker_id, self._now)
+                stack.enter_context(
+                    versions.following(pipeline, self._kernel, on_changed=lambda _kernel: worker.keep_checkpoints())
+                )
+                self._shadows = stack.enter_context(versions.beside(pipeline, fences=lambda: ownership.fences))
             worker.run(pipeline)
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
 
@@ -267,54 +259,6 @@ class IngestRole:
             before=self._before,
         )
 
-    @contextmanager
-    def _following(self, worker: Worker, pipeline: Pipeline) -> Iterator[None]:
-        """The pipeline changes with the active version meanwhile."""
-        settings, folder = self._settings, self._settings.feature_registry_versions_dir
-        plan = WarmingPlan(
-            self._kernel.feature_set,
-            kernel_cache_folder(settings),
-            settings.raw_data_storage_path,
-            settings.feature_service_market,
-            settings.row_grid_ns,
-        )
-        url = self._servers.postgres_url
-        with closing(RegistryStore(url)) as versions:
-            following = VersionFollowing(
-                ActivationStore(url),
-                VersionChanger(pipeline, plan, budget_ms=settings.feature_registry_row_budget_ms),
-                self._kernel,
-                worker_id=self.worker_id,
-                load=lambda version: load_registry_version(version, folder).feature_set,
-                default=DEFAULT_VERSION,
-                take_back=lambda activation, reason: versions.take_back(
-                    activation.id,
-                    Change(
-                        at=self._now(),
-                        action="take_back",
-                        version=activation.version,
-                        previous_version=activation.previous_version,
-                        origin=f"worker {self.worker_id}",
-                        reason=reason,
-                    ),
-                ),
-                on_changed=lambda _kernel: worker.keep_checkpoints(),
-                now=self._now,
-            )
-            following.start()
-            with closing(following):
-                yield
-
-    def _version_before(self, version: str) -> VersionBefore | None:
-        """What workers served up to the row behind which this version came."""
-        with closing(ActivationStore(self._servers.postgres_url)) as store:
-            activation = store.last_committed(version)
-        if activation is None or activation.from_row_ns is None:
-            return None
-        # Loaded where a checkpoint may be of it alone.
-        kernel = partial(compiled_kernel, self._settings, activation.previous_version)
-        return VersionBefore(kernel, activation.from_row_ns)
-
     def _now(self) -> datetime:
         return to_datetime(self._machine.now_ns())
 
@@ -343,6 +287,7 @@ class IngestRole:
                 "leases": dict(ownership.fences),
                 "feature_registry_version": pipeline.feature_set.version,
                 "follows_activations": self._follows,
+                "shadow_versions": {} if self._shadows is None else self._shadows.status(),
                 "computations_last_5min": {"count": count, "mean_ms": mean_ms},
             }
 
@@ -360,11 +305,3 @@ class IngestRole:
             return self.bus
         keys = [*INTERVALS, GRID] if self._settings.feature_service_publish_grid else list(INTERVALS)
         return KeyedExchange(broker_address(self._settings), LIVE_FEATURES, keys)
-
-
-def _tune() -> None:
-    """What is there now lives as long as the process: leave it out of every collection to come."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)

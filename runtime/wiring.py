@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.registry_versions import DEFAULT_VERSION
+from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_version
 from runtime.feature_repository import feature_serving, feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from backfill.missing_days import MissingDays
     from ingestion.pipeline.dead_letter import DeadLetter
     from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
+    from ingestion.pipeline.warming import WarmingPlan
     from ingestion.rabbitmq.connection import BrokerAddress
     from market.clock import Clock
     from quality.drift import DriftLimits
+    from registry.differences import RowCost
     from registry.life_cycle import RegistryLifeCycle
     from registry.serving import ServedVersion
     from runtime.stores import Stores
@@ -91,6 +93,19 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
 
     chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
     return compile_kernel(chosen, kernel_cache_folder(settings))
+
+
+def warming_plan(settings: Settings) -> WarmingPlan:
+    """Where everything is that an engine of another version is warmed up from; its feature set is to be replaced."""
+    from ingestion.pipeline.warming import WarmingPlan
+
+    return WarmingPlan(
+        load_registry_version(DEFAULT_VERSION).feature_set,
+        kernel_cache_folder(settings),
+        settings.raw_data_storage_path,
+        settings.feature_service_market,
+        settings.row_grid_ns,
+    )
 
 
 def day_rebuild(settings: Settings, stores: Stores, symbol: str, version: str) -> Rebuild:
@@ -377,8 +392,11 @@ def api_services(
 @contextmanager
 def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator[RegistryLifeCycle]:
     """The versions of the settings' folder and their state; new ones come into Feast's registry by themselves."""
+    from ingestion.pipeline.row_cost import RowCosts
     from market.clock import SystemClock, to_datetime
     from registry.agreement import Agreement
+    from registry.differences import Differences, RowCost
+    from registry.folder import VersionFolder
     from registry.life_cycle import RegistryLifeCycle
     from runtime.feature_repository import apply_feature_store
     from storage.database.activations import ActivationStore
@@ -387,8 +405,13 @@ def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata
 
     clock = SystemClock()
 
+    costs = RowCosts(warming_plan(settings))
+
     def now() -> datetime:
         return to_datetime(clock.now_ns())
+
+    def measure(sets: list[FeatureSet]) -> list[RowCost]:
+        return [RowCost(each.ms, each.rows, each.reason) for each in costs.of(sets)]
 
     with (
         closing(RegistryStore(servers.postgres_url)) as store,
@@ -403,8 +426,10 @@ def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata
                 wait=time.sleep,
                 within=timedelta(seconds=settings.feature_registry_activation_seconds),
             ),
-            folder=settings.feature_registry_versions_dir,
-            features=settings.feature_log_storage_path,
+            differences=Differences(
+                VersionFolder(settings.feature_registry_versions_dir), settings.feature_log_storage_path, measure
+            ),
+            row_budget_ms=settings.feature_registry_row_budget_ms,
             now=now,
             announce=partial(apply_feature_store, settings, servers),
         )

@@ -19,7 +19,8 @@ import yaml
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from market.clock import SECOND_NS
 from quality.parity import Parity
-from registry.life_cycle import Asked, RegistryLifeCycle
+from registry.life_cycle import RegistryLifeCycle
+from registry.states import Asked
 from runtime.active_version import version_to_serve
 from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
@@ -34,9 +35,9 @@ BY_ANNA = Asked(origin="test", made_by="anna", reason="to see")
 
 
 def write_version(folder: Path, version: str, names: Mapping[str, str], **entries: object) -> None:
-    """A registry file of features, each given with its source. entries: of every feature."""
+    """A registry file of features, each given with its source, "" for none. entries: of every feature."""
     common = {"lookback_window": "1m", "lookahead_forbidden": True, "max_lookback_days": 1, **entries}
-    features = [{"name": name, "input_sources": [source], **common} for name, source in names.items()]
+    features = [{"name": name, "input_sources": [source] if source else [], **common} for name, source in names.items()]
     (folder / f"{version}.yaml").write_text(yaml.safe_dump({"version": version, "features": features}))
 
 
@@ -92,10 +93,12 @@ def _run(changes: Mapping[str, str | None], servers: Servers, stop: Event, resul
     running.join()
 
 
-def parity_of(settings: Settings, version: str, symbols: Sequence[str] | None = None) -> Parity:
-    """What ``verify parity`` finds of a version."""
+def parity_of(
+    settings: Settings, version: str, symbols: Sequence[str] | None = None, *, log: FeatureLog | None = None
+) -> Parity:
+    """What ``verify parity`` finds of a version; log: another than the feature log."""
     stores = open_stores(settings)
-    return verify_parity(stores.raw, stores.features, compiled_kernel(settings, version), symbols)
+    return verify_parity(stores.raw, log or stores.features, compiled_kernel(settings, version), symbols)
 
 
 def seconds_served(settings: Settings, symbol: str, versions: Sequence[str]) -> dict[str, list[int]]:

@@ -74,7 +74,7 @@ class Lane:
         self._on_gap = on_gap
         self._book_at = book_group(engine.kernel.feature_set)
         self._has_book_messages = False
-        self._last_row: tuple[int, npt.NDArray[np.int8]] | None = None
+        self._last_row: tuple[int, npt.NDArray[np.int8], FeatureSet] | None = None
         self._remembered: deque[FeatureRows] = deque(maxlen=ROWS_REMEMBERED)
         self._follower: Follower | None = None
         self._closed_ns: int | None = None
@@ -120,11 +120,13 @@ class Lane:
 
     @property
     def statuses(self) -> dict[str, str]:
-        """The status of each feature group in the newest closed row."""
-        if self._last_row is None:
+        """The status of each feature group in the newest closed row; from any thread."""
+        last_row = self._last_row
+        if last_row is None:
             return {}
-        names = (group.name for group in self._engine.kernel.feature_set.groups)
-        return {name: STATUS_NAMES[status] for name, status in zip(names, self._last_row[1], strict=True)}
+        # Of the row's own set: until its first row another version's engine is there already.
+        _, found, of_set = last_row
+        return {group.name: STATUS_NAMES[status] for group, status in zip(of_set.groups, found, strict=True)}
 
     @property
     def held(self) -> HeldPast:
@@ -407,7 +409,7 @@ class Lane:
 
     def _note_last_row(self, rows: FeatureRows) -> None:
         if len(rows) > 0:
-            self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy()
+            self._last_row = int(rows.row_ns[-1]), rows.status[-1].copy(), rows.feature_set
 
     def _stamp_ns(self, kinds: Iterable[int], recv_ns: int) -> int:
         """``recv_ns``, not before what is closed nor before the last message of any of the kinds."""

@@ -28,9 +28,11 @@ from ingestion.pipeline.resuming import last_snapshot_ns
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.events import ORDERBOOK
+from market.instruments import Instrument
 from market.markets import Market
 from storage.instruments import InstrumentPins
-from storage.tape import FIRST_SEQ, Frame, Hole, read_tape_and_holes, read_tape_from
+from storage.tape import FIRST_SEQ, Frame, Hole, read_tape_and_holes
+from storage.tape.following import TapeFollower
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
@@ -79,13 +81,13 @@ def warm_up_engines(plan: WarmingPlan, connection: Connection) -> None:
         kernel = compile_kernel(plan.feature_set, plan.kernel_cache)
         kernel.warm_up()
         connection.send(None)
-        warm: dict[str, _Warmer] = {}
+        warm: dict[str, Warmer] = {}
         is_last = False
         while not is_last:
             marks, is_last = connection.recv()
             for symbol, mark in marks.items():
                 if symbol not in warm:
-                    warm[symbol] = _Warmer(plan, kernel, mark)
+                    warm[symbol] = Warmer(plan, kernel, mark)
                 warm[symbol].bring_to(mark)
             connection.send({symbol: each.engine() for symbol, each in warm.items()} if is_last else None)
     except (EOFError, BrokenPipeError):
@@ -94,31 +96,37 @@ def warm_up_engines(plan: WarmingPlan, connection: Connection) -> None:
         connection.send(Failed(said(error)))
 
 
-class _Warmer:
-    """One symbol's engine on its way along the tape."""
+class Warmer:
+    """One symbol's engine on its way along the tape.
 
-    def __init__(self, plan: WarmingPlan, kernel: Kernel, mark: Mark) -> None:
+    since_ns: the row after which rows are wanted; None is a minute before the first mark.
+    """
+
+    def __init__(self, plan: WarmingPlan, kernel: Kernel, mark: Mark, *, since_ns: int | None = None) -> None:
         self._plan = plan
         self._symbol = mark.symbol
         self._engine = Engine(kernel, mark.instrument, grid_ns=plan.grid_ns)
         self._decoders = Decoders(venue_of(plan.market), InstrumentPins(plan.raw_folder))
-        self._next_seq: int | None = None
+        self._since_ns = since_ns
+        self._follower: TapeFollower | None = None
+        self._unread: list[Frame | Hole] = []
+        """What the follower gave from behind the last mark."""
         self._whole_from_ns = 0
         self._rows: deque[FeatureRows] = deque(maxlen=ROWS_REMEMBERED)
         self._costs: list[float] = []
 
-    def bring_to(self, mark: Mark) -> None:
-        """Take what is on the tape up to the mark, and close what is closed there."""
+    def bring_to(self, mark: Mark) -> FeatureRows | None:
+        """Take what is on the tape up to the mark, and close what is closed there; the rows of it, if it has any."""
         if mark.through_seq < FIRST_SEQ:
-            return
-        if self._next_seq is None:
-            frames = self._first_frames(mark.closed_ns)
+            return None
+        if self._follower is None:
+            self._feed(self._first_frames(mark.closed_ns), mark.through_seq)
+            self._follower = TapeFollower(self._plan.raw_folder, self._symbol, seq=mark.through_seq + 1)
         else:
-            frames = read_tape_from(self._plan.raw_folder, self._symbol, self._next_seq)
-        self._feed(frames, mark.through_seq)
-        self._next_seq = mark.through_seq + 1
+            # What is behind the mark is given once, hence kept.
+            self._unread = self._feed(chain(self._unread, self._follower.read()), mark.through_seq)
         if mark.closed_ns is None:
-            return
+            return None
         self._close_silently(min(self._whole_from_ns, mark.closed_ns))
         begun_s = time.thread_time()
         rows = self._engine.advance(mark.closed_ns)
@@ -127,6 +135,11 @@ class _Warmer:
             self._costs.append(1000 * spent_s / len(rows))
         whole = np.flatnonzero(rows.row_ns % SECOND_NS == 0)
         self._rows.extend(_chosen(rows, slice(at, at + 1)) for at in whole.tolist())
+        return rows
+
+    def pin(self, instrument: Instrument) -> None:
+        """Take the symbol's scale, which no message needed before."""
+        self._engine.pin(instrument)
 
     def engine(self) -> WarmEngine:
         """The engine where it stands."""
@@ -149,7 +162,8 @@ class _Warmer:
         plan, symbol = self._plan, self._symbol
         if closed_ns is None:
             return read_tape_and_holes(plan.raw_folder, symbol)
-        self._whole_from_ns = floor_to(closed_ns, SECOND_NS) - MINUTE_NS
+        since_ns = floor_to(closed_ns, SECOND_NS) - MINUTE_NS if self._since_ns is None else self._since_ns
+        self._whole_from_ns = since_ns
         from_ns = self._whole_from_ns - set_horizon_ns(plan.feature_set)
         oldest = _oldest_frame(plan.raw_folder, symbol)
         if ORDERBOOK in set_kinds(plan.feature_set):
@@ -166,7 +180,8 @@ class _Warmer:
             self._engine = Engine(self._engine.kernel, self._engine.instrument, start_ns=from_ns, grid_ns=plan.grid_ns)
         return chain([first], frames)
 
-    def _feed(self, frames: Iterator[Frame | Hole], through_seq: int) -> None:
+    def _feed(self, frames: Iterator[Frame | Hole], through_seq: int) -> list[Frame | Hole]:
+        """Feed what is up to the seq; what a follower has given from behind it."""
         hole: Hole | None = None
         close_ns = 0
         for frame in frames:
@@ -174,7 +189,7 @@ class _Warmer:
                 hole = frame
                 continue
             if frame.seq > through_seq:
-                break
+                return [*([hole] if hole is not None else []), frame, *(frames if self._follower is not None else ())]
             if hole is not None:
                 self._engine.feed(hole_records(self._decoders, self._symbol, hole))
                 hole = None
@@ -184,6 +199,7 @@ class _Warmer:
             if frame.recv_ns - MARGIN_NS > close_ns:
                 self._close_silently(min(frame.recv_ns - MARGIN_NS, self._whole_from_ns))
                 close_ns = frame.recv_ns
+        return [] if hole is None else [hole]
 
     def _close_silently(self, until_ns: int) -> None:
         """Bring the records up to there into the state, and compute no row that nothing needs."""

@@ -182,7 +182,7 @@ class Ownership:
             try:
                 lost = self._leases.renew(self.worker_id, self._fences, ttl=LEASE_TTL)
                 if turn % STATUS_EVERY == 0:
-                    self._leases.write_status(self.worker_id, started_at=self._started_at, status=describe())
+                    self._tell(describe)
                     self._leases.forget_workers(silent_for=FORGOTTEN_AFTER)
             except StoreUnavailable as error:
                 self._note_away(error)
@@ -196,6 +196,15 @@ class Ownership:
             if lost:
                 on_lost(self._conflict())
                 return
+
+    def _tell(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+        """Write the status, unless it cannot be made: the leases are renewed all the same."""
+        try:
+            status = describe()
+        except Exception:  # noqa: BLE001  # whatever is wrong with a status, the symbols must stay owned
+            _log.exception("status: is not told this time, making it ended with an error")
+            return
+        self._leases.write_status(self.worker_id, started_at=self._started_at, status=status)
 
     def _conflict(self) -> Conflict:
         names = ", ".join(sorted(self._lost))

@@ -15,7 +15,8 @@ from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
 
 if TYPE_CHECKING:
-    from registry.life_cycle import Asked, RegistryLifeCycle
+    from registry.life_cycle import RegistryLifeCycle
+    from registry.states import Asked
     from storage.database.registry_versions import VersionRecord
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
@@ -29,6 +30,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why.")]
 def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
     """Every version, oldest first, and latest, the whole catalogue; broken files with what is wrong."""
     from feature_repo.registry_versions import LATEST, load_registry_version
+    from registry.shadows import shadows_of
 
     with _life_cycle(data) as cycle:
         rows = [state.document() for state in cycle.states()]
@@ -65,6 +67,9 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
         says = "" if each.confirmation is None else f", {each.confirmation.state}"
         straggles = f", straggling: {active} is active" if each.is_straggling(active) else ""
         print(f"worker {each.worker.worker_id}: {each.version or 'has not told'}{says}{straggles}")
+        for one in shadows_of(each.worker):
+            why = "" if one.detail is None else f": {one.detail}"
+            print(f"  beside it {one.version}: {one.state}, {one.rows} rows{why}")
 
 
 @app.command("show")
@@ -149,6 +154,12 @@ def activate(  # the options of the command
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge-breaking-changes", help="Readers of the version before may break.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Serve it beside the active one instead, so that a model can be tried.")
+    ] = False,
+    accept_row_cost_ms: Annotated[
+        float | None, typer.Option("--accept-row-cost-ms", min=0, help="What a row of it may cost then.")
+    ] = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -158,8 +169,22 @@ def activate(  # the options of the command
     serve it: the version before goes on, and it is said why.
     """
     with _life_cycle(data) as cycle:
+        if shadow:
+            begun = cycle.shadows.begin(version, _asked(by, reason), accepted_ms=accept_row_cost_ms)
+            cost = {"version": version, "is_shadow": True, "shadow_row_cost_ms": begun.shadow_row_cost_ms}
+            text = f"{version}: served beside the active one, a row costs {begun.shadow_row_cost_ms:.3f} ms"
+            _tell(cost, text, as_json=as_json)
+            return
         done = cycle.activate(version, _asked(by, reason), is_acknowledged=acknowledge)
     _tell_activation(done, as_json=as_json)
+
+
+@app.command("end-shadow")
+def end_shadow(version: Version, by: By = None, reason: Reason = "", data: DataFolder = None) -> None:
+    """Serve a version no longer beside the active one."""
+    with _life_cycle(data) as cycle:
+        cycle.shadows.end(version, _asked(by, reason))
+    print(f"{version}: no longer served beside the active one")
 
 
 @app.command("rollback")
@@ -202,10 +227,10 @@ def diff(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a change from one version to another means: columns, horizons, sources, rows of history to compute."""
+    """What a change from one version to another means: columns, horizons, sources, rows of history, a row's cost."""
     with _life_cycle(data) as cycle:
-        found, rows = cycle.difference(before, after)
-    print_document({**found.document(), "rows_to_compute": rows}, as_json=as_json)
+        found = cycle.differences.between(before, after)
+    print_document(found.document(), as_json=as_json)
 
 
 @app.command("audit")
@@ -236,13 +261,15 @@ def audit(
 def _state(row: dict[str, Any]) -> str:
     if row["is_active"]:
         return "active" if row["is_valid"] else "active, broken"
+    if row["is_shadow"]:
+        return "beside the active one"
     if not row["is_valid"]:
         return "broken"
     return "shipped" if row["is_shipped"] else "candidate"
 
 
 def _tell_activation(done: VersionRecord, *, as_json: bool) -> None:
-    from registry.life_cycle import TAKES_EFFECT
+    from registry.states import TAKES_EFFECT
 
     warnings, breaking = list(done.compatibility_warnings or ()), list(done.breaking_changes or ())
     document = {
@@ -268,7 +295,7 @@ def _tell(document: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def _asked(by: str | None, reason: str) -> Asked:
-    from registry.life_cycle import Asked
+    from registry.states import Asked
 
     user = getpass.getuser()
     return Asked(origin=f"command line of {user} on {socket.gethostname()}", made_by=by or user, reason=reason or None)

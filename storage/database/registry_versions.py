@@ -26,7 +26,9 @@ from storage.database.schema import (
     transaction,
 )
 
-Action = Literal["create", "sync", "activate", "rollback", "delete", "migrate", "refuse", "take_back"]
+Action = Literal[
+    "create", "sync", "activate", "rollback", "delete", "migrate", "refuse", "take_back", "shadow", "end_shadow"
+]
 MOST_DATASETS_NAMED: Final = 20
 ACTIVATION_LOCK: Final = 0x6665_6174_6163_7469
 """Key of the advisory lock under which it changes which version is active."""
@@ -39,7 +41,8 @@ class VersionRecord:
     """One version as it was recorded; times are aware.
 
     definition: its columns as a JSON object, None where its file was never sound. migration_script: the declared
-    migration as JSON. rollback_from: the version that a rollback came from to this one.
+    migration as JSON. rollback_from: the version that a rollback came from to this one. is_shadow: it is served beside
+    the active one, whose cost was accepted then.
     """
 
     version: str
@@ -60,6 +63,8 @@ class VersionRecord:
     activation_reason: str | None = None
     content_sha256: str | None = None
     definition: Mapping[str, Any] | None = None
+    is_shadow: bool = False
+    shadow_row_cost_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +167,7 @@ class RegistryStore:
         is_rollback = change.action == "rollback"
         values = {
             "is_active": True,
+            "is_shadow": False,
             "activated_by": change.made_by,
             "activation_reason": change.reason,
             "compatibility_warnings": list(warnings),
@@ -205,6 +211,36 @@ class RegistryStore:
         with transaction(self._engine) as connection:
             if failed(connection, agreed_id, change.reason, change.at):
                 _write(connection, change)
+
+    def shadow(self, checked: Checked, change: Change, *, row_cost_ms: float) -> VersionRecord:
+        """Let a version be served beside the active one. Raises Conflict when it is active, or is so already."""
+        values = {"is_shadow": True, "shadow_row_cost_ms": row_cost_ms}
+        with transaction(self._engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
+            known = _keep(connection, checked, change)
+            if known["is_active"] or known["is_shadow"]:
+                raise Conflict(f"registry version {checked.version}: must not be served to be begun beside, was")
+            found = _VERSIONS.c.version == checked.version
+            row = connection.execute(update(_VERSIONS).where(found).values(values).returning(_VERSIONS))
+            record = VersionRecord(**row.mappings().one())
+            _write(connection, change)
+        return record
+
+    def end_shadow(self, version: str, change: Change) -> VersionRecord:
+        """Let it be served beside the active one no longer. Raises Conflict when it was not."""
+        found = update(_VERSIONS).where(_VERSIONS.c.version == version, _VERSIONS.c.is_shadow)
+        with transaction(self._engine) as connection:
+            row = connection.execute(found.values(is_shadow=False).returning(_VERSIONS)).mappings().one_or_none()
+            if row is None:
+                raise Conflict(f"registry version {version}: must be served beside the active one, was not")
+            _write(connection, change)
+        return VersionRecord(**row)
+
+    def shadows(self) -> list[str]:
+        """The versions that are served beside the active one, sorted."""
+        query = select(_VERSIONS.c.version).where(_VERSIONS.c.is_shadow).order_by(_VERSIONS.c.version)
+        with transaction(self._engine) as connection:
+            return list(connection.execute(query).scalars())
 
     def loaded(self, version: str, at: datetime) -> None:
         """Keep when a process last began to serve a version."""

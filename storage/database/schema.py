@@ -124,6 +124,8 @@ FEATURE_REGISTRY_VERSIONS = Table(
     Column("activation_reason", Text),
     Column("content_sha256", Text),
     Column("definition", JSONB(none_as_null=True), comment="its columns, and the code behind each"),
+    Column("is_shadow", Boolean, nullable=False, server_default=false(), comment="served beside the active one"),
+    Column("shadow_row_cost_ms", Double, comment="what a row cost when that was accepted"),
     Index("feature_registry_versions_created_at", "created_at"),
     Index("feature_registry_versions_previous", "previous_version"),
 )
@@ -148,7 +150,8 @@ FEATURE_REGISTRY_AUDIT = Table(
     Column("details", JSONB, nullable=False),
     Column("trace_id", Text),
     CheckConstraint(
-        "action IN ('create', 'sync', 'activate', 'rollback', 'delete', 'migrate', 'refuse', 'take_back')",
+        "action IN ('create', 'sync', 'activate', 'rollback', 'delete', 'migrate', 'refuse', 'take_back', 'shadow', "
+        "'end_shadow')",
         name="action",
     ),
     Index("feature_registry_audit_version", "version"),

@@ -5,11 +5,9 @@ A symbol is one hash, so that all its views change at once; ``storage.online.vec
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -24,6 +22,7 @@ from market.clock import SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
 from storage.online.address import redis_address
 from storage.online.feast_fields import feature_field
+from storage.online.scripts import FENCED, WRITE, Script, WriteResult
 from storage.online.table_row import TableRow, table_fields, table_row
 from storage.online.vector import (
     VECTOR_FIELD,
@@ -47,44 +46,6 @@ if TYPE_CHECKING:  # a reader needs no kernel, whose compiler takes seconds to i
 RedisClient: TypeAlias = redis.Redis | RedisCluster
 
 MAX_AHEAD_NS: Final = 5 * SECOND_NS
-
-# ARGV: the row's order, the writer's fence or nothing, the packed vector, which is published for those who follow the
-# symbol, Feast's fields (``storage.online.feast_fields``), and the fields to remove, which another set had and the
-# row's has not. Lua's numbers are doubles and would round nanoseconds, hence the comparison of text; HSET is called in
-# parts because unpack() stops at about 8000 values.
-_WRITE_SCRIPT: Final = """
-local held = redis.call('HMGET', KEYS[1], 'feature_service:newest', 'feature_service:fence')
-if ARGV[2] ~= '' then
-  if held[2] and held[2] > ARGV[2] then return -1 end
-  if held[2] ~= ARGV[2] then redis.call('HSET', KEYS[1], 'feature_service:fence', ARGV[2]) end
-end
-if held[1] and held[1] > ARGV[1] then return 0 end
-local fields = cmsgpack.unpack(ARGV[4])
-for first = 1, #fields, 1000 do
-  redis.call('HSET', KEYS[1], unpack(fields, first, math.min(first + 999, #fields)))
-end
-redis.call('HSET', KEYS[1], 'feature_service:newest', ARGV[1], 'feature_service:vector', ARGV[3])
-for first = 5, #ARGV, 1000 do
-  redis.call('HDEL', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
-end
-redis.call('PUBLISH', 'feature_service:rows:' .. KEYS[1], ARGV[3])
-return 1
-"""
-_FENCED: Final = -1
-_WRITE_SHA: Final = hashlib.sha1(_WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """What became of the rows of one ``write``: stored, older than what was stored, or too far in the future.
-
-    fenced: symbols that a writer with a higher fence has written.
-    """
-
-    written: int
-    superseded: int
-    refused: int
-    fenced: tuple[str, ...] = ()
 
 
 class OnlineStore:
@@ -147,14 +108,15 @@ class OnlineStore:
         accepted = [row for row in rows if row.row_ns <= now_ns + self._max_ahead_ns]
         held = fences or {}
         gone = self._gone([row for row in accepted if self._sets.get(row.symbol) is not row.feature_set])
-        answers = self._run_script(
-            [self._script_arguments(row, held.get(row.symbol), gone.get(row.symbol, ())) for row in accepted]
+        answers = self.run(
+            WRITE,
+            [self._script_arguments(row, held.get(row.symbol), gone.get(row.symbol, ())) for row in accepted],
         )
         self._sets.update(
             (row.symbol, row.feature_set) for row, answer in zip(accepted, answers, strict=True) if answer == 1
         )
         written = sum(answer == 1 for answer in answers)
-        fenced = tuple(row.symbol for row, answer in zip(accepted, answers, strict=True) if answer == _FENCED)
+        fenced = tuple(row.symbol for row, answer in zip(accepted, answers, strict=True) if answer == FENCED)
         superseded = len(accepted) - written - len(fenced)
         return WriteResult(written, superseded, len(rows) - len(accepted), fenced)
 
@@ -203,6 +165,22 @@ class OnlineStore:
                 pipeline.hmget(key, names)  # type: ignore[arg-type]  # bytes are sent as they are
             found: list[list[bytes | None]] = pipeline.execute()
         return found
+
+    def run(self, script: Script, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
+        """Run a script with each key and its arguments, in one round trip. Raises StoreUnavailable."""
+        with self._naming_the_server():
+            answers = self._evaluate(script, calls)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                # A server forgets its scripts when it restarts or fails over.
+                self._client.script_load(script.text)
+                unanswered = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                again = self._evaluate(script, [calls[at] for at in unanswered])
+                for at, answer in zip(unanswered, again, strict=True):
+                    answers[at] = answer
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
 
     def key(self, symbol: str) -> bytes:
         """The key of a symbol's hash."""
@@ -283,26 +261,11 @@ class OnlineStore:
             *gone,
         )
 
-    def _run_script(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
-        with self._naming_the_server():
-            answers = self._evaluate(calls)
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                # A server forgets its scripts when it restarts or fails over.
-                self._client.script_load(_WRITE_SCRIPT)
-                unanswered = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-                again = self._evaluate([calls[at] for at in unanswered])
-                for at, answer in zip(unanswered, again, strict=True):
-                    answers[at] = answer
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-        return answers
-
-    def _evaluate(self, calls: Sequence[tuple[bytes | str, ...]]) -> list[Any]:
+    def _evaluate(self, script: Script, calls: Sequence[tuple[bytes | str, ...]]) -> list[Any]:
         with self._client.pipeline(transaction=False) as pipeline:
             for call in calls:
                 # Not evalsha(), which the pipeline of a cluster refuses: a script of one key goes where its key is.
-                pipeline.execute_command("EVALSHA", _WRITE_SHA, 1, *call)
+                pipeline.execute_command("EVALSHA", script.sha, 1, *call)
             return pipeline.execute(raise_on_error=False)
 
     @contextmanager

@@ -18,6 +18,7 @@ from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, sync_folder
 from storage.features.log import FeatureLog
 from storage.features.served_ticks import SERVED_TICKS
+from storage.features.shadow_log import SHADOWS
 from storage.instruments import checked_symbol
 
 ARCHIVED_FEATURES: Final = "features"
@@ -28,7 +29,8 @@ ARCHIVED_FEATURES: Final = "features"
 class FeatureDay:
     """A symbol's rows of one UTC date.
 
-    ``files`` are relative to the feature log, of every group and code, the record of what was served included.
+    ``files`` are relative to the feature log, of every group and code, the record of what was served and the
+    rows of versions that were served beside included.
     """
 
     symbol: str
@@ -47,7 +49,11 @@ class FeatureDay:
 
 def logged_symbols(log: FeatureLog) -> list[str]:
     """The symbols that have rows, sorted."""
-    folders = (*log.folder.glob("*/*/symbol=*"), *log.folder.glob(f"{SERVED_TICKS}/symbol=*"))
+    folders = (
+        *log.folder.glob("*/*/symbol=*"),
+        *log.folder.glob(f"{SERVED_TICKS}/symbol=*"),
+        *log.folder.glob(f"{SHADOWS}/*/*/*/symbol=*"),
+    )
     return sorted({path.name.removeprefix("symbol=") for path in folders})
 
 
@@ -55,7 +61,8 @@ def expired_feature_days(log: FeatureLog, symbol: str, before_ns: int) -> list[F
     """The days that ended by ``before_ns``, oldest first. Raises InvalidRequest."""
     files: defaultdict[str, list[str]] = defaultdict(list)
     of_symbol = f"symbol={checked_symbol(symbol)}/date=*/*.parquet"
-    for path in (*log.folder.glob(f"*/*/{of_symbol}"), *log.folder.glob(f"{SERVED_TICKS}/{of_symbol}")):
+    places = ("*/*", SERVED_TICKS, f"{SHADOWS}/*/*/*")
+    for path in (path for place in places for path in log.folder.glob(f"{place}/{of_symbol}")):
         if not path.name.startswith("."):
             files[path.parent.name.removeprefix("date=")].append(path.relative_to(log.folder).as_posix())
     days = [FeatureDay(symbol, date, tuple(sorted(of_date))) for date, of_date in sorted(files.items())]

@@ -35,7 +35,8 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
 from storage.online.address import redis_settings
-from storage.online.store import MAX_AHEAD_NS, OnlineStore, WriteResult
+from storage.online.scripts import WriteResult
+from storage.online.store import MAX_AHEAD_NS, OnlineStore
 from storage.online.vector import (
     FENCE_FIELD,
     NEWEST_FIELD,

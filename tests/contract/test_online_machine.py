@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from market.clock import SECOND_NS
 from runtime.embedded import embedded_redis
 from storage.online.address import redis_settings
-from storage.online.store import MAX_AHEAD_NS, OnlineStore, WriteResult
+from storage.online.scripts import WriteResult
+from storage.online.store import MAX_AHEAD_NS, OnlineStore
 from storage.online.vector import OnlineRow
 from tests.machines import machine_settings
 from transforms.rows import FeatureGroup, FeatureSet

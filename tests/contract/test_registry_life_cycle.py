@@ -16,13 +16,17 @@ import yaml
 from feature_repo.registry_versions import DEFAULT_VERSION, SHIPPED_FOLDER, SHIPPED_VERSIONS
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound
 from registry.agreement import Agreement
-from registry.life_cycle import Asked, RegistryLifeCycle
+from registry.differences import Differences, RowCost
+from registry.folder import VersionFolder
+from registry.life_cycle import RegistryLifeCycle
+from registry.states import Asked, change
 from storage.database.activations import ActivationStore
 from storage.database.ingest_workers import living_workers
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.database.registry_versions import RegistryStore
 from storage.database.schema import downgrade, upgrade
 from tests.postgres_servers import run
+from transforms.rows import FeatureSet
 
 NOON: Final = datetime(2026, 8, 9, 12, tzinfo=UTC)
 BY_ANNA: Final = Asked(origin="test", made_by="anna", reason="to see", trace_id="t1")
@@ -55,6 +59,8 @@ class Living:
         self.now = NOON
         self.on_wait: Callable[[], None] = lambda: None
         self.announced = 0
+        self.cost_ms: float | None = 0.25
+        """What a row of any version costs; None where it cannot be measured."""
         self.agreement = Agreement(
             self.activations,
             workers=lambda: living_workers(self.metadata, self.now),
@@ -65,11 +71,14 @@ class Living:
         self.cycle = RegistryLifeCycle(
             self.store,
             self.agreement,
-            folder=self.folder,
-            features=folder / "features",
+            differences=Differences(VersionFolder(self.folder), folder / "features", self._measure),
+            row_budget_ms=3.0,
             now=lambda: self.now,
             announce=self._announce,
         )
+
+    def _measure(self, sets: list[FeatureSet]) -> list[RowCost]:
+        return [RowCost(self.cost_ms, 60) if self.cost_ms else RowCost(None, 0, "no tape") for _ in sets]
 
     def _announce(self) -> None:
         self.announced += 1
@@ -256,11 +265,11 @@ def both_activate(living: Living, expected: str | None) -> list[str]:
     barrier = threading.Barrier(2)
 
     def activate(version: str) -> str | None:
-        checked = living.cycle._look(version)
-        change = living.cycle._change("activate", version, BY_ANNA, previous=expected or DEFAULT_VERSION)
+        checked = living.cycle.files.look(version)
+        made = change("activate", version, BY_ANNA, at=NOON, previous=expected or DEFAULT_VERSION)
         barrier.wait(10)
         try:
-            return living.store.activate(checked, change, expected=expected).version
+            return living.store.activate(checked, made, expected=expected).version
         except Conflict:
             return None
 
@@ -336,7 +345,7 @@ def test_a_dataset_that_came_between_the_look_and_the_deletion_keeps_the_version
     living.cycle.create("3.0.0", MID, BY_ANNA)
     living.add_dataset("3.0.0")
     with pytest.raises(Conflict, match="must be used by no dataset"):
-        living.store.delete("3.0.0", living.cycle._change("delete", "3.0.0", BY_ANNA))
+        living.store.delete("3.0.0", change("delete", "3.0.0", BY_ANNA, at=NOON))
     assert living.cycle.state("3.0.0").record is not None
 
 
@@ -365,13 +374,15 @@ def test_nobody_changes_the_audit(living: Living) -> None:
 
 def test_the_difference_of_two_versions_says_what_history_lacks(living: Living) -> None:
     living.cycle.create("3.0.0", MID, BY_ANNA)
-    found, rows = living.cycle.difference("3.0.0", DEFAULT_VERSION)
+    change = living.cycle.differences.between("3.0.0", DEFAULT_VERSION)
+    found, rows = change.difference, change.rows_to_compute
+    assert change.document()["cost_after"] == {"row_ms": 0.25, "rows_measured": 60, "reason": None}
     assert "spread_abs" in found.added
     assert found.breaking_changes == ()
     assert set(found.sources_added) == {"kline", "trades", "ticker", "position_manager"}
     assert set(rows) == set(found.groups_to_compute)
     with pytest.raises(NotFound):
-        living.cycle.difference("3.0.0", "9.9.9")
+        living.cycle.differences.between("3.0.0", "9.9.9")
 
 
 def test_the_shipped_versions_are_those_of_the_folder() -> None:

@@ -16,7 +16,7 @@ from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from feature_repo.serving import FeatureServing
 from market.clock import ManualClock
-from registry.life_cycle import TAKES_EFFECT
+from registry.states import TAKES_EFFECT
 from storage.database.quality_reports import QualityReports
 from storage.features.log import FeatureLog
 from storage.online.address import redis_settings
@@ -209,3 +209,48 @@ def test_the_difference_is_told_by_columns_horizons_and_sources(client: TestClie
     assert found["horizon_after_s"] > found["horizon_before_s"]
     assert set(found["rows_to_compute"]) == set(found["groups_to_compute"])
     assert client.get(f"/feature-registry/diff?before={DEFAULT_VERSION}&after=latest").json()["breaking_changes"] == []
+    assert found["cost_before"] == found["cost_after"] == {"row_ms": 0.25, "rows_measured": 60, "reason": None}
+
+
+def test_a_version_beside_the_active_one_is_begun_once_its_cost_is_accepted_and_ends(
+    client: TestClient, living: Living
+) -> None:
+    create(client, "3.0.0", MID)
+    path, beside = "/versions/3.0.0/activate", {**BY_ANNA, "shadow": True}
+    accepted = {**beside, "accept_row_cost_ms": 0.25}
+    status, words = problem(client, "POST", path, beside)
+    assert (status, "accept_row_cost_ms: must be at least 0.250, " in words, "not given" in words) == (400, True, True)
+    assert problem(client, "POST", path, {**beside, "accept_row_cost_ms": 0.2})[0] == 400
+    assert problem(client, "POST", path, {**beside, "accept_row_cost_ms": -1})[0] == 422
+    for cost_ms, why in (
+        (None, "must have its cost measured, was not: no tape"),
+        (3.5, "must be at most 3 ms, was 3.5"),
+    ):
+        living.cost_ms = cost_ms
+        status, words = problem(client, "POST", path, accepted)
+        assert (status, why in words) == (409, True), words
+    living.cost_ms = 0.25
+    begun = client.post(f"/feature-registry{path}", json=accepted).json()
+    assert (begun["is_active"], begun["is_shadow"], begun["shadow_row_cost_ms"]) == (False, True, 0.25)
+    now = client.get("/feature-registry").json()
+    assert (now["version"], now["shadow_versions"]) == (DEFAULT_VERSION, ["3.0.0"])
+    assert problem(client, "POST", path, accepted)[0] == 409
+    assert "served beside the active one" in problem(client, "DELETE", "/versions/3.0.0")[1]
+    assert client.delete("/feature-registry/versions/3.0.0/shadow?ended_by=anna").status_code == 204
+    assert problem(client, "DELETE", "/versions/3.0.0/shadow")[0] == 409
+    assert client.get("/feature-registry").json()["shadow_versions"] == []
+    assert [line["action"] for line in client.get("/feature-registry/audit").json()] == [
+        "end_shadow",
+        "shadow",
+        "create",
+    ]
+
+
+def test_a_version_that_is_activated_is_no_longer_beside_and_the_active_one_cannot_be(client: TestClient) -> None:
+    create(client, "3.0.0", MID)
+    path = "/feature-registry/versions/3.0.0/activate"
+    beside = {**BY_ANNA, "shadow": True, "accept_row_cost_ms": 1}
+    client.post(path, json=beside).raise_for_status()
+    done = client.post(path, json={**BY_ANNA, "acknowledge_breaking_changes": True}).json()
+    assert (done["is_active"], done["is_shadow"]) == (True, False)
+    assert "must not be active to be served beside" in client.post(path, json=beside).json()["message"]

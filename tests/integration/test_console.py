@@ -164,7 +164,15 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
         log_in(page)
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) < 200) == is_dark
-        for address in ("live", "live/BTCUSDT", "features?q=vwap", "datasets", "upkeep", "past"):
+        for address in (
+            "live",
+            "live/BTCUSDT",
+            "features?q=vwap",
+            "datasets",
+            "upkeep",
+            "past",
+            "registry?before=1.0.0&after=2.0.0",
+        ):
             page.goto(f"/console#{address}")
             expect(page.locator("main h1")).to_be_visible()
             expect(page.locator("main table, main p.muted").first).to_be_visible()

@@ -246,3 +246,17 @@ def test_a_process_that_dies_while_it_warms_up_costs_the_version_alone(
             found.prepared(feature_set("0.2.0", [*COLUMNS, "toy_even"]))
         found.play(5 * SECOND_NS)
         assert {version for _, version in found.versions()} == {"0.1.0"}
+
+
+def test_the_statuses_of_a_symbol_are_those_of_its_newest_row_until_the_new_version_has_one(
+    tmp_path: Path, kernel_cache: Path, recorded_data: Path
+) -> None:
+    with running(tmp_path, feature_set("0.1.0", COLUMNS), kernel_cache, recorded_data) as found:
+        found.prepared(feature_set("0.2.0", ["mid_price"]))
+        lane = found.pipeline.lanes[SYMBOL]
+        before = lane.statuses
+        assert lane.follower is not None
+        lane.follower.close(lane.served_until_ns)
+        lane.change_engine()
+        assert lane.statuses == before
+        assert set(before) == {group.name for group in found.kernel.feature_set.groups}

@@ -1,0 +1,31 @@
+"""Where a feature repository is, and what its yaml and its views say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from feature_repo.freshness import table_group
+
+
+def shared_views(views: Iterable[str]) -> set[str]:
+    """The views whose rows are the same for every symbol."""
+    return {view for view in views if (group := table_group(view)) is not None and group.is_for_all}
+
+
+def folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
+    """Where the service that wrote the yaml keeps its datasets or its feature log, if it says so."""
+    offline = config.get("offline_store")
+    ticks = offline.get("ticks") if isinstance(offline, dict) else None
+    options = ticks.get("options") if isinstance(ticks, dict) else None
+    folder = options.get(setting) if isinstance(options, dict) else None
+    return None if folder is None else Path(folder)
+
+
+def repository_folder(folder: Path) -> Path:
+    """The folder with ``feature_store.yaml``: the one given, or the one that it lies in."""
+    for each in (folder, folder / ".."):
+        if folder.is_dir() and (each / "feature_store.yaml").is_file():
+            return each
+    return folder

@@ -1,0 +1,159 @@
+"""What a row of a set costs of processor time, measured on the newest stretch of a real tape.
+
+1. The tape with the most bytes of late is gone through from the last order book snapshot before the stretch on; each
+   second of the stretch is fed and closed by itself, as a running worker does it.
+2. What is further back than that is not brought in: how much past an engine holds hardly changes what a row costs.
+3. It is done in a process of its own, at low priority: neither who asks nor a worker beside waits for a compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Final
+
+from ingestion.pipeline.change import said
+from ingestion.pipeline.resuming import last_snapshot_ns
+from ingestion.pipeline.warming import NICENESS, WarmingPlan
+from ingestion.venues.decoders import Decoders, venue_of
+from market.clock import MINUTE_NS, SECOND_NS, floor_to
+from market.errors import FeatureServiceError
+from storage.instruments import InstrumentPins
+from storage.tape import Frame, read_tape_and_holes, tape_symbols
+from storage.tape.frames import read_frames
+from storage.tape.segments import segments, tape_folder
+from transforms.engine import Engine
+from transforms.kernel import compile_kernel
+from transforms.rows import FeatureSet
+
+STRETCH_NS: Final = MINUTE_NS
+FEWEST_ROWS: Final = 10
+MEASURING_S: Final = 300.0
+"""Compiling takes a minute, once on a machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCost:
+    """ms: the median of so many rows; None where it could not be measured, and reason says why."""
+
+    ms: float | None
+    rows: int
+    reason: str | None
+
+
+class RowCosts:
+    """Measures sets, each once in a process. plan: where everything is; its feature set is replaced."""
+
+    def __init__(self, plan: WarmingPlan) -> None:
+        self._plan = plan
+        self._known: dict[str, MeasuredCost] = {}
+        self._lock = threading.Lock()
+
+    def of(self, sets: Sequence[FeatureSet]) -> list[MeasuredCost]:
+        """What a row of each costs, in their order."""
+        with self._lock:
+            wanted = [each for each in sets if each.fingerprint not in self._known]
+            found = _in_a_process(self._plan, wanted) if wanted else []
+            measured = {each.fingerprint: cost for each, cost in zip(wanted, found, strict=True)}
+            self._known |= {name: cost for name, cost in measured.items() if cost.ms is not None}
+            return [measured.get(each.fingerprint) or self._known[each.fingerprint] for each in sets]
+
+
+def _in_a_process(plan: WarmingPlan, sets: Sequence[FeatureSet]) -> list[MeasuredCost]:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_all, args=(plan, tuple(sets), theirs), name="measuring", daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(MEASURING_S):
+            return [MeasuredCost(None, 0, f"it took longer than {MEASURING_S:g} s")] * len(sets)
+        found: list[MeasuredCost] = ours.recv()
+    except EOFError:
+        process.join()
+        return [MeasuredCost(None, 0, f"the process that measures ended with {process.exitcode}")] * len(sets)
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+    return found
+
+
+def _measure_all(plan: WarmingPlan, sets: Sequence[FeatureSet], connection: Connection) -> None:
+    os.nice(NICENESS)
+    connection.send([measured_cost(replace(plan, feature_set=each)) for each in sets])
+
+
+def measured_cost(plan: WarmingPlan) -> MeasuredCost:
+    """What a row of the plan's set costs, in this process."""
+    try:
+        costs = _costs(plan)
+    except FeatureServiceError as error:
+        return MeasuredCost(None, 0, str(error))
+    except Exception as error:  # noqa: BLE001  # whatever a version raises is why it has no cost
+        return MeasuredCost(None, 0, f"a row could not be computed: {said(error)}")
+    if len(costs) < FEWEST_ROWS:
+        return MeasuredCost(None, len(costs), f"tape: must have {FEWEST_ROWS} rows to measure, had {len(costs)}")
+    return MeasuredCost(statistics.median(costs), len(costs), None)
+
+
+def _costs(plan: WarmingPlan) -> list[float]:
+    """Of each row of the stretch, ms."""
+    symbol = _busiest(plan)
+    instrument = None if symbol is None else InstrumentPins(plan.raw_folder).get(symbol)
+    if symbol is None or instrument is None:
+        return []
+    kernel = compile_kernel(plan.feature_set, plan.kernel_cache)
+    kernel.warm_up()
+    decoders = Decoders(venue_of(plan.market), InstrumentPins(plan.raw_folder))
+    end_ns = floor_to(_newest_ns(plan, symbol), SECOND_NS)
+    begin_ns = end_ns - STRETCH_NS
+    from_ns = last_snapshot_ns(plan.raw_folder, symbol, decoders, begin_ns) or begin_ns
+    engine = Engine(kernel, instrument, start_ns=floor_to(from_ns, SECOND_NS), grid_ns=SECOND_NS)
+    costs: list[float] = []
+    next_ns = begin_ns
+    spent_s = 0.0
+    for frame in read_tape_and_holes(plan.raw_folder, symbol, from_ns=from_ns, to_ns=end_ns):
+        if not isinstance(frame, Frame):
+            continue
+        decoded = decoders.decode(frame.body, frame.recv_ns)
+        assert decoded is not None, "only messages with market data are logged"
+        records = decoded.stamped(frame.recv_ns, frame.seq)
+        while frame.recv_ns >= next_ns:
+            begun_s = time.thread_time()
+            count = len(engine.advance(next_ns))
+            spent_s += time.thread_time() - begun_s
+            if next_ns > begin_ns and count:
+                costs.append(1000 * spent_s / count)
+            next_ns, spent_s = next_ns + SECOND_NS, 0.0
+        begun_s = time.thread_time()
+        engine.feed(records)
+        spent_s += time.thread_time() - begun_s
+    return costs
+
+
+def _busiest(plan: WarmingPlan) -> str | None:
+    """The symbol whose newest segment is the largest: the dearest rows."""
+    sizes = {}
+    for symbol in tape_symbols(plan.raw_folder):
+        known = segments(tape_folder(plan.raw_folder, symbol))
+        if known and known[-1].path.exists():
+            sizes[symbol] = known[-1].path.stat().st_size
+    return max(sizes, key=lambda symbol: sizes[symbol], default=None)
+
+
+def _newest_ns(plan: WarmingPlan, symbol: str) -> int:
+    """The stamp of the last frame."""
+    frames: deque[Frame] = deque(maxlen=1)
+    for segment in reversed(segments(tape_folder(plan.raw_folder, symbol))):
+        frames.extend(each for each in read_frames(segment.path) if isinstance(each, Frame))
+        if frames:
+            break
+    return frames[-1].recv_ns if frames else 0

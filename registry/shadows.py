@@ -1,0 +1,101 @@
+"""Versions that are served beside the active one, so that a model can be tried on them.
+
+1. Whoever begins one accepts what a row costs, which is measured on the tape and told first. One over the budget, or
+   of which it cannot be measured, is refused.
+2. Workers see it in the database and compute its rows beside their own; see ``ingestion.worker.shadow_serving``. What
+   each says of it stands in its status.
+3. It ends when it is ended, or becomes the active one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from market.errors import Conflict, InvalidRequest
+from registry.differences import Differences
+from registry.states import Asked, change
+from storage.database.ingest_workers import IngestWorker
+from storage.database.registry_versions import RegistryStore, VersionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShadow:
+    """What a worker says of a version that it serves beside its own.
+
+    state: preparing, serving or failed; detail: why it failed. rows: written so far. row_ms: what one costs; None
+    before it was measured.
+    """
+
+    worker_id: str
+    version: str
+    state: str
+    detail: str | None
+    rows: int
+    row_ms: float | None
+
+
+class ShadowVersions:
+    """Begins and ends them. active: the version that is active. Methods raise StoreUnavailable."""
+
+    def __init__(
+        self,
+        store: RegistryStore,
+        differences: Differences,
+        *,
+        row_budget_ms: float,
+        now: Callable[[], datetime],
+        announce: Callable[[], object],
+        active: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._differences = differences
+        self._row_budget_ms = row_budget_ms
+        self._now = now
+        self._announce = announce
+        self._active = active
+
+    def versions(self) -> list[str]:
+        """Those that are served beside the active one."""
+        return self._store.shadows()
+
+    def begin(self, version: str, asked: Asked, *, accepted_ms: float | None) -> VersionRecord:
+        """Serve a version beside the active one from now on. accepted_ms: what a row of it may cost.
+
+        Raises InvalidRequest, with what a row costs, where that is not accepted; Conflict where the version is active,
+        its file is broken, or its cost is over the budget or cannot be measured.
+        """
+        if version == self._active():
+            raise Conflict(f"registry version {version}: must not be active to be served beside the active one, was")
+        looked = self._differences.folder.look(version)
+        if looked.problems:
+            raise Conflict(f"registry version {version}: must be sound, was not: {'; '.join(looked.problems)}")
+        cost = self._differences.cost(version)
+        if cost.ms is None:
+            raise Conflict(f"registry version {version}: must have its cost measured, was not: {cost.reason}")
+        if cost.ms > self._row_budget_ms:
+            raise Conflict(f"cost of a row: must be at most {self._row_budget_ms:g} ms, was {cost.ms:.3f} ms")
+        if accepted_ms is None or accepted_ms < cost.ms:
+            was = "was not given" if accepted_ms is None else f"was {accepted_ms:g}"
+            raise InvalidRequest(
+                f"accept_row_cost_ms: must be at least {cost.ms:.3f}, what a row of {version} costs of processor time "
+                f"for each symbol and second, {was}"
+            )
+        self._announce()
+        made = change("shadow", version, asked, at=self._now(), details=cost.document())
+        return self._store.shadow(looked, made, row_cost_ms=cost.ms)
+
+    def end(self, version: str, asked: Asked) -> VersionRecord:
+        """Serve a version no longer beside the active one. Raises Conflict where it was not."""
+        return self._store.end_shadow(version, change("end_shadow", version, asked, at=self._now()))
+
+
+def shadows_of(worker: IngestWorker) -> list[WorkerShadow]:
+    """What a worker says of the versions that it serves beside its own."""
+    found: dict[str, dict[str, Any]] = worker.status.get("shadow_versions") or {}
+    return [
+        WorkerShadow(worker.worker_id, version, each["state"], each["detail"], each["rows"], each["row_ms"])
+        for version, each in found.items()
+    ]

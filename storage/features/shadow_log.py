@@ -1,0 +1,24 @@
+"""The feature logs of versions that are served beside the active one, each in a folder of its own below the log.
+
+They are apart so that nobody takes a row of theirs for one that was served: neither a restarted worker, which goes on
+after the last row of its set, nor the search for rows that are missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from storage.features.log import FeatureLog
+
+SHADOWS: Final = "shadow_versions"
+
+
+def shadow_log_folder(features: Path, version: str) -> Path:
+    """The folder of the log of a version; features: of the feature log."""
+    return features / SHADOWS / version
+
+
+def shadow_logs(features: Path) -> dict[str, FeatureLog]:
+    """The log of each version that was ever served so, by version."""
+    return {path.name: FeatureLog(path) for path in sorted((features / SHADOWS).glob("*")) if path.is_dir()}
