@@ -355,6 +355,7 @@ def api_services(
             requests=requests,
             drift_limits=drift_limits(settings),
             open_kernel=partial(_kernel_of, settings),
+            open_whole=stores.raw.open_whole,
             queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
