@@ -6,9 +6,10 @@ import * as features from "./features.js";
 import * as past from "./past.js";
 import * as datasets from "./datasets.js";
 import * as upkeep from "./upkeep.js";
+import * as coverage from "./coverage.js";
 
 const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep],
-  past: ["Time machine", past] };
+  past: ["Time machine", past], coverage: ["Coverage", coverage] };
 const SILENT_MS = 5000;
 
 const main = document.getElementById("main");
