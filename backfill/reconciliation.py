@@ -56,7 +56,7 @@ from storage.tape import read_tape
 
 AROUND_NS: Final = 2 * MINUTE_NS
 """A message of the day may be received a little before it or after it."""
-_PLACE: Final = {OPEN: 0, HIGH: 1, LOW: 2, CLOSE: 3, VOLUME: 4}
+_STATED: Final = (OPEN, HIGH, LOW, CLOSE, VOLUME)
 
 
 class DayReconciliation:
@@ -135,7 +135,7 @@ class DayReconciliation:
                 for start, of_minute in _by_minute(confirmed[confirmed["seq"] == seq]):
                     if day[0] - MINUTE_NS <= start < day[1] and not (start in held and seq < 0):
                         source = f"tape, seq {seq}" if seq >= 0 else f"backfill, seq {seq}"
-                        held[start] = Candle(*of_minute, source=source)
+                        held[start] = of_minute._replace(source=source)
         if not traded:
             return Check("klines", unchecked="there are no trades of the day to make candles of")
         return compare_candles(held, traded, scale, minutes=range(day[0], day[1], MINUTE_NS))
@@ -190,12 +190,13 @@ def _by_id(decoded: DecodedMessage, seq: int, day: tuple[int, int]) -> dict[str,
     }
 
 
-def _by_minute(records: Any) -> Iterator[tuple[int, list[int]]]:  # noqa: ANN401  # Events
-    """Candles of one message: each minute's begin with open, high, low, close and volume."""
+def _by_minute(records: Any) -> Iterator[tuple[int, Candle]]:  # noqa: ANN401  # Events
+    """Candles of one message: each with the begin of its minute."""
     for start in np.unique(records["update_id"]).tolist():
         values = {int(each["field"]): int(each["px"]) for each in records[records["update_id"] == start]}
-        if _PLACE.keys() <= values.keys():
-            yield start, [values[name] for name in _PLACE]
+        if values.keys() >= set(_STATED):
+            open_px, high, low, close, volume = (values[name] for name in _STATED)
+            yield start, Candle(open_px, high, low, close, volume)
 
 
 def _held_candles_of_trades(raw: RawData, symbol: str, day: tuple[int, int]) -> dict[int, Candle]:

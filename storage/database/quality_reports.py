@@ -63,14 +63,14 @@ class QualityReports:
         reports = DATA_QUALITY_REPORTS.c
         query = (
             select(reports.report)
-            .distinct(reports.period_start)
             .where(
                 reports.symbol == symbol,
                 reports.kind == RECONCILIATION,
                 reports.period_start >= begin,
                 reports.period_start < end,
             )
-            .order_by(reports.period_start, reports.created_at.desc())
+            .order_by(reports.period_start, reports.created_at)
         )
         with transaction(self._engine) as connection:
-            return [dict(row) for row in connection.execute(query).scalars()]
+            # Of two of one day the later one stays.
+            return [*{row["period_start"]: dict(row) for row in connection.execute(query).scalars()}.values()]
