@@ -99,10 +99,10 @@ def test_what_both_lost_alone_is_missing_from_the_merged_features(
     random = Random(seed)  # no secret
     lost = [set(random.sample(range(len(market)), len(market) // 100)) for _ in range(2)]
     both = set(random.sample(range(len(market)), 5))
-    copies = [[frame for at, frame in enumerate(frames_of(market)) if at not in of_one | both] for of_one in lost]
+    one, other = ([frame for at, frame in enumerate(frames_of(market)) if at not in of_one | both] for of_one in lost)
     nobody = (lost[0] & lost[1]) | both
     held = [message for at, message in enumerate(market) if at not in nobody]
-    found, counted = merged(*copies, pins)
+    found, counted = merged(one, other, pins)
     assert found == held
     assert counted.conflicting == 0
     assert played(kernel, tmp_path / "merged", found, pins) == played(kernel, tmp_path / "held", held, pins)
