@@ -33,7 +33,16 @@ _SAFE: Final = {
 
 router = APIRouter(prefix=PAGE, tags=["console"])
 Asset = Literal[
-    "app.js", "dom.js", "live.js", "features.js", "past.js", "datasets.js", "upkeep.js", "console.css", "icon.svg"
+    "app.js",
+    "coverage.js",
+    "dom.js",
+    "live.js",
+    "features.js",
+    "past.js",
+    "datasets.js",
+    "upkeep.js",
+    "console.css",
+    "icon.svg",
 ]
 
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from api.build_request import Moment
 from api.services import Services
 from feature_repo.registry_versions import load_registry_version
-from ingestion.tape.coverage import held_period, symbol_coverage
 from market.clock import DAY_NS
 from market.errors import InvalidRequest
+from training_sets.checks.coverage import held_period, symbol_coverage
 
 MOST_DAYS = 31
 
@@ -36,15 +36,15 @@ def coverage(
     begin: Annotated[Moment | None, Query(alias="from")] = None,
     end: Annotated[Moment | None, Query(alias="to")] = None,
 ) -> Coverage:
-    """The certificate of a symbol for at most 31 days, by default the last ones that raw Parquet holds.
+    """The certificate of a symbol for at most 31 days, by default the last ones that are held.
 
-    What is on the open tape alone is not looked at: the period ends where raw Parquet does, at most.
+    Raw Parquet and the tape where that ends, the open one too, are read as one.
     """
-    raw = services.raw
-    first_ns, last_ns = held_period(raw, symbol, min(services.clock.now_ns(), raw.period(symbol)[1]))
-    to_ns = min(last_ns, last_ns if end is None else end)
-    from_ns = max(first_ns, to_ns - MOST_DAYS * DAY_NS) if begin is None else begin
-    if to_ns - from_ns > MOST_DAYS * DAY_NS:
-        raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(to_ns - from_ns) / DAY_NS:.1f}")
-    chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
-    return Coverage.model_validate(symbol_coverage(raw, symbol, chosen, from_ns=from_ns, to_ns=to_ns))
+    with services.open_raw(symbol) as raw:
+        first_ns, last_ns = held_period(raw, symbol, min(services.clock.now_ns(), raw.period(symbol)[1]))
+        to_ns = min(last_ns, last_ns if end is None else end)
+        from_ns = max(first_ns, to_ns - MOST_DAYS * DAY_NS) if begin is None else begin
+        if to_ns - from_ns > MOST_DAYS * DAY_NS:
+            raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(to_ns - from_ns) / DAY_NS:.1f}")
+        chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
+        return Coverage.model_validate(symbol_coverage(raw, symbol, chosen, (from_ns, to_ns)))

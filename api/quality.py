@@ -64,6 +64,55 @@ def report(
     return QualityReport(**services.quality_reports.keep(found, to_datetime(services.clock.now_ns())))
 
 
+class Disagreement(BaseModel):
+    """Two values that should be one, null where a side has none, and the messages that state them."""
+
+    check: str
+    at: str
+    what: str
+    live: str | None
+    history: str | None
+    messages: list[str]
+
+
+class Reconciliation(BaseModel):
+    """A UTC day as it was lived against the exchange's history.
+
+    agrees: true when every check was made and found nothing, false when one did, null otherwise. checks: counts by
+    check. disagreements: the first of each check. unchecked: which checks could not be made, and why.
+    """
+
+    id: str
+    symbol: str
+    date: str
+    agrees: bool | None
+    missing_rate: float | None
+    anomaly_rate: float | None
+    sequence_gaps: int
+    desynchronization_events: int
+    checks: dict[str, dict[str, int]]
+    disagreements: list[Disagreement]
+    unchecked: dict[str, str]
+    created_at: str
+
+
+@router.get("/reconciliation")
+def reconciliation(
+    services: Services,
+    symbol: Annotated[str, Query(min_length=1, max_length=64)],
+    begin: Annotated[Moment, Query(alias="from")],
+    end: Annotated[Moment, Query(alias="to")],
+) -> list[Reconciliation]:
+    """The newest reconciliation of each day that begins in a period of at most 31 days, oldest first.
+
+    ``feature-service quality reconcile`` makes them.
+    """
+    if end - begin > MOST_DAYS * DAY_NS:
+        raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
+    found = services.quality_reports.reconciliations(symbol, to_datetime(begin), to_datetime(end))
+    return [Reconciliation.model_validate(each) for each in found]
+
+
 class ColumnDrift(BaseModel):
     """How far a column is from the dataset: psi and ks null where there are too few values to tell.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.dataset.datasets import Datasets
+from training_sets.rebuild.raw_history import OpenRaw
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
@@ -74,7 +76,8 @@ class ApiServices(ProcessServices):
     by the ingest role of this process, empty without one. limits: what a request may be. requests: takes a row of each
     that was answered; None keeps none. drift_limits: from when on a column has drifted. queue_lengths: messages and
     readers by queue; None where no message queue is used. cors_origins: whose pages a browser may let read the answers.
-    open_kernel: the compiled kernel of a feature set, for rows of the past; None answers none.
+    open_kernel: the compiled kernel of a feature set, for rows of the past; None answers none. open_whole: opens all
+    that is known of a symbol, what is only on its tape too; None has no tape.
     """
 
     builds: DatasetBuilds
@@ -89,11 +92,16 @@ class ApiServices(ProcessServices):
     drift_limits: DriftLimits = USUAL_LIMITS
     queue_lengths: Callable[[], Mapping[str, tuple[int, int]]] | None = None
     open_kernel: Callable[[FeatureSet], Kernel] | None = None
+    open_whole: OpenRaw | None = None
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets
     life_cycle: RegistryLifeCycle
     feature_server: FeatureServing
+
+    def open_raw(self, symbol: str) -> AbstractContextManager[RawData]:
+        """All that is known of a symbol, for as long as it is read."""
+        return nullcontext(self.raw) if self.open_whole is None else self.open_whole(symbol)
 
 
 # Both are coroutines although they wait for nothing: FastAPI runs a plain function in a thread, for each request.

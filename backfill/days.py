@@ -151,11 +151,12 @@ def _decoded(
     """The records of what is not held, stamped, in pieces of whole messages."""
     decoders = Decoders(BYBIT, instruments)
     day_ns, is_kline = asked.day_ns, asked.data_type == "klines"
+    delay_ns = AVAILABILITY_NS["trades"] if asked.data_type == "trades" else 0
     seq = backfill_seq(asked.data_type, day_ns // DAY_NS)
     pieces: list[Events] = []
     waiting = 0
     for message in messages:
-        if not is_kline and held.has(message.recv_ns):
+        if not is_kline and held.has(message.recv_ns - delay_ns):
             continue
         decoded = decoders.decode(message.body, message.recv_ns)
         if decoded is None or decoded.symbol != asked.symbol or decoded.kind not in {CONTROL, KIND[asked.data_type]}:

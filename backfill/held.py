@@ -3,7 +3,8 @@
 1. Of candles each minute is held or not: the confirmed one arrived, or it did not. One that came longer than LATE_NS
    after its end was asked for when a worker started: what was known meanwhile it does not tell.
 2. Of other streams it is time that is held: from one message to the next, unless LONGEST_SILENCE_NS lies between them
-   or the worker began anew.
+   or the worker began anew. Of trades it is the exchange's time: history states them as received later than they were,
+   and the last one before a hole would come twice.
 3. An order book is a chain of messages, which a day is not put together from: it is held as soon as there is one.
 """
 
@@ -31,20 +32,20 @@ KIND: Final[Mapping[str, int]] = {
     "funding": TICKER,
 }
 """The kind of record that each data type becomes."""
-_FIELDS: Final = ("seq", "recv_ns", "update_id", "field", "flags")
+_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """minutes: starts of the candles that are held, ns. ranges: [start, end) of what is held of receive time."""
+    """minutes: starts of the candles that are held, ns. ranges: [start, end) of what is held, as the module says."""
 
     minutes: frozenset[int]
     ranges: tuple[Range, ...]
 
-    def has(self, recv_ns: int) -> bool:
-        """Whether live data tells what was received then."""
-        return any(start <= recv_ns < end for start, end in self.ranges)
+    def has(self, at_ns: int) -> bool:
+        """Whether live data tells what was then."""
+        return any(start <= at_ns < end for start, end in self.ranges)
 
 
 def held_of(raw: RawData, symbol: str, data_type: str, day_ns: int) -> Held:
@@ -64,7 +65,7 @@ def held_of(raw: RawData, symbol: str, data_type: str, day_ns: int) -> Held:
     ):
         live = events[events["seq"] >= 0]
         of_kind = live[live["kind"] == kind]
-        times.append(np.unique(of_kind["recv_ns"]))
+        times.append(np.unique(of_kind["event_ns" if kind == TRADE else "recv_ns"]))
         starts.append(live["recv_ns"][(live["kind"] == CONTROL) & (live["field"] == START)])
         if kind == KLINE:
             confirmed = (of_kind["flags"] & CONFIRMED != 0) & (of_kind["field"] == OPEN)

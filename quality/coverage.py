@@ -3,41 +3,51 @@
 1. Order books are counted by update id: what is missing between two is known to the message. After a mark that is
    followed by a snapshot, and before the first message and after the last, nobody knows how many are missing.
 2. Candles are counted by the minute.
-3. Trades are counted by the minute too, by what the candle of the minute says was traded. A minute without a candle is
-   missing when no trade came around it for a minute, else not proven.
+3. Trades are counted by their numbers where the venue numbers them one by one; else by the minute, by what the candle
+   of the minute says was traded. A minute without a candle is missing when no trade came around it for a minute, else
+   not proven.
 4. Tickers come all the time: a pause longer than a minute is missing, counted in seconds.
 5. What is missing makes features unknown as long as they look back at it, where the tape marks it or the book breaks;
    what nothing marks they were computed without.
+6. What is held is live or backfilled, range by range: candles by the minute, the rest from one message to the next.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, utc_date
-from market.events import CONTROL, FIRST, KLINE, ORDERBOOK, START, TICKER, TRADE, Events
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
+from market.events import CONFIRMED, CONTROL, FIRST, KLINE, ORDERBOOK, START, TICKER, TRADE, Events
 from quality.book_stream import BookStream
 from quality.market_streams import MarketStreams
-from transforms.catalogue import GROUPS, group_kinds, group_warm_up_ns
-from transforms.rows import FeatureSet
+from quality.time_ranges import Range, joined, of_minutes, without
+from quality.trade_numbers import TradeNumbers
 
 STREAMS: Final = {ORDERBOOK: "orderbook", TRADE: "trades", KLINE: "klines", TICKER: "ticker"}
-UNITS: Final = {ORDERBOOK: "messages", TRADE: "minutes", KLINE: "minutes", TICKER: "seconds"}
-Range = tuple[int, int]
+BY_IDS: Final = "update ids"
+BY_NUMBERS: Final = "trade numbers"
+BY_MINUTES: Final = "minutes"
+BY_VOLUME: Final = "volume of the candle"
+BY_HEARTBEAT: Final = "heartbeat"
+EVIDENCE: Final = {ORDERBOOK: BY_IDS, TRADE: BY_VOLUME, KLINE: BY_MINUTES, TICKER: BY_HEARTBEAT}
+"""What certifies a stream, unless its trades are numbered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
     """A range [begin, end) of time in which something is missing, ns.
 
-    evidence: how it is known. count: messages that are missing; None where nobody knows. first_id: update id of the
-    first of them. makes_unknown: whether features are unknown for it, rather than computed without it. effect_ns: from
-    when on they are, and when the stream could be read again, where that is not the range itself.
+    evidence: how it is known. count: messages, of numbered trades trades, that are missing; None where nobody knows.
+    first_id: update id or trade number of the first of them. makes_unknown: whether features are unknown for it, rather
+    than computed without it. effect_ns: from when on they are, and when the stream could be read again, where that is
+    not the range itself.
     """
 
     begin_ns: int
@@ -51,11 +61,23 @@ class Missing:
 
 @dataclass(slots=True)
 class StreamCoverage:
-    """A stream over the whole period. not_proven: ranges of which nothing says whether all of it is held."""
+    """A stream over the whole period.
+
+    evidence: what certifies it. not_proven: ranges of which nothing says whether all of it is held. live, backfilled:
+    ranges of what is held and from where, without what is missing.
+    """
 
     kind: int
+    evidence: str
     missing: list[Missing] = field(default_factory=list)
     not_proven: list[Range] = field(default_factory=list)
+    live: list[Range] = field(default_factory=list)
+    backfilled: list[Range] = field(default_factory=list)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its messages, or trades, are counted one by one rather than by time."""
+        return self.evidence in {BY_IDS, BY_NUMBERS}
 
 
 class CoverageTally:
@@ -70,7 +92,11 @@ class CoverageTally:
         self._book = BookStream()
         # Prices are not judged here: any scale will do.
         self._market = MarketStreams(price_scale=1.0, quantity_scale=1.0)
+        self._numbers = TradeNumbers()
+        self._trades: Counter[int] = Counter()  # by day
         self._ends: dict[int, Range] = {}
+        self._sources: dict[int, list[tuple[Range, bool]]] = {kind: [] for kind in STREAMS}  # and whether backfilled
+        self._minutes: dict[int, bool] = {}  # of candles, and whether backfilled
         self._held: Counter[tuple[int, int, bool]] = Counter()  # messages by kind, day, whether backfilled
         self._marked: dict[int, list[int]] = {kind: [] for kind in STREAMS}
 
@@ -88,6 +114,10 @@ class CoverageTally:
         is_inside = (at_ns >= self._begin_ns) & (at_ns < self._end_ns)
         chosen = events[np.where(events["kind"] == TICKER, is_tickers, is_inside)]
         self._market.add(chosen)
+        trades = chosen[chosen["kind"] == TRADE]
+        self._numbers.add(trades)
+        days, counts = np.unique(trades["event_ns"] // DAY_NS * DAY_NS, return_counts=True)
+        self._trades.update(dict(zip(days.tolist(), counts.tolist(), strict=True)))
         self._count(chosen, (TRADE, KLINE, TICKER))
         marks = events[(events["kind"] == CONTROL) & (events["field"] == START)]
         for mark in marks:
@@ -97,23 +127,33 @@ class CoverageTally:
 
     def finish(self) -> dict[int, StreamCoverage]:
         """What is missing of each stream, in order of time."""
-        found = {kind: StreamCoverage(kind) for kind in STREAMS}
+        found = {kind: StreamCoverage(kind, EVIDENCE[kind]) for kind in STREAMS}
         found[ORDERBOOK].missing = self._missing_books()
         found[KLINE].missing = [
-            Missing(begin_ns=begin, end_ns=end, evidence="minutes") for begin, end in _runs(self._missing_candles())
+            Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES)
+            for begin, end in of_minutes(self._missing_candles())
         ]
-        self._judge_trades(found[TRADE])
+        if self._numbers.is_numbered:
+            found[TRADE].evidence = BY_NUMBERS
+            found[TRADE].missing = self._missing_numbers()
+        else:
+            self._judge_trades(found[TRADE])
         found[TICKER].missing = self._missing_tickers()
+        for covered in found.values():
+            covered.live, covered.backfilled = (self._held_ranges(covered, is_old=is_old) for is_old in (False, True))
         return found
 
     def held(self, kind: int, day_ns: int) -> tuple[int, int]:
         """Messages of a day that are held: live, backfilled."""
         return self._held[kind, day_ns, False], self._held[kind, day_ns, True]
 
-    def expected_books(self, day_ns: int, missing: Iterable[Missing]) -> tuple[int, int]:
-        """Order book messages of a day: expected, held. What is missing counts for the day on which it was noticed."""
-        held = sum(self.held(ORDERBOOK, day_ns))
-        lost = sum(each.count or 0 for each in missing if floor_to(each.end_ns - 1, DAY_NS) == day_ns)
+    def counted(self, covered: StreamCoverage, day_ns: int) -> tuple[int, int]:
+        """Of a stream that is counted one by one: expected and held of a day.
+
+        What is missing counts for the day on which it was noticed.
+        """
+        held = self._trades[day_ns] if covered.kind == TRADE else sum(self.held(covered.kind, day_ns))
+        lost = sum(each.count or 0 for each in covered.missing if floor_to(each.end_ns - 1, DAY_NS) == day_ns)
         return held + lost, held
 
     def _count(self, events: Events, kinds: Iterable[int]) -> None:
@@ -127,17 +167,66 @@ class CoverageTally:
             at_ns = heads["update_id"] if kind == KLINE else heads["recv_ns"]
             days, inverse = np.unique(at_ns // DAY_NS * DAY_NS, return_inverse=True)
             is_backfilled = heads["seq"] < 0
+            self._note_sources(kind, heads, is_backfilled)
             for at, day in enumerate(days.tolist()):
                 count, old = int((inverse == at).sum()), int((is_backfilled & (inverse == at)).sum())
                 self._held[kind, day, False] += count - old
                 self._held[kind, day, True] += old
+
+    def _note_sources(self, kind: int, heads: Events, is_backfilled: npt.NDArray[np.bool_]) -> None:
+        """Of candles each minute, live where both have it; of other kinds runs of messages from one source."""
+        if kind == KLINE:
+            is_confirmed = (heads["flags"] & CONFIRMED) != 0
+            for minute, is_old in zip(
+                heads["update_id"][is_confirmed].tolist(), is_backfilled[is_confirmed].tolist(), strict=True
+            ):
+                self._minutes[minute] = is_old and self._minutes.get(minute, True)
+            return
+        runs = self._sources[kind]
+        cuts = [0, *(np.flatnonzero(np.diff(is_backfilled)) + 1).tolist(), len(heads)]
+        for begin, end in itertools.pairwise(cuts):
+            times = heads["recv_ns"][begin:end]
+            span, is_old = (int(times.min()), int(times.max()) + 1), bool(is_backfilled[begin])
+            if runs and runs[-1][1] == is_old:
+                before = runs[-1][0]
+                span = min(before[0], span[0]), max(before[1], span[1])
+                runs[-1] = span, is_old
+            else:
+                runs.append((span, is_old))
+
+    def _held_ranges(self, covered: StreamCoverage, *, is_old: bool) -> list[Range]:
+        """What is held of one source, without what is missing."""
+        if covered.kind == KLINE:
+            return of_minutes(minute for minute, each in self._minutes.items() if each == is_old)
+        lost = joined((each.begin_ns, each.end_ns) for each in covered.missing)
+        runs = joined(span for span, each in self._sources[covered.kind] if each == is_old)
+        return [held for span in runs for held in without(span, lost)]
+
+    def _missing_numbers(self) -> list[Missing]:
+        found = [
+            Missing(
+                begin_ns=hole.begin_ns,
+                end_ns=hole.end_ns,
+                evidence=BY_NUMBERS,
+                count=hole.last - hole.first + 1,
+                first_id=hole.first,
+                makes_unknown=self._is_marked(TRADE, hole.begin_ns, hole.end_ns + MINUTE_NS),
+            )
+            for hole in self._numbers.holes
+        ]
+        edges = [each for each in self._edges(TRADE) if each.end_ns - each.begin_ns > MINUTE_NS]
+        return sorted([*found, *edges], key=lambda each: each.begin_ns)
+
+    def _is_marked(self, kind: int, begin_ns: int, end_ns: int) -> bool:
+        """Whether the tape says around a range that messages may have been missed."""
+        return any(begin_ns <= at <= end_ns for at in self._marked[kind])
 
     def _missing_books(self) -> list[Missing]:
         found = [
             Missing(
                 begin_ns=hole.begin_ns,
                 end_ns=hole.found_ns,
-                evidence="update ids",
+                evidence=BY_IDS,
                 count=hole.missing,
                 first_id=hole.first_id,
                 effect_ns=(hole.found_ns, self._end_ns if hole.repaired_ns is None else hole.repaired_ns),
@@ -151,13 +240,12 @@ class CoverageTally:
 
     def _missing_tickers(self) -> list[Missing]:
         pauses = self._market.pauses[TICKER]
-        marks = self._marked[TICKER]
         found = [
             Missing(
                 begin_ns=begin,
                 end_ns=end,
-                evidence="heartbeat",
-                makes_unknown=any(begin <= at <= end for at in marks),
+                evidence=BY_HEARTBEAT,
+                makes_unknown=self._is_marked(TICKER, begin, end),
             )
             for begin, end in pauses.silences
         ]
@@ -188,129 +276,20 @@ class CoverageTally:
             traded = market.traded_volume.get(minute, 0)
             if minute not in without_candle:
                 if market.candle_volume[minute] != traded:
-                    missing[minute] = "volume of the candle"
+                    missing[minute] = BY_VOLUME
             elif traded == 0 and any(begin <= minute and minute + MINUTE_NS <= end for begin, end in silences):
                 missing[minute] = "silence"
             else:
                 not_proven.add(minute)
-        marks = self._marked[TRADE]
         found.missing = [
             Missing(
                 begin_ns=begin,
                 end_ns=end,
                 evidence=evidence,
-                makes_unknown=any(begin <= at <= end + MINUTE_NS for at in marks),
+                makes_unknown=self._is_marked(TRADE, begin, end + MINUTE_NS),
             )
-            for evidence in ("volume of the candle", "silence")
-            for begin, end in _runs(minute for minute, why in missing.items() if why == evidence)
+            for evidence in (BY_VOLUME, "silence")
+            for begin, end in of_minutes(minute for minute, why in missing.items() if why == evidence)
         ]
         found.missing.sort(key=lambda each: each.begin_ns)
-        found.not_proven = _runs(not_proven)
-
-
-def coverage_document(
-    symbol: str, tally: CoverageTally, chosen: FeatureSet, *, begin_ns: int, end_ns: int
-) -> dict[str, Any]:
-    """The certificate as JSON: every stream with its missing ranges and its days, oldest first.
-
-    chosen: whose features are told of. expected and held are in the stream's unit, of whole days and of the part of the
-    first and the last that lies in the period.
-    """
-    return {
-        "symbol": symbol,
-        "from": format_iso(begin_ns),
-        "to": format_iso(end_ns),
-        "feature_registry_version": chosen.version,
-        "streams": {
-            STREAMS[kind]: _stream_document(tally, covered, chosen, begin_ns=begin_ns, end_ns=end_ns)
-            for kind, covered in tally.finish().items()
-        },
-    }
-
-
-def _stream_document(
-    tally: CoverageTally, covered: StreamCoverage, chosen: FeatureSet, *, begin_ns: int, end_ns: int
-) -> dict[str, Any]:
-    days = [
-        _day_document(tally, covered, max(day, begin_ns), min(day + DAY_NS, end_ns))
-        for day in range(floor_to(begin_ns, DAY_NS), end_ns, DAY_NS)
-    ]
-    return {
-        "unit": UNITS[covered.kind],
-        "expected": sum(day["expected"] for day in days),
-        "held": sum(day["held"] for day in days),
-        "messages_live": sum(day["messages_live"] for day in days),
-        "messages_backfilled": sum(day["messages_backfilled"] for day in days),
-        "missing": [_missing_document(each, covered.kind, chosen) for each in covered.missing],
-        "not_proven": [{"from": format_iso(begin), "to": format_iso(end)} for begin, end in covered.not_proven],
-        "days": days,
-    }
-
-
-def _day_document(tally: CoverageTally, covered: StreamCoverage, begin_ns: int, end_ns: int) -> dict[str, Any]:
-    """coverage: share of the day's time in which nothing is missing."""
-    day_ns = floor_to(begin_ns, DAY_NS)
-    ranges = [(max(each.begin_ns, begin_ns), min(each.end_ns, end_ns)) for each in covered.missing]
-    lost_ns = sum(end - begin for begin, end in _joined(ranges))
-    live, backfilled = tally.held(covered.kind, day_ns)
-    if covered.kind == ORDERBOOK:
-        expected, held = tally.expected_books(day_ns, covered.missing)
-    else:
-        unit_ns = SECOND_NS if covered.kind == TICKER else MINUTE_NS
-        expected = (end_ns - begin_ns) // unit_ns
-        held = expected - -(-lost_ns // unit_ns)
-    return {
-        "date": utc_date(day_ns),
-        "expected": expected,
-        "held": held,
-        "messages_live": live,
-        "messages_backfilled": backfilled,
-        "coverage": 1 - lost_ns / (end_ns - begin_ns),
-    }
-
-
-def _missing_document(missing: Missing, kind: int, chosen: FeatureSet) -> dict[str, Any]:
-    ids = None
-    if missing.first_id is not None and missing.count:
-        ids = [missing.first_id, missing.first_id + missing.count - 1]
-    begin_ns, end_ns = missing.effect_ns or (missing.begin_ns, missing.end_ns)
-    reading = [group.name for group in chosen.groups if group.name in GROUPS and kind in group_kinds(group.name)]
-    until = {group: format_iso(end_ns + group_warm_up_ns(group)) for group in reading}
-    return {
-        "from": format_iso(missing.begin_ns),
-        "to": format_iso(missing.end_ns),
-        "evidence": missing.evidence,
-        "messages": missing.count,
-        "update_ids": ids,
-        "unknown_from": format_iso(begin_ns) if missing.makes_unknown else None,
-        "unknown_until": until if missing.makes_unknown else {},
-        "computed_without": [] if missing.makes_unknown else reading,
-    }
-
-
-def _runs(minutes: Iterable[int]) -> list[Range]:
-    """Minutes as ranges."""
-    return _joined([(minute, minute + MINUTE_NS) for minute in sorted(minutes)])
-
-
-def _joined(ranges: Iterable[Range]) -> list[Range]:
-    """Ranges without those that are empty, in order, with those that touch or overlap made one."""
-    joined: list[Range] = []
-    for begin, end in sorted(each for each in ranges if each[0] < each[1]):
-        if joined and begin <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((begin, end))
-    return joined
-
-
-def day_picture(streams: Mapping[str, Any]) -> dict[str, str]:
-    """Each stream's days as characters, oldest first: from blank, nothing held, to a full bar, nothing missing."""
-    bars = " ░▒▓"
-    return {
-        name: "".join(
-            "█" if day["coverage"] == 1 else bars[-(-int(day["coverage"] * 1000) * (len(bars) - 1) // 1000)]
-            for day in stream["days"]
-        )
-        for name, stream in streams.items()
-    }
+        found.not_proven = of_minutes(not_proven)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from market.clock import format_iso, parse_iso_ns
 from quality.charts import SPLIT_COLOURS, Stretch, heat_map, histogram, line, time_line
+from quality.coverage_page import coverage_section
+from quality.html_table import table
 from quality.profile import TableProfile, correlations
 from quality.suites import Finding
 
@@ -47,9 +49,9 @@ def render_report(
 ) -> str:
     """The page as text; the same arguments give the same text. A section that cannot be drawn says so in its place.
 
-    manifest: needs records, folds, continuity, warnings, strategy and the counts of rows. targets: by name, what each
-    is, in words. symbols: by name, in the order of the numbers that the profile has for them, the drift of each column
-    from the train split to the test split, the farthest first.
+    manifest: needs records, folds, continuity, coverage, warnings, strategy and the counts of rows. targets: by name,
+    what each is, in words. symbols: by name, in the order of the numbers that the profile has for them, the drift of
+    each column from the train split to the test split, the farthest first.
     """
     times_ns, sample = profile.sample
     is_target = np.isin(np.array(profile.columns), list(targets))
@@ -60,6 +62,7 @@ def render_report(
         ("Rows", lambda: _counts(manifest)),
         ("Splits", lambda: _time_line(manifest)),
         ("Continuity", lambda: _continuity(manifest["continuity"])),
+        ("Coverage", lambda: coverage_section(manifest["coverage"])),
         *(
             (
                 "Target" if name == "target" else f"Target {name.removeprefix('target_')}",
@@ -114,7 +117,7 @@ def _weights(weights: Mapping[str, Any]) -> str:
         if split["rows"]
     ]
     head = ("split", "rows", "worth independent rows", "labels at a time", "without a weight")
-    return f"<p>{escape(settings)}</p>{_table(head, rows)}"
+    return f"<p>{escape(settings)}</p>{table(head, rows)}"
 
 
 def _counts(manifest: Mapping[str, Any]) -> str:
@@ -125,7 +128,7 @@ def _counts(manifest: Mapping[str, Any]) -> str:
         ("dropped for missing values", manifest["rows_with_missing_dropped"]),
         *((f"in {name}, over all folds", count) for name, count in manifest["records"].items()),
     ]
-    return _table(("rows", "count"), rows)
+    return table(("rows", "count"), rows)
 
 
 def _drift(drift: Mapping[str, Mapping[str, Any]]) -> str:
@@ -146,7 +149,7 @@ def _drift(drift: Mapping[str, Mapping[str, Any]]) -> str:
         return '<p class="note">No symbol has rows in both splits.</p>'
     note = f"The {MOST_DRIFT_SHOWN} columns of each symbol that are farthest apart; _quality.json has all of them."
     columns = ("symbol", "column", "PSI", "KS", "missing in train", "missing in test", "drifted by")
-    return f'<p class="note">{note}</p>{_table(columns, rows)}'
+    return f'<p class="note">{note}</p>{table(columns, rows)}'
 
 
 def _time_line(manifest: Mapping[str, Any]) -> str:
@@ -192,7 +195,7 @@ def _time_line(manifest: Mapping[str, Any]) -> str:
     )
     return (
         f'<p>{escape(manifest["strategy"])} {key}</p><div class="scroll">{time_line(stretches)}</div>{note}'
-        f"<details><summary>counts and proof</summary>{_table(columns, rows)}</details>"
+        f"<details><summary>counts and proof</summary>{table(columns, rows)}</details>"
     )
 
 
@@ -219,7 +222,7 @@ def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
         )
         for each in checked[: 3 * MOST_FOLDS_DRAWN]
     ]
-    return _table(("period", "start", "end", "rows", "coverage", "gaps", "largest gap"), rows)
+    return table(("period", "start", "end", "rows", "coverage", "gaps", "largest gap"), rows)
 
 
 def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
@@ -246,7 +249,7 @@ def _target(
     values = sample[:, at]
     shares = profile.of_class[at] / max(profile.rows, 1)
     is_class = int(profile.of_class[at].sum()) == profile.rows
-    classes = _table(("down", "flat", "up"), [tuple(f"{share:.2%}" for share in shares)]) if is_class else ""
+    classes = table(("down", "flat", "up"), [tuple(f"{share:.2%}" for share in shares)]) if is_class else ""
     drawn = f'<div class="grid">{histogram(values, width=420, height=120)}{classes}</div>'
     lines = "".join(
         f'<p class="note">{escape(symbol)}</p><div>{line(times_ns[rows], values[rows])}</div>'
@@ -288,17 +291,3 @@ def _distributions(profile: TableProfile, sample: npt.NDArray[np.float64]) -> st
         for at, name in enumerate(profile.columns)
     ]
     return f'<div class="grid">{"".join(figures)}</div>'
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="number">{cell}</td>' if isinstance(cell, int) else f"<td>{escape(str(cell))}</td>"
-            for cell in row
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

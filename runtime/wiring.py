@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from registry.serving import ServedVersion
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
+    from storage.database.quality_reports import QualityReports
     from storage.instruments import InstrumentPins
     from storage.online.feed import RowFeed
     from storage.online.memory import OnlineMemory
@@ -247,6 +248,15 @@ def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
     )
 
 
+@contextmanager
+def quality_reports(servers: Servers) -> Iterator[QualityReports]:
+    """The kept reports, for as long as the block lasts."""
+    from storage.database.quality_reports import QualityReports
+
+    with closing(QualityReports(servers.postgres_url)) as reports:
+        yield reports
+
+
 def bookkeeping(settings: Settings, servers: Servers, metadata: Metadata) -> Bookkeeping:
     """Where the builds of all processes on the same database are recorded, queued and announced."""
     from market.clock import SystemClock
@@ -339,7 +349,6 @@ def api_services(
     from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
     from storage.database.metric_writer import request_writer
-    from storage.database.quality_reports import QualityReports
     from storage.database.upkeep import UpkeepStore
     from storage.online.memory import OnlineMemory
 
@@ -352,7 +361,7 @@ def api_services(
         closing(UpkeepStore(servers.postgres_url)) as upkeep,
         closing(FreshnessStore(servers.postgres_url)) as freshness,
         closing(AlertStore(servers.postgres_url)) as alerts,
-        closing(QualityReports(servers.postgres_url)) as quality_reports,
+        quality_reports(servers) as reports,
         registry_life_cycle(settings, servers, metadata) as life_cycle,
         closing(request_writer(servers.postgres_url)) as requests,
         closing(feature_serving(servers)) as feature_server,
@@ -366,10 +375,11 @@ def api_services(
             metadata=metadata,
             builds=builds,
             backfills=backfills,
-            quality_reports=quality_reports,
+            quality_reports=reports,
             requests=requests,
             drift_limits=drift_limits(settings),
             open_kernel=partial(_kernel_of, settings),
+            open_whole=stores.raw.open_whole,
             queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),

@@ -7,9 +7,10 @@ import * as past from "./past.js";
 import * as datasets from "./datasets.js";
 import * as upkeep from "./upkeep.js";
 import * as registry from "./registry.js";
+import * as coverage from "./coverage.js";
 
 const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep],
-  past: ["Time machine", past], registry: ["Registry", registry] };
+  past: ["Time machine", past], registry: ["Registry", registry], coverage: ["Coverage", coverage] };
 const SILENT_MS = 5000;
 
 const main = document.getElementById("main");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,6 +18,9 @@ from runtime.commands.options import (
     settings_for,
 )
 from runtime.commands.printing import print_document, print_table
+
+MOST_DISAGREEMENTS: Final = 50
+"""Of a day, printed for a person."""
 
 app = typer.Typer(help="How good the data of a symbol is.", no_args_is_help=True)
 
@@ -59,6 +62,79 @@ def report(
         print_document(found, as_json=True)
         return
     _print(found)
+
+
+@app.command("reconcile")
+def reconcile(
+    symbol: Symbol,
+    start: Annotated[str, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")],
+    end: Annotated[str | None, typer.Option("--to", help="Last UTC day, included; default: the first.")] = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare days as they were lived with the exchange's archives and settlements, and keep the reports.
+
+    Trades by id, candles against trades, order books level by level, funding rates against settlements. Exits 1 unless
+    every check was made and found nothing.
+
+    Example: feature-service quality reconcile --symbol BTCUSDT --from 2026-01-05
+    """
+    import time
+
+    from backfill.reconciliation import DayReconciliation
+    from backfill.request import BackfillRequest, parse_date
+    from market.clock import SystemClock, to_datetime
+    from market.errors import InvalidRequest
+    from runtime.commands.progress import showing_progress
+    from runtime.servers import running_servers
+    from runtime.stores import open_stores
+    from runtime.wiring import backfill_place, metadata_store, quality_reports
+
+    settings = settings_for(data)
+    first = parse_date(start, "--from")
+    days = BackfillRequest(symbol, first, first if end is None else parse_date(end, "--to"), ()).dates
+    if not days:
+        raise InvalidRequest(f"--to: must not be before --from, {start}, was {end}")
+    place, found = backfill_place(settings, time.sleep), []
+    try:
+        reconciliation = DayReconciliation(place, open_stores(settings).raw.open_whole)
+        with (
+            showing_progress() as steps,
+            running_servers(settings) as servers,
+            metadata_store(servers),
+            quality_reports(servers) as reports,
+        ):
+            steps.begin(f"reconciling {symbol}", total=len(days))
+            for day in days:
+                found.append(reports.keep(reconciliation.of(symbol, day), to_datetime(SystemClock().now_ns())))
+                steps.reach(len(found))
+    finally:
+        place.rest.close()
+    if as_json:
+        print_document(found, as_json=True)
+    else:
+        for each in found:
+            _print_reconciliation(each)
+    if not all(each["agrees"] for each in found):
+        raise typer.Exit(1)
+
+
+def _print_reconciliation(found: Mapping[str, Any]) -> None:
+    verdict = {True: "agrees", False: "disagrees", None: "not all of it could be checked"}[found["agrees"]]
+    print(f"{found['symbol']}, {found['date']}: {verdict}")
+    rows = [
+        (name, ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in check.items()))
+        for name, check in found["checks"].items()
+    ]
+    print_table(("check", "counts"), rows)
+    for check, reason in found["unchecked"].items():
+        print(f"not checked, {check}: {reason}")
+    columns = ("check", "at", "what", "live", "history", "messages")
+    disagreements = [
+        [*(each[column] or "none" for column in columns[:-1]), "; ".join(each["messages"])]
+        for each in found["disagreements"][:MOST_DISAGREEMENTS]
+    ]
+    print_table(columns, disagreements, nothing="no disagreement")
 
 
 @app.command("drift")

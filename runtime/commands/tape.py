@@ -94,10 +94,10 @@ def coverage(
     Example: feature-service tape coverage --symbol BTCUSDT --data out/
     """
     from feature_repo.registry_versions import load_registry_version
-    from ingestion.tape.coverage import held_period, symbol_coverage
     from market.clock import SystemClock
     from runtime.stores import open_stores
     from storage.tape import tape_symbols
+    from training_sets.checks.coverage import held_period, symbol_coverage
 
     settings = settings_for(data)
     stores = open_stores(settings)
@@ -107,8 +107,8 @@ def coverage(
     for symbol in symbols or sorted({*stores.raw.parquet.symbols(), *tape_symbols(settings.raw_data_storage_path)}):
         with stores.raw.open_whole(symbol) as raw:
             first_ns, last_ns = held_period(raw, symbol, SystemClock().now_ns())
-            period = {"from_ns": first_ns if from_ns is None else from_ns, "to_ns": last_ns if to_ns is None else to_ns}
-            found.append(symbol_coverage(raw, symbol, chosen, **period))
+            period = first_ns if from_ns is None else from_ns, last_ns if to_ns is None else to_ns
+            found.append(symbol_coverage(raw, symbol, chosen, period))
     if as_json:
         print_document(found, as_json=True)
         return
@@ -119,7 +119,7 @@ def coverage(
 
 
 def _print_coverage(found: dict[str, Any]) -> None:
-    from quality.coverage import day_picture
+    from quality.coverage_document import day_picture
 
     pictures = day_picture(found["streams"])
     first, last = (found["streams"]["klines"]["days"][at]["date"] for at in (0, -1))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, insert, select
 
 from market.clock import parse_iso_ns, to_datetime
 from storage.database.schema import DATA_QUALITY_REPORTS, open_engine, transaction
+
+QUALITY: Final = "quality"
+RECONCILIATION: Final = "reconciliation"
 
 
 class QualityReports:
@@ -24,7 +27,7 @@ class QualityReports:
         self._engine.dispose()
 
     def keep(self, report: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
-        """Keep a report; returns it with its ``id`` and ``created_at``."""
+        """Keep a report; returns it with its ``id`` and ``created_at``. One that states no ``kind`` is of QUALITY."""
         kept = {"id": str(uuid.uuid4()), **report, "created_at": created_at.isoformat().replace("+00:00", "Z")}
         statement = insert(DATA_QUALITY_REPORTS).values(
             id=uuid.UUID(kept["id"]),
@@ -37,18 +40,37 @@ class QualityReports:
             desynchronization_events=report["desynchronization_events"],
             report=kept,
             created_at=created_at,
+            kind=report.get("kind", QUALITY),
         )
         with transaction(self._engine) as connection:
             connection.execute(statement)
         return kept
 
     def newest(self, symbol: str, *, limit: int) -> list[dict[str, Any]]:
-        """The newest reports of a symbol, newest first."""
+        """The newest reports of a symbol's quality, newest first."""
+        reports = DATA_QUALITY_REPORTS.c
         query = (
-            select(DATA_QUALITY_REPORTS.c.report)
-            .where(DATA_QUALITY_REPORTS.c.symbol == symbol)
-            .order_by(DATA_QUALITY_REPORTS.c.created_at.desc())
+            select(reports.report)
+            .where(reports.symbol == symbol, reports.kind == QUALITY)
+            .order_by(reports.created_at.desc())
             .limit(limit)
         )
         with transaction(self._engine) as connection:
             return [dict(row) for row in connection.execute(query).scalars()]
+
+    def reconciliations(self, symbol: str, begin: datetime, end: datetime) -> list[dict[str, Any]]:
+        """The newest reconciliation of each day that begins in [begin, end), oldest day first."""
+        reports = DATA_QUALITY_REPORTS.c
+        query = (
+            select(reports.report)
+            .where(
+                reports.symbol == symbol,
+                reports.kind == RECONCILIATION,
+                reports.period_start >= begin,
+                reports.period_start < end,
+            )
+            .order_by(reports.period_start, reports.created_at)
+        )
+        with transaction(self._engine) as connection:
+            # Of two of one day the later one stays.
+            return [*{row["period_start"]: dict(row) for row in connection.execute(query).scalars()}.values()]

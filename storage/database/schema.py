@@ -392,6 +392,7 @@ DATA_QUALITY_REPORTS = Table(
     Column("desynchronization_events", BigInteger, nullable=False),
     Column("report", JSONB, nullable=False),
     Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("kind", Text, nullable=False, server_default="quality", comment="quality or reconciliation"),
     CheckConstraint("missing_rate BETWEEN 0 AND 1", name="missing_rate"),
     CheckConstraint("anomaly_rate BETWEEN 0 AND 1", name="anomaly_rate"),
     Index("data_quality_reports_symbol_period", "symbol", "period_start", "period_end"),

@@ -16,7 +16,7 @@ from market.errors import CorruptStore
 from storage.features.parts import (
     CREATED,
     EVENT,
-    REBUILT,
+    PART,
     STATUS,
     Int64s,
     check_part,
@@ -59,7 +59,7 @@ def read_group(folder: Path, group: FeatureGroup, symbol: str, asked: AskedRows)
 
     def parts() -> list[Path]:
         listed = parts_in_order(folder, asked.from_ns, asked.to_ns)
-        return [path for path in listed if not (asked.served_only and path.name.startswith(REBUILT))]
+        return [path for path in listed if path.name.startswith(f"{PART}-") or not asked.served_only]
 
     def read(path: Path) -> pa.Table | None:
         with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -23,7 +23,6 @@ from storage.durable_files import exclusive, publish_files, shared
 from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
 from storage.features.parts import (
     PART,
-    REBUILT,
     Int64s,
     PartFile,
     group_folder,
@@ -201,7 +200,7 @@ class FeatureLog:
             folder = self.of_symbol(group, symbol)
             dates = sorted(folder.glob("date=*"), reverse=True)
             ends = (
-                max((end for path, _, end in parts_of_date(date) if not path.name.startswith(REBUILT)), default=None)
+                max((end for path, _, end in parts_of_date(date) if path.name.startswith(f"{PART}-")), default=None)
                 for date in dates
             )
             newest.append(next((end for end in ends if end is not None), None))

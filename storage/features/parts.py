@@ -1,8 +1,8 @@
 """The parts of the feature log: a group's rows of one symbol and UTC date as Parquet, their format, names and order.
 
 ``part-<first row>-<last row>.parquet`` holds rows as they were served, with a number behind where another part has that
-name; a rebuilt day's name begins with ``rebuilt`` and
-states what it was made of. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), the group's
+name; a rebuilt day's name begins with ``rebuilt`` and states what it was made of, as does that of one whose rows were
+revised since, ``revised``. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), the group's
 features and its status by name. The symbol is told by the folder's name, and by the file's metadata: a column of it
 beside the folders would keep pandas and pyarrow from reading them.
 
@@ -36,6 +36,8 @@ MOST_LISTINGS: Final = 100
 """Of a folder for one reading: a merge removes hundreds of files one by one, and each may be missed."""
 PART: Final = "part"
 REBUILT: Final = "rebuilt"
+REVISED: Final = "revised"
+"""A rebuilt day of which another has other rows since: it stays for reads as of before."""
 EVENT: Final = "event_timestamp"
 CREATED: Final = "created_timestamp"
 STATUS: Final = "status"
@@ -197,9 +199,9 @@ def parts_in_order(folder: Path, from_ns: int | None, to_ns: int | None) -> list
 def parts_of_date(folder: Path) -> list[tuple[Path, int, int]]:
     """The parts of one date with their first and last row time, by time. Raises CorruptStore for another name."""
     parts = []
-    for path in (*folder.glob(f"{PART}-*.parquet"), *folder.glob(f"{REBUILT}-*.parquet")):
+    for path in (path for kind in (PART, REBUILT, REVISED) for path in folder.glob(f"{kind}-*.parquet")):
         kind, *period = path.stem.split("-")
-        if kind == REBUILT:
+        if kind != PART:
             period = period[:2]  # what it was made of follows
         try:
             first, last, *_ = map(int, period)

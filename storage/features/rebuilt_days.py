@@ -3,12 +3,14 @@
 A group's rows of one symbol and UTC date are one part, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` beside those
 of served rows. ``inputs`` is a hash of everything the rows were computed from; the folder names the group's code.
 Registry versions share the files: one that selects fewer of a group's columns finds them in a file with more.
+
+A file whose rows were revised is kept as ``revised-…``: reads as of a time before the revision still find it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,7 @@ from storage.features.parts import (
     EVENT,
     PART,
     REBUILT,
+    REVISED,
     Int64s,
     PartFile,
     part_columns,
@@ -47,7 +50,7 @@ def rebuilt_columns(log: FeatureLog, group: FeatureGroup, symbol: str, date: str
     return set[str]().union(*(part_columns(path) for path in _rebuilt(log.of_date(group, symbol, date), inputs)))
 
 
-def write_rebuilt_day(
+def write_rebuilt_day(  # noqa: PLR0913  # a day, what it is made of, and whether what it replaces stays
     log: FeatureLog,
     symbol: str,
     groups: Iterable[FeatureGroup],
@@ -55,14 +58,16 @@ def write_rebuilt_day(
     *,
     date: str,
     inputs: Mapping[str, str],
+    is_revising: Callable[[], bool] = lambda: False,
 ) -> int:
     """Write the rows of one UTC date for the groups that ``inputs`` names, all files on disk before the first is seen.
 
     groups: of the set that the rows are of. pieces: consecutive rows, one at least, and when each is available, int64
         (n,); each becomes a row group, and is let go once the next one is there.
 
-    Files of these groups made of other inputs go, and those whose columns are all here. Returns how many rows were
-    written. Raises StoreUnavailable.
+    Files of these groups made of other inputs go, and those whose columns are all here. is_revising: asked once all
+    pieces are written; where it is so, files made of other inputs stay for reads as of before. Returns how many rows
+    were written. Raises StoreUnavailable.
     """
     count = 0
     with ExitStack() as stack:
@@ -84,11 +89,23 @@ def write_rebuilt_day(
             path = _path(log.of_date(group, symbol, date), part, group, inputs[group.name])
             replaced += _replaced_by(path, group, inputs[group.name])
             staged[path] = part.finish()
+        if is_revising():
+            # Before the new ones are seen: whoever dies in between leaves a day that is still due, and loses nothing.
+            replaced = [left for old in replaced if (left := _kept(old, inputs)) is not None]
         publish_files(staged)
     with changing_files(log.folder):
         for old in replaced:
             old.unlink(missing_ok=True)
     return count
+
+
+def _kept(old: Path, inputs: Mapping[str, str]) -> Path | None:
+    """Keep a file made of other inputs under the name of what was revised; gives one that may go."""
+    if old.stem.rpartition("-")[2] in inputs.values():
+        return old
+    with changing_files(old), suppress(FileNotFoundError):
+        old.rename(old.with_name(old.name.replace(REBUILT, REVISED, 1)))
+    return None
 
 
 def is_served_whole(

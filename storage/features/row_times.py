@@ -18,24 +18,25 @@ _NONE: Final = np.empty(0, np.int64)
 
 
 def read_row_times(
-    log: FeatureLog, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int
+    log: FeatureLog, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int, is_first: bool = False
 ) -> tuple[Int64s, Int64s]:
     """Times of the rows in [from_ns, to_ns] that every group with rows there has, and when each could be read.
 
     Both int64 (n,), ascending by row time. A row that is in the log twice counts as available with its later created
-    time, as the log's reader takes that one; a row is readable when the last of its groups is.
+    time, as the log's reader takes that one; is_first: with its earlier one, when it was as it was known first. A row
+    is readable when the last of its groups is.
 
     Raises CorruptStore, InvalidRequest when the symbol cannot name a folder.
     """
     row_ns, available_ns = _NONE, _NONE
-    is_first = True
+    is_begun = False
     for group in feature_set.groups:
-        of_group = _group_times(log, symbol, group, from_ns=from_ns, to_ns=to_ns)
+        of_group = _group_times(log, symbol, group, (from_ns, to_ns), is_first=is_first)
         if len(of_group[0]) == 0:
             continue
-        if is_first:
+        if not is_begun:
             row_ns, available_ns = of_group
-            is_first = False
+            is_begun = True
             continue
         row_ns, at, of = np.intersect1d(row_ns, of_group[0], assume_unique=True, return_indices=True)
         available_ns = np.maximum(available_ns[at], of_group[1][of])
@@ -43,8 +44,9 @@ def read_row_times(
 
 
 def _group_times(
-    log: FeatureLog, symbol: str, group: FeatureGroup, *, from_ns: int, to_ns: int
+    log: FeatureLog, symbol: str, group: FeatureGroup, period: tuple[int, int], *, is_first: bool
 ) -> tuple[Int64s, Int64s]:
+    from_ns, to_ns = period
     folder = log.of_symbol(group, symbol)
 
     def read(path: Path) -> tuple[Int64s, Int64s]:
@@ -57,7 +59,8 @@ def _group_times(
 
     found = read_listed(lambda: parts_in_order(folder, from_ns, to_ns + 1), read)
     row_ns, at = np.unique(np.concatenate([_NONE, *(event_ns for event_ns, _ in found)]), return_inverse=True)
-    available_ns = np.zeros(len(row_ns), np.int64)
-    np.maximum.at(available_ns, at, np.concatenate([_NONE, *(created_ns for _, created_ns in found)]))
+    chosen = np.minimum if is_first else np.maximum
+    available_ns = np.full(len(row_ns), np.iinfo(np.int64).max if is_first else 0, np.int64)
+    chosen.at(available_ns, at, np.concatenate([_NONE, *(created_ns for _, created_ns in found)]))
     is_wanted = (row_ns >= from_ns) & (row_ns <= to_ns)
     return row_ns[is_wanted], available_ns[is_wanted]

@@ -44,6 +44,17 @@ def test_a_report_comes_back_as_it_was_given_the_newest_first(reports: QualityRe
     assert reports.newest("ETHUSDT", limit=5) == []
 
 
+def test_the_newest_reconciliation_of_each_day_is_given_apart_from_the_reports(reports: QualityReports) -> None:
+    days = [
+        {**REPORT, "kind": "reconciliation", "symbol": "SOLUSDT", "period_start": f"2026-08-0{at}"} for at in (7, 8, 9)
+    ]
+    first = [reports.keep(each, NOON) for each in days]
+    again = reports.keep({**days[1], "sequence_gaps": 0}, NOON + timedelta(hours=1))
+    begin = datetime(2026, 8, 7, tzinfo=UTC)
+    assert reports.reconciliations("SOLUSDT", begin, begin + timedelta(days=2)) == [first[0], again]
+    assert reports.newest("SOLUSDT", limit=5) == []
+
+
 def test_a_rate_that_is_none_is_refused_by_the_database(reports: QualityReports) -> None:
     with pytest.raises(Conflict):
         reports.keep({**REPORT, "missing_rate": 1.5}, NOON)

@@ -900,8 +900,12 @@ def test_a_data_quality_report_is_answered_and_kept(client: TestClient, services
     assert services.quality_reports.newest("BTCUSDT", limit=1) == [document]
 
 
-def test_the_coverage_certificate_of_a_period_is_answered(client: TestClient, services: ApiServices) -> None:
-    compact_tape(services.raw.folder, "BTCUSDT", InstrumentPins(services.raw.folder))
+def test_the_coverage_certificate_of_a_period_is_that_of_the_open_tape_too(
+    client: TestClient, services: ApiServices
+) -> None:
+    assert not services.raw.parts("ETHUSDT"), "is on its open tape alone"
+    of_tape = client.get("/coverage", params={"symbol": "ETHUSDT", "from": at(60), "to": at(180)}).json()
+    assert of_tape["streams"]["ticker"]["held"] == 120
     answer = client.get("/coverage", params={"symbol": "BTCUSDT", "from": at(60), "to": at(180)})
     assert answer.status_code == 200
     document = answer.json()

@@ -96,6 +96,17 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
     expect(page.get_by_role("region", name="Folders")).to_contain_text("tape")
 
 
+def test_the_coverage_calendar_shows_the_certificate_at_an_address(page: Page, running: Running) -> None:
+    with running.client() as client:
+        found = client.get("/coverage", params={"symbol": "BTCUSDT"}).json()
+    page.goto(f"/console#coverage/BTCUSDT?from={found['from']}&to={found['to']}")
+    days = page.get_by_role("group", name="Days of klines").locator(".day")
+    expect(days).to_have_count(len(found["streams"]["klines"]["days"]))
+    expect(days.first).to_have_attribute("aria-label", re.compile(found["streams"]["klines"]["days"][0]["date"]))
+    expect(page.get_by_text(f"certified by {found['streams']['trades']['certified_by']}")).to_be_visible()
+    expect(page.get_by_role("region", name="Held ranges")).to_contain_text("live")
+
+
 def go_back_in_time(page: Page, running: Running) -> None:
     """A moment of raw Parquet by its address: the row that the history has, the book, the messages behind a value."""
     at = format_iso(running.start_ns + 100 * SECOND_NS)
@@ -171,6 +182,7 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
             "datasets",
             "upkeep",
             "past",
+            "coverage",
             "registry?before=1.0.0&after=2.0.0",
         ):
             page.goto(f"/console#{address}")

@@ -26,6 +26,7 @@ from training_sets.builds.place import BuildPlace
 from training_sets.builds.retrieval import open_retrieval
 from training_sets.builds.verdict import judge_files
 from training_sets.builds.writing import keep_folds, write_samples
+from training_sets.checks.coverage import dataset_coverage
 from training_sets.checks.inspection import open_continuity
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.request.request import DatasetRequest
@@ -86,7 +87,8 @@ def build_dataset(
     kept = keep_folds(request, written, place)
     on_step("checking continuity, leakage and quality")
     verdict = judge_files(request, chosen, written, kept, place)
-    manifest = write_documents(request, inputs, written, kept, verdict, folder)
+    certificates = dataset_coverage(request, chosen, place.raw.until)
+    manifest = write_documents(request, {**inputs, "coverage": certificates}, written, kept, verdict, folder)
     return Dataset(folder, manifest, manifest["records"], days.computed, days.reused)
 
 

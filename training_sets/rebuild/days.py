@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,22 +24,15 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-import numpy as np
-import numpy.typing as npt
-
 from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
 from market.errors import Conflict, InvalidRequest
 from storage.durable_files import exclusive
-from storage.features.rebuilt_days import (
-    rebuilt_columns,
-    served_times,
-    write_rebuilt_day,
-)
+from storage.features.rebuilt_days import rebuilt_columns, write_rebuilt_day
 from training_sets.rebuild.due_days import Rebuild, due_inputs, still_due
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rows_by_day, rows_in_groups, stream_rows
+from training_sets.rebuild.rebuild import rows_by_day, rows_in_groups, stream_rows
+from training_sets.rebuild.revision import DayRevision
 from transforms.catalogue import FEATURES, GROUPS, feature_set
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureRows
 
 MOST_DAYS_A_RUN: Final = 7
 """Progress is reported at least weekly, others wait a week at most, and the horizon costs a seventh."""
@@ -154,27 +147,17 @@ def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
     pieces = stream_rows(rebuild.raw, rebuild.symbol, kernel, from_ns=run[0][0], to_ns=to_ns)
     for day_ns, of_day in rows_by_day(pieces):
         date = utc_date(day_ns)
+        revision = DayRevision(rebuild, kernel.feature_set, day_ns, frozenset(inputs[day_ns]))
         count = write_rebuilt_day(
             rebuild.features,
             rebuild.symbol,
             kernel.feature_set.groups,
-            _available(rebuild, date, rows_in_groups(of_day, ROW_GROUP_ROWS)),
+            ((rows, revision.available_ns(rows)) for rows in rows_in_groups(of_day, ROW_GROUP_ROWS)),
             date=date,
             inputs=inputs[day_ns],
+            is_revising=revision.is_revising,
         )
         yield RebuiltDay(date, count, tuple(inputs[day_ns]))
-
-
-def _available(
-    rebuild: Rebuild, date: str, pieces: Iterable[FeatureRows]
-) -> Iterator[tuple[FeatureRows, npt.NDArray[np.int64]]]:
-    """Rows of a date with when each is available, a row that was served late no earlier than it was."""
-    served_ns, created_ns = served_times(rebuild.features, rebuild.feature_set.groups, rebuild.symbol, date)
-    for rows in pieces:
-        available_ns = rows.row_ns + AVAILABILITY_DELAY_NS
-        _, at, of_served = np.intersect1d(rows.row_ns, served_ns, assume_unique=True, return_indices=True)
-        available_ns[at] = np.maximum(available_ns[at], created_ns[of_served])
-        yield rows, available_ns
 
 
 def _lock_of(rebuild: Rebuild, date: str) -> Path:

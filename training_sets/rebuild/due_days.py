@@ -6,10 +6,10 @@ A group's inputs of a day are the raw files that its rows are computed from, the
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
+from market.clock import DAY_NS, SECOND_NS, Clock, SystemClock, floor_to, utc_date
 from market.events import CONTROL
 from storage.features.log import FeatureLog
 from storage.features.rebuilt_days import has_rebuilt_day, is_served_whole
@@ -26,7 +26,7 @@ class Rebuild:
     """What is rebuilt, where from and where to; ``kernel_cache`` holds the compiled kernels.
 
     reuses_days: pass over days that stand with the same inputs. keeps_served: pass over groups of a day whose every row
-    was served.
+    was served. clock: says since when a day that was repaired can be read.
     """
 
     raw: RawData
@@ -36,6 +36,7 @@ class Rebuild:
     feature_set: FeatureSet
     reuses_days: bool = True
     keeps_served: bool = False
+    clock: Clock = field(default_factory=SystemClock)
 
 
 def due_inputs(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: int, last_row_ns: int) -> dict[str, str]:

@@ -91,13 +91,18 @@ class RowsOnArrival:
 
 def arrivals(log: FeatureLog, chosen: FeatureSet, symbol: str, times_ns: Int64s) -> tuple[Int64s, Int64s]:
     """``row_ns`` and ``had_ns`` of one symbol, on the rows of ascending times."""
-    row_ns, available_ns = read_row_times(
-        log, symbol, chosen, from_ns=int(times_ns[0]), to_ns=int(times_ns[-1]) + LONGEST_LAG_NS
-    )
+    from_ns, to_ns = int(times_ns[0]), int(times_ns[-1]) + LONGEST_LAG_NS
+    row_ns, available_ns = read_row_times(log, symbol, chosen, from_ns=from_ns, to_ns=to_ns)
     if len(row_ns) == 0:
         return np.full(len(times_ns), NO_ROW), times_ns.copy()
+    is_row_late = came_too_late(row_ns, available_ns)
+    if is_row_late.any():
+        # A row that was revised later is had as it was known first.
+        _, first_ns = read_row_times(log, symbol, chosen, from_ns=from_ns, to_ns=to_ns, is_first=True)
+        available_ns = np.where(is_row_late, first_ns, available_ns)
+        is_row_late = came_too_late(row_ns, available_ns)
     at = np.minimum(np.searchsorted(row_ns, times_ns), len(row_ns) - 1)
-    is_late = came_too_late(row_ns, available_ns)[at]
+    is_late = is_row_late[at]
     found_ns = np.where(row_ns[at] != times_ns, NO_ROW, np.where(is_late, TOO_LATE, times_ns))
     return found_ns, np.where(found_ns >= 0, available_ns[at], times_ns)
 

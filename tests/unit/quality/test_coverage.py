@@ -27,7 +27,8 @@ from market.events import (
     Events,
     empty_events,
 )
-from quality.coverage import CoverageTally, coverage_document, day_picture
+from quality.coverage import CoverageTally
+from quality.coverage_document import coverage_document, day_picture
 
 BEGIN_NS: Final = parse_iso_ns("2026-03-01T23:30:00")
 MINUTES: Final = 60
@@ -241,3 +242,63 @@ def test_before_the_first_and_after_the_last_message_everything_is_missing() -> 
     nothing = certificate(books[:0], others[:0])
     assert [each["evidence"] for each in nothing["orderbook"]["missing"]] == ["nothing is held"]
     assert day_picture(nothing) == dict.fromkeys(("orderbook", "trades", "klines", "ticker"), "  ")
+
+
+def numbered(random: Random, *, is_shuffled: bool) -> tuple[Events, list[tuple[int, int]]]:
+    """An hour of trades of a venue that numbers them, and the numbers that are missing: first and last."""
+    _, others = market(Planted())
+    trades = others["kind"] == TRADE
+    others["update_id"][trades] = 5000 + np.arange(trades.sum())
+    lost = runs(random, int(trades.sum()), most=4, shortest=1, longest=10)
+    taken = {5000 + at for first, last in lost for at in range(first, last + 1)}
+    others = others[~(trades & np.isin(others["update_id"], list(taken)))]
+    if is_shuffled:
+        of_trades = np.flatnonzero(others["kind"] == TRADE)
+        late = of_trades[len(of_trades) // 2]
+        # One comes after ten that follow it.
+        others[late : late + 10] = np.roll(others[late : late + 10], -1)
+    return others, [(5000 + first, 5000 + last) for first, last in lost]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_trades_that_the_venue_numbers_are_certified_by_their_numbers(seed: int) -> None:
+    books, _ = market(Planted())
+    others, lost = numbered(Random(seed), is_shuffled=seed % 2 == 1)  # no secret
+    found = certificate(books, others)["trades"]
+    assert (found["unit"], found["certified_by"]) == ("trades", "trade numbers")
+    assert [tuple(each["trade_numbers"]) for each in found["missing"]] == lost
+    missing = sum(last + 1 - first for first, last in lost)
+    assert (found["expected"], found["held"]) == (MINUTES * TRADES_A_MINUTE, MINUTES * TRADES_A_MINUTE - missing)
+    assert [each["messages"] for each in found["missing"]] == [last + 1 - first for first, last in lost]
+
+
+def test_each_range_that_is_held_says_whether_it_was_lived_or_backfilled() -> None:
+    books, others = market(Planted(books=[(100, 119)], candles={7}))
+    is_old = (others["kind"] == KLINE) & (others["update_id"] < BEGIN_NS + 20 * MINUTE_NS)
+    is_old |= (others["kind"] == TICKER) & (others["recv_ns"] < BEGIN_NS + 20 * MINUTE_NS)
+    others["seq"][is_old] -= 1 << 40
+    found = certificate(books, others)
+
+    def held(stream: str) -> list[tuple[str, str, str]]:
+        return [(each["from"], each["to"], each["source"]) for each in found[stream]["held_ranges"]]
+
+    def minute(at: int) -> str:
+        return format_iso(BEGIN_NS + at * MINUTE_NS)
+
+    assert held("klines") == [
+        (minute(0), minute(7), "backfilled"),
+        (minute(8), minute(20), "backfilled"),
+        (minute(20), minute(MINUTES), "live"),
+    ]
+    assert [source for _, _, source in held("ticker")] == ["backfilled", "live"]
+    first, second = held("orderbook")
+    assert (first[1], second[0]) == tuple(format_iso(BEGIN_NS + at * BOOK_STEP_NS) for at in (99, 120))
+
+
+def test_what_a_hole_makes_unknown_is_told_by_feature_with_for_how_long() -> None:
+    found = certificate(*market(Planted()))
+    trades = found["trades"]["unknown_for_s"]
+    assert trades["vwap_3s"] == 3
+    assert trades["vwap_5m" if "vwap_5m" in trades else "vwap_1m"] > trades["vwap_3s"]
+    assert "mid_price" in found["orderbook"]["unknown_for_s"]
+    assert "mid_price" not in trades

@@ -10,12 +10,35 @@ import pytest
 
 from market.clock import SECOND_NS, format_iso
 from quality.continuity import ContinuityRules, ContinuityTally
+from quality.coverage_page import coverage_section
 from quality.profile import TableProfile
 from quality.report import render_report
 from quality.suites import Finding
 
 ROWS = 300
 VOID = {"meta", "br"}
+HOLE = {"from": "2026-01-05T12:00:00Z", "to": "2026-01-05T12:01:00Z", "evidence": "<volume> of the candle"}
+CERTIFICATE: dict[str, Any] = {
+    "symbol": "BTCUSDT",
+    "from": "2026-01-05T12:00:00Z",
+    "to": "2026-01-06T12:00:00Z",
+    "streams": {
+        "trades": {
+            "unit": "minutes",
+            "expected": 1440,
+            "held": 1439,
+            "messages_live": 7,
+            "messages_backfilled": 0,
+            "certified_by": "volume of the candle",
+            "missing": [
+                {**HOLE, "messages": None, "unknown_until": {}, "computed_without": ["orderflow"]},
+                {**HOLE, "messages": 3, "unknown_until": {"orderflow": "2026-01-05T12:06:00Z"}, "computed_without": []},
+            ],
+            "not_proven": [],
+            "days": [{"coverage": 1}, {"coverage": 0.9}],
+        }
+    },
+}
 
 
 class Reader(HTMLParser):
@@ -72,6 +95,7 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         "records": {"train": len(values)},
         "folds": [{"fold": None, "splits": [split]}],
         "continuity": [tally.finish().document],
+        "coverage": [CERTIFICATE],
         "warnings": ["test: no rows, 3 purged and 0 embargoed"],
     }
     found = [Finding("missing", "minor", {names[0]: 0.5})]
@@ -150,3 +174,13 @@ def test_it_compares_the_test_split_with_the_train_split() -> None:
     assert "Train against test" in found
     assert "0.400" in found
     assert "25.0%" in found
+
+
+def test_what_a_symbol_lacks_is_told_with_a_calendar_and_what_it_made_unknown() -> None:
+    told = coverage_section([CERTIFICATE])
+    assert "█▓" in told
+    assert "orderflow until 2026-01-05T12:06:00Z" in told
+    assert "computed without: orderflow" in told
+    assert "<volume>" not in told
+    whole = {**CERTIFICATE["streams"]["trades"], "missing": []}
+    assert "Nothing is missing" in coverage_section([{**CERTIFICATE, "streams": {"trades": whole}}])

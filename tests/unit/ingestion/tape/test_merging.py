@@ -92,6 +92,22 @@ def test_what_one_recorder_lost_the_other_has_and_the_features_are_those_of_the_
     assert counted.only_first + counted.only_second > 0
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_what_both_lost_alone_is_missing_from_the_merged_features(
+    kernel: Kernel, pins: InstrumentPins, market: list[TimedMessage], tmp_path: Path, seed: int
+) -> None:
+    random = Random(seed)  # no secret
+    lost = [set(random.sample(range(len(market)), len(market) // 100)) for _ in range(2)]
+    both = set(random.sample(range(len(market)), 5))
+    one, other = ([frame for at, frame in enumerate(frames_of(market)) if at not in of_one | both] for of_one in lost)
+    nobody = (lost[0] & lost[1]) | both
+    held = [message for at, message in enumerate(market) if at not in nobody]
+    found, counted = merged(one, other, pins)
+    assert found == held
+    assert counted.conflicting == 0
+    assert played(kernel, tmp_path / "merged", found, pins) == played(kernel, tmp_path / "held", held, pins)
+
+
 def frames_of(messages: list[TimedMessage], *, later_ns: int = 0) -> list[Frame]:
     return [Frame(at, message.recv_ns + later_ns, message.body) for at, message in enumerate(messages, start=1)]
 

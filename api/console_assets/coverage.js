@@ -1,0 +1,57 @@
+// The coverage calendar: what of each stream and day of a symbol is held, and each hole with how it is known.
+
+import { clock, duration, h, number, setText, table, told } from "./dom.js";
+
+export async function show(root, { api, note, rest, query }) {
+  const { symbols } = await api("/features/overview");
+  const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const from = h("input", { "aria-label": "From, UTC", placeholder: "from, or the last 31 days", size: 24, value: query.get("from") ?? "" });
+  const to = h("input", { "aria-label": "To, UTC", placeholder: "to", size: 24, value: query.get("to") ?? "" });
+  const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
+  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    from, to, h("button", { class: "primary", type: "submit" }, "Show"));
+  root.append(h("h1", {}, "Coverage calendar"),
+    h("p", { class: "muted" }, "What of each stream and UTC day is held, live or backfilled, and exactly what is missing."), form, wrong, answer);
+
+  async function go() {
+    setText(wrong, "");
+    const period = [["from", from.value], ["to", to.value]].filter(([, value]) => value);
+    try {
+      const found = await api(`/coverage?${new URLSearchParams([["symbol", symbol.value], ...period])}`);
+      note("coverage", [symbol.value], period);
+      answer.replaceChildren(...parts(found));
+    } catch (error) {
+      answer.replaceChildren();
+      setText(wrong, told(error));
+    }
+  }
+
+  form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
+  if (symbol.value) await go();
+}
+
+const shade = (share) => (share === 1 ? "whole" : share >= 0.95 ? "most" : share > 0 ? "some" : "none");
+
+function day(each, unit) {
+  const told = `${each.date}: ${number(each.held)} of ${number(each.expected)} ${unit}, ${number(each.messages_live)} messages live, ${number(each.messages_backfilled)} backfilled`;
+  const isOld = each.messages_backfilled > each.messages_live;
+  return h("span", { class: `day ${shade(each.coverage)}${isOld ? " backfilled" : ""}`, role: "img", "aria-label": told, title: told }, each.date.slice(8));
+}
+
+function parts(found) {
+  const streams = Object.entries(found.streams);
+  const holes = streams.flatMap(([name, stream]) => stream.missing.map((hole) => [name, clock(hole.from), clock(hole.to), hole.evidence, number(hole.messages), unknown(hole, stream)]));
+  return [h("p", {}, `${found.symbol}, ${clock(found.from)} to ${clock(found.to)}. A frame marks a day that is mostly backfilled.`),
+    ...streams.flatMap(([name, stream]) => [h("h2", {}, name), h("div", { class: "calendar", role: "group", "aria-label": `Days of ${name}` }, stream.days.map((each) => day(each, stream.unit))),
+      h("p", { class: "muted" }, `${number(stream.held)} of ${number(stream.expected)} ${stream.unit}, certified by ${stream.certified_by}; ${stream.not_proven.length} ranges not proven`)]),
+    h("h2", {}, "Holes"), table("Holes", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["known by", ""], ["messages", "number"], ["makes unknown", "formula"]], holes, "Nothing is missing."),
+    h("h2", {}, "Held"), table("Held ranges", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["source", ""]],
+      streams.flatMap(([name, stream]) => stream.held_ranges.map((each) => [name, clock(each.from), clock(each.to), each.source])), "Nothing is held.")];
+}
+
+function unknown(hole, stream) {
+  const groups = Object.entries(hole.unknown_until).map(([group, until]) => `${group} until ${clock(until)}`);
+  if (!groups.length) return hole.computed_without.length ? `nothing; computed without: ${hole.computed_without.join(", ")}` : "nothing";
+  const longest = Object.entries(stream.unknown_for_s).map(([name, seconds]) => `${name} for ${duration(seconds)}`);
+  return h("details", {}, h("summary", {}, groups.join(", ")), longest.join(", "));
+}

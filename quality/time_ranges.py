@@ -1,0 +1,39 @@
+"""Ranges of time: half open, ns, joined where they touch and cut where others lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from market.clock import MINUTE_NS
+
+Range = tuple[int, int]
+
+
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """Ranges without those that are empty, in order, with those that touch or overlap made one."""
+    found: list[Range] = []
+    for begin, end in sorted(each for each in ranges if each[0] < each[1]):
+        if found and begin <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((begin, end))
+    return found
+
+
+def of_minutes(minutes: Iterable[int]) -> list[Range]:
+    """Minutes, each by its begin in ns, as ranges."""
+    return joined((minute, minute + MINUTE_NS) for minute in minutes)
+
+
+def without(span: Range, taken: Sequence[Range]) -> list[Range]:
+    """What of a span lies outside of ranges that are joined."""
+    found, begin = [], span[0]
+    for start, end in taken:
+        if end <= begin:
+            continue
+        if start >= span[1]:
+            break
+        if begin < start:
+            found.append((begin, start))
+        begin = max(begin, end)
+    return [*found, (begin, span[1])] if begin < span[1] else found

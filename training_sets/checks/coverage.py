@@ -1,0 +1,97 @@
+"""The coverage certificate of a symbol, from the records that there are of it, and of what a dataset was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
+from market.errors import InvalidRequest
+from market.events import KLINE, ORDERBOOK, TICKER, TRADE
+from quality.coverage import STREAMS, CoverageTally
+from quality.coverage_document import coverage_document
+from quality.time_ranges import Range
+from storage.raw.events import stream_events
+from storage.raw.raw_data import RawData
+from training_sets.request.folds import covered
+from training_sets.request.request import DatasetRequest
+from training_sets.samples.prices import LATEST_ARRIVAL_NS
+from transforms.catalogue import set_kinds
+from transforms.rows import FeatureSet
+
+_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "field", "flags")
+_MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
+AROUND_NS: Final = MINUTE_NS
+"""A trade of the period may come a little before it or after it, by the difference of two clocks."""
+
+
+def symbol_coverage(
+    raw: RawData,
+    symbol: str,
+    chosen: FeatureSet,
+    period: Range,
+    *,
+    kinds: Collection[int] = tuple(STREAMS),
+    late_ns: int = DAY_NS,
+) -> dict[str, Any]:
+    """The certificate of ``quality.coverage`` for a period, [begin, end) in ns, cut to whole minutes.
+
+    chosen: the feature set of which it is told what each hole makes unknown. kinds: of the streams that are told of.
+    late_ns: for how long after the period its candles are looked for, since they may have been asked for later.
+
+    Raises InvalidRequest for an empty period, CorruptStore.
+    """
+    begin_ns, end_ns = (floor_to(each, MINUTE_NS) for each in period)
+    if begin_ns >= end_ns:
+        raise InvalidRequest(f"period: must be a minute at least, was {period[0]} to {period[1]} ns")
+    tally = CoverageTally(begin_ns, end_ns)
+    if ORDERBOOK in kinds:
+        for events, _ in stream_events(
+            raw, symbol, kinds=(ORDERBOOK,), from_ns=begin_ns, to_ns=end_ns, fields=_BOOK_FIELDS
+        ):
+            tally.add_book(events)
+    others = {TRADE, TICKER}.intersection(kinds)
+    # Candles are evidence of trades too.
+    candles = {KLINE} if {TRADE, KLINE}.intersection(kinds) else set()
+    for read, until_ns in ((others, end_ns + AROUND_NS), (candles, end_ns + late_ns)):
+        if not read:
+            continue
+        for events, _ in stream_events(
+            raw, symbol, kinds=read, from_ns=begin_ns - AROUND_NS, to_ns=until_ns, fields=_MARKET_FIELDS
+        ):
+            # Marks come with every kind: once is enough.
+            is_repeated = read is candles and others
+            tally.add_market(events[events["kind"] == KLINE] if is_repeated else events)
+    return coverage_document(symbol, tally, chosen, begin_ns=begin_ns, end_ns=end_ns, kinds=kinds)
+
+
+def dataset_coverage(
+    request: DatasetRequest,
+    chosen: FeatureSet,
+    open_raw: Callable[[str, int], AbstractContextManager[RawData]],
+) -> list[dict[str, Any]]:
+    """The certificate of each symbol of a dataset from its first period to its last, of the streams that it reads.
+
+    open_raw: opens a symbol's records up to a time. It says the same whenever it is made of the same records: what
+    comes later than any label of the period is not looked at. Raises CorruptStore, StoreUnavailable.
+    """
+    spans = covered(request.folds())
+    from_ns, to_ns = spans[0][0], -(-spans[-1][1] // MINUTE_NS) * MINUTE_NS
+    label = KLINE if request.label_price == "kline_close" else ORDERBOOK
+    kinds = [kind for kind in STREAMS if kind in {*set_kinds(chosen), label}]
+    found = []
+    for symbol in request.symbols:
+        with open_raw(symbol, to_ns) as raw:
+            found.append(symbol_coverage(raw, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS))
+    return found
+
+
+def held_period(raw: RawData, symbol: str, now_ns: int) -> tuple[int, int]:
+    """The whole UTC days from the first message to the last, the last one until the minute before now.
+
+    Raises NotFound when nothing was ever held of the symbol.
+    """
+    first_ns, last_ns = raw.period(symbol)
+    end_ns = floor_to(last_ns, DAY_NS) + DAY_NS
+    return floor_to(first_ns, DAY_NS), min(end_ns, max(floor_to(now_ns - SECOND_NS, MINUTE_NS), first_ns + MINUTE_NS))
