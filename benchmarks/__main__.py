@@ -12,6 +12,7 @@ from typing import Final
 
 from benchmarks import (
     as_of_join,
+    backfill,
     dataset,
     days,
     growth,
@@ -46,6 +47,7 @@ _MODULES: Final = (
     quality,
     shadow,
     dataset,
+    backfill,
     growth,
     start,
 )
