@@ -148,4 +148,4 @@ def _started(request: Request, services: ApiServices, asked: BackfillRequest) ->
 def _data_types(services: ApiServices) -> tuple[str, ...]:
     """What the registry version that is served reads."""
     chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
-    return data_types_of_kinds(set_kinds(chosen))
+    return data_types_of_kinds(set_kinds(chosen), services.backfills.category)

@@ -18,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from backfill.bybit.messages import AVAILABILITY_NS
-from backfill.fetching import Place, SymbolDay, fetched
+from backfill.bybit.messages import AVAILABILITY_NS, kline_messages
+from backfill.fetching import Fetched, Place, SymbolDay, fetched
 from backfill.held import KIND, Held, Range, held_of, joined
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import TimedMessage
@@ -27,8 +27,8 @@ from ingestion.tape.whole import whole_raw
 from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
-from market.errors import CorruptStore, MalformedMessage
-from market.events import CONFIRMED, CONTROL, KLINE, Events
+from market.errors import CorruptStore, MalformedMessage, NotFound
+from market.events import CONFIRMED, CONTROL, KLINE, Events, empty_events
 from market.markets import Market
 from storage.durable_files import exclusive
 from storage.raw.events import stream_events
@@ -44,19 +44,30 @@ RECORDS_A_PIECE: Final = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayDone:
-    """What became of a day. is_stored: whether it was stored now. ranges are [start, end) of event time, ns."""
+    """What became of a day; ranges are [start, end) of event time, ns.
+
+    is_stored: whether it was stored now. is_substitute: as in the manifest.
+    """
 
     is_stored: bool
     messages: int = 0
     filled: tuple[Range, ...] = ()
     held: tuple[Range, ...] = ()
     lacking: tuple[Range, ...] = ()
+    is_substitute: bool = False
 
 
-def backfill_day(place: Place, asked: SymbolDay, *, on_piece: Callable[[], None] = lambda: None) -> DayDone:
+def backfill_day(
+    place: Place,
+    asked: SymbolDay,
+    *,
+    takes_substitute: bool = True,
+    on_piece: Callable[[], None] = lambda: None,
+) -> DayDone:
     """Make a day stand in raw Parquet, as far as the exchange has it and live data has not.
 
-    on_piece: called now and then; may raise to give up, which leaves the day as it was.
+    takes_substitute: as ``fetched``. on_piece: called now and then; may raise to give up, which leaves the day as it
+    was.
 
     Raises StoreUnavailable, NotFound when the archive has no such day, UnreadableRecording, RejectedMessage,
     InvalidRequest, CorruptStore.
@@ -64,16 +75,18 @@ def backfill_day(place: Place, asked: SymbolDay, *, on_piece: Callable[[], None]
     with exclusive(place.raw_folder / ".backfilling" / f"{asked.symbol}-{asked.day}"):
         known = standing(place.raw_folder, asked)
         if known is not None and known.is_whole:
-            return DayDone(is_stored=False, filled=known.filled, held=known.held, lacking=known.lacking)
+            return _done(known, is_stored=False)
         with whole_raw(RawData(place.raw_folder), asked.symbol, place.instruments) as raw:
             held = held_of(raw, asked.symbol, asked.data_type, asked.day_ns)
         if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
             return DayDone(is_stored=False, held=held.ranges)
         day_before = (date.fromisoformat(asked.day) - timedelta(days=1)).isoformat()
         is_beginning = standing(place.raw_folder, replace(asked, day=day_before)) is None
-        with fetched(place, asked, is_beginning=is_beginning) as (messages, source):
-            pieces = _decoded(place.instruments, asked, held, messages)
-            return _stored(place, asked, held, pieces, source=source, on_piece=on_piece)
+        if asked.data_type == "funding":
+            _pin(place, asked)
+        with fetched(place, asked, is_beginning=is_beginning, takes_substitute=takes_substitute) as found:
+            pieces = _decoded(place.instruments, asked, held, iter(found.messages))
+            return _stored(place, asked, held, pieces, found=found, on_piece=on_piece)
 
 
 def standing(raw_folder: Path, asked: SymbolDay) -> Backfill | None:
@@ -89,13 +102,24 @@ def standing(raw_folder: Path, asked: SymbolDay) -> Backfill | None:
     return part.backfill
 
 
+def _pin(place: Place, asked: SymbolDay) -> None:
+    """Let a candle pin the symbol's scale where nothing has: a settlement states no price. Raises NotFound."""
+    if place.instruments.get(asked.symbol) is not None:
+        return
+    rows = place.rest.klines(asked.symbol, asked.start_ms, asked.end_ms)
+    if not rows:
+        raise NotFound(f"{asked}: must have a candle, whose price pins the scale of a new symbol, was without")
+    [first, *_] = kline_messages(asked.symbol, rows[:1])
+    Decoders(BYBIT, place.instruments).decode(first.body, first.recv_ns)
+
+
 def _stored(
     place: Place,
     asked: SymbolDay,
     held: Held,
     pieces: Iterator[Events],
     *,
-    source: str,
+    found: Fetched,
     on_piece: Callable[[], None],
 ) -> DayDone:
     """Write what is not held as a part, and read it back."""
@@ -119,30 +143,38 @@ def _stored(
             count += len(np.unique(events["seq"]))
             span = _widened(span, events[events["kind"] == KIND[data_type]])
             minutes.update(events["update_id"].tolist() if data_type == "klines" else ())
-        done = DayDone(
-            is_stored=True,
-            messages=count,
-            filled=joined(minutes) if data_type == "klines" else _outside(span, held.ranges),
+        filled = joined(minutes) if data_type == "klines" else _outside(span, held.ranges)
+        lacking = _lacking(asked, until_ns, held, minutes)
+        if found.is_substitute:
+            lacking = _outside((day_ns, until_ns), tuple(sorted((*held.ranges, *filled))))
+        backfill = Backfill(
+            data_type=data_type,
+            source=found.source,
+            filled=filled,
             held=held.ranges,
-            lacking=_lacking(asked, until_ns, held, minutes),
+            lacking=lacking,
+            is_whole=until_ns == day_ns + DAY_NS and not found.is_substitute,
+            is_substitute=found.is_substitute,
         )
-        writer.commit(
-            backfill=Backfill(
-                data_type=data_type,
-                source=source,
-                filled=done.filled,
-                held=done.held,
-                lacking=done.lacking,
-                is_whole=until_ns == day_ns + DAY_NS,
-            )
-        )
+        writer.commit(backfill=backfill)
     part = read_entry(entry_path(place.raw_folder, asked.symbol, asked.part), asked.symbol)
     try:
         _check_read_back(place.raw_folder, part, data_type, count)
     except CorruptStore:
         delete_parts(RawData(place.raw_folder), [part], used_by=())
         raise
-    return done
+    return _done(backfill, is_stored=True, messages=count)
+
+
+def _done(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:
+    return DayDone(
+        is_stored=is_stored,
+        messages=messages,
+        filled=known.filled,
+        held=known.held,
+        lacking=known.lacking,
+        is_substitute=known.is_substitute,
+    )
 
 
 def _decoded(
@@ -172,10 +204,19 @@ def _decoded(
         seq += 1
         waiting += len(records)
         if waiting >= RECORDS_A_PIECE:
-            yield np.concatenate(pieces)
+            yield _joined(pieces, waiting)
             pieces, waiting = [], 0
     if pieces:
-        yield np.concatenate(pieces)
+        yield _joined(pieces, waiting)
+
+
+def _joined(pieces: list[Events], count: int) -> Events:
+    """Pieces behind each other; np.concatenate finds the type of thousands anew, field by field."""
+    events, begin = empty_events(count), 0
+    for piece in pieces:
+        events[begin : begin + len(piece)] = piece
+        begin += len(piece)
+    return events
 
 
 def _widened(span: Range | None, events: Events) -> Range | None:

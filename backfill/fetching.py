@@ -3,27 +3,40 @@
 Candles, funding, open interest, mark and index prices come by REST, trades and order books from the archives. Where
 history of trades begins, a START says that nothing is known before; where an order book ends before its day does, a
 GAP says that it is unknown from there.
+
+While the archives have no file of a day yet, the exchange tells its newest trades and its present order book by REST: a
+substitute, which the file takes the place of when it is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from backfill.bybit.archive import orderbook_file, read_trades, trades_file
-from backfill.bybit.messages import AVAILABILITY_NS, funding_messages, kline_messages, ticker_messages, trade_messages
+from backfill.bybit.archive import Archive, read_trades
+from backfill.bybit.messages import (
+    AVAILABILITY_NS,
+    LONGEST_FUNDING_MIN,
+    MINUTE_MS,
+    book_message,
+    funding_messages,
+    kline_messages,
+    ticker_messages,
+    trade_messages,
+)
 from backfill.bybit.rest import BybitHistory
+from backfill.request import FROM_ARCHIVE
 from ingestion.decoding.own import control_message
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.sources.played.recordings import read_recording
-from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, parse_iso_ns
-from market.errors import UnreadableRecording
-from market.events import GAP, START
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, floor_to, parse_iso_ns
+from market.errors import NotFound, UnreadableRecording
+from market.events import GAP, START, TRADE
 
 BOOK_STALE_NS: Final = 10 * SECOND_NS
 """An order book that is silent for longer than this before its day ends is unknown from there."""
@@ -40,6 +53,10 @@ class Place:
     orderbook: str
     clock: Clock
 
+    def archive(self, base: str) -> Archive:
+        """An archive, asked as patiently as the exchange."""
+        return Archive(base, self.rest.client.wait)
+
 
 @dataclass(frozen=True, slots=True)
 class SymbolDay:
@@ -55,6 +72,16 @@ class SymbolDay:
         return parse_iso_ns(self.day)
 
     @property
+    def start_ms(self) -> int:
+        """When it begins."""
+        return self.day_ns // MILLISECOND_NS
+
+    @property
+    def end_ms(self) -> int:
+        """When the next one begins."""
+        return self.start_ms + DAY_NS // MILLISECOND_NS
+
+    @property
     def part(self) -> str:
         """The name of the part of raw Parquet that it becomes."""
         return f"backfill-{self.data_type}-{self.day}"
@@ -63,42 +90,91 @@ class SymbolDay:
         return f"{self.symbol} {self.data_type} of {self.day}"
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The messages of a day and where they come from. is_substitute: whether they are all that there is as yet."""
+
+    messages: Iterable[TimedMessage]
+    source: str
+    is_substitute: bool = False
+
+
 @contextmanager
-def fetched(place: Place, asked: SymbolDay, *, is_beginning: bool) -> Iterator[tuple[Iterator[TimedMessage], str]]:
-    """The messages of a day, to be taken while the block lasts, and where they come from.
+def fetched(place: Place, asked: SymbolDay, *, is_beginning: bool, takes_substitute: bool = True) -> Iterator[Fetched]:
+    """The messages of a day, to be taken while the block lasts.
 
-    is_beginning: whether history begins with it. Raises as the client and the archive do, also while they are taken.
+    is_beginning: whether history begins with it. takes_substitute: False raises NotFound where there is no file of the
+    day yet. Raises as the client and the archive do, also while messages are taken.
     """
-    rest, symbol, data_type, day = place.rest, asked.symbol, asked.data_type, asked.day
-    start_ms = asked.day_ns // MILLISECOND_NS
-    end_ms = start_ms + DAY_NS // MILLISECOND_NS
-    if data_type == "klines":
-        yield kline_messages(symbol, rest.klines(symbol, start_ms, end_ms)), f"{rest.url} kline"
-    elif data_type == "funding":
+    if asked.data_type not in FROM_ARCHIVE:
+        yield _by_rest(place.rest, asked)
+        return
+    with ExitStack() as lent:
+        try:
+            found = _archived(place, asked, lent, is_beginning=is_beginning)
+        except NotFound:
+            substitute = _substitute(place, asked) if takes_substitute else None
+            if substitute is None:
+                raise
+            found = substitute
+        yield found
+
+
+def _by_rest(rest: BybitHistory, asked: SymbolDay) -> Fetched:
+    symbol, start_ms, end_ms = asked.symbol, asked.start_ms, asked.end_ms
+    if asked.data_type == "klines":
+        return Fetched(kline_messages(symbol, rest.klines(symbol, start_ms, end_ms)), f"{rest.url} kline")
+    if asked.data_type == "funding":
         interval_min = rest.listing(symbol).funding_interval_min
-        rows = rest.fundings(symbol, start_ms, end_ms)
-        yield funding_messages(symbol, rows, interval_min), f"{rest.url} funding/history"
-    elif data_type == "ticker":
-        found = ticker_messages(
-            symbol,
-            marks=rest.mark_prices(symbol, start_ms, end_ms),
-            indices=rest.index_prices(symbol, start_ms, end_ms),
-            interest=rest.open_interest(symbol, start_ms, end_ms),
-        )
-        yield found, f"{rest.url} mark-price-kline, index-price-kline, open-interest"
-    elif data_type == "trades":
-        with trades_file(place.trades, symbol, day) as file:
-            trades = trade_messages(symbol, read_trades(file.path, symbol))
-            begin = [_beginning(symbol, asked.day_ns)] if is_beginning else []
-            yield chain(begin, trades), file.source
-    else:
-        with orderbook_file(place.orderbook, symbol, day) as file:
-            yield _book_messages(file.path, symbol, asked.day_ns + DAY_NS), file.source
+        before_ms = (interval_min or LONGEST_FUNDING_MIN) * MINUTE_MS
+        # One that was settled on the day before stands when this one begins.
+        rows = rest.fundings(symbol, start_ms - before_ms, end_ms)
+        messages = funding_messages(symbol, rows, interval_min, start_ms=start_ms, end_ms=end_ms)
+        return Fetched(messages, f"{rest.url} funding/history")
+    messages = ticker_messages(
+        symbol,
+        marks=rest.mark_prices(symbol, start_ms, end_ms),
+        indices=rest.index_prices(symbol, start_ms, end_ms),
+        interest=rest.open_interest(symbol, start_ms, end_ms),
+    )
+    return Fetched(messages, f"{rest.url} mark-price-kline, index-price-kline, open-interest")
 
 
-def _beginning(symbol: str, day_ns: int) -> TimedMessage:
+def _archived(place: Place, asked: SymbolDay, lent: ExitStack, *, is_beginning: bool) -> Fetched:
+    symbol, day = asked.symbol, asked.day
+    if asked.data_type == "trades":
+        file = lent.enter_context(place.archive(place.trades).trades(symbol, day))
+        begin = [_beginning(symbol, asked.day_ns)] if is_beginning else []
+        return Fetched(chain(begin, trade_messages(symbol, read_trades(file.path, symbol))), file.source)
+    file = lent.enter_context(place.archive(place.orderbook).orderbook(symbol, day))
+    return Fetched(_book_messages(file.path, symbol, asked.day_ns + DAY_NS), file.source)
+
+
+def _substitute(place: Place, asked: SymbolDay) -> Fetched | None:
+    """What the exchange tells of the present where it is of this day, None where it is not."""
+    rest, symbol = place.rest, asked.symbol
+    if place.clock.now_ns() >= asked.day_ns + 2 * DAY_NS:
+        return None
+    if asked.data_type == "trades":
+        trades = [trade for trade in rest.recent_trades(symbol) if asked.start_ms <= trade.T < asked.end_ms]
+        if not trades:
+            return None
+        messages = list(trade_messages(symbol, trades))
+        begin = _beginning(symbol, messages[0].recv_ns)
+        return Fetched([begin, *messages], f"{rest.url} recent-trade", is_substitute=True)
+    book = rest.order_book(symbol)
+    if not asked.start_ms <= book.ts < asked.end_ms:
+        return None
+    message = book_message(book)
+    # One row knows it: what the book became afterwards is not known.
+    end_ns = floor_to(message.recv_ns, SECOND_NS) + SECOND_NS
+    body = control_message(GAP, symbol=symbol, event_ns=end_ns, reason="the order book of one moment")
+    return Fetched([message, TimedMessage(end_ns, body)], f"{rest.url} orderbook", is_substitute=True)
+
+
+def _beginning(symbol: str, at_ns: int) -> TimedMessage:
     reason = "history of trades begins here"
-    return TimedMessage(day_ns, control_message(START, symbol=symbol, event_ns=day_ns, reason=reason))
+    return TimedMessage(at_ns, control_message(START, symbol=symbol, event_ns=at_ns, reason=reason, kind=TRADE))
 
 
 def _book_messages(path: Path, symbol: str, day_end_ns: int) -> Iterator[TimedMessage]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from backfill.days import DayDone, backfill_day
 from backfill.fetching import Place, SymbolDay
 from backfill.held import Range
-from backfill.request import BackfillRequest, check_listed, check_request
+from backfill.request import BackfillRequest, check_category, check_listed, check_request
 from market.clock import format_iso, to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.backfill_jobs import BackfillRecord, BackfillStatus, BackfillStore
@@ -67,6 +67,11 @@ class BackfillJobs:
         self._make_id = make_id
         self.most_days = most_days
         self._is_enabled = is_enabled
+
+    @property
+    def category(self) -> str:
+        """Of the instruments."""
+        return self._place.rest.category
 
     def now_ns(self) -> int:
         """The present time, by which days are counted."""
@@ -163,7 +168,9 @@ class BackfillJobs:
         if not self._is_enabled:
             raise Conflict("backfill: must be enabled by FEATURE_SERVICE_BACKFILL_ENABLED, was not")
         check_request(request, most_days=self.most_days, now_ns=self.now_ns())
-        check_listed(request, self._place.rest.listing(request.symbol).launched_ms)
+        check_category(request, self.category)
+        listing = self._place.rest.listing(request.symbol)
+        check_listed(request, listing.launched_ms, listing.ended_ms)
         if len(self._store.unfinished()) >= MOST_WAITING:
             raise StoreUnavailable(f"{MOST_WAITING} backfills are queued already")
         record = BackfillRecord(
@@ -282,9 +289,8 @@ def dates_total(record: BackfillRecord) -> int:
 def _told(done: DayDone) -> Mapping[str, Any]:
     """A day for the record: ranges as pairs of ISO times."""
     ranges = {"filled": done.filled, "held_live": done.held, "lacking": done.lacking}
-    return {"messages": done.messages, "stored": done.is_stored} | {
-        name: [_iso(found) for found in each] for name, each in ranges.items()
-    }
+    told = {"messages": done.messages, "stored": done.is_stored, "substitute": done.is_substitute}
+    return told | {name: [_iso(found) for found in each] for name, each in ranges.items()}
 
 
 def _iso(found: Range) -> list[str]:

@@ -56,7 +56,7 @@ class MissingDays:
         on_progress: told the share that is done, often; what it raises ends it, and leaves the days that are done.
         """
         done = 0
-        tasks = [SymbolDay(symbol, data_type, day) for day in days for data_type in data_types_of_kinds(kinds)]
+        tasks: list[SymbolDay] = []
 
         def tell() -> None:
             try:
@@ -73,6 +73,8 @@ class MissingDays:
                 tell()
 
         place = self._open_place(wait)
+        data_types = data_types_of_kinds(kinds, place.rest.category)
+        tasks += [SymbolDay(symbol, data_type, day) for day in days for data_type in data_types]
         try:
             failed: dict[SymbolDay, FeatureServiceError] = {}
             for task in tasks:
@@ -92,7 +94,8 @@ class MissingDays:
 
 def _failure(place: Place, task: SymbolDay, tell: Callable[[], None]) -> FeatureServiceError | None:
     try:
-        backfill_day(place, task, on_piece=tell)
+        # The newest trades and a book of one moment are no day to train on.
+        backfill_day(place, task, takes_substitute=False, on_piece=tell)
     except FeatureServiceError as error:
         return type(error)(f"{task.data_type}: {error}")
     return None

@@ -32,6 +32,8 @@ OF_KIND: Final[Mapping[int, tuple[str, ...]]] = {
     TICKER: ("ticker", "funding"),
 }
 """What a feature set needs, by the kind of record that it reads."""
+OF_CONTRACTS: Final = frozenset({"ticker", "funding"})
+"""Spot has no mark price, no open interest and no funding."""
 FROM_ARCHIVE: Final = frozenset({"trades", "orderbook"})
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -52,9 +54,10 @@ class BackfillRequest:
         return [(self.start + timedelta(days=at)).isoformat() for at in range(days)]
 
 
-def data_types_of_kinds(kinds: Collection[int]) -> tuple[str, ...]:
-    """The data types that the kinds of record of a feature set come from."""
-    return tuple(data_type for kind, found in OF_KIND.items() if kind in kinds for data_type in found)
+def data_types_of_kinds(kinds: Collection[int], category: str) -> tuple[str, ...]:
+    """The data types that the kinds of record of a feature set come from, as far as the category has them."""
+    found = (data_type for kind, found in OF_KIND.items() if kind in kinds for data_type in found)
+    return tuple(data_type for data_type in found if category != "spot" or data_type not in OF_CONTRACTS)
 
 
 def checked_data_types(names: Sequence[str]) -> tuple[str, ...]:
@@ -86,12 +89,26 @@ def check_request(request: BackfillRequest, *, most_days: int, now_ns: int) -> N
         )
 
 
-def check_listed(request: BackfillRequest, launched_ms: int) -> None:
-    """Raises InvalidRequest for a period before the instrument was listed; one that begins before it is fine."""
+def check_category(request: BackfillRequest, category: str) -> None:
+    """Raises InvalidRequest for a data type that the category does not have."""
+    strange = [data_type for data_type in request.data_types if category == "spot" and data_type in OF_CONTRACTS]
+    if strange:
+        raise InvalidRequest(f"data_types: must be klines, trades or orderbook of spot, was {', '.join(strange)}")
+
+
+def check_listed(request: BackfillRequest, launched_ms: int, ended_ms: int | None) -> None:
+    """Raises InvalidRequest for a period in which the instrument was never listed; one that reaches into it is fine."""
     launched = date.fromisoformat(utc_date(launched_ms * MILLISECOND_NS))
     if request.end < launched:
         raise InvalidRequest(
             f"end_date: must be {launched} or later, when {request.symbol} was listed, was {request.end}"
+        )
+    if ended_ms is None:
+        return
+    ended = date.fromisoformat(utc_date(ended_ms * MILLISECOND_NS))
+    if request.start > ended:
+        raise InvalidRequest(
+            f"start_date: must be {ended} or earlier, when {request.symbol} was traded last, was {request.start}"
         )
 
 

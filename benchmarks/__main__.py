@@ -12,6 +12,7 @@ from typing import Final
 
 from benchmarks import (
     as_of_join,
+    backfill,
     dataset,
     days,
     decoding,
@@ -48,6 +49,7 @@ _MODULES: Final = (
     decoding,
     shadow,
     dataset,
+    backfill,
     growth,
     start,
 )

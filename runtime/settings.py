@@ -186,8 +186,8 @@ class Settings(BaseSettings):
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
     bybit_rest_url: str | None = None
-    bybit_trades_archive: str = "https://public.bybit.com/trading"
-    bybit_orderbook_archive: str = "https://quote-saver.bycsi.com/orderbook/linear"
+    bybit_trades_archive: str | None = None
+    bybit_orderbook_archive: str | None = None
     bybit_api_key: SecretStr | None = None
     bybit_api_secret: SecretStr | None = None
 

@@ -234,16 +234,18 @@ def exchange_history(settings: Settings, sleep: Callable[[float], None], *, cloc
 
 def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
     """Where history comes from and goes to. sleep: how its client waits."""
+    from backfill.bybit.archive import ADDRESSES
     from backfill.fetching import Place
     from market.clock import SystemClock
 
     clock = SystemClock()
+    trades, orderbook = ADDRESSES.get(settings.feature_service_market.category, ("", ""))
     return Place(
         settings.raw_data_storage_path,
         instrument_pins(settings),
         exchange_history(settings, sleep, clock=clock),
-        settings.bybit_trades_archive,
-        settings.bybit_orderbook_archive,
+        settings.bybit_trades_archive or trades,
+        settings.bybit_orderbook_archive or orderbook,
         clock,
     )
 

@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -95,14 +96,21 @@ def recorded_klines(path: Path, first: int = 0, last: int | None = None) -> list
 
 @dataclass
 class History:
-    """What the exchange knows of one symbol; rows in any order. launched_ms: since when it is listed."""
+    """What the exchange knows of one symbol; rows oldest first.
+
+    recent: the newest trades, newest first. book: the present one. launched_ms, ended_ms: since when it is listed, and
+    is no more, 0 while it is.
+    """
 
     klines: Sequence[Row] = ()
     marks: Sequence[Row] = ()
     indices: Sequence[Row] = ()
     fundings: Sequence[tuple[str, str]] = ()
     interest: Sequence[tuple[str, str]] = ()
+    recent: Sequence[Mapping[str, str]] = ()
+    book: Book | None = None
     launched_ms: int = 0
+    ended_ms: int = 0
     funding_interval_min: int = 480
 
 
@@ -186,20 +194,34 @@ class BybitHistoryServer:
                 {"openInterest": quantity, "timestamp": at}
                 for at, quantity in _page(history.interest, asked, "startTime", "endTime", 200)
             ]
+        elif path == "/v5/market/recent-trade":
+            found = list(history.recent[: int(asked["limit"])])
+        elif path == "/v5/market/orderbook" and history.book is not None:
+            return json.dumps({"retCode": 0, "retMsg": "OK", "result": history.book, "time": self.now_ms}).encode()
         elif path == "/v5/market/instruments-info":
-            found = [
-                {
-                    "symbol": asked["symbol"],
-                    "launchTime": str(history.launched_ms),
-                    "fundingInterval": history.funding_interval_min,
-                }
-            ]
+            # Without a status those that trade are listed.
+            is_listed = (asked.get("status") == "Closed") == (history.ended_ms > 0)
+            found = [_instrument(asked["symbol"], history)] if is_listed else []
         else:
             return Failure.told(10001, "no such path").body
         return json.dumps({"retCode": 0, "retMsg": "OK", "result": {"list": found}, "time": self.now_ms}).encode()
 
 
 def _page(rows: Sequence[Row], asked: Mapping[str, str], start: str, end: str, most: int) -> list[Row]:
-    """The newest rows of a period, newest first."""
-    inside = [row for row in rows if int(asked[start]) <= int(row[0]) <= int(asked[end])]
-    return sorted(inside, key=lambda row: int(row[0]), reverse=True)[: min(int(asked["limit"]), most)]
+    """The newest rows of a period, newest first; ``rows`` oldest first."""
+    begin = bisect_left(rows, int(asked[start]), key=_time_ms)
+    stop = bisect_right(rows, int(asked[end]), key=_time_ms)
+    return list(rows[max(begin, stop - min(int(asked["limit"]), most)) : stop][::-1])
+
+
+def _instrument(symbol: str, history: History) -> dict[str, Any]:
+    return {
+        "symbol": symbol,
+        "launchTime": str(history.launched_ms),
+        "deliveryTime": str(history.ended_ms),
+        "fundingInterval": history.funding_interval_min,
+    }
+
+
+def _time_ms(row: Row) -> int:
+    return int(row[0])

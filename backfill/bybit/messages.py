@@ -5,6 +5,7 @@ A record that never arrived live is received when its event ends plus AVAILABILI
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -13,6 +14,7 @@ import msgspec
 
 from backfill.bybit.archive import ArchivedTrade
 from ingestion.messages import TimedMessage
+from ingestion.pipeline.merged_ticker import RESTATED_NS
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS
 
 MINUTE_MS: Final = MINUTE_NS // MILLISECOND_NS
@@ -25,8 +27,24 @@ AVAILABILITY_NS: Final[Mapping[str, int]] = {
     "orderbook": 100 * MILLISECOND_NS,
 }
 """How long after the end of an event its record counts as received, by data type."""
+LONGEST_FUNDING_MIN: Final = 8 * 60
 MOST_TRADES: Final = 1024
 """Trades of one message, as in the exchange's stream."""
+
+
+BOOK_LEVELS: Final = 200
+"""Levels a side of a book that is asked for."""
+
+
+class PresentBook(msgspec.Struct, frozen=True):
+    """An order book: levels of price and size as text, best first, and the exchange's time of it, ms."""
+
+    s: str
+    b: list[tuple[str, str]]
+    a: list[tuple[str, str]]
+    ts: int
+    u: int
+    seq: int
 
 
 def kline_messages(symbol: str, rows: Iterable[Sequence[str]]) -> Iterator[TimedMessage]:
@@ -41,16 +59,32 @@ def candles_message(symbol: str, rows: Iterable[Sequence[str]], *, at_ms: int) -
     return _body(f"kline.1.{symbol}", "snapshot", at_ms, [_kline(row) for row in rows])
 
 
-def funding_messages(symbol: str, rows: Iterable[Sequence[str]], interval_min: int | None) -> Iterator[TimedMessage]:
-    """What a ticker says of funding after each settlement; rows: time, rate.
+def funding_messages(
+    symbol: str, rows: Sequence[Sequence[str]], interval_min: int | None, *, start_ms: int, end_ms: int
+) -> Iterator[TimedMessage]:
+    """What a ticker says of funding in [start, end): after each settlement, and while it stands; rows: time, rate.
 
-    The rate is the settled one: the one that builds up for the next settlement was never kept.
+    The rate is the settled one: the one that builds up for the next settlement was never kept. It is stated as often as
+    the service restates a ticker, since rows look back for an hour alone, and until the next settlement is due.
     """
-    for at, rate in rows:
-        fields = {"symbol": symbol, "fundingRate": rate}
+    lasts_ms = (LONGEST_FUNDING_MIN if interval_min is None else interval_min) * MINUTE_MS
+    stated = {*range(start_ms, end_ms, RESTATED_NS // MILLISECOND_NS), *(int(at) for at, _ in rows)}
+    settled = sorted((int(at), rate) for at, rate in rows)
+    times = [at for at, _ in settled]
+    for at_ms in sorted(at for at in stated if start_ms <= at < end_ms):
+        index = bisect_right(times, at_ms) - 1
+        if index < 0 or at_ms >= times[index] + lasts_ms:
+            continue
+        fields = {"symbol": symbol, "fundingRate": settled[index][1]}
         if interval_min is not None:
-            fields["nextFundingTime"] = str(int(at) + interval_min * MINUTE_MS)
-        yield _message(f"tickers.{symbol}", "delta", int(at), fields, "funding")
+            fields["nextFundingTime"] = str(times[index] + lasts_ms)
+        yield _message(f"tickers.{symbol}", "delta", at_ms, fields, "funding")
+
+
+def book_message(book: PresentBook) -> TimedMessage:
+    """The order book of a moment, as the stream begins with it."""
+    content = {"s": book.s, "b": book.b, "a": book.a, "u": book.u, "seq": book.seq}
+    return _message(f"orderbook.{BOOK_LEVELS}.{book.s}", "snapshot", book.ts, content, "orderbook")
 
 
 def ticker_messages(

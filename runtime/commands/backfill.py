@@ -45,7 +45,7 @@ def run(
         chosen = checked_data_types(data_types)
     else:
         version = load_registry_version(registry, settings.feature_registry_versions_dir)
-        chosen = data_types_of_kinds(set_kinds(version.feature_set))
+        chosen = data_types_of_kinds(set_kinds(version.feature_set), settings.feature_service_market.category)
     request = BackfillRequest(symbol, parse_date(start, "--from"), parse_date(end, "--to"), chosen)
     with showing_progress() as steps:
         steps.begin("starting servers")

@@ -48,7 +48,8 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True):
     """Where a part that never arrived live comes from; ranges are [start, end) of event time, ns.
 
     held: what live data has of the day, which was left alone. lacking: what neither it nor the source has. is_whole:
-    whether the day was over when it was fetched.
+    whether the day was over when it was fetched, and its own source had it. is_substitute: whether it is what the
+    exchange told of the present, for want of a file of the day.
     """
 
     data_type: str
@@ -57,6 +58,7 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[tuple[int, int], ...] = ()
     lacking: tuple[tuple[int, int], ...] = ()
     is_whole: bool = True
+    is_substitute: bool = False
 
 
 class RawPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -176,9 +176,26 @@ def test_funding_and_prices_become_what_a_ticker_says(place: Place) -> None:
     events = stored(place)
     tickers = events[events["kind"] == TICKER]
     rates = tickers[tickers["field"] == 0]
-    assert rates["px"].tolist() == [10**8] * 3
-    assert ((rates["recv_ns"] - BEGIN_NS) / (3600 * SECOND_NS)).astype(int).tolist() == [0, 8, 16]
+    assert set(rates["px"].tolist()) == {10**8}
+    # Restated each half hour, so that a row, which looks back for an hour, knows it all day.
+    assert ((rates["recv_ns"] - BEGIN_NS) // (1800 * SECOND_NS)).tolist() == list(range(48))
+    following = tickers["px"][tickers["field"] == 1]
+    assert np.unique(following).tolist() == [BEGIN_NS + hours * 3600 * SECOND_NS for hours in (8, 16, 24)]
     assert len(tickers[tickers["field"] == 2]) == 288
+
+
+def test_a_settlement_that_is_missing_leaves_funding_unknown_until_the_next(
+    place: Place, server: BybitHistoryServer
+) -> None:
+    known = server.symbols[DOGE]
+    whole, known.fundings = known.fundings, [known.fundings[0], known.fundings[2]]
+    try:
+        backfill_day(place, replace(DAY, data_type="funding"))
+    finally:
+        known.fundings = whole
+    rates = stored(place)
+    hours = (rates["recv_ns"][rates["field"] == 0] - BEGIN_NS) // (3600 * SECOND_NS)
+    assert sorted(set(hours.tolist())) == [*range(8), *range(16, 24)]
 
 
 def test_an_order_book_of_the_archive_ends_with_a_gap(place: Place) -> None:
@@ -259,3 +276,82 @@ def test_a_part_that_is_not_read_back_as_written_is_removed(place: Place, monkey
     assert not entry_path(place.raw_folder, DOGE, DAY.part).exists()
     assert RawData(place.raw_folder).symbols() == []
     assert list(place.raw_folder.rglob("*.parquet")) == []
+
+
+RECENT: Final = [
+    {"execId": f"r-{at}", "symbol": DOGE, "price": "0.2", "size": "5", "side": "Buy", "time": str(at_ms)}
+    for at, at_ms in enumerate((BEGIN_NS // 10**6 + seconds * 1000 for seconds in (7200, 7200, 3600, -5)), start=1)
+]
+"""Newest first; two of one moment, and one of the day before."""
+
+
+def today(place: Place, server: BybitHistoryServer, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The place two hours into DAY, when the archives have no file of it."""
+    book = {"s": DOGE, "b": [["0.2", "7"]], "a": [["0.3", "8"]], "ts": BEGIN_NS // 10**6 + 7_200_300, "u": 9, "seq": 99}
+    monkeypatch.setattr(server.symbols[DOGE], "recent", RECENT)
+    monkeypatch.setattr(server.symbols[DOGE], "book", book)
+    return replace(place, clock=ManualClock(BEGIN_NS + 2 * 3600 * SECOND_NS + 5 * SECOND_NS))
+
+
+def test_of_today_the_newest_trades_stand_in_until_the_archive_has_the_day(
+    place: Place, server: BybitHistoryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, now = replace(DAY, data_type="trades"), today(place, server, monkeypatch)
+    done = backfill_day(now, asked)
+    hour_ns = 3600 * SECOND_NS
+    assert done.is_substitute
+    assert done.filled == ((BEGIN_NS + hour_ns, BEGIN_NS + 2 * hour_ns + 1),)
+    assert done.lacking == ((BEGIN_NS, BEGIN_NS + hour_ns),)
+    events = stored(place)
+    assert events["kind"].tolist() == [CONTROL, TRADE, TRADE, TRADE]
+    assert events[0]["recv_ns"] == events[1]["recv_ns"], "nothing is known before the first of them"
+    [part] = RawData(place.raw_folder).parts(DOGE)
+    assert part.backfill is not None
+    assert part.backfill.is_substitute
+    assert part.backfill.source.endswith("recent-trade")
+    whole = replace(place, trades=archive_with(tmp_path, trades_csv(newest_first=False)))
+    assert not backfill_day(whole, asked).is_substitute
+    assert len(stored(place)) == 51, "the file took its place"
+
+
+def test_of_today_the_present_order_book_is_known_to_one_row(
+    place: Place, server: BybitHistoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, now = replace(DAY, data_type="orderbook"), today(place, server, monkeypatch)
+    done = backfill_day(now, asked)
+    assert done.is_substitute
+    assert len(done.filled) == 1
+    events = stored(place)
+    assert events["kind"].tolist() == [ORDERBOOK, ORDERBOOK, CONTROL]
+    assert events[-1]["field"] == GAP
+    assert events[-1]["recv_ns"] == BEGIN_NS + 7201 * SECOND_NS
+
+
+@pytest.mark.parametrize("data_type", ["trades", "orderbook"])
+def test_nothing_stands_in_for_a_day_that_is_over_or_where_it_is_not_wanted(
+    place: Place, server: BybitHistoryServer, monkeypatch: pytest.MonkeyPatch, *, data_type: str
+) -> None:
+    asked, now = replace(DAY, data_type=data_type), today(place, server, monkeypatch)
+    with pytest.raises(NotFound):
+        backfill_day(now, asked, takes_substitute=False)
+    with pytest.raises(NotFound):
+        backfill_day(place, asked)
+    with pytest.raises(NotFound):  # what is newest is of another day
+        backfill_day(now, replace(asked, day="2025-06-01"))
+    assert RawData(place.raw_folder).parts(DOGE) == []
+
+
+def test_trades_of_spot_are_read_from_its_own_files(place: Place, tmp_path: Path) -> None:
+    lines = [f"{at},{BEGIN_NS // 10**6 + 500 * at},0.2,{10 + at},{SIDES[at % 2].lower()},0" for at in range(50)]
+    folder = tmp_path / "spot" / DOGE
+    folder.mkdir(parents=True)
+    text = "\n".join(["id,timestamp,price,volume,side,rpi", *lines])
+    (folder / f"{DOGE}_2025-05-31.csv.gz").write_bytes(gzip.compress(text.encode()))
+    done = backfill_day(replace(place, trades=str(tmp_path / "spot")), replace(DAY, data_type="trades"))
+    assert done.messages == 51
+
+
+def test_a_file_of_another_symbol_is_refused(place: Place, tmp_path: Path) -> None:
+    content = gzip.compress(gzip.decompress(trades_csv(newest_first=False)).replace(b",DOGEUSDT,", b",SHIBUSDT,"))
+    with pytest.raises(UnreadableRecording, match="symbol must be DOGEUSDT, was SHIBUSDT"):
+        backfill_day(replace(place, trades=archive_with(tmp_path, content)), replace(DAY, data_type="trades"))

@@ -10,7 +10,8 @@ from typing import Final
 
 import pytest
 
-from backfill.bybit.rest import BANNED_S, MOST_ATTEMPTS, BybitHistory
+from backfill.bybit.client import BANNED_S, MOST_ATTEMPTS
+from backfill.bybit.rest import BybitHistory
 from market.clock import MILLISECOND_NS, ManualClock
 from market.errors import InvalidRequest, StoreUnavailable
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, Failure, History, recorded_klines

@@ -1,0 +1,142 @@
+"""Asking the exchange: one request at a time, its limits kept, what may succeed later asked again.
+
+1. Between two requests there is a pause; where the exchange says that its limit is used up, until it says it is not.
+2. What may succeed later (limits, timeouts, 5xx, answers that are no answer) is asked again, a bounded number of times,
+   each time after twice the wait, jittered. After HTTP 403 the exchange wants ten minutes of silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Annotated, Final, TypedDict, Unpack
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+
+from market.clock import MILLISECOND_NS, Clock
+from market.errors import InvalidRequest, StoreUnavailable
+
+MOST_ATTEMPTS: Final = 6
+FIRST_WAIT_S: Final = 0.5
+LONGEST_WAIT_S: Final = 60.0
+BANNED_S: Final = 600.0
+"""Source: bybit-exchange.github.io/docs/v5/rate-limit, for HTTP 403."""
+TIMEOUT_S: Final = 10.0
+RECV_WINDOW_MS: Final = "5000"
+_RATE_LIMIT: Final = 10006
+_WRONG_PARAMETER: Final = 10001
+_WRONG_SYMBOL: Final = 10029
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """What every answer has; ``time`` is the exchange's, ms."""
+
+    ret_code: int
+    time: Annotated[int, msgspec.Meta(ge=1)]
+    ret_msg: str = ""
+    result: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class ClientSettings(TypedDict, total=False):
+    """How a client asks.
+
+    delay_ms: between two requests. sleep: waits; it may raise to give up. credentials: key and secret that requests are
+    signed with, though none needs it. jitter: gives numbers from 0 to 1.
+    """
+
+    delay_ms: int
+    credentials: tuple[str, str] | None
+    sleep: Callable[[float], None]
+    jitter: Callable[[], float]
+
+
+class BybitClient:
+    """Requests to one address; ``close`` it."""
+
+    def __init__(self, url: str, clock: Clock, **settings: Unpack[ClientSettings]) -> None:
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+        self.url = url
+        self._clock = clock
+        self._delay_s = settings.get("delay_ms", 100) / 1000
+        self._credentials = settings.get("credentials")
+        self._sleep = settings.get("sleep", time.sleep)
+        self._jitter = settings.get("jitter", random.random)
+        self._pause_s = 0.0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def wait(self, attempt: int) -> None:
+        """Wait before what failed ``attempt`` times, 1 the first time, is tried again."""
+        self._sleep(self._wait_s(attempt))
+
+    def get(self, path: str, asked: Mapping[str, str]) -> Answer:
+        """An answer without an error. Raises InvalidRequest for what the exchange does not know, StoreUnavailable."""
+        told = ""
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            self._sleep(self._pause_s)
+            self._pause_s = self._delay_s
+            asked_for_s, told = 0.0, ""
+            try:
+                answer = self._client.get(path, params=asked, headers=self._signed(asked))
+            except httpx.HTTPError as error:
+                told = f"no answer: {type(error).__name__}: {error}"
+            else:
+                told = f"was {answer.status_code} {answer.text[:200]}"
+                if answer.status_code == HTTPStatus.FORBIDDEN:
+                    asked_for_s = BANNED_S
+                elif answer.is_success and (opened := _opened(answer.content)) is not None:
+                    self._heed(answer.headers)
+                    if opened.ret_code == 0:
+                        return opened
+                    if opened.ret_code in {_WRONG_PARAMETER, _WRONG_SYMBOL}:
+                        raise InvalidRequest(
+                            f"bybit GET {path}: must be what the exchange knows, was {dict(asked)}: {opened.ret_msg}"
+                        )
+                    asked_for_s = self._until_reset_s(answer.headers) if opened.ret_code == _RATE_LIMIT else 0.0
+                elif answer.is_client_error and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
+                    break
+            self._pause_s = max(asked_for_s, self._wait_s(attempt))
+        raise StoreUnavailable(f"bybit {self.url} GET {path}: must succeed, {told}")
+
+    def _wait_s(self, attempt: int) -> float:
+        return min(FIRST_WAIT_S * float(1 << (attempt - 1)), LONGEST_WAIT_S) * (0.5 + self._jitter())
+
+    def _heed(self, headers: httpx.Headers) -> None:
+        """Where nothing is left of the limit, ask again no sooner than it is renewed."""
+        if headers.get("X-Bapi-Limit-Status") == "0":
+            self._pause_s = max(self._pause_s, self._until_reset_s(headers))
+
+    def _until_reset_s(self, headers: httpx.Headers) -> float:
+        reset = headers.get("X-Bapi-Limit-Reset-Timestamp", "")
+        if not reset.isdecimal():
+            return 0.0
+        return min(max(int(reset) - self._clock.now_ns() // MILLISECOND_NS, 0) / 1000, LONGEST_WAIT_S)
+
+    def _signed(self, asked: Mapping[str, str]) -> dict[str, str]:
+        if self._credentials is None:
+            return {}
+        key, secret = self._credentials
+        now = str(self._clock.now_ns() // MILLISECOND_NS)
+        text = now + key + RECV_WINDOW_MS + urlencode(asked)
+        return {
+            "X-BAPI-API-KEY": key,
+            "X-BAPI-TIMESTAMP": now,
+            "X-BAPI-RECV-WINDOW": RECV_WINDOW_MS,
+            "X-BAPI-SIGN": hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest(),
+        }
+
+
+def _opened(content: bytes) -> Answer | None:
+    """The answer, None of what is none: a proxy's page, half an answer."""
+    try:
+        return msgspec.json.decode(content, type=Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
