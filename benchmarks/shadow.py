@@ -83,6 +83,8 @@ def run(folder: Path) -> Iterator[Figure]:
         finally:
             watching.join(60)
             watching.kill()
+    if not counts["compared"]:
+        raise RuntimeError(f"shadow: rows must be compared in the {SECONDS} s measured, were not: take more")
     yield Figure(
         "shadow: a core's share to compare every served row with the tape",
         100 * cpu_s / SECONDS,
