@@ -64,14 +64,10 @@ class BackfillJobs:
         self._queue = queue
         self._is_closing = threading.Event()
         self._place = open_place(self._sleep)
+        self.category = self._place.rest.category
         self._make_id = make_id
         self.most_days = most_days
         self._is_enabled = is_enabled
-
-    @property
-    def category(self) -> str:
-        """Of the instruments."""
-        return self._place.rest.category
 
     def now_ns(self) -> int:
         """The present time, by which days are counted."""
