@@ -286,7 +286,7 @@ class BuildRequest(SplitConfig):
     purge: bool = True
     embargo: Duration = 0
     data_leakage_check: bool = True
-    missing: MissingPolicy = "keep"
+    missing: MissingPolicy | Literal["interpolate"] = "keep"
     fill_limit: Duration = 0
     label_price: PriceChoice = "auto"
     output_format: OutputFormat = "parquet"
@@ -308,6 +308,11 @@ class BuildRequest(SplitConfig):
 
     def to_request(self, default_version: str) -> DatasetRequest:
         """The request to build. Raises InvalidRequest, saying what is possible, for what cannot be."""
+        if self.missing == "interpolate":
+            raise InvalidRequest(
+                "missing: must be keep, drop or forward_fill, was interpolate: between two values lies what only the "
+                "later one tells, and no model has that one yet; forward_fill takes the one before, up to fill_limit"
+            )
         configs = self.target_config if isinstance(self.target_config, list) else [self.target_config]
         return DatasetRequest(
             symbols=tuple(self.symbols) if self.symbols is not None else (str(self.symbol),),

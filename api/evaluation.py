@@ -20,6 +20,7 @@ from api.predictions import Predictions, read_predictions
 from api.services import ApiServices, Services
 from market.clock import format_iso
 from market.errors import Conflict, InvalidRequest
+from training_sets.dataset.calibration import calibration_of_classes, calibration_of_values
 from training_sets.dataset.downloads import dataset_folder, split_of
 from training_sets.dataset.evaluation import evaluate, strategy_returns
 from training_sets.dataset.files import PATH, read_columns, read_pieces
@@ -32,9 +33,10 @@ from training_sets.dataset.selection import (
     deflated_best,
     overfitting_probability,
 )
+from training_sets.dataset.trading import Held, trading_document
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import Target, is_class
+from training_sets.request.targets import RegressionTarget, Target, is_class
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -54,6 +56,8 @@ class EvaluationRequest(BaseModel):
     ``deflated_sharpe_ratio``: the probability that the model is better than the best of so many without skill, from
     the returns of rows that lie a horizon apart. It is of targets that are values, and of one fold or path.
 
+    ``cost``: the share of a unit that is paid to buy or sell it, for ``details``.
+
     ``path``: of a cpcv dataset, the rows of that path in the test files of all folds, one fold after the other.
 
     ``candidates``: the predictions of every model that was tried, by name, of a dataset with one target. ``selection``
@@ -71,19 +75,25 @@ class EvaluationRequest(BaseModel):
     fold: Annotated[int, Field(ge=0)] | None = None
     path: Annotated[int, Field(ge=0)] | None = None
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
+    cost: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 _SCHEMA: Final = EvaluationRequest.model_json_schema()
 
 
 class Evaluation(BaseModel):
-    """``metrics`` by target, null without predictions; a measure that the rows cannot give is null."""
+    """``metrics`` by target, null without predictions; a measure that the rows cannot give is null.
+
+    ``details`` by target: ``calibration``, of values and of probabilities; ``returns``, of values of one fold or path:
+    of labels that overlap and of rows a horizon apart, with turnover, before ``cost`` and after.
+    """
 
     evaluation_id: str
     dataset_id: str
     split: str
     model_version: str
     metrics: dict[str, dict[str, Any]] | None
+    details: dict[str, dict[str, Any]] | None
     selection: dict[str, Any] | None
     prepared_dataset_url: str
     metadata: dict[str, Any]
@@ -113,6 +123,13 @@ class _Rows:
         times_ns = np.concatenate([piece.times_ns for piece in pieces])
         return times_ns if self.chosen is None else times_ns[self.chosen]
 
+    def symbols(self) -> Int64s:
+        """The number of each row's symbol among those of the request, int64 (n,)."""
+        pieces = [piece for path in self.paths for piece in read_pieces(path, [], self.asked.output_format)]
+        names = np.concatenate([piece.symbols for piece in pieces])
+        found = np.array([self.asked.symbols.index(name) for name in names.tolist()], np.int64)
+        return found if self.chosen is None else found[self.chosen]
+
 
 def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluation:
     body, predictions, candidates = _parsed(content)
@@ -130,6 +147,7 @@ def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluati
             target.name: evaluate(target, rows.actual[:, names.index(target.name)], predicted, body.metrics_to_compute)
             for target, predicted in _by_target(predictions, asked.targets)
         }
+    details = None if predictions is None else _details(rows, predictions, body.cost)
     told: dict[str, Any] = {}
     if body.trials is not None:
         if metrics is None or predictions is None:
@@ -141,6 +159,7 @@ def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluati
         split=body.split,
         model_version=body.model_version,
         metrics=metrics,
+        details=details,
         selection=None if candidates is None else _selection(rows, candidates),
         prepared_dataset_url=download_url(body.dataset_id, body.split),
         metadata={
@@ -169,6 +188,27 @@ def _rows(asked: DatasetRequest, paths: Sequence[Path], body: EvaluationRequest)
     if not chosen.any():
         raise InvalidRequest(f"path: must be one with rows, 0 to {int(of.max())}, was {body.path}")
     return _Rows(asked, paths, actual[chosen], chosen)
+
+
+def _details(rows: _Rows, predictions: Predictions, cost: float) -> dict[str, dict[str, Any]]:
+    """Of each target what is more than a number."""
+    names = [target.name for target in rows.asked.targets]
+    is_one_fold = len(rows.paths) == 1 or rows.chosen is not None
+    found: dict[str, dict[str, Any]] = {}
+    for target, predicted in _by_target(predictions, rows.asked.targets):
+        actual = rows.actual[:, names.index(target.name)]
+        if is_class(target):
+            found[target.name] = {
+                "calibration": calibration_of_classes(actual, predicted) if predicted.ndim == 2 else None,
+                "returns": None,
+            }
+            continue
+        returns = None
+        if is_one_fold and isinstance(target, RegressionTarget):
+            held = Held(rows.times_ns(), rows.symbols(), np.sign(predicted), actual)
+            returns = trading_document(held, apart_ns=target.horizon_ns, cost=cost)
+        found[target.name] = {"calibration": calibration_of_values(actual, predicted), "returns": returns}
+    return found
 
 
 def _deflated(rows: _Rows, predictions: Predictions, trials: int, metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:

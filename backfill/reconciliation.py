@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from backfill.bybit.archive import orderbook_file, read_trades, trades_file
+from backfill.bybit.archive import Archive, read_trades
 from backfill.bybit.messages import funding_messages, trade_messages
 from backfill.fetching import Place
 from ingestion.decoding.decoded import DecodedMessage
@@ -105,7 +105,7 @@ class DayReconciliation:
         old: dict[str, Trade] = {}
         decoders = Decoders(BYBIT, self._place.instruments)
         try:
-            with trades_file(self._place.trades, symbol, date) as file:
+            with Archive(self._place.trades).trades(symbol, date) as file:
                 source = file.source
                 for message in trade_messages(symbol, read_trades(file.path, symbol)):
                     decoded = decoders.decode(message.body, message.recv_ns)
@@ -157,7 +157,7 @@ class DayReconciliation:
             if decoded.book is not None
         )
         try:
-            with orderbook_file(self._place.orderbook, symbol, date) as file:
+            with Archive(self._place.orderbook).orderbook(symbol, date) as file:
                 return compare_books(lived, archived(), scale)
         except (NotFound, UnreadableRecording, RejectedMessage) as error:
             return Check("orderbook", unchecked=str(error))
@@ -166,17 +166,20 @@ class DayReconciliation:
         rest = self._place.rest
         if rest.category == "spot":
             return Check("funding")
+        start_ms, end_ms = day[0] // MILLISECOND_NS, day[1] // MILLISECOND_NS
         try:
-            rows = rest.fundings(symbol, day[0] // MILLISECOND_NS, day[1] // MILLISECOND_NS)
+            rows = rest.fundings(symbol, start_ms, end_ms)
         except InvalidRequest as error:
             return Check("funding", unchecked=str(error))
         decoders = Decoders(BYBIT, self._place.instruments)
         settled: dict[int, int] = {}
-        for message in funding_messages(symbol, rows, None):
+        settlements = {int(at_ms) * MILLISECOND_NS for at_ms, _ in rows}
+        for message in funding_messages(symbol, rows, None, start_ms=start_ms, end_ms=end_ms):
             decoded = decoders.decode(message.body, message.recv_ns)
             assert decoded is not None, "a ticker"
             rate = decoded.records[decoded.records["field"] == FUNDING_RATE][0]
-            settled[int(rate["event_ns"])] = int(rate["px"])
+            if int(rate["event_ns"]) in settlements:
+                settled[int(rate["event_ns"])] = int(rate["px"])
         known = _rates_at(raw, symbol, day, list(settled))
         return compare_fundings(known, settled, decimals=FUNDING_RATE_EXPONENT, source=f"{rest.url} funding/history")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,12 +22,16 @@ class ContinuityRules:
 
     max_gap_ratio: a longer step than this many intervals is a gap. min_coverage: the smallest share of the expected
     rows. critical_gap_ns: a gap from this length on is critical. fail_on_critical: whether such a gap fails a build.
+    detects_interval: whether rows without an interval of their own are held to the median of their steps, and not to
+    expected_interval_ns, which is that of fewer than two rows too.
     """
 
     max_gap_ratio: float = 5.0
     min_coverage: float = 0.8
     critical_gap_ns: int = 3600 * SECOND_NS
     fail_on_critical: bool = False
+    expected_interval_ns: int = 60 * SECOND_NS
+    detects_interval: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,38 @@ class Continuity:
     document: dict[str, Any]
     warnings: tuple[str, ...]
     is_critical: bool
+
+
+class VaryingTally:
+    """Rows without an interval of their own, events or chosen times: compared once all of them are known."""
+
+    def __init__(self, thing: str, *, start_ns: int, end_ns: int, rules: ContinuityRules) -> None:
+        self._thing = thing
+        self._start_ns = start_ns
+        self._end_ns = end_ns
+        self._rules = rules
+        self._times_ns: list[Int64s] = []
+
+    def add(self, times_ns: Int64s) -> None:
+        """As ``ContinuityTally.add``; 8 bytes of each row are kept."""
+        first, last = np.searchsorted(times_ns, [self._start_ns, self._end_ns])
+        self._times_ns.append(times_ns[first:last])
+
+    def finish(self) -> Continuity:
+        """What was found. Events come in bursts: of a detected interval no coverage is asked for."""
+        times_ns = np.concatenate([np.empty(0, np.int64), *self._times_ns])
+        is_detected = self._rules.detects_interval and len(times_ns) > 1
+        interval_ns = int(np.median(np.diff(times_ns))) if is_detected else self._rules.expected_interval_ns
+        tally = ContinuityTally(
+            self._thing,
+            start_ns=self._start_ns,
+            end_ns=self._end_ns,
+            interval_ns=interval_ns,
+            rules=replace(self._rules, min_coverage=0.0) if is_detected else self._rules,
+        )
+        tally.add(times_ns)
+        found = tally.finish()
+        return replace(found, document={**found.document, "is_interval_detected": is_detected})
 
 
 class ContinuityTally:

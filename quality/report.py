@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,18 +10,27 @@ from html import escape
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from market.clock import format_iso, parse_iso_ns
-from quality.charts import SPLIT_COLOURS, Stretch, heat_map, histogram, line, time_line
+from market.clock import parse_iso_ns
+from quality.charts import SPLIT_COLOURS, Stretch, time_line
 from quality.coverage_page import coverage_section
 from quality.html_table import table
-from quality.profile import TableProfile, correlations
+from quality.profile import TableProfile
+from quality.report_columns import (
+    correlation_section,
+    distributions_section,
+    drift_section,
+    missing_map_section,
+    redundant_section,
+    relation_section,
+    target_section,
+)
 from quality.suites import Finding
 
-MISSING_BUCKETS: Final = 60
 MOST_FOLDS_DRAWN: Final = 60
-MOST_DRIFT_SHOWN: Final = 15
+LEAKAGE_SHOWN: Final = frozenset(
+    {"seed", "rows_drawn", "labels_made_again", "rows_rebuilt_from_their_past", "rows_not_checked", "all_rows"}
+)
 
 _log = logging.getLogger(__name__)
 
@@ -45,20 +55,24 @@ def render_report(
     profile: TableProfile,
     findings: Sequence[Finding],
     targets: Mapping[str, str],
-    symbols: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[str, Any],
 ) -> str:
     """The page as text; the same arguments give the same text. A section that cannot be drawn says so in its place.
 
     manifest: needs records, folds, continuity, coverage, warnings, strategy and the counts of rows. targets: by name,
-    what each is, in words. symbols: by name, in the order of the numbers that the profile has for them, the drift of
-    each column from the train split to the test split, the farthest first.
+    what each is, in words. measured: ``train_against_test``, by symbol in the order of the numbers that the profile has
+    for them the drift of each column from the train split to the test split, the farthest first; ``relations`` of each
+    target to the features, and what is redundant, see ``training_sets.dataset.relations``.
     """
+    symbols, relations = measured["train_against_test"], measured["relations"]
     times_ns, sample = profile.sample
     is_target = np.isin(np.array(profile.columns), list(targets))
     of_symbol = [(name, profile.sample_symbol == at) for at, name in enumerate(symbols)]
     sections: list[tuple[str, Callable[[], str]]] = [
         ("Verdict", lambda: _verdict(findings, manifest["warnings"])),
         ("Load it", lambda: _loading(manifest, targets)),
+        ("Settings", lambda: _settings(manifest)),
+        ("Leakage", lambda: _leakage(manifest)),
         ("Rows", lambda: _counts(manifest)),
         ("Splits", lambda: _time_line(manifest)),
         ("Continuity", lambda: _continuity(manifest["continuity"])),
@@ -66,16 +80,21 @@ def render_report(
         *(
             (
                 "Target" if name == "target" else f"Target {name.removeprefix('target_')}",
-                partial(_target, name, targets, profile, of_symbol),
+                partial(target_section, name, targets, profile, of_symbol),
             )
             for at, name in enumerate(profile.columns)
             if is_target[at]
         ),
         *([("Sample weights", lambda: _weights(manifest["weights"]))] if "weights" in manifest else []),
-        ("Train against test", lambda: _drift(symbols)),
-        ("Missing values over time", lambda: _missing_map(profile.columns, times_ns, sample)),
-        ("Correlation", lambda: _correlation(profile, sample)),
-        ("Distributions", lambda: _distributions(profile, sample)),
+        ("Train against test", lambda: drift_section(symbols)),
+        *(
+            (f"Information coefficients of {name}", partial(relation_section, related))
+            for name, related in relations["targets"].items()
+        ),
+        ("Redundant features", lambda: redundant_section(relations["redundant"])),
+        ("Missing values over time", lambda: missing_map_section(profile.columns, times_ns, sample)),
+        ("Correlation", lambda: correlation_section(profile, sample)),
+        ("Distributions", lambda: distributions_section(profile, sample)),
     ]
     body = "".join(f"<section><h2>{escape(name)}</h2>{_drawn(name, draw)}</section>" for name, draw in sections)
     note = f"Charts show {len(sample)} of {profile.rows} rows, evenly spaced; counts are of all rows."
@@ -120,6 +139,23 @@ def _weights(weights: Mapping[str, Any]) -> str:
     return f"<p>{escape(settings)}</p>{table(head, rows)}"
 
 
+def _settings(manifest: Mapping[str, Any]) -> str:
+    """What was asked for, as the manifest states it; durations are in nanoseconds there."""
+    asked = manifest.get("request", {})
+    rows = [(name, json.dumps(value)) for name, value in asked.items() if name not in {"strategy", "targets"}]
+    rows += [(name, json.dumps(manifest[name])) for name in ("label_price", "samples") if name in manifest]
+    return f"<details><summary>request</summary>{table(('setting', 'value'), rows)}</details>"
+
+
+def _leakage(manifest: Mapping[str, Any]) -> str:
+    found = manifest.get("leakage")
+    if found is None:
+        return '<p class="critical">Leakage was not checked.</p>'
+    # Counts of the log and of proofs depend on earlier builds, and the page only on its own: the manifest has them.
+    shown = [(name, json.dumps(value)) for name, value in found.items() if name in LEAKAGE_SHOWN]
+    return table(("leakage check", "result"), shown)
+
+
 def _counts(manifest: Mapping[str, Any]) -> str:
     rows = [
         ("sampled", manifest["rows_sampled"]),
@@ -129,27 +165,6 @@ def _counts(manifest: Mapping[str, Any]) -> str:
         *((f"in {name}, over all folds", count) for name, count in manifest["records"].items()),
     ]
     return table(("rows", "count"), rows)
-
-
-def _drift(drift: Mapping[str, Mapping[str, Any]]) -> str:
-    """The columns that are farthest apart; those that move by nature are marked."""
-    rows = [
-        (
-            symbol,
-            name,
-            *("not known" if each[measure] is None else f"{each[measure]:.3f}" for measure in ("psi", "ks")),
-            f"{each['missing_then']:.1%}",
-            f"{each['missing_now']:.1%}",
-            "moves by nature" if each["is_expected"] else ", ".join(each["drifted"]),
-        )
-        for symbol, columns in drift.items()
-        for name, each in list(columns.items())[:MOST_DRIFT_SHOWN]
-    ]
-    if not rows:
-        return '<p class="note">No symbol has rows in both splits.</p>'
-    note = f"The {MOST_DRIFT_SHOWN} columns of each symbol that are farthest apart; _quality.json has all of them."
-    columns = ("symbol", "column", "PSI", "KS", "missing in train", "missing in test", "drifted by")
-    return f'<p class="note">{note}</p>{table(columns, rows)}'
 
 
 def _time_line(manifest: Mapping[str, Any]) -> str:
@@ -236,58 +251,3 @@ def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
         'features = train.columns.difference([*targets, "symbol", "timestamp", "fold"], sort=False)',
     ]
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
-
-
-def _target(
-    name: str,
-    targets: Mapping[str, str],
-    profile: TableProfile,
-    of_symbol: Sequence[tuple[str, npt.NDArray[np.bool_]]],
-) -> str:
-    times_ns, sample = profile.sample
-    at = profile.columns.index(name)
-    values = sample[:, at]
-    shares = profile.of_class[at] / max(profile.rows, 1)
-    is_class = int(profile.of_class[at].sum()) == profile.rows
-    classes = table(("down", "flat", "up"), [tuple(f"{share:.2%}" for share in shares)]) if is_class else ""
-    drawn = f'<div class="grid">{histogram(values, width=420, height=120)}{classes}</div>'
-    lines = "".join(
-        f'<p class="note">{escape(symbol)}</p><div>{line(times_ns[rows], values[rows])}</div>'
-        for symbol, rows in of_symbol
-    )
-    return f"<p>{escape(targets[name])}</p>{drawn}{lines}"
-
-
-def _missing_map(columns: Sequence[str], times_ns: npt.NDArray[np.int64], sample: npt.NDArray[np.float64]) -> str:
-    if len(sample) == 0:
-        return "<p>no rows</p>"
-    begin, end = int(times_ns.min()), int(times_ns.max()) + 1
-    bucket = (times_ns - begin) * MISSING_BUCKETS // (end - begin)
-    shares = np.full((len(columns), MISSING_BUCKETS), np.nan)
-    for at in np.unique(bucket).tolist():
-        shares[:, at] = np.isnan(sample[bucket == at]).mean(axis=0)
-    some = np.flatnonzero(np.nan_to_num(shares).any(axis=1)).tolist()
-    if len(some) == 0:
-        return '<p class="passed">No value is missing.</p>'
-    edges = (format_iso(begin), format_iso(end - 1))
-    drawn = heat_map([columns[at] for at in some], shares[some], diverging=False, columns=edges)
-    return f'<p class="note">Columns with a missing value; darker is more.</p><div class="scroll">{drawn}</div>'
-
-
-def _correlation(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
-    found = correlations(sample, profile.sample_symbol)
-    drawn = heat_map(profile.columns, found, diverging=True, columns=())
-    return (
-        '<p class="note">Within each symbol, then their mean by rows. '
-        "Columns in the same order from left to right as from top to bottom. Blue is +1, red is -1, "
-        f'grey is not defined.</p><div class="scroll">{drawn}</div>'
-    )
-
-
-def _distributions(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
-    figures = [
-        f"<figure>{histogram(sample[:, at])}<figcaption>{escape(name)}<br>"
-        f'<span class="note">{profile.missing[at] / max(profile.rows, 1):.1%} missing</span></figcaption></figure>'
-        for at, name in enumerate(profile.columns)
-    ]
-    return f'<div class="grid">{"".join(figures)}</div>'

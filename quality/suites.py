@@ -18,7 +18,7 @@ from quality.profile import CLASSES, TableProfile, correlations, outlier_shares
 
 Severity = Literal["minor", "critical"]
 
-MOST_MISSING: Final = 0.2
+MOST_MISSING: Final = 0.05
 MOST_OUTLIERS: Final = 0.01
 MOST_CORRELATED: Final = 0.95
 LIKE_THE_LABEL: Final = 0.999

@@ -206,6 +206,8 @@ class Settings(BaseSettings):
     dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8
     dataset_critical_gap_threshold_seconds: Positive = 3600
     dataset_fail_on_large_gaps: bool = False
+    dataset_detect_variable_intervals: bool = True
+    dataset_expected_timestamp_interval_seconds: Positive = 60
     dataset_quality_checks_enabled: bool = True
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2

@@ -561,6 +561,8 @@ def _dataset_rules(settings: Settings) -> DatasetRules:
         min_coverage=settings.dataset_min_coverage_ratio,
         critical_gap_ns=settings.dataset_critical_gap_threshold_seconds * SECOND_NS,
         fail_on_critical=settings.dataset_fail_on_large_gaps,
+        expected_interval_ns=settings.dataset_expected_timestamp_interval_seconds * SECOND_NS,
+        detects_interval=settings.dataset_detect_variable_intervals,
     )
     return DatasetRules(continuity, settings.dataset_quality_checks_enabled, settings.row_grid_ns)
 

@@ -22,7 +22,7 @@ from market.errors import NotFound
 from storage.database.metadata import Metadata
 from storage.durable_files import changing_files
 from storage.features.parts import REBUILT
-from training_sets.samples.sampled_days import SAMPLED
+from training_sets.samples.sampled_days import PROVEN, SAMPLED
 from upkeep.tasks import Reach
 
 DEAD_BUILD_NS: Final = HOUR_NS
@@ -111,7 +111,7 @@ def unused_days(features_folder: Path, used: Collection[str], *, older_than_ns: 
         path
         for folder in sorted(features_folder.glob("*/*"))
         if f"{folder.parent.name}/{folder.name}" not in used
-        for name in (f"{REBUILT}-*.parquet", f"{SAMPLED}-*")
+        for name in (f"{REBUILT}-*.parquet", f"{SAMPLED}-*", f"{PROVEN}-*")
         for path in folder.glob(f"symbol=*/date=*/{name}")
         if older_than_ns is None or _touched_ns(path) < older_than_ns
     ]
@@ -122,7 +122,9 @@ def abandoned_files(features_folder: Path, *, older_than_ns: int) -> list[Path]:
     return [
         path
         for path in features_folder.glob("*/*/symbol=*/date=*/.*")
-        if path.is_file() and not path.name.startswith(f"{SAMPLED}-") and _touched_ns(path) < older_than_ns
+        if path.is_file()
+        and not path.name.startswith((f"{SAMPLED}-", f"{PROVEN}-"))
+        and _touched_ns(path) < older_than_ns
     ]
 
 

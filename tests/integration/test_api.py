@@ -607,6 +607,12 @@ def test_predictions_are_measured_on_a_split(client: TestClient, ready: dict[str
     document = answer.json()
     assert document["metrics"]["target"]["rmse"] == 0.0
     assert document["metrics"]["target"]["r2"] == 1.0
+    details = document["details"]["target"]
+    assert details["calibration"]["slope"] == pytest.approx(1.0)
+    returns = details["returns"]
+    assert returns["apart"]["rows"] < returns["overlapping"]["rows"] == len(targets)
+    assert returns["apart"]["max_drawdown"] == 0.0
+    assert returns["apart_after_costs"] == returns["apart"]
     assert (document["dataset_id"], document["split"], document["model_version"]) == (ready["dataset_id"], "test", "m1")
     assert document["evaluation_id"]
     assert document["metadata"]["rows"] == len(targets) == ready["test_records"]

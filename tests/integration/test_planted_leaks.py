@@ -209,6 +209,45 @@ def test_a_day_of_the_log_that_disagrees_with_its_raw_data_fails_the_build(place
         build_with(place, dataclasses.replace(plant, request=apart), tmp_path / "dataset", seed=1)
 
 
+@pytest.fixture
+def proving(place: BuildPlace) -> Iterator[BuildPlace]:
+    """The place with proofs of earlier builds, none at the beginning."""
+    yield dataclasses.replace(place, reuses_samples=True)
+    for path in place.features.folder.glob("*/*/symbol=*/date=*/.[sp]*-*"):
+        path.unlink()
+
+
+def test_what_was_proven_is_not_computed_again_and_the_files_are_held_to_it(
+    proving: BuildPlace, tmp_path: Path
+) -> None:
+    first = build_dataset(REQUEST, drawing_by(proving, 1), tmp_path / "first").manifest["leakage"]
+    assert (first["rows_proven_before"], first["log_days_proven_before"]) == (0, 0)
+    another = dataclasses.replace(REQUEST, targets=(RegressionTarget(20 * SECOND_NS),))
+    second = build_dataset(another, drawing_by(proving, 2), tmp_path / "second").manifest["leakage"]
+    assert second["rows_rebuilt_from_their_past"] == 90
+    assert 70 <= second["rows_proven_before"] < 90
+    assert second["log_days_proven_before"] == 1
+    assert second["log_rows_rebuilt"] == first["log_rows_rebuilt"]
+    plant = Plant("volatility_1m", "next value", 0.3, 0.45, "train", another)
+    with pytest.raises(InvalidRequest, match=r"leakage: .*volatility_1m"):
+        build_with(proving, plant, tmp_path / "planted", seed=3)
+
+
+def test_a_proof_of_another_log_is_none(proving: BuildPlace, tmp_path: Path) -> None:
+    build_dataset(REQUEST, drawing_by(proving, 1), tmp_path / "first")
+    plant = Plant("volatility_1m", "next value", 0.3, 0.45)
+    with pytest.raises(InvalidRequest, match=r"leakage: .*volatility_1m"):
+        build_with(proving, plant, tmp_path / "planted", seed=3)
+
+
+def test_a_proof_whose_bytes_have_changed_is_not_believed(proving: BuildPlace, tmp_path: Path) -> None:
+    build_dataset(REQUEST, drawing_by(proving, 1), tmp_path / "first")
+    [path] = proving.features.folder.glob("*/*/symbol=*/date=*/.proven-*")
+    path.write_bytes(path.read_bytes()[:-1])
+    second = build_dataset(REQUEST, drawing_by(proving, 1), tmp_path / "second").manifest["leakage"]
+    assert (second["rows_proven_before"], second["log_days_proven_before"]) == (0, 0)
+
+
 def a_plant(draw: random.Random) -> Plant:
     share = draw.uniform(0.05, 0.3)
     begin = draw.uniform(0.0, 1.0 - share)

@@ -60,6 +60,8 @@ def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, ver
         "records": {
             name: sum(tally.records().get(name, 0) for tally in tallies) for name in ("train", "validation", "test")
         },
+        "empty_splits": list(kept.empty),
+        "empty_test_split": any(each["split"] == "test" for each in kept.empty),
         "splits": tallies[0].document(),
         "folds": [{"fold": tally.fold.number, "splits": tally.document()} for tally in tallies],
         "continuity": [each.document for each in verdict.continuity],

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import msgspec
+
 from quality.continuity import Continuity
 from quality.suites import Finding
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.writing import Kept, Written
 from training_sets.checks.blinding import Origin
 from training_sets.checks.inspection import judge_continuity, judge_quality
+from training_sets.checks.proven import ProvenRows
 from training_sets.checks.search import leakage_warnings, search_leaks
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -59,5 +62,13 @@ def _judge_leakage(
     with ExitStack() as stack:
         raw = {symbol: stack.enter_context(place.raw.until(symbol, until_ns)) for symbol in request.symbols}
         open_kernel = cache(partial(place.kernel, chosen))
-        origin = Origin(chosen, place.features, raw, open_kernel, place.rules.row_grid_ns)
+        is_kept = place.reuses_samples and request.sample_kind == "on_row"
+        drawn_among = (
+            request.sample_interval_ns,
+            request.sample_offset_ns,
+            msgspec.to_builtins(request.sampling),
+            request.missing,
+        )
+        proven = ProvenRows(place.features, chosen, raw, drawn_among) if is_kept else None
+        origin = Origin(chosen, place.features, raw, open_kernel, place.rules.row_grid_ns, proven)
         return search_leaks(request, kept.files, kept.tallies, written.sampler.prices, origin, seed=place.draw_seed())

@@ -51,13 +51,15 @@ class Written:
 class Kept:
     """The folds that the dataset has, their files by name, and what is to be said of the others and of empty splits.
 
-    weights: what those of each split are, where rows are weighed.
+    weights: what those of each split are, where rows are weighed. empty: fold, split and reason of each split without
+    rows.
     """
 
     folds: Sequence[WrittenFold]
     files: Sequence[WrittenFile]
     warnings: Sequence[str]
     weights: Sequence[dict[str, Any]]
+    empty: Sequence[dict[str, Any]]
 
     @property
     def tallies(self) -> list[FoldTally]:
@@ -97,6 +99,11 @@ def write_samples(
 def keep_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> Kept:
     """Name files of folds with enough to train on, remove those of the others. Raises InvalidRequest without one."""
     folds, warnings = _kept_folds(request, written, place)
+    empty = [
+        {"fold": each.tally.fold.number, "split": name, "reason": reason}
+        for each in folds
+        for name, reason in each.tally.empty_splits(partial(_why_empty, request, place)).items()
+    ]
     files: list[WrittenFile] = []
     weights: list[dict[str, Any]] = []
     for each in written.folds:
@@ -106,7 +113,7 @@ def keep_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> 
             weights += [{"fold": each.tally.fold.number, "split": name} | told for name, told in weighed.items()]
         else:
             each.files.remove()
-    return Kept(folds, files, warnings, weights)
+    return Kept(folds, files, warnings, weights, empty)
 
 
 def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> tuple[list[WrittenFold], list[str]]:
@@ -131,7 +138,7 @@ def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) ->
                 f"{dropped}"
             )
         kept.append(each)
-        warnings += tally.warnings(partial(_why_empty, request, place))
+        warnings += tally.warnings(tally.empty_splits(partial(_why_empty, request, place)))
     if not kept:
         raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(written.folds)}")
     return kept, warnings

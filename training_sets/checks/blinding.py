@@ -4,8 +4,7 @@
    ends where it does. A bit that differs came from somewhere else than the row's past: from its future, from a fill,
    from a label, from a file. What differs is rebuilt once more, from all of its past, before it is accused.
 2. A value that was filled must be that of an earlier row within the limit, rebuilt in the same way.
-3. Each label is made again, and again with other prices after its end.
-4. A fold whose label windows overlap another split has learned from it.
+3. A fold whose label windows overlap another split has learned from it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +25,14 @@ from market.errors import InvalidRequest, NotFound
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.checks.drawn import Drawn
-from training_sets.checks.leakage import Column, find_leaks
+from training_sets.checks.proven import ProvenRows
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.rebuild.sparse_rows import rebuild_sparse_rows, sparse_runs
-from training_sets.request.targets import Target, volatility_window_ns
 from training_sets.samples.availability import available_period
-from training_sets.samples.labels import make_labels
-from training_sets.samples.prices import LabelPrices, PriceSeries
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
-
-SEED: Final = 20260105
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -48,12 +42,14 @@ Float64s = npt.NDArray[np.float64]
 class Known:
     """A drawn row beside what it was made from.
 
-    row_ns: of the row or tick that was known; None when there was none. decision_ns: when the model acted.
+    row_ns: of the row or tick that was known; None when there was none. had_ns, decision_ns: since when the model had
+    it, and when it acted.
     filled_from_ns: of each column whose value may be that of an earlier row: int64 (columns,), -1 for none.
     """
 
     drawn: Drawn
     row_ns: int | None
+    had_ns: int
     decision_ns: int
     filled_from_ns: Int64s
 
@@ -69,7 +65,8 @@ class Origin:
     """Where the rows of a feature set come from.
 
     raw: by symbol, each with all that its rows look back at. open_kernel: called where any row is rebuilt.
-    row_grid_ns: the grid of ticks in history that was not served live.
+    row_grid_ns: the grid of ticks in history that was not served live. proven: what earlier checks found right, None
+    where nothing is taken from them.
     """
 
     chosen: FeatureSet
@@ -77,6 +74,7 @@ class Origin:
     raw: Mapping[str, RawData]
     open_kernel: Callable[[], Kernel]
     row_grid_ns: int
+    proven: ProvenRows | None = None
 
 
 def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
@@ -86,7 +84,8 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
     """
     chosen, raw = origin.chosen, origin.raw
     logged = cache(partial(available_period, origin.log, rows_of=chosen))
-    reasons = [_why_unchecked(row, chosen, raw[row.drawn.symbol], logged) for row in rows]
+    recorded = cache(lambda symbol: _recorded(raw[symbol], symbol))
+    reasons = [_why_unchecked(row, chosen, recorded, logged) for row in rows]
     unchecked = Counter(reason for reason in reasons if reason is not None)
     checked = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
     if unchecked and not checked:
@@ -95,42 +94,25 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
             f"leakage: at least one row must be rebuilt from its past, none could be: {told}; "
             "data_leakage_check must be off to build without"
         )
+    before = 0
     if checked:
         kernel = origin.open_kernel()
-        rebuilt = _rebuilt(checked, kernel, raw, rebuild_sparse_rows)
+        rebuilt = _proven_before(checked, origin)
+        before = sum(all((row.drawn.symbol, at_ns) in rebuilt for at_ns in row.rows_ns) for row in checked)
+        lacking = [row for row in checked if any((row.drawn.symbol, at_ns) not in rebuilt for at_ns in row.rows_ns)]
+        rebuilt |= _rebuilt(lacking, kernel, raw, rebuild_sparse_rows)
         suspects = [row for row in checked if _differing(row, rebuilt, chosen) is not None]
         # A row that looks back at the book for longer than is read between rows; and a leak.
         rebuilt |= _rebuilt(suspects, kernel, raw, rebuild_rows_at)
         for row in suspects:
             if (at := _differing(row, rebuilt, chosen)) is not None:
                 raise InvalidRequest(_accusation(row, at, rebuilt, chosen))
-    return {"rows_rebuilt_from_their_past": len(checked), "rows_not_checked": dict(unchecked)}
-
-
-def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], rows: Sequence[Known]) -> int:
-    """Make labels again, with other prices after their ends too; how many were compared. Raises InvalidRequest."""
-    compared = 0
-    for row in sorted(rows, key=lambda row: (row.drawn.symbol, row.drawn.time_ns)):
-        drawn, of_symbol = row.drawn, prices[row.drawn.symbol]
-        step_ns = of_symbol.step_ns
-        for target, written in zip(targets, drawn.values[-len(targets) :].tolist(), strict=True):
-            before_ns = drawn.time_ns - volatility_window_ns(target) - 2 * step_ns
-            after_ns = row.decision_ns + target.reach_ns + 2 * step_ns
-            series = of_symbol.between(before_ns, after_ns)
-            grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
-            compute = _labels_of(row, series, target)
-            [label] = compute(grid_ns, series.bars_at(grid_ns))[target.name].values.tolist()
-            if label != written:
-                raise InvalidRequest(
-                    f"leakage: {target.name} of {drawn.symbol} at {format_iso(drawn.time_ns)} in {drawn.file} must be "
-                    f"what its prices give, {label!r}, was {written!r}"
-                )
-            cut_ns = row.decision_ns + target.reach_ns
-            leaks = find_leaks(compute, grid_ns, series.bars_at(grid_ns), cuts_ns=[cut_ns], seed=SEED)
-            if leaks:
-                raise InvalidRequest(f"leakage: {drawn.symbol} {leaks[0]}")
-            compared += 1
-    return compared
+        _prove(checked, rebuilt, origin)
+    return {
+        "rows_rebuilt_from_their_past": len(checked),
+        "rows_proven_before": before,
+        "rows_not_checked": dict(unchecked),
+    }
 
 
 def check_boundaries(tallies: Sequence[FoldTally], target: str) -> None:
@@ -147,6 +129,34 @@ def check_boundaries(tallies: Sequence[FoldTally], target: str) -> None:
 
 _Rebuilt = dict[tuple[str, int], Float64s]
 """Values by symbol and row time."""
+
+
+def _proven_before(rows: Sequence[Known], origin: Origin) -> _Rebuilt:
+    """What earlier checks rebuilt of these rows."""
+    if origin.proven is None:
+        return {}
+    found = {}
+    for row in rows:
+        for at_ns in row.rows_ns:
+            if (known := origin.proven.row(row.drawn.symbol, at_ns)) is not None:
+                found[row.drawn.symbol, at_ns] = known[1]
+    return found
+
+
+def _prove(rows: Sequence[Known], rebuilt: _Rebuilt, origin: Origin) -> None:
+    if origin.proven is None:
+        return
+    for row in rows:
+        if row.row_ns is not None:
+            symbol = row.drawn.symbol
+            origin.proven.add_row(symbol, row.row_ns, row.had_ns, rebuilt[symbol, row.row_ns])
+
+
+def _recorded(raw: RawData, symbol: str) -> tuple[int, int] | None:
+    try:
+        return raw.period(symbol)
+    except NotFound:
+        return None
 
 
 def _rebuilt(
@@ -209,32 +219,23 @@ def _accusation(row: Known, at: int, rebuilt: _Rebuilt, chosen: FeatureSet) -> s
     )
 
 
-def _labels_of(row: Known, series: PriceSeries, target: Target) -> Callable[[Int64s, Float64s], Mapping[str, Column]]:
-    time_ns, decision_ns = np.array([[row.drawn.time_ns], [row.decision_ns]], np.int64)
-
-    def compute(grid_ns: Int64s, values: Float64s) -> Mapping[str, Column]:
-        price, high, low = values.T
-        changed = PriceSeries(series.name, int(grid_ns[0]), series.step_ns, price, high, low)
-        labels = make_labels(time_ns, changed, target, decisions_ns=decision_ns)
-        return {target.name: Column(labels, decision_ns + target.reach_ns)}
-
-    return compute
-
-
 def _why_unchecked(
-    row: Known, chosen: FeatureSet, raw: RawData, logged: Callable[[str], tuple[int, int] | None]
+    row: Known,
+    chosen: FeatureSet,
+    recorded: Callable[[str], tuple[int, int] | None],
+    logged: Callable[[str], tuple[int, int] | None],
 ) -> str | None:
     """Why raw data cannot give the rows that were known; None when it can, and when there was none.
 
-    logged: the first and the last row time of a symbol in the feature log, None without one.
+    recorded: the period of a symbol's raw data, None without any. logged: the first and the last row time of a symbol
+    in the feature log, None without one.
     """
     if not row.rows_ns:
         return None
     symbol, first_row_ns, last_row_ns = row.drawn.symbol, min(row.rows_ns), max(row.rows_ns)
-    try:
-        first_ns, last_ns = raw.period(symbol)
-    except NotFound:
+    if (period_of_raw := recorded(symbol)) is None:
         return f"{symbol}: no raw data"
+    first_ns, last_ns = period_of_raw
     if last_row_ns > last_ns:
         return f"{symbol}: raw data ends before the row"
     if first_row_ns <= first_ns:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
-from quality.continuity import Continuity, ContinuityRules, ContinuityTally
+from quality.continuity import Continuity, ContinuityRules, ContinuityTally, VaryingTally
 from quality.profile import TableProfile
 from quality.report import render_report
 from quality.suites import (
@@ -27,6 +27,7 @@ from quality.suites import (
 from training_sets.dataset.drift import split_drift
 from training_sets.dataset.files import PATH, table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
+from training_sets.dataset.relations import label_relations
 from training_sets.provenance import file_entry
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
@@ -104,14 +105,15 @@ def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
 def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:
     """``_quality.json`` and ``_report.html`` beside the files; the manifest names both with their hashes."""
     drift = split_drift(profile, manifest["splits"], manifest["request"]["symbols"])
-    document = {**quality_document(profile, findings), "train_against_test": drift}
+    related = label_relations(profile, manifest)
+    document = {**quality_document(profile, findings), "train_against_test": drift, "relations": related}
     page = render_report(
         f"Dataset of {', '.join(manifest['request']['symbols'])}, registry {manifest['feature_registry_version']}",
         manifest=manifest,
         profile=profile,
         findings=findings,
         targets={target["name"]: _in_words(target) for target in manifest["targets"]},
-        symbols=drift,
+        measured=document,
     )
     (folder / QUALITY_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
     (folder / REPORT_NAME).write_text(page)
@@ -128,32 +130,31 @@ def _in_words(target: Mapping[str, Any]) -> str:
     return ", ".join([str(target.get("type", "")).replace("_", " "), *stated])
 
 
-def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally]]:
+def open_continuity(request: DatasetRequest, rules: ContinuityRules) -> dict[str, list[ContinuityTally | VaryingTally]]:
     """A tally of each stretch of time that the dataset covers, period by period, by symbol.
 
-    None at chosen times, nor of events, which have no interval.
+    At chosen times, and of events, the interval is that of the rules.
     """
-    if request.sample_times_ns or request.sampling is not None:
-        return {symbol: [] for symbol in request.symbols}
     periods = sorted(
         {(period.start_ns, period.end_ns, period.name) for fold in request.folds() for period in fold.periods}
     )
+    has_interval = not request.sample_times_ns and request.sampling is None
+
+    def tally(thing: str, start_ns: int, end_ns: int) -> ContinuityTally | VaryingTally:
+        if not has_interval:
+            return VaryingTally(thing, start_ns=start_ns, end_ns=end_ns, rules=rules)
+        interval_ns = request.sample_interval_ns
+        return ContinuityTally(thing, start_ns=start_ns, end_ns=end_ns, interval_ns=interval_ns, rules=rules)
+
     return {
-        symbol: [
-            ContinuityTally(
-                f"{symbol} {name}",
-                start_ns=start_ns,
-                end_ns=end_ns,
-                interval_ns=request.sample_interval_ns,
-                rules=rules,
-            )
-            for start_ns, end_ns, name in periods
-        ]
+        symbol: [tally(f"{symbol} {name}", start_ns, end_ns) for start_ns, end_ns, name in periods]
         for symbol in request.symbols
     }
 
 
-def judge_continuity(tallies: Mapping[str, Sequence[ContinuityTally]], rules: ContinuityRules) -> list[Continuity]:
+def judge_continuity(
+    tallies: Mapping[str, Sequence[ContinuityTally | VaryingTally]], rules: ContinuityRules
+) -> list[Continuity]:
     """What was found of each symbol and period. Raises InvalidRequest with the first critical gap, if that fails."""
     found = [tally.finish() for of_symbol in tallies.values() for tally in of_symbol]
     for checked in found:

@@ -31,9 +31,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One column's first element that depends on what came after it was known."""
+    """One column's first element that depends on what came after it was known; at: its number."""
 
     column: str
+    at: int
     known_ns: int
     cut_ns: int
 
@@ -65,12 +66,12 @@ def find_leaks(
                 differs = column.values.view(np.int64) != known.values.view(np.int64)
                 leaking = np.flatnonzero(differs & (known.known_ns <= cut_ns))
                 if len(leaking) > 0 and name not in leaks:
-                    leaks[name] = Leak(name, int(known.known_ns[leaking[0]]), cut_ns)
+                    leaks[name] = Leak(name, int(leaking[0]), int(known.known_ns[leaking[0]]), cut_ns)
     return [leaks[name] for name in before if name in leaks]
 
 
 def _other_futures(values: Float64s, is_later: npt.NDArray[np.bool_], generator: np.random.Generator) -> list[Float64s]:
-    """The values with those of the future noisy, far away and unknown."""
+    """The values, of any shape, with those of the future noisy, far away and unknown."""
     later = values[is_later]
     futures = (
         later * (1.0 + 0.1 * generator.standard_normal(later.shape)),

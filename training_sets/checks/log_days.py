@@ -2,6 +2,10 @@
 
 A log that disagrees with its raw data has been written by something else. One twentieth of the dataset's symbol-days is
 compared, one at least; of fewer than twenty, a stretch of one day that is so much of the whole, an hour at least.
+
+A day that an earlier check compared, whose files and raw data are the same, counts. While there is such a one, it
+stands for a day that is drawn and was not compared, of which an hour is compared then: with every build more of the
+log is.
 """
 
 from __future__ import annotations
@@ -17,11 +21,14 @@ from market.errors import InvalidRequest, NotFound
 from quality.parity import compare_rows
 from storage.features.row_times import read_row_times
 from training_sets.checks.blinding import Origin
+from training_sets.checks.proven import ProvenRows
 from training_sets.rebuild.days import ROW_GROUP_ROWS
 from training_sets.rebuild.rebuild import rows_in_groups, stream_rows
 from transforms.catalogue import set_horizon_ns
 
 SHARE: Final = 0.05
+PARTS: Final = 24
+"""Of a day that another stands for, one is compared: an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,10 @@ class Stretch:
     to_ns: int
 
 
-def draw_stretches(symbols: Sequence[str], spans: Sequence[tuple[int, int]], seed: int) -> list[Stretch]:
-    """What is compared, of disjoint [start, end) that a dataset covers."""
+def draw_stretches(
+    symbols: Sequence[str], spans: Sequence[tuple[int, int]], seed: int, proven: ProvenRows | None = None
+) -> list[Stretch]:
+    """What is compared, of disjoint [start, end) that a dataset covers. proven: what was compared before."""
     days = [
         (symbol, max(day_ns, start_ns), min(day_ns + DAY_NS, end_ns))
         for symbol in symbols
@@ -53,7 +62,37 @@ def draw_stretches(symbols: Sequence[str], spans: Sequence[tuple[int, int]], see
             start_ns += int(generator.integers(0, spare_ns // SECOND_NS + 1)) * SECOND_NS
             end_ns = min(end_ns, start_ns + wanted_ns)
         stretches.append(Stretch(symbol, start_ns, end_ns - 1))
-    return stretches
+    return stretches if proven is None else _with_proven(stretches, days, generator, proven)
+
+
+def _with_proven(
+    stretches: Sequence[Stretch],
+    days: Sequence[tuple[str, int, int]],
+    generator: np.random.Generator,
+    proven: ProvenRows,
+) -> list[Stretch]:
+    """The stretches, each that was not compared before in part alone while another is there that was, as long."""
+    found: list[Stretch] = []
+    spare = [
+        Stretch(symbol, max(from_ns, start_ns), min(to_ns, end_ns - 1))
+        for symbol, start_ns, end_ns in days
+        for from_ns, to_ns in proven.stretches(symbol, start_ns)
+    ]
+    for drawn in stretches:
+        if drawn in spare:
+            spare.remove(drawn)
+            found.append(drawn)
+            continue
+        length_ns = drawn.to_ns - drawn.from_ns
+        instead = next((each for each in spare if each.to_ns - each.from_ns >= length_ns), None)
+        if instead is None:
+            found.append(drawn)
+            continue
+        spare.remove(instead)
+        part_ns = floor_to(length_ns // PARTS, SECOND_NS)
+        from_ns = drawn.from_ns + int(generator.integers(0, (length_ns - part_ns) // SECOND_NS + 1)) * SECOND_NS
+        found += [instead, Stretch(drawn.symbol, from_ns, from_ns + part_ns)]
+    return found
 
 
 def check_stretches(stretches: Sequence[Stretch], origin: Origin) -> dict[str, Any]:
@@ -61,28 +100,38 @@ def check_stretches(stretches: Sequence[Stretch], origin: Origin) -> dict[str, A
 
     Raises InvalidRequest with the first difference.
     """
-    compared = 0
+    compared = before = 0
     unchecked: list[str] = []
     for stretch in stretches:
+        if origin.proven is not None:
+            known = origin.proven.rows_compared(stretch.symbol, stretch.from_ns, stretch.to_ns)
+            if known is not None:
+                compared, before = compared + known, before + 1
+                continue
         told = f"{stretch.symbol} {utc_date(stretch.from_ns)}"
         if (bounds := _comparable(stretch, origin)) is None:
             unchecked.append(f"{told}: raw data does not hold what its rows look back at")
             continue
         from_ns, to_ns = bounds
         raw = origin.raw[stretch.symbol]
+        rows = 0
         pieces = stream_rows(raw, stretch.symbol, origin.open_kernel(), from_ns=from_ns, to_ns=to_ns)
         for rebuilt in rows_in_groups(pieces, ROW_GROUP_ROWS):
             first_ns, last_ns = int(rebuilt.row_ns[0]), int(rebuilt.row_ns[-1])
             logged, _ = origin.log.read(stretch.symbol, origin.chosen, from_ns=first_ns, to_ns=last_ns + 1)
             found = compare_rows(logged, rebuilt)
-            compared += found.compared
+            rows += found.compared
             if found.mismatched and (first := found.first_divergence) is not None:
                 raise InvalidRequest(
                     f"leakage: the feature log of {told} must be what its raw data gives, {first.feature} at "
                     f"{format_iso(first.row_ns)} is {first.rebuilt}, was {first.served}"
                 )
+        compared += rows
+        if origin.proven is not None:
+            origin.proven.add_stretch(stretch.symbol, stretch.from_ns, stretch.to_ns, rows)
     return {
         "log_rows_rebuilt": compared,
+        "log_days_proven_before": before,
         "log_days": len(stretches) - len(unchecked),
         "log_days_not_checked": unchecked,
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training_sets.checks.blinding import Origin, check_boundaries, check_features, check_labels
+from training_sets.checks.blinding import Origin, check_boundaries, check_features
 from training_sets.checks.drawn import WrittenFile, draw_rows, rows_to_draw
 from training_sets.checks.foresight import Foresight
 from training_sets.checks.log_days import check_stretches, draw_stretches
+from training_sets.checks.relabelling import check_labels
 from training_sets.checks.sources import Sources
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -38,16 +39,26 @@ def search_leaks(
         origin.chosen.columns, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
     )
     columns = [*origin.chosen.columns, *labels]
-    drawn = draw_rows(files, columns, count=rows_to_draw(len(request.symbols)), seed=seed, foresight=foresight)
+    drawn = draw_rows(
+        files,
+        columns,
+        count=rows_to_draw(len(request.symbols)),
+        seed=seed,
+        foresight=foresight,
+        is_proven=None if origin.proven is None else origin.proven.is_proven,
+    )
     rows = Sources(request, origin).of(drawn)
     features = check_features(rows, origin)
     is_logged = request.sample_kind == "on_row"
-    stretches = draw_stretches(request.symbols, covered(request.folds()), seed) if is_logged else []
+    stretches = draw_stretches(request.symbols, covered(request.folds()), seed, origin.proven) if is_logged else []
     days = check_stretches(stretches, origin)
+    labels_made = check_labels(prices, request.targets, rows)
+    if origin.proven is not None:
+        origin.proven.save()
     return {
         "seed": seed,
         "rows_drawn": len(drawn),
-        "labels_made_again": check_labels(prices, request.targets, rows),
+        "labels_made_again": labels_made,
         **features,
         **days,
         "all_rows": foresight.document(),

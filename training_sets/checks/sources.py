@@ -48,9 +48,13 @@ class Sources:
     def _arrivals(self, rows: Sequence[Drawn]) -> dict[tuple[str, int], tuple[int, int]]:
         """By symbol and time, which row there was and when the model had it; a day of the log is read once."""
         by_day: dict[tuple[str, int], set[int]] = {}
-        for row in rows:
-            by_day.setdefault((row.symbol, row.time_ns // DAY_NS), set()).add(row.time_ns)
         found = {}
+        for row in rows:
+            known = None if self.origin.proven is None else self.origin.proven.row(row.symbol, row.time_ns)
+            if known is not None:
+                found[row.symbol, row.time_ns] = (row.time_ns, known[0])
+            else:
+                by_day.setdefault((row.symbol, row.time_ns // DAY_NS), set()).add(row.time_ns)
         for (symbol, _), wanted in by_day.items():
             times_ns = np.array(sorted(wanted), np.int64)
             row_ns, had_ns = arrivals(self.origin.log, self.origin.chosen, symbol, times_ns)
@@ -101,4 +105,5 @@ class Sources:
                 "have, was none"
             )
         filled_from_ns[filled_from_ns == row_ns] = -1
-        return Known(row, row_ns if row_ns >= 0 else None, had_ns + self.request.read_delay_ns, filled_from_ns)
+        decision_ns = had_ns + self.request.read_delay_ns
+        return Known(row, row_ns if row_ns >= 0 else None, had_ns, decision_ns, filled_from_ns)

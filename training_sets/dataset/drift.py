@@ -51,7 +51,7 @@ def split_drift(
     found = {}
     for at, symbol in enumerate(symbols):
         is_own = profile.sample_symbol == at
-        train, test = (values[is_own & _is_in(times_ns, splits, name)] for name in ("train", "test"))
+        train, test = (values[is_own & is_in(times_ns, splits, name)] for name in ("train", "test"))
         drift: dict[str, Any] = {}
         if len(train) and len(test):
             drift = table_drift(table_sketch(profile.columns, train), profile.columns, test, USUAL_LIMITS)
@@ -119,7 +119,7 @@ def _read_profile(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _is_in(times_ns: npt.NDArray[np.int64], splits: Sequence[Mapping[str, Any]], name: str) -> npt.NDArray[np.bool_]:
+def is_in(times_ns: npt.NDArray[np.int64], splits: Sequence[Mapping[str, Any]], name: str) -> npt.NDArray[np.bool_]:
     """Which times lie in a period of the split; bool (n,)."""
     found = np.zeros(len(times_ns), np.bool_)
     for split in splits:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import InvalidRequest
+from training_sets.dataset.trading import times_apart
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -77,14 +78,10 @@ def apart_returns(times_ns: Int64s, returns: Float64s, apart_ns: int) -> Float64
 
     times_ns: int64 (n,), returns: float64 (n,), any order. Those of one time, of several symbols, are one: their mean.
     """
+    chosen_ns = times_apart(times_ns, apart_ns)
     times_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
     means: Float64s = np.bincount(inverse, weights=returns) / counts
-    chosen: list[int] = []
-    at = 0
-    while at < len(times_ns):
-        chosen.append(at)
-        at = int(np.searchsorted(times_ns, times_ns[at] + apart_ns))
-    return means[chosen]
+    return means[np.isin(times_ns, chosen_ns)]
 
 
 def deflated_among(returns: Float64s, trials: int) -> float | None:

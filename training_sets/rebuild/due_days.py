@@ -54,7 +54,7 @@ def due_inputs(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: in
             continue
         kinds, horizon_ns = _reads(rebuild.feature_set, group)
         start_ns = start_before(rebuild.raw, parts, kinds, day_ns - horizon_ns, first_ns)
-        inputs = _inputs(parts, kinds, start_ns, end_ns)
+        inputs = inputs_digest(parts, kinds, start_ns, end_ns)
         if not rebuild.reuses_days or not has_rebuilt_day(rebuild.features, group, rebuild.symbol, date, inputs):
             missing[group.name] = inputs
     return missing
@@ -67,7 +67,8 @@ def _reads(chosen: FeatureSet, group: FeatureGroup) -> tuple[frozenset[int], int
     return set_kinds(chosen), set_horizon_ns(chosen)
 
 
-def _inputs(parts: list[RawPart], kinds: frozenset[int], start_ns: int, end_ns: int) -> str:
+def inputs_digest(parts: list[RawPart], kinds: frozenset[int], start_ns: int, end_ns: int) -> str:
+    """A hash of the raw files of some kinds of events that reach into [start_ns, end_ns), and of both ends."""
     tables = {table for table, kind in TABLES if kind in {CONTROL, *kinds}}
     digest = hashlib.sha256(f"{start_ns} {end_ns}".encode())
     for part in parts:

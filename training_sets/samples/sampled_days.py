@@ -30,6 +30,8 @@ from transforms.rows import FeatureSet
 
 # A dot name: Feast and the feature log pass it over, and retention removes it with its day.
 SAMPLED: Final = ".sampled"
+PROVEN: Final = ".proven"
+"""What the leakage check keeps of a day, see ``checks.proven``."""
 LEAST_INTERVAL_NS: Final = 10 * SECOND_NS
 MOST_BLOCKS: Final = 16
 """Of one symbol's date: intervals, feature sets and first or last days of a period."""
@@ -131,12 +133,13 @@ class SampledDays:
 
 
 def remove_sampled_days(log: FeatureLog, *, symbol: str | None, first_date: str | None, last_date: str | None) -> None:
-    """Remove the blocks of a symbol, or of all, from one date to another, both included; None is no bound."""
+    """Remove the blocks and proofs of a symbol, or of all, between two dates, both included; None is no bound."""
     named = "*" if symbol is None else checked_symbol(symbol)
-    for path in list(log.folder.glob(f"*/*/symbol={named}/date=*/{SAMPLED}-*")):
-        date = path.parent.name.removeprefix("date=")
-        if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
-            path.unlink(missing_ok=True)
+    for kind in (SAMPLED, PROVEN):
+        for path in list(log.folder.glob(f"*/*/symbol={named}/date=*/{kind}-*")):
+            date = path.parent.name.removeprefix("date=")
+            if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
+                path.unlink(missing_ok=True)
 
 
 def _held(times_ns: Int64s, known: Known, count: int) -> Float64s:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
-from quality.continuity import ContinuityTally
+from quality.continuity import ContinuityTally, VaryingTally
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
@@ -114,7 +114,7 @@ class Sampler:
         plan: SamplePlan,
         log: FeatureLog,
         *,
-        continuity: Mapping[str, Sequence[ContinuityTally]],
+        continuity: Mapping[str, Sequence[ContinuityTally | VaryingTally]],
     ) -> None:
         self._request = request
         self._chosen = chosen

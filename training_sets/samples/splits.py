@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -129,18 +129,30 @@ class FoldTally:
         """Kept rows by split."""
         return {name: int(sum(self._kept[at] for at in self._periods_of(name))) for name in self.fold.names}
 
-    def warnings(self, why_empty: Callable[[int, int], str]) -> list[str]:
-        """One line for every split without rows, with the reason: what was dropped, or ``why_empty`` of its period."""
+    def empty_splits(self, why_empty: Callable[[int, int], str]) -> dict[str, str]:
+        """Why each split without rows has none: ``all_dropped``, by purge or embargo, or as ``why_empty`` says."""
+        return {
+            split["name"]: "all_dropped"
+            if split["purged"] + split["embargoed"]
+            else why_empty(periods[0].start_ns, periods[-1].end_ns)
+            for split in self.document()
+            if split["records"] == 0
+            for periods in [[self.fold.periods[at] for at in self._periods_of(split["name"])]]
+        }
+
+    def warnings(self, empty: Mapping[str, str]) -> list[str]:
+        """One line for every split without rows. empty: of ``empty_splits``."""
         where = "" if self.fold.number is None else f"fold {self.fold.number} "
-        told = []
-        for split in self.document():
-            if split["records"] == 0:
-                periods = [self.fold.periods[at] for at in self._periods_of(split["name"])]
-                dropped = f"{split['purged']} purged and {split['embargoed']} embargoed"
-                if not split["purged"] + split["embargoed"]:
-                    dropped = why_empty(periods[0].start_ns, periods[-1].end_ns)
-                told.append(f"{where}{split['name']}: no rows, {dropped}")
-        return told
+        counts = {split["name"]: split for split in self.document()}
+        return [
+            f"{where}{name}: no rows, "
+            + (
+                f"{counts[name]['purged']} purged and {counts[name]['embargoed']} embargoed"
+                if reason == "all_dropped"
+                else reason
+            )
+            for name, reason in empty.items()
+        ]
 
     def document(self) -> list[dict[str, Any]]:
         """Each split with its counts and its proof: the last moment that a label looks at beside the next start.

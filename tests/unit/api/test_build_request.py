@@ -229,3 +229,8 @@ def test_samples_of_klines_lie_after_the_kline_has_come(asked: dict[str, Any], s
 def test_an_offset_of_an_interval_or_more_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="sample_offset: must be whole seconds below the interval"):
         build(sample_interval="15s", sample_offset="15s")
+
+
+def test_interpolation_is_refused_with_the_reason() -> None:
+    with pytest.raises(InvalidRequest, match=r"missing: must be keep, drop or forward_fill, was interpolate: .* later"):
+        build(missing="interpolate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS, format_iso
-from quality.continuity import Continuity, ContinuityRules, ContinuityTally
+from quality.continuity import Continuity, ContinuityRules, ContinuityTally, VaryingTally
 
 RULES = ContinuityRules(max_gap_ratio=5.0, min_coverage=0.8, critical_gap_ns=60 * SECOND_NS)
 
@@ -89,3 +90,35 @@ def test_the_largest_gap_has_its_place_and_every_day_its_coverage() -> None:
     assert found["coverage_by_period"] == {"1970-01-01": 0.5, "1970-01-02": 0.75}
     whole = check(list(range(100)), 100).document
     assert (whole["largest_gap_start"], whole["largest_gap_end"]) == (None, None)
+
+
+def check_varying(seconds: list[int], end: int, rules: ContinuityRules) -> Continuity:
+    tally = VaryingTally("BTCUSDT train", start_ns=0, end_ns=end * SECOND_NS, rules=rules)
+    for piece in np.split(np.array([-9, *seconds, end + 1], np.int64) * SECOND_NS, [3, 5]):
+        tally.add(piece)
+    return tally.finish()
+
+
+def test_events_are_held_to_the_median_of_their_steps_and_to_no_coverage() -> None:
+    seconds = [0, 2, 4, 6, 7, 90, 92, 94, 96, 98]
+    found = check_varying(seconds, 100, RULES)
+    assert found.document["is_interval_detected"]
+    assert found.document["expected_interval_seconds"] == 2.0
+    assert (found.document["gap_count"], found.document["largest_gap_seconds"]) == (1, 83)
+    assert found.document["actual_coverage_ratio"] == 0.2
+    assert found.warnings == ("BTCUSDT train: gaps must be shorter than 60 s, was 83 s",)
+    assert found.is_critical
+
+
+def test_an_interval_that_is_not_detected_is_that_of_the_rules() -> None:
+    rules = dataclasses.replace(RULES, detects_interval=False, expected_interval_ns=5 * SECOND_NS)
+    found = check_varying([0, 5, 10], 100, rules)
+    assert not found.document["is_interval_detected"]
+    assert (found.document["expected_timestamps_count"], found.document["actual_coverage_ratio"]) == (20, 0.15)
+    assert found.warnings[0] == "BTCUSDT train: coverage must be 0.8 or more, was 0.1500"
+
+
+def test_one_event_has_no_step_to_detect_an_interval_by() -> None:
+    found = check_varying([50], 100, dataclasses.replace(RULES, expected_interval_ns=10 * SECOND_NS))
+    assert not found.document["is_interval_detected"]
+    assert found.document["expected_timestamps_count"] == 10

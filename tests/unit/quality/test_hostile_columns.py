@@ -102,7 +102,7 @@ def table(draw: st.DrawFn) -> Float64s:
 
 
 TOLD = {"target": "regression"}
-SYMBOLS: dict[str, dict[str, object]] = {"BTCUSDT": {}}
+MEASURED: dict[str, object] = {"train_against_test": {"BTCUSDT": {}}, "relations": {"targets": {}, "redundant": []}}
 
 
 @given(table())
@@ -113,7 +113,7 @@ def test_any_table_is_judged_by_rules_alone_and_every_section_of_its_report_is_d
     profile.add(np.arange(len(values), dtype=np.int64) * 1_000_000_000, values)
     findings = check_quality(profile, ["target"], ["target"])
     assert quality_document(profile, findings)["rows"] == len(values)
-    page = render_report("any", manifest=MANIFEST, profile=profile, findings=findings, targets=TOLD, symbols=SYMBOLS)
+    page = render_report("any", manifest=MANIFEST, profile=profile, findings=findings, targets=TOLD, measured=MEASURED)
     assert "could not be drawn" not in page
     assert not re.search(r'(?:x|y|width|height)="-?(?:nan|inf)', page)
 
@@ -122,7 +122,7 @@ def test_a_section_that_cannot_be_drawn_says_so_and_leaves_the_others(caplog: py
     profile = TableProfile(("spread", "target"), np.full(2, -np.inf), np.full(2, np.inf))
     profile.add(np.arange(3, dtype=np.int64), np.ones((3, 2)))
     broken = MANIFEST | {"continuity": [{"name": "train"}]}
-    page = render_report("any", manifest=broken, profile=profile, findings=[], targets=TOLD, symbols=SYMBOLS)
+    page = render_report("any", manifest=broken, profile=profile, findings=[], targets=TOLD, measured=MEASURED)
     assert page.count("could not be drawn") == 1
     assert "<h2>Distributions</h2><div" in page
     assert "section Continuity" in caplog.text

@@ -12,6 +12,7 @@ from market.clock import SECOND_NS, format_iso
 from quality.continuity import ContinuityRules, ContinuityTally
 from quality.coverage_page import coverage_section
 from quality.profile import TableProfile
+from quality.relations import relations
 from quality.report import render_report
 from quality.suites import Finding
 
@@ -105,8 +106,21 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         profile=profile,
         findings=found,
         targets={names[-1]: "regression, horizon 60 s"},
-        symbols={"BTCUSDT": {"mid_price": DRIFT}},
+        measured={"train_against_test": {"BTCUSDT": {"mid_price": DRIFT}}, "relations": related(values, names)},
     )
+
+
+def related(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tuple[str, ...]) -> dict[str, Any]:
+    [found] = relations(values[:, :-1], values[:, -1:], np.zeros(len(values), np.int64), overlaps=[1.0])
+    part = {name: each.document() for name, each in zip(names[:-1], found, strict=True)}
+    autocorrelation = {"next_row": None, "rows_apart": 60, "next_apart": 0.02}
+    target = {
+        "overlap": 60.0,
+        "autocorrelation": autocorrelation,
+        "by_split": {"train": part},
+        "by_month": {"1970-01": part},
+    }
+    return {"targets": {names[-1]: target}, "redundant": [["spread<b>", "imbalance"]]}
 
 
 DRIFT = {"psi": 0.4, "ks": None, "missing_then": 0.0, "missing_now": 0.25, "drifted": ["psi"], "is_expected": False}
@@ -158,7 +172,7 @@ def test_the_page_tells_every_section_and_finding() -> None:
         "Missing values over time",
         "Correlation",
         "Distributions",
-        "minor: quality, missing: at most 20% of a feature may be unknown, was spread<b> 0.5",
+        "minor: quality, missing: at most 5% of a feature may be unknown, was spread<b> 0.5",
         "test: no rows, 3 purged and 0 embargoed",
         "<BTCUSDT> & more",
     ):

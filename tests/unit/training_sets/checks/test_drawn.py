@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from training_sets.checks.drawn import LEAST_CHANCE, LEAST_SHARE, draw_positions, rows_to_draw
+from training_sets.checks.drawn import (
+    FRESH,
+    LEAST_CHANCE,
+    LEAST_SHARE,
+    Drawn,
+    ProvenDraw,
+    draw_positions,
+    rows_to_draw,
+    strata,
+)
+from training_sets.dataset.files import FilePiece
 
 
 @pytest.mark.parametrize("symbols", [1, 2, 10])
@@ -44,3 +55,56 @@ def test_a_seed_draws_the_same_rows_again_and_another_one_others() -> None:
 def test_all_rows_are_drawn_when_there_are_no_more() -> None:
     assert draw_positions(7, 90, seed=3).tolist() == list(range(7))
     assert draw_positions(0, 90, seed=3).tolist() == []
+
+
+def drawn_again(total: int, count: int, proven: npt.NDArray[np.int64], seed: int) -> list[int]:
+    """The numbers of the rows that a check draws where these are proven, of a file in two pieces."""
+    again = ProvenDraw(strata(total, count), seed)
+    for begin, end in ((0, total // 3), (total // 3, total)):
+        rows = np.arange(begin, end)
+        piece = FilePiece(np.full(len(rows), "A", object), rows, np.zeros((len(rows), 1)))
+        again.add("train", piece, begin, lambda _symbol, times_ns: np.isin(times_ns, proven))
+    fresh = draw_positions(total, count, seed).tolist()
+    empty = np.zeros(1)
+    return [again.instead_of(Drawn("train", "A", row, empty), at).time_ns for at, row in enumerate(fresh)]
+
+
+def test_proven_rows_are_drawn_but_for_a_few_and_see_a_leak_as_often() -> None:
+    total, count = 20_000, rows_to_draw(1)
+    is_leak = np.zeros(total, np.bool_)
+    is_leak[9_000 : 9_000 + int(LEAST_SHARE * total)] = True
+    seen, reused = 0, 0
+    for seed in range(200):
+        proven = draw_positions(total + 40, count, seed)
+        drawn = drawn_again(total, count, proven, seed + 1_000)
+        assert np.array_equal(np.searchsorted(strata(total, count), drawn, side="right"), np.arange(1, count + 1))
+        reused += int(np.isin(drawn, proven).sum())
+        seen += bool(is_leak[drawn].any())
+    assert seen >= 0.98 * 200
+    assert 0.9 * 200 * count < reused < (1.0 - FRESH / 2) * 200 * count
+
+
+def test_of_several_proven_rows_of_a_stratum_each_is_as_likely() -> None:
+    proven = np.array([2, 5, 8])
+    counts = dict.fromkeys(proven.tolist(), 0)
+    for seed in range(3_000):
+        [row] = drawn_again(10, 1, proven, seed)
+        if row in counts:
+            counts[row] += 1
+    assert all(850 < count < 1_150 for count in counts.values()), counts
+
+
+def test_a_symbol_without_proven_rows_is_drawn_as_often_as_ever() -> None:
+    total, count = 900, 90
+    edges = strata(total, count)
+    symbols = np.where(np.arange(total) % 2 == 0, "A", "B").astype(object)
+    piece = FilePiece(symbols, np.arange(total) // 2, np.zeros((total, 1)))
+    again = ProvenDraw(edges, 5)
+    again.add("train", piece, 0, lambda symbol, times_ns: np.full(len(times_ns), symbol == "A"))
+    positions = draw_positions(total, count, 5)
+    drawn = [Drawn("train", str(symbols[at]), int(at // 2), np.zeros(1)) for at in positions.tolist()]
+    taken = [again.instead_of(row, stratum) for stratum, row in enumerate(drawn)]
+    assert [row.symbol for row in taken] == [row.symbol for row in drawn]
+    others = [(one, other) for one, other in zip(taken, drawn, strict=True) if other.symbol == "B"]
+    assert all(one is other for one, other in others)
+    assert 20 < len(others) < 70

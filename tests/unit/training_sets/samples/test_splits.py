@@ -197,12 +197,15 @@ def test_an_empty_split_is_told_with_its_reason(number: int | None) -> None:
         asked.append((start_ns, end_ns))
         return "data_gap"
 
-    assert tally.warnings(why_empty) == [f"{where}train: no rows, 10 purged and 0 embargoed"]
+    untouched = FoldTally(fold, rules)
+    assert tally.empty_splits(why_empty) == {"train": "all_dropped"}
+    assert tally.warnings(tally.empty_splits(why_empty)) == [f"{where}train: no rows, 10 purged and 0 embargoed"]
     assert asked == []
-    assert FoldTally(fold, rules).warnings(why_empty) == [
+    assert untouched.warnings(untouched.empty_splits(why_empty)) == [
         f"{where}train: no rows, data_gap",
         f"{where}validation: no rows, data_gap",
     ]
+    assert untouched.empty_splits(lambda *_: "data_gap") == {"train": "data_gap", "validation": "data_gap"}
     assert asked == [(0, 10 * SECOND_NS), (10 * SECOND_NS, 20 * SECOND_NS)]
     assert tally.document()[1]["last_label_end"] == format_iso(26 * SECOND_NS)
 

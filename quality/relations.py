@@ -1,0 +1,197 @@
+"""Relations of columns to labels: information coefficients with confidence, mutual information, and what is redundant.
+
+Each symbol by itself, then their mean by rows: what differs between symbols is no relation. Labels that overlap tell
+one market move often: confidence counts one row in ``overlap``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from quality.profile import correlations
+
+Float64s = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+
+LEAST_ROWS: Final = 30
+NORMAL_95: Final = 1.959963984540054
+FIELLER: Final = 1.06
+"""How much more a rank correlation varies than Pearson's, after Fisher's transformation."""
+BINS: Final = 8
+REDUNDANT: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One column and label. rows: where both are known. ic, rank_ic: Pearson's and Spearman's correlation.
+
+    The intervals hold the true ones with a chance of 95 %. mutual_information: in nats, less what chance gives.
+    None: too few rows, or a constant.
+    """
+
+    rows: int
+    ic: float | None
+    ic_interval: tuple[float, float] | None
+    rank_ic: float | None
+    rank_ic_interval: tuple[float, float] | None
+    mutual_information: float | None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "rows": self.rows,
+            "ic": self.ic,
+            "ic_interval": self.ic_interval,
+            "rank_ic": self.rank_ic,
+            "rank_ic_interval": self.rank_ic_interval,
+            "mutual_information": self.mutual_information,
+        }
+
+
+def relations(
+    columns: Float64s, labels: Float64s, symbol: Int64s, *, overlaps: Sequence[float]
+) -> list[list[Relation]]:
+    """The relation of each column to each label, by label.
+
+    columns: float64 (n, columns). labels: float64 (n, labels). symbol: int64 (n,), of each row. overlaps: of each
+    label, 1 or more, how many of them lie over each other. NaN is not known; an infinite value neither.
+    """
+    found: list[list[list[_Found]]] = [[[] for _ in range(columns.shape[1])] for _ in range(labels.shape[1])]
+    for one in np.unique(symbol):
+        own = symbol == one
+        for at in range(labels.shape[1]):
+            for column, each in enumerate(_of_symbol(columns[own], labels[own, at])):
+                found[at][column].append(each)
+    return [
+        [_combined(of_column, overlap) for of_column in of_label]
+        for of_label, overlap in zip(found, overlaps, strict=True)
+    ]
+
+
+def autocorrelation(label: Float64s, symbol: Int64s, lag: int) -> float | None:
+    """Pearson's correlation of labels ``lag`` rows of one symbol apart, over all symbols by rows; None without enough.
+
+    label: float64 (n,), symbol: int64 (n,), rows in order of time.
+    """
+    found = []
+    for one in np.unique(symbol):
+        own = label[symbol == one]
+        if len(own) > lag:
+            found.append((_pearson(own[:-lag], own[lag:]), len(own) - lag))
+    return _mean(found)
+
+
+def redundant_clusters(names: Sequence[str], values: Float64s, symbol: Int64s) -> list[list[str]]:
+    """Columns of which each is like another of its cluster, by a |correlation| from REDUNDANT on; the largest first."""
+    alike = np.nan_to_num(np.abs(correlations(values, symbol))) >= REDUNDANT
+    cluster = np.arange(len(names))
+    for one, other in zip(*np.nonzero(np.triu(alike, 1)), strict=True):
+        cluster[cluster == cluster[other]] = cluster[one]
+    members = [
+        [names[at] for at in np.flatnonzero(cluster == each).tolist()] for each in dict.fromkeys(cluster.tolist())
+    ]
+    return sorted((each for each in members if len(each) > 1), key=len, reverse=True)
+
+
+_Found = tuple[int, float | None, float | None, float | None]
+"""Of one symbol, column and label: rows, IC, rank IC and mutual information."""
+
+
+def _of_symbol(columns: Float64s, label: Float64s) -> list[_Found]:
+    """Of each column. Columns that are known in the same rows go together: ranks are those among these rows."""
+    is_known = np.isfinite(columns) & np.isfinite(label)[:, np.newaxis]
+    together: dict[bytes, list[int]] = {}
+    for at, known in enumerate(np.packbits(is_known, axis=0).T):
+        together.setdefault(known.tobytes(), []).append(at)
+    found: list[_Found] = [(0, None, None, None)] * columns.shape[1]
+    for chosen in together.values():
+        rows = np.flatnonzero(is_known[:, chosen[0]])
+        if len(rows) < LEAST_ROWS:
+            for at in chosen:
+                found[at] = (len(rows), None, None, None)
+            continue
+        some, other = columns[np.ix_(rows, np.array(chosen))], label[rows]
+        ranks = np.asarray(pd.DataFrame(some).rank(), np.float64)
+        other_ranks = _ranks(other)
+        bins, other_bins = _binned(ranks), _label_bins(other, other_ranks)
+        ics, rank_ics = _pearsons(some, other), _pearsons(ranks, other_ranks)
+        for number, at in enumerate(chosen):
+            information = _mutual_information(bins[:, number], other_bins)
+            found[at] = (len(rows), ics[number], rank_ics[number], information)
+    return found
+
+
+def _pearsons(columns: Float64s, label: Float64s) -> list[float | None]:
+    """Of each column with the label, all of them finite; None of a constant."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        one = columns - columns.mean(axis=0)
+        one /= np.abs(one).max(axis=0)
+        other = label - label.mean()
+        other /= np.abs(other).max()
+        found = (one * other[:, np.newaxis]).sum(axis=0) / np.sqrt((one * one).sum(axis=0) * (other * other).sum())
+    return [float(np.clip(each, -1.0, 1.0)) if math.isfinite(each) else None for each in found.tolist()]
+
+
+def _combined(found: Sequence[_Found], overlap: float) -> Relation:
+    rows = sum(each[0] for each in found)
+    ic, rank_ic, information = (_mean([(each[at], each[0]) for each in found]) for at in (1, 2, 3))
+    count = rows / max(overlap, 1.0)
+    return Relation(rows, ic, _interval(ic, count, 1.0), rank_ic, _interval(rank_ic, count, FIELLER), information)
+
+
+def _interval(correlation: float | None, count: float, variance: float) -> tuple[float, float] | None:
+    """Fisher's, of so many independent rows."""
+    if correlation is None or count <= 4.0 or abs(correlation) >= 1.0:
+        return None
+    centre, reach = math.atanh(correlation), NORMAL_95 * math.sqrt(variance / (count - 3.0))
+    return math.tanh(centre - reach), math.tanh(centre + reach)
+
+
+def _mean(found: Sequence[tuple[float | None, int]]) -> float | None:
+    known = [(value, rows) for value, rows in found if value is not None]
+    total = sum(rows for _, rows in known)
+    return sum(value * rows for value, rows in known) / total if total else None
+
+
+def _pearson(one: Float64s, other: Float64s) -> float | None:
+    is_known = np.isfinite(one) & np.isfinite(other)
+    if np.count_nonzero(is_known) < LEAST_ROWS:
+        return None
+    return _pearsons(one[is_known, np.newaxis], other[is_known])[0]
+
+
+def _ranks(values: Float64s) -> Float64s:
+    """From 1; equal values share their mean rank."""
+    return np.asarray(pd.Series(values).rank(), np.float64)
+
+
+def _mutual_information(one: Int64s, other: Int64s) -> float:
+    """Of two columns of bins, less (rows - 1)(columns - 1) / 2n (Miller, 1955); not below 0."""
+    width = int(other.max()) + 1
+    counts = np.bincount(one * width + other, minlength=(int(one.max()) + 1) * width).reshape(-1, width)
+    counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
+    shares = counts / len(one)
+    expected = shares.sum(axis=1, keepdims=True) * shares.sum(axis=0, keepdims=True)
+    is_there = shares > 0
+    found = float((shares[is_there] * np.log(shares[is_there] / expected[is_there])).sum())
+    by_chance = (counts.shape[0] - 1) * (counts.shape[1] - 1) / (2.0 * len(one))
+    return float(max(0.0, found - by_chance))
+
+
+def _label_bins(label: Float64s, ranks: Float64s) -> Int64s:
+    """Eighths, or each value by itself where there are few: classes."""
+    values = np.unique(label)
+    return np.searchsorted(values, label) if len(values) <= BINS else _binned(ranks)
+
+
+def _binned(ranks: Float64s) -> Int64s:
+    """Eighths of the ranks, along the first axis; equal values share one."""
+    found: Int64s = np.minimum((ranks - 0.5) * BINS / len(ranks), BINS - 1).astype(np.int64)
+    return found

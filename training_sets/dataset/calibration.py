@@ -1,0 +1,51 @@
+"""Calibration: whether what is predicted happens as often, or as strongly, as is said."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from training_sets.dataset.evaluation import CLASS_NAMES, CLASSES
+
+Float64s = npt.NDArray[np.float64]
+
+BINS: Final = 10
+
+
+def calibration_of_values(actual: Float64s, predicted: Float64s) -> dict[str, Any]:
+    """The line of least squares of what happened over what was predicted, and both by tenths of the predictions.
+
+    actual, predicted: float64 (n,), n >= 1. A perfect one has intercept 0 and slope 1; of a constant there is no line.
+    """
+    centred = predicted - predicted.mean()
+    spread = float((centred * centred).sum())
+    slope = float((centred * (actual - actual.mean())).sum()) / spread if spread > 0.0 else None
+    order = np.argsort(predicted, kind="stable")
+    tenths = [each for each in np.array_split(order, BINS) if len(each)]
+    return {
+        "slope": slope,
+        "intercept": None if slope is None else float(actual.mean() - slope * predicted.mean()),
+        "bins": [_bin(predicted[each], actual[each]) for each in tenths],
+    }
+
+
+def calibration_of_classes(actual: Float64s, probabilities: Float64s) -> dict[str, Any]:
+    """By class: how often it happened where it was given a tenth of probability, and the mean distance of the two.
+
+    actual: float64 (n,), -1, 0 or +1. probabilities: float64 (n, 3). Source of ``expected_error``: Naeini, Cooper and
+    Hauskrecht (2015), Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 29.
+    """
+    found: dict[str, Any] = {}
+    for at, (name, label) in enumerate(zip(CLASS_NAMES, CLASSES, strict=True)):
+        given, happened = probabilities[:, at], (actual == label).astype(np.float64)
+        number = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+        bins = [_bin(given[number == each], happened[number == each]) for each in np.unique(number).tolist()]
+        error = sum(each["rows"] * abs(each["predicted"] - each["happened"]) for each in bins) / len(actual)
+        found[name] = {"expected_error": error, "bins": bins}
+    return found
+
+
+def _bin(predicted: Float64s, happened: Float64s) -> dict[str, Any]:
+    return {"rows": len(predicted), "predicted": float(predicted.mean()), "happened": float(happened.mean())}

@@ -1,0 +1,102 @@
+"""What predictions would have earned: with labels that overlap and with those that do not, before costs and after.
+
+A model holds the side of its prediction, one unit of each symbol. Labels that overlap tell one market move often: of
+them there is a mean and its spread, but no sum. Sums, falls and turnover are of rows a horizon apart, from the first
+one on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from market.errors import InvalidRequest
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was held, a row each. times_ns: int64 (n,). symbol: int64 (n,), a number. sides: float64 (n,), -1, 0 or +1.
+
+    returns: float64 (n,), of one unit bought and held over the horizon.
+    """
+
+    times_ns: Int64s
+    symbol: Int64s
+    sides: Float64s
+    returns: Float64s
+
+
+def trading_document(held: Held, *, apart_ns: int, cost: float) -> dict[str, Any]:
+    """As JSON; what the rows cannot give is null.
+
+    apart_ns: the horizon. cost: the share of a unit that is paid to buy or sell it; to turn a side costs twice.
+    ``turnover`` is how many units are traded a row and symbol.
+
+    Raises InvalidRequest for a cost that is not 0 to 1, and without rows.
+    """
+    if not 0.0 <= cost <= 1.0:
+        raise InvalidRequest(f"cost: must be a share of 0 to 1, was {cost}")
+    if len(held.times_ns) == 0:
+        raise InvalidRequest("returns: must be of a row or more, was none")
+    chosen = np.isin(held.times_ns, times_apart(held.times_ns, apart_ns))
+    traded = _traded(held, chosen)
+    gross = held.sides * held.returns
+    net = gross[chosen] - cost * traded
+    times_ns = held.times_ns[chosen]
+    return {
+        "overlapping": {"rows": len(gross), "mean": float(gross.mean()), "sharpe_ratio": _sharpe(gross)},
+        "apart": _summed(times_ns, gross[chosen]),
+        "turnover": float(traded.mean()),
+        "cost": cost,
+        "apart_after_costs": _summed(times_ns, net),
+    }
+
+
+def times_apart(times_ns: Int64s, apart_ns: int) -> Int64s:
+    """The earliest time, and then each next one ``apart_ns`` or more later: int64, ascending."""
+    times_ns = np.unique(times_ns)
+    chosen: list[int] = []
+    at = 0
+    while at < len(times_ns):
+        chosen.append(at)
+        at = int(np.searchsorted(times_ns, times_ns[at] + apart_ns))
+    found: Int64s = times_ns[chosen]
+    return found
+
+
+def _traded(held: Held, chosen: npt.NDArray[np.bool_]) -> Float64s:
+    """Units traded before each chosen row, float64 (chosen,): the first row of a symbol buys all that it holds."""
+    symbol, sides, times_ns = held.symbol[chosen], held.sides[chosen], held.times_ns[chosen]
+    traded = np.zeros(len(sides))
+    for one in np.unique(symbol):
+        own = np.flatnonzero(symbol == one)
+        own = own[np.argsort(times_ns[own], kind="stable")]
+        traded[own] = np.abs(np.diff(sides[own], prepend=0.0))
+    return traded
+
+
+def _summed(times_ns: Int64s, returns: Float64s) -> dict[str, Any]:
+    """Of returns that may be summed: those of one time, of several symbols, are one, their mean."""
+    times_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
+    means: Float64s = np.bincount(inverse, weights=returns) / counts
+    earned = np.concatenate([[0.0], np.cumsum(means)])
+    lost = float(-means[means < 0].sum())
+    return {
+        "rows": len(times_ns),
+        "mean": float(means.mean()),
+        "sharpe_ratio": _sharpe(means),
+        "total": float(earned[-1]),
+        "max_drawdown": float(np.max(np.maximum.accumulate(earned) - earned)),
+        "profit_factor": float(means[means > 0].sum()) / lost if lost > 0.0 else None,
+    }
+
+
+def _sharpe(returns: Float64s) -> float | None:
+    """Mean by population standard deviation, of one row: not annualised."""
+    return None if returns.min() == returns.max() else float(returns.mean() / returns.std())
