@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from market.clock import SECOND_NS, SystemClock, format_iso
 from market.errors import FeatureServiceError, InvalidSettings
+from runtime.package_names import foreign_names
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, unknown_settings
 
@@ -37,6 +38,7 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     """
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
     yield Finding("versions", "ok", f"Python {sys.version.split()[0]}, {versions}")
+    yield from _package_names()
     for line in unknown_settings():
         yield Finding("settings", "look at it", line, "nothing reads it: correct its name, or take it away")
     try:
@@ -54,6 +56,12 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
             yield from _servers(settings, servers)
     except FeatureServiceError as error:
         yield Finding("servers", "wrong", str(error), "start it, or leave its host empty for an embedded one")
+
+
+def _package_names() -> Iterator[Finding]:
+    remedy = "install feature-service into an environment of its own, as pipx and uvx do"
+    for line in foreign_names():
+        yield Finding("package names", "wrong", line, remedy)
 
 
 def _feature_modules(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The pages under docs/reference, made from the command line, the API and env.example: `make reference` writes them."""
+"""The pages and schemas under docs/reference, made from the code and env.example: `make reference` writes them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 import typer.main
 
 from api.app import openapi_document
+from api.queue_messages import message_schemas
 from runtime.cli import app
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
@@ -25,7 +26,8 @@ def reference_pages() -> dict[str, str]:
         "commands.md": _commands_page(),
         "http-api.md": _api_page(document),
         "settings.md": _settings_page((CHECKOUT / "env.example").read_text(encoding="utf-8")),
-        "openapi.json": json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+        "openapi.json": _json(document),
+        **{name: _json(schema) for name, schema in message_schemas().items()},
     }
 
 
@@ -34,6 +36,10 @@ def write_reference() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, text in reference_pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _commands_page() -> str:

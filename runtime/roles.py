@@ -20,22 +20,19 @@ import uvicorn
 
 from api.app import Application, create_app, create_probe
 from backfill.jobs import BackfillJobs
-from market.clock import SystemClock
 from market.errors import Conflict
 from registry.serving import ServedVersion, ServedVersionWatch
-from runtime.active_version import served_from_now, served_version_watch
+from runtime.active_version import served_version_watch
 from runtime.connections import patient_protocol
-from runtime.feature_repository import apply_feature_store
 from runtime.ingest_role import IngestRole
-from runtime.logs import configure_logging
+from runtime.prepared import prepared_process
 from runtime.role import Role, run_until_stopped, sigterm_as_interrupt
 from runtime.server_watch import ServerWatch
-from runtime.servers import Servers, running_servers
-from runtime.settings import Settings, unknown_settings
+from runtime.servers import Servers
+from runtime.settings import Settings
 from runtime.shadow import shadow_watch
 from runtime.sources import SourceChoice
-from runtime.stores import open_stores
-from runtime.upkeep import open_upkeep, upkeep_store
+from runtime.upkeep import open_upkeep
 from runtime.wiring import (
     api_services,
     backfill_jobs,
@@ -74,19 +71,11 @@ def run_roles(  # noqa: PLR0913  # the options of the command
 
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
-    configure_logging(settings.feature_service_log_format, settings.feature_service_log_level, SystemClock())
-    for line in unknown_settings():
-        _log.warning("%s", line)
     with sigterm_as_interrupt(), ExitStack() as stack:
-        servers = stack.enter_context(running_servers(settings))
-        with metadata_store(servers) as metadata:  # brings the schema up, whichever roles run
-            follows = version is None
-            version = served_from_now(settings, servers, metadata, given=version)
-        serving = ServedVersion(version)
-        with upkeep_store(servers) as store:
-            store.register(periods)  # where no process has the jobs role, health tells
-        apply_feature_store(settings, servers)
-        stores, memory = open_stores(settings), OnlineMemory()
+        follows = version is None
+        process = stack.enter_context(prepared_process(settings, version=version, periods=periods))
+        servers, stores, version = process.servers, process.stores, process.version
+        serving, memory = ServedVersion(version), OnlineMemory()
         prepared = []
         registry = metrics_registry()
         if "api" in roles:
@@ -97,10 +86,10 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared.append(_served("api", create_app(services), listener, on_stop=services.feed.close))
         else:
             listener = stack.enter_context(_listener(settings, "FEATURE_SERVICE_METRICS_PORT"))
-            process = stack.enter_context(
+            probed = stack.enter_context(
                 process_services(settings, servers, stores, registry=registry, serving=serving)
             )
-            prepared.append(_served("probe", create_probe(process), listener, ends_with_others=True))
+            prepared.append(_served("probe", create_probe(probed), listener, ends_with_others=True))
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))
             prepared += _backfills(stack.enter_context(backfill_jobs(settings, servers)))

@@ -13,9 +13,15 @@ from hypothesis import HealthCheck, settings
 # Feast's import makes all registries share files of values, here and, by this variable, in the processes that start
 # from here: without it, and with prometheus_client imported first, each has its own.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+import prometheus_client  # noqa: F401
+
+from runtime.settings import Settings
+
+# Around the tests may be a deployed service's settings, as in its container: its servers and folders are not for them.
+for _name in Settings.model_fields:
+    os.environ.pop(_name.upper(), None)
 # What a test does not ask for must not be fetched: no test may ask the real exchange.
 os.environ["FEATURE_SERVICE_BACKFILL_AUTO"] = "false"
-import prometheus_client  # noqa: F401
 
 # Started in the background of a shell, a process ignores SIGINT, and so do those that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

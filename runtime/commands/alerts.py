@@ -48,6 +48,7 @@ def silence(
     span: Annotated[str, typer.Option("--for", metavar="SPAN", help="How long, e.g. 30m, 8h or 7d.")] = "1h",
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
     data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell nobody of an alert for a while; it is still listed. Silenced again, the new span holds.
 
@@ -65,7 +66,12 @@ def silence(
         raise typer.BadParameter(str(error), param_hint="--for") from None
     with _store(data) as store:
         store.silence(rule=rule, subject=subject, until=to_datetime(until_ns), reason=reason)
-    print(f"{rule} of {subject}: silenced until {format_iso(until_ns)}")
+    until = format_iso(until_ns)
+    if as_json:
+        silenced = {"rule": rule, "subject": subject, "silenced_until": until, "reason": reason}
+        print_document(silenced, as_json=True)
+    else:
+        print(f"{rule} of {subject}: silenced until {until}")
 
 
 def print_alerts(alerts: list[Alert]) -> None:

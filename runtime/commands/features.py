@@ -88,7 +88,7 @@ def page(group: Annotated[str, typer.Argument(help="Group of a stream, one of an
 
 
 @app.command("lock")
-def lock() -> None:
+def lock(as_json: AsJson = False) -> None:
     """Record a change of features that is meant: fingerprints, docs/features.md and golden rows; says what is left.
 
     Runs in a checkout. Golden rows take a minute, in which the kernel is compiled. Exits 1 while anything is left.
@@ -99,13 +99,17 @@ def lock() -> None:
     checkout = PAGE.parent.parent
     if not (checkout / "tests" / "unfinished.py").is_file():
         raise InvalidRequest(f"features lock: must run in a checkout with its tests, was {checkout}")
+    written = []
     for path, text in ((LOCK, lock_text()), (PAGE, feature_page())):
         if path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            print(f"written: {path.relative_to(checkout)}")
-    left = _unfinished(checkout)
+            written.append(path.relative_to(checkout).as_posix())
+    if not as_json:
+        for name in written:
+            print(f"written: {name}")
+    left, steps = _unfinished(checkout), sys.stderr if as_json else sys.stdout
     if any(line.startswith("tests/golden/") for line in left):
-        print("computing golden rows: a minute, in which the kernel is compiled", flush=True)
+        print("computing golden rows: a minute, in which the kernel is compiled", file=steps, flush=True)
         recorded = subprocess.run(
             [sys.executable, "-m", "pytest", "tests/golden", "--record", "-q", "-p", "no:cacheprovider"],
             cwd=checkout,
@@ -114,13 +118,17 @@ def lock() -> None:
             check=False,
         )
         if recorded.returncode != 0:
-            print(recorded.stdout)
+            print(recorded.stdout, file=steps)
         left = _unfinished(checkout)
-    for line in left:
-        print(f"left: {line}")
+    if as_json:
+        print_document({"written": written, "left": left}, as_json=True)
+    else:
+        for line in left:
+            print(f"left: {line}")
+        if not left:
+            print("every feature is finished; `make test` checks its values")
     if left:
         raise typer.Exit(1)
-    print("every feature is finished; `make test` checks its values")
 
 
 def _unfinished(checkout: Path) -> list[str]:

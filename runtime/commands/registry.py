@@ -202,14 +202,19 @@ def rollback(
 
 @app.command("delete")
 def delete(
-    version: Version, by: By = None, reason: Reason = "", yes: AnswerYes = False, data: DataFolder = None
+    version: Version,
+    by: By = None,
+    reason: Reason = "",
+    yes: AnswerYes = False,
+    data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a version's file and what is recorded of it; not while it is active, shipped or in use."""
     if not yes:
-        typer.confirm(f"Delete registry version {version}?", abort=True)
+        typer.confirm(f"Delete registry version {version}?", abort=True, err=True)
     with _life_cycle(data) as cycle:
         cycle.delete(version, _asked(by, reason))
-    print(f"{version}: deleted")
+    _tell({"version": version, "deleted": True}, f"{version}: deleted", as_json=as_json)
 
 
 @app.command("usage")

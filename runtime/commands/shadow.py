@@ -46,13 +46,17 @@ def release(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Whose group it is.")],
     group: Annotated[str, typer.Argument(metavar="GROUP", help="The group to serve again.")],
     data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a group again that is withheld. It is withheld anew when it still differs from the tape."""
     with _store(data) as store:
         if not store.release(symbol, group):
             withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "none"
             raise typer.BadParameter(f"must be withheld, which is {withheld}, was {symbol} {group}", param_hint="GROUP")
-    print(f"{symbol}: {group} is served again")
+    if as_json:
+        print_document({"symbol": symbol, "group": group, "released": True}, as_json=True)
+    else:
+        print(f"{symbol}: {group} is served again")
 
 
 def _told(each: Any) -> dict[str, Any]:  # noqa: ANN401  # any dataclass

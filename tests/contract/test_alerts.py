@@ -19,9 +19,11 @@ from ingestion.rabbitmq.notices import QueueNotices
 from ingestion.rabbitmq.queue_lengths import queue_lengths
 from ingestion.rabbitmq.writing import LIVE_QUEUE
 from market.errors import StoreUnavailable
+from runtime.alerting import ALERT_QUEUE
 from storage.database.alerts import CLOSE_AFTER, AlertStore
 from storage.database.figures import drop_figures
 from tests.postgres_servers import run
+from tests.queue_contracts import broken_rules
 from upkeep.alert_rules import RULES, Finding
 from upkeep.alerting import AlertCheck, evaluate_alerts
 
@@ -199,7 +201,9 @@ def test_a_notice_is_on_the_queue_and_the_queue_says_that_nobody_reads_it(store:
             found: dict[str, Any] = json.loads(message.body)
             return found
 
-    assert asyncio.run(read()) == alert.document()
+    notice = asyncio.run(read())
+    assert notice == alert.document()
+    assert broken_rules(ALERT_QUEUE, notice) == []
 
 
 def test_a_broker_that_is_away_cannot_say_how_long_its_queues_are() -> None:

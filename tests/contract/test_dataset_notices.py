@@ -21,6 +21,7 @@ from ingestion.rabbitmq.notices import QueueNotices
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
 from storage.database.metadata import DatasetRecord
+from tests.queue_contracts import broken_rules
 from training_sets.builds.notices import DATASET_READY, MOST_KEPT, DatasetNotices, InProcessNotices, dataset_notice
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
@@ -110,6 +111,15 @@ def test_a_notice_says_what_ended_and_where_its_files_are(notices: tuple[Dataset
             "trace_id": "t",
         }
     ]
+
+
+def test_a_notice_is_as_its_published_schema_says(notices: tuple[DatasetNotices, Read]) -> None:
+    target, read = notices
+    failed = replace(READY, status="failed", error_message="train period: must hold rows", splits_info=None)
+    for record in (READY, replace(failed, train_records=None, validation_records=None, test_records=None)):
+        target.send(dataset_notice(record))
+    assert [broken_rules(DATASET_READY, notice) for notice in read()] == [[], []]
+    assert broken_rules(DATASET_READY, dataset_notice(READY) | {"symbols": []}) == ["[] should be non-empty"]
 
 
 def test_notices_come_in_order(notices: tuple[DatasetNotices, Read]) -> None:

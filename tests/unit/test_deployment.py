@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ import yaml
 
 from runtime.role import STOP_DEADLINE_S
 from runtime.settings import Settings, load_settings
+from tests.images import copied_to_build
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES: list[str] = PROJECT["tool"]["importlinter"]["root_packages"]
 ROLES = ("ingest", "api", "jobs")
+WHOLE = "feature-service"
+OURS = (*ROLES, WHOLE)
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 SETTINGS = {field.upper() for field in Settings.model_fields}
 FOR_COMPOSE_ALONE = {"INGEST_SOURCE", "FEATURE_SERVICE_PUBLISH", "GRAFANA_ADMIN_PASSWORD"}
@@ -46,11 +52,29 @@ def volumes(service: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_the_compose_file_has_no_version_and_every_part() -> None:
     assert "version" not in COMPOSE
-    assert set(SERVICES) == {*ROLES, "redis", "postgres", "rabbitmq", "prometheus", "grafana"}
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"prometheus", "grafana"}
+    assert set(SERVICES) == {*OURS, "redis", "postgres", "rabbitmq", "prometheus", "grafana"}
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"prometheus": ["monitoring"], "grafana": ["monitoring"], WHOLE: ["single"]}
 
 
-@pytest.mark.parametrize("role", ROLES)
+def test_one_container_runs_every_role_and_any_command_of_the_tests() -> None:
+    """``docker compose up -d feature-service``, and ``docker compose run --rm feature-service pytest tests/ -v``."""
+    whole = SERVICES[WHOLE]
+    assert whole["command"][:2] == ["feature-service", "run"]
+    assert "--roles" not in whole["command"]
+    assert whole["ports"] == SERVICES["api"]["ports"]
+    assert whole["build"] == {**SERVICES["api"]["build"], "target": "test"}
+    assert whole["image"] != SERVICES["api"]["image"]
+    assert "entrypoint" not in whole
+    stage = re.split(r"\nFROM service( AS test)?\n", DOCKERFILE)[2]
+    # Of the service's own entry point it would be `feature-service pytest`.
+    assert "\nENTRYPOINT []\n" in stage
+    assert re.search(r"pip .* install .*--require-hashes -r requirements.txt", stage)
+    assert "\nCOPY --chown=feature-service:feature-service . .\n" in stage
+    assert stage.rindex("\nUSER feature-service\n") > stage.rindex("\nRUN ")
+
+
+@pytest.mark.parametrize("role", OURS)
 def test_every_variable_of_a_role_is_a_setting(role: str) -> None:
     environment = SERVICES[role]["environment"]
     assert set(environment) <= SETTINGS
@@ -69,7 +93,7 @@ def test_every_variable_that_compose_fills_in_is_a_setting_or_named_in_env_examp
     assert required == set(SECRETS)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", OURS)
 def test_every_folder_a_role_writes_is_a_volume(role: str) -> None:
     environment = SERVICES[role]["environment"]
     folders = {environment[name] for name in environment if name.endswith(("_STORAGE_PATH", "_CACHE_PATH", "_DIR"))}
@@ -100,7 +124,7 @@ def test_every_key_of_a_service_is_one_that_compose_knows() -> None:
 
 def test_every_health_check_is_a_list_that_begins_with_how_it_is_run_and_has_its_times() -> None:
     for name, service in SERVICES.items():
-        if name == "api":
+        if name in {"api", WHOLE}:
             continue
         check = service["healthcheck"]
         assert check["test"][0] in {"CMD", "CMD-SHELL"}, name
@@ -121,7 +145,7 @@ def test_no_variable_of_a_server_is_misspelt() -> None:
             *("POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
         },
     }
-    assert {name for name in SERVICES if "environment" in SERVICES[name]} == {*ROLES, *known}
+    assert {name for name in SERVICES if "environment" in SERVICES[name]} == {*OURS, *known}
     for name, names in known.items():
         assert set(SERVICES[name]["environment"]) == names
     # A server is given the name and the password that the roles use.
@@ -159,12 +183,12 @@ def test_every_image_is_pinned_and_every_service_has_a_bound_and_a_health_check(
     for name, service in SERVICES.items():
         assert re.search(r":v?\d+\.\d+\.?\d*", service["image"]), name
         assert "mem_limit" in service, name
-        assert "healthcheck" in service or name == "api", name  # the image brings the API's
+        assert "healthcheck" in service or name in {"api", WHOLE}, name  # the image brings the API's
         assert service["restart"] == "unless-stopped"
         for dependency, rule in service.get("depends_on", {}).items():
             assert dependency in SERVICES
             assert rule["condition"] == ("service_started" if name == "prometheus" else "service_healthy")
-    assert all(set(SERVICES[role]["depends_on"]) == {"redis", "postgres", "rabbitmq"} for role in ROLES)
+    assert all(set(SERVICES[role]["depends_on"]) == {"redis", "postgres", "rabbitmq"} for role in OURS)
 
 
 def test_nothing_but_the_loopback_address_is_published() -> None:
@@ -188,7 +212,7 @@ def test_redis_asks_for_a_password_that_the_roles_and_its_health_check_know() ->
     redis, expected = SERVICES["redis"], "${REDIS_PASSWORD:?must be set in .env}"
     assert redis["command"][redis["command"].index("--requirepass") + 1] == expected
     assert redis["environment"]["REDISCLI_AUTH"] == expected
-    assert all(SERVICES[role]["environment"]["REDIS_PASSWORD"] == expected for role in ROLES)
+    assert all(SERVICES[role]["environment"]["REDIS_PASSWORD"] == expected for role in OURS)
 
 
 def test_redis_keeps_its_data_within_a_limit_and_rabbitmq_has_the_consistent_hash_exchange() -> None:
@@ -202,26 +226,43 @@ def test_redis_keeps_its_data_within_a_limit_and_rabbitmq_has_the_consistent_has
 
 
 def test_the_image_is_built_in_stages_runs_as_nobody_special_and_checks_its_health() -> None:
-    stages = re.findall(r"^FROM (\S+)( AS \w+)?$", DOCKERFILE, re.MULTILINE)
-    assert len(stages) == 2
-    assert len({image for image, _ in stages}) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", stages[0][0])
-    last = DOCKERFILE.rpartition("\nFROM ")[2]
-    assert "\nUSER feature-service\n" in last
-    assert "/health" in last.partition("HEALTHCHECK")[2]
-    named = set(re.findall(r"\b(?:FEATURE|RAW|DATASET)_[A-Z_]+(?==)", last))
+    stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?$", DOCKERFILE, re.MULTILINE)
+    python = stages[0][0]
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", python)
+    # The last is the service again, so that who names no stage does not get the tests.
+    assert stages == [(python, "build"), (python, "service"), ("service", "test"), ("service", "")]
+    assert DOCKERFILE.endswith("\nFROM service\n")
+    service = DOCKERFILE.partition(" AS service\n")[2].partition("\nFROM ")[0]
+    assert "\nUSER feature-service\n" in service
+    assert "/health" in service.partition("HEALTHCHECK")[2]
+    named = set(re.findall(r"\b(?:FEATURE|RAW|DATASET)_[A-Z_]+(?==)", service))
     assert named
     assert named <= SETTINGS
 
 
-def test_the_image_is_built_from_every_package_and_nothing_else() -> None:
-    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+def kept_of_the_checkout() -> set[str]:
+    """What the build is given: the ignore file takes everything away and then lists what stays."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert [line for line in lines if line[0] not in "#!"] == ["*", "**/__pycache__"]
+    return {line[1:] for line in lines if line.startswith("!")}
+
+
+def test_the_wheel_is_built_of_what_the_build_is_given() -> None:
+    """Every file that pyproject.toml names is copied, or the wheel is not built."""
+    copied = copied_to_build(DOCKERFILE)
+    assert copied <= {"pyproject.toml", "LICENSE", "deploy", *PACKAGES}
+    named = PROJECT["tool"]["setuptools"]["data-files"].values()
+    wanted = {"pyproject.toml", *PROJECT["project"]["license-files"], *(path for paths in named for path in paths)}
+    assert {Path(path).parts[0] for path in wanted} | set(PACKAGES) == copied
+    assert copied <= kept_of_the_checkout()
+
+
+def test_the_stage_with_the_tests_is_given_the_whole_checkout() -> None:
+    kept = kept_of_the_checkout()
     assert all((ROOT / name).exists() for name in kept)
-    packages = re.findall(
-        r'^    "([a-z_]+)",$', (ROOT / "pyproject.toml").read_text().partition("packages = [")[2], re.MULTILINE
-    )
-    assert {name for name in kept if (ROOT / name).is_dir()} <= set(packages)
-    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} <= kept
+    written = {"data", "build", "dist", "htmlcov"}
+    present = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.name not in written}
+    assert {name for name in present if not name.endswith(".egg-info")} <= kept
 
 
 def test_what_prometheus_reads_are_services_at_the_ports_they_serve() -> None:
@@ -274,7 +315,7 @@ def test_compose_itself_accepts_the_file() -> None:
             "--file",
             str(ROOT / "docker-compose.yml"),
             "--profile",
-            "monitoring",
+            "*",
             "config",
             "--format",
             "json",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from runtime.cli import app
@@ -22,6 +25,27 @@ def test_what_destroys_asks_first_and_no_is_the_default(arguments: tuple[str, ..
     answered = CliRunner().invoke(app, arguments, input="\n")
     assert answered.exit_code == 1
     assert "[y/N]" in answered.output
+
+
+TELL_NO_DOCUMENT = {
+    "run": "it goes on until it is stopped; its log is JSON by a setting",
+    "features new": "a file to begin with",
+    "features page": "a page in Markdown",
+}
+
+
+def without_json(command: Any, names: tuple[str, ...] = ()) -> Iterator[str]:  # noqa: ANN401  # Typer's own copy of click
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        if not any("--json" in parameter.opts for parameter in command.params):
+            yield " ".join(names)
+    else:
+        for name, each in inner.items():
+            yield from without_json(each, (*names, name))
+
+
+def test_every_command_answers_as_json_but_those_that_have_nothing_to_answer() -> None:
+    assert set(without_json(get_command(app))) == set(TELL_NO_DOCUMENT)
 
 
 def test_the_newest_vector_is_read_without_feast() -> None:

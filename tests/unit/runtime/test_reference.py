@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from api.queue_messages import MESSAGES
 from runtime.reference import FOLDER, reference_pages
 
 
@@ -12,7 +13,10 @@ def pages() -> dict[str, str]:
     return reference_pages()
 
 
-@pytest.mark.parametrize("name", ["commands.md", "http-api.md", "settings.md", "openapi.json"])
+PAGES = ("commands.md", "http-api.md", "settings.md", "openapi.json", *(f"{name}.schema.json" for name in MESSAGES))
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_not_stale(pages: dict[str, str], name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == pages[name], "stale: make reference writes it"
 

@@ -16,6 +16,7 @@ from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sinks.publishing import LivePublisher
 from market.clock import SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
+from tests.queue_contracts import broken_rules
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 B = parse_iso_ns("2026-01-05T12:00:00")
@@ -66,6 +67,17 @@ def published(*batches: ServedRows, has_grid: bool = False) -> list[tuple[dict[s
         assert message.key == message.headers["interval"]
         found.append((json.loads(message.body), message.headers))
     return found
+
+
+def test_a_message_and_its_headers_are_as_their_published_schemas_say() -> None:
+    messages = published(served(0, 0.1, 1, late_s=2), has_grid=True)
+    assert {headers["interval"] for _, headers in messages} == {"1s", "3s", "15s", "1m", "grid"}
+    for vector, headers in messages:
+        assert broken_rules("features.live", vector) == []
+        assert broken_rules("features.live.headers", headers) == []
+    vector, headers = messages[0]
+    assert broken_rules("features.live", {**vector, "age_ms": "1"}) == ["'1' is not of type 'integer'"]
+    assert len(broken_rules("features.live.headers", {**headers, "interval": "2s", "new": 1})) == 2
 
 
 def test_a_row_is_a_message_of_each_interval_that_it_ends() -> None:

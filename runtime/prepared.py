@@ -1,0 +1,51 @@
+"""What a process needs before it may run any role: servers, the schema, the version it serves, Feast's definitions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from market.clock import SystemClock
+from runtime.active_version import served_from_now
+from runtime.feature_repository import apply_feature_store
+from runtime.logs import configure_logging
+from runtime.servers import Servers, running_servers
+from runtime.settings import Settings, unknown_settings
+from runtime.stores import Stores, open_stores
+from runtime.upkeep import upkeep_store
+from runtime.wiring import metadata_store
+from upkeep.tasks import PERIODS
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """version: of the registry, served from now on."""
+
+    servers: Servers
+    stores: Stores
+    version: str
+
+
+@contextmanager
+def prepared_process(
+    settings: Settings, *, version: str | None, periods: Mapping[str, timedelta] = PERIODS
+) -> Iterator[Prepared]:
+    """The log configured, the servers answering, the database at our schema and the definitions applied.
+
+    version: of the registry; None is the one that is active. periods: how often each task of upkeep runs.
+    """
+    configure_logging(settings.feature_service_log_format, settings.feature_service_log_level, SystemClock())
+    for line in unknown_settings():
+        _log.warning("%s", line)
+    with running_servers(settings) as servers:
+        with metadata_store(servers) as metadata:  # brings the schema up, whichever roles run
+            served = served_from_now(settings, servers, metadata, given=version)
+        with upkeep_store(servers) as store:
+            store.register(periods)  # where no process has the jobs role, health tells
+        apply_feature_store(settings, servers)
+        yield Prepared(servers, open_stores(settings), served)
