@@ -18,8 +18,9 @@ from registry.life_cycle import RegistryLifeCycle
 from registry.serving import ServedVersion, ServedVersionWatch
 from registry.states import Asked
 from runtime.servers import Servers
+from runtime.serving import registry_life_cycle
 from runtime.settings import Settings
-from runtime.wiring import metadata_store, registry_life_cycle
+from runtime.wiring import metadata_store
 from storage.database.metadata import Metadata
 
 _log = logging.getLogger(__name__)

@@ -17,11 +17,13 @@ from api import app as http
 from market.errors import FeatureServiceError, InvalidSettings
 from registry.serving import ServedVersion
 from runtime.active_version import served_version_watch
+from runtime.building import bookkeeping
 from runtime.prepared import prepared_process
 from runtime.role import STOP_DEADLINE_S, Role
 from runtime.server_watch import ServerWatch
+from runtime.serving import api_services, metrics_registry
 from runtime.settings import Settings, load_settings
-from runtime.wiring import api_services, bookkeeping, metadata_store, metrics_registry
+from runtime.wiring import metadata_store
 from training_sets.builds.watch import BuildWatch
 
 _log = logging.getLogger(__name__)

@@ -31,13 +31,14 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import CorruptStore
+from runtime.building import dataset_builds
 from runtime.commands.progress import Steps
 from runtime.feature_repository import apply_feature_store
 from runtime.kernel_start import compiling_beside, warm_up
 from runtime.servers import running_servers
 from runtime.settings import Settings
 from runtime.stores import open_stores
-from runtime.wiring import compiled_kernel, dataset_builds, make_pipeline, online_store
+from runtime.wiring import compiled_kernel, make_pipeline, online_store
 from training_sets.builds.verification import verify_parity
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest

@@ -37,13 +37,7 @@ from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns, warmed
-from runtime.wiring import (
-    broker_address,
-    compiled_kernel,
-    dead_letter,
-    instrument_pins,
-    online_store,
-)
+from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
 from storage.database.metric_writer import MetricWriter, computation_writer
 from storage.database.shadow import ShadowStore

@@ -23,25 +23,20 @@ from backfill.jobs import BackfillJobs
 from market.errors import Conflict
 from registry.serving import ServedVersion, ServedVersionWatch
 from runtime.active_version import served_version_watch
+from runtime.backfilling import backfill_jobs
+from runtime.building import bookkeeping, dataset_builds
 from runtime.connections import patient_protocol
 from runtime.ingest_role import IngestRole
 from runtime.prepared import prepared_process
 from runtime.role import Role, run_until_stopped, sigterm_as_interrupt
 from runtime.server_watch import ServerWatch
 from runtime.servers import Servers
+from runtime.serving import api_services, metrics_registry, process_services
 from runtime.settings import Settings
 from runtime.shadow import shadow_watch
 from runtime.sources import SourceChoice
 from runtime.upkeep import open_upkeep
-from runtime.wiring import (
-    api_services,
-    backfill_jobs,
-    bookkeeping,
-    dataset_builds,
-    metadata_store,
-    metrics_registry,
-    process_services,
-)
+from runtime.wiring import metadata_store
 from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds

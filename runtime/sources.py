@@ -32,8 +32,9 @@ from ingestion.worker.steady_clock import SteadyClock
 from ingestion.worker.worker import WorkerClock
 from market.clock import DAY_NS, Clock
 from market.errors import Conflict, InvalidSettings
+from runtime.backfilling import exchange_history
 from runtime.settings import Settings
-from runtime.wiring import broker_address, exchange_history
+from runtime.wiring import broker_address
 from storage.tape import tape_symbols
 from transforms.catalogue import set_candles
 from transforms.rows import FeatureSet

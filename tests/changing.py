@@ -24,10 +24,11 @@ from registry.states import Asked
 from runtime.active_version import version_to_serve
 from runtime.ingest_role import IngestRole
 from runtime.servers import Servers
+from runtime.serving import registry_life_cycle
 from runtime.settings import Settings, load_settings
 from runtime.sources import SourceChoice
 from runtime.stores import open_stores
-from runtime.wiring import compiled_kernel, metadata_store, registry_life_cycle
+from runtime.wiring import compiled_kernel, metadata_store
 from storage.features.log import FeatureLog
 from training_sets.builds.verification import verify_parity
 

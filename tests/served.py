@@ -27,11 +27,12 @@ from feature_client import FeatureStoreClient
 from feature_repo.registry_versions import service_name
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS, ManualClock, ceil_to, floor_to, parse_iso_ns
+from runtime.building import build_place
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers
+from runtime.serving import api_services
 from runtime.settings import Settings
 from runtime.stores import open_stores
-from runtime.wiring import api_services, build_place
 from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks, row_digest
 from storage.instruments import InstrumentPins

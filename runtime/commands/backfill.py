@@ -35,9 +35,10 @@ def run(
     from backfill.jobs import dates_total
     from backfill.request import BackfillRequest, checked_data_types, data_types_of_kinds, parse_date
     from feature_repo.registry_versions import load_registry_version
+    from runtime.backfilling import backfill_jobs
     from runtime.commands.progress import remaining, showing_progress
     from runtime.servers import running_servers
-    from runtime.wiring import backfill_jobs, metadata_store
+    from runtime.wiring import metadata_store
     from transforms.catalogue import set_kinds
 
     settings = settings_for(data)
@@ -85,8 +86,9 @@ def list_jobs(
 ) -> None:
     """The newest jobs, newest first."""
     from api.backfill import backfill_document
+    from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers
-    from runtime.wiring import backfill_jobs, metadata_store
+    from runtime.wiring import metadata_store
 
     settings = settings_for(data)
     with running_servers(settings) as servers, metadata_store(servers), backfill_jobs(settings, servers) as jobs:
@@ -103,8 +105,9 @@ def list_jobs(
 def show(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
     """One job, with what was filled, held by live data and lacking, by day and data type."""
     from api.backfill import backfill_document
+    from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers
-    from runtime.wiring import backfill_jobs, metadata_store
+    from runtime.wiring import metadata_store
 
     settings = settings_for(data)
     with running_servers(settings) as servers, metadata_store(servers), backfill_jobs(settings, servers) as jobs:
@@ -116,8 +119,9 @@ def show(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
 def cancel(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
     """End a job at its next step; what it has fetched stays."""
     from api.backfill import backfill_document
+    from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers
-    from runtime.wiring import backfill_jobs, metadata_store
+    from runtime.wiring import metadata_store
 
     settings = settings_for(data)
     with running_servers(settings) as servers, metadata_store(servers), backfill_jobs(settings, servers) as jobs:

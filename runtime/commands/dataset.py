@@ -131,9 +131,9 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel a build, in whichever process it runs; it ends at its next piece and leaves no files."""
+    from runtime.building import dataset_builds
     from runtime.servers import running_servers
     from runtime.stores import open_stores
-    from runtime.wiring import dataset_builds
 
     settings = settings_for(data)
     with running_servers(settings) as servers, dataset_builds(settings, servers, open_stores(settings)) as builds:
@@ -149,9 +149,9 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Remove a dataset and its files for good, after asking."""
+    from runtime.building import dataset_builds
     from runtime.servers import running_servers
     from runtime.stores import open_stores
-    from runtime.wiring import dataset_builds
 
     settings = settings_for(data)
     if not yes:
@@ -188,11 +188,11 @@ def download(
 
 
 def _built(request: DatasetRequest, settings: Settings) -> Dataset:
+    from runtime.building import dataset_builds
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
     from runtime.stores import open_stores
-    from runtime.wiring import dataset_builds
 
     with showing_progress() as steps:
         steps.begin("starting servers, registering features")

@@ -85,10 +85,11 @@ def reconcile(
     from backfill.request import BackfillRequest, parse_date
     from market.clock import SystemClock, to_datetime
     from market.errors import InvalidRequest
+    from runtime.backfilling import backfill_place
     from runtime.commands.progress import showing_progress
     from runtime.servers import running_servers
     from runtime.stores import open_stores
-    from runtime.wiring import backfill_place, metadata_store, quality_reports
+    from runtime.wiring import metadata_store, quality_reports
 
     settings = settings_for(data)
     first = parse_date(start, "--from")

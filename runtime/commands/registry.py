@@ -309,7 +309,8 @@ def _asked(by: str | None, reason: str) -> Asked:
 @contextmanager
 def _life_cycle(data: Path | None) -> Iterator[RegistryLifeCycle]:
     from runtime.servers import running_servers
-    from runtime.wiring import metadata_store, registry_life_cycle
+    from runtime.serving import registry_life_cycle
+    from runtime.wiring import metadata_store
 
     settings = settings_for(data)
     with (

@@ -177,11 +177,12 @@ def dataset(
     import tempfile
     from pathlib import Path
 
+    from runtime.building import build_place
     from runtime.commands.progress import showing_progress
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
     from runtime.stores import open_stores
-    from runtime.wiring import build_place, metadata_store
+    from runtime.wiring import metadata_store
     from training_sets.builds.verification import verify_dataset
 
     settings = settings_for(data)

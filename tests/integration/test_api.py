@@ -36,11 +36,13 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, format_iso, parse_iso_ns
 from market.errors import Conflict, InvalidRequest
 from registry.serving import ServedVersion
+from runtime.building import dataset_builds
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
+from runtime.serving import api_services
 from runtime.settings import Settings, load_settings
 from runtime.stores import open_stores
-from runtime.wiring import api_services, compiled_kernel, dataset_builds, instrument_pins, make_pipeline, online_store
+from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, online_store
 from storage.database.metadata import DatasetRecord, Metadata
 from storage.features.log import FeatureLog
 from storage.instruments import InstrumentPins

@@ -29,11 +29,12 @@ from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, SystemClock, parse_iso_ns, to_datetime
+from runtime.building import build_place
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
 from runtime.stores import open_stores
-from runtime.wiring import build_place, compiled_kernel, instrument_pins, make_pipeline, metadata_store
+from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, metadata_store
 from storage.database.job_queue import JobQueue
 from storage.database.job_worker import Interrupted
 from storage.database.metadata import DatasetRecord, Metadata
