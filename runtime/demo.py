@@ -24,7 +24,7 @@ import numpy as np
 
 from feature_repo.registry_versions import service_name
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate

@@ -14,7 +14,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_now
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from ingestion.sinks.computations import ComputationTally

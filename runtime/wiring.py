@@ -15,7 +15,8 @@ from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
-    from ingestion.pipeline.pipeline import Availability, Pipeline, RowSink
+    from ingestion.pipeline.pipeline import Pipeline
+    from ingestion.pipeline.served_rows import Availability, RowSink
     from ingestion.pipeline.warming import WarmingPlan
     from ingestion.rabbitmq.connection import BrokerAddress
     from quality.drift import DriftLimits
@@ -115,7 +116,8 @@ def make_pipeline(
     availability: when rows count as readable; None is the live rule. log_flush_rows: rows of a symbol that wait for one
     part of the feature log.
     """
-    from ingestion.pipeline.pipeline import Pipeline, available_now
+    from ingestion.pipeline.pipeline import Pipeline
+    from ingestion.pipeline.served_rows import available_now
     from ingestion.sinks.sinks import FeatureLogSink
     from storage.features.log import FeatureLogWriter
 

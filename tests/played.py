@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ingestion.pipeline.pipeline import available_as_if_live
+from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape

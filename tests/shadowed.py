@@ -11,7 +11,8 @@ import numpy as np
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import online_row
 from ingestion.tape.whole import whole_raw
 from ingestion.venues.decoders import Decoders, tape_venue

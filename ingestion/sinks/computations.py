@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.publishing import INTERVALS
 from ingestion.sinks.recent_mean import RecentMean
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, to_datetime

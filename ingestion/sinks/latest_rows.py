@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from ingestion.pipeline.pipeline import RowSink, ServedRows
+from ingestion.pipeline.served_rows import RowSink, ServedRows
 
 
 class LatestRows:

@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import last_reasons
 from market.clock import MINUTE_NS, SECOND_NS, Clock
 from market.errors import StoreUnavailable

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.features.log import FeatureLogWriter

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from market.errors import Conflict, StoreUnavailable
 from storage.features.log import FeatureLogWriter
 from storage.online.memory import OnlineMemory

@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from ingestion.pipeline.change import LEAST_COSTS, ChangeFailed, Mark, said
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.pipeline.warming import Failed, Warmer, WarmingPlan
 from ingestion.sinks.sinks import online_row
 from market.clock import HOUR_NS, SECOND_NS, SystemClock, floor_to

@@ -48,7 +48,7 @@ def replay_recordings(
 
 
 def _replay(files: list[Path], registry: str, settings: Settings, speed: float, steps: Steps) -> dict[str, Any]:
-    from ingestion.pipeline.pipeline import available_as_if_live
+    from ingestion.pipeline.served_rows import available_as_if_live
     from ingestion.sources.played.play import PlayClock, play
     from ingestion.sources.played.recordings import read_recording
     from ingestion.tape.compaction import compact_tape

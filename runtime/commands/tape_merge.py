@@ -29,7 +29,7 @@ def merge(
 
     Both folders stay as they are. Exits 1 where both state different things under one name, which are told.
     """
-    from ingestion.pipeline.pipeline import available_as_if_live
+    from ingestion.pipeline.served_rows import available_as_if_live
     from ingestion.sources.played.play import play
     from ingestion.tape.compaction import compact_tape
     from ingestion.tape.merging import Merged, merged_in_time

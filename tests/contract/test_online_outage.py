@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import redis
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable

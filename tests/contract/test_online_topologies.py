@@ -18,7 +18,7 @@ from feast.types import Float64
 
 from feature_client import FeatureStoreClient
 from feature_repo.store import client_yaml
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import OnlineSink
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest, StoreUnavailable

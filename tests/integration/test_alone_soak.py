@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from ingestion.pipeline.pipeline import available_as_if_live
+from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import DAY_NS, SECOND_NS, SystemClock, utc_date

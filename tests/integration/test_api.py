@@ -28,7 +28,7 @@ from api.access import OPEN_PATHS
 from api.app import create_app
 from api.services import ApiServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
-from ingestion.pipeline.pipeline import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink, online_row
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate

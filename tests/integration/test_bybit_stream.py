@@ -19,7 +19,8 @@ import pytest
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.source import Delivery
 from ingestion.sources.played.play import play

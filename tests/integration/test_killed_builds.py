@@ -24,7 +24,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import make_url
 
-from ingestion.pipeline.pipeline import available_as_if_live
+from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape

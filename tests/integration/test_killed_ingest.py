@@ -20,7 +20,8 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from ingestion.tape.report import verify_tape

@@ -18,7 +18,8 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
 from market.clock import MILLISECOND_NS, SECOND_NS

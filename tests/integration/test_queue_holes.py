@@ -16,7 +16,8 @@ import pytest
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_now
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import available_now
 from ingestion.source import Delivery
 from ingestion.sources.gateway import queues as gateway
 from ingestion.sources.gateway.queues import HOLES, GatewaySource

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from ingestion.pipeline.pipeline import available_as_if_live
+from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.report import verify_tape

@@ -9,7 +9,8 @@ import pytest
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import available_as_if_live
 from storage.instruments import InstrumentPins
 from transforms.kernel import Kernel, compile_kernel
 

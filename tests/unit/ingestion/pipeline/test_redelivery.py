@@ -14,8 +14,9 @@ from feature_repo.registry_versions import load_registry_version
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.redelivery import TRADES_NS, SeenMessages
+from ingestion.pipeline.served_rows import available_as_if_live
 from market.clock import DAY_NS, SECOND_NS, format_iso
 from market.events import TRADE, empty_events
 from market.markets import DEFAULT_MARKET

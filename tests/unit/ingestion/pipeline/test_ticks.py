@@ -12,7 +12,8 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import ROWS_AT_ONCE, Pipeline, ServedRows, available_now
+from ingestion.pipeline.pipeline import ROWS_AT_ONCE, Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_now
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, floor_to, format_iso, parse_iso_ns

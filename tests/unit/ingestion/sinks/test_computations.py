@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.recent_mean import SLICE_NS, SLICES, RecentMean
 from market.clock import MILLISECOND_NS, SECOND_NS, to_ns

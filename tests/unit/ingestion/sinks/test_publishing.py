@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sinks.publishing import LivePublisher
 from market.clock import SECOND_NS, ManualClock, parse_iso_ns

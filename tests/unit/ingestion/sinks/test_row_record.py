@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingestion.pipeline.pipeline import ServedRows
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.row_record import MANY_ROWS, RowRecord
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable

@@ -16,7 +16,8 @@ import pytest
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.change import PROBATION_ROWS, ChangeFailed, EngineChange
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline, ServedRows, available_as_if_live
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.pipeline.warming import WarmingPlan
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
