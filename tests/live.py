@@ -13,7 +13,7 @@ from typing import Any
 from feature_repo.project import PROJECT
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.lane import GAP_REASON
+from ingestion.pipeline.marks import GAP_REASON
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sources.played.play import play

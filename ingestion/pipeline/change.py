@@ -117,7 +117,7 @@ class EngineChange:
                 closed = self._close(symbol, lane)
                 spent_s += time.thread_time() - begun_s
                 rows += len(closed)
-                self.compare(closed, lane.remembered)
+                self.compare(closed, lane.closed.remembered)
             if rows:
                 self._costs = [*self._costs, 1000 * spent_s / rows][-60:]
         self.check_cost(self.cost_ms)
@@ -177,7 +177,7 @@ class EngineChange:
             return
         if is_new:
             other = self.kernel if self.changed_ns is None else self._before
-            lane.follow(Follower(Engine(other, lane.instrument, grid_ns=lane.grid_ns)))
+            lane.follower = Follower(Engine(other, lane.engine.instrument, grid_ns=lane.engine.grid_ns))
         else:
             self.ask_back("a symbol went on meanwhile that had not been warmed up")
 
@@ -188,7 +188,7 @@ class EngineChange:
         asked_ns = self._asked_ns if self.changed_ns is None else 0 if self._wants_back else None
         if self.is_over or asked_ns is None:
             return None
-        served_ns = max((lane.served_until_ns or 0 for lane in lanes.values()), default=0)
+        served_ns = max((lane.closed.until_ns or 0 for lane in lanes.values()), default=0)
         boundary_ns = max(asked_ns, served_ns + -served_ns % SECOND_NS)
         return boundary_ns if boundary_ns <= watermark_ns else None
 
@@ -204,7 +204,7 @@ class EngineChange:
             if self.is_over:
                 return
             for symbol, lane in lanes.items():
-                self.compare(self._close(symbol, lane), lane.remembered)
+                self.compare(self._close(symbol, lane), lane.closed.remembered)
             for lane in lanes.values():
                 lane.change_engine()
             self.serving, self.changed_ns, self._costs = self.kernel, boundary_ns, []
@@ -218,7 +218,7 @@ class EngineChange:
         for lane in lanes.values():
             follower = lane.follower
             assert follower is not None, "every lane has one while the version is on probation"
-            follower.close(lane.served_until_ns)
+            follower.close(lane.closed.until_ns)
             lane.change_engine()
         self.serving = self._before
         self._end(reason)
@@ -234,7 +234,7 @@ class EngineChange:
             self._look(floor_to(watermark_ns, SECOND_NS))
         if self.is_over:
             for lane in lanes.values():
-                lane.follow(None)
+                lane.follower = None
 
     def _look(self, served_ns: int) -> None:
         assert self.changed_ns is not None
@@ -249,7 +249,7 @@ class EngineChange:
 
     def _close(self, symbol: str, lane: Lane) -> FeatureRows:
         follower = lane.follower
-        until_ns = lane.served_until_ns  # before the records are taken: of what is older, none comes any more
+        until_ns = lane.closed.until_ns  # before the records are taken: of what is older, none comes any more
         if follower is None or not follower.has_begun:
             raise ChangeFailed(f"{symbol}: must have been warmed up, was not")
         try:
@@ -260,7 +260,7 @@ class EngineChange:
     def _attach(self, lanes: Mapping[str, Lane]) -> None:
         for symbol, lane in lanes.items():
             self.marks[symbol] = mark_of(symbol, lane)
-            lane.follow(Follower())
+            lane.follower = Follower()
         self._has_followers.set()
 
     def _delay(self, reason: str) -> None:
@@ -277,8 +277,8 @@ class EngineChange:
 
 def mark_of(symbol: str, lane: Lane) -> Mark:
     """Where a lane stands; from any thread: what is not closed yet is on the tape up to the seq, or comes later."""
-    closed_ns = lane.served_until_ns
-    return Mark(symbol, lane.instrument, closed_ns, lane.last_seq)
+    closed_ns = lane.closed.until_ns
+    return Mark(symbol, lane.engine.instrument, closed_ns, lane.last_seq)
 
 
 def common_columns(before: Kernel, after: Kernel) -> tuple[list[int], list[int]]:

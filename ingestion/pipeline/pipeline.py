@@ -119,7 +119,7 @@ class Pipeline:
 
     @property
     def gaps(self) -> int:
-        return sum(lane.gaps for lane in self._lanes.by_symbol.values())
+        return sum(lane.losses.gaps for lane in self._lanes.by_symbol.values())
 
     @property
     def late_messages(self) -> int:
@@ -127,7 +127,7 @@ class Pipeline:
 
     @property
     def duplicates(self) -> int:
-        return sum(lane.duplicates for lane in self._lanes.by_symbol.values())
+        return sum(lane.losses.duplicates for lane in self._lanes.by_symbol.values())
 
     @property
     def ignored(self) -> int:
@@ -224,7 +224,7 @@ class Pipeline:
         More than one after a long silence alone, of which every second has a row: each closes at most some
         ROWS_AT_ONCE, so that memory does not grow with the silence.
         """
-        closed_ns = [each for lane in self._lanes.by_symbol.values() if (each := lane.closed_ns) is not None]
+        closed_ns = [each for lane in self._lanes.by_symbol.values() if (each := lane.engine.closed_ns) is not None]
         if closed_ns:
             step_ns = max(1, ROWS_AT_ONCE // len(closed_ns)) * SECOND_NS
             yield from range(floor_to(min(closed_ns), SECOND_NS) + step_ns, watermark_ns, step_ns)
@@ -295,6 +295,6 @@ class Pipeline:
             self._withhold(rows),
             self._availability(rows.row_ns, now_ns),
             trace_id=lane.trace_id,
-            newest_recv_ns=lane.newest_in_row_ns,
+            newest_recv_ns=lane.closed.newest_in_row_ns,
             wait_durable=lane.durability(),
         )

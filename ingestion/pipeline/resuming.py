@@ -18,7 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.pipeline.lane import Lane, hole_records
+from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.marks import hole_records
 from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
 from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
@@ -67,7 +68,7 @@ def resume(
     """
     last_recv_ns = tape.last_recv_ns
     assert last_recv_ns is not None, "there is a tape to go on from"
-    checkpoint = read_checkpoint(raw_folder, symbol, lane.identity)
+    checkpoint = read_checkpoint(raw_folder, symbol, lane.engine.identity)
     if checkpoint is not None:
         # What a broker may deliver again must be known too.
         first_seq = min(checkpoint.seq, tape.next_seq - WINDOW_KEYS)
@@ -104,7 +105,7 @@ def rows_before_change(  # as ``resume``
     if lane.last_recv_ns is None or lane.last_recv_ns - LATELY_NS > before.until_ns:
         return None
     try:
-        engine = Engine(before.kernel(), lane.instrument, grid_ns=lane.grid_ns)
+        engine = Engine(before.kernel(), lane.engine.instrument, grid_ns=lane.engine.grid_ns)
     except (NotFound, InvalidRegistry) as error:
         _log.warning("%s: rows of the version before that are not in the log cannot be computed: %s", symbol, error)
         return None

@@ -23,7 +23,8 @@ from typing import Final
 import numpy as np
 
 from ingestion.pipeline.change import ChangeFailed, Mark, said
-from ingestion.pipeline.lane import ROWS_REMEMBERED, hole_records
+from ingestion.pipeline.closed_rows import ROWS_REMEMBERED
+from ingestion.pipeline.marks import hole_records
 from ingestion.pipeline.resuming import last_snapshot_ns
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from ingestion.decoding.scales import Instruments
-from ingestion.pipeline.lane import hole_records
+from ingestion.pipeline.marks import hole_records
 from ingestion.venues.decoders import Decoders, tape_venue
 from ingestion.venues.venue import Venue
 from market.errors import CorruptStore, ScaleExceeded

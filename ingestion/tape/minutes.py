@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingestion.pipeline.lane import hole_records
+from ingestion.pipeline.marks import hole_records
 from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS
 from market.events import Events, empty_events

@@ -57,15 +57,15 @@ def symbol_status(pipeline: Pipeline, symbol: str, lane: Lane) -> dict[str, Any]
     """What is said of one symbol, but for the worker's lag."""
     return {
         "last_recv_ns": lane.last_recv_ns,
-        "last_row_ns": lane.last_row_ns,
-        "status": lane.statuses,
+        "last_row_ns": lane.closed.last_row_ns,
+        "status": lane.closed.statuses,
         "messages": lane.messages,
-        "rows": lane.rows,
-        "gaps": lane.gaps,
-        "crossed_ns": lane.crossed_ns,
+        "rows": lane.closed.seconds,
+        "gaps": lane.losses.gaps,
+        "crossed_ns": lane.losses.crossed_ns,
         "rejected": pipeline.rejected_of(symbol),
         "late": lane.late_messages,
-        "duplicates": lane.duplicates,
+        "duplicates": lane.losses.duplicates,
         "redelivered": lane.redelivered,
         "ignored": lane.ignored,
         "lost": lane.lost,
@@ -75,5 +75,5 @@ def symbol_status(pipeline: Pipeline, symbol: str, lane: Lane) -> dict[str, Any]
 
 def _held(lane: Lane) -> dict[str, Any]:
     """Trades by the seconds of a window, candles, and an estimate of the bytes."""
-    held = lane.held
+    held = lane.engine.held
     return {"trades": held.trades, "candles": held.candles, "memory_bytes": held.memory_bytes}

@@ -135,7 +135,7 @@ class VersionChanger:
         change.check_cost(cost_ms)
         for symbol, engine in warm_engines(kernel, found, marks, self._plan.grid_ns).items():
             if symbol in found:
-                change.compare(found[symbol].rows, lanes[symbol].remembered)
+                change.compare(found[symbol].rows, lanes[symbol].closed.remembered)
             follower = lanes[symbol].follower
             if not isinstance(follower, Follower):
                 raise ChangeFailed(change.failure or f"{symbol}: must be followed, was not")

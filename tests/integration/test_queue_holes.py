@@ -144,7 +144,9 @@ def served_rows(raw: Path, kernel: Kernel, delivered: list[Delivery]) -> tuple[l
     try:
         for each in delivered:
             for lane in pipeline.lanes.values():
-                rows += lane.advance(each.recv_ns).values[:, at].tolist()
+                closed = lane.compute(each.recv_ns)
+                lane.note_closed(closed)
+                rows += closed.values[:, at].tolist()
             pipeline.handle(TimedMessage(each.recv_ns, each.body))
     finally:
         pipeline.close()

@@ -135,7 +135,7 @@ def test_a_message_that_the_engine_missed_is_named(shadowed: Shadowed) -> None:
     market = shadowed()
     looks(market)
     lane = market.pipeline.lanes[SYMBOL]
-    feed = lane._engine.feed
+    feed = lane.engine.feed
     missed: list[Any] = []
 
     def lossy(records: Any) -> None:  # noqa: ANN401  # an engine's records
@@ -144,7 +144,7 @@ def test_a_message_that_the_engine_missed_is_named(shadowed: Shadowed) -> None:
         else:
             feed(records)
 
-    lane._engine.feed = lossy  # type: ignore[method-assign]
+    lane.engine.feed = lossy  # type: ignore[method-assign]
     found = looks(market, 3)
     assert missed
     assert {each.group for look in found for each in look.mismatches} == {"orderflow"}

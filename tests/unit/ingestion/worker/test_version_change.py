@@ -228,7 +228,7 @@ def test_a_version_whose_columns_have_other_bits_is_refused(
 ) -> None:
     before, after = feature_set("0.1.0", COLUMNS), feature_set("0.2.0", [*COLUMNS, "toy_even"])
     with running(tmp_path, before, kernel_cache, recorded_data) as found:
-        for rows in found.pipeline.lanes[SYMBOL].remembered[-5:-4]:
+        for rows in found.pipeline.lanes[SYMBOL].closed.remembered[-5:-4]:
             rows.values[0, 0] = np.nextafter(rows.values[0, 0], np.inf)
         with pytest.raises(ChangeFailed, match=r"BTCUSDT mid_price at .*: must have the bits that were served"):
             found.prepared(after)
@@ -255,9 +255,9 @@ def test_the_statuses_of_a_symbol_are_those_of_its_newest_row_until_the_new_vers
     with running(tmp_path, feature_set("0.1.0", COLUMNS), kernel_cache, recorded_data) as found:
         found.prepared(feature_set("0.2.0", ["mid_price"]))
         lane = found.pipeline.lanes[SYMBOL]
-        before = lane.statuses
+        before = lane.closed.statuses
         assert lane.follower is not None
-        lane.follower.close(lane.served_until_ns)
+        lane.follower.close(lane.closed.until_ns)
         lane.change_engine()
-        assert lane.statuses == before
+        assert lane.closed.statuses == before
         assert set(before) == {group.name for group in found.kernel.feature_set.groups}
