@@ -33,7 +33,7 @@ from registry.agreement import WorkerSays, follows_activations
 from registry.shadows import shadows_of
 from registry.states import TAKES_EFFECT, Asked, VersionState
 from storage.database.activations import Activation as StoredActivation
-from storage.database.registry_versions import VersionRecord
+from storage.database.registry_records import VersionRecord
 
 router = APIRouter(prefix="/feature-registry", tags=["feature registry"])
 

@@ -32,8 +32,10 @@ from tests.broker import Broker
 from tests.gateway import QUEUES, envelopes
 from tests.live import NO_EXCHANGE
 
-SYMBOLS: Final = tuple(f"S{number:02d}USDT" for number in range(20))
-RATE: Final = 100
+SYMBOLS: Final = tuple(
+    f"S{number:02d}USDT" for number in range(int(os.environ.get("FEATURE_SERVICE_BENCH_LIVE_SYMBOLS", "20")))
+)
+RATE: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_LIVE_RATE", "100"))
 """Messages a second of each symbol."""
 SECONDS: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_LIVE_S", "120"))
 WARM_UP_S: Final = 5

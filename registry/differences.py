@@ -12,7 +12,7 @@ from market.errors import Conflict, InvalidRegistry, NotFound
 from registry.compatibility import Difference, compare
 from registry.definition import define, read_definition
 from registry.folder import VersionFolder
-from storage.database.registry_versions import VersionRecord
+from storage.database.registry_records import VersionRecord
 from storage.features.parts import rows_with_columns
 from transforms.rows import FeatureGroup, FeatureSet
 

@@ -20,7 +20,7 @@ from feature_repo.registry_versions import (
 )
 from market.errors import Conflict, InvalidRegistry, InvalidRequest, NotFound
 from registry.definition import define
-from storage.database.registry_versions import Checked
+from storage.database.registry_records import Checked
 from storage.durable_files import changing_files, stage_file, sync_folder
 
 

@@ -25,7 +25,8 @@ from registry.shadows import ShadowVersions
 from registry.states import Asked, Usage, VersionState, change
 from storage.database.activations import Activation
 from storage.database.ingest_workers import IngestWorker
-from storage.database.registry_versions import Action, Change, RegistryStore, VersionRecord
+from storage.database.registry_records import Action, Change, VersionRecord
+from storage.database.registry_versions import RegistryStore
 
 
 class RegistryLifeCycle:

@@ -18,7 +18,8 @@ from market.errors import Conflict, InvalidRequest
 from registry.differences import Differences
 from registry.states import Asked, change
 from storage.database.ingest_workers import IngestWorker
-from storage.database.registry_versions import RegistryStore, VersionRecord
+from storage.database.registry_records import VersionRecord
+from storage.database.registry_versions import RegistryStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from feature_repo.registry_versions import SHIPPED_VERSIONS, RegistryVersion
 from market.clock import format_iso, to_ns
-from storage.database.registry_versions import Action, Change, VersionRecord
+from storage.database.registry_records import Action, Change, VersionRecord
 
 TAKES_EFFECT: Final = "behind one row of every worker, and in other processes within seconds"
 

@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +16,9 @@ from prometheus_client import CollectorRegistry
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.served_rows import ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
-from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.latest_rows import LatestRows
-from ingestion.sinks.publishing import GRID, INTERVALS, LIVE_FEATURES, LivePublisher, Publisher
+from ingestion.sinks.publishing import LivePublisher
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
@@ -32,15 +30,16 @@ from ingestion.worker.status import worker_status
 from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
+from runtime.ingest_sinks import IngestSinks, open_publisher
 from runtime.ingest_versions import RoleVersions, version_before
 from runtime.interpreter import tune
 from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns, warmed
-from runtime.wiring import broker_address, compiled_kernel, dead_letter, instrument_pins, online_store
+from runtime.wiring import compiled_kernel, dead_letter, instrument_pins, online_store
 from storage.database.leases import Leases
-from storage.database.metric_writer import MetricWriter, computation_writer
+from storage.database.metric_writer import computation_writer
 from storage.database.shadow import ShadowStore
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
@@ -49,23 +48,6 @@ from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sinks:
-    """Where closed rows go, and the times that it takes.
-
-    online writes to ``redis``, publisher to ``outgoing``, tally to ``figures``.
-    """
-
-    stages: StageTimes
-    record: RowRecord
-    redis: OnlineSink
-    online: LatestRows
-    outgoing: Publisher
-    publisher: LivePublisher
-    figures: MetricWriter
-    tally: ComputationTally
 
 
 class IngestRole:
@@ -180,7 +162,7 @@ class IngestRole:
             worker.run(pipeline)
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
 
-    def _open_sinks(self, ownership: Ownership, parts: SourceParts) -> _Sinks:
+    def _open_sinks(self, ownership: Ownership, parts: SourceParts) -> IngestSinks:
         settings, clock, stages = self._settings, parts.clock, StageTimes(self.registry)
         record = RowRecord(
             FeatureLogWriter(settings.feature_log_storage_path),
@@ -204,7 +186,7 @@ class IngestRole:
             record.note_given(served, given_ns=now_ns)
 
         online = LatestRows(redis, on_written=note_online)
-        outgoing = self._publisher()
+        outgoing = open_publisher(settings, self.bus)
         publisher = LivePublisher(
             outgoing,
             clock=clock,
@@ -213,9 +195,9 @@ class IngestRole:
             is_storing=lambda: online.is_busy,
             has_grid=settings.feature_service_publish_grid,
         )
-        return _Sinks(stages, record, redis, online, outgoing, publisher, figures, tally)
+        return IngestSinks(stages, record, redis, online, outgoing, publisher, figures, tally)
 
-    def _open_worker(self, ownership: Ownership, parts: SourceParts, sinks: _Sinks, shard: str | None) -> Worker:
+    def _open_worker(self, ownership: Ownership, parts: SourceParts, sinks: IngestSinks, shard: str | None) -> Worker:
         return Worker(
             parts.source,
             parts.clock,
@@ -231,7 +213,7 @@ class IngestRole:
         )
 
     def _open_pipeline(
-        self, ownership: Ownership, worker: Worker, sinks: _Sinks, shard: str | None, withheld: WithheldGroups
+        self, ownership: Ownership, worker: Worker, sinks: IngestSinks, shard: str | None, withheld: WithheldGroups
     ) -> Pipeline:
         settings = self._settings
         return Pipeline(
@@ -258,7 +240,7 @@ class IngestRole:
         return to_datetime(self._machine.now_ns())
 
     def _description(
-        self, ownership: Ownership, worker: Worker, pipeline: Pipeline, sinks: _Sinks, parts: SourceParts
+        self, ownership: Ownership, worker: Worker, pipeline: Pipeline, sinks: IngestSinks, parts: SourceParts
     ) -> Callable[[], dict[str, Any]]:
         def figures() -> Mapping[str, float]:
             return {
@@ -294,9 +276,3 @@ class IngestRole:
             self._room.check()
 
         return check
-
-    def _publisher(self) -> Publisher:
-        if self._settings.rabbitmq_host is None:
-            return self.bus
-        keys = [*INTERVALS, GRID] if self._settings.feature_service_publish_grid else list(INTERVALS)
-        return KeyedExchange(broker_address(self._settings), LIVE_FEATURES, keys)

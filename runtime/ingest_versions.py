@@ -20,7 +20,8 @@ from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, online_store, warming_plan
 from storage.database.activations import ActivationStore
-from storage.database.registry_versions import Change, RegistryStore
+from storage.database.registry_records import Change
+from storage.database.registry_versions import RegistryStore
 from storage.online.shadow_rows import drop_shadows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet

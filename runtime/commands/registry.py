@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
-
-if TYPE_CHECKING:
-    from registry.life_cycle import RegistryLifeCycle
-    from registry.states import Asked
-    from storage.database.registry_versions import VersionRecord
+from runtime.commands.registry_changes import asked, life_cycle, tell, tell_activation
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
@@ -32,7 +24,7 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
     from feature_repo.registry_versions import LATEST, load_registry_version
     from registry.shadows import shadows_of
 
-    with _life_cycle(data) as cycle:
+    with life_cycle(data) as cycle:
         rows = [state.document() for state in cycle.states()]
         activation, said = cycle.said()
         active = cycle.active_version()
@@ -130,18 +122,18 @@ def create(
 
     version, config = load_registry_file(file).version, read_config(file)
     assert isinstance(config, dict), "a checked file is a mapping"
-    with _life_cycle(data) as cycle:
-        made = cycle.create(version, config, _asked(by, reason)).document()
-    _tell(made, f"{version}: created, a candidate", as_json=as_json)
+    with life_cycle(data) as cycle:
+        made = cycle.create(version, config, asked(by, reason)).document()
+    tell(made, f"{version}: created, a candidate", as_json=as_json)
 
 
 @app.command("sync")
 def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Look at a version's file again and record what it is. Exits 1 when it breaks the rules."""
-    with _life_cycle(data) as cycle:
-        found = cycle.sync(version, _asked(by, "")).document()
+    with life_cycle(data) as cycle:
+        found = cycle.sync(version, asked(by, "")).document()
     problems = found["validation_errors"]
-    _tell(found, "\n".join([*problems, f"{version}: {'recorded' if not problems else 'broken'}"]), as_json=as_json)
+    tell(found, "\n".join([*problems, f"{version}: {'recorded' if not problems else 'broken'}"]), as_json=as_json)
     if problems:
         raise typer.Exit(1)
 
@@ -168,22 +160,22 @@ def activate(  # the options of the command
     Exits 1 when it breaks readers and that is not acknowledged: all that breaks is listed; and when a worker cannot
     serve it: the version before goes on, and it is said why.
     """
-    with _life_cycle(data) as cycle:
+    with life_cycle(data) as cycle:
         if shadow:
-            begun = cycle.shadows.begin(version, _asked(by, reason), accepted_ms=accept_row_cost_ms)
+            begun = cycle.shadows.begin(version, asked(by, reason), accepted_ms=accept_row_cost_ms)
             cost = {"version": version, "is_shadow": True, "shadow_row_cost_ms": begun.shadow_row_cost_ms}
             text = f"{version}: served beside the active one, a row costs {begun.shadow_row_cost_ms:.3f} ms"
-            _tell(cost, text, as_json=as_json)
+            tell(cost, text, as_json=as_json)
             return
-        done = cycle.activate(version, _asked(by, reason), is_acknowledged=acknowledge)
-    _tell_activation(done, as_json=as_json)
+        done = cycle.activate(version, asked(by, reason), is_acknowledged=acknowledge)
+    tell_activation(done, as_json=as_json)
 
 
 @app.command("end-shadow")
 def end_shadow(version: Version, by: By = None, reason: Reason = "", data: DataFolder = None) -> None:
     """Serve a version no longer beside the active one."""
-    with _life_cycle(data) as cycle:
-        cycle.shadows.end(version, _asked(by, reason))
+    with life_cycle(data) as cycle:
+        cycle.shadows.end(version, asked(by, reason))
     print(f"{version}: no longer served beside the active one")
 
 
@@ -195,9 +187,9 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make the version active that was before the active one."""
-    with _life_cycle(data) as cycle:
-        done = cycle.rollback(_asked(by, reason))
-    _tell_activation(done, as_json=as_json)
+    with life_cycle(data) as cycle:
+        done = cycle.rollback(asked(by, reason))
+    tell_activation(done, as_json=as_json)
 
 
 @app.command("delete")
@@ -212,15 +204,15 @@ def delete(
     """Remove a version's file and what is recorded of it; not while it is active, shipped or in use."""
     if not yes:
         typer.confirm(f"Delete registry version {version}?", abort=True, err=True)
-    with _life_cycle(data) as cycle:
-        cycle.delete(version, _asked(by, reason))
-    _tell({"version": version, "deleted": True}, f"{version}: deleted", as_json=as_json)
+    with life_cycle(data) as cycle:
+        cycle.delete(version, asked(by, reason))
+    tell({"version": version, "deleted": True}, f"{version}: deleted", as_json=as_json)
 
 
 @app.command("usage")
 def usage(version: Version, data: DataFolder = None, as_json: AsJson = False) -> None:
     """What uses a version: datasets, rows that have its columns, workers; and what keeps it from being deleted."""
-    with _life_cycle(data) as cycle:
+    with life_cycle(data) as cycle:
         found = cycle.usage(version).document(version)
     print_document(found, as_json=as_json)
 
@@ -233,7 +225,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """What a change from one version to another means: columns, horizons, sources, rows of history, a row's cost."""
-    with _life_cycle(data) as cycle:
+    with life_cycle(data) as cycle:
         found = cycle.differences.between(before, after)
     print_document(found.document(), as_json=as_json)
 
@@ -248,7 +240,7 @@ def audit(
     """Who changed what, when, why and from where, newest first."""
     from market.clock import format_iso, to_ns
 
-    with _life_cycle(data) as cycle:
+    with life_cycle(data) as cycle:
         lines = [{**line, "at": format_iso(to_ns(line["at"]))} for line in cycle.audit(version=version, limit=limit)]
     if as_json:
         print_document(lines, as_json=True)
@@ -271,51 +263,3 @@ def _state(row: dict[str, Any]) -> str:
     if not row["is_valid"]:
         return "broken"
     return "shipped" if row["is_shipped"] else "candidate"
-
-
-def _tell_activation(done: VersionRecord, *, as_json: bool) -> None:
-    from registry.states import TAKES_EFFECT
-
-    warnings, breaking = list(done.compatibility_warnings or ()), list(done.breaking_changes or ())
-    document = {
-        "version": done.version,
-        "previous_version": done.previous_version,
-        "rollback_from": done.rollback_from,
-        "activated_by": done.activated_by,
-        "activation_reason": done.activation_reason,
-        "compatibility_warnings": warnings,
-        "breaking_changes": breaking,
-        "hot_reload": True,
-        "takes_effect": TAKES_EFFECT,
-    }
-    lines = [*(f"breaking: {text}" for text in breaking), *(f"warning: {text}" for text in warnings)]
-    _tell(document, "\n".join([*lines, f"{done.version}: active, {TAKES_EFFECT}"]), as_json=as_json)
-
-
-def _tell(document: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        print_document(document, as_json=True)
-    else:
-        print(text)
-
-
-def _asked(by: str | None, reason: str) -> Asked:
-    from registry.states import Asked
-
-    user = getpass.getuser()
-    return Asked(origin=f"command line of {user} on {socket.gethostname()}", made_by=by or user, reason=reason or None)
-
-
-@contextmanager
-def _life_cycle(data: Path | None) -> Iterator[RegistryLifeCycle]:
-    from runtime.servers import running_servers
-    from runtime.serving import registry_life_cycle
-    from runtime.wiring import metadata_store
-
-    settings = settings_for(data)
-    with (
-        running_servers(settings) as servers,
-        metadata_store(servers) as metadata,
-        registry_life_cycle(settings, servers, metadata) as cycle,
-    ):
-        yield cycle

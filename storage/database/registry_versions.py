@@ -8,16 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from market.errors import Conflict
 from storage.database.activations import Agreed, commit, failed, taken_back
+from storage.database.registry_records import Change, Checked, VersionRecord
 from storage.database.schema import (
     DATASETS,
     FEATURE_REGISTRY_AUDIT,
@@ -26,85 +27,11 @@ from storage.database.schema import (
     transaction,
 )
 
-Action = Literal[
-    "create", "sync", "activate", "rollback", "delete", "migrate", "refuse", "take_back", "shadow", "end_shadow"
-]
 MOST_DATASETS_NAMED: Final = 20
 ACTIVATION_LOCK: Final = 0x6665_6174_6163_7469
 """Key of the advisory lock under which it changes which version is active."""
 
 _VERSIONS = FEATURE_REGISTRY_VERSIONS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRecord:
-    """One version as it was recorded; times are aware.
-
-    definition: its columns as a JSON object, None where its file was never sound. migration_script: the declared
-    migration as JSON. rollback_from: the version that a rollback came from to this one. is_shadow: it is served beside
-    the active one, whose cost was accepted then.
-    """
-
-    version: str
-    file_path: str
-    is_active: bool
-    created_at: datetime
-    validated_at: datetime | None = None
-    validation_errors: Sequence[str] | None = None
-    loaded_at: datetime | None = None
-    created_by: str | None = None
-    activated_by: str | None = None
-    rollback_from: str | None = None
-    previous_version: str | None = None
-    schema_version: str | None = None
-    migration_script: str | None = None
-    compatibility_warnings: Sequence[str] | None = None
-    breaking_changes: Sequence[str] | None = None
-    activation_reason: str | None = None
-    content_sha256: str | None = None
-    definition: Mapping[str, Any] | None = None
-    is_shadow: bool = False
-    shadow_row_cost_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What a look at a version's file found. Without problems it has a definition."""
-
-    version: str
-    file_path: str
-    content_sha256: str | None
-    problems: tuple[str, ...] = ()
-    definition: Mapping[str, Any] | None = None
-    schema_version: str | None = None
-    migration_script: str | None = None
-
-    def columns(self, at: datetime) -> dict[str, Any]:
-        """The columns of the version's row, looked at then."""
-        return {
-            "file_path": self.file_path,
-            "content_sha256": self.content_sha256,
-            "validated_at": at,
-            "validation_errors": list(self.problems),
-            "definition": self.definition,
-            "schema_version": self.schema_version,
-            "migration_script": self.migration_script,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Who changed a version, when, why and from where; a line of the audit."""
-
-    at: datetime
-    action: Action
-    version: str
-    origin: str
-    previous_version: str | None = None
-    made_by: str | None = None
-    reason: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    trace_id: str | None = None
 
 
 class RegistryStore:

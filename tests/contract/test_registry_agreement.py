@@ -15,7 +15,8 @@ from market.clock import SECOND_NS, to_ns
 from market.errors import Conflict
 from registry.agreement import AHEAD_NS
 from storage.database.activations import Activation, ActivationStore, Confirmation, WorkerState
-from storage.database.registry_versions import Change, RegistryStore
+from storage.database.registry_records import Change
+from storage.database.registry_versions import RegistryStore
 from tests.contract.test_registry_life_cycle import BY_ANNA, MID, MID_AND_SPREAD, NOON, Living, living
 from tests.postgres_servers import run
 

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.limits import RequestLimits
 from api.services import ApiServices
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
@@ -51,6 +52,7 @@ def client(living: Living, tmp_path: Path) -> Iterator[TestClient]:
         datasets=Datasets(tmp_path),
         life_cycle=living.cycle,
         feature_server=cast("FeatureServing", None),
+        limits=RequestLimits(changes_per_s=5000.0),
     )
     with TestClient(create_app(services), headers={"X-API-Key": "k"}) as found:
         yield found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from tests.live import NO_EXCHANGE, SYMBOLS, eventually
 
 __all__ = ["servers"]  # the fixture
 
+begun = partial(eventually, deadline_s=300.0)
+"""For processes that start beside each other on a machine that is shared."""
 TOYS = "tests.toy_features"
 BROKEN = {
     "9.0.0": ("toy_raises", "no row can be computed"),
@@ -76,9 +79,9 @@ def test_two_workers_change_behind_the_same_row_and_each_says_so(
         workers = [WorkerProcess(shared, servers) for _ in range(2)]
         for each in workers:
             stack.callback(each.kill)
-        eventually(lambda: len(cycle.said()[1]) == 2)
+        begun(lambda: len(cycle.said()[1]) == 2)
         publishing = published_from_now(broker, recorded_data, speed=1)
-        eventually(lambda: sorted(len(each.worker.status.get("symbols", {})) for each in cycle.said()[1]) == [1, 1])
+        begun(lambda: sorted(len(each.worker.status.get("symbols", {})) for each in cycle.said()[1]) == [1, 1])
         cycle.activate("3.1.0", BY_ANNA, is_acknowledged=True)
         activation, said = cycle.said()
         assert activation is not None
@@ -116,7 +119,7 @@ def test_a_version_that_does_not_compile_raises_or_is_too_slow_never_reaches_a_c
         worker = WorkerProcess(changes, servers)
         stack.callback(worker.kill)
         publishing = published_from_now(broker, recorded_data, speed=0.5)
-        eventually(lambda: any(len(each.worker.status.get("symbols", {})) == 2 for each in cycle.said()[1]))
+        begun(lambda: any(len(each.worker.status.get("symbols", {})) == 2 for each in cycle.said()[1]))
         for version, (_, reason) in BROKEN.items():
             refusal = activated_elsewhere(changes, servers, version)
             assert refusal is not None
