@@ -84,9 +84,7 @@ def plain_steps(train: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]) -
     cut = [min(max(value, least), most) for value in known]
     mean = sum(cut) / len(cut)
     spread = (sum((value - mean) ** 2 for value in cut) / len(cut)) ** 0.5
-    found = [
-        value if math.isnan(value) else (min(max(value, least), most) - mean) / spread for value in rows.tolist()
-    ]
+    found = [value if math.isnan(value) else (min(max(value, least), most) - mean) / spread for value in rows.tolist()]
     return np.array(found)
 
 
