@@ -38,7 +38,7 @@ def write_documents(
         _write_fitted(request.fitted_steps, manifest, kept, folder)
     write_profile(folder, manifest, written.profile)
     if verdict.findings is not None:
-        write_quality(folder, manifest, written.profile, verdict.findings)
+        write_quality(folder, manifest, written.profile, verdict.findings, verdict.missing)
     write_manifest(folder, manifest)
     return manifest
 
