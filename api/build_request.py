@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso, parse_duration_ns, parse_iso_ns
+from api.row_config import FittedStepConfig, SamplingConfig, Strict, TargetConfig, WeightConfig
+from api.wire_times import Duration, Moment
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRequest
+from training_sets.request.fitting import MOST_STEPS
 from training_sets.request.folds import (
     SPLIT_NAMES,
     Period,
@@ -29,157 +32,16 @@ from training_sets.request.request import (
     PriceChoice,
     SampleKind,
 )
-from training_sets.request.sampling import BarSampling, CusumSampling, Sampling
-from training_sets.request.targets import (
-    DEFAULT_THRESHOLD,
-    DEFAULT_VOLATILITY_WINDOW_NS,
-    ClassificationTarget,
-    RegressionTarget,
-    RiskAdjustedTarget,
-    Target,
-    TripleBarrierTarget,
-)
-from training_sets.request.weighting import WeighedBy, Weighting
+from training_sets.request.targets import RegressionTarget
 
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
-_EARLIEST_NS: Final = 0
-_LATEST_NS: Final = 4_102_444_800 * SECOND_NS
-"""The year 2100: sums of later times with a horizon would come near the end of int64."""
-_LONGEST_S: Final = 366 * 86_400
-
-
-def _duration_ns(value: object) -> int:
-    """Whole seconds as a number, or text such as "1m"; zero is allowed."""
-    if isinstance(value, str):
-        seconds = 0 if value in {"0s", "0m", "0h", "0d"} else parse_duration_ns(value) // SECOND_NS
-    elif isinstance(value, int) and not isinstance(value, bool):
-        seconds = value
-    else:
-        raise ValueError("must be whole seconds or <int><s|m|h|d>")  # noqa: TRY004  # pydantic reports ValueError alone
-    if not 0 <= seconds <= _LONGEST_S:
-        raise ValueError(f"must be 0 to {_LONGEST_S} seconds")
-    return seconds * SECOND_NS
-
-
-def _moment_ns(value: object) -> int:
-    if not isinstance(value, str):
-        raise ValueError("must be an ISO 8601 time")  # noqa: TRY004  # pydantic reports ValueError alone
-    time_ns = parse_iso_ns(value)
-    if not _EARLIEST_NS <= time_ns <= _LATEST_NS:
-        raise ValueError(f"must be from {format_iso(_EARLIEST_NS)} to {format_iso(_LATEST_NS)}")
-    return time_ns
-
-
-Duration = Annotated[
-    int,
-    BeforeValidator(_duration_ns),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+[smhd]$"}]}),
-]
-"""Nanoseconds."""
-Moment = Annotated[int, BeforeValidator(_moment_ns), WithJsonSchema({"type": "string", "format": "date-time"})]
-"""Nanoseconds since 1970 UTC; a time without an offset means UTC."""
 SymbolName = Annotated[str, Field(min_length=1, max_length=64)]
 SampleInterval = Literal["1s", "3s", "15s", "1m"]
 Days = Annotated[int, Field(ge=1, le=3660)]
 StrategyName = Literal["time_based", "walk_forward", "random", "cpcv"]
-TargetType = Literal["regression", "classification", "risk_adjusted", "triple_barrier"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TargetConfig(_Strict):
-    """What to predict.
-
-    ``threshold`` is of a classification, the barriers ``upper`` and ``lower`` of a triple barrier: returns, or
-    multiples of the past volatility with ``by_volatility``.
-    """
-
-    type: TargetType = "regression"
-    horizon: Duration
-    decision_delay: Duration = 0
-    name: str | None = None
-    threshold: float | None = None
-    volatility_window: Duration | None = None
-    upper: float | None = None
-    lower: float | None = None
-    by_volatility: bool | None = None
-
-    def to_target(self, default_name: str) -> Target:
-        """The target to build. Raises InvalidRequest for a field that its type has not, or a value out of range."""
-        name = default_name if self.name is None else self.name
-        ahead: tuple[int, int, str] = (self.horizon, self.decision_delay, name)
-        window_ns = DEFAULT_VOLATILITY_WINDOW_NS if self.volatility_window is None else self.volatility_window
-        match self.type:
-            case "regression":
-                self._leave_out("threshold", "volatility_window", "upper", "lower", "by_volatility")
-                return RegressionTarget(*ahead)
-            case "classification":
-                self._leave_out("volatility_window", "upper", "lower", "by_volatility")
-                return ClassificationTarget(*ahead, threshold=_default(self.threshold, DEFAULT_THRESHOLD))
-            case "risk_adjusted":
-                self._leave_out("threshold", "upper", "lower", "by_volatility")
-                return RiskAdjustedTarget(*ahead, volatility_window_ns=window_ns)
-            case "triple_barrier":
-                self._leave_out("threshold")
-                return TripleBarrierTarget(
-                    *ahead,
-                    upper=_default(self.upper, DEFAULT_THRESHOLD),
-                    lower=_default(self.lower, DEFAULT_THRESHOLD),
-                    by_volatility=bool(self.by_volatility),
-                    volatility_window_ns=window_ns,
-                )
-
-    def _leave_out(self, *names: str) -> None:
-        for name in names:
-            if (value := getattr(self, name)) is not None:
-                raise InvalidRequest(f"target_config.{name}: must be left out for {self.type}, was {value!r}")
-
-
-class WeightConfig(_Strict):
-    """How much each row counts, in the column ``sample_weight``, by the labels that overlap with its own.
-
-    ``target``: whose labels; the one that looks furthest unless it is given. ``time_decay``: what is left of the oldest
-    row, 1 is all of it.
-    """
-
-    by: WeighedBy = "uniqueness"
-    target: str | None = None
-    time_decay: float = 1.0
-
-    def to_weighting(self) -> Weighting:
-        """What the builder is asked. Raises InvalidRequest."""
-        return Weighting(self.by, self.target, self.time_decay)
-
-
-class SamplingConfig(_Strict):
-    """Rows where something has happened, instead of at an interval.
-
-    ``by`` cusum: log returns have summed to more than ``threshold``, or that many times the past volatility over
-    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded.
-    """
-
-    by: Literal["cusum", "tick", "volume", "dollar"]
-    threshold: float | None = None
-    volatility_window: Duration | None = None
-    size: float | None = None
-
-    def to_sampling(self) -> Sampling:
-        """What the builder is asked. Raises InvalidRequest for a field that is missing, or another's."""
-        is_cusum = self.by == "cusum"
-        wanted, others = ("threshold", ("size",)) if is_cusum else ("size", ("threshold", "volatility_window"))
-        for name in others:
-            if (value := getattr(self, name)) is not None:
-                raise InvalidRequest(f"sampling.{name}: must be left out for {self.by}, was {value!r}")
-        if getattr(self, wanted) is None:
-            raise InvalidRequest(f"sampling.{wanted}: must be given for {self.by}, was left out")
-        if self.by == "cusum":
-            return CusumSampling(_default(self.threshold, 0.0), self.volatility_window or 0)
-        return BarSampling(self.by, _default(self.size, 0.0))
-
-
-class WalkForwardConfig(_Strict):
+class WalkForwardConfig(Strict):
     """Windows in whole days; a test window is optional. ``window`` expanding trains from the start in every fold."""
 
     train_window_days: Days
@@ -192,7 +54,7 @@ class WalkForwardConfig(_Strict):
     window: Literal["rolling", "expanding"] = "rolling"
 
 
-class CpcvConfig(_Strict):
+class CpcvConfig(Strict):
     """Combinatorial purged cross-validation: ``test_groups`` of ``groups`` equal stretches of time in each fold."""
 
     start_date: Moment
@@ -201,7 +63,7 @@ class CpcvConfig(_Strict):
     test_groups: Annotated[int, Field(ge=1, le=99)] = 2
 
 
-class RandomConfig(_Strict):
+class RandomConfig(Strict):
     """Blocks dealt out by a seed; for tests."""
 
     start_date: Moment
@@ -210,7 +72,7 @@ class RandomConfig(_Strict):
     seed: int = 0
 
 
-class SplitConfig(_Strict):
+class SplitConfig(Strict):
     """How time is split: explicit periods, each [start, end), or the configuration of another strategy."""
 
     split_strategy: StrategyName = "time_based"
@@ -281,7 +143,7 @@ class BuildRequest(SplitConfig):
     sample_interval: SampleInterval = "1s"
     sample_offset: Duration | None = None
     sample_kind: SampleKind = "on_row"
-    sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES)] = []
+    sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES, default_factory=list)]
     read_delay_ms: Annotated[int, Field(ge=0, le=LONGEST_LAG_NS // MILLISECOND_NS)] = 0
     purge: bool = True
     embargo: Duration = 0
@@ -292,6 +154,7 @@ class BuildRequest(SplitConfig):
     output_format: OutputFormat = "parquet"
     sample_weight: WeightConfig | None = None
     sampling: SamplingConfig | None = None
+    fitted_steps: Annotated[list[FittedStepConfig], Field(min_length=1, max_length=MOST_STEPS)] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name_symbols(self) -> BuildRequest:
@@ -335,6 +198,7 @@ class BuildRequest(SplitConfig):
             check_leakage=self.data_leakage_check,
             sampling=None if self.sampling is None else self.sampling.to_sampling(),
             weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
+            fitted_steps=None if self.fitted_steps is None else tuple(step.to_step() for step in self.fitted_steps),
         )
 
 
@@ -350,7 +214,3 @@ def period_request(symbols: tuple[str, ...], start_ns: int, end_ns: int, default
 
 def _target_name(config: TargetConfig) -> str:
     return f"target_{config.type}_{config.horizon // SECOND_NS}s"
-
-
-def _default(value: Any, default: float) -> float:  # noqa: ANN401  # a float or None, as pydantic checked
-    return default if value is None else float(value)

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from api.build_request import Moment, SymbolName
+from api.build_request import SymbolName
 from api.errors import MalformedRequest
 from api.services import Services
+from api.wire_times import Moment
 from market.clock import parse_iso_ns
 
 router = APIRouter(prefix="/cache", tags=["cache"])

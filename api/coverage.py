@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from api.build_request import Moment
 from api.services import Services
+from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS
 from market.errors import InvalidRequest

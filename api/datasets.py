@@ -10,10 +10,11 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from api.archive import zip_chunks
-from api.build_request import BuildRequest, Moment, SplitConfig, period_request
+from api.build_request import BuildRequest, SplitConfig, period_request
 from api.errors import MalformedRequest
 from api.schemas import BuildStarted, DatasetDocument, dataset_document
 from api.services import Services
+from api.wire_times import Moment
 from market.clock import format_iso
 from market.errors import NotFound
 from storage.database.metadata import DatasetStatus

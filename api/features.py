@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from api.build_request import Moment
 from api.schemas import FeatureHistory, FeatureVector, FeatureVectors
 from api.services import Services
 from api.vectors import feature_vector
+from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version, registry_versions
 from market.clock import MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound

@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from api.build_request import Moment
 from api.schemas import PastMoment
 from api.services import Services
+from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version, registry_versions
 from market.clock import floor_to, format_iso
 from market.errors import NotFound

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from feature_client.sequences import Sequences
+    from feature_client.steps import Steps
     from storage.online.vector import OnlineVector
 
 DOWNLOAD_S = 600.0
@@ -111,6 +112,21 @@ class Dataset:
         roles = self.manifest["column_roles"]
         frame: pd.DataFrame = self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
         return frame
+
+    def steps(self, fold: int | None = None) -> Steps:
+        """The fitted steps of a fold: ``apply`` takes features of ``load``, rows of numbers, or an online vector.
+
+        Raises NotFound for a fold that the dataset has not, or one without fitted steps.
+        """
+        from feature_client.steps import Steps
+        from training_sets.dataset.fitted import read_steps
+        from training_sets.dataset.manifest import intact_file, steps_entry
+
+        entry = steps_entry(self.manifest)
+        if entry is None:
+            raise NotFound(f"dataset {self.dataset_id}: must have been built with fitted_steps, was without")
+        served = (self.feature_registry_version, self.feature_set)
+        return Steps(read_steps(intact_file(self.folder, entry), fold), *served)
 
     def sequences(
         self,

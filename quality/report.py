@@ -21,6 +21,7 @@ from quality.report_columns import (
     distributions_section,
     drift_section,
     missing_map_section,
+    missing_reasons_section,
     redundant_section,
     relation_section,
     target_section,
@@ -62,7 +63,8 @@ def render_report(
     manifest: needs records, folds, continuity, coverage, warnings, strategy and the counts of rows. targets: by name,
     what each is, in words. measured: ``train_against_test``, by symbol in the order of the numbers that the profile has
     for them the drift of each column from the train split to the test split, the farthest first; ``relations`` of each
-    target to the features, and what is redundant, see ``training_sets.dataset.relations``.
+    target to the features, and what is redundant, see ``training_sets.dataset.relations``;
+    ``missing_by_reason``, None where no reason is known.
     """
     symbols, relations = measured["train_against_test"], measured["relations"]
     times_ns, sample = profile.sample
@@ -93,6 +95,7 @@ def render_report(
         ),
         ("Redundant features", lambda: redundant_section(relations["redundant"])),
         ("Missing values over time", lambda: missing_map_section(profile.columns, times_ns, sample)),
+        ("Missing values by reason", lambda: missing_reasons_section(measured["missing_by_reason"])),
         ("Correlation", lambda: correlation_section(profile, sample)),
         ("Distributions", lambda: distributions_section(profile, sample)),
     ]

@@ -83,6 +83,22 @@ def missing_map_section(
     return f'{told}<p class="note">Columns with a missing value; darker is more.</p><div class="scroll">{drawn}</div>'
 
 
+def missing_reasons_section(found: Mapping[str, Any] | None) -> str:
+    """Of each column the share of looked-at rows that lack it, by the reason."""
+    if found is None:
+        return '<p class="note">Not known: samples at times are no rows of the feature log.</p>'
+    by_column: Mapping[str, Mapping[str, int]] = found["by_column"]
+    if not by_column:
+        return '<p class="passed">No value is missing.</p>'
+    reasons = sorted({reason for counts in by_column.values() for reason in counts})
+    rows = [
+        (name, *(f"{counts[reason] / found['rows']:.1%}" if reason in counts else "" for reason in reasons))
+        for name, counts in by_column.items()
+    ]
+    note = f"Of {found['rows']} rows that lack a value; what the feature log says of the group of each column."
+    return f'<p class="note">{escape(note)}</p>{table(("column", *reasons), rows)}'
+
+
 def correlation_section(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
     found = correlations(sample, profile.sample_symbol)
     drawn = heat_map(profile.columns, found, diverging=True, columns=())

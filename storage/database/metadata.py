@@ -10,15 +10,11 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack
 
-from sqlalchemy import Connection, RowMapping, Select, Update, delete, func, insert, select, update
+from sqlalchemy import Connection, Executable, RowMapping, Select, Update, delete, func, insert, select, update
 
 from market.errors import Conflict, NotFound
 from storage.database.metric_tables import DATASET_BUILDING_METRICS
-from storage.database.schema import (
-    DATASETS,
-    open_engine,
-    transaction,
-)
+from storage.database.schema import DATASETS, open_engine, transaction
 
 T = TypeVar("T")
 DatasetStatus = Literal["building", "ready", "failed", "cancelled"]
@@ -128,8 +124,7 @@ class Metadata:
             .where(DATASETS.c.request_hash == request_hash, DATASETS.c.status == "ready")
             .order_by(DATASETS.c.created_at.desc(), DATASETS.c.dataset_id)
         )
-        with transaction(self._engine) as connection:
-            return [_dataset(row) for row in connection.execute(query).mappings()]
+        return [_dataset(row) for row in self.rows(query)]
 
     def begin_attempt(self, dataset_id: str, updated_at: datetime) -> DatasetRecord:
         """Count one more attempt at a building dataset: changes of the attempts before it are refused from now on.
@@ -169,8 +164,7 @@ class Metadata:
         table = DATASET_BUILDING_METRICS
         values = asdict(measured)
         found = (table.c.dataset_id == values.pop("dataset_id"), table.c.attempt == values.pop("attempt"))
-        with transaction(self._engine) as connection:
-            connection.execute(update(table).where(*found).values(values))
+        self.write(update(table).where(*found).values(values))
 
     def list_builds_measured(self, *, limit: int) -> list[BuildMeasured]:
         """The last builds that became ready, newest first."""
@@ -185,12 +179,10 @@ class Metadata:
 
     def get_dataset(self, dataset_id: str) -> DatasetRecord:
         """One dataset. Raises NotFound."""
-        query = select(DATASETS).where(DATASETS.c.dataset_id == dataset_id)
-        with transaction(self._engine) as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
+        rows = self.rows(select(DATASETS).where(DATASETS.c.dataset_id == dataset_id))
+        if not rows:
             raise _no_dataset(dataset_id)
-        return _dataset(row)
+        return _dataset(rows[0])
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Remove a dataset. Raises NotFound."""
@@ -208,8 +200,7 @@ class Metadata:
             query = query.where(DATASETS.c.status == status)
         if symbol is not None:
             query = query.where(DATASETS.c.symbols.contains([symbol]))
-        with transaction(self._engine) as connection:
-            return [_dataset(row) for row in connection.execute(query).mappings()]
+        return [_dataset(row) for row in self.rows(query)]
 
     def update_dataset(
         self,
@@ -257,6 +248,11 @@ class Metadata:
         """What a query of another file of this package finds."""
         with transaction(self._engine) as connection:
             return list(connection.execute(query).mappings())
+
+    def write(self, statement: Executable) -> None:
+        """Run a statement of another file of this package."""
+        with transaction(self._engine) as connection:
+            connection.execute(statement)
 
     def size_bytes(self) -> int:
         """What the database takes on its disk."""

@@ -398,6 +398,28 @@ DATA_QUALITY_REPORTS = Table(
     Index("data_quality_reports_symbol_period", "symbol", "period_start", "period_end"),
 )
 
+MODEL_EVALUATIONS = Table(
+    "model_evaluations",
+    TABLES,
+    Column("evaluation_id", Text, primary_key=True),
+    Column("dataset_id", Text, nullable=False),
+    Column("split", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("evaluation", JSONB, nullable=False, comment="as it was answered"),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    Index("model_evaluations_dataset", "dataset_id", "created_at"),
+)
+
+TEST_TRIALS = Table(
+    "test_trials",
+    TABLES,
+    Column("test_data", Text, primary_key=True, comment="hash of symbols and test periods"),
+    Column("dataset_id", Text, primary_key=True),
+    Column("cell", Text, primary_key=True, comment="fold or path that was predicted"),
+    Column("digest", Text, primary_key=True, comment="of the predictions"),
+    Index("test_trials_dataset", "dataset_id"),
+)
+
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; one at a time, in one transaction.

@@ -11,9 +11,11 @@ from training_sets.builds.verdict import Verdict
 from training_sets.builds.writing import Kept, Written
 from training_sets.checks.inspection import write_quality
 from training_sets.dataset.drift import write_profile
-from training_sets.dataset.files import SCHEMA_NAME, write_schema
+from training_sets.dataset.files import SCHEMA_NAME, fold_name, write_schema
+from training_sets.dataset.fitted import STEPS_NAME, fit_steps, write_steps
 from training_sets.dataset.manifest import column_roles, write_manifest
 from training_sets.provenance import file_entry
+from training_sets.request.fitting import FittedStep
 from training_sets.request.folds import strategy_name
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.label_spans import weighing_target
@@ -32,11 +34,26 @@ def write_documents(
     if request.output_format == "csv":
         write_schema(folder / SCHEMA_NAME, written.folds[0].files.schema)
         manifest["schema_file"] = file_entry(folder / SCHEMA_NAME, folder)
+    if request.fitted_steps is not None:
+        _write_fitted(request.fitted_steps, manifest, kept, folder)
     write_profile(folder, manifest, written.profile)
     if verdict.findings is not None:
-        write_quality(folder, manifest, written.profile, verdict.findings)
+        write_quality(folder, manifest, written.profile, verdict.findings, verdict.missing)
     write_manifest(folder, manifest)
     return manifest
+
+
+def _write_fitted(steps: tuple[FittedStep, ...], manifest: dict[str, Any], kept: Kept, folder: Path) -> None:
+    """Fit the steps of each fold on its train file, as it was written and checked, and nothing else."""
+    features = tuple(manifest["column_roles"]["features"])
+    train = {file.name: file for file in kept.files}
+    fitted = {}
+    for tally in kept.tallies:
+        number = tally.fold.number
+        file = train["train" if number is None else f"{fold_name(number)}/train"]
+        fitted[number] = fit_steps(steps, features, file.path, file.output_format)
+    write_steps(folder / STEPS_NAME, fitted)
+    manifest["fitted_steps"] = file_entry(folder / STEPS_NAME, folder)
 
 
 def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, verdict: Verdict) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from training_sets.checks.blinding import Origin
 from training_sets.checks.inspection import judge_continuity, judge_quality
 from training_sets.checks.proven import ProvenRows
 from training_sets.checks.search import leakage_warnings, search_leaks
+from training_sets.dataset.missing_reasons import missing_reasons
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.missing import dropped_warnings
@@ -27,12 +28,16 @@ from transforms.rows import FeatureSet
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What may be called a dataset. leakage, findings: None where it was not to be checked."""
+    """What may be called a dataset. leakage, findings: None where it was not to be checked.
+
+    missing: why values are unknown; None where that was not looked at.
+    """
 
     continuity: Sequence[Continuity]
     leakage: dict[str, Any] | None
     findings: Sequence[Finding] | None
     warnings: Sequence[str]
+    missing: dict[str, Any] | None
 
 
 def judge_files(
@@ -51,7 +56,8 @@ def judge_files(
         *(warning for each in continuity for warning in each.warnings),
         *map(str, findings or ()),
     ]
-    return Verdict(continuity, leakage, findings, warnings)
+    missing = missing_reasons(request, chosen, written.profile, place.features) if gated else None
+    return Verdict(continuity, leakage, findings, warnings, missing)
 
 
 def _judge_leakage(

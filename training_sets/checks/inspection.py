@@ -102,11 +102,21 @@ def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
     ]
 
 
-def write_quality(folder: Path, manifest: dict[str, Any], profile: TableProfile, findings: Sequence[Finding]) -> None:
-    """``_quality.json`` and ``_report.html`` beside the files; the manifest names both with their hashes."""
+def write_quality(
+    folder: Path,
+    manifest: dict[str, Any],
+    profile: TableProfile,
+    findings: Sequence[Finding],
+    missing: dict[str, Any] | None,
+) -> None:
+    """``_quality.json`` and ``_report.html`` beside the files; the manifest names both with their hashes.
+
+    missing: why values are unknown, see ``training_sets.dataset.missing_reasons``; None where that is not known.
+    """
     drift = split_drift(profile, manifest["splits"], manifest["request"]["symbols"])
     related = label_relations(profile, manifest)
     document = {**quality_document(profile, findings), "train_against_test": drift, "relations": related}
+    document["missing_by_reason"] = missing
     page = render_report(
         f"Dataset of {', '.join(manifest['request']['symbols'])}, registry {manifest['feature_registry_version']}",
         manifest=manifest,

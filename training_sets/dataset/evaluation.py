@@ -28,12 +28,18 @@ _SUM_TOLERANCE: Final = 1e-6
 
 
 def evaluate(
-    target: Target, actual: Float64s, predicted: Float64s, names: Sequence[str] | None = None
+    target: Target,
+    actual: Float64s,
+    predicted: Float64s,
+    names: Sequence[str] | None = None,
+    *,
+    apart: Callable[[Float64s], Float64s] = lambda returns: returns,
 ) -> dict[str, Measured]:
     """The measures of one target.
 
     actual: float64 (n,). predicted: float64 (n,): values, or the classes -1, 0 and +1; for a target of classes also
-    (n, 3), the probabilities of down, flat and up. names: None is every measure that these predictions have.
+    (n, 3), the probabilities of down, flat and up. names: None is every measure that these predictions have. apart:
+    from the strategy's return of each row to those that may be summed, in order of time, of labels that do not overlap.
 
     Raises InvalidRequest naming what is wrong with the predictions, or the measures there are.
     """
@@ -41,6 +47,7 @@ def evaluate(
     found: dict[str, Callable[[], Measured]] = {}
     if not is_class(target):
         found |= {name: partial(measure, actual, predicted) for name, measure in _OF_VALUES.items()}
+        found |= {name: partial(_of_sums, measure, apart, actual, predicted) for name, measure in _OF_SUMS.items()}
     else:
         chosen = predicted if predicted.ndim == 1 else np.array(CLASSES)[np.argmax(predicted, axis=1)]
         counts = _confusion(actual, chosen)
@@ -140,15 +147,23 @@ def _sortino_ratio(actual: Float64s, predicted: Float64s) -> float | None:
     return _quotient(float(returns.mean()), math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2))))
 
 
-def _max_drawdown(actual: Float64s, predicted: Float64s) -> float:
-    """The deepest fall of the strategy's summed returns below their highest, 0 before the first; not negative."""
-    earned = np.concatenate([[0.0], np.cumsum(strategy_returns(actual, predicted))])
-    return float(np.max(np.maximum.accumulate(earned) - earned))
+def _of_sums(
+    measure: Callable[[Float64s], float | None],
+    apart: Callable[[Float64s], Float64s],
+    actual: Float64s,
+    predicted: Float64s,
+) -> float | None:
+    return measure(apart(strategy_returns(actual, predicted)))
 
 
-def _profit_factor(actual: Float64s, predicted: Float64s) -> float | None:
+def _max_drawdown(returns: Float64s) -> float | None:
+    """The deepest fall of summed returns below their highest, 0 before the first; not negative. None without any."""
+    earned = np.concatenate([[0.0], np.cumsum(returns)])
+    return float(np.max(np.maximum.accumulate(earned) - earned)) if len(returns) else None
+
+
+def _profit_factor(returns: Float64s) -> float | None:
     """Gains by losses."""
-    returns = strategy_returns(actual, predicted)
     return _quotient(float(returns[returns > 0].sum()), float(-returns[returns < 0].sum()))
 
 
@@ -162,9 +177,12 @@ _OF_VALUES: Final[Mapping[str, Callable[[Float64s, Float64s], float | None]]] = 
     "directional_accuracy": _directional_accuracy,
     "sharpe_ratio": _sharpe_ratio,
     "sortino_ratio": _sortino_ratio,
+}
+_OF_SUMS: Final[Mapping[str, Callable[[Float64s], float | None]]] = {
     "max_drawdown": _max_drawdown,
     "profit_factor": _profit_factor,
 }
+"""Of returns that may be summed: those of labels that overlap count one market move often."""
 
 
 def _confusion(actual: Float64s, chosen: Float64s) -> npt.NDArray[np.int64]:

@@ -48,6 +48,7 @@ class _StatedFiles(msgspec.Struct):
     quality: _StatedQuality = msgspec.field(default_factory=_StatedQuality)
     schema_file: FileEntry | None = None
     profile: FileEntry | None = None
+    fitted_steps: FileEntry | None = None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -133,13 +134,18 @@ def split_entries(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
 def stated_files(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
     """What the manifest states of each file of the dataset, by path. Raises CorruptStore."""
     stated = _stated(manifest)
-    others = [entry for entry in (stated.schema_file, stated.profile) if entry is not None]
+    others = [entry for entry in (stated.schema_file, stated.profile, stated.fitted_steps) if entry is not None]
     return {entry.path: entry for entry in (*stated.files.values(), *others, *stated.quality.files)}
 
 
 def profile_entry(manifest: Mapping[str, Any]) -> FileEntry | None:
     """What a manifest states of the profile's file; None of a dataset that keeps none. Raises CorruptStore."""
     return _stated(manifest).profile
+
+
+def steps_entry(manifest: Mapping[str, Any]) -> FileEntry | None:
+    """What a manifest states of the file of fitted steps; None of a dataset that has none. Raises CorruptStore."""
+    return _stated(manifest).fitted_steps
 
 
 def intact_file(folder: Path, entry: FileEntry) -> Path:

@@ -61,16 +61,17 @@ def deflated_sharpe_ratio(
     return _NORMAL.cdf((sharpe - by_luck) * math.sqrt(rows - 1) / math.sqrt(spread))
 
 
-def deflated_best(returns: Float64s) -> tuple[int, float]:
+def deflated_best(returns: Float64s, *, trials: int = 0) -> tuple[int, float]:
     """The column with the greatest Sharpe ratio, and its deflated one among all columns.
 
-    returns: float64 (rows, trials). A constant column has a Sharpe ratio of 0. Raises InvalidRequest.
+    returns: float64 (rows, columns). trials: how many were tried, where that is more; the others are taken to deviate
+    as these do. A constant column has a Sharpe ratio of 0. Raises InvalidRequest.
     """
     _check(returns)
     ratios = _sharpe_ratios(returns.mean(axis=0), (returns**2).mean(axis=0))
     best = int(np.argmax(ratios))
     deviation = float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0
-    return best, _deflated(returns[:, best], float(ratios[best]), len(ratios), deviation)
+    return best, _deflated(returns[:, best], float(ratios[best]), max(trials, len(ratios)), deviation)
 
 
 def apart_returns(times_ns: Int64s, returns: Float64s, apart_ns: int) -> Float64s:

@@ -10,6 +10,7 @@ import msgspec
 
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
+from training_sets.request.fitting import FittedStep, check_steps
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
 from training_sets.request.sampling import CusumSampling, Sampling
 from training_sets.request.targets import Target, check_target, volatility_window_ns
@@ -24,7 +25,7 @@ SampleKind = Literal["on_row", "at_time"]
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 MOST_SAMPLE_TIMES: Final = 100_000
-LATER: Final = frozenset({"weighting", "sampling"})
+LATER: Final = frozenset({"weighting", "sampling", "fitted_steps"})
 """Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -40,6 +41,7 @@ class DatasetRequest:
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
+    fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
     """
 
     symbols: tuple[str, ...]
@@ -60,6 +62,7 @@ class DatasetRequest:
     check_leakage: bool = True
     weighting: Weighting | None = None
     sampling: Sampling | None = None
+    fitted_steps: tuple[FittedStep, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -95,6 +98,7 @@ class DatasetRequest:
             raise InvalidRequest(f"targets: must be at least one, each with a name of its own, was {names}")
         if self.weighting is not None and self.weighting.target not in {None, *names}:
             raise InvalidRequest(f"sample_weight.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
+        check_steps(self.fitted_steps)
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():

@@ -23,6 +23,7 @@ ROWS = 100
 MANIFEST = {
     "strategy": "time_based",
     "rows_sampled": ROWS,
+    "coverage": [],
     "rows_without_features": 0,
     "rows_without_label": 0,
     "rows_with_missing_dropped": 0,
@@ -102,7 +103,11 @@ def table(draw: st.DrawFn) -> Float64s:
 
 
 TOLD = {"target": "regression"}
-MEASURED: dict[str, object] = {"train_against_test": {"BTCUSDT": {}}, "relations": {"targets": {}, "redundant": []}}
+MEASURED: dict[str, object] = {
+    "train_against_test": {"BTCUSDT": {}},
+    "relations": {"targets": {}, "redundant": []},
+    "missing_by_reason": None,
+}
 
 
 @given(table())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,6 +15,7 @@ from quality.coverage_page import coverage_section
 from quality.profile import TableProfile
 from quality.relations import relations
 from quality.report import render_report
+from quality.report_columns import missing_reasons_section
 from quality.suites import Finding
 
 ROWS = 300
@@ -106,7 +108,11 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
         profile=profile,
         findings=found,
         targets={names[-1]: "regression, horizon 60 s"},
-        measured={"train_against_test": {"BTCUSDT": {"mid_price": DRIFT}}, "relations": related(values, names)},
+        measured={
+            "train_against_test": {"BTCUSDT": {"mid_price": DRIFT}},
+            "relations": related(values, names),
+            "missing_by_reason": {"rows": 8, "by_column": {"spread<b>": {"GAP": 2, "WARM<i>UP": 1}}},
+        },
     )
 
 
@@ -198,3 +204,14 @@ def test_what_a_symbol_lacks_is_told_with_a_calendar_and_what_it_made_unknown() 
     assert "<volume>" not in told
     whole = {**CERTIFICATE["streams"]["trades"], "missing": []}
     assert "Nothing is missing" in coverage_section([{**CERTIFICATE, "streams": {"trades": whole}}])
+
+
+def test_missing_values_are_told_by_reason() -> None:
+    found = missing_reasons_section({"rows": 8, "by_column": {"spread": {"GAP": 2}, "mid": {"WARMUP": 8, "GAP": 1}}})
+    assert re.findall(r"<t[hd](?: [^>]*)?>([^<]*)<", found) == [
+        *("column", "GAP", "WARMUP"),
+        *("spread", "25.0%", ""),
+        *("mid", "12.5%", "100.0%"),
+    ]
+    assert "No value is missing" in missing_reasons_section({"rows": 0, "by_column": {}})
+    assert "Not known" in missing_reasons_section(None)

@@ -131,3 +131,14 @@ def test_an_unknown_measure_and_an_empty_split_are_refused() -> None:
         evaluate(SIDE, CLASSES, CHOSEN, ["log_loss"])
     with pytest.raises(InvalidRequest, match="must be of a split with rows"):
         evaluate(VALUE, np.empty(0), np.empty(0))
+
+
+def test_sums_are_of_returns_that_do_not_overlap() -> None:
+    actual = np.array([-0.1, -0.1, -0.1, 0.2])
+    predicted = np.ones(4)
+    every = evaluate(VALUE, actual, predicted, ["max_drawdown", "profit_factor"])
+    assert every == {"max_drawdown": pytest.approx(0.3), "profit_factor": pytest.approx(2 / 3)}
+    apart = evaluate(VALUE, actual, predicted, list(every), apart=lambda returns: returns[[0, 3]])
+    assert apart == {"max_drawdown": pytest.approx(0.1), "profit_factor": pytest.approx(2.0)}
+    none = evaluate(VALUE, actual, predicted, list(every), apart=lambda returns: returns[:0])
+    assert none == {"max_drawdown": None, "profit_factor": None}

@@ -1,0 +1,152 @@
+"""What each row of a build request is: its targets, what it weighs, when it is sampled, how it is scaled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.wire_times import Duration
+from market.errors import InvalidRequest
+from training_sets.request.fitting import DEFAULT_HIGH, DEFAULT_LOW, Encoder, FittedStep, ScaledBy, Scaler, Winsoriser
+from training_sets.request.sampling import BarSampling, CusumSampling, Sampling
+from training_sets.request.targets import (
+    DEFAULT_THRESHOLD,
+    DEFAULT_VOLATILITY_WINDOW_NS,
+    ClassificationTarget,
+    RegressionTarget,
+    RiskAdjustedTarget,
+    Target,
+    TripleBarrierTarget,
+)
+from training_sets.request.weighting import WeighedBy, Weighting
+
+TargetType = Literal["regression", "classification", "risk_adjusted", "triple_barrier"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TargetConfig(Strict):
+    """What to predict.
+
+    ``threshold`` is of a classification, the barriers ``upper`` and ``lower`` of a triple barrier: returns, or
+    multiples of the past volatility with ``by_volatility``.
+    """
+
+    type: TargetType = "regression"
+    horizon: Duration
+    decision_delay: Duration = 0
+    name: str | None = None
+    threshold: float | None = None
+    volatility_window: Duration | None = None
+    upper: float | None = None
+    lower: float | None = None
+    by_volatility: bool | None = None
+
+    def to_target(self, default_name: str) -> Target:
+        """The target to build. Raises InvalidRequest for a field that its type has not, or a value out of range."""
+        name = default_name if self.name is None else self.name
+        ahead: tuple[int, int, str] = (self.horizon, self.decision_delay, name)
+        window_ns = DEFAULT_VOLATILITY_WINDOW_NS if self.volatility_window is None else self.volatility_window
+        match self.type:
+            case "regression":
+                self._leave_out("threshold", "volatility_window", "upper", "lower", "by_volatility")
+                return RegressionTarget(*ahead)
+            case "classification":
+                self._leave_out("volatility_window", "upper", "lower", "by_volatility")
+                return ClassificationTarget(*ahead, threshold=_default(self.threshold, DEFAULT_THRESHOLD))
+            case "risk_adjusted":
+                self._leave_out("threshold", "upper", "lower", "by_volatility")
+                return RiskAdjustedTarget(*ahead, volatility_window_ns=window_ns)
+            case "triple_barrier":
+                self._leave_out("threshold")
+                return TripleBarrierTarget(
+                    *ahead,
+                    upper=_default(self.upper, DEFAULT_THRESHOLD),
+                    lower=_default(self.lower, DEFAULT_THRESHOLD),
+                    by_volatility=bool(self.by_volatility),
+                    volatility_window_ns=window_ns,
+                )
+
+    def _leave_out(self, *names: str) -> None:
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                raise InvalidRequest(f"target_config.{name}: must be left out for {self.type}, was {value!r}")
+
+
+class WeightConfig(Strict):
+    """How much each row counts, in the column ``sample_weight``, by the labels that overlap with its own.
+
+    ``target``: whose labels; the one that looks furthest unless it is given. ``time_decay``: what is left of the oldest
+    row, 1 is all of it.
+    """
+
+    by: WeighedBy = "uniqueness"
+    target: str | None = None
+    time_decay: float = 1.0
+
+    def to_weighting(self) -> Weighting:
+        """What the builder is asked. Raises InvalidRequest."""
+        return Weighting(self.by, self.target, self.time_decay)
+
+
+class SamplingConfig(Strict):
+    """Rows where something has happened, instead of at an interval.
+
+    ``by`` cusum: log returns have summed to more than ``threshold``, or that many times the past volatility over
+    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded.
+    """
+
+    by: Literal["cusum", "tick", "volume", "dollar"]
+    threshold: float | None = None
+    volatility_window: Duration | None = None
+    size: float | None = None
+
+    def to_sampling(self) -> Sampling:
+        """What the builder is asked. Raises InvalidRequest for a field that is missing, or another's."""
+        is_cusum = self.by == "cusum"
+        wanted, others = ("threshold", ("size",)) if is_cusum else ("size", ("threshold", "volatility_window"))
+        for name in others:
+            if (value := getattr(self, name)) is not None:
+                raise InvalidRequest(f"sampling.{name}: must be left out for {self.by}, was {value!r}")
+        if getattr(self, wanted) is None:
+            raise InvalidRequest(f"sampling.{wanted}: must be given for {self.by}, was left out")
+        if self.by == "cusum":
+            return CusumSampling(_default(self.threshold, 0.0), self.volatility_window or 0)
+        return BarSampling(self.by, _default(self.size, 0.0))
+
+
+class FittedStepConfig(Strict):
+    """A step that is fitted on the train rows of each fold alone, in the order of the request.
+
+    ``scaler`` by standard (mean and deviation) or robust (median and quartiles); ``winsoriser`` between the quantiles
+    ``low`` and ``high``; ``encoder`` of a column with few values, one column each. ``columns``: which features; all of
+    them unless they are named, which an encoder must do.
+    """
+
+    step: Literal["scaler", "winsoriser", "encoder"]
+    columns: Annotated[list[str], Field(max_length=1000)] = []
+    by: ScaledBy | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def to_step(self) -> FittedStep:
+        """What the builder is asked. Raises InvalidRequest for a field of another step, or a value out of range."""
+        columns = tuple(self.columns)
+        own = {"scaler": {"by"}, "winsoriser": {"low", "high"}, "encoder": set()}[self.step]
+        for name in ("by", "low", "high"):
+            if name not in own and (value := getattr(self, name)) is not None:
+                raise InvalidRequest(f"fitted_steps.{name}: must be left out for {self.step}, was {value!r}")
+        match self.step:
+            case "scaler":
+                return Scaler(columns, self.by or "standard")
+            case "winsoriser":
+                return Winsoriser(columns, _default(self.low, DEFAULT_LOW), _default(self.high, DEFAULT_HIGH))
+            case "encoder":
+                return Encoder(columns)
+
+
+def _default(value: Any, default: float) -> float:  # noqa: ANN401  # a float or None, as pydantic checked
+    return default if value is None else float(value)

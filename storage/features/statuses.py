@@ -1,0 +1,55 @@
+"""Statuses: what the feature log says of a group at some times, read without its values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from market.errors import CorruptStore
+from storage.features.log import FeatureLog
+from storage.features.parts import CREATED, EVENT, STATUS, Int64s, parts_in_order, read_listed, row_groups_of_period
+from storage.parquet_files import reading_parquet
+from transforms.rows import FeatureGroup
+from transforms.status import STATUS_NAMES
+
+NO_ROW: Final = -1
+_NAMES: Final = pa.array(STATUS_NAMES)
+
+
+def read_statuses(log: FeatureLog, symbol: str, group: FeatureGroup, times_ns: Int64s) -> npt.NDArray[np.int8]:
+    """Of ascending row times, one at least: int8 (n,), values of ``transforms.status``, NO_ROW where there is none.
+
+    Of a row that is in the log twice the one that was readable last counts, as for the log's reader. Raises
+    CorruptStore, InvalidRequest when the symbol cannot name a folder.
+    """
+    folder = log.of_symbol(group, symbol)
+    from_ns, to_ns = int(times_ns[0]), int(times_ns[-1]) + 1
+
+    def read(path: Path) -> tuple[Int64s, Int64s, Int64s] | None:
+        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not set(group.columns) <= set(file.schema_arrow.names):
+                return None  # written for a registry version that names fewer of the group's features
+            table = file.read_row_groups(row_groups_of_period(file, from_ns, to_ns), [EVENT, CREATED, STATUS])
+        codes = pc.index_in(table.column(STATUS), value_set=_NAMES)
+        if codes.null_count:
+            raise CorruptStore(f"{path} {STATUS}: must be one of {STATUS_NAMES}, was another")
+        event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
+        return event_ns, created_ns, codes.cast(pa.int64()).to_numpy()
+
+    found = [each for each in read_listed(lambda: parts_in_order(folder, from_ns, to_ns), read) if each is not None]
+    statuses = np.full(len(times_ns), NO_ROW, np.int8)
+    if not found:
+        return statuses
+    event_ns, created_ns, codes = (np.concatenate(each) for each in zip(*found, strict=True))
+    order = np.lexsort((created_ns, event_ns))
+    event_ns, codes = event_ns[order], codes[order]
+    last = np.searchsorted(event_ns, times_ns, side="right") - 1
+    is_found = (last >= 0) & (event_ns[np.maximum(last, 0)] == times_ns)
+    statuses[is_found] = codes[last[is_found]]
+    return statuses

@@ -1,0 +1,64 @@
+"""Why values of a dataset are unknown, by what the feature log says of their groups, of a sample of its rows.
+
+1. Of the profile's rows those are looked at that lack a value, on up to MOST_DATES dates of each symbol, evenly spaced.
+2. An unknown value has the status of its group in that row as its reason; where the group is OK the inputs are known
+   and the formula has no value, UNDEFINED.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+import numpy as np
+
+from market.clock import DAY_NS
+from quality.profile import TableProfile
+from storage.features.log import FeatureLog
+from storage.features.statuses import NO_ROW, read_statuses
+from training_sets.request.request import DatasetRequest
+from transforms.rows import FeatureSet
+from transforms.status import OK, STATUS_NAMES, UNDEFINED
+
+MOST_DATES: Final = 8
+NOT_LOGGED: Final = "NOT_LOGGED"
+"""The log has no row: what it had was removed while the dataset was built."""
+
+
+def missing_reasons(
+    request: DatasetRequest, chosen: FeatureSet, profile: TableProfile, log: FeatureLog
+) -> dict[str, Any] | None:
+    """As JSON: ``rows`` that lack a value and were looked at, and of each column how many of them for which reason.
+
+    None for samples that are no rows of the log. Raises CorruptStore.
+    """
+    if request.sample_kind != "on_row":
+        return None
+    times_ns, values = profile.sample
+    unknown = np.isnan(values[:, [profile.columns.index(name) for name in chosen.columns]])
+    places = {name: at for at, name in enumerate(chosen.columns)}
+    found: dict[str, Counter[str]] = {name: Counter() for name in chosen.columns}
+    rows = 0
+    for number, symbol in enumerate(request.symbols):
+        lacking = np.flatnonzero((profile.sample_symbol == number) & unknown.any(axis=1))
+        dates = np.unique(times_ns[lacking] // DAY_NS)
+        some = dates[np.unique(np.linspace(0, len(dates) - 1, MOST_DATES).round().astype(int))] if len(dates) else dates
+        for date in some.tolist():
+            own = lacking[times_ns[lacking] // DAY_NS == date]
+            own = own[np.argsort(times_ns[own], kind="stable")]
+            rows += len(own)
+            for group in chosen.groups:
+                of_group = [places[name] for name in group.columns]
+                if not unknown[np.ix_(own, of_group)].any():
+                    continue
+                statuses = read_statuses(log, symbol, group, times_ns[own])
+                for name, at in zip(group.columns, of_group, strict=True):
+                    found[name].update(_reason(status) for status in statuses[unknown[own, at]].tolist())
+    by_column = {name: dict(sorted(counts.items())) for name, counts in found.items() if counts}
+    return {"rows": rows, "by_column": by_column}
+
+
+def _reason(status: int) -> str:
+    if status == NO_ROW:
+        return NOT_LOGGED
+    return STATUS_NAMES[UNDEFINED if status == OK else status]
