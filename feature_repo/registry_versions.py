@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from feature_repo.migrations import Migration, read_migration
+from feature_repo.yaml_text import load_yaml
 from market.clock import DAY_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRegistry, NotFound
 from market.events import ORDERBOOK
@@ -150,7 +151,7 @@ def _checked_file(path: Path, _touched: tuple[int, ...]) -> RegistryVersion:
 def read_config(path: Path) -> object:
     """What a registry file holds, unchecked. Raises InvalidRegistry when it is no YAML or cannot be read."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InvalidRegistry(str(path), [f"file: must be YAML, {error}"]) from error
 

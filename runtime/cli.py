@@ -22,6 +22,7 @@ from runtime.commands import (
     doctor,
     features,
     instruments,
+    mcp,
     quality,
     rebuild,
     registry,
@@ -79,6 +80,7 @@ app.add_typer(tape.app, name="tape")
 app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
+app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(shadow.app, name="shadow")

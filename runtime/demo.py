@@ -1,8 +1,9 @@
 """The demonstration: a simulated market from its first message to a live vector, a proof and a training set.
 
-1. Embedded Redis and PostgreSQL start in the folder, and the definitions are registered with Feast; a kernel that was
-   never compiled on the machine is compiled in another process meanwhile.
-2. Ten minutes of two symbols, as the exchange would send them, run through the pipeline at full speed.
+1. Embedded Redis and PostgreSQL start in the folder, and the definitions are registered with Feast. Meanwhile another
+   process records ten minutes of two symbols as the exchange would send them, and one more compiles the kernel where
+   the machine has never had it.
+2. The recording runs through the pipeline at full speed.
 3. Another process, with Feast's SDK alone, which it imports meanwhile, reads the newest vector of each symbol.
 4. The tape is compacted to raw Parquet, the rows are rebuilt from it and compared with those served, bit by bit.
 5. A dataset is built through Feast's historical retrieval.
@@ -10,7 +11,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
@@ -23,19 +23,19 @@ from typing import Any, Final
 import numpy as np
 
 from feature_repo.registry_versions import service_name
-from ingestion.messages import TimedMessage
 from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
+from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
-from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import CorruptStore
 from runtime.building import dataset_builds
 from runtime.commands.progress import Steps
+from runtime.demo_market import DURATION_NS, START_NS, Recording
 from runtime.feature_repository import apply_feature_store
 from runtime.kernel_start import compiling_beside, warm_up
-from runtime.servers import running_servers
+from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.stores import open_stores
 from runtime.wiring import compiled_kernel, make_pipeline, online_store
@@ -46,17 +46,14 @@ from training_sets.request.targets import RegressionTarget
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 
-SEED: Final = 7
-START_NS: Final = parse_iso_ns("2026-01-05T12:00:00")
-DURATION_NS: Final = 10 * MINUTE_NS
 LABEL_HORIZON_NS: Final = 30 * SECOND_NS
 
 _READ_WITH_FEAST_ALONE: Final = """\
 import json, sys
 from feast import FeatureStore
+rows = [{"symbol": symbol} for symbol in json.loads(sys.stdin.readline())]
 store = FeatureStore(repo_path=sys.argv[1])
 service = store.get_feature_service(sys.argv[2])
-rows = [{"symbol": symbol} for symbol in json.loads(sys.stdin.readline())]
 print(json.dumps(store.get_online_features(features=service, entity_rows=rows).to_dict()))
 """
 
@@ -79,22 +76,25 @@ class _TimedSink:
         self._sink.close()
 
 
-def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any]:
-    """Run the demonstration in the settings' folders; everything it started has stopped when it returns.
+def run_demo(
+    settings: Settings, servers: Servers, recording: Recording, *, version: str, steps: Steps
+) -> dict[str, Any]:
+    """Run the demonstration in the settings' folders; the processes that it started have ended when it returns.
 
     Raises CorruptStore when what Feast reads or what is rebuilt is not, bit for bit, what was served.
     """
     kernel = compiled_kernel(settings, version)
-    steps.begin("starting Redis and PostgreSQL")
-    with running_servers(settings) as servers, ExitStack() as beside:
+    with ExitStack() as beside:
         beside.enter_context(compiling_beside(kernel))
+        reader = beside.enter_context(_feast_alone(settings, kernel.feature_set))
         steps.begin("registering features with Feast")
         apply_feature_store(settings, servers)
-        reader = beside.enter_context(_feast_alone(settings, kernel.feature_set))
         steps.begin("loading the kernel")
         warm_up(kernel, steps.tell)
         sink = _TimedSink(OnlineSink(online_store(servers)))
-        played = _play(settings, kernel, sink, steps)
+        steps.begin("recording what is left of ten minutes of two symbols")
+        recording.wait()
+        played = _play(settings, recording.path, kernel, sink, steps)
         symbols = list(sink.newest)
         steps.begin("reading the live vector with Feast alone, in another process")
         online = _read_with_feast_alone(reader, kernel.feature_set, symbols)
@@ -133,20 +133,19 @@ def run_demo(settings: Settings, *, version: str, steps: Steps) -> dict[str, Any
             "raw": str(settings.raw_data_storage_path),
             "features": str(settings.feature_log_storage_path),
             "datasets": str(settings.dataset_storage_path),
-            "recording": str(recording_path(settings)),
+            "recording": str(recording.path),
         },
     }
 
 
-def _play(settings: Settings, kernel: Kernel, sink: _TimedSink, steps: Steps) -> dict[str, Any]:
-    """Ten simulated minutes through the pipeline."""
+def _play(settings: Settings, recording: Path, kernel: Kernel, sink: _TimedSink, steps: Steps) -> dict[str, Any]:
+    """Ten recorded minutes through the pipeline."""
     steps.begin("playing ten minutes of two symbols", total=DURATION_NS)
     pipeline = make_pipeline(settings, kernel, sinks=[sink], availability=available_as_if_live)
     begun = time.perf_counter()
     try:
-        messages = simulate(DEFAULT_SYMBOLS, seed=SEED, start_ns=START_NS, duration_ns=DURATION_NS)
-        recorded = _recorded(messages, recording_path(settings))
-        play(pipeline, recorded, on_message=_each_second(lambda recv_ns: steps.reach(recv_ns - START_NS)))
+        reached = _each_second(lambda recv_ns: steps.reach(recv_ns - START_NS))
+        play(pipeline, read_recording(recording), on_message=reached)
     finally:
         pipeline.close()
     counters = pipeline.counters
@@ -159,19 +158,6 @@ def _play(settings: Settings, kernel: Kernel, sink: _TimedSink, steps: Steps) ->
         "messages": counters.messages,
         "messages_per_second": round(counters.messages / (time.perf_counter() - begun)),
     }
-
-
-def recording_path(settings: Settings) -> Path:
-    """Where the messages that the demonstration plays are recorded, for `feature-service replay`."""
-    return settings.feature_service_data_path / "recording.jsonl.gz"
-
-
-def _recorded(messages: Iterator[TimedMessage], path: Path) -> Iterator[TimedMessage]:
-    """The messages, each written to a recording as it passes."""
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        for message in messages:
-            file.write(b'{"recv_ns":%d,"msg":%b}\n' % (message.recv_ns, message.body))
-            yield message
 
 
 def _each_second(report: Callable[[int], None]) -> Callable[[int], None]:
@@ -190,10 +176,10 @@ def _each_second(report: Callable[[int], None]) -> Callable[[int], None]:
 @contextmanager
 def _feast_alone(settings: Settings, chosen: FeatureSet) -> Iterator[subprocess.Popen[str]]:
     """A process that has Feast and one yaml: it imports Feast, which takes seconds, while others do something else."""
-    folder = (settings.feature_service_data_path / "client").resolve()
-    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(folder), service_name(chosen.version)]
+    data = settings.feature_service_data_path.resolve()
+    command = [sys.executable, "-I", "-c", _READ_WITH_FEAST_ALONE, str(data / "client"), service_name(chosen.version)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as reader:  # noqa: S603  # our own interpreter and arguments
+    with subprocess.Popen(command, cwd=data, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as reader:  # noqa: S603  # our own interpreter and arguments
         try:
             yield reader
         finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,6 +18,9 @@ from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from runtime.commands.progress import Steps
+    from runtime.settings import Settings
 
 DEMO_REGISTRY: Final = "1.0.0"
 """The 29 features of the first model: they fit on a screen, and their kernel compiles in seconds."""
@@ -38,21 +43,34 @@ def demo(
     begun = time.monotonic()
     folder = out or Path(tempfile.mkdtemp(prefix="feature-service-demo-"))
     with showing_progress() as steps:
-        steps.begin("loading libraries")
+        steps.begin("loading libraries, starting Redis and PostgreSQL")
         settings = settings_for(folder, embedded=True)
         if equities:
             from runtime.equities_demo import run_equities_demo
 
             document = run_equities_demo(settings, steps=steps)
         else:
-            from runtime.demo import run_demo
-
-            document = run_demo(settings, version=registry, steps=steps)
+            document = _run(settings, registry, steps)
     document["seconds"] = round(time.monotonic() - begun, 1)
     if as_json or equities:
         print_document(document | {"files": str(folder)} if equities else document, as_json=as_json)
     else:
         _print_summary(document, folder)
+
+
+def _run(settings: Settings, registry: str, steps: Steps) -> dict[str, Any]:
+    """The demonstration; the libraries load while the recording is made and the servers start."""
+    from runtime.demo_market import recording_beside
+    from runtime.servers import running_servers
+
+    loading = threading.Thread(target=importlib.import_module, args=("runtime.demo",), name="loading", daemon=True)
+    with recording_beside(settings.feature_service_data_path / "recording.jsonl.gz") as recording:
+        loading.start()
+        with running_servers(settings) as servers:
+            loading.join()
+            from runtime.demo import run_demo
+
+            return run_demo(settings, servers, recording, version=registry, steps=steps)
 
 
 def _print_summary(document: dict[str, Any], folder: Path) -> None:
