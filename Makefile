@@ -79,6 +79,16 @@ soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examp
 bench: $(INSTALLED) ## benchmarks, one JSON line a figure
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# Over the installed one, for this run alone; what it depends on stays as it is.
+.PHONY: feast
+feast: $(INSTALLED) ## VERSION=... of Feast in a folder of its own, and the tests of what stands on Feast with it
+	@test -n '$(VERSION)' || { echo "VERSION: must be a version of Feast, as in make feast VERSION=0.66.0" >&2; exit 1; }
+	@test -d 'build/feast/$(VERSION)' || $(BIN)/pip install --disable-pip-version-check --quiet --no-deps \
+		--target 'build/feast/$(VERSION)' 'feast==$(VERSION)'
+	@PYTHONPATH='build/feast/$(VERSION)' $(BIN)/pytest -W 'ignore:feast. must be:UserWarning' tests/contract/test_offline_store.py \
+		tests/contract/test_atomic_online_store.py tests/contract/test_definitions.py tests/contract/test_apply.py \
+		tests/contract/test_online.py tests/contract/test_feature_server.py $(ARGS)
+
 .PHONY: reference
 reference: $(INSTALLED) ## write docs/reference again from the commands, the routes and env.example
 	@$(BIN)/python -m runtime.reference
@@ -101,5 +111,5 @@ lock: ## resolve requirements.txt, and the image's, again from pyproject.toml; A
 
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay
-	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
+	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info feature_service_feast/build feature_service_feast/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

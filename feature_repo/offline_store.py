@@ -6,6 +6,9 @@ of this project but its errors. The join itself is ``feature_repo.as_of_join``.
 
 from __future__ import annotations
 
+import feature_repo.feast_version  # noqa: F401  # it warns before the imports that may fail
+
+# isort: split
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import tomllib
 import uuid
-from collections.abc import Iterable
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from market.clock import SECOND_NS
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from tests.installations import install, linked, run
 from tests.redis_servers import RedisServer
 from transforms.rows import FeatureGroup, FeatureSet
 
@@ -64,52 +57,12 @@ print(sorted({"numba", "great_expectations", "fastapi", "polars", "aio_pika", "s
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip installed the client, and nothing that it depends on."""
-    folder = tmp_path_factory.mktemp("client")
-    for package in SHIPPED:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site")]
-    built = subprocess.run([*pip, str(folder / "feature_client")], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return folder / "site"
+    return install("feature_client", SHIPPED, tmp_path_factory.mktemp("client"))
 
 
 def declared() -> dict[str, Any]:
     project: dict[str, Any] = tomllib.loads((ROOT / "feature_client" / "pyproject.toml").read_text())["project"]
     return project
-
-
-def linked(requirements: Iterable[str], folder: Path) -> Path:
-    """A folder with these distributions of ours and what they depend on, as far as it is installed."""
-    waiting, seen = [Requirement(text) for text in requirements], set()
-    folder.mkdir()
-    while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        chosen = (name, frozenset(requirement.extras))
-        if chosen in seen:
-            continue
-        seen.add(chosen)
-        found = distribution(name)
-        for text in found.requires or []:
-            needed = Requirement(text)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in ("", *requirement.extras)):
-                waiting.append(needed)
-        for file in found.files or []:
-            top = file.parts[0]
-            target = Path(str(found.locate_file(top)))
-            if top not in {"..", "__pycache__"} and not (folder / top).exists():
-                (folder / top).symlink_to(target.resolve())
-    return folder
-
-
-def run(program: str, repo_path: Path, *paths: Path) -> str:
-    """What the program prints on these paths and the standard library alone."""
-    environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": os.defpath, "HOME": str(repo_path)}
-    command = [sys.executable, "-S", "-W", "ignore", "-c", program, str(repo_path)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=repo_path)
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
 def write_yaml(folder: Path, port: int, project: str) -> None:

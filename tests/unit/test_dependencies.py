@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PRODUCT: Final[list[str]] = PROJECT["tool"]["importlinter"]["root_packages"]
 BROUGHT_BY_AN_EXTRA: Final = {"psycopg-pool": "psycopg"}
-OURS: Final = {*PRODUCT, "benchmarks", "examples", "tests"}
+OURS: Final = {*PRODUCT, "benchmarks", "examples", "tests", "tools"}
 BROUGHT_BY_THE_CALLER: Final = {"torch"}
 """Who asks for a PyTorch dataset has it."""
 NOT_IMPORTED: Final = {
