@@ -37,6 +37,7 @@ from runtime.shadow import shadow_watch
 from runtime.sources import SourceChoice
 from runtime.upkeep import open_upkeep
 from runtime.wiring import metadata_store
+from storage.database.data_folder import claim_folder
 from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds
@@ -70,6 +71,8 @@ def run_roles(  # noqa: PLR0913  # the options of the command
         follows = version is None
         process = stack.enter_context(prepared_process(settings, version=version, periods=periods))
         servers, stores, version = process.servers, process.stores, process.version
+        if {"ingest", "jobs"} & set(roles):
+            claim_folder(servers.postgres_url, settings.raw_data_storage_path)
         serving, memory = ServedVersion(version), OnlineMemory()
         prepared = []
         registry = metrics_registry()

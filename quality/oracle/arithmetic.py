@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from decimal import Context, Decimal, localcontext
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
 from fractions import Fraction
 from typing import Final
 
@@ -18,6 +18,11 @@ Number = Fraction | Decimal
 def fifty_digits() -> AbstractContextManager[Context]:
     """The context of the oracle's decimals."""
     return localcontext(Context(prec=50))
+
+
+def exact_decimals() -> AbstractContextManager[Context]:
+    """A context in which decimals are added and multiplied exactly: what would have to be rounded raises."""
+    return localcontext(Context(prec=1000, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow]))
 
 
 def rounded(value: Fraction) -> Decimal:

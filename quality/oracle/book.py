@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
-from itertools import takewhile
+from itertools import accumulate
 from typing import Final
 
-from quality.oracle.arithmetic import Number, mean
+from quality.oracle.arithmetic import Number, exact_decimals
 
 NO_SNAPSHOT: Final = "no snapshot"
 VALID: Final = "valid"
 BROKEN: Final = "broken"
-Levels = list[tuple[Fraction, Fraction]]
-"""(price, quantity), best first."""
 PlainLevel = tuple[Decimal, Decimal]
 """(price, quantity). Decimals are as exact as fractions, and compare fifty times faster."""
+Levels = Sequence[PlainLevel]
+"""Best first."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Step:
         assert self.after is not None
         return (self.before.bid != self.after.bid) + (self.before.ask != self.after.ask)
 
-    @cached_property
+    @property
     def imbalance(self) -> Fraction:
         """Cont, Kukanov, Stoikov (2014), eq. 1."""
         old, new = self.before, self.after
@@ -85,17 +84,35 @@ class Side:
             insort(self.prices, price)
         self.quantities[price] = quantity
 
-    def levels(self) -> Levels:
+    def levels(self) -> list[PlainLevel]:
         """In ascending order."""
-        return [(Fraction(price), Fraction(self.quantities[price])) for price in self.prices]
+        return [(price, self.quantities[price]) for price in self.prices]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of all steps so far; unknown: how many had no touch before or after them."""
+
+    imbalance: Fraction = Fraction(0)
+    changes: int = 0
+    unknown: int = 0
+
+    def plus(self, step: Step) -> Sums:
+        if step.before is None or step.after is None:
+            return Sums(self.imbalance, self.changes, self.unknown + 1)
+        return Sums(self.imbalance + step.imbalance, self.changes + step.changes, self.unknown)
+
+    def since(self, earlier: Sums) -> Sums:
+        return Sums(self.imbalance - earlier.imbalance, self.changes - earlier.changes, self.unknown - earlier.unknown)
 
 
 class Book:
-    """One symbol's order book and every step of its touch."""
+    """One symbol's order book, and the sums of the steps of its touch after each of them."""
 
     def __init__(self) -> None:
         self.state = NO_SNAPSHOT
-        self.steps: list[Step] = []
+        self._step_slots: list[int] = []
+        self._sums = [Sums()]
         self._bids = Side()
         self._asks = Side()
         self._last_id = 0
@@ -119,13 +136,17 @@ class Book:
                 side.set(price, quantity)
         if self._bids.prices and self._asks.prices and self._bids.prices[-1] >= self._asks.prices[0]:
             self.state = BROKEN
-        self.steps.append(Step(slot, before, self.touch()))
+        self._add(Step(slot, before, self.touch()))
 
     def give_up(self, slot: int) -> None:
         """A message is missing: unknown until the next snapshot."""
         before = self.touch()
         self.state = BROKEN
-        self.steps.append(Step(slot, before, None))
+        self._add(Step(slot, before, None))
+
+    def _add(self, step: Step) -> None:
+        self._step_slots.append(step.slot)
+        self._sums.append(self._sums[-1].plus(step))
 
     def touch(self) -> Touch | None:
         if self.state != VALID or not self._bids.prices or not self._asks.prices:
@@ -137,16 +158,10 @@ class Book:
         """Bids and asks, best first."""
         return self._bids.levels()[::-1], self._asks.levels()
 
-    def steps_since(self, slot: int) -> list[Step] | None:
-        """The steps from a slot on; None when the book was unknown at any moment since that slot began."""
-        recent: list[Step] = []
-        for step in reversed(self.steps):
-            if step.slot < slot:
-                break
-            recent.append(step)
-        if self.touch() is None or any(step.before is None or step.after is None for step in recent):
-            return None
-        return recent
+    def steps_since(self, slot: int) -> Sums | None:
+        """Of the steps from a slot on; None when the book was unknown at any moment since that slot began."""
+        recent = self._sums[-1].since(self._sums[bisect_left(self._step_slots, slot)])
+        return None if self.touch() is None or recent.unknown else recent
 
 
 def slope(levels: Levels) -> tuple[Fraction, Fraction] | None:
@@ -154,20 +169,27 @@ def slope(levels: Levels) -> tuple[Fraction, Fraction] | None:
     best = levels[:10]
     if len(best) < 3:
         return None
-    distances = [abs(price - best[0][0]) / best[0][0] for price, _ in best]
-    quantities = [quantity for _, quantity in best]
-    x, y = mean(distances), mean(quantities)
-    pairs = list(zip(distances, quantities, strict=True))
-    variance = sum((a - x) ** 2 for a, _ in pairs)
-    return (
-        sum(((a - x) * (b - y) for a, b in pairs), Fraction(0)) / variance,
-        sum((abs(a - x) * abs(b - y) for a, b in pairs), Fraction(0)) / variance,
-    )
+    with exact_decimals():
+        first = Decimal(best[0][0])
+        x = _from_the_mean([abs(price - first) for price, _ in best])
+        y = _from_the_mean([quantity for _, quantity in best])
+        pairs = list(zip(x, y, strict=True))
+        # Distances are relative to the best price, by which the slope is multiplied.
+        rise = first * sum((a * b for a, b in pairs), Decimal(0))
+        greatest = first * sum((abs(a * b) for a, b in pairs), Decimal(0))
+        variance = Fraction(sum((a * a for a in x), Decimal(0)))
+    return Fraction(rise) / variance, Fraction(greatest) / variance
+
+
+def _from_the_mean(numbers: Sequence[Decimal]) -> list[Decimal]:
+    """Each number less the mean, times how many there are, which divides nothing."""
+    total = sum(numbers, Decimal(0))
+    return [len(numbers) * number - total for number in numbers]
 
 
 def book_features(bids: Levels, asks: Levels) -> dict[str, Number | None]:
     """The features of a two-sided book by itself."""
-    (bid, bid_qty), (ask, ask_qty) = bids[0], asks[0]
+    (bid, bid_qty), (ask, ask_qty) = ([Fraction(number) for number in side[0]] for side in (bids, asks))
     mid = (bid + ask) / 2
     found: dict[str, Number | None] = {
         "mid_price": mid,
@@ -175,13 +197,18 @@ def book_features(bids: Levels, asks: Levels) -> dict[str, Number | None]:
         "spread_rel": (ask - bid) / mid,
         "microprice": (bid * ask_qty + ask * bid_qty) / (bid_qty + ask_qty),
     }
-    for n in (5, 10):
-        below, above = (sum((q for _, q in side[:n]), Fraction(0)) for side in (bids, asks))
-        found[f"depth_bid_top{n}"] = below
-        found[f"depth_ask_top{n}"] = above
-        found[f"depth_imbalance_top{n}"] = (below - above) / (below + above)
-    for bps in (5, 10, 25):
-        furthest = mid * Fraction(bps, 10_000)
-        near = (takewhile(lambda level: abs(level[0] - mid) <= furthest, side) for side in (bids, asks))  # noqa: B023
-        found[f"local_liquidity_density_{bps}bps"] = sum((q for side in near for _, q in side), Fraction(0))
+    with exact_decimals():
+        centre = (bids[0][0] + asks[0][0]) / 2
+        depths = [list(accumulate((quantity for _, quantity in side), initial=Decimal(0))) for side in (bids, asks)]
+        for n in (5, 10):
+            below, above = (Fraction(depth[min(n, len(depth) - 1)]) for depth in depths)
+            found[f"depth_bid_top{n}"] = below
+            found[f"depth_ask_top{n}"] = above
+            found[f"depth_imbalance_top{n}"] = (below - above) / (below + above)
+        for bps in (5, 10, 25):
+            furthest = centre * bps / 10_000
+            near = (bisect_right(side, furthest, key=lambda level: abs(level[0] - centre)) for side in (bids, asks))
+            found[f"local_liquidity_density_{bps}bps"] = Fraction(
+                sum((depth[count] for depth, count in zip(depths, near, strict=True)), Decimal(0))
+            )
     return found

@@ -4,7 +4,7 @@ It follows the pages on semantics and on the catalogue, shares no code with ``tr
 
 1. It is told what messages state, slot of 50 ms by slot, within a slot in order of arrival. A row may be asked for at
    the end of any slot.
-2. Everything that was told is kept. A row picks from it what its windows cover.
+2. What was told is kept, or its sum so far. A row picks from it what its windows cover.
 3. A formula without the inputs that it needs has no value, whatever else is known.
 """
 
@@ -48,11 +48,25 @@ WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}
 
 
 @dataclass(frozen=True)
-class Trade:
-    recv_ns: int
-    buy: bool
-    price: Fraction
-    quantity: Fraction
+class Traded:
+    """Sums of all trades so far. They are exact, so that those of a window are a difference of two."""
+
+    count: int = 0
+    bought: Fraction = Fraction(0)
+    sold: Fraction = Fraction(0)
+    notional: Fraction = Fraction(0)
+
+    def plus(self, price: Fraction, quantity: Fraction, *, buy: bool) -> Traded:
+        bought, sold = (quantity, 0) if buy else (0, quantity)
+        return Traded(self.count + 1, self.bought + bought, self.sold + sold, self.notional + price * quantity)
+
+    def since(self, earlier: Traded) -> Traded:
+        return Traded(
+            self.count - earlier.count,
+            self.bought - earlier.bought,
+            self.sold - earlier.sold,
+            self.notional - earlier.notional,
+        )
 
 
 class Oracle:
@@ -64,10 +78,11 @@ class Oracle:
         # After each slot with messages, in order.
         self._mid_slots: list[int] = []
         self._mids: list[Fraction | None] = []
-        self._returns: dict[int, Decimal] = {}
-        self._logs: dict[int, Decimal] = {}
-        self._trades: list[Trade] = []
+        self._returns: dict[int, Decimal | None] = {}
+        self._logs: dict[int, Decimal | None] = {}
+        self._trades = [Traded()]
         self._trade_slots: list[int] = []
+        self._last_trade_ns = 0
         self._candles: dict[int, Candle] = {}
         self._candle_arrivals: list[tuple[int, int]] = []
         self._stated: dict[str, list[tuple[int, Fraction | None]]] = {}
@@ -90,8 +105,9 @@ class Oracle:
         self._seen_ns[source] = recv_ns
 
     def trade(self, recv_ns: int, price: Fraction, quantity: Fraction, *, buy: bool) -> None:
-        self._trades.append(Trade(recv_ns, buy, price, quantity))
+        self._trades.append(self._trades[-1].plus(price, quantity, buy=buy))
         self._trade_slots.append(recv_ns // SLOT_NS)
+        self._last_trade_ns = recv_ns
 
     def candle(self, start_ns: int, candle: Candle) -> None:
         """A candle that the exchange has confirmed."""
@@ -176,43 +192,51 @@ class Oracle:
         found["volatility_1m"] = population_std_of_decimals(returns) if returns else None
         for window, seconds in (("3s", 3), ("15s", 15), ("1m", 60)):
             steps = self.book.steps_since((row_ns - seconds * SECOND_NS) // SLOT_NS)
-            found[f"ofi_{window}"] = None if steps is None else sum((step.imbalance for step in steps), Fraction(0))
+            found[f"ofi_{window}"] = None if steps is None else steps.imbalance
         steps = self.book.steps_since((row_ns - MINUTE_NS) // SLOT_NS)
-        found["orderbook_churn_rate"] = None if steps is None else Fraction(sum(step.changes for step in steps), 60)
+        found["orderbook_churn_rate"] = None if steps is None else Fraction(steps.changes, 60)
         return found
 
-    def _changes(self, row_ns: int, seconds: int, of: dict[int, Decimal]) -> list[Decimal] | None:
+    def _changes(self, row_ns: int, seconds: int, of: dict[int, Decimal | None]) -> list[Decimal] | None:
         """One-second changes of the mid over a window; None when a mid is missing."""
-        ends = [row_ns - back * SECOND_NS for back in range(seconds)][::-1]
-        for end_ns in ends:
-            first, last = self._mid(end_ns - SECOND_NS), self._mid(end_ns)
-            if first is None or last is None:
-                return None
+        found = []
+        for end_ns in range(row_ns - (seconds - 1) * SECOND_NS, row_ns + 1, SECOND_NS):
             if end_ns not in of:
-                of[end_ns] = logarithm(last / first) if of is self._logs else rounded(last / first - 1)
-        return [of[end_ns] for end_ns in ends]
+                of[end_ns] = self._change(end_ns, log=of is self._logs)
+            change = of[end_ns]
+            if change is None:
+                return None
+            found.append(change)
+        return found
+
+    def _change(self, end_ns: int, *, log: bool) -> Decimal | None:
+        first, last = self._mid(end_ns - SECOND_NS), self._mid(end_ns)
+        if first is None or last is None:
+            return None
+        return logarithm(last / first) if log else rounded(last / first - 1)
 
     def _orderflow(self, row_ns: int) -> dict[str, Number | None]:
         found: dict[str, Number | None] = {}
+        last = self._traded_before(row_ns)
         for window, seconds in WINDOWS_S.items():
-            begin_ns = row_ns - seconds * SECOND_NS
-            first = bisect_left(self._trade_slots, begin_ns // SLOT_NS)
-            inside = [t for t in self._trades[first:] if begin_ns <= t.recv_ns < row_ns]
-            bought = sum((trade.quantity for trade in inside if trade.buy), Fraction(0))
-            sold = sum((trade.quantity for trade in inside if not trade.buy), Fraction(0))
-            notional = sum((trade.price * trade.quantity for trade in inside), Fraction(0))
-            found[f"vwap_{window}"] = notional / (bought + sold) if inside else None
+            inside = last.since(self._traded_before(row_ns - seconds * SECOND_NS))
+            bought, sold = inside.bought, inside.sold
+            found[f"vwap_{window}"] = inside.notional / (bought + sold) if inside.count else None
             found[f"volume_{window}"] = bought + sold
             found[f"signed_volume_{window}"] = bought - sold
             if seconds <= 60:
-                found[f"trade_count_{window}"] = Fraction(len(inside))
+                found[f"trade_count_{window}"] = Fraction(inside.count)
             if seconds == 3:
                 found["buy_sell_volume_ratio"] = bought / sold if sold else None
                 found["net_aggressor_pressure"] = bought - sold
-                found["net_aggressor_pressure_norm"] = (bought - sold) / (bought + sold) if inside else None
-        if not self._trades or self._trades[-1].recv_ns < row_ns - TRADES_ALIVE_NS:
+                found["net_aggressor_pressure_norm"] = (bought - sold) / (bought + sold) if inside.count else None
+        if not self._trade_slots or self._last_trade_ns < row_ns - TRADES_ALIVE_NS:
             return dict.fromkeys(found)
         return found
+
+    def _traded_before(self, time_ns: int) -> Traded:
+        """By the trades received before the end of a slot."""
+        return self._trades[bisect_left(self._trade_slots, time_ns // SLOT_NS)]
 
     def _perpetual(self, row_ns: int) -> dict[str, Number | None]:
         due = self._known("nextFundingTime", row_ns)

@@ -15,6 +15,8 @@ from quality.oracle.book import BROKEN, VALID
 CLOSE: Final = Fraction(1, 10**12)
 LEAST: Final = Fraction(1, 10**18)
 """Below this a deviation of equal numbers is nothing but rounding."""
+GREATEST: Final = Fraction(10**300)
+"""What has a float beside it, whatever follows the point."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Value:
             return self.number is None and math.isnan(value)
         if math.isinf(value):
             return False
+        if not exactly and -GREATEST < self.number < GREATEST and value == float(self.number):
+            return True  # as near as a float can be, and told without a fraction
         allowed = 0 if exactly else max(CLOSE * max(abs(Fraction(self.number)), Fraction(self.size)), LEAST)
         return abs(Fraction(value) - Fraction(self.number)) <= allowed
 

@@ -1,4 +1,4 @@
-"""``db``: the schema of the metadata database."""
+"""``db``: the schema of the metadata database, and the folder it belongs to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from runtime.commands.options import AnswerYes, AsJson, settings_for
+from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document
 
-app = typer.Typer(help="The schema of the metadata database.", no_args_is_help=True)
+app = typer.Typer(help="The schema of the metadata database, and the folder it belongs to.", no_args_is_help=True)
 
 
 @app.command("upgrade")
@@ -40,6 +40,24 @@ def downgrade(
     with running_servers(settings_for(None)) as servers:
         downgrade_schema(servers.postgres_url, revision)
     _tell(revision, as_json=as_json)
+
+
+@app.command("adopt-folder")
+def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Let the database belong to this data folder from now on, which was moved, restored or made anew."""
+    from runtime.servers import running_servers
+    from storage.database.data_folder import adopt_folder as adopt
+    from storage.database.schema import upgrade as upgrade_schema
+
+    settings = settings_for(data)
+    raw_folder = settings.raw_data_storage_path.resolve()
+    with running_servers(settings) as servers:
+        upgrade_schema(servers.postgres_url)
+        folder_id = adopt(servers.postgres_url, raw_folder)
+    if as_json:
+        print_document({"raw_folder": str(raw_folder), "folder_id": str(folder_id)}, as_json=True)
+    else:
+        print(f"the database belongs to {raw_folder}, {folder_id}")
 
 
 def _tell(revision: str, *, as_json: bool) -> None:

@@ -32,6 +32,7 @@ from sqlalchemy import (
     func,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
@@ -101,6 +102,16 @@ Index(
     DATASETS.c.request_hash,
     unique=True,
     postgresql_where=DATASETS.c.status == "building",
+)
+
+DATA_FOLDER = Table(
+    "data_folder",
+    TABLES,
+    Column("is_the_one", Boolean, primary_key=True, server_default=true(), comment="there is one row"),
+    Column("folder_id", Uuid, nullable=False, comment="in a file of the folder of raw data"),
+    Column("path", Text, nullable=False, comment="where it was last, on its host"),
+    Column("host", Text, nullable=False),
+    CheckConstraint("is_the_one", name="is_the_one"),
 )
 
 FEATURE_REGISTRY_VERSIONS = Table(

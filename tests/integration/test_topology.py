@@ -85,6 +85,10 @@ class Process:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; returns its exit code."""
+        return self._process.wait(DEADLINE_S)
+
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -97,8 +101,10 @@ class Process:
 class Topology:
     """The running roles and how to reach them."""
 
-    def __init__(self, ingest: Process, api: Process, ingest_url: str, api_url: str, *, database: str) -> None:
-        self.database = database
+    def __init__(
+        self, ingest: Process, api: Process, ingest_url: str, api_url: str, *, environment: dict[str, str]
+    ) -> None:
+        self.environment = environment
         self.ingest = ingest
         self.api = api
         self.ingest_probe = httpx.Client(base_url=ingest_url, timeout=10)
@@ -140,7 +146,7 @@ def topology(kernel_cache: Path) -> Iterator[Topology]:
         ingest = Process(folder, environment, "--roles", "ingest", *simulated)
         stack.callback(ingest.end)
         urls = [f"http://127.0.0.1:{ports[role]}" for role in ("ingest", "api")]
-        found = Topology(ingest, api, *urls, database=database)
+        found = Topology(ingest, api, *urls, environment=environment)
         stack.callback(found.close)
         for client in (found.client, found.ingest_probe):
             eventually(lambda client=client: is_ready(client))  # type: ignore[misc]  # mypy cannot infer a default's type
@@ -259,6 +265,21 @@ def test_stats_tell_what_can_be_had_and_why_the_rest_cannot(topology: Topology) 
 
 
 # The last one: it ends what the others use.
+@pytest.mark.parametrize("role", ["ingest", "jobs"])
+def test_a_second_data_folder_on_the_database_is_refused_by_name(topology: Topology, tmp_path: Path, role: str) -> None:
+    folder = Path(topology.environment["FEATURE_SERVICE_DATA_PATH"])
+    ports = {f"FEATURE_SERVICE_{name}": str(free_port()) for name in ("PORT", "METRICS_PORT")}
+    other = {**topology.environment, **ports, "FEATURE_SERVICE_DATA_PATH": str(tmp_path / "other")}
+    second = Process(tmp_path, other, "--roles", role)
+    assert second.wait() == 1
+    told = second.log.read_text().splitlines()[-1]
+    assert (
+        f"raw folder {tmp_path / 'other' / 'raw'}: must be the one that its database belongs to, {folder / 'raw'}"
+        in told
+    )
+    assert "feature-service db adopt-folder" in told
+
+
 def test_both_end_cleanly_when_asked_and_every_line_of_their_logs_is_json(topology: Topology) -> None:
     assert topology.ingest.stop() == 0
     assert topology.api.stop() == 0
@@ -268,7 +289,7 @@ def test_both_end_cleanly_when_asked_and_every_line_of_their_logs_is_json(topolo
     requests = [line for line in topology.api.lines if line["event"] == "request"]
     assert {"method", "path", "status", "ms", "trace_id"} <= requests[0].keys()
     # What was measured and not written yet was written at the end.
-    url = database_url(topology.database)
+    url = database_url(topology.environment["POSTGRES_DB"])
     found = run(url, "SELECT DISTINCT endpoint, method, status_code FROM api_endpoint_metrics")
     assert ("/stats/storage", "GET", 200) in found
     computed = run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -90,7 +91,7 @@ def test_depth_liquidity_and_slope_of_a_book_are_exact_at_any_size(
         near = sum(qty for px, qty in (*bids, *asks) if abs(px - mid) / mid <= Fraction(bps, 10_000))
         assert value(f"local_liquidity_density_{bps}bps") == nearest(near) / QTY
     for name, side in (("slope_bid", bids), ("slope_ask", asks)):
-        expected = slope([(Fraction(px), Fraction(qty)) for px, qty in side])
+        expected = slope([(Decimal(px), Decimal(qty)) for px, qty in side])
         if expected is not None:
             exact, size = (part / Fraction(QTY) for part in expected)
             assert abs(Fraction(value(name)) - exact) <= Fraction(1, 10**12) * max(abs(exact), size)

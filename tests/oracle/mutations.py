@@ -80,7 +80,6 @@ class Mutator:
         data = message["data"]
         bids, asks = levels_of(data)
         self._true.apply(0, replaces=message["type"] == "snapshot", update_id=data["u"], bids=bids, asks=asks)
-        self._true.steps.clear()
 
     def _deliver(self, message: Delivered) -> None:
         self.delivered.append(message)

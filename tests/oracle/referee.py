@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
 
@@ -76,9 +77,8 @@ class Referee:
             self._apply_until(row_ns)
             self._closed_ns = max(self._closed_ns, row_ns)
             self.rows += 1
-            others = [other for other, heard_ns in self._others.values() if heard_ns >= row_ns - OTHER_NS]
             exact = self._oracle.row(row_ns, JUDGED)
-            wrong += self._judge_row(rows, index, exact, [other.row(row_ns, BOOK_GROUPS) for other in others])
+            wrong += self._judge_row(rows, index, exact)
         return wrong
 
     def _apply_until(self, row_ns: int) -> None:
@@ -150,8 +150,15 @@ class Referee:
             replaces = said["type"] == "snapshot"
             other.book.apply(stamp_ns // SLOT_NS, replaces=replaces, update_id=said["data"]["u"], bids=bids, asks=asks)
 
-    def _judge_row(self, rows: FeatureRows, index: int, exact: OracleRow, others: list[OracleRow]) -> list[str]:
+    def _rows_of_others(self, row_ns: int) -> Iterator[OracleRow]:
+        """What other markets that are heard have in a row."""
+        for other, heard_ns in self._others.values():
+            if heard_ns >= row_ns - OTHER_NS:
+                yield other.row(row_ns, BOOK_GROUPS)
+
+    def _judge_row(self, rows: FeatureRows, index: int, exact: OracleRow) -> list[str]:
         wrong = []
+        others: list[OracleRow] | None = None
         for column, name in enumerate(rows.feature_set.columns):
             declared = FEATURES[name]
             if declared.group not in JUDGED:
@@ -168,8 +175,11 @@ class Referee:
             true = exact.values.get(name, UNKNOWN)
             if declared.source is TRADES and self._is_trade_lost(exact.row_ns - declared.horizon_ns, exact.row_ns):
                 true = UNKNOWN
-            is_of_other = any(other.values.get(name, UNKNOWN).agrees(value) for other in others)
-            if not true.agrees(value) and not is_of_other:
+            if true.agrees(value):
+                continue
+            if others is None:
+                others = list(self._rows_of_others(exact.row_ns))  # most rows need none
+            if not any(other.values.get(name, UNKNOWN).agrees(value) for other in others):
                 wrong.append(f"{name}: must be {true}, was {value!r}")
         return [f"row {exact.row_ns}: {each}" for each in wrong]
 
