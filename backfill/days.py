@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -46,7 +46,7 @@ RECORDS_A_PIECE: Final = 100_000
 class DayDone:
     """What became of a day; ranges are [start, end) of event time, ns.
 
-    is_stored: whether it was stored now. is_substitute: as in the manifest.
+    is_stored: whether it was stored now. made, is_substitute: as in the manifest. compared: as of ``Fetched``.
     """
 
     is_stored: bool
@@ -54,7 +54,9 @@ class DayDone:
     filled: tuple[Range, ...] = ()
     held: tuple[Range, ...] = ()
     lacking: tuple[Range, ...] = ()
+    made: tuple[Range, ...] = ()
     is_substitute: bool = False
+    compared: Mapping[str, Any] | None = None
 
 
 def backfill_day(
@@ -84,7 +86,13 @@ def backfill_day(
         is_beginning = standing(place.raw_folder, replace(asked, day=day_before)) is None
         if asked.data_type == "funding":
             _pin(place, asked)
-        with fetched(place, asked, is_beginning=is_beginning, takes_substitute=takes_substitute) as found:
+        with fetched(
+            place,
+            asked,
+            is_beginning=is_beginning,
+            takes_substitute=takes_substitute,
+            held_minutes=held.minutes,
+        ) as found:
             pieces = _decoded(place.instruments, asked, held, iter(found.messages))
             return _stored(place, asked, held, pieces, found=found, on_piece=on_piece)
 
@@ -154,6 +162,7 @@ def _stored(
             held=held.ranges,
             lacking=lacking,
             is_whole=until_ns == day_ns + DAY_NS and not found.is_substitute,
+            made=joined(found.made - held.minutes),
             is_substitute=found.is_substitute,
         )
         writer.commit(backfill=backfill)
@@ -163,7 +172,7 @@ def _stored(
     except CorruptStore:
         delete_parts(RawData(place.raw_folder), [part], used_by=())
         raise
-    return _done(backfill, is_stored=True, messages=count)
+    return replace(_done(backfill, is_stored=True, messages=count), compared=found.compared)
 
 
 def _done(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:
@@ -173,6 +182,7 @@ def _done(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:
         filled=known.filled,
         held=known.held,
         lacking=known.lacking,
+        made=known.made,
         is_substitute=known.is_substitute,
     )
 

@@ -1,6 +1,7 @@
 """Fetching: a day of a data type as messages, from whichever source has it.
 
-Candles, funding, open interest, mark and index prices come by REST, trades and order books from the archives. Where
+Candles, funding, open interest, mark and index prices come by REST, trades and order books from the archives; a candle
+that the exchange does not have is made of the archive's trades. Where
 history of trades begins, a START says that nothing is known before; where an order book ends before its day does, a
 GAP says that it is unknown from there.
 
@@ -10,12 +11,12 @@ substitute, which the file takes the place of when it is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from backfill.bybit.archive import Archive, read_trades
 from backfill.bybit.messages import (
@@ -30,6 +31,7 @@ from backfill.bybit.messages import (
 )
 from backfill.bybit.rest import BybitHistory
 from backfill.request import FROM_ARCHIVE
+from backfill.traded_candles import lacking_minutes, traded_candles
 from ingestion.decoding.own import control_message
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine, TimedMessage
@@ -92,20 +94,37 @@ class SymbolDay:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The messages of a day and where they come from. is_substitute: whether they are all that there is as yet."""
+    """The messages of a day and where they come from. is_substitute: whether they are all that there is as yet.
+
+    made: begins of the minutes, ns, whose candles are made of archived trades. compared: how those that the exchange
+    states compare with the same trades, as JSON; None where no trades were read.
+    """
 
     messages: Iterable[TimedMessage]
     source: str
     is_substitute: bool = False
+    made: frozenset[int] = frozenset()
+    compared: Mapping[str, Any] | None = None
 
 
 @contextmanager
-def fetched(place: Place, asked: SymbolDay, *, is_beginning: bool, takes_substitute: bool = True) -> Iterator[Fetched]:
+def fetched(
+    place: Place,
+    asked: SymbolDay,
+    *,
+    is_beginning: bool,
+    takes_substitute: bool = True,
+    held_minutes: frozenset[int] = frozenset(),
+) -> Iterator[Fetched]:
     """The messages of a day, to be taken while the block lasts.
 
-    is_beginning: whether history begins with it. takes_substitute: False raises NotFound where there is no file of the
-    day yet. Raises as the client and the archive do, also while messages are taken.
+    held_minutes: begins of those, ns, whose candles need not be there. is_beginning: whether history begins with it.
+    takes_substitute: False raises NotFound where there is no file of the day yet. Raises as the client and the archive
+    do, also while messages are taken.
     """
+    if asked.data_type == "klines":
+        yield _candles(place, asked, held_minutes)
+        return
     if asked.data_type not in FROM_ARCHIVE:
         yield _by_rest(place.rest, asked)
         return
@@ -120,10 +139,27 @@ def fetched(place: Place, asked: SymbolDay, *, is_beginning: bool, takes_substit
         yield found
 
 
+def _candles(place: Place, asked: SymbolDay, held_minutes: frozenset[int]) -> Fetched:
+    """The exchange's candles, and of minutes that it has none of those that archived trades make."""
+    rest, symbol, start_ms, end_ms = place.rest, asked.symbol, asked.start_ms, asked.end_ms
+    rows = rest.klines(symbol, start_ms, end_ms)
+    source = f"{rest.url} kline"
+    is_over = place.clock.now_ns() >= asked.day_ns + DAY_NS
+    if not rows or not is_over or not lacking_minutes(rows, start_ms, end_ms, held_minutes):
+        return Fetched(kline_messages(symbol, rows), source)
+    found = traded_candles(place.archive(place.trades), place.instruments, symbol, asked.day, rows)
+    if found is None:
+        return Fetched(kline_messages(symbol, rows), source)
+    return Fetched(
+        kline_messages(symbol, sorted([*rows, *found.rows], key=lambda row: int(row[0]))),
+        f"{source}, {found.source}" if found.rows else source,
+        made=frozenset(int(row[0]) * MILLISECOND_NS for row in found.rows),
+        compared=found.compared,
+    )
+
+
 def _by_rest(rest: BybitHistory, asked: SymbolDay) -> Fetched:
     symbol, start_ms, end_ms = asked.symbol, asked.start_ms, asked.end_ms
-    if asked.data_type == "klines":
-        return Fetched(kline_messages(symbol, rest.klines(symbol, start_ms, end_ms)), f"{rest.url} kline")
     if asked.data_type == "funding":
         interval_min = rest.listing(symbol).funding_interval_min
         before_ms = (interval_min or LONGEST_FUNDING_MIN) * MINUTE_MS

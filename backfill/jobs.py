@@ -284,8 +284,9 @@ def dates_total(record: BackfillRecord) -> int:
 
 def _told(done: DayDone) -> Mapping[str, Any]:
     """A day for the record: ranges as pairs of ISO times."""
-    ranges = {"filled": done.filled, "held_live": done.held, "lacking": done.lacking}
-    told = {"messages": done.messages, "stored": done.is_stored, "substitute": done.is_substitute}
+    ranges = {"filled": done.filled, "held_live": done.held, "lacking": done.lacking, "made_of_trades": done.made}
+    told: dict[str, Any] = {"messages": done.messages, "stored": done.is_stored, "substitute": done.is_substitute}
+    told |= {} if done.compared is None else {"compared_with_trades": done.compared}
     return told | {name: [_iso(found) for found in each] for name, each in ranges.items()}
 
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from backfill.bybit.archive import Archive, read_trades
-from backfill.bybit.messages import funding_messages, trade_messages
+from backfill.bybit.archive import Archive
+from backfill.bybit.messages import funding_messages
 from backfill.fetching import Place
+from backfill.traded_candles import archived_trades, candles_of_records, trades_by_id
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.messages import RejectedLine
 from ingestion.sources.played.recordings import read_recording
@@ -23,19 +24,14 @@ from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, format_iso, parse_iso_ns
 from market.errors import InvalidRequest, NotFound, RejectedMessage, UnreadableRecording
 from market.events import (
-    CLOSE,
     CONFIRMED,
     CONTROL,
     FUNDING_RATE,
-    HIGH,
     KLINE,
-    LOW,
-    OPEN,
     ORDERBOOK,
     START,
     TICKER,
     TRADE,
-    VOLUME,
 )
 from market.instruments import FUNDING_RATE_EXPONENT
 from quality.book_reconciliation import BookMessage, compare_books
@@ -56,7 +52,6 @@ from storage.tape import read_tape
 
 AROUND_NS: Final = 2 * MINUTE_NS
 """A message of the day may be received a little before it or after it."""
-_STATED: Final = (OPEN, HIGH, LOW, CLOSE, VOLUME)
 
 
 class DayReconciliation:
@@ -102,22 +97,16 @@ class DayReconciliation:
         self, symbol: str, date: str, day: tuple[int, int], scale: Scale
     ) -> tuple[Check, dict[int, Candle] | None]:
         """The check, and what the archive's trades make of each minute, None where it cannot be read."""
-        old: dict[str, Trade] = {}
         decoders = Decoders(BYBIT, self._place.instruments)
         try:
-            with Archive(self._place.trades).trades(symbol, date) as file:
-                source = file.source
-                for message in trade_messages(symbol, read_trades(file.path, symbol)):
-                    decoded = decoders.decode(message.body, message.recv_ns)
-                    if decoded is not None:
-                        old |= _by_id(decoded, 0, day)
+            old, source = archived_trades(Archive(self._place.trades), decoders, symbol, date)
         except (NotFound, UnreadableRecording, RejectedMessage) as error:
             return Check("trades", unchecked=str(error)), None
         traded = candles_of(old.values(), source=source)
         try:
             lived: dict[str, Trade] = {}
             for decoded, seq in self._decoded(symbol, day, TRADE):
-                lived |= _by_id(decoded, seq, day)
+                lived |= trades_by_id(decoded, seq, day)
         except NotFound as error:
             return Check("trades", unchecked=str(error)), traded
         return compare_trades(lived, old, scale, source=source), traded
@@ -132,7 +121,7 @@ class DayReconciliation:
         for events, _ in stream_events(raw, symbol, kinds=(KLINE,), from_ns=day[0] - MINUTE_NS, to_ns=day[1] + DAY_NS):
             confirmed = events[(events["kind"] == KLINE) & ((events["flags"] & CONFIRMED) != 0)]
             for seq in np.unique(confirmed["seq"]).tolist():
-                for start, of_minute in _by_minute(confirmed[confirmed["seq"] == seq]):
+                for start, of_minute in candles_of_records(confirmed[confirmed["seq"] == seq]):
                     if day[0] - MINUTE_NS <= start < day[1] and not (start in held and seq < 0):
                         source = f"tape, seq {seq}" if seq >= 0 else f"backfill, seq {seq}"
                         held[start] = of_minute._replace(source=source)
@@ -182,24 +171,6 @@ class DayReconciliation:
                 settled[int(rate["event_ns"])] = int(rate["px"])
         known = _rates_at(raw, symbol, day, list(settled))
         return compare_fundings(known, settled, decimals=FUNDING_RATE_EXPONENT, source=f"{rest.url} funding/history")
-
-
-def _by_id(decoded: DecodedMessage, seq: int, day: tuple[int, int]) -> dict[str, Trade]:
-    """The trades of a message that are of the day, by id; the first of those that came twice is one of them."""
-    return {
-        trade_id: Trade(int(record["event_ns"]), int(record["px"]), int(record["qty"]), int(record["field"]), seq)
-        for trade_id, record in zip(decoded.trade_ids, decoded.records, strict=True)
-        if trade_id is not None and day[0] <= record["event_ns"] < day[1]
-    }
-
-
-def _by_minute(records: Any) -> Iterator[tuple[int, Candle]]:  # noqa: ANN401  # Events
-    """Candles of one message: each with the begin of its minute."""
-    for start in np.unique(records["update_id"]).tolist():
-        values = {int(each["field"]): int(each["px"]) for each in records[records["update_id"] == start]}
-        if values.keys() >= set(_STATED):
-            open_px, high, low, close, volume = (values[name] for name in _STATED)
-            yield start, Candle(open_px, high, low, close, volume)
 
 
 def _held_candles_of_trades(raw: RawData, symbol: str, day: tuple[int, int]) -> dict[int, Candle]:

@@ -47,9 +47,10 @@ class TapeSource(msgspec.Struct, frozen=True, kw_only=True):
 class Backfill(msgspec.Struct, frozen=True, kw_only=True):
     """Where a part that never arrived live comes from; ranges are [start, end) of event time, ns.
 
-    held: what live data has of the day, which was left alone. lacking: what neither it nor the source has. is_whole:
-    whether the day was over when it was fetched, and its own source had it. is_substitute: whether it is what the
-    exchange told of the present, for want of a file of the day.
+    held: what live data has of the day, which was left alone. lacking: what neither it nor the source has. made: which
+    of the filled candles are made of archived trades, since the exchange has none. is_whole: whether the day was over
+    when it was fetched, and its own source had it. is_substitute: whether it is what the exchange told of the present,
+    for want of a file of the day.
     """
 
     data_type: str
@@ -57,6 +58,7 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True):
     filled: tuple[tuple[int, int], ...]
     held: tuple[tuple[int, int], ...] = ()
     lacking: tuple[tuple[int, int], ...] = ()
+    made: tuple[tuple[int, int], ...] = ()
     is_whole: bool = True
     is_substitute: bool = False
 

@@ -162,6 +162,42 @@ def test_holes_that_the_exchange_has_are_known_by_their_minutes(place: Place, se
     assert done.messages == 1435
 
 
+def test_candles_that_the_exchange_does_not_have_are_made_of_archived_trades_and_the_others_compared(
+    place: Place, server: BybitHistoryServer, tmp_path: Path
+) -> None:
+    known = server.symbols[DOGE]
+    hole = range(BEGIN_NS + 300 * MINUTE_NS, BEGIN_NS + 303 * MINUTE_NS, MINUTE_NS)
+    [before] = [row for row in known.klines if int(row[0]) * 10**6 == hole.start - MINUTE_NS]
+    header = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
+    traded = [(299 * 60 + 1, "0.5", "7"), (300 * 60 + 1, "0.25", "3"), (300 * 60 + 30, "0.125", "2")]
+    lines = [f"{BEGIN_NS // SECOND_NS + at},{DOGE},Buy,{size},{price},x,id-{at},1,1,1" for at, price, size in traded]
+    archive = archive_with(tmp_path, gzip.compress("\n".join([header, *lines]).encode()))
+    whole, known.klines = known.klines, [row for row in known.klines if int(row[0]) * 10**6 not in hole]
+    try:
+        done = backfill_day(replace(place, trades=archive), DAY)
+    finally:
+        known.klines = whole
+    assert done.made == ((hole.start, hole.start + MINUTE_NS),)
+    assert done.lacking == ((hole.start + MINUTE_NS, hole.stop),)
+    assert done.messages == 1438
+    [part] = RawData(place.raw_folder).parts(DOGE)
+    assert part.backfill is not None
+    assert part.backfill.made == done.made
+    events = stored(place)
+    made = events[events["update_id"] == hole.start]
+    instrument = place.instruments.get(DOGE)
+    assert instrument is not None
+    price, quantity = 10**instrument.price_exponent, 10**instrument.quantity_exponent
+    first, close = round(float(before[4]) * price), price // 8
+    prices = [first, max(first, price // 4), min(first, close), close]
+    assert made["px"].tolist() == [*prices, 5 * quantity, 10**instrument.turnover_exponent]
+    assert (made["recv_ns"] == hole.start + MINUTE_NS + SECOND_NS).all()
+    assert done.compared is not None
+    assert (done.compared["compared"], done.compared["without_candle"]) == (1437, 3)
+    volumes = [each for each in done.compared["first"] if each["what"] == "candle's volume"]
+    assert volumes[0]["messages"] == ["exchange", "no trade"]
+
+
 def test_before_an_instrument_was_listed_nothing_is_stored_and_all_of_it_is_lacking(place: Place) -> None:
     done = backfill_day(place, replace(DAY, day="2025-05-01"))
     assert done == DayDone(is_stored=False, lacking=((parse_iso_ns("2025-05-01"), parse_iso_ns("2025-05-02")),))
