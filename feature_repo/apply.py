@@ -71,7 +71,7 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
 
     Raises DeclarationError when two feature names would share one field of the online store.
     """
-    from feast import FeatureView, FileSource, PushSource
+    from feast import FeatureView, FileSource
 
     views = [item for item in objects if isinstance(item, FeatureView)]
     refuse_colliding_fields(views)
@@ -79,9 +79,6 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
         if _FOLDER_TAGS & view.tags.keys():
             assert isinstance(view.batch_source, FileSource)
             Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
-        if isinstance(heard := view.stream_source, PushSource):
-            # Where Feast writes over a registered view it takes the log from the push source, which all views share.
-            view.stream_source = type(heard)(name=heard.name, batch_source=view.batch_source)
     store.apply(list(objects))
     return [f"{_kind(item)} {item.name}" for item in objects]
 

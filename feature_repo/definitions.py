@@ -60,9 +60,15 @@ def _heard_by_all() -> MarketPushSource:
 class MarketView(FeatureView):
     """A view that hears the push source of all and reads its own log.
 
-    Feast has one log a push source, and takes a view's log from there whenever it copies the view or reads it from the
-    registry; so what is copied or registered has a push source of that name with the view's own log.
+    Feast has one log a push source, and takes a view's log from there whenever it copies the view, reads it from the
+    registry or writes over a registered one; so what is copied or registered has a push source of that name with the
+    view's own log.
     """
+
+    def ensure_valid(self) -> None:
+        """As Feast, which asks this of a view when it registers it, and has collected the push sources by then."""
+        super().ensure_valid()  # type: ignore[no-untyped-call]  # untyped in Feast
+        self.stream_source = MarketPushSource(name=PUSH_SOURCE_NAME, batch_source=self.batch_source)
 
     def __copy__(self) -> FeatureView:
         copied: FeatureView = super().__copy__()  # type: ignore[no-untyped-call]  # untyped in Feast

@@ -95,8 +95,9 @@ def test_feast_apply_from_the_root_and_our_apply_give_the_same_registry(applied:
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )
 
-    finished = feast("apply")
-    assert finished.returncode == 0, finished.stderr[-2000:]
+    for _ in range(2):  # the second time Feast writes over what is registered
+        finished = feast("apply")
+        assert finished.returncode == 0, finished.stderr[-2000:]
     assert described(store_on(tmp_path / "data" / "registry.db")) == described(applied)
 
     # Feast plans with an online store that it makes tables in; what was applied needs no change.
