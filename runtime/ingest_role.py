@@ -114,6 +114,7 @@ class IngestRole:
                     return
             elif self._choice.name in LEASED and not ownership.acquire(self._stop, held_tapes=self._held_tapes):
                 return
+            ownership.hold()
             tune()
             self._ingest(ownership, shard)
 

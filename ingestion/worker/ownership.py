@@ -66,6 +66,8 @@ class Ownership:
         self._answered = threading.Condition()
         # Guarded by _answered.
         self._lost: set[str] = set()
+        self._describe: Callable[[], Mapping[str, Any]] | None = None
+        self._on_lost: Callable[[Conflict], object] | None = None
         self._looked_ns = passing_ns()
         self._woken_ns = self._asked_ns = 0
 
@@ -131,14 +133,24 @@ class Ownership:
             if self._passing_ns() > deadline_ns or self._closing.wait(CLAIM_AGAIN_S):
                 raise Conflict(f"lease of {symbol}: must be let go within {CLAIM_S:g} s, was not")
 
-    def keep(self, *, describe: Callable[[], Mapping[str, Any]], on_lost: Callable[[Conflict], object]) -> None:
-        """Renew the leases and write the status until ``close``.
+    def hold(self) -> None:
+        """Renew the leases from now on until ``close``: a worker may take longer to open than a lease lasts."""
+        self._thread = threading.Thread(target=self._run, name="ownership", daemon=True)
+        self._thread.start()
 
-        describe: the worker's status. on_lost: called once, with what ``check`` raises then.
+    def keep(self, *, describe: Callable[[], Mapping[str, Any]], on_lost: Callable[[Conflict], object]) -> None:
+        """Hold the leases, and write the status too.
+
+        describe: the worker's status. on_lost: called once, with what ``check`` raises then; now where a lease was lost
+        before.
         """
         self._looked_ns = self._passing_ns()
-        self._thread = threading.Thread(target=self._run, args=(describe, on_lost), name="ownership", daemon=True)
-        self._thread.start()
+        with self._answered:
+            self._describe, self._on_lost = describe, on_lost
+        if self._lost:
+            self._tell_lost()
+        elif self._thread is None:
+            self.hold()
 
     def is_unsure(self) -> bool:
         """Whether the process slept through its leases and the database has not said yet whose they are."""
@@ -175,14 +187,14 @@ class Ownership:
         finally:
             self._leases.close()
 
-    def _run(self, describe: Callable[[], Mapping[str, Any]], on_lost: Callable[[Conflict], object]) -> None:
+    def _run(self) -> None:
         turn = 0
         while not self._closing.wait(RENEW_S):
             begun_ns, lost = self._passing_ns(), set[str]()
             try:
                 lost = self._leases.renew(self.worker_id, self._fences, ttl=LEASE_TTL)
-                if turn % STATUS_EVERY == 0:
-                    self._tell(describe)
+                if self._describe is not None and turn % STATUS_EVERY == 0:
+                    self._tell(self._describe)
                     self._leases.forget_workers(silent_for=FORGOTTEN_AFTER)
             except StoreUnavailable as error:
                 self._note_away(error)
@@ -194,7 +206,7 @@ class Ownership:
                 self._is_away = False
                 _log.warning("leases: the database is back")
             if lost:
-                on_lost(self._conflict())
+                self._tell_lost()
                 return
 
     def _tell(self, describe: Callable[[], Mapping[str, Any]]) -> None:
@@ -205,6 +217,13 @@ class Ownership:
             _log.exception("status: is not told this time, making it ended with an error")
             return
         self._leases.write_status(self.worker_id, started_at=self._started_at, status=status)
+
+    def _tell_lost(self) -> None:
+        """Tell it once, to whom there is by then."""
+        with self._answered:
+            on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost(self._conflict())
 
     def _conflict(self) -> Conflict:
         names = ", ".join(sorted(self._lost))

@@ -73,7 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Build
 
 def plain_steps(train: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """What the winsoriser and the standard scaler make of one column, value by value."""
-    known = sorted(value for value in train.tolist() if not math.isnan(value))
+    known = sorted(float(value) for value in train.tolist() if not math.isnan(value))
 
     def quantile(share: float) -> float:
         at = share * (len(known) - 1)
@@ -111,7 +111,7 @@ def test_history_and_a_vector_alone_have_the_same_bits(place: BuildPlace, tmp_pa
     dataset = Dataset.open(built.path)
     steps, rows = dataset.steps(), dataset.load("test").features
     assert rows[FREE].isna().any()
-    rows.iloc[0, rows.columns.get_loc(CLASSED)] = 9.0
+    rows.loc[rows.index[0], CLASSED] = 9.0
     of_history = steps.apply(rows)
     assert list(of_history) == steps.columns
     assert of_history.index.equals(rows.index)
@@ -119,16 +119,20 @@ def test_history_and_a_vector_alone_have_the_same_bits(place: BuildPlace, tmp_pa
     assert (of_history[CONSTANT] == 0.0).all()
     np.testing.assert_array_equal(of_history[FREE].isna(), rows[FREE].isna())
     order = tuple(reversed(FEATURES.columns))
-    for at in range(len(rows)):
+
+    def vector_at(at: int) -> OnlineVector:
         values = rows.iloc[at][list(order)].to_numpy(np.float64)
-        vector = OnlineVector(
+        return OnlineVector(
             SYMBOL, 1, 2, FEATURES.version, FEATURES.fingerprint, order, values, statuses={}, missing={}
         )
+
+    for at in range(len(rows)):
+        vector = vector_at(at)
         alone = steps.apply(vector)
         assert alone.tobytes() == of_history.iloc[at].to_numpy(np.float64).tobytes()
         assert steps.apply(rows.iloc[at].to_numpy(np.float64)).tobytes() == alone.tobytes()
     with pytest.raises(ServedDifferently):
-        steps.apply(dataclasses.replace(vector, fingerprint="other"))
+        steps.apply(dataclasses.replace(vector_at(0), fingerprint="other"))
     with pytest.raises(InvalidRequest, match="features: must be"):
         steps.apply(np.zeros((2, 3)))
 

@@ -149,3 +149,36 @@ def test_who_slept_while_another_took_over_learns_it_before_it_writes(url: str, 
         ours.keep(describe=dict, on_lost=lambda _error: None)
         with pytest.raises(Conflict, match="taken over: BTCUSDT, ETHUSDT"):
             ours.check()
+
+
+def test_a_worker_that_opens_for_longer_than_a_lease_lasts_keeps_its_leases(url: str, leases: Leases) -> None:
+    with closing(worker(url, ManualClock(1))) as ours:
+        ours.acquire(threading.Event())
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.begin() as connection:
+            ended = connection.execute(text("SELECT max(expires_at) FROM symbol_leases")).scalar_one()
+        ours.hold()
+
+        def is_renewed() -> bool:
+            with engine.begin() as connection:
+                return bool(
+                    connection.execute(
+                        text("SELECT min(expires_at) > :ended FROM symbol_leases"), {"ended": ended}
+                    ).scalar_one()
+                )
+
+        eventually(is_renewed)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE symbol_leases SET worker_id = 'theirs' WHERE symbol = 'BTCUSDT'"))
+
+        def is_lost() -> bool:
+            try:
+                ours.check()
+            except Conflict:
+                return True
+            return False
+
+        eventually(is_lost)
+        lost: list[Conflict] = []
+        ours.keep(describe=dict, on_lost=lost.append)
+        assert len(lost) == 1
