@@ -35,6 +35,7 @@ router = APIRouter(prefix=PAGE, tags=["console"])
 Asset = Literal[
     "app.js",
     "coverage.js",
+    "registry.js",
     "dom.js",
     "live.js",
     "features.js",

@@ -1,7 +1,8 @@
 """What Feast sees: entity, push source, views, services, our offline store, and the registry versions.
 
 Feast decorates its classes by typeguard, which compiles 242 of their methods anew at every import, parsing the whole
-module for each: 6.5 s of a processor, of an import of 9 s. Whoever imports this package first imports Feast without.
+module for each: 6.5 s of a processor, of an import of 9 s. Whoever imports this package first imports Feast without. A
+client that only reads online has neither of the two.
 """
 
 from __future__ import annotations
@@ -10,18 +11,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-import typeguard
+try:
+    import typeguard
+except ModuleNotFoundError:
+    typeguard = None
 
 UNCHECKED: Final = "feast."
 """How the modules of classes begin that are left as they are."""
-_checked: Final[Callable[..., Any]] = typeguard.typechecked
 
 
-def _typechecked(target: Any = None, **options: Any) -> Any:  # noqa: ANN401  # as typeguard itself
-    """``typeguard.typechecked``, which leaves Feast's classes as they are."""
-    if target is None:
-        return partial(_typechecked, **options)
-    return target if target.__module__.startswith(UNCHECKED) else _checked(target, **options)
+def _leave_unchecked(prefix: str) -> None:
+    """Let ``typeguard.typechecked`` leave classes of these modules as they are."""
+    checked: Callable[..., Any] = typeguard.typechecked
+
+    def typechecked(target: Any = None, **options: Any) -> Any:  # noqa: ANN401  # as typeguard itself
+        if target is None:
+            return partial(typechecked, **options)
+        return target if target.__module__.startswith(prefix) else checked(target, **options)
+
+    typeguard.typechecked = typechecked
 
 
-typeguard.typechecked = _typechecked
+if typeguard is not None:
+    _leave_unchecked(UNCHECKED)

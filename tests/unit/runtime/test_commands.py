@@ -31,6 +31,7 @@ TELL_NO_DOCUMENT = {
     "run": "it goes on until it is stopped; its log is JSON by a setting",
     "features new": "a file to begin with",
     "features page": "a page in Markdown",
+    "mcp": "it speaks a protocol of its own",
 }
 
 
