@@ -78,7 +78,7 @@ def backfill_day(
         known = standing(place.raw_folder, asked)
         if known is not None and known.is_whole:
             return _done(known, is_stored=False)
-        with whole_raw(RawData(place.raw_folder), asked.symbol, place.instruments) as raw:
+        with whole_raw(place.raw, asked.symbol, place.instruments) as raw:
             held = held_of(raw, asked.symbol, asked.data_type, asked.day_ns)
         if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
             return DayDone(is_stored=False, held=held.ranges)
@@ -168,9 +168,9 @@ def _stored(
         writer.commit(backfill=backfill)
     part = read_entry(entry_path(place.raw_folder, asked.symbol, asked.part), asked.symbol)
     try:
-        _check_read_back(place.raw_folder, part, data_type, count)
+        _check_read_back(place.raw, part, data_type, count)
     except CorruptStore:
-        delete_parts(RawData(place.raw_folder), [part], used_by=())
+        delete_parts(place.raw, [part], used_by=())
         raise
     return replace(_done(backfill, is_stored=True, messages=count), compared=found.compared)
 
@@ -256,11 +256,10 @@ def _outside(span: Range | None, held: tuple[Range, ...]) -> tuple[Range, ...]:
     return tuple(ranges)
 
 
-def _check_read_back(raw_folder: Path, part: RawPart, data_type: str, messages: int) -> None:
+def _check_read_back(raw: RawData, part: RawPart, data_type: str, messages: int) -> None:
     """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched."""
     kinds = {KIND[data_type]}
     found, last_seq, last_minute = 0, part.first_seq - 1, -1
-    raw = RawData(raw_folder)
     for piece, _ in stream_events(raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1):
         own = piece[(piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)]
         seqs = np.unique(own["seq"])

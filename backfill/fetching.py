@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,7 @@ from ingestion.sources.played.recordings import read_recording
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, floor_to, parse_iso_ns
 from market.errors import NotFound, UnreadableRecording
 from market.events import GAP, START, TRADE
+from storage.raw.raw_data import RawData
 
 BOOK_STALE_NS: Final = 10 * SECOND_NS
 """An order book that is silent for longer than this before its day ends is unknown from there."""
@@ -46,7 +47,10 @@ BOOK_STALE_NS: Final = 10 * SECOND_NS
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where history comes from and goes to. trades, orderbook: folders or HTTP addresses of archives."""
+    """Where history comes from and goes to. trades, orderbook: folders or HTTP addresses of archives.
+
+    raw: what the folder has. One for all days: it reads an entry of the manifest again only when that changed.
+    """
 
     raw_folder: Path
     instruments: Instruments
@@ -54,6 +58,10 @@ class Place:
     trades: str
     orderbook: str
     clock: Clock
+    raw: RawData = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "raw", RawData(self.raw_folder))
 
     def archive(self, base: str) -> Archive:
         """An archive, asked as patiently as the exchange."""

@@ -55,11 +55,22 @@ AROUND_NS: Final = 2 * MINUTE_NS
 
 
 class DayReconciliation:
-    """Compares days of symbols. open_raw: opens all that is known of a symbol, for as long as it is read."""
+    """Compares days of symbols.
 
-    def __init__(self, place: Place, open_raw: Callable[[str], AbstractContextManager[RawData]]) -> None:
+    open_raw: opens all that is known of a symbol, for as long as it is read. step: called at each message; it may raise
+    to give up, since nothing was stored.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        open_raw: Callable[[str], AbstractContextManager[RawData]],
+        *,
+        step: Callable[[], None] = lambda: None,
+    ) -> None:
         self._place = place
         self._open_raw = open_raw
+        self._step = step
 
     def of(self, symbol: str, date: str) -> dict[str, Any]:
         """The report of a UTC day, YYYY-MM-DD. A source that cannot be read leaves its check unchecked.
@@ -86,6 +97,7 @@ class DayReconciliation:
         decoders = Decoders(BYBIT, self._place.instruments)
         frames = read_tape(self._place.raw_folder, symbol, from_ns=day[0] - AROUND_NS, to_ns=day[1] + AROUND_NS)
         for frame in frames:
+            self._step()
             try:
                 decoded = decoders.decode(frame.body, frame.recv_ns)
             except RejectedMessage:
@@ -134,6 +146,7 @@ class DayReconciliation:
 
         def archived() -> Iterator[BookMessage]:
             for number, line in enumerate(read_recording(file.path), start=1):
+                self._step()
                 if isinstance(line, RejectedLine):
                     raise UnreadableRecording(f"{file.source} line {number}: {line.reason}")
                 decoded = decoders.decode(line.body, line.recv_ns)

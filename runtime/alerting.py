@@ -41,6 +41,8 @@ OF_WORKERS: Final = (
     "rows_slow",
 )
 """The rules that are judged on what ingest workers say of themselves."""
+OF_UPKEEP: Final = ("upkeep_late", "disk_filling", "feature_drift", "history_disagrees")
+"""The rules that are judged on what upkeep found."""
 _DEAD_LETTER_TAIL: Final = 1 << 20
 """Of the file's end, in which the messages of the last minutes stand."""
 
@@ -122,7 +124,7 @@ def _checks_of_tables(
     return [
         AlertCheck(("table_stopped",), of_tables),
         AlertCheck(("freshness_burn",), lambda: freshness_findings(looks.windows(to_datetime(clock.now_ns())), limits)),
-        AlertCheck(("upkeep_late", "disk_filling", "feature_drift"), lambda: upkeep_findings(upkeep.states(), limits)),
+        AlertCheck(OF_UPKEEP, lambda: upkeep_findings(upkeep.states(), limits)),
         AlertCheck(OF_WORKERS, of_workers),
     ]
 

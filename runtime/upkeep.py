@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -17,7 +18,7 @@ from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.tables import compute_tables
-from runtime.wiring import drift_limits, kernel_cache_folder, metadata_store, online_store
+from runtime.wiring import drift_limits, kernel_cache_folder, metadata_store, online_store, quality_reports
 from upkeep.tasks import (
     ALERTS,
     COMPACTION,
@@ -28,6 +29,7 @@ from upkeep.tasks import (
     MATERIALIZATION,
     PERIODS,
     QUALITY,
+    RECONCILIATION,
     RETENTION,
     Reach,
     UpkeepTask,
@@ -83,6 +85,7 @@ def upkeep_tasks(
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
+        UpkeepTask(RECONCILIATION, partial(_reconcile, settings, servers, stores, clock)),
         UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
@@ -197,6 +200,47 @@ def _look_at_drift(
         lambda dataset_id: served.of(metadata.get_dataset(dataset_id), until_ns=until_ns, hours=hours),
         reach,
     )
+
+
+def _reconcile(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    """Where no archive is named nothing is asked of the exchange."""
+    from backfill.reconciliation import DayReconciliation
+    from runtime.backfilling import backfill_place
+    from upkeep.reconciliation import reconcile_yesterday
+
+    if settings.bybit_trades_archive is None and settings.bybit_orderbook_archive is None:
+        return {"compared": 0, "disagreeing": [], "problems": []}
+    told = _Share(reach)
+    place = backfill_place(settings, told.sleep)
+    with closing(place.rest), quality_reports(servers) as reports:
+        return reconcile_yesterday(
+            place.raw_folder,
+            reports,
+            DayReconciliation(place, stores.raw.open_whole, step=told.step).of,
+            symbols=settings.feature_service_symbols,
+            now_ns=clock.now_ns(),
+            reach=told,
+        )
+
+
+class _Share:
+    """How far a run has come, told again at the small steps of what takes long, so that it ends when it should."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach, self._share = reach, 0.0
+
+    def __call__(self, share: float) -> None:
+        self._share = share
+        self.step()
+
+    def step(self) -> None:
+        self._reach(self._share)
+
+    def sleep(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            self.step()
+            time.sleep(min(left_s, 0.5))
 
 
 def _garbage_folders(settings: Settings) -> GarbageFolders:

@@ -19,7 +19,7 @@ from storage.online.vector import OnlineVector
 from transforms.status import GAP, REASON_NAMES, STALE, UNDEFINED
 from upkeep.alert_rules import CRITICAL, WARNING, Finding, Severity
 from upkeep.freshness import FIRST_TIER
-from upkeep.tasks import DISK, DRIFT
+from upkeep.tasks import DISK, DRIFT, RECONCILIATION
 
 FEWEST_ODD: Final = 100
 MOST_ODD: Final = 0.05
@@ -183,7 +183,7 @@ def _of_messages(worker: IngestWorker, symbols: Collection[str], now_ns: int) ->
 
 
 def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[Finding]:
-    """Tasks that are late, and what the last runs found: disks that fill up, columns that drifted."""
+    """Tasks that are late, and what the last runs found: full disks, columns that drifted, days that disagree."""
     found = []
     for state in states:
         if state.is_late:
@@ -193,6 +193,8 @@ def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[F
             found.append(Finding("upkeep_late", state.task, text))
         if state.task == DRIFT and state.result is not None:
             found += [_drift_finding(each) for each in state.result.get("drifted", ())]
+        if state.task == RECONCILIATION and state.result is not None:
+            found += [_reconciliation_finding(each) for each in state.result.get("disagreeing", ())]
         if state.task == DISK and state.result is not None:
             for disk in state.result.get("disks", ()):
                 used = disk["used_percent"]
@@ -211,6 +213,12 @@ def _drift_finding(told: Mapping[str, Any]) -> Finding:
         f"the farthest {', '.join(told['columns'])}"
     )
     return Finding("feature_drift", subject, text)
+
+
+def _reconciliation_finding(told: Mapping[str, Any]) -> Finding:
+    subject = f"{told['symbol']} of {told['date']}"
+    counts = ", ".join(f"{count} of {check}" for check, count in told["disagreements"].items())
+    return Finding("history_disagrees", subject, f"{subject}: live must be as the archive has it, differs: {counts}")
 
 
 def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) -> list[Finding]:

@@ -112,6 +112,11 @@ RULES: Final[Mapping[str, Rule]] = {
         "See GET /data-quality/drift for the dataset: a source that changed shows in one group; a market that did, in "
         "many, and the model wants training anew.",
     ),
+    "history_disagrees": Rule(
+        WARNING,
+        "See GET /data-quality/reconciliation for the day: both values, and the messages that state them. Trades that "
+        "are missing in stretches: feature-service backfill run for the day fills them.",
+    ),
     "table_stopped": Rule(
         WARNING,
         "See that its publisher writes, then feature-service tables check for the table: refused rows say why.",

@@ -16,6 +16,7 @@ FRESHNESS: Final = "freshness"
 ALERTS: Final = "alerts"
 QUALITY: Final = "quality"
 DRIFT: Final = "drift"
+RECONCILIATION: Final = "reconciliation"
 
 PERIODS: Final[Mapping[str, timedelta]] = {
     # A segment is raw Parquet within two minutes of its end: this, the look for what is due, and the work itself.
@@ -28,6 +29,8 @@ PERIODS: Final[Mapping[str, timedelta]] = {
     RETENTION: timedelta(hours=1),
     DRIFT: timedelta(hours=1),
     GARBAGE: timedelta(hours=6),
+    # Archives have a day some hours after its end, each at its time.
+    RECONCILIATION: timedelta(hours=6),
 }
 
 Reach = Callable[[float], None]

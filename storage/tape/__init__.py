@@ -14,7 +14,7 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
 from storage.tape.following import TapeFollower
 from storage.tape.frames import FIRST_SEQ, Frame
 from storage.tape.reader import Hole, read_tape, read_tape_and_holes, read_tape_from
-from storage.tape.segments import tape_market, tape_symbols
+from storage.tape.segments import tape_begin_ns, tape_market, tape_symbols
 from storage.tape.writer import DEFAULT_SYNC_MS, TapeWriter
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "read_tape",
     "read_tape_and_holes",
     "read_tape_from",
+    "tape_begin_ns",
     "tape_market",
     "tape_symbols",
 ]

@@ -65,6 +65,14 @@ def tape_market(root: Path, symbol: str) -> Market | None:
     return DEFAULT_MARKET if paths else None
 
 
+def tape_begin_ns(root: Path, symbol: str) -> int | None:
+    """When the first message was received of those that a symbol's tape still has; None when it has no segment.
+
+    Raises CorruptStore when a file has another name than a segment's.
+    """
+    return min((_path_key(path)[1] for path in segment_paths(tape_folder(root, symbol))), default=None)
+
+
 def check_market(root: Path, symbol: str, market: Market) -> None:
     """Raises Conflict where a symbol's tape, or its raw Parquet, is of another market: they would add up to one."""
     known = tape_market(root, symbol)

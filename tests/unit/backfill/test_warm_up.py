@@ -53,7 +53,10 @@ class Silent:
 
 @pytest.fixture
 def server() -> Iterator[BybitHistoryServer]:
-    rows = [(str(NEWEST_MS - at * MINUTE_MS), "100.5", "101.0", "100.0", "100.7", "3", "301.5") for at in range(500)]
+    rows = [
+        (str(NEWEST_MS - at * MINUTE_MS), "100.5", "101.0", "100.0", "100.7", "3", "301.5")
+        for at in reversed(range(500))
+    ]
     with BybitHistoryServer({SYMBOL: History(klines=rows)}) as running:
         yield running
 
