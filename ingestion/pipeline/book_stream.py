@@ -163,7 +163,9 @@ class BookStream:
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
         """One that comes again or late is ignored; one that is no repair of the book known last begins anew."""
-        if heard.is_older_than(last) and not is_silent:
+        # The last message may be another market's, whose ``seq`` says nothing: the book that was known counts too.
+        is_late = heard.is_older_than(last) or (self._whole is not None and heard.is_older_than(self._whole))
+        if is_late and not is_silent:
             return IGNORED
         if self._whole is None or self._goes_on(self._whole, heard):
             return TAKEN

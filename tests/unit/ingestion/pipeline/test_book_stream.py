@@ -20,12 +20,14 @@ class Streams:
     def is_valid(self) -> bool:
         return self._stream.is_valid
 
-    def tell(self, update_id: int, *, depth: int = 200, replaces: bool = False, at: int | None = None) -> Judgement:
+    def tell(
+        self, update_id: int, *, depth: int = 200, replaces: bool = False, at: int | None = None, seq: int | None = None
+    ) -> Judgement:
         self._told += 1
         sent = self._told if at is None else at
         records = empty_events(1)
         records["event_ns"] = sent * SECOND_NS
-        place = BookPlace(update_id, update_id, depth, replaces, sent)
+        place = BookPlace(update_id, update_id, depth, replaces, sent if seq is None else seq)
         message = DecodedMessage("BTCUSDT", ORDERBOOK, "orderbook", None, None, records, book=place)
         judged = self._stream.judge(message, self._told * SECOND_NS)
         if judged.mark not in (None, START):
@@ -92,4 +94,14 @@ def test_an_older_update_is_a_gap_once_the_stream_is_silent() -> None:
         assert not streams.tell(819_963, at=1).is_taken
         assert streams.is_valid
     assert streams.tell(819_963, at=1).is_taken
+    assert not streams.is_valid
+
+
+def test_a_late_snapshot_is_ignored_after_a_message_of_another_market_whose_seqs_are_lower() -> None:
+    streams = Streams()
+    for update_id in (50, 51, 52):
+        streams.tell(update_id, replaces=update_id == 50)
+    streams.tell(900_000, seq=0)
+    assert not streams.is_valid
+    assert not streams.tell(51, at=2, replaces=True).is_taken
     assert not streams.is_valid
