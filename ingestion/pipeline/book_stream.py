@@ -7,8 +7,9 @@
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard.
 4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
-   One that is not the repair of the book that was known last says that messages between were missed: an order book
-   that begins anew, another market's, one that was away for longer than its numbers tell.
+   So is an update that seems further on: it is of the numbering before a restart, and no other stream.
+   A snapshot that is not the repair of the book that was known last says that messages between were missed: an order
+   book that begins anew, another market's, one that was away for longer than its numbers tell.
 5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
 """
 
@@ -123,6 +124,8 @@ class BookStream:
             self._foreign_id, self._foreign_heard_ns = last.update_id, recv_ns
             self._last, self._left = left, None
             return Judgement(is_taken=True, mark=GAP, reason="order books of two streams are mixed")
+        if self.is_valid and step is Step.GAP and heard.is_older_than(last) and not is_silent:
+            return IGNORED
         if self.is_valid and step is Step.REPEATED and _is_restart(last, heard):
             reason = f"order book began again at u {heard.update_id} after {last.update_id}"
             return Judgement(is_taken=True, mark=GAP, reason=reason)
@@ -160,7 +163,9 @@ class BookStream:
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
         """One that comes again or late is ignored; one that is no repair of the book known last begins anew."""
-        if heard.is_older_than(last) and not is_silent:
+        # The last message may be another market's, whose ``seq`` says nothing: the book that was known counts too.
+        is_late = heard.is_older_than(last) or (self._whole is not None and heard.is_older_than(self._whole))
+        if is_late and not is_silent:
             return IGNORED
         if self._whole is None or self._goes_on(self._whole, heard):
             return TAKEN

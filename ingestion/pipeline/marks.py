@@ -8,7 +8,7 @@ from typing import Final
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.own import control_message
 from ingestion.venues.decoders import Decoders
-from market.events import CONTROL, GAP, KIND_COUNT, ORDERBOOK, START, Events
+from market.events import CONTROL, GAP, KIND_COUNT, ORDERBOOK, START, Events, empty_events
 from storage.tape import Hole
 
 RESTART_REASON: Final = "ingest restarted"
@@ -17,7 +17,12 @@ GAP_REASON: Final = "order book lost its sequence"
 
 
 def hole_records(decoders: Decoders, symbol: str, hole: Hole) -> Events:
-    """What stands in the place of a hole: a START, since messages before what follows are missing."""
+    """What stands in the place of a hole: a START, since messages before what follows are missing.
+
+    Nothing in that of a damaged head, which costs no message: its seq is that of the frame after it.
+    """
+    if hole.next_seq == hole.first_seq:
+        return empty_events(0)
     body = control_message(START, symbol=symbol, event_ns=hole.recv_ns, reason=LOST_REASON)
     decoded = decoders.decode(body, hole.recv_ns)
     assert decoded is not None

@@ -18,6 +18,8 @@ from tests.oracle.delivered import Delivered, levels_of
 
 DAMAGE: Final = ("-1", "1e5", "NaN", "", "0x10")
 FINER: Final = "0000000000001"
+HELD: Final = 6
+"""A message that comes late comes within so many others."""
 BETWEEN_SNAPSHOTS: Final = 30
 """Messages from one order book snapshot to the next, on average: what is lost comes back."""
 
@@ -192,7 +194,7 @@ class Mutator:
 
     def reorder(self, message: Delivered) -> list[Delivered]:
         """It comes some messages later, with the stamp of its time, which others have passed."""
-        self._held.append((self._random.randrange(1, 6), message))
+        self._held.append((self._random.randrange(1, HELD), message))
         return []
 
     def swap(self, message: Delivered) -> list[Delivered]:
@@ -213,7 +215,11 @@ class Mutator:
     def missed_restart(self, message: Delivered) -> list[Delivered]:
         """The exchange begins anew, and the snapshot is lost on the way: the ids go on from a low one."""
         self._epoch += 1
-        self._shift = self._random.choice((2, 3, 50, self._random.randrange(100, 5_000))) - self._last_book["data"]["u"]
+        last_id = self._last_book["data"]["u"]
+        low = self._random.choice((2, 3, 50, self._random.randrange(100, 5_000)))
+        if abs(low - last_id - self._shift) <= HELD:  # nobody could tell it from the numbering before
+            low += 10 * HELD
+        self._shift = low - last_id
         return [] if message.topic == "orderbook" else [message]
 
     def new_numbers(self, message: Delivered) -> list[Delivered]:

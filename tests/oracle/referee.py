@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
 
+from market.book_sequence import RESTART_ID
 from market.clock import SECOND_NS, floor_to
 from quality.oracle.book import Book
 from quality.oracle.market import SLOT_NS, Oracle
@@ -117,7 +118,7 @@ class Referee:
         if message.is_again:
             return  # the tape has it: nothing is heard by it
         depth = int(said["topic"].split(".")[1])
-        is_snapshot = said["type"] == "snapshot"
+        is_snapshot = said["type"] == "snapshot" or said["data"]["u"] == RESTART_ID
         if depth != self._depth:
             is_silent = stamp_ns - self._heard_ns > SILENT_NS
             if self._depth and not is_silent and not (is_snapshot and depth > self._depth):
@@ -128,7 +129,7 @@ class Referee:
         epoch, book = self._books.get(depth, (-1, Book()))
         if message.epoch < epoch:
             return
-        if message.epoch > epoch and not (is_snapshot or said["data"]["u"] == 1):
+        if message.epoch > epoch and not is_snapshot:
             book.give_up(slot)
         self._books[depth] = message.epoch, book
         self._oracle.book = book

@@ -10,17 +10,24 @@ from market.events import ORDERBOOK, START, empty_events
 
 
 class Streams:
-    """Messages told to a BookStream, one each second."""
+    """Messages told to a BookStream, one each second. at: of which second by the exchange's clock and by ``seq``."""
 
     def __init__(self) -> None:
         self._stream = BookStream()
         self._told = 0
 
-    def tell(self, update_id: int, *, depth: int = 200, replaces: bool = False) -> Judgement:
+    @property
+    def is_valid(self) -> bool:
+        return self._stream.is_valid
+
+    def tell(
+        self, update_id: int, *, depth: int = 200, replaces: bool = False, at: int | None = None, seq: int | None = None
+    ) -> Judgement:
         self._told += 1
+        sent = self._told if at is None else at
         records = empty_events(1)
-        records["event_ns"] = self._told * SECOND_NS
-        place = BookPlace(update_id, update_id, depth, replaces, self._told)
+        records["event_ns"] = sent * SECOND_NS
+        place = BookPlace(update_id, update_id, depth, replaces, sent if seq is None else seq)
         message = DecodedMessage("BTCUSDT", ORDERBOOK, "orderbook", None, None, records, book=place)
         judged = self._stream.judge(message, self._told * SECOND_NS)
         if judged.mark not in (None, START):
@@ -58,3 +65,43 @@ def test_a_numbering_left_at_one_depth_is_not_gone_back_to_at_another() -> None:
         streams.tell(700, depth=50)
     assert streams.tell(701, depth=50).mark is None
     assert streams.tell(51, depth=50).reason != "order books of two streams are mixed"
+
+
+def after_a_restart_of_which_an_update_of_before_comes_again() -> Streams:
+    """A book that stands at 3, and u 819,963 of the second second was told once more."""
+    streams = Streams()
+    streams.tell(819_962, replaces=True)
+    streams.tell(819_963)
+    streams.tell(1, replaces=True)
+    streams.tell(2)
+    assert not streams.tell(819_963, at=2).is_taken
+    assert streams.tell(3).mark is None
+    assert streams.is_valid
+    return streams
+
+
+def test_numbers_near_those_of_an_update_that_came_again_after_a_restart_are_a_gap_and_not_ignored() -> None:
+    streams = after_a_restart_of_which_an_update_of_before_comes_again()
+    assert streams.tell(975_291).is_taken
+    assert not streams.is_valid
+
+
+def test_an_older_update_is_a_gap_once_the_stream_is_silent() -> None:
+    streams = Streams()
+    streams.tell(819_962, replaces=True)
+    streams.tell(1, replaces=True)
+    for _ in range(10):
+        assert not streams.tell(819_963, at=1).is_taken
+        assert streams.is_valid
+    assert streams.tell(819_963, at=1).is_taken
+    assert not streams.is_valid
+
+
+def test_a_late_snapshot_is_ignored_after_a_message_of_another_market_whose_seqs_are_lower() -> None:
+    streams = Streams()
+    for update_id in (50, 51, 52):
+        streams.tell(update_id, replaces=update_id == 50)
+    streams.tell(900_000, seq=0)
+    assert not streams.is_valid
+    assert not streams.tell(51, at=2, replaces=True).is_taken
+    assert not streams.is_valid

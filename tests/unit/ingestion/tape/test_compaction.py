@@ -282,6 +282,17 @@ def test_damage_of_a_segment_whose_writer_died_is_named_by_the_compaction_that_f
     assert verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)).damages == 1
 
 
+@pytest.mark.parametrize("at", [3, 12])
+def test_a_damaged_head_costs_no_message_and_stops_no_compaction(tmp_path: Path, at: int) -> None:
+    write_tape(tmp_path, [0, 1])
+    flip(reopened(tape_segments(tmp_path)[-1]), at)
+    done = compact_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path))
+    assert done.messages == 10
+    assert done.holes[0].startswith("before seq 6: ")
+    assert seqs(tmp_path) == list(range(1, 11))
+    assert verify_tape(tmp_path, SYMBOL, InstrumentPins(tmp_path)).damages == 1
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_segment_that_went_before_it_was_compacted_is_named_with_its_seqs(tmp_path: Path, number: int) -> None:
     write_tape(tmp_path, [0, 1, 2])
