@@ -20,17 +20,17 @@ UNCHECKED: Final = "feast."
 """How the modules of classes begin that are left as they are."""
 
 
-def _leave_unchecked(prefix: str) -> None:
-    """Let ``typeguard.typechecked`` leave classes of these modules as they are."""
+def _leave_unchecked() -> None:
+    """Let ``typeguard.typechecked`` leave Feast's classes as they are."""
     checked: Callable[..., Any] = typeguard.typechecked
 
     def typechecked(target: Any = None, **options: Any) -> Any:  # noqa: ANN401  # as typeguard itself
         if target is None:
             return partial(typechecked, **options)
-        return target if target.__module__.startswith(prefix) else checked(target, **options)
+        return target if target.__module__.startswith(UNCHECKED) else checked(target, **options)
 
     typeguard.typechecked = typechecked
 
 
 if typeguard is not None:
-    _leave_unchecked(UNCHECKED)
+    _leave_unchecked()

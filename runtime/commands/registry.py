@@ -172,11 +172,13 @@ def activate(  # the options of the command
 
 
 @app.command("end-shadow")
-def end_shadow(version: Version, by: By = None, reason: Reason = "", data: DataFolder = None) -> None:
+def end_shadow(
+    version: Version, by: By = None, reason: Reason = "", data: DataFolder = None, as_json: AsJson = False
+) -> None:
     """Serve a version no longer beside the active one."""
     with life_cycle(data) as cycle:
         cycle.shadows.end(version, asked(by, reason))
-    print(f"{version}: no longer served beside the active one")
+    tell({"version": version, "shadow": False}, f"{version}: no longer served beside the active one", as_json=as_json)
 
 
 @app.command("rollback")
