@@ -14,7 +14,7 @@ from typing import Any, Final
 try:
     import typeguard
 except ModuleNotFoundError:
-    typeguard = None
+    typeguard = None  # type: ignore[assignment]  # a module or nothing
 
 UNCHECKED: Final = "feast."
 """How the modules of classes begin that are left as they are."""
