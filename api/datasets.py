@@ -17,7 +17,7 @@ from api.services import Services
 from api.wire_times import Moment
 from market.clock import format_iso
 from market.errors import NotFound
-from storage.database.metadata import DatasetStatus
+from storage.database.dataset_records import DatasetStatus
 from training_sets.dataset.downloads import dataset_folder, download_files
 from training_sets.dataset.manifest import (
     REPORT_NAME,

@@ -19,8 +19,8 @@ from api.predictions import Predictions, read_predictions
 from api.services import ApiServices, Services
 from market.clock import format_iso, to_datetime
 from market.errors import Conflict, InvalidRequest
+from storage.database.dataset_records import DatasetRecord
 from storage.database.evaluations import Cell, Evaluations
-from storage.database.metadata import DatasetRecord
 from training_sets.dataset.downloads import dataset_folder, split_of
 from training_sets.dataset.manifest import intact_file, read_manifest, split_entries
 from training_sets.dataset.records import download_url, stored_request

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from api.errors import told_to_callers
 from market.clock import SECOND_NS
-from storage.database.metadata import DatasetRecord, DatasetStatus
+from storage.database.dataset_records import DatasetRecord, DatasetStatus
 from training_sets.dataset.records import download_urls, splits_document, stored_request
 from training_sets.request.targets import Target
 

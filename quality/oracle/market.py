@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -29,6 +28,7 @@ from quality.oracle.book import Book, Touch, book_features, slope
 from quality.oracle.candles import Candle, candle_features
 from quality.oracle.indicators import TECHNICAL
 from quality.oracle.rows import OracleRow, Value, temporal
+from quality.oracle.traded import Traded
 
 SLOT_NS: Final = 50 * MILLISECOND_NS
 FRESH_NS: Final = 2 * MINUTE_NS
@@ -45,28 +45,6 @@ SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
 SOURCES: Final = ("BOOK", "TRADES", "KLINES", "TICKERS", "POSITIONS")
 GROUPS: Final = ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
 WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}
-
-
-@dataclass(frozen=True)
-class Traded:
-    """Sums of all trades so far. They are exact, so that those of a window are a difference of two."""
-
-    count: int = 0
-    bought: Fraction = Fraction(0)
-    sold: Fraction = Fraction(0)
-    notional: Fraction = Fraction(0)
-
-    def plus(self, price: Fraction, quantity: Fraction, *, buy: bool) -> Traded:
-        bought, sold = (quantity, 0) if buy else (0, quantity)
-        return Traded(self.count + 1, self.bought + bought, self.sold + sold, self.notional + price * quantity)
-
-    def since(self, earlier: Traded) -> Traded:
-        return Traded(
-            self.count - earlier.count,
-            self.bought - earlier.bought,
-            self.sold - earlier.sold,
-            self.notional - earlier.notional,
-        )
 
 
 class Oracle:

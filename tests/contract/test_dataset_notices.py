@@ -20,7 +20,7 @@ from ingestion.rabbitmq.connection import BrokerAddress
 from ingestion.rabbitmq.notices import QueueNotices
 from market.clock import SECOND_NS
 from market.errors import StoreUnavailable
-from storage.database.metadata import DatasetRecord
+from storage.database.dataset_records import DatasetRecord
 from tests.queue_contracts import broken_rules
 from training_sets.builds.notices import DATASET_READY, MOST_KEPT, DatasetNotices, InProcessNotices, dataset_notice
 from training_sets.request.folds import TimeBased, default_periods

@@ -19,7 +19,8 @@ from sqlalchemy.exc import IntegrityError
 
 import storage.database.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
-from storage.database.metadata import BuildMeasured, DatasetRecord, DatasetStatus, Metadata
+from storage.database.dataset_records import BuildMeasured, DatasetRecord, DatasetStatus
+from storage.database.metadata import Metadata
 from storage.database.schema import POOL_SIZE, TABLES, downgrade, open_engine, transaction, upgrade
 from tests.postgres_servers import run
 

@@ -21,8 +21,9 @@ from registry.folder import VersionFolder
 from registry.life_cycle import RegistryLifeCycle
 from registry.states import Asked, change
 from storage.database.activations import ActivationStore
+from storage.database.dataset_records import DatasetRecord
 from storage.database.ingest_workers import living_workers
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.metadata import Metadata
 from storage.database.registry_versions import RegistryStore
 from storage.database.schema import downgrade, upgrade
 from tests.postgres_servers import run

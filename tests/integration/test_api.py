@@ -43,7 +43,8 @@ from runtime.serving import api_services
 from runtime.settings import Settings, load_settings
 from runtime.stores import open_stores
 from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, online_store
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.dataset_records import DatasetRecord
+from storage.database.metadata import Metadata
 from storage.features.log import FeatureLog
 from storage.instruments import InstrumentPins
 from storage.online.address import redis_settings

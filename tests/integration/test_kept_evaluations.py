@@ -17,7 +17,8 @@ from api.app import create_app
 from api.services import ApiServices
 from feature_repo.registry_versions import load_registry_version
 from market.clock import MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.dataset_records import DatasetRecord
+from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.raw.raw_data import RawData

@@ -35,9 +35,10 @@ from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, load_settings
 from runtime.stores import open_stores
 from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, metadata_store
+from storage.database.dataset_records import DatasetRecord
 from storage.database.job_queue import JobQueue
 from storage.database.job_worker import Interrupted
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.metadata import Metadata
 from tests import waiting
 from tests.build_places import books_on
 from tests.tcp_proxy import TcpProxy

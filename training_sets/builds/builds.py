@@ -20,9 +20,9 @@ from typing import Final
 
 from market.clock import SECOND_NS, format_iso
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
+from storage.database.dataset_records import DatasetRecord
 from storage.database.job_queue import HEARTBEAT_S
 from storage.database.job_worker import Interrupted, JobWorker
-from storage.database.metadata import DatasetRecord
 from storage.retention.features import logged_symbols
 from training_sets.builds.admission import check_request
 from training_sets.builds.attempt import BuildRunner

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from market.clock import Clock, to_datetime
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.dataset_records import DatasetRecord
+from storage.database.metadata import Metadata
 from training_sets.dataset.records import download_urls
 
 DATASET_READY: Final = "features.dataset.ready"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from market.errors import CorruptStore, NotFound
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.dataset_records import DatasetRecord
+from storage.database.metadata import Metadata
 from training_sets.builds.place import BuildPlace
 from training_sets.dataset.downloads import dataset_folder
 from training_sets.dataset.inputs import dataset_inputs

@@ -17,8 +17,8 @@ from datetime import timedelta
 from typing import Final
 
 from market.errors import Conflict, NotFound, StoreUnavailable
+from storage.database.dataset_records import DatasetRecord
 from storage.database.job_queue import STALLED_AFTER_S, QueuedJob
-from storage.database.metadata import DatasetRecord
 from training_sets.builds.attempt import MOST_ATTEMPTS
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builds import BUILD_TASK, MOST_WAITING, QUEUE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market.errors import Conflict, CorruptStore, NotFound
-from storage.database.metadata import DatasetRecord
+from storage.database.dataset_records import DatasetRecord
 from training_sets.dataset.files import fold_name
 from training_sets.dataset.manifest import (
     MANIFEST_NAME,

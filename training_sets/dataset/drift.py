@@ -16,7 +16,7 @@ from market.clock import SECOND_NS, format_iso, parse_iso_ns
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound
 from quality.drift import USUAL_LIMITS, DriftLimits, table_drift, table_sketch
 from quality.profile import TableProfile
-from storage.database.metadata import DatasetRecord
+from storage.database.dataset_records import DatasetRecord
 from storage.features.log import FeatureLog
 from training_sets.dataset.downloads import dataset_folder
 from training_sets.dataset.manifest import PROFILE_NAME, intact_file, profile_entry, read_manifest

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from market.clock import DAY_NS, format_iso
-from storage.database.metadata import BuildMeasured, DatasetRecord
+from storage.database.dataset_records import BuildMeasured, DatasetRecord
 from training_sets.request.folds import covered, strategy_name
 from training_sets.request.request import DatasetRequest, request_document
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
@@ -28,6 +28,7 @@ from ingestion.rabbitmq.reading import QueueReader, ReadingEnd
 from ingestion.source import Deliver, Delivery
 from ingestion.sources.gateway.book_recovery import BookRecovery, OrderBooks
 from ingestion.sources.gateway.holes import QueueHoles
+from ingestion.sources.gateway.parts import PositionPoller, SubscriptionKeeper
 from market.clock import MILLISECOND_NS, SECOND_NS, Clock, to_ns
 from market.errors import StoreUnavailable
 
@@ -62,22 +63,6 @@ CHANNELS: Final = {
     "order": "order",
 }
 """The channel of a topic's first part."""
-
-
-class SubscriptionKeeper(Protocol):
-    """Who keeps the gateway sending, and can make it send a snapshot of an order book."""
-
-    def note(self, channel_type: str, symbol: str, recv_ns: int) -> None: ...
-
-    async def request_snapshot(self, symbol: str) -> None: ...
-
-
-class PositionPoller(Protocol):
-    """Who delivers positions that no queue brings."""
-
-    def ask_soon(self, symbol: str) -> None: ...
-
-    async def run(self, deliver: Deliver) -> None: ...
 
 
 class _Stamp(Struct, frozen=True, gc=False):

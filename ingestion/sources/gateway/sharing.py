@@ -19,7 +19,8 @@ from msgspec.json import Decoder as JsonDecoder
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.writing import HashExchange
 from ingestion.source import Deliver, Delivery
-from ingestion.sources.gateway.queues import ORDER_BOOK_QUEUE, GatewaySource, PositionPoller
+from ingestion.sources.gateway.parts import PositionPoller
+from ingestion.sources.gateway.queues import ORDER_BOOK_QUEUE, GatewaySource
 from ingestion.venues.bybit.wire import Named
 
 LOOK_EVERY_S: Final = 0.5

@@ -22,7 +22,8 @@ from feature_repo.serving import FeatureServing
 from market.clock import MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import StoreUnavailable
 from registry.life_cycle import RegistryLifeCycle
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.dataset_records import DatasetRecord
+from storage.database.metadata import Metadata
 from storage.database.quality_reports import QualityReports
 from storage.database.upkeep import UpkeepState, UpkeepStore
 from storage.features.log import FeatureLog

@@ -21,7 +21,8 @@ from api.services import ProcessServices
 from feature_repo.registry_versions import SHIPPED_FOLDER
 from market.clock import ManualClock, parse_iso_ns, to_datetime
 from market.errors import StoreUnavailable
-from storage.database.metadata import DatasetRecord, Metadata
+from storage.database.dataset_records import DatasetRecord
+from storage.database.metadata import Metadata
 from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
 

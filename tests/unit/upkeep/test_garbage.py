@@ -9,7 +9,8 @@ from typing import cast
 
 from market.clock import DAY_NS, HOUR_NS
 from market.errors import NotFound
-from storage.database.metadata import DatasetRecord, DatasetStatus, Metadata
+from storage.database.dataset_records import DatasetRecord, DatasetStatus
+from storage.database.metadata import Metadata
 from upkeep.garbage import Found, GarbageFolders, remove_caches, remove_garbage
 
 NOW_NS = 20_000 * DAY_NS

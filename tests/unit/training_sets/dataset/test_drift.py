@@ -15,7 +15,7 @@ from market.clock import SECOND_NS, format_iso, to_ns
 from market.errors import Conflict, InvalidRequest, NotFound
 from quality.drift import USUAL_LIMITS
 from quality.profile import TableProfile
-from storage.database.metadata import DatasetRecord
+from storage.database.dataset_records import DatasetRecord
 from storage.features.log import FeatureLog, FeatureLogWriter
 from training_sets.dataset.drift import ServedDrift, split_drift, write_profile
 from training_sets.dataset.manifest import stated_files, write_manifest
