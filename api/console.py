@@ -42,6 +42,8 @@ Asset = Literal[
     "past.js",
     "datasets.js",
     "upkeep.js",
+    "quality.js",
+    "backfill.js",
     "console.css",
     "icon.svg",
 ]

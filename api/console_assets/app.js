@@ -8,9 +8,12 @@ import * as datasets from "./datasets.js";
 import * as upkeep from "./upkeep.js";
 import * as registry from "./registry.js";
 import * as coverage from "./coverage.js";
+import * as quality from "./quality.js";
+import * as backfill from "./backfill.js";
 
 const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep],
-  past: ["Time machine", past], registry: ["Registry", registry], coverage: ["Coverage", coverage] };
+  past: ["Time machine", past], registry: ["Registry", registry], coverage: ["Coverage", coverage],
+  quality: ["Quality", quality], backfill: ["Backfill", backfill] };
 const SILENT_MS = 5000;
 
 const main = document.getElementById("main");

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.sessions import COOKIE, CSRF_HEADER
@@ -183,6 +184,8 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
             "upkeep",
             "past",
             "coverage",
+            "quality",
+            "backfill",
             "registry?before=1.0.0&after=2.0.0",
         ):
             page.goto(f"/console#{address}")
@@ -191,7 +194,45 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
             assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), (
                 address
             )
+            assert grave_findings(page) == [], address
             page.screenshot(path=str(tmp_path / f"{address.partition('?')[0].replace('/', '-')}-{width}.png"))
+
+
+def grave_findings(page: Page) -> list[str]:
+    """What axe-core calls serious or critical of the page as it is shown: the rule, and where."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
+def test_quality_is_reported_for_a_period_of_an_address(page: Page, running: Running) -> None:
+    begin, end = (format_iso(running.start_ns + seconds * SECOND_NS) for seconds in (10, 100))
+    with running.client() as client:
+        found = client.get("/data-quality/report", params={"symbol": "BTCUSDT", "from": begin, "to": end}).json()
+    page.goto(f"/console#quality/BTCUSDT?from={begin}&to={end}")
+    expect(page.locator(".tile").filter(has_text="gaps in the order book")).to_contain_text(str(found["sequence_gaps"]))
+    for name in found["unchecked"]:
+        expect(page.get_by_role("region", name="Not looked at")).to_contain_text(name)
+    page.get_by_role("link", name="Calendar of what is held and missing").click()
+    expect(page.get_by_role("heading", name="Coverage calendar")).to_be_visible()
+    page.goto(f"/console#quality/BTCUSDT?from={end}&to={begin}")
+    expect(page.get_by_role("alert").filter(has_text="must")).to_be_visible()
+
+
+def test_a_backfill_is_started_by_the_keyboard_and_its_refusal_is_the_apis(page: Page) -> None:
+    page.keyboard.press("9")
+    page.get_by_label("Symbol").fill("BTCUSDT")
+    page.get_by_label("First day").fill("2999-01-01")
+    page.get_by_label("Last day, included").fill("2999-01-01")
+    page.keyboard.press("Enter")
+    asked = {"symbol": "BTCUSDT", "start_date": "2999-01-01", "end_date": "2999-01-01"}
+    token = page.request.get("/console/session").json()["csrf_token"]
+    refused = page.request.post("/backfill/historical", data=asked, headers={CSRF_HEADER: token}).json()["message"]
+    expect(page.get_by_role("alert").filter(has_text=refused)).to_be_visible()
+    assert page.url.endswith("#backfill/BTCUSDT?from=2999-01-01&to=2999-01-01")
 
 
 def test_a_session_is_a_cookie_that_scripts_cannot_read_and_changes_need_its_token(page: Page) -> None:

@@ -1,0 +1,68 @@
+// Quality: the report on a symbol's data in a period, and how far what is served has moved from a dataset.
+
+import { clock, h, number, setText, table, told } from "./dom.js";
+
+const DAY_MS = 86400000;
+const share = (rate) => (rate === null ? "not known" : `${number(rate * 100)} %`);
+const plain = (value) => (value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? number(value) : String(value));
+
+export async function show(root, { api, note, rest, query }) {
+  const [{ symbols }, datasets] = await Promise.all([api("/features/overview"), api("/dataset/list?status=ready&limit=100")]);
+  const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const now = Date.now();
+  const from = h("input", { required: true, "aria-label": "From, UTC", size: 24, value: query.get("from") ?? new Date(now - DAY_MS).toISOString() });
+  const to = h("input", { required: true, "aria-label": "To, UTC", size: 24, value: query.get("to") ?? new Date(now).toISOString() });
+  const dataset = h("select", { "aria-label": "Dataset that what is served is compared with" }, h("option", { value: "" }, "no drift"),
+    datasets.map((each) => h("option", { value: each.dataset_id, selected: each.dataset_id === query.get("dataset") }, `drift from ${each.dataset_id.slice(0, 12)}`)));
+  const answer = h("div", {}), drift = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
+  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    from, to, dataset, h("button", { class: "primary", type: "submit" }, "Report"));
+  root.append(h("h1", {}, "Quality"),
+    h("p", { class: "muted" }, "What is missing, doubled, late or far from the rest in a symbol's data. Each report is kept."), form, wrong, answer, drift);
+
+  async function go() {
+    setText(wrong, "");
+    note("quality", [symbol.value], [["from", from.value], ["to", to.value], ["dataset", dataset.value]]);
+    answer.replaceChildren();
+    drift.replaceChildren();
+    const asked = new URLSearchParams({ symbol: symbol.value, from: from.value, to: to.value });
+    try {
+      answer.replaceChildren(...report(await api(`/data-quality/report?${asked}`)));
+      if (dataset.value) drift.replaceChildren(...moved(await api(`/data-quality/drift?${new URLSearchParams({ dataset_id: dataset.value })}`)));
+    } catch (error) {
+      setText(wrong, told(error));
+    }
+  }
+
+  form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
+  // A report is kept, so one is made only for who asks: by the button, or by an address that names a period.
+  if (rest[0] && query.get("from")) await go();
+  else answer.append(h("p", { class: "muted" }, "Choose a symbol and a period of at most 31 days."));
+}
+
+const tile = (name, value) => h("div", { class: "tile" }, h("b", {}, value), h("span", { class: "muted" }, name));
+
+function report(found) {
+  const period = new URLSearchParams({ from: found.period_start.slice(0, 10), to: found.period_end.slice(0, 10) });
+  return [h("h2", {}, `${found.symbol}, ${clock(found.period_start)} to ${clock(found.period_end)}`),
+    h("div", { class: "tiles" }, tile("missing", share(found.missing_rate)), tile("anomalies", share(found.anomaly_rate)),
+      tile("gaps in the order book", number(found.sequence_gaps)), tile("gaps and interruptions", number(found.desynchronization_events))),
+    h("p", {}, h("a", { href: `#coverage/${encodeURIComponent(found.symbol)}?${period}` }, "Calendar of what is held and missing")),
+    h("h2", {}, "What to do"), found.recommendations.length ? h("ul", {}, found.recommendations.map((each) => h("li", {}, each))) : h("p", { class: "muted" }, "Nothing is wrong in what was looked at."),
+    h("h2", {}, "Not looked at"), table("Not looked at", [["check", "name"], ["why", "formula"]], Object.entries(found.unchecked), "Everything was looked at."),
+    h("h2", {}, "Gaps"), rows("Gaps", found.sequence_gap_details, "No gap."),
+    h("h2", {}, "Anomalies"), rows("Anomalies", found.anomaly_details, "No anomaly.")];
+}
+
+function rows(caption, found, empty) {
+  const names = [...new Set(found.flatMap(Object.keys))];
+  return table(caption, names.map((name) => [name.replaceAll("_", " "), ""]), found.map((each) => names.map((name) => plain(each[name] ?? null))), empty);
+}
+
+function moved(found) {
+  return [h("h2", {}, `Served from ${clock(found.from)} to ${clock(found.to)}, against the dataset`),
+    ...Object.entries(found.symbols).flatMap(([symbol, each]) => [h("h3", {}, `${symbol}: ${number(each.rows)} rows, ${number(each.drifted.length)} of ${number(Object.keys(each.columns).length)} columns have moved`),
+      table(`Drift of ${symbol}`, [["column", "name mono"], ["psi", "number"], ["ks", "number"], ["missing then", "number"], ["now", "number"], ["exceeds", ""]],
+        Object.entries(each.columns).map(([name, column]) => [name, number(column.psi), number(column.ks), share(column.missing_then), share(column.missing_now),
+          column.is_expected ? "moves by nature" : column.drifted.join(", ") || "nothing"]), "No column.")])];
+}
