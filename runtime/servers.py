@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -28,6 +28,10 @@ class Servers:
     postgres_url: str = field(repr=False)
     embedded_pids: tuple[int, ...] = ()
     """The processes of embedded servers, which end with the one that started them."""
+
+
+# Made at import: msgspec learns a class at its first use, which ends the process where two threads do it at once.
+_LEARNED: Final = msgspec.json.Decoder(Servers)
 
 
 def configured_redis(settings: Settings) -> dict[str, str]:

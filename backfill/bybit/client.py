@@ -43,6 +43,9 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
     result: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+_ANSWER: Final = msgspec.json.Decoder(Answer)
+
+
 class ClientSettings(TypedDict, total=False):
     """How a client asks.
 
@@ -137,6 +140,6 @@ class BybitClient:
 def _opened(content: bytes) -> Answer | None:
     """The answer, None of what is none: a proxy's page, half an answer."""
     try:
-        return msgspec.json.decode(content, type=Answer)
+        return _ANSWER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

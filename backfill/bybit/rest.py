@@ -81,6 +81,10 @@ class _Recents(msgspec.Struct, frozen=True):
     rows: list[_Recent] = msgspec.field(name="list")
 
 
+_ROWS: Final = msgspec.json.Decoder(_Rows)
+_FUNDINGS: Final = msgspec.json.Decoder(_Fundings)
+_INTERESTS: Final = msgspec.json.Decoder(_Interests)
+_RECENTS: Final = msgspec.json.Decoder(_Recents)
 _INSTRUMENTS: Final = msgspec.json.Decoder(_Instruments)
 _BOOK: Final = msgspec.json.Decoder(PresentBook)
 
@@ -96,21 +100,21 @@ class _Page:
 
 
 def _rows(result: msgspec.Raw) -> Sequence[Row]:
-    return msgspec.json.decode(result, type=_Rows).rows
+    return _ROWS.decode(result).rows
 
 
 def _funding_rows(result: msgspec.Raw) -> Sequence[Row]:
-    found = msgspec.json.decode(result, type=_Fundings).rows
+    found = _FUNDINGS.decode(result).rows
     return [(each.funding_rate_timestamp, each.funding_rate) for each in found]
 
 
 def _interest_rows(result: msgspec.Raw) -> Sequence[Row]:
-    found = msgspec.json.decode(result, type=_Interests).rows
+    found = _INTERESTS.decode(result).rows
     return [(each.timestamp, each.open_interest) for each in found]
 
 
 def _recent(result: msgspec.Raw) -> Sequence[_Recent]:
-    return msgspec.json.decode(result, type=_Recents).rows
+    return _RECENTS.decode(result).rows
 
 
 _KLINE: Final = _Page("/v5/market/kline", ("start", "end"), 1000, _rows)

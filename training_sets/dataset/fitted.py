@@ -96,6 +96,10 @@ class FittedColumn(msgspec.Struct, frozen=True):
         return found
 
 
+# Made at import: msgspec learns a class at its first use, which ends the process where two threads do it at once.
+_LEARNED: Final = msgspec.json.Decoder(FittedColumn)
+
+
 @dataclass(frozen=True, slots=True)
 class FittedSteps:
     """The steps of one fold, of each feature in the order of the dataset."""

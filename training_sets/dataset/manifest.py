@@ -17,7 +17,7 @@ import msgspec
 from market.errors import CorruptStore, NotFound
 from training_sets.provenance import file_entry
 from training_sets.request.folds import PurgedCombinations
-from training_sets.request.request import DatasetRequest
+from training_sets.request.request import DatasetRequest, stated_request
 from training_sets.request.weighting import CONCURRENCY, WEIGHT
 
 MANIFEST_NAME: Final = "_manifest.json"
@@ -49,6 +49,10 @@ class _StatedFiles(msgspec.Struct):
     schema_file: FileEntry | None = None
     profile: FileEntry | None = None
     fitted_steps: FileEntry | None = None
+
+
+# Made at import: msgspec learns a class at its first use, which ends the process where two threads do it at once.
+_LEARNED: Final = msgspec.json.Decoder(_StatedFiles)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def lineage(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def manifest_request(manifest: Mapping[str, Any]) -> DatasetRequest:
     """The request that a manifest was made from. Raises CorruptStore when it states none that is understood."""
     try:
-        return msgspec.convert(manifest["request"], DatasetRequest)
+        return stated_request(manifest["request"])
     except (KeyError, msgspec.ValidationError) as error:
         raise CorruptStore(f"manifest: must state its request, was {error}") from error
 

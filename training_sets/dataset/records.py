@@ -11,7 +11,7 @@ import msgspec
 from market.clock import DAY_NS, format_iso
 from storage.database.dataset_records import BuildMeasured, DatasetRecord
 from training_sets.request.folds import covered, strategy_name
-from training_sets.request.request import DatasetRequest, request_document
+from training_sets.request.request import DatasetRequest, request_document, stated_request
 
 FIRST_PACE_S: Final = 2.0
 """A day of a symbol, its features computed: what 90 days of minute klines in five folds take on one core."""
@@ -32,7 +32,7 @@ def splits_document(request: DatasetRequest) -> dict[str, Any]:
 
 def stored_request(record: DatasetRecord) -> DatasetRequest:
     """The request that a record was made from."""
-    return msgspec.convert(record.request, DatasetRequest)
+    return stated_request(record.request)
 
 
 def request_hash(request: DatasetRequest, feature_set: str) -> str:
