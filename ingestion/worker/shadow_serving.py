@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import Any, Final
 from ingestion.pipeline.change import Mark, mark_of
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.warming import Failed
+from ingestion.worker.repeating import Repeating
 from ingestion.worker.shadow_process import ShadowPlan, ShadowSaid, serve_shadow
 from market.errors import FeatureServiceError, StoreUnavailable
 from transforms.rows import FeatureSet
@@ -81,30 +81,20 @@ class ShadowServing:
         self._processes: dict[str, _ShadowProcess] = {}
         self._again_s: dict[str, float] = {}
         self._looked_s = -LOOK_S
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="shadow serving", daemon=True)
+        self._repeating = Repeating("shadow serving", self._turn, every_s=TELL_S)
 
     def start(self) -> None:
-        self._thread.start()
+        self._repeating.start()
 
     def close(self) -> None:
         """Let the processes write what waits, and end."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._repeating.close()
+        for process in self._processes.values():
+            process.end()
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What is told of each version; from any thread."""
         return {version: told.document() for version, told in list(self._told.items())}
-
-    def _run(self) -> None:
-        while not self._closing.wait(TELL_S):
-            try:
-                self._turn()
-            except Exception:  # noqa: BLE001  # the top of a thread: the worker serves on as it did
-                _log.exception("shadow serving: goes on, what it did ended with an error")
-        for process in self._processes.values():
-            process.end()
 
     def _turn(self) -> None:
         if time.monotonic() - self._looked_s >= LOOK_S:

@@ -11,12 +11,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
 
 from ingestion.pipeline.change import ChangeFailed, EngineChange
+from ingestion.worker.repeating import Repeating
 from ingestion.worker.version_change import FOLLOW_S, VersionChanger
 from market.clock import format_iso
 from market.errors import FeatureServiceError, InvalidRegistry, NotFound, StoreUnavailable
@@ -76,27 +76,21 @@ class VersionFollowing:
         self._refused: str | None = None
         """An active version that could not be changed to: it is not tried again until another is active."""
         self._is_away = False
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="version following", daemon=True)
+        self._repeating = Repeating("version following", self._turn, every_s=POLL_S)
 
     def start(self) -> None:
-        self._thread.start()
+        self._repeating.start()
 
     def close(self) -> None:
         """Let it end, and the connections."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._repeating.close()
         self._store.close()
 
-    def _run(self) -> None:
-        while not self._closing.wait(POLL_S):
-            try:
-                self._look()
-            except StoreUnavailable as error:
-                self._note_away(error)
-            except Exception:  # noqa: BLE001  # the top of a thread: the worker serves on as it did
-                _log.exception("version following: goes on, what it did ended with an error")
+    def _turn(self) -> None:
+        try:
+            self._look()
+        except StoreUnavailable as error:
+            self._note_away(error)
 
     def _look(self) -> None:
         activation, active = self._store.newest()
@@ -158,7 +152,7 @@ class VersionFollowing:
 
     def _is_under_way(self, activation: Activation) -> bool:
         """Whether somebody still waits; asked often, so that a database that is away counts as yes."""
-        if self._closing.is_set():
+        if self._repeating.is_closing:
             return False
         try:
             return self._store.get(activation.id).state == PREPARING and self._now() <= activation.deadline_at
@@ -172,7 +166,7 @@ class VersionFollowing:
             self._changer.follow(change)
             if change.failure is not None:
                 raise ChangeFailed(change.failure)
-            if self._closing.wait(FOLLOW_S):
+            if self._repeating.wait(FOLLOW_S):
                 raise ChangeFailed("the worker ends")
             try:
                 found = self._store.get(activation.id)
@@ -188,7 +182,7 @@ class VersionFollowing:
         """Until the version before is not needed any more, or goes on."""
         has_said = False
         while not change.wait_decided(FOLLOW_S):
-            if self._closing.is_set():
+            if self._repeating.is_closing:
                 return
             if change.changed_ns is None:
                 change.follow_or_end(self._changer.lanes)
@@ -219,15 +213,15 @@ class VersionFollowing:
         _log.info("registry version %s is active: changing from %s", version, self._serving.feature_set.version)
         try:
             change = self._changer.prepare(
-                self._serving, self._load(version), is_wanted=lambda: not self._closing.is_set()
+                self._serving, self._load(version), is_wanted=lambda: not self._repeating.is_closing
             ).change
             change.ask_for(0)
-            while not change.wait_decided(FOLLOW_S) and not self._closing.is_set():
+            while not change.wait_decided(FOLLOW_S) and not self._repeating.is_closing:
                 change.follow_or_end(self._changer.lanes)
             if change.failure is not None:
                 raise ChangeFailed(change.failure)
         except (ChangeFailed, InvalidRegistry, NotFound) as error:
-            if not self._closing.is_set():
+            if not self._repeating.is_closing:
                 self._refused = version
                 _log.error("registry version %s is active and cannot be served here: %s", version, error)
                 if activation is not None and activation.version == version:
@@ -259,7 +253,7 @@ class VersionFollowing:
                 call()
             except StoreUnavailable as error:
                 self._note_away(error)
-                if self._closing.wait(POLL_S):
+                if self._repeating.wait(POLL_S):
                     return
             except FeatureServiceError as error:
                 _log.warning("registry: what this worker says is not kept: %s", error)
