@@ -89,7 +89,7 @@ class OnlineReading:
         """
         asked = self._online.symbols() if symbols is None else symbols
         if table_group(view) is not None:
-            [rows] = [self._online.table_rows(asked, {view: ()}, shared=shared_views([view]))]
+            rows = self._online.table_rows(asked, {view: ()}, shared=shared_views([view]))
             ages = ((symbol, row[view]) for symbol, row in zip(asked, rows, strict=True))
             by_symbol = {symbol: _age(now_ns - row.event_ns) for symbol, row in ages if row is not None}
             return {symbol: (age, age > self._limit(view), "OK") for symbol, age in by_symbol.items()}

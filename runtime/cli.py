@@ -118,3 +118,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def exit_code(*words: str) -> int:
+    """The exit code of a command that is given by its words, as a script calls it."""
+    sys.argv = ["feature-service", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from runtime import cli
+from runtime.cli import exit_code
 
 ASKED: Final = (("status",), ("tape", "stats"), ("dataset", "list"))
 
@@ -21,18 +21,8 @@ def main(options: list[str]) -> int:
     for words in ASKED:
         if "--json" not in options:
             print(f"== {' '.join(words)}", flush=True)
-        failed |= _command(*words, *options) != 0
+        failed |= exit_code(*words, *options) != 0
     return int(failed)
-
-
-def _command(*words: str) -> int:
-    """The exit code of the command line."""
-    sys.argv = ["feature-service", *words]
-    try:
-        cli.main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 if __name__ == "__main__":

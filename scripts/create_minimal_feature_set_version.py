@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from runtime import cli
+from runtime.cli import exit_code
 
 VERSION: Final = "1.2.0"
 REASON: Final = "minimal feature set: leaves out what needs history that cannot be backfilled"
@@ -21,19 +21,9 @@ def main(options: list[str]) -> int:
     """Record the version, then activate it; the exit code of the first command that failed, else 0."""
     activation = ("activate", VERSION, "--reason", REASON, "--acknowledge-breaking-changes")
     for words in (("sync", VERSION), activation):
-        code = _command("registry", *words, *options)
+        code = exit_code("registry", *words, *options)
         if code != 0:
             return code
-    return 0
-
-
-def _command(*words: str) -> int:
-    """The exit code of the command line."""
-    sys.argv = ["feature-service", *words]
-    try:
-        cli.main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
     return 0
 
 

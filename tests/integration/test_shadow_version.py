@@ -11,28 +11,15 @@ from feature_repo.registry_versions import load_registry_version
 from market.errors import Conflict, InvalidRequest
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.wiring import compiled_kernel
 from storage.features.log import FeatureLog
 from storage.features.shadow_log import shadow_log_folder
 from storage.online.shadow_rows import read_version
 from tests.broker import Broker
-from tests.changing import BY_ANNA, assert_without_a_hole, life_cycle, parity_of, versions_folder, write_version
-from tests.integration.test_version_change import AFTER, BEFORE, published, published_from_now, servers
-from tests.live import SYMBOLS, eventually, live_settings, online_store_of, running
+from tests.changing import BY_ANNA, assert_without_a_hole, life_cycle, parity_of
+from tests.integration.test_version_change import AFTER, published, published_from_now, servers, settings
+from tests.live import SYMBOLS, eventually, online_store_of, running
 
-__all__ = ["servers"]  # the fixture
-
-
-@pytest.fixture
-def settings(broker: Broker, kernel_cache: Path, ingest_settings: Settings) -> Settings:
-    data = ingest_settings.feature_service_data_path
-    folder = versions_folder(data)
-    write_version(folder, "3.0.0", BEFORE)
-    write_version(folder, "3.1.0", AFTER)
-    found = live_settings(data, broker, kernel_cache, ",".join(SYMBOLS), FEATURE_REGISTRY_VERSIONS_DIR=str(folder))
-    for version in ("3.0.0", "3.1.0"):
-        compiled_kernel(found, version).warm_up()  # the recording does not last as long as that may take
-    return found
+__all__ = ["servers", "settings"]  # the fixtures
 
 
 def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_them(
