@@ -27,9 +27,8 @@ from storage.online.store import OnlineStore
 from storage.tape import Frame, read_tape
 from tests import waiting
 from tests.broker import Broker
-from training_sets.rebuild.rebuild import joined_rows
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 from transforms.state import ORDER_NS
 
 VERSION = "1.0.0"

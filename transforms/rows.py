@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,3 +61,29 @@ class FeatureRows:
 
     def __len__(self) -> int:
         return len(self.row_ns)
+
+    def only(self, chosen: slice | npt.NDArray[Any], *, reasons: bool = True) -> FeatureRows:
+        """Those at the positions, or where the mask is true; a slice gives views. reasons: whether with theirs."""
+        return FeatureRows(
+            self.symbol,
+            self.feature_set,
+            self.row_ns[chosen],
+            self.values[chosen],
+            self.status[chosen],
+            self.reasons[chosen] if reasons and self.reasons is not None else None,
+        )
+
+
+def joined_rows(pieces: Sequence[FeatureRows], *, reasons: bool = False) -> FeatureRows:
+    """Consecutive pieces, one at least, as one. reasons: with theirs, which every piece must have then."""
+    first = pieces[0]
+    held = [piece.reasons for piece in pieces if piece.reasons is not None] if reasons else []
+    assert not reasons or len(held) == len(pieces), "each piece has its reasons"
+    return FeatureRows(
+        first.symbol,
+        first.feature_set,
+        np.concatenate([piece.row_ns for piece in pieces]),
+        np.concatenate([piece.values for piece in pieces]),
+        np.concatenate([piece.status for piece in pieces]),
+        np.concatenate(held) if reasons else None,
+    )

@@ -34,9 +34,9 @@ from storage.tape.frames import FIRST_SEQ
 from training_sets.rebuild.rebuild import begin_engine
 from transforms.engine import Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 from transforms.tape_order import joined
-from upkeep.shadow_rows import ServedBlocks, ShadowRow, joined_rows, last_row, same_row
+from upkeep.shadow_rows import ServedBlocks, ShadowRow, same_row
 
 SETTLE_S: Final = 2.0
 """A row that came no longer ago waits, whatever the tape shows: its messages are written in groups."""
@@ -236,8 +236,9 @@ class SymbolShadow:
             pieces.append(engine.rows_at(np.array(times, np.int64), times[-1]))
         if not pieces:
             return [], None
-        computed = joined_rows(pieces)
-        self._last = last_row(computed)
+        computed = joined_rows(pieces, reasons=True)
+        # Indexed, which copies: a view would keep all of them.
+        self._last = computed.only(np.array([len(computed) - 1]))
         known = set(computed.row_ns.tolist())
         compared = [row for row in rows if row.vector.row_ns in known]
         return compared, compare_served(self._blocks.of(compared), computed) if compared else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from quality.shadow import UNKNOWN_REASON, ServedBlock
 from storage.online.vector import OnlineVector
-from transforms.rows import FeatureRows, FeatureSet
+from transforms.rows import FeatureSet
 from transforms.status import REASON_NAMES
 
 _REASONS: Final = {name: number for number, name in enumerate(REASON_NAMES)}
@@ -51,36 +51,6 @@ class ServedBlocks:
             reasons,
             tuple(row.where for row in rows),
         )
-
-
-def joined_rows(pieces: Sequence[FeatureRows]) -> FeatureRows:
-    """Consecutive rows of an engine as one."""
-    first = pieces[0]
-    if len(pieces) == 1:
-        return first
-    assert all(piece.reasons is not None for piece in pieces)
-    return FeatureRows(
-        first.symbol,
-        first.feature_set,
-        np.concatenate([piece.row_ns for piece in pieces]),
-        np.concatenate([piece.values for piece in pieces]),
-        np.concatenate([piece.status for piece in pieces]),
-        np.concatenate([piece.reasons for piece in pieces if piece.reasons is not None]),
-    )
-
-
-def last_row(rows: FeatureRows) -> FeatureRows:
-    """The last of them alone, copied: a view would keep all of them."""
-    part = slice(len(rows) - 1, len(rows))
-    assert rows.reasons is not None
-    return FeatureRows(
-        rows.symbol,
-        rows.feature_set,
-        rows.row_ns[part].copy(),
-        rows.values[part].copy(),
-        rows.status[part].copy(),
-        rows.reasons[part].copy(),
-    )
 
 
 def same_row(left: OnlineVector, right: OnlineVector) -> bool:

@@ -66,7 +66,8 @@ class ClosedRows:
         whole = np.flatnonzero(rows.row_ns % SECOND_NS == 0)
         self.seconds += len(whole)
         self.note_last(rows)
-        self._remembered.extend(_one_of(rows, at) for at in whole[-ROWS_REMEMBERED:].tolist())
+        kept = whole[-ROWS_REMEMBERED:].tolist()
+        self._remembered.extend(rows.only(slice(at, at + 1), reasons=False) for at in kept)
 
     def note_last(self, rows: FeatureRows) -> None:
         """The rows were closed, by this process or the one before it."""
@@ -76,9 +77,3 @@ class ClosedRows:
     def forget_remembered(self) -> None:
         """The next rows are of another version."""
         self._remembered.clear()
-
-
-def _one_of(rows: FeatureRows, at: int) -> FeatureRows:
-    """One of the rows, without the reasons."""
-    chosen = slice(at, at + 1)
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])

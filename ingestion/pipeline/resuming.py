@@ -144,8 +144,7 @@ def rows_before_change(  # as ``resume``
 def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
     """Those later than ``row_ns``."""
     at = int(np.searchsorted(rows.row_ns, row_ns, side="right"))
-    reasons = None if rows.reasons is None else rows.reasons[at:]
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at:], rows.values[at:], rows.status[at:], reasons)
+    return rows.only(slice(at, None))
 
 
 def _time_at(raw_folder: Path, symbol: str, seq: int) -> int:

@@ -35,12 +35,7 @@ class ServedRows:
 
     def only(self, chosen: slice | npt.NDArray[np.int64]) -> ServedRows:
         """The chosen ones of the rows."""
-        rows = self.rows
-        reasons = None if rows.reasons is None else rows.reasons[chosen]
-        kept = FeatureRows(
-            rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen], reasons
-        )
-        return replace(self, rows=kept, available_ns=self.available_ns[chosen])
+        return replace(self, rows=self.rows.only(chosen), available_ns=self.available_ns[chosen])
 
     def whole_seconds(self) -> ServedRows:
         """Those at whole seconds, which the feature log holds."""

@@ -39,7 +39,7 @@ from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import Engine
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureRows, FeatureSet
+from transforms.rows import FeatureRows, FeatureSet, joined_rows
 
 NICENESS: Final = 10
 MARGIN_NS: Final = 10 * MINUTE_NS
@@ -135,7 +135,7 @@ class Warmer:
         if len(rows):
             self._costs.append(1000 * spent_s / len(rows))
         whole = np.flatnonzero(rows.row_ns % SECOND_NS == 0)
-        self._rows.extend(_chosen(rows, slice(at, at + 1)) for at in whole.tolist())
+        self._rows.extend(rows.only(slice(at, at + 1), reasons=False) for at in whole.tolist())
         return rows
 
     def pin(self, instrument: Instrument) -> None:
@@ -146,15 +146,7 @@ class Warmer:
         """The engine where it stands."""
         rows = list(self._rows)
         empty = self._engine.advance(0)
-        joined = (
-            empty
-            if not rows
-            else FeatureRows(
-                self._symbol,
-                rows[0].feature_set,
-                *(np.concatenate([getattr(each, name) for each in rows]) for name in ("row_ns", "values", "status")),
-            )
-        )
+        joined = joined_rows(rows) if rows else empty
         cost_ms = statistics.median(self._costs) if self._costs else 0.0
         return WarmEngine(self._engine.identity, self._engine.checkpoint(), joined, cost_ms)
 
@@ -205,10 +197,6 @@ class Warmer:
     def _close_silently(self, until_ns: int) -> None:
         """Bring the records up to there into the state, and compute no row that nothing needs."""
         self._engine.rows_at(_NONE, until_ns)
-
-
-def _chosen(rows: FeatureRows, at: slice) -> FeatureRows:
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[at], rows.values[at], rows.status[at])
 
 
 def _oldest_frame(raw_folder: Path, symbol: str) -> Frame | None:

@@ -231,14 +231,7 @@ class LivePublisher:
 
 def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> dict[str, Any]:
     """The FeatureVector of one closed row."""
-    one = FeatureRows(
-        rows.symbol,
-        rows.feature_set,
-        rows.row_ns[at : at + 1],
-        rows.values[at : at + 1],
-        rows.status[at : at + 1],
-        None if rows.reasons is None else rows.reasons[at : at + 1],
-    )
+    one = rows.only(slice(at, at + 1))
     return vector_document(
         symbol=rows.symbol,
         row_ns=int(one.row_ns[0]),

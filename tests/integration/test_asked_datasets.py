@@ -36,12 +36,12 @@ from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import TickChoice
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.raw_history import RawHistory
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, joined_rows
+from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
 from training_sets.request.targets import RegressionTarget
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 
 GRID_NS = 100 * MILLISECOND_NS
 START_NS = parse_iso_ns("2026-01-05T12:00:00")

@@ -13,7 +13,7 @@ from market.events import Events
 from tests.laws.messages import INSTRUMENT
 from transforms.engine import Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 
 TAIL_NS: Final = MINUTE_NS + 5 * SECOND_NS
 """Silence after the last message, long enough for every source but the slowest to go stale."""
@@ -60,33 +60,13 @@ def safe_watermark(events: Events, fed: int) -> int | None:
 
 def joined(pieces: Sequence[FeatureRows]) -> FeatureRows:
     """Rows of consecutive calls as one."""
-    first = pieces[0]
-    return FeatureRows(
-        first.symbol,
-        first.feature_set,
-        np.concatenate([piece.row_ns for piece in pieces]),
-        np.concatenate([piece.values for piece in pieces]),
-        np.concatenate([piece.status for piece in pieces]),
-        np.concatenate([reasons_of(piece) for piece in pieces]),
-    )
+    return joined_rows(pieces, reasons=True)
 
 
 def reasons_of(rows: FeatureRows) -> npt.NDArray[np.int8]:
     """The reasons that an engine always gives."""
     assert rows.reasons is not None
     return rows.reasons
-
-
-def selected(rows: FeatureRows, chosen: Mask) -> FeatureRows:
-    """The chosen rows."""
-    return FeatureRows(
-        rows.symbol,
-        rows.feature_set,
-        rows.row_ns[chosen],
-        rows.values[chosen],
-        rows.status[chosen],
-        reasons_of(rows)[chosen],
-    )
 
 
 def assert_same(one: FeatureRows, other: FeatureRows, cells: Mask | None = None, groups: Mask | None = None) -> None:

@@ -12,7 +12,7 @@ from market.events import Events
 from tests.examples import examples
 from tests.laws.columns import horizons_ns, status_horizons_ns
 from tests.laws.messages import MIDNIGHT_NS, book_message, kline_message, tape
-from tests.laws.running import assert_same, end_of, run, selected
+from tests.laws.running import assert_same, end_of, run
 from tests.laws.streams import tapes_with_cut, tapes_with_cut_and_candles
 from transforms.catalogue import FEATURES, set_horizon_ns
 from transforms.declaration import KLINES
@@ -32,7 +32,7 @@ def assert_start_does_not_matter(
     history_ns = (part.row_ns - cut_ns)[:, None]
     cells = history_ns >= horizons_ns(kernel.feature_set)[None, :]
     groups = history_ns >= status_horizons_ns(kernel.feature_set)[None, :]
-    assert_same(selected(whole, whole.row_ns >= part.row_ns[0]), part, cells, groups)
+    assert_same(whole.only(whole.row_ns >= part.row_ns[0]), part, cells, groups)
 
 
 @settings(max_examples=examples(40))

@@ -10,7 +10,7 @@ from market.clock import SECOND_NS
 from market.events import Events, empty_events
 from tests.examples import examples
 from tests.laws.messages import tape
-from tests.laws.running import assert_same, end_of, run, second_of, selected
+from tests.laws.running import assert_same, end_of, run, second_of
 from tests.laws.streams import tapes
 from transforms.kernel import Kernel
 
@@ -51,4 +51,4 @@ def test_what_arrives_at_the_row_time_or_later_never_changes_the_row(
     changed = tape([events[is_past], another_future(data, events[~is_past], row_ns)])
     until_ns = max(end_of(events), end_of(changed))
     one, other = (run(kernel, given_events, until_ns, checkpoint=before) for given_events in (events, changed))
-    assert_same(selected(one, one.row_ns <= row_ns), selected(other, other.row_ns <= row_ns))
+    assert_same(one.only(one.row_ns <= row_ns), other.only(other.row_ns <= row_ns))

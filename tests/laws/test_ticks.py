@@ -17,7 +17,7 @@ from market.events import Events
 from tests.examples import examples
 from tests.laws.columns import declared_range, horizons_ns, status_horizons_ns
 from tests.laws.messages import MIDNIGHT_NS, book_message, tape, trade_message
-from tests.laws.running import assert_same, begin, end_of, joined, reasons_of, run, safe_watermark, selected
+from tests.laws.running import assert_same, begin, end_of, joined, reasons_of, run, safe_watermark
 from tests.laws.streams import tapes, tapes_with_cut
 from tests.laws.test_future import another_future
 from tests.laws.test_unknown import is_too_early
@@ -94,11 +94,11 @@ def test_what_is_served_depends_on_neither_the_ticks_passed_over_nor_the_cuts_no
     served = joined(pieces)
     is_whole = served.row_ns % SECOND_NS == 0
     whole = run(kernel, events, until_ns, checkpoint=before_at(SECOND_NS))
-    assert_same(selected(served, is_whole), whole)
+    assert_same(served.only(is_whole), whole)
     between = served.row_ns[~is_whole]
     if len(between):
         expected = rows_at(kernel, events, between, ORDER_NS, checkpoint=before_at(ORDER_NS))
-        assert_same(selected(served, ~is_whole), expected)
+        assert_same(served.only(~is_whole), expected)
     assert (np.diff(served.row_ns) > 0).all()
 
 

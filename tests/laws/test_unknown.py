@@ -15,7 +15,7 @@ from market.events import GAP as GAP_MARK
 from tests.examples import examples
 from tests.laws.columns import declared_range, feature_of, horizons_ns, warm_ups_ns
 from tests.laws.markets import WARM_NS
-from tests.laws.running import end_of, reasons_of, run, second_of, selected
+from tests.laws.running import end_of, reasons_of, run, second_of
 from tests.laws.streams import tapes, tapes_with_break
 from transforms.catalogue import FEATURES, GROUPS, group_horizon_ns
 from transforms.declaration import BOOK, NOTHING, POSITIONS, TICKERS
@@ -106,12 +106,12 @@ def test_a_gap_makes_every_book_feature_unknown_until_the_next_snapshot(
     names = kernel.feature_set.columns
     columns = [i for i, name in enumerate(names) if feature_of(name).source is BOOK]
     groups = [i for i, g in enumerate(kernel.feature_set.groups) if {feature_of(c).source for c in g.columns} == {BOOK}]
-    broken = selected(rows, (rows.row_ns > broken_ns) & (rows.row_ns <= mended_ns))
+    broken = rows.only((rows.row_ns > broken_ns) & (rows.row_ns <= mended_ns))
     assert np.isnan(broken.values[:, columns]).all()
     assert (reasons_of(broken)[:, columns] == GAP).all()
     assert (broken.status[:, groups] == GAP).all()
 
-    mended = selected(rows, rows.row_ns == second_of(mended_ns) + SECOND_NS)
+    mended = rows.only(rows.row_ns == second_of(mended_ns) + SECOND_NS)
     at_the_row = [i for i in columns if horizons_ns(kernel.feature_set)[i] == 0]
     assert (reasons_of(mended)[:, at_the_row] != GAP).all()
     # A mid is taken at whole seconds: a gap mended within one leaves the mids on both sides known.

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import InvalidRequest, NotFound
@@ -24,9 +23,9 @@ from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import Recorded, TickChoice, compare_ticks
 from training_sets.dataset.manifest import is_intact, manifest_request, read_manifest, stated_files
 from training_sets.rebuild.raw_history import RawHistory
-from training_sets.rebuild.rebuild import joined_rows, part_of_rows, rows_by_day, stream_rows
+from training_sets.rebuild.rebuild import rows_by_day, stream_rows
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 from transforms.status import QUARANTINED
 
 
@@ -134,9 +133,7 @@ class _SymbolProof:
         if not is_others.any():
             return rebuilt
         kept = ~is_others
-        return FeatureRows(
-            rebuilt.symbol, rebuilt.feature_set, rebuilt.row_ns[kept], rebuilt.values[kept], rebuilt.status[kept]
-        )
+        return rebuilt.only(kept, reasons=False)
 
     def _compare_days(
         self, raw: RawData, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
@@ -147,7 +144,7 @@ class _SymbolProof:
             rebuilt = joined_rows(list(of_day))
             # The rebuild goes on to the last served row, but may begin after the first.
             for earlier_ns in [each for each in days if each < day_ns]:
-                parity += self._compare_day(raw, earlier_ns, part_of_rows(rebuilt, 0, 0))
+                parity += self._compare_day(raw, earlier_ns, rebuilt.only(slice(0, 0)))
             days = [each for each in days if each > day_ns]
             parity += self._compare_day(raw, day_ns, rebuilt)
         return parity
@@ -155,14 +152,10 @@ class _SymbolProof:
     def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows) -> Parity:
         served = self._served(day_ns)
         parity = compare_rows(served, self._without_others(served, rebuilt, day_ns))
-        whole = _rows(served, np.flatnonzero((served.status != QUARANTINED).all(axis=1)))
+        whole = served.only((served.status != QUARANTINED).all(axis=1), reasons=False)
         if self.oracle is not None and len(whole) > 0:
             parity += Parity(oracle=compare_with_oracle(raw, whole, self.oracle))
         return parity
-
-
-def _rows(rows: FeatureRows, chosen: npt.NDArray[np.intp]) -> FeatureRows:
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[chosen], rows.values[chosen], rows.status[chosen])
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from storage.raw.raw_data import RawData
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 from transforms.state import ORDER_NS
 
 AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS
@@ -137,7 +137,7 @@ def _rows_behind(engine: Engine, pieces: Iterator[tuple[Events, int]], end_ns: i
 
 def _from(rows: FeatureRows, begin_ns: int) -> FeatureRows:
     """Those from ``begin_ns`` on."""
-    return part_of_rows(rows, int(np.searchsorted(rows.row_ns, begin_ns)), len(rows))
+    return rows.only(slice(int(np.searchsorted(rows.row_ns, begin_ns)), None), reasons=False)
 
 
 def rows_by_day(pieces: Iterable[FeatureRows]) -> Iterator[tuple[int, Iterator[FeatureRows]]]:
@@ -154,7 +154,7 @@ def _cut_at_midnight(pieces: Iterable[FeatureRows]) -> Iterator[FeatureRows]:
         cuts = np.flatnonzero(np.diff(piece.row_ns // DAY_NS)) + 1
         for begin, end in pairwise([0, *cuts.tolist(), len(piece)]):
             if end > begin:
-                yield part_of_rows(piece, begin, end)
+                yield piece.only(slice(begin, end), reasons=False)
 
 
 def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[FeatureRows]:
@@ -164,29 +164,11 @@ def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[Featur
     for piece in pieces:
         begin = 0
         while len(piece) - begin >= lacking:
-            yield joined_rows([*held, part_of_rows(piece, begin, begin + lacking)])
+            yield joined_rows([*held, piece.only(slice(begin, begin + lacking), reasons=False)])
             begin += lacking
             held, lacking = [], count
         if begin < len(piece):
-            held.append(part_of_rows(piece, begin, len(piece)))
+            held.append(piece.only(slice(begin, len(piece)), reasons=False))
             lacking -= len(piece) - begin
     if held:
         yield joined_rows(held)
-
-
-def part_of_rows(rows: FeatureRows, begin: int, end: int) -> FeatureRows:
-    """Those from position ``begin`` up to ``end``, without their reasons, which nobody reads offline."""
-    part = slice(begin, end)
-    return FeatureRows(rows.symbol, rows.feature_set, rows.row_ns[part], rows.values[part], rows.status[part])
-
-
-def joined_rows(pieces: Sequence[FeatureRows]) -> FeatureRows:
-    """Consecutive pieces, one at least, as one."""
-    first = pieces[0]
-    return FeatureRows(
-        first.symbol,
-        first.feature_set,
-        np.concatenate([piece.row_ns for piece in pieces]),
-        np.concatenate([piece.values for piece in pieces]),
-        np.concatenate([piece.status for piece in pieces]),
-    )

@@ -22,7 +22,7 @@ from market.clock import DAY_NS, SECOND_NS
 from market.events import ORDERBOOK, TRADE, Events, empty_events
 from storage.raw.events import first_message_ns, stream_events
 from storage.raw.raw_data import RawData
-from training_sets.rebuild.rebuild import joined_rows, start_before
+from training_sets.rebuild.rebuild import start_before
 from transforms.catalogue import (
     FEATURES,
     GROUPS,
@@ -34,7 +34,7 @@ from transforms.catalogue import (
 )
 from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows, FeatureSet
+from transforms.rows import FeatureRows, FeatureSet, joined_rows
 from transforms.state import ORDER_NS
 
 MOST_RUN_NS: Final = 4 * DAY_NS

@@ -12,11 +12,11 @@ from market.clock import MINUTE_NS, SECOND_NS, ceil_to
 from market.events import KIND_COUNT, Events
 from storage.raw.events import first_message_ns, stream_events
 from storage.raw.raw_data import RawData
-from training_sets.rebuild.rebuild import begin_engine, joined_rows, part_of_rows, start_before
+from training_sets.rebuild.rebuild import begin_engine, start_before
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 from transforms.state import ORDER_NS
 
 _LONGEST_UNREAD_NS: Final = 10 * MINUTE_NS
@@ -65,7 +65,7 @@ class TickRows:
                 self._begin_near(int(run_ns[0]))
                 rows_of_runs += self._run_to(run_ns)
         rows = joined_rows(rows_of_runs)
-        self._last = part_of_rows(rows, len(rows) - 1, len(rows))
+        self._last = rows.only(slice(-1, None), reasons=False)
         return rows
 
     def _begin_near(self, row_ns: int) -> None:

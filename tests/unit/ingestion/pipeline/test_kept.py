@@ -41,9 +41,9 @@ from market.instruments import POSITION_EXPONENT
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.fed_engine import PinsInMemory
-from training_sets.rebuild.rebuild import joined_rows, rebuild_rows
+from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 
 SYMBOL = "BTCUSDT"
 BEGIN_NS = 1_780_000_000 * SECOND_NS

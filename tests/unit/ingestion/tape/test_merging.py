@@ -26,8 +26,8 @@ from market.events import START
 from storage.instruments import InstrumentPins
 from storage.tape import Frame, read_tape
 from tests.live import Newest, bits
-from training_sets.rebuild.rebuild import joined_rows
 from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import joined_rows
 
 SYMBOL: Final = "BTCUSDT"
 START_NS: Final = parse_iso_ns("2026-01-05T12:00:00")

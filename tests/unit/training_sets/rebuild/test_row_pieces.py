@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.clock import DAY_NS, SECOND_NS
-from training_sets.rebuild.rebuild import joined_rows, rows_by_day, rows_in_groups
-from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
+from training_sets.rebuild.rebuild import rows_by_day, rows_in_groups
+from transforms.rows import FeatureGroup, FeatureRows, FeatureSet, joined_rows
 
 CHOSEN = FeatureSet("1.0.0", ("mid",), (FeatureGroup("price", "aaaa", ("mid",), (0,)),), "bbbb")
 MIDNIGHT_NS = 20_000 * DAY_NS
