@@ -44,7 +44,7 @@ class ForeignViews:
         now_ns: int,
         fresh_for: Mapping[str, timedelta],
     ) -> list[dict[str, OnlineFeature]]:
-        """What each entity row has of each view and name. fresh_for: by view, in the place of its time to live.
+        """What each entity row has of each view and name; one round trip. fresh_for: in the place of a time to live.
 
         Raises InvalidRequest for a view or feature that the registry has not, one that is computed on demand, or an
         entity row without a key; LookAheadError for a row of after ``as_of_ns``; StoreUnavailable.
@@ -61,10 +61,14 @@ class ForeignViews:
         if plan.is_computed:
             raise InvalidRequest(f"feature_refs: must be stored features, was one computed on demand: {asked}")
         found: list[dict[str, OnlineFeature]] = [{} for _ in entity_rows]
+        fields: list[tuple[bytes, Sequence[bytes]]] = []
         for view in plan.views:
             entities = {name: [_key(row, name, view) for row in entity_rows] for name in view.keys.values()}
-            keys = self._serving.entity_keys(plan, view, entities)
-            for row, (*values, written) in enumerate(self._online.fields([(key, view.fields) for key in keys])):
+            fields += [(key, view.fields) for key in self._serving.entity_keys(plan, view, entities)]
+        held = iter(self._online.fields(fields))
+        for view in plan.views:
+            for row in range(len(entity_rows)):
+                *values, written = next(held)
                 event_ns = None if written is None else stored_time_ns(written)
                 if as_of_ns is not None and event_ns is not None and event_ns > as_of_ns:
                     names = ", ".join(f"{view.name}:{name}" for name in view.features)
