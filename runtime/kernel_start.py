@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,14 @@ from transforms.rows import FeatureSet
 TOLD_EACH_S: Final = 10.0
 
 
-def warm_up(kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float = TOLD_EACH_S) -> None:
+def warm_up(
+    kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float = TOLD_EACH_S, elsewhere: bool = False
+) -> None:
     """Compile or load the kernel's machine code.
 
     tell: called at once when it must be compiled, and every ``told_each_s`` until it is, with a line for a person.
+    elsewhere: whether it is compiled in a process of its own. numba compiles, and loads, for one thread of a process
+    at a time, so where other threads work the first minute would be theirs to wait.
     """
     if (kernel.folder / "compiled").exists():
         kernel.warm_up()
@@ -37,6 +42,10 @@ def warm_up(kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float =
     telling = threading.Thread(target=keep_telling, name="compiling", daemon=True)
     telling.start()
     try:
+        if elsewhere:
+            with compiling_beside(kernel) as compiling:
+                if compiling is not None:
+                    compiling.join()
         kernel.warm_up()
     finally:
         done.set()
@@ -44,20 +53,20 @@ def warm_up(kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float =
 
 
 @contextmanager
-def compiling_beside(kernel: Kernel) -> Iterator[None]:
+def compiling_beside(kernel: Kernel) -> Iterator[BaseProcess | None]:
     """Another process compiles the kernel while the block does something else; ``warm_up`` in it waits for that.
 
     Nothing is started for a kernel that is compiled. A process that fails leaves the compiling to ``warm_up``.
     """
     if (kernel.folder / "compiled").exists():
-        yield
+        yield None
         return
     process = get_context("spawn").Process(
         target=_compile, args=(kernel.feature_set, kernel.folder.parent), daemon=True
     )
     process.start()
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.join()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.registry_versions import DEFAULT_VERSION
+from market.errors import InvalidSettings
 from runtime.backfilling import backfill_jobs
 from runtime.building import bookkeeping, open_builds
 from runtime.feature_repository import feature_serving
@@ -188,11 +189,16 @@ def process_services(
 
 
 def metrics_registry() -> CollectorRegistry:
-    """A registry of figures with those of the process itself."""
+    """A registry of figures with those of the process itself.
+
+    Raises InvalidSettings where the process began with prometheus_client's variable for shared files.
+    """
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, values
 
-    # Importing feast.metrics sets a variable that makes the values of every registry live in shared files.
-    assert values.ValueClass is values.MutexValue, "prometheus_client is imported before Feast, by runtime.roles"
+    # Importing feast.metrics sets that variable too, so prometheus_client is imported before Feast, by runtime.roles.
+    if values.ValueClass is not values.MutexValue:
+        rule = "PROMETHEUS_MULTIPROC_DIR: must not be set, each process keeps its own figures, was set"
+        raise InvalidSettings("settings", [rule])
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

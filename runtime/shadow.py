@@ -87,7 +87,7 @@ def shadow_source(settings: Settings, stores: Stores, version: str) -> ShadowSou
 
     raw_folder = settings.raw_data_storage_path
     kernel = compiled_kernel(settings, version)
-    warm_up(kernel, _log.info)
+    warm_up(kernel, _log.info, elsewhere=True)
     return ShadowSource(
         raw_folder,
         stores.raw.open_whole,

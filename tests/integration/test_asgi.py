@@ -37,7 +37,9 @@ def environment(folder: Path) -> dict[str, str]:
     folders = {"FEATURE_SERVICE_DATA_PATH": "", "RAW_DATA_STORAGE_PATH": "raw", "FEATURE_LOG_STORAGE_PATH": "features"}
     placed = {name: str(folder / part) for name, part in {**folders, "DATASET_STORAGE_PATH": "datasets"}.items()}
     none = dict.fromkeys(("REDIS_HOST", "POSTGRES_HOST", "RABBITMQ_HOST"), "")
-    return {**os.environ, **placed, **none, "FEATURE_SERVICE_API_KEY": KEY}
+    # Importing Feast, as tests of this process do, sets a variable that a started service must not find.
+    around = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    return {**around, **placed, **none, "FEATURE_SERVICE_API_KEY": KEY}
 
 
 def test_uvicorn_serves_the_api_by_its_factory_and_ends_cleanly(folder: Path) -> None:
