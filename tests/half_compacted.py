@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import SimulatedSymbol, simulate
@@ -16,6 +13,7 @@ from runtime.settings import Settings
 from storage.features.log import FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape.segments import segment_paths, tape_folder
+from tests.pipelines import pipeline_in
 from transforms.kernel import Kernel
 
 
@@ -38,14 +36,7 @@ def half_compacted(
     cut = next(at for at, each in enumerate(messages) if each.recv_ns >= start_ns + cut_ns)
     for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):
         log = FeatureLogWriter(settings.feature_log_storage_path)
-        pipeline = Pipeline(
-            kernel,
-            InstrumentPins(raw),
-            raw_folder=raw,
-            dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
-            sinks=[FeatureLogSink(log)],
-            availability=available_as_if_live,
-        )
+        pipeline = pipeline_in(raw, kernel, FeatureLogSink(log))
         try:
             play(pipeline, part)
             if is_last:

@@ -54,7 +54,7 @@ def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
             problems.append(f"{symbol}: minutes must be judged, were not: {error}")
             continue
         # One transaction a symbol: some rows and the few events of each minute.
-        found = [_stored(symbol, each) for minute, _ in judged for each in minute.events]
+        found = [stored_event(symbol, each) for minute, _ in judged for each in minute.events]
         store.add([_row(symbol, minute, seq) for minute, seq in judged], found)
         minutes += len(judged)
         events += len(found)
@@ -110,7 +110,8 @@ def _row(symbol: str, minute: MinuteQuality, next_seq: int | None) -> dict[str, 
     }
 
 
-def _stored(symbol: str, event: QualityEvent) -> StoredEvent:
+def stored_event(symbol: str, event: QualityEvent) -> StoredEvent:
+    """The event of a symbol as its table keeps it."""
     return StoredEvent(
         symbol=symbol,
         stream=event.stream,

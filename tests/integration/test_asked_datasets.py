@@ -17,9 +17,7 @@ import pytest
 from feature_repo.registry_versions import load_registry_version
 from feature_repo.retrieval_job import AsOfRetrievalJob
 from feature_repo.store import OFFLINE_STORE, client_yaml, open_repository
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
@@ -31,6 +29,7 @@ from storage.features.served_ticks import ServedTickWriter
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.build_places import UNGATED, place_in
+from tests.pipelines import pipeline_in
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import TickChoice
@@ -83,15 +82,7 @@ def market(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> tuple[Pa
     """A folder of three minutes, and the rows that were given by a worker which closes every tick."""
     folder = tmp_path_factory.mktemp("asked")
     sink = Given(folder / "features")
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(folder / "raw"),
-        raw_folder=folder / "raw",
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[sink],
-        availability=available_as_if_live,
-        grid_ns=GRID_NS,
-    )
+    pipeline = pipeline_in(folder / "raw", kernel, sink, grid_ns=GRID_NS)
     tick_ns = START_NS
     try:
         for message in simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=END_NS - START_NS):

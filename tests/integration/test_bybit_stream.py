@@ -18,9 +18,7 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.source import Delivery
 from ingestion.sources.played.play import play
@@ -36,6 +34,7 @@ from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from tests import waiting
 from tests.bybit_exchange import BybitExchange
+from tests.pipelines import pipeline_in
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.raw_history import RawHistory
 from transforms.kernel import Kernel, compile_kernel
@@ -94,14 +93,7 @@ class Worker:
         self.rows = Collected()
         self.delivered = 0
         self.streams: Counter[str] = Counter()
-        self.pipeline = Pipeline(
-            kernel,
-            InstrumentPins(self.raw),
-            raw_folder=self.raw,
-            dead_letter=DeadLetter(self.raw / "dead_letter.jsonl"),
-            sinks=[FeatureLogSink(FeatureLogWriter(self.features)), self.rows],
-            availability=available_as_if_live,
-        )
+        self.pipeline = pipeline_in(self.raw, kernel, FeatureLogSink(FeatureLogWriter(self.features)), self.rows)
 
     async def deliver(self, delivery: Delivery) -> None:
         self.pipeline.advance(delivery.recv_ns, now_ns=delivery.recv_ns)

@@ -11,9 +11,6 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import SimulatedSymbol, simulate
@@ -25,6 +22,7 @@ from quality.data_page import render_page
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
+from tests.pipelines import pipeline_in
 from transforms.kernel import Kernel, compile_kernel
 
 SYMBOL = "BTCUSDT"
@@ -50,14 +48,7 @@ def market() -> list[tuple[int, Message]]:
 
 def report(market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel) -> dict[str, Any]:
     raw = folder / "raw"
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(raw),
-        raw_folder=raw,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[FeatureLogSink(FeatureLogWriter(folder / "features"))],
-        availability=available_as_if_live,
-    )
+    pipeline = pipeline_in(raw, kernel, FeatureLogSink(FeatureLogWriter(folder / "features")))
     changed = [each for recv_ns, message in market for each in change(recv_ns, message)]
     try:
         play(

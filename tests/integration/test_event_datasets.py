@@ -14,9 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
@@ -26,6 +23,7 @@ from market.errors import InvalidRequest
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from tests.build_places import UNGATED, place_in
+from tests.pipelines import pipeline_in
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -54,14 +52,7 @@ REQUEST = DatasetRequest(
 def folder(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("events")
     kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(folder / "raw"),
-        raw_folder=folder / "raw",
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[FeatureLogSink(FeatureLogWriter(folder / "features"))],
-        availability=available_as_if_live,
-    )
+    pipeline = pipeline_in(folder / "raw", kernel, FeatureLogSink(FeatureLogWriter(folder / "features")))
     try:
         play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
     finally:

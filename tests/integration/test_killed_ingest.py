@@ -19,9 +19,7 @@ import numpy as np
 import pytest
 
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from ingestion.tape.report import verify_tape
@@ -32,6 +30,7 @@ from storage.raw.events import read_events
 from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from storage.tape.recovery import recover_abandoned
+from tests.pipelines import pipeline_in
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import feature_set
 from transforms.kernel import Kernel, compile_kernel
@@ -85,15 +84,7 @@ def ingest(raw: Path, kernel_cache: Path, acknowledged: set[int]) -> None:
 
 
 def pipeline_on(raw: Path, kernel: Kernel) -> Pipeline:
-    return Pipeline(
-        kernel,
-        InstrumentPins(raw),
-        raw_folder=raw,
-        dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-        tape_sync_ms=2,
-    )
+    return pipeline_in(raw, kernel, tape_sync_ms=2)
 
 
 def run_once(

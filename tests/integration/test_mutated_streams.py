@@ -17,17 +17,15 @@ from typing import Any, Final
 import pytest
 
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
 from market.clock import MILLISECOND_NS, SECOND_NS
-from storage.instruments import InstrumentPins
 from tests.conftest import MUTATIONS
 from tests.oracle.delivered import Delivered
 from tests.oracle.mutations import Mutator
 from tests.oracle.referee import Referee
+from tests.pipelines import pipeline_in
 from transforms.catalogue import FEATURES, GROUPS, feature_set
 from transforms.declaration import BOOK, TRADES
 from transforms.kernel import Kernel, compile_kernel
@@ -78,15 +76,7 @@ class JudgingSink:
 def played(folder: Path, kernel: Kernel, delivered: Sequence[Delivered]) -> tuple[Referee, list[str]]:
     referee = Referee()
     sink = JudgingSink(referee)
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(folder),
-        raw_folder=folder,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[sink],
-        availability=available_as_if_live,
-        grid_ns=GRID_NS,
-    )
+    pipeline = pipeline_in(folder, kernel, sink, grid_ns=GRID_NS)
     coming = iter(delivered)
     try:
         play(

@@ -23,7 +23,7 @@ from ingestion.tape.minutes import tape_minutes
 from ingestion.worker.status import symbol_status
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, to_datetime
 from quality.drift import USUAL_LIMITS, table_drift, table_sketch
-from quality.minutes import Carried, QualityEvent, QualityLimits, judge_minute
+from quality.minutes import Carried, QualityLimits, judge_minute
 from runtime.alerting import thresholds
 from runtime.settings import load_settings
 from storage.database.freshness import WindowLooks
@@ -45,6 +45,7 @@ from upkeep.alert_rules import RULES, Finding
 from upkeep.disk import watch_disks
 from upkeep.drift import look_at_drift
 from upkeep.freshness import looks_at
+from upkeep.quality import stored_event
 from upkeep.tasks import COMPACTION, DISK, DRIFT, PERIODS
 
 SYMBOL = "BTCUSDT"
@@ -169,7 +170,7 @@ class Day:
         for begin_ns, records, _ in minutes:
             minute = judge_minute(records, begin_ns, carried, scales=scales, limits=QUALITY)
             carried = minute.carried
-            events += [stored(each) for each in minute.events]
+            events += [stored_event(SYMBOL, each) for each in minute.events]
         self.found |= {f"{each.stream} {each.what}" for each in events}
         self.note(quality_findings(events, [SYMBOL]))
 
@@ -205,18 +206,6 @@ class Day:
         is_odd = np.array([is_served_alone(each.row_ns) for each in rows])
         found = table_drift(table_sketch(columns, values[~is_odd]), columns, values[is_odd], USUAL_LIMITS)
         return {"columns": found, "drifted": [name for name, each in found.items() if each["drifted"]]}
-
-
-def stored(event: QualityEvent) -> StoredEvent:
-    return StoredEvent(
-        symbol=SYMBOL,
-        stream=event.stream,
-        what=event.what,
-        severity=event.severity,
-        begin_at=to_datetime(event.begin_ns),
-        end_at=None if event.end_ns is None else to_datetime(event.end_ns),
-        detail=event.detail,
-    )
 
 
 STILL = ("spread_rel", "depth_imbalance_top5")

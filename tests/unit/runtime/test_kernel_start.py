@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -56,3 +56,12 @@ def test_a_kernel_is_compiled_beside_what_else_is_done(tmp_path: Path) -> None:
     with compiling_beside(kernel):
         warm_up(kernel, told.append)
     assert told == []
+
+
+@pytest.mark.soak
+def test_what_is_compiled_elsewhere_leaves_this_process_free_to_compile(tmp_path: Path) -> None:
+    kernel = compile_kernel(feature_set("1.0.0", ["mid_price"]), tmp_path)
+    warm_up(kernel, list[str]().append, elsewhere=True)
+    run: Any = kernel.run
+    assert sum(run.stats.cache_hits.values()) == 1
+    assert not run.stats.cache_misses

@@ -13,9 +13,7 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from ingestion.venues.bybit.decode import Decoder
@@ -41,6 +39,7 @@ from market.instruments import POSITION_EXPONENT
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.fed_engine import PinsInMemory
+from tests.pipelines import pipeline_in
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows, joined_rows
@@ -204,14 +203,7 @@ def market(*, with_kept: bool) -> Iterator[TimedMessage]:
 
 def served(folder: Path, kernel: Kernel, *, with_kept: bool) -> FeatureRows:
     sink = Rows()
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(folder),
-        raw_folder=folder,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[sink],
-        availability=available_as_if_live,
-    )
+    pipeline = pipeline_in(folder, kernel, sink)
     InstrumentPins(folder).pin(SYMBOL, "65000.5")
     for message in market(with_kept=with_kept):
         pipeline.handle(message)

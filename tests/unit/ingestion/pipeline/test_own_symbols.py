@@ -8,10 +8,7 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
-from storage.instruments import InstrumentPins
+from tests.pipelines import pipeline_in
 from transforms.kernel import Kernel, compile_kernel
 
 
@@ -37,15 +34,7 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_foreign_message_is_counted_and_leaves_nothing(tmp_path: Path, kernel: Kernel, kind: str) -> None:
     told: list[str] = []
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(tmp_path),
-        raw_folder=tmp_path,
-        dead_letter=DeadLetter(tmp_path / "dead.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-        symbols=("BTCUSDT",),
-    )
+    pipeline = pipeline_in(tmp_path, kernel, symbols=("BTCUSDT",))
     pipeline.handle(TimedMessage(1_772_000_000_000_000_000, FOREIGN[kind]), on_durable=lambda: told.append("durable"))
     pipeline.close()
     assert (pipeline.counters.foreign, pipeline.counters.rejected) == (1, 0)
@@ -54,15 +43,7 @@ def test_a_foreign_message_is_counted_and_leaves_nothing(tmp_path: Path, kernel:
 
 
 def test_what_cannot_be_used_of_an_own_symbol_is_kept(tmp_path: Path, kernel: Kernel) -> None:
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(tmp_path),
-        raw_folder=tmp_path,
-        dead_letter=DeadLetter(tmp_path / "dead.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-        symbols=("BTCUSDT",),
-    )
+    pipeline = pipeline_in(tmp_path, kernel, symbols=("BTCUSDT",))
     for body in (b"{", FOREIGN["an unknown topic"].replace(b"DOGE", b"BTC"), b'{"topic":"nothing"}'):
         pipeline.handle(TimedMessage(1_772_000_000_000_000_000, body))
     pipeline.close()

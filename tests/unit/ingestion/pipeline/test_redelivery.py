@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from feature_repo.registry_versions import load_registry_version
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.redelivery import TRADES_NS, SeenMessages
-from ingestion.pipeline.served_rows import available_as_if_live
 from market.clock import DAY_NS, SECOND_NS, format_iso
 from market.events import TRADE, empty_events
 from market.markets import DEFAULT_MARKET
-from storage.instruments import InstrumentPins
 from storage.tape import Hole, read_tape, read_tape_and_holes
 from storage.tape.frames import segment_head
+from tests.pipelines import pipeline_in
 from transforms.kernel import Kernel, compile_kernel
 
 BEGIN_NS = 1_772_000_000 * SECOND_NS
@@ -68,15 +66,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 
 
 def pipeline_on(folder: Path, kernel: Kernel) -> Pipeline:
-    return Pipeline(
-        kernel,
-        InstrumentPins(folder),
-        raw_folder=folder,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-        tape_sync_ms=1,
-    )
+    return pipeline_in(folder, kernel, tape_sync_ms=1)
 
 
 def numbers_on_tape(folder: Path) -> list[int]:

@@ -10,10 +10,8 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.resuming import VersionBefore
-from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS, parse_iso_ns
@@ -22,6 +20,7 @@ from storage.checkpoints import checkpoint_path, read_checkpoint
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from storage.tape import read_tape
+from tests.pipelines import pipeline_in
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import feature_set, set_horizon_ns
 from transforms.kernel import Kernel, compile_kernel
@@ -62,15 +61,7 @@ class Kept:
 def serve(raw: Path, kernel: Kernel, messages: Sequence[TimedMessage]) -> list[ServedRows]:
     """What one process serves from its start to its end."""
     kept = Kept()
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(raw),
-        raw_folder=raw,
-        dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
-        sinks=[kept],
-        availability=available_as_if_live,
-        tape_sync_ms=1,
-    )
+    pipeline = pipeline_in(raw, kernel, kept, tape_sync_ms=1)
     try:
         for message in messages:
             pipeline.advance(message.recv_ns, now_ns=message.recv_ns)
@@ -186,16 +177,7 @@ def test_a_start_after_a_change_and_a_kill_computes_the_rows_of_both_versions_th
         checkpoint_path(tmp_path, SYMBOL).unlink()
     kept_ns, until_ns = BEGIN_NS + 50 * SECOND_NS, BEGIN_NS + 70 * SECOND_NS
     history = KeptOnDisk({short.feature_set.version: kept_ns})
-    pipeline = Pipeline(
-        after,
-        InstrumentPins(tmp_path),
-        raw_folder=tmp_path,
-        dead_letter=DeadLetter(tmp_path / "dead_letter.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-        history=history,
-        before=VersionBefore(lambda: short, until_ns),
-    )
+    pipeline = pipeline_in(tmp_path, after, history=history, before=VersionBefore(lambda: short, until_ns))
     pipeline.handle(second[0])
     pipeline.close()
     of_short, of_after = history.again

@@ -15,9 +15,7 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.change import PROBATION_ROWS, ChangeFailed, EngineChange
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import ServedRows, available_as_if_live
+from ingestion.pipeline.served_rows import ServedRows
 from ingestion.pipeline.warming import WarmingPlan
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
@@ -27,6 +25,7 @@ from market.markets import DEFAULT_MARKET
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests import toys
+from tests.pipelines import pipeline_in
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import FEATURES, feature_set
 from transforms.kernel import Kernel, compile_kernel
@@ -77,15 +76,7 @@ class Running:
         self.raw = folder / "raw"
         self.kept = Kept()
         self.kernel = compile_kernel(columns, cache)
-        self.pipeline = Pipeline(
-            self.kernel,
-            InstrumentPins(self.raw),
-            raw_folder=self.raw,
-            dead_letter=DeadLetter(self.raw / "dead_letter.jsonl"),
-            sinks=[self.kept],
-            availability=available_as_if_live,
-            tape_sync_ms=1,
-        )
+        self.pipeline = pipeline_in(self.raw, self.kernel, self.kept, tape_sync_ms=1)
         plan = WarmingPlan(columns, cache, self.raw, DEFAULT_MARKET, SECOND_NS)
         self.changer = VersionChanger(self.pipeline, plan, budget_ms=BUDGET_MS, warm_up=target)
         self._messages = (each for each in read_recording(recording) if isinstance(each, TimedMessage))

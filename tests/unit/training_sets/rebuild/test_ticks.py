@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, parse_iso_ns
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
+from tests.pipelines import pipeline_in
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.rebuild.ticks import TickRows, newest_given
 from transforms.kernel import Kernel, compile_kernel
@@ -36,14 +34,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Path:
     folder = tmp_path_factory.mktemp("ticks")
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(folder),
-        raw_folder=folder,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-    )
+    pipeline = pipeline_in(folder, kernel)
     try:
         for seed, begin_ns in enumerate(BEGINS_NS):
             play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=seed, start_ns=begin_ns, duration_ns=SECOND_NS))

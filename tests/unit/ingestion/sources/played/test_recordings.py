@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
 import tracemalloc
 import zipfile
@@ -241,16 +240,6 @@ def test_an_archive_of_two_files_is_unreadable(tmp_path: Path) -> None:
         archive.writestr("b.data", BODIES[1])
     with pytest.raises(UnreadableRecording, match="holds one file"):
         list(read_recording(path))
-
-
-@pytest.fixture
-def recorded_data() -> Path:
-    folder = Path(__file__).parents[5].parent / "shared" / "data"
-    if not folder.is_dir():
-        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
-            pytest.fail(f"recorded data: must be at {folder}, was missing")
-        pytest.skip("no recorded data")
-    return folder
 
 
 def test_a_real_recording_and_a_real_archive_are_read_to_the_end(recorded_data: Path) -> None:

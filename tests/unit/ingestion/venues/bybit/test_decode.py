@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -724,16 +723,6 @@ def test_prices_and_sizes_are_exact(price: Decimal, size: Decimal) -> None:
     decoded = decode(changed(BOOK, _set("data.b.0", [f"{price:f}", f"{size:f}"])))
     assert Decimal(column(decoded, "px")[0]).scaleb(-3) == price
     assert Decimal(column(decoded, "qty")[0]).scaleb(-6) == size
-
-
-@pytest.fixture
-def recorded_data() -> Path:
-    folder = Path(__file__).parents[5].parent / "shared" / "data"
-    if not folder.is_dir():
-        if os.environ.get("FEATURE_SERVICE_TEST_STRICT") == "1":
-            pytest.fail(f"recorded data: must be at {folder}, was missing")
-        pytest.skip("no recorded data")
-    return folder
 
 
 def _real_messages(folder: Path) -> Iterator[Json]:
