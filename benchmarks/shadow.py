@@ -168,7 +168,7 @@ def _watch(control: Connection, raw: Path, online: dict[str, Any], url: str, tim
     ):
         watch = ShadowWatch(
             ShadowStores(RowFeed.connect(online, project=PROJECT), store, findings, leases),
-            lambda: source,
+            lambda _: source,
             SYMBOLS,
             worker_id="benchmark",
             note=note,

@@ -15,19 +15,37 @@ from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureSet
 
 TOLD_EACH_S: Final = 10.0
+ASKED_EACH_S: Final = 0.2
 
 
-def warm_up(
-    kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float = TOLD_EACH_S, elsewhere: bool = False
-) -> None:
+def warm_up(kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float = TOLD_EACH_S) -> None:
     """Compile or load the kernel's machine code.
 
     tell: called at once when it must be compiled, and every ``told_each_s`` until it is, with a line for a person.
-    elsewhere: whether it is compiled in a process of its own. numba compiles, and loads, for one thread of a process
-    at a time, so where other threads work the first minute would be theirs to wait.
     """
-    if (kernel.folder / "compiled").exists():
+    with _telling(kernel, tell, told_each_s):
         kernel.warm_up()
+
+
+def warm_up_elsewhere(kernel: Kernel, tell: Callable[[str], None], stopping: threading.Event) -> bool:
+    """Load the kernel's machine code, which a process of its own compiles; whether it is there.
+
+    numba compiles and loads for one thread of a process at a time, so where other threads build, compiling among them
+    would be theirs to wait. False once ``stopping`` is set before it is compiled.
+    """
+    with _telling(kernel, tell, TOLD_EACH_S):
+        with compiling_beside(kernel) as compiling:
+            while compiling is not None and compiling.is_alive():
+                if stopping.wait(ASKED_EACH_S):
+                    return False
+        kernel.warm_up()
+    return True
+
+
+@contextmanager
+def _telling(kernel: Kernel, tell: Callable[[str], None], told_each_s: float) -> Iterator[None]:
+    if (kernel.folder / "compiled").exists():
+        yield
         return
     chosen = kernel.feature_set
     what = f"compiling {len(chosen.columns)} features of registry {chosen.version}, once on this machine"
@@ -42,11 +60,7 @@ def warm_up(
     telling = threading.Thread(target=keep_telling, name="compiling", daemon=True)
     telling.start()
     try:
-        if elsewhere:
-            with compiling_beside(kernel) as compiling:
-                if compiling is not None:
-                    compiling.join()
-        kernel.warm_up()
+        yield
     finally:
         done.set()
         telling.join()

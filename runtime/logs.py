@@ -61,6 +61,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level)
-    # At INFO they say each request they send, with its address; procrastinate each look for jobs, several a minute.
-    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate"):
+    # At INFO they say each request they send, with its address; procrastinate each look for jobs, several a minute;
+    # Great Expectations a hundred functions that it leaves out when it is imported.
+    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations"):
         logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)

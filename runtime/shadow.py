@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -79,15 +80,16 @@ def shadow_watch(
         )
 
 
-def shadow_source(settings: Settings, stores: Stores, version: str) -> ShadowSource:
-    """What rows of a registry version are computed from; its kernel is compiled."""
+def shadow_source(settings: Settings, stores: Stores, version: str, stopping: threading.Event) -> ShadowSource | None:
+    """What rows of a registry version are computed from, once its kernel is compiled; none if ``stopping`` is first."""
     from ingestion.venues.decoders import Decoders, tape_venue
-    from runtime.kernel_start import warm_up
+    from runtime.kernel_start import warm_up_elsewhere
     from upkeep.shadow import SETTLE_S, ShadowSource
 
     raw_folder = settings.raw_data_storage_path
     kernel = compiled_kernel(settings, version)
-    warm_up(kernel, _log.info, elsewhere=True)
+    if not warm_up_elsewhere(kernel, _log.info, stopping):
+        return None
     return ShadowSource(
         raw_folder,
         stores.raw.open_whole,

@@ -55,7 +55,7 @@ class ShadowWatch:
     def __init__(  # noqa: PLR0913  # what it reads, what it writes, and when
         self,
         stores: ShadowStores,
-        make_source: Callable[[], ShadowSource],
+        make_source: Callable[[threading.Event], ShadowSource | None],
         symbols: Sequence[str],
         *,
         worker_id: str,
@@ -64,7 +64,9 @@ class ShadowWatch:
         quarantines: bool,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """make_source: called once the lease is held; it compiles. note: told of each look.
+        """make_source: called once the lease is held; it compiles, and gives none once its event is set.
+
+        note: told of each look.
 
         quarantines: whether a group that differs is withheld. timer: seconds that never step back.
         """
@@ -87,8 +89,9 @@ class ShadowWatch:
         try:
             while not self._stopping.is_set():
                 if self._holds_lease():
-                    self._source = self._source or self._make_source()
-                    asyncio.run(self._watch())
+                    self._source = self._source or self._make_source(self._stopping)
+                    if self._source is not None:
+                        asyncio.run(self._watch())
                 else:
                     self._stopping.wait(STAND_BY_S)
         finally:

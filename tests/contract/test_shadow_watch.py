@@ -69,7 +69,7 @@ class Served:
         self._leases = Leases(url)
         self.watch = ShadowWatch(
             ShadowStores(RowFeed.connect(address, project=PROJECT), self.online, self.findings, self._leases),
-            lambda: self.market.source,
+            lambda _: self.market.source,
             [SYMBOL],
             worker_id="test",
             note=self.looks.append,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from runtime.kernel_start import compiling_beside, warm_up
+from runtime.kernel_start import compiling_beside, warm_up, warm_up_elsewhere
 from tests.waiting import eventually
 from transforms.catalogue import feature_set
 from transforms.kernel import Kernel, compile_kernel
@@ -59,9 +60,18 @@ def test_a_kernel_is_compiled_beside_what_else_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_what_is_compiled_elsewhere_leaves_this_process_free_to_compile(tmp_path: Path) -> None:
+def test_what_is_compiled_elsewhere_is_loaded_here(tmp_path: Path) -> None:
     kernel = compile_kernel(feature_set("1.0.0", ["mid_price"]), tmp_path)
-    warm_up(kernel, list[str]().append, elsewhere=True)
+    assert warm_up_elsewhere(kernel, list[str]().append, threading.Event())
     run: Any = kernel.run
     assert sum(run.stats.cache_hits.values()) == 1
     assert not run.stats.cache_misses
+
+
+def test_compiling_elsewhere_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    kernel = compile_kernel(feature_set("1.0.0", ["mid_price"]), tmp_path)
+    stopping = threading.Event()
+    stopping.set()
+    assert not warm_up_elsewhere(kernel, list[str]().append, stopping)
+    assert not (kernel.folder / "compiled").exists()
+    assert multiprocessing.active_children() == []
