@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market.clock import DAY_NS, Clock, SystemClock, to_datetime
@@ -254,11 +253,11 @@ def _garbage_folders(settings: Settings) -> GarbageFolders:
 
 
 def _in_use(settings: Settings) -> Found:
-    from transforms.kernel import compile_kernel
+    from transforms.kernel import kernel_folders
     from upkeep.garbage import Found
 
     chosen = _feature_sets(settings)
-    kernels: set[Path] = {compile_kernel(each, kernel_cache_folder(settings)).folder for each in chosen}
+    kernels = kernel_folders(chosen, kernel_cache_folder(settings))
     code = {f"{group.name}/{group.fingerprint}" for each in chosen for group in each.groups}
     return Found(kernels=frozenset(kernels), code=frozenset(code))
 

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +22,7 @@ import numba
 import numpy as np
 
 from market.events import empty_events
+from transforms.kept_functions import functions_folder, kept_functions
 from transforms.machine_code import prove
 from transforms.plan import kernel_source
 from transforms.rows import FeatureSet
@@ -44,9 +45,10 @@ class Kernel:
     def warm_up(self) -> None:
         """Compile or load the machine code now instead of at the first record.
 
-        Of several processes one compiles; the others wait, and load what it made.
+        Of several processes one compiles; the others wait, and load what it made. Functions that another kernel has
+        compiled already are loaded.
         """
-        with _compiled_by_one(self.folder):
+        with _compiled_by_one(self.folder), kept_functions(_functions_folder(self.folder.parent), _PACKAGES):
             self._call_each()
 
     def _call_each(self) -> None:
@@ -87,6 +89,15 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     for function in (module.run, module.begin):
         prove(function)
     return Kernel(feature_set, module.run, module.begin, folder)
+
+
+def kernel_folders(feature_sets: Iterable[FeatureSet], cache_folder: Path) -> set[Path]:
+    """The folders that kernels of these feature sets use: each its own, and that of the functions of all."""
+    return {compile_kernel(each, cache_folder).folder for each in feature_sets} | {_functions_folder(cache_folder)}
+
+
+def _functions_folder(cache_folder: Path) -> Path:
+    return functions_folder(cache_folder, _PACKAGES)
 
 
 @contextmanager
