@@ -41,6 +41,7 @@ class Mutator:
         self._true = Book()
         self._epoch = 0
         self._shift = 0  # of the update ids since the exchange began to number anew
+        self._sent_id = 0  # the update that was delivered last of the recorded book
         self._spares_trades = spares_trades
         self._is_part_due = False
         self._markets = 0
@@ -84,6 +85,8 @@ class Mutator:
         self._true.apply(0, replaces=message["type"] == "snapshot", update_id=data["u"], bids=bids, asks=asks)
 
     def _deliver(self, message: Delivered) -> None:
+        if message.said is not None and message.said["topic"] == self._last_book.get("topic") and not message.market:
+            self._sent_id = message.said["data"]["u"]
         self.delivered.append(message)
         self.delivered += [each for left, each in self._held if left <= 0]
         self._held = [(left - 1, each) for left, each in self._held if left > 0]
@@ -217,16 +220,19 @@ class Mutator:
         self._epoch += 1
         last_id = self._last_book["data"]["u"]
         low = self._random.choice((2, 3, 50, self._random.randrange(100, 5_000)))
-        if abs(low - last_id - self._shift) <= HELD:  # nobody could tell it from the numbering before
-            low += 10 * HELD
-        self._shift = low - last_id
+        self._number_from(low - last_id, least=HELD + 1)
         return [] if message.topic == "orderbook" else [message]
 
     def new_numbers(self, message: Delivered) -> list[Delivered]:
         """The ids go on from one far above."""
         self._epoch += 1
-        self._shift += self._random.choice((2, 100, self._random.randrange(10**5, 10**6)))
+        self._number_from(self._shift + self._random.choice((2, 100, self._random.randrange(10**5, 10**6))), least=2)
         return [] if message.topic == "orderbook" else [message]
+
+    def _number_from(self, shift: int, *, least: int) -> None:
+        """Shift the update ids; those that go on from what was sent last, which nobody could tell, further up."""
+        ahead = self._last_book["data"]["u"] + shift + 1 - self._sent_id
+        self._shift = shift + 10 * HELD if -HELD <= ahead < least else shift
 
     def empty_snapshot(self, message: Delivered) -> list[Delivered]:
         return [message, self._emptied("ab")]
