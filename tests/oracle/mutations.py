@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from quality.oracle.book import Book
-from tests.oracle.asides import Aside, Numbers
-from tests.oracle.delivered import Delivered, levels_of
+from tests.oracle.asides import SHIFT, Aside, Numbers
+from tests.oracle.delivered import Delivered, levels_of, numbers_of
 
 DAMAGE: Final = ("-1", "1e5", "NaN", "", "0x10")
 FINER: Final = "0000000000001"
@@ -27,11 +27,18 @@ BETWEEN_SNAPSHOTS: Final = 30
 class Mutator:
     """Delivers a recording's messages with faults between them, one for each ``every`` messages on average.
 
-    spares_trades: no trade is made unusable, so that long windows of them can be known.
+    spares_trades: no trade is made unusable, so that long windows of them can be known. shift: how far the prices of
+    second streams lie away.
     """
 
     def __init__(
-        self, recorded: Iterable[tuple[int, dict[str, Any]]], seed: int, *, every: int, spares_trades: bool = False
+        self,
+        recorded: Iterable[tuple[int, dict[str, Any]]],
+        seed: int,
+        *,
+        every: int,
+        spares_trades: bool = False,
+        shift: Decimal = SHIFT,
     ) -> None:
         self.delivered: list[Delivered] = []
         self.joined = 0
@@ -43,6 +50,7 @@ class Mutator:
         self._shift = 0  # of the update ids since the exchange began to number anew
         self._sent_id = 0  # the update that was delivered last of the recorded book
         self._spares_trades = spares_trades
+        self._shift_of_asides = shift
         self._is_part_due = False
         self._markets = 0
         self._asides: list[Aside] = []
@@ -169,7 +177,9 @@ class Mutator:
         """A number is none."""
         if self._spares(message):
             return [message]
-        changed = self._with_number(message, lambda _text: self._random.choice(DAMAGE))
+        # An empty field of a ticker is one that has not changed.
+        damage = [text for text in DAMAGE if text or message.topic != "tickers"]
+        changed = self._with_number(message, lambda _text: self._random.choice(damage))
         return [replace(changed, is_unusable=True)] if changed.body != message.body else [message]
 
     def rescale(self, message: Delivered) -> list[Delivered]:
@@ -183,12 +193,7 @@ class Mutator:
 
     def _with_number(self, message: Delivered, change: Callable[[str], str]) -> Delivered:
         said = json.loads(message.body)
-        found: list[tuple[Any, Any]] = []
-        if message.topic == "orderbook":
-            found = [(level, at) for side in "ba" for level in said["data"][side] for at in (0, 1)]
-        elif message.topic == "publicTrade":
-            found = [(trade, name) for trade in said["data"] for name in ("p", "v")]
-        found = [(holder, at) for holder, at in found if Decimal(holder[at]) > 0]
+        found = [(holder, at) for holder, at in numbers_of(message.topic, said["data"]) if Decimal(holder[at]) > 0]
         if not found:
             return message
         holder, at = self._random.choice(found)
@@ -251,7 +256,8 @@ class Mutator:
         """For some messages the book of another depth comes beside it."""
         if not self._asides:
             depth = self._random.choice((50, 500, 1000))
-            self._asides.append(Aside(self._random, Numbers(self._drawn_id(), self.count), depth))
+            numbers = Numbers(self._drawn_id(), self.count)
+            self._asides.append(Aside(self._random, numbers, depth, shift=self._shift_of_asides))
         return [message]
 
     def two_markets(self, message: Delivered) -> list[Delivered]:
@@ -260,7 +266,7 @@ class Mutator:
             self._markets += 1
             seq_shift = self._random.choice((-1, 0, 1)) * self._random.randrange(10**6, 10**9)
             numbers = Numbers(self._drawn_id(), self.count, self._markets, seq_shift)
-            self._asides.append(Aside(self._random, numbers))
+            self._asides.append(Aside(self._random, numbers, shift=self._shift_of_asides))
         return [message]
 
     def _drawn_id(self) -> int:
