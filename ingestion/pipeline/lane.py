@@ -250,11 +250,11 @@ class Lane:
         self._tape.close()
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
-        symbol = self.engine.instrument.symbol
+        symbol, was_valid = self.engine.instrument.symbol, self._book.is_valid
         self.lost += 1
-        _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
+        if field == START or was_valid:
+            _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
         self._last_stamp_ns[kind] = recv_ns
-        was_valid = self._book.is_valid
         self._log_control(field, recv_ns=recv_ns, reason=reason, kind=kind)
         if field == GAP and was_valid:
             self.losses.mark(recv_ns)
