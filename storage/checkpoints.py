@@ -62,7 +62,20 @@ def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None
 
     A damaged one is passed over with a warning that names it. Raises InvalidRequest.
     """
-    path = checkpoint_path(root, symbol)
+    found = _read(checkpoint_path(root, symbol))
+    return None if found is None or found.identity != identity else found
+
+
+def checkpoint_seq(root: Path, symbol: str) -> int | None:
+    """The seq of the symbol's checkpoint, which was on the disk before it; None without one that is whole.
+
+    Raises InvalidRequest.
+    """
+    found = _read(checkpoint_path(root, symbol))
+    return None if found is None else found.seq
+
+
+def _read(path: Path) -> Checkpoint | None:
     try:
         with path.open("rb") as file:
             head = _HEAD.decode(file.readline(LONGEST_HEAD))
@@ -76,7 +89,7 @@ def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None
     if head != _head(checkpoint):
         _log.warning("%s: must have the checksum %s of its content, was passed over", path, head.sha256)
         return None
-    return checkpoint if head.identity == identity else None
+    return checkpoint
 
 
 def checkpoint_path(root: Path, symbol: str) -> Path:

@@ -7,7 +7,8 @@
 3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard.
 4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
-   So is an update that seems further on: it is of the numbering before a restart, and no other stream.
+   So is a snapshot that states again the book before a message that was lost, and an update that seems further on: it
+   is of the numbering before a restart, and no other stream. By an older ``seq`` that is told of the next update too.
    A snapshot that is not the repair of the book that was known last says that messages between were missed: an order
    book that begins anew, another market's, one that was away for longer than its numbers tell.
 5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
@@ -78,6 +79,11 @@ class _Heard(NamedTuple):
             return self.event_ns < other.event_ns
         return seq < other_seq and self.event_ns <= other.event_ns
 
+    def is_no_later_than(self, other: _Heard) -> bool:
+        """Whether it is of the same update, stated anew by nobody."""
+        is_same = (self.update_id, self.place.seq) == (other.update_id, other.place.seq)
+        return is_same and self.event_ns <= other.event_ns
+
     def may_be_repaired_by(self, snapshot: _Heard) -> bool:
         """Whether the snapshot's book can be this one later: no further on than was sent in the time between."""
         seq, later_seq = self.place.seq, snapshot.place.seq
@@ -99,6 +105,7 @@ class BookStream:
         self._last: _Heard | None = None
         self._whole: _Heard | None = None  # the last message that the book was known at
         self._left: _Heard | None = None  # where the numbering stood that a snapshot of another took the place of
+        self._lost_after: _Heard | None = None  # the last message before one that was lost
         self._foreign_id: int | None = None  # of the last message of a stream that is ignored, and when it came
         self._foreign_heard_ns = 0
 
@@ -118,7 +125,8 @@ class BookStream:
             return self._judge_snapshot(last, heard, is_silent=is_silent)
         step = last.step(heard)
         if step is Step.FOLLOWS:
-            return TAKEN
+            is_of_before = place.seq is not None and heard.is_older_than(last) and not is_silent
+            return IGNORED if is_of_before else TAKEN
         left = self._left
         if left is not None and left.step(heard) is Step.FOLLOWS and last.is_before(heard):
             self._foreign_id, self._foreign_heard_ns = last.update_id, recv_ns
@@ -144,6 +152,7 @@ class BookStream:
             is_known = self.is_valid and step not in (None, Step.FOLLOWS) and heard.update_id != RESTART_ID
             self._left = last if is_known and not is_other_depth else None
             self._last = self._whole = heard
+            self._lost_after = None
             self.is_valid = True
         elif last is None or step is None:
             self._last = self._whole = heard  # a tape read from its middle: the book may well be valid
@@ -157,14 +166,22 @@ class BookStream:
             self._left, self._last = last, heard
             self.is_valid = False
 
-    def break_off(self) -> None:
-        """The book is lost until the next snapshot."""
+    def lose(self, *, is_a_message: bool) -> None:
+        """The book is lost until the next snapshot; where a message is, until one of a later update than the last."""
+        if is_a_message:
+            self._lost_after = self._last
         self.is_valid = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a message that is lost now makes nothing unknown that was not before."""
+        return not self.is_valid and self._lost_after is self._last
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
         """One that comes again or late is ignored; one that is no repair of the book known last begins anew."""
         # The last message may be another market's, whose ``seq`` says nothing: the book that was known counts too.
         is_late = heard.is_older_than(last) or (self._whole is not None and heard.is_older_than(self._whole))
+        is_late = is_late or (self._lost_after is not None and heard.is_no_later_than(self._lost_after))
         if is_late and not is_silent:
             return IGNORED
         if self._whole is None or self._goes_on(self._whole, heard):

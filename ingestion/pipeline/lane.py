@@ -192,9 +192,9 @@ class Lane:
     def lose(self, kind: int, *, recv_ns: int, reason: str) -> int:
         """A message of the kind could not be used, or some were missed: what they would have changed is unknown.
 
-        It is marked on the tape, the order book's loss unless it is lost already; returns the seq of the mark.
+        It is marked on the tape, an order book's once after each message of it; returns the seq of the mark.
         """
-        if kind != ORDERBOOK or self._book.is_valid:
+        if kind != ORDERBOOK or not self._book.is_lost:
             stamped_ns = self._stamp_ns((kind,), recv_ns)
             self._lose(GAP if kind == ORDERBOOK else START, kind=kind, recv_ns=stamped_ns, reason=reason)
         return self.last_seq
@@ -250,12 +250,13 @@ class Lane:
         self._tape.close()
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
-        symbol = self.engine.instrument.symbol
+        symbol, was_valid = self.engine.instrument.symbol, self._book.is_valid
         self.lost += 1
-        _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
+        if field == START or was_valid:
+            _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
         self._last_stamp_ns[kind] = recv_ns
-        self._log_control(field, recv_ns=recv_ns, reason=reason, kind=CONTROL if field == GAP else kind)
-        if field == GAP:
+        self._log_control(field, recv_ns=recv_ns, reason=reason, kind=kind)
+        if field == GAP and was_valid:
             self.losses.mark(recv_ns)
             if self._reads_book:
                 self._on_gap(symbol)
@@ -267,7 +268,7 @@ class Lane:
         if message.kind == ORDERBOOK:
             self._book.note(message, recv_ns)
         elif message.kind == CONTROL and message.records["field"][0] == GAP:
-            self._book.break_off()
+            self._book.lose(is_a_message=message.records["px"][0] == ORDERBOOK)  # else the engine has given it up
 
     def _stamp_ns(self, kinds: Iterable[int], recv_ns: int) -> int:
         """``recv_ns``, not before what is closed nor before the last message of any of the kinds."""

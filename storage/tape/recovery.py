@@ -5,8 +5,9 @@
    no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
 2. A finished segment is never changed.
 3. What was learned is written to the segment log, whoever recovers. The next seq is one above every seq that was ever
-   given: in segments that are gone, and in damaged bytes that may have held frames. Only the beginning of one frame
-   that a crash tore gives its seq back, for it was never acknowledged.
+   given: in segments that are gone, in damaged bytes that may have held frames, and up to the checkpoint, before which
+   they were on the disk. Only the beginning of one frame that a crash tore gives its seq back, for it was never
+   acknowledged.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from market.errors import Conflict, StoreUnavailable
+from storage.checkpoints import checkpoint_seq
 from storage.durable_files import replace_file, sync_folder
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames
 from storage.tape.lock import release, take_lock
-from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
+from storage.tape.segment_log import SegmentLine, SegmentLog, log_segments, read_segment_log
 from storage.tape.segments import FINISHED, OPEN, Segment, segment_name, segments, tape_folder
 
 _log: Final = logging.getLogger(__name__)
@@ -114,6 +118,7 @@ def _finish_abandoned(folder: Path, path: Path) -> int:
     line, torn = _read_end(path, name, first_seq)
     if first_seq is None and line.last_ns is None:
         line, torn = _read_end(path, name, log.next_seq)
+    line = _up_to_checkpoint(folder, line, log)
     if begun is None or begun.event != "finished":  # or a recovery was killed, after it had written what it learned
         log_segments(folder, [line])
     moved = 0
@@ -130,6 +135,17 @@ def _finish_abandoned(folder: Path, path: Path) -> int:
         os.close(descriptor)
     finish_segment(path)
     return moved
+
+
+def _up_to_checkpoint(folder: Path, line: SegmentLine, log: SegmentLog) -> SegmentLine:
+    """The end of the segment that was written last, where the symbol's checkpoint knows of frames after it."""
+    known_seq = checkpoint_seq(folder.parents[1], folder.name)
+    finished = (each.next_seq for each in log.lines.values() if each.event != "begun")
+    if known_seq is None or known_seq < max((line.next_seq, *finished)):
+        return line
+    reason = f"must reach seq {known_seq} of the checkpoint, ended before"
+    reasons = (line.reason, reason) if line.reason else (reason,)
+    return msgspec.structs.replace(line, next_seq=known_seq + 1, reason="; ".join(reasons))
 
 
 def _unlogged(folder: Path, known: list[Segment]) -> list[SegmentLine]:

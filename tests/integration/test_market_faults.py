@@ -80,6 +80,17 @@ def test_a_snapshot_that_had_to_be_rejected_loses_the_book(tmp_path: Path, kerne
     assert column(found, "mid_price")[8:] == [100.015] * 2
 
 
+def test_the_snapshot_before_a_rejected_message_that_comes_again_brings_no_old_book_back(
+    tmp_path: Path, kernel: Kernel
+) -> None:
+    whole = book(1, 51, bid="99.98", kind="snapshot")
+    again = {**whole, "recv_ns": book(3, 0)["recv_ns"]}
+    lines = [book(0, 50, kind="snapshot"), whole, book(2, 52, bid="-1"), again, book(4, 53)]
+    found = played(tmp_path, kernel, [*lines, book(6, 53, bid="100.01", kind="snapshot"), book(7, 54), book(8, 55)])
+    assert statuses(found, "orderbook")[2:6] == ["GAP"] * 4
+    assert column(found, "mid_price")[6:] == [100.015] * 2
+
+
 def test_trades_that_could_not_be_read_make_the_windows_over_them_unknown_and_no_others(
     tmp_path: Path, kernel: Kernel
 ) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +23,12 @@ from ingestion.sources.played.play import play
 from ingestion.sources.played.recordings import read_recording
 from market.clock import MILLISECOND_NS, SECOND_NS
 from tests.conftest import MUTATIONS
+from tests.oracle.asides import SHIFT
 from tests.oracle.delivered import Delivered
 from tests.oracle.mutations import Mutator
 from tests.oracle.referee import Referee
 from tests.pipelines import pipeline_in
+from tests.oracle.shapes import SHAPES, reshaped
 from transforms.catalogue import FEATURES, GROUPS, feature_set
 from transforms.declaration import BOOK, TRADES
 from transforms.kernel import Kernel, compile_kernel
@@ -95,7 +98,7 @@ def can_be_known(name: str, seconds: int) -> bool:
     return declared.source in (BOOK, TRADES) and declared.window_s * (1 if declared.source is TRADES else 16) < seconds
 
 
-def judged(folder: Path, kernel: Kernel, recorded: dict[str, Recorded], least: int) -> str:
+def judged(folder: Path, kernel: Kernel, recorded: dict[str, Recorded], least: int, shift: Decimal = SHIFT) -> str:
     """At least so many faults in the recordings, each replay with a new seed; returns the figures."""
     begun = time.monotonic()
     mutations: Counter[str] = Counter()
@@ -104,7 +107,7 @@ def judged(folder: Path, kernel: Kernel, recorded: dict[str, Recorded], least: i
     seed = FIRST_SEED
     while mutations.total() < least:
         name = list(recorded)[seed % len(recorded)]
-        mutator = Mutator(recorded[name], seed, every=8, spares_trades=seed // len(recorded) % 2 == 0)
+        mutator = Mutator(recorded[name], seed, every=8, spares_trades=seed // len(recorded) % 2 == 0, shift=shift)
         with tempfile.TemporaryDirectory(dir=folder) as away:
             referee, wrong = played(Path(away), kernel, mutator.delivered)
         assert not wrong, f"{name} with seed {seed}: {len(wrong)} wrong, first {wrong[:5]}"
@@ -129,6 +132,16 @@ def test_no_fault_of_a_market_makes_a_wrong_number(
     tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded]
 ) -> None:
     judged(tmp_path, kernel, {"bybit": recorded["bybit"]}, least=60)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] if at else []) for at, name in enumerate(SHAPES)]
+)
+def test_no_fault_makes_a_wrong_number_in_a_market_of_other_prices_and_sizes(
+    tmp_path: Path, kernel: Kernel, recorded: dict[str, Recorded], name: str
+) -> None:
+    messages = {name: reshaped(recorded["bybit"], SHAPES[name])}
+    judged(tmp_path, kernel, messages, least=60, shift=SHIFT * SHAPES[name].price)
 
 
 @pytest.mark.soak

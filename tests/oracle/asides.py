@@ -27,7 +27,8 @@ class Numbers:
 class Aside:
     """For so many messages of the first: its snapshot, then deltas. depth: 0 is that of the first."""
 
-    def __init__(self, drawn: Random, numbers: Numbers, depth: int = 0) -> None:
+    def __init__(self, drawn: Random, numbers: Numbers, depth: int = 0, *, shift: Decimal = SHIFT) -> None:
+        self._shift = shift
         self._left = drawn.randrange(1, 60)
         self._depth = depth
         self._numbers = numbers
@@ -65,4 +66,4 @@ class Aside:
 
     def _moved(self, price: str, quantity: str) -> list[str]:
         times = TIMES if self.market else 1
-        return [f"{Decimal(price) + SHIFT:f}", f"{times * Decimal(quantity):f}"]
+        return [f"{Decimal(price) + self._shift:f}", f"{times * Decimal(quantity):f}"]

@@ -37,3 +37,16 @@ def levels_of(data: dict[str, Any]) -> tuple[list[tuple[Decimal, Decimal]], list
     """Bids and asks that a message states."""
     bids, asks = ([(Decimal(price), Decimal(quantity)) for price, quantity in data[side]] for side in "ba")
     return bids, asks
+
+
+def numbers_of(topic: str, data: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401  # JSON
+    """Where the numbers of a message's data are: what holds each, and its name or place there."""
+    match topic:
+        case "orderbook":
+            return [(level, at) for side in "ba" for level in data[side] for at in (0, 1)]
+        case "publicTrade":
+            return [(trade, name) for trade in data for name in ("p", "v")]
+        case "tickers":
+            return [(data, name) for name in ("markPrice", "indexPrice", "openInterest") if data.get(name)]
+        case _:
+            return []

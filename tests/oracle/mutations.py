@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from quality.oracle.book import Book
-from tests.oracle.asides import Aside, Numbers
-from tests.oracle.delivered import Delivered, levels_of
+from tests.oracle.asides import SHIFT, Aside, Numbers
+from tests.oracle.delivered import Delivered, levels_of, numbers_of
 
 DAMAGE: Final = ("-1", "1e5", "NaN", "", "0x10")
 FINER: Final = "0000000000001"
@@ -27,11 +27,18 @@ BETWEEN_SNAPSHOTS: Final = 30
 class Mutator:
     """Delivers a recording's messages with faults between them, one for each ``every`` messages on average.
 
-    spares_trades: no trade is made unusable, so that long windows of them can be known.
+    spares_trades: no trade is made unusable, so that long windows of them can be known. shift: how far the prices of
+    second streams lie away.
     """
 
     def __init__(
-        self, recorded: Iterable[tuple[int, dict[str, Any]]], seed: int, *, every: int, spares_trades: bool = False
+        self,
+        recorded: Iterable[tuple[int, dict[str, Any]]],
+        seed: int,
+        *,
+        every: int,
+        spares_trades: bool = False,
+        shift: Decimal = SHIFT,
     ) -> None:
         self.delivered: list[Delivered] = []
         self.joined = 0
@@ -41,7 +48,9 @@ class Mutator:
         self._true = Book()
         self._epoch = 0
         self._shift = 0  # of the update ids since the exchange began to number anew
+        self._sent_id = 0  # the update that was delivered last of the recorded book
         self._spares_trades = spares_trades
+        self._shift_of_asides = shift
         self._is_part_due = False
         self._markets = 0
         self._asides: list[Aside] = []
@@ -84,6 +93,8 @@ class Mutator:
         self._true.apply(0, replaces=message["type"] == "snapshot", update_id=data["u"], bids=bids, asks=asks)
 
     def _deliver(self, message: Delivered) -> None:
+        if message.said is not None and message.said["topic"] == self._last_book.get("topic") and not message.market:
+            self._sent_id = message.said["data"]["u"]
         self.delivered.append(message)
         self.delivered += [each for left, each in self._held if left <= 0]
         self._held = [(left - 1, each) for left, each in self._held if left > 0]
@@ -166,7 +177,9 @@ class Mutator:
         """A number is none."""
         if self._spares(message):
             return [message]
-        changed = self._with_number(message, lambda _text: self._random.choice(DAMAGE))
+        # An empty field of a ticker is one that has not changed.
+        damage = [text for text in DAMAGE if text or message.topic != "tickers"]
+        changed = self._with_number(message, lambda _text: self._random.choice(damage))
         return [replace(changed, is_unusable=True)] if changed.body != message.body else [message]
 
     def rescale(self, message: Delivered) -> list[Delivered]:
@@ -180,12 +193,7 @@ class Mutator:
 
     def _with_number(self, message: Delivered, change: Callable[[str], str]) -> Delivered:
         said = json.loads(message.body)
-        found: list[tuple[Any, Any]] = []
-        if message.topic == "orderbook":
-            found = [(level, at) for side in "ba" for level in said["data"][side] for at in (0, 1)]
-        elif message.topic == "publicTrade":
-            found = [(trade, name) for trade in said["data"] for name in ("p", "v")]
-        found = [(holder, at) for holder, at in found if Decimal(holder[at]) > 0]
+        found = [(holder, at) for holder, at in numbers_of(message.topic, said["data"]) if Decimal(holder[at]) > 0]
         if not found:
             return message
         holder, at = self._random.choice(found)
@@ -217,16 +225,19 @@ class Mutator:
         self._epoch += 1
         last_id = self._last_book["data"]["u"]
         low = self._random.choice((2, 3, 50, self._random.randrange(100, 5_000)))
-        if abs(low - last_id - self._shift) <= HELD:  # nobody could tell it from the numbering before
-            low += 10 * HELD
-        self._shift = low - last_id
+        self._number_from(low - last_id, least=HELD + 1)
         return [] if message.topic == "orderbook" else [message]
 
     def new_numbers(self, message: Delivered) -> list[Delivered]:
         """The ids go on from one far above."""
         self._epoch += 1
-        self._shift += self._random.choice((2, 100, self._random.randrange(10**5, 10**6)))
+        self._number_from(self._shift + self._random.choice((2, 100, self._random.randrange(10**5, 10**6))), least=2)
         return [] if message.topic == "orderbook" else [message]
+
+    def _number_from(self, shift: int, *, least: int) -> None:
+        """Shift the update ids; those that go on from what was sent last, which nobody could tell, further up."""
+        ahead = self._last_book["data"]["u"] + shift + 1 - self._sent_id
+        self._shift = shift + 10 * HELD if -HELD <= ahead < least else shift
 
     def empty_snapshot(self, message: Delivered) -> list[Delivered]:
         return [message, self._emptied("ab")]
@@ -245,7 +256,8 @@ class Mutator:
         """For some messages the book of another depth comes beside it."""
         if not self._asides:
             depth = self._random.choice((50, 500, 1000))
-            self._asides.append(Aside(self._random, Numbers(self._drawn_id(), self.count), depth))
+            numbers = Numbers(self._drawn_id(), self.count)
+            self._asides.append(Aside(self._random, numbers, depth, shift=self._shift_of_asides))
         return [message]
 
     def two_markets(self, message: Delivered) -> list[Delivered]:
@@ -254,7 +266,7 @@ class Mutator:
             self._markets += 1
             seq_shift = self._random.choice((-1, 0, 1)) * self._random.randrange(10**6, 10**9)
             numbers = Numbers(self._drawn_id(), self.count, self._markets, seq_shift)
-            self._asides.append(Aside(self._random, numbers))
+            self._asides.append(Aside(self._random, numbers, shift=self._shift_of_asides))
         return [message]
 
     def _drawn_id(self) -> int:

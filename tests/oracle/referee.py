@@ -2,8 +2,8 @@
 
 It is given what comes and, beside it, what nobody who serves can know: which numbering a message belongs to, and
 whether it came before. It tells the oracle what is true, and judges what was served: a value is the oracle's, or it is
-NaN with a reason. Where books of other markets of the name come beside, it may be the value of one of them, as long as
-that one is heard: none is made of two markets. What the oracle knows and a row does not is no fault, but its share is
+NaN with a reason. Where books of other markets of the name come beside, a row may be of one of them, as long as that
+one is heard: none is made of two markets. What the oracle knows and a row does not is no fault, but its share is
 counted.
 """
 
@@ -23,14 +23,14 @@ from quality.oracle.rows import UNKNOWN, OracleRow
 from tests.oracle.delivered import Delivered, levels_of
 from tests.oracle.messages import tell
 from transforms.catalogue import FEATURES
-from transforms.declaration import TRADES
+from transforms.declaration import BOOK, TRADES
 from transforms.rows import FeatureRows
 from transforms.status import OK
 
 JUDGED: Final = ("price", "orderbook", "orderflow", "perpetual")
 SILENT_NS: Final = 10 * SECOND_NS
-OTHER_NS: Final = 2 * SILENT_NS
-"""So long after its last message a row may be of another market."""
+OTHER_NS: Final = SILENT_NS + SECOND_NS
+"""So long after its last message a row may be of another market: until this one is heard after it was silent."""
 BOOK_GROUPS: Final = ("price", "orderbook")
 
 
@@ -50,6 +50,7 @@ class Referee:
         self._depth = 0
         self._heard_ns = 0
         self._books: dict[int, tuple[int, Book]] = {}  # by depth, with its numbering
+        self._newest_ids: dict[int, int] = {}  # of that numbering, whether the message could be used or not
         self._trades: set[str] = set()
         self._delivered: set[str] = set()
         self._lost_trades_ns: list[int] = []
@@ -98,6 +99,8 @@ class Referee:
             self._apply_book(stamp_ns, message)
         elif message.topic == "publicTrade":
             self._apply_trades(stamp_ns, message)
+        elif message.topic == "tickers" and message.is_unusable:
+            self._oracle.begin(stamp_ns, "TICKERS")  # what it would have changed is unknown
         elif not message.is_unusable:
             tell(self._oracle, stamp_ns, message.said)
 
@@ -127,17 +130,21 @@ class Referee:
         self._heard_ns = stamp_ns
         slot = stamp_ns // SLOT_NS
         epoch, book = self._books.get(depth, (-1, Book()))
+        update_id = said["data"]["u"]
         if message.epoch < epoch:
             return
         if message.epoch > epoch and not is_snapshot:
             book.give_up(slot)
+        if message.epoch == epoch and update_id < self._newest_ids[depth]:
+            return  # it comes late: a snapshot of it would be the book of before
+        self._newest_ids[depth] = update_id
         self._books[depth] = message.epoch, book
         self._oracle.book = book
         if message.is_unusable:
             book.give_up(slot)
             return
         bids, asks = levels_of(said["data"])
-        book.apply(slot, replaces=is_snapshot, update_id=said["data"]["u"], bids=bids, asks=asks)
+        book.apply(slot, replaces=is_snapshot, update_id=update_id, bids=bids, asks=asks)
 
     def _apply_other(self, stamp_ns: int, message: Delivered) -> None:
         """An order book message of another market, which has no trades here."""
@@ -159,7 +166,7 @@ class Referee:
 
     def _judge_row(self, rows: FeatureRows, index: int, exact: OracleRow) -> list[str]:
         wrong = []
-        others: list[OracleRow] | None = None
+        of_book: dict[str, float] = {}
         for column, name in enumerate(rows.feature_set.columns):
             declared = FEATURES[name]
             if declared.group not in JUDGED:
@@ -173,16 +180,25 @@ class Referee:
                 continue
             self.known += 1
             self.known_of[name] += 1
+            if declared.source is BOOK:
+                of_book[name] = value
+                continue
             true = exact.values.get(name, UNKNOWN)
             if declared.source is TRADES and self._is_trade_lost(exact.row_ns - declared.horizon_ns, exact.row_ns):
                 true = UNKNOWN
-            if true.agrees(value):
-                continue
-            if others is None:
-                others = list(self._rows_of_others(exact.row_ns))  # most rows need none
-            if not any(other.values.get(name, UNKNOWN).agrees(value) for other in others):
+            if not true.agrees(value):
                 wrong.append(f"{name}: must be {true}, was {value!r}")
+        wrong += self._differing(of_book, exact)
         return [f"row {exact.row_ns}: {each}" for each in wrong]
+
+    def _differing(self, values: dict[str, float], exact: OracleRow) -> list[str]:
+        """What is not as true of the values of an order book; nothing where all are those of another that is heard."""
+        differing = [name for name, value in values.items() if not exact.values.get(name, UNKNOWN).agrees(value)]
+        if differing:  # most rows need no other
+            for other in self._rows_of_others(exact.row_ns):
+                if all(other.values.get(name, UNKNOWN).agrees(value) for name, value in values.items()):
+                    return []
+        return [f"{name}: must be {exact.values.get(name, UNKNOWN)}, was {values[name]!r}" for name in differing]
 
     def _is_trade_lost(self, from_ns: int, to_ns: int) -> bool:
         return any(from_ns <= lost_ns < to_ns for lost_ns in self._lost_trades_ns)

@@ -35,6 +35,7 @@ SERVICE_KEYS = {
     "profiles",
     "cap_add",
 }
+PINNED = re.compile(r"[\w/]+:[\w.-]+@sha256:[0-9a-f]{64}")
 SECRETS = {
     "FEATURE_SERVICE_API_KEY": "k",
     "POSTGRES_PASSWORD": "p",
@@ -182,6 +183,7 @@ def _filled(found: re.Match[str]) -> str:
 def test_every_image_is_pinned_and_every_service_has_a_bound_and_a_health_check() -> None:
     for name, service in SERVICES.items():
         assert re.search(r":v?\d+\.\d+\.?\d*", service["image"]), name
+        assert "build" in service or PINNED.fullmatch(service["image"]), name
         assert "mem_limit" in service, name
         assert "healthcheck" in service or name in {"api", WHOLE}, name  # the image brings the API's
         assert service["restart"] == "unless-stopped"
@@ -228,7 +230,8 @@ def test_redis_keeps_its_data_within_a_limit_and_rabbitmq_has_the_consistent_has
 def test_the_image_is_built_in_stages_runs_as_nobody_special_and_checks_its_health() -> None:
     stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?$", DOCKERFILE, re.MULTILINE)
     python = stages[0][0]
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", python)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", python.partition("@")[0])
+    assert PINNED.fullmatch(python)
     # The last is the service again, so that who names no stage does not get the tests.
     assert stages == [(python, "build"), (python, "service"), ("service", "test"), ("service", "")]
     assert DOCKERFILE.endswith("\nFROM service\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from market.errors import CorruptStore, InvalidRequest
+from storage.durable_files import changing_files
 from training_sets.request.request import OutputFormat
 
 SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv"}
@@ -47,37 +49,41 @@ class SplitFile:
         self._close: Callable[[], None] | None = None
 
     def write(self, table: pa.Table) -> None:
-        """Append rows; the table has the schema's columns."""
-        if self._write is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._write, self._close = _OPEN[self._format](self._unfinished, self._schema)
-        self._write(table)
+        """Append rows; the table has the schema's columns. Raises StoreUnavailable when the disk refuses."""
+        with changing_files(self.path):
+            if self._write is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._write, self._close = _OPEN[self._format](self._unfinished, self._schema)
+            self._write(table)
 
     def finish(self) -> None:
-        """Close the file, an empty one if nothing was written, and give it its name."""
+        """Close the file, an empty one if nothing was written, and give it its name; raises StoreUnavailable."""
         if self._write is None:
             self.write(self._schema.empty_table())
-        self.close()
-        self._unfinished.replace(self.path)
+        with changing_files(self.path):
+            self.close()
+            self._unfinished.replace(self.path)
 
     def remove(self) -> None:
         """Close and take away what was written; the folder too, once nothing else is in it."""
-        self.close()
+        with suppress(OSError):  # a disk that is full takes no footer either
+            self.close()
         self._unfinished.unlink(missing_ok=True)
         if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
 
     def close(self) -> None:
         """Close without finishing; closing again does nothing."""
-        if self._close is not None:
-            self._close()
-            self._close = None
+        close, self._close = self._close, None
+        if close is not None:
+            close()
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """Write a table of ours that comes in batches to Parquet or CSV, by the file's suffix; gives its rows.
 
-    The file has its name once it is whole. Raises InvalidRequest for another suffix.
+    The file has its name once it is whole. Raises InvalidRequest for another suffix, StoreUnavailable when the disk
+    refuses.
     """
     formats = {suffix: name for name, suffix in SUFFIX.items()}
     if path.suffix not in formats:

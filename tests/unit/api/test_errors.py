@@ -76,10 +76,15 @@ def test_every_error_is_told_in_one_shape(kind: type[FeatureServiceError], caplo
     assert ("retry-after" in response.headers) == (response.status_code in {429, 503})
 
 
-def test_an_internal_error_is_logged_with_its_trace_id(caplog: pytest.LogCaptureFixture) -> None:
-    error_response(errors.CorruptStore("file x: must be whole, was not"), "trace-1")
-    assert "trace-1" in caplog.text
-    assert "file x" in caplog.text
+def test_an_internal_error_is_logged_with_its_trace_id_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise errors.CorruptStore("file x: must be whole, was not")
+    except errors.CorruptStore as error:
+        error_response(error, "trace-1")
+    assert [each.getMessage() for each in caplog.records] == [
+        "trace_id trace-1: CorruptStore: file x: must be whole, was not"
+    ]
+    assert "Traceback" not in caplog.text
 
 
 def test_a_broken_registry_file_is_no_fault_of_the_caller_and_the_log_names_it(

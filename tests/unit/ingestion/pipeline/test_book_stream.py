@@ -20,6 +20,13 @@ class Streams:
     def is_valid(self) -> bool:
         return self._stream.is_valid
 
+    @property
+    def is_lost(self) -> bool:
+        return self._stream.is_lost
+
+    def lose(self) -> None:
+        self._stream.lose(is_a_message=True)
+
     def tell(
         self, update_id: int, *, depth: int = 200, replaces: bool = False, at: int | None = None, seq: int | None = None
     ) -> Judgement:
@@ -31,7 +38,7 @@ class Streams:
         message = DecodedMessage("BTCUSDT", ORDERBOOK, "orderbook", None, None, records, book=place)
         judged = self._stream.judge(message, self._told * SECOND_NS)
         if judged.mark not in (None, START):
-            self._stream.break_off()
+            self.lose()
         if judged.is_taken:
             self._stream.note(message, self._told * SECOND_NS)
         return judged
@@ -105,3 +112,43 @@ def test_a_late_snapshot_is_ignored_after_a_message_of_another_market_whose_seqs
     assert not streams.is_valid
     assert not streams.tell(51, at=2, replaces=True).is_taken
     assert not streams.is_valid
+
+
+def test_a_snapshot_that_states_again_the_book_before_a_lost_message_brings_nothing_back() -> None:
+    streams = Streams()
+    streams.tell(50, replaces=True)
+    streams.tell(51)
+    streams.lose()
+    assert not streams.tell(51, replaces=True, at=2).is_taken
+    assert not streams.is_valid
+    assert streams.tell(52, replaces=True).mark is None
+    assert streams.is_valid
+
+
+def test_a_message_that_is_lost_while_the_book_is_known_to_be_lost_is_told_once_after_each_other() -> None:
+    streams = Streams()
+    streams.tell(50, replaces=True)
+    streams.tell(52)
+    assert not streams.is_valid
+    assert not streams.is_lost
+    streams.lose()
+    assert streams.is_lost
+    assert not streams.tell(52, replaces=True, at=2).is_taken
+
+
+def test_a_snapshot_of_the_last_update_brings_back_a_book_that_only_lacks_messages_before_it() -> None:
+    streams = Streams()
+    streams.tell(50, replaces=True)
+    streams.tell(52)
+    assert streams.tell(52, replaces=True, at=2).is_taken
+    assert streams.is_valid
+
+
+def test_an_update_of_before_a_restart_whose_number_follows_is_ignored() -> None:
+    streams = Streams()
+    streams.tell(2, replaces=True)
+    streams.tell(1, replaces=True)
+    streams.tell(2)
+    assert not streams.tell(3, at=2).is_taken
+    assert streams.tell(3).is_taken
+    assert streams.is_valid

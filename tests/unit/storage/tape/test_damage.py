@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, HOUR_NS
 from market.markets import DEFAULT_MARKET
+from storage.checkpoints import Checkpoint, write_checkpoint
 from storage.tape import Frame, Hole, TapeWriter, read_tape_and_holes
 from storage.tape.frames import segment_head
 from storage.tape.recovery import recover_abandoned
@@ -177,3 +178,35 @@ def test_a_segment_that_was_begun_and_not_written_to_lacks_nothing(tmp_path: Pat
     with TapeWriter(tmp_path, SYMBOL) as writer:
         assert (writer.next_seq, writer.is_end_lost) == (1, False)
     assert list(read_tape_and_holes(tmp_path, SYMBOL)) == []
+
+
+def test_an_open_segment_that_ends_before_its_checkpoint_lacks_what_was_acknowledged(
+    abandoned: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "raw"
+    shutil.copytree(abandoned, root)
+    write_checkpoint(root, SYMBOL, Checkpoint(COUNT - 1, MIDNIGHT_NS, "of any set", b"state"))
+    path = segments(root)[-1]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    recover_abandoned(root, SYMBOL)
+    (hole,) = [each for each in read_tape_and_holes(root, SYMBOL) if isinstance(each, Hole)]
+    assert (hole.first_seq, hole.next_seq) == (10, COUNT)
+    assert f"must reach seq {COUNT - 1} of the checkpoint" in hole.reason
+    with TapeWriter(root, SYMBOL) as writer:
+        assert (writer.next_seq, writer.is_end_lost) == (COUNT, True)
+
+
+def test_the_first_segment_ends_before_its_checkpoint_too(tmp_path: Path) -> None:
+    (path,) = recorded(tmp_path, 1)
+    write_checkpoint(tmp_path, SYMBOL, Checkpoint(4, MIDNIGHT_NS, "of any set", b"state"))
+    reopened(path).write_bytes(b"")
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        assert (writer.next_seq, writer.is_end_lost) == (5, True)
+
+
+def test_a_checkpoint_of_before_the_end_takes_no_seq(abandoned: Path, tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    shutil.copytree(abandoned, root)
+    write_checkpoint(root, SYMBOL, Checkpoint(COUNT, MIDNIGHT_NS, "of any set", b"state"))
+    with TapeWriter(root, SYMBOL) as writer:
+        assert (writer.next_seq, writer.is_end_lost) == (COUNT + 1, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from market.clock import SECOND_NS, parse_iso_ns
-from market.errors import CorruptStore
+from market.errors import CorruptStore, StoreUnavailable
 from storage.parquet_files import reading_parquet
-from training_sets.dataset.files import SCHEMA_NAME, SUFFIX, SplitFile, read_columns, table_schema, write_schema
+from training_sets.dataset.files import (
+    SCHEMA_NAME,
+    SUFFIX,
+    SplitFile,
+    read_columns,
+    table_schema,
+    write_batches,
+    write_schema,
+)
 from training_sets.request.request import OutputFormat
 
 SCHEMA = table_schema(["mid", "target"], has_fold=True, metadata={"feature_set": "abc"})
@@ -152,3 +161,16 @@ def test_a_footer_with_a_broken_name_is_told_by_the_path(tmp_path: Path) -> None
         read_columns(path, ["target"], "parquet")
     with pytest.raises(CorruptStore, match=r"train\.parquet: must be whole Parquet"), reading_parquet(path):
         pq.read_schema(path)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_disk_that_is_full_is_told_by_the_file_and_leaves_none(tmp_path: Path, output_format: OutputFormat) -> None:
+    path = tmp_path / f"rows{SUFFIX[output_format]}"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(StoreUnavailable, match=rf"{path.name}: cannot be written: .*File too large"):
+            write_batches(path, SCHEMA, rows(slice(None)).to_batches())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not tmp_path.exists() or not list(tmp_path.iterdir())
