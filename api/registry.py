@@ -29,9 +29,10 @@ from api.registry_documents import (
 from api.services import ApiServices, Services
 from market.clock import format_iso, to_ns
 from market.errors import InvalidRegistry
+from registry.active import TAKES_EFFECT
 from registry.agreement import WorkerSays, follows_activations
 from registry.shadows import shadows_of
-from registry.states import TAKES_EFFECT, Asked, VersionState
+from registry.states import Asked, VersionState
 from storage.database.activations import Activation as StoredActivation
 from storage.database.registry_records import VersionRecord
 
@@ -52,8 +53,8 @@ def active(services: Services) -> ActiveVersion:
         config=_config(services, state),
         validation_errors=list(state.problems),
         served_version=services.default_version,
-        hot_reload=True,
-        takes_effect=TAKES_EFFECT,
+        hot_reload=cycle.active.is_changeable,
+        takes_effect=cycle.active.takes_effect,
         activation=None if activation is None else _newest(activation),
         shadow_versions=cycle.shadows.versions(),
         workers=[_worker(each, state.version) for each in said],
@@ -74,8 +75,8 @@ def reload(request: Request, services: Services) -> Reloaded:
         validation_errors=list(now.problems),
         is_changed=known and before.record is not None and before.record.content_sha256 != now.record.content_sha256,
         served_version=services.default_version,
-        hot_reload=True,
-        takes_effect=TAKES_EFFECT,
+        hot_reload=cycle.active.is_changeable,
+        takes_effect=cycle.active.takes_effect,
     )
 
 

@@ -17,7 +17,7 @@ from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from feature_repo.serving import FeatureServing
 from market.clock import ManualClock
-from registry.states import TAKES_EFFECT
+from registry.active import TAKES_EFFECT
 from storage.database.quality_reports import QualityReports
 from storage.features.log import FeatureLog
 from storage.online.address import redis_settings
