@@ -63,7 +63,10 @@ def active(services: Services) -> ActiveVersion:
 
 @router.post("/reload")
 def reload(request: Request, services: Services) -> Reloaded:
-    """Look at the active version's file again, and record what it is; what it holds is served once it is activated."""
+    """Look at the active version's file again, and record what it is.
+
+    What was edited in it is served by the next start of a process, and without one under a version of its own.
+    """
     cycle = services.life_cycle
     before = cycle.state(cycle.active_version())
     now = cycle.sync(before.version, _asked(request, services))

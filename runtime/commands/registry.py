@@ -140,10 +140,7 @@ def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJs
 
 @app.command("reload")
 def reload(by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Look at the active version's file again and record what it is; what it holds is served once it is activated.
-
-    Exits 1 when it breaks the rules.
-    """
+    """Look at the active version's file again and record what it is. Exits 1 when it breaks the rules."""
     with life_cycle(data) as cycle:
         found = cycle.sync(cycle.active_version(), asked(by, ""))
     _tell_synchronised(found, as_json=as_json)
