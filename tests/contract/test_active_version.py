@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -140,11 +140,12 @@ def test_without_the_database_no_version_is_changed_while_it_is_served(living: L
     living.cycle.create("3.0.0", MID, BY_ANNA)
     with by_files(living, None) as (cycle, _):
         assert (cycle.active.is_changeable, cycle.active.takes_effect) == (False, NEEDS_START)
-        for change in (
+        changes: list[Callable[[], object]] = [
             lambda: cycle.activate("3.0.0", BY_ANNA, is_acknowledged=True),
             lambda: cycle.rollback(BY_ANNA),
             lambda: cycle.shadows.begin("3.0.0", BY_ANNA, accepted_ms=1.0),
-        ):
+        ]
+        for change in changes:
             with pytest.raises(Conflict, match=rf"FEATURE_REGISTRY_USE_DB: must be true .*: {DEFAULT_VERSION} is"):
                 change()
     assert living.actions() == [("create", "3.0.0")]
