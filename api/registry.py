@@ -29,9 +29,10 @@ from api.registry_documents import (
 from api.services import ApiServices, Services
 from market.clock import format_iso, to_ns
 from market.errors import InvalidRegistry
+from registry.active import TAKES_EFFECT
 from registry.agreement import WorkerSays, follows_activations
 from registry.shadows import shadows_of
-from registry.states import TAKES_EFFECT, Asked, VersionState
+from registry.states import Asked, VersionState
 from storage.database.activations import Activation as StoredActivation
 from storage.database.registry_records import VersionRecord
 
@@ -52,8 +53,8 @@ def active(services: Services) -> ActiveVersion:
         config=_config(services, state),
         validation_errors=list(state.problems),
         served_version=services.default_version,
-        hot_reload=True,
-        takes_effect=TAKES_EFFECT,
+        hot_reload=cycle.active.is_changeable,
+        takes_effect=cycle.active.takes_effect,
         activation=None if activation is None else _newest(activation),
         shadow_versions=cycle.shadows.versions(),
         workers=[_worker(each, state.version) for each in said],
@@ -62,7 +63,10 @@ def active(services: Services) -> ActiveVersion:
 
 @router.post("/reload")
 def reload(request: Request, services: Services) -> Reloaded:
-    """Look at the active version's file again, and record what it is; what it holds is served once it is activated."""
+    """Look at the active version's file again, and record what it is.
+
+    What was edited in it is served by the next start of a process, and without one under a version of its own.
+    """
     cycle = services.life_cycle
     before = cycle.state(cycle.active_version())
     now = cycle.sync(before.version, _asked(request, services))
@@ -74,8 +78,8 @@ def reload(request: Request, services: Services) -> Reloaded:
         validation_errors=list(now.problems),
         is_changed=known and before.record is not None and before.record.content_sha256 != now.record.content_sha256,
         served_version=services.default_version,
-        hot_reload=True,
-        takes_effect=TAKES_EFFECT,
+        hot_reload=cycle.active.is_changeable,
+        takes_effect=cycle.active.takes_effect,
     )
 
 

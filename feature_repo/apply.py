@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -81,6 +82,14 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
             Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
     store.apply(list(objects))
     return [f"{_kind(item)} {item.name}" for item in objects]
+
+
+def withdraw_feature_service(store: FeatureStore, name: str) -> None:
+    """Take a feature service out of the registry; nothing where it is not there."""
+    from feast.errors import FeatureServiceNotFoundException
+
+    with suppress(FeatureServiceNotFoundException):
+        store.delete_feature_service(name)
 
 
 def _kind(item: FeastObject) -> str:

@@ -3,7 +3,8 @@
 1. Workers that live and follow activations are asked, by a row in PostgreSQL that they look for.
 2. Once each has said that it is ready, the decision is made: a row time shortly ahead, behind which they change.
 3. One that fails before ends it, and nothing has changed. One that fails afterwards takes it back for all of them.
-4. A worker that does not answer in time ends it too; one that is gone is not waited for.
+4. A worker that does not answer in time ends it too. One that is gone is not waited for; where all of them are that
+   began to get ready, that ends it.
 """
 
 from __future__ import annotations
@@ -92,6 +93,9 @@ class Agreement:
             missing = [name for name in asked if name not in said or said[name].state != "ready"]
             now_ns = to_ns(self._now())
             if not missing:
+                if said and not asked:
+                    # Whatever ended them, nobody has seen a row of the version.
+                    raise Refused(f"workers: must live until one is ready, gone were: {', '.join(said)}")
                 ahead_ns = AHEAD_NS if asked else 0
                 return Agreed(activation.id, ceil_to(now_ns + ahead_ns, SECOND_NS))
             if self._now() > activation.deadline_at or self._store.get(activation.id).state != PREPARING:

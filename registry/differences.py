@@ -14,7 +14,7 @@ from registry.definition import define, read_definition
 from registry.folder import VersionFolder
 from storage.database.registry_records import VersionRecord
 from storage.features.parts import rows_with_columns
-from transforms.rows import FeatureGroup, FeatureSet
+from transforms.rows import FeatureSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,5 @@ class Differences:
         return compare(definition, define(new), new.migration)
 
     def rows(self, version: RegistryVersion) -> int:
-        """Rows of the feature log that have every column of the version's largest group."""
-        largest: FeatureGroup = max(version.feature_set.groups, key=lambda group: len(group.columns))
-        return rows_with_columns(self._features, largest)
+        """Rows of the feature log that have the version's columns: as many as its rarest group has."""
+        return min(rows_with_columns(self._features, group) for group in version.feature_set.groups)

@@ -14,6 +14,7 @@ from feature_repo.registry_versions import (
     check_registry,
     config_text,
     is_version,
+    load_registry_file,
     load_registry_version,
     read_config,
     registry_versions,
@@ -102,6 +103,19 @@ class VersionFolder:
                 sync_folder(path.parent)
         finally:
             staged.unlink(missing_ok=True)
+
+    def take_over(self, path: Path) -> str:
+        """Have a registry file from elsewhere as the version that it states, and tell which.
+
+        Raises InvalidRegistry when it breaks the rules, Conflict when that version has another file here.
+        """
+        loaded = load_registry_file(path)
+        here = self.file(loaded.version)
+        if not here.exists():
+            self.write_new(loaded.version, path.read_bytes())
+        elif self.load(loaded.version).feature_set != loaded.feature_set:
+            raise Conflict(f"registry version {loaded.version}: must be as in {path}, {here} holds another")
+        return loaded.version
 
     def remove(self, version: str) -> None:
         """Remove a version's file; one that is gone already is no error."""

@@ -16,46 +16,47 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_file, service_name, version_key
+from feature_repo.registry_versions import DEFAULT_VERSION, service_name, version_key
 from market.errors import Conflict, InvalidRequest, NotFound
+from registry.active import ActiveVersion
 from registry.agreement import Agreement, Refused, WorkerSays, served_version
 from registry.differences import Differences
 from registry.folder import VersionFolder, checked
 from registry.shadows import ShadowVersions
-from registry.states import Asked, Usage, VersionState, change
+from registry.states import Asked, FeatureServices, Usage, VersionState, change
 from storage.database.activations import Activation
 from storage.database.ingest_workers import IngestWorker
 from storage.database.registry_records import Action, Change, VersionRecord
-from storage.database.registry_versions import RegistryStore
 
 
 class RegistryLifeCycle:
     """The versions of one folder and their state in one database.
 
-    announce: brings the sound versions into Feast's registry. Every method raises StoreUnavailable when the database
+    services: those of the versions in Feast. Every method raises StoreUnavailable when the database
     or the disk does not answer, and NotFound for a version that is neither a file nor recorded.
     """
 
     def __init__(
         self,
-        store: RegistryStore,
+        active: ActiveVersion,
         agreement: Agreement,
         *,
         differences: Differences,
         row_budget_ms: float,
         now: Callable[[], datetime],
-        announce: Callable[[], object],
+        services: FeatureServices,
     ) -> None:
         """differences: of the versions' folder. row_budget_ms: what a row of a version served beside may cost."""
         self.files: VersionFolder = differences.folder
         self.differences = differences
+        self.active = active
         self.shadows = ShadowVersions(
-            store, differences, row_budget_ms=row_budget_ms, now=now, announce=announce, active=self.active_version
+            active, differences, row_budget_ms=row_budget_ms, now=now, announce=services.announce
         )
-        self._store = store
+        self._store = active.store
         self._agreement = agreement
         self._now = now
-        self._announce = announce
+        self._services = services
 
     def adopt(self, legacy: Path, asked: Asked) -> VersionRecord | None:
         """Take a file from elsewhere over as the version that it states, and activate it; None where one was before.
@@ -64,13 +65,8 @@ class RegistryLifeCycle:
         """
         if self._store.active() is not None:
             return None
-        loaded = load_registry_file(legacy)
-        content, path = legacy.read_bytes(), self.files.file(loaded.version)
-        if not path.exists():
-            self.files.write_new(loaded.version, content)
-        elif self.files.load(loaded.version).feature_set != loaded.feature_set:
-            raise Conflict(f"registry version {loaded.version}: must be as in {legacy}, {path} holds another")
-        return self.activate(loaded.version, asked, is_acknowledged=True, action="migrate")
+        version = self.files.take_over(legacy)
+        return self.activate(version, asked, is_acknowledged=True, action="migrate")
 
     def begin_serving(self, version: str) -> None:
         """Keep that a process serves a version from now on."""
@@ -78,18 +74,17 @@ class RegistryLifeCycle:
 
     def active_version(self) -> str:
         """The version that the next start of a process serves."""
-        record = self._store.active()
-        return DEFAULT_VERSION if record is None else record.version
+        return self.active.version
 
     def version_before(self) -> str | None:
         """The version that a rollback returns to, if any."""
-        record = self._store.active()
+        record = self.active.record()
         return None if record is None else record.previous_version
 
     def states(self) -> list[VersionState]:
         """Every version that has a file or was recorded, oldest first."""
         records, counts = self._store.records(), self._store.dataset_counts()
-        active = next((name for name, record in records.items() if record.is_active), DEFAULT_VERSION)
+        active = self.active.version
         known = sorted({*self.files.versions(), *records}, key=version_key)
         return [self._state(version, records.get(version), counts, active) for version in known]
 
@@ -112,7 +107,7 @@ class RegistryLifeCycle:
         except BaseException:
             self.files.file(version).unlink(missing_ok=True)
             raise
-        self._announce()
+        self._services.announce()
         return self.state(version)
 
     def sync(self, version: str, asked: Asked) -> VersionState:
@@ -122,7 +117,7 @@ class RegistryLifeCycle:
         details = {"is_valid": not found.problems, "validation_errors": list(found.problems)}
         self._store.sync(found, change("sync", version, asked, at=self._now(), details=details))
         if not found.problems:
-            self._announce()
+            self._services.announce()
         return self.state(version)
 
     def activate(
@@ -132,9 +127,11 @@ class RegistryLifeCycle:
 
         Returns once the workers that run serve it. Raises InvalidRequest when it breaks readers and that is not
         acknowledged; Conflict when its file is not sound, when it is active already, when another activation is under
-        way or was first, and when a worker cannot serve it: then the version before goes on.
+        way or was first, and when a worker cannot serve it: then the version before goes on. Conflict too where the
+        files decide which version is active.
         """
         self.state(version)
+        self.active.check_changeable()
         record = self._store.active()
         before = DEFAULT_VERSION if record is None else record.version
         if record is not None and before == version:
@@ -152,7 +149,7 @@ class RegistryLifeCycle:
                 f"acknowledge_breaking_changes: must be true, for {version} breaks readers of {before}: "
                 f"{'; '.join(breaking)}"
             )
-        self._announce()
+        self._services.announce()
         details = {"compatibility_warnings": list(warnings), "breaking_changes": list(breaking)}
         feature_set = self.files.load(version).feature_set.fingerprint
         activation = self._agreement.begin(version, previous=before, feature_set=feature_set)
@@ -179,6 +176,7 @@ class RegistryLifeCycle:
 
     def rollback(self, asked: Asked) -> VersionRecord:
         """Make the version active that was before the active one. Raises Conflict when there is none."""
+        self.active.check_changeable()
         record = self._store.active()
         if record is None or record.previous_version is None:
             raise Conflict(f"registry: must have a version before {self.active_version()} to return to, had none")
@@ -191,11 +189,12 @@ class RegistryLifeCycle:
             raise Conflict(f"registry version {version}: must not be in use to be deleted, {'; '.join(used.why_not)}")
         self._store.delete(version, change("delete", version, asked, at=self._now()))
         self.files.remove(version)
+        self._services.withdraw(version)
 
     def usage(self, version: str) -> Usage:
         """What uses a version."""
         state = self.state(version)
-        record = self._store.active()
+        record = self.active.record()
         workers = [worker.worker_id for worker in self.workers() if served_version(worker) == version]
         reasons = [
             ("it is shipped with the service", state.is_shipped),

@@ -15,11 +15,11 @@ from datetime import datetime
 from typing import Any
 
 from market.errors import Conflict, InvalidRequest
+from registry.active import ActiveVersion
 from registry.differences import Differences
 from registry.states import Asked, change
 from storage.database.ingest_workers import IngestWorker
 from storage.database.registry_records import VersionRecord
-from storage.database.registry_versions import RegistryStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +39,23 @@ class WorkerShadow:
 
 
 class ShadowVersions:
-    """Begins and ends them. active: the version that is active. Methods raise StoreUnavailable."""
+    """Begins and ends them. Methods raise StoreUnavailable."""
 
     def __init__(
         self,
-        store: RegistryStore,
+        active: ActiveVersion,
         differences: Differences,
         *,
         row_budget_ms: float,
         now: Callable[[], datetime],
         announce: Callable[[], object],
-        active: Callable[[], str],
     ) -> None:
-        self._store = store
+        self._active = active
+        self._store = active.store
         self._differences = differences
         self._row_budget_ms = row_budget_ms
         self._now = now
         self._announce = announce
-        self._active = active
 
     def versions(self) -> list[str]:
         """Those that are served beside the active one."""
@@ -66,9 +65,10 @@ class ShadowVersions:
         """Serve a version beside the active one from now on. accepted_ms: what a row of it may cost.
 
         Raises InvalidRequest, with what a row costs, where that is not accepted; Conflict where the version is active,
-        its file is broken, or its cost is over the budget or cannot be measured.
+        its file is broken, its cost is over the budget or cannot be measured, or the files decide what is served.
         """
-        if version == self._active():
+        self._active.check_changeable()
+        if version == self._active.version:
             raise Conflict(f"registry version {version}: must not be active to be served beside the active one, was")
         looked = self._differences.folder.look(version)
         if looked.problems:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Protocol
 
 from feature_repo.registry_versions import SHIPPED_VERSIONS, RegistryVersion
 from market.clock import format_iso, to_ns
 from storage.database.registry_records import Action, Change, VersionRecord
 
-TAKES_EFFECT: Final = "behind one row of every worker, and in other processes within seconds"
+
+class FeatureServices(Protocol):
+    """The feature services of versions in Feast, one each."""
+
+    def announce(self) -> object:
+        """Bring in those of every sound version."""
+
+    def withdraw(self, version: str) -> object:
+        """Take that of a version out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

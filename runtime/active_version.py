@@ -3,6 +3,9 @@
 A file of before versions had a folder is taken over first, once. Neither it nor an active version whose file is gone or
 broken keeps a process from starting: it serves the version before, else the shipped default, and its log says so.
 While it runs it changes with the active version, unless it was started with one.
+
+With ``FEATURE_REGISTRY_USE_DB=false`` the version of the legacy file is served, without one the shipped default,
+whatever was activated; a file that cannot be served ends the start then, for nothing else says what was meant.
 """
 
 from __future__ import annotations
@@ -53,10 +56,13 @@ def served_version_watch(settings: Settings, servers: Servers, served: ServedVer
 def version_to_serve(cycle: RegistryLifeCycle, settings: Settings, *, given: str | None) -> str:
     """The version to serve, whose file is sound. given: what was asked for; None leaves it to the database.
 
-    Raises NotFound and InvalidRegistry for the version that was asked for, and where even the shipped default is away.
+    Raises NotFound and InvalidRegistry for the version that was asked for, and where even the shipped default is away;
+    and InvalidRegistry and Conflict where the files alone decide and the one that settings name cannot be served.
     """
     legacy, folder = settings.feature_registry_config_path, settings.feature_registry_versions_dir
-    if legacy is not None and settings.feature_registry_auto_migrate:
+    if legacy is not None and given is None and not settings.feature_registry_use_db:
+        cycle.files.take_over(legacy)
+    elif legacy is not None and settings.feature_registry_use_db and settings.feature_registry_auto_migrate:
         _adopt(cycle, legacy)
     version = _sound_active(cycle, folder) if given is None else given
     load_registry_version(version, folder)

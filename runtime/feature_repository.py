@@ -45,6 +45,32 @@ def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:
     return [str(change) for change in _planned(settings, servers, is_applied=True)]
 
 
+class FeatureServices:
+    """The feature services of registry versions, in Feast's registry and in its export."""
+
+    def __init__(self, settings: Settings, servers: Servers) -> None:
+        self._settings = settings
+        self._servers = servers
+
+    def announce(self) -> None:
+        """Bring in those of every sound version."""
+        apply_feature_store(self._settings, self._servers)
+
+    def withdraw(self, version: str) -> None:
+        """Take that of a version out."""
+        from feature_repo.apply import withdraw_feature_service
+        from feature_repo.registry_versions import service_name
+        from feature_repo.store import closing_registry, export_registry
+        from storage.database.schema import feast_schema_locked
+
+        with (
+            feast_schema_locked(self._servers.postgres_url),
+            closing_registry(feature_store(self._servers, is_writer=True)) as store,
+        ):
+            withdraw_feature_service(store, service_name(version))
+            export_registry(store, write_client_yamls(self._settings, self._servers) / "registry.db")
+
+
 def plan_feature_store(settings: Settings, servers: Servers) -> list[str]:
     """What ``apply_feature_store`` would change, a line each; no definition is registered."""
     return [str(change) for change in _planned(settings, servers, is_applied=False)]

@@ -62,13 +62,14 @@ def run_roles(  # noqa: PLR0913  # the options of the command
 ) -> None:
     """Run the roles until a signal, the end of ``duration_s`` or a failure.
 
-    source: what ingest reads. version: of the registry; None is the one that is active, and changes with it. periods:
-    how often each task of upkeep runs. look_s: how often it is looked what is due.
+    source: what ingest reads. version: of the registry; None is the one that is active, and changes with it, where the
+    database says which that is. periods: how often each task of upkeep runs. look_s: how often it is looked what is
+    due.
 
     Raises RoleFailed after everything was stopped, and what preparing the servers and roles raises.
     """
     with sigterm_as_interrupt(), ExitStack() as stack:
-        follows = version is None
+        follows = version is None and settings.feature_registry_use_db
         process = stack.enter_context(prepared_process(settings, version=version, periods=periods))
         servers, stores, version = process.servers, process.stores, process.version
         if {"ingest", "jobs"} & set(roles):

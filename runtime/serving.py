@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.registry_versions import DEFAULT_VERSION
+from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_file
 from market.errors import InvalidSettings
 from runtime.backfilling import backfill_jobs
 from runtime.building import bookkeeping, open_builds
-from runtime.feature_repository import feature_serving
+from runtime.feature_repository import FeatureServices, feature_serving
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import (
@@ -118,11 +118,11 @@ def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata
     """The versions of the settings' folder and their state; new ones come into Feast's registry by themselves."""
     from ingestion.pipeline.row_cost import RowCosts
     from market.clock import SystemClock, to_datetime
+    from registry.active import ActiveVersion
     from registry.agreement import Agreement
     from registry.differences import Differences, RowCost
     from registry.folder import VersionFolder
     from registry.life_cycle import RegistryLifeCycle
-    from runtime.feature_repository import apply_feature_store
     from storage.database.activations import ActivationStore
     from storage.database.ingest_workers import living_workers
     from storage.database.registry_versions import RegistryStore
@@ -142,7 +142,7 @@ def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata
         closing(ActivationStore(servers.postgres_url)) as activations,
     ):
         yield RegistryLifeCycle(
-            store,
+            ActiveVersion(store, by_files=None if settings.feature_registry_use_db else version_by_files(settings)),
             Agreement(
                 activations,
                 workers=lambda: living_workers(metadata, now()),
@@ -155,8 +155,14 @@ def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata
             ),
             row_budget_ms=settings.feature_registry_row_budget_ms,
             now=now,
-            announce=partial(apply_feature_store, settings, servers),
+            services=FeatureServices(settings, servers),
         )
+
+
+def version_by_files(settings: Settings) -> str:
+    """The version that is served where the database is not asked. Raises InvalidRegistry for a broken legacy file."""
+    legacy = settings.feature_registry_config_path
+    return DEFAULT_VERSION if legacy is None else load_registry_file(legacy).version
 
 
 @contextmanager

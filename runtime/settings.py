@@ -197,6 +197,7 @@ class Settings(BaseSettings):
     feature_service_backfill_rate_limit_delay_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
 
     feature_registry_versions_dir: Path = _SHIPPED_VERSIONS
+    feature_registry_use_db: bool = True
     feature_registry_config_path: Path | None = None
     feature_registry_auto_migrate: bool = True
     feature_registry_activation_seconds: Positive = 300

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import resource
 import shutil
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
@@ -65,6 +68,18 @@ class WorkerProcess:
         atexit.register(self.kill)
         assert self._results.get(timeout=300) == "ready"
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def stand_still(self) -> None:
+        """Like a machine that sleeps: it does nothing, and nobody is told."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         if self._process.is_alive():
             self._process.kill()
@@ -104,12 +119,21 @@ def parity_of(
 
 def seconds_served(settings: Settings, symbol: str, versions: Sequence[str]) -> dict[str, list[int]]:
     """By version the whole seconds that the log has its rows of; of columns that it shares, others' rows count too."""
-    log, found = FeatureLog(settings.feature_log_storage_path), {}
-    for version in versions:
-        chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
-        rows, _ = log.read(symbol, chosen, from_ns=None, to_ns=None, served_only=True, whole_only=True)
-        found[version] = rows.row_ns.tolist()
-    return found
+    return {version: _served(settings, symbol, version)[0].tolist() for version in versions}
+
+
+def delays_s(settings: Settings, symbol: str, version: str) -> npt.NDArray[np.float64]:
+    """Of each row that ``seconds_served`` tells, how long after its time it could be read, s."""
+    row_ns, available_ns = _served(settings, symbol, version)
+    return (available_ns - row_ns) / SECOND_NS
+
+
+def _served(settings: Settings, symbol: str, version: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row times and when the rows could be read."""
+    chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+    log = FeatureLog(settings.feature_log_storage_path)
+    rows, available_ns = log.read(symbol, chosen, from_ns=None, to_ns=None, served_only=True, whole_only=True)
+    return rows.row_ns, available_ns
 
 
 def assert_without_a_hole(times: Sequence[int]) -> None:

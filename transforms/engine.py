@@ -21,6 +21,7 @@ from market.instruments import Instrument
 from transforms.held import HeldPast, held_past
 from transforms.jit import for_compiled
 from transforms.kernel import Kernel
+from transforms.known_book import KnownBook, known_book, put_book
 from transforms.order_book import BROKEN
 from transforms.rows import FeatureRows
 from transforms.state import GRIDS_NS, NOT_STARTED, STATE, new_state
@@ -106,6 +107,16 @@ class Engine:
     def book_validity(self) -> int:
         """NO_SNAPSHOT, VALID or BROKEN of ``transforms.order_book``, after the records that were applied."""
         return int(self._state["book"]["validity"][0])
+
+    def known_book(self) -> KnownBook | None:
+        """The order book at ``closed_ns``; None where it is not known."""
+        closed_ns = self.closed_ns
+        return None if closed_ns is None else known_book(self._state, closed_ns)
+
+    def begin_with(self, book: KnownBook) -> None:
+        """Take the book of another engine's past; this one must have begun where it was, and have no record yet."""
+        assert self.closed_ns == book.closed_ns, (self.closed_ns, book.closed_ns)
+        put_book(self._state, book)
 
     @property
     def ticker_fields(self) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from ingestion.pipeline.follower import Follower
 from ingestion.pipeline.lane import Lane
+from ingestion.pipeline.past_books import PastBook
 from market.clock import SECOND_NS, floor_to, format_iso
 from market.errors import FeatureServiceError
 from market.instruments import Instrument
@@ -46,12 +47,16 @@ class ChangeFailed(FeatureServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a lane stood: the tick up to which it was closed, None before the first, and the last seq on its tape."""
+    """Where a lane stood: the tick up to which it was closed, None before the first, and the last seq on its tape.
+
+    books: what is known of its order book at moments before, oldest first; where warming up begins.
+    """
 
     symbol: str
     instrument: Instrument
     closed_ns: int | None
     through_seq: int
+    books: tuple[PastBook, ...] = ()
 
 
 class EngineChange:

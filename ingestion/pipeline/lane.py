@@ -14,6 +14,7 @@ from ingestion.pipeline.closed_rows import ClosedRows
 from ingestion.pipeline.follower import Follower
 from ingestion.pipeline.marks import GAP_REASON, RESTART_REASON, hole_records, kinds_changed
 from ingestion.pipeline.merged_ticker import MergedTicker
+from ingestion.pipeline.past_books import PastBooks
 from ingestion.pipeline.redelivery import SeenMessages
 from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
@@ -49,8 +50,7 @@ class Lane:
         self.lost = 0
         """Times that messages of a kind were missed or could not be used, each marked on the tape."""
         self.last_recv_ns: int | None = tape.last_recv_ns
-        self.trace_id: str | None = None
-        """Of the last message that had one."""
+        self.trace_id: str | None = None  # of the last message that had one
         self.engine = engine
         """Computes the rows; another version's after ``change_engine``."""
         self._tape = tape
@@ -65,9 +65,9 @@ class Lane:
         self._seen = SeenMessages()
         self._book = BookStream()
         self.ticker = MergedTicker()
-        """What is known of the fields of tickers."""
         self.closed = ClosedRows()
         self.losses = BookLosses(engine)
+        self.past = PastBooks()
 
     def change_engine(self) -> None:
         """Compute from now on with the follower's engine, which has closed what the lane has; it changes places."""
@@ -240,6 +240,7 @@ class Lane:
         if closed_ns is None:
             return
         self.closed.note(rows, closed_ns)
+        self.past.note(self.engine, closed_ns, self.last_seq)
         # A gap that the engine met goes onto the tape, unless a snapshot that has come since repairs it.
         if self.losses.has_new(closed_ns) and self._reads_book and self.engine.is_book_broken:
             self._log_control(GAP, recv_ns=closed_ns, reason=GAP_REASON)

@@ -25,6 +25,7 @@ import numpy as np
 from ingestion.pipeline.change import ChangeFailed, Mark, said
 from ingestion.pipeline.closed_rows import ROWS_REMEMBERED
 from ingestion.pipeline.marks import hole_records
+from ingestion.pipeline.past_books import PastBook, newest_before
 from ingestion.pipeline.resuming import last_snapshot_ns
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
@@ -32,7 +33,7 @@ from market.events import ORDERBOOK
 from market.instruments import Instrument
 from market.markets import Market
 from storage.instruments import InstrumentPins
-from storage.tape import FIRST_SEQ, Frame, Hole, read_tape_and_holes
+from storage.tape import FIRST_SEQ, Frame, Hole, read_tape_and_holes, read_tape_from
 from storage.tape.following import TapeFollower
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
@@ -109,6 +110,7 @@ class Warmer:
         self._engine = Engine(kernel, mark.instrument, grid_ns=plan.grid_ns)
         self._decoders = Decoders(venue_of(plan.market), InstrumentPins(plan.raw_folder))
         self._since_ns = since_ns
+        self._books = mark.books
         self._follower: TapeFollower | None = None
         self._unread: list[Frame | Hole] = []
         """What the follower gave from behind the last mark."""
@@ -160,6 +162,9 @@ class Warmer:
         from_ns = self._whole_from_ns - set_horizon_ns(plan.feature_set)
         oldest = _oldest_frame(plan.raw_folder, symbol)
         if ORDERBOOK in set_kinds(plan.feature_set):
+            past = newest_before(self._books, from_ns)
+            if past is not None and oldest is not None and oldest.recv_ns <= past.book.closed_ns:
+                return self._frames_after(past)
             from_ns = last_snapshot_ns(plan.raw_folder, symbol, self._decoders, from_ns) or from_ns
         frames = read_tape_and_holes(plan.raw_folder, symbol, from_ns=from_ns)
         first = next(frames, None)
@@ -172,6 +177,16 @@ class Warmer:
         if oldest.recv_ns <= from_ns:
             self._engine = Engine(self._engine.kernel, self._engine.instrument, start_ns=from_ns, grid_ns=plan.grid_ns)
         return chain([first], frames)
+
+    def _frames_after(self, past: PastBook) -> Iterator[Frame | Hole]:
+        """Begin with a book that is known of before, and what came after it."""
+        begin_ns = past.book.closed_ns
+        self._engine = Engine(
+            self._engine.kernel, self._engine.instrument, start_ns=begin_ns, grid_ns=self._plan.grid_ns
+        )
+        self._engine.begin_with(past.book)
+        frames = read_tape_from(self._plan.raw_folder, self._symbol, past.first_seq)
+        return (each for each in frames if isinstance(each, Hole) or each.recv_ns >= begin_ns)
 
     def _feed(self, frames: Iterator[Frame | Hole], through_seq: int) -> list[Frame | Hole]:
         """Feed what is up to the seq; what a follower has given from behind it."""

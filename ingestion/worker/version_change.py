@@ -80,9 +80,9 @@ class VersionChanger:
         plan = replace(self._plan, feature_set=feature_set)
         with _WarmingProcess(plan, self._warm_up, is_wanted) as process:
             process.answer()  # it compiles
-            for _ in range(MOST_PASSES):
+            for number in range(MOST_PASSES):
                 begun_s = time.monotonic()
-                process.bring_to(self._marks(), is_last=False)
+                process.bring_to(self._marks(with_books=number == 0), is_last=False)
                 if time.monotonic() - begun_s <= NEAR_S:
                     break
             kernel = compile_kernel(feature_set, plan.kernel_cache)
@@ -115,8 +115,10 @@ class VersionChanger:
             change.ask_back(str(error))
             raise
 
-    def _marks(self) -> dict[str, Mark]:
-        marks = {symbol: mark_of(symbol, lane) for symbol, lane in list(self._pipeline.lanes.items())}
+    def _marks(self, *, with_books: bool) -> dict[str, Mark]:
+        lanes = list(self._pipeline.lanes.items())
+        books = {symbol: lane.past.books for symbol, lane in lanes} if with_books else {}
+        marks = {symbol: replace(mark_of(symbol, lane), books=books.get(symbol, ())) for symbol, lane in lanes}
         self._wait_durable(marks)
         return marks
 

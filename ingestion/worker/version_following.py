@@ -151,11 +151,15 @@ class VersionFollowing:
         return found
 
     def _is_under_way(self, activation: Activation) -> bool:
-        """Whether somebody still waits; asked often, so that a database that is away counts as yes."""
+        """Whether somebody still waits, or it was decided without this worker, which comes after then.
+
+        Asked often, so that a database that is away counts as yes.
+        """
         if self._repeating.is_closing:
             return False
         try:
-            return self._store.get(activation.id).state == PREPARING and self._now() <= activation.deadline_at
+            found = self._store.get(activation.id)
+            return found.state == COMMITTED or (found.state == PREPARING and self._now() <= found.deadline_at)
         except StoreUnavailable as error:
             self._note_away(error)
             return True

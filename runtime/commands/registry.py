@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
 from runtime.commands.registry_changes import asked, life_cycle, tell, tell_activation
+
+if TYPE_CHECKING:
+    from registry.states import VersionState
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
@@ -131,10 +134,22 @@ def create(
 def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Look at a version's file again and record what it is. Exits 1 when it breaks the rules."""
     with life_cycle(data) as cycle:
-        found = cycle.sync(version, asked(by, "")).document()
-    problems = found["validation_errors"]
-    tell(found, "\n".join([*problems, f"{version}: {'recorded' if not problems else 'broken'}"]), as_json=as_json)
-    if problems:
+        found = cycle.sync(version, asked(by, ""))
+    _tell_synchronised(found, as_json=as_json)
+
+
+@app.command("reload")
+def reload(by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Look at the active version's file again and record what it is. Exits 1 when it breaks the rules."""
+    with life_cycle(data) as cycle:
+        found = cycle.sync(cycle.active_version(), asked(by, ""))
+    _tell_synchronised(found, as_json=as_json)
+
+
+def _tell_synchronised(found: VersionState, *, as_json: bool) -> None:
+    text = "\n".join([*found.problems, f"{found.version}: {'recorded' if not found.problems else 'broken'}"])
+    tell(found.document(), text, as_json=as_json)
+    if found.problems:
         raise typer.Exit(1)
 
 

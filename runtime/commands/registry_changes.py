@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def tell_activation(done: VersionRecord, *, as_json: bool) -> None:
     """Say what was activated and what it breaks."""
-    from registry.states import TAKES_EFFECT
+    from registry.active import TAKES_EFFECT
 
     warnings, breaking = list(done.compatibility_warnings or ()), list(done.breaking_changes or ())
     document = {

@@ -28,7 +28,7 @@ from feast.cli.cli import cli
 from feast.types import Float64
 
 import feature_repo
-from feature_repo.apply import apply_definitions, plan
+from feature_repo.apply import apply_definitions, plan, withdraw_feature_service
 from feature_repo.definitions import definitions
 from feature_repo.foreign import foreign_definitions
 from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
@@ -165,6 +165,21 @@ def test_definitions_of_others_may_not_take_the_names_of_ours(tmp_path: Path, a_
     )
     with pytest.raises(DeclarationError, match="symbol must not have the name of an object"):
         foreign_definitions(definitions(features_folder=tmp_path / "features"))
+
+
+def test_a_feature_service_is_withdrawn_alone_and_the_export_holds_what_is_left(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    symbol, view = view_named("theirs", tmp_path, "mid")
+    services = [FeatureService(name=name, features=[view]) for name in ("features_v3_0_0", "features_v3_1_0")]
+    with sql_store(postgres_url) as store:
+        apply_definitions(store, [symbol, view, *services])
+        withdraw_feature_service(store, "features_v3_0_0")
+        withdraw_feature_service(store, "features_v3_0_0")
+        export_registry(store, tmp_path / "registry.db")
+    exported = file_store(tmp_path / "registry.db")
+    assert [service.name for service in exported.list_feature_services()] == ["features_v3_1_0"]
+    assert [each.name for each in exported.list_feature_views()] == ["theirs"]
 
 
 def test_two_applies_at_once_lose_one_in_feasts_file_registry(tmp_path: Path) -> None:

@@ -151,6 +151,18 @@ def test_a_worker_that_is_gone_or_does_not_follow_is_not_waited_for(living: Livi
     assert timedelta(seconds=5) <= living.now - NOON < timedelta(seconds=10)
 
 
+def test_a_version_that_nobody_lived_to_be_ready_for_is_not_active(living: Living, workers: Workers) -> None:
+    workers.live("gone")
+
+    def does(activation: Activation, _time: int) -> None:
+        workers.say(activation, "gone", "preparing")
+
+    workers.does = does
+    with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 goes on: workers: .* gone were: gone"):
+        living.cycle.activate("3.1.0", BY_ANNA, is_acknowledged=False)
+    assert (living.cycle.active_version(), newest(workers).state) == ("3.0.0", "failed")
+
+
 def taken_back_by(workers: Workers, activation: Activation) -> bool:
     with closing(RegistryStore(workers.living.url)) as store:
         return store.take_back(

@@ -15,6 +15,7 @@ import yaml
 
 from feature_repo.registry_versions import DEFAULT_VERSION, SHIPPED_FOLDER, SHIPPED_VERSIONS
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound
+from registry.active import ActiveVersion
 from registry.agreement import Agreement
 from registry.differences import Differences, RowCost
 from registry.folder import VersionFolder
@@ -60,6 +61,7 @@ class Living:
         self.now = NOON
         self.on_wait: Callable[[], None] = lambda: None
         self.announced = 0
+        self.withdrawn: list[str] = []
         self.cost_ms: float | None = 0.25
         """What a row of any version costs; None where it cannot be measured."""
         self.agreement = Agreement(
@@ -70,19 +72,22 @@ class Living:
             within=timedelta(minutes=5),
         )
         self.cycle = RegistryLifeCycle(
-            self.store,
+            ActiveVersion(self.store),
             self.agreement,
             differences=Differences(VersionFolder(self.folder), folder / "features", self._measure),
             row_budget_ms=3.0,
             now=lambda: self.now,
-            announce=self._announce,
+            services=self,
         )
 
     def _measure(self, sets: list[FeatureSet]) -> list[RowCost]:
         return [RowCost(self.cost_ms, 60) if self.cost_ms else RowCost(None, 0, "no tape") for _ in sets]
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
         self.announced += 1
+
+    def withdraw(self, version: str) -> None:
+        self.withdrawn.append(version)
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -340,6 +345,7 @@ def test_what_is_in_use_is_not_deleted(living: Living) -> None:
     with pytest.raises(NotFound):
         living.cycle.state("3.3.0")
     assert living.actions()[-1] == ("delete", "3.3.0")
+    assert living.withdrawn == ["3.3.0"], "its feature service goes with it, and no other"
 
 
 def test_a_dataset_that_came_between_the_look_and_the_deletion_keeps_the_version(living: Living) -> None:

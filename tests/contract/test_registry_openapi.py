@@ -25,10 +25,10 @@ from feature_repo.registry_versions import DEFAULT_VERSION
 from storage.database.schema import upgrade
 from tests.conftest import DRAWS_EXAMPLES
 from tests.contract.test_registry_life_cycle import BY_ANNA, MID, MID_AND_SPREAD, Living, living
-from tests.contract.test_registry_routes import client
+from tests.contract.test_registry_routes import client, services
 from tests.postgres_servers import new_database, running_postgres
 
-__all__ = ["client", "living"]  # the fixtures
+__all__ = ["client", "living", "services"]  # the fixtures
 
 SCHEMA: Final = schemathesis.openapi.from_dict(openapi_document())
 OPERATIONS: Final = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,7 +18,10 @@ from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from feature_repo.serving import FeatureServing
 from market.clock import ManualClock
-from registry.states import TAKES_EFFECT
+from registry.active import NEEDS_START, TAKES_EFFECT
+from runtime.servers import Servers
+from runtime.serving import registry_life_cycle
+from runtime.settings import load_settings
 from storage.database.quality_reports import QualityReports
 from storage.features.log import FeatureLog
 from storage.online.address import redis_settings
@@ -34,8 +38,8 @@ BY_ANNA: Final = {"activation_reason": "to see", "activated_by": "anna"}
 
 
 @pytest.fixture
-def client(living: Living, tmp_path: Path) -> Iterator[TestClient]:
-    services = ApiServices(
+def services(living: Living, tmp_path: Path) -> ApiServices:
+    return ApiServices(
         online=cast("OnlineStore", None),
         metadata=living.metadata,
         builds=cast("DatasetBuilds", None),
@@ -54,6 +58,10 @@ def client(living: Living, tmp_path: Path) -> Iterator[TestClient]:
         feature_server=cast("FeatureServing", None),
         limits=RequestLimits(changes_per_s=5000.0),
     )
+
+
+@pytest.fixture
+def client(services: ApiServices) -> Iterator[TestClient]:
     with TestClient(create_app(services), headers={"X-API-Key": "k"}) as found:
         yield found
 
@@ -83,6 +91,22 @@ def test_the_shipped_default_is_active_until_another_is(client: TestClient) -> N
     assert (document["served_version"], document["hot_reload"]) == (DEFAULT_VERSION, True)
     assert document["takes_effect"] == TAKES_EFFECT
     assert (document["workers"], document["activation"]) == ([], None)
+
+
+def test_without_the_database_no_route_changes_what_is_served(services: ApiServices, living: Living) -> None:
+    settings = load_settings(
+        {"FEATURE_REGISTRY_USE_DB": "false", "FEATURE_REGISTRY_VERSIONS_DIR": str(living.folder)}, env_file=None
+    )
+    with (
+        registry_life_cycle(settings, Servers({}, living.url), living.metadata) as cycle,
+        TestClient(create_app(replace(services, life_cycle=cycle)), headers={"X-API-Key": "k"}) as client,
+    ):
+        document = client.get("/feature-registry").json()
+        assert (document["version"], document["hot_reload"]) == (DEFAULT_VERSION, False)
+        assert document["takes_effect"] == NEEDS_START
+        for path in (f"/versions/{DEFAULT_VERSION}/activate", "/rollback"):
+            status, words = problem(client, "POST", path, BY_ANNA)
+            assert (status, words.split(":")[0]) == (409, "FEATURE_REGISTRY_USE_DB")
 
 
 def test_a_version_lives_from_its_creation_to_its_end(client: TestClient) -> None:

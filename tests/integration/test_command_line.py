@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from feature_repo.registry_versions import SHIPPED_FOLDER
+from feature_repo.registry_versions import DEFAULT_VERSION, SHIPPED_FOLDER
 from market.clock import SECOND_NS, ceil_to, format_iso
 from runtime.cli import app
 from runtime.commands.options import settings_for
@@ -233,15 +233,19 @@ def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytes
     assert (refused.returncode, "acknowledge_breaking_changes: must be true" in refused.stderr) == (1, True)
     done = registry("activate", "3.0.0", "--reason", "to see", "--acknowledge-breaking-changes", "--json")
     document = json.loads(done.stdout)
-    assert (document["version"], document["previous_version"], document["hot_reload"]) == ("3.0.0", "2.0.0", True)
+    assert (document["version"], document["previous_version"]) == ("3.0.0", DEFAULT_VERSION)
+    assert document["hot_reload"] is True
     assert registry("delete", "3.0.0", "--yes").returncode == 1
-    assert "2.0.0: active, behind one row of every worker" in registry("rollback", "--reason", "seen").stdout
+    assert registry("reload").stdout == "3.0.0: recorded\n"
+    assert (
+        f"{DEFAULT_VERSION}: active, behind one row of every worker" in registry("rollback", "--reason", "seen").stdout
+    )
     assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
-    assert json.loads(registry("diff", "2.0.0", "3.0.0", "--json").stdout)["added"] == []
+    assert json.loads(registry("diff", DEFAULT_VERSION, "3.0.0", "--json").stdout)["added"] == []
     assert registry("sync", "4.0.0").returncode == 1
     assert registry("delete", "3.0.0", "--yes").stdout == "3.0.0: deleted\n"
     lines = json.loads(registry("audit", "--json").stdout)
-    assert [line["action"] for line in lines] == ["delete", "sync", "rollback", "activate", "create"]
+    assert [line["action"] for line in lines] == ["delete", "sync", "rollback", "sync", "activate", "create"]
     assert lines[-1]["made_by"] == "anna"
 
 

@@ -1,16 +1,19 @@
 """Changes of the version one after the other, under 20 symbols at 100 messages a second each through RabbitMQ.
 
-FEATURE_SERVICE_BENCH_LIVE_SYMBOLS, FEATURE_SERVICE_BENCH_LIVE_RATE and FEATURE_SERVICE_SOAK_CHANGES make it smaller.
+FEATURE_SERVICE_BENCH_LIVE_SYMBOLS, FEATURE_SERVICE_BENCH_LIVE_RATE, FEATURE_SERVICE_SOAK_CHANGES and
+FEATURE_SERVICE_SOAK_EVERY_S make it smaller.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 
 from benchmarks.live import SYMBOLS, publish_load
@@ -23,6 +26,7 @@ from tests.changing import (
     BY_ANNA,
     WorkerProcess,
     assert_without_a_hole,
+    delays_s,
     life_cycle,
     parity_of,
     seconds_served,
@@ -34,6 +38,8 @@ from tests.postgres_servers import run
 from tests.waiting import eventually
 
 CHANGES: Final = int(os.environ.get("FEATURE_SERVICE_SOAK_CHANGES", "10"))
+EVERY_S: Final = float(os.environ.get("FEATURE_SERVICE_SOAK_EVERY_S", "60"))
+"""From the begin of a change to that of the next one, if it is done by then."""
 SECONDS: Final = 120 * CHANGES
 """Of load, so that it outlasts the changes on a busy machine; it is ended after the last of them."""
 BOOK: Final = {"mid_price": "orderbook", "depth_bid_top5": "orderbook"}
@@ -83,12 +89,14 @@ def test_ten_changes_in_ten_minutes_under_load_miss_no_row_and_take_no_memory(
         publishing.start()
         # The publisher makes its messages first, which takes a minute of them for every ten minutes of load.
         eventually(lambda: _symbols_served(cycle) == len(SYMBOLS), deadline_s=600.0)
+        pause, first = threading.Event(), time.monotonic()
         for number in range(1, CHANGES + 1):
+            pause.wait(max(0.0, first + (number - 1) * EVERY_S - time.monotonic()))
             begun = time.monotonic()
             cycle.activate(order[number % len(order)], BY_ANNA, is_acknowledged=True)
             took.append(time.monotonic() - begun)
             print(f"change {number}: {took[-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
-        print(f"{CHANGES} changes in {sum(took):.0f} s")
+        print(f"{CHANGES} changes took {sum(took):.0f} s, in {time.monotonic() - first:.0f} s of load", flush=True)
         publishing.terminate()
         publishing.join()
         last_ns = time.time_ns()
@@ -107,6 +115,8 @@ def test_ten_changes_in_ten_minutes_under_load_miss_no_row_and_take_no_memory(
     stages = found["status"]["stages"]
     print(f"memory MB: {memory[0]:.0f} at first, {third:.0f} then, {memory[-1]:.0f} at last; late rows {len(late)}")
     print(f"messages {found['status']['worker']['messages_total']}, online p99 {stages['online']['p99_ms']} ms")
+    delays = np.concatenate([delays_s(settings, symbol, version) for symbol in SYMBOLS for version in order])
+    print(f"rows {len(delays)}: delay p99 {np.quantile(delays, 0.99):.3f} s, worst {delays.max():.3f} s", flush=True)
     for symbol in SYMBOLS:
         times = seconds_served(settings, symbol, order)
         assert_without_a_hole([each for of_version in times.values() for each in of_version])
@@ -115,6 +125,7 @@ def test_ten_changes_in_ten_minutes_under_load_miss_no_row_and_take_no_memory(
         print(f"parity of {version}: {parity}")
         assert (parity.mismatched, parity.missing, parity.extra, parity.not_compared) == (0, 0, 0, ())
     assert not late
+    assert delays.max() <= 1.0, "no row may be late by more than a second"
     assert memory[-1] - third < GROWTH_MB
 
 
