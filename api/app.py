@@ -24,6 +24,7 @@ from api import (
     coverage,
     datasets,
     evaluation,
+    feast_registry,
     feature_server,
     features,
     freshness,
@@ -88,6 +89,7 @@ def _add_routes(app: FastAPI) -> None:
         (features.router, (400, 404)),
         (feature_server.router, (400, 404, *OF_A_BODY)),  # early: what is asked most often is found soonest
         (moment.router, (400, 404)),
+        (feast_registry.router, (400, 404)),
         (catalogue.router, ()),
         (freshness.router, ()),
         (stream.router, (404,)),

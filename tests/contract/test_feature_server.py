@@ -471,6 +471,40 @@ def test_redis_away_is_503_with_a_time_to_retry(served: Served, monkeypatch: pyt
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
 
+# The registry
+
+
+def test_what_is_registered_is_listed_as_feasts_registry_server_tells_it(served: Served) -> None:
+    def told(path: str) -> dict[str, Any]:
+        answer = served.ours.get(f"/api/v1/{path}")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    entities = told("entities")
+    assert {each["spec"]["name"] for each in entities["entities"]} >= {"symbol", "driver", "city"}
+    assert entities["pagination"] == {"totalCount": len(entities["entities"]), "totalPages": 1}
+    views = told(f"feature_views?project={served.store.project}")["featureViews"]
+    assert {each["spec"]["name"]: each["type"] for each in views} == {
+        "price": "featureView",
+        "orderflow": "featureView",
+        "stats": "featureView",
+        "sector": "featureView",
+        "doubled": "onDemandFeatureView",
+    }
+    stats = told("feature_views/stats")
+    assert stats["spec"]["entities"] == ["driver", "city"]
+    assert {field["name"]: field["valueType"] for field in stats["spec"]["features"]}["trips"] == "INT64"
+    assert stats == next(each for each in views if each["spec"]["name"] == "stats")
+    assert "model" in {each["spec"]["name"] for each in told("feature_services")["featureServices"]}
+    assert "drives" in {each["name"] for each in told("data_sources")["dataSources"]}
+    assert served.store.project in {each["spec"]["name"] for each in told("projects")["projects"]}
+    assert told("entities?project=nobodys") == {"entities": [], "pagination": {}}
+    missing_ = served.ours.get("/api/v1/feature_views/nosuch")
+    assert (missing_.status_code, "nosuch" in missing_.json()) == (404, True)
+    assert served.ours.get("/api/v1/permissions").status_code == 422
+
+
 # Feast's clients
 
 
