@@ -2,7 +2,7 @@
 //
 //     FEATURE_SERVICE_API_KEY=... node examples/feature_server.mjs http://localhost:4900 BTCUSDT,ETHUSDT price:mid_price
 
-const [url, symbols, ...features] = process.argv.slice(2);
+import { pathToFileURL } from "node:url";
 
 export async function onlineFeatures(url, key, request) {
   const answer = await fetch(new URL("/get-online-features", url), {
@@ -23,10 +23,14 @@ export async function onlineFeatures(url, key, request) {
   return rows;
 }
 
-try {
-  const entities = { symbol: symbols.split(",") };
-  console.log(JSON.stringify(await onlineFeatures(url, process.env.FEATURE_SERVICE_API_KEY, { entities, features })));
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const [url, symbols, ...features] = process.argv.slice(2);
+  try {
+    const entities = { symbol: symbols.split(",") };
+    const rows = await onlineFeatures(url, process.env.FEATURE_SERVICE_API_KEY, { entities, features });
+    console.log(JSON.stringify(rows));
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
 }
