@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from feast.infra.registry.base_registry import BaseRegistry
 
 TESTED: Final = ("0.67.0", "0.66.0")
-OLDEST: Final = "0.64.0"
+OLDEST: Final = "0.66.0"
 PANDAS_BELOW: Final = (3,)
 _TOO_NEW: Final = "pandas: must be below 3, as Feast asks, was {}: {}"
 
