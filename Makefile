@@ -81,11 +81,13 @@ bench: $(INSTALLED) ## benchmarks, one JSON line a figure
 
 # Over the installed one, for this run alone; what it depends on stays as it is.
 .PHONY: feast
-feast: $(INSTALLED) ## VERSION=... of Feast in a folder of its own, and the tests of what stands on Feast with it
+feast: $(INSTALLED) ## VERSION=... of Feast in a folder of its own, PANDAS=... too, and the tests of what stands on Feast with it
 	@test -n '$(VERSION)' || { echo "VERSION: must be a version of Feast, as in make feast VERSION=0.66.0" >&2; exit 1; }
 	@test -d 'build/feast/$(VERSION)' || $(BIN)/pip install --disable-pip-version-check --quiet --no-deps \
 		--target 'build/feast/$(VERSION)' 'feast==$(VERSION)'
-	@PYTHONPATH='build/feast/$(VERSION)' $(BIN)/pytest -W 'ignore:feast. must be:UserWarning' tests/contract/test_offline_store.py \
+	@test -z '$(PANDAS)' || test -d 'build/pandas/$(PANDAS)' || $(BIN)/pip install --disable-pip-version-check --quiet --no-deps \
+		--target 'build/pandas/$(PANDAS)' 'pandas==$(PANDAS)'
+	@PYTHONPATH='build/feast/$(VERSION)$(if $(PANDAS),:build/pandas/$(PANDAS))' $(BIN)/pytest tests/contract/test_offline_store.py \
 		tests/contract/test_atomic_online_store.py tests/contract/test_definitions.py tests/contract/test_apply.py \
 		tests/contract/test_online.py tests/contract/test_feature_server.py $(ARGS)
 

@@ -24,6 +24,7 @@ from api import (
     coverage,
     datasets,
     evaluation,
+    feast_registry,
     feature_server,
     features,
     freshness,
@@ -86,10 +87,11 @@ def _add_routes(app: FastAPI) -> None:
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
     for router, errors in (
         (features.router, (400, 404)),
+        (feature_server.router, (400, 404, *OF_A_BODY)),  # early: what is asked most often is found soonest
         (moment.router, (400, 404)),
+        (feast_registry.router, (400, 404)),
         (catalogue.router, ()),
         (freshness.router, ()),
-        (feature_server.router, (400, 404, *OF_A_BODY)),
         (stream.router, (404,)),
         (datasets.router, (400, 404, 409, *OF_A_BODY)),
         (backfill.router, (400, 404, 409, *OF_A_BODY)),

@@ -11,6 +11,7 @@ from api.row_config import FittedStepConfig, SamplingConfig, Strict, TargetConfi
 from api.wire_times import Duration, Moment
 from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRequest
+from training_sets.request.features import MOST_REFERENCES, FeatureChoice
 from training_sets.request.fitting import MOST_STEPS
 from training_sets.request.folds import (
     SPLIT_NAMES,
@@ -134,12 +135,17 @@ class BuildRequest(SplitConfig):
     ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
     ``missing`` forward_fill fills in. ``sample_offset``: how long after the interval's multiples t lies; with
     ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given.
+    ``features``: "view:name" of other views beside those of ``feature_registry_version``; without a version they are
+    all that the set has, of views of the active version and of others. ``feature_keys``: the value of each key of other
+    views but the symbol.
     """
 
     symbol: SymbolName | None = None
     symbols: Annotated[list[SymbolName], Field(min_length=1, max_length=100)] | None = None
     target_config: TargetConfig | Annotated[list[TargetConfig], Field(min_length=1, max_length=32)]
     feature_registry_version: str | None = None
+    features: Annotated[list[str], Field(min_length=1, max_length=MOST_REFERENCES)] | None = None
+    feature_keys: dict[str, str | int] | None = None
     sample_interval: SampleInterval = "1s"
     sample_offset: Duration | None = None
     sample_kind: SampleKind = "on_row"
@@ -168,6 +174,17 @@ class BuildRequest(SplitConfig):
         is_at_interval = not self.sample_times and self.sampling is None
         is_of_klines = self.label_price == "kline_close" and is_at_interval
         return KLINE_OFFSET_NS if is_of_klines and parse_duration_ns(self.sample_interval) >= MINUTE_NS else 0
+
+    def _features(self) -> FeatureChoice | None:
+        if self.features is None:
+            if self.feature_keys is not None:
+                raise InvalidRequest("feature_keys: must be given with features, was alone")
+            return None
+        return FeatureChoice(
+            tuple(self.features),
+            is_beside=self.feature_registry_version is not None,
+            keys=self.feature_keys or {},
+        )
 
     def to_request(self, default_version: str) -> DatasetRequest:
         """The request to build. Raises InvalidRequest, saying what is possible, for what cannot be."""
@@ -198,6 +215,7 @@ class BuildRequest(SplitConfig):
             check_leakage=self.data_leakage_check,
             sampling=None if self.sampling is None else self.sampling.to_sampling(),
             weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
+            features=self._features(),
             fitted_steps=None if self.fitted_steps is None else tuple(step.to_step() for step in self.fitted_steps),
         )
 

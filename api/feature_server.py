@@ -15,14 +15,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from api.errors import error_response, malformed, told_to_callers
 from api.online_answer import online_answer, truthful
 from api.services import ApiServices, Services
 from feature_repo.registry_versions import version_of_service
 from feature_repo.serving import as_feast_spells
-from feature_repo.serving_plan import ServedView, ServingPlan
+from feature_repo.serving_plan import ServingPlan
 from market.clock import parse_iso_ns, to_datetime
 from market.errors import FeastRefusal, FeatureServiceError, InvalidRequest
 
@@ -93,7 +94,7 @@ class FeastRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler that answers errors too."""
-        answered = super().get_route_handler()
+        answered = self.answered()
 
         async def handler(request: Request) -> Response:
             try:
@@ -105,11 +106,22 @@ class FeastRoute(APIRoute):
 
         return handler
 
+    def answered(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler without its errors."""
+        return super().get_route_handler()
+
+
+class OnlineFeaturesRoute(FeastRoute):
+    """The route that reads features: to find its arguments out costs FastAPI as much as the answer."""
+
+    def answered(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler that takes its request from the body as it came."""
+        return _online_features_of
+
 
 router = APIRouter(tags=["feature server"], route_class=FeastRoute)
 
 
-@router.post("/get-online-features", responses={200: {"model": OnlineFeaturesAnswer}})
 def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Response:
     """The newest values of features of each entity row, as Feast's feature server answers.
 
@@ -136,13 +148,36 @@ def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Res
     document = online_answer(
         plan,
         asked.entities,
-        [_keys(services, plan, view, asked.entities) for view in plan.views],
+        _keys(services, plan, asked.entities),
         services.online.fields,
         now_ns=now_ns,
         names_versions=asked.include_feature_view_version_metadata,
         version=None if asked.feature_service is None else version_of_service(asked.feature_service),
     )
     return Response(document, media_type="application/json")
+
+
+async def _online_features_of(request: Request) -> Response:
+    body = await request.body()
+    return await run_in_threadpool(_answer_to, body, request.app.state.services)
+
+
+def _answer_to(body: bytes, services: ApiServices) -> Response:
+    try:
+        asked = OnlineFeaturesRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise RequestValidationError(found) from error
+    return get_online_features(asked, services)
+
+
+router.add_api_route(
+    "/get-online-features",
+    get_online_features,
+    methods=["POST"],
+    responses={200: {"model": OnlineFeaturesAnswer}},
+    route_class_override=OnlineFeaturesRoute,
+)
 
 
 @router.post("/push")
@@ -171,14 +206,26 @@ def materialize_incremental(asked: MaterializeIncrementalRequest, services: Serv
     services.feature_server.materialize(asked.feature_views, None, _moment(asked.end_ts, "end_ts"))
 
 
-def _keys(services: ApiServices, plan: ServingPlan, view: ServedView, entities: Mapping[str, list[Any]]) -> list[bytes]:
-    if not view.is_ours:
-        return services.feature_server.entity_keys(plan, view, entities)
-    [name] = view.keys.values()
-    for symbol in entities[name]:
+def _keys(services: ApiServices, plan: ServingPlan, entities: Mapping[str, list[Any]]) -> list[list[bytes]]:
+    """Of each view, the key of each entity row's hash; those of ours are of symbols, and made once."""
+    of_symbols: dict[str, list[bytes]] = {}
+    found = []
+    for view in plan.views:
+        if not view.is_ours:
+            found.append(services.feature_server.entity_keys(plan, view, entities))
+            continue
+        [name] = view.keys.values()
+        if name not in of_symbols:
+            of_symbols[name] = _keys_of_symbols(services, name, entities[name])
+        found.append(of_symbols[name])
+    return found
+
+
+def _keys_of_symbols(services: ApiServices, name: str, symbols: list[Any]) -> list[bytes]:
+    for symbol in symbols:
         if not isinstance(symbol, str):
             raise InvalidRequest(f"entities.{name}: must be texts, was {symbol!r}")
-    return [services.online.key(symbol) for symbol in entities[name]]
+    return [services.online.key(symbol) for symbol in symbols]
 
 
 def _moment(text: str, name: str) -> datetime:

@@ -70,8 +70,18 @@ class Dataset:
 
     @property
     def feature_columns(self) -> list[str]:
-        """In the order of the file, which is that of the registry version."""
+        """In the order of the file: those of the registry version in its own, then those of other views."""
         return list(self.manifest["column_roles"]["features"])
+
+    @property
+    def feature_references(self) -> list[str]:
+        """``view:name`` of each of ``feature_columns``, as ``get_online_features`` takes them.
+
+        Raises InvalidRequest for a dataset that was built before they were stated.
+        """
+        if "feature_references" not in self.manifest:
+            raise InvalidRequest(f"dataset {self.dataset_id}: must state feature_references, was built before that")
+        return list(self.manifest["feature_references"])
 
     @property
     def target_columns(self) -> list[str]:
@@ -153,6 +163,8 @@ class Dataset:
         from training_sets.samples.splits import SplitRules
 
         request = manifest_request(self.manifest)
+        if "joined_views" in self.manifest:
+            raise InvalidRequest("sequences: must be of features of the log alone, was of a dataset with other views")
         if self.log_folder is None:
             raise InvalidRequest("sequences: must have a feature log, which client.dataset(id) of a repository knows")
         if symbol is None and len(request.symbols) > 1:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from market.errors import FeatureServiceError, StoreUnavailable
+
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
@@ -19,11 +21,15 @@ def materialize_unpushed(
     """Bring each view that no source pushes up to ``end``, as Feast's ``materialize-incremental`` does, late rows too.
 
     before_each: told the share of the views that are done. Returns the names of the views that were materialized, that
-    are not due yet, and that are pushed. Raises what Feast raises.
+    are not due yet, and that are pushed, and ``problems``: what is wrong with each of the others, which stops no view
+    but itself. Raises what Feast raises where a server does not answer.
     """
+    from feast.errors import FeastError
+
     pushed: list[str] = []
     waiting: list[str] = []
     due: list[str] = []
+    problems: dict[str, str] = {}
     for view in store.list_feature_views():
         if view.stream_source is not None or not view.online:
             pushed.append(view.name)
@@ -31,8 +37,19 @@ def materialize_unpushed(
             (due if _is_due(view, end) else waiting).append(view.name)
     for at, name in enumerate(due):
         before_each(at / len(due))
-        store.materialize_incremental(end_date=end, feature_views=[name])
-    return {"materialized": sorted(due), "not_due": sorted(waiting), "pushed": sorted(pushed)}
+        try:
+            store.materialize_incremental(end_date=end, feature_views=[name])
+        except StoreUnavailable:
+            raise
+        # What somebody's source or definition may be wrong with.
+        except (FeatureServiceError, FeastError, ValueError, KeyError, TypeError, OSError) as error:
+            problems[name] = f"{name}: must be materialized, was refused: {error}"
+    return {
+        "materialized": sorted(set(due) - problems.keys()),
+        "not_due": sorted(waiting),
+        "pushed": sorted(pushed),
+        "problems": list(problems.values()),
+    }
 
 
 def _is_due(view: FeatureView, end: datetime) -> bool:

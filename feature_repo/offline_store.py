@@ -24,16 +24,13 @@ from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
-from feast.utils import (
-    _get_requested_feature_views_to_features_dict,
-    _get_requested_on_demand_feature_views,
-    compute_non_entity_date_range,
-)
+from feast.utils import _get_requested_feature_views_to_features_dict, compute_non_entity_date_range
 from pydantic import NonNegativeFloat
 
 from feature_repo.as_of_join import NO_GROUP, group_rows, newest_positions, times_ns
 from feature_repo.asked_view import AskedView, declared_types, observed_entities, source_of
 from feature_repo.entity_rows import EntityRows, check_columns
+from feature_repo.feast_version import requested_on_demand_views
 from feature_repo.logged_features import write_logged
 from feature_repo.monitoring import MonitoredStore
 from feature_repo.parquet_source import ParquetSource, ns_of
@@ -99,7 +96,7 @@ class AsOfOfflineStore(MonitoredStore):
         """
         settings = cast("AsOfOfflineStoreConfig", config.offline_store)
         bitemporal = settings.bitemporal or filter_by_created_timestamp
-        on_demand = _get_requested_on_demand_feature_views(feature_refs, project, registry)
+        on_demand = requested_on_demand_views(feature_refs, project, registry)
         by_view, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, on_demand)
         views = [AskedView.of(view, names, full_feature_names=full_feature_names) for view, names in by_view.items()]
 

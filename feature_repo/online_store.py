@@ -6,12 +6,13 @@ project but its errors and its clock.
 
 from __future__ import annotations
 
-import feature_repo.feast_version  # noqa: F401  # it warns before the imports that may fail
+from feature_repo.feast_version import refuse_pandas  # it warns before the imports that may fail
 
 # isort: split
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from feast import FeatureView, RepoConfig
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from feast import FeatureStore
     from feast.infra.passthrough_provider import PassthroughProvider
+
+refuse_pandas(version("pandas"))
 
 WrittenRow: TypeAlias = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 """Keys, values by feature, event time and creation time, as Feast hands rows to a store."""
@@ -180,12 +183,24 @@ class AtomicRedisOnlineStore(RedisOnlineStore):
                 of_key = fields.setdefault(key, {})
                 for field in wanted:
                     of_key.setdefault(field, len(of_key))
-        answers = self._read_hash_fields(config, [(key, list(of_key)) for key, of_key in fields.items()])
+        answers = self._answers(config, [(key, list(of_key)) for key, of_key in fields.items()])
         held = dict(zip(fields, answers, strict=True))
         return [
             [_row(names, [held[key][fields[key][field]] for field in wanted]) for key in of_view]
             for (_, names, _), (of_view, wanted) in zip(asked, keys, strict=True)
         ]
+
+    def _answers(
+        self, config: RepoConfig, asked: Sequence[tuple[bytes, Sequence[bytes]]]
+    ) -> Sequence[Sequence[bytes | None]]:
+        """Of each key its fields, in one round trip."""
+        # From Feast 0.67 on, which may be configured with another client for it.
+        if (read := getattr(self, "_read_hash_fields", None)) is not None:
+            return cast("Sequence[Sequence[bytes | None]]", read(config, asked))
+        with self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
+            for key, names in asked:
+                pipeline.hmget(key, names)
+            return cast("Sequence[Sequence[bytes | None]]", pipeline.execute())
 
     def _is_old(self, view: FeatureView, time: datetime | None) -> bool:
         if time is None or not view.ttl:

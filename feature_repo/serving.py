@@ -85,6 +85,19 @@ class FeatureServing:
             found = store.get_feature_view(view)
         return list(found.join_keys), [field.name for field in found.features]
 
+    def listing(self, kind: str, project: str | None, name: str | None = None) -> dict[str, Any]:
+        """What the registry holds of a kind, or of that the one of a name, as ``feature_repo.registry_listing``.
+
+        project: None is this one. Raises NotFound, StoreUnavailable.
+        """
+        from feature_repo.registry_listing import listed, listing
+
+        store = self._opened()
+        with self._feast_errors():
+            self._refresh(store)
+            asked = store.project if project is None else project
+            return listing(store, kind, asked) if name is None else listed(store, kind, asked, name)
+
     def computed(
         self, features: Sequence[str], service: str | None, entities: Mapping[str, list[Any]], *, full_names: bool
     ) -> dict[str, Any]:
@@ -187,10 +200,7 @@ class FeatureServing:
         try:
             store = self._opened()
             with self._feast_errors():
-                if self._now_s() - self._read_s >= REFRESH_S or self._read_s == 0.0:
-                    store.refresh_registry()  # type: ignore[no-untyped-call]  # untyped in Feast
-                    self._plans.clear()
-                    self._read_s = self._now_s()
+                self._refresh(store)
                 plan = plan_of(store, *asked)
         except StoreUnavailable:
             if known is None:
@@ -200,6 +210,14 @@ class FeatureServing:
             self._plans.clear()
         self._plans[asked] = plan
         return plan
+
+    def _refresh(self, store: FeatureStore) -> None:
+        """Read the registry again where that is due."""
+        with self._lock:
+            if self._now_s() - self._read_s >= REFRESH_S or self._read_s == 0.0:
+                store.refresh_registry()  # type: ignore[no-untyped-call]  # untyped in Feast
+                self._plans.clear()
+                self._read_s = self._now_s()
 
 
 def _hears(view: FeatureView, source: str) -> bool:

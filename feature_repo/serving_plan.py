@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,12 +47,14 @@ class ServingPlan:
     """How a request is answered. columns: those stored, in the order asked. key_types: of columns of the request.
 
     is_computed: whether Feast itself has to answer, because it computes some of the features on demand.
+    prepared: what whoever answers has found out about the plan, by a name of its own.
     """
 
     views: tuple[ServedView, ...]
     columns: tuple[ServedFeature, ...]
     key_types: Mapping[str, Any]
     is_computed: bool
+    prepared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 def plan_of(store: FeatureStore, features: Sequence[str], service: str | None, full_names: bool) -> ServingPlan:  # noqa: FBT001  # of a tuple

@@ -151,7 +151,7 @@ def _materialize(settings: Settings, servers: Servers, clock: Clock, reach: Reac
         problems.append(str(error))
     with closing_registry(feature_store(servers, is_writer=True)) as store:
         done = materialize_unpushed(store, to_datetime(clock.now_ns()), before_each=reach)
-    return {**done, "problems": problems}
+    return {**done, "problems": [*problems, *done["problems"]]}
 
 
 def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:

@@ -55,10 +55,10 @@ _REDIS = {
 
 
 class _OneStore(dict[str, tuple[dict[str, str], None]]):
-    """Our store once, and also by the name of Feast's own that a test of types asks for."""
+    """Our store once, and also by the names of stores that tests of types and of asynchronous calls ask for."""
 
     def __contains__(self, name: object) -> bool:
-        return name == "sqlite" or super().__contains__(name)
+        return name in {"sqlite", "mongodb"} or super().__contains__(name)
 
     def get(self, name: str, default: object = None) -> tuple[dict[str, str], None]:
         del name, default

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+
+import pyarrow.fs as pafs
 
 from market.clock import DAY_NS, floor_to, utc_date
 from storage.durable_files import known_sha256
@@ -39,6 +42,17 @@ def _library_versions() -> dict[str, str]:
 def file_entry(path: Path, folder: Path) -> dict[str, Any]:
     """Path in the folder, bytes and SHA-256 of a file."""
     return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": known_sha256(path)}
+
+
+def outside_entry(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
+    """Whole path, bytes and SHA-256 of a file that lies in no folder of ours."""
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return {"path": path, "bytes": Path(path).stat().st_size, "sha256": known_sha256(Path(path))}
+    digest = hashlib.sha256()
+    with filesystem.open_input_stream(path) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return {"path": path, "bytes": filesystem.get_file_info(path).size, "sha256": digest.hexdigest()}
 
 
 def feature_partitions(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.commands.dataset_request import PERIOD_NAMES, plain_request, request_of_file
+from runtime.commands.dataset_request import PERIOD_NAMES, feature_choice, plain_request, request_of_file
 from runtime.commands.options import (
     AnswerYes,
     AsJson,
@@ -46,6 +46,14 @@ def build(
     read_delay_ms: Annotated[
         int, typer.Option("--read-delay-ms", min=0, max=60_000, help="How long after that the model acts.")
     ] = 0,
+    features: Annotated[
+        list[str] | None,
+        typer.Option("--feature", help="view:name beside those of --registry, or without it instead; may be repeated."),
+    ] = None,
+    feature_keys: Annotated[
+        list[str] | None,
+        typer.Option("--feature-key", help="key=value of views of others, but the symbol; may be repeated."),
+    ] = None,
     request_file: Annotated[
         Path | None, typer.Option("--request", help="Instead of all the above: JSON, as POST /dataset/build takes it.")
     ] = None,
@@ -62,7 +70,7 @@ def build(
     settings = settings_for(data)
     sides = (train_start, train_end, validation_start, validation_end, test_start, test_end)
     if request_file is not None:
-        if symbols or (begin, end) != (None, None) or any(side is not None for side in sides):
+        if symbols or features or (begin, end) != (None, None) or any(side is not None for side in sides):
             raise typer.BadParameter("give either --request or a symbol and periods, not both")
         request = request_of_file(request_file, settings, registry)
     else:
@@ -76,6 +84,7 @@ def build(
             sample_kind=sample_kind,
             read_delay_ms=read_delay_ms,
             registry=registry_of(settings, registry),
+            features=feature_choice(features, feature_keys, is_beside=registry is not None),
         )
     built = _built(request, settings)
     document = _built_document(built)

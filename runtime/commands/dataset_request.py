@@ -12,6 +12,7 @@ from runtime.commands.options import parse_time_ns, registry_of
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
+    from training_sets.request.features import FeatureChoice
     from training_sets.request.folds import Period
     from training_sets.request.request import DatasetRequest, SampleKind
 
@@ -41,6 +42,7 @@ def plain_request(
     sample_kind: str,
     read_delay_ms: int,
     registry: str,
+    features: FeatureChoice | None = None,
 ) -> DatasetRequest:
     """The request of the options: one return, split by time."""
     if not symbols:
@@ -61,7 +63,25 @@ def plain_request(
         sample_interval_ns=_duration_ns(sample_interval, "--sample-interval"),
         sample_kind=_sample_kind(sample_kind),
         read_delay_ns=read_delay_ms * MILLISECOND_NS,
+        features=features,
     )
+
+
+def feature_choice(references: list[str] | None, keys: list[str] | None, *, is_beside: bool) -> FeatureChoice | None:
+    """What --feature and --feature-key name; None where there is no --feature."""
+    from training_sets.request.features import FeatureChoice
+
+    if not references:
+        if keys:
+            raise typer.BadParameter("must be given with --feature", param_hint="--feature-key")
+        return None
+    values: dict[str, str | int] = {}
+    for each in keys or ():
+        key, separator, value = each.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"must be key=value, was {each!r}", param_hint="--feature-key")
+        values[key] = value
+    return FeatureChoice(tuple(references), is_beside=is_beside, keys=values)
 
 
 def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) -> tuple[Period, ...]:

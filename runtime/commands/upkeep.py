@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +40,8 @@ def run(
     settings = settings_for(data)
     documents: list[dict[str, Any]] = []
     has_failed = False
-    with showing_progress() as steps:
+    # Feast prints what it materializes; what is printed here is the document alone.
+    with redirect_stdout(sys.stderr), showing_progress() as steps:
         steps.begin("starting servers, registering features")
         with running_servers(settings) as servers:
             with metadata_store(servers):

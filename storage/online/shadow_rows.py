@@ -57,7 +57,11 @@ def read_version(store: OnlineStore, symbols: Sequence[str], version: str) -> li
     """
     names = (VECTOR_FIELD, shadow_field(version))
     held = store.fields([(store.key(symbol), names) for symbol in symbols])
-    return [of_version(symbol, version, *packed) for symbol, packed in zip(symbols, held, strict=True)]
+    found = []
+    for symbol, (packed, beside) in zip(symbols, held, strict=True):
+        own = None if packed is None else unpack(packed, symbol=symbol)
+        found.append(of_version(symbol, version, own, beside))
+    return found
 
 
 def shadow_field(version: str) -> bytes:
@@ -65,15 +69,12 @@ def shadow_field(version: str) -> bytes:
     return f"feature_service:shadow:{version}".encode()
 
 
-def of_version(symbol: str, version: str, packed: bytes | None, beside: bytes | None) -> OnlineVector | None:
-    """Of a symbol's packed vector and the one beside it, that of the version; None for a symbol without a row.
+def of_version(symbol: str, version: str, own: OnlineVector | None, beside: bytes | None) -> OnlineVector | None:
+    """Of a symbol's vector and the packed one beside it, that of the version; None for a symbol without a row.
 
     Raises Conflict where the version is not served, CorruptStore.
     """
-    if packed is None:
-        return None
-    own = unpack(packed, symbol=symbol)
-    if own.version == version:
+    if own is None or own.version == version:
         return own
     other = None if beside is None else unpack(beside, symbol=symbol)
     if other is None:

@@ -31,6 +31,7 @@ import feature_repo
 from feature_repo.apply import apply_definitions, plan, withdraw_feature_service
 from feature_repo.definitions import definitions
 from feature_repo.foreign import foreign_definitions
+from feature_repo.materializing import materialize_unpushed
 from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
 from market.clock import SECOND_NS, to_ns
 from market.errors import DeclarationError
@@ -243,6 +244,24 @@ def log_price(view: FeatureView, symbol: str, number: int, *, second: float, val
     columns: dict[str, Any] = {"event_timestamp": moment, "created_timestamp": moment, "symbol": [symbol]}
     columns |= {field.name: [value] for field in view.features}
     pq.write_table(pa.table(columns), folder / f"part-{number}.parquet")
+
+
+def test_a_view_whose_source_is_broken_stops_no_other_from_being_materialized(
+    tmp_path: Path, online_symbol: str
+) -> None:
+    symbol, broken = view_named("a_broken_one", tmp_path, "mid")
+    _, sound = view_named("sound", tmp_path, "mid")
+    (tmp_path / "a_broken_one" / "part-0.parquet").write_bytes(b"no Parquet")
+    now = datetime.now(UTC)
+    log_price(sound, online_symbol, 1, second=(now - T0).total_seconds() - 5, value=2.0)
+    store = file_store(tmp_path / "registry.db")
+    store.apply([symbol, broken, sound])
+    done = materialize_unpushed(store, now, before_each=lambda _: None)
+    assert done["materialized"] == ["sound"]
+    [problem] = done["problems"]
+    assert problem.startswith("a_broken_one: must be materialized, was refused: ")
+    answer = store.get_online_features(["sound:mid"], [{"symbol": online_symbol}]).to_dict()
+    assert answer["mid"] == [2.0]
 
 
 def test_feast_lists_and_materializes_from_the_root_late_rows_too_and_never_over_newer_ones(

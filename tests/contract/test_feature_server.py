@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -51,12 +53,14 @@ from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from storage.raw.raw_data import RawData
+from tests.conftest import missing
 from tests.redis_servers import HOST, PORT, own_project
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.dataset.datasets import Datasets
 from transforms.rows import FeatureGroup, FeatureSet
 
 KEY = "serving-key"
+ROOT = Path(__file__).parents[2]
 B = 1_772_000_000 * SECOND_NS
 SET = FeatureSet(
     "1.0.0",
@@ -281,6 +285,22 @@ def test_the_answer_is_feasts_own_but_for_truer_statuses(
                 assert feasts is None or status == "OUTSIDE_MAX_AGE"
 
 
+def test_views_of_ours_that_read_other_keys_answer_each_for_its_own(served: Served) -> None:
+    price, orderflow = (served.store.get_feature_view(name) for name in ("price", "orderflow"))
+    pair = FeatureService(
+        name="pair",
+        features=[price.with_join_key_map({"symbol": "base"}), orderflow.with_join_key_map({"symbol": "quote"})],
+    )
+    served.store.apply(pair)
+    served.put("PA", [1.0, 2.0, 3.0])
+    served.put("PB", [4.0, 5.0, 6.0])
+    request = {"entities": {"base": ["PA", "PB"], "quote": ["PB", "NONE"]}, "feature_service": "pair"}
+    ours, theirs = served.ask(**request), served.feasts.post("/get-online-features", json=request).json()
+    assert [column(ours, name)["values"] for name in ("mid_price", "vwap_3s")] == [[1.0, 4.0], [5.0, None]]
+    for name in ("mid_price", "spread_abs", "vwap_3s"):
+        assert column(ours, name)["values"] == column(theirs, name)["values"]
+
+
 def test_views_of_others_with_keys_and_types_of_their_own_are_pushed_and_served_beside_ours(served: Served) -> None:
     when = to_datetime(B)
     rows = {
@@ -451,6 +471,40 @@ def test_redis_away_is_503_with_a_time_to_retry(served: Served, monkeypatch: pyt
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
 
+# The registry
+
+
+def test_what_is_registered_is_listed_as_feasts_registry_server_tells_it(served: Served) -> None:
+    def told(path: str) -> dict[str, Any]:
+        answer = served.ours.get(f"/api/v1/{path}")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    entities = told("entities")
+    assert {each["spec"]["name"] for each in entities["entities"]} >= {"symbol", "driver", "city"}
+    assert entities["pagination"] == {"totalCount": len(entities["entities"]), "totalPages": 1}
+    views = told(f"feature_views?project={served.store.project}")["featureViews"]
+    assert {each["spec"]["name"]: each["type"] for each in views} == {
+        "price": "featureView",
+        "orderflow": "featureView",
+        "stats": "featureView",
+        "sector": "featureView",
+        "doubled": "onDemandFeatureView",
+    }
+    stats = told("feature_views/stats")
+    assert stats["spec"]["entities"] == ["driver", "city"]
+    assert {field["name"]: field["valueType"] for field in stats["spec"]["features"]}["trips"] == "INT64"
+    assert stats == next(each for each in views if each["spec"]["name"] == "stats")
+    assert "model" in {each["spec"]["name"] for each in told("feature_services")["featureServices"]}
+    assert "drives" in {each["name"] for each in told("data_sources")["dataSources"]}
+    assert served.store.project in {each["spec"]["name"] for each in told("projects")["projects"]}
+    assert told("entities?project=nobodys") == {"entities": [], "pagination": {}}
+    missing_ = served.ours.get("/api/v1/feature_views/nosuch")
+    assert (missing_.status_code, "nosuch" in missing_.json()) == (404, True)
+    assert served.ours.get("/api/v1/permissions").status_code == 422
+
+
 # Feast's clients
 
 
@@ -490,6 +544,36 @@ def test_a_stock_client_with_a_remote_online_store_reads_and_writes(served: Serv
     assert client.get_online_features(["sector:beta"], [{"symbol": "R"}]).to_dict()["beta"] == [2.5]
     with pytest.raises(Exception, match="must be written by ingest alone"):
         client.write_to_online_store("price", frame.rename(columns={"beta": "mid_price"}).assign(spread_abs=1.0))
+
+
+def test_javascript_reads_by_name_over_plain_http(served: Served, url: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        missing("node")
+    assert node is not None
+    served.put("JS", [100.5, None, 0.25])
+
+    def read(*features: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [node, ROOT / "examples" / "feature_server.mjs", url, "JS,NOSUCH", *features],
+            env={"FEATURE_SERVICE_API_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    known, unknown = json.loads(read(*OURS).stdout)
+    assert known == {
+        "symbol": {"value": "JS", "status": "PRESENT"},
+        "mid_price": {"value": 100.5, "status": "PRESENT"},
+        "vwap_3s": {"value": None, "status": "NULL_VALUE"},
+        "spread_abs": {"value": 0.25, "status": "PRESENT"},
+    }
+    assert unknown["mid_price"] == {"value": None, "status": "NOT_FOUND"}
+    refused = read("nosuch:x")
+    assert (refused.returncode, refused.stderr.startswith("404: "), "nosuch" in refused.stderr) == (1, True, True)
+    assert read(*OURS, key="wrong").stderr.startswith("401: ")
 
 
 def test_views_are_materialized_from_their_sources_and_ours_are_left(served: Served, tmp_path: Path) -> None:

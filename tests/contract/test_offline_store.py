@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -23,11 +24,15 @@ from feast import (
     OnDemandFeatureView,
     RepoConfig,
     RequestSource,
+    StreamFeatureView,
 )
 from feast.data_source import PushMode, PushSource
+from feast.dqm.errors import ValidationFailed
+from feast.dqm.profilers.profiler import Profile, Profiler, ValidationReport
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
+from feast.saved_dataset import ValidationReference
 from feast.transformation.pandas_transformation import PandasTransformation
 from feast.types import Array, Bool, Float64, Int64, PrimitiveFeastType, String, UnixTimestamp
 from feast.value_type import ValueType
@@ -737,3 +742,58 @@ def test_what_a_result_cannot_become_says_what_to_do(make_store: MakeStore, book
     for become, instead in ((job.to_sql, "to_arrow"), (job.to_remote_storage, "persist")):
         with pytest.raises(InvalidRequest, match=instead):
             become()
+
+
+@pytest.mark.parametrize(("become", "package"), [("to_tensor", "torch"), ("to_ray_dataset", "ray")])
+def test_what_a_result_becomes_with_a_package_alone_names_it(
+    make_store: MakeStore, book: FeatureView, monkeypatch: pytest.MonkeyPatch, become: str, package: str
+) -> None:
+    job = make_store([SYMBOL, book]).get_historical_features(entity_rows(["BTC"], [15]), ["book:mid"])
+    monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
+    with pytest.raises(ImportError, match=package):
+        getattr(job, become)()
+
+
+@pytest.mark.filterwarnings("ignore:Stream feature views are experimental:RuntimeWarning")
+def test_a_stream_view_is_joined_from_its_batch_source(make_store: MakeStore, book: FeatureView) -> None:
+    heard = PushSource(name="ticks_pushed", batch_source=cast("FileSource", book.batch_source))
+    ticks = StreamFeatureView(
+        name="ticks", entities=[SYMBOL], ttl=timedelta(hours=1), schema=[Field(name="mid", dtype=Float64)], source=heard
+    )
+    store = make_store([SYMBOL, ticks], bitemporal=True)
+    found = store.get_historical_features(entity_rows(["BTC", "BTC"], [25, 65]), ["ticks:mid"]).to_df()
+    assert found["mid"].tolist() == [3.0, 99.0]
+
+
+class _Least(Profile):
+    """A profile of one number: the least value that a column may have."""
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+
+    def validate(self, dataset: pd.DataFrame) -> ValidationReport:
+        too_small = dataset[dataset["mid"] < self.least]
+
+        class Report(ValidationReport):
+            is_success = too_small.empty
+            errors: ClassVar[list[Any]] = too_small["mid"].tolist()
+
+        return Report()
+
+    def to_proto(self) -> Any:  # noqa: ANN401  # untyped in Feast
+        raise NotImplementedError
+
+    @classmethod
+    def from_proto(cls, proto: Any) -> Profile:  # noqa: ANN401  # untyped in Feast
+        raise NotImplementedError
+
+
+@pytest.mark.filterwarnings("ignore:.*experimental feature:RuntimeWarning")
+def test_an_answer_is_validated_against_a_reference(make_store: MakeStore, book: FeatureView) -> None:
+    job = make_store([SYMBOL, book]).get_historical_features(entity_rows(["BTC", "BTC"], [5, 15]), ["book:mid"])
+    reference = ValidationReference(name="of march", dataset_name="march", profiler=cast("Profiler", None))
+    reference._profile = _Least(1.0)
+    assert job.to_df(validation_reference=reference)["mid"].tolist() == [1.0, 2.0]
+    reference._profile = _Least(1.5)
+    with pytest.raises(ValidationFailed):
+        job.to_df(validation_reference=reference)

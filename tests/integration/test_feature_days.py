@@ -212,7 +212,7 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
     place = place_in(tmp_path, tmp_path / "kernels")
 
     def check(request: DatasetRequest) -> FeatureSet:
-        return check_request(request, place, now_ns=BEGIN_NS + 30 * DAY_NS)
+        return check_request(request, place, now_ns=BEGIN_NS + 30 * DAY_NS).chosen
 
     assert check(days_of(0, 1)).version == VERSION
     with pytest.raises(

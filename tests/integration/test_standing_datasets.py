@@ -41,6 +41,7 @@ from training_sets.dataset.usage import datasets_of
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget
+from training_sets.samples.columns import DatasetFeatures
 from transforms.rows import FeatureRows
 
 BEGIN_OF_SAMPLES_NS = BEGIN_NS + 2 * DAY_NS + HOUR_NS
@@ -79,8 +80,8 @@ def copy(standing: Path, tmp_path: Path) -> Path:
 
 
 def inputs_in(folder: Path, request: DatasetRequest, rules: DatasetRules = UNGATED) -> dict[str, Any]:
-    chosen = load_registry_version(request.registry_version).feature_set
-    return dataset_inputs(request, chosen, FeatureLog(folder / "features"), RawData(folder / "raw"), rules)
+    features = DatasetFeatures.of_version(load_registry_version(request.registry_version).feature_set)
+    return dataset_inputs(request, features, FeatureLog(folder / "features"), RawData(folder / "raw"), rules)
 
 
 def is_standing(

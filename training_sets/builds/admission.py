@@ -13,6 +13,7 @@ from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import MOST_WEIGHED
 from training_sets.samples.availability import stored_days, stored_period, told_periods
+from training_sets.samples.columns import DatasetFeatures
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
@@ -20,16 +21,17 @@ MOST_SAMPLES: Final = 80_000_000
 """Entity rows of one dataset: 90 days of ten symbols at 1 s."""
 
 
-def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) -> FeatureSet:
-    """The request's feature set, once everything that can be known at once is right.
+def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) -> DatasetFeatures:
+    """The request's features, once everything that can be known at once is right.
 
-    Raises InvalidRequest: an unknown version, too many samples, a period that has not begun, a train period without
-    rows, a day without data.
+    Raises InvalidRequest: an unknown version or feature, too many samples, a period that has not begun, a train period
+    without rows, a day without data.
     """
     try:
         chosen = place.feature_set(request.registry_version)
     except NotFound as error:
         raise InvalidRequest(str(error)) from error
+    features = DatasetFeatures.of(request, chosen, place.open_store)
     samples = sample_count(request)
     if not 0 < samples <= MOST_SAMPLES:
         raise InvalidRequest(
@@ -41,10 +43,10 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
         if period.start_ns >= now_ns:
             raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")
     first = feature_set("available", chosen.columns[:1])
-    features, raw = place.features, place.raw.parquet
+    log, raw = place.features, place.raw.parquet
     fetched = _fetched_first(request, chosen, place)
     symbols = [symbol for symbol in request.symbols if symbol not in fetched]
-    available = {symbol: stored_period(features, raw, symbol, first) for symbol in symbols}
+    available = {symbol: stored_period(log, raw, symbol, first) for symbol in symbols}
     for fold in request.folds():
         trained = [period for period in fold.periods if period.name == "train"]
         begin_ns, end_ns = trained[0].start_ns, trained[-1].end_ns
@@ -52,13 +54,13 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
             raise InvalidRequest(f"{trained[0]}: must reach into the rows of every symbol; {told_periods(available)}")
     for symbol, known in available.items():
         assert known is not None, "no symbol without rows passes the train period"
-        days = stored_days(features, raw, symbol, first)
+        days = stored_days(log, raw, symbol, first)
         if missing := [day for day in _days_within(request, known) if day not in days]:
             raise InvalidRequest(
                 f"{symbol}: must have data of every day of the periods, {len(missing)} without was "
                 f"{told_days(missing)}; {told_periods({symbol: known})}"
             )
-    return chosen
+    return features
 
 
 def _fetched_first(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> set[str]:

@@ -30,10 +30,10 @@ from training_sets.checks.coverage import dataset_coverage
 from training_sets.checks.inspection import open_continuity
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.event_times import event_times
 from training_sets.samples.known import Retrieval
 from training_sets.samples.samples import SamplePlan, Sampler, label_prices, sample_times
-from transforms.rows import FeatureSet
 
 PRICES_STEP: Final = "reading prices"
 """The step with which the features are all there."""
@@ -65,41 +65,45 @@ def build_dataset(
 ) -> Dataset:
     """Build the dataset of ``request`` in ``folder``.
 
-    The files have the columns symbol, timestamp (UTC), the version's features in its order, the targets, and fold where
-    there are folds; they lie in ``fold-NNN`` then. on_progress: told the share of the step that is done, day by day or
-    piece by piece; what either callback raises ends the build.
+    The files have the columns symbol, timestamp (UTC), the features in the order of ``DatasetFeatures``, the targets,
+    and fold where there are folds; they lie in ``fold-NNN`` then. on_progress: told the share of the step that is done,
+    day by day or piece by piece; what either callback raises ends the build.
 
     Raises InvalidRequest naming what is possible when the request cannot be met, NotFound for an unknown version.
     """
     chosen = place.feature_set(request.registry_version)
+    features = DatasetFeatures.of(request, chosen, place.open_store)
     if place.filler is not None and (lacking := lacking_days(request, chosen, place)):
         on_step("fetching the days without data")
         fill_days(lacking, chosen, place, on_progress=on_progress)
     on_step("making sure that the features exist")
     days = make_features(request, chosen, place, on_progress=on_progress)
-    inputs = dataset_inputs(request, chosen, place.features, place.raw.parquet, place.rules)
+    inputs = dataset_inputs(request, features, place.features, place.raw.parquet, place.rules)
     on_step(PRICES_STEP)
     with open_retrieval(request, chosen, place) as retrieval:
-        sampler = _open_sampler(request, chosen, place, retrieval)
+        sampler = _open_sampler(request, features, place, retrieval)
         on_step("retrieving features as they were known, labelling, splitting")
-        written = write_samples(request, chosen, sampler, folder, on_progress=on_progress)
+        written = write_samples(request, features, sampler, folder, on_progress=on_progress)
     on_step("writing files")
     kept = keep_folds(request, written, place)
     on_step("checking continuity, leakage and quality")
-    verdict = judge_files(request, chosen, written, kept, place)
+    verdict = judge_files(request, features, written, kept, place)
     certificates = dataset_coverage(request, chosen, place.raw.until)
-    manifest = write_documents(request, {**inputs, "coverage": certificates}, written, kept, verdict, folder)
+    told = {**inputs, "feature_references": list(features.references), "coverage": certificates}
+    manifest = write_documents(request, told, written, kept, verdict, folder)
     return Dataset(folder, manifest, manifest["records"], days.computed, days.reused)
 
 
-def _open_sampler(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace, retrieval: Retrieval) -> Sampler:
+def _open_sampler(
+    request: DatasetRequest, features: DatasetFeatures, place: BuildPlace, retrieval: Retrieval
+) -> Sampler:
     raw = place.raw.parquet
     prices = label_prices(request, place.features, raw)
     is_of_events = request.sampling is not None
     times = event_times(request, prices[request.symbols[0]], raw) if is_of_events else sample_times(request)
     return Sampler(
         request,
-        chosen,
+        features,
         retrieval,
         SamplePlan(times, prices),
         place.features,

@@ -179,11 +179,11 @@ class DatasetBuilds:
         """The record of the request's build, and whether it is new; is_own: its job has a queue of its own."""
         if self._is_closing.is_set():
             raise StoreUnavailable("dataset builds: must be open, was closing")
-        chosen = check_request(request, self._place, now_ns=self._books.clock.now_ns())
-        asked = request_hash(request, chosen.fingerprint)
+        features = check_request(request, self._place, now_ns=self._books.clock.now_ns())
+        asked = request_hash(request, features.chosen.fingerprint)
         if (known := self._metadata.find_building(asked)) is not None:
             return known, False
-        if self._place.reuses_days and (known := self._standing.find(request, chosen, asked)) is not None:
+        if self._place.reuses_days and (known := self._standing.find(request, features, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
             raise StoreUnavailable(f"{MOST_WAITING} builds are queued already")
@@ -193,7 +193,7 @@ class DatasetBuilds:
             symbols=request.symbols,
             request=request_document(request),
             feature_registry_version=request.registry_version,
-            feature_set=chosen.fingerprint,
+            feature_set=features.chosen.fingerprint,
             splits_info=splits_document(request),
             created_at=now,
             updated_at=now,

@@ -20,10 +20,10 @@ from training_sets.dataset.files import SUFFIX, SplitFile, fold_name
 from training_sets.request.folds import Fold, PurgedCombinations, path_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import COLUMNS
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.label_spans import Weigher, WeightTally
 from training_sets.samples.prices import LabelPrices
 from training_sets.samples.samples import Samples
-from transforms.rows import FeatureSet
 
 _PIECE_ROWS = 20_000
 
@@ -34,7 +34,7 @@ class FoldFiles:
     def __init__(
         self,
         request: DatasetRequest,
-        chosen: FeatureSet,
+        features: DatasetFeatures,
         fold: Fold,
         *,
         folder: Path,
@@ -46,7 +46,7 @@ class FoldFiles:
         self._paths = None
         if isinstance(request.strategy, PurgedCombinations) and fold.number is not None:
             self._paths = path_periods(request.strategy, fold.number)
-        self.schema = dataset_schema(request, chosen)
+        self.schema = dataset_schema(request, features)
         self._folder = folder if fold.number is None else folder / fold_name(fold.number)
         self._format = request.output_format
         self._weigher = weigher

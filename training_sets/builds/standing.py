@@ -14,7 +14,7 @@ from training_sets.dataset.downloads import dataset_folder
 from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import is_intact, read_manifest, stated_files
 from training_sets.request.request import DatasetRequest
-from transforms.rows import FeatureSet
+from training_sets.samples.columns import DatasetFeatures
 
 
 class StandingDatasets:
@@ -24,13 +24,13 @@ class StandingDatasets:
         self._metadata = metadata
         self._place = place
 
-    def find(self, request: DatasetRequest, chosen: FeatureSet, request_hash: str) -> DatasetRecord | None:
+    def find(self, request: DatasetRequest, features: DatasetFeatures, request_hash: str) -> DatasetRecord | None:
         """The newest one that the request would make now. Raises StoreUnavailable, CorruptStore of raw data."""
         ready = self._metadata.find_ready(request_hash)
         if not ready:
             return None
         place = self._place
-        inputs = dataset_inputs(request, chosen, place.features, place.raw.parquet, place.rules)
+        inputs = dataset_inputs(request, features, place.features, place.raw.parquet, place.rules)
         return next((record for record in ready if stands_for(dataset_folder(record), inputs)), None)
 
 

@@ -21,9 +21,9 @@ from training_sets.checks.search import leakage_warnings, search_leaks
 from training_sets.dataset.missing_reasons import missing_reasons
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import offset_warnings
-from transforms.rows import FeatureSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Verdict:
 
 
 def judge_files(
-    request: DatasetRequest, chosen: FeatureSet, written: Written, kept: Kept, place: BuildPlace
+    request: DatasetRequest, features: DatasetFeatures, written: Written, kept: Kept, place: BuildPlace
 ) -> Verdict:
     """Judge continuity, leakage and quality. Raises InvalidRequest with what is not acceptable."""
     continuity = judge_continuity(written.sampler.continuity, place.rules.continuity)
-    leakage = _judge_leakage(request, chosen, written, kept, place) if request.check_leakage else None
+    leakage = _judge_leakage(request, features, written, kept, place) if request.check_leakage else None
     gated = place.rules.has_quality_gate
     findings = judge_quality(request, written.profile, kept.tallies) if gated else None
     warnings = [
@@ -56,15 +56,15 @@ def judge_files(
         *(warning for each in continuity for warning in each.warnings),
         *map(str, findings or ()),
     ]
-    missing = missing_reasons(request, chosen, written.profile, place.features) if gated else None
+    missing = missing_reasons(request, features, written.profile, place.features) if gated else None
     return Verdict(continuity, leakage, findings, warnings, missing)
 
 
 def _judge_leakage(
-    request: DatasetRequest, chosen: FeatureSet, written: Written, kept: Kept, place: BuildPlace
+    request: DatasetRequest, features: DatasetFeatures, written: Written, kept: Kept, place: BuildPlace
 ) -> dict[str, Any]:
     """How much was checked for looking ahead. Raises InvalidRequest naming the first leak."""
-    until_ns = covered(request.folds())[-1][1]
+    until_ns, chosen = covered(request.folds())[-1][1], features.chosen
     with ExitStack() as stack:
         raw = {symbol: stack.enter_context(place.raw.until(symbol, until_ns)) for symbol in request.symbols}
         open_kernel = cache(partial(place.kernel, chosen))
@@ -76,5 +76,5 @@ def _judge_leakage(
             request.missing,
         )
         proven = ProvenRows(place.features, chosen, raw, drawn_among) if is_kept else None
-        origin = Origin(chosen, place.features, raw, open_kernel, place.rules.row_grid_ns, proven)
+        origin = Origin(features, place.features, raw, open_kernel, place.rules.row_grid_ns, proven)
         return search_leaks(request, kept.files, kept.tallies, written.sampler.prices, origin, seed=place.draw_seed())

@@ -23,11 +23,11 @@ from training_sets.checks.inspection import open_profile
 from training_sets.request.folds import WalkForward
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.availability import available_period, told_periods, why_empty
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.label_spans import Weigher
 from training_sets.samples.missing import dropped_warnings
 from training_sets.samples.samples import Sampler
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
-from transforms.rows import FeatureSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Kept:
 
 def write_samples(
     request: DatasetRequest,
-    chosen: FeatureSet,
+    features: DatasetFeatures,
     sampler: Sampler,
     folder: Path,
     *,
@@ -77,12 +77,12 @@ def write_samples(
     """Write every sample to its splits, and close the files."""
     weigher = Weigher.of(request, sampler.prices)
     rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
-    profile = open_profile(request, chosen)
+    profile = open_profile(request, features)
     with ExitStack() as stack:
         folds = [
             WrittenFold(
                 FoldTally(fold, rules, request.targets),
-                FoldFiles(request, chosen, fold, folder=folder, stack=stack, weigher=weigher),
+                FoldFiles(request, features, fold, folder=folder, stack=stack, weigher=weigher),
             )
             for fold in request.folds()
         ]

@@ -4,7 +4,8 @@
    ends where it does. A bit that differs came from somewhere else than the row's past: from its future, from a fill,
    from a label, from a file. What differs is rebuilt once more, from all of its past, before it is accused.
 2. A value that was filled must be that of an earlier row within the limit, rebuilt in the same way.
-3. A fold whose label windows overlap another split has learned from it.
+3. What was joined from other views is found again, row by row, among their rows up to then.
+4. A fold whose label windows overlap another split has learned from it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from training_sets.checks.proven import ProvenRows
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.rebuild.sparse_rows import rebuild_sparse_rows, sparse_runs
 from training_sets.samples.availability import available_period
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel
@@ -62,19 +64,23 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the rows of a feature set come from.
+    """Where the rows of a dataset come from.
 
     raw: by symbol, each with all that its rows look back at. open_kernel: called where any row is rebuilt.
     row_grid_ns: the grid of ticks in history that was not served live. proven: what earlier checks found right, None
     where nothing is taken from them.
     """
 
-    chosen: FeatureSet
+    features: DatasetFeatures
     log: FeatureLog
     raw: Mapping[str, RawData]
     open_kernel: Callable[[], Kernel]
     row_grid_ns: int
     proven: ProvenRows | None = None
+
+    @property
+    def chosen(self) -> FeatureSet:
+        return self.features.chosen
 
 
 def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
@@ -101,18 +107,36 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
         before = sum(all((row.drawn.symbol, at_ns) in rebuilt for at_ns in row.rows_ns) for row in checked)
         lacking = [row for row in checked if any((row.drawn.symbol, at_ns) not in rebuilt for at_ns in row.rows_ns)]
         rebuilt |= _rebuilt(lacking, kernel, raw, rebuild_sparse_rows)
-        suspects = [row for row in checked if _differing(row, rebuilt, chosen) is not None]
+        suspects = [row for row in checked if _differing(row, rebuilt, origin.features) is not None]
         # A row that looks back at the book for longer than is read between rows; and a leak.
         rebuilt |= _rebuilt(suspects, kernel, raw, rebuild_rows_at)
         for row in suspects:
-            if (at := _differing(row, rebuilt, chosen)) is not None:
-                raise InvalidRequest(_accusation(row, at, rebuilt, chosen))
+            if (at := _differing(row, rebuilt, origin.features)) is not None:
+                expected = _expected(row, rebuilt, chosen)[origin.features.own_at]
+                raise InvalidRequest(_accusation(row, at, float(expected[at]), origin.features))
         _prove(checked, rebuilt, origin)
     return {
         "rows_rebuilt_from_their_past": len(checked),
         "rows_proven_before": before,
         "rows_not_checked": dict(unchecked),
     }
+
+
+def check_joined(rows: Sequence[Known], features: DatasetFeatures, *, on_rows: bool) -> dict[str, Any]:
+    """Find the joined values of drawn rows again among what had happened and been created by then; how many were.
+
+    on_rows: whether a sample without a row is acted on by nobody. Raises InvalidRequest naming the first that differs.
+    """
+    if features.joined is None:
+        return {}
+    asked = [row for row in rows if row.row_ns is not None or not on_rows]
+    first, width = len(features.own), len(features.columns)
+    if asked:
+        symbols, at_ns = [row.drawn.symbol for row in asked], np.array([row.had_ns for row in asked], np.int64)
+        for row, expected in zip(asked, features.joined.values_of_past(symbols, at_ns), strict=True):
+            if (at := _first_difference(expected, row.drawn.values[first:width])) is not None:
+                raise InvalidRequest(_accusation(row, first + at, float(expected[at]), features))
+    return {"rows_joined_again": len(asked), "views_not_proven": features.joined.undated}
 
 
 def check_boundaries(tallies: Sequence[FoldTally], target: str) -> None:
@@ -202,20 +226,22 @@ def _expected(row: Known, rebuilt: _Rebuilt, chosen: FeatureSet) -> Float64s:
     return expected
 
 
-def _differing(row: Known, rebuilt: _Rebuilt, chosen: FeatureSet) -> int | None:
-    """The first column whose bits differ, None when there is none."""
-    expected = _canonical(_expected(row, rebuilt, chosen)).view(np.int64)
-    written = _canonical(row.drawn.values[: len(chosen.columns)]).view(np.int64)
-    differs = np.flatnonzero(expected != written)
+def _differing(row: Known, rebuilt: _Rebuilt, features: DatasetFeatures) -> int | None:
+    """The first column of the registry version whose bits differ, None when there is none."""
+    expected = _expected(row, rebuilt, features.chosen)[features.own_at]
+    return _first_difference(expected, row.drawn.values[: len(expected)])
+
+
+def _first_difference(expected: Float64s, written: Float64s) -> int | None:
+    differs = np.flatnonzero(_canonical(expected).view(np.int64) != _canonical(written).view(np.int64))
     return int(differs[0]) if len(differs) > 0 else None
 
 
-def _accusation(row: Known, at: int, rebuilt: _Rebuilt, chosen: FeatureSet) -> str:
-    drawn = row.drawn
-    expected = float(_expected(row, rebuilt, chosen)[at])
+def _accusation(row: Known, at: int, expected: float, features: DatasetFeatures) -> str:
+    drawn, column = row.drawn, features.columns[at]
     return (
-        f"leakage: {chosen.columns[at]} of {drawn.symbol} at {format_iso(drawn.time_ns)} in {drawn.file} must be what "
-        f"its past gives, {expected!r}, was {float(drawn.values[at])!r}"
+        f"leakage: {column} of {drawn.symbol} at {format_iso(drawn.time_ns)} in {drawn.file} must be what its past "
+        f"gives, {expected!r}, was {float(drawn.values[at])!r}"
     )
 
 

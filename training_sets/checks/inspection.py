@@ -33,36 +33,36 @@ from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
 from training_sets.request.weighting import COLUMNS
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import FEATURES
-from transforms.rows import FeatureSet
 
 
-def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
-    """The float64 columns: the version's features, then the targets. Raises InvalidRequest when two share a name."""
-    columns = [*chosen.columns, *(target.name for target in request.targets)]
-    others = {*chosen.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
+def value_columns(request: DatasetRequest, features: DatasetFeatures) -> list[str]:
+    """The float64 columns: the features, then the targets. Raises InvalidRequest when two share a name."""
+    columns = [*features.columns, *(target.name for target in request.targets)]
+    others = {*features.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
     others |= {PATH} if isinstance(request.strategy, PurgedCombinations) else set()
     if clashing := {target.name for target in request.targets} & others:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
 
 
-def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
+def dataset_schema(request: DatasetRequest, features: DatasetFeatures) -> pa.Schema:
     """The columns of every file of the dataset. Raises as ``value_columns``."""
     return table_schema(
-        value_columns(request, chosen),
+        value_columns(request, features),
         has_fold=request.folds()[0].number is not None,
-        metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
+        metadata={"feature_registry_version": features.chosen.version, "feature_set": features.chosen.fingerprint},
         barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
         weights=() if request.weighting is None else COLUMNS,
         has_path=isinstance(request.strategy, PurgedCombinations),
     )
 
 
-def open_profile(request: DatasetRequest, chosen: FeatureSet) -> TableProfile:
+def open_profile(request: DatasetRequest, features: DatasetFeatures) -> TableProfile:
     """The profile of the columns, with the ranges that the catalogue declares."""
-    columns = value_columns(request, chosen)
+    columns = value_columns(request, features)
     known = [FEATURES.get(name) for name in columns]
     low = np.array([-np.inf if feature is None else feature.low for feature in known])
     high = np.array([np.inf if feature is None else feature.high for feature in known])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training_sets.checks.blinding import Origin, check_boundaries, check_features
+from training_sets.checks.blinding import Origin, check_boundaries, check_features, check_joined
 from training_sets.checks.drawn import WrittenFile, draw_rows, rows_to_draw
 from training_sets.checks.foresight import Foresight
 from training_sets.checks.log_days import check_stretches, draw_stretches
@@ -35,10 +35,11 @@ def search_leaks(
     """
     check_boundaries(kept, max(request.targets, key=lambda target: target.reach_ns).name)
     labels = {target.name: is_class(target) for target in request.targets}
+    names = origin.features.columns
     foresight = Foresight(
-        origin.chosen.columns, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
+        names, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
     )
-    columns = [*origin.chosen.columns, *labels]
+    columns = [*names, *labels]
     drawn = draw_rows(
         files,
         columns,
@@ -48,8 +49,8 @@ def search_leaks(
         is_proven=None if origin.proven is None else origin.proven.is_proven,
     )
     rows = Sources(request, origin).of(drawn)
-    features = check_features(rows, origin)
     is_logged = request.sample_kind == "on_row"
+    features = check_features(rows, origin) | check_joined(rows, origin.features, on_rows=is_logged)
     stretches = draw_stretches(request.symbols, covered(request.folds()), seed, origin.proven) if is_logged else []
     days = check_stretches(stretches, origin)
     labels_made = check_labels(prices, request.targets, rows)
@@ -76,6 +77,10 @@ def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
         f"than {all_rows['block_rows']} of a symbol and file"
     )
     return [
+        *(
+            f"leakage: of {view} nobody knows from when on its rows could be read, its source has no creation times"
+            for view in leakage.get("views_not_proven", ())
+        ),
         *(f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()),
         *(f"leakage: the feature log was not checked, {told}" for told in leakage["log_days_not_checked"]),
         *([too_few] if few else ()),

@@ -99,7 +99,9 @@ class Sources:
             yield self._known(row, int(row_ns), row.time_ns, filled_from_ns)
 
     def _known(self, row: Drawn, row_ns: int, had_ns: int, filled_from_ns: Int64s) -> Known:
-        if row_ns < 0 and (filled_from_ns < 0).all():
+        # Whoever asks at a time has what other views know then, whether or not there is a tick.
+        may_be_none = self.request.sample_kind == "at_time" and self.origin.features.joined is not None
+        if row_ns < 0 and (filled_from_ns < 0).all() and not may_be_none:
             raise InvalidRequest(
                 f"leakage: {row.symbol} at {format_iso(row.time_ns)} in {row.file} must be a row that a model could "
                 "have, was none"

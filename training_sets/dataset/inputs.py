@@ -16,10 +16,11 @@ from quality.continuity import ContinuityRules
 from storage.features.log import FeatureLog
 from storage.raw.manifest import RawPart, common_scale
 from storage.raw.raw_data import RawData
-from training_sets.provenance import code_digest, feature_partitions, library_versions, served_partitions
+from training_sets.provenance import code_digest, feature_partitions, library_versions, outside_entry, served_partitions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
 from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest, request_document
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
@@ -35,10 +36,10 @@ class DatasetRules:
 
 
 def dataset_inputs(
-    request: DatasetRequest, chosen: FeatureSet, log: FeatureLog, raw: RawData, rules: DatasetRules
+    request: DatasetRequest, features: DatasetFeatures, log: FeatureLog, raw: RawData, rules: DatasetRules
 ) -> dict[str, Any]:
     """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
-    spans = covered(request.folds())
+    chosen, spans = features.chosen, covered(request.folds())
     back_ns = max(LONGEST_LAG_NS, request.price_back_ns)
     from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
     is_on_row = request.sample_kind == "on_row"
@@ -77,7 +78,16 @@ def dataset_inputs(
             to_ns=to_ns,
         ),
         "served_partitions": [] if is_on_row else served_partitions(log, request.symbols, from_ns=from_ns, to_ns=to_ns),
+        **_joined(features),
     }
+
+
+def _joined(features: DatasetFeatures) -> dict[str, Any]:
+    """The views beside the registry version and their files; nothing where there are none."""
+    if features.joined is None:
+        return {}
+    files = [outside_entry(filesystem, path) for filesystem, path in features.joined.files()]
+    return {"joined_views": features.joined.document(), "joined_files": files}
 
 
 def _parts(raw: RawData, symbol: str, read: Sequence[FeatureSet], *, from_ns: int, to_ns: int) -> list[RawPart]:

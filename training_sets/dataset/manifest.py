@@ -27,7 +27,7 @@ PROFILE_NAME: Final = "_profile.json"
 PERFORMANCE_NAME: Final = "_performance.json"
 """No file of the manifest: a second build takes another time."""
 KEYS: Final = ("symbol", "timestamp", "fold")
-LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions")
+LINEAGE: Final = ("raw_partitions", "feature_partitions", "served_partitions", "joined_files")
 """Entries that list every file that a dataset was made of."""
 
 
@@ -118,7 +118,7 @@ def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def lineage(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a dataset was made of: its code, libraries, groups, and every file with its hash."""
-    named = ("code", "libraries", "feature_registry_version", "feature_set", "groups", *LINEAGE)
+    named = ("code", "libraries", "feature_registry_version", "feature_set", "groups", "joined_views", *LINEAGE)
     return {key: manifest[key] for key in named if key in manifest}
 
 

@@ -17,7 +17,7 @@ from quality.profile import TableProfile
 from storage.features.log import FeatureLog
 from storage.features.statuses import NO_ROW, read_statuses
 from training_sets.request.request import DatasetRequest
-from transforms.rows import FeatureSet
+from training_sets.samples.columns import DatasetFeatures
 from transforms.status import OK, STATUS_NAMES, UNDEFINED
 
 MOST_DATES: Final = 8
@@ -26,18 +26,18 @@ NOT_LOGGED: Final = "NOT_LOGGED"
 
 
 def missing_reasons(
-    request: DatasetRequest, chosen: FeatureSet, profile: TableProfile, log: FeatureLog
+    request: DatasetRequest, features: DatasetFeatures, profile: TableProfile, log: FeatureLog
 ) -> dict[str, Any] | None:
     """As JSON: ``rows`` that lack a value and were looked at, and of each column how many of them for which reason.
 
-    None for samples that are no rows of the log. Raises CorruptStore.
+    Of the registry version's columns alone. None for samples that are no rows of the log. Raises CorruptStore.
     """
     if request.sample_kind != "on_row":
         return None
     times_ns, values = profile.sample
-    unknown = np.isnan(values[:, [profile.columns.index(name) for name in chosen.columns]])
-    places = {name: at for at, name in enumerate(chosen.columns)}
-    found: dict[str, Counter[str]] = {name: Counter() for name in chosen.columns}
+    unknown = np.isnan(values[:, [profile.columns.index(name) for name in features.own]])
+    places = {name: at for at, name in enumerate(features.own)}
+    found: dict[str, Counter[str]] = {name: Counter() for name in features.own}
     rows = 0
     for number, symbol in enumerate(request.symbols):
         lacking = np.flatnonzero((profile.sample_symbol == number) & unknown.any(axis=1))
@@ -47,12 +47,13 @@ def missing_reasons(
             own = lacking[times_ns[lacking] // DAY_NS == date]
             own = own[np.argsort(times_ns[own], kind="stable")]
             rows += len(own)
-            for group in chosen.groups:
-                of_group = [places[name] for name in group.columns]
+            for group in features.chosen.groups:
+                names = [name for name in group.columns if name in places]
+                of_group = [places[name] for name in names]
                 if not unknown[np.ix_(own, of_group)].any():
                     continue
                 statuses = read_statuses(log, symbol, group, times_ns[own])
-                for name, at in zip(group.columns, of_group, strict=True):
+                for name, at in zip(names, of_group, strict=True):
                     found[name].update(_reason(status) for status in statuses[unknown[own, at]].tolist())
     by_column = {name: dict(sorted(counts.items())) for name, counts in found.items() if counts}
     return {"rows": rows, "by_column": by_column}

@@ -10,6 +10,7 @@ import msgspec
 
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
+from training_sets.request.features import FeatureChoice
 from training_sets.request.fitting import FittedStep, check_steps
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
 from training_sets.request.sampling import CusumSampling, Sampling
@@ -25,7 +26,7 @@ SampleKind = Literal["on_row", "at_time"]
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 MOST_SAMPLE_TIMES: Final = 100_000
-LATER: Final = frozenset({"weighting", "sampling", "fitted_steps"})
+LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "features"})
 """Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -42,6 +43,7 @@ class DatasetRequest:
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
     fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
+    features: None is every feature of the registry version and no other.
     """
 
     symbols: tuple[str, ...]
@@ -63,6 +65,7 @@ class DatasetRequest:
     weighting: Weighting | None = None
     sampling: Sampling | None = None
     fitted_steps: tuple[FittedStep, ...] | None = None
+    features: FeatureChoice | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):

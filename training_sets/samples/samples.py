@@ -19,12 +19,12 @@ from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
 from training_sets.request.targets import TripleBarrierTarget, check_target
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
 from training_sets.samples.labels import first_touches, make_labels
 from training_sets.samples.missing import ForwardFill, ServedFill
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
-from transforms.rows import FeatureSet
 
 PIECE_ROWS: Final = 200_000
 """Entity rows of one retrieval, which bounds a build's memory: 0.2 GB at 120 features."""
@@ -109,7 +109,7 @@ class Sampler:
     def __init__(
         self,
         request: DatasetRequest,
-        chosen: FeatureSet,
+        features: DatasetFeatures,
         retrieval: Retrieval,
         plan: SamplePlan,
         log: FeatureLog,
@@ -117,7 +117,8 @@ class Sampler:
         continuity: Mapping[str, Sequence[ContinuityTally | VaryingTally]],
     ) -> None:
         self._request = request
-        self._chosen = chosen
+        self._features = features
+        chosen = features.chosen
         self.counts: Counter[str] = Counter()
         self.lags = Lags()
         self.unlabelled: Counter[str] = Counter()
@@ -155,12 +156,14 @@ class Sampler:
     def _piece(self, times_ns: Int64s) -> Samples:
         request, count = self._request, len(self._request.symbols)
         known = self.retrieval.known(times_ns)
-        features, decisions_ns = known.features, known.had_ns + request.read_delay_ns
-        acted_from_ns = known.had_ns if request.sample_kind == "on_row" else np.repeat(times_ns, count)
+        decisions_ns = known.had_ns + request.read_delay_ns
+        is_on_row = request.sample_kind == "on_row"
+        acted_from_ns = known.had_ns if is_on_row else np.repeat(times_ns, count)
         self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
         self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
         if request.missing == "forward_fill":
             self.counts["values_filled"] += self._filled(times_ns, known)
+        features = self._features.values(known, request.symbols, on_rows=is_on_row)
         is_unknown = np.isnan(features)
         labels, touched_ns = self._labels(times_ns, decisions_ns)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
@@ -178,7 +181,7 @@ class Sampler:
         is_dropped = is_labelled & ~is_kept
         self.counts["with_missing"] += int(np.count_nonzero(is_dropped))
         of_column = np.count_nonzero(is_unknown[is_dropped], axis=0).tolist()
-        self.unknown.update({name: rows for name, rows in zip(self._chosen.columns, of_column, strict=True) if rows})
+        self.unknown.update({name: rows for name, rows in zip(self._features.columns, of_column, strict=True) if rows})
         return Samples(
             np.repeat(times_ns, count)[is_kept],
             decisions_ns[is_kept],
@@ -211,12 +214,16 @@ class Sampler:
         return labels, touched_ns
 
     def _filled(self, times_ns: Int64s, known: Known) -> int:
-        """Fill what is known of a piece in place; how many values were filled."""
+        """Fill what is known of a piece in place; how many values of the dataset were filled."""
+        own_at = self._features.own_at
+        before = np.count_nonzero(np.isnan(known.features[:, own_at]))
         of_time = known.features.reshape(len(times_ns), -1, copy=False)
         if self._request.sample_kind == "at_time":
-            return self._fill_given.fill(times_ns, of_time)
-        by_symbol = (len(times_ns), len(self._request.symbols))
-        return self._fill_served.fill(times_ns, known.had_ns.reshape(by_symbol), of_time.reshape(*by_symbol, -1))
+            self._fill_given.fill(times_ns, of_time)
+        else:
+            by_symbol = (len(times_ns), len(self._request.symbols))
+            self._fill_served.fill(times_ns, known.had_ns.reshape(by_symbol), of_time.reshape(*by_symbol, -1))
+        return int(before - np.count_nonzero(np.isnan(known.features[:, own_at])))
 
 
 def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict[str, LabelPrices]:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from runtime.cli import app
+from runtime.commands.dataset_request import feature_choice
+from training_sets.request.features import FeatureChoice
 
 
 def test_the_version_is_told() -> None:
@@ -25,6 +28,15 @@ def test_what_destroys_asks_first_and_no_is_the_default(arguments: tuple[str, ..
     answered = CliRunner().invoke(app, arguments, input="\n")
     assert answered.exit_code == 1
     assert "[y/N]" in answered.output
+
+
+def test_features_of_a_dataset_are_named_by_options() -> None:
+    assert feature_choice(None, None, is_beside=True) is None
+    chosen = feature_choice(["beta:value"], ["venue=bybit", "lot=7"], is_beside=False)
+    assert chosen == FeatureChoice(("beta:value",), is_beside=False, keys={"venue": "bybit", "lot": "7"})
+    for references, keys in ((None, ["venue=bybit"]), (["beta:value"], ["venue"])):
+        with pytest.raises(typer.BadParameter):
+            feature_choice(references, keys, is_beside=True)
 
 
 TELL_NO_DOCUMENT = {

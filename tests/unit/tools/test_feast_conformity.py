@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tools.feast_conformity import EXCEPTIONS, Verdict, judge
+from tools.feast_conformity import EXCEPTIONS, Verdict, judge, without_feast
 
 PAGE = Path(__file__).parents[3] / "docs" / "feast.md"
 KNOWN = {"test_floats": "Feast's own fails", "test_profiler": "its module is gone"}
@@ -39,6 +39,17 @@ def test_an_exception_that_passes_is_stale_and_a_report_without_tests_is_no_pass
     found = verdict(report=REPORT.replace('<failure message="0.1" />', ""))
     assert (found.stale, found.is_good) == (("test_floats",), False)
     assert not judge(ET.fromstring("<testsuites />"), KNOWN).is_good  # noqa: S314  # ours
+
+
+def test_the_feast_of_the_checkout_is_not_beside_its_tests(tmp_path: Path) -> None:
+    for name in ("tests", "feast"):
+        (tmp_path / "checkout" / name).mkdir(parents=True)
+        (tmp_path / "checkout" / name / "__init__.py").write_text(f"# {name}")
+    (tmp_path / "checkout" / "pytest.ini").write_text("[pytest]")
+    without_feast(tmp_path / "checkout", tmp_path / "alone")
+    alone = without_feast(tmp_path / "checkout", tmp_path / "alone")  # as in every run after the first
+    assert sorted(each.name for each in alone.iterdir()) == ["pytest.ini", "tests"]
+    assert (alone / "tests" / "__init__.py").read_text() == "# tests"
 
 
 def test_the_page_names_each_exception_with_its_reason() -> None:

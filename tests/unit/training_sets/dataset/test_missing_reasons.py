@@ -18,11 +18,13 @@ from training_sets.dataset.missing_reasons import MOST_DATES, missing_reasons
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
+from training_sets.samples.columns import DatasetFeatures
 from transforms.rows import FeatureRows, FeatureSet
 from transforms.status import GAP, OK, WARMUP
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 FEATURES = load_registry_version("1.0.0").feature_set
+OF_VERSION = DatasetFeatures.of_version(FEATURES)
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 REQUEST = DatasetRequest(
     symbols=SYMBOLS,
@@ -63,15 +65,15 @@ def test_each_unknown_value_has_the_status_of_its_group_in_its_row(tmp_path: Pat
     statuses[0][40:50, 1] = GAP
     for symbol, values, status in zip(SYMBOLS, tables, statuses, strict=True):
         write(tmp_path, symbol, values, status)
-    found = missing_reasons(REQUEST, FEATURES, profile_of(tables, FEATURES), FeatureLog(tmp_path))
+    found = missing_reasons(REQUEST, OF_VERSION, profile_of(tables, FEATURES), FeatureLog(tmp_path))
     assert found == {
         "rows": 22,
         "by_column": {one.columns[0]: {"UNDEFINED": 5, "WARMUP": 10}, other.columns[-1]: {"GAP": 7}},
     }
     asked = dataclasses.replace(REQUEST, sample_kind="at_time")
-    assert missing_reasons(asked, FEATURES, profile_of(tables, FEATURES), FeatureLog(tmp_path)) is None
+    assert missing_reasons(asked, OF_VERSION, profile_of(tables, FEATURES), FeatureLog(tmp_path)) is None
     whole = [np.ones((ROWS, len(FEATURES.columns))) for _ in SYMBOLS]
-    assert missing_reasons(REQUEST, FEATURES, profile_of(whole, FEATURES), FeatureLog(tmp_path / "none")) == {
+    assert missing_reasons(REQUEST, OF_VERSION, profile_of(whole, FEATURES), FeatureLog(tmp_path / "none")) == {
         "rows": 0,
         "by_column": {},
     }
@@ -95,7 +97,7 @@ def test_of_many_dates_a_bounded_number_is_read(tmp_path: Path) -> None:
     profile = TableProfile(columns, np.full(len(columns), -np.inf), np.full(len(columns), np.inf))
     times_ns = START_NS + np.arange(30) * DAY_NS
     profile.add(times_ns, np.full((30, len(columns)), np.nan), np.zeros(30, np.int64))
-    found = missing_reasons(request, FEATURES, profile, FeatureLog(tmp_path))
+    found = missing_reasons(request, OF_VERSION, profile, FeatureLog(tmp_path))
     assert found is not None
     assert found["rows"] == MOST_DATES
     assert found["by_column"][FEATURES.columns[0]] == {"NOT_LOGGED": MOST_DATES}

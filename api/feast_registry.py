@@ -1,0 +1,29 @@
+"""Listings of Feast's registry over REST, as Feast's registry server names them; nothing is changed by them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query
+
+from api.feature_server import FeastRoute
+from api.services import Services
+
+Kind = Literal["entities", "data_sources", "feature_views", "feature_services", "projects"]
+Project = Annotated[str | None, Query(description="Of Feast; none is that of the service.")]
+
+router = APIRouter(prefix="/api/v1", tags=["feature server"], route_class=FeastRoute)
+
+
+@router.get("/{kind}")
+def list_of_registry(kind: Kind, services: Services, project: Project = None) -> dict[str, Any]:
+    """Everything of a kind that is registered, ours and that of others. A change is seen within half a minute."""
+    return services.feature_server.listing(kind, project)
+
+
+@router.get("/{kind}/{name}")
+def get_of_registry(
+    kind: Kind, name: Annotated[str, Path(max_length=200)], services: Services, project: Project = None
+) -> dict[str, Any]:
+    """One of a kind, by its name."""
+    return services.feature_server.listing(kind, project, name)
