@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training_sets.checks.blinding import Origin, check_boundaries, check_features
-from training_sets.checks.drawn import WrittenFile, draw_rows, rows_to_draw
+from training_sets.checks.drawn import WrittenFile, draw_rows
 from training_sets.checks.foresight import Foresight
 from training_sets.checks.log_days import check_stretches, draw_stretches
 from training_sets.checks.relabelling import check_labels
@@ -42,7 +42,6 @@ def search_leaks(
     drawn = draw_rows(
         files,
         columns,
-        count=rows_to_draw(len(request.symbols)),
         seed=seed,
         foresight=foresight,
         is_proven=None if origin.proven is None else origin.proven.is_proven,

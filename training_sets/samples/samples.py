@@ -57,6 +57,12 @@ class Samples:
     def __len__(self) -> int:
         return len(self.times_ns)
 
+    def rows_of_days(self, rows: Int64s) -> dict[tuple[int, int], int]:
+        """How many of some rows there are by number of the symbol and of the UTC day since 1970."""
+        each = np.stack([self.symbol[rows], self.times_ns[rows] // DAY_NS])
+        found, counts = np.unique(each, axis=1, return_counts=True)
+        return {(symbol, day): count for (symbol, day), count in zip(found.T.tolist(), counts.tolist(), strict=True)}
+
     def table(
         self,
         rows: Int64s,
