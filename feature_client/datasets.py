@@ -141,8 +141,9 @@ class Dataset:
         """Windows of ``length`` feature rows, ``interval_s`` apart, that end at samples of the split, with targets.
 
         symbol: may be left out of a dataset of one. interval_s: between rows of a window, the sample interval unless
-        given. stride: every so many rows one may end, counted from the first of a UTC day. The windows are float32; no
-        scaler is applied. A window holds only rows that the split keeps, without a gap or a restart.
+        given; they lie at the sample offset of the dataset. stride: every so many rows one may end, counted from the
+        first of a UTC day. The windows are float32; no scaler is applied. A window holds only rows that the split
+        keeps, without a gap or a restart.
 
         Raises InvalidRequest without a feature log, NotFound for a split or symbol that the dataset has not.
         """
@@ -164,6 +165,7 @@ class Dataset:
         times_ns = loaded.targets.index.get_level_values("timestamp").astype("int64").to_numpy()
         own = loaded.targets.index.get_level_values("symbol") == chosen
         log = FeatureLog(self.log_folder)
+        interval_ns = request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000
         windows = FeatureWindows(
             log,
             logged_set(log, self.manifest, chosen),
@@ -172,8 +174,10 @@ class Dataset:
             split,
             SplitRules(request.label_reach_ns, request.purge, request.embargo_ns),
             length,
-            request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000,
+            interval_ns,
             stride,
+            offset_ns=request.sample_offset_ns % max(interval_ns, 1),
+            read_delay_ns=request.read_delay_ns,
         )
         samples = (times_ns[own], loaded.targets.to_numpy()[own])
         return sequences_of(windows, tuple(self.feature_columns), tuple(self.target_columns), samples)
