@@ -82,6 +82,11 @@ class Dataset:
         return list(self.manifest["column_roles"]["weights"])
 
     @property
+    def input_columns(self) -> list[str]:
+        """What a model takes beside the features, such as the side of a primary model."""
+        return list(self.manifest["column_roles"].get("inputs", ()))
+
+    @property
     def feature_registry_version(self) -> str:
         return str(self.manifest["feature_registry_version"])
 
@@ -112,6 +117,14 @@ class Dataset:
         roles = self.manifest["column_roles"]
         frame: pd.DataFrame = self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
         return frame
+
+    def inputs(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
+        """What a model takes beside the features, of the rows of ``load``, with the same index.
+
+        Without a column where the dataset has none. Raises as ``load``.
+        """
+        frame: pd.DataFrame = self.frame(split, fold=fold).set_index(self.manifest["column_roles"]["keys"])
+        return frame[self.input_columns]
 
     def steps(self, fold: int | None = None) -> Steps:
         """The fitted steps of a fold: ``apply`` takes features of ``load``, rows of numbers, or an online vector.
@@ -199,7 +212,7 @@ class Dataset:
         times = ["timestamp", *(name for name in roles["details"] if name.endswith("_t1"))]
         texts = [name for name in roles["details"] if name.endswith("_barrier")]
         counts = [name for name in roles["details"] if name not in {*times, *texts}]
-        numbers = [*roles["features"], *roles["targets"], *roles["weights"], *counts]
+        numbers = [*roles["features"], *roles["targets"], *self.input_columns, *roles["weights"], *counts]
         # The parser that pandas takes unless told reads one number in four as the float beside it.
         frame = pd.read_csv(
             path, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"

@@ -13,6 +13,7 @@ from training_sets.checks.relabelling import check_labels
 from training_sets.checks.sources import Sources
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.request.sampling import SignalSampling
 from training_sets.request.targets import is_class
 from training_sets.samples.prices import LabelPrices
 from training_sets.samples.splits import FoldTally
@@ -51,7 +52,8 @@ def search_leaks(
     is_logged = request.sample_kind == "on_row"
     stretches = draw_stretches(request.symbols, covered(request.folds()), seed, origin.proven) if is_logged else []
     days = check_stretches(stretches, origin)
-    labels_made = check_labels(prices, request.targets, rows)
+    signals = request.sampling if isinstance(request.sampling, SignalSampling) else None
+    labels_made = check_labels(prices, request.targets, rows, signals)
     if origin.proven is not None:
         origin.proven.save()
     return {

@@ -18,6 +18,7 @@ from market.errors import CorruptStore, NotFound
 from training_sets.provenance import file_entry
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest, stated_request
+from training_sets.request.sampling import SIDE
 from training_sets.request.weighting import CONCURRENCY, WEIGHT
 
 MANIFEST_NAME: Final = "_manifest.json"
@@ -99,16 +100,20 @@ def read_performance(folder: Path) -> dict[str, Any] | None:
 
 
 def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, list[str]]:
-    """What each column of the files is to a model: keys, features, targets, weights, or details of a target."""
+    """What each column of the files is to a model: keys, features, targets, weights, or details of a target.
+
+    ``inputs``, where there are any: what a model takes beside the features, which the feature log has not.
+    """
     keys = [name for name in columns if name in KEYS]
     targets = [target.name for target in request.targets]
     details = [f"{name}{suffix}" for name in targets for suffix in ("_t1", "_barrier") if f"{name}{suffix}" in columns]
     weights = [WEIGHT] if request.weighting is not None else []
     details += [CONCURRENCY] if request.weighting is not None else []
     details += ["path"] if isinstance(request.strategy, PurgedCombinations) else []
-    told = {*keys, *targets, *details, *weights}
+    inputs = {"inputs": [SIDE]} if request.has_sides else {}
+    told = {*keys, *targets, *details, *weights, *inputs.get("inputs", ())}
     features = [name for name in columns if name not in told]
-    return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details}
+    return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details, **inputs}
 
 
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:

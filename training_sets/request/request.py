@@ -12,8 +12,8 @@ from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
 from training_sets.request.fitting import FittedStep, check_steps
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
-from training_sets.request.sampling import CusumSampling, Sampling
-from training_sets.request.targets import Target, check_target, volatility_window_ns
+from training_sets.request.sampling import CusumSampling, Sampling, SignalSampling
+from training_sets.request.targets import MetaLabelTarget, Target, check_target, volatility_window_ns
 from training_sets.request.weighting import Weighting
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
@@ -80,6 +80,8 @@ class DatasetRequest:
             self._check_times()
         if self.sampling is not None:
             self._check_sampling()
+        if any(isinstance(each, MetaLabelTarget) for each in self.targets) and not self.has_sides:
+            raise InvalidRequest("meta_label: must be of a request whose sampling is by signals, was without")
         if self.embargo_ns < 0:
             raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
         if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
@@ -116,6 +118,8 @@ class DatasetRequest:
                 "sampling: must be of one symbol, on_row, without an interval, offset or times of its own, was of "
                 f"{len(self.symbols)}, {self.sample_kind}"
             )
+        if isinstance(self.sampling, SignalSampling):
+            self._check_within("sampling.signals", self.sampling.rows_ns)
 
     def _check_times(self) -> None:
         times_ns = self.sample_times_ns
@@ -128,10 +132,18 @@ class DatasetRequest:
             )
         if any(later_ns <= time_ns for time_ns, later_ns in pairwise(times_ns)):
             raise InvalidRequest("sample_times: must be ascending, each once, was not")
+        self._check_within("sample_times", times_ns)
+
+    def _check_within(self, thing: str, times_ns: tuple[int, ...]) -> None:
         spans = covered(self.folds())
         for time_ns in times_ns:
             if not any(start_ns <= time_ns < end_ns for start_ns, end_ns in spans):
-                raise InvalidRequest(f"sample_times: must lie in the periods, was {format_iso(time_ns)}")
+                raise InvalidRequest(f"{thing}: must lie in the periods, was {format_iso(time_ns)}")
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether a primary model says when rows are sampled, and with which side."""
+        return isinstance(self.sampling, SignalSampling)
 
     @property
     def label_reach_ns(self) -> int:

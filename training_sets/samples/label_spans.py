@@ -51,7 +51,7 @@ class Weigher:
         decisions_ns = piece.decisions_ns[rows]
         starts_ns = (decisions_ns + self.target.delay_ns) // self.step_ns * self.step_ns
         if isinstance(self.target, TripleBarrierTarget):
-            ends_ns = piece.touched_ns[self.at][rows]
+            ends_ns = piece.barriers[self.at].touched_ns[rows]
         else:
             ends_ns = (decisions_ns + self.target.reach_ns) // self.step_ns * self.step_ns
         return np.stack([piece.symbol[rows], starts_ns, ends_ns])

@@ -18,7 +18,8 @@ from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
-from training_sets.request.targets import TripleBarrierTarget, check_target
+from training_sets.request.sampling import SignalSampling
+from training_sets.request.targets import MetaLabelTarget, TripleBarrierTarget, check_target
 from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
 from training_sets.samples.labels import first_touches, make_labels
 from training_sets.samples.missing import ForwardFill, ServedFill
@@ -33,9 +34,23 @@ PIECE_SECONDS: Final = 1_000_000
 
 BARRIERS: Final = ("lower", "end", "upper")
 """What a triple-barrier label of -1, 0 and +1 has met."""
+META_BARRIERS: Final = ("stop", "end", "profit")
+"""What the trade that a meta-label judges has met."""
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MetBarriers:
+    """met: float64 (n,), -1, 0 or +1. touched_ns: int64 (n,). names: of the barriers -1, 0 and +1."""
+
+    met: Float64s
+    touched_ns: Int64s
+    names: tuple[str, str, str]
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> MetBarriers:
+        return MetBarriers(self.met[rows], self.touched_ns[rows], self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +58,8 @@ class Samples:
     """Rows in order of time, then of the request's symbols.
 
     times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
-    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). touched_ns: by the number of each
-    triple-barrier target, int64 (n,), when a barrier was met.
+    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). barriers: by the number of each
+    triple-barrier target, which was met and when. sides: float64 (n,), of a primary model; None without one.
     """
 
     times_ns: Int64s
@@ -52,7 +67,8 @@ class Samples:
     symbol: Int64s
     features: Float64s
     labels: Float64s
-    touched_ns: Mapping[int, Int64s]
+    barriers: Mapping[int, MetBarriers]
+    sides: Float64s | None = None
 
     def __len__(self) -> int:
         return len(self.times_ns)
@@ -81,10 +97,12 @@ class Samples:
             pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
             *(pa.array(np.ascontiguousarray(column)) for column in values.T),
         ]
-        for at, touched_ns in self.touched_ns.items():
-            met = self.labels[rows, at].astype(np.int64) + 1
-            columns.append(pa.array(touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
-            columns.append(pa.array(np.array(BARRIERS, object)[met], pa.string()))
+        for each in self.barriers.values():
+            met = each.met[rows].astype(np.int64) + 1
+            columns.append(pa.array(each.touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
+            columns.append(pa.array(np.array(each.names, object)[met], pa.string()))
+        if self.sides is not None:
+            columns.append(pa.array(self.sides[rows]))
         if fold is not None:
             columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
         if paths is not None:
@@ -168,7 +186,8 @@ class Sampler:
         if request.missing == "forward_fill":
             self.counts["values_filled"] += self._filled(times_ns, known)
         is_unknown = np.isnan(features)
-        labels, touched_ns = self._labels(times_ns, decisions_ns)
+        sides = self._sides(times_ns)
+        labels, barriers = self._labels(times_ns, decisions_ns, sides)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
             for tally in self.continuity[symbol]:
@@ -191,15 +210,27 @@ class Sampler:
             np.tile(np.arange(count), len(times_ns))[is_kept],
             features[is_kept],
             labels[is_kept],
-            {index: touched[is_kept] for index, touched in touched_ns.items()},
+            {index: each.only(is_kept) for index, each in barriers.items()},
+            None if sides is None else sides[is_kept],
         )
 
-    def _labels(self, times_ns: Int64s, decisions_ns: Int64s) -> tuple[Float64s, dict[int, Int64s]]:
-        """The labels of a piece, and of each triple-barrier target, by its number, when a barrier was met."""
+    def _sides(self, times_ns: Int64s) -> Float64s | None:
+        """What the primary model said at each time; None without one."""
+        sampling = self._request.sampling
+        return sides_at(sampling, times_ns) if isinstance(sampling, SignalSampling) else None
+
+    def _labels(
+        self, times_ns: Int64s, decisions_ns: Int64s, sides: Float64s | None
+    ) -> tuple[Float64s, dict[int, MetBarriers]]:
+        """The labels of a piece, and of each triple-barrier target, by its number, which barrier was met when."""
         request, count = self._request, len(self._request.symbols)
         labels = np.empty((len(decisions_ns), len(request.targets)))
-        touched_ns = {
-            index: np.zeros(len(decisions_ns), np.int64)
+        barriers = {
+            index: MetBarriers(
+                np.full(len(decisions_ns), np.nan),
+                np.zeros(len(decisions_ns), np.int64),
+                META_BARRIERS if isinstance(target, MetaLabelTarget) else BARRIERS,
+            )
             for index, target in enumerate(request.targets)
             if isinstance(target, TripleBarrierTarget)
         }
@@ -210,11 +241,14 @@ class Sampler:
             for index, target in enumerate(request.targets):
                 acted_ns = decisions_ns[at::count]
                 if isinstance(target, TripleBarrierTarget):
-                    found = first_touches(times_ns, acted_ns, prices, target)
-                    labels[at::count, index], touched_ns[index][at::count] = found
+                    of_target = sides if isinstance(target, MetaLabelTarget) else None
+                    found = first_touches(times_ns, acted_ns, prices, target, of_target)
+                    labels[at::count, index] = found.labels
+                    barriers[index].met[at::count] = found.met
+                    barriers[index].touched_ns[at::count] = found.touched_ns
                 else:
                     labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=acted_ns)
-        return labels, touched_ns
+        return labels, barriers
 
     def _filled(self, times_ns: Int64s, known: Known) -> int:
         """Fill what is known of a piece in place; how many values were filled."""
@@ -244,6 +278,12 @@ def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict
             )
         for target in request.targets:
             check_target(target, prices.step_ns)
+    return found
+
+
+def sides_at(signals: SignalSampling, times_ns: Int64s) -> Float64s:
+    """What a primary model said, +1 or -1: float64 (n,). times_ns: int64 (n,), rows of signals, in any order."""
+    found: Float64s = np.array(signals.sides, np.float64)[np.searchsorted(np.array(signals.rows_ns), times_ns)]
     return found
 
 
