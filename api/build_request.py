@@ -7,10 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from api.row_config import FittedStepConfig, SamplingConfig, Strict, TargetConfig, WeightConfig
+from api.row_config import DerivedConfig, FittedStepConfig, SamplingConfig, Strict, TargetConfig, WeightConfig
 from api.wire_times import Duration, Moment
 from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRequest
+from training_sets.request.derived import MOST_DERIVED
 from training_sets.request.fitting import MOST_STEPS
 from training_sets.request.folds import (
     SPLIT_NAMES,
@@ -155,6 +156,7 @@ class BuildRequest(SplitConfig):
     sample_weight: WeightConfig | None = None
     sampling: SamplingConfig | None = None
     fitted_steps: Annotated[list[FittedStepConfig], Field(min_length=1, max_length=MOST_STEPS)] | None = None
+    derived: Annotated[list[DerivedConfig], Field(min_length=1, max_length=MOST_DERIVED)] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name_symbols(self) -> BuildRequest:
@@ -199,6 +201,7 @@ class BuildRequest(SplitConfig):
             sampling=None if self.sampling is None else self.sampling.to_sampling(),
             weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
             fitted_steps=None if self.fitted_steps is None else tuple(step.to_step() for step in self.fitted_steps),
+            derived=None if self.derived is None else tuple(each.to_derived() for each in self.derived),
         )
 
 

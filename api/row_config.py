@@ -8,6 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.wire_times import Duration, Moment
 from market.errors import InvalidRequest
+from training_sets.request.derived import (
+    DEFAULT_CUT_OFF,
+    MOST_MEMBERS,
+    CrossSectionalRank,
+    Derived,
+    FractionalDifference,
+    Member,
+)
 from training_sets.request.fitting import DEFAULT_HIGH, DEFAULT_LOW, Encoder, FittedStep, ScaledBy, Scaler, Winsoriser
 from training_sets.request.sampling import MOST_SIGNALS, BarSampling, CusumSampling, Sampling, SignalSampling
 from training_sets.request.targets import (
@@ -161,6 +169,42 @@ class FittedStepConfig(Strict):
                 return Winsoriser(columns, _default(self.low, DEFAULT_LOW), _default(self.high, DEFAULT_HIGH))
             case "encoder":
                 return Encoder(columns)
+
+
+class MemberConfig(Strict):
+    """That a symbol belongs to a universe from one moment up to another."""
+
+    symbol: str
+    start: Moment
+    end: Moment
+
+
+class DerivedConfig(Strict):
+    """An input that is made of many served rows of the feature ``column``.
+
+    ``fractional_difference``: of ``order``, weights below ``cut_off`` left out, of its logarithm or, with ``of`` value,
+    of itself. ``rank``: 0 to 1 among the symbols that belong to the ``universe`` then, all of them unless it is given.
+    """
+
+    make: Literal["fractional_difference", "rank"]
+    column: str
+    order: float | None = None
+    cut_off: float | None = None
+    of: Literal["log", "value"] | None = None
+    universe: Annotated[list[MemberConfig], Field(min_length=1, max_length=MOST_MEMBERS)] | None = None
+
+    def to_derived(self) -> Derived:
+        """What the builder is asked. Raises InvalidRequest for a field of the other, or a value out of range."""
+        others = ("universe",) if self.make == "fractional_difference" else ("order", "cut_off", "of")
+        for name in others:
+            if (value := getattr(self, name)) is not None:
+                raise InvalidRequest(f"derived.{name}: must be left out for {self.make}, was {value!r}")
+        if self.make == "rank":
+            members = tuple(Member(each.symbol, each.start, each.end) for each in self.universe or ())
+            return CrossSectionalRank(self.column, members)
+        if self.order is None:
+            raise InvalidRequest("derived.order: must be given for fractional_difference, was left out")
+        return FractionalDifference(self.column, self.order, _default(self.cut_off, DEFAULT_CUT_OFF), self.of or "log")
 
 
 def _default(value: Any, default: float) -> float:  # noqa: ANN401  # a float or None, as pydantic checked

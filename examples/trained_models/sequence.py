@@ -93,7 +93,8 @@ def _trained(scaled: dict[str, Float64s], wanted: dict[str, Float64s], draw: np.
 
 def _drawn(features: int, draw: np.random.Generator) -> Weights:
     def matrix(rows: int, columns: int) -> Float64s:
-        return draw.standard_normal((rows, columns)) / np.sqrt(rows)
+        drawn: Float64s = draw.standard_normal((rows, columns)) / np.sqrt(rows)
+        return drawn
 
     return [
         matrix(features, 2 * HIDDEN),

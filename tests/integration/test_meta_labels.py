@@ -7,24 +7,16 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from api.build_request import BuildRequest
 from feature_client import Dataset
-from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, ceil_to, format_iso, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLogWriter
-from storage.instruments import InstrumentPins
 from tests.build_places import UNGATED, place_in
+from tests.simulated import play_market
 from training_sets.builds.builder import build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -34,7 +26,6 @@ from training_sets.request.sampling import SignalSampling
 from training_sets.request.targets import ClassificationTarget, MetaLabelTarget, RegressionTarget
 from training_sets.request.weighting import Weighting
 from training_sets.samples.prices import MID
-from transforms.kernel import compile_kernel
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 FROM_NS = START_NS + 20 * SECOND_NS
@@ -65,26 +56,14 @@ REQUEST = DatasetRequest(
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> BuildPlace:
     folder = tmp_path_factory.mktemp("signals")
-    raw = folder / "raw"
-    pipeline = Pipeline(
-        compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache),
-        InstrumentPins(raw),
-        raw_folder=raw,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[FeatureLogSink(FeatureLogWriter(folder / "features"))],
-        availability=available_as_if_live,
-    )
-    try:
-        play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
-    finally:
-        pipeline.close()
-    compact_tape(raw, SYMBOL, InstrumentPins(raw))
+    play_market(folder, kernel_cache, seed=5, start_ns=START_NS, duration_ns=DURATION_NS)
     return place_in(folder, kernel_cache, rules=UNGATED)
 
 
 def outcome(mids: dict[int, float], acted_ns: int, side: int) -> tuple[int, str, int]:
     """Label, barrier and when, second by second."""
     entry_ns = acted_ns // SECOND_NS * SECOND_NS
+    gain, at_ns = 0.0, entry_ns
     for step in range(1, HORIZON + 1):
         at_ns = entry_ns + step * SECOND_NS
         gain = side * (mids[at_ns] / mids[entry_ns] - 1.0)
@@ -104,13 +83,13 @@ def test_rows_labels_and_sides_are_those_of_the_trades_and_the_build_is_checked(
     side_of = {ceil_to(time_ns, SECOND_NS): side for time_ns, side in zip(TIMES_NS, SIDES, strict=True)}
     seen = []
     for split in ("train", "validation", "test"):
-        table = pq.read_table(built.path / f"{split}.parquet").to_pandas()
-        for row in table.itertuples():
-            time_ns = row.timestamp.value
-            assert row.side == side_of[time_ns]
-            label, barrier, at_ns = outcome(mids, time_ns, int(row.side))
-            assert (row.was_right, row.was_right_barrier, row.was_right_t1.value) == (label, barrier, at_ns)
-            seen.append((time_ns, row.side, row.was_right, barrier))
+        table = pq.read_table(built.path / f"{split}.parquet")
+        times = [table.column(name).cast(pa.int64()).to_pylist() for name in ("timestamp", "was_right_t1")]
+        others = [table.column(name).to_pylist() for name in ("side", "was_right", "was_right_barrier")]
+        for time_ns, touched_ns, side, was_right, barrier in zip(*times, *others, strict=True):
+            assert side == side_of[time_ns]
+            assert (was_right, barrier, touched_ns) == outcome(mids, time_ns, int(side))
+            seen.append((time_ns, side, was_right, barrier))
     assert len({time_ns for time_ns, *_ in seen}) == len(seen) > 80
     assert {(side, right) for _, side, right, _ in seen} == {(-1, 0), (-1, 1), (1, 0), (1, 1)}
     assert {barrier for *_, barrier in seen} >= {"stop", "profit"}

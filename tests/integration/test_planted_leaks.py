@@ -15,19 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLogWriter
-from storage.instruments import InstrumentPins
 from tests.build_places import UNGATED, place_in
+from tests.simulated import play_market
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -35,7 +26,6 @@ from training_sets.checks.drawn import LEAST_DRAWN
 from training_sets.request.folds import TimeBased, WalkForward, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import ClassificationTarget, RegressionTarget
-from transforms.kernel import compile_kernel
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 DURATION_NS = 20 * MINUTE_NS
@@ -61,21 +51,7 @@ Float64s = npt.NDArray[np.float64]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> BuildPlace:
     folder = tmp_path_factory.mktemp("planted")
-    raw, features = folder / "raw", folder / "features"
-    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(raw),
-        raw_folder=raw,
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[FeatureLogSink(FeatureLogWriter(features))],
-        availability=available_as_if_live,
-    )
-    try:
-        play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=11, start_ns=START_NS, duration_ns=DURATION_NS))
-    finally:
-        pipeline.close()
-    compact_tape(raw, SYMBOL, InstrumentPins(raw))
+    play_market(folder, kernel_cache, seed=11, start_ns=START_NS, duration_ns=DURATION_NS)
     return dataclasses.replace(place_in(folder, kernel_cache, rules=UNGATED), reuses_samples=False)
 
 

@@ -13,6 +13,7 @@ from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import MOST_WEIGHED
 from training_sets.samples.availability import stored_days, stored_period, told_periods
+from training_sets.samples.inputs import check_sources
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
@@ -30,6 +31,7 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
         chosen = place.feature_set(request.registry_version)
     except NotFound as error:
         raise InvalidRequest(str(error)) from error
+    check_sources(request, chosen)
     samples = sample_count(request)
     if not 0 < samples <= MOST_SAMPLES:
         raise InvalidRequest(

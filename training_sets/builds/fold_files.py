@@ -22,8 +22,8 @@ from training_sets.request.folds import Fold, PurgedCombinations, path_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import COLUMNS
 from training_sets.samples.label_spans import Weigher, WeightTally
+from training_sets.samples.piece import Samples
 from training_sets.samples.prices import LabelPrices
-from training_sets.samples.samples import Samples
 from transforms.rows import FeatureSet
 
 _PIECE_ROWS = 20_000

@@ -31,7 +31,6 @@ from training_sets.dataset.relations import label_relations
 from training_sets.provenance import file_entry
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
-from training_sets.request.sampling import SIDE
 from training_sets.request.targets import RiskAdjustedTarget, TripleBarrierTarget, is_class
 from training_sets.request.weighting import COLUMNS
 from training_sets.samples.splits import FoldTally
@@ -44,7 +43,7 @@ def value_columns(request: DatasetRequest, chosen: FeatureSet) -> list[str]:
     columns = [*chosen.columns, *(target.name for target in request.targets)]
     others = {*chosen.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
     others |= {PATH} if isinstance(request.strategy, PurgedCombinations) else set()
-    others |= {SIDE} if request.has_sides else set()
+    others |= set(request.input_names)
     if clashing := {target.name for target in request.targets} & others:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
@@ -57,7 +56,7 @@ def dataset_schema(request: DatasetRequest, chosen: FeatureSet) -> pa.Schema:
         has_fold=request.folds()[0].number is not None,
         metadata={"feature_registry_version": chosen.version, "feature_set": chosen.fingerprint},
         barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
-        numbers=(*((SIDE,) if request.has_sides else ()), *(COLUMNS if request.weighting is not None else ())),
+        numbers=(*request.input_names, *(COLUMNS if request.weighting is not None else ())),
         has_path=isinstance(request.strategy, PurgedCombinations),
     )
 

@@ -14,9 +14,9 @@ from training_sets.checks.blinding import Known
 from training_sets.checks.leakage import Column, Leak, find_leaks
 from training_sets.request.sampling import SignalSampling
 from training_sets.request.targets import MetaLabelTarget, Target, volatility_window_ns
+from training_sets.samples.inputs import sides_at
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
-from training_sets.samples.samples import sides_at
 
 SEED: Final = 20260105
 

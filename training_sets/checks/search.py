@@ -9,6 +9,7 @@ from training_sets.checks.blinding import Origin, check_boundaries, check_featur
 from training_sets.checks.drawn import WrittenFile, draw_rows
 from training_sets.checks.foresight import Foresight
 from training_sets.checks.log_days import check_stretches, draw_stretches
+from training_sets.checks.rederiving import check_inputs
 from training_sets.checks.relabelling import check_labels
 from training_sets.checks.sources import Sources
 from training_sets.request.folds import covered
@@ -36,19 +37,18 @@ def search_leaks(
     """
     check_boundaries(kept, max(request.targets, key=lambda target: target.reach_ns).name)
     labels = {target.name: is_class(target) for target in request.targets}
-    foresight = Foresight(
-        origin.chosen.columns, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
-    )
-    columns = [*origin.chosen.columns, *labels]
+    told = [*origin.chosen.columns, *request.input_names]
+    foresight = Foresight(told, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns)
     drawn = draw_rows(
         files,
-        columns,
+        [*told, *labels],
         seed=seed,
         foresight=foresight,
         is_proven=None if origin.proven is None else origin.proven.is_proven,
     )
     rows = Sources(request, origin).of(drawn)
     features = check_features(rows, origin)
+    inputs_made = check_inputs(drawn, request, origin)
     is_logged = request.sample_kind == "on_row"
     stretches = draw_stretches(request.symbols, covered(request.folds()), seed, origin.proven) if is_logged else []
     days = check_stretches(stretches, origin)
@@ -60,6 +60,7 @@ def search_leaks(
         "seed": seed,
         "rows_drawn": len(drawn),
         "labels_made_again": labels_made,
+        **({"inputs_made_again": inputs_made} if request.input_names else {}),
         **features,
         **days,
         "all_rows": foresight.document(),

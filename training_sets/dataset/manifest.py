@@ -18,7 +18,6 @@ from market.errors import CorruptStore, NotFound
 from training_sets.provenance import file_entry
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest, stated_request
-from training_sets.request.sampling import SIDE
 from training_sets.request.weighting import CONCURRENCY, WEIGHT
 
 MANIFEST_NAME: Final = "_manifest.json"
@@ -110,7 +109,7 @@ def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, l
     weights = [WEIGHT] if request.weighting is not None else []
     details += [CONCURRENCY] if request.weighting is not None else []
     details += ["path"] if isinstance(request.strategy, PurgedCombinations) else []
-    inputs = {"inputs": [SIDE]} if request.has_sides else {}
+    inputs = {"inputs": list(request.input_names)} if request.input_names else {}
     told = {*keys, *targets, *details, *weights, *inputs.get("inputs", ())}
     features = [name for name in columns if name not in told]
     return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details, **inputs}

@@ -10,9 +10,10 @@ import msgspec
 
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
+from training_sets.request.derived import Derived, FractionalDifference, check_derived
 from training_sets.request.fitting import FittedStep, check_steps
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
-from training_sets.request.sampling import CusumSampling, Sampling, SignalSampling
+from training_sets.request.sampling import SIDE, CusumSampling, Sampling, SignalSampling
 from training_sets.request.targets import MetaLabelTarget, Target, check_target, volatility_window_ns
 from training_sets.request.weighting import Weighting
 
@@ -25,7 +26,7 @@ SampleKind = Literal["on_row", "at_time"]
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 MOST_SAMPLE_TIMES: Final = 100_000
-LATER: Final = frozenset({"weighting", "sampling", "fitted_steps"})
+LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "derived"})
 """Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -42,6 +43,7 @@ class DatasetRequest:
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
     fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
+    derived: columns that are made of many served rows.
     """
 
     symbols: tuple[str, ...]
@@ -63,6 +65,7 @@ class DatasetRequest:
     weighting: Weighting | None = None
     sampling: Sampling | None = None
     fitted_steps: tuple[FittedStep, ...] | None = None
+    derived: tuple[Derived, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -101,6 +104,9 @@ class DatasetRequest:
         if self.weighting is not None and self.weighting.target not in {None, *names}:
             raise InvalidRequest(f"sample_weight.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
         check_steps(self.fitted_steps)
+        check_derived(self.derived, self.symbols)
+        if self.derived is not None and self.sample_kind != "on_row":
+            raise InvalidRequest(f"derived: must be of on_row samples, was of {self.sample_kind}")
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():
@@ -146,6 +152,12 @@ class DatasetRequest:
         return isinstance(self.sampling, SignalSampling)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """What a model takes beside the features, in the order of the files."""
+        sides = (SIDE,) if self.has_sides else ()
+        return (*sides, *(each.name for each in self.derived or ()))
+
+    @property
     def label_reach_ns(self) -> int:
         """How far after the moment at which the model acts the longest label looks."""
         return max(target.reach_ns for target in self.targets)
@@ -155,6 +167,16 @@ class DatasetRequest:
         """How far before a sample prices are looked at, for volatility."""
         own = self.sampling.volatility_window_ns + MINUTE_NS if isinstance(self.sampling, CusumSampling) else 0
         return max(own, *(volatility_window_ns(target) for target in self.targets))
+
+    @property
+    def back_ns(self) -> int:
+        """How far before a sample rows and prices are looked at, beside what the features look at."""
+        derived_ns = [
+            (len(each.weights()) - 1) * self.sample_interval_ns
+            for each in self.derived or ()
+            if isinstance(each, FractionalDifference)
+        ]
+        return max([LONGEST_LAG_NS, self.price_back_ns, *derived_ns])
 
     @property
     def latest_price_ns(self) -> int:

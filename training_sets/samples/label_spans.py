@@ -13,8 +13,8 @@ from market.errors import InvalidRequest
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import Target, TripleBarrierTarget
 from training_sets.request.weighting import Weighting
+from training_sets.samples.piece import Samples
 from training_sets.samples.prices import LabelPrices
-from training_sets.samples.samples import Samples
 from training_sets.samples.weights import (
     average_concurrency,
     average_uniqueness,

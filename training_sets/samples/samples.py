@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
@@ -18,11 +17,12 @@ from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
-from training_sets.request.sampling import SignalSampling
 from training_sets.request.targets import MetaLabelTarget, TripleBarrierTarget, check_target
+from training_sets.samples.inputs import ModelInputs
 from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
 from training_sets.samples.labels import first_touches, make_labels
 from training_sets.samples.missing import ForwardFill, ServedFill
+from training_sets.samples.piece import BARRIERS, META_BARRIERS, MetBarriers, Samples
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
 from transforms.rows import FeatureSet
@@ -32,85 +32,8 @@ PIECE_ROWS: Final = 200_000
 PIECE_SECONDS: Final = 1_000_000
 """Symbol-seconds that one retrieval spans: a feature row each, read whether or not it is sampled."""
 
-BARRIERS: Final = ("lower", "end", "upper")
-"""What a triple-barrier label of -1, 0 and +1 has met."""
-META_BARRIERS: Final = ("stop", "end", "profit")
-"""What the trade that a meta-label judges has met."""
-
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class MetBarriers:
-    """met: float64 (n,), -1, 0 or +1. touched_ns: int64 (n,). names: of the barriers -1, 0 and +1."""
-
-    met: Float64s
-    touched_ns: Int64s
-    names: tuple[str, str, str]
-
-    def only(self, rows: npt.NDArray[np.bool_]) -> MetBarriers:
-        return MetBarriers(self.met[rows], self.touched_ns[rows], self.names)
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Rows in order of time, then of the request's symbols.
-
-    times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
-    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). barriers: by the number of each
-    triple-barrier target, which was met and when. sides: float64 (n,), of a primary model; None without one.
-    """
-
-    times_ns: Int64s
-    decisions_ns: Int64s
-    symbol: Int64s
-    features: Float64s
-    labels: Float64s
-    barriers: Mapping[int, MetBarriers]
-    sides: Float64s | None = None
-
-    def __len__(self) -> int:
-        return len(self.times_ns)
-
-    def rows_of_days(self, rows: Int64s) -> dict[tuple[int, int], int]:
-        """How many of some rows there are by number of the symbol and of the UTC day since 1970."""
-        each = np.stack([self.symbol[rows], self.times_ns[rows] // DAY_NS])
-        found, counts = np.unique(each, axis=1, return_counts=True)
-        return {(symbol, day): count for (symbol, day), count in zip(found.T.tolist(), counts.tolist(), strict=True)}
-
-    def table(
-        self,
-        rows: Int64s,
-        symbols: tuple[str, ...],
-        schema: pa.Schema,
-        fold: int | None,
-        paths: Sequence[tuple[int, int, int]] | None = None,
-    ) -> pa.Table:
-        """Some rows as a table of the schema. Unknown stays NaN, as it was served.
-
-        paths: (start, end, path) of the times that are of one; None for a schema without paths.
-        """
-        values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
-        columns: list[Any] = [
-            pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
-            pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
-            *(pa.array(np.ascontiguousarray(column)) for column in values.T),
-        ]
-        for each in self.barriers.values():
-            met = each.met[rows].astype(np.int64) + 1
-            columns.append(pa.array(each.touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
-            columns.append(pa.array(np.array(each.names, object)[met], pa.string()))
-        if self.sides is not None:
-            columns.append(pa.array(self.sides[rows]))
-        if fold is not None:
-            columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
-        if paths is not None:
-            number = np.full(len(rows), -1, np.int32)
-            for start_ns, end_ns, path in paths:
-                number[(self.times_ns[rows] >= start_ns) & (self.times_ns[rows] < end_ns)] = path
-            columns.append(pa.array(number, mask=number < 0))
-        return pa.table(columns, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +72,7 @@ class Sampler:
         self.continuity = continuity
         self._fill_given = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         self._fill_served = ServedFill(log, chosen, request.symbols, request.fill_limit_ns)
+        self._inputs = ModelInputs(request, chosen, log)
         self.times = plan.times
         self.retrieval = retrieval
         self._back_ns = request.price_back_ns
@@ -183,10 +107,11 @@ class Sampler:
         acted_from_ns = known.had_ns if request.sample_kind == "on_row" else np.repeat(times_ns, count)
         self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
         self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
+        inputs = self._inputs.of(times_ns, known, decisions_ns)
         if request.missing == "forward_fill":
             self.counts["values_filled"] += self._filled(times_ns, known)
         is_unknown = np.isnan(features)
-        sides = self._sides(times_ns)
+        sides = inputs[:, 0] if request.has_sides else None
         labels, barriers = self._labels(times_ns, decisions_ns, sides)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
         for at, symbol in enumerate(request.symbols):
@@ -211,13 +136,8 @@ class Sampler:
             features[is_kept],
             labels[is_kept],
             {index: each.only(is_kept) for index, each in barriers.items()},
-            None if sides is None else sides[is_kept],
+            inputs[is_kept],
         )
-
-    def _sides(self, times_ns: Int64s) -> Float64s | None:
-        """What the primary model said at each time; None without one."""
-        sampling = self._request.sampling
-        return sides_at(sampling, times_ns) if isinstance(sampling, SignalSampling) else None
 
     def _labels(
         self, times_ns: Int64s, decisions_ns: Int64s, sides: Float64s | None
@@ -278,12 +198,6 @@ def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict
             )
         for target in request.targets:
             check_target(target, prices.step_ns)
-    return found
-
-
-def sides_at(signals: SignalSampling, times_ns: Int64s) -> Float64s:
-    """What a primary model said, +1 or -1: float64 (n,). times_ns: int64 (n,), rows of signals, in any order."""
-    found: Float64s = np.array(signals.sides, np.float64)[np.searchsorted(np.array(signals.rows_ns), times_ns)]
     return found
 
 
