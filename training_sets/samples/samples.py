@@ -48,9 +48,9 @@ class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
     retrieval: what is known at ascending times. counts: rows sampled, without_features (too_late of them),
-    without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
-    whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity: tallies of each
-    symbol, told the times that have features. log: where values are filled from that were served.
+    without_label (too_early of them), with_missing, and values_filled. lags: how old each row was when the model had
+    it. unlabelled: rows whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity:
+    tallies of each symbol, told the times that have features. log: where values are filled from that were served.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class Sampler:
         sides = inputs[:, 0] if request.has_sides else None
         labels, barriers = self._labels(times_ns, decisions_ns, sides)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
+        self._drop_early(times_ns, labels, is_found)
         for at, symbol in enumerate(request.symbols):
             for tally in self.continuity[symbol]:
                 tally.add(times_ns[is_found[at::count]])
@@ -138,6 +139,14 @@ class Sampler:
             {index: each.only(is_kept) for index, each in barriers.items()},
             inputs[is_kept],
         )
+
+    def _drop_early(self, times_ns: Int64s, labels: Float64s, is_found: npt.NDArray[np.bool_]) -> None:
+        """Leave the labels of rows unknown that may hold a close of after them."""
+        count = len(self._request.symbols)
+        for at, symbol in enumerate(self._request.symbols):
+            is_early = self.prices[symbol].tell_early(times_ns)
+            labels[at::count][is_early] = np.nan
+            self.counts["too_early"] += int(np.count_nonzero(is_early & is_found[at::count]))
 
     def _labels(
         self, times_ns: Int64s, decisions_ns: Int64s, sides: Float64s | None
@@ -217,6 +226,16 @@ def offset_warnings(request: DatasetRequest, sampler: Sampler) -> list[str]:
         f"with the features of the one before; a sample_offset of {KLINE_OFFSET_NS // SECOND_NS} s has those of its own"
         for symbol, prices in sampler.prices.items()
         if is_early and prices.name == "kline_close"
+    ]
+
+
+def early_warnings(sampler: Sampler) -> list[str]:
+    """One line for every symbol of which klines were confirmed before they ended."""
+    return [
+        f"{symbol}: {len(prices.early)} klines were confirmed before their end by the receive clock, the first by "
+        f"{(int(prices.early[0, 1]) - int(prices.early[0, 0])) / MILLISECOND_NS:g} ms; rows between are left out"
+        for symbol, prices in sampler.prices.items()
+        if len(prices.early)
     ]
 
 
