@@ -24,6 +24,7 @@ from training_sets.request.folds import (
     default_periods,
 )
 from training_sets.request.request import (
+    HOURS,
     KLINE_OFFSET_NS,
     LONGEST_LAG_NS,
     MOST_SAMPLE_TIMES,
@@ -134,7 +135,8 @@ class BuildRequest(SplitConfig):
     ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
     ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
     ``missing`` forward_fill fills in. ``sample_offset``: how long after the interval's multiples t lies; with
-    ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given.
+    ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given. ``history_lag_ms``:
+    how long after its time a row that was not served live could be read, for each hour of the UTC day.
     """
 
     symbol: SymbolName | None = None
@@ -156,6 +158,7 @@ class BuildRequest(SplitConfig):
     sample_weight: WeightConfig | None = None
     sampling: SamplingConfig | None = None
     fitted_steps: Annotated[list[FittedStepConfig], Field(min_length=1, max_length=MOST_STEPS)] | None = None
+    history_lag_ms: Annotated[list[int], Field(min_length=HOURS, max_length=HOURS)] | None = None
     derived: Annotated[list[DerivedConfig], Field(min_length=1, max_length=MOST_DERIVED)] | None = None
 
     @model_validator(mode="after")
@@ -201,6 +204,7 @@ class BuildRequest(SplitConfig):
             sampling=None if self.sampling is None else self.sampling.to_sampling(),
             weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
             fitted_steps=None if self.fitted_steps is None else tuple(step.to_step() for step in self.fitted_steps),
+            history_lag_ms=None if self.history_lag_ms is None else tuple(self.history_lag_ms),
             derived=None if self.derived is None else tuple(each.to_derived() for each in self.derived),
         )
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from market.clock import MINUTE_NS, SECOND_NS, format_iso
+from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
 from training_sets.request.derived import Derived, FractionalDifference, check_derived
 from training_sets.request.fitting import FittedStep, check_steps
@@ -25,8 +25,9 @@ SampleKind = Literal["on_row", "at_time"]
 """on_row: the model acts when row ``t`` arrives. at_time: it asks at ``t`` and gets the newest tick there is."""
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
+HOURS: Final = 24
 MOST_SAMPLE_TIMES: Final = 100_000
-LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "derived"})
+LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "derived", "history_lag_ms"})
 """Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -43,7 +44,8 @@ class DatasetRequest:
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
     fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
-    derived: columns that are made of many served rows.
+    derived: columns that are made of many served rows. history_lag_ms: how long after its time a row that was not
+    served could be read, by hour of the UTC day; None is the delay that the log states.
     """
 
     symbols: tuple[str, ...]
@@ -66,6 +68,7 @@ class DatasetRequest:
     sampling: Sampling | None = None
     fitted_steps: tuple[FittedStep, ...] | None = None
     derived: tuple[Derived, ...] | None = None
+    history_lag_ms: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -105,8 +108,15 @@ class DatasetRequest:
             raise InvalidRequest(f"sample_weight.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
         check_steps(self.fitted_steps)
         check_derived(self.derived, self.symbols)
-        if self.derived is not None and self.sample_kind != "on_row":
-            raise InvalidRequest(f"derived: must be of on_row samples, was of {self.sample_kind}")
+        for name in ("derived", "history_lag_ms"):
+            if getattr(self, name) is not None and self.sample_kind != "on_row":
+                raise InvalidRequest(f"{name}: must be of on_row samples, was of {self.sample_kind}")
+        most_ms = LONGEST_LAG_NS // MILLISECOND_NS
+        lags = self.history_lag_ms
+        if lags is not None and (len(lags) != HOURS or not 0 <= min(lags) <= max(lags) <= most_ms):
+            raise InvalidRequest(
+                f"history_lag_ms: must be {HOURS} of 0 to {most_ms}, one for each hour of the UTC day, was {list(lags)}"
+            )
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():

@@ -246,6 +246,7 @@ def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any
         **({} if request.sampling is None else {"events": len(sampler.times)}),
         "offset_seconds": request.sample_offset_ns // SECOND_NS,
         "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
+        **({} if request.history_lag_ms is None else {"history_lag_ms": list(request.history_lag_ms)}),
         "row_age_ms": sampler.lags.document(),
         "entry_price": {
             symbol: f"{prices.name} of the newest whole {prices.step_ns // SECOND_NS} s when the model acts"
