@@ -139,8 +139,9 @@ def test_every_sampled_row_is_in_a_file_or_counted(build: Dataset) -> None:
 
 def test_the_features_and_labels_were_made_again_without_their_future(build: Dataset) -> None:
     leakage = build.manifest["leakage"]
-    assert leakage["rows_drawn"] == len(SYMBOLS) * LEAST_DRAWN == 186
-    assert leakage["rows_rebuilt_from_their_past"] == leakage["labels_made_again"] == 182
+    drawn = leakage["rows_drawn"]
+    assert len(SYMBOLS) * LEAST_DRAWN <= drawn <= 2 * len(SYMBOLS) * LEAST_DRAWN
+    assert leakage["rows_rebuilt_from_their_past"] == leakage["labels_made_again"] == drawn
     assert (leakage["rows_not_checked"], leakage["log_days_not_checked"]) == ({}, [])
 
 

@@ -164,8 +164,8 @@ def test_a_clean_build_passes_and_says_what_was_looked_at(
     built = build_dataset(request_, drawing_by(place, 17), tmp_path / "dataset")
     leakage = built.manifest["leakage"]
     assert leakage["seed"] == 17
-    assert leakage["rows_drawn"] == leakage["rows_rebuilt_from_their_past"] == LEAST_DRAWN
-    assert leakage["labels_made_again"] == 2 * LEAST_DRAWN
+    assert LEAST_DRAWN <= leakage["rows_drawn"] <= 2 * LEAST_DRAWN
+    assert leakage["rows_drawn"] == leakage["rows_rebuilt_from_their_past"] == leakage["labels_made_again"] / 2
     assert leakage["rows_not_checked"] == {}
     assert leakage["log_rows_rebuilt"] > 1_000
     rows = leakage["all_rows"]
@@ -202,8 +202,8 @@ def test_what_was_proven_is_not_computed_again_and_the_files_are_held_to_it(
     assert (first["rows_proven_before"], first["log_days_proven_before"]) == (0, 0)
     another = dataclasses.replace(REQUEST, targets=(RegressionTarget(20 * SECOND_NS),))
     second = build_dataset(another, drawing_by(proving, 2), tmp_path / "second").manifest["leakage"]
-    assert second["rows_rebuilt_from_their_past"] == LEAST_DRAWN
-    assert 80 <= second["rows_proven_before"] <= LEAST_DRAWN
+    assert LEAST_DRAWN <= second["rows_rebuilt_from_their_past"] <= 2 * LEAST_DRAWN
+    assert 0.9 <= second["rows_proven_before"] / second["rows_rebuilt_from_their_past"] <= 1.0
     assert second["log_days_proven_before"] == 1
     assert second["log_rows_rebuilt"] == first["log_rows_rebuilt"]
     plant = Plant("volatility_1m", "next value", 0.3, 0.45, "train", another)

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training_sets.checks.drawn import WrittenFile
+from training_sets.checks.drawn import WrittenFile, stratum_ns
 from training_sets.checks.inspection import dataset_schema
 from training_sets.dataset.files import SUFFIX, SplitFile, fold_name
-from training_sets.request.folds import Fold, PurgedCombinations, path_periods
+from training_sets.request.folds import Fold, PurgedCombinations, covered, path_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import COLUMNS
 from training_sets.samples.label_spans import Weigher, WeightTally
@@ -52,7 +52,8 @@ class FoldFiles:
         self._format = request.output_format
         self._weigher = weigher
         self._spans: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in fold.names}
-        self._days: dict[str, Counter[tuple[str, int]]] = {name: Counter() for name in fold.names}
+        self._rows: dict[str, Counter[tuple[str, int]]] = {name: Counter() for name in fold.names}
+        self._stratum_ns = stratum_ns(covered(request.folds()))
         self._first_schema = self.schema
         if weigher is not None:
             for column in COLUMNS:
@@ -67,8 +68,8 @@ class FoldFiles:
             rows = np.flatnonzero(is_kept & np.isin(period, periods))
             if len(rows) > 0:
                 file.write(piece.table(rows, self._symbols, self._first_schema, self._fold.number, self._paths))
-                for (symbol, day), count in piece.rows_of_days(rows).items():
-                    self._days[name][self._symbols[symbol], day] += count
+                for (symbol, at), count in piece.rows_of_stretches(rows, self._stratum_ns).items():
+                    self._rows[name][self._symbols[symbol], at] += count
                 if self._weigher is not None:
                     self._spans[name].append(self._weigher.spans(piece, rows))
         if len(piece) > 0:
@@ -89,7 +90,7 @@ class FoldFiles:
                 self._files[name], weighed[name] = self._weigh(name, file, self._weigher, prices)
         prefix = "" if self._fold.number is None else f"{self._folder.name}/"
         return [
-            WrittenFile(f"{prefix}{name}", file.path, self._days[name], self._format)
+            WrittenFile(f"{prefix}{name}", file.path, self._rows[name], self._format)
             for name, file in self._files.items()
         ], weighed
 

@@ -7,10 +7,11 @@ drawn. The chance to miss a leak that is in a share p of the symbol's rows, the 
 
 With p = LEAST_SHARE and the chance LEAST_CHANCE to see it, n = ceil(-log(1 - 0.99) / 0.05) = 93 of each symbol.
 
-The strata are parts of UTC days, over all files: each fold and split has its share of draws. A day's rows are numbered
-file after file, each in order of time, and cut into as many parts as there are draws, one row in each. Of long periods
-two, four, ... days that follow each other stand for a day, as long as there are n of them. So a day's strata are the
-same whatever days are beside it: what an earlier check proved of a day is of use when days, folds or labels are others.
+The strata are stretches of the clock, over all files: each fold and split has its share of draws. They are as long as
+fits n times into what the dataset covers, of a day, two, four ... days, or a half, a quarter ... of one, counted from
+1970. Where one has more than its share of rows, they are numbered file after file, each in order of time, and cut into
+as many parts as there are draws, one row in each. So a stretch has the same strata whatever is beside it: what an
+earlier check proved of it is of use when days, folds or labels are others.
 
 In place of a row that was drawn, one of its stratum and date is taken that an earlier check proved, where there is one,
 but for a share of FRESH: those were drawn at random among the same rows, so the chance is the same, and what the past
@@ -50,14 +51,14 @@ IsProven = Callable[[str, Int64s], npt.NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file of a dataset: "train", or "fold-000/train"; how many rows were written of each symbol and UTC day.
+    """A file of a dataset: "train", or "fold-000/train"; how many rows were written of each symbol and stretch.
 
-    days: by symbol and number of the day since 1970.
+    rows: by symbol and number of the stretch of ``stratum_ns`` since 1970.
     """
 
     name: str
     path: Path
-    days: Mapping[tuple[str, int], int]
+    rows: Mapping[tuple[str, int], int]
     output_format: OutputFormat
 
 
@@ -71,9 +72,20 @@ class Drawn:
     values: Float64s
 
 
+def stratum_ns(spans: Sequence[tuple[int, int]]) -> int:
+    """How long a stretch of the clock is, of disjoint [start, end) that a dataset covers, ns."""
+    total_ns = sum(end_ns - start_ns for start_ns, end_ns in spans)
+    length_ns = DAY_NS
+    while length_ns * LEAST_DRAWN > total_ns and length_ns % 2 == 0:
+        length_ns //= 2
+    while 2 * length_ns * LEAST_DRAWN <= total_ns:
+        length_ns *= 2
+    return length_ns
+
+
 @dataclass(frozen=True, slots=True)
-class _Days:
-    """Rows of a symbol on days that stand for one, and in how many parts they are cut; number: of the first part."""
+class _Stretch:
+    """Rows of a symbol in a stretch, and in how many parts they are cut; number: of the first part."""
 
     rows: int
     parts: int
@@ -89,36 +101,36 @@ class _Days:
 
 
 class Strata:
-    """The strata of some files' rows. Rows of a symbol and day are numbered in the order of the files."""
+    """The strata of some files' rows. Rows of a symbol and stretch are numbered in the order of the files."""
 
     def __init__(self, files: Sequence[WrittenFile]) -> None:
         rows: Counter[tuple[str, int]] = Counter()
-        for file in files:
-            rows.update(file.days)
-        days = max(Counter(symbol for symbol, _ in rows).values(), default=0)
-        self.unit = 1
-        while 2 * self.unit * LEAST_DRAWN <= days:
-            self.unit *= 2
-        united: Counter[tuple[str, int]] = Counter()
         of_symbol: Counter[str] = Counter()
-        for (symbol, day), count in rows.items():
-            united[symbol, day // self.unit] += count
+        for file in files:
+            rows.update(file.rows)
+        for (symbol, _), count in rows.items():
             of_symbol[symbol] += count
-        self.days: dict[tuple[str, int], _Days] = {}
-        self.count = 0
-        for (symbol, unit), count in sorted(united.items()):
+        self.stretches: dict[tuple[str, int], _Stretch] = {}
+        number = 0
+        for (symbol, at), count in sorted(rows.items()):
             parts = min(count, -(-LEAST_DRAWN * count // of_symbol[symbol]))
-            self.days[symbol, unit] = _Days(count, parts, self.count)
-            self.count += parts
+            self.stretches[symbol, at] = _Stretch(count, parts, number)
+            number += parts
 
 
 class Draw:
-    """Takes the rows of all files, one piece after the other; ``rows`` are those that were drawn."""
+    """Takes the rows of all files, one piece after the other; ``rows`` are those that were drawn.
 
-    def __init__(self, files: Sequence[WrittenFile], seed: int, is_proven: IsProven | None = None) -> None:
+    length_ns: of a stretch, by which the files tell their rows.
+    """
+
+    def __init__(
+        self, files: Sequence[WrittenFile], length_ns: int, seed: int, is_proven: IsProven | None = None
+    ) -> None:
         generator = np.random.default_rng(seed)
-        self._strata = Strata(files)
-        self._wanted = {key: days.drawn(generator) for key, days in self._strata.days.items()}
+        self._length_ns = length_ns
+        self._stretches = Strata(files).stretches
+        self._wanted = {key: each.drawn(generator) for key, each in self._stretches.items()}
         self._passed: Counter[tuple[str, int]] = Counter()
         self._drawn: dict[int, Drawn] = {}
         self._is_proven = is_proven
@@ -133,21 +145,21 @@ class Draw:
             is_proven = np.zeros(len(times_ns), np.bool_)
             if self._is_proven is not None:
                 is_proven = self._is_proven(str(symbol), times_ns)
-            units = times_ns // DAY_NS // self._strata.unit
-            edges = [0, *(np.flatnonzero(np.diff(units)) + 1).tolist(), len(units)]
+            of = times_ns // self._length_ns
+            edges = [0, *(np.flatnonzero(np.diff(of)) + 1).tolist(), len(of)]
             for begin, end in itertools.pairwise(edges):
                 rows = _Rows(file, str(symbol), piece, of_symbol[begin:end])
-                self._add(rows, (str(symbol), int(units[begin])), is_proven[begin:end])
+                self._add(rows, (str(symbol), int(of[begin])), is_proven[begin:end])
 
     def _add(self, rows: _Rows, key: tuple[str, int], is_proven: npt.NDArray[np.bool_]) -> None:
-        days, wanted, passed = self._strata.days[key], self._wanted[key], self._passed[key]
+        stretch, wanted, passed = self._stretches[key], self._wanted[key], self._passed[key]
         first, last = np.searchsorted(wanted, [passed, passed + len(is_proven)]).tolist()
         for part in range(first, last):
-            self._drawn[days.number + part] = rows.at(int(wanted[part]) - passed)
+            self._drawn[stretch.number + part] = rows.at(int(wanted[part]) - passed)
         for at in np.flatnonzero(is_proven).tolist():
             row = rows.at(at)
             # A proof says nothing of another date.
-            cell = days.part_of(passed + at), row.time_ns // DAY_NS
+            cell = stretch.part_of(passed + at), row.time_ns // DAY_NS
             self._seen[cell] += 1
             if self._generator.random() * self._seen[cell] < 1.0:
                 self._proven[cell] = row
@@ -179,17 +191,18 @@ def draw_rows(
     files: Sequence[WrittenFile],
     columns: Sequence[str],
     *,
+    length_ns: int,
     seed: int,
     foresight: Foresight,
     is_proven: IsProven | None = None,
 ) -> list[Drawn]:
     """The drawn rows of all files together, each of which ``foresight`` sees whole.
 
-    is_proven: None is that nothing was.
+    length_ns: of a stretch, by which the files tell their rows. is_proven: None is that nothing was.
 
     Raises InvalidRequest as ``foresight`` does, and CorruptStore.
     """
-    draw = Draw(files, seed, is_proven)
+    draw = Draw(files, length_ns, seed, is_proven)
     for file in files:
         for piece in read_pieces(file.path, columns, file.output_format):
             draw.add(file.name, piece)

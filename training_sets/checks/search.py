@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training_sets.checks.blinding import Origin, check_boundaries, check_features
-from training_sets.checks.drawn import WrittenFile, draw_rows
+from training_sets.checks.drawn import WrittenFile, draw_rows, stratum_ns
 from training_sets.checks.foresight import Foresight
 from training_sets.checks.log_days import check_stretches, draw_stretches
 from training_sets.checks.rederiving import check_inputs
@@ -42,6 +42,7 @@ def search_leaks(
     drawn = draw_rows(
         files,
         [*told, *labels],
+        length_ns=stratum_ns(covered(request.folds())),
         seed=seed,
         foresight=foresight,
         is_proven=None if origin.proven is None else origin.proven.is_proven,

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market.clock import DAY_NS
-
 BARRIERS: Final = ("lower", "end", "upper")
 """What a triple-barrier label of -1, 0 and +1 has met."""
 META_BARRIERS: Final = ("stop", "end", "profit")
@@ -54,9 +52,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.times_ns)
 
-    def rows_of_days(self, rows: Int64s) -> dict[tuple[int, int], int]:
-        """How many of some rows there are by number of the symbol and of the UTC day since 1970."""
-        each = np.stack([self.symbol[rows], self.times_ns[rows] // DAY_NS])
+    def rows_of_stretches(self, rows: Int64s, length_ns: int) -> dict[tuple[int, int], int]:
+        """How many of some rows there are by number of the symbol and of the stretch of that length since 1970."""
+        each = np.stack([self.symbol[rows], self.times_ns[rows] // length_ns])
         found, counts = np.unique(each, axis=1, return_counts=True)
         return {(symbol, day): count for (symbol, day), count in zip(found.T.tolist(), counts.tolist(), strict=True)}
 
