@@ -7,10 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from api.row_config import FittedStepConfig, SamplingConfig, Strict, TargetConfig, WeightConfig
+from api.row_config import DerivedConfig, FittedStepConfig, SamplingConfig, Strict, TargetConfig, WeightConfig
 from api.wire_times import Duration, Moment
 from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidRequest
+from training_sets.request.derived import MOST_DERIVED
 from training_sets.request.features import MOST_REFERENCES, FeatureChoice
 from training_sets.request.fitting import MOST_STEPS
 from training_sets.request.folds import (
@@ -24,6 +25,7 @@ from training_sets.request.folds import (
     default_periods,
 )
 from training_sets.request.request import (
+    HOURS,
     KLINE_OFFSET_NS,
     LONGEST_LAG_NS,
     MOST_SAMPLE_TIMES,
@@ -134,7 +136,8 @@ class BuildRequest(SplitConfig):
     ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
     ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
     ``missing`` forward_fill fills in. ``sample_offset``: how long after the interval's multiples t lies; with
-    ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given.
+    ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given. ``history_lag_ms``:
+    how long after its time a row that was not served live could be read, for each hour of the UTC day.
     ``features``: "view:name" of other views beside those of ``feature_registry_version``; without a version they are
     all that the set has, of views of the active version and of others. ``feature_keys``: the value of each key of other
     views but the symbol.
@@ -161,6 +164,8 @@ class BuildRequest(SplitConfig):
     sample_weight: WeightConfig | None = None
     sampling: SamplingConfig | None = None
     fitted_steps: Annotated[list[FittedStepConfig], Field(min_length=1, max_length=MOST_STEPS)] | None = None
+    history_lag_ms: Annotated[list[int], Field(min_length=HOURS, max_length=HOURS)] | None = None
+    derived: Annotated[list[DerivedConfig], Field(min_length=1, max_length=MOST_DERIVED)] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name_symbols(self) -> BuildRequest:
@@ -217,6 +222,8 @@ class BuildRequest(SplitConfig):
             weighting=None if self.sample_weight is None else self.sample_weight.to_weighting(),
             features=self._features(),
             fitted_steps=None if self.fitted_steps is None else tuple(step.to_step() for step in self.fitted_steps),
+            history_lag_ms=None if self.history_lag_ms is None else tuple(self.history_lag_ms),
+            derived=None if self.derived is None else tuple(each.to_derived() for each in self.derived),
         )
 
 

@@ -6,14 +6,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.wire_times import Duration
+from api.wire_times import Duration, Moment
 from market.errors import InvalidRequest
+from training_sets.request.derived import (
+    DEFAULT_CUT_OFF,
+    MOST_MEMBERS,
+    CrossSectionalRank,
+    Derived,
+    FractionalDifference,
+    Member,
+)
 from training_sets.request.fitting import DEFAULT_HIGH, DEFAULT_LOW, Encoder, FittedStep, ScaledBy, Scaler, Winsoriser
-from training_sets.request.sampling import BarSampling, CusumSampling, Sampling
+from training_sets.request.sampling import MOST_SIGNALS, BarSampling, CusumSampling, Sampling, SignalSampling
 from training_sets.request.targets import (
     DEFAULT_THRESHOLD,
     DEFAULT_VOLATILITY_WINDOW_NS,
     ClassificationTarget,
+    MetaLabelTarget,
     RegressionTarget,
     RiskAdjustedTarget,
     Target,
@@ -21,7 +30,7 @@ from training_sets.request.targets import (
 )
 from training_sets.request.weighting import WeighedBy, Weighting
 
-TargetType = Literal["regression", "classification", "risk_adjusted", "triple_barrier"]
+TargetType = Literal["regression", "classification", "risk_adjusted", "triple_barrier", "meta_label"]
 
 
 class Strict(BaseModel):
@@ -32,7 +41,8 @@ class TargetConfig(Strict):
     """What to predict.
 
     ``threshold`` is of a classification, the barriers ``upper`` and ``lower`` of a triple barrier: returns, or
-    multiples of the past volatility with ``by_volatility``.
+    multiples of the past volatility with ``by_volatility``. ``meta_label``: whether the trade of a signal of
+    ``sampling`` met its profit ``upper`` before its stop ``lower``, or ended with a gain.
     """
 
     type: TargetType = "regression"
@@ -60,9 +70,10 @@ class TargetConfig(Strict):
             case "risk_adjusted":
                 self._leave_out("threshold", "upper", "lower", "by_volatility")
                 return RiskAdjustedTarget(*ahead, volatility_window_ns=window_ns)
-            case "triple_barrier":
+            case "triple_barrier" | "meta_label":
                 self._leave_out("threshold")
-                return TripleBarrierTarget(
+                kind = TripleBarrierTarget if self.type == "triple_barrier" else MetaLabelTarget
+                return kind(
                     *ahead,
                     upper=_default(self.upper, DEFAULT_THRESHOLD),
                     lower=_default(self.lower, DEFAULT_THRESHOLD),
@@ -92,29 +103,41 @@ class WeightConfig(Strict):
         return Weighting(self.by, self.target, self.time_decay)
 
 
+class SignalConfig(Strict):
+    """When a primary model spoke, and its side: 1 to buy, -1 to sell."""
+
+    timestamp: Moment
+    side: Literal[-1, 1]
+
+
 class SamplingConfig(Strict):
     """Rows where something has happened, instead of at an interval.
 
     ``by`` cusum: log returns have summed to more than ``threshold``, or that many times the past volatility over
-    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded.
+    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded. signals: a primary model spoke,
+    ascending; the column ``side`` is an input then, and a ``meta_label`` target judges its trades.
     """
 
-    by: Literal["cusum", "tick", "volume", "dollar"]
+    by: Literal["cusum", "tick", "volume", "dollar", "signals"]
     threshold: float | None = None
     volatility_window: Duration | None = None
     size: float | None = None
+    signals: Annotated[list[SignalConfig], Field(max_length=MOST_SIGNALS)] | None = None
 
     def to_sampling(self) -> Sampling:
         """What the builder is asked. Raises InvalidRequest for a field that is missing, or another's."""
-        is_cusum = self.by == "cusum"
-        wanted, others = ("threshold", ("size",)) if is_cusum else ("size", ("threshold", "volatility_window"))
-        for name in others:
+        wanted = {"cusum": "threshold", "signals": "signals"}.get(self.by, "size")
+        own = {wanted, "volatility_window"} if self.by == "cusum" else {wanted}
+        for name in {"threshold", "volatility_window", "size", "signals"} - own:
             if (value := getattr(self, name)) is not None:
                 raise InvalidRequest(f"sampling.{name}: must be left out for {self.by}, was {value!r}")
         if getattr(self, wanted) is None:
             raise InvalidRequest(f"sampling.{wanted}: must be given for {self.by}, was left out")
         if self.by == "cusum":
             return CusumSampling(_default(self.threshold, 0.0), self.volatility_window or 0)
+        if self.by == "signals":
+            signals = self.signals or []
+            return SignalSampling(tuple(each.timestamp for each in signals), tuple(int(each.side) for each in signals))
         return BarSampling(self.by, _default(self.size, 0.0))
 
 
@@ -146,6 +169,42 @@ class FittedStepConfig(Strict):
                 return Winsoriser(columns, _default(self.low, DEFAULT_LOW), _default(self.high, DEFAULT_HIGH))
             case "encoder":
                 return Encoder(columns)
+
+
+class MemberConfig(Strict):
+    """That a symbol belongs to a universe from one moment up to another."""
+
+    symbol: str
+    start: Moment
+    end: Moment
+
+
+class DerivedConfig(Strict):
+    """An input that is made of many served rows of the feature ``column``.
+
+    ``fractional_difference``: of ``order``, weights below ``cut_off`` left out, of its logarithm or, with ``of`` value,
+    of itself. ``rank``: 0 to 1 among the symbols that belong to the ``universe`` then, all of them unless it is given.
+    """
+
+    make: Literal["fractional_difference", "rank"]
+    column: str
+    order: float | None = None
+    cut_off: float | None = None
+    of: Literal["log", "value"] | None = None
+    universe: Annotated[list[MemberConfig], Field(min_length=1, max_length=MOST_MEMBERS)] | None = None
+
+    def to_derived(self) -> Derived:
+        """What the builder is asked. Raises InvalidRequest for a field of the other, or a value out of range."""
+        others = ("universe",) if self.make == "fractional_difference" else ("order", "cut_off", "of")
+        for name in others:
+            if (value := getattr(self, name)) is not None:
+                raise InvalidRequest(f"derived.{name}: must be left out for {self.make}, was {value!r}")
+        if self.make == "rank":
+            members = tuple(Member(each.symbol, each.start, each.end) for each in self.universe or ())
+            return CrossSectionalRank(self.column, members)
+        if self.order is None:
+            raise InvalidRequest("derived.order: must be given for fractional_difference, was left out")
+        return FractionalDifference(self.column, self.order, _default(self.cut_off, DEFAULT_CUT_OFF), self.of or "log")
 
 
 def _default(value: Any, default: float) -> float:  # noqa: ANN401  # a float or None, as pydantic checked

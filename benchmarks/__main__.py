@@ -28,6 +28,7 @@ from benchmarks import (
     readme,
     recovery,
     scale,
+    sequences,
     shadow,
     start,
 )
@@ -49,6 +50,7 @@ _MODULES: Final = (
     decoding,
     shadow,
     dataset,
+    sequences,
     backfill,
     growth,
     start,

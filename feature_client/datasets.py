@@ -92,6 +92,11 @@ class Dataset:
         return list(self.manifest["column_roles"]["weights"])
 
     @property
+    def input_columns(self) -> list[str]:
+        """What a model takes beside the features, such as the side of a primary model."""
+        return list(self.manifest["column_roles"].get("inputs", ()))
+
+    @property
     def feature_registry_version(self) -> str:
         return str(self.manifest["feature_registry_version"])
 
@@ -123,6 +128,14 @@ class Dataset:
         frame: pd.DataFrame = self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
         return frame
 
+    def inputs(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
+        """What a model takes beside the features, of the rows of ``load``, with the same index.
+
+        Without a column where the dataset has none. Raises as ``load``.
+        """
+        frame: pd.DataFrame = self.frame(split, fold=fold).set_index(self.manifest["column_roles"]["keys"])
+        return frame[self.input_columns]
+
     def steps(self, fold: int | None = None) -> Steps:
         """The fitted steps of a fold: ``apply`` takes features of ``load``, rows of numbers, or an online vector.
 
@@ -151,8 +164,9 @@ class Dataset:
         """Windows of ``length`` feature rows, ``interval_s`` apart, that end at samples of the split, with targets.
 
         symbol: may be left out of a dataset of one. interval_s: between rows of a window, the sample interval unless
-        given. stride: every so many rows one may end, counted from the first of a UTC day. The windows are float32; no
-        scaler is applied. A window holds only rows that the split keeps, without a gap or a restart.
+        given; they lie at the sample offset of the dataset. stride: every so many rows one may end, counted from the
+        first of a UTC day. The windows are float32; no scaler is applied. A window holds only rows that the split
+        keeps, without a gap or a restart.
 
         Raises InvalidRequest without a feature log, NotFound for a split or symbol that the dataset has not.
         """
@@ -176,6 +190,7 @@ class Dataset:
         times_ns = loaded.targets.index.get_level_values("timestamp").astype("int64").to_numpy()
         own = loaded.targets.index.get_level_values("symbol") == chosen
         log = FeatureLog(self.log_folder)
+        interval_ns = request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000
         windows = FeatureWindows(
             log,
             logged_set(log, self.manifest, chosen),
@@ -184,8 +199,10 @@ class Dataset:
             split,
             SplitRules(request.label_reach_ns, request.purge, request.embargo_ns),
             length,
-            request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000,
+            interval_ns,
             stride,
+            offset_ns=request.sample_offset_ns % max(interval_ns, 1),
+            read_delay_ns=request.read_delay_ns,
         )
         samples = (times_ns[own], loaded.targets.to_numpy()[own])
         return sequences_of(windows, tuple(self.feature_columns), tuple(self.target_columns), samples)
@@ -207,7 +224,7 @@ class Dataset:
         times = ["timestamp", *(name for name in roles["details"] if name.endswith("_t1"))]
         texts = [name for name in roles["details"] if name.endswith("_barrier")]
         counts = [name for name in roles["details"] if name not in {*times, *texts}]
-        numbers = [*roles["features"], *roles["targets"], *roles["weights"], *counts]
+        numbers = [*roles["features"], *roles["targets"], *self.input_columns, *roles["weights"], *counts]
         # The parser that pandas takes unless told reads one number in four as the float beside it.
         frame = pd.read_csv(
             path, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -125,21 +125,24 @@ class CoverageTally:
                 if mark["px"] in (CONTROL, kind):
                     self._marked[kind].append(int(mark["recv_ns"]))
 
-    def finish(self) -> dict[int, StreamCoverage]:
-        """What is missing of each stream, in order of time."""
-        found = {kind: StreamCoverage(kind, EVIDENCE[kind]) for kind in STREAMS}
-        found[ORDERBOOK].missing = self._missing_books()
-        found[KLINE].missing = [
-            Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES)
-            for begin, end in of_minutes(self._missing_candles())
-        ]
-        if self._numbers.is_numbered:
-            found[TRADE].evidence = BY_NUMBERS
-            found[TRADE].missing = self._missing_numbers()
-        else:
-            self._judge_trades(found[TRADE])
-        found[TICKER].missing = self._missing_tickers()
-        for covered in found.values():
+    def finish(self, kinds: Collection[int] = tuple(STREAMS)) -> dict[int, StreamCoverage]:
+        """What is missing of each stream of these kinds, in order of time."""
+        found = {kind: StreamCoverage(kind, EVIDENCE[kind]) for kind in STREAMS if kind in kinds}
+        for kind, covered in found.items():
+            if kind == ORDERBOOK:
+                covered.missing = self._missing_books()
+            elif kind == KLINE:
+                covered.missing = [
+                    Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES)
+                    for begin, end in of_minutes(self._missing_candles())
+                ]
+            elif kind == TICKER:
+                covered.missing = self._missing_tickers()
+            elif self._numbers.is_numbered:
+                covered.evidence = BY_NUMBERS
+                covered.missing = self._missing_numbers()
+            else:
+                self._judge_trades(covered)
             covered.live, covered.backfilled = (self._held_ranges(covered, is_old=is_old) for is_old in (False, True))
         return found
 

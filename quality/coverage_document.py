@@ -36,8 +36,7 @@ def coverage_document(
         "feature_registry_version": chosen.version,
         "streams": {
             STREAMS[kind]: _stream_document(tally, covered, chosen, begin_ns=begin_ns, end_ns=end_ns)
-            for kind, covered in tally.finish().items()
-            if kind in kinds
+            for kind, covered in tally.finish(kinds).items()
         },
     }
 

@@ -84,10 +84,10 @@ class MarketStreams:
     def _klines(self, klines: Events) -> None:
         confirmed = klines[(klines["flags"] & CONFIRMED) != 0]
         volumes = confirmed[confirmed["field"] == VOLUME]
-        for start_ns, volume in zip(volumes["update_id"].tolist(), volumes["px"].tolist(), strict=True):
-            self.repeated_candles += start_ns in self.candles
-            self.candles.add(start_ns)
-            self.candle_volume[start_ns] = volume
+        starts_ns = volumes["update_id"].tolist()
+        self.repeated_candles += len(starts_ns) - len(set(starts_ns) - self.candles)
+        self.candles.update(starts_ns)
+        self.candle_volume.update(zip(starts_ns, volumes["px"].tolist(), strict=True))
 
     def _trades(self, trades: Events) -> None:
         if len(trades) == 0:

@@ -1,7 +1,8 @@
-"""Real candles as raw Parquet: those of BTCUSDT, five minutes each, played as if each were one minute.
+"""Real candles as raw Parquet: those of BTCUSDT, five minutes each, played as if each were one minute, or of DOGEUSDT.
 
-Prices and volumes are the recorded ones; only their clock runs five times as fast, because one minute is the candle
-that the service knows. The recording has no turnover: it is stated as volume times close, which no feature reads.
+Prices and volumes are the recorded ones; only the clock of BTCUSDT runs five times as fast, because one minute is the
+candle that the service knows. The recordings have no turnover: it is stated as volume times close, which no feature
+reads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.events import CONFIRMED, FIRST, KLINE, KLINE_FIELD_COUNT, LAST, Events, empty_events
-from market.instruments import pin_scale
+from market.instruments import Instrument, pin_scale
 from storage.raw.parquet import write_events
 
 SYMBOL: Final = "BTCUSDT"
@@ -39,21 +40,31 @@ class Candle:
     volume: str
 
 
-def recorded_candles(recorded_data: Path, count: int | None = None) -> list[Candle]:
-    """The first ``count`` candles of the recording; None is all 25,920, 90 days."""
-    with gzip.open(recorded_data / "klines" / "BTCUSDT_5m.csv.gz", "rt") as file:
+def recorded_candles(recorded_data: Path, count: int | None = None, *, recording: str = "BTCUSDT_5m") -> list[Candle]:
+    """The first ``count`` candles of a recording; None is all: 25,920 of BTCUSDT, 90 days, 43,200 of DOGEUSDT, 30."""
+    with gzip.open(recorded_data / "klines" / f"{recording}.csv.gz", "rt") as file:
         return [
             Candle(parse_iso_ns(row["timestamp"]), row["open"], row["high"], row["low"], row["close"], row["volume"])
             for row in islice(csv.DictReader(file), count)
         ]
 
 
-def write_day(raw_folder: Path, day: int, candles: Sequence[Candle]) -> None:
-    """One more part of raw Parquet: a day's candles, a minute each, that arrive a second after their end."""
+def write_day(
+    raw_folder: Path,
+    day: int,
+    candles: Sequence[Candle],
+    *,
+    instrument: Instrument = INSTRUMENT,
+    begin_ns: int = BEGIN_NS,
+) -> None:
+    """One more part of raw Parquet: a day's candles, a minute each, that arrive a second after their end.
+
+    begin_ns: of day 0.
+    """
     count = len(candles)
     records: Events = empty_events(count * KLINE_FIELD_COUNT)
     rows = records.reshape(count, KLINE_FIELD_COUNT)
-    begins_ns = BEGIN_NS + day * DAY_NS + np.arange(count) * MINUTE_NS
+    begins_ns = begin_ns + day * DAY_NS + np.arange(count) * MINUTE_NS
     rows["kind"] = KLINE
     rows["field"] = range(KLINE_FIELD_COUNT)
     rows["update_id"] = begins_ns[:, None]
@@ -64,13 +75,13 @@ def write_day(raw_folder: Path, day: int, candles: Sequence[Candle]) -> None:
     rows["flags"][:, 0] |= FIRST
     rows["flags"][:, -1] |= LAST
     for row, candle in zip(rows, candles, strict=True):
-        close, volume = INSTRUMENT.price(candle.close), INSTRUMENT.quantity(candle.volume)
+        close, volume = instrument.price(candle.close), instrument.quantity(candle.volume)
         row["px"] = (
-            INSTRUMENT.price(candle.open),
-            INSTRUMENT.price(candle.high),
-            INSTRUMENT.price(candle.low),
+            instrument.price(candle.open),
+            instrument.price(candle.high),
+            instrument.price(candle.low),
             close,
             volume,
             close * volume,
         )
-    write_events(raw_folder, INSTRUMENT, records, part=f"{day:04d}")
+    write_events(raw_folder, instrument, records, part=f"{day:04d}")

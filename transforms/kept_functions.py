@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numba
+from numba.core import serialize
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
-from numba.core.serialize import dumps
 
 from transforms.source_digest import source_digest
 
@@ -49,7 +49,7 @@ def kept_functions(folder: Path, packages: Sequence[str]) -> Iterator[None]:
 
 def _functions(packages: Sequence[str]) -> list[Any]:
     """Each compiled function of the modules that are imported, once."""
-    found = {}
+    found: dict[int, Any] = {}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in packages and module is not None:
             found |= {id(each): each for each in vars(module).values() if isinstance(each, Dispatcher)}
@@ -75,12 +75,14 @@ class _KeptFunction:
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != digest:
             return None
-        return CompileResult._rebuild(target, *pickle.loads(payload))  # noqa: S301, SLF001  # written by us, proven
+        rebuild: Any = CompileResult._rebuild  # noqa: SLF001  # what numba's own cache calls
+        return rebuild(target, *pickle.loads(payload))  # noqa: S301  # written by us, proven
 
     def save_overload(self, signature: Any, result: Any) -> None:
         if result.library.has_dynamic_globals or result.lifted:
             return  # its code holds addresses of this process
-        payload = dumps(result._reduce())  # noqa: SLF001  # what numba's own cache writes
+        write: Any = serialize.dumps
+        payload: bytes = write(result._reduce())  # noqa: SLF001  # as above
         path = self._path(signature, result.codegen)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:

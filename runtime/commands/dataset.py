@@ -133,6 +133,41 @@ def show(
     print_document(document | {"path": record.path}, as_json=as_json)
 
 
+@app.command("lags")
+def lags(
+    symbol: Annotated[str, typer.Option("--symbol", help="Symbol whose served rows are measured.")],
+    begin: Annotated[str, typer.Option("--from", help="Start of the period, ISO 8601.")],
+    end: Annotated[str, typer.Option("--to", help="End of the period, not in it.")],
+    quantile: Annotated[float, typer.Option("--quantile", min=0.0, max=1.0, help="Of the lags of an hour.")] = 0.95,
+    registry: RegistryOfData = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """How long served rows took to be readable, by hour of the UTC day: ``history_lag_ms`` of a request.
+
+    Example: feature-service dataset lags --symbol BTCUSDT --from 2026-01-01 --to 2026-01-31 --json
+    """
+    from feature_repo.registry_versions import load_registry_version
+    from market.clock import parse_iso_ns
+    from runtime.stores import open_stores
+    from training_sets.samples.history_lags import measured_lags
+
+    settings = settings_for(data)
+    stores = open_stores(settings)
+    chosen = load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set
+    found = measured_lags(
+        stores.features, chosen, symbol, from_ns=parse_iso_ns(begin), to_ns=parse_iso_ns(end), quantile=quantile
+    )
+    if as_json:
+        print_document({"history_lag_ms": list(found.lag_ms), "rows": list(found.rows)}, as_json=True)
+        return
+    rows = [
+        (str(hour), str(lag_ms), str(count))
+        for hour, (lag_ms, count) in enumerate(zip(found.lag_ms, found.rows, strict=True))
+    ]
+    print_table(("hour", "lag_ms", "rows"), rows, nothing="no row was served")
+
+
 @app.command("cancel")
 def cancel(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dataset.")],

@@ -14,16 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.instruments import InstrumentPins
+from storage.features.log import FeatureLog
 from tests.build_places import UNGATED, place_in
-from tests.pipelines import pipeline_in
+from tests.simulated import play_market
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -31,7 +27,6 @@ from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest, request_document
 from training_sets.request.sampling import BarSampling, BarUnit, CusumSampling, Sampling
 from training_sets.request.targets import RegressionTarget
-from transforms.kernel import compile_kernel
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 FROM_NS = START_NS + 20 * SECOND_NS
@@ -51,13 +46,7 @@ REQUEST = DatasetRequest(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("events")
-    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
-    pipeline = pipeline_in(folder / "raw", kernel, FeatureLogSink(FeatureLogWriter(folder / "features")))
-    try:
-        play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
-    finally:
-        pipeline.close()
-    compact_tape(folder / "raw", SYMBOL, InstrumentPins(folder / "raw"))
+    play_market(folder, kernel_cache, seed=5, start_ns=START_NS, duration_ns=DURATION_NS)
     return folder
 
 

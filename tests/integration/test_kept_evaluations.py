@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from api.app import create_app
-from api.services import ApiServices
 from feature_repo.registry_versions import load_registry_version
-from market.clock import MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
-from storage.database.dataset_records import DatasetRecord
-from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
-from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.raw.raw_data import RawData
+from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
+from storage.features.log import FeatureLogWriter
 from tests.build_places import UNGATED, place_in
-from tests.postgres_servers import new_database, running_postgres
+from tests.evaluated import evaluating
 from training_sets.builds.builder import build_dataset
-from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.trials import predictions_digest, shared_test_key
 from training_sets.request.folds import PurgedCombinations
-from training_sets.request.request import DatasetRequest, request_document
+from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
 from transforms.rows import FeatureRows
 
@@ -60,48 +52,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
 
 @pytest.fixture
 def client(built: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with running_postgres("server") as server, new_database(server) as url:
-        upgrade(url)
-        metadata = Metadata(url)
-        for dataset_id in ("ds-1", "ds-2"):
-            metadata.create_dataset(
-                DatasetRecord(
-                    dataset_id=dataset_id,
-                    symbols=REQUEST.symbols,
-                    request=request_document(REQUEST),
-                    feature_registry_version="1.0.0",
-                    feature_set=FEATURES.fingerprint,
-                    created_at=datetime(2026, 1, 6, tzinfo=UTC),
-                    updated_at=datetime(2026, 1, 6, tzinfo=UTC),
-                    status="ready",
-                    path=str(built),
-                )
-            )
-        none = cast("Any", None)
-        numbers = iter(range(1000))
-        services = ApiServices(
-            online=none,
-            metadata=metadata,
-            builds=none,
-            backfills=none,
-            quality_reports=none,
-            feed=none,
-            clock=ManualClock(START_NS),
-            api_key="k",
-            make_trace_id=lambda: f"t{next(numbers)}",
-            symbols=("BTCUSDT",),
-            raw=RawData(tmp_path),
-            versions_folder=tmp_path,
-            features=FeatureLog(tmp_path),
-            datasets=Datasets(tmp_path),
-            life_cycle=none,
-            feature_server=none,
-        )
-        try:
-            # Without its lifespan: no feed is read.
-            yield TestClient(create_app(services), headers={"X-API-Key": "k"})
-        finally:
-            metadata.close()
+    with evaluating(dict.fromkeys(("ds-1", "ds-2"), (REQUEST, built)), tmp_path) as client:
+        yield client
 
 
 def rows_of(built: Path, fold: int) -> int:

@@ -27,8 +27,8 @@ from tests.oracle.asides import SHIFT
 from tests.oracle.delivered import Delivered
 from tests.oracle.mutations import Mutator
 from tests.oracle.referee import Referee
-from tests.pipelines import pipeline_in
 from tests.oracle.shapes import SHAPES, reshaped
+from tests.pipelines import pipeline_in
 from transforms.catalogue import FEATURES, GROUPS, feature_set
 from transforms.declaration import BOOK, TRADES
 from transforms.kernel import Kernel, compile_kernel

@@ -14,6 +14,7 @@ from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import MOST_WEIGHED
 from training_sets.samples.availability import stored_days, stored_period, told_periods
 from training_sets.samples.columns import DatasetFeatures
+from training_sets.samples.inputs import check_sources
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
@@ -32,6 +33,7 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
     except NotFound as error:
         raise InvalidRequest(str(error)) from error
     features = DatasetFeatures.of(request, chosen, place.open_store)
+    check_sources(request, chosen)
     samples = sample_count(request)
     if not 0 < samples <= MOST_SAMPLES:
         raise InvalidRequest(

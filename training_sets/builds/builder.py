@@ -88,7 +88,7 @@ def build_dataset(
     kept = keep_folds(request, written, place)
     on_step("checking continuity, leakage and quality")
     verdict = judge_files(request, features, written, kept, place)
-    certificates = dataset_coverage(request, chosen, place.raw.until)
+    certificates = dataset_coverage(request, chosen, place.raw.until, place.certificates)
     told = {**inputs, "feature_references": list(features.references), "coverage": certificates}
     manifest = write_documents(request, told, written, kept, verdict, folder)
     return Dataset(folder, manifest, manifest["records"], days.computed, days.reused)

@@ -17,7 +17,7 @@ from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.days import count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.request.folds import covered
-from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
+from training_sets.request.request import DatasetRequest
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
 
@@ -72,9 +72,8 @@ def _periods(request: DatasetRequest, raw: RawData, symbol: str) -> list[tuple[i
         first_ns, last_ns = raw.period(symbol)
     except NotFound:
         return []
-    back_ns = max(LONGEST_LAG_NS, request.price_back_ns)
     reaching = (
-        (max(start_ns - back_ns, first_ns), min(end_ns + request.latest_price_ns, floor_to(last_ns, SECOND_NS)))
+        (max(start_ns - request.back_ns, first_ns), min(end_ns + request.latest_price_ns, floor_to(last_ns, SECOND_NS)))
         for start_ns, end_ns in covered(request.folds())
     )
     return [(from_ns, to_ns) for from_ns, to_ns in reaching if from_ns <= to_ns]

@@ -70,6 +70,7 @@ def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, ver
         "rows_without_features": sampler.counts["without_features"],
         "rows_too_late": sampler.counts["too_late"],
         "rows_without_label": sampler.counts["without_label"],
+        "rows_too_early": sampler.counts["too_early"],
         "rows_with_missing_dropped": sampler.counts["with_missing"],
         "rows_dropped_by_column": dict(sorted(sampler.unknown.items())),
         "values_filled": sampler.counts["values_filled"],

@@ -5,6 +5,7 @@ Where rows are weighed, a file is written twice: what a row weighs follows from 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training_sets.checks.drawn import WrittenFile
+from training_sets.checks.drawn import WrittenFile, stratum_ns
 from training_sets.checks.inspection import dataset_schema
 from training_sets.dataset.files import SUFFIX, SplitFile, fold_name
-from training_sets.request.folds import Fold, PurgedCombinations, path_periods
+from training_sets.request.folds import Fold, PurgedCombinations, covered, path_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.weighting import COLUMNS
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.label_spans import Weigher, WeightTally
+from training_sets.samples.piece import Samples
 from training_sets.samples.prices import LabelPrices
-from training_sets.samples.samples import Samples
 
 _PIECE_ROWS = 20_000
 
@@ -51,6 +52,8 @@ class FoldFiles:
         self._format = request.output_format
         self._weigher = weigher
         self._spans: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in fold.names}
+        self._rows: dict[str, Counter[tuple[str, int]]] = {name: Counter() for name in fold.names}
+        self._stratum_ns = stratum_ns(covered(request.folds()))
         self._first_schema = self.schema
         if weigher is not None:
             for column in COLUMNS:
@@ -65,6 +68,8 @@ class FoldFiles:
             rows = np.flatnonzero(is_kept & np.isin(period, periods))
             if len(rows) > 0:
                 file.write(piece.table(rows, self._symbols, self._first_schema, self._fold.number, self._paths))
+                for (symbol, at), count in piece.rows_of_stretches(rows, self._stratum_ns).items():
+                    self._rows[name][self._symbols[symbol], at] += count
                 if self._weigher is not None:
                     self._spans[name].append(self._weigher.spans(piece, rows))
         if len(piece) > 0:
@@ -73,12 +78,10 @@ class FoldFiles:
                 if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
                     self._files[period_.name].close()
 
-    def finish(
-        self, records: Mapping[str, int], prices: Mapping[str, LabelPrices]
-    ) -> tuple[list[WrittenFile], dict[str, dict[str, Any]]]:
+    def finish(self, prices: Mapping[str, LabelPrices]) -> tuple[list[WrittenFile], dict[str, dict[str, Any]]]:
         """Weigh the rows and give the files their names; what the weights of each split are, where there are any.
 
-        records: how many rows each split has. Raises InvalidRequest when nothing has a weight.
+        Raises InvalidRequest when nothing has a weight.
         """
         weighed: dict[str, dict[str, Any]] = {}
         for name, file in self._files.items():
@@ -87,7 +90,8 @@ class FoldFiles:
                 self._files[name], weighed[name] = self._weigh(name, file, self._weigher, prices)
         prefix = "" if self._fold.number is None else f"{self._folder.name}/"
         return [
-            WrittenFile(f"{prefix}{name}", file.path, records[name], self._format) for name, file in self._files.items()
+            WrittenFile(f"{prefix}{name}", file.path, self._rows[name], self._format)
+            for name, file in self._files.items()
         ], weighed
 
     def remove(self) -> None:

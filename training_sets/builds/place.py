@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from feature_repo.registry_versions import load_registry_version
 from market.errors import FeatureServiceError
 from storage.features.log import FeatureLog
+from training_sets.checks.coverage import KnownCertificates
 from training_sets.dataset.inputs import DatasetRules
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.raw_history import RawHistory
@@ -42,7 +43,7 @@ class BuildPlace:
     kernels_folder: of compiled kernels. reuses_days: whether days computed before are used again. reuses_samples:
     whether what was retrieved before is. rebuild_workers: processes that rebuild missing days. draw_seed: gives each
     build the seed of the rows and days that its leakage check draws. filler: fetches days that a request lacks; None
-    where they are not fetched.
+    where they are not fetched. certificates: of coverage, made before.
     """
 
     open_store: Callable[[], FeatureStore]
@@ -56,6 +57,7 @@ class BuildPlace:
     rebuild_workers: int = 1
     draw_seed: Callable[[], int] = lambda: 0
     filler: DayFiller | None = None
+    certificates: KnownCertificates = field(default_factory=KnownCertificates)
 
     def feature_set(self, version: str) -> FeatureSet:
         """The feature set of a registry version. Raises NotFound, InvalidRegistry."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
 
 from training_sets.builds.place import BuildPlace
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.asked import TicksAtTimes
-from training_sets.samples.known import Retrieval, RowsOnArrival
+from training_sets.samples.history_lags import with_history_lags
+from training_sets.samples.known import Known, Retrieval, RowsOnArrival
 from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.samples.samples import sample_times
 from transforms.rows import FeatureSet
@@ -45,4 +50,9 @@ def _on_arrival(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) 
         known = SampledDays(
             place.features, chosen, request.symbols, interval_ns=request.sample_interval_ns, retrieve=known
         ).known
-    return Retrieval(known, dict)
+
+    def lagged(times_ns: npt.NDArray[np.int64]) -> Known:
+        found = known(times_ns)
+        return replace(found, had_ns=with_history_lags(request.history_lag_ms, found.row_ns, found.had_ns))
+
+    return Retrieval(lagged, dict)

@@ -23,7 +23,7 @@ from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.missing import dropped_warnings
-from training_sets.samples.samples import offset_warnings
+from training_sets.samples.samples import early_warnings, offset_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ def judge_files(
         *kept.warnings,
         *(leakage_warnings(leakage) if leakage is not None else ()),
         *offset_warnings(request, written.sampler),
+        *early_warnings(written.sampler),
         *dropped_warnings(written.sampler.counts, written.sampler.unknown),
         *(warning for each in continuity for warning in each.warnings),
         *map(str, findings or ()),

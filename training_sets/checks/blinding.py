@@ -91,7 +91,8 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
     chosen, raw = origin.chosen, origin.raw
     logged = cache(partial(available_period, origin.log, rows_of=chosen))
     recorded = cache(lambda symbol: _recorded(raw[symbol], symbol))
-    reasons = [_why_unchecked(row, chosen, recorded, logged) for row in rows]
+    horizon_ns = set_horizon_ns(chosen)
+    reasons = [_why_unchecked(row, horizon_ns, recorded, logged) for row in rows]
     unchecked = Counter(reason for reason in reasons if reason is not None)
     checked = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
     if unchecked and not checked:
@@ -247,14 +248,14 @@ def _accusation(row: Known, at: int, expected: float, features: DatasetFeatures)
 
 def _why_unchecked(
     row: Known,
-    chosen: FeatureSet,
+    horizon_ns: int,
     recorded: Callable[[str], tuple[int, int] | None],
     logged: Callable[[str], tuple[int, int] | None],
 ) -> str | None:
     """Why raw data cannot give the rows that were known; None when it can, and when there was none.
 
-    recorded: the period of a symbol's raw data, None without any. logged: the first and the last row time of a symbol
-    in the feature log, None without one.
+    horizon_ns: how far back they look. recorded: the period of a symbol's raw data, None without any. logged: the first
+    and the last row time of a symbol in the feature log, None without one.
     """
     if not row.rows_ns:
         return None
@@ -266,7 +267,7 @@ def _why_unchecked(
         return f"{symbol}: raw data ends before the row"
     if first_row_ns <= first_ns:
         return f"{symbol}: raw data begins after the row"
-    if first_ns > first_row_ns - set_horizon_ns(chosen):
+    if first_ns > first_row_ns - horizon_ns:
         period = logged(symbol)
         if period is not None and period[0] < first_ns:
             return f"{symbol}: raw data begins within the row's horizon"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
@@ -14,6 +17,7 @@ from quality.coverage_document import coverage_document
 from quality.time_ranges import Range
 from storage.raw.events import stream_events
 from storage.raw.raw_data import RawData
+from training_sets.rebuild.due_days import inputs_digest
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.prices import LATEST_ARRIVAL_NS
@@ -22,6 +26,7 @@ from transforms.rows import FeatureSet
 
 _BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "field", "flags")
 _MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
+MOST_KNOWN: Final = 32
 AROUND_NS: Final = MINUTE_NS
 """A trade of the period may come a little before it or after it, by the difference of two clocks."""
 
@@ -66,10 +71,32 @@ def symbol_coverage(
     return coverage_document(symbol, tally, chosen, begin_ns=begin_ns, end_ns=end_ns, kinds=kinds)
 
 
+class KnownCertificates:
+    """The last MOST_KNOWN certificates that a process has made: the same files say the same. Safe among threads."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What was made for a key, which tells all that it follows from; nobody may change it."""
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        made = make()
+        with self._lock:
+            self._known[key] = made
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        return made
+
+
 def dataset_coverage(
     request: DatasetRequest,
     chosen: FeatureSet,
     open_raw: Callable[[str, int], AbstractContextManager[RawData]],
+    known: KnownCertificates,
 ) -> list[dict[str, Any]]:
     """The certificate of each symbol of a dataset from its first period to its last, of the streams that it reads.
 
@@ -83,7 +110,13 @@ def dataset_coverage(
     found = []
     for symbol in request.symbols:
         with open_raw(symbol, to_ns) as raw:
-            found.append(symbol_coverage(raw, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS))
+            make = partial(
+                symbol_coverage, raw, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS
+            )
+            files = inputs_digest(
+                raw.parts(symbol), frozenset({*kinds, KLINE}), from_ns - AROUND_NS, to_ns + LATEST_ARRIVAL_NS
+            )
+            found.append(known.of((symbol, chosen.version, chosen.fingerprint, from_ns, to_ns, *kinds, files), make))
     return found
 
 

@@ -32,6 +32,8 @@ HORIZONS: Final = 20
 MOST_KNOWN: Final = 0.9
 LEAST_COPIES: Final = 0.05
 NEAR: Final = 1e-9
+LEAST_SPREAD: Final = 1e-12
+"""Of squared deviations, as a share of the squares that they are left of: below, they are what rounding leaves."""
 LEAST_CHANGES: Final = 20
 """A label that takes one value for the most of a block is like many columns."""
 NEXT_RETURN: Final = "the next return of mid_price"
@@ -113,11 +115,12 @@ class Foresight:
                 # Whatever else a file may hold for a price, a return of nothing is not finite and told nobody.
                 known[NEXT_RETURN] = after / price - 1.0
             self._judge_prices(of, times_ns, features, price)
-        for name, target in known.items():
+        correlations = np.abs(_correlations(features, np.stack(list(known.values()), axis=1)))
+        for (name, target), by_value in zip(known.items(), correlations.T, strict=True):
             if not self._labels.get(name, False):
                 self._judge_copies(of, times_ns, features, name, target)
             if np.count_nonzero(np.diff(target[np.isfinite(target)])) >= LEAST_CHANGES:
-                self._judge_correlation(of, times_ns, features, name, target)
+                self._judge_correlation(of, times_ns, features, name, (target, by_value))
 
     def _neighbours(self, times_ns: Int64s, price: Float64s) -> tuple[Float64s, Float64s]:
         """The prices an interval before and after each row, NaN where that is no row."""
@@ -152,13 +155,15 @@ class Foresight:
         shares = np.maximum(signs[0][0], signs[1][0]) / len(target)
         self._accuse(of, times_ns, is_leak, shares, f"be {name} no more often than chance")
 
-    def _judge_correlation(self, of: str, times_ns: Int64s, features: Float64s, name: str, target: Float64s) -> None:
-        by_value = np.abs(_correlations(features, target))
+    def _judge_correlation(
+        self, of: str, times_ns: Int64s, features: Float64s, name: str, told: tuple[Float64s, Float64s]
+    ) -> None:
+        target, by_value = told
         shares = np.zeros(len(by_value))
         for at in np.flatnonzero(by_value >= MOST_KNOWN).tolist():
             is_known = np.isfinite(features[:, at]) & np.isfinite(target)
             ranks = pd.DataFrame({"one": features[is_known, at], "other": target[is_known]}).rank()
-            by_rank = np.abs(_correlations(ranks[["one"]].to_numpy(), ranks["other"].to_numpy()))[0]
+            by_rank = np.abs(_correlations(ranks[["one"]].to_numpy(), ranks[["other"]].to_numpy()))[0, 0]
             shares[at] = min(by_value[at], by_rank) if by_rank >= MOST_KNOWN else 0.0
         self._accuse(of, times_ns, shares > 0.0, shares, f"have a correlation below {MOST_KNOWN} with {name}")
 
@@ -171,16 +176,29 @@ class Foresight:
             )
 
 
-def _correlations(columns: Float64s, target: Float64s) -> Float64s:
-    """Pearson's correlation of each column with a target where both are finite; 0 where there are few or one value."""
+def _correlations(columns: Float64s, targets: Float64s) -> Float64s:
+    """Pearson's correlation of each column with each target, (columns, targets), where both are finite.
+
+    0 where there are few or one value. Each column is scaled by its greatest deviation, so that no square overflows.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        is_known = np.isfinite(columns) & np.isfinite(target)[:, None]
-        count = is_known.sum(axis=0)
-        one = np.where(is_known, columns, 0.0)
-        one = np.where(is_known, one - one.sum(axis=0) / count, 0.0)
-        scale = np.abs(one).max(axis=0)
-        one /= np.where(scale > 0.0, scale, np.nan)
-        other = np.where(is_known, target[:, None], 0.0)
-        other = np.where(is_known, other - other.sum(axis=0) / count, 0.0)
-        found = (one * other).sum(axis=0) / np.sqrt((one * one).sum(axis=0) * (other * other).sum(axis=0))
-    return np.where((count >= LEAST_ROWS // 2) & np.isfinite(found), found, 0.0)
+        is_known, is_told = np.isfinite(columns), np.isfinite(targets)
+        one, other = (_scaled(values, known) for values, known in ((columns, is_known), (targets, is_told)))
+        # Where one is unknown the other counts for nothing either: sums over the rows that both have.
+        counts, sums = is_known.T.astype(np.float64) @ is_told, one.T @ is_told
+        others = is_known.T.astype(np.float64) @ other
+        squares, other_squares = (one * one).T @ is_told, is_known.T @ (other * other)
+        covariance = one.T @ other - sums * others / counts
+        spread, other_spread = squares - sums * sums / counts, other_squares - others * others / counts
+        found = covariance / np.sqrt(spread * other_spread)
+        is_moving = (spread > LEAST_SPREAD * squares) & (other_spread > LEAST_SPREAD * other_squares)
+    return np.where((counts >= LEAST_ROWS // 2) & np.isfinite(found) & is_moving, found, 0.0)
+
+
+def _scaled(values: Float64s, is_known: npt.NDArray[np.bool_]) -> Float64s:
+    """Less its mean and by its greatest deviation, 0 where it is unknown, each column by itself."""
+    known = np.where(is_known, values, 0.0)
+    centred = np.where(is_known, known - known.sum(axis=0) / is_known.sum(axis=0), 0.0)
+    scale = np.abs(centred).max(axis=0)
+    scaled: Float64s = centred / np.where(scale > 0.0, scale, np.nan)
+    return np.where(is_known, scaled, 0.0)

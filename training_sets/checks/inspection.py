@@ -43,6 +43,7 @@ def value_columns(request: DatasetRequest, features: DatasetFeatures) -> list[st
     columns = [*features.columns, *(target.name for target in request.targets)]
     others = {*features.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
     others |= {PATH} if isinstance(request.strategy, PurgedCombinations) else set()
+    others |= set(request.input_names)
     if clashing := {target.name for target in request.targets} & others:
         raise InvalidRequest(f"target names: must not be those of other columns, was {', '.join(sorted(clashing))}")
     return columns
@@ -55,7 +56,7 @@ def dataset_schema(request: DatasetRequest, features: DatasetFeatures) -> pa.Sch
         has_fold=request.folds()[0].number is not None,
         metadata={"feature_registry_version": features.chosen.version, "feature_set": features.chosen.fingerprint},
         barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
-        weights=() if request.weighting is None else COLUMNS,
+        numbers=(*request.input_names, *(COLUMNS if request.weighting is not None else ())),
         has_path=isinstance(request.strategy, PurgedCombinations),
     )
 

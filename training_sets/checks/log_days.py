@@ -4,8 +4,8 @@ A log that disagrees with its raw data has been written by something else. One t
 compared, one at least; of fewer than twenty, a stretch of one day that is so much of the whole, an hour at least.
 
 A day that an earlier check compared, whose files and raw data are the same, counts. While there is such a one, it
-stands for a day that is drawn and was not compared, of which an hour is compared then: with every build more of the
-log is.
+stands for a day that is drawn and was not compared; of one of those an hour is compared then: with every build more of
+the log is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from transforms.catalogue import set_horizon_ns
 
 SHARE: Final = 0.05
 PARTS: Final = 24
-"""Of a day that another stands for, one is compared: an hour."""
+"""Of one day that another stands for, one is compared: an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,9 @@ def _with_proven(
     generator: np.random.Generator,
     proven: ProvenRows,
 ) -> list[Stretch]:
-    """The stretches, each that was not compared before in part alone while another is there that was, as long."""
+    """The stretches; in place of one that was not compared one that was, as long, and of one of those a part."""
     found: list[Stretch] = []
+    parts: list[Stretch] = []
     spare = [
         Stretch(symbol, max(from_ns, start_ns), min(to_ns, end_ns - 1))
         for symbol, start_ns, end_ns in days
@@ -91,8 +92,9 @@ def _with_proven(
         spare.remove(instead)
         part_ns = floor_to(length_ns // PARTS, SECOND_NS)
         from_ns = drawn.from_ns + int(generator.integers(0, (length_ns - part_ns) // SECOND_NS + 1)) * SECOND_NS
-        found += [instead, Stretch(drawn.symbol, from_ns, from_ns + part_ns)]
-    return found
+        found.append(instead)
+        parts.append(Stretch(drawn.symbol, from_ns, from_ns + part_ns))
+    return [*found, *([parts[int(generator.integers(len(parts)))]] if parts else [])]
 
 
 def check_stretches(stretches: Sequence[Stretch], origin: Origin) -> dict[str, Any]:

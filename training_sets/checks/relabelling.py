@@ -12,7 +12,9 @@ from market.clock import format_iso
 from market.errors import InvalidRequest
 from training_sets.checks.blinding import Known
 from training_sets.checks.leakage import Column, Leak, find_leaks
-from training_sets.request.targets import Target, volatility_window_ns
+from training_sets.request.sampling import SignalSampling
+from training_sets.request.targets import MetaLabelTarget, Target, volatility_window_ns
+from training_sets.samples.inputs import sides_at
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import LabelPrices, PriceSeries
 
@@ -22,16 +24,32 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 
-def check_labels(prices: Mapping[str, LabelPrices], targets: Sequence[Target], rows: Sequence[Known]) -> int:
-    """Make labels again, with other prices after their ends too; how many were compared. Raises InvalidRequest."""
+def check_labels(
+    prices: Mapping[str, LabelPrices],
+    targets: Sequence[Target],
+    rows: Sequence[Known],
+    signals: SignalSampling | None = None,
+) -> int:
+    """Make labels again, with other prices after their ends too; how many were compared. Raises InvalidRequest.
+
+    signals: of the primary model whose trades meta-labels judge.
+    """
     for symbol in dict.fromkeys(row.drawn.symbol for row in rows):
         own = sorted((row for row in rows if row.drawn.symbol == symbol), key=lambda row: row.drawn.time_ns)
         for number, target in enumerate(targets):
-            _check_labels(prices[symbol], target, own, [float(row.drawn.values[number - len(targets)]) for row in own])
+            written = [float(row.drawn.values[number - len(targets)]) for row in own]
+            of_target = signals if isinstance(target, MetaLabelTarget) else None
+            _check_labels(prices[symbol], target, own, written, of_target)
     return len(rows) * len(targets)
 
 
-def _check_labels(prices: LabelPrices, target: Target, rows: Sequence[Known], written: Sequence[float]) -> None:
+def _check_labels(
+    prices: LabelPrices,
+    target: Target,
+    rows: Sequence[Known],
+    written: Sequence[float],
+    signals: SignalSampling | None,
+) -> None:
     """Of one symbol and target: the prices around each row stand one behind the other, so that one call makes all."""
     step_ns = prices.step_ns
     around_ns = volatility_window_ns(target) + 2 * step_ns, target.reach_ns + 2 * step_ns
@@ -52,10 +70,12 @@ def _check_labels(prices: LabelPrices, target: Target, rows: Sequence[Known], wr
     times_ns = np.array([row.drawn.time_ns for row in rows]) + moved_ns
     decisions_ns = np.array([row.decision_ns for row in rows]) + moved_ns
 
+    sides = None if signals is None else sides_at(signals, np.array([row.drawn.time_ns for row in rows]))
+
     def compute(_times_ns: Int64s, changed: Float64s) -> Mapping[str, Column]:
         price, high, low = np.ascontiguousarray(changed.T)
         laid_out = PriceSeries(prices.name, 0, step_ns, price, high, low)
-        labels = make_labels(times_ns, laid_out, target, decisions_ns=decisions_ns)
+        labels = make_labels(times_ns, laid_out, target, decisions_ns=decisions_ns, sides=sides)
         return {target.name: Column(labels, np.zeros(len(rows), np.int64))}
 
     labels = compute(times_ns, values)[target.name].values

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training_sets.checks.blinding import Origin, check_boundaries, check_features, check_joined
-from training_sets.checks.drawn import WrittenFile, draw_rows, rows_to_draw
+from training_sets.checks.drawn import WrittenFile, draw_rows, stratum_ns
 from training_sets.checks.foresight import Foresight
 from training_sets.checks.log_days import check_stretches, draw_stretches
+from training_sets.checks.rederiving import check_inputs
 from training_sets.checks.relabelling import check_labels
 from training_sets.checks.sources import Sources
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.request.sampling import SignalSampling
 from training_sets.request.targets import is_class
 from training_sets.samples.prices import LabelPrices
 from training_sets.samples.splits import FoldTally
@@ -35,31 +37,31 @@ def search_leaks(
     """
     check_boundaries(kept, max(request.targets, key=lambda target: target.reach_ns).name)
     labels = {target.name: is_class(target) for target in request.targets}
-    names = origin.features.columns
-    foresight = Foresight(
-        names, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns
-    )
-    columns = [*names, *labels]
+    told = [*origin.features.columns, *request.input_names]
+    foresight = Foresight(told, labels, longest_reach_ns=request.label_reach_ns, interval_ns=request.sample_interval_ns)
     drawn = draw_rows(
         files,
-        columns,
-        count=rows_to_draw(len(request.symbols)),
+        [*told, *labels],
+        length_ns=stratum_ns(covered(request.folds())),
         seed=seed,
         foresight=foresight,
         is_proven=None if origin.proven is None else origin.proven.is_proven,
     )
     rows = Sources(request, origin).of(drawn)
+    inputs_made = check_inputs(drawn, request, origin)
     is_logged = request.sample_kind == "on_row"
     features = check_features(rows, origin) | check_joined(rows, origin.features, on_rows=is_logged)
     stretches = draw_stretches(request.symbols, covered(request.folds()), seed, origin.proven) if is_logged else []
     days = check_stretches(stretches, origin)
-    labels_made = check_labels(prices, request.targets, rows)
+    signals = request.sampling if isinstance(request.sampling, SignalSampling) else None
+    labels_made = check_labels(prices, request.targets, rows, signals)
     if origin.proven is not None:
         origin.proven.save()
     return {
         "seed": seed,
         "rows_drawn": len(drawn),
         "labels_made_again": labels_made,
+        **({"inputs_made_again": inputs_made} if request.input_names else {}),
         **features,
         **days,
         "all_rows": foresight.document(),

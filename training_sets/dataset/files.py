@@ -178,19 +178,19 @@ def table_schema(
     has_fold: bool,
     metadata: Mapping[str, str],
     barriers: Sequence[str] = (),
-    weights: Sequence[str] = (),
+    numbers: Sequence[str] = (),
     has_path: bool = False,
 ) -> pa.Schema:
     """symbol, timestamp (UTC), the float64 columns, fold (int32) where there are folds, and path where there are paths.
 
-    barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold. weights:
-    float64, after those.
+    barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold. numbers:
+    inputs and weights, float64, after those.
     """
     fields: list[tuple[str, pa.DataType]] = [("symbol", pa.string()), ("timestamp", pa.timestamp("ns", "UTC"))]
     fields += [(name, pa.float64()) for name in columns]
     for name in barriers:
         fields += [(f"{name}_t1", pa.timestamp("ns", "UTC")), (f"{name}_barrier", pa.string())]
-    fields += [(name, pa.float64()) for name in weights]
+    fields += [(name, pa.float64()) for name in numbers]
     if has_fold:
         fields.append(("fold", pa.int32()))
     if has_path:

@@ -19,7 +19,7 @@ from storage.raw.raw_data import RawData
 from training_sets.provenance import code_digest, feature_partitions, library_versions, outside_entry, served_partitions
 from training_sets.rebuild.rebuild import start_before
 from training_sets.request.folds import covered
-from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest, request_document
+from training_sets.request.request import DatasetRequest, request_document
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.prices import LATEST_ARRIVAL_NS, MID
 from transforms.catalogue import set_horizon_ns, set_kinds
@@ -40,8 +40,7 @@ def dataset_inputs(
 ) -> dict[str, Any]:
     """Entries of the manifest; the feature log holds the request's days. Raises CorruptStore."""
     chosen, spans = features.chosen, covered(request.folds())
-    back_ns = max(LONGEST_LAG_NS, request.price_back_ns)
-    from_ns, to_ns = spans[0][0] - back_ns, spans[-1][1] + request.latest_price_ns
+    from_ns, to_ns = spans[0][0] - request.back_ns, spans[-1][1] + request.latest_price_ns
     is_on_row = request.sample_kind == "on_row"
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
     logged = read if is_on_row else [each for each in read if each is MID]

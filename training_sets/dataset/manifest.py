@@ -99,16 +99,20 @@ def read_performance(folder: Path) -> dict[str, Any] | None:
 
 
 def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, list[str]]:
-    """What each column of the files is to a model: keys, features, targets, weights, or details of a target."""
+    """What each column of the files is to a model: keys, features, targets, weights, or details of a target.
+
+    ``inputs``, where there are any: what a model takes beside the features, which the feature log has not.
+    """
     keys = [name for name in columns if name in KEYS]
     targets = [target.name for target in request.targets]
     details = [f"{name}{suffix}" for name in targets for suffix in ("_t1", "_barrier") if f"{name}{suffix}" in columns]
     weights = [WEIGHT] if request.weighting is not None else []
     details += [CONCURRENCY] if request.weighting is not None else []
     details += ["path"] if isinstance(request.strategy, PurgedCombinations) else []
-    told = {*keys, *targets, *details, *weights}
+    inputs = {"inputs": list(request.input_names)} if request.input_names else {}
+    told = {*keys, *targets, *details, *weights, *inputs.get("inputs", ())}
     features = [name for name in columns if name not in told]
-    return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details}
+    return {"keys": keys, "features": features, "targets": targets, "weights": weights, "details": details, **inputs}
 
 
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:

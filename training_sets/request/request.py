@@ -8,13 +8,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from market.clock import MINUTE_NS, SECOND_NS, format_iso
+from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
+from training_sets.request.derived import Derived, FractionalDifference, check_derived
 from training_sets.request.features import FeatureChoice
 from training_sets.request.fitting import FittedStep, check_steps
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
-from training_sets.request.sampling import CusumSampling, Sampling
-from training_sets.request.targets import Target, check_target, volatility_window_ns
+from training_sets.request.sampling import SIDE, CusumSampling, Sampling, SignalSampling
+from training_sets.request.targets import MetaLabelTarget, Target, check_target, volatility_window_ns
 from training_sets.request.weighting import Weighting
 
 MissingPolicy = Literal["keep", "drop", "forward_fill"]
@@ -25,8 +26,9 @@ SampleKind = Literal["on_row", "at_time"]
 """on_row: the model acts when row ``t`` arrives. at_time: it asks at ``t`` and gets the newest tick there is."""
 KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
+HOURS: Final = 24
 MOST_SAMPLE_TIMES: Final = 100_000
-LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "features"})
+LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "features", "derived", "history_lag_ms"})
 """Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -44,6 +46,8 @@ class DatasetRequest:
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
     fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
     features: None is every feature of the registry version and no other.
+    derived: columns that are made of many served rows. history_lag_ms: how long after its time a row that was not
+    served could be read, by hour of the UTC day; None is the delay that the log states.
     """
 
     symbols: tuple[str, ...]
@@ -66,6 +70,8 @@ class DatasetRequest:
     sampling: Sampling | None = None
     fitted_steps: tuple[FittedStep, ...] | None = None
     features: FeatureChoice | None = None
+    derived: tuple[Derived, ...] | None = None
+    history_lag_ms: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -83,6 +89,8 @@ class DatasetRequest:
             self._check_times()
         if self.sampling is not None:
             self._check_sampling()
+        if any(isinstance(each, MetaLabelTarget) for each in self.targets) and not self.has_sides:
+            raise InvalidRequest("meta_label: must be of a request whose sampling is by signals, was without")
         if self.embargo_ns < 0:
             raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
         if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
@@ -102,6 +110,16 @@ class DatasetRequest:
         if self.weighting is not None and self.weighting.target not in {None, *names}:
             raise InvalidRequest(f"sample_weight.target: must be of {', '.join(names)}, was {self.weighting.target!r}")
         check_steps(self.fitted_steps)
+        check_derived(self.derived, self.symbols)
+        for name in ("derived", "history_lag_ms"):
+            if getattr(self, name) is not None and self.sample_kind != "on_row":
+                raise InvalidRequest(f"{name}: must be of on_row samples, was of {self.sample_kind}")
+        most_ms = LONGEST_LAG_NS // MILLISECOND_NS
+        lags = self.history_lag_ms
+        if lags is not None and (len(lags) != HOURS or not 0 <= min(lags) <= max(lags) <= most_ms):
+            raise InvalidRequest(
+                f"history_lag_ms: must be {HOURS} of 0 to {most_ms}, one for each hour of the UTC day, was {list(lags)}"
+            )
         for target in self.targets:
             check_target(target, SECOND_NS)
         for fold in self.folds():
@@ -119,6 +137,8 @@ class DatasetRequest:
                 "sampling: must be of one symbol, on_row, without an interval, offset or times of its own, was of "
                 f"{len(self.symbols)}, {self.sample_kind}"
             )
+        if isinstance(self.sampling, SignalSampling):
+            self._check_within("sampling.signals", self.sampling.rows_ns)
 
     def _check_times(self) -> None:
         times_ns = self.sample_times_ns
@@ -131,10 +151,24 @@ class DatasetRequest:
             )
         if any(later_ns <= time_ns for time_ns, later_ns in pairwise(times_ns)):
             raise InvalidRequest("sample_times: must be ascending, each once, was not")
+        self._check_within("sample_times", times_ns)
+
+    def _check_within(self, thing: str, times_ns: tuple[int, ...]) -> None:
         spans = covered(self.folds())
         for time_ns in times_ns:
             if not any(start_ns <= time_ns < end_ns for start_ns, end_ns in spans):
-                raise InvalidRequest(f"sample_times: must lie in the periods, was {format_iso(time_ns)}")
+                raise InvalidRequest(f"{thing}: must lie in the periods, was {format_iso(time_ns)}")
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether a primary model says when rows are sampled, and with which side."""
+        return isinstance(self.sampling, SignalSampling)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What a model takes beside the features, in the order of the files."""
+        sides = (SIDE,) if self.has_sides else ()
+        return (*sides, *(each.name for each in self.derived or ()))
 
     @property
     def label_reach_ns(self) -> int:
@@ -146,6 +180,16 @@ class DatasetRequest:
         """How far before a sample prices are looked at, for volatility."""
         own = self.sampling.volatility_window_ns + MINUTE_NS if isinstance(self.sampling, CusumSampling) else 0
         return max(own, *(volatility_window_ns(target) for target in self.targets))
+
+    @property
+    def back_ns(self) -> int:
+        """How far before a sample rows and prices are looked at, beside what the features look at."""
+        derived_ns = [
+            (len(each.weights()) - 1) * self.sample_interval_ns
+            for each in self.derived or ()
+            if isinstance(each, FractionalDifference)
+        ]
+        return max([LONGEST_LAG_NS, self.price_back_ns, *derived_ns])
 
     @property
     def latest_price_ns(self) -> int:

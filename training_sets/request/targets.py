@@ -63,11 +63,19 @@ class TripleBarrierTarget(_Ahead, frozen=True, tag="triple_barrier"):
         _require_positive(self.name, upper=self.upper, lower=self.lower)
 
 
-Target = RegressionTarget | ClassificationTarget | RiskAdjustedTarget | TripleBarrierTarget
+class MetaLabelTarget(TripleBarrierTarget, frozen=True, tag="meta_label"):
+    """Whether the trade of a primary model was right (1) or not (0): it met its profit first, or ended with a gain.
+
+    upper: the profit, lower: the stop, each in the direction of the signal's side. ``<name>_barrier`` is profit, stop
+    or end. Source: López de Prado (2018), Advances in Financial Machine Learning, 3.6.
+    """
+
+
+Target = RegressionTarget | ClassificationTarget | RiskAdjustedTarget | TripleBarrierTarget | MetaLabelTarget
 
 
 def is_class(target: Target) -> bool:
-    """Whether the labels are the classes -1, 0 and +1."""
+    """Whether the labels are the classes -1, 0 and +1, or some of them."""
     return isinstance(target, ClassificationTarget | TripleBarrierTarget)
 
 

@@ -7,6 +7,7 @@
 3. Bars count the trades of the tape, each once, in whole units of the instrument's scales: no sum rounds. A bar is over
    with the trade that fills it, and the next begins empty with the next trade; the row that is sampled is the first one
    that has that trade. Bars that end within one second are one sample.
+4. Signals are sampled on the first row at their time or later.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from storage.raw.events import stream_events
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
-from training_sets.request.sampling import MOST_EVENTS, BarSampling, CusumSampling
+from training_sets.request.sampling import MOST_EVENTS, BarSampling, CusumSampling, SignalSampling
 from training_sets.samples.events import cusum_events
 from training_sets.samples.labels import past_volatility
 from training_sets.samples.prices import LabelPrices
@@ -45,6 +46,8 @@ def event_times(request: DatasetRequest, prices: LabelPrices, raw: RawData) -> S
 
     prices, raw: of its symbol. Raises InvalidRequest when there is none, or more than MOST_EVENTS; NotFound.
     """
+    if isinstance(request.sampling, SignalSampling):
+        return SampleTimes.at(request.sampling.rows_ns)
     found = [np.empty(0, np.int64)]
     count = 0
     for start_ns, end_ns in covered(request.folds()):

@@ -13,8 +13,8 @@ from market.errors import InvalidRequest
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import Target, TripleBarrierTarget
 from training_sets.request.weighting import Weighting
+from training_sets.samples.piece import Samples
 from training_sets.samples.prices import LabelPrices
-from training_sets.samples.samples import Samples
 from training_sets.samples.weights import (
     average_concurrency,
     average_uniqueness,
@@ -51,7 +51,7 @@ class Weigher:
         decisions_ns = piece.decisions_ns[rows]
         starts_ns = (decisions_ns + self.target.delay_ns) // self.step_ns * self.step_ns
         if isinstance(self.target, TripleBarrierTarget):
-            ends_ns = piece.touched_ns[self.at][rows]
+            ends_ns = piece.barriers[self.at].touched_ns[rows]
         else:
             ends_ns = (decisions_ns + self.target.reach_ns) // self.step_ns * self.step_ns
         return np.stack([piece.symbol[rows], starts_ns, ends_ns])

@@ -103,14 +103,30 @@ def price_series(
 class LabelPrices:
     """The prices of a symbol, of one kind, read as far as they are asked for: a mid a second of months takes its room.
 
-    read: gives the prices of [from_ns, to_ns].
+    read: gives the prices of [from_ns, to_ns]. early: of the klines that were confirmed before they ended, when they
+    came and when they ended, int64 (n, 2); None is that there is none.
     """
 
-    def __init__(self, name: PriceName, read: Callable[[int, int], PriceSeries]) -> None:
+    def __init__(
+        self, name: PriceName, read: Callable[[int, int], PriceSeries], early: npt.NDArray[np.int64] | None = None
+    ) -> None:
         self.name: PriceName = name
         self.step_ns = STEP_NS[name]
+        self.early = np.empty((0, 2), np.int64) if early is None else early[np.argsort(early[:, 1])]
         self._read = read
         self._held = PriceSeries(name, 0, self.step_ns, np.empty(0))
+
+    def tell_early(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether a row at each time may hold a price of a moment after it, bool (n,): it came before its kline ended.
+
+        That is so where the receive clock is behind the exchange's: a label from the close before would hold what the
+        row knows.
+        """
+        if len(self.early) == 0:
+            return np.zeros(len(times_ns), np.bool_)
+        came_ns = np.append(np.minimum.accumulate(self.early[::-1, 0])[::-1], np.iinfo(np.int64).max)
+        is_early: npt.NDArray[np.bool_] = came_ns[np.searchsorted(self.early[:, 1], times_ns, side="right")] < times_ns
+        return is_early
 
     def between(self, from_ns: int, to_ns: int) -> PriceSeries:
         """The prices of [from_ns, to_ns] at least; those that the call before gave are not read again."""
@@ -140,10 +156,10 @@ def open_prices(
     if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
         return mids
     # A price a minute: months of them are less than a piece of samples.
-    closes = _read_closes(raw, symbol, from_ns=from_ns, to_ns=to_ns)
+    closes, early = _read_closes(raw, symbol, from_ns=from_ns, to_ns=to_ns)
     if choice == "auto" and len(closes.values) == 0:
         return mids
-    return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes)
+    return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes, early)
 
 
 def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: int) -> bool:
@@ -167,12 +183,16 @@ def _read_mids(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> Pri
     return PriceSeries("mid_price", start_ns, SECOND_NS, values)
 
 
-def _read_closes(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> PriceSeries:
-    """The close, high and low of every confirmed kline that ends in [from_ns, to_ns]."""
+def _read_closes(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> tuple[PriceSeries, npt.NDArray[np.int64]]:
+    """The close, high and low of every confirmed kline that ends in [from_ns, to_ns], and which came before they ended.
+
+    The second are when they came and ended, int64 (n, 2).
+    """
+    early = [np.empty((0, 2), np.int64)]
     try:
         exponent = raw.instrument(symbol).price_exponent
     except NotFound:
-        return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS)
+        return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS), early[0]
     ends_ns = [np.empty(0, np.int64)]
     prices: dict[int, list[npt.NDArray[np.int64]]] = {field: [np.empty(0, np.int64)] for field in (CLOSE, HIGH, LOW)}
     for events, _ in stream_events(
@@ -186,8 +206,12 @@ def _read_closes(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> Pric
             & (kline_end_ns <= to_ns)
         )
         # A kline is one message, whose fields stand in one order.
-        ends_ns.append(kline_end_ns[is_wanted & (events["field"] == CLOSE)])
+        is_close = is_wanted & (events["field"] == CLOSE)
+        ends_ns.append(kline_end_ns[is_close])
+        came = np.stack([events["recv_ns"][is_close], kline_end_ns[is_close]], axis=1)
+        early.append(came[came[:, 0] < came[:, 1]])
         for field, found in prices.items():
             found.append(events["px"][is_wanted & (events["field"] == field)])
     closes, highs, lows = (np.concatenate(prices[field]) / 10.0**exponent for field in (CLOSE, HIGH, LOW))
-    return price_series("kline_close", np.concatenate(ends_ns), closes, step_ns=MINUTE_NS, extremes=(highs, lows))
+    series = price_series("kline_close", np.concatenate(ends_ns), closes, step_ns=MINUTE_NS, extremes=(highs, lows))
+    return series, np.concatenate(early)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
@@ -18,11 +17,13 @@ from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
-from training_sets.request.targets import TripleBarrierTarget, check_target
+from training_sets.request.targets import MetaLabelTarget, TripleBarrierTarget, check_target
 from training_sets.samples.columns import DatasetFeatures
+from training_sets.samples.inputs import ModelInputs
 from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
 from training_sets.samples.labels import first_touches, make_labels
 from training_sets.samples.missing import ForwardFill, ServedFill
+from training_sets.samples.piece import BARRIERS, META_BARRIERS, MetBarriers, Samples
 from training_sets.samples.prices import LabelPrices, open_prices
 from training_sets.samples.sample_times import SampleTimes
 
@@ -31,62 +32,8 @@ PIECE_ROWS: Final = 200_000
 PIECE_SECONDS: Final = 1_000_000
 """Symbol-seconds that one retrieval spans: a feature row each, read whether or not it is sampled."""
 
-BARRIERS: Final = ("lower", "end", "upper")
-"""What a triple-barrier label of -1, 0 and +1 has met."""
-
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Rows in order of time, then of the request's symbols.
-
-    times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
-    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). touched_ns: by the number of each
-    triple-barrier target, int64 (n,), when a barrier was met.
-    """
-
-    times_ns: Int64s
-    decisions_ns: Int64s
-    symbol: Int64s
-    features: Float64s
-    labels: Float64s
-    touched_ns: Mapping[int, Int64s]
-
-    def __len__(self) -> int:
-        return len(self.times_ns)
-
-    def table(
-        self,
-        rows: Int64s,
-        symbols: tuple[str, ...],
-        schema: pa.Schema,
-        fold: int | None,
-        paths: Sequence[tuple[int, int, int]] | None = None,
-    ) -> pa.Table:
-        """Some rows as a table of the schema. Unknown stays NaN, as it was served.
-
-        paths: (start, end, path) of the times that are of one; None for a schema without paths.
-        """
-        values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
-        columns: list[Any] = [
-            pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
-            pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
-            *(pa.array(np.ascontiguousarray(column)) for column in values.T),
-        ]
-        for at, touched_ns in self.touched_ns.items():
-            met = self.labels[rows, at].astype(np.int64) + 1
-            columns.append(pa.array(touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
-            columns.append(pa.array(np.array(BARRIERS, object)[met], pa.string()))
-        if fold is not None:
-            columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
-        if paths is not None:
-            number = np.full(len(rows), -1, np.int32)
-            for start_ns, end_ns, path in paths:
-                number[(self.times_ns[rows] >= start_ns) & (self.times_ns[rows] < end_ns)] = path
-            columns.append(pa.array(number, mask=number < 0))
-        return pa.table(columns, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +48,9 @@ class Sampler:
     """Retrieves, fills and labels the samples of a request; counts what it drops.
 
     retrieval: what is known at ascending times. counts: rows sampled, without_features (too_late of them),
-    without_label, with_missing, and values_filled. lags: how old each row was when the model had it. unlabelled: rows
-    whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity: tallies of each
-    symbol, told the times that have features. log: where values are filled from that were served.
+    without_label (too_early of them), with_missing, and values_filled. lags: how old each row was when the model had
+    it. unlabelled: rows whose label is unknown, by target. unknown: dropped rows in which it is, by column. continuity:
+    tallies of each symbol, told the times that have features. log: where values are filled from that were served.
     """
 
     def __init__(
@@ -126,6 +73,7 @@ class Sampler:
         self.continuity = continuity
         self._fill_given = ForwardFill(len(request.symbols) * len(chosen.columns), request.fill_limit_ns)
         self._fill_served = ServedFill(log, chosen, request.symbols, request.fill_limit_ns)
+        self._inputs = ModelInputs(request, chosen, log)
         self.times = plan.times
         self.retrieval = retrieval
         self._back_ns = request.price_back_ns
@@ -161,12 +109,15 @@ class Sampler:
         acted_from_ns = known.had_ns if is_on_row else np.repeat(times_ns, count)
         self.lags.add((acted_from_ns - known.row_ns)[known.has_row])
         self.counts["too_late"] += int(np.count_nonzero(known.row_ns == TOO_LATE))
+        inputs = self._inputs.of(times_ns, known, decisions_ns)
         if request.missing == "forward_fill":
             self.counts["values_filled"] += self._filled(times_ns, known)
         features = self._features.values(known, request.symbols, on_rows=is_on_row)
         is_unknown = np.isnan(features)
-        labels, touched_ns = self._labels(times_ns, decisions_ns)
+        sides = inputs[:, 0] if request.has_sides else None
+        labels, barriers = self._labels(times_ns, decisions_ns, sides)
         is_found: npt.NDArray[np.bool_] = np.any(~is_unknown, axis=1)
+        self._drop_early(times_ns, labels, is_found)
         for at, symbol in enumerate(request.symbols):
             for tally in self.continuity[symbol]:
                 tally.add(times_ns[is_found[at::count]])
@@ -188,15 +139,30 @@ class Sampler:
             np.tile(np.arange(count), len(times_ns))[is_kept],
             features[is_kept],
             labels[is_kept],
-            {index: touched[is_kept] for index, touched in touched_ns.items()},
+            {index: each.only(is_kept) for index, each in barriers.items()},
+            inputs[is_kept],
         )
 
-    def _labels(self, times_ns: Int64s, decisions_ns: Int64s) -> tuple[Float64s, dict[int, Int64s]]:
-        """The labels of a piece, and of each triple-barrier target, by its number, when a barrier was met."""
+    def _drop_early(self, times_ns: Int64s, labels: Float64s, is_found: npt.NDArray[np.bool_]) -> None:
+        """Leave the labels of rows unknown that may hold a close of after them."""
+        count = len(self._request.symbols)
+        for at, symbol in enumerate(self._request.symbols):
+            is_early = self.prices[symbol].tell_early(times_ns)
+            labels[at::count][is_early] = np.nan
+            self.counts["too_early"] += int(np.count_nonzero(is_early & is_found[at::count]))
+
+    def _labels(
+        self, times_ns: Int64s, decisions_ns: Int64s, sides: Float64s | None
+    ) -> tuple[Float64s, dict[int, MetBarriers]]:
+        """The labels of a piece, and of each triple-barrier target, by its number, which barrier was met when."""
         request, count = self._request, len(self._request.symbols)
         labels = np.empty((len(decisions_ns), len(request.targets)))
-        touched_ns = {
-            index: np.zeros(len(decisions_ns), np.int64)
+        barriers = {
+            index: MetBarriers(
+                np.full(len(decisions_ns), np.nan),
+                np.zeros(len(decisions_ns), np.int64),
+                META_BARRIERS if isinstance(target, MetaLabelTarget) else BARRIERS,
+            )
             for index, target in enumerate(request.targets)
             if isinstance(target, TripleBarrierTarget)
         }
@@ -207,11 +173,14 @@ class Sampler:
             for index, target in enumerate(request.targets):
                 acted_ns = decisions_ns[at::count]
                 if isinstance(target, TripleBarrierTarget):
-                    found = first_touches(times_ns, acted_ns, prices, target)
-                    labels[at::count, index], touched_ns[index][at::count] = found
+                    of_target = sides if isinstance(target, MetaLabelTarget) else None
+                    found = first_touches(times_ns, acted_ns, prices, target, of_target)
+                    labels[at::count, index] = found.labels
+                    barriers[index].met[at::count] = found.met
+                    barriers[index].touched_ns[at::count] = found.touched_ns
                 else:
                     labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=acted_ns)
-        return labels, touched_ns
+        return labels, barriers
 
     def _filled(self, times_ns: Int64s, known: Known) -> int:
         """Fill what is known of a piece in place; how many values of the dataset were filled."""
@@ -267,6 +236,16 @@ def offset_warnings(request: DatasetRequest, sampler: Sampler) -> list[str]:
     ]
 
 
+def early_warnings(sampler: Sampler) -> list[str]:
+    """One line for every symbol of which klines were confirmed before they ended."""
+    return [
+        f"{symbol}: {len(prices.early)} klines were confirmed before their end by the receive clock, the first by "
+        f"{(int(prices.early[0, 1]) - int(prices.early[0, 0])) / MILLISECOND_NS:g} ms; rows between are left out"
+        for symbol, prices in sampler.prices.items()
+        if len(prices.early)
+    ]
+
+
 def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any]:
     """What a sample of the dataset is and when its model acts, as the manifest states it."""
     return {
@@ -274,6 +253,7 @@ def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any
         **({} if request.sampling is None else {"events": len(sampler.times)}),
         "offset_seconds": request.sample_offset_ns // SECOND_NS,
         "read_delay_ms": request.read_delay_ns / MILLISECOND_NS,
+        **({} if request.history_lag_ms is None else {"history_lag_ms": list(request.history_lag_ms)}),
         "row_age_ms": sampler.lags.document(),
         "entry_price": {
             symbol: f"{prices.name} of the newest whole {prices.step_ns // SECOND_NS} s when the model acts"

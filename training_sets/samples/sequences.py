@@ -44,8 +44,9 @@ class WindowBatch:
 class FeatureWindows:
     """The windows of a symbol in one split of a fold; each iteration reads them anew.
 
-    length: rows a window. interval_ns: between them, whole seconds; rows at its multiples. stride: every so many rows
-    one may end, counted from the first of a day. shard, shards: of the days, for several readers beside each other: a
+    length: rows a window. interval_ns, offset_ns: rows so long after multiples of the interval, whole seconds. stride:
+    every so many rows one may end, counted from the first of a day. read_delay_ns: the model acts so long after a row
+    can be read. shard, shards: of the days, for several readers beside each other: a
     worker of a PyTorch DataLoader has the days of its number.
 
     An ``IterableDataset`` is this and no more: ``def __iter__(self): return iter(windows)``.
@@ -62,12 +63,19 @@ class FeatureWindows:
     stride: int = 1
     shard: int = 0
     shards: int = 1
+    offset_ns: int = 0
+    read_delay_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1 or self.interval_ns < SECOND_NS or self.interval_ns % SECOND_NS:
             raise InvalidRequest(
                 f"windows: length and stride must be 1 or more, the interval whole seconds, was {self.length}, "
                 f"{self.stride}, {self.interval_ns} ns"
+            )
+        if not 0 <= self.offset_ns < self.interval_ns or self.offset_ns % SECOND_NS:
+            raise InvalidRequest(
+                f"windows: the offset must be whole seconds below the interval, {self.interval_ns} ns, was "
+                f"{self.offset_ns} ns"
             )
         if not 0 <= self.shard < self.shards:
             raise InvalidRequest(f"windows: shard must be below shards, was {self.shard} of {self.shards}")
@@ -99,7 +107,7 @@ class FeatureWindows:
             rows, available_ns = self.log.read(self.symbol, self.chosen, from_ns=from_ns, to_ns=day_ns + DAY_NS)
         except NotFound:
             return
-        at = np.flatnonzero(rows.row_ns % self.interval_ns == 0)
+        at = np.flatnonzero(rows.row_ns % self.interval_ns == self.offset_ns)
         row_ns = rows.row_ns[at]
         if len(at) < self.length:
             return
@@ -115,7 +123,7 @@ class FeatureWindows:
     def _breaks(self, rows: FeatureRows, at: Int64s, available_ns: Int64s) -> tuple[Bools, Bools]:
         """Of each row, whether it is in no window, and whether a window may only begin with it."""
         row_ns = rows.row_ns[at]
-        assigned = assign_rows(row_ns, self.fold, self.rules, decisions_ns=available_ns)
+        assigned = assign_rows(row_ns, self.fold, self.rules, decisions_ns=available_ns + self.read_delay_ns)
         own = [number for number, period in enumerate(self.fold.periods) if period.name == self.split]
         is_usable = assigned.is_kept & np.isin(assigned.period, own) & (available_ns <= row_ns + LONGEST_LAG_NS)
         is_usable &= ~np.isin(rows.status[at], (GAP, WARMUP)).any(axis=1)

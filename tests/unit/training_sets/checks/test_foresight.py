@@ -8,7 +8,7 @@ import pytest
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
-from training_sets.checks.foresight import LEAST_ROWS, Foresight
+from training_sets.checks.foresight import LEAST_ROWS, Foresight, _correlations
 from training_sets.dataset.files import FilePiece
 
 ROWS = 12_000
@@ -119,3 +119,25 @@ def test_a_price_of_nothing_is_judged_as_unknown_and_warns_of_no_division() -> N
     features, label = market(5)
     features[4_000:4_002, 0] = 0.0
     assert judge(features, label).document()["rows_judged"] == ROWS
+
+
+def test_correlations_are_those_of_each_pair_where_both_are_known() -> None:
+    draw = np.random.default_rng(8)
+    columns, targets = draw.standard_normal((900, 7)), draw.standard_normal((900, 3))
+    columns[:, 1] = 3.0
+    columns[:, 2] = 1e200 * (targets[:, 0] + 0.1 * columns[:, 2])
+    columns[draw.random(900) < 0.3, 3] = np.nan
+    columns[5:, 4] = np.nan
+    columns[draw.random(900) < 0.2, 5] = np.inf
+    targets[draw.random(900) < 0.1, 1] = np.nan
+    # Far away where the target is not known.
+    columns[np.isnan(targets[:, 1]), 6] = 1e6
+    found = _correlations(columns, targets)
+    for at, column in enumerate(columns.T):
+        for number, target in enumerate(targets.T):
+            is_known = np.isfinite(column) & np.isfinite(target)
+            plain = 0.0
+            if is_known.sum() >= 250 and column[is_known].min() < column[is_known].max():
+                plain = np.corrcoef(column[is_known] / np.abs(column[is_known]).max(), target[is_known])[0, 1]
+            assert found[at, number] == pytest.approx(plain, abs=1e-5)
+    assert found[2, 0] > 0.99

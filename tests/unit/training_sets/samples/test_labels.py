@@ -15,6 +15,7 @@ from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
 from training_sets.request.targets import (
     ClassificationTarget,
+    MetaLabelTarget,
     RegressionTarget,
     RiskAdjustedTarget,
     Target,
@@ -212,17 +213,72 @@ def test_barriers_are_met_by_highs_and_lows_where_klines_are_the_price(
     upper: float, lower: float, label: float, bar: int
 ) -> None:
     target = TripleBarrierTarget(4 * MINUTE_NS, upper=upper, lower=lower)
-    labels, touched_ns = first_touches(ACTS_NS, ACTS_NS, BARS, target)
+    found = first_touches(ACTS_NS, ACTS_NS, BARS, target)
+    labels, touched_ns = found.labels, found.touched_ns
     assert (labels.tolist(), touched_ns.tolist()) == ([label], [bar * MINUTE_NS])
 
 
 def test_a_bar_of_the_past_meets_no_barrier_and_an_unknown_one_hides_the_rest() -> None:
     target = TripleBarrierTarget(MINUTE_NS, upper=0.02, lower=0.02)
     after_ns = np.array([3 * MINUTE_NS, 4 * MINUTE_NS])
-    labels, touched_ns = first_touches(after_ns, after_ns, BARS, target)
+    found = first_touches(after_ns, after_ns, BARS, target)
+    labels, touched_ns = found.labels, found.touched_ns
     assert labels[0] == 0.0
     assert math.isnan(labels[1])
     assert touched_ns.tolist() == [4 * MINUTE_NS, 0]
+
+
+def plain_meta_label(
+    bars: list[tuple[float, float, float]], second: int, side: int, *, horizon: int, profit: float, stop: float
+) -> tuple[float, float]:
+    """The label and the barrier, from close, high and low of each second."""
+
+    def bar(at: int) -> tuple[float, float, float]:
+        return bars[at] if 0 <= at < len(bars) else (NAN, NAN, NAN)
+
+    entry = bar(second)[0]
+    if math.isnan(entry):
+        return NAN, NAN
+    for at in range(second + 1, second + horizon + 1):
+        close, high, low = bar(at)
+        if math.isnan(close):
+            return NAN, NAN
+        worst, best = (low, high) if side == 1 else (high, low)
+        if side * (worst / entry - 1.0) <= -stop:
+            return 0.0, -1.0
+        if side * (best / entry - 1.0) >= profit:
+            return 1.0, 1.0
+    return float(side * (bar(second + horizon)[0] / entry - 1.0) > 0.0), 0.0
+
+
+BAR = st.tuples(st.sampled_from((100.0, 100.1, 99.9, 101.0, 99.0)), st.sampled_from((0.0, 0.5, 1.0, NAN)))
+
+
+@given(
+    st.lists(BAR, max_size=30),
+    st.lists(st.tuples(st.integers(-2, 32), st.sampled_from([1, -1])), max_size=30),
+    HORIZONS,
+    st.sampled_from([0.001, 0.005, 0.01, 0.03]),
+    st.sampled_from([0.001, 0.005, 0.01, 0.03]),
+)
+def test_a_meta_label_says_whether_the_trade_of_its_side_was_right(
+    drawn: list[tuple[float, float]], signals: list[tuple[int, int]], horizon: int, profit: float, stop: float
+) -> None:
+    bars = [
+        (close if spread == spread else NAN, close + spread, close - spread)  # noqa: PLR0124  # NaN alone is unlike itself
+        for close, spread in drawn
+    ]
+    closes, highs, lows = np.array(bars, np.float64).reshape(-1, 3).T.copy()
+    series = PriceSeries("kline_close", 0, SECOND_NS, closes, highs=highs, lows=lows)
+    at_ns = np.array([second for second, _ in signals], np.int64) * SECOND_NS
+    sides = np.array([side for _, side in signals], np.float64)
+    target = MetaLabelTarget(horizon * SECOND_NS, upper=profit, lower=stop)
+    found = first_touches(at_ns, at_ns, series, target, sides)
+    expected = [
+        plain_meta_label(bars, second, side, horizon=horizon, profit=profit, stop=stop) for second, side in signals
+    ]
+    assert all(is_same(label, wanted) for label, (wanted, _) in zip(found.labels.tolist(), expected, strict=True))
+    assert all(is_same(met, wanted) for met, (_, wanted) in zip(found.met.tolist(), expected, strict=True))
 
 
 def test_an_unknown_price_on_the_path_hides_only_what_comes_after_it() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
+from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest
 from market.events import CONFIRMED, KLINE, KLINE_FIELD_COUNT, Events, empty_events, mark_message
 from market.instruments import pin_scale
@@ -174,3 +174,36 @@ def test_between_two_steps_the_price_is_that_of_the_earlier_one_and_none_a_step_
     prices = price_series("kline_close", np.array([120, 60]) * SECOND_NS, np.array([2.0, 1.0]), step_ns=MINUTE_NS)
     found = prices.at(np.array([59, 60, 61, 120, 180]) * SECOND_NS)
     assert np.array_equal(found, [np.nan, 1.0, 1.0, 2.0, np.nan], equal_nan=True)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(-90, 90)), max_size=8, unique_by=lambda each: each[0]),
+    st.lists(st.integers(0, 1400), max_size=40),
+)
+def test_a_row_is_early_that_came_after_a_kline_and_before_its_end(
+    klines: list[tuple[int, int]], seconds: list[int]
+) -> None:
+    spans = [(end * 60 - ahead, end * 60) for end, ahead in klines if ahead > 0]
+    early = np.array(spans, np.int64).reshape(-1, 2) * SECOND_NS
+    prices = LabelPrices("kline_close", lambda _from_ns, _to_ns: PriceSeries("kline_close", 0, MINUTE_NS, EMPTY), early)
+    found = prices.tell_early(np.array(seconds, np.int64) * SECOND_NS)
+    assert found.tolist() == [any(came < second < end for came, end in spans) for second in seconds]
+
+
+EMPTY = np.empty(0)
+
+
+def test_klines_that_were_confirmed_before_their_end_are_known_by_their_prices(
+    closes: dict[int, str], tmp_path: Path
+) -> None:
+    ends = list(closes)[:6]
+    messages = [kline(end, closes[end], seq=seq) for seq, end in enumerate(ends, start=1)]
+    for at in (2, 4):
+        messages[at]["recv_ns"] = ends[at] - 1500 * MILLISECOND_NS
+    write_events(tmp_path, INSTRUMENT, np.concatenate(messages), part="0001")
+    found = open_prices(
+        FeatureLog(tmp_path / "none"), RawData(tmp_path), SYMBOL, "auto", from_ns=ends[0], to_ns=ends[-1]
+    )
+    assert found.early.tolist() == [[ends[at] - 1500 * MILLISECOND_NS, ends[at]] for at in (2, 4)]
+    times_ns = np.array([ends[2] - 2 * SECOND_NS, ends[2] - SECOND_NS, ends[2], ends[3] - SECOND_NS])
+    assert found.tell_early(times_ns).tolist() == [False, True, False, False]

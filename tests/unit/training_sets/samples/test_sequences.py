@@ -45,9 +45,13 @@ def write(folder: Path, *, holes: set[int], restarts: set[int], late: set[int]) 
     return FeatureLog(folder)
 
 
-def windows_of(log: FeatureLog, split: str, length: int, *, step: int = 1, stride: int = 1) -> FeatureWindows:
-    rules = SplitRules(REACH * SECOND_NS)
-    return FeatureWindows(log, SET, SYMBOL, FOLD, split, rules, length, step * SECOND_NS, stride)
+def windows_of(
+    log: FeatureLog, split: str, length: int, *, step: int = 1, stride: int = 1, offset: int = 0, delay_ns: int = 0
+) -> FeatureWindows:
+    rules, interval_ns, offset_ns = SplitRules(REACH * SECOND_NS), step * SECOND_NS, offset * SECOND_NS
+    return FeatureWindows(
+        log, SET, SYMBOL, FOLD, split, rules, length, interval_ns, stride, offset_ns=offset_ns, read_delay_ns=delay_ns
+    )
 
 
 numbers = st.sets(st.integers(0, ROWS - 1), max_size=6)
@@ -59,7 +63,8 @@ numbers = st.sets(st.integers(0, ROWS - 1), max_size=6)
     restarts=numbers,
     late=numbers,
     length=st.integers(1, 40),
-    step=st.sampled_from([1, 5]),
+    step=st.sampled_from([(1, 0), (5, 0), (5, 2)]),
+    delay=st.sampled_from([0, 1]),
     split=st.sampled_from(["train", "test"]),
 )
 def test_windows_are_those_of_a_plain_walk(  # what hypothesis draws
@@ -68,19 +73,21 @@ def test_windows_are_those_of_a_plain_walk(  # what hypothesis draws
     restarts: set[int],
     late: set[int],
     length: int,
-    step: int,
+    step: tuple[int, int],
+    delay: int,
     split: str,
 ) -> None:
     log = write(tmp_path_factory.mktemp("log"), holes=holes, restarts=restarts, late=late)
     broken = holes | restarts | late
     # A train row whose label, from its arrival on, reaches the test period is purged.
-    inside = range(CUT - REACH) if split == "train" else range(CUT, ROWS)
+    inside = range(CUT - REACH - delay) if split == "train" else range(CUT, ROWS)
     expected = []
-    for end in range(0, ROWS, step):
-        rows = [end - step * back for back in reversed(range(length))]
+    every, offset = step
+    for end in range(offset, ROWS, every):
+        rows = [end - every * back for back in reversed(range(length))]
         if all(row in inside and row not in broken for row in rows):
             expected.append([[row, -row] for row in rows])
-    found = windows_of(log, split, length, step=step)
+    found = windows_of(log, split, length, step=every, offset=offset, delay_ns=delay * SECOND_NS)
     assert [window.tolist() for window, _ in found] == expected
     assert [end_ns for _, end_ns in found] == [BEGIN_NS + window[-1][0] * SECOND_NS for window in expected]
 
@@ -108,5 +115,7 @@ def test_a_stride_leaves_windows_out_and_impossible_ones_are_refused(tmp_path: P
     assert np.unique(np.diff(ends)).tolist() == [4 * SECOND_NS]
     with pytest.raises(InvalidRequest, match="split must be one of train, test, was 'validation'"):
         windows_of(log, "validation", 10)
+    with pytest.raises(InvalidRequest, match="offset must be whole seconds below the interval"):
+        windows_of(log, "train", 10, step=5, offset=5)
     with pytest.raises(InvalidRequest, match="length and stride must be 1 or more"):
         windows_of(log, "train", 0)

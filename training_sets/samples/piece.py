@@ -1,0 +1,91 @@
+"""A piece of samples: rows with features, inputs and labels, as tables of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+BARRIERS: Final = ("lower", "end", "upper")
+"""What a triple-barrier label of -1, 0 and +1 has met."""
+META_BARRIERS: Final = ("stop", "end", "profit")
+"""What the trade that a meta-label judges has met."""
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MetBarriers:
+    """met: float64 (n,), -1, 0 or +1. touched_ns: int64 (n,). names: of the barriers -1, 0 and +1."""
+
+    met: Float64s
+    touched_ns: Int64s
+    names: tuple[str, str, str]
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> MetBarriers:
+        return MetBarriers(self.met[rows], self.touched_ns[rows], self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Rows in order of time, then of the request's symbols.
+
+    times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
+    request's symbols. features: float64 (n, columns), labels: float64 (n, targets). barriers: by the number of each
+    triple-barrier target, which was met and when. inputs: float64 (n, inputs), what a model takes beside the
+    features.
+    """
+
+    times_ns: Int64s
+    decisions_ns: Int64s
+    symbol: Int64s
+    features: Float64s
+    labels: Float64s
+    barriers: Mapping[int, MetBarriers]
+    inputs: Float64s
+
+    def __len__(self) -> int:
+        return len(self.times_ns)
+
+    def rows_of_stretches(self, rows: Int64s, length_ns: int) -> dict[tuple[int, int], int]:
+        """How many of some rows there are by number of the symbol and of the stretch of that length since 1970."""
+        each = np.stack([self.symbol[rows], self.times_ns[rows] // length_ns])
+        found, counts = np.unique(each, axis=1, return_counts=True)
+        return {(symbol, day): count for (symbol, day), count in zip(found.T.tolist(), counts.tolist(), strict=True)}
+
+    def table(
+        self,
+        rows: Int64s,
+        symbols: tuple[str, ...],
+        schema: pa.Schema,
+        fold: int | None,
+        paths: Sequence[tuple[int, int, int]] | None = None,
+    ) -> pa.Table:
+        """Some rows as a table of the schema. Unknown stays NaN, as it was served.
+
+        paths: (start, end, path) of the times that are of one; None for a schema without paths.
+        """
+        values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
+        columns: list[Any] = [
+            pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
+            pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
+            *(pa.array(np.ascontiguousarray(column)) for column in values.T),
+        ]
+        for each in self.barriers.values():
+            met = each.met[rows].astype(np.int64) + 1
+            columns.append(pa.array(each.touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
+            columns.append(pa.array(np.array(each.names, object)[met], pa.string()))
+        columns += [pa.array(np.ascontiguousarray(column)) for column in self.inputs[rows].T]
+        if fold is not None:
+            columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
+        if paths is not None:
+            number = np.full(len(rows), -1, np.int32)
+            for start_ns, end_ns, path in paths:
+                number[(self.times_ns[rows] >= start_ns) & (self.times_ns[rows] < end_ns)] = path
+            columns.append(pa.array(number, mask=number < 0))
+        return pa.table(columns, schema=schema)
