@@ -294,6 +294,7 @@ def test_the_jobs_role_builds_what_another_process_asked_for(
     hosts = ("REDIS_HOST", "POSTGRES_HOST", "RABBITMQ_HOST")
     environment = {name: value for name, value in os.environ.items() if name not in hosts}
     environment["FEATURE_SERVICE_CACHE_PATH"] = str(settings.feature_service_cache_path)
+    environment["FEATURE_SERVICE_SHADOW_PARITY"] = "false"  # it would compile a kernel of its own
     command = [str(Path(sys.executable).with_name("feature-service")), "run", "--roles", "jobs", "--data"]
     running = subprocess.Popen([*command, str(settings.feature_service_data_path)], env=environment)
     try:
