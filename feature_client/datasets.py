@@ -110,7 +110,10 @@ class Dataset:
 
         answer: values by name, in whatever order, as ``to_dict()`` gives them. Raises InvalidRequest where one lacks.
         """
-        return feature_matrix(answer, self.feature_columns)
+        columns = self.manifest.get("feature_references", ())
+        # By the view too, where the answer says it: two views may have one name.
+        is_told = bool(columns) and all(each in answer for each in columns)
+        return feature_matrix(answer, columns if is_told else self.feature_columns)
 
     def load(self, split: str = "train", *, fold: int | None = None) -> Loaded:
         """Features and targets of a split as float64; NaN is "not known".

@@ -28,7 +28,9 @@ def feature_matrix(answer: Mapping[str, Sequence[Any]], columns: Sequence[str]) 
             held.setdefault(spelled, []).append(name)
     matrix = []
     for column in columns:
-        names = [column] if column in answer else held.get(column) or held.get(_feature(column), [])
+        spellings = (column, column.replace("__", ":", 1), column.replace(":", "__", 1))
+        exact = next((each for each in spellings if each in answer), None)
+        names = [exact] if exact is not None else held.get(column) or held.get(_feature(column), [])
         if len(names) != 1:
             raise InvalidRequest(f"{column}: must be in the answer once, was as {names or list(answer)}")
         matrix.append([np.nan if value is None else value for value in answer[names[0]]])

@@ -140,8 +140,10 @@ class JoinedViews:
         asked = joined.asked
         raws = list(asked.features.values())
         pulled = SourceRows(asked.source, list(asked.keys.values()), raws, asked.timestamp, asked.created)
-        until = to_datetime(int(at_ns.max()) + MICROSECOND_NS)  # a datetime has no nanoseconds
-        rows, event_ns, created_ns = pulled.read(self._store.config.repo_path, None, until)
+        # A datetime has no nanoseconds: the rows of the span, and of a microsecond around it.
+        until = to_datetime(int(at_ns.max()) + MICROSECOND_NS)
+        since = None if asked.ttl_ns is None else to_datetime(int(at_ns.min()) - asked.ttl_ns)
+        rows, event_ns, created_ns = pulled.read(self._store.config.repo_path, since, until)
         known_ns = event_ns if created_ns is None else np.where(created_ns == NULL_NS, event_ns, created_ns)
         columns = np.stack([_numbers(rows[raw], name) for name, raw in asked.features.items()], axis=1)
         is_own = {symbol: _has(rows, asked, {**self._keys, SYMBOL: symbol}) for symbol in dict.fromkeys(symbols)}

@@ -236,6 +236,9 @@ def test_who_asks_at_a_time_has_what_is_known_then_with_or_without_a_tick(place:
         "beta__value": [None],
     }
     assert np.array_equal(read.feature_matrix(answer), [[7.0, np.nan, 0.1, 3.0]], equal_nan=True)
+    references: dict[str, list[Any]] = {"fees:maker": [0.1], "calendar:holidays": [3], "beta:value": [None]}
+    told = read.feature_matrix(references | {"price:mid_price": [7.0], "index:mid_price": [8.0]})
+    assert np.array_equal(told, [[7.0, np.nan, 0.1, 3.0]], equal_nan=True)
     assert read.feature_references == built.manifest["feature_references"]
     with pytest.raises(InvalidRequest, match="sequences: must be of features of the log alone"):
         read.sequences(length=2)

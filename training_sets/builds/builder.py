@@ -4,9 +4,9 @@
    symbol-days that are missing.
 2. Find the prices that labels are made of.
 3. Piece after piece in time order: take the features that the model has at each sample, its row once that has arrived
-   or the newest tick there is at its time, so that what came late is not seen earlier; label from the moment at which
-   the model acts; drop and count what has no features or no label; assign each row to the splits of every fold, purge
-   and embargo; write it to their files.
+   or the newest tick there is at its time, so that what came late is not seen earlier, and beside it what other views
+   knew then; label from the moment at which the model acts; drop and count what has no features or no label; assign
+   each row to the splits of every fold, purge and embargo; write it to their files.
 4. Give the files their names, then check continuity, leakage, of the files as they are, and quality; whatever fails
    leaves no dataset.
 5. Write the manifest: a folder with a manifest is complete. Memory holds one piece and its prices.
