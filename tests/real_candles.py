@@ -82,6 +82,6 @@ def write_day(
             instrument.price(candle.low),
             close,
             volume,
-            close * volume,
+            close * volume // 10**instrument.quantity_exponent,
         )
     write_events(raw_folder, instrument, records, part=f"{day:04d}")

@@ -23,7 +23,10 @@ def predict_splits(dataset: Dataset, seed: int) -> dict[str, Float64s]:
     """Predictions of each split, float64 (rows,) in the order of its file."""
     splits = {name: dataset.load(name) for name in ("train", "validation", "test")}
     target = dataset.target_columns[0]
-    rows = {name: loaded.features.to_numpy() for name, loaded in splits.items()}
+    train = splits["train"].features
+    # A column without two values tells nothing, and no bins can be made of it.
+    chosen = [name for name in dataset.feature_columns if train[name].min() < train[name].max()]
+    rows = {name: loaded.features[chosen].to_numpy() for name, loaded in splits.items()}
     wanted = {name: loaded.targets[target].to_numpy() for name, loaded in splits.items()}
     model = HistGradientBoostingRegressor(
         learning_rate=LEARNING_RATE,
