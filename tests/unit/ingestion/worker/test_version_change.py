@@ -218,6 +218,7 @@ def test_a_version_whose_columns_have_other_bits_is_refused(
     tmp_path: Path, kernel_cache: Path, recorded_data: Path
 ) -> None:
     before, after = feature_set("0.1.0", COLUMNS), feature_set("0.2.0", [*COLUMNS, "toy_even"])
+    compile_kernel(after, kernel_cache).warm_up()  # else the row would not be remembered any more
     with running(tmp_path, before, kernel_cache, recorded_data) as found:
         for rows in found.pipeline.lanes[SYMBOL].closed.remembered[-5:-4]:
             rows.values[0, 0] = np.nextafter(rows.values[0, 0], np.inf)
