@@ -12,7 +12,7 @@ from ingestion.pipeline.book_losses import BookLosses, reads_book
 from ingestion.pipeline.book_stream import BookStream
 from ingestion.pipeline.closed_rows import ClosedRows
 from ingestion.pipeline.follower import Follower
-from ingestion.pipeline.marks import GAP_REASON, RESTART_REASON, hole_records, kinds_changed
+from ingestion.pipeline.marks import GAP_REASON, RESTART_REASON, absence_marks, hole_records, kinds_changed
 from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.past_books import PastBooks
 from ingestion.pipeline.redelivery import SeenMessages
@@ -101,7 +101,7 @@ class Lane:
         again is to be recognised. closed_ns: the time of a row known to be closed, a tick of any grid: no message may
         come before it any more.
 
-        Returns None, with the engine as it was, when the checkpoint's frame is not among them as it was.
+        None, with the engine as it was, when the checkpoint's frame is not among them as it was.
         """
         is_due = checkpoint is not None
         last_ns = None
@@ -145,16 +145,19 @@ class Lane:
             self.follower.pin(instrument)
 
     def mark_restart(self, recv_ns: int) -> None:
-        """Write on the tape that messages before this one may have been missed."""
-        self._log_control(START, recv_ns=self._stamp_ns(range(KIND_COUNT), recv_ns), reason=RESTART_REASON)
+        """Write on the tape that what came since its end, or since the last row, until now may have been missed."""
+        until_ns = self._stamp_ns(range(KIND_COUNT), recv_ns)
+        since_ns = max(self.last_recv_ns or until_ns, self.engine.closed_ns or 0)
+        is_book_known = self.engine.book_validity == VALID
+        for mark in absence_marks(since_ns, until_ns, grid_ns=self.engine.grid_ns, is_book_known=is_book_known):
+            self._log_control(mark.field, recv_ns=mark.recv_ns, reason=RESTART_REASON, kind=mark.kind)
 
     def take(self, message: DecodedMessage, body: bytes, *, recv_ns: int) -> int:
         """Stamp a message, append its bytes to the tape, then compute with its records; returns its seq.
 
         A message that comes after its row was closed, or is stamped before the last of its kind, is raised to that time
-        and counted: the past is not rewritten, and messages of a kind are applied in the order they came in. One that
-        the tape holds already is counted and goes no further, nor does one of another order book stream; of a message
-        with trades that the tape holds, the others are taken.
+        and counted. One that the tape holds already is counted and goes no further, nor does one of another order book
+        stream; of a message with trades that the tape holds, the others are taken.
         """
         known_seq = self._seen.seq_of(message)
         if known_seq is not None:
@@ -212,7 +215,7 @@ class Lane:
 
     @property
     def last_seq(self) -> int:
-        """Of the last message on the tape, durable or not; 0 before the first."""
+        """On the tape, durable or not; 0 before the first."""
         return self._tape.next_seq - 1
 
     def checkpoint(self) -> Checkpoint | None:
@@ -230,8 +233,7 @@ class Lane:
 
         They are served once ``note_closed`` has them; until then the lane can go on with another engine.
         """
-        tick_ns = floor_to(watermark_ns, self.engine.grid_ns)
-        has_changed = self.closed.lacks_message_before(tick_ns)
+        has_changed = self.closed.lacks_message_before(floor_to(watermark_ns, self.engine.grid_ns))
         return self.engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
 
     def note_closed(self, rows: FeatureRows) -> None:
@@ -247,7 +249,6 @@ class Lane:
             self._on_gap(self.engine.instrument.symbol)
 
     def close(self) -> None:
-        """Sync and close the tape."""
         self._tape.close()
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
@@ -263,7 +264,6 @@ class Lane:
                 self._on_gap(symbol)
 
     def _note(self, message: DecodedMessage, seq: int, recv_ns: int) -> None:
-        """What a message on the tape says of those to come."""
         self._seen.remember(message, seq, recv_ns)
         self._last_stamp_ns[message.kind] = max(recv_ns, self._last_stamp_ns.get(message.kind, recv_ns))
         if message.kind == ORDERBOOK:

@@ -152,3 +152,15 @@ def test_an_update_of_before_a_restart_whose_number_follows_is_ignored() -> None
     assert not streams.tell(3, at=2).is_taken
     assert streams.tell(3).is_taken
     assert streams.is_valid
+
+
+def test_a_gap_beside_numbers_that_were_ignored_before_a_restart_is_a_gap() -> None:
+    streams = Streams()
+    streams.tell(1000, replaces=True)
+    streams.tell(17, replaces=True)
+    assert streams.tell(1001).reason == "order books of two streams are mixed"
+    assert not streams.tell(18).is_taken
+    streams.tell(1, replaces=True)
+    streams.tell(15, replaces=True)
+    assert streams.tell(17).is_taken
+    assert not streams.is_valid

@@ -142,6 +142,23 @@ def test_a_restart_with_another_version_serves_what_a_rebuild_with_it_computes_a
     assert_rebuilt(tmp_path, after, served[1])
 
 
+def test_while_ingest_was_away_nothing_is_known_and_nothing_is_told_as_zero(
+    tmp_path: Path, kernel_cache: Path, messages: list[TimedMessage]
+) -> None:
+    """The book of before was served as that of every second without a message, and the volume as 0."""
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    first = [each for each in messages if each.recv_ns < BEGIN_NS + 20 * SECOND_NS]
+    second = [each for each in messages if each.recv_ns > BEGIN_NS + 27 * SECOND_NS]
+    serve(tmp_path, kernel, first)
+    rows = [each.rows for each in serve(tmp_path, kernel, second)]
+    row_ns, values = np.concatenate([each.row_ns for each in rows]), np.concatenate([each.values for each in rows])
+    is_away = (row_ns > first[-1].recv_ns) & (row_ns <= second[0].recv_ns)
+    names = ["mid_price", "returns_1s", "volume_3s", "trade_count_3s", "funding_rate", "mark_index_basis"]
+    columns = [kernel.feature_set.columns.index(name) for name in names if name in kernel.feature_set.columns]
+    assert np.unique(row_ns[is_away] // SECOND_NS).size >= 7
+    assert np.isnan(values[is_away][:, columns]).all()
+
+
 class KeptOnDisk:
     """A log that had rows up to some time when its process was killed, and takes what is written again."""
 
@@ -168,7 +185,7 @@ def test_a_start_after_a_change_and_a_kill_computes_the_rows_of_both_versions_th
 ) -> None:
     after = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
     first, second = before_and_after(messages)
-    early = [each for each in first if each.recv_ns < BEGIN_NS + 40 * SECOND_NS]
+    early = [each for each in first if each.recv_ns < BEGIN_NS + 40 * SECOND_NS + SECOND_NS // 3]
     serve(tmp_path, short, early)
     state = checkpoint_path(tmp_path, SYMBOL).read_bytes()
     serve(tmp_path, short, first[len(early) :])
