@@ -208,7 +208,8 @@ class BookStream:
         if heard.update_id == RESTART_ID or self._last.step(heard) is Step.FOLLOWS:
             return False
         # As near as a gap of this stream's own: to ignore it would let the book stand still.
-        if self._last.may_be_repaired_by(heard):
+        is_near = abs(self._foreign_id - self._last.update_id) <= REPAIR_SLACK
+        if is_near or self._last.may_be_repaired_by(heard):
             return False
         # A stream that has ended says nothing of a numbering near its own that comes later.
         if recv_ns - self._foreign_heard_ns > SILENT_NS:

@@ -164,3 +164,15 @@ def test_a_gap_beside_numbers_that_were_ignored_before_a_restart_is_a_gap() -> N
     streams.tell(15, replaces=True)
     assert streams.tell(17).is_taken
     assert not streams.is_valid
+
+
+def test_a_restart_that_was_missed_near_numbers_that_were_ignored_loses_the_book() -> None:
+    streams = Streams()
+    streams.tell(1000, replaces=True)
+    streams.tell(10, replaces=True)
+    streams.tell(1001)
+    assert not streams.tell(11).is_taken
+    streams.tell(1, replaces=True)
+    streams.tell(13, replaces=True)
+    assert streams.tell(3).mark is not None
+    assert not streams.is_valid
