@@ -106,7 +106,7 @@ class BookStream:
         self._whole: _Heard | None = None  # the last message that the book was known at
         self._left: _Heard | None = None  # where the numbering stood that a snapshot of another took the place of
         self._lost_after: _Heard | None = None  # the last message before one that was lost
-        self._foreign_id: int | None = None  # of the last message of a stream that is ignored, and when it came
+        self._foreign: _Heard | None = None  # the last message of a stream that is ignored, and when it came
         self._foreign_heard_ns = 0
 
     def judge(self, message: DecodedMessage, recv_ns: int) -> Judgement:
@@ -119,7 +119,7 @@ class BookStream:
         if place.depth != self._depth:
             return self._judge_depth(place, is_silent=is_silent)
         if self._is_foreign(heard, recv_ns) and not is_silent:
-            self._foreign_id, self._foreign_heard_ns = heard.update_id, recv_ns
+            self._foreign, self._foreign_heard_ns = heard, recv_ns
             return IGNORED
         if place.replaces:
             return self._judge_snapshot(last, heard, is_silent=is_silent)
@@ -129,7 +129,7 @@ class BookStream:
             return IGNORED if is_of_before else TAKEN
         left = self._left
         if left is not None and left.step(heard) is Step.FOLLOWS and last.is_before(heard):
-            self._foreign_id, self._foreign_heard_ns = last.update_id, recv_ns
+            self._foreign, self._foreign_heard_ns = last, recv_ns
             self._last, self._left = left, None
             return Judgement(is_taken=True, mark=GAP, reason="order books of two streams are mixed")
         if self.is_valid and step is Step.GAP and heard.is_older_than(last) and not is_silent:
@@ -145,7 +145,7 @@ class BookStream:
         is_other_depth, self._depth = heard.place.depth != self._depth, heard.place.depth
         self._heard_ns = recv_ns
         if is_other_depth:  # whose numbering has nothing to do with those of the one before
-            self._left = self._foreign_id = None
+            self._left = self._foreign = None
         last = self._last
         step = None if last is None else last.step(heard)
         if heard.place.replaces:
@@ -203,18 +203,22 @@ class BookStream:
         return Judgement(is_taken=True, mark=START if place.replaces else GAP, reason=reason)
 
     def _is_foreign(self, heard: _Heard, recv_ns: int) -> bool:
-        if self._foreign_id is None or self._last is None:
+        foreign = self._foreign
+        if foreign is None or self._last is None:
             return False
         if heard.update_id == RESTART_ID or self._last.step(heard) is Step.FOLLOWS:
             return False
         # As near as a gap of this stream's own: to ignore it would let the book stand still.
-        is_near = abs(self._foreign_id - self._last.update_id) <= REPAIR_SLACK
+        is_near = abs(foreign.update_id - self._last.update_id) <= REPAIR_SLACK
         if is_near or self._last.may_be_repaired_by(heard):
             return False
         # A stream that has ended says nothing of a numbering near its own that comes later.
         if recv_ns - self._foreign_heard_ns > SILENT_NS:
             return False
-        return abs(heard.update_id - self._foreign_id) < abs(heard.update_id - self._last.update_id)
+        # Numbers that its own cannot have come to are of neither.
+        if not (foreign.may_be_repaired_by(heard) or heard.may_be_repaired_by(foreign)):
+            return False
+        return abs(heard.update_id - foreign.update_id) < abs(heard.update_id - self._last.update_id)
 
 
 def _is_restart(last: _Heard, heard: _Heard) -> bool:

@@ -154,6 +154,12 @@ def test_an_update_of_before_a_restart_whose_number_follows_is_ignored() -> None
     assert streams.is_valid
 
 
+def test_numbers_that_neither_stream_can_have_come_to_lose_the_book() -> None:
+    streams = with_a_foreign_stream()
+    assert streams.tell(600_000).is_taken
+    assert not streams.is_valid
+
+
 def test_a_gap_beside_numbers_that_were_ignored_before_a_restart_is_a_gap() -> None:
     streams = Streams()
     streams.tell(1000, replaces=True)
