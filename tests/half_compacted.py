@@ -9,6 +9,7 @@ from ingestion.sinks.sinks import FeatureLogSink
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import SimulatedSymbol, simulate
 from ingestion.tape.compaction import compact_tape
+from market.clock import SECOND_NS
 from runtime.settings import Settings
 from storage.features.log import FeatureLogWriter
 from storage.instruments import InstrumentPins
@@ -27,13 +28,13 @@ def half_compacted(
     cut_ns: int,
     duration_ns: int,
 ) -> Iterator[None]:
-    """A simulated market, whose first run ends before the first message from ``start_ns + cut_ns`` on.
+    """A market, whose first run ends half a second after ``start_ns + cut_ns``; no row is of the time between.
 
     While the block lasts the second run goes on, with everything durable that it has.
     """
     raw = settings.raw_data_storage_path
     messages = list(simulate(symbols, seed=5, start_ns=start_ns, duration_ns=duration_ns))
-    cut = next(at for at, each in enumerate(messages) if each.recv_ns >= start_ns + cut_ns)
+    cut = next(at for at, each in enumerate(messages) if each.recv_ns >= start_ns + cut_ns + SECOND_NS // 2)
     for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):
         log = FeatureLogWriter(settings.feature_log_storage_path)
         pipeline = pipeline_in(raw, kernel, FeatureLogSink(log))

@@ -173,7 +173,7 @@ def test_a_feature_service_is_withdrawn_alone_and_the_export_holds_what_is_left(
 ) -> None:
     symbol, view = view_named("theirs", tmp_path, "mid")
     services = [FeatureService(name=name, features=[view]) for name in ("features_v3_0_0", "features_v3_1_0")]
-    with sql_store(postgres_url) as store:
+    with feast_schema_locked(postgres_url), sql_store(postgres_url) as store:
         apply_definitions(store, [symbol, view, *services])
         withdraw_feature_service(store, "features_v3_0_0")
         withdraw_feature_service(store, "features_v3_0_0")

@@ -37,7 +37,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 def live(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Iterator[Path]:
     """A folder of two runs: the first one ended and is compacted, the second one still has its tape open."""
     folder = tmp_path_factory.mktemp("live")
-    cut_ns = 70 * SECOND_NS + SECOND_NS // 3  # between two ticks, so that no row is of the time between
+    cut_ns = 70 * SECOND_NS
     with half_compacted(
         settings_for(folder), kernel, DEFAULT_SYMBOLS, start_ns=START_NS, cut_ns=cut_ns, duration_ns=2 * MINUTE_NS
     ):
