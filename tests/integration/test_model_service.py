@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aio_pika
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from examples.model_service.listening import CADENCE, LIVE
 from examples.model_service.service import Config, create_app
 from tests import waiting
 from tests.broker import Broker
@@ -21,6 +24,7 @@ from tests.running_service import Running, running_service
 KEY = "model-key"
 DEADLINE_S = 240.0
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S, pause_s=0.1)
+BEGINNER = "ETHUSDT"
 FEATURES = ["spread_abs", "depth_bid_top5", "depth_ask_top5"]
 
 
@@ -63,7 +67,7 @@ def test_a_model_is_trained_by_id_and_predicts_from_redis_and_from_the_stream_or
             assert isinstance(found["prediction"], float)
         assert models.post("/model/predict", json={"symbol": "NOSUCH"}).status_code == 404
 
-        check_refusals(models, folder / "datasets" / dataset_id)
+        check_refusals(models, folder / "datasets" / dataset_id, partial(send_a_beginner, running, broker))
     check_another_time_and_other_features(config)
 
 
@@ -71,10 +75,39 @@ def is_predicted(models: TestClient, asked: dict[str, str]) -> bool:
     return bool(models.post("/model/predict", json=asked).status_code == 200)
 
 
-def check_refusals(models: TestClient, dataset: Path) -> None:
-    """A vector that lacks a feature is refused with its reason, and so is a request for two datasets."""
+def send_a_beginner(running: Running, broker: Broker) -> None:
+    """A row on ``features.live`` as the newest one is, of a symbol whose windows of trades are not whole yet.
+
+    The service's own symbol warms up for fifteen seconds, which are over before a slow machine has trained.
+    """
+    with running.client() as client:
+        document = client.get("/features/latest", params={"symbol": "BTCUSDT"}).json()
+    document["symbol"] = BEGINNER
+    document["features"].pop("vwap_15s", None)
+    document["missing"]["vwap_15s"] = "WARMUP"
+
+    async def publish(channel: aio_pika.abc.AbstractChannel) -> None:
+        exchange = await channel.get_exchange(LIVE)
+        await exchange.publish(aio_pika.Message(json.dumps(document).encode()), routing_key=CADENCE)
+
+    broker.do(publish)
+
+
+def check_refusals(models: TestClient, dataset: Path, send: Callable[[], None]) -> None:
+    """A vector that lacks a feature is refused with its reason, and so is a request for two datasets.
+
+    send: the row that lacks one; an older one is refused for its age.
+    """
     whole: dict[str, Any] = models.post("/model/train", json={"path": str(dataset)}).json()
-    warming = models.post("/model/predict", json={"symbol": "BTCUSDT", "source": "live"})
+    answers: list[httpx.Response] = []
+
+    def is_refused_for_what_it_lacks() -> bool:
+        send()
+        answers.append(models.post("/model/predict", json={"symbol": BEGINNER, "source": "live"}))
+        return answers[-1].status_code == 409 and answers[-1].json()["error"] == "IncompleteVector"
+
+    eventually(is_refused_for_what_it_lacks)
+    warming = answers[-1]
     assert len(whole["features"]) > len(FEATURES)
     assert (warming.status_code, warming.json()["error"]) == (409, "IncompleteVector")
     assert "(WARMUP)" in warming.json()["message"]
