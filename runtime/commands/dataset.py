@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.commands.dataset_request import PERIOD_NAMES, feature_choice, plain_request, request_of_file
+from runtime.commands.dataset_request import PERIOD_NAMES, feature_choice, given_time_ns, plain_request, request_of_file
 from runtime.commands.options import (
     AnswerYes,
     AsJson,
@@ -148,16 +148,14 @@ def lags(
     Example: feature-service dataset lags --symbol BTCUSDT --from 2026-01-01 --to 2026-01-31 --json
     """
     from feature_repo.registry_versions import load_registry_version
-    from market.clock import parse_iso_ns
     from runtime.stores import open_stores
     from training_sets.samples.history_lags import measured_lags
 
+    from_ns, to_ns = given_time_ns(begin, "--from"), given_time_ns(end, "--to")
     settings = settings_for(data)
     stores = open_stores(settings)
     chosen = load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set
-    found = measured_lags(
-        stores.features, chosen, symbol, from_ns=parse_iso_ns(begin), to_ns=parse_iso_ns(end), quantile=quantile
-    )
+    found = measured_lags(stores.features, chosen, symbol, from_ns=from_ns, to_ns=to_ns, quantile=quantile)
     if as_json:
         print_document({"history_lag_ms": list(found.lag_ms), "rows": list(found.rows)}, as_json=True)
         return

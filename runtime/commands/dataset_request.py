@@ -88,13 +88,14 @@ def _periods(begin: str | None, end: str | None, sides: tuple[str | None, ...]) 
     from training_sets.request.folds import Period, default_periods
 
     if begin is not None and end is not None:
-        return default_periods(_time_ns(begin, "--from"), _time_ns(end, "--to"))
+        return default_periods(given_time_ns(begin, "--from"), given_time_ns(end, "--to"))
     options = [f"--{name}-{side}" for name in PERIOD_NAMES for side in ("start", "end")]
-    times = [_time_ns(side, option) for side, option in zip(sides, options, strict=True)]
+    times = [given_time_ns(side, option) for side, option in zip(sides, options, strict=True)]
     return tuple(Period(name, times[2 * at], times[2 * at + 1]) for at, name in enumerate(PERIOD_NAMES))
 
 
-def _time_ns(text: str | None, option: str) -> int:
+def given_time_ns(text: str | None, option: str) -> int:
+    """Nanoseconds of an ISO time option that must be given. Raises typer.BadParameter naming the option."""
     time_ns = parse_time_ns(text, option)
     if time_ns is None:
         raise typer.BadParameter("must be given", param_hint=option)

@@ -14,16 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.instruments import InstrumentPins
+from storage.features.log import FeatureLog
 from tests.build_places import offline_store, place_in
-from tests.pipelines import pipeline_in
+from tests.simulated import play_market
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -70,13 +66,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 @pytest.fixture(scope="module")
 def features_folder(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Path:
     folder = tmp_path_factory.mktemp("market")
-    pipeline = pipeline_in(folder / "raw", kernel, FeatureLogSink(FeatureLogWriter(folder / "features")))
-    try:
-        play(pipeline, simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
-    finally:
-        pipeline.close()
-    for symbol in SYMBOLS:
-        compact_tape(folder / "raw", symbol, InstrumentPins(folder / "raw"))
+    play_market(folder, kernel, seed=5, start_ns=START_NS, duration_ns=DURATION_NS, symbols=len(DEFAULT_SYMBOLS))
     return folder / "features"
 
 

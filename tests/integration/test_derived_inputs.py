@@ -20,7 +20,7 @@ from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso, parse
 from market.errors import InvalidRequest
 from storage.features.log import FeatureLogWriter
 from tests.build_places import UNGATED, place_in
-from tests.simulated import play_market
+from tests.simulated import kernel_of, play_market
 from training_sets.builds.builder import build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -156,7 +156,9 @@ MARKET_NS = parse_iso_ns("2026-01-05T23:58:30")
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> BuildPlace:
     folder = tmp_path_factory.mktemp("market")
-    play_market(folder, kernel_cache, seed=3, start_ns=MARKET_NS, duration_ns=3 * MINUTE_NS, symbols=2)
+    play_market(
+        folder, kernel_of("1.0.0", kernel_cache), seed=3, start_ns=MARKET_NS, duration_ns=3 * MINUTE_NS, symbols=2
+    )
     return place_in(folder, kernel_cache, rules=UNGATED)
 
 

@@ -19,7 +19,7 @@ from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from storage.features.log import FeatureLog
 from tests.build_places import UNGATED, place_in
-from tests.simulated import play_market
+from tests.simulated import kernel_of, play_market
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -46,7 +46,7 @@ REQUEST = DatasetRequest(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("events")
-    play_market(folder, kernel_cache, seed=5, start_ns=START_NS, duration_ns=DURATION_NS)
+    play_market(folder, kernel_of("1.0.0", kernel_cache), seed=5, start_ns=START_NS, duration_ns=DURATION_NS)
     return folder
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from typer.testing import CliRunner
 
 from feature_repo.registry_versions import load_registry_version
 from market.clock import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
+from runtime.commands import dataset
 from storage.features.log import FeatureLog, FeatureLogWriter
 from tests.build_places import UNGATED, place_in
-from tests.simulated import play_market
+from tests.commands import feature_service
+from tests.simulated import kernel_of, play_market
 from training_sets.builds.builder import build_dataset
 from training_sets.builds.verification import verify_dataset
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
@@ -74,7 +77,7 @@ def test_history_has_the_labels_of_a_service_that_took_so_long(tmp_path: Path, k
 
 
 def test_the_leakage_check_reckons_with_them(tmp_path: Path, kernel_cache: Path) -> None:
-    play_market(tmp_path, kernel_cache, seed=5, start_ns=START_NS, duration_ns=2 * MINUTE_NS)
+    play_market(tmp_path, kernel_of("1.0.0", kernel_cache), seed=5, start_ns=START_NS, duration_ns=2 * MINUTE_NS)
     periods = default_periods(START_NS + 10 * SECOND_NS, START_NS + 2 * MINUTE_NS)
     request = dataclasses.replace(
         REQUEST, strategy=TimeBased(periods), check_leakage=True, history_lag_ms=(970,) * HOURS
@@ -85,6 +88,12 @@ def test_the_leakage_check_reckons_with_them(tmp_path: Path, kernel_cache: Path)
     assert built.manifest["leakage"]["rows_proven_before"] > 0
     assert (built.path / "train.parquet").read_bytes() != (plain.path / "train.parquet").read_bytes()
     assert verify_dataset(built.path, place, tmp_path / "again").is_exact
+
+
+def test_a_time_that_is_none_is_refused_by_its_option() -> None:
+    answer = CliRunner().invoke(dataset.app, ["lags", "--symbol", "BTCUSDT", "--from", "soon", "--to", "2026-01-05"])
+    assert answer.exit_code == 2
+    assert "Invalid value for --from: must be an ISO 8601 time, was 'soon'" in answer.output
 
 
 def test_lags_are_those_of_the_rows_that_were_served_hour_by_hour(tmp_path: Path) -> None:
@@ -109,6 +118,9 @@ def test_lags_are_those_of_the_rows_that_were_served_hour_by_hour(tmp_path: Path
     others = [hour for hour in range(HOURS) if hour not in {12, 13}]
     assert {found.lag_ms[hour] for hour in others} == {max(found.lag_ms[12:14])}
     assert {found.rows[hour] for hour in others} == {0}
+    period = ("--from", "2026-01-05T12:58:00", "--to", "2026-01-05T13:02:00", "--quantile", 0.5)
+    told = feature_service("dataset", "lags", "--symbol", "BTCUSDT", *period, "--registry", "1.0.0", "--data", tmp_path)
+    assert told == (0, {"history_lag_ms": list(found.lag_ms), "rows": list(found.rows)})
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -21,18 +21,12 @@ from feature_client import Dataset as Read
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import symbol as symbol_entity
 from feature_repo.registry_versions import load_registry_version
-from ingestion.pipeline.dead_letter import DeadLetter
-from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
-from ingestion.sinks.sinks import FeatureLogSink
-from ingestion.sources.played.play import play
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
+from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS
 from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
-from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.instruments import InstrumentPins
+from storage.features.log import FeatureLog
 from tests.build_places import UNGATED, place_in
+from tests.simulated import play_market
 from training_sets.builds.admission import check_request
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
@@ -65,20 +59,8 @@ TTL_S = 120
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("market")
-    pipeline = Pipeline(
-        compile_kernel(OURS, kernel_cache),
-        InstrumentPins(folder / "raw"),
-        raw_folder=folder / "raw",
-        dead_letter=DeadLetter(folder / "dead_letter.jsonl"),
-        sinks=[FeatureLogSink(FeatureLogWriter(folder / "features"))],
-        availability=available_as_if_live,
-    )
-    try:
-        play(pipeline, simulate(DEFAULT_SYMBOLS, seed=5, start_ns=START_NS, duration_ns=DURATION_NS))
-    finally:
-        pipeline.close()
-    for symbol in SYMBOLS:
-        compact_tape(folder / "raw", symbol, InstrumentPins(folder / "raw"))
+    kernel = compile_kernel(OURS, kernel_cache)
+    play_market(folder, kernel, seed=5, start_ns=START_NS, duration_ns=DURATION_NS, symbols=len(DEFAULT_SYMBOLS))
     return folder
 
 

@@ -16,7 +16,7 @@ from feature_client import Dataset
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, ceil_to, format_iso, parse_iso_ns
 from market.errors import InvalidRequest
 from tests.build_places import UNGATED, place_in
-from tests.simulated import play_market
+from tests.simulated import kernel_of, play_market
 from training_sets.builds.builder import build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -56,7 +56,7 @@ REQUEST = DatasetRequest(
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> BuildPlace:
     folder = tmp_path_factory.mktemp("signals")
-    play_market(folder, kernel_cache, seed=5, start_ns=START_NS, duration_ns=DURATION_NS)
+    play_market(folder, kernel_of("1.0.0", kernel_cache), seed=5, start_ns=START_NS, duration_ns=DURATION_NS)
     return place_in(folder, kernel_cache, rules=UNGATED)
 
 

@@ -18,7 +18,7 @@ import pytest
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from tests.build_places import UNGATED, place_in
-from tests.simulated import play_market
+from tests.simulated import kernel_of, play_market
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -51,7 +51,7 @@ Float64s = npt.NDArray[np.float64]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> BuildPlace:
     folder = tmp_path_factory.mktemp("planted")
-    play_market(folder, kernel_cache, seed=11, start_ns=START_NS, duration_ns=DURATION_NS)
+    play_market(folder, kernel_of("1.0.0", kernel_cache), seed=11, start_ns=START_NS, duration_ns=DURATION_NS)
     return dataclasses.replace(place_in(folder, kernel_cache, rules=UNGATED), reuses_samples=False)
 
 

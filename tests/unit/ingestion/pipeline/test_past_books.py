@@ -11,16 +11,14 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.change import mark_of
-from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.past_books import PastBooks, newest_before
 from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.pipeline.warming import Warmer, WarmingPlan
 from ingestion.sources.played.recordings import read_recording
 from market.clock import MINUTE_NS, SECOND_NS
 from market.markets import DEFAULT_MARKET
 from storage import tape
-from storage.instruments import InstrumentPins
+from tests.pipelines import pipeline_in
 from transforms.catalogue import feature_set, set_horizon_ns
 from transforms.engine import Engine
 from transforms.kernel import Kernel, compile_kernel
@@ -41,15 +39,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 def played(tmp_path: Path, kernel: Kernel, recorded_data: Path) -> Iterator[Pipeline]:
     """A pipeline that has taken a recording of eight minutes, whose only whole book came first."""
     raw = tmp_path / "raw"
-    pipeline = Pipeline(
-        kernel,
-        InstrumentPins(raw),
-        raw_folder=raw,
-        dead_letter=DeadLetter(raw / "dead_letter.jsonl"),
-        sinks=[],
-        availability=available_as_if_live,
-        tape_sync_ms=1,
-    )
+    pipeline = pipeline_in(raw, kernel, tape_sync_ms=1)
     for message in read_recording(recorded_data / RECORDING):
         assert isinstance(message, TimedMessage)
         pipeline.advance(message.recv_ns, now_ns=message.recv_ns)
