@@ -119,7 +119,7 @@ def _of_symbol(columns: Float64s, label: Float64s) -> list[_Found]:
             continue
         some, other = columns[np.ix_(rows, np.array(chosen))], label[rows]
         ranks = np.asarray(pd.DataFrame(some).rank(), np.float64)
-        other_ranks = _ranks(other)
+        other_ranks = mean_ranks(other)
         bins, other_bins = _binned(ranks), _label_bins(other, other_ranks)
         ics, rank_ics = _pearsons(some, other), _pearsons(ranks, other_ranks)
         for number, at in enumerate(chosen):
@@ -167,8 +167,8 @@ def _pearson(one: Float64s, other: Float64s) -> float | None:
     return _pearsons(one[is_known, np.newaxis], other[is_known])[0]
 
 
-def _ranks(values: Float64s) -> Float64s:
-    """From 1; equal values share their mean rank."""
+def mean_ranks(values: Float64s) -> Float64s:
+    """Of values, float64 (n,), each from 1; equal values share their mean rank, NaN has none."""
     return np.asarray(pd.Series(values).rank(), np.float64)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 MOST_IC: Final = 0.3
 MOST_RIGHT: Final = 0.65
@@ -49,12 +50,4 @@ def check_plausible(name: str, found: Score) -> None:
 def _rank_correlation(one: Float64s, other: Float64s) -> float:
     if len(one) < 2 or one.min() == one.max() or other.min() == other.max():
         return 0.0
-    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
-
-
-def _ranks(values: Float64s) -> Float64s:
-    """Equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: Float64s = (ends - (counts - 1) / 2.0)[inverse]
-    return ranks
+    return float(np.corrcoef(pd.Series(one).rank(), pd.Series(other).rank())[0, 1])

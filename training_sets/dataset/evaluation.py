@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import InvalidRequest
+from quality.relations import mean_ranks
 from training_sets.request.targets import Target, is_class
 
 Float64s = npt.NDArray[np.float64]
@@ -114,14 +115,7 @@ def _correlation(actual: Float64s, predicted: Float64s) -> float | None:
 
 def _rank_correlation(actual: Float64s, predicted: Float64s) -> float | None:
     """Spearman's: Pearson's of the ranks, equal values sharing their mean rank."""
-    return _correlation(_ranks(actual), _ranks(predicted))
-
-
-def _ranks(values: Float64s) -> Float64s:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean_rank: Float64s = last - (counts - 1) / 2.0
-    return mean_rank[inverse]
+    return _correlation(mean_ranks(actual), mean_ranks(predicted))
 
 
 def _directional_accuracy(actual: Float64s, predicted: Float64s) -> float:
