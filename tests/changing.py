@@ -10,7 +10,8 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from runtime.sources import SourceChoice
 from runtime.stores import open_stores
 from runtime.wiring import compiled_kernel, metadata_store
 from storage.features.log import FeatureLog
+from tests.waiting import eventually
 from training_sets.builds.verification import verify_parity
 
 BY_ANNA = Asked(origin="test", made_by="anna", reason="to see")
@@ -91,6 +93,26 @@ class WorkerProcess:
         found: dict[str, Any] = self._results.get(timeout=60)
         self._process.join(60)
         return found
+
+
+@contextmanager
+def two_workers(
+    changes: Mapping[str, str | None], cycle: RegistryLifeCycle, servers: Servers, version: str
+) -> Iterator[list[WorkerProcess]]:
+    """Workers that have a half of the symbols each and serve a version."""
+    cycle.activate(version, BY_ANNA, is_acknowledged=True)
+    with ExitStack() as stack:
+        workers: list[WorkerProcess] = []
+        for number in (1, 2):
+            # One after the other: a lease that is not renewed while its worker opens would be the next one's to take.
+            workers.append(WorkerProcess(changes, servers))
+            stack.callback(workers[-1].kill)
+            eventually(partial(_have_reported, cycle, number), deadline_s=300.0)
+        yield workers
+
+
+def _have_reported(cycle: RegistryLifeCycle, workers: int) -> bool:
+    return len(cycle.said()[1]) == workers
 
 
 def _run(changes: Mapping[str, str | None], servers: Servers, stop: Event, results: Any) -> None:  # noqa: ANN401  # a queue

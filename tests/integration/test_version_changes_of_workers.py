@@ -24,6 +24,7 @@ from tests.changing import (
     life_cycle,
     parity_of,
     seconds_served,
+    two_workers,
     versions_folder,
     write_version,
 )
@@ -74,14 +75,7 @@ def test_two_workers_change_behind_the_same_row_and_each_says_so(
         broker.take_all(queue)
     shared = {**changes, "FEATURE_SERVICE_SHARDS": "2"}
     settings = load_settings(shared, env_file=None)
-    with life_cycle(settings, servers) as cycle, ExitStack() as stack:
-        cycle.activate("3.0.0", BY_ANNA, is_acknowledged=True)
-        workers: list[WorkerProcess] = []
-        for number in (1, 2):
-            # One after the other: a lease that is not renewed while its worker opens would be the next one's to take.
-            workers.append(WorkerProcess(shared, servers))
-            stack.callback(workers[-1].kill)
-            begun(lambda wanted=number: len(cycle.said()[1]) == wanted)
+    with life_cycle(settings, servers) as cycle, two_workers(shared, cycle, servers, "3.0.0") as workers:
         publishing = published_from_now(broker, recorded_data, speed=1)
         begun(lambda: sorted(len(each.worker.status.get("symbols", {})) for each in cycle.said()[1]) == [1, 1])
         cycle.activate("3.1.0", BY_ANNA, is_acknowledged=True)

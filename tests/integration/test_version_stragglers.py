@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,15 @@ from runtime.servers import Servers
 from runtime.settings import Settings, load_settings
 from storage.online.memory import OnlineMemory
 from tests.broker import Broker
-from tests.changing import BY_ANNA, WorkerProcess, assert_without_a_hole, life_cycle, parity_of, seconds_served
+from tests.changing import (
+    BY_ANNA,
+    WorkerProcess,
+    assert_without_a_hole,
+    life_cycle,
+    parity_of,
+    seconds_served,
+    two_workers,
+)
 from tests.integration.test_version_change import published_from_now, servers
 from tests.integration.test_version_changes_of_workers import changes
 from tests.live import SYMBOLS, eventually
@@ -39,21 +45,6 @@ SPEED: Final = 0.3
 begun = partial(eventually, deadline_s=300.0)
 
 
-@contextmanager
-def two_workers(
-    changes: Mapping[str, str], cycle: RegistryLifeCycle, servers: Servers
-) -> Iterator[list[WorkerProcess]]:
-    """Workers that have a half of the symbols each and serve BEFORE, one opened after the other."""
-    cycle.activate(BEFORE, BY_ANNA, is_acknowledged=True)
-    with ExitStack() as stack:
-        workers: list[WorkerProcess] = []
-        for number in (1, 2):
-            workers.append(WorkerProcess(changes, servers))
-            stack.callback(workers[-1].kill)
-            begun(lambda wanted=number: len(cycle.said()[1]) == wanted)
-        yield workers
-
-
 @pytest.mark.soak  # as long as a worker that stands still is waited for
 @pytest.mark.parametrize("moment", ["preparing", "ready"])
 def test_a_worker_that_stands_still_holds_no_change_up_and_comes_after_by_itself(
@@ -64,7 +55,7 @@ def test_a_worker_that_stands_still_holds_no_change_up_and_comes_after_by_itself
         broker.take_all(queue)
     shared = {**changes, "FEATURE_SERVICE_SHARDS": "2"}
     settings = load_settings(shared, env_file=None)
-    with life_cycle(settings, servers) as cycle, two_workers(shared, cycle, servers) as workers:
+    with life_cycle(settings, servers) as cycle, two_workers(shared, cycle, servers, BEFORE) as workers:
         publishing = published_from_now(broker, recorded_data, speed=SPEED)
         begun(lambda: sorted(len(each.worker.status.get("symbols", {})) for each in cycle.said()[1]) == [1, 1])
         eventually(lambda: {each.version for each in cycle.said()[1]} == {BEFORE})
