@@ -12,6 +12,7 @@ import numpy.typing as npt
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
 from market.events import CLOSE, CONFIRMED, HIGH, KLINE, LOW
+from storage.features.known_values import may_know
 from storage.features.log import FeatureLog
 from storage.raw.events import stream_events
 from storage.raw.raw_data import RawData
@@ -153,7 +154,7 @@ def open_prices(
         return _read_mids(log, symbol, from_ns=first_ns, to_ns=last_ns)
 
     mids = LabelPrices("mid_price", read_mids)
-    if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
+    if choice == "mid_price" or (choice == "auto" and _has_mid(log, symbol, read_mids, (from_ns, to_ns))):
         return mids
     # A price a minute: months of them are less than a piece of samples.
     closes, early = _read_closes(raw, symbol, from_ns=from_ns, to_ns=to_ns)
@@ -162,10 +163,16 @@ def open_prices(
     return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes, early)
 
 
-def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: int) -> bool:
-    stretches = range(from_ns, to_ns + 1, _STRETCH_NS)
+def _has_mid(
+    log: FeatureLog, symbol: str, read_mids: Callable[[int, int], PriceSeries], period: tuple[int, int]
+) -> bool:
+    from_ns, to_ns = period
+    [group] = MID.groups
     return any(
-        not np.isnan(read_mids(begin_ns, min(begin_ns + _STRETCH_NS - 1, to_ns)).values).all() for begin_ns in stretches
+        may_know(log, symbol, group, from_ns=begin_ns, to_ns=end_ns + 1)
+        and not np.isnan(read_mids(begin_ns, end_ns).values).all()
+        for begin_ns in range(from_ns, to_ns + 1, _STRETCH_NS)
+        for end_ns in [min(begin_ns + _STRETCH_NS - 1, to_ns)]
     )
 
 
