@@ -12,7 +12,7 @@ import numpy.typing as npt
 from market.clock import format_iso
 from quality.charts import heat_map, histogram, line
 from quality.html_table import table
-from quality.profile import CLASSES, TableProfile, correlations
+from quality.profile import CLASSES, TableProfile
 from quality.relations import REDUNDANT
 
 MISSING_BUCKETS: Final = 60
@@ -99,9 +99,8 @@ def missing_reasons_section(found: Mapping[str, Any] | None) -> str:
     return f'<p class="note">{escape(note)}</p>{table(("column", *reasons), rows)}'
 
 
-def correlation_section(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
-    found = correlations(sample, profile.sample_symbol)
-    drawn = heat_map(profile.columns, found, diverging=True, columns=())
+def correlation_section(profile: TableProfile) -> str:
+    drawn = heat_map(profile.columns, profile.correlations, diverging=True, columns=())
     return (
         '<p class="note">Within each symbol, then their mean by rows. '
         "Columns in the same order from left to right as from top to bottom. Blue is +1, red is -1, "
