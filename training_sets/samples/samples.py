@@ -137,7 +137,7 @@ class Sampler:
             np.repeat(times_ns, count)[is_kept],
             decisions_ns[is_kept],
             np.tile(np.arange(count), len(times_ns))[is_kept],
-            features[is_kept],
+            np.asfortranarray(features[is_kept]),
             labels[is_kept],
             {index: each.only(is_kept) for index, each in barriers.items()},
             inputs[is_kept],
