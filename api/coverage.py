@@ -13,6 +13,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS
 from market.errors import InvalidRequest
 from training_sets.checks.coverage import held_period, symbol_coverage
+from training_sets.samples.kline_days import KlineHistory
 
 MOST_DAYS = 31
 
@@ -47,4 +48,4 @@ def coverage(
         if to_ns - from_ns > MOST_DAYS * DAY_NS:
             raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(to_ns - from_ns) / DAY_NS:.1f}")
         chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
-        return Coverage.model_validate(symbol_coverage(raw, symbol, chosen, (from_ns, to_ns)))
+        return Coverage.model_validate(symbol_coverage(KlineHistory(raw), symbol, chosen, (from_ns, to_ns)))

@@ -122,14 +122,16 @@ def compare_rows(served: FeatureRows, rebuilt: FeatureRows) -> Parity:
     """
     if np.array_equal(served.row_ns, rebuilt.row_ns):
         in_served = in_rebuilt = np.arange(len(served.row_ns))
+        ours, theirs = served, rebuilt  # nothing is copied
     else:
         _, in_served, in_rebuilt = np.intersect1d(
             served.row_ns, rebuilt.row_ns, assume_unique=True, return_indices=True
         )
-    served_bits = np.ascontiguousarray(served.values[in_served]).view(np.int64)
-    rebuilt_bits = np.ascontiguousarray(rebuilt.values[in_rebuilt]).view(np.int64)
-    differs = np.concatenate([served_bits != rebuilt_bits, served.status[in_served] != rebuilt.status[in_rebuilt]], 1)
-    is_withheld = served.status[in_served] == QUARANTINED
+        ours, theirs = (rows.only(at, reasons=False) for rows, at in ((served, in_served), (rebuilt, in_rebuilt)))
+    served_bits = np.ascontiguousarray(ours.values).view(np.int64)
+    rebuilt_bits = np.ascontiguousarray(theirs.values).view(np.int64)
+    differs = np.concatenate([served_bits != rebuilt_bits, ours.status != theirs.status], 1)
+    is_withheld = ours.status == QUARANTINED
     for number, group in enumerate(served.feature_set.groups if is_withheld.any() else ()):
         of_group = np.array([*group.indices, len(served.feature_set.columns) + number])
         differs[np.flatnonzero(is_withheld[:, number])[:, np.newaxis], of_group] = False

@@ -33,6 +33,7 @@ class TableProfile:
         self._low, self._high = low, high
         self._stride = 1
         self._sampled: list[tuple[Int64s, Int64s, Int64s, Float64s]] = []
+        self._correlations: tuple[int, Float64s] | None = None
 
     def add(self, times_ns: Int64s, values: Float64s, symbol: Int64s | None = None) -> None:
         """Take rows: times int64 (n,), values float64 (n, columns), symbol int64 (n,), a number; None is one symbol."""
@@ -71,6 +72,13 @@ class TableProfile:
         """The number of the symbol of each sampled row, int64 (m,)."""
         return np.concatenate([np.empty(0, np.int64), *(symbol for _, _, symbol, _ in self._sampled)])
 
+    @property
+    def correlations(self) -> Float64s:
+        """Those of each pair of columns in the sampled rows, see ``correlations``; computed once for these rows."""
+        if self._correlations is None or self._correlations[0] != self.rows:
+            self._correlations = self.rows, correlations(self.sample[1], self.sample_symbol)
+        return self._correlations[1]
+
 
 def correlations(values: Float64s, symbol: Int64s) -> Float64s:
     """Pearson's correlation of each pair of columns over the rows where both are known; float64 (columns, columns).
@@ -92,19 +100,31 @@ def correlations(values: Float64s, symbol: Int64s) -> Float64s:
 
 def _pearson(values: Float64s) -> tuple[Float64s, Float64s]:
     """The correlation of each pair in one symbol, and in how many rows both are known; float64 (columns, columns)."""
+    found, count = np.full((values.shape[1],) * 2, np.nan), np.zeros((values.shape[1],) * 2)
+    finite = np.isfinite(values)
+    known = np.flatnonzero(finite.any(axis=0))
+    if len(known) > 0:
+        pairs = np.ix_(known, known)
+        found[pairs], count[pairs] = _pearson_of_known(values[:, known], finite[:, known])
+    return found, count
+
+
+def _pearson_of_known(values: Float64s, finite: npt.NDArray[np.bool_]) -> tuple[Float64s, Float64s]:
+    """``_pearson`` of columns that each have a value; finite: bool (rows, columns), which are."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        finite = np.isfinite(values)
-        ones = finite.astype(np.float64)
         # Centred and scaled first: the sums of squares below would cancel at prices.
-        known = np.where(finite, values, np.nan)
-        centre = _column_means(np.where(finite, known, 0.0), ones)
-        shifted = np.where(finite, known - centre, 0.0)
-        spread = np.sqrt(_column_means(shifted * shifted, ones))
+        all_ones = finite.astype(np.float64)
+        centre = _column_means(np.where(finite, values, 0.0), all_ones)
+        shifted = np.where(finite, values - centre, 0.0)
+        spread = np.sqrt(_column_means(shifted * shifted, all_ones))
         scaled = shifted / np.where(spread > 0, spread, np.nan)
         scaled = np.where(finite, scaled, 0.0)
-        count = ones.T @ ones
-        of_one = scaled.T @ ones / count
-        squares = (scaled * scaled).T @ ones / count
+        # Most columns are known in the same rows: a column of ones each for those that differ in it.
+        _, first, of = np.unique(np.packbits(finite, axis=0), axis=1, return_index=True, return_inverse=True)
+        ones = all_ones[:, first]
+        count = (ones.T @ ones)[np.ix_(of, of)]
+        of_one = (scaled.T @ ones)[:, of] / count
+        squares = ((scaled * scaled).T @ ones)[:, of] / count
         variance = squares - of_one * of_one
         covariance = scaled.T @ scaled / count - of_one * of_one.T
         found = covariance / np.sqrt(variance * variance.T)

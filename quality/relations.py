@@ -66,8 +66,9 @@ def relations(
     found: list[list[list[_Found]]] = [[[] for _ in range(columns.shape[1])] for _ in range(labels.shape[1])]
     for one in np.unique(symbol):
         own = symbol == one
+        of_symbol = _Columns(columns[own])
         for at in range(labels.shape[1]):
-            for column, each in enumerate(_of_symbol(columns[own], labels[own, at])):
+            for column, each in enumerate(of_symbol.with_label(labels[own, at])):
                 found[at][column].append(each)
     return [
         [_combined(of_column, overlap) for of_column in of_label]
@@ -104,37 +105,68 @@ _Found = tuple[int, float | None, float | None, float | None]
 """Of one symbol, column and label: rows, IC, rank IC and mutual information."""
 
 
-def _of_symbol(columns: Float64s, label: Float64s) -> list[_Found]:
-    """Of each column. Columns that are known in the same rows go together: ranks are those among these rows."""
-    is_known = np.isfinite(columns) & np.isfinite(label)[:, np.newaxis]
-    together: dict[bytes, list[int]] = {}
-    for at, known in enumerate(np.packbits(is_known, axis=0).T):
-        together.setdefault(known.tobytes(), []).append(at)
-    found: list[_Found] = [(0, None, None, None)] * columns.shape[1]
-    for chosen in together.values():
-        rows = np.flatnonzero(is_known[:, chosen[0]])
-        if len(rows) < LEAST_ROWS:
-            for at in chosen:
-                found[at] = (len(rows), None, None, None)
-            continue
-        some, other = columns[np.ix_(rows, np.array(chosen))], label[rows]
-        ranks = np.asarray(pd.DataFrame(some).rank(), np.float64)
-        other_ranks = mean_ranks(other)
-        bins, other_bins = _binned(ranks), _label_bins(other, other_ranks)
-        ics, rank_ics = _pearsons(some, other), _pearsons(ranks, other_ranks)
-        for number, at in enumerate(chosen):
-            information = _mutual_information(bins[:, number], other_bins)
-            found[at] = (len(rows), ics[number], rank_ics[number], information)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Columns of one symbol in rows where all are known: themselves, their ranks and their bins, each (rows, columns).
+
+    values, ranks: less their means and by their greatest deviation; NaN of a constant.
+    """
+
+    values: Float64s
+    ranks: Float64s
+    bins: Int64s
+
+    @classmethod
+    def of(cls, columns: Float64s) -> _Ranked:
+        ranks = np.asarray(pd.DataFrame(columns).rank(), np.float64)
+        return cls(_scaled(columns), _scaled(ranks), _binned(ranks))
 
 
-def _pearsons(columns: Float64s, label: Float64s) -> list[float | None]:
-    """Of each column with the label, all of them finite; None of a constant."""
+class _Columns:
+    """The columns of one symbol, ranked once for all labels that are known in the same rows."""
+
+    def __init__(self, columns: Float64s) -> None:
+        self._columns = columns
+        self._ranked: dict[tuple[bytes, tuple[int, ...]], _Ranked] = {}
+
+    def with_label(self, label: Float64s) -> list[_Found]:
+        """Of each column. Columns known in the same rows go together: ranks are those among these rows."""
+        is_known = np.isfinite(self._columns) & np.isfinite(label)[:, np.newaxis]
+        together: dict[bytes, list[int]] = {}
+        for at, known in enumerate(np.packbits(is_known, axis=0).T):
+            together.setdefault(known.tobytes(), []).append(at)
+        found: list[_Found] = [(0, None, None, None)] * self._columns.shape[1]
+        for key, chosen in together.items():
+            rows = np.flatnonzero(is_known[:, chosen[0]])
+            if len(rows) < LEAST_ROWS:
+                for at in chosen:
+                    found[at] = (len(rows), None, None, None)
+                continue
+            held = (key, tuple(chosen))
+            if held not in self._ranked:
+                self._ranked[held] = _Ranked.of(self._columns[np.ix_(rows, np.array(chosen))])
+            ranked, other = self._ranked[held], label[rows]
+            other_ranks = mean_ranks(other)
+            other_bins = _label_bins(other, other_ranks)
+            ics, rank_ics = _pearsons(ranked.values, other), _pearsons(ranked.ranks, other_ranks)
+            for number, at in enumerate(chosen):
+                information = _mutual_information(ranked.bins[:, number], other_bins)
+                found[at] = (len(rows), ics[number], rank_ics[number], information)
+        return found
+
+
+def _scaled(columns: Float64s) -> Float64s:
+    """Each less its mean and by its greatest deviation, along the first axis."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        one = columns - columns.mean(axis=0)
-        one /= np.abs(one).max(axis=0)
-        other = label - label.mean()
-        other /= np.abs(other).max()
+        centred: Float64s = columns - columns.mean(axis=0)
+        centred /= np.abs(centred).max(axis=0)
+    return centred
+
+
+def _pearsons(one: Float64s, label: Float64s) -> list[float | None]:
+    """Of each scaled column with the label, all of them finite; None of a constant."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        other = _scaled(label)
         found = (one * other[:, np.newaxis]).sum(axis=0) / np.sqrt((one * one).sum(axis=0) * (other * other).sum())
     return [float(np.clip(each, -1.0, 1.0)) if math.isfinite(each) else None for each in found.tolist()]
 
@@ -164,7 +196,7 @@ def _pearson(one: Float64s, other: Float64s) -> float | None:
     is_known = np.isfinite(one) & np.isfinite(other)
     if np.count_nonzero(is_known) < LEAST_ROWS:
         return None
-    return _pearsons(one[is_known, np.newaxis], other[is_known])[0]
+    return _pearsons(_scaled(one[is_known, np.newaxis]), other[is_known])[0]
 
 
 def mean_ranks(values: Float64s) -> Float64s:

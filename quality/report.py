@@ -96,7 +96,7 @@ def render_report(
         ("Redundant features", lambda: redundant_section(relations["redundant"])),
         ("Missing values over time", lambda: missing_map_section(profile.columns, times_ns, sample)),
         ("Missing values by reason", lambda: missing_reasons_section(measured["missing_by_reason"])),
-        ("Correlation", lambda: correlation_section(profile, sample)),
+        ("Correlation", lambda: correlation_section(profile)),
         ("Distributions", lambda: distributions_section(profile, sample)),
     ]
     body = "".join(f"<section><h2>{escape(name)}</h2>{_drawn(name, draw)}</section>" for name, draw in sections)

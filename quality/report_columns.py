@@ -12,7 +12,7 @@ import numpy.typing as npt
 from market.clock import format_iso
 from quality.charts import heat_map, histogram, line
 from quality.html_table import table
-from quality.profile import CLASSES, TableProfile, correlations
+from quality.profile import CLASSES, TableProfile
 from quality.relations import REDUNDANT
 
 MISSING_BUCKETS: Final = 60
@@ -32,13 +32,18 @@ def drift_section(drift: Mapping[str, Mapping[str, Any]]) -> str:
             "moves by nature" if each["is_expected"] else ", ".join(each["drifted"]),
         )
         for symbol, columns in drift.items()
-        for name, each in list(columns.items())[:MOST_DRIFT_SHOWN]
+        for name, each in _with_values(columns)[:MOST_DRIFT_SHOWN]
     ]
     if not rows:
         return '<p class="note">No symbol has rows in both splits.</p>'
     note = f"The {MOST_DRIFT_SHOWN} columns of each symbol that are farthest apart; _quality.json has all of them."
     columns = ("symbol", "column", "PSI", "KS", "missing in train", "missing in test", "drifted by")
     return f'<p class="note">{note}</p>{table(columns, rows)}'
+
+
+def _with_values(drift: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Without what is missing in every row, of which another section has a line."""
+    return [(name, each) for name, each in drift.items() if min(each["missing_then"], each["missing_now"]) < 1.0]
 
 
 def target_section(
@@ -84,27 +89,29 @@ def missing_map_section(
 
 
 def missing_reasons_section(found: Mapping[str, Any] | None) -> str:
-    """Of each column the share of looked-at rows that lack it, by the reason."""
+    """The share of looked-at rows that lack a column, by the reason; columns of the same shares in one line."""
     if found is None:
         return '<p class="note">Not known: samples at times are no rows of the feature log.</p>'
     by_column: Mapping[str, Mapping[str, int]] = found["by_column"]
     if not by_column:
         return '<p class="passed">No value is missing.</p>'
     reasons = sorted({reason for counts in by_column.values() for reason in counts})
-    rows = [
-        (name, *(f"{counts[reason] / found['rows']:.1%}" if reason in counts else "" for reason in reasons))
-        for name, counts in by_column.items()
-    ]
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, counts in by_column.items():
+        shares = (f"{counts[reason] / found['rows']:.1%}" if reason in counts else "" for reason in reasons)
+        alike.setdefault(tuple(shares), []).append(name)
+    rows = [(", ".join(names), *shares) for shares, names in alike.items()]
     note = f"Of {found['rows']} rows that lack a value; what the feature log says of the group of each column."
-    return f'<p class="note">{escape(note)}</p>{table(("column", *reasons), rows)}'
+    return f'<p class="note">{escape(note)}</p>{table(("columns", *reasons), rows)}'
 
 
-def correlation_section(profile: TableProfile, sample: npt.NDArray[np.float64]) -> str:
-    found = correlations(sample, profile.sample_symbol)
-    drawn = heat_map(profile.columns, found, diverging=True, columns=())
+def correlation_section(profile: TableProfile) -> str:
+    known = np.flatnonzero(profile.missing < profile.rows)
+    names = [profile.columns[at] for at in known.tolist()]
+    drawn = heat_map(names, profile.correlations[np.ix_(known, known)], diverging=True, columns=())
     return (
         '<p class="note">Within each symbol, then their mean by rows. '
-        "Columns in the same order from left to right as from top to bottom. Blue is +1, red is -1, "
+        "Columns with a value, in the same order from left to right as from top to bottom. Blue is +1, red is -1, "
         f'grey is not defined.</p><div class="scroll">{drawn}</div>'
     )
 
@@ -117,7 +124,7 @@ def distributions_section(profile: TableProfile, sample: npt.NDArray[np.float64]
         for at, name in enumerate(profile.columns)
         if not is_whole[at]
     ]
-    return f'{_wholly_missing(profile.columns, is_whole)}<div class="grid">{"".join(figures)}</div>'
+    return f'<div class="grid">{"".join(figures)}</div>'
 
 
 def relation_section(related: Mapping[str, Any]) -> str:
@@ -130,7 +137,8 @@ def relation_section(related: Mapping[str, Any]) -> str:
     )
     splits, months = related["by_split"], related["by_month"]
     first: Mapping[str, Any] = next(iter(splits.values()), {})
-    names = sorted(first, key=lambda name: -abs(first[name]["rank_ic"] or 0.0))[:MOST_RELATED]
+    known = [name for name in first if any(part[name]["rows"] for part in splits.values())]
+    names = sorted(known, key=lambda name: -abs(first[name]["rank_ic"] or 0.0))[:MOST_RELATED]
     if not names:
         return '<p class="note">No features.</p>'
     rows = [

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from quality.profile import CLASSES, TableProfile, correlations, outlier_shares
+from quality.profile import CLASSES, TableProfile, outlier_shares
 
 Severity = Literal["minor", "critical"]
 
@@ -152,7 +152,7 @@ def _frames(profile: TableProfile, targets: Sequence[str], classes: Collection[s
     is_target = frame["subject"].isin(targets)
     # The shares of -1, 0 and +1 tell nothing of a column that is no class.
     frame.loc[~frame["subject"].isin(classes), "largest_class_share"] = 1.0 / len(CLASSES)
-    found = correlations(sample, profile.sample_symbol)
+    found = profile.correlations
     one, other = np.triu_indices(len(profile.columns), 1)
     is_label = is_target.to_numpy()
     pairs = pd.DataFrame(

@@ -42,6 +42,7 @@ def coverage(
     from runtime.stores import open_stores
     from storage.tape import tape_symbols
     from training_sets.checks.coverage import held_period, symbol_coverage
+    from training_sets.samples.kline_days import KlineHistory
 
     settings = settings_for(data)
     stores = open_stores(settings)
@@ -52,7 +53,7 @@ def coverage(
         with stores.raw.open_whole(symbol) as raw:
             first_ns, last_ns = held_period(raw, symbol, SystemClock().now_ns())
             period = first_ns if from_ns is None else from_ns, last_ns if to_ns is None else to_ns
-            found.append(symbol_coverage(raw, symbol, chosen, period))
+            found.append(symbol_coverage(KlineHistory(raw), symbol, chosen, period))
     if as_json:
         print_document(found, as_json=True)
         return

@@ -38,6 +38,9 @@ def read_row_times(
             row_ns, available_ns = of_group
             is_begun = True
             continue
+        if np.array_equal(row_ns, of_group[0]):
+            available_ns = np.maximum(available_ns, of_group[1])
+            continue
         row_ns, at, of = np.intersect1d(row_ns, of_group[0], assume_unique=True, return_indices=True)
         available_ns = np.maximum(available_ns[at], of_group[1][of])
     return row_ns, available_ns
@@ -58,9 +61,14 @@ def _group_times(
         return event_ns, created_ns
 
     found = read_listed(lambda: parts_in_order(folder, from_ns, to_ns + 1), read)
-    row_ns, at = np.unique(np.concatenate([_NONE, *(event_ns for event_ns, _ in found)]), return_inverse=True)
-    chosen = np.minimum if is_first else np.maximum
-    available_ns = np.full(len(row_ns), np.iinfo(np.int64).max if is_first else 0, np.int64)
-    chosen.at(available_ns, at, np.concatenate([_NONE, *(created_ns for _, created_ns in found)]))
-    is_wanted = (row_ns >= from_ns) & (row_ns <= to_ns)
-    return row_ns[is_wanted], available_ns[is_wanted]
+    event_ns = np.concatenate([_NONE, *(event_ns for event_ns, _ in found)])
+    created_ns = np.concatenate([_NONE, *(created_ns for _, created_ns in found)])
+    # Rows that are there once and in order, as those of rebuilt days are, need no sorting, which costs the most.
+    if (np.diff(event_ns) > 0).all():
+        row_ns, available_ns = event_ns, created_ns
+    else:
+        row_ns, at = np.unique(event_ns, return_inverse=True)
+        available_ns = np.full(len(row_ns), np.iinfo(np.int64).max if is_first else 0, np.int64)
+        (np.minimum if is_first else np.maximum).at(available_ns, at, created_ns)
+    wanted = slice(*np.searchsorted(row_ns, (from_ns, to_ns + 1)).tolist())
+    return row_ns[wanted], available_ns[wanted]

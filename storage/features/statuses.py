@@ -47,8 +47,9 @@ def read_statuses(log: FeatureLog, symbol: str, group: FeatureGroup, times_ns: I
     if not found:
         return statuses
     event_ns, created_ns, codes = (np.concatenate(each) for each in zip(*found, strict=True))
-    order = np.lexsort((created_ns, event_ns))
-    event_ns, codes = event_ns[order], codes[order]
+    if not (np.diff(event_ns) > 0).all():
+        order = np.lexsort((created_ns, event_ns))
+        event_ns, codes = event_ns[order], codes[order]
     last = np.searchsorted(event_ns, times_ns, side="right") - 1
     is_found = (last >= 0) & (event_ns[np.maximum(last, 0)] == times_ns)
     statuses[is_found] = codes[last[is_found]]

@@ -32,6 +32,7 @@ from training_sets.dataset.inputs import dataset_inputs
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.event_times import event_times
+from training_sets.samples.kline_days import KlineHistory
 from training_sets.samples.known import Retrieval
 from training_sets.samples.samples import SamplePlan, Sampler, label_prices, sample_times
 
@@ -88,7 +89,7 @@ def build_dataset(
     kept = keep_folds(request, written, place)
     on_step("checking continuity, leakage and quality")
     verdict = judge_files(request, features, written, kept, place)
-    certificates = dataset_coverage(request, chosen, place.raw.until, place.certificates)
+    certificates = dataset_coverage(request, chosen, place.raw.until, (place.certificates, place.klines))
     told = {**inputs, "feature_references": list(features.references), "coverage": certificates}
     manifest = write_documents(request, told, written, kept, verdict, folder)
     return Dataset(folder, manifest, manifest["records"], days.computed, days.reused)
@@ -98,7 +99,7 @@ def _open_sampler(
     request: DatasetRequest, features: DatasetFeatures, place: BuildPlace, retrieval: Retrieval
 ) -> Sampler:
     raw = place.raw.parquet
-    prices = label_prices(request, place.features, raw)
+    prices = label_prices(request, place.features, KlineHistory(raw, place.klines))
     is_of_events = request.sampling is not None
     times = event_times(request, prices[request.symbols[0]], raw) if is_of_events else sample_times(request)
     return Sampler(

@@ -14,6 +14,7 @@ from training_sets.checks.coverage import KnownCertificates
 from training_sets.dataset.inputs import DatasetRules
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.raw_history import RawHistory
+from training_sets.samples.kline_days import KnownKlines
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureSet
 
@@ -43,7 +44,7 @@ class BuildPlace:
     kernels_folder: of compiled kernels. reuses_days: whether days computed before are used again. reuses_samples:
     whether what was retrieved before is. rebuild_workers: processes that rebuild missing days. draw_seed: gives each
     build the seed of the rows and days that its leakage check draws. filler: fetches days that a request lacks; None
-    where they are not fetched. certificates: of coverage, made before.
+    where they are not fetched. certificates: of coverage, made before. klines: days of them, read before.
     """
 
     open_store: Callable[[], FeatureStore]
@@ -58,6 +59,7 @@ class BuildPlace:
     draw_seed: Callable[[], int] = lambda: 0
     filler: DayFiller | None = None
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
+    klines: KnownKlines = field(default_factory=KnownKlines)
 
     def feature_set(self, version: str) -> FeatureSet:
         """The feature set of a registry version. Raises NotFound, InvalidRegistry."""

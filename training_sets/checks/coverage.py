@@ -20,6 +20,7 @@ from storage.raw.raw_data import RawData
 from training_sets.rebuild.due_days import inputs_digest
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.kline_days import KlineHistory, KnownKlines, as_heads
 from training_sets.samples.prices import LATEST_ARRIVAL_NS
 from transforms.catalogue import set_kinds
 from transforms.rows import FeatureSet
@@ -32,7 +33,7 @@ AROUND_NS: Final = MINUTE_NS
 
 
 def symbol_coverage(
-    raw: RawData,
+    history: KlineHistory,
     symbol: str,
     chosen: FeatureSet,
     period: Range,
@@ -50,24 +51,21 @@ def symbol_coverage(
     begin_ns, end_ns = (floor_to(each, MINUTE_NS) for each in period)
     if begin_ns >= end_ns:
         raise InvalidRequest(f"period: must be a minute at least, was {period[0]} to {period[1]} ns")
-    tally = CoverageTally(begin_ns, end_ns)
+    raw, tally = history.raw, CoverageTally(begin_ns, end_ns)
     if ORDERBOOK in kinds:
         for events, _ in stream_events(
             raw, symbol, kinds=(ORDERBOOK,), from_ns=begin_ns, to_ns=end_ns, fields=_BOOK_FIELDS
         ):
             tally.add_book(events)
-    others = {TRADE, TICKER}.intersection(kinds)
-    # Candles are evidence of trades too.
-    candles = {KLINE} if {TRADE, KLINE}.intersection(kinds) else set()
-    for read, until_ns in ((others, end_ns + AROUND_NS), (candles, end_ns + late_ns)):
-        if not read:
-            continue
+    if others := {TRADE, TICKER}.intersection(kinds):
         for events, _ in stream_events(
-            raw, symbol, kinds=read, from_ns=begin_ns - AROUND_NS, to_ns=until_ns, fields=_MARKET_FIELDS
+            raw, symbol, kinds=others, from_ns=begin_ns - AROUND_NS, to_ns=end_ns + AROUND_NS, fields=_MARKET_FIELDS
         ):
-            # Marks come with every kind: once is enough.
-            is_repeated = read is candles and others
-            tally.add_market(events[events["kind"] == KLINE] if is_repeated else events)
+            tally.add_market(events)
+    # Candles are evidence of trades too.
+    if {TRADE, KLINE}.intersection(kinds):
+        for klines in history.stream(symbol, from_ns=begin_ns - AROUND_NS, to_ns=end_ns + late_ns):
+            tally.add_market(as_heads(klines))
     return coverage_document(symbol, tally, chosen, begin_ns=begin_ns, end_ns=end_ns, kinds=kinds)
 
 
@@ -96,27 +94,31 @@ def dataset_coverage(
     request: DatasetRequest,
     chosen: FeatureSet,
     open_raw: Callable[[str, int], AbstractContextManager[RawData]],
-    known: KnownCertificates,
+    known: tuple[KnownCertificates, KnownKlines],
 ) -> list[dict[str, Any]]:
     """The certificate of each symbol of a dataset from its first period to its last, of the streams that it reads.
 
-    open_raw: opens a symbol's records up to a time. It says the same whenever it is made of the same records: what
-    comes later than any label of the period is not looked at. Raises CorruptStore, StoreUnavailable.
+    open_raw: opens a symbol's records up to a time. known: what this process has made and read before. A certificate
+    says the same whenever it is made of the same records: what comes later than any label of the period is not looked
+    at. Raises CorruptStore, StoreUnavailable.
     """
     spans = covered(request.folds())
     from_ns, to_ns = spans[0][0], -(-spans[-1][1] // MINUTE_NS) * MINUTE_NS
     label = KLINE if request.label_price == "kline_close" else ORDERBOOK
     kinds = [kind for kind in STREAMS if kind in {*set_kinds(chosen), label}]
+    certificates, klines = known
     found = []
     for symbol in request.symbols:
         with open_raw(symbol, to_ns) as raw:
+            history = KlineHistory(raw, klines)
             make = partial(
-                symbol_coverage, raw, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS
+                symbol_coverage, history, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS
             )
             files = inputs_digest(
                 raw.parts(symbol), frozenset({*kinds, KLINE}), from_ns - AROUND_NS, to_ns + LATEST_ARRIVAL_NS
             )
-            found.append(known.of((symbol, chosen.version, chosen.fingerprint, from_ns, to_ns, *kinds, files), make))
+            key = (symbol, chosen.version, chosen.fingerprint, from_ns, to_ns, *kinds, files)
+            found.append(certificates.of(key, make))
     return found
 
 

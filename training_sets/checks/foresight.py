@@ -52,6 +52,16 @@ class _Rows:
     count: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows that are judged together, of a symbol and file. features: those with a value, told: their numbers."""
+
+    of: str
+    times_ns: Int64s
+    features: Float64s
+    told: Int64s
+
+
 class Foresight:
     """Takes the rows of one file after the other; ``finish`` each.
 
@@ -114,13 +124,18 @@ class Foresight:
             with np.errstate(divide="ignore", invalid="ignore"):
                 # Whatever else a file may hold for a price, a return of nothing is not finite and told nobody.
                 known[NEXT_RETURN] = after / price - 1.0
-            self._judge_prices(of, times_ns, features, price)
-        correlations = np.abs(_correlations(features, np.stack(list(known.values()), axis=1)))
+        # A column that is unknown in the whole block knows nothing.
+        told = np.flatnonzero(~np.isnan(features).all(axis=0))
+        block = _Block(of, times_ns, features[:, told], told)
+        if self._price is not None:
+            self._judge_prices(block, features[:, self._price])
+        sizes = np.abs(block.features)
+        correlations = np.abs(_correlations(block.features, np.stack(list(known.values()), axis=1)))
         for (name, target), by_value in zip(known.items(), correlations.T, strict=True):
             if not self._labels.get(name, False):
-                self._judge_copies(of, times_ns, features, name, target)
+                self._judge_copies(block, sizes, name, target)
             if np.count_nonzero(np.diff(target[np.isfinite(target)])) >= LEAST_CHANGES:
-                self._judge_correlation(of, times_ns, features, name, (target, by_value))
+                self._judge_correlation(block, name, (target, by_value))
 
     def _neighbours(self, times_ns: Int64s, price: Float64s) -> tuple[Float64s, Float64s]:
         """The prices an interval before and after each row, NaN where that is no row."""
@@ -130,49 +145,56 @@ class Foresight:
         after[:-1][follows] = price[1:][follows]
         return before, after
 
-    def _judge_prices(self, of: str, times_ns: Int64s, features: Float64s, price: Float64s) -> None:
-        before, after = self._neighbours(times_ns, price)
-        is_next = (features == after[:, None]) & (after != price)[:, None]
-        is_before = (features == before[:, None]) & (before != price)[:, None]
-        ahead, behind = is_next.sum(axis=0), is_before.sum(axis=0)
+    def _judge_prices(self, block: _Block, price: Float64s) -> None:
+        before, after = self._neighbours(block.times_ns, price)
+        is_next = (block.features == after[:, None]) & (after != price)[:, None]
+        ahead = is_next.sum(axis=0)
+        if not (ahead >= LEAST_COPIES * len(price)).any():
+            return
+        behind = ((block.features == before[:, None]) & (before != price)[:, None]).sum(axis=0)
         is_leak = (ahead >= LEAST_COPIES * len(price)) & (ahead >= 3 * behind)
-        self._accuse(of, times_ns, is_leak, ahead / len(price), "be the next mid_price no more often than chance")
+        self._accuse(block, is_leak, ahead / len(price), "be the next mid_price no more often than chance")
 
-    def _judge_copies(self, of: str, times_ns: Int64s, features: Float64s, name: str, target: Float64s) -> None:
+    def _judge_copies(self, block: _Block, sizes: Float64s, name: str, target: Float64s) -> None:
+        """sizes: of the values without their signs. Only columns that are near the label often are looked at closer."""
         is_told = np.isfinite(target) & (target != 0.0)
         if not is_told.any():
             return
-        wanted, told = target[is_told, None], features[is_told]
+        least = max(LEAST_COPIES * len(target), LEAST_CHANGES)
+        wanted = target[is_told, None]
         reach = NEAR * np.abs(wanted)
+        is_near = np.abs(sizes[is_told] - np.abs(wanted)) <= reach
+        often = np.flatnonzero(is_near.sum(axis=0) >= least)
+        if len(often) == 0:
+            return
+        told = block.features[np.ix_(is_told, often)]
         signs = []
         for is_copy in (np.abs(told - wanted) <= reach, np.abs(told + wanted) <= reach):
             rises = (is_copy & (wanted > 0.0)).sum(axis=0)
             signs.append((is_copy.sum(axis=0), np.minimum(rises, is_copy.sum(axis=0) - rises)))
-        is_leak = np.zeros(features.shape[1], np.bool_)
+        is_leak, shares = np.zeros(len(block.told), np.bool_), np.zeros(len(block.told))
         for (copies, of_rarer_sign), (others, _) in (signs, signs[::-1]):
-            is_many = copies >= max(LEAST_COPIES * len(target), LEAST_CHANGES)
-            is_leak |= is_many & (copies >= 3 * others) & (of_rarer_sign >= copies / 10.0)
-        shares = np.maximum(signs[0][0], signs[1][0]) / len(target)
-        self._accuse(of, times_ns, is_leak, shares, f"be {name} no more often than chance")
+            is_leak[often] |= (copies >= least) & (copies >= 3 * others) & (of_rarer_sign >= copies / 10.0)
+        shares[often] = np.maximum(signs[0][0], signs[1][0]) / len(target)
+        self._accuse(block, is_leak, shares, f"be {name} no more often than chance")
 
-    def _judge_correlation(
-        self, of: str, times_ns: Int64s, features: Float64s, name: str, told: tuple[Float64s, Float64s]
-    ) -> None:
+    def _judge_correlation(self, block: _Block, name: str, told: tuple[Float64s, Float64s]) -> None:
         target, by_value = told
         shares = np.zeros(len(by_value))
         for at in np.flatnonzero(by_value >= MOST_KNOWN).tolist():
-            is_known = np.isfinite(features[:, at]) & np.isfinite(target)
-            ranks = pd.DataFrame({"one": features[is_known, at], "other": target[is_known]}).rank()
+            is_known = np.isfinite(block.features[:, at]) & np.isfinite(target)
+            ranks = pd.DataFrame({"one": block.features[is_known, at], "other": target[is_known]}).rank()
             by_rank = np.abs(_correlations(ranks[["one"]].to_numpy(), ranks[["other"]].to_numpy()))[0, 0]
             shares[at] = min(by_value[at], by_rank) if by_rank >= MOST_KNOWN else 0.0
-        self._accuse(of, times_ns, shares > 0.0, shares, f"have a correlation below {MOST_KNOWN} with {name}")
+        self._accuse(block, shares > 0.0, shares, f"have a correlation below {MOST_KNOWN} with {name}")
 
-    def _accuse(self, of: str, times_ns: Int64s, is_leak: npt.NDArray[np.bool_], seen: Float64s, rule: str) -> None:
+    def _accuse(self, block: _Block, is_leak: npt.NDArray[np.bool_], seen: Float64s, rule: str) -> None:
         if is_leak.any():
             at = int(np.argmax(is_leak))
             raise InvalidRequest(
-                f"leakage: {self._features[at]} of {of} from {format_iso(int(times_ns[0]))} to "
-                f"{format_iso(int(times_ns[-1]))} must {rule}, was {float(seen[at]):.3g}"
+                f"leakage: {self._features[int(block.told[at])]} of {block.of} from "
+                f"{format_iso(int(block.times_ns[0]))} to {format_iso(int(block.times_ns[-1]))} must {rule}, was "
+                f"{float(seen[at]):.3g}"
             )
 
 

@@ -27,10 +27,10 @@ from storage.durable_files import open_staged
 from storage.features.log import FeatureLog
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
-from training_sets.provenance import code_digest, day_partitions, library_versions
+from training_sets.provenance import code_digest, library_versions
 from training_sets.rebuild.due_days import inputs_digest
 from training_sets.rebuild.rebuild import start_before
-from training_sets.samples.sampled_days import PROVEN
+from training_sets.samples.sampled_days import PROVEN, listed_partitions
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.rows import FeatureSet
 
@@ -71,7 +71,9 @@ class ProvenRows:
         self._raw = raw
         self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, drawn_among)
         self._days: dict[tuple[str, int], _Day] = {}
+        # Listed once for all days, and once more when they are saved.
         self._parts: dict[str, list[RawPart]] = {}
+        self._listed: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
 
     def is_proven(self, symbol: str, row_ns: Int64s) -> npt.NDArray[np.bool_]:
         """Which rows of a symbol are, bool (n,)."""
@@ -112,7 +114,7 @@ class ProvenRows:
 
     def save(self) -> None:
         """Keep what was added, but for days that changed meanwhile: of those nobody knows what was seen."""
-        self._parts = {}
+        self._parts, self._listed = {}, {}
         for (symbol, day_ns), day in self._days.items():
             if day.has_changed and day.name == self._name(symbol, day_ns):
                 self._write(symbol, day_ns, day)
@@ -172,14 +174,13 @@ class ProvenRows:
             entry
             for group in self._chosen.groups
             for date in dates
-            for entry in day_partitions(self._log, group, symbol, date)
+            for entry in listed_partitions(self._listed, self._log, group, symbol, date)
         ]
         return f"{PROVEN}-{_digest(msgspec.json.encode((self._made_by, files, self._raw_inputs(symbol, day_ns))))}"
 
     def _raw_inputs(self, symbol: str, day_ns: int) -> str:
         raw, kinds = self._raw[symbol], set_kinds(self._chosen)
         if symbol not in self._parts:
-            # Listed once for all days, and once more when they are saved.
             self._parts[symbol] = [part for part in raw.parts(symbol) if part.files]
         parts = self._parts[symbol]
         if not parts:

@@ -38,7 +38,7 @@ class Samples:
     times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
     request's symbols. features: float64 (n, columns), labels: float64 (n, targets). barriers: by the number of each
     triple-barrier target, which was met and when. inputs: float64 (n, inputs), what a model takes beside the
-    features.
+    features. Features lie column by column, as every split writes them.
     """
 
     times_ns: Int64s
@@ -54,9 +54,12 @@ class Samples:
 
     def rows_of_stretches(self, rows: Int64s, length_ns: int) -> dict[tuple[int, int], int]:
         """How many of some rows there are by number of the symbol and of the stretch of that length since 1970."""
-        each = np.stack([self.symbol[rows], self.times_ns[rows] // length_ns])
-        found, counts = np.unique(each, axis=1, return_counts=True)
-        return {(symbol, day): count for (symbol, day), count in zip(found.T.tolist(), counts.tolist(), strict=True)}
+        symbols = int(self.symbol.max()) + 1
+        found, counts = np.unique(self.times_ns[rows] // length_ns * symbols + self.symbol[rows], return_counts=True)
+        return {
+            (each % symbols, each // symbols): count
+            for each, count in zip(found.tolist(), counts.tolist(), strict=True)
+        }
 
     def table(
         self,
@@ -66,15 +69,16 @@ class Samples:
         fold: int | None,
         paths: Sequence[tuple[int, int, int]] | None = None,
     ) -> pa.Table:
-        """Some rows as a table of the schema. Unknown stays NaN, as it was served.
+        """Some rows, one at least, as a table of the schema. Unknown stays NaN, as it was served.
 
         paths: (start, end, path) of the times that are of one; None for a schema without paths.
         """
-        values = np.concatenate([self.features[rows], self.labels[rows]], axis=1)
+        # The rows of a period follow each other: nothing is copied of columns that lie in one piece.
+        whole = slice(int(rows[0]), int(rows[-1]) + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
         columns: list[Any] = [
             pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
             pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
-            *(pa.array(np.ascontiguousarray(column)) for column in values.T),
+            *(pa.array(column[whole]) for held in (self.features, self.labels) for column in held.T),
         ]
         for each in self.barriers.values():
             met = each.met[rows].astype(np.int64) + 1

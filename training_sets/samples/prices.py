@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ceil_to
 from market.errors import NotFound
-from market.events import CLOSE, CONFIRMED, HIGH, KLINE, LOW
+from storage.features.known_values import may_know
 from storage.features.log import FeatureLog
-from storage.raw.events import stream_events
-from storage.raw.raw_data import RawData
 from training_sets.request.request import PriceChoice
+from training_sets.samples.kline_days import KlineHistory
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
@@ -27,7 +26,6 @@ MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
 LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
 """A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after."""
 _STRETCH_NS: Final = 2 * DAY_NS
-_CLOSE_FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ class LabelPrices:
 
 
 def open_prices(
-    log: FeatureLog, raw: RawData, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
+    log: FeatureLog, history: KlineHistory, symbol: str, choice: PriceChoice, *, from_ns: int, to_ns: int
 ) -> LabelPrices:
     """The prices of a symbol, of the kind that is asked for or known in [from_ns, to_ns]; the mid when neither is."""
 
@@ -153,19 +151,25 @@ def open_prices(
         return _read_mids(log, symbol, from_ns=first_ns, to_ns=last_ns)
 
     mids = LabelPrices("mid_price", read_mids)
-    if choice == "mid_price" or (choice == "auto" and _has_mid(read_mids, from_ns, to_ns)):
+    if choice == "mid_price" or (choice == "auto" and _has_mid(log, symbol, read_mids, (from_ns, to_ns))):
         return mids
     # A price a minute: months of them are less than a piece of samples.
-    closes, early = _read_closes(raw, symbol, from_ns=from_ns, to_ns=to_ns)
+    closes, early = _read_closes(history, symbol, from_ns=from_ns, to_ns=to_ns)
     if choice == "auto" and len(closes.values) == 0:
         return mids
     return LabelPrices("kline_close", lambda _from_ns, _to_ns: closes, early)
 
 
-def _has_mid(read_mids: Callable[[int, int], PriceSeries], from_ns: int, to_ns: int) -> bool:
-    stretches = range(from_ns, to_ns + 1, _STRETCH_NS)
+def _has_mid(
+    log: FeatureLog, symbol: str, read_mids: Callable[[int, int], PriceSeries], period: tuple[int, int]
+) -> bool:
+    from_ns, to_ns = period
+    [group] = MID.groups
     return any(
-        not np.isnan(read_mids(begin_ns, min(begin_ns + _STRETCH_NS - 1, to_ns)).values).all() for begin_ns in stretches
+        may_know(log, symbol, group, from_ns=begin_ns, to_ns=end_ns + 1)
+        and not np.isnan(read_mids(begin_ns, end_ns).values).all()
+        for begin_ns in range(from_ns, to_ns + 1, _STRETCH_NS)
+        for end_ns in [min(begin_ns + _STRETCH_NS - 1, to_ns)]
     )
 
 
@@ -183,35 +187,22 @@ def _read_mids(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> Pri
     return PriceSeries("mid_price", start_ns, SECOND_NS, values)
 
 
-def _read_closes(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> tuple[PriceSeries, npt.NDArray[np.int64]]:
+def _read_closes(
+    history: KlineHistory, symbol: str, *, from_ns: int, to_ns: int
+) -> tuple[PriceSeries, npt.NDArray[np.int64]]:
     """The close, high and low of every confirmed kline that ends in [from_ns, to_ns], and which came before they ended.
 
     The second are when they came and ended, int64 (n, 2).
     """
-    early = [np.empty((0, 2), np.int64)]
     try:
-        exponent = raw.instrument(symbol).price_exponent
+        exponent = history.raw.instrument(symbol).price_exponent
     except NotFound:
-        return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS), early[0]
-    ends_ns = [np.empty(0, np.int64)]
-    prices: dict[int, list[npt.NDArray[np.int64]]] = {field: [np.empty(0, np.int64)] for field in (CLOSE, HIGH, LOW)}
-    for events, _ in stream_events(
-        raw, symbol, kinds={KLINE}, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS, fields=_CLOSE_FIELDS
-    ):
-        kline_end_ns = events["update_id"] + MINUTE_NS
-        is_wanted = (
-            (events["kind"] == KLINE)
-            & (events["flags"] & CONFIRMED != 0)
-            & (kline_end_ns >= from_ns)
-            & (kline_end_ns <= to_ns)
-        )
-        # A kline is one message, whose fields stand in one order.
-        is_close = is_wanted & (events["field"] == CLOSE)
-        ends_ns.append(kline_end_ns[is_close])
-        came = np.stack([events["recv_ns"][is_close], kline_end_ns[is_close]], axis=1)
-        early.append(came[came[:, 0] < came[:, 1]])
-        for field, found in prices.items():
-            found.append(events["px"][is_wanted & (events["field"] == field)])
-    closes, highs, lows = (np.concatenate(prices[field]) / 10.0**exponent for field in (CLOSE, HIGH, LOW))
-    series = price_series("kline_close", np.concatenate(ends_ns), closes, step_ns=MINUTE_NS, extremes=(highs, lows))
-    return series, np.concatenate(early)
+        return price_series("kline_close", np.empty(0, np.int64), np.empty(0), step_ns=MINUTE_NS), np.empty((0, 2), int)
+    klines = history.confirmed(symbol, from_ns=from_ns, to_ns=to_ns + LATEST_ARRIVAL_NS)
+    ends_ns = klines["start_ns"] + MINUTE_NS
+    is_wanted = (ends_ns >= from_ns) & (ends_ns <= to_ns)
+    klines, ends_ns = klines[is_wanted], ends_ns[is_wanted]
+    came_ns = np.stack([klines["recv_ns"], ends_ns], axis=1)
+    closes, highs, lows = (klines[name] / 10.0**exponent for name in ("close", "high", "low"))
+    series = price_series("kline_close", ends_ns, closes, step_ns=MINUTE_NS, extremes=(highs, lows))
+    return series, came_ns[came_ns[:, 0] < came_ns[:, 1]]

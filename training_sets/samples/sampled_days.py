@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from storage.instruments import checked_symbol
 from training_sets.provenance import code_digest, day_partitions, library_versions
 from training_sets.request.request import LONGEST_LAG_NS
 from training_sets.samples.known import NO_ROW, TOO_LATE, Known
-from transforms.rows import FeatureSet
+from transforms.rows import FeatureGroup, FeatureSet
 
 # A dot name: Feast and the feature log pass it over, and retention removes it with its day.
 SAMPLED: Final = ".sampled"
@@ -37,6 +37,8 @@ MOST_BLOCKS: Final = 16
 """Of one symbol's date: intervals, feature sets and first or last days of a period."""
 
 Int64s = npt.NDArray[np.int64]
+_Listed = dict[tuple[str, str, str], list[dict[str, Any]]]
+"""By group, symbol and date."""
 Float64s = npt.NDArray[np.float64]
 
 
@@ -68,25 +70,26 @@ class SampledDays:
         # Beside the features how long after its time each row arrived, ns; NaN for no row, -1 for one too late.
         held = np.empty((len(times_ns), count, len(self._chosen.columns) + 1))
         days = _by_day(times_ns)
-        known = [self._read(times_ns[day], held[day]) for day in days]
+        listed: _Listed = {}
+        known = [self._read(times_ns[day], held[day], listed) for day in days]
         for is_known, following in groupby(zip(known, days, strict=True), key=lambda pair: all(pair[0])):
             if is_known:
                 continue
             lacking = [day for _, day in following]
             stretch = slice(lacking[0].start, lacking[-1].stop)
-            before = [self._names(times_ns[day]) for day in lacking]
+            before = [self._names(times_ns[day], {}) for day in lacking]
             held[stretch] = _held(times_ns[stretch], self._retrieve(times_ns[stretch]), count)
             for day, names in zip(lacking, before, strict=True):
                 # Of rows that came while they were read nobody knows which were seen.
-                if names == self._names(times_ns[day]):
+                if names == self._names(times_ns[day], {}):
                     self._write(names, times_ns[day], held[day])
         return _known(times_ns, held)
 
-    def _read(self, times_ns: Int64s, held: Float64s) -> list[bool]:
+    def _read(self, times_ns: Int64s, held: Float64s, listed: _Listed) -> list[bool]:
         """Fill in the blocks of one day, (times, symbols, columns and arrival); which symbols have one."""
         return [
             self._read_block(symbol, name, times_ns, held[:, at])
-            for at, (symbol, name) in enumerate(zip(self._symbols, self._names(times_ns), strict=True))
+            for at, (symbol, name) in enumerate(zip(self._symbols, self._names(times_ns, listed), strict=True))
         ]
 
     def _read_block(self, symbol: str, name: str, times_ns: Int64s, held: Float64s) -> bool:
@@ -112,8 +115,11 @@ class SampledDays:
             for old in blocks[:-MOST_BLOCKS]:
                 old.unlink(missing_ok=True)
 
-    def _names(self, times_ns: Int64s) -> list[str]:
-        """The beginning of each symbol's file name, with the hash of what its block of a day is made of now."""
+    def _names(self, times_ns: Int64s, listed: _Listed) -> list[str]:
+        """The beginning of each symbol's file name, with the hash of what its block of a day is made of now.
+
+        listed: the files of dates, of this moment, which neighbours share.
+        """
         first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
         return [
             f"{SAMPLED}-{_digest(msgspec.json.encode((self._made_by, first_ns, last_ns, files)))}"
@@ -123,13 +129,23 @@ class SampledDays:
                     entry
                     for group in self._chosen.groups
                     for date in sorted({utc_date(first_ns), utc_date(last_ns + LONGEST_LAG_NS)})
-                    for entry in day_partitions(self._log, group, symbol, date)
+                    for entry in listed_partitions(listed, self._log, group, symbol, date)
                 ]
             ]
         ]
 
     def _folder(self, symbol: str, times_ns: Int64s) -> Path:
         return self._log.of_date(self._chosen.groups[0], symbol, utc_date(int(times_ns[0])))
+
+
+def listed_partitions(
+    listed: _Listed, log: FeatureLog, group: FeatureGroup, symbol: str, date: str
+) -> list[dict[str, Any]]:
+    """``day_partitions``, looked for once in the life of ``listed``."""
+    key = (group.name, symbol, date)
+    if key not in listed:
+        listed[key] = day_partitions(log, group, symbol, date)
+    return listed[key]
 
 
 def remove_sampled_days(log: FeatureLog, *, symbol: str | None, first_date: str | None, last_date: str | None) -> None:

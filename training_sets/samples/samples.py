@@ -14,12 +14,12 @@ from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally, VaryingTally
 from storage.features.log import FeatureLog
-from storage.raw.raw_data import RawData
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
 from training_sets.request.targets import MetaLabelTarget, TripleBarrierTarget, check_target
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.inputs import ModelInputs
+from training_sets.samples.kline_days import KlineHistory
 from training_sets.samples.known import TOO_LATE, Known, Lags, Retrieval
 from training_sets.samples.labels import first_touches, make_labels
 from training_sets.samples.missing import ForwardFill, ServedFill
@@ -137,7 +137,7 @@ class Sampler:
             np.repeat(times_ns, count)[is_kept],
             decisions_ns[is_kept],
             np.tile(np.arange(count), len(times_ns))[is_kept],
-            features[is_kept],
+            np.asfortranarray(features[is_kept]),
             labels[is_kept],
             {index: each.only(is_kept) for index, each in barriers.items()},
             inputs[is_kept],
@@ -195,12 +195,12 @@ class Sampler:
         return int(before - np.count_nonzero(np.isnan(known.features[:, own_at])))
 
 
-def label_prices(request: DatasetRequest, log: FeatureLog, raw: RawData) -> dict[str, LabelPrices]:
+def label_prices(request: DatasetRequest, log: FeatureLog, history: KlineHistory) -> dict[str, LabelPrices]:
     """What labels are made of, by symbol. Raises InvalidRequest when the request does not fit their steps."""
     spans = covered(request.folds())
     from_ns, to_ns = spans[0][0] - request.price_back_ns, spans[-1][1] + request.latest_price_ns
     found = {
-        symbol: open_prices(log, raw, symbol, request.label_price, from_ns=from_ns, to_ns=to_ns)
+        symbol: open_prices(log, history, symbol, request.label_price, from_ns=from_ns, to_ns=to_ns)
         for symbol in request.symbols
     }
     if len({prices.name for prices in found.values()}) > 1:

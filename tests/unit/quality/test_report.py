@@ -207,11 +207,21 @@ def test_what_a_symbol_lacks_is_told_with_a_calendar_and_what_it_made_unknown() 
 
 
 def test_missing_values_are_told_by_reason() -> None:
-    found = missing_reasons_section({"rows": 8, "by_column": {"spread": {"GAP": 2}, "mid": {"WARMUP": 8, "GAP": 1}}})
+    by_column = {"spread": {"GAP": 2}, "mid": {"WARMUP": 8, "GAP": 1}, "imbalance": {"GAP": 2}}
+    found = missing_reasons_section({"rows": 8, "by_column": by_column})
     assert re.findall(r"<t[hd](?: [^>]*)?>([^<]*)<", found) == [
-        *("column", "GAP", "WARMUP"),
-        *("spread", "25.0%", ""),
+        *("columns", "GAP", "WARMUP"),
+        *("spread, imbalance", "25.0%", ""),
         *("mid", "12.5%", "100.0%"),
     ]
     assert "No value is missing" in missing_reasons_section({"rows": 0, "by_column": {}})
     assert "Not known" in missing_reasons_section(None)
+
+
+def test_columns_without_any_value_have_one_line_of_the_page() -> None:
+    values = np.random.default_rng(1).standard_normal((ROWS, 4))
+    values[:, 1:3] = np.nan
+    values[:7, 0] = np.nan
+    page = report(values, ("known", "never", "nowhere", "target"))
+    told = [line for line in re.findall(r">([^<]+)<", page) if "never" in line or "nowhere" in line]
+    assert told == ["Unknown in every row: never, nowhere."]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
+from storage.features.known_values import may_know
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.parts import group_folder
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -251,3 +252,19 @@ def test_a_refused_flush_keeps_its_rows_and_publishes_none(tmp_path: Path) -> No
     blocker.unlink()
     writer.close()
     assert read(tmp_path)[0] == [0]
+
+
+def test_footers_tell_of_which_period_no_value_can_be_known(tmp_path: Path) -> None:
+    write(tmp_path, rows_at([0, 1], np.nan))
+    write(tmp_path, rows_at([10, 11], np.inf))
+    write(tmp_path, rows_at([20, 21], np.nan))
+
+    def known(first: int, last: int) -> bool:
+        period = (MIDNIGHT_NS + each * SECOND_NS for each in (first, last))
+        return may_know(FeatureLog(tmp_path), SYMBOL, PRICE, **dict(zip(("from_ns", "to_ns"), period, strict=True)))
+
+    assert [known(0, 10), known(0, 11), known(12, 30), known(30, 40)] == [False, True, False, False]
+    # A footer that states nothing may hide any value.
+    [last] = (group_folder(tmp_path, PRICE) / f"symbol={SYMBOL}").glob("date=*/part-*20000000000-*.parquet")
+    pq.write_table(pq.read_table(last, partitioning=None), last, write_statistics=["event_timestamp"])
+    assert known(20, 22)

@@ -16,21 +16,19 @@ from hypothesis import strategies as st
 
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest
-from market.events import CONFIRMED, KLINE, KLINE_FIELD_COUNT, Events, empty_events, mark_message
-from market.instruments import pin_scale
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
+from tests.klines import INSTRUMENT, SYMBOL, kline
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
+from training_sets.samples.kline_days import KlineHistory
 from training_sets.samples.labels import make_labels
 from training_sets.samples.prices import MID, LabelPrices, PriceSeries, open_prices, price_series
 from training_sets.samples.samples import label_prices
 from transforms.rows import FeatureRows
 
-SYMBOL = "DOGEUSDT"
-INSTRUMENT = pin_scale(SYMBOL, "0.19701")
 CANDLES = 200
 
 
@@ -40,19 +38,6 @@ def closes(recorded_data: Path) -> dict[int, str]:
     with gzip.open(recorded_data / "klines" / "DOGEUSDT_1m.csv.gz", "rt") as file:
         rows = islice(csv.DictReader(file), CANDLES)
         return {parse_iso_ns(row["timestamp"]) + MINUTE_NS: row["close"] for row in rows}
-
-
-def kline(end_ns: int, close: str, *, seq: int, confirmed: bool = True) -> Events:
-    records = empty_events(KLINE_FIELD_COUNT)
-    records["recv_ns"] = end_ns + SECOND_NS
-    records["event_ns"] = end_ns
-    records["seq"] = seq
-    records["update_id"] = end_ns - MINUTE_NS
-    records["kind"] = KLINE
-    records["field"] = np.arange(KLINE_FIELD_COUNT)
-    records["px"] = INSTRUMENT.price(close)
-    records["flags"] = CONFIRMED if confirmed else 0
-    return mark_message(records)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +61,9 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
 ) -> None:
     times_ns = np.array(list(closes), np.int64)
     begin, end = int(times_ns[0]), int(times_ns[-1])
-    found = open_prices(FeatureLog(tmp_path), RawData(raw_folder), SYMBOL, "auto", from_ns=begin, to_ns=end)
+    found = open_prices(
+        FeatureLog(tmp_path), KlineHistory(RawData(raw_folder)), SYMBOL, "auto", from_ns=begin, to_ns=end
+    )
     assert (found.name, found.step_ns) == ("kline_close", MINUTE_NS)
     prices = found.between(begin, end)
     labels = make_labels(times_ns, prices, RegressionTarget(5 * MINUTE_NS, MINUTE_NS))
@@ -90,7 +77,7 @@ def test_where_only_klines_exist_a_label_is_the_return_of_their_closes(
 def test_only_closes_that_end_in_the_period_are_read(closes: dict[int, str], raw_folder: Path, tmp_path: Path) -> None:
     ends = list(closes)
     found = open_prices(
-        FeatureLog(tmp_path), RawData(raw_folder), SYMBOL, "kline_close", from_ns=ends[10], to_ns=ends[20]
+        FeatureLog(tmp_path), KlineHistory(RawData(raw_folder)), SYMBOL, "kline_close", from_ns=ends[10], to_ns=ends[20]
     )
     prices = found.between(ends[10], ends[20])
     assert prices.start_ns == ends[10]
@@ -103,16 +90,23 @@ def test_one_known_mid_decides_for_the_mid_and_none_for_the_close(
     begin, *_, end = closes
     log_mids(tmp_path / "known", [begin, begin + SECOND_NS], [np.nan, 0.2])
     log_mids(tmp_path / "unknown", [begin, begin + SECOND_NS], [np.nan, np.nan])
-    known = open_prices(FeatureLog(tmp_path / "known"), RawData(raw_folder), SYMBOL, "auto", from_ns=begin, to_ns=end)
+    known = open_prices(
+        FeatureLog(tmp_path / "known"), KlineHistory(RawData(raw_folder)), SYMBOL, "auto", from_ns=begin, to_ns=end
+    )
     assert (known.name, known.step_ns) == ("mid_price", SECOND_NS)
     prices = known.between(begin, end)
     assert prices.at(np.array([begin + SECOND_NS, begin + 2 * SECOND_NS])).tolist()[0] == 0.2
     unknown = open_prices(
-        FeatureLog(tmp_path / "unknown"), RawData(raw_folder), SYMBOL, "auto", from_ns=begin, to_ns=end
+        FeatureLog(tmp_path / "unknown"), KlineHistory(RawData(raw_folder)), SYMBOL, "auto", from_ns=begin, to_ns=end
     )
     assert unknown.name == "kline_close"
     asked = open_prices(
-        FeatureLog(tmp_path / "known"), RawData(raw_folder), SYMBOL, "kline_close", from_ns=begin, to_ns=end
+        FeatureLog(tmp_path / "known"),
+        KlineHistory(RawData(raw_folder)),
+        SYMBOL,
+        "kline_close",
+        from_ns=begin,
+        to_ns=end,
     )
     assert asked.name == "kline_close"
 
@@ -132,14 +126,16 @@ def test_a_dataset_has_prices_of_one_kind_unless_it_asks_for_one(
         sample_interval_ns=MINUTE_NS,
     )
     with pytest.raises(InvalidRequest, match="was auto with kline_close of DOGEUSDT, mid_price of BTCUSDT"):
-        label_prices(request, FeatureLog(tmp_path), RawData(raw_folder))
+        label_prices(request, FeatureLog(tmp_path), KlineHistory(RawData(raw_folder)))
     asked = dataclasses.replace(request, label_price="kline_close")
-    found = label_prices(asked, FeatureLog(tmp_path), RawData(raw_folder))
+    found = label_prices(asked, FeatureLog(tmp_path), KlineHistory(RawData(raw_folder)))
     assert {prices.name for prices in found.values()} == {"kline_close"}
 
 
 def test_without_any_price_there_is_none_at_any_time(tmp_path: Path) -> None:
-    found = open_prices(FeatureLog(tmp_path), RawData(tmp_path), SYMBOL, "auto", from_ns=0, to_ns=10 * SECOND_NS)
+    found = open_prices(
+        FeatureLog(tmp_path), KlineHistory(RawData(tmp_path)), SYMBOL, "auto", from_ns=0, to_ns=10 * SECOND_NS
+    )
     prices = found.between(0, 10 * SECOND_NS)
     assert np.isnan(prices.at(np.array([0, SECOND_NS]))).all()
 
@@ -202,7 +198,7 @@ def test_klines_that_were_confirmed_before_their_end_are_known_by_their_prices(
         messages[at]["recv_ns"] = ends[at] - 1500 * MILLISECOND_NS
     write_events(tmp_path, INSTRUMENT, np.concatenate(messages), part="0001")
     found = open_prices(
-        FeatureLog(tmp_path / "none"), RawData(tmp_path), SYMBOL, "auto", from_ns=ends[0], to_ns=ends[-1]
+        FeatureLog(tmp_path / "none"), KlineHistory(RawData(tmp_path)), SYMBOL, "auto", from_ns=ends[0], to_ns=ends[-1]
     )
     assert found.early.tolist() == [[ends[at] - 1500 * MILLISECOND_NS, ends[at]] for at in (2, 4)]
     times_ns = np.array([ends[2] - 2 * SECOND_NS, ends[2] - SECOND_NS, ends[2], ends[3] - SECOND_NS])
