@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
     result: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+_log = logging.getLogger(__name__)
 _ANSWER: Final = msgspec.json.Decoder(Answer)
 
 
@@ -108,7 +110,10 @@ class BybitClient:
                     asked_for_s = self._until_reset_s(answer.headers) if opened.ret_code == _RATE_LIMIT else 0.0
                 elif answer.is_client_error and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                     break
-            self._pause(max(asked_for_s, self._wait_s(attempt)))
+            wait_s = max(asked_for_s, self._wait_s(attempt))
+            self._pause(wait_s)
+            if attempt < MOST_ATTEMPTS:
+                _log.warning("bybit GET %s of %s: %s; asked again in %.1f s", path, asked.get("symbol"), told, wait_s)
         raise StoreUnavailable(f"bybit {self.url} GET {path}: must succeed, {told}")
 
     def _wait_s(self, attempt: int) -> float:

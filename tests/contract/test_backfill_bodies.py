@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+import pytest
 from fastapi.testclient import TestClient
 
 from api import backfill as routes
@@ -72,6 +74,27 @@ def test_every_status_is_told_as_the_documents_write_it(
         "current_date": "2025-05-31",
     }
     assert found["failed"]["progress"] == {"dates_completed": 1, "dates_total": 2}
+
+
+def test_a_log_tells_what_was_stored_and_what_stood(
+    client: TestClient, jobs: BackfillJobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="backfill.jobs")
+    for _ in range(2):
+        client.post("/backfill/historical", json=asked(end_date="2025-05-31"))
+        jobs.worker().run_until_empty()
+    told = [line for line in caplog.messages if " of 2025-05-31: " in line]
+    assert told == [
+        "backfill job-1: DOGEUSDT klines of 2025-05-31: 1440 messages stored",
+        "backfill job-2: DOGEUSDT klines of 2025-05-31: nothing to store",
+    ]
+
+
+def test_without_data_types_those_are_fetched_that_the_served_version_reads(client: TestClient) -> None:
+    of_period = {name: value for name, value in asked().items() if name != "data_types"}
+    assert client.post("/backfill/historical", json=of_period).status_code == 202
+    found = client.get("/backfill/status/job-1").json()
+    assert found["data_types"] == ["klines", "trades", "orderbook", "ticker", "funding"]
 
 
 def test_every_route_is_behind_the_key_and_knows_no_job_that_is_none(client: TestClient) -> None:

@@ -109,12 +109,21 @@ def test_an_empty_period_is_no_error(client: BybitHistory) -> None:
     ],
 )
 def test_what_may_succeed_later_is_asked_again_after_the_wait_that_it_needs(
-    client: BybitHistory, server: BybitHistoryServer, slept: list[float], *, failure: Failure, pause_s: float
+    client: BybitHistory,
+    server: BybitHistoryServer,
+    slept: list[float],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    failure: Failure,
+    pause_s: float,
 ) -> None:
     server.failures.append(failure)
     start_ms, _ = period(server)
     assert len(client.klines(SYMBOL, start_ms, start_ms + MINUTE_MS)) == 1
     assert slept == [0.0, pause_s]
+    [line] = [each.getMessage() for each in caplog.records if each.name == "backfill.bybit.client"]
+    assert line.startswith(f"bybit GET /v5/market/kline of {SYMBOL}: ")
+    assert line.endswith(f"; asked again in {pause_s:.1f} s")
 
 
 def test_waits_double_and_end_with_what_was_answered(
