@@ -28,6 +28,7 @@ from storage.database.schema import upgrade
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
+from tests.killed_backfills import files_of
 from tests.postgres_servers import new_database, run, running_postgres
 
 ROOT: Final = Path(__file__).parents[2]
@@ -228,11 +229,6 @@ sys.setprofile(trace)
 days.backfill_day(place, SymbolDay("DOGEUSDT", "klines", "2025-05-31"))
 print(calls)
 """
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    paths = [path for path in root.rglob("*") if path.is_file() and ".backfilling" not in path.parts]
-    return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.suffix != ".lock"}
 
 
 @pytest.mark.soak
