@@ -28,7 +28,7 @@ from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import CorruptStore, MalformedMessage, NotFound
-from market.events import CONFIRMED, CONTROL, KLINE, Events, empty_events
+from market.events import CONFIRMED, CONTROL, KLINE, Events, joined_events
 from market.markets import Market
 from storage.durable_files import exclusive
 from storage.raw.events import stream_events
@@ -40,6 +40,8 @@ from storage.retention.raw import delete_parts
 
 PROVENANCE: Final = "backfill"
 RECORDS_A_PIECE: Final = 100_000
+_COMPARED: Final = ("seq", "recv_ns", "update_id", "flags")
+"""What is read back; that every column holds what was written is compared before the manifest names the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,7 @@ def _stored(
         for events in chain([first], pieces):
             on_piece()
             writer.append(events)
-            count += len(np.unique(events["seq"]))
+            count += int(events["seq"][-1] - events["seq"][0]) + 1
             span = _widened(span, events[events["kind"] == KIND[data_type]])
             minutes.update(events["update_id"].tolist() if data_type == "klines" else ())
         filled = joined(minutes) if data_type == "klines" else _outside(span, held.ranges)
@@ -192,40 +194,43 @@ def _decoded(
 ) -> Iterator[Events]:
     """The records of what is not held, stamped, in pieces of whole messages."""
     decoders = Decoders(BYBIT, instruments)
-    day_ns, is_kline = asked.day_ns, asked.data_type == "klines"
+    is_kline, wanted = asked.data_type == "klines", (CONTROL, KIND[asked.data_type])
     delay_ns = AVAILABILITY_NS["trades"] if asked.data_type == "trades" else 0
-    seq = backfill_seq(asked.data_type, day_ns // DAY_NS)
+    may_be_held = bool(held.ranges) and not is_kline
+    seq = backfill_seq(asked.data_type, asked.day_ns // DAY_NS)
     pieces: list[Events] = []
+    received: list[int] = []
     waiting = 0
     for message in messages:
-        if not is_kline and held.has(message.recv_ns - delay_ns):
+        if may_be_held and held.has(message.recv_ns - delay_ns):
             continue
         decoded = decoders.decode(message.body, message.recv_ns)
-        if decoded is None or decoded.symbol != asked.symbol or decoded.kind not in {CONTROL, KIND[asked.data_type]}:
+        if decoded is None or decoded.symbol != asked.symbol or decoded.kind not in wanted:
             raise MalformedMessage(f"{asked}: must hold nothing else, was {message.body[:80]!r}")
-        records = decoded.records
-        if is_kline and int(records["update_id"][0]) in held.minutes:
+        if is_kline and int(decoded.records["update_id"][0]) in held.minutes:
             continue
-        event_ns = int(records["event_ns"][0])
-        # A candle ends when its day does; clocks of an archive differ by less than a second.
-        if not day_ns - SECOND_NS <= event_ns <= day_ns + DAY_NS + SECOND_NS:
-            raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(event_ns)}")
-        pieces.append(decoded.stamped(message.recv_ns, seq))
-        seq += 1
-        waiting += len(records)
+        pieces.append(decoded.records)
+        received.append(message.recv_ns)
+        waiting += len(decoded.records)
         if waiting >= RECORDS_A_PIECE:
-            yield _joined(pieces, waiting)
-            pieces, waiting = [], 0
+            yield _stamped(asked, pieces, received, seq)
+            seq += len(pieces)
+            pieces, received, waiting = [], [], 0
     if pieces:
-        yield _joined(pieces, waiting)
+        yield _stamped(asked, pieces, received, seq)
 
 
-def _joined(pieces: list[Events], count: int) -> Events:
-    """Pieces behind each other; np.concatenate finds the type of thousands anew, field by field."""
-    events, begin = empty_events(count), 0
-    for piece in pieces:
-        events[begin : begin + len(piece)] = piece
-        begin += len(piece)
+def _stamped(asked: SymbolDay, messages: list[Events], received: list[int], seq: int) -> Events:
+    """Messages behind each other, at their places from ``seq`` on. Raises MalformedMessage for one of another day."""
+    counts = [len(records) for records in messages]
+    events = joined_events(messages)
+    events["recv_ns"] = np.repeat(received, counts)
+    events["seq"] = np.repeat(np.arange(seq, seq + len(messages)), counts)
+    # A candle ends when its day does; clocks of an archive differ by less than a second.
+    of_day_ns = events["event_ns"] - asked.day_ns
+    strange = np.flatnonzero((of_day_ns < -SECOND_NS) | (of_day_ns > DAY_NS + SECOND_NS))
+    if len(strange):
+        raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(int(events['event_ns'][strange[0]]))}")
     return events
 
 
@@ -260,7 +265,10 @@ def _check_read_back(raw: RawData, part: RawPart, data_type: str, messages: int)
     """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched."""
     kinds = {KIND[data_type]}
     found, last_seq, last_minute = 0, part.first_seq - 1, -1
-    for piece, _ in stream_events(raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1):
+    pieces = stream_events(
+        raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1, fields=_COMPARED
+    )
+    for piece, _ in pieces:
         own = piece[(piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)]
         seqs = np.unique(own["seq"])
         found += len(seqs)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -227,7 +227,7 @@ def _book_messages(path: Path, symbol: str, day_end_ns: int) -> Iterator[TimedMe
         if isinstance(line, RejectedLine):
             raise UnreadableRecording(f"{path.name} line {line.line_number}: {line.reason}")
         recv_ns = line.recv_ns + AVAILABILITY_NS["orderbook"]
-        yield replace(line, recv_ns=recv_ns)
+        yield TimedMessage(recv_ns, line.body)
     if recv_ns is not None and recv_ns < day_end_ns - BOOK_STALE_NS:
         body = control_message(GAP, symbol=symbol, event_ns=recv_ns, reason="the archive of the day ends here")
         yield TimedMessage(recv_ns, body)

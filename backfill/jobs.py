@@ -228,16 +228,15 @@ class BackfillJobs:
         """Do a day and write down how it ended."""
         told: dict[str, Any] = {}
         for data_type in record.data_types:
+            asked = SymbolDay(record.symbol, data_type, day)
             try:
-                done = backfill_day(
-                    self._place,
-                    SymbolDay(record.symbol, data_type, day),
-                    on_piece=partial(self._check_wanted, record.job_id),
-                )
+                done = backfill_day(self._place, asked, on_piece=partial(self._check_wanted, record.job_id))
             except FeatureServiceError as error:
-                _log.warning("backfill %s: %s %s of %s: %s", record.job_id, record.symbol, data_type, day, error)
+                _log.warning("backfill %s: %s: %s", record.job_id, asked, error)
                 told[data_type] = {"error": str(error)}
             else:
+                stored = f"{done.messages} messages stored" if done.is_stored else "nothing to store"
+                _log.info("backfill %s: %s: %s", record.job_id, asked, stored)
                 told[data_type] = _told(done)
             self._check_wanted(record.job_id)
         is_done = not any("error" in found for found in told.values())

@@ -22,6 +22,12 @@ from market.markets import DEFAULT_MARKET, Market
 
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
+SUPERSEDED: Final = {
+    "BYBIT_RATE_LIMIT_DELAY_MS": "it is FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
+    "BYBIT_REST_BASE_URL": "it is BYBIT_REST_URL, where that of BYBIT_ENVIRONMENT is not meant",
+    "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL": "candles are of one minute",
+}
+"""Names of the users' documents that are no settings, and what stands in their place."""
 _SYMBOL = re.compile(r"[A-Z0-9]+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"
@@ -257,11 +263,12 @@ def unknown_settings(*, env_file: Path | None = Path(".env")) -> list[str]:
     """Variables that are named like settings of ours and are none, each with the name that may be meant."""
     known = [name.upper() for name in Settings.model_fields]
     given = {*os.environ, *(name.upper() for name in DotEnvSettingsSource(Settings, env_file=env_file).env_vars)}
-    unknown = sorted(name for name in given - {*known} if name.startswith(PREFIX) and not name.startswith(OF_TESTS))
+    ours = {name for name in given if name.startswith(PREFIX) and not name.startswith(OF_TESTS)}
     found = []
-    for name in unknown:
+    for name in sorted((ours | given & SUPERSEDED.keys()) - {*known}):
         closest = difflib.get_close_matches(name, known, n=1)
-        found.append(f"{name}: no such setting" + (f", did you mean {closest[0]}?" if closest else ""))
+        meant = f", did you mean {closest[0]}?" if closest else ""
+        found.append(f"{name}: no such setting" + (f", {SUPERSEDED[name]}" if name in SUPERSEDED else meant))
     return found
 
 

@@ -1,8 +1,9 @@
 """Backfills that are killed: ``python -m tests.killed_backfills DATABASE EXCHANGE ARCHIVE FOLDER SEED COUNT``.
 
-Everything is imported once, then each backfill is a fork: one undisturbed, which counts the calls of our own functions,
-then COUNT that kill themselves at a call drawn by SEED, each followed by one that goes on with what is there. Prints as
-JSON how many calls there are, and of each point the call and the files that are not as undisturbed.
+Everything is imported and compiled once, then each backfill is a fork: one undisturbed, which counts the calls of our
+own functions, then such that kill themselves at a call drawn by SEED until COUNT have, each followed by one that goes
+on with what is there. Prints as JSON how many calls there are, and of each point the call and the files that are not
+as undisturbed.
 """
 
 from __future__ import annotations
@@ -18,16 +19,23 @@ from contextlib import closing
 from datetime import date
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
+from backfill.bybit.messages import MINUTE_MS, kline_messages
 from backfill.bybit.rest import BybitHistory
 from backfill.fetching import Place
 from backfill.jobs import BackfillJobs
 from backfill.request import BackfillRequest
-from market.clock import ManualClock, parse_iso_ns
+from ingestion.venues.bybit.venue import BYBIT
+from ingestion.venues.decoders import Decoders
+from market.clock import DAY_NS, ManualClock, parse_iso_ns
+from market.events import KLINE
 from storage.database.backfill_jobs import BackfillStore
 from storage.database.job_queue import JobQueue
 from storage.instruments import InstrumentPins
+from storage.raw.events import read_events
+from storage.raw.parquet import write_events
+from storage.raw.raw_data import RawData
 
 SYMBOL: Final = "DOGEUSDT"
 REQUEST: Final = BackfillRequest(
@@ -88,6 +96,18 @@ def backfilled(arguments: list[str], folder: Path, job_id: str, at: int | None) 
     return counted.calls
 
 
+def _load(folder: Path) -> None:
+    """Import, and load of compiled code, what decoding, writing and reading take: no fork then does it again."""
+    pins = InstrumentPins(folder)
+    [candle] = kline_messages(SYMBOL, [(str(MINUTE_MS), "0.2", "0.3", "0.1", "0.2", "10", "2")])
+    decoded = Decoders(BYBIT, pins).decode(candle.body, candle.recv_ns)
+    instrument = pins.get(SYMBOL)
+    assert decoded is not None
+    assert instrument is not None
+    write_events(folder, instrument, decoded.stamped(candle.recv_ns, 0), part="loaded")
+    read_events(RawData(folder), SYMBOL, kinds={KLINE}, from_ns=0, to_ns=DAY_NS)
+
+
 def _forked(arguments: list[str], folder: Path, job_id: str, at: int | None = None) -> int | None:
     """The calls of a backfill in a process of its own, None of one that was killed."""
     reading, writing = os.pipe()
@@ -115,12 +135,14 @@ def _forked(arguments: list[str], folder: Path, job_id: str, at: int | None = No
 def main() -> None:
     *arguments, folder, seed, count = sys.argv[1:]
     root = Path(folder)
+    _load(root / "loaded")
     calls = _forked(arguments, root / "whole", "whole")
     assert calls is not None
     whole = files_of(root / "whole")
     draw = random.Random(int(seed))
-    points = []
-    for number in range(int(count)):
+    points: list[dict[str, Any]] = []
+    while sum(point["was_killed"] for point in points) < int(count) and len(points) < 2 * int(count):
+        number = len(points)
         at = draw.randrange(1, calls)
         killed, job_id = root / f"{number}", f"killed-{seed}-{number}"
         was_killed = _forked(arguments, killed, job_id, at) is None

@@ -1,9 +1,10 @@
-"""The exchange's public archives: the daily files of trades and order books, in a folder or behind an HTTP address."""
+"""The exchange's archives: daily files of trades and order books, behind HTTP, in an object store or in a folder."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import re
 import sys
 import tempfile
 import zlib
@@ -17,6 +18,7 @@ from typing import Final
 
 import httpx
 import msgspec
+from pyarrow.fs import FileSystem, FileType
 
 from market.errors import NotFound, StoreUnavailable, UnreadableRecording
 from storage.durable_files import changing_files
@@ -29,6 +31,7 @@ ADDRESSES: Final = {
     "spot": ("https://public.bybit.com/spot", "https://quote-saver.bycsi.com/orderbook/spot"),
 }
 """Where the exchange keeps trades and order books, by category."""
+_CHUNK: Final = 1 << 20
 _UNREADABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 
 
@@ -42,7 +45,10 @@ class ArchivedFile:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Daily files behind an HTTP address or in a folder. wait: before what failed so many times is tried again."""
+    """Daily files behind an HTTP address, in an object store (s3://, gs://) or in a folder.
+
+    wait: before what failed so many times is tried again.
+    """
 
     base: str
     wait: Callable[[int], None] = lambda _attempt: None
@@ -63,42 +69,86 @@ class Archive:
     def _file(self, symbol: str, names: list[str]) -> Iterator[ArchivedFile]:
         """One of the names, in the symbol's folder or beside it."""
         tried = [f"{folder}{name}" for name in names for folder in (f"{symbol}/", "")]
-        if not self.base.startswith(("http://", "https://")):
+        if "://" not in self.base:
             for name in tried:
                 path = Path(self.base) / name
                 if path.is_file():
                     yield ArchivedFile(path, f"archive {name}")
                     return
             raise NotFound(f"archive: must hold {' or '.join(names)}, was without")
+        address, question, options = self.base.partition("?")
         with tempfile.TemporaryDirectory(prefix="feature-service-archive-") as scratch:
             for name in tried:
                 path = Path(scratch) / name.rpartition("/")[2]
-                if self._download(f"{self.base.rstrip('/')}/{name}", path):
+                if self._copied(f"{address.rstrip('/')}/{name}{question}{options}", path):
                     yield ArchivedFile(path, f"archive {name}")
                     return
-        raise NotFound(f"archive {self.base}: must hold {' or '.join(names)}, was without")
+        raise NotFound(f"archive {_shown(self.base)}: must hold {' or '.join(names)}, was without")
 
-    def _download(self, url: str, path: Path) -> bool:
+    def _copied(self, url: str, path: Path) -> bool:
         """Whether the file is there, and now here as well; what may succeed later is tried again."""
-        told = ""
+        copy = _download if url.startswith(("http://", "https://")) else _take_object
         for attempt in range(1, MOST_ATTEMPTS + 1):
             try:
-                with httpx.stream("GET", url, timeout=TIMEOUT_S, follow_redirects=True) as answer:
-                    if answer.status_code == HTTPStatus.NOT_FOUND:
-                        return False
-                    if answer.is_success:
-                        with changing_files(path), path.open("wb") as file:
-                            for chunk in answer.iter_raw():
-                                file.write(chunk)
-                        return True
-                    told = f"must be given, was {answer.status_code}"
-                    if answer.is_client_error and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
-                        break
-            except httpx.HTTPError as error:
-                told = f"no answer: {type(error).__name__}: {error}"
-            if attempt < MOST_ATTEMPTS:
-                self.wait(attempt)
-        raise StoreUnavailable(f"archive {url}: {told}")
+                return copy(url, path)
+            except _NoFileError as error:
+                if not error.is_passing or attempt == MOST_ATTEMPTS:
+                    raise StoreUnavailable(f"archive {_shown(url)}: {error}") from error
+            self.wait(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+class _NoFileError(Exception):
+    """What was answered in place of a file; ``is_passing``: whether another time may be better."""
+
+    def __init__(self, told: str, *, is_passing: bool = True) -> None:
+        self.is_passing = is_passing
+        super().__init__(told)
+
+
+def _shown(url: str) -> str:
+    """An address without what lets somebody in."""
+    return re.sub(r"//[^@/]*@", "//", url.partition("?")[0])
+
+
+def _download(url: str, path: Path) -> bool:
+    """By HTTP; False where there is no such file. Raises _NoFileError."""
+    try:
+        with httpx.stream("GET", url, timeout=TIMEOUT_S, follow_redirects=True) as answer:
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                return False
+            if answer.is_success:
+                with changing_files(path), path.open("wb") as file:
+                    for chunk in answer.iter_raw():
+                        file.write(chunk)
+                return True
+            is_refused = answer.is_client_error and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS
+            raise _NoFileError(f"must be given, was {answer.status_code}", is_passing=not is_refused)
+    except httpx.HTTPError as error:
+        raise _NoFileError(f"no answer: {type(error).__name__}: {error}") from error
+
+
+def _take_object(url: str, path: Path) -> bool:
+    """From a store that Arrow knows (s3, gs, file), as the machine is let in; likewise."""
+    try:
+        store, name = FileSystem.from_uri(url)
+        if store.get_file_info(name).type != FileType.File:
+            return False
+        with store.open_input_stream(name, compression=None) as source:  # by its name it would be unpacked
+            chunk = source.read(_CHUNK)
+            with changing_files(path):
+                file = path.open("wb")
+            with file:
+                while chunk:
+                    with changing_files(path):
+                        file.write(chunk)
+                    chunk = source.read(_CHUNK)
+    except ValueError as error:
+        # What Arrow says repeats the whole address.
+        raise _NoFileError("must be http, https, s3, gs or file, was not", is_passing=False) from error
+    except OSError as error:
+        raise _NoFileError(f"no answer: {error}") from error
+    return True
 
 
 class ArchivedTrade(msgspec.Struct, frozen=True, gc=False):

@@ -1,6 +1,7 @@
 """Asking the exchange: one request at a time, its limits kept, what may succeed later asked again.
 
-1. Between two requests there is a pause; where the exchange says that its limit is used up, until it says it is not.
+1. Between two requests there is a pause, in which the answer may be worked on; where the exchange says that its limit
+   is used up, until it says it is not.
 2. What may succeed later (limits, timeouts, 5xx, answers that are no answer) is asked again, a bounded number of times,
    each time after twice the wait, jittered. After HTTP 403 the exchange wants ten minutes of silence.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +21,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from market.clock import MILLISECOND_NS, Clock
+from market.clock import MILLISECOND_NS, SECOND_NS, Clock
 from market.errors import InvalidRequest, StoreUnavailable
 
 MOST_ATTEMPTS: Final = 6
@@ -43,6 +45,7 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
     result: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+_log = logging.getLogger(__name__)
 _ANSWER: Final = msgspec.json.Decoder(Answer)
 
 
@@ -71,6 +74,7 @@ class BybitClient:
         self._sleep = settings.get("sleep", time.sleep)
         self._jitter = settings.get("jitter", random.random)
         self._pause_s = 0.0
+        self._answered_ns = 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -84,19 +88,19 @@ class BybitClient:
         """An answer without an error. Raises InvalidRequest for what the exchange does not know, StoreUnavailable."""
         told = ""
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            self._sleep(self._pause_s)
-            self._pause_s = self._delay_s
+            self._sleep(self._left_of_pause_s())
             asked_for_s, told = 0.0, ""
             try:
                 answer = self._client.get(path, params=asked, headers=self._signed(asked))
             except httpx.HTTPError as error:
                 told = f"no answer: {type(error).__name__}: {error}"
             else:
+                self._pause(self._delay_s)
                 told = f"was {answer.status_code} {answer.text[:200]}"
                 if answer.status_code == HTTPStatus.FORBIDDEN:
                     asked_for_s = BANNED_S
                 elif answer.is_success and (opened := _opened(answer.content)) is not None:
-                    self._heed(answer.headers)
+                    self._pause(max(self._delay_s, self._until_renewed_s(answer.headers)))
                     if opened.ret_code == 0:
                         return opened
                     if opened.ret_code in {_WRONG_PARAMETER, _WRONG_SYMBOL}:
@@ -106,16 +110,27 @@ class BybitClient:
                     asked_for_s = self._until_reset_s(answer.headers) if opened.ret_code == _RATE_LIMIT else 0.0
                 elif answer.is_client_error and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                     break
-            self._pause_s = max(asked_for_s, self._wait_s(attempt))
+            wait_s = max(asked_for_s, self._wait_s(attempt))
+            self._pause(wait_s)
+            if attempt < MOST_ATTEMPTS:
+                _log.warning("bybit GET %s of %s: %s; asked again in %.1f s", path, asked.get("symbol"), told, wait_s)
         raise StoreUnavailable(f"bybit {self.url} GET {path}: must succeed, {told}")
 
     def _wait_s(self, attempt: int) -> float:
         return min(FIRST_WAIT_S * float(1 << (attempt - 1)), LONGEST_WAIT_S) * (0.5 + self._jitter())
 
-    def _heed(self, headers: httpx.Headers) -> None:
-        """Where nothing is left of the limit, ask again no sooner than it is renewed."""
-        if headers.get("X-Bapi-Limit-Status") == "0":
-            self._pause_s = max(self._pause_s, self._until_reset_s(headers))
+    def _pause(self, seconds: float) -> None:
+        """Ask again no sooner than so long from now."""
+        self._pause_s, self._answered_ns = seconds, self._clock.now_ns()
+
+    def _left_of_pause_s(self) -> float:
+        """What was done since the last answer counts; a clock that was put back does not lengthen the pause."""
+        passed_ns = max(self._clock.now_ns() - self._answered_ns, 0)
+        return max(self._pause_s - passed_ns / SECOND_NS, 0.0)
+
+    def _until_renewed_s(self, headers: httpx.Headers) -> float:
+        """How long nothing is left of the limit, 0 where something is."""
+        return self._until_reset_s(headers) if headers.get("X-Bapi-Limit-Status") == "0" else 0.0
 
     def _until_reset_s(self, headers: httpx.Headers) -> float:
         reset = headers.get("X-Bapi-Limit-Reset-Timestamp", "")

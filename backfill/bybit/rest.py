@@ -14,11 +14,13 @@ import msgspec
 from backfill.bybit.archive import ArchivedTrade
 from backfill.bybit.client import Answer, BybitClient, ClientSettings
 from backfill.bybit.messages import BOOK_LEVELS, MINUTE_MS, PresentBook
-from market.clock import Clock
+from market.clock import MINUTE_NS, Clock
 from market.errors import InvalidRequest, StoreUnavailable
 
 MOST_RECENT: Final = 1000
 MOST_RECENT_SPOT: Final = 60
+LISTING_NS: Final = 10 * MINUTE_NS
+"""How long what was said of an instrument is believed: days of months ask for it one after the other."""
 
 Row = tuple[str, ...]
 
@@ -135,6 +137,8 @@ class BybitHistory:
         self.client = BybitClient(url, clock, **settings)
         self.url = url
         self.category = category
+        self._clock = clock
+        self._listings: dict[str, tuple[int, Listing]] = {}
 
     def klines(self, symbol: str, start_ms: int, end_ms: int) -> list[Row]:
         """Candles of a minute that begin in [start, end), oldest first.
@@ -179,7 +183,21 @@ class BybitHistory:
         return book
 
     def listing(self, symbol: str) -> Listing:
-        """What the exchange says of a symbol. Raises InvalidRequest when it never listed one of this name."""
+        """What the exchange says of a symbol, or said in LISTING_NS.
+
+        Raises InvalidRequest when it never listed one of this name.
+        """
+        now_ns = self._clock.now_ns()
+        known = self._listings.get(symbol)
+        if known is None or not 0 <= now_ns - known[0] < LISTING_NS:
+            known = self._listings[symbol] = now_ns, self._listing(symbol)
+        return known[1]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _listing(self, symbol: str) -> Listing:
         path = "/v5/market/instruments-info"
         asked = {"category": self.category, "symbol": symbol}
         for more in ({}, {"status": "Closed"}):  # those that trade, then those that did
@@ -191,10 +209,6 @@ class BybitHistory:
         raise InvalidRequest(
             f"symbol: must be a {self.category} instrument of the exchange, in capitals as in BTCUSDT, was {symbol!r}"
         )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.client.close()
 
     def _candles(self, page: _Page, symbol: str, start_ms: int, end_ms: int, *, fields: int) -> list[Row]:
         rows, now_ms = self._period(page, symbol, start_ms, end_ms, fields=fields, interval="1")

@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from ingestion.decoding.scales import Instruments
 from ingestion.pipeline.marks import hole_records
 from ingestion.venues.decoders import Decoders, tape_venue
 from ingestion.venues.venue import Venue
 from market.errors import CorruptStore, ScaleExceeded
-from market.events import Events
+from market.events import Events, joined_events
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET
 from storage.durable_files import changing_files, exclusive, file_sha256
@@ -161,10 +159,10 @@ def write_segment(
         pieces.append(records)
         count += len(records)
         if count >= RECORDS_A_PIECE:
-            writer.append(np.concatenate(pieces))
+            writer.append(joined_events(pieces))
             pieces, count = [], 0
     if seqs is not None and pieces:
-        writer.append(np.concatenate(pieces))
+        writer.append(joined_events(pieces))
     return Written(seqs, messages, tuple(holes))
 
 

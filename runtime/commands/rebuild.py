@@ -47,14 +47,14 @@ def rebuild(
     begun = time.monotonic()
     version = registry_of(settings, registry)
     task = day_rebuild(settings, open_stores(settings), symbol, version)
-    period = {"from_ns": parse_time_ns(begin, "--from"), "to_ns": parse_time_ns(end, "--to")}
+    from_ns, to_ns = parse_time_ns(begin, "--from"), parse_time_ns(end, "--to")
     days: list[RebuiltDay] = []
     try:
         with showing_progress() as steps:
-            total = count_days(task, **period)
+            total = count_days(task, from_ns=from_ns, to_ns=to_ns)
             steps.begin(f"rebuilding {symbol}", total=total)
             computing_since, computed = time.monotonic(), 0
-            for day in rebuild_days(task, workers=workers, **period):
+            for day in rebuild_days(task, from_ns=from_ns, to_ns=to_ns, workers=workers):
                 days.append(day)
                 steps.reach(len(days))
                 if not day.groups:  # skipped, which says nothing about the pace

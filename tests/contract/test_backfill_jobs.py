@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api import backfill as routes
+from api.access import Door
 from api.errors import install_error_handlers
 from api.services import services_of
 from backfill.bybit.rest import BybitHistory
@@ -27,12 +28,14 @@ from storage.database.schema import upgrade
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
+from tests.killed_backfills import files_of
 from tests.postgres_servers import new_database, run, running_postgres
 
 ROOT: Final = Path(__file__).parents[2]
 DOGE: Final = "DOGEUSDT"
 DEADLINE_S: Final = 60.0
 NOW: Final = "2025-06-03T12:00:00"
+KEY: Final = "key"
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +54,24 @@ def exchange(recorded_data: Path) -> Iterator[BybitHistoryServer]:
 
 
 @pytest.fixture
-def jobs(url: str, exchange: BybitHistoryServer, tmp_path: Path) -> Iterator[BackfillJobs]:
+def pauses() -> list[Callable[[], object]]:
+    """What is called whenever the exchange is about to be asked."""
+    return []
+
+
+@pytest.fixture
+def jobs(
+    url: str, exchange: BybitHistoryServer, pauses: list[Callable[[], object]], tmp_path: Path
+) -> Iterator[BackfillJobs]:
     run(url, "TRUNCATE backfill_jobs")
+
+    def pause(_seconds: float) -> None:
+        for called in pauses:
+            called()
 
     def place(_sleep: object) -> Place:
         clock = ManualClock(parse_iso_ns(NOW))
-        rest = BybitHistory(exchange.url, clock, delay_ms=0, sleep=lambda _seconds: None)
+        rest = BybitHistory(exchange.url, clock, delay_ms=0, sleep=pause)
         return Place(tmp_path, InstrumentPins(tmp_path), rest, str(tmp_path), str(tmp_path), clock)
 
     ids = iter(range(1, 100))
@@ -73,16 +88,12 @@ def client(jobs: BackfillJobs) -> TestClient:
         default_version = DEFAULT_VERSION
         versions_folder = ROOT / "feature_repo" / "registry"
 
-    async def traced(request: Request, call_next: Any) -> Any:  # noqa: ANN401  # Starlette's own
-        request.state.trace_id = "trace"
-        return await call_next(request)
-
     app = FastAPI()
-    app.middleware("http")(traced)
+    app.add_middleware(Door, api_key=KEY, make_trace_id=lambda: "trace", now_s=lambda: 0)
     install_error_handlers(app)
     app.include_router(routes.router)
     app.dependency_overrides[services_of] = lambda: Services
-    return TestClient(app)
+    return TestClient(app, headers={"X-API-Key": KEY})
 
 
 def asked(**changes: object) -> dict[str, object]:
@@ -218,11 +229,6 @@ sys.setprofile(trace)
 days.backfill_day(place, SymbolDay("DOGEUSDT", "klines", "2025-05-31"))
 print(calls)
 """
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    paths = [path for path in root.rglob("*") if path.is_file() and ".backfilling" not in path.parts]
-    return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.suffix != ".lock"}
 
 
 @pytest.mark.soak

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,14 @@ def test_days_of_a_real_recording_stitched_are_one_sequential_run_to_the_bit(
     assert np.isfinite(sequential.values).any()
     assert_same_bits(rows_of(rebuild), sequential)
     assert count_days(rebuild, from_ns=None, to_ns=None) == 2
+
+
+def test_no_process_is_begun_for_less_than_it_is_worth(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
+    rebuild = replace(task(raw, tmp_path, kernel_cache), feature_set=SHORT)
+    days = rebuild_days(rebuild, workers=2, worth_processes=1_000_000_000)
+    assert next(days).rows > 0
+    assert active_children() == []
+    assert len(list(days)) == 1
 
 
 def test_a_day_whose_raw_data_and_code_are_the_same_is_not_computed_again(

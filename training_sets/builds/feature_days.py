@@ -14,7 +14,7 @@ from market.errors import NotFound
 from storage.raw.parquet import SNAPSHOT_TABLE
 from storage.raw.raw_data import RawData
 from training_sets.builds.place import BuildPlace
-from training_sets.rebuild.days import count_days, rebuild_days
+from training_sets.rebuild.days import WORTH_PROCESSES, count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -53,7 +53,8 @@ def make_features(
 
 def _days(tasks: list[tuple[Rebuild, tuple[int, int]]], workers: int) -> Iterator[tuple[str, str, bool]]:
     for rebuild, (from_ns, to_ns) in tasks:
-        for day in rebuild_days(rebuild, from_ns=from_ns, to_ns=to_ns, workers=workers):
+        days = rebuild_days(rebuild, from_ns=from_ns, to_ns=to_ns, workers=workers, worth_processes=WORTH_PROCESSES)
+        for day in days:
             yield rebuild.symbol, day.date, day.rows > 0
 
 

@@ -28,6 +28,7 @@ from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
 from market.errors import Conflict, InvalidRequest
 from storage.durable_files import exclusive
 from storage.features.rebuilt_days import rebuilt_columns, write_rebuilt_day
+from storage.raw.manifest import RawPart
 from training_sets.rebuild.due_days import Rebuild, due_inputs, still_due
 from training_sets.rebuild.rebuild import rows_by_day, rows_in_groups, stream_rows
 from training_sets.rebuild.revision import DayRevision
@@ -42,6 +43,9 @@ _Due = tuple[int, dict[str, str]]
 _is_stopping: Event | None = None
 """In a process of the pool: whether to begin no further day."""
 
+WORTH_PROCESSES: Final = 10_000_000
+"""Records and rows from which two processes are done sooner than this one. Each takes two seconds to begin, in which
+this one goes through five million of a few columns."""
 _LOCKS: Final = 256
 ROW_GROUP_ROWS: Final = 6 * 3600
 """Of a rebuilt day: 30 MB of the whole catalogue. A row group an hour would take twice the bytes on the disk."""
@@ -57,11 +61,17 @@ class RebuiltDay:
 
 
 def rebuild_days(
-    rebuild: Rebuild, *, from_ns: int | None = None, to_ns: int | None = None, workers: int = 1
+    rebuild: Rebuild,
+    *,
+    from_ns: int | None = None,
+    to_ns: int | None = None,
+    workers: int = 1,
+    worth_processes: int = 0,
 ) -> Iterator[RebuiltDay]:
     """Rebuild every UTC day that ``[from_ns, to_ns]`` touches into the feature log; yields each as it is done.
 
-    None is the end of the raw data. The result is the same, bit for bit, whatever the number of workers.
+    None is the end of the raw data. worth_processes: records and rows from which workers are begun; fewer are gone
+    through here. The result is the same, bit for bit, whatever the number of workers.
 
     Raises NotFound when there is no raw data of the symbol, InvalidRequest when the period is outside of it.
     """
@@ -83,7 +93,7 @@ def rebuild_days(
             due.append((day_ns, inputs))
         else:
             yield RebuiltDay(utc_date(day_ns), 0, ())
-    if workers == 1 or len(due) <= 1:
+    if workers == 1 or len(due) <= 1 or _size(parts, [day_ns for day_ns, _ in due]) < worth_processes:
         for run in _runs(due, MOST_DAYS_A_RUN):
             yield from _rebuild_run(rebuild, run)
         return
@@ -108,6 +118,13 @@ def count_days(rebuild: Rebuild, *, from_ns: int | None, to_ns: int | None) -> i
     begin_ns = max(first_ns if from_ns is None else from_ns, first_ns)
     end_ns = min(last_ns if to_ns is None else to_ns, last_ns)
     return max(0, end_ns // DAY_NS - begin_ns // DAY_NS + 1)
+
+
+def _size(parts: Sequence[RawPart], days: Sequence[int]) -> int:
+    """About how many records a rebuild of these days reads and how many rows it makes."""
+    begin_ns, end_ns = days[0], days[-1] + DAY_NS
+    read = [part for part in parts if part.first_ns < end_ns and part.last_ns >= begin_ns]
+    return sum(file.records for part in read for file in part.files) + len(days) * (DAY_NS // SECOND_NS)
 
 
 def _runs(due: Sequence[_Due], most_days: int) -> list[list[_Due]]:

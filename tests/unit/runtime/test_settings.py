@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from market.errors import InvalidSettings
-from runtime.settings import Settings, load_settings, unknown_settings
+from runtime.settings import SUPERSEDED, Settings, load_settings, unknown_settings
 
 ENV_EXAMPLE = Path(__file__).parents[3] / "env.example"
 
@@ -185,6 +185,19 @@ def test_a_name_that_looks_like_a_setting_and_is_none_is_told(tmp_path: Path, mo
         "FEATURE_SERVICE_APIKEY: no such setting, did you mean FEATURE_SERVICE_API_KEY?",
         "FEATURE_SERVICE_SYMBOL: no such setting, did you mean FEATURE_SERVICE_SYMBOLS?",
     ]
+
+
+def test_a_name_of_the_users_documents_that_is_none_says_what_stands_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BYBIT_RATE_LIMIT_DELAY_MS", "100")
+    monkeypatch.setenv("BYBIT_ANYTHING", "1")
+    (tmp_path / ".env").write_text("FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL=1\n")
+    assert unknown_settings(env_file=tmp_path / ".env") == [
+        "BYBIT_RATE_LIMIT_DELAY_MS: no such setting, it is FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
+        "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL: no such setting, candles are of one minute",
+    ]
+    assert not {name.lower() for name in SUPERSEDED} & Settings.model_fields.keys()
 
 
 def test_origins_are_addresses_without_a_path() -> None:

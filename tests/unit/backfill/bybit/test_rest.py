@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from backfill.bybit.client import BANNED_S, MOST_ATTEMPTS
-from backfill.bybit.rest import BybitHistory
+from backfill.bybit.rest import LISTING_NS, BybitHistory
 from market.clock import MILLISECOND_NS, ManualClock
 from market.errors import InvalidRequest, StoreUnavailable
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, Failure, History, recorded_klines
@@ -65,6 +65,33 @@ def test_what_is_outside_of_the_period_and_a_candle_that_is_open_is_left_out(
     assert [int(row[0]) for row in rows] == [start_ms + minute * MINUTE_MS for minute in (1, 2, 3, 4)]
 
 
+def test_work_on_an_answer_counts_towards_the_pause(server: BybitHistoryServer, slept: list[float]) -> None:
+    clock = ManualClock(1000 * MILLISECOND_NS)
+    client = BybitHistory(server.url, clock, delay_ms=100, sleep=slept.append)
+    for worked_ms in (60, 200, -500):
+        client.listing(SYMBOL)
+        client.klines(SYMBOL, 0, MINUTE_MS)
+        clock.set(clock.now_ns() + worked_ms * MILLISECOND_NS)
+    client.klines(SYMBOL, 0, MINUTE_MS)
+    client.close()
+    assert slept == pytest.approx([0.0, 0.1, 0.04, 0.0, 0.1]), "a clock that was put back lengthens nothing"
+
+
+def test_what_is_said_of_an_instrument_is_asked_for_once_in_a_while(
+    server: BybitHistoryServer, slept: list[float]
+) -> None:
+    clock = ManualClock(1000 * MILLISECOND_NS)
+    client = BybitHistory(server.url, clock, sleep=slept.append)
+    assert client.listing(SYMBOL) is client.listing(SYMBOL)
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match="symbol invalid"):
+            client.listing("NOSUCH")
+    clock.set(clock.now_ns() + LISTING_NS)
+    client.listing(SYMBOL)
+    client.close()
+    assert [sent["symbol"] for _, sent in server.asked] == [SYMBOL, "NOSUCH", "NOSUCH", SYMBOL]
+
+
 def test_an_empty_period_is_no_error(client: BybitHistory) -> None:
     assert client.klines(SYMBOL, 0, MINUTE_MS) == []
 
@@ -82,12 +109,21 @@ def test_an_empty_period_is_no_error(client: BybitHistory) -> None:
     ],
 )
 def test_what_may_succeed_later_is_asked_again_after_the_wait_that_it_needs(
-    client: BybitHistory, server: BybitHistoryServer, slept: list[float], *, failure: Failure, pause_s: float
+    client: BybitHistory,
+    server: BybitHistoryServer,
+    slept: list[float],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    failure: Failure,
+    pause_s: float,
 ) -> None:
     server.failures.append(failure)
     start_ms, _ = period(server)
     assert len(client.klines(SYMBOL, start_ms, start_ms + MINUTE_MS)) == 1
     assert slept == [0.0, pause_s]
+    [line] = [each.getMessage() for each in caplog.records if each.name == "backfill.bybit.client"]
+    assert line.startswith(f"bybit GET /v5/market/kline of {SYMBOL}: ")
+    assert line.endswith(f"; asked again in {pause_s:.1f} s")
 
 
 def test_waits_double_and_end_with_what_was_answered(
