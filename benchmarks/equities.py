@@ -95,7 +95,7 @@ def _measured(folder: Path) -> dict[str, Any]:
     read_table(declared)
     found["reading_s"] = perf_counter() - begun
     found["polars_s"] = _polars(folder)
-    bars[bars["date"] == newest].to_parquet(folder / "bars" / f"{newest.year}-more.parquet", index=False)
+    bars[bars["date"] == newest].to_parquet(folder / "bars" / f"{newest:%Y_%m_%d}.parquet", index=False)
     found |= computed("day", now_ns + DAY_NS)
     found["polars_day_s"] = _polars(folder)
     found["most_difference"] = _most_difference(folder)

@@ -12,6 +12,7 @@ import pytest
 
 from quality.feature_laws.cheats import CHEATS
 from quality.feature_laws.generated import INSTRUMENT, generated_stream, generated_tables
+from quality.feature_laws.laws import does_not_see_the_future
 from quality.feature_laws.of_tables import TableFeatures
 from quality.feature_laws.streamed import StreamedFeatures
 from quality.feature_laws.verifying import Verdict, verify_group
@@ -77,6 +78,13 @@ def test_groups_of_moments_and_of_sections_keep_the_laws() -> None:
     verdict = verdict_of(TABLE_GROUPS["macro_features"], days=60)
     assert verdict.is_clean
     assert verdict.missed == ()
+
+
+def test_a_row_that_time_alone_makes_after_the_last_known_one_is_no_look_into_the_future() -> None:
+    group = TABLE_GROUPS["sentiment_features"]
+    stream = generated_tables(group, 3, days=20, keys=3)
+    for seed in range(6):
+        assert does_not_see_the_future(TableFeatures(group), stream, np.random.default_rng(seed)) is None
 
 
 @pytest.mark.soak
