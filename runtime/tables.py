@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market.clock import Clock, SystemClock
 from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.tables.growing import GrowingTables
 
 
 def tables_folder(settings: Settings) -> Path:
@@ -14,10 +17,13 @@ def tables_folder(settings: Settings) -> Path:
     return settings.feature_service_data_path / "tables"
 
 
-def compute_tables(settings: Settings, clock: Clock | None = None) -> list[dict[str, Any]]:
+def compute_tables(
+    settings: Settings, clock: Clock | None = None, tables: GrowingTables | None = None
+) -> list[dict[str, Any]]:
     """Bring the features of every added table up to now; what was done, a document a group.
 
-    Of several processes one computes; the others wait, and find what is left to do.
+    tables: what a process that does so again and again has read of them. Of several processes one computes; the others
+    wait, and find what is left to do.
     """
     from storage.durable_files import exclusive
     from storage.tables.computing import added_tables, compute_groups
@@ -28,7 +34,7 @@ def compute_tables(settings: Settings, clock: Clock | None = None) -> list[dict[
         return []
     with exclusive(tables_folder(settings) / ".lock"):
         now_ns = (clock or SystemClock()).now_ns()
-        reports, done = compute_groups(mappings, settings.feature_log_storage_path, now_ns=now_ns)
+        reports, done = compute_groups(mappings, settings.feature_log_storage_path, now_ns=now_ns, tables=tables)
     return [
         {
             "group": group,

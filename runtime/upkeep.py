@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.database.upkeep import UpkeepStore
+    from storage.tables.growing import GrowingTables
     from upkeep.garbage import Found, GarbageFolders
     from upkeep.upkeep import Upkeep
 
@@ -75,12 +76,14 @@ def upkeep_tasks(
     settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, clock: Clock
 ) -> list[UpkeepTask]:
     """Every task, in an order in which all of them may be run at once."""
+    from storage.tables.growing import GrowingTables
+
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
         UpkeepTask(COMPACTION, partial(_compact, stores)),
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
-        UpkeepTask(MATERIALIZATION, partial(_materialize, settings, servers, clock)),
+        UpkeepTask(MATERIALIZATION, partial(_materialize, settings, servers, clock, GrowingTables(clock))),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
@@ -139,14 +142,16 @@ def _watch_disks(settings: Settings, metadata: Metadata, reach: Reach) -> Mappin
     )
 
 
-def _materialize(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _materialize(
+    settings: Settings, servers: Servers, clock: Clock, tables: GrowingTables, reach: Reach
+) -> Mapping[str, Any]:
     """Tables first: what they have new is what their views are materialized from."""
     from feature_repo.materializing import materialize_unpushed
     from feature_repo.store import closing_registry
 
     problems = []
     try:
-        compute_tables(settings, clock)
+        compute_tables(settings, clock, tables)
     except FeatureServiceError as error:  # the other views are none the worse for a table that cannot be read
         problems.append(str(error))
     with closing_registry(feature_store(servers, is_writer=True)) as store:

@@ -31,14 +31,18 @@ def moment_rows(
     A feature is NaN where there are fewer rows than it sees, or a table lacks one of its columns.
     """
     seen = _Seen(rows, features)
-    made, values = [], []
-    for moment in seen.moments(until_ns):
-        if after_ns is None or moment > after_ns:
+    answered = {at: each for at, each in enumerate(features) if seen.is_there(each)}
+    made, found = [], []
+    if after_ns is not None:
+        seen.learn_until(after_ns)
+    with np.errstate(all="ignore"):  # a price of 0 is no reason to end
+        for moment in seen.moments(until_ns, after_ns):
             made.append(moment)
-            with np.errstate(all="ignore"):  # a price of 0 is no reason to end
-                values.append([seen.value(each, moment) for each in features])
+            found.append([seen.value(each, moment) for each in answered.values()])
     times = np.array(made, np.int64)
-    return ComputedRows(times, times, np.array(values, np.float64).reshape(-1, len(features)))
+    values = np.full((len(made), len(features)), math.nan)
+    values[:, list(answered)] = np.array(found).reshape(len(made), len(answered))
+    return ComputedRows(times, times, values)
 
 
 class _Seen:
@@ -48,19 +52,46 @@ class _Seen:
         windows = list(dict.fromkeys(window for each in features for window in each.sees.values()))
         self._rows: dict[Place, KnownRows] = {}
         self._held: dict[Place, HeldRows] = {}
-        self._windows: dict[Place, list[Window]] = {}
+        self._bounds: dict[Place, set[tuple[int, int]]] = {}
+        """Of each place the durations that bound windows, and of how many rows those are."""
+        by_place: dict[Place, list[Window]] = {}
         for window in windows:
             place = (window.table, window.key)
             if place in rows:
-                self._windows.setdefault(place, []).append(window)
-        for place, of_place in self._windows.items():
+                by_place.setdefault(place, []).append(window)
+        for place, of_place in by_place.items():
+            self._bounds[place] = {(each.within_ns, each.rows) for each in of_place if each.within}
             names = dict.fromkeys(each.column for each in of_place if each.column in rows[place].columns)
             self._rows[place] = rows[place]
             self._held[place] = HeldRows(list(names), len(rows[place].event_ns))
 
-    def moments(self, until_ns: int) -> Iterator[int]:
-        """The moments at which an answer may change, ascending; what is known at each was learned when it is given."""
-        steps = sorted(step for place in self._rows for step in self._steps(place) if step[0] <= until_ns)
+    def is_there(self, feature: TableFeature) -> bool:
+        """Whether every table that a feature sees is there, with the columns that it sees."""
+        return all(
+            (held := self._held.get((window.table, window.key))) is not None
+            and (window.column == EVENT_NS or window.column in held.series)
+            for window in feature.sees.values()
+        )
+
+    def learn_until(self, now_ns: int) -> None:
+        """Learn what was known at ``now_ns``."""
+        for place, rows in self._rows.items():
+            known = np.flatnonzero(rows.known_ns <= now_ns)
+            known = known[np.argsort(rows.known_ns[known], kind="stable")]
+            event_ns = rows.event_ns[known]
+            if rows.item is None and bool((event_ns[1:] > event_ns[:-1]).all()):
+                held = self._held[place]
+                held.extend(event_ns, {name: rows.columns[name][known] for name in held.series})
+                continue
+            for at in known.tolist():
+                self._learn(place, at)
+
+    def moments(self, until_ns: int, after_ns: int | None) -> Iterator[int]:
+        """The moments after ``after_ns`` at which an answer may change, ascending.
+
+        What is known at each was learned when it is given; what was known at ``after_ns`` has been.
+        """
+        steps = sorted(step for place in self._rows for step in self._steps(place, until_ns, after_ns))
         is_new = False
         for at, (moment, ends, place, row) in enumerate(steps):
             is_new |= self._is_seen(place, row, moment) if ends else self._learn(place, row)
@@ -79,15 +110,21 @@ class _Seen:
             series.append(found)
         return feature.of(series)
 
-    def _steps(self, place: Place) -> list[tuple[int, bool, Place, int]]:
+    def _steps(self, place: Place, until_ns: int, after_ns: int | None) -> list[tuple[int, bool, Place, int]]:
         """When each row is learned, and when it leaves a window: moment, whether it leaves, place, row."""
         rows = self._rows[place]
-        steps = [(int(known), False, place, at) for at, known in enumerate(rows.known_ns)]
-        for within_ns in {each.within_ns for each in self._windows[place] if each.within}:
+        steps = []
+        for within_ns in {0, *(within_ns for within_ns, _ in self._bounds[place])}:
+            moments = rows.event_ns + within_ns if within_ns else rows.known_ns
+            is_asked = moments <= until_ns
+            if within_ns:
+                is_asked &= moments > rows.known_ns
+            if after_ns is not None:
+                is_asked &= moments > after_ns
+            places = np.flatnonzero(is_asked)
             steps += [
-                (int(event) + within_ns, True, place, at)
-                for at, event in enumerate(rows.event_ns)
-                if event + within_ns > rows.known_ns[at]
+                (moment, within_ns > 0, place, at)
+                for moment, at in zip(moments[places].tolist(), places.tolist(), strict=True)
             ]
         return steps
 
@@ -101,8 +138,7 @@ class _Seen:
         event_ns, held = int(self._rows[place].event_ns[at]), self._held[place]
         is_newest = bool(held.event_ns[held.count - 1] == event_ns)
         return any(
-            each.within and event_ns + each.within_ns == moment and (each.rows == 0 or is_newest)
-            for each in self._windows[place]
+            event_ns + within_ns == moment and (rows == 0 or is_newest) for within_ns, rows in self._bounds[place]
         )
 
 

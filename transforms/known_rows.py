@@ -24,9 +24,9 @@ Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class KnownRows:
-    """Rows of one key as they came, in any order.
+    """Rows of one key as they came, in any order; whoever has them changes none of them.
 
     event_ns, known_ns: (n,) what time each row is of and from when on it could be read; known is never before event.
     columns: (n,) float64 by name; NaN is not known.
@@ -40,6 +40,11 @@ class KnownRows:
 
     def until(self, now_ns: int) -> KnownRows:
         """Those known at ``now_ns``, in the order in which they are learned."""
+        later = np.diff(self.known_ns)
+        if np.all((later > 0) | ((later == 0) & (np.diff(self.event_ns) >= 0))) and np.all(
+            self.known_ns[-1:] <= now_ns
+        ):
+            return self
         order = np.lexsort((self.event_ns, self.known_ns))
         order = order[self.known_ns[order] <= now_ns]
         return KnownRows(

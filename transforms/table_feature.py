@@ -20,6 +20,7 @@ import numpy as np
 from market.clock import parse_duration_ns
 from market.errors import InvalidFeature
 from transforms.docstring import read_docstring
+from transforms.every_window import values_of
 
 KNOWN_AT: Final = "known_at_us"
 """Column and Feast field beside the features: from when on the row could be known, microseconds since 1970 UTC. Feast's
@@ -108,17 +109,24 @@ class TableFeature:
         NaN where there are fewer, one of them is NaN, or it is infinite.
         """
         found = np.full(len(counts), math.nan)
-        if not all(name in known for name in self.columns):
+        columns, rows = self.columns, self.rows
+        if len(counts) == 0 or not all(name in known for name in columns):
             return found
-        series = [known[name] for name in self.columns]
-        is_full = counts >= self.rows
+        begin = max(0, int(counts.min()) - rows)  # what no window holds is not looked at
+        series, counts = [known[name][begin:] for name in columns], counts - begin
+        is_full = counts >= rows
         for each in series:
             newest_unknown = np.maximum.accumulate(np.where(np.isnan(each), np.arange(len(each)), -1))
-            is_full &= newest_unknown[counts - 1] < counts - self.rows
+            is_full &= newest_unknown[counts - 1] < counts - rows
+        places = np.flatnonzero(is_full)
         with np.errstate(all="ignore"):  # a price of 0 is no reason to end
-            for at in np.flatnonzero(is_full).tolist():
+            values = values_of(self.function, series, counts[places], rows, self.parameters)
+            if values is not None:
+                found[places] = values
+                return found
+            for at in places.tolist():
                 end = counts[at]
-                found[at] = self.of([each[end - self.rows : end] for each in series])
+                found[at] = self.of([each[end - rows : end] for each in series])
         return found
 
     def of(self, series: Sequence[Any]) -> float:

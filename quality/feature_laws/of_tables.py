@@ -20,6 +20,7 @@ class TableFeatures:
     def __init__(self, group: TableGroup) -> None:
         self._group = group
         self.columns = [Column(each.name, each.low, each.high) for each in group.columns]
+        self._longest_ns = max(window.within_ns for each in group.features for window in each.sees.values())
 
     def times(self, stream: Tables) -> npt.NDArray[np.int64]:
         """When each row became known."""
@@ -86,8 +87,9 @@ class TableFeatures:
         return Rows(np.array([row[0] for row in found], np.int64), tuple(row[1] for row in found), values)
 
     def _end(self, stream: Tables) -> int:
+        """When the last row has left every window: until then time alone makes rows, after a cut too."""
         times = self.times(stream)
-        return int(times[-1]) + 1 if len(times) else 0
+        return int(times[-1]) + 1 + self._longest_ns if len(times) else 0
 
 
 def _all(stream: Tables) -> list[tuple[str, str, KnownRows]]:

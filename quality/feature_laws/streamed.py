@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import SECOND_NS
+from market.clock import SECOND_NS, floor_to
 from market.errors import CorruptStore
 from market.events import Events
 from market.instruments import Instrument
 from quality.feature_laws.subject import Column, Rows
-from transforms.catalogue import FEATURES
+from transforms.catalogue import FEATURES, column_horizon_ns
 from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
@@ -35,8 +35,11 @@ class StreamedFeatures:
         self._kernel = kernel
         self._instrument = instrument
         self._cache = cache_folder
-        declared = [FEATURES[name] for name in kernel.feature_set.columns]
-        self.columns = [Column(each.name, each.low, each.high, each.horizon_ns) for each in declared]
+        chosen = kernel.feature_set
+        self.columns = [
+            Column(name, FEATURES[name].low, FEATURES[name].high, column_horizon_ns(chosen, name))
+            for name in chosen.columns
+        ]
 
     def times(self, stream: Events) -> npt.NDArray[np.int64]:
         """When each message was received."""
@@ -64,8 +67,17 @@ class StreamedFeatures:
         return _rows([*pieces, engine.advance(_end(stream))])
 
     def from_start(self, stream: Events, start_ns: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
+        """From the whole second before on, with the order book that there was, if one was known."""
+        start_ns = floor_to(start_ns, SECOND_NS)
+        is_later = stream["recv_ns"] >= start_ns
+        before = Engine(self._kernel, self._instrument)
+        before.feed(stream[~is_later])
+        before.advance(start_ns)
         engine = Engine(self._kernel, self._instrument, start_ns=start_ns)
-        engine.feed(stream[stream["recv_ns"] >= start_ns])
+        book = before.known_book()
+        if book is not None:
+            engine.begin_with(book)
+        engine.feed(stream[is_later])
         rows = _rows([engine.advance(_end(stream))])
         horizons = np.array([each.horizon_ns for each in self.columns])
         return rows, (rows.known_ns - start_ns)[:, None] >= horizons[None, :]

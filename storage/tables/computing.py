@@ -10,6 +10,7 @@ import yaml
 from market.errors import InvalidRequest, NotFound
 from storage.durable_files import replace_file
 from storage.tables.feature_log import Extension, extend_table_log, table_log_folder
+from storage.tables.growing import GrowingTables
 from storage.tables.mapping import TableMapping, load_mapping
 from storage.tables.reading import Table, TableReport, read_table
 from transforms.equities.catalogue import TABLE_GROUPS, groups_over
@@ -42,21 +43,22 @@ def added_table(tables_folder: Path, name: str) -> TableMapping:
 
 
 def compute_groups(
-    mappings: Sequence[TableMapping], features_folder: Path, *, now_ns: int
+    mappings: Sequence[TableMapping], features_folder: Path, *, now_ns: int, tables: GrowingTables | None = None
 ) -> tuple[dict[str, TableReport], dict[str, Extension]]:
     """Bring the log of every group over the tables up to ``now_ns``; what was found by table, and done by group.
 
+    tables: what a process that does so again and again has read of them.
     Raises as ``read_table`` and ``extend_table_log`` do.
     """
     groups = {name: group for mapping in mappings for name, group in groups_over(mapping.table).items()}
-    tables = {mapping.table: read_table(mapping) for mapping in mappings}
+    read = {mapping.table: read_table(mapping) if tables is None else tables.read(mapping) for mapping in mappings}
     done = {
         name: extend_table_log(
             table_log_folder(features_folder, group),
             group,
-            {table: tables[table].rows for table in group.tables if table in tables},
+            {table: read[table].rows for table in group.tables if table in read},
             now_ns=now_ns,
         )
         for name, group in groups.items()
     }
-    return {name: table.report for name, table in tables.items()}, done
+    return {name: table.report for name, table in read.items()}, done

@@ -7,7 +7,6 @@ changed in place, the rows of all keys are computed again and take the place of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from storage.durable_files import changing_files, make_folder, replace_file
 from storage.parquet_files import reading_parquet
+from storage.tables.digests import digest_of
 from transforms.known_rows import ComputedRows, KnownRows
 from transforms.table_feature import KNOWN_AT
 from transforms.table_group import ALL, TableGroup, Tables
@@ -114,7 +114,7 @@ def _seen(
         if old is not None and old["rows"] == count and is_grown:
             seen[place] = old
             continue
-        seen[place] = {"rows": count, "known_ns": int(rows.known_ns[-1]), "digest": _digest(rows, count)}
+        seen[place] = {"rows": count, "known_ns": int(rows.known_ns[-1]), "digest": digest_of(rows, count)}
         first_new = 0 if old is None else min(old["rows"], count - 1)
         is_late = before is not None and rows.known_ns[first_new] <= before.until_ns
         # A row of one key's table alone is late only for that key, which is computed from where it was.
@@ -158,18 +158,9 @@ def _remove(parts: Sequence[Path]) -> None:
 def _holds(rows: KnownRows, before: Mapping[str, Any]) -> bool:
     """Whether the rows begin with those seen before, and go on later than they ended."""
     count, last_ns = int(before["rows"]), int(before["known_ns"])
-    if len(rows.event_ns) < count or _digest(rows, count) != before["digest"]:
+    if len(rows.event_ns) < count or digest_of(rows, count) != before["digest"]:
         return False
     return len(rows.event_ns) == count or int(rows.known_ns[count]) > last_ns
-
-
-def _digest(rows: KnownRows, count: int) -> str:
-    digest = hashlib.sha256()
-    item = [] if rows.item is None else [("item", rows.item)]
-    for name, held in (("event", rows.event_ns), ("known", rows.known_ns), *item, *sorted(rows.columns.items())):
-        digest.update(name.encode())
-        digest.update(held[:count].tobytes())
-    return digest.hexdigest()
 
 
 def _table(computed: Mapping[str, ComputedRows], group: TableGroup) -> pa.Table:

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from market.errors import CorruptStore, InvalidRequest
 from storage.tables.mapping import TableMapping
 from transforms.known_rows import KnownRows
 
-_MOST_EXAMPLES: Final = 5
+MOST_EXAMPLES: Final = 5
 _EVENT: Final = "event_ns"
 _KNOWN: Final = "known_ns"
 _ITEM: Final = "item"
@@ -54,14 +54,16 @@ class Table:
     mapping: TableMapping
     rows: Mapping[str, KnownRows]
     report: TableReport
+    ends: Mapping[str, tuple[int, int]]
+    """By key the event times of the first and the last row that counts, as they were written."""
 
 
-def read_table(mapping: TableMapping) -> Table:
-    """Read all files.
+def read_table(mapping: TableMapping, files: Sequence[Path] | None = None) -> Table:
+    """Read all files, or those given.
 
     Raises NotFound, InvalidRequest for a column that a file lacks, CorruptStore for an unreadable file.
     """
-    files = mapping.files()
+    files = mapping.files() if files is None else files
     frames = [_typed(mapping, file) for file in files]
     frame = pd.concat(frames, ignore_index=True)
     is_refused = frame["refusal"] != ""
@@ -79,7 +81,8 @@ def read_table(mapping: TableMapping) -> Table:
         )
         for key, of_key in latest.groupby("key", sort=True)
     }
-    before = good.groupby("key", sort=False)[_EVENT].shift()
+    by_key = good.groupby("key", sort=False)[_EVENT]
+    before = by_key.shift()
     report = TableReport(
         rows=len(frame),
         keys=len(rows),
@@ -89,10 +92,13 @@ def read_table(mapping: TableMapping) -> Table:
         unsorted=int((before > good[_EVENT]).sum()),
         refused={str(reason): int(count) for reason, count in refused["refusal"].value_counts().items()},
         examples=tuple(
-            f"{row.place}: {row.refusal}, was {row.cell!r}" for row in refused.head(_MOST_EXAMPLES).itertuples()
+            f"{row.file} row {row.line}: {row.refusal}, was {row.cell!r}"
+            for row in refused.head(MOST_EXAMPLES).itertuples()
         ),
     )
-    return Table(mapping, rows, report)
+    first, last = by_key.first(), by_key.last()
+    ends = zip(first.index.astype(str), zip(first.tolist(), last.tolist(), strict=True), strict=True)
+    return Table(mapping, rows, report, dict(ends))
 
 
 def _says_nothing(mapping: TableMapping, frame: pd.DataFrame) -> Any:  # noqa: ANN401  # a mask
@@ -104,9 +110,9 @@ def _says_nothing(mapping: TableMapping, frame: pd.DataFrame) -> Any:  # noqa: A
 def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
     """The rows of one file: key, times, numbers, and why a row is refused, empty where it is not."""
     read = _read(mapping, file)
-    frame = pd.DataFrame({"key": read[mapping.key], "refusal": "", "cell": ""})
-    frame["place"] = [f"{file.name} row {at + 1}" for at in range(len(frame))]
-    _refuse(frame, frame["key"].isna() | (frame["key"].astype(str) == ""), "the key must not be empty", frame["key"])
+    frame = pd.DataFrame({"key": read[mapping.key], "refusal": "", "cell": "", "file": file.name})
+    frame["line"] = np.arange(1, len(frame) + 1)
+    _refuse(frame, frame["key"].isna() | (frame["key"] == ""), "the key must not be empty", frame["key"])
     frame[_EVENT], is_time = _times_ns(read[mapping.event_time], mapping)
     _refuse(frame, ~is_time, f"{mapping.event_time} must be a time", read[mapping.event_time])
     if mapping.known_time is not None:
@@ -122,8 +128,9 @@ def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
         frame[ours] = value
     for ours, theirs in mapping.columns.items():
         numbers = pd.to_numeric(read[theirs], errors="coerce").astype(np.float64)
-        is_given = read[theirs].notna() & (read[theirs].astype(str).str.strip() != "")
-        is_wrong = (numbers.isna() & is_given & (read[theirs].astype(str).str.lower() != "nan")) | np.isinf(numbers)
+        texts = read[theirs][numbers.isna()].dropna().astype(str)
+        is_wrong = np.isinf(numbers)
+        is_wrong[texts.index] = (texts.str.strip() != "") & (texts.str.lower() != "nan")
         _refuse(frame, is_wrong, f"{theirs} must be a number", read[theirs])
         frame[ours] = numbers.fillna(mapping.defaults.get(ours, np.nan))
     return frame
@@ -131,6 +138,8 @@ def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
 
 def _refuse(frame: pd.DataFrame, is_wrong: Any, reason: str, cells: pd.Series[Any]) -> None:  # noqa: ANN401  # a mask
     """Refuse rows for the first rule they break."""
+    if not is_wrong.any():
+        return
     new = is_wrong & (frame["refusal"] == "")
     frame.loc[new, "refusal"] = reason
     frame.loc[new, "cell"] = cells[new].astype(str)
@@ -165,23 +174,27 @@ def _numbers_of(items: pd.Series[Any]) -> npt.NDArray[np.int64]:
     return pd.util.hash_array(items.astype(str).to_numpy(object)).view(np.int64)
 
 
-def _times_ns(cells: pd.Series[Any], mapping: TableMapping) -> tuple[pd.Series[Any], pd.Series[Any]]:
+def _times_ns(cells: pd.Series[Any], mapping: TableMapping) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """(n,) times in ns since 1970 UTC, 0 where a cell is none; and where it is one. Naive ones are of the table's zone.
 
     An hour that a change of clocks repeats is its second pass, so that nothing is known too early; one that it skips is
     the end of the gap.
     """
     if pd.api.types.is_numeric_dtype(cells):
-        return pd.Series(0, cells.index), pd.Series(False, cells.index)  # noqa: FBT003  # values of a column
-    if isinstance(cells.dtype, pd.DatetimeTZDtype):
-        times = cells.dt.tz_convert("UTC")
+        return np.zeros(len(cells), np.int64), np.zeros(len(cells), np.bool_)
+    codes, told = pd.factorize(cells)  # a day is told by every key
+    different = pd.Series(told)
+    if isinstance(different.dtype, pd.DatetimeTZDtype):
+        times = different.dt.tz_convert("UTC")
     else:
-        is_aware = cells.astype(str).str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
-        aware = pd.to_datetime(cells.where(is_aware), errors="coerce", utc=True, format="ISO8601")
-        naive = pd.to_datetime(cells.where(~is_aware), errors="coerce", format="ISO8601")
+        is_aware = different.astype(str).str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
+        aware = pd.to_datetime(different.where(is_aware), errors="coerce", utc=True, format="ISO8601")
+        naive = pd.to_datetime(different.where(~is_aware), errors="coerce", format="ISO8601")
         local = naive.dt.tz_localize(
             mapping.time_zone, ambiguous=np.zeros(len(naive), np.bool_), nonexistent="shift_forward"
         )
         times = aware.fillna(local.dt.tz_convert("UTC"))
-    is_time = times.notna()
-    return times.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("ns").astype(np.int64), is_time
+    # The last is of the code -1, which is no cell.
+    is_time = np.append(times.notna().to_numpy(), False)
+    times_ns = times.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("ns").astype(np.int64).to_numpy()
+    return np.append(times_ns, 0)[codes], is_time[codes]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -141,6 +144,22 @@ def test_the_usage_that_is_written_runs_as_written(repo: Path, monkeypatch: pyte
     assert names["coverage"].is_complete
     assert names["stats"].count == 3
     names["client"].close()
+
+
+@pytest.mark.soak
+def test_the_line_of_the_crontab_runs_as_written_again_and_again(repo: Path) -> None:
+    """In the folder of feature_store.yaml; a process that imports Feast each time."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    line = f"cd {repo} && feast materialize-incremental $(date +%Y-%m-%d)"
+    for _ in range(2):
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    client = FeatureStoreClient(repo_path=repo)
+    [found] = client.get_online_features(["price_volume_features:close_price"], [{"symbol": "AAPL"}]).features
+    assert found["price_volume_features:close_price"].value == 430.47
+    client.close()
 
 
 def test_a_close_is_known_a_quarter_of_an_hour_after_it_and_not_before(repo: Path) -> None:

@@ -43,7 +43,7 @@ def known_rows(rows: Sequence[Row]) -> KnownRows:
     unique = {(event, event + lag, item): (event, lag, item, x) for event, lag, item, x in rows}
     of = [np.array([row[at] for row in unique.values()], np.int64) for at in range(3)]
     x = np.array([row[3] for row in unique.values()], float)
-    return KnownRows(of[0] * DAY_NS, (of[0] + of[1]) * DAY_NS, {"x": x}, of[2])
+    return KnownRows(of[0] * DAY_NS, (of[0] + of[1]) * DAY_NS, {"x": x}, of[2] if of[2].any() else None)
 
 
 def as_known(rows: Sequence[Row], day: int) -> list[tuple[int, float]]:

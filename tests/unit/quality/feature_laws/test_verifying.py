@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from feature_repo.registry_versions import load_registry_version
 from quality.feature_laws.cheats import CHEATS
 from quality.feature_laws.generated import INSTRUMENT, generated_stream, generated_tables
+from quality.feature_laws.laws import does_not_depend_on_the_start, does_not_see_the_future
 from quality.feature_laws.of_tables import TableFeatures
 from quality.feature_laws.streamed import StreamedFeatures
 from quality.feature_laws.verifying import Verdict, verify_group
@@ -77,6 +79,23 @@ def test_groups_of_moments_and_of_sections_keep_the_laws() -> None:
     verdict = verdict_of(TABLE_GROUPS["macro_features"], days=60)
     assert verdict.is_clean
     assert verdict.missed == ()
+
+
+def test_a_row_that_time_alone_makes_after_the_last_known_one_is_no_look_into_the_future() -> None:
+    group = TABLE_GROUPS["sentiment_features"]
+    stream = generated_tables(group, 3, days=20, keys=3)
+    for seed in range(6):
+        assert does_not_see_the_future(TableFeatures(group), stream, np.random.default_rng(seed)) is None
+
+
+def test_a_start_between_two_snapshots_of_the_book_has_the_book_that_there_was(kernel_cache: Path) -> None:
+    kernel = compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+    subject, stream = StreamedFeatures(kernel, INSTRUMENT, kernel_cache), generated_stream(2, minutes=4)
+    for seed in range(3):
+        assert does_not_depend_on_the_start(subject, stream, np.random.default_rng(seed)) is None
+    part, agrees = subject.from_start(stream, int(subject.rows(stream).known_ns[60]))
+    at = [column.name for column in subject.columns].index("mid_price")
+    assert not np.isnan(part.values[agrees[:, at], at]).all()
 
 
 @pytest.mark.soak
