@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -121,6 +122,16 @@ def open_staged(path: Path) -> tuple[Path, BinaryIO]:
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
     staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
     return staged, staged.open("wb")
+
+
+def remove_staged(path: Path) -> None:
+    """Remove the dot files next to ``path`` of writers that are gone; nobody may be writing it.
+
+    Raises StoreUnavailable when the disk refuses.
+    """
+    with changing_files(path):
+        for staged in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            staged.unlink(missing_ok=True)
 
 
 def publish_files(staged: dict[Path, Path]) -> None:

@@ -46,9 +46,9 @@ _OURS: Final = tuple(f"{_ROOT}/{package}/" for package in ("backfill", "ingestio
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """What a raw folder holds, without locks and what a writer that is gone left aside."""
+    """What a raw folder holds, without locks."""
     paths = (path for path in folder.rglob("*") if path.is_file() and ".backfilling" not in path.parts)
-    kept = (path for path in paths if path.suffix != ".lock" and not path.name.startswith("."))
+    kept = (path for path in paths if path.suffix != ".lock" and path.name != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 

@@ -26,9 +26,9 @@ from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events, joined_events
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET
-from storage.durable_files import changing_files, exclusive, file_sha256
+from storage.durable_files import exclusive, file_sha256
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
-from storage.raw.parquet import TABLE_NAMES, PartWriter
+from storage.raw.parquet import PartWriter
 from storage.tape import FIRST_SEQ, Hole, tape_market
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
@@ -77,7 +77,6 @@ def compact_tape(
     folder = entry_path(raw_folder, symbol, "").parent
     decoders = Decoders(venue or tape_venue(raw_folder, symbol), instruments)
     with exclusive(folder / ".lock"):
-        _clear_abandoned(raw_folder, symbol)
         torn_bytes = recover_abandoned(raw_folder, symbol)
         log = read_segment_log(tape_folder(raw_folder, symbol))
         known = segments(tape_folder(raw_folder, symbol))
@@ -238,13 +237,3 @@ def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *
     if part.decoder_version != version and file_sha256(segment.path) == part.source.sha256:
         return None
     return part
-
-
-def _clear_abandoned(raw_folder: Path, symbol: str) -> None:
-    """Remove what a killed compaction of this symbol left under dot names; the lock says that none is running."""
-    with changing_files(raw_folder):
-        for table in TABLE_NAMES:
-            for path in (raw_folder / table).glob(f"date=*/symbol={symbol}/.part-*"):
-                path.unlink()
-        for path in entry_path(raw_folder, symbol, "").parent.glob(".*.json.*"):
-            path.unlink()

@@ -37,7 +37,7 @@ from market.events import (
 )
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET, Market
-from storage.durable_files import publish_files
+from storage.durable_files import publish_files, remove_staged
 from storage.instruments import checked_symbol
 from storage.raw.file import PartFile
 from storage.raw.manifest import Backfill, RawPart, TapeSource, check_market, entry_path, read_entry, write_entry
@@ -85,7 +85,8 @@ def write_events(
 class PartWriter:
     """Writes one part from events that come in tape order, whole messages at a time, in memory of some row groups.
 
-    Nothing is seen of the part before ``commit``; leaving the block without it discards what was written.
+    Nothing is seen of the part before ``commit``; leaving the block without it discards what was written. What a killed
+    process left of the same part is removed: who writes a part holds a lock of it. Other parts' files stay as they are.
     market: of the messages. provenance: written into each file, where it is not what arrived live.
 
     Raises Conflict where raw Parquet of the symbol is of another market.
@@ -158,6 +159,7 @@ class PartWriter:
             stated.append(finished)
         publish_files(staged)
         first_seq, last_seq = seqs or self._seqs
+        remove_staged(entry_path(self._root, self._symbol, self._part))
         before = self._files_before()
         write_entry(
             self._root,
@@ -199,7 +201,9 @@ class PartWriter:
                 "decoder_version": str(self._decoder_version),
                 **self._provenance,
             }
-            file = self._files[index, date] = PartFile(folder / f"part-{self._part}.parquet", metadata)
+            path = folder / f"part-{self._part}.parquet"
+            remove_staged(path)
+            file = self._files[index, date] = PartFile(path, metadata)
         return file
 
     def _files_before(self) -> set[Path]:

@@ -204,6 +204,19 @@ def test_each_type_has_its_own_table_by_date_and_symbol(tmp_path: Path, tape: Ev
     assert all(not path.name.startswith(".") for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_what_a_killed_writer_left_of_a_part_is_removed_and_what_is_being_written_of_others_is_not(
+    tmp_path: Path, tape: Events
+) -> None:
+    paths = write_events(tmp_path, BTC, tape, part="0001")
+    files = {path.with_name(path.name.rpartition("-")[0] + ".parquet") for path in paths}
+    left = [path.with_name(f".{path.name}.host-1-2") for path in (*files, entry_path(tmp_path, BTC.symbol, "0001"))]
+    others = [path.with_name(path.name.replace("0001", "0001-2")) for path in left]
+    for path in (*left, *others):
+        path.touch()
+    write_events(tmp_path, BTC, tape, part="0001")
+    assert {path for path in tmp_path.rglob(".*") if path.is_file()} == set(others)
+
+
 def test_funding_is_what_the_tickers_say_of_it_and_is_read_with_no_kind(tmp_path: Path) -> None:
     stated = message(3, MIDNIGHT_NS, TICKER, levels=TICKER_FIELD_COUNT)
     stated["field"] = range(TICKER_FIELD_COUNT)
