@@ -1,4 +1,4 @@
-"""The start of a kernel: what is compiled for the first time takes a minute, and says so meanwhile."""
+"""The start of a kernel: what is compiled for the first time takes a while, and says so meanwhile."""
 
 from __future__ import annotations
 

@@ -28,6 +28,17 @@ def jit_inside(function: F) -> F:
     return cast("F", numba.njit(error_model="numpy", nogil=True, **without_wrappers)(function))
 
 
+def jit_part(function: F) -> F:
+    """``jit`` for a function that kernels call by its name, machine code of its own, where they contain others."""
+    function.__dict__["is_part"] = True
+    return jit(function)
+
+
+def is_part(function: Callable[..., Any]) -> bool:
+    """Whether a plain Python function was given to ``jit_part``."""
+    return "is_part" in function.__dict__
+
+
 def jit_alone(function: F) -> F:
     """Compile ``function``, which Python calls and which calls no other compiled one; kept beside its source.
 

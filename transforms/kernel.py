@@ -1,12 +1,13 @@
 """The kernel: the compiled functions of a feature set, kept beside their generated source.
 
-The generated module lives in a cache folder named by the hash of its source and of this package's, because numba's
-own cache does not notice a change in an imported function.
+The generated module lives in a cache folder named by the hash of its source and of this package's; what it shares with
+other kernels, see ``row_part`` and ``kept_functions``, in one named by the hash of the package's source.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import importlib.util
 import os
@@ -16,18 +17,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import numba
 import numpy as np
 
 from market.events import empty_events
-from transforms.kept_functions import functions_folder, kept_functions
-from transforms.machine_code import prove
+from transforms.kept_functions import Linker, functions_folder
 from transforms.plan import kernel_source
+from transforms.row_part import PARTS, row_parts
 from transforms.rows import FeatureSet
 from transforms.source_digest import source_digest
 from transforms.state import new_state
+from transforms.steps import begin
 
 _PACKAGES: Final = ("market", "transforms")
 
@@ -48,7 +51,7 @@ class Kernel:
         Of several processes one compiles; the others wait, and load what it made. Functions that another kernel has
         compiled already are loaded.
         """
-        with _compiled_by_one(self.folder), kept_functions(_functions_folder(self.folder.parent), _PACKAGES):
+        with _compiled_by_one(self.folder), _no_garbage_collected():
             self._call_each()
 
     def _call_each(self) -> None:
@@ -69,26 +72,16 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
 
     cache_folder: where generated modules and their machine code are kept.
     """
+    functions = _functions_folder(cache_folder)
+    for part in row_parts(feature_set.columns):
+        _load(part.module, functions / f"{part.name}.py", part.source)
     source = kernel_source(feature_set)
     identity = hashlib.sha256((source_digest(_PACKAGES) + numba.__version__ + source).encode()).hexdigest()[:24]
     folder = cache_folder / identity
     name = f"feature_service_kernel_{identity}"
-    path = folder / f"{name}.py"
-    # The source too is what it was made of: it would run whatever stands in it.
-    if not path.is_file() or path.read_bytes() != source.encode():
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{name}.{os.getpid()}"
-        unfinished.write_text(source)
-        unfinished.replace(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    for function in (module.run, module.begin):
-        prove(function)
-    return Kernel(feature_set, module.run, module.begin, folder)
+    module = _load(name, folder / f"{name}.py", source)
+    linker = _linker(functions)
+    return Kernel(feature_set, linker.entry(module.run, folder), linker.entry(begin, functions), folder)
 
 
 def kernel_folders(feature_sets: Iterable[FeatureSet], cache_folder: Path) -> set[Path]:
@@ -98,6 +91,40 @@ def kernel_folders(feature_sets: Iterable[FeatureSet], cache_folder: Path) -> se
 
 def _functions_folder(cache_folder: Path) -> Path:
     return functions_folder(cache_folder, _PACKAGES)
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Compiling makes so many objects that looking for those out of reach took a ninth of it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@lru_cache(maxsize=32)
+def _linker(folder: Path) -> Linker:
+    return Linker(folder, (*_PACKAGES, PARTS))
+
+
+def _load(name: str, path: Path, source: str) -> ModuleType:
+    """The module of that source, which its name is unique for, and a file of it."""
+    # The source too is what it was made of: it would run whatever stands in it.
+    if not path.is_file() or path.read_bytes() != source.encode():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{name}.{os.getpid()}")
+        unfinished.write_text(source)
+        unfinished.replace(path)
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 @contextmanager

@@ -7,13 +7,22 @@ from typing import Any
 from market.clock import SECOND_NS
 from market.events import CONTROL, HISTORY, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
 from transforms.candles import apply_kline_record
-from transforms.jit import jit
+from transforms.jit import jit, jit_part
 from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book, is_two_sided
 from transforms.position import apply_position_record
 from transforms.state import NOT_STARTED
 from transforms.status import GAP, NO_DATA, OK, STALE, UNDEFINED, WARMUP
 from transforms.ticker import apply_ticker_record, forget_ticker, is_ticker_known
 from transforms.tiles import apply_trade_record, close_tile
+
+
+@jit_part
+def apply_records(st: Any, records: Any, applied: int, end_ns: int) -> int:
+    """Bring the records after the first ``applied`` that fall before ``end_ns`` into the state; how many are in it."""
+    while applied < records.shape[0] and records[applied].recv_ns < end_ns:
+        apply_record(st, records[applied])
+        applied += 1
+    return applied
 
 
 @jit
@@ -67,6 +76,12 @@ def start(st: Any, start_ns: int) -> None:
 
 
 @jit
+def begin(state: Any, start_ns: int) -> None:
+    """Begin the history of every source at ``start_ns``, unless it has begun."""
+    start(state[0], start_ns)
+
+
+@jit_part
 def end_tile(st: Any) -> None:
     """Write down what is so at the end of the open tile."""
     # At whole seconds alone: the mark of a break must not depend on the grid.

@@ -90,7 +90,8 @@ def compiled_wrong(chosen: FeatureSet, _cache: Path, folder: Path, patch: pytest
         return right(book, scale) / 2
 
     patch.setattr(price, "spread_abs", spread_from_the_mid)
-    return compile_kernel(replace(chosen, version="0.0.87"), folder)
+    # In another order: the columns' part must be one that the process has not imported with the right formula.
+    return compile_kernel(feature_set("0.0.87", chosen.columns[::-1]), folder)
 
 
 @pytest.mark.parametrize("planted", [halved_by_its_caller, pytest.param(compiled_wrong, marks=pytest.mark.soak)])

@@ -17,33 +17,37 @@ from transforms.engine import Engine
 from transforms.kernel import compile_kernel
 from transforms.normalisation import Normalisation
 from transforms.plan import kernel_source
+from transforms.row_part import COLUMNS_A_PART, row_parts
 from transforms.state import CANDLE_FEATURES
 
 
-def assigned_columns(source: str) -> set[int]:
-    """Columns that the row function writes a value to."""
-    return {
-        node.slice.value
+def assigned_columns(source: str, first: int = 0) -> list[int]:
+    """Columns that the source writes a value to besides NaN; first: what ``first`` stands for."""
+    return [
+        eval(ast.unparse(node.targets[0].slice), {"first": first})  # noqa: S307  # our own
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Subscript)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "values"
-        and isinstance(node.slice, ast.Constant)
-        and isinstance(node.slice.value, int)
-    }
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Subscript)
+        and ast.unparse(node.targets[0].value) == "values"
+        and ast.unparse(node.value) != "NAN"
+    ]
 
 
-def test_the_kernel_of_the_whole_catalogue_writes_every_column() -> None:
+def test_the_kernel_of_the_whole_catalogue_writes_every_column_once() -> None:
     everything = every_feature()
     assert len(everything.columns) == len(FEATURES) + len(NORMALISATIONS)
-    assert assigned_columns(kernel_source(everything)) == set(range(len(everything.columns)))
+    written = assigned_columns(kernel_source(everything))
+    for part in row_parts(everything.columns):
+        written += assigned_columns(part.source, part.first)
+    assert sorted(written) == list(range(len(everything.columns)))
 
 
 def test_each_feature_over_candles_has_a_kept_value_of_its_own() -> None:
     over_candles = [declared for declared in FEATURES.values() if "candles" in declared.inputs]
-    kept = re.findall(r"st\.candles\.feature\[(\d+)\] = ", kernel_source(feature_set("1", list(FEATURES))))
-    assert sorted(map(int, kept)) == list(range(len(over_candles)))
+    kept: list[int] = []
+    for part in row_parts(list(FEATURES)):
+        kept += [part.kept + int(at) for at in re.findall(r"st\.candles\.feature\[kept \+ (\d+)\] = ", part.source)]
+    assert sorted(kept) == list(range(len(over_candles)))
     assert len(over_candles) <= CANDLE_FEATURES
 
 
@@ -54,29 +58,43 @@ def test_a_normalised_column_is_made_of_the_row_that_its_feature_was_just_given(
 
 
 def test_a_set_gathers_only_what_its_features_take() -> None:
-    source = kernel_source(feature_set("1", ["volume_3s"]))
-    row_function = source[source.index("def compute_row") : source.index("def run")]
-    assert "trade_window" in row_function
-    assert "collect_candles" not in row_function
-    assert "collect_mids" not in row_function
+    names = ["volume_3s"]
+    source = kernel_source(feature_set("1", names))
+    assert "collect_" not in source[source.index("def compute_row") : source.index("def run")]
+    [part] = row_parts(names)
+    assert "trade_window(" in part.source
+    assert "quote_window(" not in part.source
 
 
 def test_a_window_that_several_features_take_is_summed_once() -> None:
-    source = kernel_source(feature_set("1", ["volume_1m", "volume_3s", "vwap_3s"]))
-    assert "trades_3 = trade_window(st.tiles, row_ns, 3)" in source
-    assert "trades_60 = trade_window(st.tiles, row_ns, 60)" in source
-    assert source.count(" = trade_window(") == 2
+    [part] = row_parts(["volume_1m", "volume_3s", "vwap_3s"])
+    assert "trades_3 = trade_window(st.tiles, row_ns, 3)" in part.source
+    assert "trades_60 = trade_window(st.tiles, row_ns, 60)" in part.source
+    assert part.source.count(" = trade_window(") == 2
 
 
 def test_equal_demands_are_asked_once() -> None:
-    source = kernel_source(feature_set("1", ["volume_3s", "vwap_3s", "signed_volume_3s"]))
-    assert source.count("= trade_reason(") == 1
+    [part] = row_parts(["volume_3s", "vwap_3s", "signed_volume_3s"])
+    assert part.source.count("= trade_reason(") == 1
 
 
 def test_the_source_depends_on_the_set_alone() -> None:
     names = ["mid_price", "volume_3s"]
     assert kernel_source(feature_set("1", names)) == kernel_source(feature_set("1", names))
     assert kernel_source(feature_set("1", names)) != kernel_source(feature_set("1", names[::-1]))
+
+
+def test_sets_share_the_parts_whose_columns_are_the_same_wherever_they_stand() -> None:
+    [price, volume] = row_parts(["mid_price", "spread_abs", "volume_3s"])
+    assert [part.name for part in row_parts(["volume_3s", "mid_price", "spread_abs"])] == [volume.name, price.name]
+    [other] = row_parts(["spread_abs", "mid_price"])
+    assert other.name != price.name
+
+
+def test_a_part_has_no_more_columns_than_is_cheap_to_compile_again() -> None:
+    parts = row_parts(list(FEATURES))
+    assert {len({declared.group for declared in part.features}) for part in parts} == {1}
+    assert max(len(part.features) for part in parts) == COLUMNS_A_PART
 
 
 def test_columns_come_in_the_order_asked_for_with_their_groups_apart(kernel_cache: Path) -> None:
