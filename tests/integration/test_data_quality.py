@@ -46,9 +46,11 @@ def market() -> list[tuple[int, Message]]:
     return [(message.recv_ns, json.loads(message.body)) for message in messages]
 
 
-def report(market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel) -> dict[str, Any]:
+def report(
+    market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel, *, flush_rows: int = 3600
+) -> dict[str, Any]:
     raw = folder / "raw"
-    pipeline = pipeline_in(raw, kernel, FeatureLogSink(FeatureLogWriter(folder / "features")))
+    pipeline = pipeline_in(raw, kernel, FeatureLogSink(FeatureLogWriter(folder / "features", flush_rows=flush_rows)))
     changed = [each for recv_ns, message in market for each in change(recv_ns, message)]
     try:
         play(
@@ -187,3 +189,16 @@ def test_a_symbol_without_data_and_an_empty_period_are_refused(tmp_path: Path, k
         symbol_quality(RawData(tmp_path), FeatureLog(tmp_path), SYMBOL, kernel.feature_set, from_ns=0, to_ns=1)
     with pytest.raises(InvalidRequest):
         symbol_quality(RawData(tmp_path), FeatureLog(tmp_path), SYMBOL, kernel.feature_set, from_ns=1, to_ns=1)
+
+
+def test_rows_that_some_groups_have_not_yet_are_not_counted(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    whole = report(market, unchanged, tmp_path, kernel, flush_rows=100)
+    log = FeatureLog(tmp_path / "features")
+    # As between two groups' parts of one flush.
+    max(log.of_symbol(kernel.feature_set.groups[-1], SYMBOL).glob("date=*/*.parquet")).unlink()
+    found = symbol_quality(
+        RawData(tmp_path / "raw"), log, SYMBOL, kernel.feature_set, from_ns=BEGIN_NS, to_ns=END_NS + SECOND_NS
+    )
+    assert 0 < found["features"]["rows"] < whole["features"]["rows"]
