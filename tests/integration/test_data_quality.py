@@ -96,6 +96,7 @@ def without(name: str, begin_s: float, end_s: float) -> Change:
 def test_a_clean_market_reports_nothing(market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel) -> None:
     found = report(market, unchanged, tmp_path, kernel)
     assert found["recommendations"] == []
+    assert found["crossed_book"] == []
     assert (found["missing_rate"], found["anomaly_rate"], found["sequence_gaps"]) == (0.0, 0.0, 0)
     assert found["streams"]["trade"]["minutes_compared_with_klines"] >= MINUTES - 2
     assert found["features"]["rows"] == found["features"]["expected_rows"]
@@ -111,6 +112,7 @@ def test_missing_book_messages_are_counted_to_the_message(
     assert dropped > 0
     assert found["streams"]["orderbook"]["missing"] == dropped
     assert found["sequence_gaps"] == 1
+    assert found["crossed_book"] == []
     assert found["sequence_gap_details"][0]["missing"] == dropped
     assert found["features"]["book_broken_seconds"] > 0
     assert any("order book" in line for line in found["recommendations"])
@@ -144,6 +146,29 @@ def test_a_book_that_stands_still_while_the_symbol_trades_is_frozen(
     found = report(market, without("orderbook", 60, 75), tmp_path, kernel)
     [frozen] = found["frozen_book"]
     assert 14 < frozen["seconds"] < 16
+
+
+@pytest.mark.parametrize("above", [5.0, 0.0])
+def test_a_crossed_or_locked_book_is_told_until_the_snapshot_that_repairs_it(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel, above: float
+) -> None:
+    spoiled: list[int] = []
+
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        asks = message["data"]["a"] if is_of(message, "orderbook") and message["type"] == "delta" else []
+        set_asks = [float(price) for price, quantity in asks if float(quantity) > 0]
+        if during(recv_ns, 100, 400) and set_asks and not spoiled:
+            spoiled.append(recv_ns)
+            message = json.loads(json.dumps(message))
+            message["data"]["b"].append([f"{min(set_asks) + above:.2f}", "1"])
+        yield recv_ns, message
+
+    found = report(market, change, tmp_path, kernel)
+    [crossed] = found["crossed_book"]
+    assert 0 <= spoiled[0] - parse_iso_ns(crossed["from"]) < SECOND_NS
+    assert found["sequence_gaps"] == 0
+    assert any("crossed or locked" in line for line in found["recommendations"])
+    assert "crossed or locked" in render_page(found)
 
 
 def test_a_silent_ticker_is_told_with_its_length(
