@@ -119,8 +119,8 @@ class SymbolShadow:
         newest = self._newest
         if newest is None or row_order(vector) > row_order(newest.vector):
             self._stored = ShadowRow(vector, STORED, now_s)
-        elif row_order(vector) < row_order(newest.vector) or not same_row(vector, newest.vector):
-            # Due with the published one: the engine gives each time once.
+        elif not any(_is_same(each.vector, vector) for each in (newest, *self._waiting)):
+            # Due with the newest one: the engine gives each time once.
             self._wait(ShadowRow(vector, STORED, newest.came_s))
 
     def look(self, now_s: float) -> ShadowLook:
@@ -161,7 +161,7 @@ class SymbolShadow:
         if stored is None or row_order(published.vector) < row_order(stored.vector):
             return
         self._stored = None
-        if not same_row(published.vector, stored.vector) or row_order(published.vector) > row_order(stored.vector):
+        if not _is_same(published.vector, stored.vector):
             self._wait(stored)
 
     def _wait(self, row: ShadowRow) -> None:
@@ -267,3 +267,7 @@ class SymbolShadow:
             return True
         found.not_compared[reason] += 1
         return False
+
+
+def _is_same(left: OnlineVector, right: OnlineVector) -> bool:
+    return row_order(left) == row_order(right) and same_row(left, right)

@@ -141,6 +141,15 @@ def test_a_row_that_is_read_from_the_online_store_before_its_readers_are_told_is
     assert (named.row_ns, named.feature, named.where, named.rows) == (read[1].row_ns, "mid_price", STORED, 1)
 
 
+def test_a_stored_row_that_others_overtook_while_it_was_read_is_compared_once(shadowed: Shadowed) -> None:
+    market = shadowed()
+    before = looks(market)
+    market.run(1)
+    market.shadow.take_stored(market.vectors[-5], market.now_s)
+    found = [*before, *looks(market, 2)]
+    assert compared(found) == len([each for each in market.vectors if each.row_ns <= (found[-1].last_row_ns or 0)])
+
+
 def test_a_row_that_its_readers_were_never_told_of_is_compared_as_it_was_stored(shadowed: Shadowed) -> None:
     market = shadowed()
     looks(market)
