@@ -40,6 +40,7 @@ class ShadowedMarket:
         *,
         served_by: Kernel | None = None,
         on_row: Callable[[OnlineRow], object] | None = None,
+        segment_ns: int = SEGMENT_NS,
     ) -> None:
         """served_by: the kernel of the pipeline, where it is another one than the shadow's.
 
@@ -64,7 +65,7 @@ class ShadowedMarket:
             availability=available_as_if_live,
             grid_ns=GRID_NS,
             tape_sync_ms=1,
-            tape_segment_ns=SEGMENT_NS,
+            tape_segment_ns=segment_ns,
         )
         self.source = ShadowSource(
             folder,
