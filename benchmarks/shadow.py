@@ -39,35 +39,33 @@ from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
 from transforms.kernel import Kernel, compile_kernel
 from upkeep.shadow import ShadowLook, ShadowSource
-from upkeep.shadow_watch import ShadowStores, ShadowWatch
+from upkeep.shadow_watch import LOOK_S, ShadowStores, ShadowWatch
 
 SYMBOLS: Final = tuple(f"S{number:02d}USDT" for number in range(20))
 RATE: Final = 100
 """Messages a second of each symbol."""
-SECONDS: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_SHADOW_S", "30"))
+SECONDS: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_SHADOW_S", "60"))
 WARM_UP_S: Final = 10
 """The engines of all symbols begin in this time."""
-AHEAD_S: Final = 2.0
-"""How far the market may be before the watch, which loses rows of more than six seconds."""
+AHEAD_S: Final = LOOK_S + 2.0
+"""How far the market may be before the end of the last look: on a busy machine it waits for the next one."""
 VERSION: Final = "2.0.0"
 GRID_NS: Final = 100 * MILLISECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Seconds of the market, in both processes: the present, and when the watch last took rows."""
+    """Seconds of the market, in both processes: the present, and when the last look ended."""
 
     now: Any
-    taken: Any
-
-    def of_watch(self) -> float:
-        """The watch's timer."""
-        self.taken.value = now_s = float(self.now.value)
-        return now_s
+    looked: Any
 
 
 def run(folder: Path) -> Iterator[Figure]:
-    """Serve in this process and watch in another, in the market's time: as fast as both can, on any machine."""
+    """Serve in this process and watch in another, in the market's time, which passes no faster than the machine's.
+
+    Faster, rows would come in bunches, which cost a reader less.
+    """
     kernel, spawning = _kernel(), get_context("spawn")
     times = _Times(spawning.Value("d", 0.0), spawning.Value("d", 0.0))
     with embedded_redis(folder / "redis") as address, embedded_postgres(folder / "postgres") as url:
@@ -123,7 +121,7 @@ def _serve(raw: Path, kernel: Kernel, online: dict[str, Any], control: Connectio
         grid_ns=GRID_NS,
     )
     stream, begin_ns, begun_s = iter(_stream()), floor_to(time.time_ns(), SECOND_NS), 0.0
-    pause = threading.Event()
+    pause, first_s = threading.Event(), time.monotonic()
     with closing(pipeline):
         for tick in range(1, (WARM_UP_S + SECONDS) * 10 + 1):
             tick_ns = begin_ns + tick * GRID_NS
@@ -135,7 +133,8 @@ def _serve(raw: Path, kernel: Kernel, online: dict[str, Any], control: Connectio
                     pipeline.handle(replace(message, recv_ns=recv_ns, body=own))
             pipeline.advance(tick_ns, now_ns=tick_ns)
             times.now.value = tick / 10
-            while times.now.value - times.taken.value > AHEAD_S:
+            pause.wait(max(0.0, first_s + tick / 10 - time.monotonic()))
+            while times.now.value - times.looked.value > AHEAD_S:
                 pause.wait(0.01)
             if tick == WARM_UP_S * 10:
                 control.send("measure")
@@ -157,6 +156,8 @@ def _watch(control: Connection, raw: Path, online: dict[str, Any], url: str, tim
     )
 
     def note(look: ShadowLook) -> None:
+        if look.symbol == SYMBOLS[-1]:
+            times.looked.value = times.now.value
         if is_measured.is_set():
             counts.update(compared=look.compared, mismatched=look.mismatched)
             counts["not_compared"] += sum(look.not_compared.values())
@@ -174,7 +175,7 @@ def _watch(control: Connection, raw: Path, online: dict[str, Any], url: str, tim
             note=note,
             now_ns=time.time_ns,
             quarantines=False,
-            timer=times.of_watch,
+            timer=lambda: float(times.now.value),
         )
         thread = threading.Thread(target=watch.run)
         thread.start()

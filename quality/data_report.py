@@ -12,6 +12,7 @@ from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.events import KLINE, TICKER, TRADE
 from quality.book_stream import BookStream, Hole
 from quality.clock_offset import ClockOffset
+from quality.crossed_book import crossed_spans
 from quality.market_streams import MarketStreams
 from quality.recommendations import recommendations
 from transforms.rows import FeatureRows
@@ -49,7 +50,7 @@ def quality_document(seen: Observed) -> Document:
     None when none was. A figure that cannot be had is None, and ``unchecked`` says why.
     """
     market, book = seen.market, seen.book
-    klines = _klines(seen)
+    klines, crossed = _klines(seen), crossed_spans(seen.rows, book)
     expected = book.expected + (klines["expected"] or 0)
     missing = book.missing + (klines["missing"] or 0)
     outliers = market.outliers
@@ -89,6 +90,7 @@ def quality_document(seen: Observed) -> Document:
             "kline": klines,
         },
         "trade_minutes_that_differ": [format_iso(at) for at in differing[:MOST_DETAILS]],
+        "crossed_book": None if crossed is None else [_span(begin, end) for begin, end in crossed[:MOST_DETAILS]],
         "frozen_book": [_span(begin, end) for begin, end in _frozen(seen)[:MOST_DETAILS]],
         "clock_offset_ms": _offset(book.offset),
         "features": _features(seen),

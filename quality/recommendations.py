@@ -57,6 +57,12 @@ def recommendations(document: Mapping[str, Any]) -> list[str]:
 
 def _of_values(document: Mapping[str, Any]) -> list[str]:
     said = []
+    if document["crossed_book"]:
+        said.append(
+            f"The order book was crossed or locked {len(document['crossed_book'])} times, first after "
+            f"{document['crossed_book'][0]['from']}, and not served until the next snapshot: compare with the "
+            "exchange, and check that no other stream is mixed into it."
+        )
     if document["frozen_book"]:
         said.append(
             f"The order book stood still while the symbol traded, first at {document['frozen_book'][0]['from']}: check "

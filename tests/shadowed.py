@@ -18,7 +18,7 @@ from ingestion.tape.whole import whole_raw
 from ingestion.venues.decoders import Decoders, tape_venue
 from market.clock import MILLISECOND_NS, SECOND_NS
 from storage.instruments import InstrumentPins
-from storage.online.vector import OnlineRow, OnlineVector, vector_of
+from storage.online.vector import OnlineRow, OnlineVector, unpack, vector_of
 from storage.raw.raw_data import RawData
 from transforms.kernel import Kernel
 from upkeep.shadow import ShadowLook, ShadowSource, SymbolShadow
@@ -40,6 +40,7 @@ class ShadowedMarket:
         *,
         served_by: Kernel | None = None,
         on_row: Callable[[OnlineRow], object] | None = None,
+        segment_ns: int = SEGMENT_NS,
     ) -> None:
         """served_by: the kernel of the pipeline, where it is another one than the shadow's.
 
@@ -64,7 +65,7 @@ class ShadowedMarket:
             availability=available_as_if_live,
             grid_ns=GRID_NS,
             tape_sync_ms=1,
-            tape_segment_ns=SEGMENT_NS,
+            tape_segment_ns=segment_ns,
         )
         self.source = ShadowSource(
             folder,
@@ -117,3 +118,10 @@ def flipped(vector: OnlineVector, column: str) -> OnlineVector:
     at = vector.columns.index(column)
     values[at : at + 1].view(np.int64)[:] ^= 1
     return replace(vector, values=values)
+
+
+def flipped_bytes(packed: bytes, symbol: str, column: str) -> bytes:
+    """A vector as it is stored, with the lowest bit of one value flipped."""
+    vector = unpack(packed, symbol=symbol)
+    at = packed.index(vector.values.tobytes()) + 8 * vector.columns.index(column)
+    return packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]

@@ -36,7 +36,7 @@ from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, joined_rows
 from transforms.tape_order import joined
-from upkeep.shadow_rows import ServedBlocks, ShadowRow, same_row
+from upkeep.shadow_rows import ServedBlocks, ShadowRow, row_order, same_row
 
 SETTLE_S: Final = 2.0
 """A row that came no longer ago waits, whatever the tape shows: its messages are written in groups."""
@@ -91,7 +91,8 @@ class SymbolShadow:
         self._came: deque[ShadowRow] = deque(maxlen=2 * MOST_WAITING)  # while a look takes long
         self._missed_rows: deque[tuple[int, str]] = deque()
         self._waiting: deque[ShadowRow] = deque()
-        self._newest: OnlineVector | None = None
+        self._newest: ShadowRow | None = None
+        self._stored: ShadowRow | None = None  # newer than what was published by then
         self._missed: Counter[str] = Counter()
         self._shown_ns = 0
         self._engine: Engine | None = None
@@ -110,14 +111,17 @@ class SymbolShadow:
         self._missed_rows.append((count, reason))
 
     def take_stored(self, vector: OnlineVector, now_s: float) -> None:
-        """The row that stands in the online store. It is compared where it is not what was published at its time."""
+        """The row that stands in the online store. It is compared where it is not what was published at its time.
+
+        Of a symbol that is served it is mostly newer than what came here by then, and waits for that.
+        """
         self._take_in()
         newest = self._newest
-        if newest is None or (vector.row_ns, vector.available_ns) > (newest.row_ns, newest.available_ns):
-            return  # what is published comes
-        if (vector.row_ns, vector.available_ns) == (newest.row_ns, newest.available_ns) and same_row(vector, newest):
-            return
-        self._wait(ShadowRow(vector, STORED, now_s))
+        if newest is None or row_order(vector) > row_order(newest.vector):
+            self._stored = ShadowRow(vector, STORED, now_s)
+        elif not any(_is_same(each.vector, vector) for each in (newest, *self._waiting)):
+            # Due with the newest one: the engine gives each time once.
+            self._wait(ShadowRow(vector, STORED, newest.came_s))
 
     def look(self, now_s: float) -> ShadowLook:
         """Compare the rows that are due.
@@ -144,12 +148,21 @@ class SymbolShadow:
     def _take_in(self) -> None:
         """Let what came since wait; rows come in another thread than the looks'."""
         while self._came:
-            row = self._came.popleft()
-            self._newest = row.vector
+            row = self._newest = self._came.popleft()
             self._wait(row)
+            self._settle_stored(row)
         while self._missed_rows:
             count, reason = self._missed_rows.popleft()
             self._missed[reason] += count
+
+    def _settle_stored(self, published: ShadowRow) -> None:
+        """Compare what was found stored with the row that was published at its time, once that or a later one came."""
+        stored = self._stored
+        if stored is None or row_order(published.vector) < row_order(stored.vector):
+            return
+        self._stored = None
+        if not _is_same(published.vector, stored.vector):
+            self._wait(stored)
 
     def _wait(self, row: ShadowRow) -> None:
         if len(self._waiting) >= MOST_WAITING:
@@ -254,3 +267,7 @@ class SymbolShadow:
             return True
         found.not_compared[reason] += 1
         return False
+
+
+def _is_same(left: OnlineVector, right: OnlineVector) -> bool:
+    return row_order(left) == row_order(right) and same_row(left, right)

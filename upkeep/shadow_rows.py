@@ -53,6 +53,11 @@ class ServedBlocks:
         )
 
 
+def row_order(vector: OnlineVector) -> tuple[int, int]:
+    """The greater row is the newer one."""
+    return vector.row_ns, vector.available_ns
+
+
 def same_row(left: OnlineVector, right: OnlineVector) -> bool:
     """Whether two rows have the same bits, statuses and reasons."""
     return (

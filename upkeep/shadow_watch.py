@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ DRAIN_S: Final = 0.5
 LOOK_S: Final = 5.0
 STAND_BY_S: Final = 5.0
 MESSAGES_EVERY_S: Final = 60.0
-"""Of a symbol that goes on differing, the messages around a row are looked up once in so long."""
+"""Of a group that goes on differing, the messages around a row are looked up once in so long."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class ShadowWatch:
         self._timer = timer
         self._shadows: dict[str, SymbolShadow] = {}
         self._dropped: dict[str, int] = {}
-        self._told_s: dict[str, float] = {}
+        self._told_s: dict[tuple[str, str], float] = {}
         self._stopping = threading.Event()
         self._source: ShadowSource | None = None
 
@@ -156,11 +156,10 @@ class ShadowWatch:
                 return False
             looks.append(shadow.look(self._timer()))
         now = to_datetime(self._now_ns())
-        mismatches = [
-            _found(each, self._messages(look, each) if at == 0 else (), now)
-            for look in looks
-            for at, each in enumerate(look.mismatches)
-        ]
+        mismatches = []
+        for look in looks:
+            around = self._messages(look)
+            mismatches += [_found(each, around.get(each.group, ()), now) for each in look.mismatches]
         for look in looks:
             self._note(look)
             for each in look.mismatches:
@@ -183,18 +182,25 @@ class ShadowWatch:
         except FeatureServiceError as error:
             _log.warning("shadow parity: the online store must be read, was not: %s", error)
 
-    def _messages(self, look: ShadowLook, mismatch: ShadowMismatch) -> Sequence[dict[str, object]]:
+    def _messages(self, look: ShadowLook) -> Mapping[str, Sequence[dict[str, object]]]:
+        """The messages around the row of each group, of those that were not told of lately."""
         now_s = self._timer()
-        if now_s - self._told_s.get(look.symbol, -MESSAGES_EVERY_S) < MESSAGES_EVERY_S:
-            return ()
-        self._told_s[look.symbol] = now_s
+        due = [
+            each
+            for each in look.mismatches
+            if now_s - self._told_s.get((look.symbol, each.group), -MESSAGES_EVERY_S) >= MESSAGES_EVERY_S
+        ]
+        if not due:
+            return {}
         assert self._source is not None
+        self._told_s |= dict.fromkeys(((look.symbol, each.group) for each in due), now_s)
         try:
             with self._source.open_raw(look.symbol) as raw:
-                return [asdict(each) for each in messages_around(raw, look.symbol, mismatch.row_ns)]
+                rows = {at: messages_around(raw, look.symbol, at) for at in {each.row_ns for each in due}}
         except FeatureServiceError as error:
             _log.warning("shadow parity: messages around the row must be read, were not: %s", error)
-            return ()
+            return {}
+        return {each.group: [asdict(message) for message in rows[each.row_ns]] for each in due}
 
 
 def _found(each: ShadowMismatch, messages: Sequence[dict[str, object]], now: datetime) -> FoundMismatch:

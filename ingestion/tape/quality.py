@@ -71,7 +71,8 @@ def _ends(events: Events) -> list[int]:
 
 def _served_rows(log: FeatureLog, symbol: str, served: FeatureSet, from_ns: int, to_ns: int) -> FeatureRows | None:
     try:
-        rows, _ = log.read(symbol, served, from_ns=from_ns, to_ns=to_ns, served_only=True)
+        # A live worker's last part may be there of some groups alone.
+        rows, _ = log.read(symbol, served, from_ns=from_ns, to_ns=to_ns, served_only=True, whole_only=True)
     except NotFound:
         return None
     return rows

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from storage.database.schema import (
     QUARANTINED_GROUPS,
@@ -81,21 +81,20 @@ class ShadowStore:
 
         A group that is withheld already stays so since then.
         """
+        new = insert(SHADOW_PARITY)
+        changed: dict[str, Any] = {name: SHADOW_PARITY.c[name] + new.excluded[name] for name in _SUMS}
+        changed["looked_at"] = new.excluded.looked_at
+        changed["reason"] = func.coalesce(new.excluded.reason, SHADOW_PARITY.c.reason)
+        changed["compared_until"] = func.greatest(new.excluded.compared_until, SHADOW_PARITY.c.compared_until)
+        kept: list[tuple[Insert, Sequence[Any]]] = [
+            (new.on_conflict_do_update(index_elements=["symbol"], set_=changed), looks),
+            (insert(SHADOW_MISMATCHES).on_conflict_do_nothing(), mismatches),
+            (insert(QUARANTINED_GROUPS).on_conflict_do_nothing(), quarantines),
+        ]
         with transaction(self._engine) as connection:
-            for each in looks:
-                values = {name: getattr(each, name) for name in ShadowState.__slots__}
-                new = insert(SHADOW_PARITY).values(values)
-                changed: dict[str, Any] = {name: SHADOW_PARITY.c[name] + new.excluded[name] for name in _SUMS}
-                changed["looked_at"] = new.excluded.looked_at
-                changed["reason"] = func.coalesce(new.excluded.reason, SHADOW_PARITY.c.reason)
-                changed["compared_until"] = func.greatest(new.excluded.compared_until, SHADOW_PARITY.c.compared_until)
-                connection.execute(new.on_conflict_do_update(index_elements=["symbol"], set_=changed))
-            for found in mismatches:
-                of_row = {name: getattr(found, name) for name in FoundMismatch.__slots__}
-                connection.execute(insert(SHADOW_MISMATCHES).values(of_row).on_conflict_do_nothing())
-            for one in quarantines:
-                held = insert(QUARANTINED_GROUPS).values({name: getattr(one, name) for name in Quarantine.__slots__})
-                connection.execute(held.on_conflict_do_nothing())
+            for statement, rows in kept:
+                if rows:  # all at once: a statement each took ten times as long
+                    connection.execute(statement, [_columns(each) for each in rows])
 
     def states(self) -> list[ShadowState]:
         """By symbol."""
@@ -123,3 +122,7 @@ class ShadowStore:
         with transaction(self._engine) as connection:
             gone = connection.execute(delete(table).where(table.c.symbol == symbol, table.c.group == group))
             return bool(gone.rowcount)
+
+
+def _columns(row: ShadowState | FoundMismatch | Quarantine) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from sqlalchemy import Connection, NullPool, create_engine, insert, text
 
 from storage.database.metric_tables import API_ENDPOINT_METRICS
+from tests.dashboards import queries
 
 TABLES: Final = API_ENDPOINT_METRICS.metadata
-
-ROOT: Final = Path(__file__).parents[2]
-DASHBOARDS: Final = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 NOW: Final = datetime.now(UTC)
 JOB: Final = "INSERT INTO jobs.procrastinate_jobs (queue_name, task_name, status) VALUES ('builds', 'build', 'todo')"
 
@@ -144,32 +139,11 @@ def filled(url: str) -> Iterator[Connection]:
         yield connection
 
 
-def queries() -> Iterator[tuple[str, str, str]]:
-    """Each panel's name, the kind of it, and its query; those of the variables too."""
-    for path in DASHBOARDS:
-        dashboard = json.loads(path.read_text(encoding="utf-8"))
-        for variable in dashboard["templating"]["list"]:
-            yield f"{path.stem} {variable['name']}", "variable", variable["query"]
-        for panel in dashboard["panels"]:
-            for target in panel["targets"]:
-                if "rawSql" in target:
-                    yield f"{path.stem} {panel['title']}", panel["type"], target["rawSql"]
-
-
-def as_sent(query: str) -> str:
-    """As Grafana sends it: with its macros and the variable filled in."""
-    query = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN now() - interval '1 hour' AND now()", query)
-    query = query.replace("$__timeFrom()", "now() - interval '1 hour'").replace("$__timeTo()", "now()")
-    query = query.replace("$symbol", "BTCUSDT")
-    assert "$" not in query, query
-    return query.replace(":", r"\:")
-
-
 def test_every_panel_finds_what_is_in_the_tables(filled: Connection) -> None:
     found = list(queries())
     assert len(found) > 25
     for name, kind, query in found:
-        result = filled.execute(text(as_sent(query)))
+        result = filled.execute(text(query))
         columns, rows = list(result.keys()), result.all()
         assert rows, name
         if kind == "timeseries":

@@ -24,7 +24,7 @@ from storage.online.vector import VECTOR_FIELD, OnlineRow, online_key
 from tests import waiting
 from tests.postgres_servers import run
 from tests.redis_servers import RedisServer, running_redis
-from tests.shadowed import ShadowedMarket
+from tests.shadowed import ShadowedMarket, flipped_bytes
 from transforms.kernel import Kernel, compile_kernel
 from upkeep.alert_rules import RULES
 from upkeep.shadow import STORED, ShadowLook
@@ -34,6 +34,7 @@ from upkeep.shadow_watch import LEASE, LOOK_S, ShadowStores, ShadowWatch
 SYMBOL = "BTCUSDT"
 PROJECT = "shadowed"
 VERSION = "1.0.0"
+FLIPPED = {"price": "mid_price", "orderbook": "depth_bid_top5"}
 DEADLINE_S = 60.0
 """The promise: what is wrong is named within a minute."""
 
@@ -116,32 +117,33 @@ def served(tmp_path: Path, kernel: Kernel, server: RedisServer, url: str) -> Ite
         yield found
 
 
-def test_rows_are_compared_and_a_bit_flipped_in_redis_is_named_kept_alerted_and_withheld(served: Served) -> None:
+def test_rows_are_compared_and_bits_flipped_in_redis_are_named_kept_alerted_and_withheld(served: Served) -> None:
     served.pass_time(6)
     assert sum(look.compared for look in served.looks) > 100
     assert served.findings.mismatches(to_datetime(0)) == []
     assert served.findings.quarantines() == []
-    # What stands in Redis now, with the lowest bit of one value flipped.
+    # What stands in Redis now, with the lowest bit of a value of two groups flipped.
     key = online_key(SYMBOL, PROJECT.encode())
     packed = served.redis.execute_command("HGET", key, VECTOR_FIELD)  # type: ignore[no-untyped-call]  # as in the store
     vector = served.market.vectors[-1]
     assert isinstance(packed, bytes)
-    at = packed.index(vector.values.tobytes()) + 8 * vector.columns.index("mid_price")
-    flipped = packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
-    served.redis.execute_command("HSET", key, VECTOR_FIELD, flipped)  # type: ignore[no-untyped-call]
+    for column in FLIPPED.values():
+        packed = flipped_bytes(packed, SYMBOL, column)
+    served.redis.execute_command("HSET", key, VECTOR_FIELD, packed)  # type: ignore[no-untyped-call]
     # Told within a minute of what passes: two looks, and the wait for a message that does not come.
     for _ in range(5):
         served.wait(LOOK_S)
     waiting.eventually(served.findings.quarantines, deadline_s=DEADLINE_S)
-    [found] = served.findings.mismatches(to_datetime(0))
-    assert (found.symbol, found.row_ns, found.group, found.feature) == (SYMBOL, vector.row_ns, "price", "mid_price")
-    assert float(found.computed) == vector.values[vector.columns.index("mid_price")] != float(found.served)
-    assert found.found_in == STORED
-    assert len(found.messages) > 2
-    [withheld] = served.findings.quarantines()
-    assert (withheld.symbol, withheld.group) == (SYMBOL, "price")
-    told = shadow_findings([found], [withheld])
-    assert [each.rule for each in told] == ["shadow_mismatch", "group_quarantined"]
+    found = served.findings.mismatches(to_datetime(0))
+    assert {each.group: each.feature for each in found} == FLIPPED
+    for each in found:
+        assert (each.symbol, each.row_ns, each.found_in) == (SYMBOL, vector.row_ns, STORED)
+        assert float(each.computed) == vector.values[vector.columns.index(each.feature)] != float(each.served)
+        assert len(each.messages) > 2
+    withheld = served.findings.quarantines()
+    assert {(each.symbol, each.group) for each in withheld} == {(SYMBOL, group) for group in FLIPPED}
+    told = shadow_findings(found, withheld)
+    assert [each.rule for each in told] == ["shadow_mismatch"] * 2 + ["group_quarantined"] * 2
     assert {each.rule for each in told} <= RULES.keys()
     assert served.findings.release(SYMBOL, "price")
     assert not served.findings.release(SYMBOL, "price")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,19 +15,20 @@ from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import DAY_NS, SECOND_NS, SystemClock, utc_date
-from runtime.servers import Servers, running_servers
-from runtime.settings import Settings, load_settings
+from runtime.servers import Servers
+from runtime.settings import Settings
 from runtime.upkeep import upkeep_store
-from runtime.wiring import compiled_kernel, make_pipeline, metadata_store
+from runtime.wiring import compiled_kernel, make_pipeline
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
-from tests.integration.test_upkeep import SYMBOL, VERSION, Process, command, environment, eventually
+from tests.hurried import SYMBOL, VERSION, Process, applied_servers, command, eventually, hurried_folder
 from upkeep.tasks import PERIODS
 
 SOAK_S = float(os.environ.get("FEATURE_SERVICE_SOAK_S", "600"))
 SPEED = 10.0
 SEGMENT_S = 600
 """Every minute of the machine ends a segment."""
+SEGMENTS = {"FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": str(SEGMENT_S)}
 OLD_DAYS = (6, 5)
 SAMPLE_S = 5.0
 WARM_SHARE = 0.4
@@ -37,16 +37,13 @@ WARM_SHARE = 0.4
 
 @pytest.fixture
 def settings(kernel_cache: Path) -> Iterator[Settings]:
-    with tempfile.TemporaryDirectory(prefix="fs-") as folder:
-        given = environment(Path(folder), kernel_cache.parent, segment_s=SEGMENT_S)
-        yield load_settings(given, env_file=None)
+    with hurried_folder(kernel_cache, SEGMENTS) as found:
+        yield found
 
 
 @pytest.fixture
 def servers(settings: Settings) -> Iterator[Servers]:
-    with running_servers(settings) as found:
-        with metadata_store(found):
-            pass
+    with applied_servers(settings) as found:
         yield found
 
 
@@ -66,7 +63,7 @@ def test_a_service_left_alone_for_hours_of_the_market_keeps_itself_and_every_row
         start_ns = now_ns - days * DAY_NS
         play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=days, start_ns=start_ns, duration_ns=5 * SECOND_NS))
         pipeline.close()
-    process = Process(settings, "api,ingest,jobs", speed=SPEED)
+    process = Process(settings, "api,ingest,jobs", speed=SPEED, changes=SEGMENTS)
     samples = []
     pause = threading.Event()
 

@@ -46,9 +46,11 @@ def market() -> list[tuple[int, Message]]:
     return [(message.recv_ns, json.loads(message.body)) for message in messages]
 
 
-def report(market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel) -> dict[str, Any]:
+def report(
+    market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel, *, flush_rows: int = 3600
+) -> dict[str, Any]:
     raw = folder / "raw"
-    pipeline = pipeline_in(raw, kernel, FeatureLogSink(FeatureLogWriter(folder / "features")))
+    pipeline = pipeline_in(raw, kernel, FeatureLogSink(FeatureLogWriter(folder / "features", flush_rows=flush_rows)))
     changed = [each for recv_ns, message in market for each in change(recv_ns, message)]
     try:
         play(
@@ -94,6 +96,7 @@ def without(name: str, begin_s: float, end_s: float) -> Change:
 def test_a_clean_market_reports_nothing(market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel) -> None:
     found = report(market, unchanged, tmp_path, kernel)
     assert found["recommendations"] == []
+    assert found["crossed_book"] == []
     assert (found["missing_rate"], found["anomaly_rate"], found["sequence_gaps"]) == (0.0, 0.0, 0)
     assert found["streams"]["trade"]["minutes_compared_with_klines"] >= MINUTES - 2
     assert found["features"]["rows"] == found["features"]["expected_rows"]
@@ -109,6 +112,7 @@ def test_missing_book_messages_are_counted_to_the_message(
     assert dropped > 0
     assert found["streams"]["orderbook"]["missing"] == dropped
     assert found["sequence_gaps"] == 1
+    assert found["crossed_book"] == []
     assert found["sequence_gap_details"][0]["missing"] == dropped
     assert found["features"]["book_broken_seconds"] > 0
     assert any("order book" in line for line in found["recommendations"])
@@ -142,6 +146,29 @@ def test_a_book_that_stands_still_while_the_symbol_trades_is_frozen(
     found = report(market, without("orderbook", 60, 75), tmp_path, kernel)
     [frozen] = found["frozen_book"]
     assert 14 < frozen["seconds"] < 16
+
+
+@pytest.mark.parametrize("above", [5.0, 0.0])
+def test_a_crossed_or_locked_book_is_told_until_the_snapshot_that_repairs_it(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel, above: float
+) -> None:
+    spoiled: list[int] = []
+
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        asks = message["data"]["a"] if is_of(message, "orderbook") and message["type"] == "delta" else []
+        set_asks = [float(price) for price, quantity in asks if float(quantity) > 0]
+        if during(recv_ns, 100, 400) and set_asks and not spoiled:
+            spoiled.append(recv_ns)
+            message = json.loads(json.dumps(message))
+            message["data"]["b"].append([f"{min(set_asks) + above:.2f}", "1"])
+        yield recv_ns, message
+
+    found = report(market, change, tmp_path, kernel)
+    [crossed] = found["crossed_book"]
+    assert 0 <= spoiled[0] - parse_iso_ns(crossed["from"]) < SECOND_NS
+    assert found["sequence_gaps"] == 0
+    assert any("crossed or locked" in line for line in found["recommendations"])
+    assert "crossed or locked" in render_page(found)
 
 
 def test_a_silent_ticker_is_told_with_its_length(
@@ -187,3 +214,16 @@ def test_a_symbol_without_data_and_an_empty_period_are_refused(tmp_path: Path, k
         symbol_quality(RawData(tmp_path), FeatureLog(tmp_path), SYMBOL, kernel.feature_set, from_ns=0, to_ns=1)
     with pytest.raises(InvalidRequest):
         symbol_quality(RawData(tmp_path), FeatureLog(tmp_path), SYMBOL, kernel.feature_set, from_ns=1, to_ns=1)
+
+
+def test_rows_that_some_groups_have_not_yet_are_not_counted(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    whole = report(market, unchanged, tmp_path, kernel, flush_rows=100)
+    log = FeatureLog(tmp_path / "features")
+    # As between two groups' parts of one flush.
+    max(log.of_symbol(kernel.feature_set.groups[-1], SYMBOL).glob("date=*/*.parquet")).unlink()
+    found = symbol_quality(
+        RawData(tmp_path / "raw"), log, SYMBOL, kernel.feature_set, from_ns=BEGIN_NS, to_ns=END_NS + SECOND_NS
+    )
+    assert 0 < found["features"]["rows"] < whole["features"]["rows"]

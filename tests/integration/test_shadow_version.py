@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
+from ingestion.pipeline.row_cost import FEWEST_ROWS
 from market.errors import Conflict, InvalidRequest
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -21,6 +22,9 @@ from tests.live import SYMBOLS, eventually, online_store_of, running
 
 __all__ = ["servers", "settings"]  # the fixtures
 
+MARKET_S = 24
+"""It goes on for so long; after that rows come too, of a market that is silent."""
+
 
 def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_them(
     settings: Settings, servers: Servers, broker: Broker, recorded_data: Path
@@ -32,8 +36,8 @@ def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_t
         with pytest.raises(Conflict, match="must have its cost measured, was not: tape"):
             cycle.shadows.begin("3.1.0", BY_ANNA, accepted_ms=100.0)
         with running(settings, servers, version="3.0.0", follows=True) as ingest:
-            publishing = published_from_now(broker, recorded_data, speed=1.0)
-            eventually(lambda: _rows(ingest.status()) > 15)
+            publishing = published_from_now(broker, recorded_data, speed=1.0, seconds=MARKET_S)
+            eventually(lambda: _rows(ingest.status()) > FEWEST_ROWS + 3)
             with pytest.raises(InvalidRequest, match=r"accept_row_cost_ms: must be at least 0\.\d+, .* was not given"):
                 cycle.shadows.begin("3.1.0", BY_ANNA, accepted_ms=None)
             begun = cycle.shadows.begin("3.1.0", BY_ANNA, accepted_ms=100.0)

@@ -1,22 +1,10 @@
-"""A service left alone: its tape is compacted, verified and retired by itself, by whichever process lives.
-
-Run as a program it is a process of the service with upkeep in a hurry.
-"""
+"""A service left alone: its tape is compacted, verified and retired by itself, by whichever process lives."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,151 +13,41 @@ from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.report import verify_tape
 from market.clock import DAY_NS, SECOND_NS, SystemClock, utc_date
-from runtime.feature_repository import apply_feature_store
-from runtime.servers import Servers, running_servers
-from runtime.settings import Settings, load_settings
-from runtime.sources import SourceChoice
+from runtime.servers import Servers
+from runtime.settings import Settings
 from runtime.upkeep import upkeep_store
-from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline, metadata_store
+from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline
 from storage.database.upkeep import UpkeepState
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from storage.tape.segments import segments, tape_folder
-from tests import waiting
-from tests.commands import PROGRAM
-from tests.ports import free_port
-from upkeep.tasks import COMPACTION, FRESHNESS, PERIODS, RETENTION
+from tests.hurried import (
+    SEGMENT_S,
+    SYMBOL,
+    VERSION,
+    Process,
+    applied_servers,
+    command,
+    eventually,
+    hurried_folder,
+    started,
+)
+from upkeep.tasks import COMPACTION, FRESHNESS, PERIODS
 
-SYMBOL = "BTCUSDT"
-VERSION = "1.0.0"
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 240
-SEGMENT_S = 4
 SEGMENTS = 150
-HURRIED = {**PERIODS, **dict.fromkeys((COMPACTION, RETENTION, FRESHNESS), timedelta(seconds=1))}
-
-
-def eventually(is_so: Callable[[], object], processes: Sequence[Process], *, pause_s: float = 0.02) -> None:
-    """Wait until it is so, while the processes live."""
-
-    def look() -> object:
-        for process in processes:
-            assert process.running.poll() is None, process.log.read_text()[-4000:]
-        return is_so()
-
-    waiting.eventually(look, deadline_s=DEADLINE_S, pause_s=pause_s)
-
-
-def environment(data: Path, cache: Path, *, segment_s: int = SEGMENT_S) -> dict[str, str | None]:
-    return {
-        "FEATURE_SERVICE_DATA_PATH": str(data),
-        "FEATURE_SERVICE_CACHE_PATH": str(cache),
-        "FEATURE_SERVICE_SYMBOLS": SYMBOL,
-        "FEATURE_SERVICE_RETENTION_DAYS": "1",
-        "FEATURE_SERVICE_TAPE_SEGMENT_SECONDS": str(segment_s),
-        "REDIS_HOST": None,
-        "POSTGRES_HOST": None,
-        "RABBITMQ_HOST": None,
-    }
-
-
-def serve(data: str, cache: str, roles: str, port: str, segment_s: str, speed: str) -> None:
-    """What the process does, until it is killed or told to stop. speed: of the simulated clock."""
-    from runtime.roles import run_roles
-
-    ports = {"FEATURE_SERVICE_METRICS_PORT": port, "FEATURE_SERVICE_PORT": port}
-    settings = load_settings({**environment(Path(data), Path(cache), segment_s=int(segment_s)), **ports}, env_file=None)
-    run_roles(
-        settings,
-        roles=roles.split(","),
-        source=SourceChoice("simulator", speed=float(speed)),
-        duration_s=None,
-        version=VERSION,
-        periods=HURRIED,
-        look_s=1,
-    )
 
 
 @pytest.fixture
 def settings(kernel_cache: Path) -> Iterator[Settings]:
-    # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs to get to its cluster.
-    with tempfile.TemporaryDirectory(prefix="fs-") as folder:
-        yield load_settings(environment(Path(folder), kernel_cache.parent), env_file=None)
+    with hurried_folder(kernel_cache) as found:
+        yield found
 
 
 @pytest.fixture
 def servers(settings: Settings) -> Iterator[Servers]:
-    """Servers of the test's own process, which the others find and share."""
-    with running_servers(settings) as found:
-        with metadata_store(found):
-            pass
-        apply_feature_store(settings, found)
+    with applied_servers(settings) as found:
         yield found
-
-
-class Process:
-    """A process of the service, with its log in a file."""
-
-    def __init__(self, settings: Settings, roles: str, *, speed: float = 1.0) -> None:
-        port = free_port()
-        segment_s = settings.feature_service_tape_segment_seconds
-        self.log = settings.feature_service_data_path / f"{roles}-{port}.log"
-        arguments = [
-            settings.feature_service_data_path,
-            settings.feature_service_cache_path,
-            roles,
-            port,
-            segment_s,
-            speed,
-        ]
-        with self.log.open("w") as log:
-            self.running = subprocess.Popen(
-                [sys.executable, __file__, *map(str, arguments)],
-                cwd=ROOT,
-                env=_environ() | {"PYTHONPATH": str(ROOT)},
-                stdout=log,
-                stderr=log,
-            )
-
-    def stop(self) -> None:
-        self.running.send_signal(signal.SIGTERM)
-        assert self.running.wait(DEADLINE_S) == 0, self.log.read_text()[-4000:]
-
-    def kill(self) -> None:
-        self.running.kill()
-        self.running.wait(DEADLINE_S)
-
-
-@contextmanager
-def started(settings: Settings, *roles: str) -> Iterator[list[Process]]:
-    with ExitStack() as stack:
-        processes = []
-        for each in roles:
-            process = Process(settings, each)
-            stack.callback(process.kill)
-            processes.append(process)
-        yield processes
-
-
-def _environ() -> dict[str, str]:
-    """What a shell would give: Feast's import sets a variable for the processes that start from here."""
-    return {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-
-
-def command(settings: Settings, *arguments: str) -> tuple[int, Any]:
-    given = environment(settings.feature_service_data_path, settings.feature_service_cache_path)
-    ran = subprocess.run(
-        [sys.executable, *PROGRAM, *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_S,
-        cwd=ROOT,
-        env=_environ() | {name: value or "" for name, value in given.items()},
-    )
-    assert ran.stdout, ran.stderr
-    return ran.returncode, json.loads(ran.stdout)
 
 
 def parts_of(settings: Settings) -> list[RawPart]:
@@ -271,7 +149,3 @@ def test_a_process_killed_in_the_middle_of_a_compaction_leaves_the_rest_to_the_n
     check = verify_tape(raw, SYMBOL, pins)
     assert (check.is_whole, check.parts) == (True, finished)
     assert parts_made([second]) == finished - len(made)
-
-
-if __name__ == "__main__":
-    serve(*sys.argv[1:])

@@ -61,9 +61,12 @@ def servers(live_servers: Servers) -> Iterator[Servers]:
     run(live_servers.postgres_url, "TRUNCATE feature_registry_activations CASCADE")
 
 
-def published_from_now(broker: Broker, recorded_data: Path, *, speed: float) -> threading.Thread:
-    """A thread that publishes the recording as it is received from now on."""
-    passed = envelopes(recorded(recorded_data / RECORDING), begin_ns=time.time_ns() + SECOND_NS // 2, speed=speed)
+def published_from_now(
+    broker: Broker, recorded_data: Path, *, speed: float, seconds: float | None = None
+) -> threading.Thread:
+    """A thread that publishes the recording, or its first seconds, as it is received from now on."""
+    messages = recorded(recorded_data / RECORDING, seconds=seconds)
+    passed = envelopes(messages, begin_ns=time.time_ns() + SECOND_NS // 2, speed=speed)
     publishing = threading.Thread(target=publish_in_time, args=(broker, passed))
     publishing.start()
     return publishing

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.dashboards import named_metrics
 from tests.metric_names import OF_PROMETHEUS, metric_names
 from upkeep.alert_rules import RULES
 
 ROOT = Path(__file__).parents[2]
 GROUPS = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
 PROMETHEUS_RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
-DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 
 
 def test_every_metric_of_a_prometheus_rule_exists() -> None:
@@ -29,13 +28,9 @@ def test_every_metric_of_a_prometheus_rule_exists() -> None:
 
 def test_every_metric_of_every_panel_exists() -> None:
     known = metric_names() | OF_PROMETHEUS
-    for path in DASHBOARDS:
-        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
-            for target in panel["targets"]:
-                if "expr" in target:
-                    named = set(re.findall(r"\b(?:feature_service|process)_\w+", target["expr"]))
-                    assert named, panel["title"]
-                    assert named <= known, panel["title"]
+    for panel, named in named_metrics():
+        assert named, panel
+        assert named <= known, panel
 
 
 def test_every_alert_says_what_to_do() -> None:

@@ -103,7 +103,8 @@ class ServedDrift:
         self, symbol: str, then: Mapping[str, Any], chosen: FeatureSet, from_ns: int, until_ns: int
     ) -> dict[str, Any]:
         try:
-            rows, _ = self.log.read(symbol, chosen, from_ns=from_ns, to_ns=until_ns, served_only=True)
+            # A live worker's last part may be there of some groups alone.
+            rows, _ = self.log.read(symbol, chosen, from_ns=from_ns, to_ns=until_ns, served_only=True, whole_only=True)
         except NotFound:
             return {"rows": 0, "drifted": [], "columns": {}}
         columns = table_drift(then, chosen.columns, rows.values, self.limits) if len(rows) else {}

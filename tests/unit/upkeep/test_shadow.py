@@ -120,6 +120,52 @@ def test_a_flipped_bit_of_the_row_that_stands_in_the_online_store_is_named(shado
     assert [each.feature for each in market.look().mismatches] == ["mid_price"], "it stands there still"
 
 
+def test_a_row_that_is_read_from_the_online_store_before_its_readers_are_told_is_compared_too(
+    shadowed: Shadowed,
+) -> None:
+    market = shadowed()
+    looks(market)
+    read: list[OnlineVector] = []
+
+    def read_first(vector: OnlineVector) -> OnlineVector:
+        if not read:
+            market.shadow.take_stored(vector, market.now_s)  # as it is published then: nothing to compare
+        if len(read) == 1:
+            market.shadow.take_stored(flipped(vector, "mid_price"), market.now_s)
+        read.append(vector)
+        return vector
+
+    market.harm = read_first
+    [found] = [each for each in looks(market, 2) if each.mismatches]
+    [named] = found.mismatches
+    assert (named.row_ns, named.feature, named.where, named.rows) == (read[1].row_ns, "mid_price", STORED, 1)
+
+
+def test_a_stored_row_that_others_overtook_while_it_was_read_is_compared_once(shadowed: Shadowed) -> None:
+    market = shadowed()
+    before = looks(market)
+    market.run(1)
+    market.shadow.take_stored(market.vectors[-5], market.now_s)
+    found = [*before, *looks(market, 2)]
+    assert compared(found) == len([each for each in market.vectors if each.row_ns <= (found[-1].last_row_ns or 0)])
+
+
+def test_a_row_that_its_readers_were_never_told_of_is_compared_as_it_was_stored(shadowed: Shadowed) -> None:
+    market = shadowed()
+    looks(market)
+    read: list[int] = []
+
+    def store_another(vector: OnlineVector) -> OnlineVector:
+        if not read:
+            read.append(vector.row_ns)
+            market.shadow.take_stored(replace(flipped(vector, "mid_price"), available_ns=vector.row_ns + 1), 0.0)
+        return vector
+
+    market.harm = store_another
+    [found] = [each for each in looks(market, 2) if each.mismatches]
+    assert [(each.row_ns, each.where) for each in found.mismatches] == [(read[0], STORED)]
+
+
 def test_a_reason_that_was_served_wrongly_is_named_where_the_value_is_unknown_on_both_sides(
     shadowed: Shadowed,
 ) -> None:

@@ -65,8 +65,8 @@ def dataset(folder: Path) -> DatasetRecord:
     return replace(RECORD, path=str(path))
 
 
-def serve(folder: Path, values: np.ndarray[Any, Any]) -> FeatureLog:
-    row_ns = NOON_NS - np.arange(len(values), 0, -1) * SECOND_NS
+def serve(folder: Path, values: np.ndarray[Any, Any], *, until_ns: int = NOON_NS) -> FeatureLog:
+    row_ns = until_ns - np.arange(len(values), 0, -1) * SECOND_NS
     status = np.zeros((len(values), len(FEATURES.groups)), np.int8)
     with FeatureLogWriter(folder) as log:
         log.append(FeatureRows("BTCUSDT", FEATURES, row_ns, values, status, None), row_ns + 1)
@@ -87,6 +87,17 @@ def test_served_rows_that_shifted_are_told_by_column_and_those_before_the_hours_
     assert btc["columns"]["spread_rel"]["psi"] < 3  # the shift of the hour before is far beyond
     assert found["symbols"]["ETHUSDT"] == {"rows": 0, "drifted": [], "columns": {}}
     assert served.of(record, until_ns=NOON_NS, hours=2)["symbols"]["BTCUSDT"]["rows"] == 2 * HOUR_S
+
+
+def test_rows_that_some_groups_have_already_and_others_not_yet_wait_for_the_next_look(tmp_path: Path) -> None:
+    record = dataset(tmp_path)
+    serve(tmp_path / "log", drawn(300), until_ns=NOON_NS - 60 * SECOND_NS)
+    log = serve(tmp_path / "log", drawn(60))
+    # As between two groups' parts of one flush.
+    last = max(log.of_symbol(FEATURES.groups[-1], "BTCUSDT").glob("date=*/*.parquet"))
+    last.unlink()
+    served = ServedDrift(log, SHIPPED_FOLDER, USUAL_LIMITS)
+    assert served.of(record, until_ns=NOON_NS, hours=1)["symbols"]["BTCUSDT"]["rows"] == 300
 
 
 def test_what_cannot_be_compared_says_why(tmp_path: Path) -> None:
