@@ -298,7 +298,12 @@ def test_rotation_by_overlapping_connections_loses_nothing_and_doubles_nothing(
     async def body() -> None:
         patience = Patience(rotate=0.1, first_pause=0.01, longest_pause=0.05, overlap=20.0)
         async with live(tmp_path, kernel, patience=patience) as found:
-            await found.publish(recorded)
+            quarter = len(recorded) // 4
+            for number in range(1, 4):
+                # A successor opens in silence, and takes over with the messages of the next quarter.
+                await found.publish(recorded[(number - 1) * quarter : number * quarter])
+                await eventually(lambda number=number: found.source.connections > number)  # type: ignore[misc]  # mypy cannot infer a default's type
+            await found.publish(recorded[3 * quarter :])
             assert found.source.connections > 3
             assert found.source.repeated > 0
         worker = found.worker
