@@ -225,8 +225,7 @@ class Lane:
         """
         if self._last_frame is None or self._last_frame[0] != self.last_seq:
             return None
-        seq, recv_ns = self._last_frame
-        return Checkpoint(seq, recv_ns, self.engine.identity, self.engine.checkpoint())
+        return Checkpoint(*self._last_frame, self.engine.identity, self.engine.checkpoint())
 
     def compute(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it.
