@@ -97,6 +97,8 @@ def test_technical_features_are_served_from_the_candles_before_the_start_and_reb
 ) -> None:
     with gzip.open(recorded_data / LINEAR) as file:
         messages = [message for line in file if (message := json.loads(line)["msg"])["topic"].endswith(SYMBOL)]
+    # Candles of months ago would take the places of some of those before the start: of which, the time of day says.
+    messages = [message for message in messages if not message["topic"].startswith("kline")]
     with playing(messages) as exchange, BybitHistoryServer({SYMBOL: History(klines=candles)}) as rest:
         settings = load_settings(
             {
