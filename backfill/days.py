@@ -28,7 +28,7 @@ from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import CorruptStore, MalformedMessage, NotFound
-from market.events import CONFIRMED, CONTROL, KLINE, Events, joined_events
+from market.events import CONFIRMED, CONTROL, KLINE, Events
 from market.markets import Market
 from storage.durable_files import exclusive
 from storage.raw.events import stream_events
@@ -37,6 +37,7 @@ from storage.raw.parquet import PartWriter
 from storage.raw.raw_data import RawData
 from storage.raw.streams import backfill_seq
 from storage.retention.raw import delete_parts
+from transforms import tape_order
 
 PROVENANCE: Final = "backfill"
 RECORDS_A_PIECE: Final = 100_000
@@ -223,7 +224,7 @@ def _decoded(
 def _stamped(asked: SymbolDay, messages: list[Events], received: list[int], seq: int) -> Events:
     """Messages behind each other, at their places from ``seq`` on. Raises MalformedMessage for one of another day."""
     counts = [len(records) for records in messages]
-    events = joined_events(messages)
+    events = tape_order.joined(messages)
     events["recv_ns"] = np.repeat(received, counts)
     events["seq"] = np.repeat(np.arange(seq, seq + len(messages)), counts)
     # A candle ends when its day does; clocks of an archive differ by less than a second.

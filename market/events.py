@@ -31,7 +31,6 @@ POSITION_EXPONENT.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -124,12 +123,6 @@ CONFIRMED: Final = 8
 def empty_events(count: int = 0) -> Events:
     """``count`` zeroed records."""
     return np.zeros(count, EVENT)
-
-
-def joined_events(pieces: Sequence[Events]) -> Events:
-    """Pieces behind each other."""
-    # As they are, np.concatenate finds the type of each anew, field by field: of messages it takes thrice the time.
-    return np.concatenate([np.empty(0, np.int64), *(piece.view(np.int64) for piece in pieces)]).view(EVENT)
 
 
 def mark_message(records: Events) -> Events:

@@ -23,7 +23,7 @@ from ingestion.pipeline.marks import hole_records
 from ingestion.venues.decoders import Decoders, tape_venue
 from ingestion.venues.venue import Venue
 from market.errors import CorruptStore, ScaleExceeded
-from market.events import Events, joined_events
+from market.events import Events
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET
 from storage.durable_files import exclusive, file_sha256
@@ -34,6 +34,7 @@ from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
 from storage.tape.segment_log import SegmentLine, SegmentLog, end_seq, gone_segments, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
+from transforms.tape_order import joined
 
 RECORDS_A_PIECE: Final = 100_000
 """Bounds the memory of a compaction, with some row groups of each table."""
@@ -158,10 +159,10 @@ def write_segment(
         pieces.append(records)
         count += len(records)
         if count >= RECORDS_A_PIECE:
-            writer.append(joined_events(pieces))
+            writer.append(joined(pieces))
             pieces, count = [], 0
     if seqs is not None and pieces:
-        writer.append(joined_events(pieces))
+        writer.append(joined(pieces))
     return Written(seqs, messages, tuple(holes))
 
 

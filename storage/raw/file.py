@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
-from market.events import Events, joined_events
+from market.events import Events
 from storage.durable_files import file_sha256
 from storage.parquet_files import StagedParquet, reading_parquet
 from storage.raw.manifest import RawFile
+from transforms.tape_order import joined
 
 # None is ever null: that takes a fifth off the decoding.
 SCHEMA: Final = pa.schema(
@@ -76,7 +77,7 @@ class PartFile:
         self._parquet.discard()
 
     def _write_group(self) -> None:
-        records = self._held[0] if len(self._held) == 1 else joined_events(self._held)
+        records = joined(self._held)
         self._held, self._held_rows = [], 0
         columns = [np.ascontiguousarray(records[name]) for name in SCHEMA.names]
         if not self._parquet.is_open:
