@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from runtime.cli import app
@@ -58,16 +59,22 @@ def _environment(data: Path, cache: Path, changes: Changes) -> dict[str, str | N
     }
 
 
-@contextmanager
-def hurried_folder(kernel_cache: Path, changes: Changes = USUAL) -> Iterator[Settings]:
+@pytest.fixture
+def changes() -> Changes:
+    """What a module has another fixture of this name for."""
+    return USUAL
+
+
+@pytest.fixture
+def settings(kernel_cache: Path, changes: Changes) -> Iterator[Settings]:
     """Settings of a new data folder."""
     # Not pytest's own folder: another run of it closes the passage that root's PostgreSQL needs to get to its cluster.
     with tempfile.TemporaryDirectory(prefix="fs-") as folder:
         yield hurried_settings(Path(folder), kernel_cache.parent, changes)
 
 
-@contextmanager
-def applied_servers(settings: Settings) -> Iterator[Servers]:
+@pytest.fixture
+def servers(settings: Settings) -> Iterator[Servers]:
     """Servers of the test's own process, which the others find and share, with schema and definitions."""
     with running_servers(settings) as found:
         with metadata_store(found):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -21,8 +20,10 @@ from runtime.upkeep import upkeep_store
 from runtime.wiring import compiled_kernel, make_pipeline
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
-from tests.hurried import SYMBOL, VERSION, Process, applied_servers, command, eventually, hurried_folder
+from tests.hurried import SYMBOL, VERSION, Changes, Process, command, eventually, servers, settings
 from upkeep.tasks import PERIODS
+
+__all__ = ["servers", "settings"]  # fixtures
 
 SOAK_S = float(os.environ.get("FEATURE_SERVICE_SOAK_S", "600"))
 SPEED = 10.0
@@ -36,15 +37,8 @@ WARM_SHARE = 0.4
 
 
 @pytest.fixture
-def settings(kernel_cache: Path) -> Iterator[Settings]:
-    with hurried_folder(kernel_cache, SEGMENTS) as found:
-        yield found
-
-
-@pytest.fixture
-def servers(settings: Settings) -> Iterator[Servers]:
-    with applied_servers(settings) as found:
-        yield found
+def changes() -> Changes:
+    return SEGMENTS
 
 
 def sample(pid: int) -> tuple[float, int]:

@@ -27,7 +27,7 @@ from storage.database.alerts import Alert, AlertStore
 from storage.database.shadow import FoundMismatch, ShadowStore
 from storage.online.address import redis_address
 from storage.online.vector import VECTOR_FIELD, OnlineVector, online_channel, online_key
-from tests.hurried import HURRIED, VERSION, Process, applied_servers, command, eventually, hurried_folder, serve
+from tests.hurried import HURRIED, VERSION, Changes, Process, command, eventually, serve, servers, settings
 from tests.live import online_store_of
 from tests.shadowed import flipped_bytes
 from transforms.engine import Engine
@@ -35,6 +35,8 @@ from transforms.kernel import Kernel
 from transforms.status import QUARANTINED
 from upkeep.shadow import PUBLISHED, STORED
 from upkeep.tasks import ALERTS
+
+__all__ = ["servers", "settings"]  # fixtures
 
 STRUCK, SWAPPED = "BTCUSDT", "ETHUSDT"
 """Of the one a bit is flipped in Redis and a message dropped; the other one's kernel is swapped."""
@@ -108,15 +110,8 @@ def flipping(servers: Servers) -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(kernel_cache: Path) -> Iterator[Settings]:
-    with hurried_folder(kernel_cache, CHANGES) as found:
-        yield found
-
-
-@pytest.fixture
-def servers(settings: Settings) -> Iterator[Servers]:
-    with applied_servers(settings) as found:
-        yield found
+def changes() -> Changes:
+    return CHANGES
 
 
 @pytest.fixture

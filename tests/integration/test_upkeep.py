@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,32 +21,12 @@ from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from storage.tape.segments import segments, tape_folder
-from tests.hurried import (
-    SEGMENT_S,
-    SYMBOL,
-    VERSION,
-    Process,
-    applied_servers,
-    command,
-    eventually,
-    hurried_folder,
-    started,
-)
+from tests.hurried import SEGMENT_S, SYMBOL, VERSION, Process, changes, command, eventually, servers, settings, started
 from upkeep.tasks import COMPACTION, FRESHNESS, PERIODS
 
+__all__ = ["changes", "servers", "settings"]  # fixtures
+
 SEGMENTS = 150
-
-
-@pytest.fixture
-def settings(kernel_cache: Path) -> Iterator[Settings]:
-    with hurried_folder(kernel_cache) as found:
-        yield found
-
-
-@pytest.fixture
-def servers(settings: Settings) -> Iterator[Servers]:
-    with applied_servers(settings) as found:
-        yield found
 
 
 def parts_of(settings: Settings) -> list[RawPart]:

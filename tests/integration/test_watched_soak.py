@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +19,11 @@ from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline
 from tests.dashboards import named_metrics, queries
-from tests.hurried import HURRIED, SYMBOL, VERSION, Process, applied_servers, command, eventually, hurried_folder
+from tests.hurried import HURRIED, SYMBOL, VERSION, Process, changes, command, eventually, servers, settings
 from tests.running_service import Running
 from upkeep.tasks import ALERTS, DRIFT
+
+__all__ = ["changes", "servers", "settings"]  # fixtures
 
 TRAINED_ON = SimulatedSymbol(SYMBOL, "65000.00", "1.00", "0.001")
 """Its spread is ten times that of the market that is served."""
@@ -33,18 +34,6 @@ NOTHING_TO_SHOW = {"datasets Builds that failed", "upkeep Backfills", "upkeep Jo
 """Panels of what such a service need not have."""
 OF_ERRORS = {"feature_service_rejected_by_error_total"}
 """Told once a message was rejected."""
-
-
-@pytest.fixture
-def settings(kernel_cache: Path) -> Iterator[Settings]:
-    with hurried_folder(kernel_cache) as found:
-        yield found
-
-
-@pytest.fixture
-def servers(settings: Settings) -> Iterator[Servers]:
-    with applied_servers(settings) as found:
-        yield found
 
 
 def trained_market(settings: Settings) -> int:
