@@ -64,16 +64,16 @@ def pytest_collection_finish(session):
 
 EXCEPTIONS: Final[Mapping[str, str]] = {
     "test_non_entity_mode_preserves_multiple_timestamps": (
-        "compares a Float32 with 0.1, which it is not; fails on Feast's dask store too"
+                "compares a Float32 for equality with 0.1; fails on Feast's dask store too"
     ),
-    "test_push_features_and_read_async_dynamodb": "is of Amazon's DynamoDB, whichever store is under test",
+        "test_push_features_and_read_async_dynamodb": "tests Amazon's DynamoDB, whichever store is under test",
     "test_async_online_retrieval_with_event_timestamps_dynamo": (
-        "is of Amazon's DynamoDB, whichever store is under test"
+                "tests Amazon's DynamoDB, whichever store is under test"
     ),
     "test_write_to_online_store_event_check": (
-        "wants a row of an hour ago of a view whose time to live is five minutes, which this store does not give"
+                "expects an hour-old row from a view whose time to live is five minutes, which this store does not return"
     ),
-    "test_dqm_validation": "imports Great Expectations before 1.0; of 1.x Feast's profiler imports nothing",
+    "test_dqm_validation": "needs Great Expectations before 1.0; Feast's profiler cannot import 1.x",
 }
 """By test, or by file where a file cannot be imported: why it cannot pass. `docs/feast.md` names each."""
 
