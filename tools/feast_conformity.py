@@ -64,14 +64,14 @@ def pytest_collection_finish(session):
 
 EXCEPTIONS: Final[Mapping[str, str]] = {
     "test_non_entity_mode_preserves_multiple_timestamps": (
-                "compares a Float32 for equality with 0.1; fails on Feast's dask store too"
+        "compares a Float32 for equality with 0.1; fails on Feast's dask store too"
     ),
-        "test_push_features_and_read_async_dynamodb": "tests Amazon's DynamoDB, whichever store is under test",
+    "test_push_features_and_read_async_dynamodb": "tests Amazon's DynamoDB, whichever store is under test",
     "test_async_online_retrieval_with_event_timestamps_dynamo": (
-                "tests Amazon's DynamoDB, whichever store is under test"
+        "tests Amazon's DynamoDB, whichever store is under test"
     ),
     "test_write_to_online_store_event_check": (
-                "expects an hour-old row from a view whose time to live is five minutes, which this store does not return"
+        "expects an hour-old row from a view whose time to live is five minutes, which this store hides"
     ),
     "test_dqm_validation": "needs Great Expectations before 1.0; Feast's profiler cannot import 1.x",
 }
