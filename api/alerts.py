@@ -21,7 +21,7 @@ router = APIRouter(prefix="/alerts", tags=["upkeep"])
 
 @router.get("/open")
 def list_open(services: Services) -> list[dict[str, Any]]:
-    """The alerts that are open, silenced ones too."""
+    """The open alerts, including silenced ones."""
     found: Sequence[Alert] = alerts_check(services)().get("alerts", ())
     return [alert.document() for alert in found]
 

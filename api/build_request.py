@@ -195,8 +195,8 @@ class BuildRequest(SplitConfig):
         """The request to build. Raises InvalidRequest, saying what is possible, for what cannot be."""
         if self.missing == "interpolate":
             raise InvalidRequest(
-                "missing: must be keep, drop or forward_fill, was interpolate: between two values lies what only the "
-                "later one tells, and no model has that one yet; forward_fill takes the one before, up to fill_limit"
+                "missing: must be keep, drop or forward_fill, was interpolate: interpolating uses the later "
+                "value before it is known; forward_fill takes the earlier one, up to fill_limit"
             )
         configs = self.target_config if isinstance(self.target_config, list) else [self.target_config]
         return DatasetRequest(

@@ -72,7 +72,7 @@ def invalidate(  # FastAPI reads the query from the parameters
     symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
     date_range: Annotated[str | None, Query(description="<first date>/<last date>, both included")] = None,
 ) -> Invalidated:
-    """Throw computed days away; they are computed again when they are asked for. What was served stays.
+    """Discard computed days; they are recomputed when needed. Served rows stay.
 
     By a JSON body, or by the query: ``all=true``, or a ``symbol`` or ``pattern`` of symbols, a ``date_range``, or both.
     """
@@ -98,7 +98,7 @@ def _range(dates: str) -> tuple[int, int]:
 
 @router.post("/warm", status_code=202)
 def warm(services: Services, body: Warming) -> WarmingStarted:
-    """Compute the days that are missing, by jobs."""
+    """Compute missing days, as jobs."""
     version = body.feature_registry_version or services.default_version
     cache = services.builds.cache
     return WarmingStarted(

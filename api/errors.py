@@ -32,7 +32,7 @@ from market.errors import (
 
 RETRY_AFTER_S: Final = 5
 LONGEST_SHOWN_INPUT: Final = 80
-INTERNAL_MESSAGE: Final = "request: must be answered, failed inside the service; its log has this trace_id"
+INTERNAL_MESSAGE: Final = "the request failed inside the service; its log has this trace_id"
 
 _PATH: Final = re.compile(r"""(?<![\w.])/([^\s/'",:;]+)/(?:[^\s/'",:;]+/)*([^\s/'",:;]+)""")
 

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/features", tags=["features"])
 
 @router.get("/freshness")
 def freshness(services: Services) -> dict[str, Any]:
-    """Each view's objectives, how often it was found fresh and covered, and what is left of its error budget."""
+    """Each view's objectives, how often it was fresh and covered, and its remaining error budget."""
     now_ns = services.clock.now_ns()
     looks = () if services.freshness is None else services.freshness.windows(to_datetime(now_ns))
     vectors = [vector for vector in services.online.read(services.symbols) if vector is not None]
@@ -84,12 +84,12 @@ def freshness_families(answer: Answer) -> list[Metric]:
     )
     coverage = GaugeMetricFamily(
         "feature_service_freshness_coverage_ratio",
-        "Share of looks that found a fresh row with its source.",
+        "Share of checks that found a fresh row with its source.",
         labels=labels,
     )
     burn = GaugeMetricFamily(
         "feature_service_freshness_burn_rate",
-        "How fast the error budget goes; 1 spends it in its period.",
+        "How fast the error budget is spent; 1 spends it exactly in its period.",
         labels=labels,
     )
     looks: Sequence[WindowLooks] = answer.found.get("looks", ())

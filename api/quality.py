@@ -50,7 +50,7 @@ def report(
     begin: Annotated[Moment, Query(alias="from")],
     end: Annotated[Moment, Query(alias="to")],
 ) -> QualityReport:
-    """The data quality of a symbol over a period of at most 31 days; each report is kept."""
+    """The data quality of a symbol over a period of at most 31 days; each report is stored."""
     if end - begin > MOST_DAYS * DAY_NS:
         raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
     found = symbol_quality(
@@ -105,7 +105,7 @@ def reconciliation(
 ) -> list[Reconciliation]:
     """The newest reconciliation of each day that begins in a period of at most 31 days, oldest first.
 
-    ``feature-service quality reconcile`` makes them.
+    ``feature-service quality reconcile`` creates them.
     """
     if end - begin > MOST_DAYS * DAY_NS:
         raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
@@ -154,7 +154,7 @@ def drift(
     dataset_id: Annotated[str, Query(min_length=1, max_length=64)],
     hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 1,
 ) -> Drift:
-    """How far the rows served in the last hours are from those of the dataset that a model was trained on."""
+    """How far the rows served in the last hours are from the dataset that a model was trained on."""
     served = ServedDrift(services.features, services.versions_folder, services.drift_limits)
     record = services.metadata.get_dataset(dataset_id)
     return Drift.model_validate(served.of(record, until_ns=services.clock.now_ns(), hours=hours))

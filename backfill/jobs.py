@@ -130,7 +130,7 @@ class BackfillJobs:
             try:
                 self.look()
             except StoreUnavailable as error:
-                _log.warning("%s; looking again in %g s", error, LOOK_S)
+                _log.warning("%s; retrying in %g s", error, LOOK_S)
             self._is_closing.wait(LOOK_S)
 
     def look(self, *, forgotten_after_s: float = FORGOTTEN_AFTER_S) -> int:
@@ -149,7 +149,7 @@ class BackfillJobs:
             if record.job_id not in known and (self._now() - record.created_at).total_seconds() >= forgotten_after_s
         ]
         for record in forgotten:
-            _log.warning("backfill %s: its worker is gone, queued anew", record.job_id)
+            _log.warning("backfill %s: its worker is gone, queued again", record.job_id)
             self._store.in_transaction(partial(self._defer, QUEUE, record))
         return len(stalled) + len(forgotten)
 
@@ -162,13 +162,13 @@ class BackfillJobs:
         self, request: BackfillRequest, *, queue: str, job_id: str, trace_id: str | None = None
     ) -> BackfillRecord:
         if not self._is_enabled:
-            raise Conflict("backfill: must be enabled by FEATURE_SERVICE_BACKFILL_ENABLED, was not")
+            raise Conflict("backfill is disabled, FEATURE_SERVICE_BACKFILL_ENABLED enables it")
         check_request(request, most_days=self.most_days, now_ns=self.now_ns())
         check_category(request, self.category)
         listing = self._place.rest.listing(request.symbol)
         check_listed(request, listing.launched_ms, listing.ended_ms)
         if len(self._store.unfinished()) >= MOST_WAITING:
-            raise StoreUnavailable(f"{MOST_WAITING} backfills are queued already")
+            raise StoreUnavailable(f"{MOST_WAITING} backfills are already queued")
         record = BackfillRecord(
             job_id=job_id,
             symbol=request.symbol,

@@ -43,7 +43,7 @@ class MissingDays:
         """Why these days cannot be fetched, None where they may be."""
         today = utc_date(self._clock.now_ns())
         if to_come := [day for day in days if date.fromisoformat(day) > date.fromisoformat(today)]:
-            return f"{to_come[0]} is to come"
+            return f"{to_come[0]} is in the future"
         if len(days) > self._most_days:
             return f"{len(days)} days are more than FEATURE_SERVICE_BACKFILL_MAX_DAYS, {self._most_days}"
         return None

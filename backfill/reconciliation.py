@@ -138,7 +138,7 @@ class DayReconciliation:
                         source = f"tape, seq {seq}" if seq >= 0 else f"backfill, seq {seq}"
                         held[start] = of_minute._replace(source=source)
         if not traded:
-            return Check("klines", unchecked="there are no trades of the day to make candles of")
+            return Check("klines", unchecked="the day has no trades to build candles from")
         return compare_candles(held, traded, scale, minutes=range(day[0], day[1], MINUTE_NS))
 
     def _books(self, symbol: str, date: str, day: tuple[int, int], scale: Scale) -> Check:

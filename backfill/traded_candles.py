@@ -61,7 +61,10 @@ def traded_candles(
         trades, source = archived_trades(archive, decoders, symbol, date)
     except (NotFound, StoreUnavailable, UnreadableRecording, RejectedMessage) as error:
         _log.warning(
-            "%s klines of %s: minutes without a candle are lacking, no trades make them: %s", symbol, date, error
+            "%s klines of %s: minutes without a candle are lacking, no trades to build them from: %s",
+            symbol,
+            date,
+            error,
         )
         return None
     instrument = instruments.get(symbol)

@@ -123,7 +123,7 @@ class WarmedSource:
             try:
                 rows = await self._in_thread(partial(self._fetch, question))
             except InvalidRequest as error:
-                _log.warning("%s: its candles are not asked for again: %s", question.symbol, error)
+                _log.warning("%s: its candles are not requested again: %s", question.symbol, error)
                 continue
             except FeatureServiceError as error:
                 self._put_again(question, error)
@@ -156,7 +156,7 @@ class WarmedSource:
 
     def _put_again(self, question: _Question, error: FeatureServiceError) -> None:
         is_last = question.attempt == MOST_ATTEMPTS
-        then = "not asked for again" if is_last else f"asked for again in {self._again_s:g} s"
+        then = "not requested again" if is_last else f"requested again in {self._again_s:g} s"
         _log.warning("%s: its candles are %s: %s", question.symbol, then, error)
         if not is_last:
             self._put_later(replace(question, attempt=question.attempt + 1))

@@ -216,7 +216,7 @@ class FeatureStoreClient:
             return Dataset.open(given, log_folder=self._logged)
         if self._datasets is None:
             raise InvalidRequest(
-                f"dataset: must be a path, or have an url, for {self._repo_path} names no folder of them"
+                f"dataset: must be a path, or have an url, for {self._repo_path} names no folder of datasets"
             )
         return Dataset.open(self._datasets / dataset, log_folder=self._logged)
 

@@ -59,9 +59,7 @@ class Dataset:
         manifest = read_manifest(folder)
         roles = manifest.get("column_roles")
         if not isinstance(roles, dict):
-            raise InvalidRequest(
-                f"{folder / MANIFEST_NAME}: must state column_roles, was built before they were stated"
-            )
+            raise InvalidRequest(f"{folder / MANIFEST_NAME}: has no column_roles, it was built before they were added")
         return cls(folder, manifest, log_folder)
 
     @property
@@ -80,7 +78,9 @@ class Dataset:
         Raises InvalidRequest for a dataset that was built before they were stated.
         """
         if "feature_references" not in self.manifest:
-            raise InvalidRequest(f"dataset {self.dataset_id}: must state feature_references, was built before that")
+            raise InvalidRequest(
+                f"dataset {self.dataset_id}: has no feature_references, it was built before they were added"
+            )
         return list(self.manifest["feature_references"])
 
     @property
@@ -150,7 +150,7 @@ class Dataset:
 
         entry = steps_entry(self.manifest)
         if entry is None:
-            raise NotFound(f"dataset {self.dataset_id}: must have been built with fitted_steps, was without")
+            raise NotFound(f"dataset {self.dataset_id}: was built without fitted_steps")
         served = (self.feature_registry_version, self.feature_set)
         return Steps(read_steps(intact_file(self.folder, entry), fold), *served)
 
@@ -181,9 +181,9 @@ class Dataset:
 
         request = manifest_request(self.manifest)
         if "joined_views" in self.manifest:
-            raise InvalidRequest("sequences: must be of features of the log alone, was of a dataset with other views")
+            raise InvalidRequest("sequences: must have only features of the log, was a dataset with other views")
         if self.log_folder is None:
-            raise InvalidRequest("sequences: must have a feature log, which client.dataset(id) of a repository knows")
+            raise InvalidRequest("sequences: need a feature log, which client.dataset(id) of a repository has")
         if symbol is None and len(request.symbols) > 1:
             raise InvalidRequest(f"symbol: must be one of {', '.join(request.symbols)}, was left out")
         chosen = request.symbols[0] if symbol is None else symbol
@@ -274,7 +274,7 @@ def downloaded(url: str, dataset_id: str, *, api_key: str | None, folder: Path) 
             kind = NotFound if error.code == 404 else InvalidRequest if error.code < 500 else StoreUnavailable
             raise kind(f"dataset {dataset_id}: must be downloaded from {url}, was {error.code} {told}") from error
         except OSError as error:
-            raise StoreUnavailable(f"{url}: must answer, was {error}") from error
+            raise StoreUnavailable(f"{url}: no response, {error}") from error
         except zipfile.BadZipFile as error:
             raise CorruptStore(f"dataset {dataset_id} from {url}: must be a zip, was {error}") from error
         Path(scratch, "files").replace(place)

@@ -94,7 +94,7 @@ class ForeignViews:
         except FeastRefusal as error:
             raise NotFound(f"feature view: must be one of the repository, was {view!r}") from error
         if keys != [SYMBOL]:
-            raise InvalidRequest(f"{view}: must have the key {SYMBOL} to tell freshness by it, was {keys}")
+            raise InvalidRequest(f"{view}: must have the key {SYMBOL} for its freshness, was {keys}")
         name = names[0]
         rows = self.features(
             [{SYMBOL: symbol} for symbol in symbols],

@@ -35,7 +35,9 @@ def table_features_of(
             continue
         age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
         if name in row.absent:
-            feature = OnlineFeature(None, "MISSING", "the view was not materialized since it has the feature", age)
+            feature = OnlineFeature(
+                None, "MISSING", "the view has not been materialized since the feature was added", age
+            )
         elif isnan(row.values[name]):
             feature = OnlineFeature(None, "MISSING", nan_rules()[view, name], age)
         else:

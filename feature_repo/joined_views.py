@@ -163,7 +163,7 @@ def _joined(known: Mapping[str, BaseFeatureView], name: str, features: Sequence[
     if view is None:
         raise InvalidRequest(f"features: must be of views of the repository, {', '.join(sorted(known))}, was {name}")
     if isinstance(view, OnDemandFeatureView) or not isinstance(view, FeatureView):
-        raise InvalidRequest(f"features: must be stored, was of {name}, which is computed when it is asked for")
+        raise InvalidRequest(f"features: must be stored, was of {name}, which is computed on demand")
     if OURS_TAG in view.tags:
         raise InvalidRequest(f"features: must be of the registry version where they are of {name}, was of another")
     types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}

@@ -43,7 +43,7 @@ def materialize_unpushed(
             raise
         # What somebody's source or definition may be wrong with.
         except (FeatureServiceError, FeastError, ValueError, KeyError, TypeError, OSError) as error:
-            problems[name] = f"{name}: must be materialized, was refused: {error}"
+            problems[name] = f"{name}: cannot be materialized: {error}"
     return {
         "materialized": sorted(set(due) - problems.keys()),
         "not_due": sorted(waiting),

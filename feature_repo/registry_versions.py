@@ -113,7 +113,7 @@ def sound_versions(folder: Path = SHIPPED_FOLDER) -> list[RegistryVersion]:
         try:
             found.append(load_registry_version(version, folder))
         except (InvalidRegistry, NotFound) as error:
-            _log.warning("registry version %s is left out: %s", version, error)
+            _log.warning("registry version %s is skipped: %s", version, error)
     return found
 
 

@@ -115,12 +115,12 @@ class AsOfRetrievalJob(RetrievalJob):
 
     def to_sql(self) -> str:
         """Raises InvalidRequest: this store runs none."""
-        raise InvalidRequest("to_sql: must be asked of a store that runs SQL, was AsOfOfflineStore; use to_arrow()")
+        raise InvalidRequest("to_sql: must be called on a store that runs SQL, was AsOfOfflineStore; use to_arrow()")
 
     def to_remote_storage(self) -> list[str]:
         """Raises InvalidRequest: the result goes where ``persist`` is told."""
         raise InvalidRequest(
-            "to_remote_storage: must be asked of a store with a staging location, was AsOfOfflineStore; "
+            "to_remote_storage: must be called on a store with a staging location, was AsOfOfflineStore; "
             'use persist(SavedDatasetFileStorage("s3://..."))'
         )
 

@@ -62,7 +62,7 @@ def plan_of(store: FeatureStore, features: Sequence[str], service: str | None, f
     from feast.utils import _get_online_request_context
 
     if bool(features) == bool(service):
-        raise InvalidRequest("features: must be given, or feature_service, and not both")
+        raise InvalidRequest("features, feature_service: exactly one of the two must be given")
     asked = store.get_feature_service(service, allow_cache=True) if service else list(features)
     # Which features are asked for, those computed on demand, names and types of keys, and the features by view.
     references, on_demand, _, types, _, grouped, *_ = _get_online_request_context(

@@ -41,7 +41,7 @@ GUARD_NAME: Final = "refuse_feast_apply.py"
 GUARD: Final = '''"""Refuses `feast apply` in this folder, which imports every module that it finds."""
 
 raise RuntimeError(
-    "feast apply: must be done where the definitions are, was done in a folder that only reads: it would drop every "
+    "feast apply: must be run where the definitions are, was run in a read-only folder: it would drop every "
     "view that it does not find here; views of your own are registered by `feature-service apply`"
 )
 '''

@@ -92,7 +92,7 @@ def compare_books(live: Iterable[BookMessage], archive: Iterable[BookMessage], s
     check.counts["gaps"] = ours.gaps
     if not check.counts["compared"]:
         check.unchecked = (
-            "no message of the tape has the number of one of the archive" if has_any else "the archive holds no book"
+            "the tape and the archive have no message number in common" if has_any else "the archive has no order book"
         )
     return check
 

@@ -200,11 +200,11 @@ def _unchecked(document: Document) -> dict[str, str]:
     reasons = {}
     streams = document["streams"]
     if document["held"] is None:
-        return {"streams": "no message is held of the period"}
+        return {"streams": "no message of the period is stored"}
     if streams["kline"]["expected"] is None:
-        reasons["kline"] = "no confirmed candle was received, so none is known to be due"
+        reasons["kline"] = "no confirmed candle was received, so none is known to be expected"
     if streams["trade"]["minutes_compared_with_klines"] == 0:
-        reasons["trade"] = "trades carry no number, and no candle is there to compare their volume with"
+        reasons["trade"] = "trades are not numbered, and there is no candle to compare their volume with"
     if streams["orderbook"]["received"] == 0:
         reasons["orderbook"] = "no order book message was received"
     if document["features"] is None:

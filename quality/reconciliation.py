@@ -108,7 +108,7 @@ def compare_trades(live: Mapping[str, Trade], history: Mapping[str, Trade], scal
     check = Check("trades", dict.fromkeys(("compared", "missing", "extra", "different"), 0))
     check.counts["history"] = len(history)
     if live and history and not live.keys() & history.keys():
-        check.unchecked = "no id of the tape is one of the archive: they are of another kind"
+        check.unchecked = "the tape and the archive have no trade id in common: they use different kinds of id"
         return check
     for trade_id, old in history.items():
         lived = live.get(trade_id)

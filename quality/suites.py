@@ -63,7 +63,7 @@ RULES: Final = (
 _SAYS: Final = {
     "missing": f"at most {MOST_MISSING:.0%} of a feature may be unknown",
     "infinities": "no value of a feature may be infinite",
-    "declared range": "no value may lie outside of the range that its feature declares",
+    "declared range": "no value may be outside the range that its feature declares",
     "not constant": "a feature must have more than one value",
     "outliers": f"at most {MOST_OUTLIERS:.1%} of a feature may lie far from the rest of its symbol",
     "correlation": f"two features must be less alike than {MOST_CORRELATED:g}",

@@ -135,18 +135,18 @@ class RegistryLifeCycle:
         record = self._store.active()
         before = DEFAULT_VERSION if record is None else record.version
         if record is not None and before == version:
-            raise Conflict(f"registry version {version}: must not be active to be activated, was")
+            raise Conflict(f"registry version {version}: must not be active already")
         looked = self.files.look(version)
         if looked.problems:
-            raise Conflict(f"registry version {version}: must be sound, was not: {'; '.join(looked.problems)}")
+            raise Conflict(f"registry version {version}: must be valid: {'; '.join(looked.problems)}")
         found = self.differences.for_readers(record, before, version)
         warnings = () if found is None else found.warnings
         breaking = () if found is None else found.breaking_changes
         if found is None:
-            warnings = (f"{before}: cannot be read any more, so that nothing was compared with it",)
+            warnings = (f"{before}: cannot be read any more, so nothing was compared with it",)
         if breaking and not is_acknowledged:
             raise InvalidRequest(
-                f"acknowledge_breaking_changes: must be true, for {version} breaks readers of {before}: "
+                f"acknowledge_breaking_changes: must be true, because {version} breaks readers of {before}: "
                 f"{'; '.join(breaking)}"
             )
         self._services.announce()
@@ -166,12 +166,12 @@ class RegistryLifeCycle:
         except BaseException as error:
             self._store.refuse(activation.id, self._refusal(version, asked, before, error))
             if isinstance(error, Refused):
-                raise Refused(f"registry version {version}: not activated, {before} goes on: {error}") from error
+                raise Refused(f"registry version {version}: not activated, {before} continues: {error}") from error
             raise
         try:
             self._agreement.confirmed(agreed)
         except Refused as error:
-            raise Refused(f"registry version {version}: not active, {before} goes on: {error}") from error
+            raise Refused(f"registry version {version}: not active, {before} continues: {error}") from error
         return done
 
     def rollback(self, asked: Asked) -> VersionRecord:

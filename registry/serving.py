@@ -69,4 +69,4 @@ class ServedVersionWatch:
             return
         self._served.version, self._refused = active, ""
         self._loaded(active)
-        _log.info("registry version %s is active: requests that name none mean it from now on", active)
+        _log.info("registry version %s is active: requests that name no version use it from now on", active)

@@ -69,13 +69,13 @@ class ShadowVersions:
         """
         self._active.check_changeable()
         if version == self._active.version:
-            raise Conflict(f"registry version {version}: must not be active to be served beside the active one, was")
+            raise Conflict(f"registry version {version}: must not be the active one to be served next to it")
         looked = self._differences.folder.look(version)
         if looked.problems:
-            raise Conflict(f"registry version {version}: must be sound, was not: {'; '.join(looked.problems)}")
+            raise Conflict(f"registry version {version}: must be valid: {'; '.join(looked.problems)}")
         cost = self._differences.cost(version)
         if cost.ms is None:
-            raise Conflict(f"registry version {version}: must have its cost measured, was not: {cost.reason}")
+            raise Conflict(f"registry version {version}: its cost could not be measured: {cost.reason}")
         if cost.ms > self._row_budget_ms:
             raise Conflict(f"cost of a row: must be at most {self._row_budget_ms:g} ms, was {cost.ms:.3f} ms")
         if accepted_ms is None or accepted_ms < cost.ms:

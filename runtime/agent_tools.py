@@ -35,7 +35,7 @@ class Api:
         try:
             answer = await self._client.request(method, path, **given)
         except httpx.TransportError as error:
-            raise ToolError(f"{self._client.base_url}: must answer, did not: {error!r}") from error
+            raise ToolError(f"{self._client.base_url}: no response, {error!r}") from error
         if answer.is_success:
             return answer.json()
         try:

@@ -114,7 +114,7 @@ def main() -> None:
         if error.errno not in _OF_THE_MACHINE:
             raise
         named = error.filename if error.filename is not None else "files"
-        _fail(StoreUnavailable(f"{named}: must be usable, was not: {error.strerror}"))
+        _fail(StoreUnavailable(f"{named}: cannot be used: {error.strerror}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -264,7 +264,7 @@ def _unprivileged_account() -> _Account:
             entry = pwd.getpwnam(name)
             return _Account(entry.pw_uid, entry.pw_gid)
     raise StoreUnavailable(
-        'embedded PostgreSQL: root needs an account "postgres" or "nobody" to run it as, was neither'
+        'embedded PostgreSQL: root needs an account "postgres" or "nobody" to run it as, found neither'
     )
 
 
@@ -275,7 +275,7 @@ def _allow_passage(path: Path, account: _Account) -> None:
     for folder in (path, *path.parents):
         mode = stat.S_IMODE(folder.stat().st_mode)
         if not mode & stat.S_IXOTH:
-            _log.warning("embedded PostgreSQL does not run as root: opening %s for passing through", folder)
+            _log.warning("embedded PostgreSQL does not run as root: making %s traversable", folder)
             folder.chmod(mode | stat.S_IXOTH)
 
 

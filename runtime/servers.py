@@ -124,7 +124,7 @@ def _servers_of_another_process(data_folder: Path) -> Servers | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError) as error:
         raise CorruptStore(
-            f"{path}: must be what a running feature-service announced, was not: remove it if none runs"
+            f"{path}: must be what a running feature-service announced; remove it if none is running"
         ) from error
     with suppress(ProcessLookupError, PermissionError, OverflowError):
         os.kill(pid, 0)

@@ -23,8 +23,8 @@ from market.markets import DEFAULT_MARKET, Market
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
 SUPERSEDED: Final = {
-    "BYBIT_RATE_LIMIT_DELAY_MS": "it is FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
-    "BYBIT_REST_BASE_URL": "it is BYBIT_REST_URL, where that of BYBIT_ENVIRONMENT is not meant",
+    "BYBIT_RATE_LIMIT_DELAY_MS": "use FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
+    "BYBIT_REST_BASE_URL": "use BYBIT_REST_URL to override that of BYBIT_ENVIRONMENT",
     "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL": "candles are of one minute",
 }
 """Names of the users' documents that are no settings, and what stands in their place."""

@@ -31,7 +31,7 @@ class ShadowMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._compared = Counter(
             "feature_service_shadow_compared_total",
-            "Served rows that were computed again from the tape.",
+            "Served rows that were recomputed from the tape.",
             ("symbol",),
             registry=registry,
         )

@@ -83,11 +83,11 @@ def _read(path: Path) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, zlib.error) as error:
-        _log.warning("%s: must be a checkpoint, was passed over: %s", path, error)
+        _log.warning("%s: not a valid checkpoint, skipped: %s", path, error)
         return None
     checkpoint = Checkpoint(head.seq, head.recv_ns, head.identity, state)
     if head != _head(checkpoint):
-        _log.warning("%s: must have the checksum %s of its content, was passed over", path, head.sha256)
+        _log.warning("%s: must have the checksum %s of its content, skipped", path, head.sha256)
         return None
     return checkpoint
 

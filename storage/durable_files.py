@@ -161,7 +161,7 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         while gives_up is not None and not _is_locked(descriptor):
             if gives_up():
-                raise Conflict(f"{lock}: held by another, gave up waiting")
+                raise Conflict(f"{lock}: held by another process, gave up waiting")
             time.sleep(_POLL_S)
         yield
 

@@ -61,7 +61,7 @@ class InstrumentPins:
         pinned = _read_pins(self._path).get(symbol)
         stated = self._stated(symbol)
         if pinned is None and stated is not None:
-            _log.warning("%s: must hold the scale of %s, was without: restored from raw Parquet", self._path, symbol)
+            _log.warning("%s: had no scale for %s, restored from raw Parquet", self._path, symbol)
             pinned = self._pin_once(stated)
         if pinned is None:
             return None

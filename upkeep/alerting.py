@@ -61,7 +61,7 @@ def evaluate_alerts(
         except FeatureServiceError as error:
             unknown |= set(check.rules)
             if check.away is None:
-                problems.append(f"{', '.join(check.rules)}: must be looked at, was not: {error}")
+                problems.append(f"{', '.join(check.rules)}: could not be checked: {error}")
             else:
                 found.append(Finding(check.away, check.away.removesuffix("_away"), str(error)))
     store.take([_stated(each) for each in found], unknown=unknown, now=now())
@@ -87,7 +87,7 @@ def _tell(store: AlertStore, name: str, channel: Channel, now: datetime, problem
         try:
             channel.send(alert.document())
         except StoreUnavailable as error:
-            problems.append(f"alerts: must be told to {name}, were not: {error}")
+            problems.append(f"alerts: could not be sent to {name}: {error}")
             break
         store.mark_told(alert, name)
         count += 1

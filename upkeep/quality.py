@@ -51,7 +51,7 @@ def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
         except StoreUnavailable:
             raise
         except FeatureServiceError as error:
-            problems.append(f"{symbol}: minutes must be judged, were not: {error}")
+            problems.append(f"{symbol}: minutes could not be evaluated: {error}")
             continue
         # One transaction a symbol: some rows and the few events of each minute.
         found = [stored_event(symbol, each) for minute, _ in judged for each in minute.events]

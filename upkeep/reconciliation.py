@@ -57,7 +57,7 @@ def reconcile_yesterday(
                     continue
                 found = reconcile(symbol, date)
             except FeatureServiceError as error:
-                problems.append(f"{symbol} of {date}: must be reconciled, was not: {error}")
+                problems.append(f"{symbol} of {date}: could not be reconciled: {error}")
             else:
                 compared += 1
                 if newest is None or _of_day(newest) != _of_day(found):

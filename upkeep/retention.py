@@ -76,15 +76,15 @@ def retire_expired(stores: RetiredStores, *, before_ns: int, horizon_ns: int, re
             first_ns, last_ns = day.period
             used_by = datasets_of(stores.datasets, symbol, first_ns - horizon_ns, last_ns + horizon_ns)
             if used_by:
-                verb = "kept, though it is past its time" if stores.archive is None else "archived"
-                problems.append(f"{symbol} {date}: {verb}, datasets are made of it: {', '.join(used_by)}")
+                verb = "kept, although it has expired" if stores.archive is None else "archived"
+                problems.append(f"{symbol} {date}: {verb}, datasets use it: {', '.join(used_by)}")
                 if stores.archive is None:
                     continue
             retired_bytes += _retire(stores, day)
             parts += len(day.parts)
             feature_days += len(day.feature_days)
             _log.info(
-                "%s %s: %s, past its time: %d parts, %d days of features",
+                "%s %s: %s, expired: %d parts, %d days of features",
                 symbol,
                 date,
                 "deleted" if stores.archive is None else f"archived to {stores.archive}",

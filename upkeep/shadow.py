@@ -230,7 +230,7 @@ class SymbolShadow:
     def _confirmed(self, rows: Sequence[ShadowRow], before: ShadowParity) -> ShadowParity:
         """What is left of differences in an engine that begins anew at the first of them."""
         first_ns = min(each.row_ns for each in before.mismatches)
-        _log.warning("%s: differs from the tape, is computed anew: %s", self.symbol, before.mismatches[0])
+        _log.warning("%s: differs from the tape, recomputing: %s", self.symbol, before.mismatches[0])
         self._begin(first_ns)
         self._follow()
         self._last = None

@@ -105,7 +105,7 @@ class ShadowWatch:
         try:
             self._stores.leases.release(self._worker_id)
         except StoreUnavailable as error:
-            _log.warning("shadow parity: its lease runs out by itself, could not be let go: %s", error)
+            _log.warning("shadow parity: its lease could not be released and will expire: %s", error)
 
     def _holds_lease(self) -> bool:
         try:
@@ -170,7 +170,7 @@ class ShadowWatch:
                 [_state(look, now) for look in looks], mismatches, withheld if self._quarantines else ()
             )
         except StoreUnavailable as error:
-            _log.warning("shadow parity: must be written down, was not: %s", error)
+            _log.warning("shadow parity: could not be stored: %s", error)
         return True
 
     def _read_store(self) -> None:
@@ -180,7 +180,7 @@ class ShadowWatch:
                 if vector is not None:
                     self._shadows[vector.symbol].take_stored(vector, self._timer())
         except FeatureServiceError as error:
-            _log.warning("shadow parity: the online store must be read, was not: %s", error)
+            _log.warning("shadow parity: the online store could not be read: %s", error)
 
     def _messages(self, look: ShadowLook) -> Mapping[str, Sequence[dict[str, object]]]:
         """The messages around the row of each group, of those that were not told of lately."""
@@ -198,7 +198,7 @@ class ShadowWatch:
             with self._source.open_raw(look.symbol) as raw:
                 rows = {at: messages_around(raw, look.symbol, at) for at in {each.row_ns for each in due}}
         except FeatureServiceError as error:
-            _log.warning("shadow parity: messages around the row must be read, were not: %s", error)
+            _log.warning("shadow parity: messages around the row could not be read: %s", error)
             return {}
         return {each.group: [asdict(message) for message in rows[each.row_ns]] for each in due}
 

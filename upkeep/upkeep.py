@@ -61,7 +61,7 @@ class Upkeep:
             raise NotFound(f"upkeep: must be a task of {', '.join(self._tasks)}, was {name!r}")
         done = self._run(name, only_due=False)
         if done is None:
-            raise Conflict(f"upkeep {name}: must be run by one process at a time, was run by another")
+            raise Conflict(f"upkeep {name}: must be run by one process at a time, another is running it")
         return done
 
     def run_due(self, name: str) -> Mapping[str, Any] | None:
@@ -97,7 +97,7 @@ class Upkeep:
         try:
             self.run_due(name)
         except Interrupted:
-            _log.info("upkeep %s: goes on at the next start", name)
+            _log.info("upkeep %s: continues at the next start", name)
         except FeatureServiceError as error:
             _log.error("upkeep %s failed: %s", name, error)
 

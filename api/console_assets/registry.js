@@ -15,7 +15,7 @@ export async function show(root, { api, note, query }) {
       versions.map((each) => [each.version, badge(state(each)), number(each.features_count), number(each.usage_count), number(each.shadow_row_cost_ms)]), "No version."),
     table("Workers", [["worker", "name"], ["serves", ""], ["of the newest activation", ""], ["beside it", ""]],
       active.workers.map((each) => [each.worker_id, `${each.feature_registry_version ?? "–"}${each.is_straggling ? ", straggling" : ""}`, each.activation_state ?? "–",
-        each.shadow_versions.map((one) => `${one.feature_registry_version} ${one.state}${one.detail ? `: ${one.detail}` : ""}`).join(", ") || "–"]), "No worker lives."),
+        each.shadow_versions.map((one) => `${one.feature_registry_version} ${one.state}${one.detail ? `: ${one.detail}` : ""}`).join(", ") || "–"]), "No worker is running."),
     h("h2", {}, "What a change means"), form, wrong, answer);
 
   async function go() {

@@ -184,7 +184,7 @@ class EngineChange:
             other = self.kernel if self.changed_ns is None else self._before
             lane.follower = Follower(Engine(other, lane.engine.instrument, grid_ns=lane.engine.grid_ns))
         else:
-            self.ask_back("a symbol went on meanwhile that had not been warmed up")
+            self.ask_back("a symbol that had not been warmed up received messages meanwhile")
 
     def boundary_ns(self, lanes: Mapping[str, Lane], watermark_ns: int) -> int | None:
         """The whole second up to ``watermark_ns`` behind which engines change, with the rows up to it served."""

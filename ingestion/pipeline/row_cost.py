@@ -78,7 +78,7 @@ def _in_a_process(plan: WarmingPlan, sets: Sequence[FeatureSet]) -> list[Measure
         found: list[MeasuredCost] = ours.recv()
     except EOFError:
         process.join()
-        return [MeasuredCost(None, 0, f"the process that measures ended with {process.exitcode}")] * len(sets)
+        return [MeasuredCost(None, 0, f"the measuring process exited with {process.exitcode}")] * len(sets)
     finally:
         ours.close()
         process.kill()

@@ -22,8 +22,8 @@ def queue_lengths(address: BrokerAddress, queues: Sequence[str]) -> dict[str, tu
     try:
         return asyncio.run(_lengths(address, queues))
     except LOST as error:
-        said = str(error) or f"no answer within {TIMEOUT_S:g} s"
-        raise StoreUnavailable(f"{address}: cannot say how long its queues are: {said}") from error
+        said = str(error) or f"no response within {TIMEOUT_S:g} s"
+        raise StoreUnavailable(f"{address}: cannot read its queue lengths: {said}") from error
 
 
 async def _lengths(address: BrokerAddress, queues: Sequence[str]) -> dict[str, tuple[int, int]]:

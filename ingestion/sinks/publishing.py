@@ -179,7 +179,7 @@ class LivePublisher:
                 self.published += 1
                 if self._is_away:
                     self._is_away = False
-                    _log.warning("%s: the broker takes rows again", LIVE_FEATURES)
+                    _log.warning("%s: the broker accepts rows again", LIVE_FEATURES)
 
     def close(self) -> None:
         """Nothing: ``run`` ends on the event loop."""

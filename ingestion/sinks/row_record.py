@@ -135,7 +135,7 @@ class RowRecord:
             self._items.put(item, timeout=FULL_DEADLINE_S)
         except queue.Full as error:
             raise StoreUnavailable(
-                f"feature log: must take rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
+                f"feature log: must accept rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
             ) from error
 
     def _wait_until_kept(self) -> None:

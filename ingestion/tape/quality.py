@@ -48,7 +48,7 @@ def symbol_quality(
     book.offset.finish()
     unchecked = {}
     if last_ns < to_ns - SECOND_NS:
-        unchecked["after"] = "raw Parquet ends before the period does: what is on the open tape was not looked at"
+        unchecked["after"] = "raw Parquet ends before the period does: the open tape was not checked"
     if first_ns > from_ns + SECOND_NS:
         unchecked["before"] = "raw Parquet begins after the period does"
     return quality_document(

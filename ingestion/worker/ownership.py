@@ -131,7 +131,7 @@ class Ownership:
                 self._fences = {**self._fences, **taken}
                 return
             if self._passing_ns() > deadline_ns or self._closing.wait(CLAIM_AGAIN_S):
-                raise Conflict(f"lease of {symbol}: must be let go within {CLAIM_S:g} s, was not")
+                raise Conflict(f"lease of {symbol}: must be released within {CLAIM_S:g} s, was not")
 
     def hold(self) -> None:
         """Renew the leases from now on until ``close``: a worker may take longer to open than a lease lasts."""
@@ -183,7 +183,7 @@ class Ownership:
         try:
             self._leases.release(self.worker_id)
         except StoreUnavailable as error:
-            _log.warning("leases: run out by themselves, could not be let go: %s", error)
+            _log.warning("leases: could not be released and will expire: %s", error)
         finally:
             self._leases.close()
 
@@ -214,7 +214,7 @@ class Ownership:
         try:
             status = describe()
         except Exception:  # noqa: BLE001  # whatever is wrong with a status, the symbols must stay owned
-            _log.exception("status: is not told this time, making it ended with an error")
+            _log.exception("status: not reported this time, collecting it failed")
             return
         self._leases.write_status(self.worker_id, started_at=self._started_at, status=status)
 
@@ -239,4 +239,4 @@ class Ownership:
         if not self._is_away:
             self._is_away = True
             self.outages += 1
-            _log.warning("leases: the database is away, the tapes' locks protect the symbols meanwhile: %s", error)
+            _log.warning("leases: the database is down, the tapes' locks protect the symbols meanwhile: %s", error)

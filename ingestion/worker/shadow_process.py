@@ -159,7 +159,7 @@ class _Serving:
             self._online.write(newest, fences=fences)  # what is fenced is another worker's to write
         except StoreUnavailable as error:
             if not self._is_away:
-                _log.warning("online store is away, rows of %s are kept in the log alone: %s", self._set.version, error)
+                _log.warning("online store is down, rows of %s go to the log only: %s", self._set.version, error)
             self._is_away = True
         else:
             self._is_away = False

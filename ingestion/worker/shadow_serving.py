@@ -122,7 +122,7 @@ class ShadowServing:
             told.state, told.detail = "failed", str(error)
             return
         self._processes[version] = _ShadowProcess(self._plan(chosen))
-        _log.info("registry version %s is prepared beside the one that is served", version)
+        _log.info("registry version %s is being prepared next to the served one", version)
 
     def _tell(self, version: str, process: _ShadowProcess) -> None:
         told = self._told[version]
@@ -132,7 +132,7 @@ class ShadowServing:
                 return
             if isinstance(answer, Failed):
                 told.state, told.detail = "failed", answer.reason
-                _log.warning("registry version %s is no longer served beside: %s", version, answer.reason)
+                _log.warning("registry version %s is no longer served as a shadow: %s", version, answer.reason)
                 self._end(version)
                 return
             told.said = answer
@@ -140,9 +140,9 @@ class ShadowServing:
             process.tell(self._marks(), dict(self._fences()))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self._end(version)
-            told.state, told.detail = "preparing", "its process ended, and is begun again"
+            told.state, told.detail = "preparing", "its process ended and is being restarted"
             self._again_s[version] = time.monotonic() + AGAIN_S
-            _log.warning("registry version %s: its process ended, and is begun again", version)
+            _log.warning("registry version %s: its process ended and is being restarted", version)
 
     def _marks(self) -> dict[str, Mark]:
         """Where the symbols stand of which everything is on the disk."""

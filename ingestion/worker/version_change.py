@@ -155,7 +155,7 @@ class VersionChanger:
             if time.monotonic() > deadline_s:
                 raise ChangeFailed(f"rows: must be served within {ROW_S:g} s for {TRIAL_ROWS} to be compared, were not")
             pause.wait(FOLLOW_S)
-        raise ChangeFailed(change.failure or "given up: nobody waits for it any more")
+        raise ChangeFailed(change.failure or "given up: the caller stopped waiting")
 
 
 class _WarmingProcess:
@@ -193,7 +193,7 @@ class _WarmingProcess:
         """Wait for what it says. Raises ChangeFailed where that is why the version is refused, or nothing."""
         while not self._connection.poll(LOOK_S):
             if not self._is_wanted():
-                raise ChangeFailed("given up: it took too long, or nobody waits for it any more")
+                raise ChangeFailed("given up: it took too long, or the caller stopped waiting")
         try:
             found: Any = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:

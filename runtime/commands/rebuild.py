@@ -33,7 +33,7 @@ def rebuild(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a symbol's whole UTC days again from raw Parquet into the feature log.
+    """Recompute a symbol's whole UTC days from raw Parquet into the feature log.
 
     Days computed before from the same raw data by the same code are skipped, so an interrupted run can be repeated.
     Ctrl-C waits for the days that other processes are computing and exits 130.

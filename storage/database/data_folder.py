@@ -42,9 +42,9 @@ def claim_folder(url: str, raw_folder: Path) -> None:
         engine.dispose()
     if owner.folder_id != known:
         raise Conflict(
-            f"raw folder {raw_folder.resolve()}: must be the one that its database belongs to, {owner.path} on "
-            f"{owner.host} with id {owner.folder_id}, had {f'id {known}' if known else 'no id'}; give each folder a "
-            "database of its own or, when it is that one, moved or restored, run `feature-service db adopt-folder`"
+            f"raw folder {raw_folder.resolve()}: must be the one that the database belongs to, {owner.path} on "
+            f"{owner.host} with id {owner.folder_id}, had {f'id {known}' if known else 'no id'}; give each folder its "
+            "own database or, if it is that folder, moved or restored, run `feature-service db adopt-folder`"
         )
 
 

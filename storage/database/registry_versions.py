@@ -146,7 +146,7 @@ class RegistryStore:
             connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
             known = _keep(connection, checked, change)
             if known["is_active"] or known["is_shadow"]:
-                raise Conflict(f"registry version {checked.version}: must not be served to be begun beside, was")
+                raise Conflict(f"registry version {checked.version}: must not be served already to start as a shadow")
             found = _VERSIONS.c.version == checked.version
             row = connection.execute(update(_VERSIONS).where(found).values(values).returning(_VERSIONS))
             record = VersionRecord(**row.mappings().one())

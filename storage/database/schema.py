@@ -528,7 +528,7 @@ def answering() -> Iterator[None]:
             f"metadata database: must have a connection free within {CONNECT_TIMEOUT_S} s, had none"
         ) from error
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: no answer: {_first_line(error)}") from error
+        raise StoreUnavailable(f"metadata database: no response: {_first_line(error)}") from error
 
 
 def _first_line(error: SQLAlchemyError) -> str:

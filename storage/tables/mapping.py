@@ -104,7 +104,7 @@ def _problems(declared: Mapping[str, Any]) -> list[str]:
         problems.append(f"table: must be a name of letters, digits and _, was {declared.get('table')!r}")
     if (declared.get("known_after") is None) == (declared.get("known_time") is None):
         problems.append(
-            "known_after, known_time: one of both must say from when on a row could be known; without it a row of "
+            "known_after, known_time: one of the two must say when a row could be known; without it a row of "
             "midnight would tell the close of its evening"
         )
     elif declared.get("known_after") not in {None, "0s"}:

@@ -88,7 +88,7 @@ def recover_abandoned(root: Path, symbol: str) -> int:
     except Conflict:
         return 0  # a living writer's
     except OSError as error:
-        raise StoreUnavailable(f"tape {symbol}: must be able to be recovered, was {error}") from error
+        raise StoreUnavailable(f"tape {symbol}: cannot be recovered, {error}") from error
     finally:
         release(lock)
 
@@ -173,7 +173,7 @@ def _unlogged(folder: Path, known: list[Segment]) -> list[SegmentLine]:
             )
         else:
             lines.append(_read_end(segment.path, name, segment.first_seq)[0])
-        _log.warning("%s: must be named by the segment log, was not: added", segment.path)
+        _log.warning("%s: was missing from the segment log, added", segment.path)
     return lines
 
 

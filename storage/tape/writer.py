@@ -107,7 +107,7 @@ class TapeWriter:
             next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
         except OSError as error:
             release(lock)
-            raise StoreUnavailable(f"tape {symbol}: must be able to open, was {error}") from error
+            raise StoreUnavailable(f"tape {symbol}: cannot be opened, {error}") from error
         except FeatureServiceError:
             release(lock)
             raise
@@ -250,7 +250,7 @@ class TapeWriter:
                 pass
             self._segment.finish()
         except OSError as error:
-            failure = StoreUnavailable(f"tape {self._symbol}: must reach the disk, was {error}")
+            failure = StoreUnavailable(f"tape {self._symbol}: cannot be written to disk, {error}")
             failure.__cause__ = error
             with self._changed:
                 self._failure = self._failure or failure

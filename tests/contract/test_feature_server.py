@@ -425,7 +425,7 @@ def test_a_feature_service_is_served_by_its_name_and_a_batch_is_one_round_trip(
             },
             400,
             "FeastError",
-            "must not be of the future",
+            "must not be in the future",
         ),
         ("/materialize-incremental", {"end_ts": "soon"}, 400, "FeastError", "end_ts: must be an ISO time"),
         (

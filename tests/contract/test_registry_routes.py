@@ -156,7 +156,7 @@ def test_what_cannot_be_is_refused_with_its_status(client: TestClient, living: L
             "/versions",
             {"version": "5.0.0", "config": {**MID, "x": "\ud800"}},
             400,
-            "must be values that JSON and YAML have",
+            "must contain only values of JSON and YAML",
         ),
         ("POST", "/versions", {"version": "5.0.0"}, 422, "body.config"),
         ("POST", "/versions", {"version": "5.0.0", "config": MID, "created_by": "\0"}, 400, "PostgreSQL can hold"),
@@ -166,13 +166,13 @@ def test_what_cannot_be_is_refused_with_its_status(client: TestClient, living: L
         ("POST", "/versions/9.9.9/sync-file", None, 404, "was '9.9.9'"),
         ("POST", "/versions/9.9.9/activate", acknowledged, 404, "was '9.9.9'"),
         ("POST", "/versions/latest/activate", acknowledged, 404, "was 'latest'"),
-        ("POST", "/versions/4.0.0/activate", acknowledged, 409, "must be sound, was not"),
+        ("POST", "/versions/4.0.0/activate", acknowledged, 409, "must be valid"),
         ("POST", "/versions/3.0.0/activate", {"activated_by": "anna"}, 422, "body.activation_reason"),
         ("POST", "/rollback", BY_ANNA, 409, "to return to, had none"),
         ("DELETE", f"/versions/{DEFAULT_VERSION}", None, 409, "it is shipped"),
         ("DELETE", "/versions/9.9.9", None, 404, "was '9.9.9'"),
         ("GET", f"/diff?before={DEFAULT_VERSION}&after=9.9.9", None, 404, "was '9.9.9'"),
-        ("GET", f"/diff?before={DEFAULT_VERSION}&after=4.0.0", None, 409, "must be sound to be compared"),
+        ("GET", f"/diff?before={DEFAULT_VERSION}&after=4.0.0", None, 409, "must be valid to be compared"),
     ):
         found = problem(client, method, path, body)
         assert (found[0], words in found[1]) == (status, True), (method, path, body, found)
@@ -249,7 +249,7 @@ def test_a_version_beside_the_active_one_is_begun_once_its_cost_is_accepted_and_
     assert problem(client, "POST", path, {**beside, "accept_row_cost_ms": 0.2})[0] == 400
     assert problem(client, "POST", path, {**beside, "accept_row_cost_ms": -1})[0] == 422
     for cost_ms, why in (
-        (None, "must have its cost measured, was not: no tape"),
+        (None, "its cost could not be measured: no tape"),
         (3.5, "must be at most 3 ms, was 3.5"),
     ):
         living.cost_ms = cost_ms

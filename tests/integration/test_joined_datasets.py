@@ -222,7 +222,7 @@ def test_who_asks_at_a_time_has_what_is_known_then_with_or_without_a_tick(place:
     told = read.feature_matrix(references | {"price:mid_price": [7.0], "index:mid_price": [8.0]})
     assert np.array_equal(told, [[7.0, np.nan, 0.1, 3.0]], equal_nan=True)
     assert read.feature_references == built.manifest["feature_references"]
-    with pytest.raises(InvalidRequest, match="sequences: must be of features of the log alone"):
+    with pytest.raises(InvalidRequest, match="sequences: must have only features of the log"):
         read.sequences(length=2)
 
 

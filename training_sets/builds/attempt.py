@@ -91,7 +91,7 @@ class BuildRunner:
         except BaseException as error:
             discard(folder)
             if is_tried_again and _is_passing(error) and record.attempt < MOST_ATTEMPTS:
-                _log.warning("dataset %s: %s; its job begins anew", dataset_id, error)
+                _log.warning("dataset %s: %s; its job starts again", dataset_id, error)
                 raise Interrupted(str(error)) from error
             # A cancelled one is no longer building, and stays cancelled.
             with suppress(Conflict, NotFound):
@@ -202,7 +202,7 @@ class _Attempt:
         try:
             self._books.metadata.add_build_measured(measured)
         except StoreUnavailable as error:
-            _log.warning("dataset %s: how long it took is not kept: %s", self.record.dataset_id, error)
+            _log.warning("dataset %s: its duration could not be stored: %s", self.record.dataset_id, error)
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -214,4 +214,4 @@ def _told(error: BaseException) -> str:
     """What the record says of a failure; what is not ours to explain stays in the log."""
     if isinstance(error, FeatureServiceError):
         return str(error)
-    return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
+    return f"build: must run to its end, was stopped by {type(error).__name__}; see the service's log"

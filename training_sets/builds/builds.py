@@ -186,7 +186,7 @@ class DatasetBuilds:
         if self._place.reuses_days and (known := self._standing.find(request, features, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
-            raise StoreUnavailable(f"{MOST_WAITING} builds are queued already")
+            raise StoreUnavailable(f"{MOST_WAITING} builds are already queued")
         now = self._books.now()
         record = DatasetRecord(
             dataset_id=self._books.make_id(),

@@ -104,7 +104,7 @@ class FeatureCache:
         building = self._metadata.list_datasets(status="building", symbol=symbol, limit=_MOST_BUILDING)
         if building:
             raise Conflict(
-                f"feature cache: must not be in use to be thrown away, was by dataset {building[0].dataset_id}"
+                f"feature cache: must not be in use to be invalidated, was used by dataset {building[0].dataset_id}"
             )
         first_date = None if from_ns is None else utc_date(from_ns)
         last_date = None if to_ns is None else utc_date(to_ns)
@@ -134,7 +134,7 @@ class FeatureCache:
                 f"was {format_iso(from_ns)} to {format_iso(to_ns)}"
             )
         if sum(job.task == WARM_TASK for job in self._queue.unfinished()) >= MOST_WARMING:
-            raise Conflict(f"{MOST_WARMING} warming jobs are queued already")
+            raise Conflict(f"{MOST_WARMING} warming jobs are already queued")
         arguments = {"symbol": symbol, "feature_registry_version": version, "from_ns": from_ns, "to_ns": to_ns}
         return self._metadata.in_transaction(
             partial(

@@ -56,7 +56,7 @@ class BuildWatch:
             try:
                 self.look()
             except StoreUnavailable as error:
-                _log.warning("%s; looking again in %g s", error, self._watch_s)
+                _log.warning("%s; retrying in %g s", error, self._watch_s)
             self._is_stopping.wait(self._watch_s)
 
     def stop(self) -> None:
@@ -102,7 +102,7 @@ class BuildWatch:
         if job is None or (job.queue != QUEUE and not job.is_running):
             return INTERRUPTED if silence >= self._grace else None
         if not job.is_running and silence.total_seconds() >= LONGEST_WAIT_S:
-            return f"build: must be begun within {LONGEST_WAIT_S} s, was not; the jobs role must run"
+            return f"build: must start within {LONGEST_WAIT_S} s, did not; the jobs role must be running"
         return None
 
     def _fail(self, dataset_id: str, reason: str) -> int:

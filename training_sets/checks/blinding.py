@@ -99,7 +99,7 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
         told = ", ".join(f"{reason} ({count} rows)" for reason, count in unchecked.items())
         raise InvalidRequest(
             f"leakage: at least one row must be rebuilt from its past, none could be: {told}; "
-            "data_leakage_check must be off to build without"
+            "turn data_leakage_check off to build without it"
         )
     before = 0
     if checked:

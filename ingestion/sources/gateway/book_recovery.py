@@ -149,7 +149,7 @@ class BookRecovery:
             if bringing.done():
                 bringing.result()
         except StoreUnavailable as error:
-            _log.warning("order book of %s: the exchange gave none: %s", symbol, error)
+            _log.warning("order book of %s: the exchange returned none: %s", symbol, error)
         finally:
             bringing.cancel()
             coming.cancel()

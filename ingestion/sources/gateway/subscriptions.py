@@ -176,7 +176,7 @@ class Subscriptions:
             await self._subscribe(held)
         except (StoreUnavailable, RefusedByGateway) as error:
             self.failures += 1
-            _log.warning("order book of %s: the gateway was not asked for a snapshot: %s", symbol, error)
+            _log.warning("order book of %s: no snapshot was requested from the gateway: %s", symbol, error)
         finally:
             self._asking.discard(symbol)
 
@@ -200,7 +200,7 @@ class Subscriptions:
             pause_s = RETRY_S if is_refused or each.tries >= len(RETRIES_S) else RETRIES_S[each.tries]
             each.tries += 1
             each.due_ns = self._clock.now_ns() + int(pause_s * SECOND_NS)
-            _log.warning("%s of %s: tried again in %g s: %s", each.channel_type, each.symbol, pause_s, error)
+            _log.warning("%s of %s: retrying in %g s: %s", each.channel_type, each.symbol, pause_s, error)
         else:
             self.renewals += is_renewal
             each.tries = 0

@@ -104,7 +104,7 @@ class Decoder:
             return self._decode_manager_order(body)
         if topic is UNSET:
             if head.op is UNSET and head.success is UNSET:
-                raise MalformedMessage("message: must have a topic or be an answer (op, success), was neither")
+                raise MalformedMessage("message: must have a topic or be a response (op, success), was neither")
             return None
         if topic.startswith(OWN):
             return self._own.decode(body, topic)

@@ -208,7 +208,7 @@ class BybitGroup:
             except StoreUnavailable as error:
                 failures += 1
                 pause_s = self._pause_s(failures)
-                _log.warning("%s: cannot open a successor: %s; again in %.1f s", self.name, error, pause_s)
+                _log.warning("%s: cannot open a successor: %s; retrying in %.1f s", self.name, error, pause_s)
                 rotate_s = loop.time() + pause_s
                 continue
             is_whole = await self._hand_over(connection, successor)
@@ -255,7 +255,7 @@ class BybitGroup:
 
     async def _pause(self, failures: int, reason: str) -> None:
         pause_s = self._pause_s(failures)
-        _log.warning("%s: connection lost: %s; again in %.1f s", self.name, reason, pause_s)
+        _log.warning("%s: connection lost: %s; retrying in %.1f s", self.name, reason, pause_s)
         await self._first_of(timeout_s=pause_s)
 
     def _pause_s(self, failures: int) -> float:

@@ -156,7 +156,7 @@ def test_it_gives_up_after_so_many_questions_and_the_source_goes_on(
     server.failures = [Failure(503)] * 1000
 
     def has_given_up(_found: list[Delivery]) -> bool:
-        return any("not asked for again" in record.getMessage() for record in caplog.records)
+        return any("not requested again" in record.getMessage() for record in caplog.records)
 
     assert played(server, has_given_up, again_s=0.0) == []
     assert len([None for record in caplog.records if "asked for again" in record.getMessage()]) == MOST_ATTEMPTS

@@ -117,7 +117,7 @@ def test_what_a_dataset_is_made_of_stays_and_is_named(tmp_path: Path) -> None:
     problems = done["problems"]
     assert isinstance(problems, list)
     assert problems[0] == (
-        f"{SYMBOL} {utc_date(MIDNIGHT_NS + DAY_NS)}: kept, though it is past its time, datasets are made of it: d17"
+        f"{SYMBOL} {utc_date(MIDNIGHT_NS + DAY_NS)}: kept, although it has expired, datasets are made of it: d17"
     )
     assert len(problems) == 3
 

@@ -99,7 +99,7 @@ def test_parquet_and_csv_give_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_mapping_must_say_when_rows_could_be_known(tmp_path: Path) -> None:
-    with pytest.raises(DeclarationError, match="known_after, known_time: one of both must say"):
+    with pytest.raises(DeclarationError, match="known_after, known_time: one of the two must say"):
         declared(tmp_path, MAPPING.replace("known_time: published\n", ""))
     with pytest.raises(DeclarationError, match="time_zone: must be a zone"):
         declared(tmp_path, MAPPING.replace("New_York", "Gotham"))
