@@ -1,4 +1,4 @@
-"""Alerts as the API tells of them: those that are open."""
+"""Alerts in the API: the open ones."""
 
 from __future__ import annotations
 

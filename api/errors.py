@@ -96,7 +96,7 @@ def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
     """The answer that tells an error of ours."""
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        # It names the thing and its rule: where in the code that was found tells nobody more.
+        # It names the thing and its rule: where in the code that was found helps no caller.
         _log.error("trace_id %s: %s: %s", trace_id, type(error).__name__, error)
         return _internal(trace_id)
     is_for_later = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
@@ -139,7 +139,7 @@ def malformed(error: RequestValidationError) -> MalformedRequest:
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
-    """What the router answers by itself: no such route, no such method."""
+    """The router's own responses: no such route, no such method."""
     name = HTTPStatus(error.status_code).phrase.replace(" ", "")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return _shaped(error.status_code, name, message, request.state.trace_id, error.headers)
@@ -148,7 +148,7 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     trace_id: str = request.state.trace_id
     _log.error("trace_id %s: %s %s failed", trace_id, request.method, request.url.path, exc_info=error)
-    # Starlette answers this one outside of every middleware, so nobody else adds the header.
+    # Starlette answers this one outside of every middleware, so the header must be added here.
     response = _internal(trace_id)
     response.headers["X-Trace-Id"] = trace_id
     return response

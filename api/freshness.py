@@ -1,4 +1,4 @@
-"""Freshness as the API tells of it: what is promised of each view, how it was kept, and how old its rows are now."""
+"""Freshness in the API: each view's objectives, how well they were met, and how old its rows are now."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def freshness(services: Services) -> dict[str, Any]:
 def freshness_document(
     looks: Sequence[WindowLooks], vectors: Sequence[OnlineVector], *, now_ns: int
 ) -> dict[str, dict[str, Any]]:
-    """By view: its objectives, the age of each symbol's row, and the windows of each tier; None where nobody looked."""
+    """By view: its objectives, the age of each symbol's row, and the windows of each tier; None without checks."""
     served = {view for vector in vectors for view in vector.statuses}
     return {
         view: {
@@ -77,7 +77,7 @@ def freshness_check(services: ProcessServices) -> Check:
 
 
 def freshness_families(answer: Answer) -> list[Metric]:
-    """What Prometheus is told of each view that was looked at."""
+    """The metrics of each checked view."""
     labels = ["view", "tier", "window"]
     age = GaugeMetricFamily(
         "feature_service_freshness_slo_seconds", "How old a row of the view may be.", labels=["view"]

@@ -102,7 +102,7 @@ def _given(plan: ServingPlan, entities: Mapping[str, Sequence[Any]]) -> list[str
 def _results(
     plan: ServingPlan, ours: Sequence[PackedColumns], foreign: Mapping[int, _Foreign], encoded: _Encoded, now_ns: int
 ) -> list[dict[str, Any]]:
-    """What is told of each column of the plan."""
+    """The response for each column of the plan."""
     results: dict[int, dict[str, Any]] = {}
     for packed in ours:
         values, status = _told(packed, now_ns)

@@ -76,7 +76,7 @@ class Disagreement(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """A UTC day as it was lived against the exchange's history.
+    """A UTC day as received live against the exchange's history.
 
     agrees: true when every check was made and found nothing, false when one did, null otherwise. checks: counts by
     check. disagreements: the first of each check. unchecked: which checks could not be made, and why.

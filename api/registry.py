@@ -1,6 +1,6 @@
 """Routes of the feature registry: its versions, which one is active, and who changed what.
 
-An activation answers once the workers that run serve the version, or with 409 and why the one before goes on.
+An activation responds once the running workers serve the version, or with 409 and why the previous one continues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Upkeep as the API tells of it: in the figures, in health and in the metrics, from the table that its runs write."""
+"""Upkeep in the API: in the figures, in health and in the metrics, from the table that its runs write."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def late_tasks(states: Sequence[UpkeepState]) -> list[str]:
 
 
 def upkeep_families(states: Sequence[UpkeepState]) -> list[Metric]:
-    """What Prometheus is told of each task."""
+    """The metrics of each task."""
     gauges: dict[str, tuple[str, Any]] = {
         "last_success_timestamp_seconds": (
             "When the task last succeeded, seconds since 1970.",

@@ -2,7 +2,7 @@
 
 1. What can be known at once is refused at once. The record and its job come into being in one transaction; any number
    of processes with the jobs role may work, one at a time on a symbol.
-2. The record names the days that are done: a job that is begun anew, after a kill too, goes on with the others.
+2. The record names the days that are done: a restarted job, also after a kill, continues with the others.
 3. A day that fails stops no other; when the others are done it is tried once more, and then named with its reason.
 4. ``look`` puts back what a dead process left: a job whose worker is silent, and a record that has no job any more.
 """
@@ -134,7 +134,7 @@ class BackfillJobs:
             self._is_closing.wait(LOOK_S)
 
     def look(self, *, forgotten_after_s: float = FORGOTTEN_AFTER_S) -> int:
-        """Let a worker begin anew what nobody does any more; how many jobs. Raises StoreUnavailable."""
+        """Queue abandoned jobs again; returns how many. Raises StoreUnavailable."""
         stalled = [job for job in self._queue.stalled() if job.task == TASK]
         for job in stalled:
             if job.queue == QUEUE:

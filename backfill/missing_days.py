@@ -1,4 +1,4 @@
-"""Missing days: what a dataset build needs and nobody has, fetched before its features are made.
+"""Missing days: data that a dataset build needs and that is not stored, fetched before its features are built.
 
 A day that fails stops no other and is tried once more at the end. Days are fetched here and now: a day that a backfill
 job works on at the same time is waited for, and stands when it is done.
@@ -21,7 +21,7 @@ _STEP_S: Final = 0.2
 
 
 class _GivenUpError(Exception):
-    """Whoever is told of the progress wants no more of it; ``reason`` is what was raised."""
+    """The progress callback stopped the work; ``reason`` is what it raised."""
 
     def __init__(self, reason: FeatureServiceError) -> None:
         self.reason = reason

@@ -1,6 +1,6 @@
 """Warm-up: the candles before a worker's start, fetched and delivered as if the exchange's stream had brought them now.
 
-1. The source goes on as it is. Beside it the newest candles of each symbol are asked for, as many as the longest
+1. The source continues unchanged. Next to it the newest candles of each symbol are requested, as many as the longest
    feature sees, and delivered with the time at which they came: no row before knows them.
 2. The mark that follows says since when the candles are all there, so that nothing waits for more. It states where they
    come from, and it stands on the tape like the candles: a replay sees what the worker saw.
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class GivenUpError(Exception):
-    """The worker is stopping: nobody waits for candles any more."""
+    """The worker is stopping: candles are no longer awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class WarmedSource:
         asyncio.get_running_loop().call_later(self._again_s, self._questions.put_nowait, question)
 
     async def _in_thread(self, fetch: Callable[[], list[Row]]) -> list[Row]:
-        """In a thread that nobody joins: an exchange that does not answer must not keep the worker from ending."""
+        """In a thread that is not joined: an exchange that does not respond must not keep the worker from ending."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Row]] = loop.create_future()
 

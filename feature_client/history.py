@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FeatureHistory:
-    """Rows of one symbol in order of time; the log is read when they are asked for, anew each time.
+    """Rows of one symbol in order of time; the log is read again each time they are requested.
 
     Columns: symbol, timestamp (the row time), available (when the row was readable as a whole), then the features in
     the order asked. NaN is "not known". Reading raises CorruptStore.

@@ -40,7 +40,7 @@ class SequenceBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """The windows of one symbol in a split; each iteration reads them anew.
+    """The windows of one symbol in a split; each iteration reads them again.
 
     windows: those of the feature log. end_ns, targets: of the split's samples, in order of time; a window that ends at
     none of them is left out. NaN is "not known".

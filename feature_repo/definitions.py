@@ -104,7 +104,7 @@ def _group_view(group: str, features_folder: str) -> FeatureView:
 
 
 def _table_view(name: str, features_folder: str) -> FeatureView:
-    """The view of a group of table features: nobody pushes it, it is materialized as often as it promises."""
+    """The view of a group of table features: it is not pushed but materialized as often as its objective requires."""
     group, slo, ttl = TABLE_GROUPS[name], slo_of(name), time_to_live(name)
     source = _file_source(name, group.fingerprint, features_folder)
     # A bar is dated by the beginning of its day and known after the end, when materialization has gone past the former.

@@ -1,7 +1,7 @@
 """How fresh a view is: how long its rows answer, and what is promised of them.
 
 Time to live is for Feast, for the client and for what a dataset reads: an older row is no answer. The objectives are
-what an operator is told of: a row may answer and still be late.
+what an operator is alerted to: a row may be served and still be late.
 """
 
 from __future__ import annotations

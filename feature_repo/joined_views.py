@@ -87,7 +87,7 @@ class JoinedViews:
 
     @property
     def undated(self) -> list[str]:
-        """The views whose rows do not say from when on they could be read: nobody can prove that they were."""
+        """The views whose rows do not state when they could be read, so that this cannot be proven."""
         return [joined.view.name for joined in self._views if joined.asked.created is None]
 
     def values(self, symbols: Sequence[str], at_ns: Int64s) -> Float64s:
@@ -177,7 +177,7 @@ def _joined(known: Mapping[str, BaseFeatureView], name: str, features: Sequence[
 
 
 def _key(views: Sequence[_Joined], name: str, value: str | int) -> str | int:
-    """The value as the views declare their key. Raises InvalidRequest where it is none of theirs."""
+    """The value as the views declare their key. Raises InvalidRequest if it is not of its type."""
     for joined in views:
         for field in joined.view.entity_columns:
             if joined.view.projection.join_key_map.get(field.name, field.name) == name:

@@ -1,4 +1,4 @@
-"""Materialization: the newest rows of views that nobody pushes, from their source to the online store."""
+"""Materialization: the newest rows of views without a push source, from their source to the online store."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class AtomicRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 class AtomicRedisOnlineStore(RedisOnlineStore):
     """Feast's Redis store, but for what is said here.
 
-    A row is compared with what is stored and written in one step, whoever else writes: the greater (event time,
+    A row is compared with what is stored and written in one step, regardless of other writers: the greater (event time,
     creation time) wins, of equal pairs the later writer, as in the offline store. All views that a read asks of an
     entity are read at once, so that they are of one ``write_views``. A row older than its view's ``ttl`` is not given:
     its status is OUTSIDE_MAX_AGE; a null in a row is NULL_VALUE.

@@ -104,7 +104,7 @@ class AsOfRetrievalJob(RetrievalJob):
         """Which row each value came from: for each view its ``<view>__event`` and ``<view>__created`` times.
 
         A row for each entity row, in order, null where the view has none, and ``asked``, the time asked for. A view
-        whose source has no creation times lacks the second: nobody knows from when on its rows could be read. All times
+        whose source has no creation times lacks the second: it is unknown when its rows could be read. All times
         are ns in UTC.
 
         Raises InvalidRequest when the job asks for no entity rows.

@@ -79,7 +79,7 @@ class FeatureServing:
             self._lock.release()
 
     def described(self, view: str) -> tuple[list[str], list[str]]:
-        """Join keys and features of a view. Raises FeastRefusal for one that there is not, StoreUnavailable."""
+        """Join keys and features of a view. Raises FeastRefusal for one that does not exist, StoreUnavailable."""
         store = self._opened()
         with self._feast_errors():
             found = store.get_feature_view(view)
@@ -153,7 +153,7 @@ class FeatureServing:
             store.write_to_online_store(view, _checked_rows([found], rows, now))
 
     def materialize(self, views: Sequence[str] | None, start: datetime | None, end: datetime) -> list[str]:
-        """Bring views that nobody pushes up to ``end``, since ``start`` or where each was left; returns which.
+        """Materialize views without a push source up to ``end``, from ``start`` or where each ended; returns which.
 
         views: None is every view that is not ours. Raises as ``push``.
         """

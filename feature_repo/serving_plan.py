@@ -47,7 +47,7 @@ class ServingPlan:
     """How a request is answered. columns: those stored, in the order asked. key_types: of columns of the request.
 
     is_computed: whether Feast itself has to answer, because it computes some of the features on demand.
-    prepared: what whoever answers has found out about the plan, by a name of its own.
+    prepared: what the caller has prepared for the plan, by name.
     """
 
     views: tuple[ServedView, ...]

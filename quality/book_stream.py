@@ -38,8 +38,8 @@ class BookStream:
 
     received: messages. missing: by update id. duplicates: messages whose update id was seen before. snapshots: messages
     that replace the book. interruptions: times at which ingest said that it may have missed messages, with the time of
-    the message before. replaced: those of them after which a snapshot began anew instead of the next update id, so that
-    what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause of more than
+    the message before. replaced: those of them after which a snapshot started again instead of the next update id,
+    so that what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause of more than
     LONGEST_SILENCE_NS.
     """
 

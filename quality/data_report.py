@@ -145,7 +145,7 @@ def _klines(seen: Observed) -> Document:
 
 
 def _frozen(seen: Observed) -> list[tuple[int, int]]:
-    """Silences of the book during which the symbol traded: a book that stood still while the market moved."""
+    """Silences of the book during which the symbol traded: a book that was frozen while the market moved."""
     trades = seen.market.pauses[TRADE].silences
     return [
         (begin, end)

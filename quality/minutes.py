@@ -18,7 +18,7 @@ from quality.clock_offset import OFFSET_JUMP_NS
 from quality.market_streams import LONGEST_SILENCE_NS, MarketStreams
 
 QUICK_REPAIR_NS: Final = 10 * SECOND_NS
-"""A book that a snapshot repaired within this needs nobody."""
+"""A book that a snapshot repaired within this time needs no attention."""
 SILENCES_NS: Final[Mapping[int, int]] = {ORDERBOOK: LONGEST_BOOK_SILENCE_NS, **LONGEST_SILENCE_NS}
 
 Severity = Literal["info", "warning", "critical"]

@@ -1,6 +1,6 @@
-"""Reconciliation: what was lived against what the exchange's history says of the same day, value by value.
+"""Reconciliation: live data against the exchange's history of the same day, value by value.
 
-1. Trades are compared by their ids: missing is what history alone has, extra what was lived alone, different what both
+1. Trades are compared by their ids: missing is only in history, extra is only in live data, different what both
    have with another time, price, quantity or side.
 2. Candles are compared with what trades make of their minute. The exchange opens a candle at the close of the one
    before: its open must be that or the first trade's price.

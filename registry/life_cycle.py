@@ -5,7 +5,7 @@
 3. An activation holds the version against the one that is active, as it was when it was recorded: what breaks readers
    must be acknowledged.
 4. Workers that run agree on it before it is active, and change behind one row; see ``agreement``. Where one cannot
-   serve the version, the one before goes on.
+   serve the version, the previous one continues.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class RegistryLifeCycle:
 
         Returns once the workers that run serve it. Raises InvalidRequest when it breaks readers and that is not
         acknowledged; Conflict when its file is not sound, when it is active already, when another activation is under
-        way or was first, and when a worker cannot serve it: then the version before goes on. Conflict too where the
+        way or was first, and when a worker cannot serve it: then the previous version continues. Conflict too where the
         files decide which version is active.
         """
         self.state(version)

@@ -1,6 +1,6 @@
 """Versions that are served beside the active one, so that a model can be tried on them.
 
-1. Whoever begins one accepts what a row costs, which is measured on the tape and told first. One over the budget, or
+1. The caller accepts the cost of a row, which is measured on the tape and reported first. One over the budget, or
    of which it cannot be measured, is refused.
 2. Workers see it in the database and compute its rows beside their own; see ``ingestion.worker.shadow_serving``. What
    each says of it stands in its status.

@@ -11,7 +11,7 @@ from mcp.server.fastmcp.exceptions import ToolError
 
 ANSWERS_WITHIN_S: Final = 60.0
 MOST_FOUND: Final = 40
-"""Features that one search tells of, so that its answer fits a conversation."""
+"""Most features of one search, so that its answer fits a conversation."""
 
 _PURPOSE: Final = """\
 A feature store for market data. A value that is not known is missing with a reason, never 0. Times are UTC, ISO 8601.

@@ -92,7 +92,7 @@ _OF_THE_MACHINE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
-"""What the disk or the system refuses: whoever runs the command can mend it, and a traceback tells them nothing."""
+"""What the disk or the system refuses: the user of the command can fix it, and a traceback does not help."""
 
 
 def _fail(error: FeatureServiceError) -> NoReturn:

@@ -84,8 +84,8 @@ class _Account:
 def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
     """A Redis server on a loopback port, without persistence; ``folder`` holds its log and is made if missing.
 
-    The port is that of the last time in this folder, so that what was told of it stays true; another free one where
-    somebody else has it now.
+    The port is that of the last time in this folder, so that its address stays valid; another free one if it is
+    taken now.
 
     Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
     """

@@ -1,7 +1,7 @@
 """The log of a process: one line an event on standard error, as JSON or for people, the standard library's included.
 
 What is bound with ``structlog.contextvars`` (the trace id of a request or of a message) stands in every line that is
-written meanwhile, whoever writes it.
+written meanwhile, by any module.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def write_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint) -> None:
 def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None:
     """The symbol's checkpoint when it is whole and of this identity, else None.
 
-    A damaged one is passed over with a warning that names it. Raises InvalidRequest.
+    A damaged one is skipped with a warning that names it. Raises InvalidRequest.
     """
     found = _read(checkpoint_path(root, symbol))
     return None if found is None or found.identity != identity else found

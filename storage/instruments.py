@@ -54,7 +54,7 @@ class InstrumentPins:
         self._pinned: dict[str, Instrument] = {}
 
     def get(self, symbol: str) -> Instrument | None:
-        """The pinned instrument, or None when nobody pinned it yet."""
+        """The pinned instrument, or None if it is not pinned yet."""
         known = self._pinned.get(symbol)
         if known is not None:
             return known
@@ -148,7 +148,7 @@ def _read_pins(path: Path) -> dict[str, Instrument]:
             raise CorruptStore(
                 f"{path} line {number}: must be a symbol's one scale with its checksum, was {text[:200]!r}"
             )
-    # A crash may have torn the last line, which nobody used; one that lost its end only was used.
+    # A crash may have torn the last line, which was not used; one that only lost its end was used.
     if torn and (_read_line(torn) or _read_line(torn[:-1])):
         raise CorruptStore(f"{path} line {len(texts) + 1}: must end with its line, was {torn[:200]!r}")
     return pins

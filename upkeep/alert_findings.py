@@ -25,7 +25,7 @@ FEWEST_ODD: Final = 100
 MOST_ODD: Final = 0.05
 """Messages that are late or come again: so many at least, and more than this share. A restart brings some again."""
 CROSSED_NS: Final = 3 * MINUTE_NS
-"""A crossed book is told of for so long."""
+"""How long a crossed book is reported."""
 MOST_UNKNOWN: Final = 0.5
 _NO_VALUE: Final = REASON_NAMES[UNDEFINED]
 _OF_THE_BOOK: Final = ("orderbook", "price")
@@ -123,7 +123,7 @@ def table_findings(newest: Mapping[str, tuple[int, int]], now_ns: int) -> list[F
 def worker_findings(
     workers: Sequence[IngestWorker], symbols: Sequence[str], now: datetime, now_ns: int, limits: Thresholds
 ) -> list[Finding]:
-    """Ingest that is gone, symbols that nobody follows, and symbols that no message comes of.
+    """Missing ingest, symbols that no worker follows, and symbols without messages.
 
     Where no worker ever reported, none is missed.
     """
@@ -222,7 +222,7 @@ def _reconciliation_finding(told: Mapping[str, Any]) -> Finding:
 
 
 def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) -> list[Finding]:
-    """What is wrong with the streams of the symbols, the gravest of each kind; nobody is told of what is mere info.
+    """What is wrong with the streams of the symbols, the most serious of each kind; mere info is not reported.
 
     A symbol whose order book and trades are both silent is that of ``symbol_silent``.
     """
@@ -242,7 +242,7 @@ def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) ->
 
 
 def queue_findings(lengths: Mapping[str, tuple[int, int]], limits: Thresholds) -> list[Finding]:
-    """Queues that nobody reads, or not fast enough. lengths: messages and readers by queue."""
+    """Queues that are not read, or not fast enough. lengths: messages and readers by queue."""
     return [
         Finding(
             "queue_unread",

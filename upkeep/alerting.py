@@ -1,4 +1,4 @@
-"""Alerting: what breaks a rule becomes an alert, and whoever is to know of it is told once of its begin and its end.
+"""Alerting: a violated rule becomes an alert, and every channel is notified once when it opens and once when it closes.
 
 1. Every check is made; one that fails leaves its rules as they are, for what could not be looked at is neither well nor
    broken.

@@ -1,10 +1,10 @@
-"""Retention by itself: feature rows and raw data past their time go to the archive, or are deleted where there is none.
+"""Automatic retention: expired feature rows and raw data go to the archive, or are deleted if there is none.
 
 1. Raw data stays longer than the feature rows, by the horizon and back to an order book's last snapshot before that:
    every row that is kept can still be computed again.
 2. What a dataset is made of, the horizon before and after its periods included, is archived with a word, and never
    deleted: it stays, and the result names it by symbol and date with the datasets.
-3. A day goes as a whole. Cut off anywhere, the next run goes on.
+3. A day is removed as a whole. After an interruption the next run continues.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
    what is appended to the tape.
 3. Of a look all rows that are due are computed in one call, and compared by bits with what was found: as they were
    published, and as they stand in the online store.
-4. A difference is believed when an engine that begins anew finds it too.
+4. A difference is confirmed when an engine that starts again finds it too.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class SymbolShadow:
         self._blocks = ServedBlocks(source.kernel.feature_set)
 
     def take_published(self, vector: OnlineVector, now_s: float) -> None:
-        """A row as its readers were told of it; from any thread."""
+        """A row as it was published; from any thread."""
         self._came.append(ShadowRow(vector, PUBLISHED, now_s))
 
     def miss(self, count: int, reason: str) -> None:
@@ -228,7 +228,7 @@ class SymbolShadow:
         found.last_row_ns = max(row.vector.row_ns for row in compared)
 
     def _confirmed(self, rows: Sequence[ShadowRow], before: ShadowParity) -> ShadowParity:
-        """What is left of differences in an engine that begins anew at the first of them."""
+        """The differences that remain in an engine that starts again at the first of them."""
         first_ns = min(each.row_ns for each in before.mismatches)
         _log.warning("%s: differs from the tape, recomputing: %s", self.symbol, before.mismatches[0])
         self._begin(first_ns)

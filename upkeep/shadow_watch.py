@@ -34,7 +34,7 @@ DRAIN_S: Final = 0.5
 LOOK_S: Final = 5.0
 STAND_BY_S: Final = 5.0
 MESSAGES_EVERY_S: Final = 60.0
-"""Of a group that goes on differing, the messages around a row are looked up once in so long."""
+"""For a group that keeps differing, the messages around a row are looked up once per this time."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class ShadowWatch:
     ) -> None:
         """make_source: called once the lease is held; it compiles, and gives none once its event is set.
 
-        note: told of each look.
+        note: called with each check.
 
         quarantines: whether a group that differs is withheld. timer: seconds that never step back.
         """
@@ -183,7 +183,7 @@ class ShadowWatch:
             _log.warning("shadow parity: the online store could not be read: %s", error)
 
     def _messages(self, look: ShadowLook) -> Mapping[str, Sequence[dict[str, object]]]:
-        """The messages around the row of each group, of those that were not told of lately."""
+        """The messages around the row of each group, of those not reported lately."""
         now_s = self._timer()
         due = [
             each

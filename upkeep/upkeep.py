@@ -1,7 +1,7 @@
 """Upkeep runs its tasks: each when it is due, by one process at a time, and tells the database of it.
 
 1. One periodic job looks every LOOK_S at what is due and queues it; of all processes with the jobs role one does.
-2. Whoever takes a task holds its lock in the database until it ends or dies, and asks again whether it is due.
+2. A process that takes a task holds its lock in the database until it ends or dies, and checks again whether it is due.
 3. A failure is told and tried again; what was cut off is due at once, in whichever process lives.
 """
 
@@ -54,8 +54,8 @@ class Upkeep:
     def run(self, name: str) -> Mapping[str, Any]:
         """Run a task now, due or not; what it did.
 
-        Raises NotFound for a task that there is not, Conflict when another process runs it, Interrupted after ``stop``,
-        and what the task raises.
+        Raises NotFound for a task that does not exist, Conflict when another process runs it, Interrupted after
+        ``stop``, and what the task raises.
         """
         if name not in self._tasks:
             raise NotFound(f"upkeep: must be a task of {', '.join(self._tasks)}, was {name!r}")
@@ -69,7 +69,7 @@ class Upkeep:
         return self._run(name, only_due=True)
 
     def stop(self) -> None:
-        """From any thread: what runs ends before its next step, and goes on in another process or at the next start."""
+        """From any thread: a running task stops before its next step; it continues elsewhere or at the next start."""
         self._is_stopping.set()
 
     def worker(self, queue: JobQueue, *, look_s: int = LOOK_S, heartbeat_s: float = HEARTBEAT_S) -> JobWorker:

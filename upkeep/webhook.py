@@ -1,4 +1,4 @@
-"""A webhook that is told of alerts: our JSON, or the text that Slack's incoming webhooks take."""
+"""A webhook for alerts: our JSON, or the text that Slack's incoming webhooks accept."""
 
 from __future__ import annotations
 

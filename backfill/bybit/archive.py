@@ -107,7 +107,7 @@ class _NoFileError(Exception):
 
 
 def _shown(url: str) -> str:
-    """An address without what lets somebody in."""
+    """An address without its credentials."""
     return re.sub(r"//[^@/]*@", "//", url.partition("?")[0])
 
 

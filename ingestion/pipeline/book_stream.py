@@ -9,9 +9,9 @@
    neither can have come to in the time between lose the book again.
 4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
    So is a snapshot that states again the book before a message that was lost, and an update that seems further on: it
-   is of the numbering before a restart, and no other stream. By an older ``seq`` that is told of the next update too.
+   is of the numbering before a restart, and not another stream. An older ``seq`` says the same of the next update.
    A snapshot that is not the repair of the book that was known last says that messages between were missed: an order
-   book that begins anew, another market's, one that was away for longer than its numbers tell.
+   book that starts again, another market's, one that was away for longer than its numbers show.
 5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
 """
 
@@ -81,7 +81,7 @@ class _Heard(NamedTuple):
         return seq < other_seq and self.event_ns <= other.event_ns
 
     def is_no_later_than(self, other: _Heard) -> bool:
-        """Whether it is of the same update, stated anew by nobody."""
+        """Whether it is of the same update."""
         is_same = (self.update_id, self.place.seq) == (other.update_id, other.place.seq)
         return is_same and self.event_ns <= other.event_ns
 
@@ -179,7 +179,7 @@ class BookStream:
         return not self.is_valid and self._lost_after is self._last
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
-        """One that comes again or late is ignored; one that is no repair of the book known last begins anew."""
+        """One that comes again or late is ignored; one that does not repair the last known book starts a new one."""
         # The last message may be another market's, whose ``seq`` says nothing: the book that was known counts too.
         is_late = heard.is_older_than(last) or (self._whole is not None and heard.is_older_than(self._whole))
         is_late = is_late or (self._lost_after is not None and heard.is_no_later_than(self._lost_after))

@@ -32,7 +32,7 @@ from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 PROBATION_ROWS: Final = 5
-"""Whole seconds after the change for which the version before is ready to go on."""
+"""Whole seconds after the change for which the previous version is ready to continue."""
 LEAST_COSTS: Final = 3
 """Measurements of which the median is the cost of a row."""
 HELD_S: Final = 0.1
@@ -73,7 +73,7 @@ class EngineChange:
         self.changed_ns: int | None = None
         """The last row of the version before; None until the engines have changed."""
         self.failure: str | None = None
-        """Why the version before goes on."""
+        """Why the previous version continues."""
         self.marks: dict[str, Mark] = {}
         self.is_over = False
         """Whether it is decided: nothing follows any more."""
@@ -128,7 +128,7 @@ class EngineChange:
         self.check_cost(self.cost_ms)
 
     def follow_or_end(self, lanes: Mapping[str, Lane]) -> None:
-        """``follow``; what it raises is why the version before goes on."""
+        """``follow``; what it raises is why the previous version continues."""
         try:
             self.follow(lanes)
         except ChangeFailed as error:
@@ -161,7 +161,7 @@ class EngineChange:
         self._asked_ns = row_ns
 
     def ask_back(self, reason: str) -> None:
-        """Let the version before go on: at once where it still serves, else behind the next row at a whole second."""
+        """Let the previous version continue: at once if it still serves, else after the next row at a whole second."""
         with self._lock:
             if self.is_over:
                 return
@@ -269,7 +269,7 @@ class EngineChange:
         self._has_followers.set()
 
     def _delay(self, reason: str) -> None:
-        """Try again behind the next row; not for ever."""
+        """Try again after the next row, a limited number of times."""
         self._delays += 1
         if self._delays > MOST_DELAYS:
             self._end(reason)

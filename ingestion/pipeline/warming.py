@@ -93,7 +93,7 @@ def warm_up_engines(plan: WarmingPlan, connection: Connection) -> None:
                 warm[symbol].bring_to(mark)
             connection.send({symbol: each.engine() for symbol, each in warm.items()} if is_last else None)
     except (EOFError, BrokenPipeError):
-        return  # nobody waits any more
+        return  # the caller stopped waiting
     except Exception as error:  # noqa: BLE001  # the top of a process: whatever a version raises is why it is refused
         connection.send(Failed(said(error)))
 

@@ -15,7 +15,7 @@ TIMEOUT_S: Final = 5.0
 
 
 def queue_lengths(address: BrokerAddress, queues: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Messages that wait and readers, of each queue that there is. Not for a thread that runs an event loop.
+    """Waiting messages and readers of each existing queue. Not for a thread that runs an event loop.
 
     Raises StoreUnavailable.
     """

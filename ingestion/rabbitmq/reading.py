@@ -1,6 +1,6 @@
 """RabbitMQ: queues that are read and acknowledged in groups.
 
-A connection that is lost is opened again, after a pause that doubles up to a bound. Everything on it is made anew:
+A connection that is lost is opened again, after a pause that doubles up to a bound. Everything on it is recreated:
 channels, passive declarations, consumers, acknowledgements. What was not acknowledged is delivered again by the
 broker, and recognised downstream.
 

@@ -1,8 +1,9 @@
 """Ownership: a worker holds the leases of its symbols and says how it is, in a thread of its own.
 
-1. A worker begins only once all its symbols are its own and nobody writes their tapes any more; until then it stands by
-   and asks again. A process that is stopped keeps the locks of its tapes: whoever has taken its leases waits for it.
-2. While the database is away the worker goes on: the lock of each tape and the fence in the online store still keep a
+1. A worker begins only once it owns all its symbols and no other process writes their tapes; until then it stands by
+   and asks again. A process that is stopped keeps the locks of its tapes: the process that has taken its leases
+   waits for it.
+2. While the database is down the worker continues: the lock of each tape and the fence in the online store still keep a
    second writer out.
 3. Once another worker holds one of the leases, this one is told that it has lost it and must stop writing.
 4. A process that was stopped, or slept, for longer than a lease may wake as its owner in error: ``check`` sees that it
@@ -28,7 +29,7 @@ RENEW_S: Final = 1.0
 ANSWER_S: Final = 10.0
 """How long a worker that slept waits for the database's answer, an error included."""
 CLAIM_S: Final = 15.0
-"""How long a symbol's first message waits for whoever had the symbol."""
+"""How long a symbol's first message waits for the symbol's previous owner."""
 CLAIM_AGAIN_S: Final = 0.2
 STATUS_EVERY: Final = 2
 """Renewals between two statuses."""

@@ -1,7 +1,7 @@
 """Changing a running pipeline to another version, from a thread that may wait; ``EngineChange`` is its other half.
 
 1. A process compiles the version and warms its engines up, time and again until it is as good as where the pipeline is.
-2. Every lane gets a follower; the process gives its engines as they were then, and the followers go on from there.
+2. Every lane gets a follower; the process gives its engines as they were then, and the followers continue from there.
 3. The rows of the last minute, and each that is served from then on, are compared by the bits of the columns that both
    versions have, and what a row costs is measured. After TRIAL_ROWS rows the version is ready.
 """
@@ -75,7 +75,7 @@ class VersionChanger:
     def prepare(self, before: Kernel, feature_set: FeatureSet, *, is_wanted: Callable[[], bool]) -> Warmed:
         """Make a version ready to be served. is_wanted: asked meanwhile; once it is not, this ends.
 
-        Raises ChangeFailed; the pipeline goes on as it was.
+        Raises ChangeFailed; the pipeline continues unchanged.
         """
         plan = replace(self._plan, feature_set=feature_set)
         with _WarmingProcess(plan, self._warm_up, is_wanted) as process:

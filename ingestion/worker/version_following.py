@@ -151,7 +151,7 @@ class VersionFollowing:
         return found
 
     def _is_under_way(self, activation: Activation) -> bool:
-        """Whether somebody still waits, or it was decided without this worker, which comes after then.
+        """Whether the caller still waits, or it was decided without this worker, which then follows.
 
         Asked often, so that a database that is away counts as yes.
         """
@@ -183,7 +183,7 @@ class VersionFollowing:
                 raise ChangeFailed("no decision within its time limit")
 
     def _see_through(self, activation: Activation, change: EngineChange) -> None:
-        """Until the version before is not needed any more, or goes on."""
+        """Until the previous version is no longer needed, or continues."""
         has_said = False
         while not change.wait_decided(FOLLOW_S):
             if self._repeating.is_closing:

@@ -34,7 +34,7 @@ SLOT_NS: Final = 50 * MILLISECOND_NS
 FRESH_NS: Final = 2 * MINUTE_NS
 """A newest candle older than two minutes is no news of the market."""
 TRADES_ALIVE_NS: Final = 5 * MINUTE_NS
-"""Without a trade for longer nobody knows whether nothing was traded."""
+"""After this long without a trade it is unknown whether nothing was traded."""
 TICKER_FIELDS: Final = ("fundingRate", "nextFundingTime", "openInterest", "markPrice", "indexPrice")
 SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
     **{f"macd_{part}": lambda candle: candle.close for part in ("line", "signal", "histogram")},

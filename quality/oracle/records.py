@@ -1,4 +1,4 @@
-"""What event records state, told to the oracle: each source by itself, from as far back as its windows see."""
+"""What event records state, given to the oracle: each source separately, from as far back as its windows see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``alerts``: what is wrong, what to do about it, and what nobody is to be told of for a while."""
+"""``alerts``: what is wrong, what to do about it, and muting alerts for a while."""
 
 from __future__ import annotations
 

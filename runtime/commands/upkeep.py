@@ -83,7 +83,7 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
 
 
 def print_states(states: Sequence[UpkeepState]) -> None:
-    """A table of the tasks, and what somebody should look at."""
+    """A table of the tasks and their problems."""
     print_table(
         ("task", "every", "last success", "next", "lag", "took", "runs", "failed", "state"),
         [_row(state) for state in states],

@@ -141,7 +141,7 @@ class AlertStore:
             connection.execute(update(ALERTS).where(ALERTS.c.id == alert.alert_id).values(told=told))
 
     def silence(self, *, rule: str, subject: str, until: datetime, reason: str) -> None:
-        """Tell nobody of alerts of a rule, ANY for all, whose subject matches a pattern, until then.
+        """Mute alerts of a rule, ANY for all, whose subject matches a pattern, until then.
 
         Silenced again, the new end and reason hold.
         """

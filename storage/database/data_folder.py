@@ -1,7 +1,7 @@
 """The raw folder that a database belongs to: the folder's id, in a file of it, is kept in the database.
 
 What the database says of datasets, leases and upkeep is of one folder. Two folders on it would each answer for the
-other's, so that whoever writes says first which one it has.
+other's, so that a writer first states which one it has.
 """
 
 from __future__ import annotations

@@ -41,18 +41,18 @@ class WindowLooks(Looks):
 
     @property
     def fresh_share(self) -> float | None:
-        """None when nobody looked."""
+        """None without checks."""
         return self.fresh / self.looks if self.looks else None
 
     @property
     def coverage(self) -> float | None:
-        """None when nobody looked."""
+        """None without checks."""
         return self.covered / self.looks if self.looks else None
 
     def burn_rate(self, coverage_slo: float) -> float:
         """How fast the error budget goes: 1 spends it exactly in its period.
 
-        A minute in which nobody looked spends nothing, so that an hour's rate is an hour's, also after ten minutes.
+        A minute without checks spends nothing, so that an hour's rate is an hour's, also after ten minutes.
         """
         return self.lost_minutes / (WINDOWS[self.window] / _MINUTE) / (1.0 - coverage_slo)
 

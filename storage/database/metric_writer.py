@@ -67,7 +67,7 @@ class MetricWriter:
                 self._waiting[at] = row
 
     def close(self) -> None:
-        """Try once more to write what waits; a database that does not answer keeps nobody longer than ``CLOSE_S``."""
+        """Try once more to write what waits; a database that does not respond delays this by at most ``CLOSE_S``."""
         self._closing.set()
         self._thread.join(CLOSE_S)
         if not self._thread.is_alive():

@@ -1,7 +1,7 @@
 """Rows of versions that are served beside the active one: each version's packed vector in a field of the same hash.
 
 A field stays where a worker was killed. Its row counts while it is as new as the symbol's own, give or take
-MOST_BEHIND_NS; else the version is not served, and whoever asks for it is told so.
+MOST_BEHIND_NS; else the version is not served, and requests for it fail.
 """
 
 from __future__ import annotations

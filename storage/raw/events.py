@@ -24,7 +24,7 @@ from transforms.tape_order import EventColumns, merged
 PIECE_RECORDS: Final = 1 << 14
 """About as many records come in one piece: what is made of them and their columns stay in the processor's cache."""
 _FEW_RECORDS: Final = 1 << 17
-"""Threads take longer to be told of these than one takes to read them: a day of candles in half the time without."""
+"""Handing these to threads takes longer than reading them in one: a day of candles takes half the time without."""
 
 
 def read_events(raw: RawData, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:

@@ -1,7 +1,7 @@
 """Retention of the feature log: whole days of a symbol, every group at once, to an archive, back from it, or away.
 
 A copy is on the disk and compared before the first original goes. Files that a killed writer left under dot names go
-with their day: nobody has them open any more.
+with their day: no process has them open any more.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class _Seen:
 def _seen(
     known: Mapping[str, Mapping[str, KnownRows]], before: _Seen | None, group: TableGroup
 ) -> tuple[dict[str, dict[str, Any]], bool]:
-    """What the tables hold, and whether that goes on from what was seen before without a change of what was known."""
+    """What the tables hold, and whether that continues what was seen before without changing what was known."""
     held = {
         json.dumps([table, key]): rows for table, of in known.items() for key, rows in of.items() if len(rows.event_ns)
     }
@@ -156,7 +156,7 @@ def _remove(parts: Sequence[Path]) -> None:
 
 
 def _holds(rows: KnownRows, before: Mapping[str, Any]) -> bool:
-    """Whether the rows begin with those seen before, and go on later than they ended."""
+    """Whether the rows begin with those seen before, and continue later than they ended."""
     count, last_ns = int(before["rows"]), int(before["known_ns"])
     if len(rows.event_ns) < count or digest_of(rows, count) != before["digest"]:
         return False

@@ -1,7 +1,7 @@
 """One attempt at a dataset build: from a building record to a ready or failed one.
 
 1. Beginning counts the attempt on the record; what an earlier one still does is refused from then on, so that a worker
-   that was only thought dead cannot end what another has begun anew.
+   that was only thought dead cannot end what another has restarted.
 2. The files are made in ``<datasets>/.<id>-<attempt>``; each step is the record's progress, and pieces as they pass.
 3. The finished folder gets its name, then the record says "ready" with the manifest's counts. A process that dies in
    between leaves a folder that the next attempt replaces.
@@ -32,7 +32,7 @@ from training_sets.dataset.records import sample_count, splits_document, stored_
 STEPS: Final = 5
 """Of ``build_dataset``, each that begins a step of progress; one more where days must be fetched first."""
 TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
-"""How often the record is told of progress at most, and asked whether the build is cancelled."""
+"""How often progress is written to the record at most, and cancellation is checked."""
 MOST_ATTEMPTS: Final = 5
 """How often a build is begun."""
 
@@ -68,9 +68,9 @@ class BuildRunner:
     ) -> Dataset:
         """Build the dataset of a record.
 
-        is_tried_again: a build whose stores went away is begun anew MOST_ATTEMPTS times, by its job.
+        is_tried_again: a build whose stores went down is restarted MOST_ATTEMPTS times, by its job.
 
-        Raises Interrupted when the process is stopping or the job shall begin anew, Conflict or NotFound when the
+        Raises Interrupted when the process is stopping or the job shall restart, Conflict or NotFound when the
         record is no longer building, and what the build raises, which the record then tells.
         """
         record = self._books.metadata.begin_attempt(dataset_id, self._books.now())

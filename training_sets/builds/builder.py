@@ -1,6 +1,6 @@
 """The builder: from a request to the files of every fold and split, with their manifest.
 
-1. Fetch the days that nobody has, where that is possible, and make sure that the features exist, rebuilding the
+1. Fetch missing days, if possible, and make sure that the features exist, rebuilding the
    symbol-days that are missing.
 2. Find the prices that labels are made of.
 3. Piece after piece in time order: take the features that the model has at each sample, its row once that has arrived

@@ -26,7 +26,7 @@ from training_sets.samples.sampled_days import remove_sampled_days
 WARM_TASK: Final = "warm_features"
 MOST_WARMING: Final = 16
 LEAST_HIT_RATE: Final = 0.5
-"""Of several builds: below, most days are computed anew, and somebody throws away or replaces what they stand on."""
+"""Of several builds: below, most days are recomputed, and something discards or replaces their inputs."""
 _BUILDS_COUNTED: Final = 1000
 _MOST_BUILDING: Final = 1000
 

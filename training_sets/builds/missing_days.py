@@ -1,4 +1,4 @@
-"""The days that a dataset needs and nobody has: fetched before its features are made, where that is possible."""
+"""The days that a dataset needs and that are not stored: fetched before its features are built, if possible."""
 
 from __future__ import annotations
 

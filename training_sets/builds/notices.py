@@ -1,7 +1,7 @@
 """Notices: that a dataset became ready or failed is told once, even when the process dies before it could tell.
 
-The record of an ended dataset says whether it was announced, and is marked while nobody else can take it: a process
-that dies between telling and marking lets it be told again, so a receiver may see one twice, with the same id.
+The record of an ended dataset says whether it was announced, and is marked while no other process can take it: a
+process that dies between telling and marking lets it be told again, so a receiver may see one twice, with the same id.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The watch over builds: none says "building" for ever, and none that ended stays unannounced.
+"""The watch over builds: none stays "building" forever, and none that ended stays unannounced.
 
-1. A build whose worker died is put back to the queue, where any worker begins it anew; its MOST_ATTEMPTS-th time, and
+1. A build whose worker died is put back in the queue, where any worker restarts it; its MOST_ATTEMPTS-th time, and
    one that a single process built for itself, it fails as interrupted.
-2. A record whose job is gone, and one that nobody began for LONGEST_WAIT_S, fail.
+2. A record whose job is gone, and one that was not started for LONGEST_WAIT_S, fail.
 3. What ended and was not announced is announced.
 
 From the death of a worker to its being seen it takes STALLED_AFTER_S of silence and WATCH_S at most.

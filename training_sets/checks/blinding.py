@@ -126,7 +126,7 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
 def check_joined(rows: Sequence[Known], features: DatasetFeatures, *, on_rows: bool) -> dict[str, Any]:
     """Find the joined values of drawn rows again among what had happened and been created by then; how many were.
 
-    on_rows: whether a sample without a row is acted on by nobody. Raises InvalidRequest naming the first that differs.
+    on_rows: whether a sample without a row is not acted on. Raises InvalidRequest naming the first that differs.
     """
     if features.joined is None:
         return {}

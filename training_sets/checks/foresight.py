@@ -218,7 +218,7 @@ def _correlations(columns: Float64s, targets: Float64s) -> Float64s:
 
 
 def _scaled(values: Float64s, is_known: npt.NDArray[np.bool_]) -> Float64s:
-    """Less its mean and by its greatest deviation, 0 where it is unknown, each column by itself."""
+    """Less its mean and by its greatest deviation, 0 where it is unknown, each column separately."""
     known = np.where(is_known, values, 0.0)
     centred = np.where(is_known, known - known.sum(axis=0) / is_known.sum(axis=0), 0.0)
     scale = np.abs(centred).max(axis=0)

@@ -113,7 +113,7 @@ class ProvenRows:
         day.has_changed = True
 
     def save(self) -> None:
-        """Keep what was added, but for days that changed meanwhile: of those nobody knows what was seen."""
+        """Keep what was added, but for days that changed meanwhile: for those it is unknown what was seen."""
         self._parts, self._listed = {}, {}
         for (symbol, day_ns), day in self._days.items():
             if day.has_changed and day.name == self._name(symbol, day_ns):

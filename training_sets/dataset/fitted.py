@@ -197,7 +197,7 @@ def write_steps(path: Path, fitted: Mapping[int | None, FittedSteps]) -> None:
 
 
 def read_steps(path: Path, fold: int | None) -> FittedSteps:
-    """The steps of a fold. Raises NotFound for one that there is not, CorruptStore."""
+    """The steps of a fold. Raises NotFound for one that does not exist, CorruptStore."""
     try:
         folds: dict[str, Any] = json.loads(path.read_text())["folds"]
         if _key(fold) not in folds:

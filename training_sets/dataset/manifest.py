@@ -157,7 +157,7 @@ def steps_entry(manifest: Mapping[str, Any]) -> FileEntry | None:
 
 
 def intact_file(folder: Path, entry: FileEntry) -> Path:
-    """The path of a file that is what its entry states; its bytes are read once, until somebody touches it.
+    """The path of a file that is what its entry states; its bytes are read once, until it changes.
 
     Raises CorruptStore when it is missing, has other bytes, is reached by a symbolic link, or is not in the folder.
     """

@@ -42,7 +42,7 @@ class KnownKlines:
         self._lock = threading.Lock()
 
     def get(self, key: tuple[str, int, str]) -> Klines | None:
-        """What was kept of a symbol and day, made of files with this hash; nobody may change it."""
+        """What was kept of a symbol and day, made of files with this hash; it must not be changed."""
         with self._lock:
             if key in self._days:
                 self._days.move_to_end(key)

@@ -57,7 +57,7 @@ class Weigher:
         return np.stack([piece.symbol[rows], starts_ns, ends_ns])
 
     def weights(self, spans: Int64s, prices: Mapping[str, LabelPrices]) -> tuple[Float64s, int]:
-        """Weight and concurrency of each row, float64 (n, 2), each symbol by itself; how many weights are unknown.
+        """Weight and concurrency of each row, float64 (n, 2), each symbol separately; how many weights are unknown.
 
         spans: int64 (3, n), of one split. Raises InvalidRequest when a symbol has no weight above 0.
         """

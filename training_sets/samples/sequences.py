@@ -42,7 +42,7 @@ class WindowBatch:
 
 @dataclass(frozen=True, slots=True)
 class FeatureWindows:
-    """The windows of a symbol in one split of a fold; each iteration reads them anew.
+    """The windows of a symbol in one split of a fold; each iteration reads them again.
 
     length: rows a window. interval_ns, offset_ns: rows so long after multiples of the interval, whole seconds. stride:
     every so many rows one may end, counted from the first of a day. read_delay_ns: the model acts so long after a row

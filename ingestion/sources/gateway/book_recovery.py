@@ -4,7 +4,7 @@
 2. After ``PATIENCE_S`` the exchange is asked. Its answer counts once the changes reach it: the oldest kept is no newer
    than the answer, and the newest no older, both by ``seq``, which compares across depths. ``u`` does not.
 3. The answer with the changes above its ``seq`` is one snapshot, numbered by the newest change's ``u``, received with
-   it: it tells of no later moment. It is delivered after that change, so that the next one goes on from it, and so it
+   it: it shows no later moment. It is delivered after that change, so that the next one continues from it, and so it
    stands on the tape: a rebuild sees the same.
 4. A snapshot from the gateway, or a restart of the exchange, ends the recovery at once.
 """
@@ -36,7 +36,7 @@ PATIENCE_S: Final = 0.15
 REACHED_S: Final = 2.0
 """How long the changes may take to reach an answer."""
 ANSWERS: Final = 4
-"""Answers that may be older than the changes kept, before the worker has to ask anew."""
+"""Answers that may be older than the changes kept, before the worker has to ask again."""
 ANSWER_PAUSE_S: Final = 0.1
 MOST_CHANGES: Final = 1000
 
@@ -122,7 +122,7 @@ class BookRecovery:
         lost.has_changed.set()
 
     async def recover(self, symbol: str) -> None:
-        """Bring the book back, or leave it to the next call when nobody can; one call a symbol at a time."""
+        """Recover the book, or leave it to the next call if that fails; one call per symbol at a time."""
         if symbol in self._lost:
             return
         lost = self._lost[symbol] = _Lost()

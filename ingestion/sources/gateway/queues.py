@@ -4,7 +4,7 @@
    read) with our clock.
 2. A queue is behind from the moment it is opened until as many messages were delivered as waited in it, or until it is
    silent; and whenever the broker may send nothing more before an acknowledgement.
-3. A queue that holds fewer messages than it may was kept whole while nobody read it: what is delivered goes on where
+3. A queue that holds fewer messages than it may was kept whole while it was not read: deliveries continue where
    the tapes ended.
 4. What was missed while a queue was not read is marked by ``ingestion.sources.gateway.holes``.
 5. An order book that was lost is brought back by ``ingestion.sources.gateway.book_recovery``.
@@ -95,7 +95,7 @@ def gateway_queues(*, trade_queue: str, has_positions: bool, kept: Sequence[str]
 class GatewaySource:
     """Delivers what the gateway's queues hold; see ``ingestion.source.Source``.
 
-    clock: ours. subscriptions: told of what comes, and asked for snapshots. order_books: asked for those that the
+    clock: ours. subscriptions: notified of messages, and asked for snapshots. order_books: asked for those that the
     gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
     """
 
