@@ -171,7 +171,7 @@ class VersionWithConfig(VersionDocument):
 class Activated(BaseModel):
     """An activation that was done. hot_reload: running workers serve it without a new start.
 
-    is_shadow: it is served beside the active one, at the cost that was measured.
+    is_shadow: it is served next to the active one, at the cost that was measured.
     """
 
     version: str

@@ -126,7 +126,7 @@ def judge_minute(
         found.append(_of_minute("kline", "missing", begin_ns, "the candle of the previous minute did not arrive"))
     if anomaly_rate is not None and outliers.found and anomaly_rate >= limits.anomaly_rate:
         first = outliers.found[0]
-        told = f"a {first.what} of {first.value:g} beside {first.reference:g}, {anomaly_rate:.2%} of the trades"
+        told = f"a {first.what} of {first.value:g} against {first.reference:g}, {anomaly_rate:.2%} of the trades"
         found.append(_of_minute("trade", "outliers", begin_ns, told))
     if None not in {before.offset_ns, after.offset_ns} and before.offset_ns != after.offset_ns:
         found += _offset_jump(begin_ns, before, after)

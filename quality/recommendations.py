@@ -71,7 +71,7 @@ def _of_values(document: Mapping[str, Any]) -> list[str]:
     if document["anomaly_details"]:
         first = document["anomaly_details"][0]
         said.append(
-            f"Outliers among the trades, the first a {first['what']} of {first['value']:g} beside "
+            f"Outliers among the trades, the first a {first['what']} of {first['value']:g} against "
             f"{first['reference']:g} at {first['time']}: compare with the exchange before training on the period."
         )
     offset = document["clock_offset_ms"]

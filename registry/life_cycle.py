@@ -199,7 +199,7 @@ class RegistryLifeCycle:
         reasons = [
             ("it is shipped with the service", state.is_shipped),
             ("it is active", state.is_active),
-            ("it is served beside the active one", state.record is not None and state.record.is_shadow),
+            ("it is served next to the active one", state.record is not None and state.record.is_shadow),
             ("a rollback returns to it", record is not None and record.previous_version == version),
             (f"{state.usage_count} datasets were built with it", state.usage_count > 0),
             (f"{len(workers)} workers serve it", bool(workers)),

@@ -69,7 +69,7 @@ class ShadowVersions:
         """
         self._active.check_changeable()
         if version == self._active.version:
-            raise Conflict(f"registry version {version}: must not be the active one to be served next to it")
+            raise Conflict(f"registry version {version}: must not be active to be a shadow, was")
         looked = self._differences.folder.look(version)
         if looked.problems:
             raise Conflict(f"registry version {version}: must be valid: {'; '.join(looked.problems)}")

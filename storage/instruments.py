@@ -103,8 +103,8 @@ class InstrumentPins:
         symbol = instrument.symbol
         if next((self._root / "tape" / symbol).glob("*/*.log"), None) is not None:
             _log.warning(
-                "%s: must hold the scale of %s, which has a tape, was without, and no raw Parquet states it: pinned "
-                "anew, price exponent %d and quantity exponent %d",
+                "%s: had no scale for %s, which has a tape, and no raw Parquet states it: pinned "
+                "again, price exponent %d and quantity exponent %d",
                 self._path,
                 symbol,
                 instrument.price_exponent,

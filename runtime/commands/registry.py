@@ -64,7 +64,7 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
         print(f"worker {each.worker.worker_id}: {each.version or 'has not told'}{says}{straggles}")
         for one in shadows_of(each.worker):
             why = "" if one.detail is None else f": {one.detail}"
-            print(f"  beside it {one.version}: {one.state}, {one.rows} rows{why}")
+            print(f"  next to it {one.version}: {one.state}, {one.rows} rows{why}")
 
 
 @app.command("show")
@@ -277,7 +277,7 @@ def _state(row: dict[str, Any]) -> str:
     if row["is_active"]:
         return "active" if row["is_valid"] else "active, broken"
     if row["is_shadow"]:
-        return "beside the active one"
+        return "next to the active one"
     if not row["is_valid"]:
         return "broken"
     return "shipped" if row["is_shipped"] else "candidate"

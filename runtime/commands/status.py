@@ -11,7 +11,7 @@ import typer
 from runtime.commands.options import AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
 
-_NOBODY_LOOKED: Final = "nobody looked"
+_NOBODY_LOOKED: Final = "not checked"
 
 
 def status(data: DataFolder = None, as_json: AsJson = False) -> None:

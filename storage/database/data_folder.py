@@ -89,7 +89,7 @@ def _make_folder_id(raw_folder: Path) -> uuid.UUID:
     finally:
         staged.unlink()
     found = read_folder_id(raw_folder)
-    assert found is not None, "nobody takes it away"
+    assert found is not None, "it is never deleted"
     return found
 
 

@@ -159,7 +159,7 @@ class RegistryStore:
         with transaction(self._engine) as connection:
             row = connection.execute(found.values(is_shadow=False).returning(_VERSIONS)).mappings().one_or_none()
             if row is None:
-                raise Conflict(f"registry version {version}: must be served beside the active one, was not")
+                raise Conflict(f"registry version {version}: must be served next to the active one, was not")
             _write(connection, change)
         return VersionRecord(**row)
 

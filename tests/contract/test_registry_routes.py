@@ -261,7 +261,7 @@ def test_a_version_beside_the_active_one_is_begun_once_its_cost_is_accepted_and_
     now = client.get("/feature-registry").json()
     assert (now["version"], now["shadow_versions"]) == (DEFAULT_VERSION, ["3.0.0"])
     assert problem(client, "POST", path, accepted)[0] == 409
-    assert "served beside the active one" in problem(client, "DELETE", "/versions/3.0.0")[1]
+    assert "served next to the active one" in problem(client, "DELETE", "/versions/3.0.0")[1]
     assert client.delete("/feature-registry/versions/3.0.0/shadow?ended_by=anna").status_code == 204
     assert problem(client, "DELETE", "/versions/3.0.0/shadow")[0] == 409
     assert client.get("/feature-registry").json()["shadow_versions"] == []

@@ -59,7 +59,7 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
         days = stored_days(log, raw, symbol, first)
         if missing := [day for day in _days_within(request, known) if day not in days]:
             raise InvalidRequest(
-                f"{symbol}: must have data of every day of the periods, {len(missing)} without was "
+                f"{symbol}: must have data for every day of the periods, {len(missing)} without data: "
                 f"{told_days(missing)}; {told_periods({symbol: known})}"
             )
     return features
@@ -74,7 +74,7 @@ def _fetched_first(request: DatasetRequest, chosen: FeatureSet, place: BuildPlac
         if (reason := place.filler.refusal(each.needed)) is not None:
             known = stored_period(place.features, place.raw.parquet, each.symbol)
             raise InvalidRequest(
-                f"{each.symbol}: must have data of every day of the periods, {len(each.needed)} without was "
+                f"{each.symbol}: must have data for every day of the periods, {len(each.needed)} without data: "
                 f"{told_days(each.needed)}, which cannot be fetched: {reason}; {told_periods({each.symbol: known})}"
             )
     return {each.symbol for each in lacking}

@@ -80,7 +80,7 @@ def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
     )
     return [
         *(
-            f"leakage: of {view} nobody knows from when on its rows could be read, its source has no creation times"
+            f"leakage: it is unknown when rows of {view} could be read, its source has no creation times"
             for view in leakage.get("views_not_proven", ())
         ),
         *(f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()),

@@ -53,7 +53,7 @@ class DatasetFeatures:
                 others.append(reference)
             elif choice.is_beside:
                 raise InvalidRequest(
-                    f"features: must be of other views beside a registry version, which has its own, was {reference}"
+                    f"features: must be of other views than the registry version, which has its own, was {reference}"
                 )
             elif name not in views[view]:
                 raise InvalidRequest(

@@ -80,7 +80,7 @@ class SampledDays:
             before = [self._names(times_ns[day], {}) for day in lacking]
             held[stretch] = _held(times_ns[stretch], self._retrieve(times_ns[stretch]), count)
             for day, names in zip(lacking, before, strict=True):
-                # Of rows that came while they were read nobody knows which were seen.
+                # Rows that arrived during the read may or may not have been seen.
                 if names == self._names(times_ns[day], {}):
                     self._write(names, times_ns[day], held[day])
         return _known(times_ns, held)
