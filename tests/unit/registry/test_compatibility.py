@@ -81,7 +81,7 @@ def test_a_declared_renaming_is_followed_and_what_changed_besides_is_told() -> N
         "mid: renamed to middle",
         "middle: changed logic: its function is another",
     )
-    assert found.warnings == ("migration.drop.x: does nothing, 1.0.0 has no such column",)
+    assert found.warnings == ("migration.drop.x: has no effect, 1.0.0 has no such column",)
 
 
 columns = st.builds(
