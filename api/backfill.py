@@ -28,14 +28,14 @@ class HistoricalRequest(BaseModel):
 
 
 class AutoRequest(BaseModel):
-    """The last days to fetch, as many as one request may have unless it says less."""
+    """The last days to fetch; by default as many as one request may have."""
 
     symbol: Annotated[str, Field(min_length=1, max_length=64)]
     max_days: int | None = None
 
 
 class BackfillStarted(BaseModel):
-    """A job that was accepted."""
+    """An accepted job."""
 
     job_id: str
     status: BackfillStatus

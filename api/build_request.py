@@ -134,13 +134,13 @@ class BuildRequest(SplitConfig):
     """A training set.
 
     ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
-    ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
-    ``missing`` forward_fill fills in. ``sample_offset``: how long after the interval's multiples t lies; with
+    ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is the maximum age of a value
+    that ``missing`` forward_fill uses. ``sample_offset``: how long after the interval's multiples t lies; with
     ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given. ``history_lag_ms``:
     how long after its time a row that was not served live could be read, for each hour of the UTC day.
-    ``features``: "view:name" of other views beside those of ``feature_registry_version``; without a version they are
-    all that the set has, of views of the active version and of others. ``feature_keys``: the value of each key of other
-    views but the symbol.
+    ``features``: "view:name" of other views in addition to those of ``feature_registry_version``; without a version
+    they are all that the set has, of views of the active version and of others. ``feature_keys``: the value of each
+    key of other views except the symbol.
     """
 
     symbol: SymbolName | None = None

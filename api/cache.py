@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 
 
 class Invalidation(_Strict):
-    """Of one symbol or of all, from one day to another, both included; nothing is everything."""
+    """One symbol or all, from one day to another, both included; empty means everything."""
 
     symbol: SymbolName | None = None
     begin: Annotated[Moment | None, Field(alias="from")] = None
@@ -45,13 +45,13 @@ class Warming(_Strict):
 
 
 class Invalidated(BaseModel):
-    """How many files are gone."""
+    """Number of removed files."""
 
     files_removed: int
 
 
 class WarmingStarted(BaseModel):
-    """One job a symbol; ``GET /cache/statistics`` names those that have not ended."""
+    """One job per symbol; ``GET /cache/statistics`` names the unfinished ones."""
 
     job_ids: dict[str, int]
 

@@ -50,9 +50,9 @@ Asset = Literal[
 
 
 class Session(BaseModel):
-    """needs_key: whether a key must be shown, and was not. csrf_token: to be shown with each change.
+    """needs_key: whether a key is required and was not sent. csrf_token: to be sent with each change.
 
-    ``csrf_token`` and ``ends_at`` are null where the service asks for no key, and where it was not shown.
+    ``csrf_token`` and ``ends_at`` are null if the service requires no key, or the key was not sent.
     """
 
     needs_key: bool

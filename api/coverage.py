@@ -21,7 +21,7 @@ router = APIRouter(tags=["data quality"])
 
 
 class Coverage(BaseModel):
-    """What was expected of each stream, what is held, and exactly what is missing, over a period and by UTC day."""
+    """For each stream, what was expected, what is stored, and exactly what is missing, over a period and by UTC day."""
 
     symbol: str
     begin: Annotated[str, Field(alias="from")]

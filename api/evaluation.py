@@ -70,7 +70,7 @@ _SCHEMA: Final = EvaluationRequest.model_json_schema()
 
 
 class Evaluation(BaseModel):
-    """``metrics`` by target, null without predictions; a measure that the rows cannot give is null.
+    """``metrics`` by target, null without predictions; a metric that the rows do not support is null.
 
     ``details`` by target: ``calibration``, of values and of probabilities; ``returns``, of values of one fold or path:
     of labels that overlap and of rows a horizon apart, with turnover, before ``cost`` and after.

@@ -59,7 +59,7 @@ class WriteRequest(BaseModel):
 
 
 class MaterializeIncrementalRequest(BaseModel):
-    """feature_views: none is every view but ours, whose rows ingest writes."""
+    """feature_views: default: every view except ours, whose rows ingest writes."""
 
     end_ts: str
     feature_views: list[str] | None = None

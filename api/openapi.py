@@ -14,7 +14,7 @@ ASSETS: Final = "/docs/assets"
 
 
 class ErrorDocument(BaseModel):
-    """Every error: its class, the thing, the rule and what was; the log has ``trace_id``."""
+    """An error: its class, and a message with the thing, the rule and the actual value; the log has ``trace_id``."""
 
     error: str
     message: str

@@ -21,9 +21,9 @@ router = APIRouter(prefix="/data-quality", tags=["data quality"])
 
 
 class QualityReport(BaseModel):
-    """What is missing, doubled, late or far from the rest in a symbol's data, and what to do about it.
+    """Missing, duplicated and late messages and outliers in a symbol's data, and what to do about them.
 
-    Rates are null where nothing was there to count, and ``unchecked`` says what could not be looked at.
+    Rates are null if there was nothing to count, and ``unchecked`` says what could not be checked.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -65,7 +65,7 @@ def report(
 
 
 class Disagreement(BaseModel):
-    """Two values that should be one, null where a side has none, and the messages that state them."""
+    """Two values that should be equal, null if a side has none, and the messages that state them."""
 
     check: str
     at: str
@@ -114,9 +114,9 @@ def reconciliation(
 
 
 class ColumnDrift(BaseModel):
-    """How far a column is from the dataset: psi and ks null where there are too few values to tell.
+    """How far a column is from the dataset; psi and ks are null if there are too few values.
 
-    drifted: the measures that exceed their limits; none where the column moves by nature, ``is_expected``.
+    drifted: the measures that exceed their limits; none if the column is expected to change, ``is_expected``.
     """
 
     psi: float | None
@@ -136,7 +136,7 @@ class SymbolDrift(BaseModel):
 
 
 class Drift(BaseModel):
-    """How far served rows are from those that a dataset holds, by symbol."""
+    """How far served rows are from those of a dataset, by symbol."""
 
     model_config = ConfigDict(populate_by_name=True)
 

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/features", tags=["features"])
 
 
 class StreamToken(BaseModel):
-    """``token`` is null where the service asks for no key. A stream that is open when it ends stays open."""
+    """``token`` is null if the service requires no key. A stream that is open when it ends stays open."""
 
     token: str | None
     expires_at: str | None

@@ -30,7 +30,9 @@ def test_a_pandas_that_feast_does_not_take_is_told_to_who_reads_and_refused_to_w
         UserWarning, match=r"pandas: must be below 3, as Feast requires, was 3\.1\.1: features that Feast"
     ):
         warn_of_pandas("3.1.1")
-    with pytest.raises(ImportError, match=r"pandas: must be below 3, as Feast requires, was 3\.0\.0: Feast would write"):
+    with pytest.raises(
+        ImportError, match=r"pandas: must be below 3, as Feast requires, was 3\.0\.0: Feast would write"
+    ):
         refuse_pandas("3.0.0")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
