@@ -52,7 +52,7 @@ def online_answer(  # noqa: PLR0913  # what an answer depends on
 ) -> bytes:
     """The answer as JSON. keys: of each view of the plan, one an entity row. version: the registry version asked for.
 
-    Raises Conflict where rows of that version are neither served nor served beside.
+    Raises Conflict if rows of that version are served neither as active nor as shadow.
     """
     rows = len(next(iter(entities.values())))
     ours = [PackedColumns(plan, layout, entities[layout.key], version) for layout in _layouts(plan)]

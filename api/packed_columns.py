@@ -101,7 +101,7 @@ class PackedColumns:
     def put(self, held: Held) -> list[int]:
         """Take what was read; the rows that fields have something newer of, or that have no vector.
 
-        Raises Conflict where rows of the version are neither served nor served beside, CorruptStore.
+        Raises Conflict if rows of the version are served neither as active nor as shadow, CorruptStore.
         """
         newer: list[int] = []
         by_columns: dict[tuple[str, ...], list[tuple[int, OnlineVector]]] = {}

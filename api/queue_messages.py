@@ -62,7 +62,7 @@ MESSAGES: Final[Mapping[str, type[BaseModel]]] = {
     "features.dataset.ready": DatasetNotice,
     "features.alerts": AlertNotice,
 }
-"""By queue; what a queue's messages have beside their body stands under its name and ``.headers``."""
+"""By queue; headers of a queue's messages are under its name and ``.headers``."""
 
 
 def message_schemas() -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A day of history: fetched, decoded as if it had arrived, stored beside live data, read back.
+"""A day of history: fetched, decoded as if it had arrived, stored next to live data, read back.
 
 1. A complete day is left alone; no other process works on the same symbol and day meanwhile.
 2. What live data holds is left out, the rest becomes one part of raw Parquet, named after data type and day: fetched

@@ -1,4 +1,4 @@
-"""Daily features of shares: twenty years of bars of five hundred from nothing, and one more day, beside polars."""
+"""Daily features of shares: twenty years of bars of five hundred from nothing, and one more day, against polars."""
 
 from __future__ import annotations
 

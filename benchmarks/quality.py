@@ -1,4 +1,4 @@
-"""Quality: the data quality report of a busy symbol's day, on one core, beside reading the same events."""
+"""Quality: the data quality report of a busy symbol's day, on one core, against reading the same events."""
 
 from __future__ import annotations
 

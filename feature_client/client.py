@@ -66,7 +66,7 @@ class FeatureCoverage:
 class FeatureStoreClient:
     """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads.
 
-    ``repo_path`` may also be the folder of definitions beside that file, as in ``FeatureStoreClient("feature_repo")``.
+    ``repo_path`` may also be the folder of definitions next to that file, as in ``FeatureStoreClient("feature_repo")``.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class FeatureStoreClient:
     ) -> OnlineFeatures:
         """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip for streamed views.
 
-        Views that others defined are read too, by their own keys: rows that ask for them name those beside the symbol
+        Third-party views can be read too, by their own keys: entity rows name these in addition to the symbol
         or in its place. Their first read opens Feast's registry, which takes seconds.
 
-        registry_version: of the rows of that version, which is served or served beside; Conflict while it is neither.
+        registry_version: of the rows of that version, if it is served as active or as shadow; else Conflict.
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
         InvalidRequest for a feature that the rows have not; StoreUnavailable.
@@ -139,7 +139,7 @@ class FeatureStoreClient:
 
         Its ``pit_report`` is the proof of that. Where the repository names a source of ticks, as
         ``historical/feature_store.yaml`` does, they are of the row that a reader was given then, at a tick between
-        seconds too; else of the newest whole second of the log. That yaml is used where this one, beside it, has none.
+        seconds too; else of the newest whole second of the log. That yaml is used if this one, next to it, has none.
 
         A view whose source does not say from when on its rows could be read proves nothing: the report says so, and a
         warning.

@@ -93,7 +93,7 @@ class Dataset:
 
     @property
     def input_columns(self) -> list[str]:
-        """What a model takes beside the features, such as the side of a primary model."""
+        """A model's inputs other than features, such as the side of a primary model."""
         return list(self.manifest["column_roles"].get("inputs", ()))
 
     @property
@@ -132,7 +132,7 @@ class Dataset:
         return frame
 
     def inputs(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
-        """What a model takes beside the features, of the rows of ``load``, with the same index.
+        """A model's inputs other than features, for the rows of ``load``, with the same index.
 
         Without a column where the dataset has none. Raises as ``load``.
         """

@@ -47,7 +47,7 @@ class OnlineReading:
     ) -> list[dict[str, OnlineFeature]]:
         """What each entity row has of each reference; raises as ``FeatureStoreClient.get_online_features``.
 
-        version: of streamed views, which is served or served beside; None is the active one.
+        version: of streamed views, served as active or as shadow; None is the active one.
         """
         tables = [pair for pair in references if table_group(pair[0]) is not None]
         rest = [pair for pair in references if table_group(pair[0]) is None]

@@ -100,7 +100,7 @@ class Sequences:
             )
 
     def shard(self, number: int, of: int) -> Sequences:
-        """Those of every ``of``-th day from the ``number``-th on, for several readers beside each other."""
+        """Those of every ``of``-th day from the ``number``-th on, for several readers in parallel."""
         return replace(self, windows=replace(self.windows, shard=number, shards=of))
 
     def torch(self) -> Any:  # noqa: ANN401  # PyTorch is nothing that this package depends on

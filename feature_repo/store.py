@@ -45,7 +45,7 @@ raise RuntimeError(
     "view that it does not find here; views of your own are registered by `feature-service apply`"
 )
 '''
-"""A module beside a yaml that reads: Feast takes what it does not find for what was removed."""
+"""A module next to a yaml for readers: Feast treats objects that it does not find as removed."""
 
 
 def sql_registry(*, postgres_url: str, engine_options: Mapping[str, Any]) -> RegistryConfig:

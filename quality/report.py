@@ -244,7 +244,7 @@ def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
-    """What a notebook beside the page begins with."""
+    """First lines for a notebook."""
     is_folded = any(fold["fold"] is not None for fold in manifest["folds"])
     path = "fold-000/train" if is_folded else "train"
     lines = [

@@ -128,7 +128,7 @@ def distributions_section(profile: TableProfile, sample: npt.NDArray[np.float64]
 
 
 def relation_section(related: Mapping[str, Any]) -> str:
-    """The features with the greatest rank IC in the first split, those of the other splits and of the months beside."""
+    """The features with the greatest rank IC in the first split, with those of the other splits and of the months."""
     auto = related["autocorrelation"]
     note = (
         f"Autocorrelation of labels one row apart {_number(auto['next_row'])}, {auto['rows_apart']} rows apart, "

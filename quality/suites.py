@@ -1,6 +1,6 @@
 """The quality gate of a dataset: Great Expectations on the profile of its columns, minor findings and critical ones.
 
-Every value that a rule measures is one row of a table, beside the rule's bounds. Two expectations look at it, none
+Every value that a rule measures is one row of a table, with the rule's bounds. Two expectations look at it, none
 below and none above, so that their number grows neither with the rules nor with the features, nor their time with the
 rows of the dataset: Great Expectations takes 10 ms for one, whatever it looks at.
 """

@@ -46,7 +46,7 @@ class RegistryLifeCycle:
         now: Callable[[], datetime],
         services: FeatureServices,
     ) -> None:
-        """differences: of the versions' folder. row_budget_ms: what a row of a version served beside may cost."""
+        """differences: of the versions' folder. row_budget_ms: what a row of a shadow version may cost."""
         self.files: VersionFolder = differences.folder
         self.differences = differences
         self.active = active

@@ -152,7 +152,7 @@ def _jobs(builds: DatasetBuilds) -> Role:
 
 
 def _backfills(jobs: BackfillJobs) -> list[Role]:
-    """Queued backfills, beside the builds, and the watch over them."""
+    """Queued backfills, in parallel with the builds, and the watch over them."""
     worker = jobs.worker()
 
     def stop() -> None:
@@ -163,7 +163,7 @@ def _backfills(jobs: BackfillJobs) -> list[Role]:
 
 
 def _upkeep(upkeep: Upkeep, queue: JobQueue, *, look_s: int) -> Role:
-    """What the service does for itself, beside the builds: neither waits for the other."""
+    """Upkeep, in parallel with the builds: neither waits for the other."""
     worker = upkeep.worker(queue, look_s=look_s)
 
     def stop() -> None:

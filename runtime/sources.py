@@ -89,7 +89,7 @@ def check_choice(settings: Settings, choice: SourceChoice) -> None:
 class SourceParts:
     """A source, the clock that its messages go by, and what belongs to it.
 
-    tasks: what runs beside it on the event loop. release: awaited once everything delivered is durable.
+    tasks: what runs next to it on the event loop. release: awaited once everything delivered is durable.
     subscriptions: their documents, for the status. figures: what it counts.
     """
 

@@ -168,7 +168,7 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
 
 @contextmanager
 def shared(lock: Path) -> Iterator[None]:
-    """Hold the lock file beside others who share it; waits for one that holds it alone. Raises StoreUnavailable."""
+    """Hold the lock file shared with others; waits for an exclusive holder. Raises StoreUnavailable."""
     with _opened_lock(lock) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield

@@ -3,9 +3,9 @@
     git clone --depth 1 --branch v0.66.0 https://github.com/feast-dev/feast /tmp/feast
     python tools/feast_conformity.py /tmp/feast [--suite offline|online] [--pytest='-k ttl']
 
-What Feast's tests import beside Feast is installed into ``build/feast-conformity`` and found after everything else. The
-suites write to a Redis; its database may hold nothing else. The end is 0 where every test passes but those of
-``EXCEPTIONS``, each of which has to fail.
+What Feast's tests import in addition to Feast is installed into ``build/feast-conformity`` and found after everything
+else. The suites write to a Redis; its database may hold nothing else. Exits 0 if every test passes except those of
+``EXCEPTIONS``, each of which must fail.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def main() -> int:
 
 
 def without_feast(folder: Path, place: Path) -> Path:
-    """A folder with the tests of a checkout and their settings: beside its Feast they would be run on that one."""
+    """A folder with only the tests of a checkout and their settings: next to its Feast they would use that one."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     for name in ("tests", "pytest.ini"):
@@ -146,7 +146,7 @@ def without_feast(folder: Path, place: Path) -> Path:
 
 
 def _install() -> None:
-    """What Feast's tests import and the service does not, beside it: nothing of the environment is changed."""
+    """What Feast's tests import and the service does not, in a separate folder: the environment is not changed."""
     listed = PLACE / "installed.txt"
     wanted = "\n".join((*NEEDED, _WHOLE))
     if listed.is_file() and listed.read_text() == wanted:

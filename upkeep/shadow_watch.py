@@ -50,7 +50,7 @@ class ShadowStores:
 
 
 class ShadowWatch:
-    """Runs until ``stop``; one look after the other, in a thread beside the event loop that takes the rows."""
+    """Runs until ``stop``; one check after the other, in a thread next to the event loop that takes the rows."""
 
     def __init__(  # noqa: PLR0913  # what it reads, what it writes, and when
         self,

@@ -73,7 +73,7 @@ class Upkeep:
         self._is_stopping.set()
 
     def worker(self, queue: JobQueue, *, look_s: int = LOOK_S, heartbeat_s: float = HEARTBEAT_S) -> JobWorker:
-        """A worker that looks for what is due and runs it, each task beside the others."""
+        """A worker that looks for due tasks and runs them in parallel."""
 
         def look() -> None:
             for state in self._store.states():

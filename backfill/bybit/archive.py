@@ -67,7 +67,7 @@ class Archive:
 
     @contextmanager
     def _file(self, symbol: str, names: list[str]) -> Iterator[ArchivedFile]:
-        """One of the names, in the symbol's folder or beside it."""
+        """One of the names, in the symbol's folder or next to it."""
         tried = [f"{folder}{name}" for name in names for folder in (f"{symbol}/", "")]
         if "://" not in self.base:
             for name in tried:

@@ -4,7 +4,7 @@
    its place with a snapshot of its own, any other once the present one is silent.
 2. An update at or below the last, in a message that is later by ``seq`` or by the exchange's clock, or far below it, is
    no message seen before: the exchange restarted and its snapshot was missed. The book is lost.
-3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
+3. Where a snapshot of another numbering comes and the old numbering continues after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard. Numbers that
    neither can have come to in the time between lose the book again.
 4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.

@@ -3,7 +3,7 @@
 1. The tape with the most bytes of late is gone through from the last order book snapshot before the stretch on; each
    second of the stretch is fed and closed separately, as a running worker does.
 2. What is further back than that is not brought in: how much past an engine holds hardly changes what a row costs.
-3. It is done in a process of its own, at low priority: neither who asks nor a worker beside waits for a compiler.
+3. It is done in its own process, at low priority: neither the caller nor a worker waits for a compiler.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 3. A message that both have is received when the first of them had it. Where both state another thing under one name,
    the first tape's is taken and the conflict is told.
 4. What the service itself makes of messages is left out: who plays the stream makes it again. A START stays where the
-   other tape was silent too or about to begin anew itself, since then nobody had what came before it.
+   other tape was silent too or about to restart itself, since then neither had what came before it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Met(NamedTuple):
 def merge_tapes(
     first: Iterator[Frame], second: Iterator[Frame], decoders: Decoders, merged: Merged
 ) -> Iterator[TimedMessage]:
-    """The messages of both, in an order that goes on in each as it was; counted in ``merged``.
+    """The messages of both, in an order that keeps the order of each; counted in ``merged``.
 
     decoders: of the market of both. Raises CorruptStore where a tape cannot be read.
     """
@@ -97,7 +97,7 @@ def merge_tapes(
 
 
 def _next(heads: list[_Met | None], sides: tuple[_Side, _Side]) -> int | None:
-    """Which side goes on; None when both have ended."""
+    """Which side continues; None when both have ended."""
     one, two = heads
     if one is None or two is None:
         return None if one is two else int(one is None)
@@ -123,7 +123,7 @@ class _Side:
         self.last_ns = self._before_ns = 0
 
     def head(self) -> _Met | None:
-        """The next message, LOOK_NS read ahead of it; those that the other side had first are passed over."""
+        """The next message, LOOK_NS read ahead of it; those that the other side had first are skipped."""
         self._read_ahead()
         while self._waiting and self._waiting[0].key not in self._keys:
             self._note(self._waiting.popleft())

@@ -3,7 +3,7 @@
 1. Where a venue changes a format, it gets a decoder from the first day that has it; the days before are read as they
    always were.
 2. Where a decoder read its days wrongly, its entry gets another decoder under a higher version: the next compaction
-   makes the parts of those days anew, and of no others.
+   rebuilds the parts of those days, and of no others.
 """
 
 from __future__ import annotations

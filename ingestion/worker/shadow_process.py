@@ -1,4 +1,4 @@
-"""The process that serves a version beside the active one: it computes its rows from the tapes, and keeps them.
+"""The process that serves a version next to the active one: it computes its rows from the tapes, and stores them.
 
 1. It compiles the version and brings an engine of each symbol along the tape, from the horizon before its first row on:
    that after its last one, where it was served within RESUMED_NS, else the next.
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ShadowPlan:
-    """What is served beside. features: the folder of the feature log. online: the part of a feature_store.yaml.
+    """The shadow version. features: the folder of the feature log. online: the part of a feature_store.yaml.
 
     budget_ms: what a row may cost.
     """

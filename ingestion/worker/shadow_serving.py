@@ -1,7 +1,7 @@
-"""Serving versions beside the active one: a thread that keeps a process for each, and tells it how far it may go.
+"""Serving versions next to the active one: a thread that keeps a process for each, and tells it how far it may go.
 
 1. The database says which versions are wanted; while it is down, the last wanted ones continue.
-2. A process is told of rows that the worker has closed and whose messages are on the disk, once it has answered.
+2. A process is notified of rows that the worker has closed and whose messages are on disk, once it has responded.
 3. One that reported why it failed is not restarted until it is requested again. One that was killed is.
 4. Once a version is not wanted, or failed, its fields in Redis are removed: no old value of it is served.
 """

@@ -28,7 +28,7 @@ from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureSet
 
 TRIAL_ROWS: Final = 3
-"""Live rows of each symbol that a version computes beside the one that is served, before it may be."""
+"""Live rows of each symbol that a version must compute next to the served one before it may be served."""
 NEAR_S: Final = 2.0
 """A pass over the tapes that takes no longer leaves no more than its own time to be followed."""
 MOST_PASSES: Final = 10
@@ -145,7 +145,7 @@ class VersionChanger:
         return cost_ms
 
     def _try_out(self, change: EngineChange, is_wanted: Callable[[], bool]) -> None:
-        """Close rows beside those that are served until there are enough of them to be sure."""
+        """Close rows next to the served ones until there are enough of them to be sure."""
         pause = threading.Event()
         deadline_s = time.monotonic() + ROW_S
         while change.failure is None and is_wanted():

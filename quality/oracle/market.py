@@ -41,7 +41,7 @@ SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
     "bb_lower": lambda candle: candle.close,
     "volume_zscore": lambda _candle: Fraction(1),
 }
-"""Of the terms of a difference, beside which the difference itself may be next to nothing."""
+"""Of the terms of a difference, compared with which the difference itself may be tiny."""
 SOURCES: Final = ("BOOK", "TRADES", "KLINES", "TICKERS", "POSITIONS")
 GROUPS: Final = ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
 WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}

@@ -89,7 +89,7 @@ def _show(renderable: RenderableType) -> None:
 
 
 def _facts(document: Mapping[str, Any]) -> RenderableType:
-    """Names beside their values."""
+    """Names with their values."""
     from rich.table import Table
     from rich.text import Text
 

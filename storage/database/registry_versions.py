@@ -140,7 +140,7 @@ class RegistryStore:
                 _write(connection, change)
 
     def shadow(self, checked: Checked, change: Change, *, row_cost_ms: float) -> VersionRecord:
-        """Let a version be served beside the active one. Raises Conflict when it is active, or is so already."""
+        """Let a version be served next to the active one. Raises Conflict if it is active, or served already."""
         values = {"is_shadow": True, "shadow_row_cost_ms": row_cost_ms}
         with transaction(self._engine) as connection:
             connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
@@ -154,7 +154,7 @@ class RegistryStore:
         return record
 
     def end_shadow(self, version: str, change: Change) -> VersionRecord:
-        """Let it be served beside the active one no longer. Raises Conflict when it was not."""
+        """Stop serving it next to the active one. Raises Conflict if it was not served."""
         found = update(_VERSIONS).where(_VERSIONS.c.version == version, _VERSIONS.c.is_shadow)
         with transaction(self._engine) as connection:
             row = connection.execute(found.values(is_shadow=False).returning(_VERSIONS)).mappings().one_or_none()
@@ -164,7 +164,7 @@ class RegistryStore:
         return VersionRecord(**row)
 
     def shadows(self) -> list[str]:
-        """The versions that are served beside the active one, sorted."""
+        """The versions that are served next to the active one, sorted."""
         query = select(_VERSIONS.c.version).where(_VERSIONS.c.is_shadow).order_by(_VERSIONS.c.version)
         with transaction(self._engine) as connection:
             return list(connection.execute(query).scalars())

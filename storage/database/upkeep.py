@@ -33,7 +33,7 @@ RETRY_AFTER: Final = timedelta(seconds=60)
 """A task that failed is tried again after this, or after its period where that is shorter."""
 LATE_AFTER_PERIODS: Final = 2
 MOST_TASKS: Final = 12
-"""Of one process at once: each holds a connection while it runs, beside those that tell of it."""
+"""At once in one process: each holds a connection while it runs, in addition to those that report on it."""
 _HELD: Final = text(
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :lock"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"

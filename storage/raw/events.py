@@ -163,7 +163,7 @@ def _row_groups(raw: RawData, symbol: str, kinds: Collection[int], *, from_ns: i
 def _streamed(
     groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int, fields: Collection[str]
 ) -> Iterator[tuple[Events, int]]:
-    """The groups' events of the period: what was backfilled beside what is live, each in tape order."""
+    """The groups' events of the period: backfilled and live ones, each in tape order."""
     streams = [
         _merged(list(of_stream), from_ns=from_ns, to_ns=to_ns, fields=fields)
         for _, of_stream in itertools.groupby(groups, lambda group: stream_of(group.first_seq))

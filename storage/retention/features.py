@@ -22,7 +22,7 @@ from storage.features.shadow_log import SHADOWS
 from storage.instruments import checked_symbol
 
 ARCHIVED_FEATURES: Final = "features"
-"""Where the feature rows stand in an archive, beside the raw data."""
+"""The folder of feature rows in an archive, next to the raw data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class FeatureDay:
     """A symbol's rows of one UTC date.
 
     ``files`` are relative to the feature log, of every group and code, the record of what was served and the
-    rows of versions that were served beside included.
+    rows of shadow versions included.
     """
 
     symbol: str

@@ -1,8 +1,8 @@
 """Recovery of a tape after a crash: whole frames are kept, what follows the last of them is moved aside.
 
 1. An open segment is what a writer that died left. What follows its last whole frame moves into a file
-   ``<segment>.torn-<offset>`` beside it, and the segment is finished: by the next writer, or by a compaction that finds
-   no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
+   ``<segment>.torn-<offset>`` next to it, and the segment is finished: by the next writer, or by a compaction that
+   finds no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
 2. A finished segment is never changed.
 3. The findings of every recovery are written to the segment log. The next seq is one above every seq that was ever
    given: in segments that are gone, in damaged bytes that may have held frames, and up to the checkpoint, before which

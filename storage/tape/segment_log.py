@@ -1,4 +1,4 @@
-"""The segment log: what segments a symbol's tape has had and which seqs were given, kept beside the segments.
+"""The segment log: what segments a symbol's tape has had and which seqs were used, kept next to the segments.
 
 Layout: ``<raw>/tape/<symbol>/segments.index``, one line an event: CRC-32 in hex, a space, JSON. Lines are appended,
 each on disk before what it records is acknowledged, and none is ever changed.

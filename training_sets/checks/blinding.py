@@ -42,7 +42,7 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A drawn row beside what it was made from.
+    """A drawn row and its inputs.
 
     row_ns: of the row or tick that was known; None when there was none. had_ns, decision_ns: since when the model had
     it, and when it acted.

@@ -2,9 +2,9 @@
 
 1. A proof is of one symbol, UTC date and feature set: rows that were rebuilt from their past alone, with the moment
    from which a model had each, and stretches of the feature log that were compared with raw data.
-2. Its file lies beside the rows of its date and goes with them. The name holds a hash of everything that the proof
-   follows from, code, libraries, files of the log and of raw data, and one of the content: after a change of any it
-   is not found, or not believed.
+2. Its file is stored with the rows of its date and removed with them. The name holds a hash of everything that the
+   proof depends on, code, libraries, files of the log and of raw data, and one of the content: after any change it
+   is not found, or not trusted.
 3. Rows get here by a draw among the same rows that knew nothing of them. To draw among them is as good as to draw
    again: what is in a file is compared with them bit by bit all the same.
 """

@@ -82,7 +82,7 @@ def dataset_inputs(
 
 
 def _joined(features: DatasetFeatures) -> dict[str, Any]:
-    """The views beside the registry version and their files; nothing where there are none."""
+    """The views used in addition to the registry version and their files; empty if there are none."""
     if features.joined is None:
         return {}
     files = [outside_entry(filesystem, path) for filesystem, path in features.joined.files()]

@@ -44,7 +44,7 @@ class DatasetRequest:
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
-    fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
+    fitted_steps: what is fitted on the train rows of each fold and stored next to them; the files hold unfitted values.
     features: None is every feature of the registry version and no other.
     derived: columns that are made of many served rows. history_lag_ms: how long after its time a row that was not
     served could be read, by hour of the UTC day; None is the delay that the log states.
@@ -166,7 +166,7 @@ class DatasetRequest:
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """What a model takes beside the features, in the order of the files."""
+        """A model's inputs other than features, in the order of the files."""
         sides = (SIDE,) if self.has_sides else ()
         return (*sides, *(each.name for each in self.derived or ()))
 
@@ -183,7 +183,7 @@ class DatasetRequest:
 
     @property
     def back_ns(self) -> int:
-        """How far before a sample rows and prices are looked at, beside what the features look at."""
+        """How far before a sample rows and prices are read, in addition to what the features read."""
         derived_ns = [
             (len(each.weights()) - 1) * self.sample_interval_ns
             for each in self.derived or ()

@@ -1,4 +1,4 @@
-"""The features of a dataset: columns of the registry version, then those of views that are joined beside them.
+"""The features of a dataset: columns of the registry version, then those of joined views.
 
 On a row, the joined values are what was known when the row had arrived; at a time, what was known then. A sample that
 has no row was not acted on, and nothing of it is known. No policy for missing values fills a joined one: how long

@@ -155,7 +155,7 @@ class FoldTally:
         ]
 
     def document(self) -> list[dict[str, Any]]:
-        """Each split with its counts and its proof: the last moment that a label looks at beside the next start.
+        """Each split with its counts and its proof: the last moment that a label looks at and the next start.
 
         A split of several periods lists them; its own ``overlaps_next`` is whether any of them overlaps.
         """

@@ -1,6 +1,6 @@
 """Lost order books behind the gateway, brought back: by its snapshot, or by the exchange's REST interface.
 
-1. The gateway is asked first. While nothing comes, the changes that the queue brings of the symbol are kept beside.
+1. The gateway is asked first. While nothing comes, the symbol's changes from the queue are kept aside.
 2. After ``PATIENCE_S`` the exchange is asked. Its answer counts once the changes reach it: the oldest kept is no newer
    than the answer, and the newest no older, both by ``seq``, which compares across depths. ``u`` does not.
 3. The answer with the changes above its ``seq`` is one snapshot, numbered by the newest change's ``u``, received with
@@ -194,7 +194,7 @@ def is_joined(answer: BookAnswer, changes: Sequence[BookChange]) -> bool:
 def snapshot_message(topic: str, answer: BookAnswer, changes: Sequence[BookChange]) -> bytes:
     """An answer and the changes after it as one snapshot of the topic, which stands where the newest change does.
 
-    It has the exchange's form, with ``origin`` and the answer's ``seq`` beside.
+    It has the exchange's form, plus ``origin`` and the response's ``seq``.
     """
     later = [change for change in changes if change.seq > answer.seq]
     newest = changes[-1]

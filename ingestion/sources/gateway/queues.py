@@ -96,7 +96,7 @@ class GatewaySource:
     """Delivers what the gateway's queues hold; see ``ingestion.source.Source``.
 
     clock: ours. subscriptions: notified of messages, and asked for snapshots. order_books: asked for those that the
-    gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
+    gateway does not bring. positions: delivers in addition to the queues. book_queue: the queue of order books.
     """
 
     def __init__(  # noqa: PLR0913  # the parts of a gateway, each of which may be absent

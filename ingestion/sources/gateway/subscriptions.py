@@ -4,7 +4,7 @@
    and 4 s and then every 30 s; a request that the gateway refuses (4xx but 429) is not tried again before that.
 2. A channel that has been silent for longer than it can be is subscribed again.
 3. The gateway has no call for a snapshot: the order book's subscription is deleted and posted again. If that brings
-   none the worker asks once more, and so it goes on until the book is back.
+   none the worker asks once more, and so on until the book is back.
 4. Nothing is cancelled at shutdown: the queues keep what comes meanwhile.
 """
 
@@ -119,7 +119,7 @@ class Subscriptions:
         has_positions: bool = False,
         kept: Sequence[str] = (),
     ) -> None:
-        """kept: channels beside those of market data that are subscribed too, where they are of the gateway."""
+        """kept: channels that are subscribed in addition to market data, if they are the gateway's."""
         self.rounds = 0
         """How often every subscription was looked at."""
         self.renewals = 0

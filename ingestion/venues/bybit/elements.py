@@ -1,4 +1,4 @@
-"""Elements: the book, trades or candles of one message as event records; tickers stand beside."""
+"""Elements: the book, trades or candles of one message as event records; tickers are in their own module."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ class BybitGroup:
             connection = successor
 
     async def _hand_over(self, old: BybitConnection, new: BybitConnection) -> bool:
-        """Let both run until the new one goes on where the old one is; whether it came to that."""
+        """Let both run until the new one continues where the old one is; returns whether it did."""
         new.wait_for(self._books.values())
         new.start(self._take)
         loop = asyncio.get_running_loop()

@@ -22,7 +22,7 @@ _MAY_REPLACE: Final = re.compile(rb'"snapshot"|"u"\s*:\s*%d\s*[,}]' % RESTART_ID
 
 
 def is_restart(u: int) -> bool:
-    """Whether the exchange began its numbering anew."""
+    """Whether the exchange restarted its numbering."""
     return u == RESTART_ID
 
 
