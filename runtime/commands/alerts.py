@@ -44,7 +44,7 @@ def silence(
     rule: Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule; '*' for every rule.")],
     subject: Annotated[str, typer.Option("--subject", help="Subject, e.g. BTCUSDT; * and ? are wildcards.")] = "*",
     span: Annotated[str, typer.Option("--for", metavar="SPAN", help="How long, e.g. 30m, 8h or 7d.")] = "1h",
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason.")] = "",
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:

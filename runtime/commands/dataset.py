@@ -32,7 +32,9 @@ def build(
     symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Symbol; may be repeated.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="Start of a period split 70/15/15, ISO 8601.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="End of that period.")] = None,
-    train_start: Annotated[str | None, typer.Option("--train-start", help="Instead: start of train, ISO 8601.")] = None,
+    train_start: Annotated[
+        str | None, typer.Option("--train-start", help="Instead: start of the train period, ISO 8601.")
+    ] = None,
     train_end: Annotated[str | None, typer.Option("--train-end")] = None,
     validation_start: Annotated[str | None, typer.Option("--validation-start")] = None,
     validation_end: Annotated[str | None, typer.Option("--validation-end")] = None,

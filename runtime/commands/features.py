@@ -48,7 +48,7 @@ def list_features(as_json: AsJson = False) -> None:
 
 @app.command("new")
 def new(
-    group: Annotated[str, typer.Argument(help="Name of the group, and of its module: small letters.")],
+    group: Annotated[str, typer.Argument(help="Name of the group and of its module, in lowercase.")],
     folder: Annotated[Path, typer.Option("--folder", help="Folder to write its files to.")] = Path(),
 ) -> None:
     """Create your own group of features: a working module, its test, and what to do next.

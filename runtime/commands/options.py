@@ -22,7 +22,9 @@ RegistryOfData = Annotated[
 ]
 DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder with raw/ and features/, e.g. the --out of a replay; default: the settings'."),
+    typer.Option(
+        "--data", help="Folder with raw/ and features/, e.g. the --out of a replay; default: from the settings."
+    ),
 ]
 Symbol = Annotated[str, typer.Option("--symbol", help="Symbol, e.g. BTCUSDT.")]
 SomeSymbols = Annotated[list[str] | None, typer.Option("--symbol", help="Symbol; may be repeated; default: all.")]

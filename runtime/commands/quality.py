@@ -142,7 +142,7 @@ def _print_reconciliation(found: Mapping[str, Any]) -> None:
 
 @app.command("drift")
 def drift(
-    dataset_id: Annotated[str, typer.Option("--dataset", metavar="ID", help="Id of a dataset that is ready.")],
+    dataset_id: Annotated[str, typer.Option("--dataset", metavar="ID", help="Id of a ready dataset.")],
     hours: Annotated[int, typer.Option(min=1, max=24, help="Hours of served rows to compare.")] = 1,
     until: Annotated[str | None, typer.Option("--to", help="ISO time; default: now.")] = None,
     data: DataFolder = None,

@@ -28,7 +28,9 @@ def rebuild(
         str | None, typer.Option("--from", help="A time in the first day, ISO 8601; default: all.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="A time in the last day, ISO 8601; default: all.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; each takes a day.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=256, help="Number of processes; each takes a day at a time.")
+    ] = 1,
     registry: RegistryOfData = None,
     data: DataFolder = None,
     as_json: AsJson = False,

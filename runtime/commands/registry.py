@@ -18,7 +18,7 @@ app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, e.g. 2.0.0.")]
 By = Annotated[str | None, typer.Option("--by", help="Author of the change; default: the user of this machine.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason.")]
 
 
 @app.command("list")

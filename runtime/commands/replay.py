@@ -23,7 +23,7 @@ MOST_REJECTED: Final = 0.01
 def replay_recordings(
     files: Annotated[list[Path], typer.Argument(help="Recordings: .jsonl, .jsonl.gz, .jsonl.zst, .data.zip.")],
     registry: Registry = DEFAULT_REGISTRY,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the settings'.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: from the settings.")] = None,
     speed: Annotated[
         float, typer.Option("--speed", min=0, help="Speed, in multiples of real time; 0 is as fast as possible.")
     ] = 0,
