@@ -6,7 +6,7 @@
 
 NaN: an unknown value stays unknown, in each column that an encoder makes of it too, and no number is fitted on it. Of a
 feature that train never knows nothing is fitted: what it would be is NaN. A spread of 0 is taken as 1: such a feature
-is only centred. A value that an encoder has not seen is 0 in all of its columns.
+is only centred. A value that an encoder has not seen is 0 in all its columns.
 """
 
 from __future__ import annotations
