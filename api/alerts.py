@@ -38,7 +38,7 @@ def alerts_check(services: ProcessServices) -> Check:
 
 
 def alert_families(answer: Answer) -> list[Metric]:
-    """What Prometheus is told: how many are open, silenced or not."""
+    """The metric: how many are open, silenced or not."""
     family = GaugeMetricFamily("feature_service_alerts_open", "Alerts that are open.", labels=["rule", "severity"])
     counts = Counter((each.rule, each.severity) for each in answer.found.get("alerts", ()))
     for (rule, severity), count in sorted(counts.items()):

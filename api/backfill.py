@@ -73,7 +73,7 @@ class BackfillDocument(BaseModel):
 
 
 def backfill_document(record: BackfillRecord) -> BackfillDocument:
-    """A job as the API tells it."""
+    """A job in the API."""
     return BackfillDocument(
         job_id=record.job_id,
         symbol=record.symbol,

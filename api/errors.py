@@ -1,6 +1,6 @@
 """Errors as HTTP answers: one table from class to status, one shape for every one of them.
 
-``{"error": "<class>", "message": "...", "trace_id": "..."}``. A status of 500 tells the caller nothing but the trace
+``{"error": "<class>", "message": "...", "trace_id": "..."}``. A status of 500 gives the caller only the trace
 id: the log has the rest.
 """
 
@@ -93,7 +93,7 @@ def status_of(error: FeatureServiceError) -> int:
 
 
 def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
-    """The answer that tells an error of ours."""
+    """The response for one of our errors."""
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # It names the thing and its rule: where in the code that was found helps no caller.

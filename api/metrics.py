@@ -60,7 +60,7 @@ class HttpMetrics:
 
 
 class Measured:
-    """ASGI middleware that tells ``metrics`` and ``notes`` of each answer.
+    """ASGI middleware that reports each response to ``metrics`` and ``notes``.
 
     Until its beginning: a stream lasts as its reader likes.
     """

@@ -22,7 +22,7 @@ from transforms.state import ORDER_NS
 from transforms.status import REASON_NAMES, STATUS_NAMES
 
 MOST_MESSAGES: Final = 1000
-"""Of one answer; ``count`` tells how many there are."""
+"""Most messages of one response; ``count`` is their total number."""
 
 router = APIRouter(prefix="/features", tags=["features"])
 

@@ -7,8 +7,9 @@
 3. Values of all features of ours are one matrix, statuses and times are encoded once and used for every feature that
    has them.
 
-Status and time to live are told truthfully: PRESENT, NULL_VALUE, NOT_FOUND without a row, OUTSIDE_MAX_AGE where the row
-is older than its view allows. No value is given but a PRESENT one: Feast's clients show values without their status.
+Status and time to live are reported as they are: PRESENT, NULL_VALUE, NOT_FOUND without a row, OUTSIDE_MAX_AGE where
+the row is older than its view allows. No value is given but a PRESENT one: Feast's clients show values without their
+status.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class PackedLayout:
     ttl_ns: npt.NDArray[np.int64]
     names: tuple[str, ...]
     places: dict[tuple[str, ...], npt.NDArray[np.intp]]
-    """By the columns of a vector, where each of ours stands in it."""
+    """By the columns of a vector, the position of each of ours in it."""
 
     def places_in(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp]:
         """Array (columns,), _NOWHERE for one that the vector has not."""

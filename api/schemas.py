@@ -16,7 +16,7 @@ from training_sets.request.targets import Target
 
 
 class FeatureVector(BaseModel):
-    """One row of one symbol; a feature stands in ``features`` or, with its reason, in ``missing``."""
+    """One row of one symbol; a feature is in ``features`` or, with its reason, in ``missing``."""
 
     timestamp: str
     symbol: str

@@ -5,7 +5,7 @@ that the exchange does not have is made of the archive's trades. Where
 history of trades begins, a START says that nothing is known before; where an order book ends before its day does, a
 GAP says that it is unknown from there.
 
-While the archives have no file of a day yet, the exchange tells its newest trades and its present order book by REST: a
+While the archives have no file of a day yet, the exchange returns its newest trades and current order book by REST: a
 substitute, which the file takes the place of when it is there.
 """
 

@@ -44,7 +44,7 @@ class Held:
     ranges: tuple[Range, ...]
 
     def has(self, at_ns: int) -> bool:
-        """Whether live data tells what was then."""
+        """Whether live data covers that time."""
         return any(start <= at_ns < end for start, end in self.ranges)
 
 

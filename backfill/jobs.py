@@ -32,7 +32,7 @@ QUEUE: Final = "backfill"
 TASK: Final = "backfill_days"
 LOOK_S: Final = 10.0
 FORGOTTEN_AFTER_S: Final = 30.0
-"""How long a record may be without a job: between two looks at the one and the other, a job may end."""
+"""How long a record may be without a job: between the two checks a job may end."""
 MOST_WAITING: Final = 64
 _STEP_S: Final = 0.2
 
@@ -187,7 +187,7 @@ class BackfillJobs:
         return self._queue.defer(connection, TASK, queue=queue, lock=f"backfill {record.symbol}", arguments=arguments)
 
     def _run_queued(self, job_id: str) -> None:
-        """A job: its record tells how it ended, so only an interruption is raised."""
+        """A job: its record states how it ended, so only an interruption is raised."""
         try:
             self._run(job_id)
         except StoreUnavailable as error:

@@ -1,7 +1,7 @@
 """Missing days: data that a dataset build needs and that is not stored, fetched before its features are built.
 
 A day that fails stops no other and is tried once more at the end. Days are fetched here and now: a day that a backfill
-job works on at the same time is waited for, and stands when it is done.
+job works on at the same time is waited for, and is complete afterwards.
 """
 
 from __future__ import annotations

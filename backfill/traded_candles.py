@@ -28,7 +28,7 @@ from market.instruments import decimal_text
 from quality.reconciliation import Candle, Scale, Trade, candles_of, compare_candles
 
 MOST_TOLD: Final = 5
-"""Disagreements of a day that are told one by one; all are counted."""
+"""Disagreements of a day that are listed individually; all are counted."""
 _STATED: Final = (OPEN, HIGH, LOW, CLOSE, VOLUME)
 Row = tuple[str, ...]
 

@@ -3,7 +3,7 @@
 1. The source continues unchanged. Next to it the newest candles of each symbol are requested, as many as the longest
    feature sees, and delivered with the time at which they came: no row before knows them.
 2. The mark that follows says since when the candles are all there, so that nothing waits for more. It states where they
-   come from, and it stands on the tape like the candles: a replay sees what the worker saw.
+   come from, and it is on the tape like the candles: a replay sees what the worker saw.
 3. A while later those of the last minutes are asked for again: the first candles after the start may have closed before
    the stream was subscribed to.
 4. Whatever says that candles may have been missed is answered in the same way. A question without an answer is put

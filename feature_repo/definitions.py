@@ -1,6 +1,6 @@
 """The Feast objects made from the catalogue: one entity, one push source, a view a group, a service a registry version.
 
-``feast apply`` registers what it finds under a module's own names, so every object stands here under one; the views of
+``feast apply`` registers what it finds under a module's own names, so every object has one here; the views of
 other folders than the default come from ``definitions``.
 """
 
@@ -42,7 +42,7 @@ def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSourc
 
 
 class MarketPushSource(PushSource):
-    """The push source of all views, whatever log stands behind it: to Feast's registry those of one name are one."""
+    """The push source of all views, whatever log is behind it: to Feast's registry those of one name are one."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PushSource) and other.name == self.name

@@ -165,7 +165,7 @@ def _plain(column: Column) -> Column:
 
 
 def _codes(column: Column, known: pa.Array[Any]) -> Int64Array:
-    """Where each value stands among the ``known`` ones, NO_GROUP where it does not or is null."""
+    """The position of each value among the ``known`` ones, NO_GROUP if it is not among them or null."""
     codes = [np.empty(0, np.int64)]
     for chunk in column.chunks:
         if isinstance(chunk, pa.DictionaryArray):

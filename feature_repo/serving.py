@@ -173,7 +173,7 @@ class FeatureServing:
 
     @contextmanager
     def _feast_errors(self) -> Iterator[None]:
-        """Feast's errors and those of what it stands on, as ours."""
+        """Feast's errors and those of its dependencies, as ours."""
         from feast.errors import FeastError
 
         try:

@@ -35,7 +35,7 @@ class ServedView:
 
 @dataclass(frozen=True, slots=True)
 class ServedFeature:
-    """One column of the answer: its name in it, its view and where it stands among the view's features."""
+    """One column of the answer: its name in it, its view and its position among the view's features."""
 
     name: str
     view: int

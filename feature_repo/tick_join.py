@@ -1,6 +1,6 @@
 """Feature views answered with ticks: what a reader was given at each time, where a source of ticks is named.
 
-The log holds rows at whole seconds; a reader is given those between them too. What computes them stands above this
+The log holds rows at whole seconds; a reader is given those between them too. What computes them is above this
 folder, so the store's configuration names it, and it is opened by that name, as Feast opens its stores.
 """
 

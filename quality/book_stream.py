@@ -63,7 +63,7 @@ class BookStream:
         return self.received - self.duplicates + self.missing
 
     def add(self, events: Events) -> None:
-        """Take consecutive events; of other kinds only START is looked at."""
+        """Take consecutive events; of other kinds only START matters."""
         heads = events[(events["flags"] & FIRST) != 0]
         starts = np.flatnonzero((heads["kind"] == CONTROL) & (heads["field"] == START))
         begin = 0

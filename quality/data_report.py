@@ -29,7 +29,7 @@ class Observed:
     """What a report is made of.
 
     held_ns: receive times of the first and the last message in the period; None when there is none. rows: of the
-    feature log, None where none was served. unchecked: what could not be looked at, by the thing, with the reason.
+    feature log, None where none was served. unchecked: what could not be checked, with the reason.
     """
 
     symbol: str

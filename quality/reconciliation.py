@@ -82,7 +82,7 @@ class Disagreement:
 
 @dataclass(slots=True)
 class Check:
-    """One kind of comparison. counts: by name. unchecked: why all or some of it could not be looked at."""
+    """One kind of comparison. counts: by name. unchecked: why all or part of it could not be checked."""
 
     name: str
     counts: dict[str, int] = field(default_factory=dict)

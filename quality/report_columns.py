@@ -165,7 +165,7 @@ def relation_section(related: Mapping[str, Any]) -> str:
 
 
 def redundant_section(clusters: Sequence[Sequence[str]]) -> str:
-    """Features of which one tells about as much as all of its line."""
+    """Groups of features that carry about the same information."""
     if not clusters:
         return f'<p class="passed">No two features have a correlation of {REDUNDANT:g} or more.</p>'
     lines = "".join(f"<li>{escape(', '.join(cluster))}</li>" for cluster in clusters)

@@ -2,7 +2,7 @@
 
 Every value that a rule measures is one row of a table, with the rule's bounds. Two expectations look at it, none
 below and none above, so that their number grows neither with the rules nor with the features, nor their time with the
-rows of the dataset: Great Expectations takes 10 ms for one, whatever it looks at.
+rows of the dataset: Great Expectations takes 10 ms for one, whatever it checks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_RISK_ADJUSTED: Final = 1_000.0
 """Past volatilities in one return: an hour's return is 60 of a second's; a volatility of next to nothing gives more."""
 ONE_LABEL: Final = "more than one label in each split"
 TOO_GREAT: Final = "sane risk-adjusted return"
-"""Rules of single splits, whose labels no profile of the whole tells."""
+"""Rules of single splits, whose labels are not in the profile of the whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """Versions that are served next to the active one, so that a model can be tried on them.
 
-1. The caller accepts the cost of a row, which is measured on the tape and reported first. One over the budget, or
-   of which it cannot be measured, is refused.
+1. The caller accepts the cost of a row, which is measured on the tape and reported first. A version over the
+   budget, or whose cost cannot be measured, is refused.
 2. Workers see it in the database and compute its rows in addition to their own; see
-``ingestion.worker.shadow_serving``. What
-   each says of it stands in its status.
+   ``ingestion.worker.shadow_serving``. Each worker reports on it in its status.
 3. It ends when it is ended, or becomes the active one.
 """
 

@@ -1,4 +1,4 @@
-"""The service as tools of the Model Context Protocol: each asks the API, and tells nothing that the API would not."""
+"""The service as tools of the Model Context Protocol: each uses the API, and returns nothing that the API would not."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _add_builds(server: FastMCP, api: Api) -> None:
     async def build_dataset(
         symbol: str, periods: dict[str, str], horizon: str, registry_version: str | None = None
     ) -> dict[str, Any]:
-        """Start building a training set of returns ``horizon`` ahead (60s, 5m); list_datasets tells when it is ready.
+        """Start building a training set of returns ``horizon`` ahead (60s, 5m); list_datasets shows when it is ready.
 
         periods: train_period_start, train_period_end, and the same of validation and test; each is [start, end).
         """

@@ -55,7 +55,7 @@ def bookkeeping(settings: Settings, servers: Servers, metadata: Metadata) -> Boo
 
 
 def dataset_notices(settings: Settings) -> DatasetNotices:
-    """Where it is told that a dataset became ready or failed: RabbitMQ, or this process when none is configured."""
+    """The announcements of finished datasets: RabbitMQ, or this process when none is configured."""
     if settings.rabbitmq_host is None:
         from training_sets.builds.notices import InProcessNotices
 

@@ -23,7 +23,7 @@ LIBRARIES: Final = ("feast", "numba", "numpy", "pandas", "pyarrow", "fastapi")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, whether it is well, what was seen, and what to do where it is not."""
+    """What was checked, the verdict, what was found, and what to do if it is wrong."""
 
     subject: str
     verdict: Verdict
@@ -32,7 +32,7 @@ class Finding:
 
 
 def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
-    """The findings, each as it is made; what cannot be looked at because of one before is left out.
+    """The findings, each as it is made; checks that depend on a failed one are left out.
 
     load: gives the settings. Servers that are not configured are started for the look, as ``run`` does.
     """

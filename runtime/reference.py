@@ -20,7 +20,7 @@ _MADE: Final = "<!-- Made by `make reference` from {}. Do not edit. -->\n"
 
 
 def reference_pages() -> dict[str, str]:
-    """Each file of docs/reference by its name; what stands there is stale when it differs."""
+    """Each file of docs/reference by its name; a file that differs is out of date."""
     document = openapi_document()
     return {
         "commands.md": _commands_page(),
@@ -129,7 +129,7 @@ def _type_of(schema: dict[str, Any]) -> str:
 
 
 def _settings_page(example: str) -> str:
-    """A table a section of env.example; a variable without a comment of its own is told by the one before."""
+    """A table per section of env.example; a variable without its own comment shares the previous one's."""
     lines = [
         "# Settings\n",
         _MADE.format("env.example"),

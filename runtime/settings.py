@@ -27,7 +27,7 @@ SUPERSEDED: Final = {
     "BYBIT_REST_BASE_URL": "use BYBIT_REST_URL to override that of BYBIT_ENVIRONMENT",
     "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL": "candles are of one minute",
 }
-"""Names of the users' documents that are no settings, and what stands in their place."""
+"""Names from the users' documents that are not settings, and their replacements."""
 _SYMBOL = re.compile(r"[A-Z0-9]+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"

@@ -93,7 +93,7 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 def checkpoint_path(root: Path, symbol: str) -> Path:
-    """Where the checkpoint of a symbol stands. Raises InvalidRequest when the symbol cannot name a file."""
+    """The path of a symbol's checkpoint. Raises InvalidRequest when the symbol cannot name a file."""
     return root / "checkpoints" / f"{checked_symbol(symbol)}.checkpoint"
 
 

@@ -40,7 +40,7 @@ def changing_files(path: Path) -> Iterator[None]:
 def known_sha256(path: Path) -> str:
     """``file_sha256``, remembered by this process as long as the file is unchanged.
 
-    To read the feature log of months takes minutes. What was touched is told by its inode, size and times, of which
+    To read the feature log of months takes minutes. Changes are detected by inode, size and times, of which
     the last, that of the change of the inode, cannot be set.
     """
     return _sha256_of(path, file_version(path))

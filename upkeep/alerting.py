@@ -1,10 +1,10 @@
 """Alerting: a violated rule becomes an alert, and every channel is notified once when it opens and once when it closes.
 
-1. Every check is made; one that fails leaves its rules as they are, for what could not be looked at is neither well nor
-   broken.
+1. Every check is made; one that fails leaves its rules as they are, because what could not be checked is neither
+   well nor broken.
 2. The table takes what was found: it opens, keeps and closes.
-3. Each channel is told what it does not know yet. What it does not take stays due; a process that dies between telling
-   and marking lets it be told again, with the same id.
+3. Each channel is sent what it has not received yet. What it does not accept stays due; a process that dies between
+   telling and marking lets it be told again, with the same id.
 """
 
 from __future__ import annotations

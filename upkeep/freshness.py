@@ -1,4 +1,4 @@
-"""Freshness as served: a look at the online store says of each symbol and view whether it is as fresh as promised.
+"""Freshness as served: a check of the online store finds for each symbol and view whether it meets its objective.
 
 1. A row older than its view's ``freshness_slo`` is not fresh, nor is one that cannot be read: no reader gets it.
 2. A fresh row covers its view unless the view's source is missing or broken (GAP, STALE, NO_DATA).

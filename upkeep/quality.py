@@ -1,7 +1,7 @@
 """Data quality by the minute: each whole minute of every tape is judged once, from behind, off the path of live rows.
 
 1. A minute is judged SETTLED_NS after its end, when the tape has it on disk.
-2. Where the last run ended stands in the table; at most MOST_MINUTES are caught up on, what is older is left out.
+2. The end of the last run is in the table; at most MOST_MINUTES are caught up on, older ones are left out.
 3. A symbol that fails leaves the others to be judged, and is a problem of the run.
 """
 

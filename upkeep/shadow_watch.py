@@ -1,6 +1,6 @@
-"""The watch of shadow parity: the rows of every followed symbol, looked at by turns, and what is found written down.
+"""The watch of shadow parity: the rows of every followed symbol, checked in turn, and findings stored.
 
-1. Rows are followed as the online store publishes them; at each look what stands in the store is read as well.
+1. Rows are followed as the online store publishes them; each check also reads the contents of the store.
 2. One process does it at a time: it holds a lease, which another one takes over when it dies.
 3. A difference is kept with the messages around its row; where it is so set, its group is withheld from then on.
 """
@@ -174,7 +174,7 @@ class ShadowWatch:
         return True
 
     def _read_store(self) -> None:
-        """What stands in the online store."""
+        """The contents of the online store."""
         try:
             for vector in self._stores.online.read(self._symbols):
                 if vector is not None:

@@ -1,8 +1,8 @@
-"""Upkeep runs its tasks: each when it is due, by one process at a time, and tells the database of it.
+"""Upkeep runs its tasks: each when it is due, by one process at a time, and records it in the database.
 
 1. One periodic job looks every LOOK_S at what is due and queues it; of all processes with the jobs role one does.
 2. A process that takes a task holds its lock in the database until it ends or dies, and checks again whether it is due.
-3. A failure is told and tried again; what was cut off is due at once, in whichever process lives.
+3. A failure is reported and retried; an interrupted task is due at once, in any live process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUEUE: Final = "upkeep"
 LOOK_TASK: Final = "look_at_upkeep"
 RUN_TASK: Final = "run_upkeep"
 LOOK_S: Final = 10
-"""How often it is looked at what is due; what is due waits no longer."""
+"""How often due tasks are looked for; a due task waits no longer."""
 _TOLD_EVERY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Upkeep:
         )
 
     def _run_queued(self, name: str) -> None:
-        """A job: the table tells how it ended, and the next look finds it due again."""
+        """A job: the table states how it ended, and the next check finds it due again."""
         if name not in self._tasks:
             _log.warning("upkeep %s: another version's task, not run", name)
             return
@@ -119,7 +119,7 @@ class Upkeep:
 
 
 class _Progress:
-    """Told by a task how far it has come; tells the table now and then."""
+    """Takes a task's progress and writes it to the table now and then."""
 
     def __init__(self, run: UpkeepRun, is_stopping: threading.Event) -> None:
         self._run = run

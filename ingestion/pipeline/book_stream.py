@@ -60,7 +60,7 @@ class _Heard(NamedTuple):
         return self.place.last_id
 
     def step(self, following: _Heard) -> Step:
-        """What a message is to a book that stands here."""
+        """What a message means for the current book."""
         return step_after(self.place.last_id, following.place.first_id, following.place.last_id)
 
     def is_before(self, other: _Heard) -> bool:
@@ -95,7 +95,7 @@ class _Heard(NamedTuple):
 
 
 class BookStream:
-    """Where one symbol's order book stands, told by the messages on its tape."""
+    """The state of one symbol's order book, from the messages on its tape."""
 
     def __init__(self) -> None:
         self.is_valid = False

@@ -47,7 +47,7 @@ class ChangeFailed(FeatureServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a lane stood: the tick up to which it was closed, None before the first, and the last seq on its tape.
+    """The position of a lane: the tick up to which it was closed, None before the first, and the last seq on its tape.
 
     books: what is known of its order book at moments before, oldest first; where warming up begins.
     """
@@ -281,7 +281,7 @@ class EngineChange:
 
 
 def mark_of(symbol: str, lane: Lane) -> Mark:
-    """Where a lane stands; from any thread: what is not closed yet is on the tape up to the seq, or comes later."""
+    """The position of a lane; from any thread: what is not closed yet is on the tape up to the seq, or comes later."""
     closed_ns = lane.closed.until_ns
     return Mark(symbol, lane.engine.instrument, closed_ns, lane.last_seq)
 

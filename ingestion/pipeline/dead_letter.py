@@ -205,7 +205,7 @@ class DeadLetter:
 
 
 def older_half(path: Path) -> Path:
-    """Where the older half of a dead letter stands."""
+    """The path of the older half of a dead letter."""
     return path.with_name(f"{path.stem}.older{path.suffix}")
 
 

@@ -1,4 +1,4 @@
-"""What the service itself says on a tape of messages that are missing, and what stands in the place of a hole."""
+"""What the service itself says on a tape of messages that are missing, and what replaces a hole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_NEWS_NS: Final = 5 * MINUTE_NS
 
 
 def hole_records(decoders: Decoders, symbol: str, hole: Hole) -> Events:
-    """What stands in the place of a hole: a START, since messages before what follows are missing.
+    """The replacement of a hole: a START, because messages before what follows are missing.
 
     Nothing in that of a damaged head, which costs no message: its seq is that of the frame after it.
     """

@@ -145,7 +145,7 @@ class Warmer:
         self._engine.pin(instrument)
 
     def engine(self) -> WarmEngine:
-        """The engine where it stands."""
+        """The engine in its current state."""
         rows = list(self._rows)
         empty = self._engine.advance(0)
         joined = joined_rows(rows) if rows else empty

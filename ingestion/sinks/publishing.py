@@ -74,7 +74,7 @@ class Fencing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of one symbol and interval on its way out; ``at`` is where it stands in ``rows``."""
+    """One row of one symbol and interval on its way out; ``at`` is its position in ``rows``."""
 
     interval: str
     rows: FeatureRows

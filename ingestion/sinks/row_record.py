@@ -58,7 +58,7 @@ _Item = Sequence[ServedRows] | _Given | _Mark | threading.Event
 
 
 class RowRecord:
-    """Keeps closed rows and checkpoints, and tells a restarted pipeline what was kept.
+    """Keeps closed rows and checkpoints, and gives a restarted pipeline what was kept.
 
     is_whole: whether the next messages of a symbol continue where its tape ended. check: called before each write;
     raises what forbids it.

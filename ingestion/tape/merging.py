@@ -2,10 +2,10 @@
 
 1. A message is known by what it states: an order book by its updates, a candle by its minute, all by topic and time.
    The n-th of several that state the same is the n-th of the other tape.
-2. Both tapes are read side by side, LOOK_NS ahead. What stands at the head of both is taken once; what the other tape
+2. Both tapes are read side by side, LOOK_NS ahead. What is at the head of both is taken once; what the other tape
    still has further on waits for it; of two that only one tape has the earlier goes first.
 3. A message that both have is received when the first of them had it. Where both state another thing under one name,
-   the first tape's is taken and the conflict is told.
+   the first tape's is taken and the conflict is reported.
 4. What the service itself makes of messages is left out: who plays the stream makes it again. A START stays where the
    other tape was silent too or about to restart itself, since then neither had what came before it.
 """
@@ -141,7 +141,7 @@ class _Side:
         return key in self._keys
 
     def take_out(self, key: tuple[object, ...]) -> _Met | None:
-        """Take a message from wherever it stands."""
+        """Take a message from wherever it is."""
         return self._keys.pop(key, None)
 
     def is_start_needed(self, other: _Side) -> bool:

@@ -24,7 +24,7 @@ def symbol_quality(
 ) -> dict[str, Any]:
     """The report of ``quality.data_report`` on what raw Parquet holds with ``from_ns <= recv_ns < to_ns``.
 
-    served: the feature set whose rows are looked at. What is on the tape and not compacted yet is not looked at;
+    served: the feature set whose rows are checked. Data on the tape that is not compacted yet is not checked;
     ``unchecked`` says so.
 
     Raises NotFound when nothing was ever held of the symbol, InvalidRequest for an empty period, CorruptStore.

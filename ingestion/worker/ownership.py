@@ -5,7 +5,7 @@
    waits for it.
 2. While the database is down the worker continues: the lock of each tape and the fence in the online store still keep a
    second writer out.
-3. Once another worker holds one of the leases, this one is told that it has lost it and must stop writing.
+3. Once another worker holds one of the leases, this one is notified that it has lost it and must stop writing.
 4. A process that was stopped, or slept, for longer than a lease may wake as its owner in error: ``check`` sees that it
    was not called for so long, and lets nothing be written before the database was asked.
 5. A worker that shares the symbols takes one queue of them first, and each symbol when its first message comes.

@@ -2,7 +2,7 @@
 
 It follows the pages on semantics and on the catalogue, shares no code with ``transforms`` and is slow on purpose:
 
-1. It is told what messages state, slot of 50 ms by slot, within a slot in order of arrival. A row may be asked for at
+1. It is given what messages state, slot of 50 ms by slot, within a slot in order of arrival. A row may be asked for at
    the end of any slot.
 2. What was told is kept, or its sum so far. A row picks from it what its windows cover.
 3. A formula without the inputs that it needs has no value, whatever else is known.

@@ -1,4 +1,4 @@
-"""``upkeep``: what the service does for itself, run by hand and looked at."""
+"""``upkeep``: run and show the service's automatic tasks."""
 
 from __future__ import annotations
 

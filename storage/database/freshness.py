@@ -92,7 +92,7 @@ class FreshnessStore:
             connection.execute(statement)
 
     def windows(self, now: datetime) -> list[WindowLooks]:
-        """Each view and tier that was looked at, in each window, by name."""
+        """Each checked view and tier, in each window, by name."""
         table = FRESHNESS_MINUTES.c
         lost = case((table.looks > 0, 1.0 - table.covered * 1.0 / func.nullif(table.looks, 0)), else_=0.0)
         found = []

@@ -3,7 +3,7 @@
 1. A job is deferred in its caller's transaction: what it works on and the job exist together or not at all.
 2. A worker claims jobs of its queues and runs each in a thread; while it lives it renews its heartbeat.
 3. A job whose worker has been silent for STALLED_AFTER_S is stalled: the watch requeues or ends it.
-4. A worker that is asked to stop tells its tasks; one that raises Interrupted goes back to the queue.
+4. A worker that is asked to stop notifies its tasks; one that raises Interrupted goes back to the queue.
 5. A task may be periodic: of all workers that know it one defers it, once for each time it is due.
 
 The tables are procrastinate's, in a schema of their own; what ended is deleted, the caller keeps its own record.

@@ -70,7 +70,7 @@ class RegistryStore:
         return VersionRecord(**row)
 
     def sync(self, checked: Checked, change: Change) -> VersionRecord:
-        """Record what a look at a version's file found, whether the version was recorded before or not."""
+        """Record the result of reading a version's file, whether the version was recorded before or not."""
         with transaction(self._engine) as connection:
             row = _keep(connection, checked, change)
             _write(connection, change)

@@ -41,7 +41,7 @@ _NO_TIMES: Final = np.empty(0, np.int64)
 
 
 def has_rebuilt_day(log: FeatureLog, group: FeatureGroup, symbol: str, date: str, inputs: str) -> bool:
-    """Whether the day stands, computed from these inputs, with every column of the group. Raises CorruptStore."""
+    """Whether the day exists, computed from these inputs, with every column of the group. Raises CorruptStore."""
     return any(part_columns(path) >= set(group.columns) for path in _rebuilt(log.of_date(group, symbol, date), inputs))
 
 

@@ -95,7 +95,7 @@ def first_message_ns(raw: RawData, parts: Sequence[RawPart]) -> int:
     """``recv_ns`` of the first message on the tape, with which a history begins.
 
     It need not be the least: a message that came later may state an earlier moment of the same second. What was
-    backfilled stands in order of time.
+    backfilled data is in order of time.
 
     parts: of one symbol, one at least. Raises CorruptStore.
     """

@@ -157,7 +157,7 @@ def common_scale(parts: list[RawPart]) -> Instrument:
 
 
 def entry_path(root: Path, symbol: str, name: str) -> Path:
-    """Where the entry of a part stands. Raises InvalidRequest when the symbol cannot name a folder."""
+    """The path of a part's entry. Raises InvalidRequest when the symbol cannot name a folder."""
     return root / "manifest" / f"symbol={checked_symbol(symbol)}" / f"{name}{_SUFFIX}"
 
 

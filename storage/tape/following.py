@@ -63,7 +63,7 @@ class TapeFollower:
         return True
 
     def _take(self, segment: Segment) -> None:
-        # By the name that it has while it is written: whether that is gone tells that it is whole.
+        # By the name that it has while it is written: once that is gone it is complete.
         self._path = segment.path.with_suffix(OPEN)
         self._offset = head_bytes(segment.path)
 

@@ -54,7 +54,7 @@ class Damage:
 
     What follows is of the end of a segment alone. is_tear: they are the beginning of the frame that was due, as a crash
     in the middle of a write leaves it. Such a frame was never acknowledged; any other bytes may have been. most_frames:
-    no more than so many stood there.
+    there were no more than that.
     """
 
     path: Path

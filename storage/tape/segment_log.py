@@ -3,7 +3,7 @@
 Layout: ``<raw>/tape/<symbol>/segments.index``, one line an event: CRC-32 in hex, a space, JSON. Lines are appended,
 each on disk before what it records is acknowledged, and none is ever changed.
 
-1. ``begun``: a segment stands there, its seqs run from ``first_seq`` to below ``next_seq`` at the most.
+1. ``begun``: a segment exists there, its seqs run from ``first_seq`` to below ``next_seq`` at the most.
 2. ``finished``: it got its final name; ``next_seq`` is one above the highest seq that was given in it, and
    ``kept_seq`` one above that of its last whole frame. They differ where its end was damaged when it was recovered.
 3. ``retired``: it was archived or deleted on purpose.

@@ -386,7 +386,13 @@ def test_a_feature_service_is_served_by_its_name_and_a_batch_is_one_round_trip(
             "mid_price",
         ),
         ("/get-online-features", {"entities": {"symbol": ["A"]}, "features": ["price:nosuch"]}, 400, None, "nosuch"),
-        ("/get-online-features", {"entities": {"symbol": ["A"]}}, 400, "FeastError", "features: must be given"),
+        (
+            "/get-online-features",
+            {"entities": {"symbol": ["A"]}},
+            400,
+            "FeastError",
+            "exactly one of the two must be given",
+        ),
         ("/get-online-features", {"entities": {"symbol": [1]}, "features": OURS}, 400, "FeastError", "must be texts"),
         (
             "/get-online-features",

@@ -279,4 +279,4 @@ def test_a_version_that_is_activated_is_no_longer_beside_and_the_active_one_cann
     client.post(path, json=beside).raise_for_status()
     done = client.post(path, json={**BY_ANNA, "acknowledge_breaking_changes": True}).json()
     assert (done["is_active"], done["is_shadow"]) == (True, False)
-    assert "must not be active to be served beside" in client.post(path, json=beside).json()["message"]
+    assert "must not be active to be a shadow" in client.post(path, json=beside).json()["message"]

@@ -71,7 +71,7 @@ class BuildRunner:
         is_tried_again: a build whose stores went down is restarted MOST_ATTEMPTS times, by its job.
 
         Raises Interrupted when the process is stopping or the job shall restart, Conflict or NotFound when the
-        record is no longer building, and what the build raises, which the record then tells.
+        record is no longer building, and what the build raises, which the record then states.
         """
         record = self._books.metadata.begin_attempt(dataset_id, self._books.now())
         folder = self._datasets.begin(dataset_id, record.attempt)

@@ -45,7 +45,7 @@ class Dataset:
     """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
 
     days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there. is_reused:
-    whether it stood already when it was asked for.
+    whether it already existed when it was requested.
     """
 
     path: Path

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LackingDays:
-    """UTC dates of a symbol without data, in order: those of the periods, and those that are looked at around them."""
+    """UTC dates of a symbol without data, in order: those of the periods, and those needed around them."""
 
     symbol: str
     needed: tuple[str, ...]

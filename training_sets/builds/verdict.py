@@ -30,7 +30,7 @@ from training_sets.samples.samples import early_warnings, offset_warnings
 class Verdict:
     """What may be called a dataset. leakage, findings: None where it was not to be checked.
 
-    missing: why values are unknown; None where that was not looked at.
+    missing: why values are unknown; None if that was not checked.
     """
 
     continuity: Sequence[Continuity]

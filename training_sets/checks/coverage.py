@@ -43,7 +43,7 @@ def symbol_coverage(
 ) -> dict[str, Any]:
     """The certificate of ``quality.coverage`` for a period, [begin, end) in ns, cut to whole minutes.
 
-    chosen: the feature set of which it is told what each hole makes unknown. kinds: of the streams that are listed.
+    chosen: the feature set for which it is stated what each hole makes unknown. kinds: of the streams that are listed.
     late_ns: for how long after the period its candles are looked for, since they may have been asked for later.
 
     Raises InvalidRequest for an empty period, CorruptStore.
@@ -77,7 +77,7 @@ class KnownCertificates:
         self._lock = threading.Lock()
 
     def of(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What was made for a key, which tells all that it follows from; it must not be changed."""
+        """What was computed for a key, which contains everything it depends on; it must not be changed."""
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)

@@ -156,7 +156,7 @@ class Foresight:
         self._accuse(block, is_leak, ahead / len(price), "be the next mid_price no more often than chance")
 
     def _judge_copies(self, block: _Block, sizes: Float64s, name: str, target: Float64s) -> None:
-        """sizes: of the values without their signs. Only columns that are near the label often are looked at closer."""
+        """sizes: of the values without their signs. Only columns that are often near the label are examined further."""
         is_told = np.isfinite(target) & (target != 0.0)
         if not is_told.any():
             return

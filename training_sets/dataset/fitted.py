@@ -129,7 +129,7 @@ class FittedSteps:
 
 
 def fit_column(name: str, values: Float64s, steps: Sequence[FittedStep]) -> FittedColumn:
-    """Fit one feature. values: float64 (n,), of the train rows; NaN is not looked at.
+    """Fit one feature. values: float64 (n,), of the train rows; NaN is ignored.
 
     Raises InvalidRequest for one to encode that has more than MOST_CATEGORIES values.
     """

@@ -1,7 +1,7 @@
 """The inputs of a dataset: everything that its bytes follow from, as its manifest states them.
 
 The same inputs give the same files, so that a finished dataset whose manifest states today's inputs need not be built
-again. They are told before anything is read: what changes during a build makes the manifest differ from the next
+again. They are determined before anything is read: what changes during a build makes the manifest differ from the next
 look, never the other way round.
 """
 

@@ -67,7 +67,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class CrossSectionalRank(msgspec.Struct, frozen=True, tag="rank", tag_field="make"):
-    """Where a feature stands among the symbols of its universe at one time: 0 is the least, 1 the greatest.
+    """The rank of a feature among the symbols of its universe at one time: 0 is the least, 1 the greatest.
 
     universe: who belongs to it when; none named are all symbols of the request, always.
     """

@@ -177,7 +177,7 @@ class DatasetRequest:
 
     @property
     def price_back_ns(self) -> int:
-        """How far before a sample prices are looked at, for volatility."""
+        """How far before a sample prices are needed, for volatility."""
         own = self.sampling.volatility_window_ns + MINUTE_NS if isinstance(self.sampling, CusumSampling) else 0
         return max(own, *(volatility_window_ns(target) for target in self.targets))
 

@@ -33,7 +33,7 @@ class PriceSeries:
     """Prices at every step from ``start_ns`` on; between two steps the price is that of the earlier one.
 
     values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown. highs, lows: float64 (n,),
-    the greatest and the least price of the step that ends there; None is the price itself, where nothing tells them.
+    the greatest and the least price of the step that ends there; None is the price itself, if there are none.
     """
 
     name: PriceName

@@ -37,7 +37,7 @@ class SplitRules:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Where each row stands in one fold.
+    """The split of each row in one fold.
 
     period: int64 (n,), index into the fold's periods, OUTSIDE for none. A row in a period is kept, purged or embargoed;
     is_purged and is_embargoed: bool (n,), never both. label_end_ns: int64 (n,), the last moment its labels look at.

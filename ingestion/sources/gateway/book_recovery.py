@@ -5,7 +5,7 @@
    than the answer, and the newest no older, both by ``seq``, which compares across depths. ``u`` does not.
 3. The answer with the changes above its ``seq`` is one snapshot, numbered by the newest change's ``u``, received with
    it: it shows no later moment. It is delivered after that change, so that the next one continues from it, and so it
-   stands on the tape: a rebuild sees the same.
+   is on the tape: a rebuild sees the same.
 4. A snapshot from the gateway, or a restart of the exchange, ends the recovery at once.
 """
 

@@ -41,7 +41,7 @@ class QueueHoles:
         self._queues: dict[str, _Queue] = {}
 
     def hear(self, queue: str, topic: str) -> None:
-        """The topic of a message that a queue brought; one that is known costs a look."""
+        """The topic of a message that a queue brought; a known one costs a lookup."""
         heard = self._of(queue).heard
         if topic not in heard and (routed := routed_topic(topic)) is not None:
             heard[topic] = routed

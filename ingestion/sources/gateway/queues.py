@@ -39,7 +39,7 @@ CONNECT_PATIENCE_NS: Final = 10 * SECOND_NS
 QUIET_NS: Final = 500 * MILLISECOND_NS
 """A queue that delivers nothing for so long has no backlog left, whatever was counted."""
 MISSING_QUEUE_S: Final = 3.0
-"""How long messages wait for every queue to be looked at first."""
+"""How long messages wait for every queue to be checked first."""
 HOLES: Final = "holes"
 """The stream by which marks of what was missed come."""
 LOOK_EVERY_S: Final = 0.25
@@ -66,7 +66,7 @@ CHANNELS: Final = {
 
 
 class _Stamp(Struct, frozen=True, gc=False):
-    """What of a message is looked at before it is on the tape; a position manager's has only an asset."""
+    """The parts of a message that are read before it is on the tape; a position manager's has only an asset."""
 
     received_at: datetime | UnsetType = UNSET
     topic: str | UnsetType = UNSET
@@ -206,7 +206,7 @@ class GatewaySource:
         if backlog.waiting > 0:
             backlog.waiting -= 1
             backlog.changed_ns = now_ns
-        # Whether anything was missed is known once every queue was looked at. The lock is fair: what comes when that is
+        # Whether anything was missed is known once every queue was checked. The lock is fair: what comes when that is
         # known must not pass what waits for it.
         async with self._gates[queue]:
             await self._has_begun.wait()

@@ -121,7 +121,7 @@ class Subscriptions:
     ) -> None:
         """kept: channels that are subscribed in addition to market data, if they are the gateway's."""
         self.rounds = 0
-        """How often every subscription was looked at."""
+        """How often every subscription was checked."""
         self.renewals = 0
         self.failures = 0
         self._gateway = gateway

@@ -28,7 +28,7 @@ _KLINES = JsonDecoder(list[Kline])
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The element a message carries, with what stands around it."""
+    """The element a message carries, with its envelope."""
 
     topic: str
     data: Raw

@@ -102,7 +102,7 @@ class BybitGroup:
         return self._splice.repeated
 
     def documents(self) -> list[dict[str, str | None]]:
-        """The subscriptions as the worker's status tells them; from any thread."""
+        """The subscriptions for the worker's status; from any thread."""
         since = None if self._since_ns is None else format_iso(self._since_ns)
         return [
             {

@@ -16,7 +16,7 @@ BookType = Literal["snapshot", "delta"]
 
 
 class Head(Struct, kw_only=True, frozen=True, gc=False):
-    """What tells one message from another."""
+    """The identity of a message."""
 
     topic: Topic | UnsetType = UNSET
     payload: Raw | UnsetType = UNSET
