@@ -1,0 +1,1 @@
+"""Engines: where tasks run that do not need each other, on this machine or on several."""
