@@ -117,10 +117,15 @@ def _drive(parent: Connection, address: str, tasks: Mapping[int, Task[Any]]) -> 
         _log.warning("Ray at %s: %s", address, str(error).splitlines()[0])
         return
     try:
+        nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
         perform: Any = ray.remote(num_cpus=1, max_retries=MOST_TRIES)(_perform)
         numbers = {perform.remote(task, code_digest()): number for number, task in tasks.items()}
+        node = ray.get_runtime_context().get_node_id()
         while numbers and not parent.poll():
             ended, _ = ray.wait(list(numbers), num_returns=1, timeout=_RETRY_S)
+            # A head that was begun again knows neither this process nor its tasks, which would wait without end.
+            if not any(known["Alive"] and known["NodeID"] == node for known in nodes()):
+                return
             parent.send((_IS_THERE, None, None))
             for reference in ended:
                 parent.send((numbers.pop(reference), *_outcome(partial(ray.get, reference))))
