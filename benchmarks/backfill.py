@@ -30,7 +30,7 @@ from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, History
 from tests.commands import PROGRAM
-from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 
 SYMBOL: Final = "BTCUSDT"
@@ -172,7 +172,7 @@ def _stored_and_rebuilt(folder: Path, messages: int) -> tuple[int, float, float]
     stored_s = time.process_time()
     chosen = load_registry_version(BOOK_VERSION).feature_set
     rebuild = Rebuild(RawData(raw), FeatureLog(folder / "features"), KERNEL_CACHE, SYMBOL, chosen)
-    for _ in rebuild_days(rebuild):
+    for _ in rebuild_days([DayRange(rebuild)]):
         pass
     return levels, stored_s - begun_s, time.process_time() - stored_s
 

@@ -218,7 +218,9 @@ class Settings(BaseSettings):
     dataset_quality_checks_enabled: bool = True
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
-    dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=256)] = 2
+    feature_service_engine: Literal["pool", "queue", "ray"] = "pool"
+    ray_address: Annotated[str | None, Field(validate_default=True)] = None
 
     @property
     def row_grid_ns(self) -> int:
@@ -232,6 +234,13 @@ class Settings(BaseSettings):
         if info.data.get("feature_service_api_key") is None and not _is_loopback(host):
             raise ValueError("must be a loopback address unless FEATURE_SERVICE_API_KEY is set")
         return host
+
+    @field_validator("ray_address")
+    @classmethod
+    def _names_the_cluster(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("feature_service_engine") == "ray" and not address:
+            raise ValueError("must be set where FEATURE_SERVICE_ENGINE is ray")
+        return address
 
 
 def load_settings(

@@ -182,6 +182,7 @@ def dataset(
 
     from runtime.building import build_place
     from runtime.commands.progress import showing_progress
+    from runtime.engines import rebuild_engine
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
     from runtime.stores import open_stores
@@ -198,8 +199,13 @@ def dataset(
             if path is None:
                 raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
             steps.begin("rebuilding it")
-            with tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch:
-                found = verify_dataset(Path(path), build_place(settings, servers, open_stores(settings)), Path(scratch))
+            stores = open_stores(settings)
+            with (
+                rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine,
+                tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch,
+            ):
+                place = build_place(settings, servers, stores, engine=engine)
+                found = verify_dataset(Path(path), place, Path(scratch))
     print_document(
         {
             "identical": found.identical,

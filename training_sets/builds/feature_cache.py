@@ -19,7 +19,7 @@ from storage.database.job_worker import Interrupted
 from storage.database.metadata import Metadata
 from storage.features.rebuilt_days import cached_days, remove_rebuilt_days
 from training_sets.builds.place import BuildPlace
-from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.days import WORTH_ENGINE, DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.samples.sampled_days import remove_sampled_days
 
@@ -144,7 +144,8 @@ class FeatureCache:
 
     def run_warming(self, symbol: str, feature_registry_version: str, from_ns: int, to_ns: int) -> None:
         """The job: rebuild what is missing. Raises Interrupted when the process is stopping."""
-        for _ in rebuild_days(self._rebuild(symbol, feature_registry_version), from_ns=from_ns, to_ns=to_ns):
+        wanted = DayRange(self._rebuild(symbol, feature_registry_version), from_ns, to_ns)
+        for _ in rebuild_days([wanted], engine=self._place.engine, worth_engine=WORTH_ENGINE):
             if self._is_stopping():
                 raise Interrupted
 
