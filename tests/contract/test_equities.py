@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,17 @@ from feature_client import FeatureStoreClient, LookAheadError
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.materializing import materialize_unpushed
-from market.clock import to_ns
+from market.clock import DAY_NS, SECOND_NS, to_ns
 from runtime.equities_demo import write_example
+from storage.online.store import OnlineStore
 from storage.tables.computing import add_table, added_table, compute_groups
+from storage.tables.feature_log import table_log_folder
+from storage.tables.newest_rows import NewestRow, NewestRows
 from tests.redis_servers import HOST, PORT, own_project
+from transforms.equities.catalogue import TABLE_GROUPS
+from transforms.table_group import ALL
+from upkeep.freshness import TablesWatched, looks_at_tables
+from upkeep.table_freshness import WatchedView
 
 USAGE = """
 from feature_client import FeatureStoreClient
@@ -191,6 +199,31 @@ def test_a_row_that_was_not_known_at_the_time_asked_for_is_an_error(repo: Path) 
         client.get_online_features(**arguments, as_of_timestamp=early)
     assert client.get_retrieval_stats().pit_violations == 1
     client.close()
+
+
+def test_what_is_served_of_tables_is_as_fresh_as_promised(repo: Path, project: str) -> None:
+    newest = NewestRows()
+
+    def watched() -> list[WatchedView]:
+        folders = {name: table_log_folder(repo / "features", group) for name, group in TABLE_GROUPS.items()}
+        return [WatchedView(name, rows) for name, folder in folders.items() if (rows := newest.of(folder))]
+
+    keys = {view.name: set(view.newest) for view in watched()}
+    of_bars = ("price_volume_features", "momentum_features", "liquidity_features", "fundamental_features")
+    assert keys == {**{view: {"AAPL", "MSFT"} for view in of_bars}, "macro_features": {ALL}}
+    settings = {"type": "redis", "connection_string": f"{HOST}:{PORT},db=0"}
+    with closing(OnlineStore.connect(settings, project=project)) as online:
+
+        def look(views: list[WatchedView], days: int = 0) -> dict[str, tuple[int, int, int]]:
+            looks = looks_at_tables(TablesWatched(views, None), online, now_ns=to_ns(datetime.now(UTC)) + days * DAY_NS)
+            return {each.view: (each.looks, each.fresh, each.covered) for each in looks}
+
+        assert look(watched()) == {**dict.fromkeys(of_bars, (2, 2, 2)), "macro_features": (1, 1, 1)}
+        # A week on nothing waits, and nothing answers.
+        assert look(watched(), days=8)["price_volume_features"] == (2, 2, 0)
+        [first, *_] = watched()
+        later = {key: NewestRow(row.event_ns, row.created_ns + SECOND_NS) for key, row in first.newest.items()}
+        assert look([WatchedView(first.name, later)], days=1)[first.name] == (2, 0, 0)
 
 
 def test_what_no_source_gives_says_so(repo: Path) -> None:
