@@ -12,6 +12,7 @@ from runtime.backfilling import backfill_place
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.tables import tables_folder
 from runtime.wiring import broker_address, kernel_cache_folder, metadata_store, new_id
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def build_place(settings: Settings, servers: Servers, stores: Stores) -> BuildPl
         rebuild_workers=settings.dataset_builder_rebuild_workers,
         draw_seed=partial(secrets.randbits, 32),
         filler=_missing_days(settings),
+        tables_folder=tables_folder(settings),
     )
 
 

@@ -36,7 +36,7 @@ def make_features(
     """Rebuild the missing symbol-days of a request into the feature log; what ``on_progress`` raises ends it."""
     tasks = [
         (place.rebuild(symbol, wanted), period)
-        for symbol in request.symbols
+        for symbol in (request.symbols if request.sessions is None else ())
         for wanted in _wanted(request, chosen, place.raw.parquet, symbol)
         for period in _periods(request, place.raw.parquet, symbol)
     ]
