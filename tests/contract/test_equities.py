@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from feast import FeatureStore
@@ -28,6 +30,7 @@ from storage.tables.computing import add_table, added_table, compute_groups
 from storage.tables.feature_log import table_log_folder
 from storage.tables.newest_rows import NewestRow, NewestRows
 from tests.redis_servers import HOST, PORT, own_project
+from transforms.catalogue import group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.table_group import ALL
 from upkeep.freshness import TablesWatched, looks_at_tables
@@ -224,6 +227,32 @@ def test_what_is_served_of_tables_is_as_fresh_as_promised(repo: Path, project: s
         [first, *_] = watched()
         later = {key: NewestRow(row.event_ns, row.created_ns + SECOND_NS) for key, row in first.newest.items()}
         assert look([WatchedView(first.name, later)], days=1)[first.name] == (2, 0, 0)
+
+
+def test_views_of_streams_and_of_tables_are_retrieved_in_one_call(repo: Path) -> None:
+    """Each with its own rule: of the stream the row of a second, of a table what was published by then."""
+    second = pd.Timestamp("2026-01-06T15:00:00Z")
+    folder = repo / "features" / "price" / group_fingerprint("price") / "symbol=AAPL" / f"date={second:%Y-%m-%d}"
+    folder.mkdir(parents=True)
+    rows = {
+        "event_timestamp": [second, second + pd.Timedelta(seconds=1)],
+        "created_timestamp": [second + pd.Timedelta(milliseconds=10), second + pd.Timedelta(milliseconds=1_020)],
+        "mid_price": [430.0, 431.0],
+    }
+    pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows)), folder / "part.parquet")
+    asked = [second + pd.Timedelta(milliseconds=each) for each in (9, 10, 1_019, 1_020)]
+    frame = pd.DataFrame({"symbol": "AAPL", "event_timestamp": asked})
+    references = ["price:mid_price", "price_volume_features:close_price", "macro_features:vix"]
+    client = FeatureStoreClient(repo_path=repo)
+    found = client.get_historical_features(frame, references)
+    history = found.to_df()
+    assert history["mid_price"].fillna(0).tolist() == [0, 430.0, 430.0, 431.0]
+    bars = pd.read_csv(repo / "bars" / "daily_bars.csv.gz")
+    bars = bars[(bars["ticker"] == "AAPL") & (bars["date"] < "2026-01-06")]
+    assert history["close_price"].tolist() == [bars["close"].iloc[-1]] * 4
+    assert found.pit_report.is_proven
+    assert set(found.pit_report.views) == {"price", "price_volume_features", "macro_features"}
+    client.close()
 
 
 def test_what_no_source_gives_says_so(repo: Path) -> None:
