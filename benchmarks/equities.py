@@ -155,7 +155,7 @@ def _prepared(bars: pl.LazyFrame) -> pl.LazyFrame:
     close, ratio, dividend, volume = (pl.col(each) for each in ("close", "split_ratio", "dividend", "volume"))
     shares = ratio.cum_prod().over("ticker")
     bars = bars.with_columns(
-        r=(close * ratio + dividend) / close.shift().over("ticker") - 1.0,
+        r=(close + dividend) * ratio / close.shift().over("ticker") - 1.0,
         shares=shares,
         adjusted=close * shares,
         adjusted_high=pl.col("high") * shares,

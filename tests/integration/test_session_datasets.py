@@ -71,7 +71,7 @@ def bars_of(place: BuildPlace, symbol: str) -> pd.DataFrame:
     assert place.tables_folder is not None
     bars = pd.read_csv(place.tables_folder.parent / "bars" / "daily_bars.csv.gz")
     bars = bars[bars["ticker"] == symbol].reset_index(drop=True)
-    bars["return"] = (bars["close"] * bars["split_ratio"] + bars["dividend"]) / bars["close"].shift() - 1.0
+    bars["return"] = (bars["close"] + bars["dividend"]) * bars["split_ratio"] / bars["close"].shift() - 1.0
     return bars.set_index("date")
 
 

@@ -56,7 +56,7 @@ def _shares(rows: KnownRows, symbol: str) -> Float64s:
     ratio, dividend = rows.columns.get("split_ratio", ones), rows.columns.get("dividend", zeros)
     is_event = (ratio != 1.0) | (dividend != 0.0)
     growth = np.ones(len(rows.event_ns))
-    growth[is_event] = (ratio + dividend / rows.columns["close"])[is_event]
+    growth[is_event] = (ratio * (1.0 + dividend / rows.columns["close"]))[is_event]
     unknown = np.flatnonzero(np.isnan(growth))
     if len(unknown) > 0:
         raise InvalidRequest(
