@@ -55,7 +55,7 @@ features = client.get_online_features(
 # Historical features (for training)
 entity_df = pd.DataFrame({
     "symbol": ["AAPL", "MSFT"] * 100,
-    "event_timestamp": pd.date_range("2024-01-01", periods=200, freq="1h")
+    "event_timestamp": pd.date_range("2024-01-01", periods=200, freq="1H")
 })
 
 training_data = client.get_historical_features(
@@ -136,6 +136,7 @@ def repo(project: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:'H' is deprecated:FutureWarning")  # as it is written
 def test_the_usage_that_is_written_runs_as_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repo)
     names: dict[str, Any] = {"pd": pd, "datetime": datetime}
