@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -95,8 +96,15 @@ def _reports(bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def _polars(bars: pl.DataFrame, reports: pl.DataFrame) -> pl.DataFrame:
-    """The last day's features, from whole series of each quarter's newest word."""
-    newest = reports.sort("published").group_by("ticker", "quarter").last().sort("ticker", "quarter")
+    """The last day's features as they are at its end, from whole series of each quarter's newest word by then."""
+    day = pl.duration(days=1)
+    newest = (
+        reports.filter(pl.col("published") <= bars["date"].max() + timedelta(days=1))
+        .sort("published")
+        .group_by("ticker", "quarter")
+        .last()
+        .sort("ticker", "quarter")
+    )
     over = {"pe_ratio": pl.col("net_income").rolling_sum(4)}
     made = newest.with_columns(
         earned=over["pe_ratio"].over("ticker"),
@@ -107,8 +115,10 @@ def _polars(bars: pl.DataFrame, reports: pl.DataFrame) -> pl.DataFrame:
     days = bars.sort("ticker", "date").with_columns(split=pl.col("split_ratio").cum_prod().over("ticker"))
     at_quarter = days.select("ticker", "date", of_quarter="split").sort("date")
     made = made.join_asof(at_quarter, left_on="quarter", right_on="date", by="ticker", check_sortedness=False)
-    joined = days.sort("date").join_asof(
-        made.drop("date"), left_on="date", right_on="published", by="ticker", check_sortedness=False
+    joined = (
+        days.with_columns(ends=pl.col("date") + day)
+        .sort("date")
+        .join_asof(made.drop("date"), left_on="ends", right_on="published", by="ticker", check_sortedness=False)
     )
     splits = pl.col("split") / pl.col("of_quarter").fill_null(1.0)
     value = pl.col("close") * pl.col("shares_outstanding") * splits
