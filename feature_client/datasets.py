@@ -200,7 +200,7 @@ class Dataset:
             chosen,
             request.folds()[fold or 0],
             split,
-            SplitRules(request.label_reach_ns, request.purge, request.embargo_ns),
+            SplitRules.of(request),
             length,
             interval_ns,
             stride,

@@ -146,15 +146,19 @@ class JoinedViews:
         rows, event_ns, created_ns = pulled.read(self._store.config.repo_path, since, until)
         known_ns = event_ns if created_ns is None else np.where(created_ns == NULL_NS, event_ns, created_ns)
         columns = np.stack([_numbers(rows[raw], name) for name, raw in asked.features.items()], axis=1)
-        is_own = {symbol: _has(rows, asked, {**self._keys, SYMBOL: symbol}) for symbol in dict.fromkeys(symbols)}
         found = np.full((len(at_ns), len(raws)), np.nan)
-        for at, (symbol, time_ns) in enumerate(zip(symbols, at_ns.tolist(), strict=True)):
-            is_past = is_own[symbol] & (event_ns != NULL_NS) & (event_ns <= time_ns) & (known_ns <= time_ns)
-            if asked.ttl_ns is not None:
-                is_past &= event_ns >= time_ns - asked.ttl_ns
-            past = np.flatnonzero(is_past)
-            if len(past) > 0:
-                found[at] = columns[max(past.tolist(), key=lambda row: (event_ns[row], known_ns[row], row))]
+        of_symbol = np.array(symbols, object)
+        for symbol in dict.fromkeys(symbols):
+            own = np.flatnonzero(_has(rows, asked, {**self._keys, SYMBOL: symbol}) & (event_ns != NULL_NS))
+            own_event_ns, own_known_ns = event_ns[own], known_ns[own]
+            for at in np.flatnonzero(of_symbol == symbol).tolist():
+                time_ns = int(at_ns[at])
+                is_past = (own_event_ns <= time_ns) & (own_known_ns <= time_ns)
+                if asked.ttl_ns is not None:
+                    is_past &= own_event_ns >= time_ns - asked.ttl_ns
+                past = own[is_past]
+                if len(past) > 0:
+                    found[at] = columns[max(past.tolist(), key=lambda row: (event_ns[row], known_ns[row], row))]
         return found
 
 

@@ -13,6 +13,7 @@ from runtime.engines import rebuild_engine
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.tables import tables_folder
 from runtime.wiring import broker_address, kernel_cache_folder, metadata_store, new_id
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def build_place(settings: Settings, servers: Servers, stores: Stores, *, engine:
         engine=engine,
         draw_seed=partial(secrets.randbits, 32),
         filler=_missing_days(settings),
+        tables_folder=tables_folder(settings),
     )
 
 

@@ -41,7 +41,11 @@ def build(
     test_start: Annotated[str | None, typer.Option("--test-start")] = None,
     test_end: Annotated[str | None, typer.Option("--test-end")] = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far ahead the return looks, e.g. 60s, 5m.")] = "60s",
-    sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s or 1m.")] = "1s",
+    sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s, 1m or 1d.")] = "1s",
+    calendar: Annotated[
+        str | None,
+        typer.Option("--calendar", help="A sample a session of this exchange, e.g. XNYS."),
+    ] = None,
     sample_kind: Annotated[
         str, typer.Option("--sample-kind", help="on_row: act when row t arrives; at_time: ask at t.")
     ] = "on_row",
@@ -90,6 +94,7 @@ def build(
             read_delay_ms=read_delay_ms,
             registry=registry_of(settings, registry),
             features=feature_choice(features, feature_keys, is_beside=registry is not None),
+            calendar=calendar,
         )
     built = _built(request, settings)
     document = _built_document(built)

@@ -8,6 +8,7 @@ from market.clock import DAY_NS, floor_to, format_iso, utc_date
 from market.errors import InvalidRequest, NotFound
 from training_sets.builds.missing_days import lacking_days, told_days
 from training_sets.builds.place import BuildPlace
+from training_sets.builds.tables import needed_mappings
 from training_sets.dataset.records import sample_count
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -44,6 +45,9 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
     for period in (period for fold in request.folds() for period in fold.periods):
         if period.start_ns >= now_ns:
             raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")
+    if request.sessions is not None:
+        needed_mappings(request, features, place)
+        return features
     first = feature_set("available", chosen.columns[:1])
     log, raw = place.features, place.raw.parquet
     fetched = _fetched_first(request, chosen, place)

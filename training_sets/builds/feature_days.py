@@ -35,7 +35,7 @@ def make_features(
     """Rebuild the missing symbol-days of a request into the feature log; what ``on_progress`` raises ends it."""
     ranges = [
         DayRange(place.rebuild(symbol, wanted), from_ns, to_ns)
-        for symbol in request.symbols
+        for symbol in (request.symbols if request.sessions is None else ())
         for wanted in _wanted(request, chosen, place.raw.parquet, symbol)
         for from_ns, to_ns in _periods(request, place.raw.parquet, symbol)
     ]

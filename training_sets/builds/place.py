@@ -46,6 +46,7 @@ class BuildPlace:
     whether what was retrieved before is. engine: rebuilds missing days; None is the build itself. draw_seed: gives each
     build the seed of the rows and days that its leakage check draws. filler: fetches days that a request lacks; None
     where they are not fetched. certificates: of coverage, made before. klines: days of them, read before.
+    tables_folder: where the mappings of tables lie that were added; None where there are none.
     """
 
     open_store: Callable[[], FeatureStore]
@@ -61,6 +62,7 @@ class BuildPlace:
     filler: DayFiller | None = None
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
     klines: KnownKlines = field(default_factory=KnownKlines)
+    tables_folder: Path | None = None
 
     def feature_set(self, version: str) -> FeatureSet:
         """The feature set of a registry version. Raises NotFound, InvalidRegistry."""

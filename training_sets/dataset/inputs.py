@@ -44,7 +44,9 @@ def dataset_inputs(
     is_on_row = request.sample_kind == "on_row"
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
     logged = read if is_on_row else [each for each in read if each is MID]
-    parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
+    # Over sessions nothing is read of a stream.
+    symbols = request.symbols if request.sessions is None else ()
+    parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in symbols}
     return {
         "request": request_document(request),
         "rules": {
@@ -72,11 +74,11 @@ def dataset_inputs(
         "feature_partitions": feature_partitions(
             log,
             dict.fromkeys(group for each in logged for group in each.groups),
-            request.symbols,
+            symbols,
             from_ns=from_ns,
             to_ns=to_ns,
         ),
-        "served_partitions": [] if is_on_row else served_partitions(log, request.symbols, from_ns=from_ns, to_ns=to_ns),
+        "served_partitions": [] if is_on_row else served_partitions(log, symbols, from_ns=from_ns, to_ns=to_ns),
         **_joined(features),
     }
 
