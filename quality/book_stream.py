@@ -64,7 +64,7 @@ class BookStream:
 
     def add(self, events: Events) -> None:
         """Take consecutive events; of other kinds only START is looked at."""
-        heads = events[(events["flags"] & FIRST) != 0]
+        heads = events.take(np.flatnonzero(events["flags"] & FIRST))
         starts = np.flatnonzero((heads["kind"] == CONTROL) & (heads["field"] == START))
         begin = 0
         for start in starts.tolist():

@@ -11,7 +11,7 @@ from quality.book_stream import BookStream
 from quality.data_report import Observed, quality_document
 from quality.market_streams import MarketStreams
 from storage.features.log import FeatureLog
-from storage.raw.events import stream_events
+from storage.raw.events import stream_events, stream_heads
 from storage.raw.raw_data import RawData
 from transforms.rows import FeatureRows, FeatureSet
 
@@ -38,13 +38,13 @@ def symbol_quality(
         price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
     )
     held: list[int] = []
-    for kinds, fields, take in (
-        ((ORDERBOOK,), _BOOK_FIELDS, book.add),
-        ((TRADE, KLINE, TICKER), _MARKET_FIELDS, market.add),
-    ):
-        for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=fields):
-            take(events)
-            held += _ends(events)
+    period = {"from_ns": from_ns, "to_ns": to_ns}
+    for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), **period, fields=_BOOK_FIELDS):
+        book.add(heads)
+        held += _ends(heads)
+    for events, _ in stream_events(raw, symbol, kinds=(TRADE, KLINE, TICKER), **period, fields=_MARKET_FIELDS):
+        market.add(events)
+        held += _ends(events)
     book.offset.finish()
     unchecked = {}
     if last_ns < to_ns - SECOND_NS:
