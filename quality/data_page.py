@@ -9,7 +9,7 @@ from typing import Any, Final
 from market.clock import parse_iso_ns
 from quality.charts import Stretch, time_line
 
-_COLUMNS: Final = ("received", "expected", "missing", "silences")
+_COLUMNS: Final = ("received", "expected", "missing", "late", "most_late_ms", "duplicates", "silences")
 _STYLE: Final = """
 body { font: 14px/1.5 system-ui, sans-serif; color: #1f2937; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } .scroll { overflow-x: auto; }
@@ -27,7 +27,7 @@ def render_page(report: Mapping[str, Any]) -> str:
     sections = [
         ("What to do", f"<ul>{todo}</ul>"),
         ("Not checked", f"<ul>{unchecked}</ul>" if unchecked else "<p>Everything was checked.</p>"),
-        ("Streams", _table(("stream", *_COLUMNS), streams)),
+        ("Streams", _table(("stream", *(name.replace("_", " ") for name in _COLUMNS)), streams)),
         ("Gaps, silences and interruptions", _gaps(report)),
         ("Outliers", _table(("time", "what", "value", "reference"), [o.values() for o in report["anomaly_details"]])),
     ]

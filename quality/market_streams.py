@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from market.clock import MINUTE_NS
 from market.events import CONFIRMED, FIRST, INDEX_PRICE, KLINE, MARK_PRICE, TICKER, TRADE, VOLUME, Events
+from quality.limits import USUAL_LIMITS, QualityLimits
 from quality.outliers import OutlierSearch
-
-LONGEST_SILENCE_NS: Final = {TRADE: MINUTE_NS, KLINE: 2 * MINUTE_NS, TICKER: MINUTE_NS}
-"""Longer pauses are silences. A quiet market can be without trades for a minute; the ticker's deltas never are."""
 
 Int64s = npt.NDArray[np.int64]
 
@@ -46,14 +43,21 @@ class MarketStreams:
     candles: starts of confirmed candles, ns. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
     """
 
-    def __init__(self, *, price_scale: float, quantity_scale: float, last_ns: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        price_scale: float,
+        quantity_scale: float,
+        last_ns: Mapping[int, int] | None = None,
+        limits: QualityLimits = USUAL_LIMITS,
+    ) -> None:
         """last_ns: of the last message of each kind before the period, where there was one."""
         before = last_ns or {}
         self.pauses = {
-            kind: Pauses(longest_ns, last_ns=before.get(kind)) for kind, longest_ns in LONGEST_SILENCE_NS.items()
+            kind: Pauses(limits.silences_ns[kind], last_ns=before.get(kind)) for kind in (TRADE, KLINE, TICKER)
         }
         self.trades = 0
-        self.outliers = OutlierSearch()
+        self.outliers = OutlierSearch(deviations=limits.outlier_deviations)
         self.candles: set[int] = set()
         self.repeated_candles = 0
         self.candle_volume: dict[int, int] = {}

@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-DEVIATIONS: Final = 10.0
-"""An outlier lies more than this many scaled MADs from the median."""
 SIGMA_OF_MAD: Final = 1.4826
 """MAD times this is the standard deviation of normal values."""
 LEAST_PRICE_DEVIATION: Final = 0.005
@@ -42,7 +40,9 @@ class OutlierSearch:
     before there are LEAST_TRADES trades.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, deviations: float) -> None:
+        """deviations: an outlier lies more than so many scaled MADs from the median."""
+        self._deviations = deviations
         self.judged = 0
         self.found: list[Outlier] = []
         self._prices = self._sizes = np.empty(0)
@@ -61,11 +61,11 @@ class OutlierSearch:
         centre = _median(self._prices)
         spread = SIGMA_OF_MAD * _median(np.abs(self._prices / centre - 1.0))
         reference = np.where(np.isnan(references), centre, references)
-        is_price = np.abs(prices / reference - 1.0) > max(DEVIATIONS * spread, LEAST_PRICE_DEVIATION)
+        is_price = np.abs(prices / reference - 1.0) > max(self._deviations * spread, LEAST_PRICE_DEVIATION)
         logs = np.log(self._sizes)
         middle = _median(logs)
         scale = SIGMA_OF_MAD * _median(np.abs(logs - middle))
-        is_size = np.log(sizes) - middle > max(DEVIATIONS * scale, float(np.log(LEAST_SIZE_RATIO)))
+        is_size = np.log(sizes) - middle > max(self._deviations * scale, float(np.log(LEAST_SIZE_RATIO)))
         for at in np.flatnonzero(is_price | is_size).tolist():
             if is_price[at]:
                 self.found.append(Outlier(int(times_ns[at]), "price", float(prices[at]), float(reference[at])))

@@ -16,7 +16,8 @@ from ingestion.tape.minutes import tape_minutes
 from ingestion.venues.decoders import Decoders, tape_venue
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, to_datetime, to_ns
 from market.errors import FeatureServiceError, StoreUnavailable
-from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute
+from quality.limits import QualityLimits
+from quality.minutes import Carried, MinuteQuality, QualityEvent, judge_minute
 from storage.database.minute_quality import MinuteQualityStore, Reached, StoredEvent
 from storage.tape import tape_symbols
 from upkeep.tasks import Reach

@@ -13,7 +13,7 @@ from ingestion.venues.bybit.decode import Decoder
 from market.clock import MINUTE_NS, SECOND_NS, to_datetime
 from market.errors import StoreUnavailable
 from market.events import ORDERBOOK
-from quality.minutes import QualityLimits
+from quality.limits import QualityLimits
 from storage.database.figures import drop_figures
 from storage.database.minute_quality import MinuteQualityStore, StoredEvent
 from storage.instruments import InstrumentPins

@@ -10,7 +10,8 @@ import pytest
 
 from market.clock import MINUTE_NS, SECOND_NS
 from market.events import BUY, CONTROL, FIRST, LAST, ORDERBOOK, SNAPSHOT, START, TRADE, Events, empty_events
-from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute
+from quality.limits import QualityLimits
+from quality.minutes import Carried, MinuteQuality, QualityEvent, judge_minute
 
 NOON_NS = 1_700_000_040 * SECOND_NS
 assert NOON_NS % MINUTE_NS == 0
