@@ -33,13 +33,19 @@ def render_page(report: Mapping[str, Any]) -> str:
     ]
     if report["features"] is not None:
         shares = sorted(report["features"]["unknown_share"].items(), key=lambda item: -item[1])
-        sections.append(("Unknown share of the features", _table(("feature", "share"), shares[:40])))
+        reasons = report["features"]["unknown_by_reason"]
+        told = [(name, f"{share:.2%}", _reasons(reasons.get(name, {}))) for name, share in shares[:40]]
+        sections.append(("Unknown share of the features", _table(("feature", "share", "by reason"), told)))
     body = "".join(f"<section><h2>{name}</h2><div class='scroll'>{inside}</div></section>" for name, inside in sections)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
+
+
+def _reasons(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{reason} {share:.2%}" for reason, share in shares.items())
 
 
 def _gaps(report: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from quality.crossed_book import crossed_spans
 from quality.limits import QualityLimits
 from quality.market_streams import MarketStreams
 from quality.recommendations import recommendations
+from quality.unknown_reasons import unknown_by_reason
 from transforms.rows import FeatureRows
 from transforms.status import GAP, STATUS_NAMES
 
@@ -189,7 +190,8 @@ def _features(seen: Observed) -> Document | None:
     if rows is None or len(rows) == 0:
         return None
     expected = (int(rows.row_ns[-1]) - int(rows.row_ns[0])) // SECOND_NS + 1
-    unknown = np.isnan(rows.values).mean(axis=0)
+    is_unknown = np.isnan(rows.values)
+    unknown = is_unknown.mean(axis=0)
     return {
         "rows": len(rows),
         "expected_rows": expected,
@@ -197,6 +199,7 @@ def _features(seen: Observed) -> Document | None:
         "unknown_share": {
             name: round(share, 6) for name, share in zip(rows.feature_set.columns, unknown.tolist(), strict=True)
         },
+        "unknown_by_reason": unknown_by_reason(rows, is_unknown),
         "status_share": {
             group.name: {
                 STATUS_NAMES[status]: round(float(np.mean(rows.status[:, at] == status)), 6)

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from market.clock import MINUTE_NS, SECOND_NS
 from market.events import KIND_NAMES, ORDERBOOK, TRADE, Events
+from quality.arrivals import Arrivals
 from quality.book_stream import BookStream, Hole
-from quality.limits import QualityLimits
+from quality.limits import QualityLimits, is_odd
 from quality.market_streams import MarketStreams
 
 Severity = Literal["info", "warning", "critical"]
@@ -24,7 +25,7 @@ class Carried:
     """What a minute leaves to the next; None and empty where nothing is known.
 
     last_ns: of the last message, by kind. broken_by: the hole that no snapshot repaired. offset_ns: the median of the
-    clock offset. candle_ns: start of the last confirmed candle.
+    clock offset. candle_ns: start of the last confirmed candle. received: messages by kind.
     """
 
     update_id: int | None = None
@@ -32,6 +33,7 @@ class Carried:
     broken_by: Hole | None = None
     offset_ns: int | None = None
     candle_ns: int | None = None
+    received: Mapping[int, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -42,6 +44,7 @@ class Carried:
             "broken_by": None if hole is None else [hole.begin_ns, hole.found_ns, hole.missing, hole.first_id],
             "offset_ns": self.offset_ns,
             "candle_ns": self.candle_ns,
+            "received": {KIND_NAMES[kind]: count for kind, count in self.received.items()},
         }
 
     @classmethod
@@ -54,6 +57,8 @@ class Carried:
             broken_by=None if hole is None else Hole(hole[0], hole[1], hole[2], first_id=(hole[3:] or [None])[0]),
             offset_ns=document["offset_ns"],
             candle_ns=document["candle_ns"],
+            # A version before this one left none.
+            received={KIND_NAMES.index(name): count for name, count in document.get("received", {}).items()},
         )
 
 
@@ -119,10 +124,10 @@ def judge_minute(
         found.append(_of_minute("trade", "outliers", begin_ns, told))
     if None not in {before.offset_ns, after.offset_ns} and before.offset_ns != after.offset_ns:
         found += _offset_jump(begin_ns, before, after, limits.clock_jump_ns)
+    found += _odd_arrivals(events, begin_ns, before, limits)
     return MinuteQuality(
         begin_ns=begin_ns,
-        received={"orderbook": book.received}
-        | {KIND_NAMES[kind]: pauses.received for kind, pauses in market.pauses.items()},
+        received={KIND_NAMES[kind]: count for kind, count in after.received.items()},
         missing_rate=missing_rate,
         anomaly_rate=anomaly_rate,
         sequence_gaps=len(book.holes),
@@ -142,6 +147,7 @@ def _carried(book: BookStream, market: MarketStreams, before: Carried) -> Carrie
         last_ns={kind: at_ns for kind, at_ns in last_ns.items() if at_ns is not None},
         broken_by=book.broken_by,
         offset_ns=book.offset.minutes[-1][1] if book.offset.minutes else None,
+        received={ORDERBOOK: book.received, **{kind: pauses.received for kind, pauses in market.pauses.items()}},
         candle_ns=max([*market.candles, *([] if before.candle_ns is None else [before.candle_ns])], default=None),
     )
 
@@ -230,6 +236,24 @@ def _offset_jump(begin_ns: int, before: Carried, after: Carried, jump_ns: int) -
     if abs(change_ns) <= jump_ns:
         return []
     return [_of_minute("orderbook", "clock_jump", begin_ns, f"the clock offset changed by {change_ns / 1e6:.0f} ms")]
+
+
+def _odd_arrivals(events: Events, begin_ns: int, before: Carried, limits: QualityLimits) -> list[QualityEvent]:
+    """What of the minute before came late or again, which the tape tells once it is over."""
+    arrivals = Arrivals(begin_ns - MINUTE_NS, begin_ns)
+    arrivals.add(events)
+    found = []
+    for kind, counts in arrivals.by_kind.items():
+        name, received = KIND_NAMES[kind], before.received.get(kind, 0)
+        if is_odd(counts.late, received, limits.late_rate):
+            most_ms = counts.most_late_ns / 1e6
+            told = f"{counts.late} messages came after their row was closed, by at most {most_ms:.0f} ms"
+            found.append(_of_minute(name, "late", begin_ns - MINUTE_NS, told))
+        if is_odd(counts.repeated, received, limits.duplicate_rate):
+            # A restart and a rotation of connections bring some again; that it goes on is an alert of its own.
+            told = f"{counts.repeated} messages came again"
+            found.append(replace(_of_minute(name, "repeated", begin_ns - MINUTE_NS, told), severity="info"))
+    return found
 
 
 def _share(spans: list[tuple[int, int]], begin_ns: int) -> float:

@@ -122,7 +122,12 @@ def test_missing_book_messages_are_counted_to_the_message(
     assert found["sequence_gaps"] == 1
     assert found["crossed_book"] == []
     assert found["sequence_gap_details"][0]["missing"] == dropped
-    assert found["features"]["book_broken_seconds"] > 0
+    features = found["features"]
+    assert features["book_broken_seconds"] > 0
+    for column, share in features["unknown_share"].items():
+        assert sum(features["unknown_by_reason"].get(column, {}).values()) == pytest.approx(share, abs=1e-5)
+    assert features["unknown_by_reason"]["mid_price"]["GAP"] > 0
+    assert features["unknown_by_reason"]["mid_price"].keys() <= {"GAP", "NO_DATA", "WARMUP"}
     assert any("order book" in line for line in found["recommendations"])
     assert "gaps" in render_page(found)
 
