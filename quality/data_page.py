@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+import numpy as np
+
 from market.clock import parse_iso_ns
-from quality.charts import Stretch, time_line
+from quality.charts import Stretch, heat_map, line, time_line
 
 _COLUMNS: Final = ("received", "expected", "missing", "late", "most_late_ms", "duplicates", "silences")
 _STYLE: Final = """
@@ -31,10 +33,13 @@ def render_page(report: Mapping[str, Any]) -> str:
         ("Gaps, silences and interruptions", _gaps(report)),
         ("Outliers", _table(("time", "what", "value", "reference"), [o.values() for o in report["anomaly_details"]])),
     ]
+    if report["clock_offset_ms"] is not None:
+        sections.append(("Receive clock minus the exchange's, ms", _offset(report["clock_offset_ms"]["course"])))
     if report["features"] is not None:
+        sections.append(("Unknown values by group: white is none, blue is all", _unknown(report)))
         shares = sorted(report["features"]["unknown_share"].items(), key=lambda item: -item[1])
         reasons = report["features"]["unknown_by_reason"]
-        told = [(name, f"{share:.2%}", _reasons(reasons.get(name, {}))) for name, share in shares[:40]]
+        told = [(name, f"{share:.2%}", _reasons(reasons.get(name, {}))) for name, share in shares[:40] if share]
         sections.append(("Unknown share of the features", _table(("feature", "share", "by reason"), told)))
     body = "".join(f"<section><h2>{name}</h2><div class='scroll'>{inside}</div></section>" for name, inside in sections)
     return (
@@ -42,6 +47,18 @@ def render_page(report: Mapping[str, Any]) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
+
+
+def _offset(course: Sequence[Mapping[str, Any]]) -> str:
+    times_ns = np.array([parse_iso_ns(each["time"]) for each in course])
+    return line(times_ns, np.array([each["ms"] for each in course]))
+
+
+def _unknown(report: Mapping[str, Any]) -> str:
+    course = report["features"]["unknown_course"]
+    shares = np.array([[np.nan if share is None else share for share in of] for of in course.values()])
+    ends = report["period_start"], report["period_end"]
+    return heat_map(list(course), shares, cell=12, diverging=False, columns=ends)
 
 
 def _reasons(shares: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ from market.events import KLINE, ORDERBOOK, TICKER, TRADE
 from quality.arrivals import Arrivals
 from quality.book_stream import BookStream, Hole
 from quality.clock_offset import ClockOffset
+from quality.courses import offset_course, unknown_course
 from quality.crossed_book import crossed_spans
 from quality.limits import QualityLimits
 from quality.market_streams import MarketStreams
@@ -181,6 +182,7 @@ def _offset(offset: ClockOffset) -> Document | None:
         "least": offset.least_ns / 1e6,
         "median": float(np.median(medians)) / 1e6,
         "greatest": offset.greatest_ns / 1e6,
+        "course": offset_course(offset.minutes),
         "jumps": [{"time": format_iso(at), "ms": change / 1e6} for at, change in offset.jumps[:MOST_DETAILS]],
     }
 
@@ -200,6 +202,7 @@ def _features(seen: Observed) -> Document | None:
             name: round(share, 6) for name, share in zip(rows.feature_set.columns, unknown.tolist(), strict=True)
         },
         "unknown_by_reason": unknown_by_reason(rows, is_unknown),
+        "unknown_course": unknown_course(rows, is_unknown, seen.from_ns, seen.to_ns),
         "status_share": {
             group.name: {
                 STATUS_NAMES[status]: round(float(np.mean(rows.status[:, at] == status)), 6)

@@ -110,6 +110,10 @@ def test_a_clean_market_reports_nothing(market: list[tuple[int, Message]], tmp_p
     assert found["features"]["rows"] == found["features"]["expected_rows"]
     assert "unchecked" in found
     assert "Nothing to do" in render_page(found)
+    assert render_page(found).count("<svg") == 2, "of the clocks, and of unknown values by group"
+    course = found["features"]["unknown_course"]
+    assert course.keys() == {group.name for group in kernel.feature_set.groups}
+    assert course["price"][-1] == 0.0
 
 
 def test_missing_book_messages_are_counted_to_the_message(
@@ -220,6 +224,8 @@ def test_a_jump_of_the_receive_clock_is_told_by_its_minute(
     jumps = found["clock_offset_ms"]["jumps"]
     assert [jump["time"] for jump in jumps] == ["2026-03-01T10:03:00Z"]
     assert 1900 < jumps[0]["ms"] < 2100
+    offsets = [each["ms"] for each in found["clock_offset_ms"]["course"]]
+    assert offsets[-1] - offsets[0] == pytest.approx(jumps[0]["ms"], abs=50)
 
 
 def test_late_and_repeated_messages_are_counted_to_the_message_and_change_no_other_figure(
