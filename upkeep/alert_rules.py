@@ -24,7 +24,8 @@ class Rule:
 RULES: Final[Mapping[str, Rule]] = {
     "freshness_burn": Rule(
         CRITICAL,
-        "See GET /features/freshness for the view, then its symbols' rows and sources: GET /stats/rolling-windows.",
+        "See GET /features/freshness for the view, then its symbols' rows and sources: GET /stats/rolling-windows; of "
+        "a view of tables run feature-service upkeep run materialization and read its problems.",
     ),
     "row_old": Rule(
         CRITICAL,
