@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from ingestion.decoding.own import arrivals_message
 from ingestion.decoding.wire import CountedKind, KindArrivals
 from market.clock import MINUTE_NS, floor_to
-from market.events import CONTROL, KIND_NAMES
+from market.events import ARRIVALS, CONTROL, KIND_NAMES
+
+OWN_KINDS: Final = (CONTROL, ARRIVALS)
+"""What the service itself says on a tape; a tape that is played brings it again."""
 
 
 class Arrivals:
@@ -50,7 +53,7 @@ class Arrivals:
         counted = [
             KindArrivals(kind=cast("CountedKind", KIND_NAMES[kind]), late=late, most_late_ns=most_ns, repeated=repeated)
             for kind, (late, most_ns, repeated) in sorted(self._by_kind.items())
-            if kind != CONTROL  # a mark of our own
+            if kind not in OWN_KINDS
         ]
         self._by_kind, self._minute_ns = {}, None
         if counted:

@@ -9,7 +9,7 @@ from functools import partial
 
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.own import control_message, part_message, restated_message
-from ingestion.pipeline.arrivals import Arrivals
+from ingestion.pipeline.arrivals import OWN_KINDS, Arrivals
 from ingestion.pipeline.book_losses import BookLosses, reads_book
 from ingestion.pipeline.book_stream import BookStream
 from ingestion.pipeline.closed_rows import ClosedRows
@@ -178,7 +178,7 @@ class Lane:
                 return self.last_seq
         self.arrivals.note(message.kind, recv_ns, stamped_ns)
         seq = self._tape.append(stamped_ns, body)
-        self.messages += message.kind != CONTROL
+        self.messages += message.kind not in OWN_KINDS
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK

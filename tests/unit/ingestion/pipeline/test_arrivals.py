@@ -59,9 +59,10 @@ def test_a_minute_is_told_once_when_it_is_over_and_then_begins_anew(decoders: De
     assert (arrivals.late, arrivals.repeated) == (3, 3)
 
 
-def test_a_mark_of_our_own_that_was_late_is_told_to_nobody() -> None:
+@pytest.mark.parametrize("kind", [CONTROL, ARRIVALS])
+def test_a_message_of_our_own_that_was_late_is_told_to_nobody(kind: int) -> None:
     arrivals, log = Arrivals(), Log()
-    arrivals.note(CONTROL, BEGIN_NS, BEGIN_NS + 1)
+    arrivals.note(kind, BEGIN_NS, BEGIN_NS + 1)
     arrivals.tell(log, "BTCUSDT", BEGIN_NS)
     assert (log.told, arrivals.late) == ([], 1)
 
