@@ -70,6 +70,7 @@ def quality_document(seen: Observed, limits: QualityLimits) -> Document:
         else {"from": format_iso(seen.held_ns[0]), "to": format_iso(seen.held_ns[1])},
         "missing_rate": missing / expected if expected else None,
         "anomaly_rate": len(outliers.found) / outliers.judged if outliers.judged else None,
+        "anomalies": len(outliers.found),
         "sequence_gaps": len(book.holes),
         "desynchronization_events": len(book.holes) + len(book.interruptions),
         "sequence_gap_details": [_hole(hole) for hole in book.holes[:MOST_DETAILS]],

@@ -89,8 +89,8 @@ def _of_values(document: Mapping[str, Any]) -> list[str]:
     if document["anomaly_details"]:
         first = document["anomaly_details"][0]
         said.append(
-            f"Outliers among the trades, the first a {first['what']} of {first['value']:g} beside "
-            f"{first['reference']:g} at {first['time']}: compare with the exchange before training on the period."
+            f"{document['anomalies']} outliers among the trades, the first a {first['what']} of {first['value']:g} "
+            f"beside {first['reference']:g} at {first['time']}: compare with the exchange before training on it."
         )
     offset = document["clock_offset_ms"]
     if offset is not None and offset["jumps"]:

@@ -208,8 +208,8 @@ def _print(found: Mapping[str, Any]) -> None:
         nothing="no stream has data in this period",
     )
     print(
-        f"order book gaps {found['sequence_gaps']}, interruptions {len(found['interruptions'])}, "
-        f"outliers {len(found['anomaly_details'])}"
+        f"order book gaps {found['sequence_gaps']}, "
+        f"interruptions {found['desynchronization_events'] - found['sequence_gaps']}, outliers {found['anomalies']}"
     )
     for thing, reason in found["unchecked"].items():
         print(f"not checked, {thing}: {reason}")

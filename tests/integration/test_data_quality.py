@@ -210,6 +210,7 @@ def test_a_price_far_from_the_market_is_an_outlier_with_its_reference(
 
     found = report(market, change, tmp_path, kernel)
     [outlier] = found["anomaly_details"]
+    assert found["anomalies"] == 1
     assert outlier["value"] == 90000.0
     assert 50_000 < outlier["reference"] < 70_000
 
