@@ -25,7 +25,7 @@ def render_page(report: Mapping[str, Any]) -> str:
     title = f"Data quality of {report['symbol']}, {report['period_start']} to {report['period_end']}"
     todo = "".join(f"<li>{escape(line)}</li>" for line in report["recommendations"]) or "<li>Nothing to do.</li>"
     unchecked = "".join(f"<li>{escape(at)}: {escape(why)}</li>" for at, why in report["unchecked"].items())
-    streams = [(name, *(stream[column] for column in _COLUMNS)) for name, stream in report["streams"].items()]
+    streams = [(name, *(_cell(stream, column) for column in _COLUMNS)) for name, stream in report["streams"].items()]
     sections = [
         ("What to do", f"<ul>{todo}</ul>"),
         ("Not checked", f"<ul>{unchecked}</ul>" if unchecked else "<p>Everything was checked.</p>"),
@@ -63,6 +63,10 @@ def _unknown(report: Mapping[str, Any]) -> str:
 
 def _reasons(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{reason} {share:.2%}" for reason, share in shares.items())
+
+
+def _cell(stream: Mapping[str, Any], column: str) -> Any:  # noqa: ANN401  # a number, or None where it is not known
+    return "none" if column == "most_late_ms" and stream["late"] == 0 else stream[column]
 
 
 def _gaps(report: Mapping[str, Any]) -> str:
