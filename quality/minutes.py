@@ -250,7 +250,7 @@ def _odd_arrivals(events: Events, begin_ns: int, before: Carried, limits: Qualit
             told = f"{counts.late} messages came after their row was closed, by at most {most_ms:.0f} ms"
             found.append(_of_minute(name, "late", begin_ns - MINUTE_NS, told))
         if is_odd(counts.repeated, received, limits.duplicate_rate):
-            # A restart brings some again; that it goes on is an alert of its own.
+            # A restart and a rotation of connections bring some again; that it goes on is an alert of its own.
             told = f"{counts.repeated} messages came again"
             found.append(replace(_of_minute(name, "repeated", begin_ns - MINUTE_NS, told), severity="info"))
     return found

@@ -10,8 +10,6 @@ from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from storage.tables.growing import GrowingTables
-    from storage.tables.newest_rows import NewestRows
-    from upkeep.freshness import DueRows
 
 
 def tables_folder(settings: Settings) -> Path:
@@ -47,31 +45,6 @@ def compute_tables(
         }
         for group, extension in done.items()
     ]
-
-
-def due_rows(settings: Settings, newest: NewestRows, now_ns: int) -> DueRows:
-    """What the views of the added tables must serve by now. Raises CorruptStore."""
-    from storage.tables.computing import added_tables
-    from storage.tables.feature_log import table_log_folder
-    from upkeep.freshness import FIRST_TIER, DueRows, symbol_tiers
-
-    mappings = added_tables(tables_folder(settings))
-    if not mappings:
-        return DueRows()
-    from transforms.equities.catalogue import groups_over
-    from transforms.table_group import ALL
-
-    groups = {name: group for mapping in mappings for name, group in groups_over(mapping.table).items()}
-    known_ns = {
-        name: newest.known_by(table_log_folder(settings.feature_log_storage_path, group), now_ns - group.freshness_ns)
-        for name, group in groups.items()
-    }
-    keys = sorted({key for of in known_ns.values() for key in of})
-    return DueRows(
-        {name: of for name, of in known_ns.items() if of},
-        shared={name for name, group in groups.items() if group.is_for_all},
-        tiers={**symbol_tiers(keys, settings.feature_service_tier1_symbols), ALL: FIRST_TIER},
-    )
 
 
 def newest_rows(settings: Settings) -> dict[str, tuple[int, int]]:

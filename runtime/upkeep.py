@@ -16,7 +16,7 @@ from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.tables import compute_tables, due_rows
+from runtime.tables import compute_tables
 from runtime.wiring import (
     drift_limits,
     kernel_cache_folder,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from storage.database.metadata import Metadata
     from storage.database.upkeep import UpkeepStore
     from storage.tables.growing import GrowingTables
-    from storage.tables.newest_rows import NewestRows
     from upkeep.garbage import Found, GarbageFolders
     from upkeep.upkeep import Upkeep
 
@@ -85,7 +84,6 @@ def upkeep_tasks(
 ) -> list[UpkeepTask]:
     """Every task, in an order in which all of them may be run at once."""
     from storage.tables.growing import GrowingTables
-    from storage.tables.newest_rows import NewestRows
 
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
@@ -93,7 +91,7 @@ def upkeep_tasks(
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, settings, servers, clock, GrowingTables(clock))),
-        UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock, NewestRows())),
+        UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
         UpkeepTask(RECONCILIATION, partial(_reconcile, settings, servers, stores, clock)),
@@ -168,21 +166,13 @@ def _materialize(
     return {**done, "problems": [*problems, *done["problems"]]}
 
 
-def _look_at_freshness(
-    settings: Settings, servers: Servers, clock: Clock, newest: NewestRows, reach: Reach
-) -> Mapping[str, Any]:
+def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
     from storage.database.freshness import FreshnessStore
-    from upkeep.freshness import DueRows, look_at_freshness, symbol_tiers
+    from upkeep.freshness import look_at_freshness, symbol_tiers
 
     tiers = symbol_tiers(settings.feature_service_symbols, settings.feature_service_tier1_symbols)
     with closing(online_store(servers)) as online, closing(FreshnessStore(servers.postgres_url)) as store:
-        due, problems = DueRows(), []
-        try:
-            due = due_rows(settings, newest, clock.now_ns())
-        except FeatureServiceError as error:  # the streamed views are none the worse for a log that cannot be read
-            problems.append(str(error))
-        found = look_at_freshness(online, store, tiers, now=to_datetime(clock.now_ns()), reach=reach, due=due)
-    return {**found, "problems": problems}
+        return look_at_freshness(online, store, tiers, now=to_datetime(clock.now_ns()), reach=reach)
 
 
 def _judge_minutes(

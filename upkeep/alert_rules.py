@@ -24,8 +24,7 @@ class Rule:
 RULES: Final[Mapping[str, Rule]] = {
     "freshness_burn": Rule(
         CRITICAL,
-        "See GET /features/freshness for the view, then its symbols' rows and sources: GET /stats/rolling-windows; of "
-        "a view of tables run feature-service upkeep run materialization and read its problems.",
+        "See GET /features/freshness for the view, then its symbols' rows and sources: GET /stats/rolling-windows.",
     ),
     "row_old": Rule(
         CRITICAL,

@@ -3,18 +3,15 @@
 1. A row older than its view's ``freshness_slo`` is not fresh, nor is one that cannot be read: no reader gets it.
 2. A fresh row covers its view unless the view's source is missing or broken (GAP, STALE, NO_DATA).
 3. A view that warms up is not judged: what it lacks is history, which no repair brings.
-4. A view of tables is fresh while the online row of a key is as new as the newest of its log that has been known for
-   ``freshness_slo``: its age says nothing, since a day's bar is the newest for a day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from feature_repo.freshness import slo_of, table_group
+from feature_repo.freshness import slo_of
 from market.clock import to_ns
 from market.errors import StoreUnavailable
 from storage.database.freshness import FreshnessStore, Looks
@@ -27,30 +24,8 @@ FIRST_TIER = 1
 OTHER_TIER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class DueRows:
-    """What the views of tables must serve by now.
-
-    known_ns: by view and key, when the row was known that must be served, or a newer one. shared: views whose rows are
-    the same for every key. tiers: by key.
-    """
-
-    known_ns: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    shared: Collection[str] = ()
-    tiers: Mapping[str, int] = field(default_factory=dict)
-
-
-NOTHING_DUE: Final = DueRows()
-
-
-def look_at_freshness(  # what is read, and what it must be
-    online: OnlineStore,
-    store: FreshnessStore,
-    tiers: Mapping[str, int],
-    *,
-    now: datetime,
-    reach: Reach,
-    due: DueRows = NOTHING_DUE,
+def look_at_freshness(
+    online: OnlineStore, store: FreshnessStore, tiers: Mapping[str, int], *, now: datetime, reach: Reach
 ) -> Mapping[str, Any]:
     """Look once at every symbol and add what was found to the minute. tiers: by followed symbol.
 
@@ -65,13 +40,7 @@ def look_at_freshness(  # what is read, and what it must be
         vectors, unread = [None] * len(tiers), str(error)
     by_symbol = dict(zip(tiers, vectors, strict=True))
     served = {view for vector in vectors if vector is not None for view in vector.statuses}
-    streamed = sorted(served) or [view for view in store.served_views(now) if table_group(view) is None]
-    looks = looks_at(by_symbol, tiers, streamed, now_ns=to_ns(now))
-    try:
-        looks += looks_at_tables(online if unread is None else None, due)
-    except StoreUnavailable as error:
-        looks += looks_at_tables(None, due)
-        unread = str(error)
+    looks = looks_at(by_symbol, tiers, sorted(served) or store.served_views(now), now_ns=to_ns(now))
     store.add(looks, now)
     return {"views": len({each.view for each in looks}), "symbols": len(tiers), "unread": unread}
 
@@ -98,22 +67,6 @@ def looks_at(
                         covered=sum(is_covered for _, is_covered in judged),
                     )
                 )
-    return found
-
-
-def looks_at_tables(online: OnlineStore | None, due: DueRows) -> list[Looks]:
-    """One look at each key of each view of tables, added up by tier. online: None where it does not answer.
-
-    Raises StoreUnavailable.
-    """
-    found = []
-    for view, known_ns in due.known_ns.items():
-        rows = [] if online is None else online.table_rows(list(known_ns), {view: ()}, shared=due.shared)
-        served = {key: row[view] for key, row in zip(known_ns, rows, strict=False)}
-        for tier in sorted({due.tiers[key] for key in known_ns}):
-            of_tier = [key for key in known_ns if due.tiers[key] == tier]
-            fresh = sum((row := served.get(key)) is not None and row.known_ns >= known_ns[key] for key in of_tier)
-            found.append(Looks(view=view, tier=tier, looks=len(of_tier), fresh=fresh, covered=fresh))
     return found
 
 

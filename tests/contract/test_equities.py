@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import redis
 import yaml
 from feast import FeatureStore
 
@@ -23,15 +22,8 @@ from feature_repo.definitions import definitions
 from feature_repo.materializing import materialize_unpushed
 from market.clock import to_ns
 from runtime.equities_demo import write_example
-from storage.online.store import OnlineStore
-from storage.online.vector import online_key
 from storage.tables.computing import add_table, added_table, compute_groups
-from storage.tables.feature_log import table_log_folder
-from storage.tables.newest_rows import NewestRows
 from tests.redis_servers import HOST, PORT, own_project
-from transforms.equities.catalogue import TABLE_GROUPS
-from transforms.table_group import ALL
-from upkeep.freshness import DueRows, looks_at_tables
 
 USAGE = """
 from feature_client import FeatureStoreClient
@@ -131,32 +123,6 @@ def repo(project: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     materialize_unpushed(store, now, before_each=lambda _: None)
     return folder
-
-
-def test_views_of_tables_are_found_fresh_until_the_online_store_has_lost_a_key(repo: Path, project: str) -> None:
-    views = {name: TABLE_GROUPS[name] for name in ("price_volume_features", "macro_features")}
-    newest, now_ns = NewestRows(), to_ns(datetime.now(UTC))
-    known_ns = {
-        name: newest.known_by(table_log_folder(repo / "features", group), now_ns) for name, group in views.items()
-    }
-    keys = sorted(known_ns["price_volume_features"])
-    due = DueRows(known_ns, shared={"macro_features"}, tiers=dict.fromkeys([*keys, ALL], 1))
-    with redis.Redis(host=HOST, port=PORT) as server:
-        online = OnlineStore(server, project=project)
-
-        def fresh() -> dict[str, tuple[int, int]]:
-            return {each.view: (each.looks, each.fresh) for each in looks_at_tables(online, due)}
-
-        whole = {"price_volume_features": (len(keys), len(keys)), "macro_features": (1, 1)}
-        assert fresh() == whole
-        lost = online_key(keys[0], project.encode())
-        row = server.dump(lost)
-        server.delete(lost)
-        try:
-            assert fresh() == {**whole, "price_volume_features": (len(keys), len(keys) - 1)}
-        finally:
-            server.restore(lost, 0, row)
-    assert len(keys) > 1
 
 
 def test_the_usage_that_is_written_runs_as_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

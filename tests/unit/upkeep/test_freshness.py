@@ -10,10 +10,9 @@ import pytest
 from feature_repo.freshness import STREAMED, slo_of
 from market.clock import SECOND_NS
 from storage.database.freshness import Looks, WindowLooks
-from storage.online.table_row import TableRow
 from storage.online.vector import OnlineVector
 from transforms.status import GAP, NO_DATA, OK, STALE, WARMUP
-from upkeep.freshness import DueRows, looks_at, looks_at_tables, symbol_tiers
+from upkeep.freshness import looks_at, symbol_tiers
 
 NOW_NS = 1_780_000_000 * SECOND_NS
 
@@ -75,37 +74,3 @@ def test_the_burn_rate_is_one_when_the_budget_lasts_its_period_and_grows_with_wh
 def test_each_view_declares_its_objectives_as_tags() -> None:
     assert STREAMED.tags() == {"freshness_slo_s": "2", "coverage_slo": "0.99"}
     assert slo_of("orderbook").freshness == timedelta(seconds=2)
-
-
-class Served:
-    """An online store of views of tables. known_ns: by key, when the row that it serves was known."""
-
-    def __init__(self, **known_ns: int) -> None:
-        self._known_ns = known_ns
-
-    def table_rows(
-        self, symbols: list[str], views: dict[str, tuple[str, ...]], *, shared: set[str]
-    ) -> list[dict[str, TableRow | None]]:
-        [view] = views
-        keys = ["ALL" if view in shared else symbol for symbol in symbols]
-        known = [self._known_ns.get(key) for key in keys]
-        return [{view: None if at is None else TableRow(at, at, {}, frozenset())} for at in known]
-
-
-def table_look(due: DueRows, **served: int) -> list[tuple[str, int, int, int, int]]:
-    looks = looks_at_tables(Served(**served), due)  # type: ignore[arg-type]  # what is read of it
-    return [(each.view, each.tier, each.looks, each.fresh, each.covered) for each in looks]
-
-
-def test_a_view_of_tables_is_fresh_while_it_serves_what_has_been_known_for_long_enough() -> None:
-    due = DueRows({"bars": {"A": 5, "B": 5, "C": 7}}, tiers={"A": 1, "B": 1, "C": 2})
-    assert table_look(due, A=5, B=4, C=9) == [("bars", 1, 2, 1, 1), ("bars", 2, 1, 1, 1)]
-    assert table_look(due, A=5) == [("bars", 1, 2, 1, 1), ("bars", 2, 1, 0, 0)]
-    assert [(each.looks, each.fresh) for each in looks_at_tables(None, due)] == [(2, 0), (1, 0)]
-    assert table_look(DueRows()) == []
-
-
-def test_a_view_whose_rows_are_the_same_for_every_key_is_looked_at_once() -> None:
-    due = DueRows({"macro": {"": 5}}, shared={"macro"}, tiers={"": 1})
-    assert table_look(due, ALL=5) == [("macro", 1, 1, 1, 1)]
-    assert table_look(due, ALL=4) == [("macro", 1, 1, 0, 0)]
