@@ -43,12 +43,12 @@ demo: $(INSTALLED) ## the whole service on recorded data, no server needed
 
 # A test file stays in one process: its fixtures start servers and compile kernels.
 .PHONY: test
-test: $(INSTALLED) ## all tests but the soak; FEATURE_SERVICE_TEST_STRICT=1 fails where a server is missing
+test: $(INSTALLED) ## all tests except the soak tests; FEATURE_SERVICE_TEST_STRICT=1 fails if a server is missing
 	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
 # A feature's function is compiled, so its lines only count where a test runs it as plain Python.
 .PHONY: coverage
-coverage: $(INSTALLED) ## all tests, and the share of lines and branches that they reach; htmlcov/ shows which
+coverage: $(INSTALLED) ## all tests, with line and branch coverage; htmlcov/ has the details
 	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
 .PHONY: lint
@@ -68,7 +68,7 @@ contracts: $(INSTALLED) ## import-linter: imports go down only
 check: lint types contracts test ## everything that CI checks
 
 .PHONY: soak
-soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examples, with a new seed; SEED=... repeats one
+soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examples, with a new seed; SEED=... repeats a run
 	@$(BIN)/pytest -m soak $(ARGS)
 	@seed=$(or $(SEED),$$RANDOM$$RANDOM); \
 	echo "examples are drawn with seed $$seed; SEED=$$seed draws them again, and one that fails becomes an @example"; \
@@ -76,12 +76,12 @@ soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examp
 		--numprocesses auto --dist loadfile $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## benchmarks, one JSON line a figure
+bench: $(INSTALLED) ## benchmarks, one JSON line per figure
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Over the installed one, for this run alone; what it depends on stays as it is.
 .PHONY: feast
-feast: $(INSTALLED) ## VERSION=... of Feast in a folder of its own, PANDAS=... too, and the tests of what stands on Feast with it
+feast: $(INSTALLED) ## the tests of the code that builds on Feast with another version: VERSION=..., and PANDAS=... of pandas
 	@test -n '$(VERSION)' || { echo "VERSION: must be a version of Feast, as in make feast VERSION=0.66.0" >&2; exit 1; }
 	@test -d 'build/feast/$(VERSION)' || $(BIN)/pip install --disable-pip-version-check --quiet --no-deps \
 		--target 'build/feast/$(VERSION)' 'feast==$(VERSION)'
@@ -92,7 +92,7 @@ feast: $(INSTALLED) ## VERSION=... of Feast in a folder of its own, PANDAS=... t
 		tests/contract/test_online.py tests/contract/test_feature_server.py $(ARGS)
 
 .PHONY: reference
-reference: $(INSTALLED) ## write docs/reference again from the commands, the routes and env.example
+reference: $(INSTALLED) ## regenerate docs/reference from the commands, the routes and env.example
 	@$(BIN)/python -m runtime.reference
 
 # Warnings of Material's are about its own future; those of the pages end the build.
@@ -101,7 +101,7 @@ docs: $(INSTALLED) ## the documentation as a site in build/site, strictly and wi
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict $(ARGS)
 
 .PHONY: lock
-lock: ## resolve requirements.txt, and the image's, again from pyproject.toml; ARGS=--upgrade takes newer versions
+lock: ## resolve requirements.txt, and the image's, from pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock
 	@.venv-lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.8
 	@.venv-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

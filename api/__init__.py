@@ -1,1 +1,1 @@
-"""The HTTP API: its routes, and errors as answers."""
+"""The HTTP API: its routes, and errors as responses."""

@@ -89,10 +89,12 @@ class Door:
         assert self._api_key is not None, "without a key the door is open"
         value = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if value is None or session_ends_s(self._api_key, value, now_s=self._now_s()) is None:
-            return Unauthorized(f"{API_KEY_HEADER}: must be the service's key, was not")
+            return Unauthorized(f"{API_KEY_HEADER}: must be the service's key, was wrong or missing")
         if scope["method"] in READING or is_token_of(self._api_key, value, headers.get(CSRF_HEADER, "")):
             return None
-        return Forbidden(f"{CSRF_HEADER}: must be the session's token for a change by a session, was not")
+        return Forbidden(
+            f"{CSRF_HEADER}: must be the session's token when a session changes something, was wrong or missing"
+        )
 
     def _has_token(self, scope: Scope) -> bool:
         if self._api_key is None:

@@ -1,4 +1,4 @@
-"""Alerts as the API tells of them: those that are open."""
+"""Alerts in the API: the open ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/alerts", tags=["upkeep"])
 
 @router.get("/open")
 def list_open(services: Services) -> list[dict[str, Any]]:
-    """The alerts that are open, silenced ones too."""
+    """The open alerts, including silenced ones."""
     found: Sequence[Alert] = alerts_check(services)().get("alerts", ())
     return [alert.document() for alert in found]
 
@@ -38,7 +38,7 @@ def alerts_check(services: ProcessServices) -> Check:
 
 
 def alert_families(answer: Answer) -> list[Metric]:
-    """What Prometheus is told: how many are open, silenced or not."""
+    """The metric: how many are open, silenced or not."""
     family = GaugeMetricFamily("feature_service_alerts_open", "Alerts that are open.", labels=["rule", "severity"])
     counts = Counter((each.rule, each.severity) for each in answer.found.get("alerts", ()))
     for (rule, severity), count in sorted(counts.items()):

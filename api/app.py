@@ -48,7 +48,7 @@ from market.clock import SECOND_NS
 Application: TypeAlias = FastAPI
 """What a server runs."""
 TITLE: Final = "Feature Service"
-DESCRIPTION: Final = "Live features of market data, and training sets that hold what was served."
+DESCRIPTION: Final = "Live features of market data, and training sets of exactly what was served."
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -119,7 +119,7 @@ def create_probe(services: ProcessServices) -> FastAPI:
         api_key=None,
         limits=RequestLimits(),
         title="Feature Service, a process",
-        description="How this process is.",
+        description="Health of this process.",
     )
 
 

@@ -28,14 +28,14 @@ class HistoricalRequest(BaseModel):
 
 
 class AutoRequest(BaseModel):
-    """The last days to fetch, as many as one request may have unless it says less."""
+    """The last days to fetch; by default as many as one request may have."""
 
     symbol: Annotated[str, Field(min_length=1, max_length=64)]
     max_days: int | None = None
 
 
 class BackfillStarted(BaseModel):
-    """A job that was accepted."""
+    """An accepted job."""
 
     job_id: str
     status: BackfillStatus
@@ -73,7 +73,7 @@ class BackfillDocument(BaseModel):
 
 
 def backfill_document(record: BackfillRecord) -> BackfillDocument:
-    """A job as the API tells it."""
+    """A job in the API."""
     return BackfillDocument(
         job_id=record.job_id,
         symbol=record.symbol,
@@ -96,7 +96,7 @@ def backfill_document(record: BackfillRecord) -> BackfillDocument:
 
 @router.post("/historical", status_code=202)
 def historical(request: Request, services: Services, body: HistoricalRequest) -> BackfillStarted:
-    """Fetch a period. 400 says what is possible: dates to come, too many days, an unknown symbol or data type."""
+    """Fetch a period. 400 for future dates, too many days, an unknown symbol or data type; it says what is possible."""
     asked = BackfillRequest(
         body.symbol,
         parse_date(body.start_date, "start_date"),
@@ -108,7 +108,7 @@ def historical(request: Request, services: Services, body: HistoricalRequest) ->
 
 @router.post("/auto", status_code=202)
 def auto(request: Request, services: Services, body: AutoRequest) -> BackfillStarted:
-    """Fetch what is missing of the last days: whatever live data or an earlier backfill has is left alone."""
+    """Fetch missing data of the last days; data from live messages or an earlier backfill is left alone."""
     most_days = services.backfills.most_days
     days = most_days if body.max_days is None else body.max_days
     if not 1 <= days <= most_days:
@@ -118,7 +118,7 @@ def auto(request: Request, services: Services, body: AutoRequest) -> BackfillSta
 
 @router.get("/status/{job_id}")
 def status(services: Services, job_id: str) -> BackfillDocument:
-    """How far a job is."""
+    """Progress of a job."""
     return backfill_document(services.backfills.get(job_id))
 
 
@@ -136,13 +136,13 @@ def list_jobs(
 
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel(services: Services, job_id: str) -> BackfillDocument:
-    """End a job at its next step; what it has fetched stays."""
+    """Stop a job at its next step; fetched data stays."""
     return backfill_document(services.backfills.cancel(job_id))
 
 
 def _started(request: Request, services: ApiServices, asked: BackfillRequest) -> BackfillStarted:
     record = services.backfills.start(asked, trace_id=request.state.trace_id)
-    return BackfillStarted(job_id=record.job_id, status=record.status, message="Backfilling job started")
+    return BackfillStarted(job_id=record.job_id, status=record.status, message="Backfill job started")
 
 
 def _data_types(services: ApiServices) -> tuple[str, ...]:

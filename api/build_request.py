@@ -35,11 +35,12 @@ from training_sets.request.request import (
     PriceChoice,
     SampleKind,
 )
+from training_sets.request.sessions import over_sessions
 from training_sets.request.targets import RegressionTarget
 
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
 SymbolName = Annotated[str, Field(min_length=1, max_length=64)]
-SampleInterval = Literal["1s", "3s", "15s", "1m"]
+SampleInterval = Literal["1s", "3s", "15s", "1m", "1d"]
 Days = Annotated[int, Field(ge=1, le=3660)]
 StrategyName = Literal["time_based", "walk_forward", "random", "cpcv"]
 
@@ -134,13 +135,15 @@ class BuildRequest(SplitConfig):
     """A training set.
 
     ``sample_kind`` on_row: the model acts when row t arrives; at_time: it asks at t, at an interval or at
-    ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is how old a value may be that
-    ``missing`` forward_fill fills in. ``sample_offset``: how long after the interval's multiples t lies; with
+    ``sample_times``. ``read_delay_ms``: how long after that it acts. ``fill_limit`` is the maximum age of a value
+    that ``missing`` forward_fill uses. ``sample_offset``: how long after the interval's multiples t lies; with
     ``label_price`` kline_close, whose kline arrives after its end, two seconds unless it is given. ``history_lag_ms``:
     how long after its time a row that was not served live could be read, for each hour of the UTC day.
-    ``features``: "view:name" of other views beside those of ``feature_registry_version``; without a version they are
-    all that the set has, of views of the active version and of others. ``feature_keys``: the value of each key of other
-    views but the symbol.
+    ``features``: "view:name" of other views in addition to those of ``feature_registry_version``; without a version
+    they are all that the set has, of views of the active version and of others. ``feature_keys``: the value of each
+    key of other views except the symbol. ``calendar``: an exchange's, such as XNYS, with ``sample_interval`` 1d: one
+    sample per session, ``sample_offset`` after its close, by default four hours; days of horizon, windows and embargo
+    are sessions.
     """
 
     symbol: SymbolName | None = None
@@ -151,6 +154,7 @@ class BuildRequest(SplitConfig):
     feature_keys: dict[str, str | int] | None = None
     sample_interval: SampleInterval = "1s"
     sample_offset: Duration | None = None
+    calendar: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     sample_kind: SampleKind = "on_row"
     sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES, default_factory=list)]
     read_delay_ms: Annotated[int, Field(ge=0, le=LONGEST_LAG_NS // MILLISECOND_NS)] = 0
@@ -195,11 +199,13 @@ class BuildRequest(SplitConfig):
         """The request to build. Raises InvalidRequest, saying what is possible, for what cannot be."""
         if self.missing == "interpolate":
             raise InvalidRequest(
-                "missing: must be keep, drop or forward_fill, was interpolate: between two values lies what only the "
-                "later one tells, and no model has that one yet; forward_fill takes the one before, up to fill_limit"
+                "missing: must be keep, drop or forward_fill, was interpolate: interpolating uses the later "
+                "value before it is known; forward_fill takes the earlier one, up to fill_limit"
             )
+        if self.calendar is not None and self.sample_interval != "1d":
+            raise InvalidRequest(f"calendar: must be with a sample_interval of 1d, was with {self.sample_interval}")
         configs = self.target_config if isinstance(self.target_config, list) else [self.target_config]
-        return DatasetRequest(
+        request = DatasetRequest(
             symbols=tuple(self.symbols) if self.symbols is not None else (str(self.symbol),),
             strategy=self.to_strategy(),
             targets=tuple(
@@ -225,6 +231,7 @@ class BuildRequest(SplitConfig):
             history_lag_ms=None if self.history_lag_ms is None else tuple(self.history_lag_ms),
             derived=None if self.derived is None else tuple(each.to_derived() for each in self.derived),
         )
+        return request if self.calendar is None else over_sessions(request, self.calendar, self.sample_offset)
 
 
 def period_request(symbols: tuple[str, ...], start_ns: int, end_ns: int, default_version: str) -> DatasetRequest:

@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 
 
 class Invalidation(_Strict):
-    """Of one symbol or of all, from one day to another, both included; nothing is everything."""
+    """One symbol or all, from one day to another, both included; empty means everything."""
 
     symbol: SymbolName | None = None
     begin: Annotated[Moment | None, Field(alias="from")] = None
@@ -45,13 +45,13 @@ class Warming(_Strict):
 
 
 class Invalidated(BaseModel):
-    """How many files are gone."""
+    """Number of removed files."""
 
     files_removed: int
 
 
 class WarmingStarted(BaseModel):
-    """One job a symbol; ``GET /cache/statistics`` names those that have not ended."""
+    """One job per symbol; ``GET /cache/statistics`` names the unfinished ones."""
 
     job_ids: dict[str, int]
 
@@ -72,7 +72,7 @@ def invalidate(  # FastAPI reads the query from the parameters
     symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
     date_range: Annotated[str | None, Query(description="<first date>/<last date>, both included")] = None,
 ) -> Invalidated:
-    """Throw computed days away; they are computed again when they are asked for. What was served stays.
+    """Discard computed days; they are recomputed when needed. Served rows stay.
 
     By a JSON body, or by the query: ``all=true``, or a ``symbol`` or ``pattern`` of symbols, a ``date_range``, or both.
     """
@@ -98,7 +98,7 @@ def _range(dates: str) -> tuple[int, int]:
 
 @router.post("/warm", status_code=202)
 def warm(services: Services, body: Warming) -> WarmingStarted:
-    """Compute the days that are missing, by jobs."""
+    """Compute missing days, as jobs."""
     version = body.feature_registry_version or services.default_version
     cache = services.builds.cache
     return WarmingStarted(

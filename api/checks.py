@@ -59,7 +59,7 @@ def store_checks(services: ProcessServices) -> dict[str, Check]:
 def _answer(name: str, future: asyncio.Future[Mapping[str, Any]], deadline_s: float) -> Answer:
     if not future.done():
         future.cancel()
-        return Answer({}, f"{name}: no answer within {deadline_s:g} s")
+        return Answer({}, f"{name}: no response within {deadline_s:g} s")
     error = future.exception()
     if error is None:
         return Answer(future.result())

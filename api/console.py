@@ -50,9 +50,9 @@ Asset = Literal[
 
 
 class Session(BaseModel):
-    """needs_key: whether a key must be shown, and was not. csrf_token: to be shown with each change.
+    """needs_key: whether a key is required and was not sent. csrf_token: to be sent with each change.
 
-    ``csrf_token`` and ``ends_at`` are null where the service asks for no key, and where it was not shown.
+    ``csrf_token`` and ``ends_at`` are null if the service requires no key, or the key was not sent.
     """
 
     needs_key: bool
@@ -77,11 +77,11 @@ async def asset(name: Asset) -> FileResponse:
 async def login(
     request: Request, response: Response, services: Services, api_key: Annotated[str, Body(embed=True, max_length=1000)]
 ) -> Session:
-    """A session for who shows the key: a cookie that scripts cannot read, for half a day. 401 for another key."""
+    """A session in exchange for the key: a cookie that scripts cannot read, for half a day. 401 for a wrong key."""
     if services.api_key is None:
         return _session(services, None)
     if not hmac.compare_digest(api_key.encode(), services.api_key.encode()):
-        raise Unauthorized("api_key: must be the service's key, was not")
+        raise Unauthorized("api_key: must be the service's key, was wrong or missing")
     value = session_value(services.api_key, now_s=_now_s(services))
     is_https = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     response.set_cookie(COOKIE, value, max_age=SESSION_S, path="/", httponly=True, samesite="strict", secure=is_https)
@@ -90,7 +90,7 @@ async def login(
 
 @router.post("/logout", status_code=204)
 async def logout() -> Response:
-    """Take the cookie away."""
+    """Remove the cookie."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return response
@@ -98,7 +98,7 @@ async def logout() -> Response:
 
 @router.get("/session")
 async def session(request: Request, services: Services) -> Session:
-    """Whether the caller must show the key, and what it may."""
+    """Whether the caller must send the key, and what it may do."""
     return _session(services, request.cookies.get(COOKIE))
 
 

@@ -21,7 +21,7 @@ router = APIRouter(tags=["data quality"])
 
 
 class Coverage(BaseModel):
-    """What was expected of each stream, what is held, and exactly what is missing, over a period and by UTC day."""
+    """For each stream, what was expected, what is stored, and exactly what is missing, over a period and by UTC day."""
 
     symbol: str
     begin: Annotated[str, Field(alias="from")]
@@ -37,9 +37,9 @@ def coverage(
     begin: Annotated[Moment | None, Query(alias="from")] = None,
     end: Annotated[Moment | None, Query(alias="to")] = None,
 ) -> Coverage:
-    """The certificate of a symbol for at most 31 days, by default the last ones that are held.
+    """The coverage certificate of a symbol for at most 31 days, by default the last stored ones.
 
-    Raw Parquet and the tape where that ends, the open one too, are read as one.
+    Raw Parquet and the tape after it, including the open segment, are read as one.
     """
     with services.open_raw(symbol) as raw:
         first_ns, last_ns = held_period(raw, symbol, min(services.clock.now_ns(), raw.period(symbol)[1]))

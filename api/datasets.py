@@ -52,10 +52,10 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
 ) -> BuildStarted:
     """Start a build: from a JSON body, or from ``?symbol=&from=&to=``.
 
-    The query form splits the period 70/15/15 by time and predicts the return over the next minute; without a symbol it
-    is of every one that has rows in the period. The registry version is the one that the service runs with unless the
-    body names another. 200 when nothing is left to build: the dataset of the same request stands, and what it was made
-    of has not changed.
+    The query form splits the period 70/15/15 by time and predicts the return over the next minute; without a symbol
+    it covers every symbol that has rows in the period. The registry version is the one that the service runs with
+    unless the body names another. 200 when there is nothing to build: a dataset of the same request exists, and its
+    inputs have not changed.
     """
     version = services.default_version
     if body is not None:
@@ -74,14 +74,14 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
 def resplit(
     request: Request, response: Response, services: Services, dataset_id: str, body: SplitConfig
 ) -> BuildStarted:
-    """Start a build that differs from another in its splits alone."""
+    """Start a build that differs from another only in its splits."""
     asked = stored_request(services.metadata.get_dataset(dataset_id))
     return _started(request, response, services, replace(asked, strategy=body.to_strategy()))
 
 
 @router.post("/{dataset_id}/cancel", status_code=202)
 def cancel(services: Services, dataset_id: str) -> DatasetDocument:
-    """Cancel a build; it ends at its next piece and leaves no files."""
+    """Cancel a build; it stops at its next piece and leaves no files."""
     return dataset_document(services.builds.cancel(dataset_id))
 
 
@@ -105,9 +105,9 @@ def list_datasets(
 
 @router.get("/{dataset_id}")
 def show(services: Services, dataset_id: str) -> DatasetDocument:
-    """One dataset; once it is ready, with its manifest, but for the files that it was made of, which are counted.
+    """One dataset; once ready, with its manifest, in which the files that it was made of are only counted.
 
-    ``performance`` says how long each phase of its build took.
+    ``performance`` has the duration of each phase of its build.
     """
     record = services.metadata.get_dataset(dataset_id)
     if record.status != "ready":
@@ -118,17 +118,17 @@ def show(services: Services, dataset_id: str) -> DatasetDocument:
 
 @router.get("/{dataset_id}/lineage")
 def show_lineage(services: Services, dataset_id: str) -> dict[str, Any]:
-    """What a ready dataset was made of: code, libraries, and every raw and feature file with its hash."""
+    """The inputs of a ready dataset: code, libraries, and every raw and feature file with its hash."""
     return lineage(read_manifest(dataset_folder(services.metadata.get_dataset(dataset_id))))
 
 
 @router.get("/{dataset_id}/report", response_class=FileResponse)
 def show_report(services: Services, dataset_id: str) -> FileResponse:
-    """The report on a ready dataset, a page that needs nothing else. 404 where quality was not checked."""
+    """The report on a ready dataset, a self-contained page. 404 if quality was not checked."""
     folder = dataset_folder(services.metadata.get_dataset(dataset_id))
     entry = stated_files(read_manifest(folder)).get(REPORT_NAME)
     if entry is None:
-        raise NotFound(f"report of {dataset_id}: must have been made, was not: quality was not checked")
+        raise NotFound(f"report of {dataset_id}: does not exist, quality was not checked")
     # What it holds came with the data: it runs no script and belongs to no site.
     headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
     return FileResponse(intact_file(folder, entry), media_type="text/html", headers=headers)

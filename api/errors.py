@@ -1,6 +1,6 @@
 """Errors as HTTP answers: one table from class to status, one shape for every one of them.
 
-``{"error": "<class>", "message": "...", "trace_id": "..."}``. A status of 500 tells the caller nothing but the trace
+``{"error": "<class>", "message": "...", "trace_id": "..."}``. A status of 500 gives the caller only the trace
 id: the log has the rest.
 """
 
@@ -32,7 +32,7 @@ from market.errors import (
 
 RETRY_AFTER_S: Final = 5
 LONGEST_SHOWN_INPUT: Final = 80
-INTERNAL_MESSAGE: Final = "request: must be answered, failed inside the service; its log has this trace_id"
+INTERNAL_MESSAGE: Final = "the request failed inside the service; its log has this trace_id"
 
 _PATH: Final = re.compile(r"""(?<![\w.])/([^\s/'",:;]+)/(?:[^\s/'",:;]+/)*([^\s/'",:;]+)""")
 
@@ -93,10 +93,10 @@ def status_of(error: FeatureServiceError) -> int:
 
 
 def error_response(error: FeatureServiceError, trace_id: str) -> JSONResponse:
-    """The answer that tells an error of ours."""
+    """The response for one of our errors."""
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        # It names the thing and its rule: where in the code that was found tells nobody more.
+        # It names the thing and its rule: where in the code that was found helps no caller.
         _log.error("trace_id %s: %s: %s", trace_id, type(error).__name__, error)
         return _internal(trace_id)
     is_for_later = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
@@ -139,7 +139,7 @@ def malformed(error: RequestValidationError) -> MalformedRequest:
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
-    """What the router answers by itself: no such route, no such method."""
+    """The router's own responses: no such route, no such method."""
     name = HTTPStatus(error.status_code).phrase.replace(" ", "")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return _shaped(error.status_code, name, message, request.state.trace_id, error.headers)
@@ -148,7 +148,7 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     trace_id: str = request.state.trace_id
     _log.error("trace_id %s: %s %s failed", trace_id, request.method, request.url.path, exc_info=error)
-    # Starlette answers this one outside of every middleware, so nobody else adds the header.
+    # Starlette answers this one outside of every middleware, so the header must be added here.
     response = _internal(trace_id)
     response.headers["X-Trace-Id"] = trace_id
     return response

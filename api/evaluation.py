@@ -70,7 +70,7 @@ _SCHEMA: Final = EvaluationRequest.model_json_schema()
 
 
 class Evaluation(BaseModel):
-    """``metrics`` by target, null without predictions; a measure that the rows cannot give is null.
+    """``metrics`` by target, null without predictions; a metric that the rows do not support is null.
 
     ``details`` by target: ``calibration``, of values and of probabilities; ``returns``, of values of one fold or path:
     of labels that overlap and of rows a horizon apart, with turnover, before ``cost`` and after.
@@ -106,7 +106,7 @@ class KeptEvaluations(BaseModel):
 def list_evaluations(
     services: Services, dataset_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> KeptEvaluations:
-    """What models were measured by, on any split of a dataset, also after it was deleted."""
+    """Evaluations of models on any split of a dataset, also after it was deleted."""
     kept = Evaluations(services.metadata)
     found = kept.newest(dataset_id, limit=limit)
     key = kept.test_data_of(dataset_id)
@@ -119,7 +119,7 @@ def _evaluated(services: ApiServices, content: bytes, trace_id: str) -> Evaluati
     body, predictions, candidates = _parsed(content)
     record = services.metadata.get_dataset(body.dataset_id)
     if record.status != "ready":
-        raise Conflict(f"dataset {body.dataset_id}: must be ready to be evaluated on, was {record.status}")
+        raise Conflict(f"dataset {body.dataset_id}: must be ready for evaluation, was {record.status}")
     folder = dataset_folder(record)
     asked = stored_request(record)
     entries = split_of(split_entries(read_manifest(folder)), body.split, body.fold)
@@ -190,7 +190,7 @@ def _parsed(content: bytes) -> tuple[EvaluationRequest, Predictions | None, dict
     try:
         fields = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError as error:
-        raise MalformedRequest(f"body: must be a JSON object, was not: {error}") from error
+        raise MalformedRequest(f"body: must be a JSON object: {error}") from error
     predictions, named = fields.pop("predictions", None), fields.pop("candidates", None)
     try:
         body = EvaluationRequest.model_validate({name: msgspec.json.decode(value) for name, value in fields.items()})
@@ -198,5 +198,5 @@ def _parsed(content: bytes) -> tuple[EvaluationRequest, Predictions | None, dict
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
     candidates = None if named is None else read_predictions(named)
     if candidates is not None and not isinstance(candidates, dict):
-        raise InvalidRequest("candidates: must be lists by the name of each model, was one list")
+        raise InvalidRequest("candidates: must map model names to lists, was one list")
     return body, None if predictions is None else read_predictions(predictions), candidates

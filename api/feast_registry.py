@@ -10,14 +10,14 @@ from api.feature_server import FeastRoute
 from api.services import Services
 
 Kind = Literal["entities", "data_sources", "feature_views", "feature_services", "projects"]
-Project = Annotated[str | None, Query(description="Of Feast; none is that of the service.")]
+Project = Annotated[str | None, Query(description="Feast project; default: the service's.")]
 
 router = APIRouter(prefix="/api/v1", tags=["feature server"], route_class=FeastRoute)
 
 
 @router.get("/{kind}")
 def list_of_registry(kind: Kind, services: Services, project: Project = None) -> dict[str, Any]:
-    """Everything of a kind that is registered, ours and that of others. A change is seen within half a minute."""
+    """All registered objects of a kind, ours and third-party. A change is visible within half a minute."""
     return services.feature_server.listing(kind, project)
 
 

@@ -59,7 +59,7 @@ class WriteRequest(BaseModel):
 
 
 class MaterializeIncrementalRequest(BaseModel):
-    """feature_views: none is every view but ours, whose rows ingest writes."""
+    """feature_views: default: every view except ours, whose rows ingest writes."""
 
     end_ts: str
     feature_views: list[str] | None = None
@@ -123,10 +123,10 @@ router = APIRouter(tags=["feature server"], route_class=FeastRoute)
 
 
 def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Response:
-    """The newest values of features of each entity row, as Feast's feature server answers.
+    """The newest feature values of each entity row, in the format of Feast's feature server.
 
-    The feature service of a registry version that is neither served nor served beside the active one is 409. A value is
-    given where it is PRESENT alone: one older than the time to live of its view is OUTSIDE_MAX_AGE.
+    The feature service of a registry version that is served neither as active nor as shadow gives a 409. Only
+    PRESENT values are returned: one older than the time to live of its view is OUTSIDE_MAX_AGE.
     """
     lengths = {len(values) for values in asked.entities.values()}
     if len(lengths) != 1 or lengths == {0}:
@@ -140,7 +140,7 @@ def get_online_features(asked: OnlineFeaturesRequest, services: Services) -> Res
         )
         return JSONResponse(truthful(found, plan, now_ns=now_ns))
     if (cells := len(plan.columns) * lengths.pop()) > MOST_CELLS:
-        raise InvalidRequest(f"entities: must ask for at most {MOST_CELLS} values, rows times features, was {cells}")
+        raise InvalidRequest(f"entities: must request at most {MOST_CELLS} values, rows times features, was {cells}")
     for view in plan.views:
         for join_key, name in view.keys.items():
             if name not in asked.entities and not join_key.startswith("__"):
@@ -182,19 +182,19 @@ router.add_api_route(
 
 @router.post("/push")
 def push(asked: PushRequest, services: Services) -> None:
-    """Write rows to the views behind a push source; ours are written by ingest alone."""
+    """Write rows to the views behind a push source; only ingest writes our own views."""
     services.feature_server.push(asked.push_source_name, asked.df, asked.to, now=to_datetime(services.clock.now_ns()))
 
 
 @router.post("/write-to-online-store")
 def write_to_online_store(asked: WriteRequest, services: Services) -> None:
-    """Write rows of one view to the online store; ours are written by ingest alone."""
+    """Write rows of one view to the online store; only ingest writes our own views."""
     services.feature_server.write(asked.feature_view_name, asked.df, now=to_datetime(services.clock.now_ns()))
 
 
 @router.post("/materialize")
 def materialize(asked: MaterializeRequest, services: Services) -> None:
-    """Bring the newest rows of views between two times from their sources to the online store."""
+    """Copy the newest rows of views between two times from their sources to the online store."""
     services.feature_server.materialize(
         asked.feature_views, _moment(asked.start_ts, "start_ts"), _moment(asked.end_ts, "end_ts")
     )
@@ -202,7 +202,7 @@ def materialize(asked: MaterializeRequest, services: Services) -> None:
 
 @router.post("/materialize-incremental")
 def materialize_incremental(asked: MaterializeIncrementalRequest, services: Services) -> None:
-    """Bring the newest rows of views, since each was materialized last, from their sources to the online store."""
+    """Copy the newest rows of views, since each was last materialized, from their sources to the online store."""
     services.feature_server.materialize(asked.feature_views, None, _moment(asked.end_ts, "end_ts"))
 
 

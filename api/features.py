@@ -34,16 +34,18 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     request: Request,
     services: Services,
     symbol: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
-    symbols: Annotated[str | None, Query(description="Several, separated by commas; in the place of symbol.")] = None,
-    features: Annotated[str, Query(description="Names separated by commas; none is every feature.")] = "",
+    symbols: Annotated[
+        str | None, Query(description="Several symbols, separated by commas; instead of symbol.")
+    ] = None,
+    features: Annotated[str, Query(description="Names, separated by commas; default: every feature.")] = "",
     interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
     registry_version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
 ) -> Response:
-    """The newest row of a symbol, or of several; while the online store is away, those of ingest in this process.
+    """The newest row of a symbol, or of several; while the online store is down, from ingest in this process.
 
-    symbol is answered with its vector, or 404; symbols with all of theirs, and the names of those that have none.
-    registry_version: of that version, which is served or served beside; 409 while it is neither.
-    interval: the online store keeps the newest row alone, whatever tick of the grid it is of, so only 1s is taken.
+    symbol returns its vector, or 404; symbols returns all their vectors, and the names of those without one.
+    registry_version: of that version, if it is served as active or as shadow; otherwise 409. interval: the online
+    store keeps only the newest row, at whatever tick of the grid, so only 1s is accepted.
     """
     if interval != "1s":
         raise InvalidRequest(
@@ -51,7 +53,7 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
             "are those whose time is a multiple of it, in datasets through sample_interval"
         )
     if (symbol is None) == (symbols is None):
-        raise InvalidRequest("symbol: must be given, or symbols, and not both")
+        raise InvalidRequest("symbol, symbols: exactly one of the two must be given")
     asked = [symbol] if symbol is not None else _listed(symbols or "")
     if not 0 < len(asked) <= MOST_SYMBOLS:
         raise InvalidRequest(f"symbols: must be 1 to {MOST_SYMBOLS} names, was {len(asked)}")
@@ -79,9 +81,9 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
 
 @router.get("/overview")
 def overview(services: Services) -> dict[str, Any]:
-    """Of each followed symbol its newest row: age, how long after its time it was readable, mid price, statuses.
+    """Each followed symbol's newest row: age, how long after its time it was readable, mid price, statuses.
 
-    A symbol without a row is null. ``unknown`` counts the features that are not known.
+    A symbol without a row is null. ``unknown`` counts the unknown features.
     """
     now_ns = services.clock.now_ns()
     symbols: dict[str, dict[str, Any] | None] = {}
@@ -111,15 +113,15 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     begin: Annotated[Moment, Query(alias="from")],
     end: Annotated[Moment, Query(alias="to")],
-    features: Annotated[str, Query(description="Names separated by commas; none is every feature.")] = "",
+    features: Annotated[str, Query(description="Names, separated by commas; default: every feature.")] = "",
     as_of: Annotated[Moment | None, Query()] = None,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
     rows: Annotated[Literal["served", "beside"], Query()] = "served",
 ) -> Response:
-    """The rows of a symbol with ``from <= row time < to`` as the feature log has them, up to a minute behind now.
+    """The rows of a symbol with ``from <= row time < to`` from the feature log, up to a minute behind now.
 
-    as_of: only what was readable by then. registry_version: whose features; default is the one that is served.
-    rows: beside are those of the time in which that version was served beside the active one. Longer
+    as_of: only what was readable by then. registry_version: whose features; default: the served one. rows:
+    ``beside`` are those from the time in which that version was served next to the active one. Longer
     histories than MOST_VALUES are for the SDK and the command line, which stream them.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]

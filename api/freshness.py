@@ -1,4 +1,4 @@
-"""Freshness as the API tells of it: what is promised of each view, how it was kept, and how old its rows are now."""
+"""Freshness in the API: each view's objectives, how well they were met, and how old its rows are now."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/features", tags=["features"])
 
 @router.get("/freshness")
 def freshness(services: Services) -> dict[str, Any]:
-    """Each view's objectives, how often it was found fresh and covered, and what is left of its error budget."""
+    """Each view's objectives, how often it was fresh and covered, and its remaining error budget."""
     now_ns = services.clock.now_ns()
     looks = () if services.freshness is None else services.freshness.windows(to_datetime(now_ns))
     vectors = [vector for vector in services.online.read(services.symbols) if vector is not None]
@@ -34,7 +34,7 @@ def freshness(services: Services) -> dict[str, Any]:
 def freshness_document(
     looks: Sequence[WindowLooks], vectors: Sequence[OnlineVector], *, now_ns: int
 ) -> dict[str, dict[str, Any]]:
-    """By view: its objectives, the age of each symbol's row, and the windows of each tier; None where nobody looked."""
+    """By view: its objectives, the age of each symbol's row, and the windows of each tier; None without checks."""
     served = {view for vector in vectors for view in vector.statuses}
     return {
         view: {
@@ -77,19 +77,19 @@ def freshness_check(services: ProcessServices) -> Check:
 
 
 def freshness_families(answer: Answer) -> list[Metric]:
-    """What Prometheus is told of each view that was looked at."""
+    """The metrics of each checked view."""
     labels = ["view", "tier", "window"]
     age = GaugeMetricFamily(
         "feature_service_freshness_slo_seconds", "How old a row of the view may be.", labels=["view"]
     )
     coverage = GaugeMetricFamily(
         "feature_service_freshness_coverage_ratio",
-        "Share of looks that found a fresh row with its source.",
+        "Share of checks that found a fresh row with its source.",
         labels=labels,
     )
     burn = GaugeMetricFamily(
         "feature_service_freshness_burn_rate",
-        "How fast the error budget goes; 1 spends it in its period.",
+        "How fast the error budget is spent; 1 spends it exactly in its period.",
         labels=labels,
     )
     looks: Sequence[WindowLooks] = answer.found.get("looks", ())

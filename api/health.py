@@ -31,7 +31,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/health")
 async def health(request: Request, services: OfProcess) -> Health:
-    """Status "ok", or "degraded" with the service that is away or the upkeep that is late; 200 in both cases.
+    """Status "ok", or "degraded" with the services that are down or the upkeep that is late; 200 in both cases.
 
     Unknown fields say why.
     """
@@ -89,7 +89,7 @@ async def health(request: Request, services: OfProcess) -> Health:
 
 @router.get("/ready", responses={503: {"model": Readiness}})
 async def ready(request: Request, services: OfProcess) -> JSONResponse:
-    """200 once every store answers and a followed symbol has a row to serve; 503 with what is missing until then."""
+    """200 once every store responds and a followed symbol has a row to serve; until then 503 with what is missing."""
     answers = await _ask(request, services)
     missing = [answer.reason for answer in answers.values() if answer.reason is not None]
     online = answers["online_store"]

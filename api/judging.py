@@ -43,7 +43,7 @@ class JudgedRows:
 
     @property
     def are_of_one_series(self) -> bool:
-        """Whether no row is told twice: they are of one fold or path."""
+        """Whether no row occurs twice: they are of one fold or path."""
         return len(self.paths) == 1 or self.chosen is not None
 
     def check_candidates(self, candidates: dict[str, Float64s]) -> None:

@@ -86,9 +86,7 @@ class Limits:
                 async with asyncio.timeout(self._limits.body_s):
                     body = await _whole_body(scope, receive, limit)
             except TimeoutError:
-                raise RequestTooSlow(
-                    f"body: must arrive within {self._limits.body_s:g} s, was not whole by then"
-                ) from None
+                raise RequestTooSlow(f"body: must arrive within {self._limits.body_s:g} s, was incomplete") from None
             if body is None:
                 return  # the caller is gone
             log_body(scope, body)
@@ -112,7 +110,7 @@ class Limits:
             self._buckets.popitem(last=False)
         if left < 1.0:
             raise TooManyRequests(
-                f"requests: must be at most {rate:g} a second of a caller, was more",
+                f"requests: must be at most {rate:g} a second per caller, was more",
                 retry_after_s=math.ceil((1.0 - left) / rate),
             )
 

@@ -38,7 +38,7 @@ class HttpMetrics:
         self.timer = timer
         self._histogram = Histogram(
             "feature_service_http_request_seconds",
-            "Seconds from a request to the beginning of its answer.",
+            "Seconds from a request to the start of its response.",
             ("method", "route", "status"),
             buckets=BUCKETS_S,
             registry=registry,
@@ -60,7 +60,7 @@ class HttpMetrics:
 
 
 class Measured:
-    """ASGI middleware that tells ``metrics`` and ``notes`` of each answer.
+    """ASGI middleware that reports each response to ``metrics`` and ``notes``.
 
     Until its beginning: a stream lasts as its reader likes.
     """
@@ -102,7 +102,7 @@ class Measured:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request, services: OfProcess) -> Response:
-    """Prometheus text: what this process counts, and what the stores say at the time of asking."""
+    """Prometheus text: this process's metrics, and those of the stores at the time of the request."""
     asking = {
         **store_checks(services),
         UPKEEP: upkeep_check(services),
@@ -132,7 +132,7 @@ class _Asked:
 
 
 def _families(answers: Mapping[str, Answer], now_ns: int) -> list[Metric]:
-    up = GaugeMetricFamily("feature_service_store_up", "1 when the store answers, else 0.", labels=["store"])
+    up = GaugeMetricFamily("feature_service_store_up", "1 when the store responds, else 0.", labels=["store"])
     for name, answer in answers.items():
         up.add_metric([name], float(answer.reason is None))
     age = GaugeMetricFamily(
@@ -140,7 +140,7 @@ def _families(answers: Mapping[str, Answer], now_ns: int) -> list[Metric]:
     )
     latency = GaugeMetricFamily(
         "feature_service_online_row_latency_seconds",
-        "From the newest row's time until it could be read.",
+        "Time from the newest row's timestamp until it could be read.",
         labels=["symbol"],
     )
     for vector in answers["online_store"].found.get("vectors", ()):
@@ -149,6 +149,6 @@ def _families(answers: Mapping[str, Answer], now_ns: int) -> list[Metric]:
     families: list[Any] = [up, age, latency]
     if (active := answers["database"].found.get("active_builds")) is not None:
         families.append(
-            GaugeMetricFamily("feature_service_dataset_builds_active", "Dataset builds under way.", value=active)
+            GaugeMetricFamily("feature_service_dataset_builds_active", "Running dataset builds.", value=active)
         )
     return families

@@ -22,7 +22,7 @@ from transforms.state import ORDER_NS
 from transforms.status import REASON_NAMES, STATUS_NAMES
 
 MOST_MESSAGES: Final = 1000
-"""Of one answer; ``count`` tells how many there are."""
+"""Most messages of one response; ``count`` is their total number."""
 
 router = APIRouter(prefix="/features", tags=["features"])
 
@@ -33,19 +33,19 @@ def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     services: Services,
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     at: Annotated[Moment, Query()],
-    feature: Annotated[str | None, Query(max_length=80, description="Whose messages are listed.")] = None,
+    feature: Annotated[str | None, Query(max_length=80, description="Feature whose messages are listed.")] = None,
     depth: Annotated[int, Query(ge=1, le=500, description="Levels of each side of the book.")] = 20,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Response:
-    """The row of a symbol at the tick up to ``at``, computed again from raw Parquet, bit for bit as it was served.
+    """The row of a symbol at the tick up to ``at``, recomputed from raw Parquet, bit for bit as it was served.
 
-    With ``feature``: the newest 1000 of the messages that its value depends on; to change any other message never
-    changes it. What is on the tape alone, the last minutes of a running service, cannot be asked for yet.
+    With ``feature``: the newest 1000 of the messages that its value depends on; changing any other message never
+    changes the value. Data that is only on the tape, the last minutes of a running service, is not available yet.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
     if services.open_kernel is None:
-        raise NotFound("kernel: must be there to compute a row again, this process has none")
+        raise NotFound("this process has no kernel to recompute a row with")
     row_ns = floor_to(at, ORDER_NS)
     found = moment_at(services.raw, symbol, services.open_kernel(chosen), row_ns)
     rows = found.rows

@@ -7,8 +7,9 @@
 3. Values of all features of ours are one matrix, statuses and times are encoded once and used for every feature that
    has them.
 
-Status and time to live are told truthfully: PRESENT, NULL_VALUE, NOT_FOUND without a row, OUTSIDE_MAX_AGE where the row
-is older than its view allows. No value is given but a PRESENT one: Feast's clients show values without their status.
+Status and time to live are reported as they are: PRESENT, NULL_VALUE, NOT_FOUND without a row, OUTSIDE_MAX_AGE where
+the row is older than its view allows. No value is given but a PRESENT one: Feast's clients show values without their
+status.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def online_answer(  # noqa: PLR0913  # what an answer depends on
 ) -> bytes:
     """The answer as JSON. keys: of each view of the plan, one an entity row. version: the registry version asked for.
 
-    Raises Conflict where rows of that version are neither served nor served beside.
+    Raises Conflict if rows of that version are served neither as active nor as shadow.
     """
     rows = len(next(iter(entities.values())))
     ours = [PackedColumns(plan, layout, entities[layout.key], version) for layout in _layouts(plan)]
@@ -102,7 +103,7 @@ def _given(plan: ServingPlan, entities: Mapping[str, Sequence[Any]]) -> list[str
 def _results(
     plan: ServingPlan, ours: Sequence[PackedColumns], foreign: Mapping[int, _Foreign], encoded: _Encoded, now_ns: int
 ) -> list[dict[str, Any]]:
-    """What is told of each column of the plan."""
+    """The response for each column of the plan."""
     results: dict[int, dict[str, Any]] = {}
     for packed in ours:
         values, status = _told(packed, now_ns)

@@ -14,7 +14,7 @@ ASSETS: Final = "/docs/assets"
 
 
 class ErrorDocument(BaseModel):
-    """Every error: its class, the thing, the rule and what was; the log has ``trace_id``."""
+    """An error: its class, and a message with the thing, the rule and the actual value; the log has ``trace_id``."""
 
     error: str
     message: str
@@ -23,16 +23,19 @@ class ErrorDocument(BaseModel):
 
 _EXAMPLES: Final[dict[int, tuple[str, str]]] = {
     400: ("InvalidRequest", "period: must lie within what is known, 2026-01-05T12:00:00Z to 2026-01-05T12:10:00Z"),
-    401: ("Unauthorized", "X-API-Key: must be the service's key, was not"),
-    403: ("Forbidden", "X-CSRF-Token: must be the session's token for a change by a session, was not"),
+    401: ("Unauthorized", "X-API-Key: must be the service's key, was wrong or missing"),
+    403: (
+        "Forbidden",
+        "X-CSRF-Token: must be the session's token when a session changes something, was wrong or missing",
+    ),
     404: ("NotFound", "symbol: must be one that has sent data, was 'XUSDT'"),
-    408: ("RequestTooSlow", "body: must arrive within 30 s, did not"),
+    408: ("RequestTooSlow", "body: must arrive within 30 s, was incomplete"),
     409: ("Conflict", "dataset 41ccbbba: must be building to be cancelled, was ready"),
     413: ("BodyTooLarge", "body: must be at most 1048576 bytes, was more"),
     422: ("MalformedRequest", "query.symbol: Field required"),
     429: ("TooManyRequests", "requests: must be at most 50 a second, were more"),
-    500: ("InternalError", "request: must be answered, failed inside the service; its log has this trace_id"),
-    503: ("StoreUnavailable", "online store: must answer, was away"),
+    500: ("InternalError", "the request failed inside the service; its log has this trace_id"),
+    503: ("StoreUnavailable", "online store: does not respond"),
 }
 OF_EVERY_ROUTE: Final = (401, 422, 429, 500, 503)
 OF_A_BODY: Final = (408, 413)

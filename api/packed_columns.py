@@ -41,7 +41,7 @@ class PackedLayout:
     ttl_ns: npt.NDArray[np.int64]
     names: tuple[str, ...]
     places: dict[tuple[str, ...], npt.NDArray[np.intp]]
-    """By the columns of a vector, where each of ours stands in it."""
+    """By the columns of a vector, the position of each of ours in it."""
 
     def places_in(self, columns: tuple[str, ...]) -> npt.NDArray[np.intp]:
         """Array (columns,), _NOWHERE for one that the vector has not."""
@@ -101,7 +101,7 @@ class PackedColumns:
     def put(self, held: Held) -> list[int]:
         """Take what was read; the rows that fields have something newer of, or that have no vector.
 
-        Raises Conflict where rows of the version are neither served nor served beside, CorruptStore.
+        Raises Conflict if rows of the version are served neither as active nor as shadow, CorruptStore.
         """
         newer: list[int] = []
         by_columns: dict[tuple[str, ...], list[tuple[int, OnlineVector]]] = {}

@@ -21,9 +21,9 @@ router = APIRouter(prefix="/data-quality", tags=["data quality"])
 
 
 class QualityReport(BaseModel):
-    """What is missing, doubled, late or far from the rest in a symbol's data, and what to do about it.
+    """Missing, duplicated and late messages and outliers in a symbol's data, and what to do about them.
 
-    Rates are null where nothing was there to count, and ``unchecked`` says what could not be looked at.
+    Rates are null if there was nothing to count, and ``unchecked`` says what could not be checked.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -52,7 +52,7 @@ def report(
     begin: Annotated[Moment, Query(alias="from")],
     end: Annotated[Moment, Query(alias="to")],
 ) -> QualityReport:
-    """The data quality of a symbol over a period of at most 31 days; each report is kept."""
+    """The data quality of a symbol over a period of at most 31 days; each report is stored."""
     if end - begin > MOST_DAYS * DAY_NS:
         raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
     found = symbol_quality(
@@ -68,7 +68,7 @@ def report(
 
 
 class Disagreement(BaseModel):
-    """Two values that should be one, null where a side has none, and the messages that state them."""
+    """Two values that should be equal, null if a side has none, and the messages that state them."""
 
     check: str
     at: str
@@ -79,7 +79,7 @@ class Disagreement(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """A UTC day as it was lived against the exchange's history.
+    """A UTC day as received live against the exchange's history.
 
     agrees: true when every check was made and found nothing, false when one did, null otherwise. checks: counts by
     check. disagreements: the first of each check. unchecked: which checks could not be made, and why.
@@ -108,7 +108,7 @@ def reconciliation(
 ) -> list[Reconciliation]:
     """The newest reconciliation of each day that begins in a period of at most 31 days, oldest first.
 
-    ``feature-service quality reconcile`` makes them.
+    ``feature-service quality reconcile`` creates them.
     """
     if end - begin > MOST_DAYS * DAY_NS:
         raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
@@ -117,9 +117,9 @@ def reconciliation(
 
 
 class ColumnDrift(BaseModel):
-    """How far a column is from the dataset: psi and ks null where there are too few values to tell.
+    """How far a column is from the dataset; psi and ks are null if there are too few values.
 
-    drifted: the measures that exceed their limits; none where the column moves by nature, ``is_expected``.
+    drifted: the measures that exceed their limits; none if the column is expected to change, ``is_expected``.
     """
 
     psi: float | None
@@ -139,7 +139,7 @@ class SymbolDrift(BaseModel):
 
 
 class Drift(BaseModel):
-    """How far served rows are from those that a dataset holds, by symbol."""
+    """How far served rows are from those of a dataset, by symbol."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -157,7 +157,7 @@ def drift(
     dataset_id: Annotated[str, Query(min_length=1, max_length=64)],
     hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 1,
 ) -> Drift:
-    """How far the rows served in the last hours are from those of the dataset that a model was trained on."""
+    """How far the rows served in the last hours are from the dataset that a model was trained on."""
     served = ServedDrift(services.features, services.versions_folder, services.drift_limits)
     record = services.metadata.get_dataset(dataset_id)
     return Drift.model_validate(served.of(record, until_ns=services.clock.now_ns(), hours=hours))

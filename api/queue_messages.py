@@ -35,7 +35,7 @@ class DatasetNotice(BaseModel):
     train_records: int | None
     validation_records: int | None
     test_records: int | None
-    download_urls: dict[str, str] = Field(description="Paths of the API by split; none where the build failed.")
+    download_urls: dict[str, str] = Field(description="API paths by split; none if the build failed.")
     feature_registry_version: str
     trace_id: str | None
     error_message: str = Field(default="", description="Why it failed; absent otherwise.")
@@ -62,7 +62,7 @@ MESSAGES: Final[Mapping[str, type[BaseModel]]] = {
     "features.dataset.ready": DatasetNotice,
     "features.alerts": AlertNotice,
 }
-"""By queue; what a queue's messages have beside their body stands under its name and ``.headers``."""
+"""By queue; headers of a queue's messages are under its name and ``.headers``."""
 
 
 def message_schemas() -> dict[str, dict[str, Any]]:

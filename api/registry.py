@@ -1,6 +1,6 @@
 """Routes of the feature registry: its versions, which one is active, and who changed what.
 
-An activation answers once the workers that run serve the version, or with 409 and why the one before goes on.
+An activation responds once the running workers serve the version, or with 409 and why the previous one continues.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def active(services: Services) -> ActiveVersion:
 
 @router.post("/reload")
 def reload(request: Request, services: Services) -> Reloaded:
-    """Look at the active version's file again, and record what it is.
+    """Read the active version's file again, and record its contents.
 
-    What was edited in it is served by the next start of a process, and without one under a version of its own.
+    Edits are served from a process's next start; to have them served without a restart, give them a new version.
     """
     cycle = services.life_cycle
     before = cycle.state(cycle.active_version())
@@ -87,7 +87,7 @@ def reload(request: Request, services: Services) -> Reloaded:
 def validate(
     services: Services, version: Annotated[str | None, Query(min_length=1, max_length=40)] = None
 ) -> Validation:
-    """Whether the active version's file keeps the rules, or another's; and every file that breaks them."""
+    """Whether the active or another version's file is valid, and every file that is not."""
     cycle = services.life_cycle
     state = cycle.state(version or cycle.active_version())
     return Validation(
@@ -105,10 +105,10 @@ def diff(
     before: Annotated[str, Query(min_length=1, max_length=40)],
     after: Annotated[str, Query(min_length=1, max_length=40)],
 ) -> VersionDifference:
-    """What a change from one version to another means: columns, horizons, sources, rows of history, what a row costs.
+    """Effects of a change of version: columns, horizons, sources, rows of history to compute, cost of a row.
 
-    The cost is measured on the newest tape here, once in a process. ``latest`` is the whole catalogue. 409 when the
-    file of one is broken.
+    The cost is measured on the newest tape of this machine, once per process. ``latest`` is the whole catalogue. 409
+    when one of the files is broken.
     """
     return VersionDifference(**services.life_cycle.differences.between(before, after).document())
 
@@ -119,21 +119,21 @@ def audit(
     version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[AuditLine]:
-    """The newest changes, newest first, of one version where it is given. Nobody can change or remove one."""
+    """The newest changes, newest first, optionally of one version. They cannot be changed or removed."""
     found = services.life_cycle.audit(version=version, limit=limit)
     return [AuditLine(**{**line, "at": format_iso(to_ns(line["at"]))}) for line in found]
 
 
 @router.post("/rollback")
 def rollback(request: Request, services: Services, body: Rollback) -> Activated:
-    """Make the version active that was before the active one; what that breaks is recorded, not asked."""
+    """Activate the previously active version; breaking changes are recorded and need no acknowledgement."""
     asked = _asked(request, services, made_by=body.activated_by, reason=body.activation_reason)
     return _activated(services.life_cycle.rollback(asked))
 
 
 @router.get("/versions")
 def list_versions(services: Services) -> list[VersionDocument]:
-    """Every version that has a file or was recorded, oldest first, the broken ones with what is wrong."""
+    """Every version that has a file or was recorded, oldest first, broken ones with their problems."""
     return [VersionDocument(**state.document()) for state in services.life_cycle.states()]
 
 
@@ -160,19 +160,19 @@ def delete(
     deleted_by: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
     reason: Annotated[str | None, Query(min_length=1, max_length=2000)] = None,
 ) -> None:
-    """Remove a version's file and what is recorded of it. 409 while it is active, shipped or in use."""
+    """Remove a version's file and its records. 409 while it is active, shipped or in use."""
     services.life_cycle.delete(version, _asked(request, services, made_by=deleted_by, reason=reason))
 
 
 @router.post("/versions/{version}/activate")
 def activate(request: Request, services: Services, version: Version, body: Activation) -> Activated:
-    """Make a version the active one; answers once the workers that run serve it.
+    """Make a version the active one; responds once the running workers serve it.
 
-    400 when it breaks readers and that is not acknowledged; 409 when its file is broken, when it is active already,
-    when another activation is under way or was first, and when a worker cannot serve it: then the version before goes
-    on, and the message says why.
+    400 when it breaks readers and that is not acknowledged; 409 when its file is broken, when it is already active,
+    when another activation is in progress or came first, and when a worker cannot serve it: then the previous
+    version continues, and the message says why.
 
-    ``shadow``: serve it beside the active one instead; 400 says what a row costs until that is accepted.
+    ``shadow``: serve it next to the active one instead; 400 with the cost of a row until that is accepted.
     """
     cycle = services.life_cycle
     asked = _asked(request, services, made_by=body.activated_by, reason=body.activation_reason)
@@ -189,19 +189,19 @@ def end_shadow(
     ended_by: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
     reason: Annotated[str | None, Query(min_length=1, max_length=2000)] = None,
 ) -> None:
-    """Serve a version no longer beside the active one. 409 while it is not."""
+    """Stop serving a version next to the active one. 409 if it is not."""
     services.life_cycle.shadows.end(version, _asked(request, services, made_by=ended_by, reason=reason))
 
 
 @router.get("/versions/{version}/usage")
 def usage(services: Services, version: Version) -> VersionUsage:
-    """What uses a version, and what keeps it from being deleted."""
+    """What uses a version, and what prevents its deletion."""
     return VersionUsage(**services.life_cycle.usage(version).document(version))
 
 
 @router.post("/versions/{version}/sync-file")
 def sync_file(request: Request, services: Services, version: Version) -> VersionWithConfig:
-    """Look at a version's file again, after it was edited by hand or appeared, and record what it is."""
+    """Read a version's file again, after it appeared or was edited, and record its contents."""
     state = services.life_cycle.sync(version, _asked(request, services))
     return VersionWithConfig(**state.document(), config=_config(services, state))
 

@@ -24,10 +24,9 @@ class NewVersion(_Strict):
 
 
 class Activation(_Strict):
-    """Who makes a version active, and why.
+    """Who activates a version, and why.
 
-    shadow: serve it beside the active one instead. accept_row_cost_ms: what a row of it may cost of processor time
-    then.
+    shadow: serve it next to the active one instead. accept_row_cost_ms: the accepted CPU time of one of its rows.
     """
 
     activation_reason: Reason
@@ -38,16 +37,16 @@ class Activation(_Strict):
 
 
 class Rollback(_Strict):
-    """Who returns to the version before, and why."""
+    """Who returns to the previous version, and why."""
 
     activation_reason: Reason
     activated_by: Who
 
 
 class WorkerShadowVersion(BaseModel):
-    """A version that a worker serves beside its own: preparing, serving or failed, and in detail why.
+    """A version that a worker serves next to its own: preparing, serving or failed, with the reason in detail.
 
-    rows: written so far. row_ms: what one costs of processor time; null before it was measured.
+    rows: written so far. row_ms: the CPU time of one; null before it was measured.
     """
 
     feature_registry_version: str
@@ -58,11 +57,11 @@ class WorkerShadowVersion(BaseModel):
 
 
 class WorkerVersion(BaseModel):
-    """What a worker that lives computes rows of; null while it has not told.
+    """The version that a live worker computes rows of; null until it reports.
 
-    follows_activations: false for one that was started with a version. activation_state: what it says of the newest
-    activation: preparing, ready, changed, serving or failed, and in detail why. is_straggling: it follows, and serves
-    another version than the active one.
+    follows_activations: false for one that was started with a version. activation_state: its state in the newest
+    activation: preparing, ready, changed, serving or failed, with the reason in detail. is_straggling: it follows,
+    and serves another version than the active one.
     """
 
     worker_id: str
@@ -92,7 +91,7 @@ class NewestActivation(BaseModel):
 class ActiveVersion(BaseModel):
     """The active version, what this process serves, and what each worker does.
 
-    is_activated: false where it is the shipped default. config: null while its file is broken.
+    is_activated: false if it is the shipped default. config: null while its file is broken.
     """
 
     version: str
@@ -108,7 +107,7 @@ class ActiveVersion(BaseModel):
 
 
 class Reloaded(BaseModel):
-    """What the active version's file is now. is_changed: other bytes than were recorded before."""
+    """What the active version's file is now. is_changed: its bytes differ from those recorded before."""
 
     version: str
     is_valid: bool
@@ -132,7 +131,7 @@ class Validation(BaseModel):
 class VersionDocument(BaseModel):
     """One version: what its file is now, and what was recorded of it; times are ISO 8601.
 
-    is_recorded: false for a file that appeared and was not looked at yet.
+    is_recorded: false for a file that appeared and was not read yet.
     """
 
     version: str
@@ -163,15 +162,15 @@ class VersionDocument(BaseModel):
 
 
 class VersionWithConfig(VersionDocument):
-    """One version with what its file holds; config is null while that is no registry file."""
+    """One version with what its file holds; config is null while that is not a registry file."""
 
     config: dict[str, Any] | None
 
 
 class Activated(BaseModel):
-    """An activation that was done. hot_reload: running workers serve it without a new start.
+    """A completed activation. hot_reload: running workers serve it without a restart.
 
-    is_shadow: it is served beside the active one, at the cost that was measured.
+    is_shadow: it is served next to the active one, at the cost that was measured.
     """
 
     version: str
@@ -200,7 +199,7 @@ class VersionUsage(BaseModel):
 
 
 class MeasuredRowCost(BaseModel):
-    """What a row of one symbol costs of processor time, ms, as measured; null with the reason where it was not."""
+    """The measured CPU time of a row of one symbol, ms; null with the reason if it was not measured."""
 
     row_ms: float | None
     rows_measured: int

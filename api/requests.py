@@ -1,4 +1,4 @@
-"""What is told of each request: a line of the log, and a row of ``api_endpoint_metrics``."""
+"""The record of each request: a log line, and a row of ``api_endpoint_metrics``."""
 
 from __future__ import annotations
 

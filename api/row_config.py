@@ -104,7 +104,7 @@ class WeightConfig(Strict):
 
 
 class SignalConfig(Strict):
-    """When a primary model spoke, and its side: 1 to buy, -1 to sell."""
+    """A signal of a primary model: its time and its side, 1 to buy, -1 to sell."""
 
     timestamp: Moment
     side: Literal[-1, 1]
@@ -114,7 +114,7 @@ class SamplingConfig(Strict):
     """Rows where something has happened, instead of at an interval.
 
     ``by`` cusum: log returns have summed to more than ``threshold``, or that many times the past volatility over
-    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded. signals: a primary model spoke,
+    ``volatility_window``. tick, volume, dollar: so much, ``size``, was traded. signals: signals of a primary model,
     ascending; the column ``side`` is an input then, and a ``meta_label`` target judges its trades.
     """
 
@@ -142,7 +142,7 @@ class SamplingConfig(Strict):
 
 
 class FittedStepConfig(Strict):
-    """A step that is fitted on the train rows of each fold alone, in the order of the request.
+    """A step that is fitted only on the train rows of each fold, in the order of the request.
 
     ``scaler`` by standard (mean and deviation) or robust (median and quartiles); ``winsoriser`` between the quantiles
     ``low`` and ``high``; ``encoder`` of a column with few values, one column each. ``columns``: which features; all of
@@ -180,7 +180,7 @@ class MemberConfig(Strict):
 
 
 class DerivedConfig(Strict):
-    """An input that is made of many served rows of the feature ``column``.
+    """An input computed from many served rows of the feature ``column``.
 
     ``fractional_difference``: of ``order``, weights below ``cut_off`` left out, of its logarithm or, with ``of`` value,
     of itself. ``rank``: 0 to 1 among the symbols that belong to the ``universe`` then, all of them unless it is given.

@@ -16,7 +16,7 @@ from training_sets.request.targets import Target
 
 
 class FeatureVector(BaseModel):
-    """One row of one symbol; a feature stands in ``features`` or, with its reason, in ``missing``."""
+    """One row of one symbol; a feature is in ``features`` or, with its reason, in ``missing``."""
 
     timestamp: str
     symbol: str
@@ -29,7 +29,7 @@ class FeatureVector(BaseModel):
 
 
 class FeatureVectors(BaseModel):
-    """The rows of several symbols, in the order asked; ``not_found`` are symbols that have sent no data."""
+    """The rows of several symbols, in the requested order; ``not_found`` lists symbols without data."""
 
     timestamp: str
     vectors: list[FeatureVector]
@@ -38,7 +38,7 @@ class FeatureVectors(BaseModel):
 
 
 class FeatureHistory(BaseModel):
-    """Rows in order of time, column by column; null is "not known". ``available``: when each was readable."""
+    """Rows in order of time, column by column; null is unknown. ``available``: when each was readable."""
 
     symbol: str
     feature_registry_version: str
@@ -115,9 +115,9 @@ class Readiness(BaseModel):
 
 
 class BuildStarted(BaseModel):
-    """``status`` is ready when the dataset of the same request stands: nothing is built, ``dataset_id`` is its own.
+    """``status`` is ready if a dataset of the same request exists: nothing is built, and ``dataset_id`` is its id.
 
-    ``estimated_completion`` is at the pace of the last builds; before there was one, at that of a usual machine.
+    ``estimated_completion`` uses the pace of the last builds, or that of a typical machine before the first build.
     """
 
     dataset_id: str
@@ -128,7 +128,7 @@ class BuildStarted(BaseModel):
 
 
 class DatasetDocument(BaseModel):
-    """What is known of a dataset. Counts are null until it is ready.
+    """A dataset. Counts are null until it is ready.
 
     ``manifest`` and ``performance`` only in the detail, once ready.
     """

@@ -44,7 +44,7 @@ class ProcessServices:
 
     symbols: those the service follows. make_trace_id: a new id at each call. check_queue: raises StoreUnavailable when
     the message queue does not answer; None where none is used. registry: the figures of this process. started_ns: when
-    it began. upkeep, freshness, alerts: what is known of them; None tells of none. serving: the registry version that
+    it began. upkeep, freshness, alerts: their state; None if unknown. serving: the registry version that
     this process serves, which changes with the active one.
     """
 

@@ -44,7 +44,7 @@ Figures = dict[str, Any]
 
 @router.get("")
 async def everything(request: Request, services: Services) -> dict[str, Any]:
-    """Every section, by name, and when they were collected."""
+    """All sections by name, and when they were collected."""
     parts = {
         (section, name): check for section, of in SECTIONS.items() for name, check in of(request, services).items()
     }
@@ -66,7 +66,7 @@ async def storage(request: Request, services: Services) -> Figures:
 
 @router.get("/processing")
 async def processing(request: Request, services: Services) -> Figures:
-    """Rows computed and messages taken in the last hour and day, and what each ingest worker did."""
+    """Rows computed and messages received in the last hour and day, and the work of each ingest worker."""
     return await _section(request, services, "processing")
 
 
@@ -74,7 +74,7 @@ async def processing(request: Request, services: Services) -> Figures:
 async def rolling_windows(
     request: Request, services: Services, symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None
 ) -> Figures:
-    """Of each followed symbol, or of one: what its windows hold, its newest row, and how far back each group sees."""
+    """For each followed symbol, or one: the contents of its windows, its newest row, and each group's look-back."""
     if symbol is not None and symbol not in services.symbols:
         raise NotFound(f"symbol: must be one of {', '.join(services.symbols)}, was {symbol!r}")
     figures = await _section(request, services, "rolling-windows")
@@ -85,22 +85,22 @@ async def rolling_windows(
 
 @router.get("/subscriptions")
 async def subscriptions(request: Request, services: Services) -> Figures:
-    """The queues that are read, with messages that wait and readers; what is subscribed, and when it last brought one.
+    """The queues with waiting messages and readers; the subscriptions, and when each last delivered a message.
 
-    ``queues`` is empty where no message queue is used.
+    ``queues`` is empty if no message queue is used.
     """
     return await _section(request, services, "subscriptions")
 
 
 @router.get("/upkeep")
 async def upkeep(request: Request, services: Services) -> Figures:
-    """Of each task of upkeep: last success, age, next, lag, progress, and what it found."""
+    """For each upkeep task: last success, age, next run, lag, progress, and what it found."""
     return await _section(request, services, "upkeep")
 
 
 @router.get("/service")
 async def service(request: Request, services: Services) -> Figures:
-    """The symbols that are followed, whether all is well, and this process."""
+    """The followed symbols, the overall status, and this process."""
     return await _section(request, services, "service")
 
 

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/features", tags=["features"])
 
 
 class StreamToken(BaseModel):
-    """``token`` is null where the service asks for no key. A stream that is open when it ends stays open."""
+    """``token`` is null if the service requires no key. A stream that is open when it ends stays open."""
 
     token: str | None
     expires_at: str | None
@@ -35,7 +35,7 @@ class StreamToken(BaseModel):
 
 @router.post("/stream/token")
 def token(services: Services) -> StreamToken:
-    """What a browser's EventSource, which can send no header, opens ``/features/stream?token=`` with, for a minute."""
+    """A token for ``/features/stream?token=``, valid for a minute: a browser's EventSource cannot send headers."""
     if services.api_key is None:
         return StreamToken(token=None, expires_at=None)
     text, until_s = stream_token(services.api_key, now_s=services.clock.now_ns() // SECOND_NS)
@@ -53,11 +53,10 @@ async def stream(
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     interval: Annotated[Literal["grid", "1s", "3s", "15s", "1m"], Query()] = GRID,
 ) -> StreamingResponse:
-    """Each row as it is stored, an event ``row`` that holds a FeatureVector; the newest one at once.
+    """Each row when it is stored, as an event ``row`` with a FeatureVector; the newest one immediately.
 
-    The id of an event is its row time in nanoseconds. interval: only rows whose time is a multiple of it; ``grid`` is
-    every row. A reader that is slow loses the oldest of the rows that wait for it, so their times may jump. In silence
-    a comment comes.
+    The id of an event is its row time in nanoseconds. interval: only rows whose time is a multiple of it; ``grid``
+    is every row. A slow reader loses the oldest waiting rows, so row times may jump. A comment is sent during silence.
     """
     if symbol not in services.symbols:
         [found] = await run_in_threadpool(services.online.read, [symbol])

@@ -1,4 +1,4 @@
-"""Upkeep as the API tells of it: in the figures, in health and in the metrics, from the table that its runs write."""
+"""Upkeep in the API: in the figures, in health and in the metrics, from the table that its runs write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from market.errors import StoreUnavailable
 from storage.database.upkeep import LATE_AFTER_PERIODS, UpkeepState
 
 UPKEEP: Final = "upkeep"
-NOT_KEPT: Final = "upkeep: must be registered by a process of the service, none has"
+NOT_KEPT: Final = "no process of the service has registered upkeep tasks yet"
 
 
 def upkeep_check(services: ProcessServices) -> Check:
@@ -47,7 +47,7 @@ def late_tasks(states: Sequence[UpkeepState]) -> list[str]:
 
 
 def upkeep_families(states: Sequence[UpkeepState]) -> list[Metric]:
-    """What Prometheus is told of each task."""
+    """The metrics of each task."""
     gauges: dict[str, tuple[str, Any]] = {
         "last_success_timestamp_seconds": (
             "When the task last succeeded, seconds since 1970.",
@@ -60,10 +60,10 @@ def upkeep_families(states: Sequence[UpkeepState]) -> list[Metric]:
             lambda state: None if state.duration is None else state.duration.total_seconds(),
         ),
         "late": ("1 when the last success is older than twice the period, else 0.", lambda state: float(state.is_late)),
-        "problems": ("What the last success found to be looked at.", lambda state: float(len(state.problems))),
+        "problems": ("Problems that the last success found.", lambda state: float(len(state.problems))),
     }
     counters: dict[str, tuple[str, Any]] = {
-        "runs": ("Runs that ended.", lambda state: float(state.runs)),
+        "runs": ("Finished runs.", lambda state: float(state.runs)),
         "failures": ("Runs that failed.", lambda state: float(state.failures)),
     }
     families: list[Metric] = []

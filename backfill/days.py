@@ -1,6 +1,6 @@
-"""A day of history: fetched, decoded as if it had arrived, stored beside live data, read back.
+"""A day of history: fetched, decoded as if it had arrived, stored next to live data, read back.
 
-1. A day that stands whole is left alone; nobody else works on the same symbol and day meanwhile.
+1. A complete day is left alone; no other process works on the same symbol and day meanwhile.
 2. What live data holds is left out, the rest becomes one part of raw Parquet, named after data type and day: fetched
    again it is replaced, and the same answers give the same bytes.
 3. The part is read back through the manifest: as many messages, in order, each of its kind. One that is not so is

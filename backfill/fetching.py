@@ -5,7 +5,7 @@ that the exchange does not have is made of the archive's trades. Where
 history of trades begins, a START says that nothing is known before; where an order book ends before its day does, a
 GAP says that it is unknown from there.
 
-While the archives have no file of a day yet, the exchange tells its newest trades and its present order book by REST: a
+While the archives have no file of a day yet, the exchange returns its newest trades and current order book by REST: a
 substitute, which the file takes the place of when it is there.
 """
 
@@ -102,7 +102,7 @@ class SymbolDay:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The messages of a day and where they come from. is_substitute: whether they are all that there is as yet.
+    """The messages of a day and where they come from. is_substitute: whether they are a substitute for an archive file.
 
     made: begins of the minutes, ns, whose candles are made of archived trades. compared: how those that the exchange
     states compare with the same trades, as JSON; None where no trades were read.
@@ -195,7 +195,7 @@ def _archived(place: Place, asked: SymbolDay, lent: ExitStack, *, is_beginning: 
 
 
 def _substitute(place: Place, asked: SymbolDay) -> Fetched | None:
-    """What the exchange tells of the present where it is of this day, None where it is not."""
+    """The exchange's current data if it is of this day, else None."""
     rest, symbol = place.rest, asked.symbol
     if place.clock.now_ns() >= asked.day_ns + 2 * DAY_NS:
         return None

@@ -1,9 +1,9 @@
-"""What live data holds of a day: never written over, so that what was lived stays the truth.
+"""What live data holds of a day: never overwritten, so that live data takes precedence.
 
 1. Of candles each minute is held or not: the confirmed one arrived, or it did not. One that came longer than LATE_NS
    after its end was asked for when a worker started: what was known meanwhile it does not tell.
 2. Of other streams it is time that is held: from one message to the next, unless LONGEST_SILENCE_NS lies between them
-   or the worker began anew. Of trades it is the exchange's time: history states them as received later than they were,
+   or the worker restarted. Of trades it is the exchange's time: history states them as received later than they were,
    and the last one before a hole would come twice.
 3. An order book is a chain of messages, which a day is not put together from: it is held as soon as there is one.
 """
@@ -44,7 +44,7 @@ class Held:
     ranges: tuple[Range, ...]
 
     def has(self, at_ns: int) -> bool:
-        """Whether live data tells what was then."""
+        """Whether live data covers that time."""
         return any(start <= at_ns < end for start, end in self.ranges)
 
 

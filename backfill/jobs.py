@@ -2,7 +2,7 @@
 
 1. What can be known at once is refused at once. The record and its job come into being in one transaction; any number
    of processes with the jobs role may work, one at a time on a symbol.
-2. The record names the days that are done: a job that is begun anew, after a kill too, goes on with the others.
+2. The record names the days that are done: a restarted job, also after a kill, continues with the others.
 3. A day that fails stops no other; when the others are done it is tried once more, and then named with its reason.
 4. ``look`` puts back what a dead process left: a job whose worker is silent, and a record that has no job any more.
 """
@@ -32,7 +32,7 @@ QUEUE: Final = "backfill"
 TASK: Final = "backfill_days"
 LOOK_S: Final = 10.0
 FORGOTTEN_AFTER_S: Final = 30.0
-"""How long a record may be without a job: between two looks at the one and the other, a job may end."""
+"""How long a record may be without a job: between the two checks a job may end."""
 MOST_WAITING: Final = 64
 _STEP_S: Final = 0.2
 
@@ -130,11 +130,11 @@ class BackfillJobs:
             try:
                 self.look()
             except StoreUnavailable as error:
-                _log.warning("%s; looking again in %g s", error, LOOK_S)
+                _log.warning("%s; retrying in %g s", error, LOOK_S)
             self._is_closing.wait(LOOK_S)
 
     def look(self, *, forgotten_after_s: float = FORGOTTEN_AFTER_S) -> int:
-        """Let a worker begin anew what nobody does any more; how many jobs. Raises StoreUnavailable."""
+        """Queue abandoned jobs again; returns how many. Raises StoreUnavailable."""
         stalled = [job for job in self._queue.stalled() if job.task == TASK]
         for job in stalled:
             if job.queue == QUEUE:
@@ -149,7 +149,7 @@ class BackfillJobs:
             if record.job_id not in known and (self._now() - record.created_at).total_seconds() >= forgotten_after_s
         ]
         for record in forgotten:
-            _log.warning("backfill %s: its worker is gone, queued anew", record.job_id)
+            _log.warning("backfill %s: its worker is gone, queued again", record.job_id)
             self._store.in_transaction(partial(self._defer, QUEUE, record))
         return len(stalled) + len(forgotten)
 
@@ -162,13 +162,13 @@ class BackfillJobs:
         self, request: BackfillRequest, *, queue: str, job_id: str, trace_id: str | None = None
     ) -> BackfillRecord:
         if not self._is_enabled:
-            raise Conflict("backfill: must be enabled by FEATURE_SERVICE_BACKFILL_ENABLED, was not")
+            raise Conflict("backfill is disabled, FEATURE_SERVICE_BACKFILL_ENABLED enables it")
         check_request(request, most_days=self.most_days, now_ns=self.now_ns())
         check_category(request, self.category)
         listing = self._place.rest.listing(request.symbol)
         check_listed(request, listing.launched_ms, listing.ended_ms)
         if len(self._store.unfinished()) >= MOST_WAITING:
-            raise StoreUnavailable(f"{MOST_WAITING} backfills are queued already")
+            raise StoreUnavailable(f"{MOST_WAITING} backfills are already queued")
         record = BackfillRecord(
             job_id=job_id,
             symbol=request.symbol,
@@ -187,7 +187,7 @@ class BackfillJobs:
         return self._queue.defer(connection, TASK, queue=queue, lock=f"backfill {record.symbol}", arguments=arguments)
 
     def _run_queued(self, job_id: str) -> None:
-        """A job: its record tells how it ended, so only an interruption is raised."""
+        """A job: its record states how it ended, so only an interruption is raised."""
         try:
             self._run(job_id)
         except StoreUnavailable as error:

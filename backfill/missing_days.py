@@ -1,7 +1,7 @@
-"""Missing days: what a dataset build needs and nobody has, fetched before its features are made.
+"""Missing days: data that a dataset build needs and that is not stored, fetched before its features are built.
 
 A day that fails stops no other and is tried once more at the end. Days are fetched here and now: a day that a backfill
-job works on at the same time is waited for, and stands when it is done.
+job works on at the same time is waited for, and is complete afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STEP_S: Final = 0.2
 
 
 class _GivenUpError(Exception):
-    """Whoever is told of the progress wants no more of it; ``reason`` is what was raised."""
+    """The progress callback stopped the work; ``reason`` is what it raised."""
 
     def __init__(self, reason: FeatureServiceError) -> None:
         self.reason = reason
@@ -43,7 +43,7 @@ class MissingDays:
         """Why these days cannot be fetched, None where they may be."""
         today = utc_date(self._clock.now_ns())
         if to_come := [day for day in days if date.fromisoformat(day) > date.fromisoformat(today)]:
-            return f"{to_come[0]} is to come"
+            return f"{to_come[0]} is in the future"
         if len(days) > self._most_days:
             return f"{len(days)} days are more than FEATURE_SERVICE_BACKFILL_MAX_DAYS, {self._most_days}"
         return None

@@ -1,4 +1,4 @@
-"""A day as it was lived against the exchange's archives and settlements; nothing is stored of what is fetched.
+"""A day as received live against the exchange's archives and settlements; fetched data is not stored.
 
 Trades and order books are read from the tape, message by message, since raw Parquet keeps no ids of trades and no
 number that compares across depths; candles and tickers from the records that there are.
@@ -138,7 +138,7 @@ class DayReconciliation:
                         source = f"tape, seq {seq}" if seq >= 0 else f"backfill, seq {seq}"
                         held[start] = of_minute._replace(source=source)
         if not traded:
-            return Check("klines", unchecked="there are no trades of the day to make candles of")
+            return Check("klines", unchecked="the day has no trades to build candles from")
         return compare_candles(held, traded, scale, minutes=range(day[0], day[1], MINUTE_NS))
 
     def _books(self, symbol: str, date: str, day: tuple[int, int], scale: Scale) -> Check:
@@ -198,7 +198,7 @@ def _held_candles_of_trades(raw: RawData, symbol: str, day: tuple[int, int]) -> 
 
 
 def _rates_at(raw: RawData, symbol: str, day: tuple[int, int], times: list[int]) -> dict[int, tuple[int, str] | None]:
-    """The rate that was known live at each time, ascending, with its message; None since a worker began anew."""
+    """The rate that was known live at each time, ascending, with its message; None after a worker restarted."""
     known: dict[int, tuple[int, str] | None] = dict.fromkeys(times)
     for events, _ in stream_events(raw, symbol, kinds=(TICKER,), from_ns=day[0] - DAY_NS, to_ns=day[1]):
         live = events[events["seq"] >= 0]

@@ -73,8 +73,8 @@ def check_request(request: BackfillRequest, *, most_days: int, now_ns: int) -> N
     """Raises InvalidRequest, saying what is possible: wrong symbol, order of dates, days to come, too many days."""
     today = date.fromisoformat(utc_date(now_ns))
     if SYMBOL.fullmatch(request.symbol) is None:
-        raise InvalidRequest(f"symbol: must be an instrument of the exchange, as BTCUSDT, was {request.symbol!r}")
-    possible = f"possible are up to {most_days} days that end on {today} or before"
+        raise InvalidRequest(f"symbol: must be an instrument of the exchange, such as BTCUSDT, was {request.symbol!r}")
+    possible = f"up to {most_days} days that end on {today} or earlier are possible"
     if request.start > request.end:
         raise InvalidRequest(
             f"start_date: must not be after end_date, was {request.start} after {request.end}; {possible}"
@@ -84,7 +84,7 @@ def check_request(request: BackfillRequest, *, most_days: int, now_ns: int) -> N
     days = (request.end - request.start).days + 1
     if days > most_days:
         raise InvalidRequest(
-            f"backfill: must be of {most_days} days at most (FEATURE_SERVICE_BACKFILL_MAX_DAYS), was {days}; for one "
+            f"backfill: must be at most {most_days} days (FEATURE_SERVICE_BACKFILL_MAX_DAYS), was {days}; for one "
             f"that ends on {request.end} start_date can be {request.end - timedelta(days=most_days - 1)} or later"
         )
 

@@ -28,7 +28,7 @@ from market.instruments import decimal_text
 from quality.reconciliation import Candle, Scale, Trade, candles_of, compare_candles
 
 MOST_TOLD: Final = 5
-"""Disagreements of a day that are told one by one; all are counted."""
+"""Disagreements of a day that are listed individually; all are counted."""
 _STATED: Final = (OPEN, HIGH, LOW, CLOSE, VOLUME)
 Row = tuple[str, ...]
 
@@ -61,7 +61,10 @@ def traded_candles(
         trades, source = archived_trades(archive, decoders, symbol, date)
     except (NotFound, StoreUnavailable, UnreadableRecording, RejectedMessage) as error:
         _log.warning(
-            "%s klines of %s: minutes without a candle are lacking, no trades make them: %s", symbol, date, error
+            "%s klines of %s: minutes without a candle are lacking, no trades to build them from: %s",
+            symbol,
+            date,
+            error,
         )
         return None
     instrument = instruments.get(symbol)

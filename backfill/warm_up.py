@@ -1,9 +1,9 @@
 """Warm-up: the candles before a worker's start, fetched and delivered as if the exchange's stream had brought them now.
 
-1. The source goes on as it is. Beside it the newest candles of each symbol are asked for, as many as the longest
+1. The source continues unchanged. Next to it the newest candles of each symbol are requested, as many as the longest
    feature sees, and delivered with the time at which they came: no row before knows them.
 2. The mark that follows says since when the candles are all there, so that nothing waits for more. It states where they
-   come from, and it stands on the tape like the candles: a replay sees what the worker saw.
+   come from, and it is on the tape like the candles: a replay sees what the worker saw.
 3. A while later those of the last minutes are asked for again: the first candles after the start may have closed before
    the stream was subscribed to.
 4. Whatever says that candles may have been missed is answered in the same way. A question without an answer is put
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class GivenUpError(Exception):
-    """The worker is stopping: nobody waits for candles any more."""
+    """The worker is stopping: candles are no longer awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class WarmedSource:
             try:
                 rows = await self._in_thread(partial(self._fetch, question))
             except InvalidRequest as error:
-                _log.warning("%s: its candles are not asked for again: %s", question.symbol, error)
+                _log.warning("%s: its candles are not requested again: %s", question.symbol, error)
                 continue
             except FeatureServiceError as error:
                 self._put_again(question, error)
@@ -156,7 +156,7 @@ class WarmedSource:
 
     def _put_again(self, question: _Question, error: FeatureServiceError) -> None:
         is_last = question.attempt == MOST_ATTEMPTS
-        then = "not asked for again" if is_last else f"asked for again in {self._again_s:g} s"
+        then = "not requested again" if is_last else f"requested again in {self._again_s:g} s"
         _log.warning("%s: its candles are %s: %s", question.symbol, then, error)
         if not is_last:
             self._put_later(replace(question, attempt=question.attempt + 1))
@@ -165,7 +165,7 @@ class WarmedSource:
         asyncio.get_running_loop().call_later(self._again_s, self._questions.put_nowait, question)
 
     async def _in_thread(self, fetch: Callable[[], list[Row]]) -> list[Row]:
-        """In a thread that nobody joins: an exchange that does not answer must not keep the worker from ending."""
+        """In a thread that is not joined: an exchange that does not respond must not keep the worker from ending."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Row]] = loop.create_future()
 

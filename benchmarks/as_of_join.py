@@ -1,4 +1,4 @@
-"""The as-of join: training rows from the feature log through Feast, beside polars and Feast's own file stores."""
+"""The as-of join: training rows from the feature log through Feast, against polars and Feast's file stores."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(folder: Path) -> Iterator[Figure]:
     )
     for store, size in FEASTS.items():
         if store == "duckdb" and find_spec("ibis") is None:
-            continue  # Feast's duckdb extra is no dependency of ours: measured where somebody installed it
+            continue  # Feast's duckdb extra is not a dependency: measured if it is installed
         log = feature_log(folder, size, unit="us")
         ours_s, ours_mb = in_child(_beside_feast, log, size, OURS)
         feasts_s, feasts_mb = in_child(_beside_feast, log, size, store)

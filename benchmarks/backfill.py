@@ -1,4 +1,4 @@
-"""History that nobody has: a dataset of months on an empty data folder, and a day of an archive's order book."""
+"""Missing history: a dataset of months on an empty data folder, and a day of an archive's order book."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, History
 from tests.commands import PROGRAM
-from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 
 SYMBOL: Final = "BTCUSDT"
@@ -124,7 +124,7 @@ def _serve(told: Connection, first_ns: int, days: int) -> None:
 
 
 def _history(first_ms: int, minutes: int) -> History:
-    """Candles of a walk, prices of ticks, and what stands beside them."""
+    """Candles of a walk, prices of ticks, and the related data."""
     generator = np.random.default_rng(_SEED)
     closes = np.round(95_000.0 * np.exp(np.cumsum(generator.standard_normal(minutes) * 4e-4)), 1)
     opens = np.concatenate([[95_000.0], closes[:-1]])
@@ -144,7 +144,7 @@ def _history(first_ms: int, minutes: int) -> History:
 
 
 def _book_day(folder: Path) -> Figure:
-    """An order book of the archive into raw Parquet, beside the rebuild of its features from there."""
+    """An order book of the archive into raw Parquet, against the rebuild of its features from there."""
     _stored_and_rebuilt(folder / "loaded", 100)  # what is imported and loaded once is no work of a day
     levels, backfill_s, rebuild_s = _stored_and_rebuilt(folder / "measured", _BOOK_HOURS * 36_000)
     return Figure(
@@ -172,7 +172,7 @@ def _stored_and_rebuilt(folder: Path, messages: int) -> tuple[int, float, float]
     stored_s = time.process_time()
     chosen = load_registry_version(BOOK_VERSION).feature_set
     rebuild = Rebuild(RawData(raw), FeatureLog(folder / "features"), KERNEL_CACHE, SYMBOL, chosen)
-    for _ in rebuild_days(rebuild):
+    for _ in rebuild_days([DayRange(rebuild)]):
         pass
     return levels, stored_s - begun_s, time.process_time() - stored_s
 

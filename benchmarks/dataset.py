@@ -134,7 +134,7 @@ def _next_builds(folder: Path, raw: Path, version: str, *, is_folded: bool) -> l
     Each with another seed of its leakage check, so that it draws other rows.
     """
     seeds = itertools.count()
-    place = dataclasses.replace(place_on(folder, raw), rebuild_workers=1, draw_seed=lambda: next(seeds))
+    place = dataclasses.replace(place_on(folder, raw), engine=None, draw_seed=lambda: next(seeds))
     asked_for = folded_request if is_folded else request_of
     # Imports and kernels.
     build_dataset(
@@ -173,7 +173,7 @@ def _leakage_check(folder: Path, raw: Path) -> list[Figure]:
     It is what a build takes that checks, of days that are there, over one that does not: nothing was proven before. Its
     memory is the most of the whole process, imports and kernel too.
     """
-    place = dataclasses.replace(place_on(folder, raw), rebuild_workers=1)
+    place = dataclasses.replace(place_on(folder, raw), engine=None)
     request = request_of(days=CHECKED_DAYS, version=WHOLE_VERSION)
     unchecked = dataclasses.replace(request, check_leakage=False)
     place.kernel(load_registry_version(WHOLE_VERSION).feature_set).warm_up()

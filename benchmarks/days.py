@@ -35,7 +35,8 @@ from storage.raw.manifest import RawPart
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 from storage.retention.raw import delete_parts
-from training_sets.rebuild.days import rebuild_days
+from training_sets.engines.pool import Pool
+from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from transforms.catalogue import feature_set
 from transforms.kernel import compile_kernel
@@ -188,7 +189,7 @@ def _rebuild_batch(folder: Path, batch: range) -> _Done:
 
     def every_day() -> None:
         nonlocal rows
-        rows = sum(each.rows for each in rebuild_days(rebuild, from_ns=first_ns, to_ns=end_ns - SECOND_NS))
+        rows = sum(each.rows for each in rebuild_days([DayRange(rebuild, first_ns, end_ns - SECOND_NS)]))
 
     rebuild_s = seconds(every_day)
     for day in range(batch.start - 2, batch.stop - 2):  # the longest horizon is a day and some minutes
@@ -217,7 +218,7 @@ def _klines(folder: Path, days: int) -> Figure:
 
     def all_days() -> None:
         nonlocal rows
-        rows = sum(day.rows for day in rebuild_days(rebuild, workers=workers))
+        rows = sum(day.rows for day in rebuild_days([DayRange(rebuild)], engine=Pool(workers)))
 
     rebuild_s = seconds(all_days)
     return Figure(

@@ -1,9 +1,8 @@
-"""Daily features of shares: twenty years of bars of five hundred from nothing, and one more day, beside polars."""
+"""Daily features of shares: twenty years of bars of five hundred from nothing, and one more day, against polars."""
 
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from benchmarks.equity_reports import fundamentals, processor_s
 from benchmarks.measure import Figure, in_child
 
 SYMBOLS: Final = int(os.environ.get("FEATURE_SERVICE_BENCH_EQUITIES_SYMBOLS", "500"))
@@ -62,6 +62,24 @@ def run(folder: Path) -> Iterator[Figure]:
         details={"processor_s": measured["day_processor_s"], "rows": measured["day_rows"]},
     )
 
+    reports = measured["reports"]
+    yield Figure(
+        f"equities: {SYMBOLS} symbols x {DAYS} days, fundamentals of quarterly reports",
+        reports["whole_s"],
+        "s",
+        "lower",
+        yardstick="polars as-of joins of the newest report, which know each restatement at once",
+        yardstick_value=reports["polars_s"],
+        details={name: reports[name] for name in ("processor_s", "rows", "reports", "restated", "most_difference")},
+    )
+    yield Figure(
+        f"equities: {SYMBOLS} symbols x {DAYS} days, fundamentals, one more day",
+        reports["day_s"],
+        "s",
+        "lower",
+        details={"processor_s": reports["day_processor_s"], "rows": reports["day_rows"]},
+    )
+
 
 def _measured(folder: Path) -> dict[str, Any]:
     """Ours and polars, each from nothing and then with one more day; seconds, and how far both are apart."""
@@ -84,9 +102,9 @@ def _measured(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"features": sum(len(TABLE_GROUPS[name].columns) for name in GROUPS)}
 
     def computed(tail: str, now_ns: int) -> dict[str, Any]:
-        begun, spent = perf_counter(), _processor_s()
+        begun, spent = perf_counter(), processor_s()
         _, done = compute_groups([declared], log, now_ns=now_ns, tables=tables)
-        taken = {f"{tail}_s": perf_counter() - begun, f"{tail}_processor_s": _processor_s() - spent}
+        taken = {f"{tail}_s": perf_counter() - begun, f"{tail}_processor_s": processor_s() - spent}
         return {**taken, f"{tail}_rows": sum(done[name].rows for name in GROUPS)}
 
     found |= computed("whole", now_ns)
@@ -99,12 +117,8 @@ def _measured(folder: Path) -> dict[str, Any]:
     found |= computed("day", now_ns + DAY_NS)
     found["polars_day_s"] = _polars(folder)
     found["most_difference"] = _most_difference(folder)
+    found["reports"] = fundamentals(folder, tables.read(declared), bars, now_ns + DAY_NS)
     return found
-
-
-def _processor_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def _bars() -> pd.DataFrame:
@@ -141,7 +155,7 @@ def _prepared(bars: pl.LazyFrame) -> pl.LazyFrame:
     close, ratio, dividend, volume = (pl.col(each) for each in ("close", "split_ratio", "dividend", "volume"))
     shares = ratio.cum_prod().over("ticker")
     bars = bars.with_columns(
-        r=(close * ratio + dividend) / close.shift().over("ticker") - 1.0,
+        r=(close + dividend) * ratio / close.shift().over("ticker") - 1.0,
         shares=shares,
         adjusted=close * shares,
         adjusted_high=pl.col("high") * shares,

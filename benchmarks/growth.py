@@ -1,4 +1,4 @@
-"""Growth: the cost of one more of anything, at full size beside a quarter of it, and after 10,000 calls."""
+"""Growth: the cost of one more of anything, at full size against a quarter of it, and after 10,000 calls."""
 
 from __future__ import annotations
 

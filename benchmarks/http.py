@@ -1,4 +1,4 @@
-"""HTTP: GET /features/latest and Feast's protocol of one worker, beside Feast's own feature server."""
+"""HTTP: GET /features/latest and Feast's protocol with one worker, compared with Feast's own feature server."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from storage.features.log import FeatureLog
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 from training_sets.builds.place import BuildPlace
+from training_sets.engines.pool import Pool
 from training_sets.rebuild.raw_history import RawHistory
 from training_sets.request.folds import TimeBased, WalkForward, default_periods
 from training_sets.request.request import DatasetRequest
@@ -83,7 +84,7 @@ def place_on(folder: Path, raw: Path) -> BuildPlace:
         raw=RawHistory.of(RawData(raw)),
         versions_folder=SHIPPED_FOLDER,
         kernels_folder=KERNEL_CACHE,
-        rebuild_workers=2,
+        engine=Pool(2),
     )
 
 

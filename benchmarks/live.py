@@ -1,4 +1,4 @@
-"""Live: messages on RabbitMQ to vectors in Redis, 20 symbols at 100 messages a second each, beside a bare loop."""
+"""Live: messages on RabbitMQ to vectors in Redis, 20 symbols at 100 messages a second each, against a bare loop."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STAGES: Final = {
     "transit": "a message's stamp until the engine has it",
     "fresh": "the stamp of the newest message in a row until Redis holds the row",
 }
-"""Those of the worker's stages that are figures beside the row's own, with their names."""
+"""The worker's stages that are figures in addition to the row's own, with their names."""
 _PLACE_OF_TIME: Final = b"2026-01-05T00:00:00.000001"
 
 

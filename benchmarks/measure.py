@@ -24,7 +24,7 @@ KERNEL_CACHE: Final = Path(__file__).resolve().parent.parent / ".cache" / "kerne
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number beside its yardstick, both in ``unit`` and measured in the same run."""
+    """One measured number with its yardstick, both in ``unit`` and measured in the same run."""
 
     name: str
     value: float

@@ -1,4 +1,4 @@
-"""Push: one row of the whole catalogue into Redis, readable by Feast, beside Feast's own push."""
+"""Push: one row of the whole catalogue into Redis, readable by Feast, compared with Feast's own push."""
 
 from __future__ import annotations
 

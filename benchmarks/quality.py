@@ -1,4 +1,4 @@
-"""Quality: the report of a busy symbol's day, on one core and in its seconds, beside reading the same events."""
+"""Quality: the report on a busy symbol's day, in seconds of one core, against reading the same events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read: 100 online features of one symbol, by our client and as the packed vector, beside Feast's SDK and HMGET."""
+"""Read: 100 online features of one symbol, by our client and as the packed vector, against Feast's SDK and HMGET."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scale: what one message, one row and one symbol cost, from which docs/scale.md reckons what many would need."""
+"""Scale: what one message, one row and one symbol cost, from which docs/scale.md calculates the needs of many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of docs/scale.md, reckoned from the measured costs in benchmarks/README.md.
+"""The table of docs/scale.md, calculated from the measured costs in benchmarks/README.md.
 
 ``python -m benchmarks.scale_page`` writes it again after ``python -m benchmarks scale --write``.
 """
@@ -54,7 +54,7 @@ SIZES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a size needs; cores are virtual cores in use, dollars are a month's."""
+    """What a size needs; cores are busy virtual cores, dollars are per month."""
 
     messages_a_second: float
     rows_a_second: float
@@ -87,26 +87,26 @@ def needs(size: Size, costs: Mapping[str, float]) -> Needs:
 
 
 def table(costs: Mapping[str, float]) -> str:
-    """One line a need, one column a size."""
-    reckoned = [needs(size, costs) for size in SIZES]
+    """One line per need, one column per size."""
+    calculated = [needs(size, costs) for size in SIZES]
     lines: list[tuple[str, list[str]]] = [
         ("symbols", [f"{size.symbols:,}" for size in SIZES]),
-        ("messages a second of a symbol (assumed)", [f"{size.messages_a_second:g}" for size in SIZES]),
-        ("messages a second", [f"{each.messages_a_second:,.0f}" for each in reckoned]),
-        ("rows a second", [f"{each.rows_a_second:,.0f}" for each in reckoned]),
-        ("cores that ingest", [_cores(each.ingest_cores) for each in reckoned]),
-        ("ingest workers at 60 % of a core", [f"{ceil(each.ingest_cores / BUSY_SHARE):,}" for each in reckoned]),
-        ("cores that compact", [_cores(each.compaction_cores) for each in reckoned]),
-        ("cores of Redis", [_cores(each.redis_cores) for each in reckoned]),
-        ("shards of Redis at 60 % of a core", [f"{ceil(each.redis_cores / BUSY_SHARE):,}" for each in reckoned]),
-        ("memory of Redis, MB", [f"{each.redis_gb * 1e3:,.0f}" for each in reckoned]),
-        ("network of the broker, Mbit/s", [f"{each.network_mbit:,.0f}" for each in reckoned]),
-        ("raw Parquet, GB a day", [f"{each.raw_gb_day:,.1f}" for each in reckoned]),
-        ("feature log, GB a day", [f"{each.log_gb_day:,.1f}" for each in reckoned]),
-        ("both for 90 days, TB", [_terabytes(each, KEPT_DAYS) for each in reckoned]),
-        ("both for five years, TB", [_terabytes(each, ARCHIVED_DAYS) for each in reckoned]),
-        ("segments to compact a day", [f"{size.symbols * 24:,}" for size in SIZES]),
-        ("dollars a month", [f"{each.dollars:,.0f}" for each in reckoned]),
+        ("messages per second and symbol (assumed)", [f"{size.messages_a_second:g}" for size in SIZES]),
+        ("messages per second", [f"{each.messages_a_second:,.0f}" for each in calculated]),
+        ("rows per second", [f"{each.rows_a_second:,.0f}" for each in calculated]),
+        ("cores for ingest", [_cores(each.ingest_cores) for each in calculated]),
+        ("ingest workers at 60 % of a core", [f"{ceil(each.ingest_cores / BUSY_SHARE):,}" for each in calculated]),
+        ("cores for compaction", [_cores(each.compaction_cores) for each in calculated]),
+        ("cores for Redis", [_cores(each.redis_cores) for each in calculated]),
+        ("shards of Redis at 60 % of a core", [f"{ceil(each.redis_cores / BUSY_SHARE):,}" for each in calculated]),
+        ("Redis memory, MB", [f"{each.redis_gb * 1e3:,.0f}" for each in calculated]),
+        ("broker network, Mbit/s", [f"{each.network_mbit:,.0f}" for each in calculated]),
+        ("raw Parquet, GB per day", [f"{each.raw_gb_day:,.1f}" for each in calculated]),
+        ("feature log, GB per day", [f"{each.log_gb_day:,.1f}" for each in calculated]),
+        ("both for 90 days, TB", [_terabytes(each, KEPT_DAYS) for each in calculated]),
+        ("both for five years, TB", [_terabytes(each, ARCHIVED_DAYS) for each in calculated]),
+        ("segments to compact per day", [f"{size.symbols * 24:,}" for size in SIZES]),
+        ("dollars per month", [f"{each.dollars:,.0f}" for each in calculated]),
     ]
     heads = ["", *(size.name for size in SIZES)]
     cells = [heads, ["---"] * len(heads), *([name, *values] for name, values in lines)]

@@ -1,4 +1,4 @@
-"""Shadow: comparing every served row with the tape, 20 symbols at 100 messages a second each, beside serving them."""
+"""Shadow: comparing every served row with the tape, 20 symbols at 100 messages a second each, against serving them."""
 
 from __future__ import annotations
 

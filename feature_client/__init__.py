@@ -1,4 +1,4 @@
-"""The small SDK that a model imports: features online and historical, never from after the time asked for."""
+"""The small SDK that a model imports: online and historical features, never from after the requested time."""
 
 from __future__ import annotations
 

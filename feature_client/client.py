@@ -50,7 +50,7 @@ class ViewFreshness:
 
 @dataclass(frozen=True, slots=True)
 class FeatureCoverage:
-    """Of the entity rows asked, the share that has each feature, present and fresh; and what lacks, with its reason.
+    """The share of entity rows that have each feature, present and fresh; and what is missing, with the reason.
 
     coverage: 0 to 1 by reference. missing: reason by symbol, or keys of an entity without one, and reference.
     """
@@ -64,9 +64,9 @@ class FeatureCoverage:
 
 
 class FeatureStoreClient:
-    """Features of the repository whose ``feature_store.yaml`` lies in ``repo_path``; safe to share between threads.
+    """Features of the repository whose ``feature_store.yaml`` is in ``repo_path``; safe to share between threads.
 
-    ``repo_path`` may also be the folder of definitions beside that file, as in ``FeatureStoreClient("feature_repo")``.
+    ``repo_path`` may also be the folder of definitions next to that file, as in ``FeatureStoreClient("feature_repo")``.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class FeatureStoreClient:
     ) -> OnlineFeatures:
         """The newest value of each ``view:feature`` of each ``{"symbol": ...}``; one round trip for streamed views.
 
-        Views that others defined are read too, by their own keys: rows that ask for them name those beside the symbol
+        Third-party views can be read too, by their own keys: entity rows name these in addition to the symbol
         or in its place. Their first read opens Feast's registry, which takes seconds.
 
-        registry_version: of the rows of that version, which is served or served beside; Conflict while it is neither.
+        registry_version: of the rows of that version, if it is served as active or as shadow; else Conflict.
 
         Raises ValueError (LookAheadError), naming features and times, when a row is from after ``as_of_timestamp``;
-        InvalidRequest for a feature that the rows have not; StoreUnavailable.
+        InvalidRequest for a feature that the rows do not have; StoreUnavailable.
 
-        A naive ``as_of_timestamp`` is local time, as ``datetime.now()`` gives it and Python reads it; a naive time
-        in an entity frame is UTC, as Feast reads it.
+        A naive ``as_of_timestamp`` is local time, like ``datetime.now()`` and in Python generally; a naive time in
+        an entity frame is UTC, as in Feast.
         """
         began = time.perf_counter_ns()
         references = parse_references(feature_refs)
@@ -137,14 +137,15 @@ class FeatureStoreClient:
     def get_historical_features(self, entity_df: pd.DataFrame, feature_refs: Sequence[str]) -> HistoricalFeatures:
         """A frame: each entity row with the features that were available at its ``event_timestamp``.
 
-        Its ``pit_report`` is the proof of that. Where the repository names a source of ticks, as
-        ``historical/feature_store.yaml`` does, they are of the row that a reader was given then, at a tick between
-        seconds too; else of the newest whole second of the log. That yaml is used where this one, beside it, has none.
+        Its ``pit_report`` is the proof of that. If the repository names a source of ticks, as
+        ``historical/feature_store.yaml`` does, they are those of the row that a reader was given then, including
+        ticks between seconds; else of the newest whole second of the log. That yaml is used if this one, next to it,
+        has none.
 
-        A view whose source does not say from when on its rows could be read proves nothing: the report says so, and a
-        warning.
+        A view whose source does not state when its rows could be read proves nothing: the report says so, and so
+        does a warning.
 
-        Raises InvalidRequest when the repository's offline store cannot give the proof, or as it says itself.
+        Raises InvalidRequest when the repository's offline store cannot give the proof, and whatever that store raises.
         """
         from feature_client.historical_frame import HistoricalFeatures
         from feature_repo.retrieval_job import AsOfRetrievalJob
@@ -186,13 +187,13 @@ class FeatureStoreClient:
         *,
         as_of: datetime | None = None,
     ) -> FeatureHistory:
-        """The rows of a symbol with ``start <= row time < end`` as the feature log has them, a UTC day at a time.
+        """The rows of a symbol with ``start <= row time < end`` from the feature log, a UTC day at a time.
 
-        features: ``view:feature``, or names alone; none asks for every feature of every view. as_of: what was readable
-        by then; None is what is known now. A naive time means UTC.
+        features: ``view:feature``, or only names; default: every feature of every view. as_of: what was readable by
+        then; None means what is known now. A naive time means UTC.
 
-        Raises InvalidRequest for a feature that the repository has not, or a repository without a feature log; NotFound
-        when the symbol has no row.
+        Raises InvalidRequest for a feature that the repository does not have, or a repository without a feature log;
+        NotFound when the symbol has no row.
         """
         from feature_client.history import FeatureHistory, logged_groups
         from storage.features.history import History
@@ -204,8 +205,8 @@ class FeatureStoreClient:
     def dataset(self, dataset: str | Path, *, url: str | None = None, api_key: str | None = None) -> Dataset:
         """A finished training set: by its id in the service's folder, by the path of its folder, or from an API.
 
-        The folder is where the repository's yaml says (``historical/`` does). url: of a service, whose dataset is
-        downloaded once into the user's cache and used from there. Raises NotFound; InvalidRequest when neither a path,
+        The repository's yaml states the folder (that of ``historical/`` does). url: of a service, from which the
+        dataset is downloaded once into the user's cache. Raises NotFound; InvalidRequest when neither a path,
         a folder nor an url is known; StoreUnavailable.
         """
         if url is not None:
@@ -216,12 +217,12 @@ class FeatureStoreClient:
             return Dataset.open(given, log_folder=self._logged)
         if self._datasets is None:
             raise InvalidRequest(
-                f"dataset: must be a path, or have an url, for {self._repo_path} names no folder of them"
+                f"dataset: must be a path, or have an url, for {self._repo_path} names no folder of datasets"
             )
         return Dataset.open(self._datasets / dataset, log_folder=self._logged)
 
     def check_served(self, symbol: str, *, feature_registry_version: str, feature_set: str) -> None:
-        """That the symbol's newest row is of the registry version and feature set that a model was trained on.
+        """Check that the symbol's newest row is of the registry version and feature set that a model was trained on.
 
         Raises ServedDifferently naming both, NotFound for a symbol without a row, StoreUnavailable.
         """
@@ -231,7 +232,7 @@ class FeatureStoreClient:
         check_vector(vector, feature_registry_version=feature_registry_version, feature_set=feature_set)
 
     def get_feature_freshness(self, view: str, symbols: Sequence[str] | None = None) -> dict[str, ViewFreshness]:
-        """The view's newest row by symbol; without ``symbols``, of every symbol there is.
+        """The view's newest row by symbol; without ``symbols``, of every symbol.
 
         Raises NotFound when no row has the view.
         """
@@ -259,7 +260,7 @@ class FeatureStoreClient:
         )
 
     def get_retrieval_stats(self, window_minutes: float = 60) -> RetrievalStats:
-        """Latency, null rates and violations of this client's retrievals of the last ``window_minutes``."""
+        """Latency, null rates and violations of this client's retrievals in the last ``window_minutes``."""
         return self._log.stats(since_ns=self._clock.now_ns() - round(window_minutes * MINUTE_NS))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A training set as a model reads it: features and targets of a split, checked against its manifest.
+"""A training set for a model: features and targets of a split, checked against its manifest.
 
 pandas, and pyarrow with what checks files, are imported by the first dataset that is opened.
 """
@@ -32,7 +32,7 @@ DOWNLOAD_S = 600.0
 
 
 class ServedDifferently(InvalidRequest, ValueError):
-    """What is served is not what the model was trained on."""
+    """The served features are not those that the model was trained on."""
 
 
 class Loaded(NamedTuple):
@@ -53,15 +53,13 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path, *, log_folder: Path | None = None) -> Dataset:
-        """Raises NotFound when there is none, InvalidRequest for one that does not state what its columns are."""
+        """Raises NotFound when there is none, InvalidRequest for one that does not state the roles of its columns."""
         from training_sets.dataset.manifest import MANIFEST_NAME, read_manifest
 
         manifest = read_manifest(folder)
         roles = manifest.get("column_roles")
         if not isinstance(roles, dict):
-            raise InvalidRequest(
-                f"{folder / MANIFEST_NAME}: must state column_roles, was built before they were stated"
-            )
+            raise InvalidRequest(f"{folder / MANIFEST_NAME}: has no column_roles, it was built before they were added")
         return cls(folder, manifest, log_folder)
 
     @property
@@ -70,17 +68,19 @@ class Dataset:
 
     @property
     def feature_columns(self) -> list[str]:
-        """In the order of the file: those of the registry version in its own, then those of other views."""
+        """In the order of the file: those of the registry version in its order, then those of other views."""
         return list(self.manifest["column_roles"]["features"])
 
     @property
     def feature_references(self) -> list[str]:
-        """``view:name`` of each of ``feature_columns``, as ``get_online_features`` takes them.
+        """``view:name`` of each of ``feature_columns``, as ``get_online_features`` accepts them.
 
-        Raises InvalidRequest for a dataset that was built before they were stated.
+        Raises InvalidRequest for a dataset that was built before they were recorded.
         """
         if "feature_references" not in self.manifest:
-            raise InvalidRequest(f"dataset {self.dataset_id}: must state feature_references, was built before that")
+            raise InvalidRequest(
+                f"dataset {self.dataset_id}: has no feature_references, it was built before they were added"
+            )
         return list(self.manifest["feature_references"])
 
     @property
@@ -93,7 +93,7 @@ class Dataset:
 
     @property
     def input_columns(self) -> list[str]:
-        """What a model takes beside the features, such as the side of a primary model."""
+        """A model's inputs other than features, such as the side of a primary model."""
         return list(self.manifest["column_roles"].get("inputs", ()))
 
     @property
@@ -106,9 +106,9 @@ class Dataset:
         return str(self.manifest["feature_set"])
 
     def feature_matrix(self, answer: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
-        """An online answer as the model takes it: float64 (rows, features) in the order of ``feature_columns``.
+        """An online response for the model: float64 (rows, features) in the order of ``feature_columns``.
 
-        answer: values by name, in whatever order, as ``to_dict()`` gives them. Raises InvalidRequest where one lacks.
+        answer: values by name, in any order, as from ``to_dict()``. Raises InvalidRequest if one is missing.
         """
         columns = self.manifest.get("feature_references", ())
         # By the view too, where the answer says it: two views may have one name.
@@ -116,25 +116,25 @@ class Dataset:
         return feature_matrix(answer, columns if is_told else self.feature_columns)
 
     def load(self, split: str = "train", *, fold: int | None = None) -> Loaded:
-        """Features and targets of a split as float64; NaN is "not known".
+        """Features and targets of a split as float64; NaN is unknown.
 
-        fold: which one, where the dataset has folds. Raises NotFound for a split that it has not, CorruptStore for a
-        file that is not what the manifest states.
+        fold: which one, if the dataset has folds. Raises NotFound for a split that it does not have, CorruptStore
+        for a file that differs from the manifest.
         """
         frame, roles = self.frame(split, fold=fold), self.manifest["column_roles"]
         frame = frame.set_index(roles["keys"])
         return Loaded(frame[roles["features"]], frame[roles["targets"]])
 
     def weights(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
-        """The weights of the rows of ``load``, without a column where the dataset has none. Raises as ``load``."""
+        """The weights of the rows of ``load``, without a column if the dataset has none. Raises as ``load``."""
         roles = self.manifest["column_roles"]
         frame: pd.DataFrame = self.frame(split, fold=fold).set_index(roles["keys"])[roles["weights"]]
         return frame
 
     def inputs(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
-        """What a model takes beside the features, of the rows of ``load``, with the same index.
+        """A model's inputs other than features, for the rows of ``load``, with the same index.
 
-        Without a column where the dataset has none. Raises as ``load``.
+        Without a column if the dataset has none. Raises as ``load``.
         """
         frame: pd.DataFrame = self.frame(split, fold=fold).set_index(self.manifest["column_roles"]["keys"])
         return frame[self.input_columns]
@@ -142,7 +142,7 @@ class Dataset:
     def steps(self, fold: int | None = None) -> Steps:
         """The fitted steps of a fold: ``apply`` takes features of ``load``, rows of numbers, or an online vector.
 
-        Raises NotFound for a fold that the dataset has not, or one without fitted steps.
+        Raises NotFound for a fold that the dataset does not have, or one without fitted steps.
         """
         from feature_client.steps import Steps
         from training_sets.dataset.fitted import read_steps
@@ -150,7 +150,7 @@ class Dataset:
 
         entry = steps_entry(self.manifest)
         if entry is None:
-            raise NotFound(f"dataset {self.dataset_id}: must have been built with fitted_steps, was without")
+            raise NotFound(f"dataset {self.dataset_id}: was built without fitted_steps")
         served = (self.feature_registry_version, self.feature_set)
         return Steps(read_steps(intact_file(self.folder, entry), fold), *served)
 
@@ -166,12 +166,12 @@ class Dataset:
     ) -> Sequences:
         """Windows of ``length`` feature rows, ``interval_s`` apart, that end at samples of the split, with targets.
 
-        symbol: may be left out of a dataset of one. interval_s: between rows of a window, the sample interval unless
-        given; they lie at the sample offset of the dataset. stride: every so many rows one may end, counted from the
-        first of a UTC day. The windows are float32; no scaler is applied. A window holds only rows that the split
-        keeps, without a gap or a restart.
+        symbol: optional for a dataset of one symbol. interval_s: between rows of a window, by default the sample
+        interval; they have the sample offset of the dataset. stride: windows may end every this many rows, counted
+        from the first of a UTC day. The windows are float32; no scaler is applied. A window holds only rows that the
+        split keeps, without a gap or a restart.
 
-        Raises InvalidRequest without a feature log, NotFound for a split or symbol that the dataset has not.
+        Raises InvalidRequest without a feature log, NotFound for a split or symbol that the dataset does not have.
         """
         from feature_client.sequences import logged_set, sequences_of
         from storage.features.log import FeatureLog
@@ -181,9 +181,9 @@ class Dataset:
 
         request = manifest_request(self.manifest)
         if "joined_views" in self.manifest:
-            raise InvalidRequest("sequences: must be of features of the log alone, was of a dataset with other views")
+            raise InvalidRequest("sequences: must have only features of the log, was a dataset with other views")
         if self.log_folder is None:
-            raise InvalidRequest("sequences: must have a feature log, which client.dataset(id) of a repository knows")
+            raise InvalidRequest("sequences: need a feature log, which client.dataset(id) of a repository has")
         if symbol is None and len(request.symbols) > 1:
             raise InvalidRequest(f"symbol: must be one of {', '.join(request.symbols)}, was left out")
         chosen = request.symbols[0] if symbol is None else symbol
@@ -200,7 +200,7 @@ class Dataset:
             chosen,
             request.folds()[fold or 0],
             split,
-            SplitRules(request.label_reach_ns, request.purge, request.embargo_ns),
+            SplitRules.of(request),
             length,
             interval_ns,
             stride,
@@ -247,7 +247,7 @@ def check_vector(vector: OnlineVector, *, feature_registry_version: str, feature
 
 
 def downloaded(url: str, dataset_id: str, *, api_key: str | None, folder: Path) -> Path:
-    """The dataset from a service's HTTP API, below ``folder``; one that is there already is not fetched again.
+    """The dataset from a service's HTTP API, below ``folder``; a dataset that is already there is not fetched again.
 
     Raises NotFound, InvalidRequest, StoreUnavailable, CorruptStore.
     """
@@ -274,7 +274,7 @@ def downloaded(url: str, dataset_id: str, *, api_key: str | None, folder: Path) 
             kind = NotFound if error.code == 404 else InvalidRequest if error.code < 500 else StoreUnavailable
             raise kind(f"dataset {dataset_id}: must be downloaded from {url}, was {error.code} {told}") from error
         except OSError as error:
-            raise StoreUnavailable(f"{url}: must answer, was {error}") from error
+            raise StoreUnavailable(f"{url}: no response, {error}") from error
         except zipfile.BadZipFile as error:
             raise CorruptStore(f"dataset {dataset_id} from {url}: must be a zip, was {error}") from error
         Path(scratch, "files").replace(place)

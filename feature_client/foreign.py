@@ -1,6 +1,6 @@
-"""Online features of views that others defined: what Feast wrote to the online store, with its time and why it lacks.
+"""Online features of third-party views: what Feast wrote to the online store, with its time or why it is missing.
 
-Which keys and fields a view has, Feast's registry says, which is read by the first such retrieval.
+Keys and fields of a view come from Feast's registry, which the first such retrieval reads.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class ForeignViews:
         now_ns: int,
         fresh_for: Mapping[str, timedelta],
     ) -> list[dict[str, OnlineFeature]]:
-        """What each entity row has of each view and name; one round trip. fresh_for: in the place of a time to live.
+        """What each entity row has of each view and name; one round trip. fresh_for: replaces a time to live.
 
-        Raises InvalidRequest for a view or feature that the registry has not, one that is computed on demand, or an
-        entity row without a key; LookAheadError for a row of after ``as_of_ns``; StoreUnavailable.
+        Raises InvalidRequest for a view or feature that the registry does not have, one that is computed on demand,
+        or an entity row without a key; LookAheadError for a row from after ``as_of_ns``; StoreUnavailable.
         """
         from feature_repo.serving_plan import native_value
 
@@ -87,14 +87,14 @@ class ForeignViews:
     ) -> dict[str, tuple[timedelta, bool]]:
         """Age of the view's newest row, and whether it is stale, by symbol that has one.
 
-        Raises NotFound for a view that the registry has not, InvalidRequest where its key is not a symbol.
+        Raises NotFound for a view that the registry does not have, InvalidRequest if its key is not a symbol.
         """
         try:
             keys, names = self._serving.described(view)
         except FeastRefusal as error:
             raise NotFound(f"feature view: must be one of the repository, was {view!r}") from error
         if keys != [SYMBOL]:
-            raise InvalidRequest(f"{view}: must have the key {SYMBOL} to tell freshness by it, was {keys}")
+            raise InvalidRequest(f"{view}: must have the key {SYMBOL} for its freshness, was {keys}")
         name = names[0]
         rows = self.features(
             [{SYMBOL: symbol} for symbol in symbols],

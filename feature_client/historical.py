@@ -1,4 +1,4 @@
-"""Historical features with the proof that each value was available at the time it was asked for."""
+"""Historical features with the proof that each value was available at the requested time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ViewEvidence:
-    """What was seen of one view. Leads are in ns, at most zero when nothing came from the future; None: no row.
+    """Evidence for one view. Leads are in ns, at most zero if nothing came from the future; None: no row.
 
-    rows: entity rows. found: those that have a row of the view. violations: those whose row was of later, or could be
-    read only later, than the time asked for. undated: those whose row does not say from when on it could be read.
+    rows: entity rows. found: those that have a row of the view. violations: those whose row was from after the
+    requested time, or could be read only after it. undated: those whose row does not state when it could be read.
     """
 
     rows: int
@@ -27,7 +27,7 @@ class ViewEvidence:
 
 @dataclass(frozen=True, slots=True)
 class PitReport:
-    """Evidence by view, taken from the times of the very rows that the values came from."""
+    """Evidence by view, taken from the times of the rows that the values came from."""
 
     views: dict[str, ViewEvidence]
 
@@ -37,12 +37,12 @@ class PitReport:
 
     @property
     def is_proven(self) -> bool:
-        """Whether every value could be read at the time it was asked for, and none was from after it."""
+        """Whether every value could be read at the requested time, and none was from after it."""
         return self.violations == 0 and not self.undated_views
 
     @property
     def undated_views(self) -> list[str]:
-        """Views with rows that do not say from when on they could be read: what they gave may be from the future."""
+        """Views with rows that do not state when they could be read: their values may be from the future."""
         return [name for name, view in self.views.items() if view.undated]
 
 

@@ -1,4 +1,4 @@
-"""The frame that historical features come as, which carries the proof of them."""
+"""The frame of historical features, which carries their proof."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from feature_client.historical import PitReport
 
 
 class HistoricalFeatures(pd.DataFrame):
-    """The entity frame with its features; ``pit_report`` is the proof of them.
+    """The entity frame with its features; ``pit_report`` is their proof.
 
-    What is made of it is a plain frame: the proof is of these rows alone.
+    Frames derived from it are plain frames: the proof covers only these rows.
     """
 
     _metadata: ClassVar[list[str]] = ["pit_report"]

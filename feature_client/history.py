@@ -1,4 +1,4 @@
-"""History as a quant reads it: the feature log's rows of a period in a frame, or a day at a time."""
+"""History for quants: the feature log's rows of a period in a frame, or a day at a time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FeatureHistory:
-    """Rows of one symbol in order of time; the log is read when they are asked for, anew each time.
+    """Rows of one symbol in order of time; the log is read again each time they are requested.
 
     Columns: symbol, timestamp (the row time), available (when the row was readable as a whole), then the features in
-    the order asked. NaN is "not known". Reading raises CorruptStore.
+    the requested order. NaN is unknown. Reading raises CorruptStore.
     """
 
     history: History
@@ -43,7 +43,7 @@ class FeatureHistory:
         return frame
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The rows to whatever speaks Arrow, day by day: ``polars.DataFrame(history)``, ``duckdb.from_arrow``."""
+        """The rows for any Arrow consumer, day by day: ``polars.DataFrame(history)``, ``duckdb.from_arrow``."""
         reader = pa.RecordBatchReader.from_batches(self.history.schema, self.batches())
         export: Callable[[object], object] = reader.__arrow_c_stream__  # its stub has no types
         return export(requested_schema)
@@ -52,9 +52,9 @@ class FeatureHistory:
 def logged_groups(
     store: FeatureStore, repo_path: Path, features: Sequence[str]
 ) -> tuple[FeatureLog, tuple[FeatureGroup, ...]]:
-    """The log behind Feast's views and the groups in it that hold these features, each with those alone.
+    """The log behind Feast's views and the groups in it that hold these features, each with only those.
 
-    Raises InvalidRequest for a feature that no view has, or for a view on something else than the feature log.
+    Raises InvalidRequest for a feature that no view has, or for a view that is not on the feature log.
     """
     views = [(view, view.batch_source, view.tags.get("fingerprint")) for view in store.list_feature_views()]
     wanted = {feature.rpartition(":")[2] for feature in features}

@@ -1,4 +1,4 @@
-"""Online features of tables: rows that Feast materialized, whose reasons are the rules that the features declare."""
+"""Online features of tables: rows that Feast materialized, with the features' declared NaN rules as reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.equities.catalogue import TABLE_GROUPS
 
 @lru_cache(maxsize=1)
 def nan_rules() -> Mapping[tuple[str, str], str]:
-    """When a feature is not known, in words, by view and name."""
+    """When a feature is unknown, in words, by view and name."""
     return {(group, each.name): each.nan_rule for group, of in TABLE_GROUPS.items() for each in of.columns}
 
 
@@ -26,7 +26,7 @@ def table_features_of(
     now_ns: int,
     fresh_for: Mapping[str, timedelta],
 ) -> dict[str, OnlineFeature]:
-    """What one symbol's rows, by view, say of each reference; fresh_for: by view, how old a value may be."""
+    """The value of each reference in one symbol's rows by view; fresh_for: by view, how old a value may be."""
     answer = {}
     for view, name in references:
         row = rows[view]
@@ -35,7 +35,9 @@ def table_features_of(
             continue
         age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
         if name in row.absent:
-            feature = OnlineFeature(None, "MISSING", "the view was not materialized since it has the feature", age)
+            feature = OnlineFeature(
+                None, "MISSING", "the view has not been materialized since the feature was added", age
+            )
         elif isnan(row.values[name]):
             feature = OnlineFeature(None, "MISSING", nan_rules()[view, name], age)
         else:
@@ -47,7 +49,7 @@ def table_features_of(
 def refuse_table_look_ahead(
     symbol: str, rows: Mapping[str, TableRow | None], views: Mapping[str, Sequence[str]], as_of_ns: int
 ) -> None:
-    """Raises LookAheadError when a row could not yet be known at ``as_of_ns``."""
+    """Raises LookAheadError if a row could not be known yet at ``as_of_ns``."""
     for view, row in rows.items():
         if row is not None and row.known_ns > as_of_ns:
             names = ", ".join(f"{view}:{name}" for name in views[view])

@@ -1,4 +1,4 @@
-"""Online features as a model gets them: values, why one is not known, and how old they are."""
+"""Online features for a model: values, why one is unknown, and how old they are."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ UNKNOWN_ENTITY: Final = "UNKNOWN_ENTITY"
 
 
 class LookAheadError(InvalidRequest, ValueError):
-    """A value is from after the time that the caller may know."""
+    """A value is from after the time that the caller may see."""
 
 
 class OnlineFeature(NamedTuple):  # a frozen dataclass takes three times as long to make, a hundred of them a read
     """One feature of one entity row.
 
-    value: None unless the status is PRESENT or STALE; a float64, in a view of others whatever it holds. reason: why it
-    is MISSING, as the row said. age: since the row time; None for an unknown entity.
+    value: None unless the status is PRESENT or STALE; a float64, or any type in a third-party view. reason: why it
+    is MISSING, from the row. age: since the row time; None for an unknown entity.
     """
 
     value: Any
@@ -36,13 +36,13 @@ class OnlineFeature(NamedTuple):  # a frozen dataclass takes three times as long
 
 @dataclass(frozen=True, slots=True)
 class OnlineFeatures:
-    """The features of each entity row, by reference, in the order asked."""
+    """The features of each entity row, by reference, in the requested order."""
 
     entity_rows: tuple[dict[str, Any], ...]
     features: tuple[dict[str, OnlineFeature], ...]
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """A list a column, as Feast's answer gives it: the keys and each feature under its name; None is unknown."""
+        """One list per column, as in Feast's response: the keys and each feature under its name; None is unknown."""
         keys = dict.fromkeys(name for row in self.entity_rows for name in row)
         columns: dict[str, list[Any]] = {name: [row[name] for row in self.entity_rows] for name in keys}
         for reference in self.features[0] if self.features else ():
@@ -66,7 +66,7 @@ def parse_references(feature_refs: Sequence[str]) -> list[tuple[str, str]]:
 def symbols_of(entity_rows: Sequence[Mapping[str, Any]], *, is_alone: bool = True) -> list[str]:
     """The symbol of each entity row. is_alone: whether it is the row's only key.
 
-    Raises InvalidRequest where a row is not one symbol.
+    Raises InvalidRequest if a row is not one symbol.
     """
     for row in entity_rows:
         is_one = row.keys() == {"symbol"} if is_alone else "symbol" in row
@@ -83,7 +83,7 @@ def features_of(
     now_ns: int,
     fresh_for: dict[str, timedelta],
 ) -> dict[str, OnlineFeature]:
-    """What one symbol's vector says of each reference; fresh_for: by view, how old a value may be."""
+    """The value of each reference in one symbol's vector; fresh_for: by view, how old a value may be."""
     if vector is None:
         return {
             f"{view}:{name}": OnlineFeature(None, UNKNOWN_ENTITY, "the symbol has no row", None)
@@ -107,7 +107,7 @@ def features_of(
 
 
 def refuse_look_ahead(vector: OnlineVector, references: Sequence[tuple[str, str]], as_of_ns: int) -> None:
-    """Raises LookAheadError when the vector could not yet be read at ``as_of_ns``."""
+    """Raises LookAheadError if the vector could not be read yet at ``as_of_ns``."""
     known_ns = vector.known_ns
     if known_ns > as_of_ns:
         names = ", ".join(f"{view}:{name}" for view, name in references)

@@ -1,6 +1,6 @@
-"""Any answer with features by name, as the rows of numbers that a model takes, in the model's own order.
+"""Any response with features by name, as rows of numbers in the model's own order.
 
-Feast's answers have another order of columns in each process, so a vector is never what an answer happens to list.
+The column order of Feast's responses differs from process to process, so never take a vector in listed order.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from market.errors import InvalidRequest
 
 
 def feature_matrix(answer: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> npt.NDArray[np.float64]:
-    """float64 (rows, columns) in the order of ``columns``; what is null is NaN.
+    """float64 (rows, columns) in the order of ``columns``; null becomes NaN.
 
-    answer: values by name, of one length each, as ``to_dict()`` of ours and of Feast gives them, or a frame. A name may
+    answer: values by name, of equal length, as from our ``to_dict()`` or Feast's, or a frame. A name may
     be that of the feature alone, ``view:feature`` or ``view__feature``, in the answer and in ``columns``.
 
-    Raises InvalidRequest for a column that the answer has not, or has twice.
+    Raises InvalidRequest for a column that the answer does not have, or has twice.
     """
     held: dict[str, list[str]] = {}
     for name in answer:

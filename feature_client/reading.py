@@ -30,7 +30,7 @@ class OnlineReading:
     def __init__(
         self, online: OnlineStore, open_store: Callable[[], FeatureStore], *, fresh_for: Mapping[str, timedelta]
     ) -> None:
-        """open_store: the repository in Feast, for views of others alone. fresh_for: how old a view's row may be."""
+        """open_store: the repository in Feast, only for third-party views. fresh_for: how old a view's row may be."""
         self._online = online
         self._fresh_for = fresh_for
         self._foreign = ForeignViews(online, open_store, now_s=time.monotonic)
@@ -47,7 +47,7 @@ class OnlineReading:
     ) -> list[dict[str, OnlineFeature]]:
         """What each entity row has of each reference; raises as ``FeatureStoreClient.get_online_features``.
 
-        version: of streamed views, which is served or served beside; None is the active one.
+        version: of streamed views, served as active or as shadow; None is the active one.
         """
         tables = [pair for pair in references if table_group(pair[0]) is not None]
         rest = [pair for pair in references if table_group(pair[0]) is None]
@@ -85,7 +85,7 @@ class OnlineReading:
     ) -> dict[str, tuple[timedelta, bool, str]]:
         """Age of the view's newest row, whether it is stale and its status, by symbol that has one.
 
-        symbols: None is every symbol that has a row of any view. Raises NotFound for a view that nothing has.
+        symbols: None is every symbol that has a row of any view. Raises NotFound for a view without any row.
         """
         asked = self._online.symbols() if symbols is None else symbols
         if table_group(view) is not None:

@@ -1,4 +1,4 @@
-"""Where a feature repository is, and what its yaml and its views say."""
+"""The location of a feature repository, and the contents of its yaml and views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def shared_views(views: Iterable[str]) -> set[str]:
 
 
 def folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
-    """Where the service that wrote the yaml keeps its datasets or its feature log, if it says so."""
+    """The folder of datasets or of the feature log of the service that wrote the yaml, if stated."""
     offline = config.get("offline_store")
     ticks = offline.get("ticks") if isinstance(offline, dict) else None
     options = ticks.get("options") if isinstance(ticks, dict) else None
@@ -24,7 +24,7 @@ def folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
 
 
 def repository_folder(folder: Path) -> Path:
-    """The folder with ``feature_store.yaml``: the one given, or the one that it lies in."""
+    """The folder with ``feature_store.yaml``: the given one, or its parent."""
     for each in (folder, folder / ".."):
         if folder.is_dir() and (each / "feature_store.yaml").is_file():
             return each

@@ -1,4 +1,4 @@
-"""What the retrievals of the last minutes were like."""
+"""Statistics of the retrievals of the last minutes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_RETRIEVALS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One call: when it ended, how long it took, its violations, what it asked for and how many rows it gave.
+    """One call: when it ended, how long it took, its violations, what it requested and how many rows it returned.
 
     nulls: by reference; those without are left out.
     """
@@ -31,7 +31,7 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalStats:
-    """Retrievals of a window. latency_ms: p50, p95, p99, empty when there was none. null_rates: 0 to 1 by reference."""
+    """Retrievals of a window. latency_ms: p50, p95, p99, empty if there was none. null_rates: 0 to 1 by reference."""
 
     count: int
     latency_ms: dict[str, float]

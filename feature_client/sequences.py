@@ -1,7 +1,7 @@
 """Sequences of a dataset: windows of feature rows that end at its samples, each with the targets of the sample.
 
 Windows are read from the feature log, a day at a time; none crosses a gap, a fold, a purge or a restart. They are
-arrays, record batches, or an ``IterableDataset`` of PyTorch, which is imported when it is asked for.
+arrays, record batches, or an ``IterableDataset`` of PyTorch, which is imported on demand.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class SequenceBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """The windows of one symbol in a split; each iteration reads them anew.
+    """The windows of one symbol in a split; each iteration reads them again.
 
-    windows: those of the feature log. end_ns, targets: of the split's samples, in order of time; a window that ends at
-    none of them is left out. NaN is "not known".
+    windows: those of the feature log. end_ns, targets: of the split's samples, in order of time; a window that ends
+    at none of them is left out. NaN is unknown.
     """
 
     windows: FeatureWindows
@@ -58,7 +58,7 @@ class Sequences:
             yield from zip(batch.values, batch.targets, strict=True)
 
     def batches(self, most: int = 1024) -> Iterator[SequenceBatch]:
-        """At most so many windows at a time, in order of time. Raises CorruptStore."""
+        """At most this many windows at a time, in order of time. Raises CorruptStore."""
         if len(self.end_ns) == 0:
             return
         for batch in self.windows.batches(most):
@@ -100,11 +100,11 @@ class Sequences:
             )
 
     def shard(self, number: int, of: int) -> Sequences:
-        """Those of every ``of``-th day from the ``number``-th on, for several readers beside each other."""
+        """Those of every ``of``-th day from the ``number``-th on, for several readers in parallel."""
         return replace(self, windows=replace(self.windows, shard=number, shards=of))
 
     def torch(self) -> Any:  # noqa: ANN401  # PyTorch is nothing that this package depends on
-        """An ``IterableDataset`` of what iterating gives; the workers of a ``DataLoader`` share the days."""
+        """An ``IterableDataset`` over the windows; the workers of a ``DataLoader`` share the days."""
         from torch.utils.data import IterableDataset, get_worker_info
 
         sequences = self
@@ -127,9 +127,9 @@ def sequences_of(
 
 
 def logged_set(log: FeatureLog, manifest: Mapping[str, Any], symbol: str) -> FeatureSet:
-    """The features of a dataset as the log has them for a symbol: which group each is of, its files tell.
+    """The features of a dataset in the log of a symbol; the log's files state the group of each.
 
-    Raises InvalidRequest naming what the log has not, CorruptStore.
+    Raises InvalidRequest naming what the log lacks, CorruptStore.
     """
     from storage.features.parts import part_columns
 

@@ -1,4 +1,4 @@
-"""The steps that a model was trained behind, applied to history and to what is served by the same function."""
+"""The fitted steps in front of a model, applied to history and to served vectors by the same function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Steps:
     """The fitted steps of a fold of a dataset.
 
     NaN: an unknown value stays unknown; a feature that train never knew becomes unknown. A value that an encoder has
-    not seen is 0 in all of its columns.
+    not seen is 0 in all its columns.
     """
 
     fitted: FittedSteps
@@ -34,7 +34,7 @@ class Steps:
 
     @property
     def columns(self) -> list[str]:
-        """Of what ``apply`` gives, in order."""
+        """The columns that ``apply`` returns, in order."""
         return self.fitted.outputs
 
     @overload
@@ -42,9 +42,9 @@ class Steps:
     @overload
     def apply(self, features: OnlineVector | Float64s) -> Float64s: ...
     def apply(self, features: pd.DataFrame | OnlineVector | Float64s) -> pd.DataFrame | Float64s:
-        """Features through every step; the same values give the same bits, alone or among others.
+        """Apply every step to features; the same values give the same bits, alone or in a batch.
 
-        A frame is taken by its names, whatever else it has, and keeps its index; a vector gives float64 (columns,);
+        A frame is read by column name, ignoring other columns, and keeps its index; a vector gives float64 (columns,);
         numbers are float64 (n, features) or (features,), in the order of the dataset's ``feature_columns``.
 
         Raises ServedDifferently for a vector of another registry version or feature set, InvalidRequest for a frame

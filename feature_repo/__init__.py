@@ -1,7 +1,7 @@
 """What Feast sees: entity, push source, views, services, our offline store, and the registry versions.
 
-Feast decorates its classes by typeguard, which compiles 242 of their methods anew at every import, parsing the whole
-module for each: 6.5 s of a processor, of an import of 9 s. Whoever imports this package first imports Feast without. A
+Feast decorates its classes with typeguard, which recompiles 242 of their methods at every import, parsing the whole
+module for each: 6.5 CPU seconds of an import of 9 s. Importing this package first imports Feast without typeguard. A
 client that only reads online has neither of the two.
 """
 

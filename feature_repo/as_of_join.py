@@ -215,7 +215,9 @@ def times_ns(column: pa.ChunkedArray[Any], thing: str) -> Int64Array:
     """
     kind = column.type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
-        hint = "; write texts as times once: pandas.to_datetime(texts, utc=True)" if pa.types.is_string(kind) else ""
+        hint = (
+            "; convert strings to times once: pandas.to_datetime(texts, utc=True)" if pa.types.is_string(kind) else ""
+        )
         raise InvalidRequest(f"{thing}: must be a timestamp column, was {kind}{hint}")
     zone = kind.tz if pa.types.is_timestamp(kind) else None
     try:

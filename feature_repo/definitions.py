@@ -1,6 +1,6 @@
 """The Feast objects made from the catalogue: one entity, one push source, a view a group, a service a registry version.
 
-``feast apply`` registers what it finds under a module's own names, so every object stands here under one; the views of
+``feast apply`` registers what it finds under a module's own names, so every object has one here; the views of
 other folders than the default come from ``definitions``.
 """
 
@@ -42,7 +42,7 @@ def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSourc
 
 
 class MarketPushSource(PushSource):
-    """The push source of all views, whatever log stands behind it: to Feast's registry those of one name are one."""
+    """The push source of all views, whatever log is behind it: to Feast's registry those of one name are one."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PushSource) and other.name == self.name
@@ -104,7 +104,7 @@ def _group_view(group: str, features_folder: str) -> FeatureView:
 
 
 def _table_view(name: str, features_folder: str) -> FeatureView:
-    """The view of a group of table features: nobody pushes it, it is materialized as often as it promises."""
+    """The view of a group of table features: it is not pushed but materialized as often as its objective requires."""
     group, slo, ttl = TABLE_GROUPS[name], slo_of(name), time_to_live(name)
     source = _file_source(name, group.fingerprint, features_folder)
     # A bar is dated by the beginning of its day and known after the end, when materialization has gone past the former.

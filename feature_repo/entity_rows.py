@@ -113,7 +113,7 @@ class EntityRows:
 def check_columns(entity_df: pd.DataFrame, views: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
     """Refuse a frame that lacks a join key or holds a feature; ``views`` are the keys and features of each view."""
     if not entity_df.columns.is_unique or not all(isinstance(name, str) for name in entity_df.columns):
-        raise InvalidRequest(f"entity_df: column names must be unique texts, was {list(entity_df.columns)}")
+        raise InvalidRequest(f"entity_df: column names must be unique strings, was {list(entity_df.columns)}")
     names = set(entity_df.columns)
     for keys, features in views:
         for key in keys:
@@ -121,7 +121,7 @@ def check_columns(entity_df: pd.DataFrame, views: Sequence[tuple[Mapping[str, st
                 raise InvalidRequest(f"entity_df: must have the join key {key}, was {list(entity_df.columns)}")
         for name in features:
             if name in names:
-                raise InvalidRequest(f"{name}: must not be a column twice; full_feature_names=True tells them apart")
+                raise InvalidRequest(f"{name}: must not be a column twice; full_feature_names=True distinguishes them")
             names.add(name)
 
 
@@ -165,7 +165,7 @@ def _plain(column: Column) -> Column:
 
 
 def _codes(column: Column, known: pa.Array[Any]) -> Int64Array:
-    """Where each value stands among the ``known`` ones, NO_GROUP where it does not or is null."""
+    """The position of each value among the ``known`` ones, NO_GROUP if it is not among them or null."""
     codes = [np.empty(0, np.int64)]
     for chunk in column.chunks:
         if isinstance(chunk, pa.DictionaryArray):

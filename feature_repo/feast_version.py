@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TESTED: Final = ("0.67.0", "0.66.0")
 OLDEST: Final = "0.66.0"
 PANDAS_BELOW: Final = (3,)
-_TOO_NEW: Final = "pandas: must be below 3, as Feast asks, was {}: {}"
+_TOO_NEW: Final = "pandas: must be below 3, as Feast requires, was {}: {}"
 
 
 def warn_of_others(installed: str) -> None:
@@ -41,9 +41,7 @@ def warn_of_pandas(installed: str) -> None:
 def refuse_pandas(installed: str) -> None:
     """Raise ImportError of a pandas with which Feast's writes lose rows: of a frame of pieces they take the first."""
     if _number(installed) >= PANDAS_BELOW:
-        raise ImportError(
-            _TOO_NEW.format(installed, "of a frame that was put together Feast would write the first part")
-        )
+        raise ImportError(_TOO_NEW.format(installed, "Feast would write only the first part of a concatenated frame"))
 
 
 def requested_on_demand_views(references: list[str], project: str, registry: BaseRegistry) -> list[OnDemandFeatureView]:

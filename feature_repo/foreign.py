@@ -1,4 +1,4 @@
-"""Definitions of others: what a user adds to the repository, registered and kept beside ours.
+"""Definitions of others: what a user adds to the repository, registered and kept with ours.
 
 They are Feast objects under a module's own names, as `feast apply` takes them: in a file in `feature_repo/`, or in a
 module that an installed package names as an entry point of the group ``feature_service.definitions``.

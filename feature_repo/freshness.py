@@ -1,7 +1,7 @@
 """How fresh a view is: how long its rows answer, and what is promised of them.
 
 Time to live is for Feast, for the client and for what a dataset reads: an older row is no answer. The objectives are
-what an operator is told of: a row may answer and still be late.
+what an operator is alerted to: a row may be served and still be late.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIME_TO_LIVE_NS: Final = int(TIME_TO_LIVE.total_seconds()) * SECOND_NS
 
 @dataclass(frozen=True, slots=True)
 class FreshnessSlo:
-    """Of all looks at a view at least the share ``coverage`` finds a row of at most this age whose source is there."""
+    """At least the share ``coverage`` of all checks of a view must find a row of at most this age with its source."""
 
     freshness: timedelta
     coverage: float
@@ -52,7 +52,7 @@ STREAMED_VIEWS: Final = frozenset(
 
 
 def table_group(view: str) -> TableGroup | None:
-    """The group of a view that stands on tables; None for any other."""
+    """The group of a view on tables; None for any other."""
     if view in STREAMED_VIEWS:
         return None
     try:
@@ -69,7 +69,7 @@ def time_to_live(view: str) -> timedelta:
 
 
 def slo_of(view: str) -> FreshnessSlo:
-    """The objective of a view: its group's, where that stands on tables."""
+    """The objective of a view: its group's, if that is on tables."""
     if (group := table_group(view)) is not None:
         return FreshnessSlo(timedelta(microseconds=group.freshness_ns // 1000), 0.99)
     return _OWN.get(view, STREAMED)

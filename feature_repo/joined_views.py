@@ -87,7 +87,7 @@ class JoinedViews:
 
     @property
     def undated(self) -> list[str]:
-        """The views whose rows do not say from when on they could be read: nobody can prove that they were."""
+        """The views whose rows do not state when they could be read, so that this cannot be proven."""
         return [joined.view.name for joined in self._views if joined.asked.created is None]
 
     def values(self, symbols: Sequence[str], at_ns: Int64s) -> Float64s:
@@ -146,15 +146,19 @@ class JoinedViews:
         rows, event_ns, created_ns = pulled.read(self._store.config.repo_path, since, until)
         known_ns = event_ns if created_ns is None else np.where(created_ns == NULL_NS, event_ns, created_ns)
         columns = np.stack([_numbers(rows[raw], name) for name, raw in asked.features.items()], axis=1)
-        is_own = {symbol: _has(rows, asked, {**self._keys, SYMBOL: symbol}) for symbol in dict.fromkeys(symbols)}
         found = np.full((len(at_ns), len(raws)), np.nan)
-        for at, (symbol, time_ns) in enumerate(zip(symbols, at_ns.tolist(), strict=True)):
-            is_past = is_own[symbol] & (event_ns != NULL_NS) & (event_ns <= time_ns) & (known_ns <= time_ns)
-            if asked.ttl_ns is not None:
-                is_past &= event_ns >= time_ns - asked.ttl_ns
-            past = np.flatnonzero(is_past)
-            if len(past) > 0:
-                found[at] = columns[max(past.tolist(), key=lambda row: (event_ns[row], known_ns[row], row))]
+        of_symbol = np.array(symbols, object)
+        for symbol in dict.fromkeys(symbols):
+            own = np.flatnonzero(_has(rows, asked, {**self._keys, SYMBOL: symbol}) & (event_ns != NULL_NS))
+            own_event_ns, own_known_ns = event_ns[own], known_ns[own]
+            for at in np.flatnonzero(of_symbol == symbol).tolist():
+                time_ns = int(at_ns[at])
+                is_past = (own_event_ns <= time_ns) & (own_known_ns <= time_ns)
+                if asked.ttl_ns is not None:
+                    is_past &= own_event_ns >= time_ns - asked.ttl_ns
+                past = own[is_past]
+                if len(past) > 0:
+                    found[at] = columns[max(past.tolist(), key=lambda row: (event_ns[row], known_ns[row], row))]
         return found
 
 
@@ -163,7 +167,7 @@ def _joined(known: Mapping[str, BaseFeatureView], name: str, features: Sequence[
     if view is None:
         raise InvalidRequest(f"features: must be of views of the repository, {', '.join(sorted(known))}, was {name}")
     if isinstance(view, OnDemandFeatureView) or not isinstance(view, FeatureView):
-        raise InvalidRequest(f"features: must be stored, was of {name}, which is computed when it is asked for")
+        raise InvalidRequest(f"features: must be stored, was of {name}, which is computed on demand")
     if OURS_TAG in view.tags:
         raise InvalidRequest(f"features: must be of the registry version where they are of {name}, was of another")
     types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
@@ -177,7 +181,7 @@ def _joined(known: Mapping[str, BaseFeatureView], name: str, features: Sequence[
 
 
 def _key(views: Sequence[_Joined], name: str, value: str | int) -> str | int:
-    """The value as the views declare their key. Raises InvalidRequest where it is none of theirs."""
+    """The value as the views declare their key. Raises InvalidRequest if it is not of its type."""
     for joined in views:
         for field in joined.view.entity_columns:
             if joined.view.projection.join_key_map.get(field.name, field.name) == name:

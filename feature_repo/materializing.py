@@ -1,4 +1,4 @@
-"""Materialization: the newest rows of views that nobody pushes, from their source to the online store."""
+"""Materialization: the newest rows of views without a push source, from their source to the online store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 EVERY_TAG: Final = "materialize_every_s"
 """The tag by which a view says how often it is to be materialized; without it every time."""
+_SLACK: Final = timedelta(minutes=1)
+"""What the work before a run takes differs: without this, a view due at every run would be so at every other."""
 
 
 def materialize_unpushed(
@@ -34,7 +36,7 @@ def materialize_unpushed(
         if view.stream_source is not None or not view.online:
             pushed.append(view.name)
         else:
-            (due if _is_due(view, end) else waiting).append(view.name)
+            (due if is_due(view, end) else waiting).append(view.name)
     for at, name in enumerate(due):
         before_each(at / len(due))
         try:
@@ -43,7 +45,7 @@ def materialize_unpushed(
             raise
         # What somebody's source or definition may be wrong with.
         except (FeatureServiceError, FeastError, ValueError, KeyError, TypeError, OSError) as error:
-            problems[name] = f"{name}: must be materialized, was refused: {error}"
+            problems[name] = f"{name}: cannot be materialized: {error}"
     return {
         "materialized": sorted(set(due) - problems.keys()),
         "not_due": sorted(waiting),
@@ -52,9 +54,11 @@ def materialize_unpushed(
     }
 
 
-def _is_due(view: FeatureView, end: datetime) -> bool:
+def is_due(view: FeatureView, end: datetime) -> bool:
+    """Whether a view is to be materialized in a run up to ``end``."""
     last = view.most_recent_end_time
     if last is None:
         return True
     known = last if last.tzinfo is not None else last.replace(tzinfo=UTC)
-    return end - known >= timedelta(seconds=float(view.tags.get(EVERY_TAG, 0)))
+    every = timedelta(seconds=float(view.tags.get(EVERY_TAG, 0)))
+    return end - known >= every - min(_SLACK, every / 5)

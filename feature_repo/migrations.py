@@ -33,7 +33,7 @@ class Migration:
 
 
 def read_migration(declared: object, columns: Collection[str]) -> tuple[Migration | None, list[str]]:
-    """What a registry file declares beside ``columns``, those of its version, and what is wrong with it."""
+    """What a registry file declares in addition to ``columns``, those of its version, and what is wrong with it."""
     if declared is None:
         return None, []
     if not isinstance(declared, dict) or not declared.keys() <= set(_PARTS):

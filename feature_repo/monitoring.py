@@ -1,6 +1,6 @@
 """Feast's data-quality monitoring on our offline store: figures of sources, and the Parquet files that keep them.
 
-Feast computes and keeps both for its own store of files, beside the registry of the repository; that is used here.
+Feast computes and keeps both for its own file store, next to the repository's registry; that is used here.
 """
 
 from __future__ import annotations

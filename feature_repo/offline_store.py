@@ -1,7 +1,7 @@
 """Feast's offline store on Parquet: every entity row comes back once, with the newest row of each view it may know.
 
-It serves any Feast repository whose sources are Parquet files, folders or hive-partitioned folders, and needs nothing
-of this project but its errors. The join itself is ``feature_repo.as_of_join``.
+It serves any Feast repository whose sources are Parquet files, folders or hive-partitioned folders, and uses only
+the errors of this project. The join itself is ``feature_repo.as_of_join``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):
 class AsOfOfflineStore(MonitoredStore):
     """Point-in-time retrieval by the rules of the semantics page; see ``AsOfRetrievalJob`` for the results.
 
-    Rows of equal event and creation time are told apart by physical order: files by path, then rows as written.
+    Rows of equal event and creation time are ordered physically: files by path, then rows as written.
     """
 
     supports_filter_by_created_timestamp = True
@@ -82,12 +82,12 @@ class AsOfOfflineStore(MonitoredStore):
         end_date: datetime | None = None,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        """Each entity row with the features known at its time: of the row that a reader would have been given then.
+        """Each entity row with the features known at its time: those of the row that a reader would have been given.
 
         Without ``ticks`` in the configuration that is the newest in the log.
 
         Without ``entity_df`` the entity rows are the distinct keys and event times that the views hold in
-        [start_date, end_date], in order of time, then keys; a view's key that another view has not is null.
+        [start_date, end_date], in order of time, then keys; a view's key that another view does not have is null.
 
         Raises:
             InvalidRequest: ``entity_df`` is not a frame, lacks a column or holds a wrong type; when the job runs, a
@@ -147,7 +147,7 @@ class AsOfOfflineStore(MonitoredStore):
     ) -> RetrievalJob:
         """The newest row of each key with an event time in [start_date, end_date]; a null key belongs to no entity.
 
-        A source that is not there yet has no rows, and a warning of the log: it must not stop the other views.
+        A source that does not exist yet has no rows, and logs a warning: it must not stop the other views.
 
         ``materialize_lateness_s``, of the configuration or in the source's tags, moves the start back.
         """
@@ -198,7 +198,7 @@ class AsOfOfflineStore(MonitoredStore):
 
         A reader sees a file as it was or with all its new rows. Writers of one folder wait for each other.
 
-        Raises InvalidRequest when the columns are not the source's, do not fit its types or it is not local.
+        Raises InvalidRequest when the columns are not the source's, do not fit its types, or the source is not local.
         """
         source = source_of(feature_view)
         to_raw = {mapped: raw for raw, mapped in source.field_mapping.items()}
@@ -229,14 +229,14 @@ class AsOfOfflineStore(MonitoredStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,  # noqa: ARG004  # Feast's interface
     ) -> None:
-        """Append what was served, a table or the Parquet at a path, to the folder that the feature service names.
+        """Append served rows, a table or the Parquet at a path, to the folder that the feature service names.
 
         A reader sees a file whole or not at all. Raises InvalidRequest for another destination than files.
         """
         write_logged(config.repo_path, data, logging_config.destination)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """Whether what is there can be read: Parquet, with its times as times. Nothing there yet is no fault.
+        """Check that existing data is readable: Parquet, with timestamps as such. Missing data is not an error.
 
         Raises InvalidRequest, CorruptStore.
         """

@@ -1,7 +1,7 @@
-"""Feast's online store on Redis for anybody's views: rows are stored whole, the newest wins, what is old is not given.
+"""A Feast online store on Redis for any views: rows are stored whole, the newest wins, expired ones are not returned.
 
-Keys and fields are those of Feast's own Redis store, so each reads what the other wrote. It needs nothing of this
-project but its errors and its clock.
+Keys and fields are those of Feast's own Redis store, so each can read what the other wrote. It uses only the errors
+and the clock of this project.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class AtomicRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 
 
 class AtomicRedisOnlineStore(RedisOnlineStore):
-    """Feast's Redis store, but for what is said here.
+    """Feast's Redis store, with these differences.
 
-    A row is compared with what is stored and written in one step, whoever else writes: the greater (event time,
-    creation time) wins, of equal pairs the later writer, as in the offline store. All views that a read asks of an
-    entity are read at once, so that they are of one ``write_views``. A row older than its view's ``ttl`` is not given:
-    its status is OUTSIDE_MAX_AGE; a null in a row is NULL_VALUE.
+    A row is compared with what is stored and written in one step, regardless of other writers: the greater (event time,
+    creation time) wins, among equal pairs the last write, as in the offline store. All views that a read requests of
+    an entity are read at once, so that they come from one ``write_views``. A row older than its view's ``ttl`` is not
+    returned: its status is OUTSIDE_MAX_AGE; a null in a row is NULL_VALUE.
     """
 
     clock: Clock = SystemClock()
@@ -73,9 +73,9 @@ class AtomicRedisOnlineStore(RedisOnlineStore):
         data: list[WrittenRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Store each row unless a newer one is there; one round trip.
+        """Store each row unless a newer one exists; one round trip.
 
-        Raises InvalidRequest, and writes nothing, where a row is more than ``max_ahead_s`` ahead of the clock.
+        Raises InvalidRequest, and writes nothing, if a row is more than ``max_ahead_s`` ahead of the clock.
         """
         self.write_together(config, [(table, data)])
         if progress is not None:
@@ -93,7 +93,7 @@ class AtomicRedisOnlineStore(RedisOnlineStore):
     def write_together(self, config: RepoConfig, rows: Sequence[tuple[FeatureView, Sequence[WrittenRow]]]) -> int:
         """Store rows of several views, those of one entity key in one step; returns how many rows were stored.
 
-        An entity's rows are taken in the order given, the n-th of each view with the n-th of the others.
+        An entity's rows are stored in the given order, the n-th of each view with the n-th of the others.
         Raises InvalidRequest as ``online_write_batch``.
         """
         settings = cast("AtomicRedisOnlineStoreConfig", config.online_store)
@@ -116,7 +116,7 @@ class AtomicRedisOnlineStore(RedisOnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
-        """The newest row of each key, (None, None) where there is none or it is older than the view's ``ttl``."""
+        """The newest row of each key, (None, None) if there is none or it is older than the view's ``ttl``."""
         names = list(requested_features or (field.name for field in table.features))
         found = self._rows(config, [(table, names, entity_keys)])
         return [(None, None) if self._is_old(table, at) else (at, values) for at, values in found[0]]
@@ -222,7 +222,7 @@ def write_views(store: FeatureStore, frames: Mapping[str, pd.DataFrame]) -> int:
     """Write frames of several views so that a reader of an entity sees all of their rows or none.
 
     frames: by view, as ``FeatureStore.write_to_online_store`` takes one. Returns how many rows were newer than those
-    stored. Raises InvalidRequest where the repository has another online store, or a row is of the future.
+    stored. Raises InvalidRequest if the repository has another online store, or a row is in the future.
     """
     provider = cast("PassthroughProvider", store._get_provider())  # noqa: SLF001  # it is named nowhere else
     online = provider.online_store

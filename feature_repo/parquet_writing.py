@@ -1,4 +1,4 @@
-"""Parquet as the offline store writes it: to another name, then moved, so that nobody sees half a file."""
+"""Parquet as the offline store writes it: under another name, then moved, so that half a file is never seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a registry holds, in the words in which Feast's registry server tells it over REST."""
+"""What a registry holds, in the format of Feast's registry server over REST."""
 
 from __future__ import annotations
 

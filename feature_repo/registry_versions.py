@@ -113,7 +113,7 @@ def sound_versions(folder: Path = SHIPPED_FOLDER) -> list[RegistryVersion]:
         try:
             found.append(load_registry_version(version, folder))
         except (InvalidRegistry, NotFound) as error:
-            _log.warning("registry version %s is left out: %s", version, error)
+            _log.warning("registry version %s is skipped: %s", version, error)
     return found
 
 
@@ -220,7 +220,7 @@ def _chosen(version: str, entries: Sequence[Any], problems: list[str], warnings:
 
 
 def _plain_name(name: str) -> str:
-    """A feature named with its group, ``mygroup:spread_z``, by its own name; another stays as it is, to be told of."""
+    """A feature named with its group, ``mygroup:spread_z``, by its own name; another stays as it is, to be reported."""
     group, _, own = name.partition(":")
     return own if own in FEATURES and FEATURES[own].group == group else name
 

@@ -1,4 +1,4 @@
-"""The result of a retrieval, as Feast hands it out: a table, a frame, or a saved data set."""
+"""The result of a retrieval, as Feast returns it: a table, a frame, or a saved dataset."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ _NULLABLE: Final[dict[pa.DataType, Any]] = {
 
 
 class AsOfRetrievalJob(RetrievalJob):
-    """A retrieval that runs each time its result is asked for.
+    """A retrieval that runs each time its result is requested.
 
-    ``to_arrow`` tells a null (no row, or a null in it) from a NaN. ``to_df`` cannot: a float64 column shows both as
-    NaN; an integer or bool column with nulls is pandas' nullable type; the entity frame keeps its index and columns.
+    ``to_arrow`` distinguishes a null (no row, or a null in it) from a NaN. ``to_df`` cannot: a float64 column shows
+    both as NaN; an integer or bool column with nulls is pandas' nullable type; the entity frame keeps its index and
+    columns.
     """
 
     def __init__(  # noqa: PLR0913  # Feast asks a job for each of them
@@ -103,8 +104,8 @@ class AsOfRetrievalJob(RetrievalJob):
     def to_provenance(self) -> pa.Table:
         """Which row each value came from: for each view its ``<view>__event`` and ``<view>__created`` times.
 
-        A row for each entity row, in order, null where the view has none, and ``asked``, the time asked for. A view
-        whose source has no creation times lacks the second: nobody knows from when on its rows could be read. All times
+        A row for each entity row, in order, null where the view has none, and ``asked``, the requested time. A view
+        whose source has no creation times lacks the second: it is unknown when its rows could be read. All times
         are ns in UTC.
 
         Raises InvalidRequest when the job asks for no entity rows.
@@ -114,13 +115,13 @@ class AsOfRetrievalJob(RetrievalJob):
         return self._provenance()
 
     def to_sql(self) -> str:
-        """Raises InvalidRequest: this store runs none."""
-        raise InvalidRequest("to_sql: must be asked of a store that runs SQL, was AsOfOfflineStore; use to_arrow()")
+        """Raises InvalidRequest: this store does not run SQL."""
+        raise InvalidRequest("to_sql: must be called on a store that runs SQL, was AsOfOfflineStore; use to_arrow()")
 
     def to_remote_storage(self) -> list[str]:
-        """Raises InvalidRequest: the result goes where ``persist`` is told."""
+        """Raises InvalidRequest: use ``persist``."""
         raise InvalidRequest(
-            "to_remote_storage: must be asked of a store with a staging location, was AsOfOfflineStore; "
+            "to_remote_storage: must be called on a store with a staging location, was AsOfOfflineStore; "
             'use persist(SavedDatasetFileStorage("s3://..."))'
         )
 
@@ -130,11 +131,11 @@ class AsOfRetrievalJob(RetrievalJob):
         allow_overwrite: bool = False,  # noqa: FBT001, FBT002  # Feast's interface
         timeout: int | None = None,  # noqa: ARG002  # Feast's interface
     ) -> None:
-        """Write the result as one Parquet file: at the path when it ends in .parquet, else in a folder of its own.
+        """Write the result as one Parquet file: at the path when it ends in .parquet, else in its own folder.
 
         It is written batch by batch, as ``to_batches`` gives them.
 
-        Raises SavedDatasetLocationAlreadyExists when something is there and may not be overwritten.
+        Raises SavedDatasetLocationAlreadyExists when something exists there and must not be overwritten.
         """
         if not isinstance(storage, SavedDatasetFileStorage):
             raise InvalidRequest(f"storage: must be SavedDatasetFileStorage, was {type(storage).__name__}")

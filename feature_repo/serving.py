@@ -79,7 +79,7 @@ class FeatureServing:
             self._lock.release()
 
     def described(self, view: str) -> tuple[list[str], list[str]]:
-        """Join keys and features of a view. Raises FeastRefusal for one that there is not, StoreUnavailable."""
+        """Join keys and features of a view. Raises FeastRefusal for one that does not exist, StoreUnavailable."""
         store = self._opened()
         with self._feast_errors():
             found = store.get_feature_view(view)
@@ -153,7 +153,7 @@ class FeatureServing:
             store.write_to_online_store(view, _checked_rows([found], rows, now))
 
     def materialize(self, views: Sequence[str] | None, start: datetime | None, end: datetime) -> list[str]:
-        """Bring views that nobody pushes up to ``end``, since ``start`` or where each was left; returns which.
+        """Materialize views without a push source up to ``end``, from ``start`` or where each ended; returns which.
 
         views: None is every view that is not ours. Raises as ``push``.
         """
@@ -173,7 +173,7 @@ class FeatureServing:
 
     @contextmanager
     def _feast_errors(self) -> Iterator[None]:
-        """Feast's errors and those of what it stands on, as ours."""
+        """Feast's errors and those of its dependencies, as ours."""
         from feast.errors import FeastError
 
         try:
@@ -183,9 +183,9 @@ class FeatureServing:
         except FeastError as error:
             raise _refusal(error) from error
         except self._away as error:
-            raise StoreUnavailable(f"Feast's registry: must answer, was away: {error}") from error
+            raise StoreUnavailable(f"Feast's registry does not respond: {error}") from error
         except (ValueError, KeyError, TypeError) as error:  # Feast's words for a request that does not fit
-            raise InvalidRequest(f"request: must be one that Feast takes, was {error}") from error
+            raise InvalidRequest(f"request: must be one that Feast accepts, was {error}") from error
 
     def _opened(self) -> FeatureStore:
         with self._lock:
@@ -227,7 +227,7 @@ def _hears(view: FeatureView, source: str) -> bool:
 def _refuse_ours(views: Sequence[FeatureView]) -> None:
     ours = [view.name for view in views if OURS_TAG in view.tags]
     if ours:
-        raise InvalidRequest(f"{', '.join(ours)}: must be written by ingest alone, was written to over HTTP")
+        raise InvalidRequest(f"{', '.join(ours)}: only ingest may write them, was a write over HTTP")
 
 
 def _checked_rows(views: Sequence[FeatureView], rows: Mapping[str, list[Any]], now: datetime) -> pd.DataFrame:
@@ -251,7 +251,7 @@ def _checked_rows(views: Sequence[FeatureView], rows: Mapping[str, list[Any]], n
             if name in frame.columns and not frame[name].isna().all():
                 frame[name] = utc_times(frame[name], f"df.{name}")
         if (newest := frame[source.timestamp_field].max()) > latest:
-            raise InvalidRequest(f"df.{source.timestamp_field}: must not be of the future, was {newest.isoformat()}")
+            raise InvalidRequest(f"df.{source.timestamp_field}: must not be in the future, was {newest.isoformat()}")
     return frame
 
 

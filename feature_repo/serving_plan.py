@@ -35,7 +35,7 @@ class ServedView:
 
 @dataclass(frozen=True, slots=True)
 class ServedFeature:
-    """One column of the answer: its name in it, its view and where it stands among the view's features."""
+    """One column of the answer: its name in it, its view and its position among the view's features."""
 
     name: str
     view: int
@@ -47,7 +47,7 @@ class ServingPlan:
     """How a request is answered. columns: those stored, in the order asked. key_types: of columns of the request.
 
     is_computed: whether Feast itself has to answer, because it computes some of the features on demand.
-    prepared: what whoever answers has found out about the plan, by a name of its own.
+    prepared: what the caller has prepared for the plan, by name.
     """
 
     views: tuple[ServedView, ...]
@@ -62,7 +62,7 @@ def plan_of(store: FeatureStore, features: Sequence[str], service: str | None, f
     from feast.utils import _get_online_request_context
 
     if bool(features) == bool(service):
-        raise InvalidRequest("features: must be given, or feature_service, and not both")
+        raise InvalidRequest("features, feature_service: exactly one of the two must be given")
     asked = store.get_feature_service(service, allow_cache=True) if service else list(features)
     # Which features are asked for, those computed on demand, names and types of keys, and the features by view.
     references, on_demand, _, types, _, grouped, *_ = _get_online_request_context(

@@ -41,11 +41,11 @@ GUARD_NAME: Final = "refuse_feast_apply.py"
 GUARD: Final = '''"""Refuses `feast apply` in this folder, which imports every module that it finds."""
 
 raise RuntimeError(
-    "feast apply: must be done where the definitions are, was done in a folder that only reads: it would drop every "
+    "feast apply: must be run where the definitions are, was run in a read-only folder: it would drop every "
     "view that it does not find here; views of your own are registered by `feature-service apply`"
 )
 '''
-"""A module beside a yaml that reads: Feast takes what it does not find for what was removed."""
+"""A module next to a yaml for readers: Feast treats objects that it does not find as removed."""
 
 
 def sql_registry(*, postgres_url: str, engine_options: Mapping[str, Any]) -> RegistryConfig:

@@ -1,6 +1,6 @@
 """Feature views answered with ticks: what a reader was given at each time, where a source of ticks is named.
 
-The log holds rows at whole seconds; a reader is given those between them too. What computes them stands above this
+The log holds rows at whole seconds; a reader is given those between them too. What computes them is above this
 folder, so the store's configuration names it, and it is opened by that name, as Feast opens its stores.
 """
 
@@ -79,8 +79,8 @@ def open_tick_source(config: TicksConfig, repo_path: Path | None) -> TickSource:
         opened = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidRequest(
-            f"offline_store.ticks: must name a function of what is installed, was {config.source!r}; "
-            "without ticks the newest whole second answers"
+            f"offline_store.ticks: must name an installed function, was {config.source!r}; "
+            "without ticks the newest whole second is used"
         ) from error
     source: TickSource = opened(repo_path or Path(), **config.options)
     return source

@@ -86,8 +86,8 @@ class ViewJoin:
                 pass  # an error of a thread is raised here
         if not answers and any(is_hidden for _, is_hidden in found):
             warnings.warn(
-                f"{view.name}: every row was created after the time asked for ({view.created}), so all of its features "
-                "are null; where its creation is no availability, ask without bitemporal",
+                f"{view.name}: every row was created after the requested time ({view.created}), so all of its features "
+                "are null; if its creation is not its availability, read without bitemporal",
                 stacklevel=2,
             )
         finished = [columns[raw].finish(is_found) for raw in view.features.values()]

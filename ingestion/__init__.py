@@ -1,1 +1,1 @@
-"""From messages to rows: what is read, decoded, kept, computed and handed on, live or played."""
+"""From messages to rows: reading, decoding, storing, computing and passing on, live or replayed."""

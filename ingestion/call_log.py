@@ -19,7 +19,7 @@ async def log_call(answer: httpx.Response) -> None:
     await answer.aread()
     asked = answer.request
     _log.debug(
-        "%s %s%s sent %s was answered %d %s",
+        "%s %s%s sent %s, response %d %s",
         asked.method,
         asked.url.host,
         asked.url.path,

@@ -15,7 +15,7 @@ class Delivery:
         with some disorder; within one, ``recv_ns`` is almost in order.
     recv_ns: the gateway's ``received_at``, else our clock at the socket.
     acknowledge: called at most once, from any thread, when the message is durable; it must not block nor raise.
-        None where nobody waits for that.
+        None if not needed.
     """
 
     stream: str
@@ -44,7 +44,7 @@ class Source(Protocol):
         ...
 
     def is_whole(self, symbol: str) -> bool:
-        """Whether what is delivered goes on where the symbol's tape ended, with nothing missed; from any thread.
+        """Whether deliveries continue where the symbol's tape ended, with nothing missed; from any thread.
 
         A broker that kept a queue may answer yes, an exchange's stream never can.
         """

@@ -1,1 +1,1 @@
-"""What must be true of data."""
+"""Data quality: checks, reports and expectations."""

@@ -92,7 +92,7 @@ def compare_books(live: Iterable[BookMessage], archive: Iterable[BookMessage], s
     check.counts["gaps"] = ours.gaps
     if not check.counts["compared"]:
         check.unchecked = (
-            "no message of the tape has the number of one of the archive" if has_any else "the archive holds no book"
+            "the tape and the archive have no message number in common" if has_any else "the archive has no order book"
         )
     return check
 
@@ -125,5 +125,5 @@ def _numbered(messages: Iterable[BookMessage]) -> Iterator[BookMessage]:
 
 
 def _seq(message: BookMessage) -> int:
-    assert message.place.seq is not None, "passed over without"
+    assert message.place.seq is not None, "skipped without"
     return message.place.seq

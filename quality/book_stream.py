@@ -35,8 +35,8 @@ class BookStream:
 
     received: messages. missing: by update id. duplicates: messages whose update id was seen before. snapshots: messages
     that replace the book. interruptions: times at which ingest said that it may have missed messages, with the time of
-    the message before. replaced: those of them after which a snapshot began anew instead of the next update id, so that
-    what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause that is
+    the message before. replaced: those of them after which a snapshot started again instead of the next update id,
+    so that what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause that is
     longer than the limits say.
     """
 
@@ -66,7 +66,7 @@ class BookStream:
         return self.received - self.duplicates + self.missing
 
     def add(self, events: Events) -> None:
-        """Take consecutive events; of other kinds only START is looked at."""
+        """Take consecutive events; of other kinds only START matters."""
         heads = events.take(np.flatnonzero(events["flags"] & FIRST))
         starts = np.flatnonzero((heads["kind"] == CONTROL) & (heads["field"] == START))
         begin = 0

@@ -1,7 +1,7 @@
 """The coverage certificate: of every UTC day and stream of a symbol what was expected, what is held, what is missing.
 
 1. Order books are counted by update id: what is missing between two is known to the message. After a mark that is
-   followed by a snapshot, and before the first message and after the last, nobody knows how many are missing.
+   followed by a snapshot, and before the first message and after the last, the number of missing ones is unknown.
 2. Candles are counted by the minute.
 3. Trades are counted by their numbers where the venue numbers them one by one; else by the minute, by what the candle
    of the minute says was traded. A minute without a candle is missing when no trade came around it for a minute, else
@@ -44,7 +44,7 @@ EVIDENCE: Final = {ORDERBOOK: BY_IDS, TRADE: BY_VOLUME, KLINE: BY_MINUTES, TICKE
 class Missing:
     """A range [begin, end) of time in which something is missing, ns.
 
-    evidence: how it is known. count: messages, of numbered trades trades, that are missing; None where nobody knows.
+    evidence: how it is known. count: messages, of numbered trades trades, that are missing; None if unknown.
     first_id: update id or trade number of the first of them. makes_unknown: whether features are unknown for it, rather
     than computed without it. effect_ns: from when on they are, and when the stream could be read again, where that is
     not the range itself.

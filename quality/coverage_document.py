@@ -26,7 +26,7 @@ def coverage_document(
 ) -> dict[str, Any]:
     """The certificate as JSON: every stream with its missing ranges and its days, oldest first.
 
-    chosen: whose features are told of. kinds: of the streams that are told of. expected and held are in the stream's
+    chosen: whose features are listed. kinds: of the streams that are listed. expected and held are in the stream's
     unit, of whole days and of the part of the first and the last that lies in the period.
     """
     return {

@@ -33,7 +33,7 @@ class Observed:
     """What a report is made of.
 
     held_ns: receive times of the first and the last message in the period; None when there is none. rows: of the
-    feature log, None where none was served. unchecked: what could not be looked at, by the thing, with the reason.
+    feature log, None where none was served. unchecked: what could not be checked, with the reason.
     """
 
     symbol: str
@@ -166,7 +166,7 @@ def _klines(seen: Observed) -> Document:
 
 
 def _frozen(seen: Observed) -> list[tuple[int, int]]:
-    """Silences of the book during which the symbol traded: a book that stood still while the market moved."""
+    """Silences of the book during which the symbol traded: a book that was frozen while the market moved."""
     trades = seen.market.pauses[TRADE].silences
     return [
         (begin, end)
@@ -225,11 +225,11 @@ def _unchecked(document: Document) -> dict[str, str]:
     reasons = {}
     streams = document["streams"]
     if document["held"] is None:
-        return {"streams": "no message is held of the period"}
+        return {"streams": "no message of the period is stored"}
     if streams["kline"]["expected"] is None:
-        reasons["kline"] = "no confirmed candle was received, so none is known to be due"
+        reasons["kline"] = "no confirmed candle was received, so none is known to be expected"
     if streams["trade"]["minutes_compared_with_klines"] == 0:
-        reasons["trade"] = "trades carry no number, and no candle is there to compare their volume with"
+        reasons["trade"] = "trades are not numbered, and there is no candle to compare their volume with"
     if streams["orderbook"]["received"] == 0:
         reasons["orderbook"] = "no order book message was received"
     if document["features"] is None:

@@ -117,10 +117,10 @@ def judge_minute(
         found.append(_of_minute("orderbook", "missing", begin_ns, f"{missing_rate:.2%}"))
     if missing_candle:
         # One of many messages, and the only one of its minute.
-        found.append(_of_minute("kline", "missing", begin_ns, "the candle of the minute before did not come"))
+        found.append(_of_minute("kline", "missing", begin_ns, "the candle of the previous minute did not arrive"))
     if anomaly_rate is not None and outliers.found and anomaly_rate >= limits.anomaly_rate:
         first = outliers.found[0]
-        told = f"a {first.what} of {first.value:g} beside {first.reference:g}, {anomaly_rate:.2%} of the trades"
+        told = f"a {first.what} of {first.value:g} against {first.reference:g}, {anomaly_rate:.2%} of the trades"
         found.append(_of_minute("trade", "outliers", begin_ns, told))
     if None not in {before.offset_ns, after.offset_ns} and before.offset_ns != after.offset_ns:
         found += _offset_jump(begin_ns, before, after, limits.clock_jump_ns)
@@ -153,7 +153,7 @@ def _carried(book: BookStream, market: MarketStreams, before: Carried) -> Carrie
 
 
 def _missing_candle(market: MarketStreams, begin_ns: int, before: Carried) -> bool | None:
-    """Whether the candle of the minute before did not come; None when it is not known that candles come."""
+    """Whether the candle of the previous minute did not arrive; None when it is not known that candles come."""
     if before.candle_ns is None:
         return None
     return max([before.candle_ns, *market.candles]) < begin_ns - MINUTE_NS
@@ -217,7 +217,7 @@ def _silences(
                     severity="critical" if is_frozen else "warning",
                     begin_ns=begin_ns,
                     end_ns=until_ns,
-                    detail="the book stood still while the symbol traded" if is_frozen else "no message came",
+                    detail="the book was frozen while the symbol traded" if is_frozen else "no message arrived",
                 )
             )
     return found

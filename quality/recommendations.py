@@ -16,7 +16,7 @@ HIGH_OFFSET_NS: Final = SECOND_NS
 def recommendations(document: Mapping[str, Any], limits: QualityLimits) -> list[str]:
     """What an operator should do, the gravest first; empty when nothing is wrong."""
     if document["held"] is None:
-        return [f"No message of {document['symbol']} is held: check that it is subscribed, or backfill the period."]
+        return [f"No message of {document['symbol']} is stored: check that it is subscribed, or backfill the period."]
     streams, said = document["streams"], []
     if document["missing_rate"] is not None and document["missing_rate"] > limits.missing_rate:
         said.append(
@@ -26,8 +26,8 @@ def recommendations(document: Mapping[str, Any], limits: QualityLimits) -> list[
     unrepaired = [hole for hole in document["sequence_gap_details"] if hole["repaired"] is None]
     if unrepaired:
         said.append(
-            f"The order book is broken since {unrepaired[0]['to']}: check that the gateway answers a new subscription "
-            "with a snapshot."
+            f"The order book has been broken since {unrepaired[0]['to']}: check that the gateway answers "
+            "a subscription with a snapshot."
         )
     elif document["sequence_gaps"]:
         said.append(f"{document['sequence_gaps']} gaps in the order book: check the gateway's connection and its log.")
@@ -42,7 +42,7 @@ def recommendations(document: Mapping[str, Any], limits: QualityLimits) -> list[
     if streams["trade"]["minutes_that_differ"]:
         said.append(
             f"The trades of {streams['trade']['minutes_that_differ']} minutes do not add up to the candle's volume: "
-            "trades are missing or doubled; backfill them from the archive."
+            "trades are missing or duplicated; backfill them from the archive."
         )
     for name in KIND_NAMES:
         if name in streams and streams[name]["silences"]:
@@ -83,14 +83,14 @@ def _of_values(document: Mapping[str, Any]) -> list[str]:
         )
     if document["frozen_book"]:
         said.append(
-            f"The order book stood still while the symbol traded, first at {document['frozen_book'][0]['from']}: check "
+            f"The order book was frozen while the symbol traded, first at {document['frozen_book'][0]['from']}: check "
             "the order book's subscription."
         )
     if document["anomaly_details"]:
         first = document["anomaly_details"][0]
         said.append(
             f"{document['anomalies']} outliers among the trades, the first a {first['what']} of {first['value']:g} "
-            f"beside {first['reference']:g} at {first['time']}: compare with the exchange before training on it."
+            f"against {first['reference']:g} at {first['time']}: compare with the exchange before training on it."
         )
     offset = document["clock_offset_ms"]
     if offset is not None and offset["jumps"]:

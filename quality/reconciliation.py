@@ -1,6 +1,6 @@
-"""Reconciliation: what was lived against what the exchange's history says of the same day, value by value.
+"""Reconciliation: live data against the exchange's history of the same day, value by value.
 
-1. Trades are compared by their ids: missing is what history alone has, extra what was lived alone, different what both
+1. Trades are compared by their ids: missing is only in history, extra is only in live data, different what both
    have with another time, price, quantity or side.
 2. Candles are compared with what trades make of their minute. The exchange opens a candle at the close of the one
    before: its open must be that or the first trade's price.
@@ -82,7 +82,7 @@ class Disagreement:
 
 @dataclass(slots=True)
 class Check:
-    """One kind of comparison. counts: by name. unchecked: why all or some of it could not be looked at."""
+    """One kind of comparison. counts: by name. unchecked: why all or part of it could not be checked."""
 
     name: str
     counts: dict[str, int] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def compare_trades(live: Mapping[str, Trade], history: Mapping[str, Trade], scal
     check = Check("trades", dict.fromkeys(("compared", "missing", "extra", "different"), 0))
     check.counts["history"] = len(history)
     if live and history and not live.keys() & history.keys():
-        check.unchecked = "no id of the tape is one of the archive: they are of another kind"
+        check.unchecked = "the tape and the archive have no trade id in common: they use different kinds of id"
         return check
     for trade_id, old in history.items():
         lived = live.get(trade_id)

@@ -1,6 +1,6 @@
 """Relations of columns to labels: information coefficients with confidence, mutual information, and what is redundant.
 
-Each symbol by itself, then their mean by rows: what differs between symbols is no relation. Labels that overlap tell
+Each symbol separately, then their mean by rows: what differs between symbols is no relation. Labels that overlap tell
 one market move often: confidence counts one row in ``overlap``.
 """
 
@@ -218,7 +218,7 @@ def _mutual_information(one: Int64s, other: Int64s) -> float:
 
 
 def _label_bins(label: Float64s, ranks: Float64s) -> Int64s:
-    """Eighths, or each value by itself where there are few: classes."""
+    """Eighths, or single values if there are few: classes."""
     values = np.unique(label)
     return np.searchsorted(values, label) if len(values) <= BINS else _binned(ranks)
 

@@ -114,7 +114,7 @@ def _drawn(name: str, draw: Callable[[], str]) -> str:
         return draw()
     except Exception as error:  # noqa: BLE001  # see below
         # The page tells of a dataset that is already made and judged: a picture of it is no reason to have none.
-        _log.exception("report, section %s: must be drawn, failed", name)
+        _log.exception("report: section %s could not be drawn", name)
         return f'<p class="critical">This section could not be drawn: {escape(type(error).__name__)}.</p>'
 
 
@@ -244,7 +244,7 @@ def _continuity(checked: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
-    """What a notebook beside the page begins with."""
+    """First lines for a notebook."""
     is_folded = any(fold["fold"] is not None for fold in manifest["folds"])
     path = "fold-000/train" if is_folded else "train"
     lines = [

@@ -91,7 +91,7 @@ def missing_map_section(
 def missing_reasons_section(found: Mapping[str, Any] | None) -> str:
     """The share of looked-at rows that lack a column, by the reason; columns of the same shares in one line."""
     if found is None:
-        return '<p class="note">Not known: samples at times are no rows of the feature log.</p>'
+        return '<p class="note">Not known: samples at times are not rows of the feature log.</p>'
     by_column: Mapping[str, Mapping[str, int]] = found["by_column"]
     if not by_column:
         return '<p class="passed">No value is missing.</p>'
@@ -101,7 +101,7 @@ def missing_reasons_section(found: Mapping[str, Any] | None) -> str:
         shares = (f"{counts[reason] / found['rows']:.1%}" if reason in counts else "" for reason in reasons)
         alike.setdefault(tuple(shares), []).append(name)
     rows = [(", ".join(names), *shares) for shares, names in alike.items()]
-    note = f"Of {found['rows']} rows that lack a value; what the feature log says of the group of each column."
+    note = f"Of {found['rows']} rows with a missing value, by the status of each column's group in the feature log."
     return f'<p class="note">{escape(note)}</p>{table(("columns", *reasons), rows)}'
 
 
@@ -128,12 +128,12 @@ def distributions_section(profile: TableProfile, sample: npt.NDArray[np.float64]
 
 
 def relation_section(related: Mapping[str, Any]) -> str:
-    """The features with the greatest rank IC in the first split, those of the other splits and of the months beside."""
+    """The features with the greatest rank IC in the first split, with those of the other splits and of the months."""
     auto = related["autocorrelation"]
     note = (
         f"Autocorrelation of labels one row apart {_number(auto['next_row'])}, {auto['rows_apart']} rows apart, "
-        f"which do not overlap, {_number(auto['next_apart'])}. Intervals hold the true value with a chance of 95 %; "
-        f"{related['overlap']:g} labels lie over each other, and count as one row."
+        f"which do not overlap, {_number(auto['next_apart'])}. Intervals have a confidence of 95 %; "
+        f"{related['overlap']:g} labels overlap and count as one row."
     )
     splits, months = related["by_split"], related["by_month"]
     first: Mapping[str, Any] = next(iter(splits.values()), {})
@@ -165,11 +165,13 @@ def relation_section(related: Mapping[str, Any]) -> str:
 
 
 def redundant_section(clusters: Sequence[Sequence[str]]) -> str:
-    """Features of which one tells about as much as all of its line."""
+    """Groups of features that carry about the same information."""
     if not clusters:
         return f'<p class="passed">No two features have a correlation of {REDUNDANT:g} or more.</p>'
     lines = "".join(f"<li>{escape(', '.join(cluster))}</li>" for cluster in clusters)
-    return f'<p class="note">Of each line every feature is like another, by {REDUNDANT:g} or more.</p><ul>{lines}</ul>'
+    return (
+        f'<p class="note">Each feature of a line correlates with another by {REDUNDANT:g} or more.</p><ul>{lines}</ul>'
+    )
 
 
 def _with_interval(relation: Mapping[str, Any], measure: str) -> str:

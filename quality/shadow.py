@@ -59,7 +59,7 @@ class ShadowMismatch:
 
 @dataclass(frozen=True, slots=True)
 class ShadowParity:
-    """What a look at a symbol's rows found. quarantined: rows with a group that was withheld, and not compared."""
+    """The result of checking a symbol's rows. quarantined: rows with a group that was withheld, and not compared."""
 
     compared: int
     mismatched: int

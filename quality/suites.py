@@ -1,8 +1,8 @@
 """The quality gate of a dataset: Great Expectations on the profile of its columns, minor findings and critical ones.
 
-Every value that a rule measures is one row of a table, beside the rule's bounds. Two expectations look at it, none
+Every value that a rule measures is one row of a table, with the rule's bounds. Two expectations look at it, none
 below and none above, so that their number grows neither with the rules nor with the features, nor their time with the
-rows of the dataset: Great Expectations takes 10 ms for one, whatever it looks at.
+rows of the dataset: Great Expectations takes 10 ms for one, whatever it checks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_RISK_ADJUSTED: Final = 1_000.0
 """Past volatilities in one return: an hour's return is 60 of a second's; a volatility of next to nothing gives more."""
 ONE_LABEL: Final = "more than one label in each split"
 TOO_GREAT: Final = "sane risk-adjusted return"
-"""Rules of single splits, whose labels no profile of the whole tells."""
+"""Rules of single splits, whose labels are not in the profile of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ RULES: Final = (
 _SAYS: Final = {
     "missing": f"at most {MOST_MISSING:.0%} of a feature may be unknown",
     "infinities": "no value of a feature may be infinite",
-    "declared range": "no value may lie outside of the range that its feature declares",
+    "declared range": "no value may be outside the range that its feature declares",
     "not constant": "a feature must have more than one value",
     "outliers": f"at most {MOST_OUTLIERS:.1%} of a feature may lie far from the rest of its symbol",
     "correlation": f"two features must be less alike than {MOST_CORRELATED:g}",

@@ -1,1 +1,1 @@
-"""The life cycle of registry versions: what one is, what changing to another breaks, and which one is active."""
+"""The life cycle of registry versions: what a version is, what a change breaks, and which version is active."""

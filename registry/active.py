@@ -9,7 +9,7 @@ from market.errors import Conflict
 from storage.database.registry_records import VersionRecord
 from storage.database.registry_versions import RegistryStore
 
-TAKES_EFFECT: Final = "behind one row of every worker, and in other processes within seconds"
+TAKES_EFFECT: Final = "after one row of every worker, and in other processes within seconds"
 NEEDS_START: Final = "with other settings, at the next start of each process"
 
 
@@ -46,6 +46,6 @@ class ActiveVersion:
         """Raises Conflict where the files decide."""
         if not self.is_changeable:
             raise Conflict(
-                f"FEATURE_REGISTRY_USE_DB: must be true for another version to be served than the files say, was "
+                f"FEATURE_REGISTRY_USE_DB: must be true to serve another version than the files state, was "
                 f"false: {self._by_files} is served"
             )

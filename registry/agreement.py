@@ -49,7 +49,7 @@ def follows_activations(worker: IngestWorker) -> bool:
 
 
 def served_version(worker: IngestWorker) -> str | None:
-    """What a worker computes rows of; None while it has not told."""
+    """The version that a worker computes rows of; None until it reports."""
     found = worker.status.get("feature_registry_version")
     return found if isinstance(found, str) else None
 

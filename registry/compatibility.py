@@ -132,7 +132,9 @@ def _breaking(found: Difference, migration: Migration | None) -> tuple[str, ...]
 def _warnings(found: Difference, migration: Migration | None) -> tuple[str, ...]:
     warnings = []
     if found.is_reordered:
-        warnings.append("order: columns that both versions have stand in another order, which readers by place see")
+        warnings.append(
+            "order: columns that both versions share are in another order, which readers by position notice"
+        )
     if found.sources_added:
         warnings.append(f"sources: reads {', '.join(found.sources_added)}, which {found.before} does not")
     if found.horizon_after_s > found.horizon_before_s:
@@ -144,7 +146,7 @@ def _warnings(found: Difference, migration: Migration | None) -> tuple[str, ...]
         warnings += _idle(migration.rename, [old for old, _ in found.renamed], "rename", found.before)
         warnings += _idle(migration.drop, found.removed, "drop", found.before)
         warnings += [
-            f"{name}: where rows from before have none, its migration gives {value:g} to readers"
+            f"{name}: older rows have no value, its migration gives readers {value:g}"
             for name, value in migration.default.items()
             if name in found.added
         ]
@@ -153,5 +155,5 @@ def _warnings(found: Difference, migration: Migration | None) -> tuple[str, ...]
 
 def _idle(declared: Iterable[str], used: Sequence[str], part: str, before: str) -> list[str]:
     return [
-        f"migration.{part}.{name}: does nothing, {before} has no such column" for name in declared if name not in used
+        f"migration.{part}.{name}: has no effect, {before} has no such column" for name in declared if name not in used
     ]

@@ -1,6 +1,6 @@
 """What a registry version was when it was recorded: its columns, and the identity of the code behind each.
 
-A file names columns; what they mean is code, which moves on. A definition that was kept tells the two moments apart.
+A file names columns; what they mean is code, which moves on. A stored definition distinguishes the two.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Differences:
         try:
             old, new = (self.folder.load(version) for version in (before, after))
         except InvalidRegistry as error:
-            raise Conflict(f"registry versions {before}, {after}: must be sound to be compared, {error}") from error
+            raise Conflict(f"registry versions {before}, {after}: must be valid to be compared, {error}") from error
         found = compare(define(old), define(new), new.migration)
         groups = {group.name: group for group in new.feature_set.groups}
         history = self.rows(old)

@@ -60,7 +60,7 @@ class VersionFolder:
         try:
             return _as_json(found)
         except (ValueError, RecursionError) as error:
-            raise InvalidRegistry(f"{version}.yaml", [f"file: must be values that JSON has, {error}"]) from error
+            raise InvalidRegistry(f"{version}.yaml", [f"file: must contain only JSON values, {error}"]) from error
 
     def checked_text(self, version: str, config: Mapping[str, Any]) -> tuple[RegistryVersion, bytes]:
         """A version that is to be written, and the bytes of its file. Raises InvalidRequest with every problem."""
@@ -72,11 +72,11 @@ class VersionFolder:
         try:
             loaded = check_registry(whole, self.file(version))
         except InvalidRegistry as error:
-            raise InvalidRequest(f"config: must be a registry version, was not: {'; '.join(error.problems)}") from error
+            raise InvalidRequest(f"config: must be a valid registry version: {'; '.join(error.problems)}") from error
         try:
             return loaded, config_text(_as_json(whole)).encode()
         except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"config: must be values that JSON and YAML have, {error}") from error
+            raise InvalidRequest(f"config: must contain only values of JSON and YAML, {error}") from error
 
     def look(self, version: str) -> Checked:
         """What the version's file is now."""
@@ -99,7 +99,7 @@ class VersionFolder:
                 try:
                     os.link(staged, path)  # unlike a rename it refuses to replace what another has written meanwhile
                 except FileExistsError as error:
-                    raise Conflict(f"registry version {path.stem}: must be new, its file was there") from error
+                    raise Conflict(f"registry version {path.stem}: must be new, its file already exists") from error
                 sync_folder(path.parent)
         finally:
             staged.unlink(missing_ok=True)

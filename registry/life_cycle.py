@@ -5,7 +5,7 @@
 3. An activation holds the version against the one that is active, as it was when it was recorded: what breaks readers
    must be acknowledged.
 4. Workers that run agree on it before it is active, and change behind one row; see ``agreement``. Where one cannot
-   serve the version, the one before goes on.
+   serve the version, the previous one continues.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RegistryLifeCycle:
         now: Callable[[], datetime],
         services: FeatureServices,
     ) -> None:
-        """differences: of the versions' folder. row_budget_ms: what a row of a version served beside may cost."""
+        """differences: of the versions' folder. row_budget_ms: what a row of a shadow version may cost."""
         self.files: VersionFolder = differences.folder
         self.differences = differences
         self.active = active
@@ -127,7 +127,7 @@ class RegistryLifeCycle:
 
         Returns once the workers that run serve it. Raises InvalidRequest when it breaks readers and that is not
         acknowledged; Conflict when its file is not sound, when it is active already, when another activation is under
-        way or was first, and when a worker cannot serve it: then the version before goes on. Conflict too where the
+        way or was first, and when a worker cannot serve it: then the previous version continues. Conflict too where the
         files decide which version is active.
         """
         self.state(version)
@@ -135,18 +135,18 @@ class RegistryLifeCycle:
         record = self._store.active()
         before = DEFAULT_VERSION if record is None else record.version
         if record is not None and before == version:
-            raise Conflict(f"registry version {version}: must not be active to be activated, was")
+            raise Conflict(f"registry version {version}: must not be active already")
         looked = self.files.look(version)
         if looked.problems:
-            raise Conflict(f"registry version {version}: must be sound, was not: {'; '.join(looked.problems)}")
+            raise Conflict(f"registry version {version}: must be valid: {'; '.join(looked.problems)}")
         found = self.differences.for_readers(record, before, version)
         warnings = () if found is None else found.warnings
         breaking = () if found is None else found.breaking_changes
         if found is None:
-            warnings = (f"{before}: cannot be read any more, so that nothing was compared with it",)
+            warnings = (f"{before}: cannot be read any more, so nothing was compared with it",)
         if breaking and not is_acknowledged:
             raise InvalidRequest(
-                f"acknowledge_breaking_changes: must be true, for {version} breaks readers of {before}: "
+                f"acknowledge_breaking_changes: must be true, because {version} breaks readers of {before}: "
                 f"{'; '.join(breaking)}"
             )
         self._services.announce()
@@ -166,12 +166,12 @@ class RegistryLifeCycle:
         except BaseException as error:
             self._store.refuse(activation.id, self._refusal(version, asked, before, error))
             if isinstance(error, Refused):
-                raise Refused(f"registry version {version}: not activated, {before} goes on: {error}") from error
+                raise Refused(f"registry version {version}: not activated, {before} continues: {error}") from error
             raise
         try:
             self._agreement.confirmed(agreed)
         except Refused as error:
-            raise Refused(f"registry version {version}: not active, {before} goes on: {error}") from error
+            raise Refused(f"registry version {version}: not active, {before} continues: {error}") from error
         return done
 
     def rollback(self, asked: Asked) -> VersionRecord:
@@ -199,7 +199,7 @@ class RegistryLifeCycle:
         reasons = [
             ("it is shipped with the service", state.is_shipped),
             ("it is active", state.is_active),
-            ("it is served beside the active one", state.record is not None and state.record.is_shadow),
+            ("it is served next to the active one", state.record is not None and state.record.is_shadow),
             ("a rollback returns to it", record is not None and record.previous_version == version),
             (f"{state.usage_count} datasets were built with it", state.usage_count > 0),
             (f"{len(workers)} workers serve it", bool(workers)),

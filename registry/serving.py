@@ -55,7 +55,7 @@ class ServedVersionWatch:
         self._stopping.set()
 
     def look(self) -> None:
-        """Serve the active version, unless it cannot be: then what was served goes on, and the log says why, once."""
+        """Serve the active version; if it cannot be served, the current one continues, and the log says why, once."""
         active = self._active()
         if active in (self._served.version, self._refused):
             return
@@ -69,4 +69,4 @@ class ServedVersionWatch:
             return
         self._served.version, self._refused = active, ""
         self._loaded(active)
-        _log.info("registry version %s is active: requests that name none mean it from now on", active)
+        _log.info("registry version %s is active: requests that name no version use it from now on", active)

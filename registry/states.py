@@ -34,7 +34,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionState:
-    """One version: what its file is now, and what is recorded of it. record: None for a candidate never looked at.
+    """One version: what its file is now, and what is recorded of it. record: None for a candidate that was never read.
 
     problems: of its file; loaded: None where it has any. usage_count: its datasets.
     """

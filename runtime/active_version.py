@@ -70,14 +70,14 @@ def version_to_serve(cycle: RegistryLifeCycle, settings: Settings, *, given: str
 
 
 def _adopt(cycle: RegistryLifeCycle, legacy: Path) -> None:
-    asked = Asked(origin="start of a process", reason=f"taken over from FEATURE_REGISTRY_CONFIG_PATH {legacy}")
+    asked = Asked(origin="start of a process", reason=f"imported from FEATURE_REGISTRY_CONFIG_PATH {legacy}")
     try:
         adopted = cycle.adopt(legacy, asked)
     except (InvalidRegistry, Conflict) as error:
-        _log.error("FEATURE_REGISTRY_CONFIG_PATH is not taken over: %s", error)
+        _log.error("FEATURE_REGISTRY_CONFIG_PATH is not imported: %s", error)
         return
     if adopted is not None:
-        _log.info("registry version %s is active: taken over from %s", adopted.version, legacy)
+        _log.info("registry version %s is active: imported from %s", adopted.version, legacy)
 
 
 def _sound_active(cycle: RegistryLifeCycle, folder: Path) -> str:
@@ -88,7 +88,7 @@ def _sound_active(cycle: RegistryLifeCycle, folder: Path) -> str:
         try:
             load_registry_version(version, folder)
         except (InvalidRegistry, NotFound) as error:
-            _log.error("registry version %s cannot be served, another is in its place: %s", version, error)
+            _log.error("registry version %s cannot be served, another is served instead: %s", version, error)
             continue
         return version
     return active

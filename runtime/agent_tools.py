@@ -1,4 +1,4 @@
-"""The service as tools of the Model Context Protocol: each asks the API, and tells nothing that the API would not."""
+"""The service as tools of the Model Context Protocol: each uses the API, and returns nothing that the API would not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcp.server.fastmcp.exceptions import ToolError
 
 ANSWERS_WITHIN_S: Final = 60.0
 MOST_FOUND: Final = 40
-"""Features that one search tells of, so that its answer fits a conversation."""
+"""Most features of one search, so that its answer fits a conversation."""
 
 _PURPOSE: Final = """\
 A feature store for market data. A value that is not known is missing with a reason, never 0. Times are UTC, ISO 8601.
@@ -35,7 +35,7 @@ class Api:
         try:
             answer = await self._client.request(method, path, **given)
         except httpx.TransportError as error:
-            raise ToolError(f"{self._client.base_url}: must answer, did not: {error!r}") from error
+            raise ToolError(f"{self._client.base_url}: no response, {error!r}") from error
         if answer.is_success:
             return answer.json()
         try:
@@ -133,7 +133,7 @@ def _add_builds(server: FastMCP, api: Api) -> None:
     async def build_dataset(
         symbol: str, periods: dict[str, str], horizon: str, registry_version: str | None = None
     ) -> dict[str, Any]:
-        """Start building a training set of returns ``horizon`` ahead (60s, 5m); list_datasets tells when it is ready.
+        """Start building a training set of returns ``horizon`` ahead (60s, 5m); list_datasets shows when it is ready.
 
         periods: train_period_start, train_period_end, and the same of validation and test; each is [start, end).
         """

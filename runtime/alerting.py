@@ -59,7 +59,7 @@ class LoggedAlerts:
 
 
 def alert_channels(settings: Settings) -> dict[str, Channel]:
-    """Who is told of alerts: the queue, or the log where there is no broker, and the webhook if there is one."""
+    """The channels of alerts: the queue, or the log where there is no broker, and the webhook if there is one."""
     from ingestion.rabbitmq.notices import QueueNotices
     from ingestion.rabbitmq.writing import LIVE_QUEUE
     from upkeep.webhook import Webhook

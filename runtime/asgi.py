@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 def create_app() -> http.Application:
     """The API on the settings of the environment and ``.env``; what it opens is closed when its lifespan ends.
 
-    It is the role ``api`` alone: ``feature-service run --roles ingest,jobs`` on the same settings beside it takes
+    It is the role ``api`` alone: ``feature-service run --roles ingest,jobs`` on the same settings next to it takes
     messages in and builds. Embedded servers belong to the first process that starts them, so several workers want
     configured ones. The server's own address is used, not FEATURE_SERVICE_HOST and FEATURE_SERVICE_PORT.
 
@@ -59,7 +59,7 @@ def create_app() -> http.Application:
 
 
 def _opened(settings: Settings, stack: ExitStack) -> tuple[http.Application, list[Role]]:
-    """The app, and the watches that run beside it."""
+    """The app, and the watches that run next to it."""
     prepared = stack.enter_context(prepared_process(settings, version=None))
     servers, stores = prepared.servers, prepared.stores
     serving = ServedVersion(prepared.version)

@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runtime.backfilling import backfill_place
+from runtime.engines import rebuild_engine
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
+from runtime.tables import tables_folder
 from runtime.wiring import broker_address, kernel_cache_folder, metadata_store, new_id
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from training_sets.builds.notices import DatasetNotices
     from training_sets.builds.place import BuildPlace
     from training_sets.dataset.inputs import DatasetRules
+    from training_sets.engines.engine import Engine
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def bookkeeping(settings: Settings, servers: Servers, metadata: Metadata) -> Boo
 
 
 def dataset_notices(settings: Settings) -> DatasetNotices:
-    """Where it is told that a dataset became ready or failed: RabbitMQ, or this process when none is configured."""
+    """The announcements of finished datasets: RabbitMQ, or this process when none is configured."""
     if settings.rabbitmq_host is None:
         from training_sets.builds.notices import InProcessNotices
 
@@ -70,16 +73,17 @@ def dataset_notices(settings: Settings) -> DatasetNotices:
 def open_builds(settings: Settings, servers: Servers, stores: Stores, books: Bookkeeping) -> Iterator[DatasetBuilds]:
     from training_sets.builds.builds import DatasetBuilds
 
-    place = build_place(settings, servers, stores)
-    builds = DatasetBuilds(books, place, stores.datasets, parallel=settings.dataset_builder_max_parallel)
-    try:
-        yield builds
-    finally:
-        builds.close()
+    with rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine:
+        place = build_place(settings, servers, stores, engine=engine)
+        builds = DatasetBuilds(books, place, stores.datasets, parallel=settings.dataset_builder_max_parallel)
+        try:
+            yield builds
+        finally:
+            builds.close()
 
 
-def build_place(settings: Settings, servers: Servers, stores: Stores) -> BuildPlace:
-    """The stores of a build, and the settings' rules."""
+def build_place(settings: Settings, servers: Servers, stores: Stores, *, engine: Engine | None) -> BuildPlace:
+    """The stores of a build, the settings' rules, and what rebuilds the days that it lacks."""
     from training_sets.builds.place import BuildPlace
 
     return BuildPlace(
@@ -91,9 +95,10 @@ def build_place(settings: Settings, servers: Servers, stores: Stores) -> BuildPl
         rules=_dataset_rules(settings),
         reuses_days=settings.dataset_builder_cache_enabled,
         reuses_samples=settings.dataset_builder_cache_enabled,
-        rebuild_workers=settings.dataset_builder_rebuild_workers,
+        engine=engine,
         draw_seed=partial(secrets.randbits, 32),
         filler=_missing_days(settings),
+        tables_folder=tables_folder(settings),
     )
 
 

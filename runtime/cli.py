@@ -92,7 +92,7 @@ _OF_THE_MACHINE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
-"""What the disk or the system refuses: whoever runs the command can mend it, and a traceback tells them nothing."""
+"""What the disk or the system refuses: the user of the command can fix it, and a traceback does not help."""
 
 
 def _fail(error: FeatureServiceError) -> NoReturn:
@@ -114,7 +114,7 @@ def main() -> None:
         if error.errno not in _OF_THE_MACHINE:
             raise
         named = error.filename if error.filename is not None else "files"
-        _fail(StoreUnavailable(f"{named}: must be usable, was not: {error.strerror}"))
+        _fail(StoreUnavailable(f"{named}: cannot be used: {error.strerror}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -92,14 +92,14 @@ def run_demo(
         steps.begin("loading the kernel")
         warm_up(kernel, steps.tell)
         sink = _TimedSink(OnlineSink(online_store(servers)))
-        steps.begin("recording what is left of ten minutes of two symbols")
+        steps.begin("recording the rest of ten minutes of two symbols")
         recording.wait()
         played = _play(settings, recording.path, kernel, sink, steps)
         symbols = list(sink.newest)
         steps.begin("reading the live vector with Feast alone, in another process")
         online = _read_with_feast_alone(reader, kernel.feature_set, symbols)
         _check_online(online, sink.newest)
-        steps.begin("rebuilding from raw Parquet, comparing every bit")
+        steps.begin("rebuilding from raw Parquet and comparing bit for bit")
         stores = open_stores(settings)
         for symbol in symbols:
             compact_tape(settings.raw_data_storage_path, symbol, stores.pins)
@@ -151,7 +151,7 @@ def _play(settings: Settings, recording: Path, kernel: Kernel, sink: _TimedSink,
     counters = pipeline.counters
     if counters.rejected or pipeline.gaps:
         raise CorruptStore(
-            f"simulated market: must be read whole, was {counters.rejected} rejected, {pipeline.gaps} gaps"
+            f"simulated market: must be read completely, was {counters.rejected} rejected, {pipeline.gaps} gaps"
         )
     return {
         "rows": counters.rows,

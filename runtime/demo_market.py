@@ -29,7 +29,7 @@ class Recording:
         """Raises CorruptStore when the other process did not write it whole."""
         self._process.join()
         if self._process.exitcode != 0:
-            raise CorruptStore(f"{self.path}: must be recorded whole, was not: exit code {self._process.exitcode}")
+            raise CorruptStore(f"{self.path}: recording failed with exit code {self._process.exitcode}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from runtime.package_names import foreign_names
 from runtime.servers import Servers, running_servers
 from runtime.settings import Settings, unknown_settings
 
-Verdict = Literal["ok", "look at it", "wrong"]
+Verdict = Literal["ok", "check it", "wrong"]
 BUILT_AT_NS: Final = 1_767_225_600 * SECOND_NS
 """2026-01-01: a clock that is earlier was never set."""
 LIBRARIES: Final = ("feast", "numba", "numpy", "pandas", "pyarrow", "fastapi")
@@ -23,7 +23,7 @@ LIBRARIES: Final = ("feast", "numba", "numpy", "pandas", "pyarrow", "fastapi")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, whether it is well, what was seen, and what to do where it is not."""
+    """What was checked, the verdict, what was found, and what to do if it is wrong."""
 
     subject: str
     verdict: Verdict
@@ -32,7 +32,7 @@ class Finding:
 
 
 def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
-    """The findings, each as it is made; what cannot be looked at because of one before is left out.
+    """The findings, each as it is made; checks that depend on a failed one are left out.
 
     load: gives the settings. Servers that are not configured are started for the look, as ``run`` does.
     """
@@ -40,12 +40,12 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     yield Finding("versions", "ok", f"Python {sys.version.split()[0]}, {versions}")
     yield from _package_names()
     for line in unknown_settings():
-        yield Finding("settings", "look at it", line, "nothing reads it: correct its name, or take it away")
+        yield Finding("settings", "check it", line, "nothing reads it: correct its name or remove it")
     try:
         settings = load()
     except InvalidSettings as error:
         for problem in error.problems:
-            yield Finding("settings", "wrong", problem, "env.example tells what it may be")
+            yield Finding("settings", "wrong", problem, "env.example lists the allowed values")
         return
     yield Finding("settings", "ok", f"data in {settings.feature_service_data_path.resolve()}")
     yield from _feature_modules(settings)
@@ -70,7 +70,7 @@ def _feature_modules(settings: Settings) -> Iterator[Finding]:
     try:
         imported = [module.__name__ for module in outside_modules()]
     except FeatureServiceError as error:
-        yield Finding("features of other packages", "wrong", str(error), "correct it, or take its name away")
+        yield Finding("features of other packages", "wrong", str(error), "correct it or remove its name")
         return
     left = sorted({*(settings.feature_service_feature_modules or ())} - {*imported})
     if left:
@@ -83,8 +83,8 @@ def _feature_modules(settings: Settings) -> Iterator[Finding]:
 def _clock() -> Finding:
     now_ns = SystemClock().now_ns()
     if now_ns < BUILT_AT_NS:
-        return Finding("clock", "wrong", format_iso(now_ns), "set it, and keep it by NTP: rows carry its time")
-    return Finding("clock", "ok", f"{format_iso(now_ns)}; whether it is exact is not known here")
+        return Finding("clock", "wrong", format_iso(now_ns), "set it and synchronise it with NTP: rows carry its time")
+    return Finding("clock", "ok", f"{format_iso(now_ns)}; its accuracy cannot be checked here")
 
 
 def _disks(settings: Settings) -> Iterator[Finding]:
@@ -104,9 +104,9 @@ def _disks(settings: Settings) -> Iterator[Finding]:
         seen.add(use.device)
         told = f"{folder.resolve()}: {use.percent:.0f} % used, {use.free / 1e9:.1f} GB free"
         if use.percent >= settings.feature_service_disk_stop_percent:
-            yield Finding("disk", "wrong", told, "make room: ingest ends before a disk is full")
+            yield Finding("disk", "wrong", told, "free some space: ingest stops before a disk is full")
         elif use.percent >= settings.feature_service_disk_warn_percent:
-            yield Finding("disk", "look at it", told, "make room, or lower FEATURE_SERVICE_RETENTION_DAYS")
+            yield Finding("disk", "check it", told, "free some space, or lower FEATURE_SERVICE_RETENTION_DAYS")
         else:
             yield Finding("disk", "ok", told)
 
@@ -132,5 +132,5 @@ def _asked(subject: str, name: str, ask: Callable[[], object]) -> Finding:
     try:
         ask()
     except FeatureServiceError as error:
-        return Finding(subject, "wrong", str(error), f"check that {name} is there, and the user and password")
+        return Finding(subject, "wrong", str(error), f"check that {name} is reachable, and the user and password")
     return Finding(subject, "ok", f"{name} answers")

@@ -84,8 +84,8 @@ class _Account:
 def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
     """A Redis server on a loopback port, without persistence; ``folder`` holds its log and is made if missing.
 
-    The port is that of the last time in this folder, so that what was told of it stays true; another free one where
-    somebody else has it now.
+    The port is that of the last time in this folder, so that its address stays valid; another free one if it is
+    taken now.
 
     Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
     """
@@ -264,7 +264,7 @@ def _unprivileged_account() -> _Account:
             entry = pwd.getpwnam(name)
             return _Account(entry.pw_uid, entry.pw_gid)
     raise StoreUnavailable(
-        'embedded PostgreSQL: root needs an account "postgres" or "nobody" to run it as, was neither'
+        'embedded PostgreSQL: root needs an account "postgres" or "nobody" to run it as, found neither'
     )
 
 
@@ -275,7 +275,7 @@ def _allow_passage(path: Path, account: _Account) -> None:
     for folder in (path, *path.parents):
         mode = stat.S_IMODE(folder.stat().st_mode)
         if not mode & stat.S_IXOTH:
-            _log.warning("embedded PostgreSQL does not run as root: opening %s for passing through", folder)
+            _log.warning("embedded PostgreSQL does not run as root: making %s traversable", folder)
             folder.chmod(mode | stat.S_IXOTH)
 
 

@@ -21,28 +21,28 @@ _INTRODUCTION: Final = """\
 <!-- Made by `feature-service features lock` from the declarations in transforms/features. Do not edit. -->
 
 Every feature the service computes. Row time is `b`, a whole UTC second; a window `W` covers `[b - W, b)` by the time of
-receipt. *Horizon* is how far back of `b` a value can see, the order book at `b` apart. NaN means "not known": besides
-the rule given for each feature, while there is less history than its horizon needs (WARMUP), while its source was never
-seen (NO_DATA), and for order book features while the book has lost its sequence (GAP).
+receipt. *Horizon* is how far back from `b` a value can see, apart from the order book at `b`. NaN means unknown: by the
+rule given for each feature, and also while there is less history than its horizon needs (WARMUP), while its source has
+never been seen (NO_DATA), and for order book features while the book has lost its sequence (GAP).
 
 Quantities are in the base currency, prices in the quote currency. In a registry version any of these may be normalised:
 `normalization: {type: z_score, window: 5m}` on `x` adds the column `x_z_5m`, `min_max` adds `x_mm_5m`.
 
-## What names do not say
+## What the names do not say
 
 - Deviations are of the population (`ddof = 0`): over four returns they are 13 % below those of a sample.
-- `volatility_1m` is of mid prices, second by second, `volatility_5m` of closes, minute by minute: their ratio says
-  nothing.
+- `volatility_1m` is computed from mid prices, second by second, `volatility_5m` from closes, minute by minute: their
+  ratio is meaningless.
 - `returns_3_candles` are two returns, from the first close to the third; `returns_3m` are three.
-- The same by two names: `roc_5m` and `returns_5m`; `net_aggressor_pressure` and `signed_volume_3s`; each
+- Identical features under two names: `roc_5m` and `returns_5m`; `net_aggressor_pressure` and `signed_volume_3s`; each
   `candle_<i>_..._small` is 1 where its `_large` is 0.
-- `buy_sell_volume_ratio` is unknown while nothing was sold, often in a quiet market, and has no upper bound; what it
-  says lies between -1 and 1 in `net_aggressor_pressure_norm`, which is unknown only while nothing was traded.
+- `buy_sell_volume_ratio` is unknown while nothing was sold, often in a quiet market, and has no upper bound;
+  `net_aggressor_pressure_norm` expresses the same between -1 and 1, and is unknown only while nothing was traded.
 - `pattern_bullish_engulfing`, `pattern_bearish_engulfing`, `pattern_bullish_harami` and `pattern_bearish_harami`
-  never hold where a candle opens at the close before, as on Bybit: their `_touching` forms, in registry 2.1.0 in
-  their place, do.
-- Position features are 0 when no position is known, and `entry_price` is the mid price then: the group's status,
-  NO_DATA, says that nothing was heard. `realized_pnl` stays for a day after a position is closed.
+  never hold where a candle opens at the previous close, as on Bybit: their `_touching` forms, which replace them in
+  registry 2.1.0, do.
+- Position features are 0 when no position is known, and `entry_price` is then the mid price: the group's status,
+  NO_DATA, says that no position was received. `realized_pnl` stays for a day after a position is closed.
 """
 
 

@@ -1,4 +1,4 @@
-"""The registry versions of a running ingest role: the one that it changes with, and those that it serves beside it."""
+"""The registry versions of a running ingest role: the one that it follows, and those that it serves next to it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RoleVersions:
 
     @contextmanager
     def beside(self, pipeline: Pipeline, *, fences: Callable[[], Mapping[str, int]]) -> Iterator[ShadowServing]:
-        """The versions that the database wants beside the active one are served meanwhile."""
+        """Serves the versions that the database wants next to the active one."""
         settings, folder = self._settings, self._settings.feature_registry_versions_dir
 
         def plan(chosen: FeatureSet) -> ShadowPlan:

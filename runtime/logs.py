@@ -1,7 +1,7 @@
 """The log of a process: one line an event on standard error, as JSON or for people, the standard library's included.
 
-What is bound with ``structlog.contextvars`` (the trace id of a request or of a message) stands in every line that is
-written meanwhile, whoever writes it.
+What is bound with ``structlog.contextvars`` (the trace id of a request or of a message) is in every line that is
+written meanwhile, by any module.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level)
-    # At INFO they say each request they send, with its address; procrastinate each look for jobs, several a minute;
+    # At INFO they say each request they send, with its address; procrastinate each poll for jobs, several a minute;
     # Great Expectations a hundred functions that it leaves out when it is imported.
     for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations"):
         logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)

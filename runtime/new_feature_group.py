@@ -73,7 +73,7 @@ def test_pressure_is_that_of_plain_python() -> None:
 def write_feature_group(group: str, folder: Path) -> list[Path]:
     """Write ``<group>.py`` and ``test_<group>.py``. Raises InvalidRequest for no name, or files that are there."""
     if not group.isidentifier() or keyword.iskeyword(group) or group != group.lower():
-        raise InvalidRequest(f"group: must be a name of small letters, digits and _, was {group!r}")
+        raise InvalidRequest(f"group: must be a name of lowercase letters, digits and _, was {group!r}")
     files = {folder / f"{group}.py": _MODULE, folder / f"test_{group}.py": _TEST}
     present = [str(file) for file in files if file.exists()]
     if present:

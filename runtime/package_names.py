@@ -27,5 +27,5 @@ def foreign_names() -> list[str]:
         if place != HOME / name:
             found.append(f"{name}: must be {HOME / name}, was {place or 'nothing'}")
         elif others:
-            found.append(f"{name}: must be of {DISTRIBUTION} alone, was also of {', '.join(others)}")
+            found.append(f"{name}: must be part of {DISTRIBUTION} only, was also part of {', '.join(others)}")
     return found

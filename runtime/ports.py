@@ -10,7 +10,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def kept_port(path: Path) -> int | None:
-    """The port of the last time, if it can be read and nobody listens there."""
+    """The port of the last time, if it can be read and is free."""
     try:
         port = int(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -26,7 +26,7 @@ def kept_port(path: Path) -> int | None:
 
 
 def free_port() -> int:
-    """A port that nobody has at the moment."""
+    """A port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

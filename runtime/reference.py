@@ -20,7 +20,7 @@ _MADE: Final = "<!-- Made by `make reference` from {}. Do not edit. -->\n"
 
 
 def reference_pages() -> dict[str, str]:
-    """Each file of docs/reference by its name; what stands there is stale when it differs."""
+    """Each file of docs/reference by its name; a file that differs is out of date."""
     document = openapi_document()
     return {
         "commands.md": _commands_page(),
@@ -47,8 +47,8 @@ def _commands_page() -> str:
         "# Commands\n",
         _MADE.format("the commands themselves"),
         (
-            "Every command ends with 0 when it did what was asked, 1 when it could not, 2 when it was called wrongly. "
-            "With `--json`, where a command has it, the answer and an error are one JSON document.\n"
+            "Every command exits 0 when it succeeded, 1 when it failed, 2 when it was called wrongly. "
+            "With `--json`, where available, the result or the error is one JSON document.\n"
         ),
     ]
     for names, command in _commands(typer.main.get_command(app)):
@@ -95,7 +95,7 @@ def _api_page(document: dict[str, Any]) -> str:
         "# HTTP API\n",
         _MADE.format("the routes"),
         (
-            "The same as [openapi.json](openapi.json), which clients can be generated from, and as `/docs` of a "
+            "The content of [openapi.json](openapi.json), from which clients can be generated, and of `/docs` of a "
             "running service. [What the routes are for](../http-api.md).\n"
         ),
     ]
@@ -107,7 +107,7 @@ def _api_page(document: dict[str, Any]) -> str:
             body = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if body is not None:
                 lines.append(f"Body: {_type_of(body['schema'])}.\n")
-            lines.append(f"Answers: {', '.join(f'`{status}`' for status in operation['responses'])}.\n")
+            lines.append(f"Responses: {', '.join(f'`{status}`' for status in operation['responses'])}.\n")
     return "\n".join(lines)
 
 
@@ -129,7 +129,7 @@ def _type_of(schema: dict[str, Any]) -> str:
 
 
 def _settings_page(example: str) -> str:
-    """A table a section of env.example; a variable without a comment of its own is told by the one before."""
+    """A table per section of env.example; a variable without its own comment shares the previous one's."""
     lines = [
         "# Settings\n",
         _MADE.format("env.example"),

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class RoleFailed(FeatureServiceError):
-    """A role of this process ended by an error, which the log tells."""
+    """A role of this process failed; the error is in the log."""
 
 
 @dataclass(frozen=True, slots=True)

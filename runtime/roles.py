@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -26,6 +27,7 @@ from runtime.active_version import served_version_watch
 from runtime.backfilling import backfill_jobs
 from runtime.building import bookkeeping, dataset_builds
 from runtime.connections import patient_protocol
+from runtime.engines import queue_engine
 from runtime.ingest_role import IngestRole
 from runtime.prepared import prepared_process
 from runtime.role import Role, run_until_stopped, sigterm_as_interrupt
@@ -42,6 +44,7 @@ from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.watch import BuildWatch
+from training_sets.engines.job_queue import QueueEngine
 from upkeep.tasks import PERIODS
 from upkeep.upkeep import LOOK_S, Upkeep
 
@@ -92,6 +95,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))
             prepared += _backfills(stack.enter_context(backfill_jobs(settings, servers)))
+            if settings.feature_service_engine == "queue":
+                metadata = stack.enter_context(metadata_store(servers))
+                prepared.append(_engine(queue_engine(settings, servers, stores, metadata, workers=1)))
             upkeep = stack.enter_context(open_upkeep(settings, servers, stores, periods=periods))
             prepared.append(_upkeep(upkeep, JobQueue(servers.postgres_url), look_s=look_s))
             if settings.feature_service_shadow_parity:
@@ -151,8 +157,20 @@ def _jobs(builds: DatasetBuilds) -> Role:
     return Role("jobs", worker.run, stop)
 
 
+def _engine(engine: QueueEngine) -> Role:
+    """Tasks of builds and rebuilds, of this process and of others, one after the other."""
+    is_stopping = threading.Event()
+    worker = engine.worker(is_stopping.is_set)
+
+    def stop() -> None:
+        is_stopping.set()
+        worker.stop()
+
+    return Role("engine", worker.run, stop)
+
+
 def _backfills(jobs: BackfillJobs) -> list[Role]:
-    """Queued backfills, beside the builds, and the watch over them."""
+    """Queued backfills, in parallel with the builds, and the watch over them."""
     worker = jobs.worker()
 
     def stop() -> None:
@@ -163,7 +181,7 @@ def _backfills(jobs: BackfillJobs) -> list[Role]:
 
 
 def _upkeep(upkeep: Upkeep, queue: JobQueue, *, look_s: int) -> Role:
-    """What the service does for itself, beside the builds: neither waits for the other."""
+    """Upkeep, in parallel with the builds: neither waits for the other."""
     worker = upkeep.worker(queue, look_s=look_s)
 
     def stop() -> None:

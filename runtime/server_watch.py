@@ -46,4 +46,4 @@ class ServerWatch:
 
     def _ended(self) -> StoreUnavailable:
         logs = " and ".join(str(self._data_folder / name / f"{name}.log") for name in ("redis", "postgres"))
-        return StoreUnavailable(f"embedded servers: must run as long as the service, one has ended: {logs} tell more")
+        return StoreUnavailable(f"embedded servers: must run as long as the service, one has exited: see {logs}")

@@ -100,7 +100,7 @@ def _postgres_url(settings: Settings) -> str:
 @contextmanager
 def _announced(data_folder: Path, servers: Servers) -> Iterator[None]:
     path = data_folder / "servers.json"
-    # It holds the passwords of configured servers: nobody else may read it, not even for a moment.
+    # It holds the passwords of configured servers: no other account may read it, not even for a moment.
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     with changing_files(path):
         staged.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def _servers_of_another_process(data_folder: Path) -> Servers | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError) as error:
         raise CorruptStore(
-            f"{path}: must be what a running feature-service announced, was not: remove it if none runs"
+            f"{path}: must be what a running feature-service announced; remove it if none is running"
         ) from error
     with suppress(ProcessLookupError, PermissionError, OverflowError):
         os.kill(pid, 0)

@@ -205,7 +205,7 @@ def metrics_registry() -> CollectorRegistry:
 
     # Importing feast.metrics sets that variable too, so prometheus_client is imported before Feast, by runtime.roles.
     if values.ValueClass is not values.MutexValue:
-        rule = "PROMETHEUS_MULTIPROC_DIR: must not be set, each process keeps its own figures, was set"
+        rule = "PROMETHEUS_MULTIPROC_DIR: must not be set, because each process has its own metrics, was set"
         raise InvalidSettings("settings", [rule])
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

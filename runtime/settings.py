@@ -23,11 +23,11 @@ from market.markets import DEFAULT_MARKET, Market
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
 SUPERSEDED: Final = {
-    "BYBIT_RATE_LIMIT_DELAY_MS": "it is FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
-    "BYBIT_REST_BASE_URL": "it is BYBIT_REST_URL, where that of BYBIT_ENVIRONMENT is not meant",
+    "BYBIT_RATE_LIMIT_DELAY_MS": "use FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
+    "BYBIT_REST_BASE_URL": "use BYBIT_REST_URL to override that of BYBIT_ENVIRONMENT",
     "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL": "candles are of one minute",
 }
-"""Names of the users' documents that are no settings, and what stands in their place."""
+"""Names from the users' documents that are not settings, and their replacements."""
 _SYMBOL = re.compile(r"[A-Z0-9]+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"
@@ -228,7 +228,9 @@ class Settings(BaseSettings):
     dataset_quality_checks_enabled: bool = True
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
-    dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=256)] = 2
+    feature_service_engine: Literal["pool", "queue", "ray"] = "pool"
+    ray_address: Annotated[str | None, Field(validate_default=True)] = None
 
     @property
     def row_grid_ns(self) -> int:
@@ -242,6 +244,13 @@ class Settings(BaseSettings):
         if info.data.get("feature_service_api_key") is None and not _is_loopback(host):
             raise ValueError("must be a loopback address unless FEATURE_SERVICE_API_KEY is set")
         return host
+
+    @field_validator("ray_address")
+    @classmethod
+    def _names_the_cluster(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("feature_service_engine") == "ray" and not address:
+            raise ValueError("must be set where FEATURE_SERVICE_ENGINE is ray")
+        return address
 
 
 def load_settings(

@@ -31,7 +31,7 @@ class ShadowMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._compared = Counter(
             "feature_service_shadow_compared_total",
-            "Served rows that were computed again from the tape.",
+            "Served rows that were recomputed from the tape.",
             ("symbol",),
             registry=registry,
         )
@@ -49,7 +49,7 @@ class ShadowMetrics:
         )
 
     def add(self, look: ShadowLook) -> None:
-        """Count a look."""
+        """Count the result of a check."""
         self._compared.labels(look.symbol).inc(look.compared)
         self._mismatched.labels(look.symbol).inc(look.mismatched)
         self._not_compared.labels(look.symbol).inc(sum(look.not_compared.values()))

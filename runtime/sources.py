@@ -81,7 +81,7 @@ def check_choice(settings: Settings, choice: SourceChoice) -> None:
     if choice.name == "recording" and (taped := tape_symbols(settings.raw_data_storage_path)):
         raise Conflict(
             f"{settings.raw_data_storage_path}: must hold no tape before a recording is played, "
-            f"was holding {', '.join(taped)}; --data names another folder"
+            f"holds {', '.join(taped)}; --data names another folder"
         )
 
 
@@ -89,7 +89,7 @@ def check_choice(settings: Settings, choice: SourceChoice) -> None:
 class SourceParts:
     """A source, the clock that its messages go by, and what belongs to it.
 
-    tasks: what runs beside it on the event loop. release: awaited once everything delivered is durable.
+    tasks: what runs next to it on the event loop. release: awaited once everything delivered is durable.
     subscriptions: their documents, for the status. figures: what it counts.
     """
 
@@ -194,7 +194,7 @@ def _gateway(settings: Settings, machine: Clock, shard: str | None) -> SourcePar
 
 def _subscriptions(settings: Settings, clock: Clock) -> Subscriptions | None:
     if settings.ws_gateway_host is None:
-        _log.warning("WS_GATEWAY_HOST is not set: what the queues bring is read, nothing is subscribed")
+        _log.warning("WS_GATEWAY_HOST is not set: the queues are read, but nothing is subscribed")
         return None
     gateway = Gateway(settings.ws_gateway_host, settings.ws_gateway_port, api_key=_secret(settings.ws_gateway_api_key))
     has_positions = settings.position_manager_host is not None

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from market.clock import Clock, SystemClock
+from market.errors import NotFound
 from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from storage.tables.growing import GrowingTables
+    from storage.tables.mapping import TableMapping
+    from storage.tables.newest_rows import NewestRows
+    from upkeep.table_freshness import WatchedView
+
+_COMPUTED: Final = ".computed"
+"""Says when the tables were last read and computed whole."""
 
 
 def tables_folder(settings: Settings) -> Path:
@@ -25,7 +32,7 @@ def compute_tables(
     tables: what a process that does so again and again has read of them. Of several processes one computes; the others
     wait, and find what is left to do.
     """
-    from storage.durable_files import exclusive
+    from storage.durable_files import exclusive, replace_file
     from storage.tables.computing import added_tables, compute_groups
     from transforms.equities.catalogue import TABLE_GROUPS
 
@@ -35,6 +42,7 @@ def compute_tables(
     with exclusive(tables_folder(settings) / ".lock"):
         now_ns = (clock or SystemClock()).now_ns()
         reports, done = compute_groups(mappings, settings.feature_log_storage_path, now_ns=now_ns, tables=tables)
+        replace_file(tables_folder(settings) / _COMPUTED, lambda file: file.write(str(now_ns).encode()))
     return [
         {
             "group": group,
@@ -61,3 +69,34 @@ def newest_rows(settings: Settings) -> dict[str, tuple[int, int]]:
         if newest:
             found[mapping.table] = (max(newest), min(group.time_to_live_ns for group in groups))
     return found
+
+
+def watched_views(settings: Settings, newest: NewestRows) -> list[WatchedView]:
+    """The views over the added tables, with what should be online. newest: what a process read of their logs before."""
+    from storage.tables.computing import added_tables
+    from storage.tables.feature_log import table_log_folder
+    from transforms.equities.catalogue import groups_over
+    from upkeep.table_freshness import WatchedView
+
+    marker = tables_folder(settings) / _COMPUTED
+    computed_ns = int(marker.read_text()) if marker.is_file() else 0
+    groups, waits = {}, dict[str, int]()
+    for mapping in added_tables(tables_folder(settings)):
+        since_ns = _changed_after_ns(mapping, computed_ns)
+        for name, group in groups_over(mapping.table).items():
+            groups[name] = group
+            if since_ns is not None:
+                waits[name] = min(since_ns, waits.get(name, since_ns))
+    return [
+        WatchedView(name, newest.of(table_log_folder(settings.feature_log_storage_path, group)), waits.get(name))
+        for name, group in groups.items()
+    ]
+
+
+def _changed_after_ns(mapping: TableMapping, computed_ns: int) -> int | None:
+    """When the first file of a table changed that did so after a time; None where none did, or there is none."""
+    try:
+        changed = [file.stat().st_mtime_ns for file in mapping.files()]
+    except (NotFound, FileNotFoundError):
+        return None
+    return min((each for each in changed if each > computed_ns), default=None)

@@ -16,7 +16,7 @@ from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
-from runtime.tables import compute_tables
+from runtime.tables import compute_tables, watched_views
 from runtime.wiring import (
     drift_limits,
     kernel_cache_folder,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from storage.database.metadata import Metadata
     from storage.database.upkeep import UpkeepStore
     from storage.tables.growing import GrowingTables
+    from storage.tables.newest_rows import NewestRows
     from upkeep.garbage import Found, GarbageFolders
     from upkeep.upkeep import Upkeep
 
@@ -84,6 +85,7 @@ def upkeep_tasks(
 ) -> list[UpkeepTask]:
     """Every task, in an order in which all of them may be run at once."""
     from storage.tables.growing import GrowingTables
+    from storage.tables.newest_rows import NewestRows
 
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
@@ -91,7 +93,7 @@ def upkeep_tasks(
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(MATERIALIZATION, partial(_materialize, settings, servers, clock, GrowingTables(clock))),
-        UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock)),
+        UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock, NewestRows())),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
         UpkeepTask(RECONCILIATION, partial(_reconcile, settings, servers, stores, clock)),
@@ -166,13 +168,17 @@ def _materialize(
     return {**done, "problems": [*problems, *done["problems"]]}
 
 
-def _look_at_freshness(settings: Settings, servers: Servers, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+def _look_at_freshness(
+    settings: Settings, servers: Servers, clock: Clock, newest: NewestRows, reach: Reach
+) -> Mapping[str, Any]:
     from storage.database.freshness import FreshnessStore
-    from upkeep.freshness import look_at_freshness, symbol_tiers
+    from upkeep.freshness import TablesWatched, look_at_freshness, symbol_tiers
 
-    tiers = symbol_tiers(settings.feature_service_symbols, settings.feature_service_tier1_symbols)
+    first = settings.feature_service_tier1_symbols
+    tiers = symbol_tiers(settings.feature_service_symbols, first)
+    now, tables = to_datetime(clock.now_ns()), TablesWatched(watched_views(settings, newest), first)
     with closing(online_store(servers)) as online, closing(FreshnessStore(servers.postgres_url)) as store:
-        return look_at_freshness(online, store, tiers, now=to_datetime(clock.now_ns()), reach=reach)
+        return look_at_freshness(online, store, tiers, now=now, reach=reach, tables=tables)
 
 
 def _judge_minutes(

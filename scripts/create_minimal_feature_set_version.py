@@ -14,7 +14,7 @@ from typing import Final
 from runtime.cli import exit_code
 
 VERSION: Final = "1.2.0"
-REASON: Final = "minimal feature set: leaves out what needs history that cannot be backfilled"
+REASON: Final = "minimal feature set: leaves out features whose history cannot be backfilled"
 
 
 def main(options: list[str]) -> int:

@@ -1,1 +1,1 @@
-"""What is kept: a room for each store, and the files that several stores stand on."""
+"""Storage: a room for each store, and the files that several stores share."""

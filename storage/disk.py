@@ -11,7 +11,7 @@ from market.errors import StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """A disk as ``df`` tells of it, in bytes: ``free`` is what a service that is not root may still take."""
+    """A disk as ``df`` reports it, in bytes: ``free`` is what a service without root may still use."""
 
     device: int
     used: int

@@ -38,10 +38,10 @@ def changing_files(path: Path) -> Iterator[None]:
 
 
 def known_sha256(path: Path) -> str:
-    """``file_sha256``, remembered by this process for a file that nobody has touched since.
+    """``file_sha256``, remembered by this process as long as the file is unchanged.
 
-    To read the feature log of months takes minutes. What was touched is told by its inode, size and times, of which
-    nobody sets the last, that of the change of the inode.
+    To read the feature log of months takes minutes. Changes are detected by inode, size and times, of which
+    the last, that of the change of the inode, cannot be set.
     """
     return _sha256_of(path, file_version(path))
 
@@ -125,7 +125,7 @@ def open_staged(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def remove_staged(path: Path) -> None:
-    """Remove the dot files next to ``path`` of writers that are gone; nobody may be writing it.
+    """Remove the dot files next to ``path`` of writers that are gone; no process may be writing it.
 
     Raises StoreUnavailable when the disk refuses.
     """
@@ -161,14 +161,14 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         while gives_up is not None and not _is_locked(descriptor):
             if gives_up():
-                raise Conflict(f"{lock}: held by another, gave up waiting")
+                raise Conflict(f"{lock}: held by another process, gave up waiting")
             time.sleep(_POLL_S)
         yield
 
 
 @contextmanager
 def shared(lock: Path) -> Iterator[None]:
-    """Hold the lock file beside others who share it; waits for one that holds it alone. Raises StoreUnavailable."""
+    """Hold the lock file shared with others; waits for an exclusive holder. Raises StoreUnavailable."""
     with _opened_lock(lock) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield

@@ -54,14 +54,14 @@ class InstrumentPins:
         self._pinned: dict[str, Instrument] = {}
 
     def get(self, symbol: str) -> Instrument | None:
-        """The pinned instrument, or None when nobody pinned it yet."""
+        """The pinned instrument, or None if it is not pinned yet."""
         known = self._pinned.get(symbol)
         if known is not None:
             return known
         pinned = _read_pins(self._path).get(symbol)
         stated = self._stated(symbol)
         if pinned is None and stated is not None:
-            _log.warning("%s: must hold the scale of %s, was without: restored from raw Parquet", self._path, symbol)
+            _log.warning("%s: had no scale for %s, restored from raw Parquet", self._path, symbol)
             pinned = self._pin_once(stated)
         if pinned is None:
             return None
@@ -103,8 +103,8 @@ class InstrumentPins:
         symbol = instrument.symbol
         if next((self._root / "tape" / symbol).glob("*/*.log"), None) is not None:
             _log.warning(
-                "%s: must hold the scale of %s, which has a tape, was without, and no raw Parquet states it: pinned "
-                "anew, price exponent %d and quantity exponent %d",
+                "%s: had no scale for %s, which has a tape, and no raw Parquet states it: pinned "
+                "again, price exponent %d and quantity exponent %d",
                 self._path,
                 symbol,
                 instrument.price_exponent,
@@ -148,7 +148,7 @@ def _read_pins(path: Path) -> dict[str, Instrument]:
             raise CorruptStore(
                 f"{path} line {number}: must be a symbol's one scale with its checksum, was {text[:200]!r}"
             )
-    # A crash may have torn the last line, which nobody used; one that lost its end only was used.
+    # A crash may have torn the last line, which was not used; one that only lost its end was used.
     if torn and (_read_line(torn) or _read_line(torn[:-1])):
         raise CorruptStore(f"{path} line {len(texts) + 1}: must end with its line, was {torn[:200]!r}")
     return pins

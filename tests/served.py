@@ -341,7 +341,7 @@ def assert_sampled(
         purge=False,
         check_leakage=False,
     )
-    place = build_place(settings, servers, open_stores(settings))
+    place = build_place(settings, servers, open_stores(settings), engine=None)
     place = replace(place, rules=replace(place.rules, has_quality_gate=False))
     built = build_dataset(request, place, settings.feature_service_data_path / "asked")
     samples: dict[tuple[str, int], npt.NDArray[np.float64]] = {}

@@ -53,7 +53,7 @@ def unfinished() -> list[str]:
         if name not in oracle_names()
     ]
     lines += [
-        f"{name}: quality/oracle computes it, but it is no feature; take it away there"
+        f"{name}: quality/oracle computes it, but it is not a feature; remove it there"
         for name in sorted(oracle_names() - FEATURES.keys())
     ]
     return lines

@@ -3,9 +3,9 @@
     git clone --depth 1 --branch v0.66.0 https://github.com/feast-dev/feast /tmp/feast
     python tools/feast_conformity.py /tmp/feast [--suite offline|online] [--pytest='-k ttl']
 
-What Feast's tests import beside Feast is installed into ``build/feast-conformity`` and found after everything else. The
-suites write to a Redis; its database may hold nothing else. The end is 0 where every test passes but those of
-``EXCEPTIONS``, each of which has to fail.
+What Feast's tests import in addition to Feast is installed into ``build/feast-conformity`` and found after everything
+else. The suites write to a Redis; its database may hold nothing else. Exits 0 if every test passes except those of
+``EXCEPTIONS``, each of which must fail.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ def pytest_collection_finish(session):
 
 EXCEPTIONS: Final[Mapping[str, str]] = {
     "test_non_entity_mode_preserves_multiple_timestamps": (
-        "compares a Float32 with 0.1, which it is not; fails on Feast's dask store too"
+        "compares a Float32 for equality with 0.1; fails on Feast's dask store too"
     ),
-    "test_push_features_and_read_async_dynamodb": "is of Amazon's DynamoDB, whichever store is under test",
+    "test_push_features_and_read_async_dynamodb": "tests Amazon's DynamoDB, whichever store is under test",
     "test_async_online_retrieval_with_event_timestamps_dynamo": (
-        "is of Amazon's DynamoDB, whichever store is under test"
+        "tests Amazon's DynamoDB, whichever store is under test"
     ),
     "test_write_to_online_store_event_check": (
-        "wants a row of an hour ago of a view whose time to live is five minutes, which this store does not give"
+        "expects an hour-old row from a view whose time to live is five minutes, which this store hides"
     ),
-    "test_dqm_validation": "imports Great Expectations before 1.0; of 1.x Feast's profiler imports nothing",
+    "test_dqm_validation": "needs Great Expectations before 1.0; Feast's profiler cannot import 1.x",
 }
 """By test, or by file where a file cannot be imported: why it cannot pass. `docs/feast.md` names each."""
 
@@ -137,7 +137,7 @@ def main() -> int:
 
 
 def without_feast(folder: Path, place: Path) -> Path:
-    """A folder with the tests of a checkout and their settings: beside its Feast they would be run on that one."""
+    """A folder with only the tests of a checkout and their settings: next to its Feast they would use that one."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     for name in ("tests", "pytest.ini"):
@@ -146,7 +146,7 @@ def without_feast(folder: Path, place: Path) -> Path:
 
 
 def _install() -> None:
-    """What Feast's tests import and the service does not, beside it: nothing of the environment is changed."""
+    """What Feast's tests import and the service does not, in a separate folder: the environment is not changed."""
     listed = PLACE / "installed.txt"
     wanted = "\n".join((*NEEDED, _WHOLE))
     if listed.is_file() and listed.read_text() == wanted:

@@ -1,6 +1,6 @@
-"""Our stores as Feast's universal suites are told of stores: a module that FULL_REPO_CONFIGS_MODULE names.
+"""Our stores in the form that Feast's universal suites expect: a module that FULL_REPO_CONFIGS_MODULE names.
 
-It is imported by Feast's tests, beside their packages; ``tools/feast_conformity.py`` starts them.
+It is imported by Feast's tests, next to their packages; ``tools/feast_conformity.py`` starts them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From raw Parquet to training sets that are free of leakage, and to the proof of it."""
+"""From raw Parquet to training sets that are free of leakage, with the proof."""

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 
 class HeldRows:
-    """Rows ascending by event time, then item."""
+    """Rows ascending by event time, then item. version: another one after each row that said something new."""
 
     def __init__(self, names: Sequence[str], capacity: int) -> None:
         self.event_ns = np.empty(capacity, np.int64)
         self.item = np.empty(capacity, np.int64)
         self.series: dict[str, Any] = {name: np.empty(capacity) for name in names}
-        self.count = 0
+        self.count = self.version = 0
 
     def learn(self, event_ns: int, row: Mapping[str, float], item: int = 0) -> bool:
         """Take in a row; whether it says anything new."""
@@ -37,6 +37,7 @@ class HeldRows:
             self.count += 1
         for name, held in self.series.items():
             held[at] = row[name]
+        self.version += 1
         return True
 
     def extend(self, event_ns: npt.NDArray[np.int64], rows: Mapping[str, npt.NDArray[np.float64]]) -> None:
@@ -47,6 +48,7 @@ class HeldRows:
         for name, held in self.series.items():
             held[self.count : end] = rows[name]
         self.count = end
+        self.version += 1
 
     def known(self) -> dict[str, Any]:
         """All rows, by column, which a feature cannot write into."""

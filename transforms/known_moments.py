@@ -4,7 +4,8 @@
 2. At each, in order, all rows of that known time are learned, and the features computed of what is known.
 3. A moment at which something new was learned, or a window ended, makes one feature row: of that moment, created at it.
 
-A feature is never given a row that was not known, so nothing that comes later can change an answer as of earlier.
+A feature is never given a row that was not known, so nothing that comes later can change an answer as of earlier. One
+that sees what it saw at the moment before is not called again: most see nothing new when a day's bar comes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def moment_rows(
     with np.errstate(all="ignore"):  # a price of 0 is no reason to end
         for moment in seen.moments(until_ns, after_ns):
             made.append(moment)
-            found.append([seen.value(each, moment) for each in answered.values()])
+            found.append(seen.values(list(answered.values()), moment))
     times = np.array(made, np.int64)
     values = np.full((len(made), len(features)), math.nan)
     values[:, list(answered)] = np.array(found).reshape(len(made), len(answered))
@@ -54,6 +55,15 @@ class _Seen:
         self._held: dict[Place, HeldRows] = {}
         self._bounds: dict[Place, set[tuple[int, int]]] = {}
         """Of each place the durations that bound windows, and of how many rows those are."""
+        self._sights = [_Sight(place, *bounds) for place, bounds in dict.fromkeys(map(_bounded, windows))]
+        numbers = {sight.bounds: at for at, sight in enumerate(self._sights)}
+        self._seen: list[tuple[int, int]] = []
+        self._asked = {
+            each.name: [(numbers[_bounded(window)], window.column) for window in each.sees.values()]
+            for each in features
+        }
+        self._numbers = {name: frozenset(number for number, _ in asked) for name, asked in self._asked.items()}
+        self._answers: dict[str, float] = {}
         by_place: dict[Place, list[Window]] = {}
         for window in windows:
             place = (window.table, window.key)
@@ -99,12 +109,25 @@ class _Seen:
                 is_new = False
                 yield moment
 
-    def value(self, feature: TableFeature, moment: int) -> float:
-        """The feature's value on what is known at a moment; NaN where a window is not full."""
+    def values(self, features: Sequence[TableFeature], moment: int) -> list[float]:
+        """The features' values on what is known at a moment; NaN where a window is not full."""
+        seen = [
+            (-1, -1) if (held := self._held.get(sight.place)) is None else sight.seen(held, moment)
+            for sight in self._sights
+        ]
+        before: Sequence[tuple[int, int] | None] = self._seen or [None] * len(seen)
+        self._seen = seen
+        changed = {number for number, (new, old) in enumerate(zip(seen, before, strict=True)) if new != old}
+        for each in features:
+            if not changed.isdisjoint(self._numbers[each.name]):
+                self._answers[each.name] = self._value(each)
+        return [self._answers[each.name] for each in features]
+
+    def _value(self, feature: TableFeature) -> float:
         series = []
-        for window in feature.sees.values():
-            held = self._held.get((window.table, window.key))
-            found = None if held is None else _window(held, window, moment)
+        for number, name in self._asked[feature.name]:
+            sight, (_, first) = self._sights[number], self._seen[number]
+            found = None if first < 0 else sight.of(self._held[sight.place], name, self._seen[number])
             if found is None:
                 return math.nan
             series.append(found)
@@ -142,20 +165,46 @@ class _Seen:
         )
 
 
-def _window(held: HeldRows, window: Window, moment: int) -> Any:  # float64, or int64 where it is event times
-    """What a parameter sees at a moment; None where it sees too little."""
-    events = held.event_ns[: held.count]
-    if window.column == EVENT_NS:
-        column = events.view()
-    elif window.column in held.series:
-        column = held.series[window.column][: held.count]
-    else:
-        return None
-    column.flags.writeable = False
-    oldest_ns = moment - window.within_ns
-    if window.rows == 0:
-        return column[np.searchsorted(events, oldest_ns, side="right") :] if window.within else column
-    if held.count < window.rows or (window.within and events[-1] <= oldest_ns):
-        return None
-    column = column[-window.rows :]
-    return None if np.isnan(column).any() else column
+_Bounded = tuple[Place, tuple[int, int]]
+"""A place, how many rows of it are seen, 0 for all, and within which time, 0 for any."""
+
+
+def _bounded(window: Window) -> _Bounded:
+    return (window.table, window.key), (window.rows, window.within_ns)
+
+
+class _Sight:
+    """Rows of a place that parameters see, each a column of them."""
+
+    def __init__(self, place: Place, rows: int, within_ns: int) -> None:
+        self.place = place
+        self.bounds: _Bounded = (place, (rows, within_ns))
+        self._rows, self._within_ns = rows, within_ns
+        self._columns: dict[str, tuple[tuple[int, int], Any]] = {}
+
+    def seen(self, held: HeldRows, moment: int) -> tuple[int, int]:
+        """The state of the rows, and the first that is seen at the moment; -1 where they are too few or too old.
+
+        The same of both is the same sight.
+        """
+        if self._rows == 0:
+            first = 0
+            if self._within_ns:
+                first = int(np.searchsorted(held.event_ns[: held.count], moment - self._within_ns, side="right"))
+            return held.version, first
+        is_old = held.count < self._rows or (
+            self._within_ns > 0 and held.event_ns[held.count - 1] <= moment - self._within_ns
+        )
+        return held.version, -1 if is_old else held.count - self._rows
+
+    def of(self, held: HeldRows, name: str, seen: tuple[int, int]) -> Any:
+        """float64, or int64 where it is event times; None where one of last rows is not known."""
+        before = self._columns.get(name)
+        if before is not None and before[0] == seen:
+            return before[1]
+        column = held.event_ns if name == EVENT_NS else held.series[name]
+        column = column[seen[1] : held.count]
+        column.flags.writeable = False
+        found = None if self._rows and np.isnan(column).any() else column
+        self._columns[name] = seen, found
+        return found

@@ -1,1 +1,1 @@
-"""Upkeep: what a running service does for itself, so that nobody has to type it."""
+"""Upkeep: what a running service does automatically."""

@@ -23,7 +23,7 @@ from upkeep.freshness import FIRST_TIER
 from upkeep.tasks import DISK, DRIFT, RECONCILIATION
 
 CROSSED_NS: Final = 3 * MINUTE_NS
-"""A crossed book is told of for so long."""
+"""How long a crossed book is reported."""
 _NO_VALUE: Final = REASON_NAMES[UNDEFINED]
 _OF_THE_BOOK: Final = ("orderbook", "price")
 """The groups that read the order book alone."""
@@ -59,7 +59,7 @@ def freshness_findings(looks: Iterable[WindowLooks], limits: Thresholds) -> list
                     "freshness_burn",
                     subject,
                     f"{each.view}: error budget must burn at less than {most[each.window]:g} over {each.window}, "
-                    f"was {rate:.1f}: {each.coverage or 0.0:.2%} of looks found it fresh, with its source",
+                    f"was {rate:.1f}: {each.coverage or 0.0:.2%} of checks found it fresh, with its source",
                     CRITICAL if each.tier == FIRST_TIER else WARNING,
                 ),
             )
@@ -83,10 +83,10 @@ def row_findings(
         # Other groups are GAP until their windows are whole again, which no repair hastens.
         gaps = [group for group in _OF_THE_BOOK if vector.statuses.get(group) == GAP]
         if gaps:
-            text = f"{symbol}: order book must be whole, was broken; no value has {', '.join(gaps)}"
+            text = f"{symbol}: order book must be valid, was broken; no values in {', '.join(gaps)}"
             found.append(Finding("book_gap", symbol, text, severity))
         if (unknown := _unknown_share(vector)) >= limits.unknown_share:
-            text = f"{symbol}: values whose source is there must be known, {unknown:.0%} of the row were not"
+            text = f"{symbol}: values with an available source must be known, {unknown:.0%} of the row were not"
             found.append(Finding("values_unknown", symbol, text))
         found += [
             Finding("source_stale", f"{symbol} {group}", f"{symbol} {group}: source must be live, was STALE")
@@ -123,7 +123,7 @@ def table_findings(newest: Mapping[str, tuple[int, int]], now_ns: int) -> list[F
 def worker_findings(
     workers: Sequence[IngestWorker], symbols: Sequence[str], now: datetime, now_ns: int, limits: Thresholds
 ) -> list[Finding]:
-    """Ingest that is gone, symbols that nobody follows, and symbols that no message comes of.
+    """Missing ingest, symbols that no worker follows, and symbols without messages.
 
     Where no worker ever reported, none is missed.
     """
@@ -155,7 +155,7 @@ def worker_findings(
         found += _of_messages(worker, symbols, now_ns, limits)
         mean_ms = (worker.status.get("computations_last_5min") or {}).get("mean_ms")
         if mean_ms is not None and mean_ms > SLOW_MS:
-            text = f"rows must be stored within {SLOW_MS:g} ms in the mean of 5 minutes, was {mean_ms:.0f}"
+            text = f"rows must be stored within {SLOW_MS:g} ms on average over 5 minutes, was {mean_ms:.0f}"
             found.append(Finding("rows_slow", worker.worker_id, f"{worker.worker_id}: {text}"))
     return found
 
@@ -209,8 +209,8 @@ def upkeep_findings(states: Iterable[UpkeepState], limits: Thresholds) -> list[F
 def _drift_finding(told: Mapping[str, Any]) -> Finding:
     subject = f"{told['symbol']} from dataset {told['dataset_id']}"
     text = (
-        f"{subject}: no column must drift, did {told['count']} of {told['compared']}, "
-        f"the farthest {', '.join(told['columns'])}"
+        f"{subject}: no column may drift, {told['count']} of {told['compared']} did, "
+        f"most of all {', '.join(told['columns'])}"
     )
     return Finding("feature_drift", subject, text)
 
@@ -218,11 +218,11 @@ def _drift_finding(told: Mapping[str, Any]) -> Finding:
 def _reconciliation_finding(told: Mapping[str, Any]) -> Finding:
     subject = f"{told['symbol']} of {told['date']}"
     counts = ", ".join(f"{count} of {check}" for check, count in told["disagreements"].items())
-    return Finding("history_disagrees", subject, f"{subject}: live must be as the archive has it, differs: {counts}")
+    return Finding("history_disagrees", subject, f"{subject}: live data must agree with the archive, differs: {counts}")
 
 
 def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) -> list[Finding]:
-    """What is wrong with the streams of the symbols, the gravest of each kind; nobody is told of what is mere info.
+    """What is wrong with the streams of the symbols, the most serious of each kind; mere info is not reported.
 
     A symbol whose order book and trades are both silent is that of ``symbol_silent``.
     """
@@ -242,12 +242,12 @@ def quality_findings(events: Sequence[StoredEvent], symbols: Collection[str]) ->
 
 
 def queue_findings(lengths: Mapping[str, tuple[int, int]], limits: Thresholds) -> list[Finding]:
-    """Queues that nobody reads, or not fast enough. lengths: messages and readers by queue."""
+    """Queues that are not read, or not fast enough. lengths: messages and readers by queue."""
     return [
         Finding(
             "queue_unread",
             queue,
-            f"{queue}: must hold less than {limits.queue_messages} messages, was {messages} with {readers} readers",
+            f"{queue}: must hold fewer than {limits.queue_messages} messages, was {messages} with {readers} readers",
         )
         for queue, (messages, readers) in lengths.items()
         if messages >= limits.queue_messages
@@ -259,7 +259,7 @@ def dead_letter_findings(reasons: Sequence[str], minutes: int, limits: Threshold
     if len(reasons) < limits.dead_letters:
         return []
     text = (
-        f"dead letter: must get less than {limits.dead_letters} messages in {minutes} minutes, "
+        f"dead letter: must get fewer than {limits.dead_letters} messages in {minutes} minutes, "
         f"was {len(reasons)}, the last: {reasons[-1][:200]}"
     )
     return [Finding("dead_letters", "dead letter", text)]

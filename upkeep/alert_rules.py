@@ -14,7 +14,7 @@ WARNING: Final = "warning"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An alert by name. action: what to do. after: how long it must be so before anybody is told."""
+    """An alert by name. action: what to do. after: how long it must last before a notification is sent."""
 
     severity: Severity
     action: str
@@ -28,105 +28,105 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "row_old": Rule(
         CRITICAL,
-        "See that a process with the ingest role runs and writes to Redis: GET /stats/processing, its log.",
+        "Check that a process with the ingest role is running and writing to Redis: GET /stats/processing, its log.",
     ),
     "online_store_away": Rule(
-        CRITICAL, "Bring Redis back; REDIS_HOST and REDIS_PASSWORD must be right. The newest rows wait for it."
+        CRITICAL, "Restart Redis, and check REDIS_HOST and REDIS_PASSWORD. The newest rows are kept until it is back."
     ),
     "book_gap": Rule(
         CRITICAL,
-        "The order book is not brought back: see that the gateway answers a subscription with a snapshot, and its log.",
+        "The order book does not recover: check that the gateway answers a subscription with a snapshot, and its log.",
         after=timedelta(seconds=60),
     ),
     "source_stale": Rule(
         WARNING,
-        "See that the stream is subscribed and the gateway is connected: GET /stats/subscriptions.",
+        "Check that the stream is subscribed and the gateway is connected: GET /stats/subscriptions.",
         after=timedelta(seconds=60),
     ),
     "ingest_silent": Rule(
         CRITICAL,
-        "Start a process with the ingest role, or see in its log why it ended.",
+        "Start a process with the ingest role, or find out from its log why it ended.",
         after=timedelta(seconds=30),  # a restart is none
     ),
     "symbol_not_followed": Rule(
         CRITICAL,
-        "Start another process with the ingest role, and see that each has the symbol in FEATURE_SERVICE_SYMBOLS.",
+        "Start another process with the ingest role, and check that each has the symbol in FEATURE_SERVICE_SYMBOLS.",
         after=timedelta(seconds=60),
     ),
     "symbol_silent": Rule(
         CRITICAL,
-        "No stream brings anything of it: see that the symbol is traded and subscribed, and the gateway's log.",
+        "No stream delivers messages of it: check that the symbol is traded and subscribed, and the gateway's log.",
     ),
     "book_crossed": Rule(
         WARNING,
-        "A bid stood at or above an ask: messages of two streams are mixed, or one was lost. See the gateway's log.",
+        "A bid was at or above an ask: messages of two streams are mixed, or one was lost. See the gateway's log.",
     ),
     "messages_late": Rule(
-        WARNING, "See the gateway's and the broker's delays: GET /stats/processing, stage transit, and the clocks."
+        WARNING, "Check the delays of the gateway and the broker: GET /stats/processing, stage transit, and the clocks."
     ),
     "messages_repeated": Rule(
         WARNING, "Something sends messages twice: two gateways on one queue, or acknowledgements that do not arrive."
     ),
     "rows_slow": Rule(
-        WARNING, "See GET /stats/processing for the stage that takes the time, and the machine's load. Add shards."
+        WARNING, "Find the slow stage in GET /stats/processing, check the machine's load, or add shards."
     ),
     "values_unknown": Rule(
         WARNING,
-        "Most values are NaN although their sources are there: see missing in GET /features/latest, and verify parity.",
+        "Most values are NaN although their sources are available: see missing in GET /features/latest.",
         after=timedelta(seconds=60),
     ),
     "queue_unread": Rule(
-        CRITICAL, "See that ingest reads the queue and keeps up: its log, feature_service_worker_waiting. Add shards."
+        CRITICAL, "Check that ingest reads the queue and keeps up: its log, feature_service_worker_waiting. Add shards."
     ),
     "message_queue_away": Rule(
-        CRITICAL, "Bring RabbitMQ back; RABBITMQ_HOST and RABBITMQ_PASSWORD must be right.", after=timedelta(seconds=30)
+        CRITICAL, "Restart RabbitMQ, and check RABBITMQ_HOST and RABBITMQ_PASSWORD.", after=timedelta(seconds=30)
     ),
     "dead_letters": Rule(
-        WARNING, "Read feature-service dead-letter list: the sender's format changed, or its messages are damaged."
+        WARNING, "Run feature-service dead-letter list: the sender's format changed, or its messages are damaged."
     ),
     "upkeep_late": Rule(
         WARNING,
-        "Read feature-service status for the task's error, and see that a process with the jobs role runs.",
+        "Find the task's error in feature-service status, and check that a process with the jobs role is running.",
         after=timedelta(seconds=60),
     ),
     "data_quality": Rule(
         WARNING,
-        "Read feature-service quality report for the symbol and the time: it says what is missing and what to do.",
+        "Run feature-service quality report for the symbol and the time: it says what is missing and what to do.",
     ),
     "shadow_mismatch": Rule(
         CRITICAL,
         "See feature-service shadow status for the row, both values and the messages around it: a row in Redis was "
-        "changed, messages did not reach the engine, or another kernel runs. Restart ingest; then verify parity.",
+        "changed, messages did not reach the engine, or another kernel runs. Restart ingest, then verify parity.",
     ),
     "group_quarantined": Rule(
         CRITICAL,
-        "Its values are withheld. When the cause is gone: feature-service shadow release SYMBOL GROUP.",
+        "Its values are withheld. Once the cause is fixed, run feature-service shadow release SYMBOL GROUP.",
     ),
     "shadow_behind": Rule(
         WARNING,
-        "See feature-service shadow status for the reason, and that a process with the jobs role runs.",
+        "See feature-service shadow status for the reason, and check that a process with the jobs role is running.",
         after=timedelta(seconds=60),
     ),
     "feature_drift": Rule(
         WARNING,
-        "See GET /data-quality/drift for the dataset: a source that changed shows in one group; a market that did, in "
-        "many, and the model wants training anew.",
+        "See GET /data-quality/drift for the dataset: a changed source shows in one group, a changed market in many; "
+        "then retrain the model.",
     ),
     "history_disagrees": Rule(
         WARNING,
-        "See GET /data-quality/reconciliation for the day: both values, and the messages that state them. Trades that "
-        "are missing in stretches: feature-service backfill run for the day fills them.",
+        "See GET /data-quality/reconciliation for the day: both values and their messages. If stretches of "
+        "trades are missing, feature-service backfill run for the day fills them.",
     ),
     "table_stopped": Rule(
         WARNING,
-        "See that its publisher writes, then feature-service tables check for the table: refused rows say why.",
+        "Check that its publisher writes, then run feature-service tables check for the table: it lists rejected rows.",
     ),
     "disk_filling": Rule(
         WARNING,
-        "Make room, lower FEATURE_SERVICE_RETENTION_DAYS, or set FEATURE_SERVICE_ARCHIVE_PATH to another disk.",
+        "Free some space, lower FEATURE_SERVICE_RETENTION_DAYS, or set FEATURE_SERVICE_ARCHIVE_PATH to another disk.",
     ),
 }
-"""By name. ``after`` is for what the service repairs by itself, mostly."""
+"""By name. ``after`` is mostly for problems that the service repairs automatically."""
 
 
 @dataclass(frozen=True, slots=True)

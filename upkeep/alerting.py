@@ -1,10 +1,10 @@
-"""Alerting: what breaks a rule becomes an alert, and whoever is to know of it is told once of its begin and its end.
+"""Alerting: a violated rule becomes an alert, and every channel is notified once when it opens and once when it closes.
 
-1. Every check is made; one that fails leaves its rules as they are, for what could not be looked at is neither well nor
-   broken.
+1. Every check is made; one that fails leaves its rules as they are, because what could not be checked is neither
+   well nor broken.
 2. The table takes what was found: it opens, keeps and closes.
-3. Each channel is told what it does not know yet. What it does not take stays due; a process that dies between telling
-   and marking lets it be told again, with the same id.
+3. Each channel is sent what it has not received yet. What it does not accept stays due; a process that dies between
+   telling and marking lets it be told again, with the same id.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def evaluate_alerts(
         except FeatureServiceError as error:
             unknown |= set(check.rules)
             if check.away is None:
-                problems.append(f"{', '.join(check.rules)}: must be looked at, was not: {error}")
+                problems.append(f"{', '.join(check.rules)}: could not be checked: {error}")
             else:
                 found.append(Finding(check.away, check.away.removesuffix("_away"), str(error)))
     store.take([_stated(each) for each in found], unknown=unknown, now=now())
@@ -87,7 +87,7 @@ def _tell(store: AlertStore, name: str, channel: Channel, now: datetime, problem
         try:
             channel.send(alert.document())
         except StoreUnavailable as error:
-            problems.append(f"alerts: must be told to {name}, were not: {error}")
+            problems.append(f"alerts: could not be sent to {name}: {error}")
             break
         store.mark_told(alert, name)
         count += 1

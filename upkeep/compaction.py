@@ -1,4 +1,4 @@
-"""Compaction by itself: the finished segments of every tape to raw Parquet, and a check of what was made.
+"""Automatic compaction: the finished segments of every tape to raw Parquet, and a check of the result.
 
 1. Which segments lack a part is seen from names alone. A symbol without such a segment is not opened.
 2. What was made is read back, with its segment, as ``verify tape`` reads it.

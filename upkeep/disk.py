@@ -48,6 +48,6 @@ def watch_disks(
 def _warning(names: list[str], percent: float, free: int, warn_percent: float) -> str:
     return (
         f"disk of {', '.join(names)}: must be used to less than {warn_percent:g} %, was {percent:.1f} %, "
-        f"{free / GIB:.2f} GiB free: make room, lower FEATURE_SERVICE_RETENTION_DAYS, "
+        f"{free / GIB:.2f} GiB free: free some space, lower FEATURE_SERVICE_RETENTION_DAYS, "
         f"or set FEATURE_SERVICE_ARCHIVE_PATH to another disk"
     )

@@ -29,7 +29,7 @@ def look_at_drift(
         except StoreUnavailable:
             raise
         except FeatureServiceError as error:
-            problems.append(f"drift from dataset {dataset_id}: must be looked at, was not: {error}")
+            problems.append(f"drift from dataset {dataset_id}: could not be checked: {error}")
             continue
         drifted += [
             {

@@ -1,4 +1,4 @@
-"""Freshness as served: a look at the online store says of each symbol and view whether it is as fresh as promised.
+"""Freshness as served: a check of the online store finds for each symbol and view whether it meets its objective.
 
 1. A row older than its view's ``freshness_slo`` is not fresh, nor is one that cannot be read: no reader gets it.
 2. A fresh row covers its view unless the view's source is missing or broken (GAP, STALE, NO_DATA).
@@ -8,24 +8,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from feature_repo.freshness import slo_of
+from feature_repo.freshness import slo_of, table_group
 from market.clock import to_ns
 from market.errors import StoreUnavailable
 from storage.database.freshness import FreshnessStore, Looks
 from storage.online.store import OnlineStore
+from storage.online.table_row import TableRow
 from storage.online.vector import OnlineVector
 from transforms.status import OK, WARMUP
+from upkeep.table_freshness import WatchedView, table_looks
 from upkeep.tasks import Reach
 
 FIRST_TIER = 1
 OTHER_TIER = 2
 
 
+@dataclass(frozen=True, slots=True)
+class TablesWatched:
+    """The views that stand on added tables. first_tier: the symbols of tier 1, None is that all are."""
+
+    views: Sequence[WatchedView]
+    first_tier: Sequence[str] | None
+
+
 def look_at_freshness(
-    online: OnlineStore, store: FreshnessStore, tiers: Mapping[str, int], *, now: datetime, reach: Reach
+    online: OnlineStore,
+    store: FreshnessStore,
+    tiers: Mapping[str, int],
+    *,
+    now: datetime,
+    reach: Reach,
+    tables: TablesWatched | None = None,
 ) -> Mapping[str, Any]:
     """Look once at every symbol and add what was found to the minute. tiers: by followed symbol.
 
@@ -40,9 +58,26 @@ def look_at_freshness(
         vectors, unread = [None] * len(tiers), str(error)
     by_symbol = dict(zip(tiers, vectors, strict=True))
     served = {view for vector in vectors if vector is not None for view in vector.statuses}
-    looks = looks_at(by_symbol, tiers, sorted(served) or store.served_views(now), now_ns=to_ns(now))
+    before = [view for view in store.served_views(now) if table_group(view) is None] if not served else []
+    looks = looks_at(by_symbol, tiers, sorted(served) or before, now_ns=to_ns(now))
+    if tables is not None:
+        looks += looks_at_tables(tables, online, now_ns=to_ns(now))
     store.add(looks, now)
     return {"views": len({each.view for each in looks}), "symbols": len(tiers), "unread": unread}
+
+
+def looks_at_tables(tables: TablesWatched, online: OnlineStore, *, now_ns: int) -> list[Looks]:
+    """One look at each key of the views of tables; a store that does not answer has no row."""
+
+    def read(view: str, keys: Sequence[str]) -> Sequence[TableRow | None]:
+        group = table_group(view)
+        shared = {view} if group is not None and group.is_for_all else set()
+        try:
+            return [rows[view] for rows in online.table_rows(keys, {view: ()}, shared=shared)]
+        except StoreUnavailable:
+            return [None] * len(keys)
+
+    return table_looks(tables.views, read, partial(symbol_tiers, first=tables.first_tier), now_ns=now_ns)
 
 
 def looks_at(

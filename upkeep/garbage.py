@@ -1,9 +1,9 @@
 """Garbage: what killed processes left and what no version of the code or the registry finds any more.
 
 1. Folders of build attempts whose dataset is no longer being built, and of second builds that were cut off.
-2. Compiled kernels that no registry version here asks for and nobody loaded for a week.
+2. Compiled kernels that no registry version here asks for and that were not loaded for a week.
 3. Computed and sampled days of feature code that no registry version here has, a week old: a rebuild would make them.
-4. Staged files under dot names, a day old: whoever wrote one is gone.
+4. Staged files under dot names, a day old: their writers are gone.
 
 Rows that were served and datasets are never garbage: retention and ``DELETE /dataset`` are for them.
 """
@@ -26,7 +26,7 @@ from training_sets.samples.sampled_days import PROVEN, SAMPLED
 from upkeep.tasks import Reach
 
 DEAD_BUILD_NS: Final = HOUR_NS
-"""A folder that nobody has touched for so long is not being written."""
+"""A folder that has not been touched for this long is not being written."""
 STAGED_NS: Final = DAY_NS
 UNUSED_NS: Final = 7 * DAY_NS
 """Another deployment may share the folders: what it uses it touches."""
@@ -79,7 +79,7 @@ def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[
 
 
 def dead_builds(datasets_folder: Path, metadata: Metadata, now_ns: int) -> list[Path]:
-    """The folders of attempts that nobody goes on with."""
+    """The folders of abandoned attempts."""
     dead = []
     for folder in sorted(datasets_folder.glob(".*")):
         if not folder.is_dir() or _touched_ns(folder) > now_ns - DEAD_BUILD_NS:
@@ -94,7 +94,7 @@ def dead_builds(datasets_folder: Path, metadata: Metadata, now_ns: int) -> list[
 
 
 def unused_kernels(kernels_folder: Path, used: Collection[Path], *, older_than_ns: int | None) -> list[Path]:
-    """The folders of kernels that are not ``used`` and that nobody read since; None is of any age."""
+    """The folders of kernels that are not ``used`` and that were not read since; None is of any age."""
     kept = {folder.resolve() for folder in used}
     return [
         folder
@@ -129,7 +129,7 @@ def abandoned_files(features_folder: Path, *, older_than_ns: int) -> list[Path]:
 
 
 def _touched_ns(path: Path) -> int:
-    """When somebody last read or wrote it, or what is directly in it; 0 when it is gone."""
+    """When it, or something directly in it, was last read or written; 0 when it is gone."""
     newest = 0
     for each in (path, *(path.iterdir() if path.is_dir() else ())):
         with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
 """Data quality by the minute: each whole minute of every tape is judged once, from behind, off the path of live rows.
 
 1. A minute is judged SETTLED_NS after its end, when the tape has it on disk.
-2. Where the last run ended stands in the table; at most MOST_MINUTES are caught up on, what is older is left out.
-3. What begins or is over is a line of the log, once.
+2. The end of the last run is in the table; at most MOST_MINUTES are caught up on, older ones are left out.
+3. What begins or ends is a line of the log, once.
 4. A symbol that fails leaves the others to be judged, and is a problem of the run.
 """
 
@@ -57,7 +57,7 @@ def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
         except StoreUnavailable:
             raise
         except FeatureServiceError as error:
-            problems.append(f"{symbol}: minutes must be judged, were not: {error}")
+            problems.append(f"{symbol}: minutes could not be evaluated: {error}")
             continue
         # One transaction a symbol: some rows and the few events of each minute.
         found = [stored_event(symbol, each) for minute, _ in judged for each in minute.events]

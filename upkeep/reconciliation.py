@@ -1,7 +1,7 @@
-"""Reconciliation: the day that is over, as it was lived, is compared with the exchange's archives.
+"""Reconciliation: the previous day, as received live, is compared with the exchange's archives.
 
 1. A day is compared once its archives are there: what could not be checked is tried again, until the next is over.
-2. A day in which the symbol's tape began is none: it was not lived whole.
+2. A day in which the symbol's tape began is skipped: it was not received completely.
 3. A symbol that cannot be compared leaves the others to be, and is a problem of the run.
 """
 
@@ -57,7 +57,7 @@ def reconcile_yesterday(
                     continue
                 found = reconcile(symbol, date)
             except FeatureServiceError as error:
-                problems.append(f"{symbol} of {date}: must be reconciled, was not: {error}")
+                problems.append(f"{symbol} of {date}: could not be reconciled: {error}")
             else:
                 compared += 1
                 if newest is None or _of_day(newest) != _of_day(found):

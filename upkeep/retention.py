@@ -1,10 +1,10 @@
-"""Retention by itself: feature rows and raw data past their time go to the archive, or are deleted where there is none.
+"""Automatic retention: expired feature rows and raw data go to the archive, or are deleted if there is none.
 
 1. Raw data stays longer than the feature rows, by the horizon and back to an order book's last snapshot before that:
    every row that is kept can still be computed again.
 2. What a dataset is made of, the horizon before and after its periods included, is archived with a word, and never
    deleted: it stays, and the result names it by symbol and date with the datasets.
-3. A day goes as a whole. Cut off anywhere, the next run goes on.
+3. A day is removed as a whole. After an interruption the next run continues.
 """
 
 from __future__ import annotations
@@ -76,15 +76,15 @@ def retire_expired(stores: RetiredStores, *, before_ns: int, horizon_ns: int, re
             first_ns, last_ns = day.period
             used_by = datasets_of(stores.datasets, symbol, first_ns - horizon_ns, last_ns + horizon_ns)
             if used_by:
-                verb = "kept, though it is past its time" if stores.archive is None else "archived"
-                problems.append(f"{symbol} {date}: {verb}, datasets are made of it: {', '.join(used_by)}")
+                verb = "kept, although it has expired" if stores.archive is None else "archived"
+                problems.append(f"{symbol} {date}: {verb}, datasets use it: {', '.join(used_by)}")
                 if stores.archive is None:
                     continue
             retired_bytes += _retire(stores, day)
             parts += len(day.parts)
             feature_days += len(day.feature_days)
             _log.info(
-                "%s %s: %s, past its time: %d parts, %d days of features",
+                "%s %s: %s, expired: %d parts, %d days of features",
                 symbol,
                 date,
                 "deleted" if stores.archive is None else f"archived to {stores.archive}",

@@ -4,9 +4,9 @@
    were made of can be read then.
 2. The first one begins an engine as a rebuild does, from raw Parquet and the tape read as one; from then on it takes
    what is appended to the tape.
-3. Of a look all rows that are due are computed in one call, and compared by bits with what was found: as they were
+3. All rows that are due in a check are computed in one call, and compared by bits with what was found: as they were
    published, and as they stand in the online store.
-4. A difference is believed when an engine that begins anew finds it too.
+4. A difference is confirmed when an engine that starts again finds it too.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class SymbolShadow:
         self._blocks = ServedBlocks(source.kernel.feature_set)
 
     def take_published(self, vector: OnlineVector, now_s: float) -> None:
-        """A row as its readers were told of it; from any thread."""
+        """A row as it was published; from any thread."""
         self._came.append(ShadowRow(vector, PUBLISHED, now_s))
 
     def miss(self, count: int, reason: str) -> None:
@@ -111,7 +111,7 @@ class SymbolShadow:
         self._missed_rows.append((count, reason))
 
     def take_stored(self, vector: OnlineVector, now_s: float) -> None:
-        """The row that stands in the online store. It is compared where it is not what was published at its time.
+        """The row in the online store. It is compared if it is not what was published at its time.
 
         Of a symbol that is served it is mostly newer than what came here by then, and waits for that.
         """
@@ -185,7 +185,7 @@ class SymbolShadow:
         return due
 
     def _begin(self, row_ns: int) -> None:
-        """An engine that has all that is known by now, and stands just before a row that a worker has closed."""
+        """An engine that has all that is known by now, and is just before a row that a worker has closed."""
         kernel, grid_ns = self._source.kernel, self._source.grid_ns
         with self._source.open_raw(self.symbol) as raw:
             _, last_ns = raw.period(self.symbol)
@@ -228,9 +228,9 @@ class SymbolShadow:
         found.last_row_ns = max(row.vector.row_ns for row in compared)
 
     def _confirmed(self, rows: Sequence[ShadowRow], before: ShadowParity) -> ShadowParity:
-        """What is left of differences in an engine that begins anew at the first of them."""
+        """The differences that remain in an engine that starts again at the first of them."""
         first_ns = min(each.row_ns for each in before.mismatches)
-        _log.warning("%s: differs from the tape, is computed anew: %s", self.symbol, before.mismatches[0])
+        _log.warning("%s: differs from the tape, recomputing: %s", self.symbol, before.mismatches[0])
         self._begin(first_ns)
         self._follow()
         self._last = None

@@ -13,7 +13,7 @@ from upkeep.alert_rules import Finding
 BEHIND_S: Final = 60
 """A served row is compared no later than this after its time."""
 MISMATCH_MINUTES: Final = 10
-"""A difference is told of for so long after it was found."""
+"""How long a difference is reported after it was found."""
 
 
 def shadow_findings(mismatches: Sequence[FoundMismatch], quarantines: Sequence[Quarantine]) -> list[Finding]:

@@ -1,6 +1,6 @@
-"""The watch of shadow parity: the rows of every followed symbol, looked at by turns, and what is found written down.
+"""The watch of shadow parity: the rows of every followed symbol, checked in turn, and findings stored.
 
-1. Rows are followed as the online store publishes them; at each look what stands in the store is read as well.
+1. Rows are followed as the online store publishes them; each check also reads the contents of the store.
 2. One process does it at a time: it holds a lease, which another one takes over when it dies.
 3. A difference is kept with the messages around its row; where it is so set, its group is withheld from then on.
 """
@@ -34,7 +34,7 @@ DRAIN_S: Final = 0.5
 LOOK_S: Final = 5.0
 STAND_BY_S: Final = 5.0
 MESSAGES_EVERY_S: Final = 60.0
-"""Of a group that goes on differing, the messages around a row are looked up once in so long."""
+"""For a group that keeps differing, the messages around a row are looked up once per this time."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class ShadowStores:
 
 
 class ShadowWatch:
-    """Runs until ``stop``; one look after the other, in a thread beside the event loop that takes the rows."""
+    """Runs until ``stop``; one check after the other, in a thread next to the event loop that takes the rows."""
 
     def __init__(  # noqa: PLR0913  # what it reads, what it writes, and when
         self,
@@ -66,7 +66,7 @@ class ShadowWatch:
     ) -> None:
         """make_source: called once the lease is held; it compiles, and gives none once its event is set.
 
-        note: told of each look.
+        note: called with each check.
 
         quarantines: whether a group that differs is withheld. timer: seconds that never step back.
         """
@@ -105,7 +105,7 @@ class ShadowWatch:
         try:
             self._stores.leases.release(self._worker_id)
         except StoreUnavailable as error:
-            _log.warning("shadow parity: its lease runs out by itself, could not be let go: %s", error)
+            _log.warning("shadow parity: its lease could not be released and will expire: %s", error)
 
     def _holds_lease(self) -> bool:
         try:
@@ -170,20 +170,20 @@ class ShadowWatch:
                 [_state(look, now) for look in looks], mismatches, withheld if self._quarantines else ()
             )
         except StoreUnavailable as error:
-            _log.warning("shadow parity: must be written down, was not: %s", error)
+            _log.warning("shadow parity: could not be stored: %s", error)
         return True
 
     def _read_store(self) -> None:
-        """What stands in the online store."""
+        """The contents of the online store."""
         try:
             for vector in self._stores.online.read(self._symbols):
                 if vector is not None:
                     self._shadows[vector.symbol].take_stored(vector, self._timer())
         except FeatureServiceError as error:
-            _log.warning("shadow parity: the online store must be read, was not: %s", error)
+            _log.warning("shadow parity: the online store could not be read: %s", error)
 
     def _messages(self, look: ShadowLook) -> Mapping[str, Sequence[dict[str, object]]]:
-        """The messages around the row of each group, of those that were not told of lately."""
+        """The messages around the row of each group, of those not reported lately."""
         now_s = self._timer()
         due = [
             each
@@ -198,7 +198,7 @@ class ShadowWatch:
             with self._source.open_raw(look.symbol) as raw:
                 rows = {at: messages_around(raw, look.symbol, at) for at in {each.row_ns for each in due}}
         except FeatureServiceError as error:
-            _log.warning("shadow parity: messages around the row must be read, were not: %s", error)
+            _log.warning("shadow parity: messages around the row could not be read: %s", error)
             return {}
         return {each.group: [asdict(message) for message in rows[each.row_ns]] for each in due}
 

@@ -40,9 +40,9 @@ each leave everything whole."""
 
 @dataclass(frozen=True, slots=True)
 class UpkeepTask:
-    """A task by name: run anew it goes on where it was cut off, run twice it does nothing the second time.
+    """A task by name: run again it continues where it was interrupted, run twice it does nothing the second time.
 
-    run: returns what it did as a JSON object; ``problems`` in it are texts that somebody should read.
+    run: returns what it did as a JSON object; ``problems`` in it are texts that need attention.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Upkeep runs its tasks: each when it is due, by one process at a time, and tells the database of it.
+"""Upkeep runs its tasks: each when it is due, by one process at a time, and records it in the database.
 
 1. One periodic job looks every LOOK_S at what is due and queues it; of all processes with the jobs role one does.
-2. Whoever takes a task holds its lock in the database until it ends or dies, and asks again whether it is due.
-3. A failure is told and tried again; what was cut off is due at once, in whichever process lives.
+2. A process that takes a task holds its lock in the database until it ends or dies, and checks again whether it is due.
+3. A failure is reported and retried; an interrupted task is due at once, in any live process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUEUE: Final = "upkeep"
 LOOK_TASK: Final = "look_at_upkeep"
 RUN_TASK: Final = "run_upkeep"
 LOOK_S: Final = 10
-"""How often it is looked at what is due; what is due waits no longer."""
+"""How often due tasks are looked for; a due task waits no longer."""
 _TOLD_EVERY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -54,14 +54,14 @@ class Upkeep:
     def run(self, name: str) -> Mapping[str, Any]:
         """Run a task now, due or not; what it did.
 
-        Raises NotFound for a task that there is not, Conflict when another process runs it, Interrupted after ``stop``,
-        and what the task raises.
+        Raises NotFound for a task that does not exist, Conflict when another process runs it, Interrupted after
+        ``stop``, and what the task raises.
         """
         if name not in self._tasks:
             raise NotFound(f"upkeep: must be a task of {', '.join(self._tasks)}, was {name!r}")
         done = self._run(name, only_due=False)
         if done is None:
-            raise Conflict(f"upkeep {name}: must be run by one process at a time, was run by another")
+            raise Conflict(f"upkeep {name}: must be run by one process at a time, another is running it")
         return done
 
     def run_due(self, name: str) -> Mapping[str, Any] | None:
@@ -69,11 +69,11 @@ class Upkeep:
         return self._run(name, only_due=True)
 
     def stop(self) -> None:
-        """From any thread: what runs ends before its next step, and goes on in another process or at the next start."""
+        """From any thread: a running task stops before its next step; it continues elsewhere or at the next start."""
         self._is_stopping.set()
 
     def worker(self, queue: JobQueue, *, look_s: int = LOOK_S, heartbeat_s: float = HEARTBEAT_S) -> JobWorker:
-        """A worker that looks for what is due and runs it, each task beside the others."""
+        """A worker that looks for due tasks and runs them in parallel."""
 
         def look() -> None:
             for state in self._store.states():
@@ -90,14 +90,14 @@ class Upkeep:
         )
 
     def _run_queued(self, name: str) -> None:
-        """A job: the table tells how it ended, and the next look finds it due again."""
+        """A job: the table states how it ended, and the next check finds it due again."""
         if name not in self._tasks:
             _log.warning("upkeep %s: another version's task, not run", name)
             return
         try:
             self.run_due(name)
         except Interrupted:
-            _log.info("upkeep %s: goes on at the next start", name)
+            _log.info("upkeep %s: continues at the next start", name)
         except FeatureServiceError as error:
             _log.error("upkeep %s failed: %s", name, error)
 
@@ -119,7 +119,7 @@ class Upkeep:
 
 
 class _Progress:
-    """Told by a task how far it has come; tells the table now and then."""
+    """Takes a task's progress and writes it to the table now and then."""
 
     def __init__(self, run: UpkeepRun, is_stopping: threading.Event) -> None:
         self._run = run

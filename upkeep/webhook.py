@@ -1,4 +1,4 @@
-"""A webhook that is told of alerts: our JSON, or the text that Slack's incoming webhooks take."""
+"""A webhook for alerts: our JSON, or the text that Slack's incoming webhooks accept."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Webhook:
             with httpx.Client(timeout=TIMEOUT_S, transport=self._transport) as client:
                 answer = client.post(self._url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise StoreUnavailable(f"webhook: no answer: {type(error).__name__}") from error
+            raise StoreUnavailable(f"webhook: no response: {type(error).__name__}") from error
         if not answer.is_success:
-            raise StoreUnavailable(f"webhook: must take the notice, answered {answer.status_code}")
+            raise StoreUnavailable(f"webhook: must accept the notification, responded {answer.status_code}")
 
 
 def notice_text(notice: Mapping[str, Any]) -> str:
     """The notice as one line for people, and what to do."""
     if notice["state"] == "closed":
-        return f"RECOVERED {notice['rule']}: {notice['subject']} is well again (was: {notice['summary']})"
+        return f"RECOVERED {notice['rule']}: {notice['subject']} has recovered (was: {notice['summary']})"
     return f"{notice['severity'].upper()} {notice['rule']}: {notice['summary']}\nWhat to do: {notice['action']}"

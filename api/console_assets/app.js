@@ -44,7 +44,7 @@ setInterval(() => {
   const isOld = silent > SILENT_MS && session !== null && !session.needs_key;
   main.classList.toggle("old", isOld);
   trouble.hidden = !isOld;
-  if (isOld) setText(trouble, `No answer for ${Math.round(silent / 1000)} s: what is shown is old.`);
+  if (isOld) setText(trouble, `No response for ${Math.round(silent / 1000)} s: the data shown is old.`);
 }, 500);
 
 function place() {

@@ -8,15 +8,15 @@ export async function show(root, { api, note, rest, query, session, isShown }) {
   const to = h("input", { required: true, "aria-label": "Last day, included", placeholder: "2026-01-06", size: 12, value: query.get("to") ?? "" });
   const said = h("p", { role: "status" }), wrong = h("p", { class: "error", role: "alert" }), jobs = h("div", { class: "live" });
   const form = h("form", { class: "bar" }, symbol, from, to, h("button", { class: "primary", type: "submit" }, "Fetch these days"));
-  root.append(h("h1", {}, "Backfill"), h("p", { class: "muted" }, "History from the exchange, a UTC day at a time. Days that are whole are left alone."),
-    ...(session.can_write ? [form] : [h("p", { class: "note" }, "This key may read alone: it cannot start a job.")]), said, wrong, jobs);
+  root.append(h("h1", {}, "Backfill"), h("p", { class: "muted" }, "History from the exchange, a UTC day at a time. Complete days are not fetched again."),
+    ...(session.can_write ? [form] : [h("p", { class: "note" }, "This key is read-only: it cannot start a job.")]), said, wrong, jobs);
 
   async function change(path, body) {
     setText(wrong, "");
     setText(said, "");
     try {
       const answer = await api(path, { method: "POST", body });
-      setText(said, answer.message ?? "Told to end at its next step.");
+      setText(said, answer.message ?? "Will stop at its next step.");
       await draw();
     } catch (error) {
       setText(wrong, told(error));

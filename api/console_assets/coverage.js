@@ -11,7 +11,7 @@ export async function show(root, { api, note, rest, query }) {
   const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
     from, to, h("button", { class: "primary", type: "submit" }, "Show"));
   root.append(h("h1", {}, "Coverage calendar"),
-    h("p", { class: "muted" }, "What of each stream and UTC day is held, live or backfilled, and exactly what is missing."), form, wrong, answer);
+    h("p", { class: "muted" }, "What is stored of each stream and UTC day, live or backfilled, and exactly what is missing."), form, wrong, answer);
 
   async function go() {
     setText(wrong, "");
@@ -46,7 +46,7 @@ function parts(found) {
       h("p", { class: "muted" }, `${number(stream.held)} of ${number(stream.expected)} ${stream.unit}, certified by ${stream.certified_by}; ${stream.not_proven.length} ranges not proven`)]),
     h("h2", {}, "Holes"), table("Holes", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["known by", ""], ["messages", "number"], ["makes unknown", "formula"]], holes, "Nothing is missing."),
     h("h2", {}, "Held"), table("Held ranges", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["source", ""]],
-      streams.flatMap(([name, stream]) => stream.held_ranges.map((each) => [name, clock(each.from), clock(each.to), each.source])), "Nothing is held.")];
+      streams.flatMap(([name, stream]) => stream.held_ranges.map((each) => [name, clock(each.from), clock(each.to), each.source])), "Nothing is stored.")];
 }
 
 function unknown(hole, stream) {

@@ -24,7 +24,7 @@ async function list(at, { api }) {
     [["dataset", "name mono"], ["symbols", ""], ["status", ""], ["train", "number"], ["validation", "number"], ["test", "number"], ["registry", ""], ["created, UTC", "name"], ["progress", ""]],
     found.map((each) => [h("a", { href: `#datasets/${encodeURIComponent(each.dataset_id)}` }, each.dataset_id.slice(0, 12)), each.symbols.join(", "), badge(each.status),
       number(each.train_records), number(each.validation_records), number(each.test_records), each.feature_registry_version, clock(each.created_at), progress(each)]),
-    "No dataset has been built: feature-service dataset build makes one."));
+    "No dataset has been built: run feature-service dataset build."));
   return found.some((each) => each.status === "building");
 }
 

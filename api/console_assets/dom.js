@@ -7,7 +7,7 @@ export class Refused extends Error {
   constructor(status, document) { super(document.message ?? `status ${status}`); this.status = status; }
 }
 
-export const told = (error) => (error instanceof Refused ? error.message : "The service does not answer.");
+export const told = (error) => (error instanceof Refused ? error.message : "The service does not respond.");
 
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

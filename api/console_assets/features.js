@@ -19,7 +19,7 @@ export async function show(root, { api, note, query }) {
     at.replaceChildren(table("Features", [["name", "name mono"], ["group", ""], ["meaning and formula", "formula"], ["unit", ""], ["range", "name"], ["horizon", "number"], ["fresh within", "number"], ["coverage", "number"]],
       found.map((each) => [each.name, each.group,
         h("div", {}, h("div", {}, each.summary), h("code", {}, each.formula), h("div", { class: "muted" }, `not known: ${each.nan_rule}`)),
-        each.unit, range(each), duration(each.horizon_seconds), duration(each.freshness_slo_seconds), `${number(each.coverage_slo * 100)} %`]), "No feature is named so."));
+        each.unit, range(each), duration(each.horizon_seconds), duration(each.freshness_slo_seconds), `${number(each.coverage_slo * 100)} %`]), "No feature has this name."));
     note("features", [], [["q", search.value.trim()], ["group", group.value]]);
   }
   search.addEventListener("input", draw);

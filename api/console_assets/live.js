@@ -87,7 +87,7 @@ async function vector(root, { api, heard, note, rest, query, isShown }) {
     const ms = Date.parse(document.timestamp);
     for (const name of [...Object.keys(document.features), ...Object.keys(document.missing)]) {
       const row = rowOf(name), value = document.features[name] ?? null;
-      if (value === null) row.value.replaceChildren(badge(document.missing[name], "why it is not known"));
+      if (value === null) row.value.replaceChildren(badge(document.missing[name], "why it is unknown"));
       else { setText(row.value, number(value)); row.value.title = String(value); }
       const known = points.get(name);
       if (!known.length || known[known.length - 1][0] < ms) known.push([ms, value]);

@@ -12,7 +12,7 @@ export async function show(root, { api, note, rest, query }) {
     at, feature, h("button", { class: "primary", type: "submit" }, "Go there"), [-60, -1, 1, 60].map((seconds) =>
       h("button", { type: "button", "aria-label": `${Math.abs(seconds)} s ${seconds < 0 ? "earlier" : "later"}`, onclick: () => step(seconds) }, `${seconds < 0 ? "−" : "+"}${Math.abs(seconds)} s`)));
   root.append(h("h1", {}, "Time machine"),
-    h("p", { class: "muted" }, "The row at a moment, computed again from raw Parquet to the bit, and what it was computed from."), form, wrong, answer);
+    h("p", { class: "muted" }, "The row at a moment, recomputed bit for bit from raw Parquet, and its inputs."), form, wrong, answer);
 
   function step(seconds) {
     const ms = Date.parse(at.value);
@@ -41,7 +41,7 @@ export async function show(root, { api, note, rest, query }) {
 function parts(found, choose) {
   const named = (name) => h("button", { type: "button", title: `Messages behind ${name}`, onclick: () => choose(name) }, name);
   const values = [...Object.entries(found.features).map(([name, value]) => [named(name), h("span", { title: value }, number(value))]),
-    ...Object.entries(found.missing).map(([name, reason]) => [named(name), badge(reason, "why it is not known")])];
+    ...Object.entries(found.missing).map(([name, reason]) => [named(name), badge(reason, "why it is unknown")])];
   const levels = (side) => (found.book?.[side] ?? []).map(([price, quantity]) => [number(price), number(quantity)]);
   const behind = found.depends_on;
   return [
@@ -49,10 +49,10 @@ function parts(found, choose) {
     h("p", {}, Object.entries(found.groups).map(([name, status]) => h("span", {}, `${name} `, badge(status), " "))),
     behind && h("h2", {}, `${behind.feature} depends on ${behind.count} messages${behind.count > behind.messages.length ? `, the newest ${behind.messages.length} are shown` : ""}`),
     behind && table("Messages", [["seq", "number"], ["received", "mono"], ["kind", ""], ["records", "number"]],
-      [...behind.messages].reverse().map((each) => [each.seq, `${clock(each.received)}${each.received.slice(19)}`, each.kind, each.records]), "It depends on the time alone."),
+      [...behind.messages].reverse().map((each) => [each.seq, `${clock(each.received)}${each.received.slice(19)}`, each.kind, each.records]), "It depends only on the time."),
     h("h2", {}, "Order book"),
-    table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was not known."),
-    table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was not known."),
+    table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was unknown."),
+    table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was unknown."),
     h("h2", {}, "Vector"),
     table("Vector", [["name", "name mono"], ["value", "number"]], values, "No value."),
   ].filter(Boolean);

@@ -12,13 +12,13 @@ export async function show(root, { api, note, rest, query }) {
   const now = Date.now();
   const from = h("input", { required: true, "aria-label": "From, UTC", size: 24, value: query.get("from") ?? new Date(now - DAY_MS).toISOString() });
   const to = h("input", { required: true, "aria-label": "To, UTC", size: 24, value: query.get("to") ?? new Date(now).toISOString() });
-  const dataset = h("select", { "aria-label": "Dataset that what is served is compared with" }, h("option", { value: "" }, "no drift"),
+  const dataset = h("select", { "aria-label": "Dataset to compare served rows with" }, h("option", { value: "" }, "no drift"),
     datasets.map((each) => h("option", { value: each.dataset_id, selected: each.dataset_id === query.get("dataset") }, `drift from ${each.dataset_id.slice(0, 12)}`)));
   const answer = h("div", {}), drift = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
   const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
     from, to, dataset, h("button", { class: "primary", type: "submit" }, "Report"));
   root.append(h("h1", {}, "Quality"),
-    h("p", { class: "muted" }, "What is missing, doubled, late or far from the rest in a symbol's data. Each report is kept."), form, wrong, answer, drift);
+    h("p", { class: "muted" }, "Missing, duplicated and late messages and outliers in a symbol's data. Each report is stored."), form, wrong, answer, drift);
 
   async function go() {
     setText(wrong, "");
@@ -48,9 +48,9 @@ function report(found) {
     h("div", { class: "tiles" }, tile("missing", share(found.missing_rate)), tile("anomalies", share(found.anomaly_rate)),
       tile("gaps in the order book", number(found.sequence_gaps)), tile("gaps and interruptions", number(found.desynchronization_events)),
       tile("late messages", number(found.late_messages)), tile("repeated messages", number(found.duplicate_messages))),
-    h("p", {}, h("a", { href: `#coverage/${encodeURIComponent(found.symbol)}?${period}` }, "Calendar of what is held and missing")),
-    h("h2", {}, "What to do"), found.recommendations.length ? h("ul", {}, found.recommendations.map((each) => h("li", {}, each))) : h("p", { class: "muted" }, "Nothing is wrong in what was looked at."),
-    h("h2", {}, "Not looked at"), table("Not looked at", [["check", "name"], ["why", "formula"]], Object.entries(found.unchecked), "Everything was looked at."),
+    h("p", {}, h("a", { href: `#coverage/${encodeURIComponent(found.symbol)}?${period}` }, "Calendar of stored and missing data")),
+    h("h2", {}, "What to do"), found.recommendations.length ? h("ul", {}, found.recommendations.map((each) => h("li", {}, each))) : h("p", { class: "muted" }, "Nothing is wrong in what was checked."),
+    h("h2", {}, "Not checked"), table("Not checked", [["check", "name"], ["why", "formula"]], Object.entries(found.unchecked), "Everything was checked."),
     h("h2", {}, "Streams"), rows("Streams", streams(found), "No stream."),
     h("h2", {}, "Gaps"), rows("Gaps", found.sequence_gap_details, "No gap."),
     h("h2", {}, "Anomalies"), rows("Anomalies", found.anomaly_details, "No anomaly.")];

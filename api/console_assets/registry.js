@@ -11,11 +11,11 @@ export async function show(root, { api, note, query }) {
   const button = h("button", { class: "primary", type: "submit" }, "Compare");
   const form = h("form", { class: "bar" }, before, after, button);
   root.append(h("h1", {}, "Registry"),
-    table("Versions", [["version", "name"], ["state", ""], ["features", "number"], ["datasets", "number"], ["row of one beside, ms", "number"]],
+    table("Versions", [["version", "name"], ["state", ""], ["features", "number"], ["datasets", "number"], ["row of a shadow, ms", "number"]],
       versions.map((each) => [each.version, badge(state(each)), number(each.features_count), number(each.usage_count), number(each.shadow_row_cost_ms)]), "No version."),
-    table("Workers", [["worker", "name"], ["serves", ""], ["of the newest activation", ""], ["beside it", ""]],
+    table("Workers", [["worker", "name"], ["serves", ""], ["of the newest activation", ""], ["shadows", ""]],
       active.workers.map((each) => [each.worker_id, `${each.feature_registry_version ?? "–"}${each.is_straggling ? ", straggling" : ""}`, each.activation_state ?? "–",
-        each.shadow_versions.map((one) => `${one.feature_registry_version} ${one.state}${one.detail ? `: ${one.detail}` : ""}`).join(", ") || "–"]), "No worker lives."),
+        each.shadow_versions.map((one) => `${one.feature_registry_version} ${one.state}${one.detail ? `: ${one.detail}` : ""}`).join(", ") || "–"]), "No worker is running."),
     h("h2", {}, "What a change means"), form, wrong, answer);
 
   async function go() {
@@ -36,7 +36,7 @@ export async function show(root, { api, note, query }) {
   if (query.get("before") && query.get("after")) await go();
 }
 
-const state = (each) => (each.is_active ? "active" : each.is_shadow ? "beside the active one" : each.is_valid ? (each.is_shipped ? "shipped" : "candidate") : "broken");
+const state = (each) => (each.is_active ? "active" : each.is_shadow ? "next to the active one" : each.is_valid ? (each.is_shipped ? "shipped" : "candidate") : "broken");
 
 const cost = (found) => (found.row_ms === null ? `not measured: ${found.reason}` : `${number(Number(found.row_ms.toPrecision(3)))} ms, median of ${found.rows_measured} rows`);
 

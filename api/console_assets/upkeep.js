@@ -26,7 +26,7 @@ function status(health, stats) {
   const service = stats.service;
   const latency = stats.processing.average_latency_ms_last_5min;
   return [h("div", { class: "tiles" }, tile("status", badge(health.status)), ...Object.entries(health.services).map(([name, state]) => tile(name.replaceAll("_", " "), badge(state))),
-    tile("running for", duration(service.uptime_seconds)), tile("memory", bytes(service.memory_bytes)), tile("row to store, mean of 5 min", latency === null ? "–" : `${number(Number(latency.toPrecision(3)))} ms`)),
+    tile("running for", duration(service.uptime_seconds)), tile("memory", bytes(service.memory_bytes)), tile("row to store, 5 min mean", latency === null ? "–" : `${number(Number(latency.toPrecision(3)))} ms`)),
     ...(Object.keys(health.reasons).length ? [table("Reasons", [["what", "name"], ["why", "formula"]], Object.entries(health.reasons), "")] : [])];
 }
 

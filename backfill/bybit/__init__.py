@@ -1,1 +1,1 @@
-"""Bybit's history: its REST interface and its archives, as the messages that its stream would have brought."""
+"""Bybit's history: its REST interface and archives, as the messages that its stream would have sent."""

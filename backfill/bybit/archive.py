@@ -67,7 +67,7 @@ class Archive:
 
     @contextmanager
     def _file(self, symbol: str, names: list[str]) -> Iterator[ArchivedFile]:
-        """One of the names, in the symbol's folder or beside it."""
+        """One of the names, in the symbol's folder or next to it."""
         tried = [f"{folder}{name}" for name in names for folder in (f"{symbol}/", "")]
         if "://" not in self.base:
             for name in tried:
@@ -107,7 +107,7 @@ class _NoFileError(Exception):
 
 
 def _shown(url: str) -> str:
-    """An address without what lets somebody in."""
+    """An address without its credentials."""
     return re.sub(r"//[^@/]*@", "//", url.partition("?")[0])
 
 

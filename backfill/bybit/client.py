@@ -104,16 +104,14 @@ class BybitClient:
                     if opened.ret_code == 0:
                         return opened
                     if opened.ret_code in {_WRONG_PARAMETER, _WRONG_SYMBOL}:
-                        raise InvalidRequest(
-                            f"bybit GET {path}: must be what the exchange knows, was {dict(asked)}: {opened.ret_msg}"
-                        )
+                        raise InvalidRequest(f"bybit GET {path}: the exchange refused {dict(asked)}: {opened.ret_msg}")
                     asked_for_s = self._until_reset_s(answer.headers) if opened.ret_code == _RATE_LIMIT else 0.0
                 elif answer.is_client_error and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                     break
             wait_s = max(asked_for_s, self._wait_s(attempt))
             self._pause(wait_s)
             if attempt < MOST_ATTEMPTS:
-                _log.warning("bybit GET %s of %s: %s; asked again in %.1f s", path, asked.get("symbol"), told, wait_s)
+                _log.warning("bybit GET %s of %s: %s; retrying in %.1f s", path, asked.get("symbol"), told, wait_s)
         raise StoreUnavailable(f"bybit {self.url} GET {path}: must succeed, {told}")
 
     def _wait_s(self, attempt: int) -> float:

@@ -62,7 +62,7 @@ def candles_message(symbol: str, rows: Iterable[Sequence[str]], *, at_ms: int) -
 def funding_messages(
     symbol: str, rows: Sequence[Sequence[str]], interval_min: int | None, *, start_ms: int, end_ms: int
 ) -> Iterator[TimedMessage]:
-    """What a ticker says of funding in [start, end): after each settlement, and while it stands; rows: time, rate.
+    """What a ticker says of funding in [start, end): after each settlement, and while it is in force; rows: time, rate.
 
     The rate is the settled one: the one that builds up for the next settlement was never kept. It is stated as often as
     the service restates a ticker, since rows look back for an hour alone, and until the next settlement is due.

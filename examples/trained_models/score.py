@@ -1,4 +1,4 @@
-"""The score of predictions on a split, and the score that nobody believes."""
+"""The score of predictions on a split, and the score that is too good to be true."""
 
 from __future__ import annotations
 

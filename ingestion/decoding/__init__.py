@@ -1,1 +1,1 @@
-"""Decoding that is the same at every venue: scales, order books, tickers, positions and the service's own messages."""
+"""Decoding shared by all venues: scales, order books, tickers, positions and the service's own messages."""

@@ -40,7 +40,7 @@ class DecodedMessage(NamedTuple):
     trade_ids: tuple[str | None, ...] = ()
     """The exchange's id of each trade of the message, None for one that states none."""
     book: BookPlace | None = None
-    """Where an order book message stands in its stream; None of every other kind."""
+    """The position of an order book message in its stream; None for every other kind."""
 
     def stamped(self, recv_ns: int, seq: int) -> Events:
         """The records, with the place on the tape that the message has."""

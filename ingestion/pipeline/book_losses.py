@@ -71,7 +71,7 @@ class BookLosses:
             _log.warning("%s orderbook: sequence gap of %d messages, u %d to %d", symbol, count, *missed)
         elif self._lost_ns is not None:
             after_s = (recv_ns - self._lost_ns) / SECOND_NS
-            _log.warning("%s orderbook: brought back by a snapshot, %.3f s after it was lost", symbol, after_s)
+            _log.warning("%s orderbook: recovered by a snapshot, %.3f s after it was lost", symbol, after_s)
             self._lost_ns = None
 
     @property

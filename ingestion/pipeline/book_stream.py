@@ -4,14 +4,14 @@
    its place with a snapshot of its own, any other once the present one is silent.
 2. An update at or below the last, in a message that is later by ``seq`` or by the exchange's clock, or far below it, is
    no message seen before: the exchange restarted and its snapshot was missed. The book is lost.
-3. Where a snapshot of another numbering comes and the old numbering goes on after it, two streams are mixed, such as
+3. Where a snapshot of another numbering comes and the old numbering continues after it, two streams are mixed, such as
    spot and linear of one name. The book is lost; the numbering that went on is kept to while it is heard. Numbers that
    neither can have come to in the time between lose the book again.
 4. A snapshot older than the last message, by ``seq`` and by the exchange's clock, comes again or late and is ignored.
    So is a snapshot that states again the book before a message that was lost, and an update that seems further on: it
-   is of the numbering before a restart, and no other stream. By an older ``seq`` that is told of the next update too.
+   is of the numbering before a restart, and not another stream. An older ``seq`` says the same of the next update.
    A snapshot that is not the repair of the book that was known last says that messages between were missed: an order
-   book that begins anew, another market's, one that was away for longer than its numbers tell.
+   book that starts again, another market's, one that was away for longer than its numbers show.
 5. What is lost is marked on the tape before the message: a replay and a rebuild see the same.
 """
 
@@ -60,7 +60,7 @@ class _Heard(NamedTuple):
         return self.place.last_id
 
     def step(self, following: _Heard) -> Step:
-        """What a message is to a book that stands here."""
+        """What a message means for the current book."""
         return step_after(self.place.last_id, following.place.first_id, following.place.last_id)
 
     def is_before(self, other: _Heard) -> bool:
@@ -81,7 +81,7 @@ class _Heard(NamedTuple):
         return seq < other_seq and self.event_ns <= other.event_ns
 
     def is_no_later_than(self, other: _Heard) -> bool:
-        """Whether it is of the same update, stated anew by nobody."""
+        """Whether it is of the same update."""
         is_same = (self.update_id, self.place.seq) == (other.update_id, other.place.seq)
         return is_same and self.event_ns <= other.event_ns
 
@@ -95,7 +95,7 @@ class _Heard(NamedTuple):
 
 
 class BookStream:
-    """Where one symbol's order book stands, told by the messages on its tape."""
+    """The state of one symbol's order book, from the messages on its tape."""
 
     def __init__(self) -> None:
         self.is_valid = False
@@ -179,7 +179,7 @@ class BookStream:
         return not self.is_valid and self._lost_after is self._last
 
     def _judge_snapshot(self, last: _Heard, heard: _Heard, *, is_silent: bool) -> Judgement:
-        """One that comes again or late is ignored; one that is no repair of the book known last begins anew."""
+        """One that comes again or late is ignored; one that does not repair the last known book starts a new one."""
         # The last message may be another market's, whose ``seq`` says nothing: the book that was known counts too.
         is_late = heard.is_older_than(last) or (self._whole is not None and heard.is_older_than(self._whole))
         is_late = is_late or (self._lost_after is not None and heard.is_no_later_than(self._lost_after))

@@ -32,7 +32,7 @@ from transforms.kernel import Kernel
 from transforms.rows import FeatureRows
 
 PROBATION_ROWS: Final = 5
-"""Whole seconds after the change for which the version before is ready to go on."""
+"""Whole seconds after the change for which the previous version is ready to continue."""
 LEAST_COSTS: Final = 3
 """Measurements of which the median is the cost of a row."""
 HELD_S: Final = 0.1
@@ -47,7 +47,7 @@ class ChangeFailed(FeatureServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a lane stood: the tick up to which it was closed, None before the first, and the last seq on its tape.
+    """The position of a lane: the tick up to which it was closed, None before the first, and the last seq on its tape.
 
     books: what is known of its order book at moments before, oldest first; where warming up begins.
     """
@@ -73,7 +73,7 @@ class EngineChange:
         self.changed_ns: int | None = None
         """The last row of the version before; None until the engines have changed."""
         self.failure: str | None = None
-        """Why the version before goes on."""
+        """Why the previous version continues."""
         self.marks: dict[str, Mark] = {}
         self.is_over = False
         """Whether it is decided: nothing follows any more."""
@@ -128,7 +128,7 @@ class EngineChange:
         self.check_cost(self.cost_ms)
 
     def follow_or_end(self, lanes: Mapping[str, Lane]) -> None:
-        """``follow``; what it raises is why the version before goes on."""
+        """``follow``; what it raises is why the previous version continues."""
         try:
             self.follow(lanes)
         except ChangeFailed as error:
@@ -161,7 +161,7 @@ class EngineChange:
         self._asked_ns = row_ns
 
     def ask_back(self, reason: str) -> None:
-        """Let the version before go on: at once where it still serves, else behind the next row at a whole second."""
+        """Let the previous version continue: at once if it still serves, else after the next row at a whole second."""
         with self._lock:
             if self.is_over:
                 return
@@ -184,7 +184,7 @@ class EngineChange:
             other = self.kernel if self.changed_ns is None else self._before
             lane.follower = Follower(Engine(other, lane.engine.instrument, grid_ns=lane.engine.grid_ns))
         else:
-            self.ask_back("a symbol went on meanwhile that had not been warmed up")
+            self.ask_back("a symbol that had not been warmed up received messages meanwhile")
 
     def boundary_ns(self, lanes: Mapping[str, Lane], watermark_ns: int) -> int | None:
         """The whole second up to ``watermark_ns`` behind which engines change, with the rows up to it served."""
@@ -269,7 +269,7 @@ class EngineChange:
         self._has_followers.set()
 
     def _delay(self, reason: str) -> None:
-        """Try again behind the next row; not for ever."""
+        """Try again after the next row, a limited number of times."""
         self._delays += 1
         if self._delays > MOST_DELAYS:
             self._end(reason)
@@ -281,7 +281,7 @@ class EngineChange:
 
 
 def mark_of(symbol: str, lane: Lane) -> Mark:
-    """Where a lane stands; from any thread: what is not closed yet is on the tape up to the seq, or comes later."""
+    """The position of a lane; from any thread: what is not closed yet is on the tape up to the seq, or comes later."""
     closed_ns = lane.closed.until_ns
     return Mark(symbol, lane.engine.instrument, closed_ns, lane.last_seq)
 

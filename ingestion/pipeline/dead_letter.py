@@ -205,7 +205,7 @@ class DeadLetter:
 
 
 def older_half(path: Path) -> Path:
-    """Where the older half of a dead letter stands."""
+    """The path of the older half of a dead letter."""
     return path.with_name(f"{path.stem}.older{path.suffix}")
 
 
@@ -219,7 +219,7 @@ def read_dead_letter(path: Path, *, begin: int = 0) -> Iterator[DeadMessage | Re
     """The rejected messages of a file in their order; none when it was never opened.
 
     begin: the byte to begin at, whose line may be a torn one. A line torn by a crash comes back as RejectedLine and
-    reading goes on. Raises StoreUnavailable when the file cannot
+    reading continues. Raises StoreUnavailable when the file cannot
     be read.
     """
     try:

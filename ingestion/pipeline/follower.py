@@ -1,4 +1,4 @@
-"""A follower: an engine beside a lane's own that takes the same records and whose rows nobody is served.
+"""A follower: an engine next to a lane's own that takes the same records and whose rows are not served.
 
 It is how an engine of another version comes to stand where the lane's stands, and how the one before stays ready to
 take its place again. The lane's thread gives the records; any one thread at a time closes rows.

@@ -97,7 +97,7 @@ class Lane:
     ) -> FeatureRows | None:
         """Bring the engine to where the tape ends, and close the rows up to there again.
 
-        checkpoint: where to go on from; ``frames`` begin no later than its own, and earlier where what is delivered
+        checkpoint: where to continue from; ``frames`` begin no later than its own, and earlier where what is delivered
         again is to be recognised. closed_ns: the time of a row known to be closed, a tick of any grid: no message may
         come before it any more.
 
@@ -229,7 +229,7 @@ class Lane:
     def compute(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it.
 
-        They are served once ``note_closed`` has them; until then the lane can go on with another engine.
+        They are served once ``note_closed`` has them; until then the lane can continue with another engine.
         """
         has_changed = self.closed.lacks_message_before(floor_to(watermark_ns, self.engine.grid_ns))
         return self.engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))

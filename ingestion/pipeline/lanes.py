@@ -32,7 +32,7 @@ Serve = Callable[[Lane, FeatureRows, int], ServedRows]
 
 
 class History(Protocol):
-    """What is kept of a symbol's past beside its tape, for a pipeline that goes on where another one ended.
+    """A symbol's past as kept next to its tape, for a pipeline that continues where another one ended.
 
     It saves checkpoints too, each after the rows before it were kept.
     """
@@ -50,7 +50,7 @@ class History(Protocol):
         ...
 
     def is_whole(self, symbol: str) -> bool:
-        """Whether the messages to come go on where the tape ended, with nothing missed."""
+        """Whether the next messages continue where the tape ended, with nothing missed."""
         ...
 
 
@@ -59,9 +59,9 @@ class LaneRules:
     """What is the same for every lane.
 
     grid_ns: the row grid. sync_ms: how long a message may wait to become durable. segment_ns: how long a segment of the
-    tape is. market: of every message. history: what a symbol goes on from beside its tape; without it a checkpoint is
-    saved at the end. on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its
-    tape is opened; raises what forbids it. before: the version that was served before this one, if any was.
+    tape is. market: of every message. history: what a symbol continues from, in addition to its tape; without it a
+    checkpoint is saved at the end. on_gap: called with a symbol whose order book was lost. claim: called with a symbol
+    before its tape is opened; raises what forbids it. before: the version that was served before this one, if any was.
     """
 
     raw_folder: Path
@@ -76,7 +76,7 @@ class LaneRules:
 
 
 class Lanes:
-    """Every lane by symbol; ``kernel`` is of the next rows, ``change`` the change of version that goes on."""
+    """Every lane by symbol; ``kernel`` is of the next rows, ``change`` the change of version in progress."""
 
     def __init__(
         self, kernel: Kernel, instruments: Instruments, decoders: Decoders, rules: LaneRules, *, serve: Serve
@@ -91,7 +91,7 @@ class Lanes:
         self._unscaled: set[str] = set()
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:
-        """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
+        """Continue where the symbol's tape ended, before its first message; False if it has none."""
         if symbol in self.by_symbol:
             return True
         if symbol not in tape_symbols(self._rules.raw_folder):
@@ -118,7 +118,7 @@ class Lanes:
                 lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
 
     def open(self, symbol: str, recv_ns: int) -> Lane:
-        """Open the lane of a symbol, which goes on where its tape ended if it has one."""
+        """Open the lane of a symbol, which continues where its tape ended if it has one."""
         pinned = self._instruments.get(symbol) or self._pinned_by_tape(symbol)
         instrument = pinned or Instrument(symbol, 0, 0)
         self._rules.claim(symbol)

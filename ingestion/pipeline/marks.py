@@ -1,4 +1,4 @@
-"""What the service itself says on a tape of messages that are missing, and what stands in the place of a hole."""
+"""What the service itself says on a tape of messages that are missing, and what replaces a hole."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RESTART_REASON: Final = "ingest restarted"
 LOST_REASON: Final = "messages on the tape cannot be read"
 GAP_REASON: Final = "order book lost its sequence"
 NO_NEWS_NS: Final = 5 * MINUTE_NS
-"""Without a trade for so long nobody knows whether nothing was traded."""
+"""After this long without a trade it is unknown whether nothing was traded."""
 
 
 def hole_records(decoders: Decoders, symbol: str, hole: Hole) -> Events:
-    """What stands in the place of a hole: a START, since messages before what follows are missing.
+    """The replacement of a hole: a START, because messages before what follows are missing.
 
     Nothing in that of a damaged head, which costs no message: its seq is that of the frame after it.
     """
@@ -44,7 +44,7 @@ def absence_marks(since_ns: int, until_ns: int, *, grid_ns: int, is_book_known: 
     """The marks of a time in which nothing was read, in order.
 
     Where no tick of the grid is in it, no row is of it, and what comes next says what is missing. Trades have a mark
-    each second: without one a second later nothing was traded in it. After NO_NEWS_NS that is unknown by itself.
+    each second: without one a second later nothing was traded in it. After NO_NEWS_NS that is unknown anyway.
     """
     if floor_to(until_ns, grid_ns) > floor_to(since_ns, grid_ns):
         if is_book_known:

@@ -67,9 +67,9 @@ class Pipeline:
         """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
         tape_segment_ns: how long a segment of the tape is. market: of every message. symbols: those to take, None is
-            all. history: what a symbol goes on from beside its tape; without it a checkpoint is saved at the end.
-            on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its tape is
-            opened; raises what forbids it. withhold: what becomes of rows before anybody gets them. before: the
+            all. history: what a symbol continues from, in addition to its tape; without it a checkpoint is saved at
+            the end. on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its
+            tape is opened; raises what forbids it. withhold: what becomes of rows before anybody gets them. before: the
             version that was served before this one, if any was.
         """
         self.counters = Counters()
@@ -215,7 +215,7 @@ class Pipeline:
         self._rejections.keep(body, recv_ns=recv_ns, reason=reason, error=error, on_durable=on_durable)
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:
-        """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
+        """Continue where the symbol's tape ended, before its first message; False if it has none."""
         return self._lanes.go_on(symbol, now_ns=now_ns)
 
     def steps_to(self, watermark_ns: int) -> Iterator[int]:

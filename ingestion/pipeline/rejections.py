@@ -94,7 +94,7 @@ class Rejections:
         return lane
 
     def _lane_of(self, symbol: str, recv_ns: int) -> Lane | None:
-        """The lane of a symbol that has one, or a tape to go on from."""
+        """The lane of a symbol that has one, or a tape to continue from."""
         if symbol not in self._lanes.by_symbol and (self._symbols is None or symbol in self._symbols):
             with suppress(InvalidRequest):
                 self._lanes.go_on(symbol, now_ns=recv_ns)

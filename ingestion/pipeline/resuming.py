@@ -107,7 +107,7 @@ def rows_before_change(  # as ``resume``
     try:
         engine = Engine(before.kernel(), lane.engine.instrument, grid_ns=lane.engine.grid_ns)
     except (NotFound, InvalidRegistry) as error:
-        _log.warning("%s: rows of the version before that are not in the log cannot be computed: %s", symbol, error)
+        _log.warning("%s: rows of the previous version that are not in the log cannot be computed: %s", symbol, error)
         return None
     checkpoint = read_checkpoint(raw_folder, symbol, engine.identity)
     if checkpoint is None:

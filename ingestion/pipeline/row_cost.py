@@ -1,9 +1,9 @@
 """What a row of a set costs of processor time, measured on the newest stretch of a real tape.
 
 1. The tape with the most bytes of late is gone through from the last order book snapshot before the stretch on; each
-   second of the stretch is fed and closed by itself, as a running worker does it.
+   second of the stretch is fed and closed separately, as a running worker does.
 2. What is further back than that is not brought in: how much past an engine holds hardly changes what a row costs.
-3. It is done in a process of its own, at low priority: neither who asks nor a worker beside waits for a compiler.
+3. It is done in its own process, at low priority: neither the caller nor a worker waits for a compiler.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _in_a_process(plan: WarmingPlan, sets: Sequence[FeatureSet]) -> list[Measure
         found: list[MeasuredCost] = ours.recv()
     except EOFError:
         process.join()
-        return [MeasuredCost(None, 0, f"the process that measures ended with {process.exitcode}")] * len(sets)
+        return [MeasuredCost(None, 0, f"the measuring process exited with {process.exitcode}")] * len(sets)
     finally:
         ours.close()
         process.kill()

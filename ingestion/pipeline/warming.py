@@ -93,7 +93,7 @@ def warm_up_engines(plan: WarmingPlan, connection: Connection) -> None:
                 warm[symbol].bring_to(mark)
             connection.send({symbol: each.engine() for symbol, each in warm.items()} if is_last else None)
     except (EOFError, BrokenPipeError):
-        return  # nobody waits any more
+        return  # the caller stopped waiting
     except Exception as error:  # noqa: BLE001  # the top of a process: whatever a version raises is why it is refused
         connection.send(Failed(said(error)))
 
@@ -145,7 +145,7 @@ class Warmer:
         self._engine.pin(instrument)
 
     def engine(self) -> WarmEngine:
-        """The engine where it stands."""
+        """The engine in its current state."""
         rows = list(self._rows)
         empty = self._engine.advance(0)
         joined = joined_rows(rows) if rows else empty

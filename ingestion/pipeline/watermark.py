@@ -3,7 +3,7 @@
 1. A stream that keeps up is believed to have shown everything up to ``now - grace``, and whatever it showed itself.
 2. A stream with a known backlog is believed up to the last ``recv_ns`` that it showed: its rows wait for it, and the
    backlog is computed on its own time.
-3. Where nobody tells of a backlog, deliveries do: while they come one upon the other and are older than a message on
+3. Where no backlog is reported, deliveries show it: while they come one upon the other and are older than a message on
    its way can be, the stream is working through one.
 4. The watermark is the least of all streams, never ahead of the clock, whatever clock stamped the messages, and never
    moves back.

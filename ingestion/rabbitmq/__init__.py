@@ -1,1 +1,1 @@
-"""RabbitMQ: reading queues, publishing, and the bus in its place."""
+"""RabbitMQ: reading queues, publishing, and the in-process bus that can replace it."""

@@ -16,7 +16,7 @@ def check_broker(address: BrokerAddress) -> None:
     try:
         asyncio.run(_open_and_close(address))
     except LOST as error:
-        said = str(error) or f"no answer within {TIMEOUT_S:g} s"
+        said = str(error) or f"no response within {TIMEOUT_S:g} s"
         raise StoreUnavailable(f"{address}: cannot connect as {address.user}: {said}") from error
 
 

@@ -18,7 +18,7 @@ class QueueNotices:
     """Notices to one queue. No notice is worth a connection kept open: each has its own."""
 
     def __init__(self, address: BrokerAddress, queue: str, *, arguments: Mapping[str, Any] = KEPT_UNTIL_READ) -> None:
-        """arguments: of the queue, when nobody has declared it yet."""
+        """arguments: of the queue, if it is not declared yet."""
         self._address = address
         self._queue = queue
         self._arguments = arguments

@@ -15,15 +15,15 @@ TIMEOUT_S: Final = 5.0
 
 
 def queue_lengths(address: BrokerAddress, queues: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Messages that wait and readers, of each queue that there is. Not for a thread that runs an event loop.
+    """Waiting messages and readers of each existing queue. Not for a thread that runs an event loop.
 
     Raises StoreUnavailable.
     """
     try:
         return asyncio.run(_lengths(address, queues))
     except LOST as error:
-        said = str(error) or f"no answer within {TIMEOUT_S:g} s"
-        raise StoreUnavailable(f"{address}: cannot say how long its queues are: {said}") from error
+        said = str(error) or f"no response within {TIMEOUT_S:g} s"
+        raise StoreUnavailable(f"{address}: cannot read its queue lengths: {said}") from error
 
 
 async def _lengths(address: BrokerAddress, queues: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,6 @@
 """RabbitMQ: queues that are read and acknowledged in groups.
 
-A connection that is lost is opened again, after a pause that doubles up to a bound. Everything on it is made anew:
+A connection that is lost is opened again, after a pause that doubles up to a bound. Everything on it is recreated:
 channels, passive declarations, consumers, acknowledgements. What was not acknowledged is delivered again by the
 broker, and recognised downstream.
 
@@ -148,7 +148,7 @@ class QueueReader:
             try:
                 connection = await connect(self._address)
             except LOST as error:
-                _log.warning("%s: cannot connect: %s; trying again in %g s", self._address, error, pause_s)
+                _log.warning("%s: cannot connect: %s; retrying in %g s", self._address, error, pause_s)
                 await _wait(self._closing, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
@@ -234,7 +234,9 @@ class QueueReader:
                 except StoreUnavailable as error:
                     if not refused.is_set():
                         _log.warning(
-                            "queue %s: one message could not be taken, so they are delivered again: %s", queue, error
+                            "queue %s: a message could not be processed, so the batch is delivered again: %s",
+                            queue,
+                            error,
                         )
                     refused.set()
                 except BaseException:
@@ -243,7 +245,7 @@ class QueueReader:
 
             consumer = await channel.basic_consume(queue, deliver, exclusive=True)
             self._on_read(queue)
-            _log.info("reading %s, where %d messages wait", queue, declared.message_count or 0)
+            _log.info("reading %s, %d messages waiting", queue, declared.message_count or 0)
             while not (channel.is_closed or self._closing.is_set()):
                 # A queue that is deleted cancels its consumer and says nothing else.
                 if consumer.consumer_tag not in channel.consumers:

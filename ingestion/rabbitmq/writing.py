@@ -20,11 +20,11 @@ LIVE_QUEUE: Final[Mapping[str, Any]] = {
     "x-max-length": 100_000,
     "x-overflow": "drop-head",
 }
-"""How a queue of ours is bounded when nobody has declared it yet: as the gateway bounds its own."""
+"""Limits of our queues if they are not declared yet: as the gateway limits its own."""
 
 
 class QueueWriter:
-    """Writes persistent messages to durable queues, each confirmed by the broker; made if nobody has declared them."""
+    """Writes persistent messages to durable queues, each confirmed by the broker; declared if they do not exist."""
 
     def __init__(self, address: BrokerAddress, *, arguments: Mapping[str, Any] = LIVE_QUEUE) -> None:
         """arguments: of a queue that has to be made."""
@@ -89,7 +89,7 @@ async def declared_queue(
 
 
 class HashExchange:
-    """A consistent-hash exchange with its queues, made if nobody has declared them: a routing key has one queue."""
+    """A consistent-hash exchange with its queues, declared if they do not exist: a routing key has one queue."""
 
     def __init__(self, address: BrokerAddress, name: str, queues: Sequence[str]) -> None:
         self._address = address

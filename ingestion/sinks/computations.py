@@ -3,7 +3,7 @@
 1. Every row at a whole second is counted when it closes, in the thread that computes; in there nothing is waited for.
 2. Those that the online store took are timed, in the thread that writes them. A newer row replaces one that waits, so
    there are fewer of these.
-3. A minute is over with the first row after it, and is told SETTLE_NS later, when its last row was stored.
+3. A minute is over with the first row after it, and is reported SETTLE_NS later, when its last row was stored.
 """
 
 from __future__ import annotations

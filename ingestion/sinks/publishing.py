@@ -74,7 +74,7 @@ class Fencing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of one symbol and interval on its way out; ``at`` is where it stands in ``rows``."""
+    """One row of one symbol and interval on its way out; ``at`` is its position in ``rows``."""
 
     interval: str
     rows: FeatureRows
@@ -179,7 +179,7 @@ class LivePublisher:
                 self.published += 1
                 if self._is_away:
                     self._is_away = False
-                    _log.warning("%s: the broker takes rows again", LIVE_FEATURES)
+                    _log.warning("%s: the broker accepts rows again", LIVE_FEATURES)
 
     def close(self) -> None:
         """Nothing: ``run`` ends on the event loop."""

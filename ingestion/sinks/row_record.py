@@ -58,9 +58,9 @@ _Item = Sequence[ServedRows] | _Given | _Mark | threading.Event
 
 
 class RowRecord:
-    """Keeps closed rows and checkpoints, and tells a restarted pipeline what was kept.
+    """Keeps closed rows and checkpoints, and gives a restarted pipeline what was kept.
 
-    is_whole: whether the messages to come of a symbol go on where its tape ended. check: called before each write;
+    is_whole: whether the next messages of a symbol continue where its tape ended. check: called before each write;
     raises what forbids it.
     """
 
@@ -135,7 +135,7 @@ class RowRecord:
             self._items.put(item, timeout=FULL_DEADLINE_S)
         except queue.Full as error:
             raise StoreUnavailable(
-                f"feature log: must take rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
+                f"feature log: must accept rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
             ) from error
 
     def _wait_until_kept(self) -> None:

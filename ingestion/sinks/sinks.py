@@ -97,7 +97,7 @@ class OnlineSink:
                 self.outages += 1
                 self._memory.is_store_away = True
                 self._keep(newest)
-            _log.warning("online store is away, the newest row of each symbol waits: %s", error)
+            _log.warning("online store is down, keeping the newest row of each symbol: %s", error)
             self._recovery = threading.Thread(target=self._recover, name="online store recovery", daemon=True)
             self._recovery.start()
 
@@ -112,7 +112,7 @@ class OnlineSink:
         except Conflict:
             pass  # what waits is another worker's to write
         except StoreUnavailable as error:
-            _log.warning("online store is away, the newest rows of %d symbols are lost: %s", len(self._backlog), error)
+            _log.warning("online store is down, the newest rows of %d symbols are lost: %s", len(self._backlog), error)
         finally:
             self._store.close()
 
@@ -148,7 +148,7 @@ class OnlineSink:
                         del self._backlog[symbol]
                 if not self._backlog:
                     self._memory.is_store_away = False
-                    _log.warning("online store is back, after %d failed writes in all", self.failed_writes)
+                    _log.warning("online store is back after %d failed writes", self.failed_writes)
                     return
 
 

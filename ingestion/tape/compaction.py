@@ -179,7 +179,7 @@ def _compact_segment(
     symbol = segment.path.parent.parent.name
     if instrument is None:
         if not needs_no_scale(segment, decoders.venue, log=log):
-            raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
+            raise CorruptStore(f"{symbol}: must have a pinned scale, like every tape with a number, had none")
         return None  # its part is made once there is a scale
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)

@@ -2,12 +2,12 @@
 
 1. A message is known by what it states: an order book by its updates, a candle by its minute, all by topic and time.
    The n-th of several that state the same is the n-th of the other tape.
-2. Both tapes are read side by side, LOOK_NS ahead. What stands at the head of both is taken once; what the other tape
+2. Both tapes are read side by side, LOOK_NS ahead. What is at the head of both is taken once; what the other tape
    still has further on waits for it; of two that only one tape has the earlier goes first.
 3. A message that both have is received when the first of them had it. Where both state another thing under one name,
-   the first tape's is taken and the conflict is told.
+   the first tape's is taken and the conflict is reported.
 4. What the service itself makes of messages is left out: who plays the stream makes it again. A START stays where the
-   other tape was silent too or about to begin anew itself, since then nobody had what came before it.
+   other tape was silent too or about to restart itself, since then neither had what came before it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Met(NamedTuple):
 def merge_tapes(
     first: Iterator[Frame], second: Iterator[Frame], decoders: Decoders, merged: Merged
 ) -> Iterator[TimedMessage]:
-    """The messages of both, in an order that goes on in each as it was; counted in ``merged``.
+    """The messages of both, in an order that keeps the order of each; counted in ``merged``.
 
     decoders: of the market of both. Raises CorruptStore where a tape cannot be read.
     """
@@ -97,7 +97,7 @@ def merge_tapes(
 
 
 def _next(heads: list[_Met | None], sides: tuple[_Side, _Side]) -> int | None:
-    """Which side goes on; None when both have ended."""
+    """Which side continues; None when both have ended."""
     one, two = heads
     if one is None or two is None:
         return None if one is two else int(one is None)
@@ -123,7 +123,7 @@ class _Side:
         self.last_ns = self._before_ns = 0
 
     def head(self) -> _Met | None:
-        """The next message, LOOK_NS read ahead of it; those that the other side had first are passed over."""
+        """The next message, LOOK_NS read ahead of it; those that the other side had first are skipped."""
         self._read_ahead()
         while self._waiting and self._waiting[0].key not in self._keys:
             self._note(self._waiting.popleft())
@@ -141,7 +141,7 @@ class _Side:
         return key in self._keys
 
     def take_out(self, key: tuple[object, ...]) -> _Met | None:
-        """Take a message from wherever it stands."""
+        """Take a message from wherever it is."""
         return self._keys.pop(key, None)
 
     def is_start_needed(self, other: _Side) -> bool:

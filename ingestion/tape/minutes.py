@@ -39,7 +39,7 @@ def tape_minutes(
 
 
 def tape_records(decoders: Decoders, symbol: str, found: Frame | Hole) -> Events:
-    """What a frame states, or what stands in the place of a hole. Raises what decoding a message raises."""
+    """What a frame states, or the replacement of a hole. Raises what decoding a message raises."""
     if isinstance(found, Hole):
         return hole_records(decoders, symbol, found) if found.next_seq is not None else empty_events(0)
     decoded = decoders.decode(found.body, found.recv_ns)

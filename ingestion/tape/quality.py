@@ -34,7 +34,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
 ) -> dict[str, Any]:
     """The report of ``quality.data_report`` on what raw Parquet holds with ``from_ns <= recv_ns < to_ns``.
 
-    served: the feature set whose rows are looked at. What is on the tape and not compacted yet is not looked at;
+    served: the feature set whose rows are checked. Data on the tape that is not compacted yet is not checked;
     ``unchecked`` says so.
 
     Raises NotFound when nothing was ever held of the symbol, InvalidRequest for an empty period, CorruptStore.
@@ -65,7 +65,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     book.offset.finish()
     unchecked = {}
     if last_ns < to_ns - SECOND_NS:
-        unchecked["after"] = "raw Parquet ends before the period does: what is on the open tape was not looked at"
+        unchecked["after"] = "raw Parquet ends before the period does: the open tape was not checked"
     if first_ns > from_ns + SECOND_NS:
         unchecked["before"] = "raw Parquet begins after the period does"
     return quality_document(

@@ -207,7 +207,7 @@ def _check_segments(folder: Path, holes: list[Hole], check: TapeCheck) -> None:
 
 
 def _follow_book(place: BookPlace, last_update: int | None, check: TapeCheck) -> int | None:
-    """The update that the book stands at after a message; None when it is invalid."""
+    """The book's update id after a message; None when it is invalid."""
     if place.replaces:
         check.snapshots += 1
         return place.last_id

@@ -47,7 +47,7 @@ def whole_raw(raw: RawData, symbol: str, instruments: Instruments) -> Iterator[R
         yield raw
         return
     if instrument is None:
-        raise CorruptStore(f"{symbol}: must have a pinned scale, as every tape with a number, was without")
+        raise CorruptStore(f"{symbol}: must have a pinned scale, like every tape with a number, had none")
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
         for part in parts:
             _link(raw.folder, part, Path(scratch))

@@ -1,1 +1,1 @@
-"""Venues: the exchanges that are read, a room each, and which of them decodes the messages of a day."""
+"""Venues: one room per exchange, and which of their decoders reads the messages of a day."""

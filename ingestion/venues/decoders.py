@@ -3,7 +3,7 @@
 1. Where a venue changes a format, it gets a decoder from the first day that has it; the days before are read as they
    always were.
 2. Where a decoder read its days wrongly, its entry gets another decoder under a higher version: the next compaction
-   makes the parts of those days anew, and of no others.
+   rebuilds the parts of those days, and of no others.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Decoders:
         self.venue = venue
         self._from_ns = [parse_iso_ns(each.from_date) for each in venue.decoders]
         assert self._from_ns[:1] == [0], "the first decoder reads from the beginning"
-        assert self._from_ns == sorted(set(self._from_ns)), "decoders stand by date, one a date"
+        assert self._from_ns == sorted(set(self._from_ns)), "decoders are in order of date, one per date"
         self._versions = [each.version for each in venue.decoders]
         self._decoders = [each.make(instruments) for each in venue.decoders]
 

@@ -57,7 +57,7 @@ class DiskRoom:
     def wait(self, stop: threading.Event) -> bool:
         """Wait until there is room, aloud; False when ``stop`` was set before."""
         while (full := self._full()) is not None:
-            _log.error("ingest waits for room: %s", full)
+            _log.error("ingest waits for disk space: %s", full)
             if stop.wait(self._wait_s):
                 return False
         return True
@@ -67,12 +67,12 @@ class DiskRoom:
             found = self._measure(folder)
             if found.percent >= self._stop_percent:
                 return (
-                    f"disk of {folder}: must be used to less than {self._stop_percent:g} % for ingest to go on, "
-                    f"was {found.percent:.2f} %: make room"
+                    f"disk of {folder}: must be used to less than {self._stop_percent:g} % for ingest to continue, "
+                    f"was {found.percent:.2f} %: free some space"
                 )
             if found.free < LEAST_FREE_BYTES:
                 return (
-                    f"disk of {folder}: must have {LEAST_FREE_BYTES >> 20} MiB free for ingest to go on, "
-                    f"had {found.free >> 20} MiB: make room"
+                    f"disk of {folder}: must have {LEAST_FREE_BYTES >> 20} MiB free for ingest to continue, "
+                    f"had {found.free >> 20} MiB: free some space"
                 )
         return None

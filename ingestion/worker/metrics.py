@@ -67,8 +67,8 @@ class StatusCollector(Collector):
         "gaps": "Times the order book was lost.",
         "late": "Messages raised to a closed boundary.",
         "duplicates": "Order book messages that were applied before.",
-        "redelivered": "Messages, and trades of one, that the tape held already.",
-        "ignored": "Order book messages of another stream than the one that is kept to.",
+        "redelivered": "Messages, or trades of a message, that were already on the tape.",
+        "ignored": "Order book messages of another stream than the selected one.",
         "lost": "Marks on the tape of messages that were missed or could not be used.",
     }
 
@@ -94,7 +94,7 @@ class StatusCollector(Collector):
             for error, count in counts.items():
                 by_error.add_metric([symbol, error], count)
         yield by_error
-        age = GaugeMetricFamily("feature_service_age_seconds", "Since a symbol's last message.", labels=["symbol"])
+        age = GaugeMetricFamily("feature_service_age_seconds", "Time since a symbol's last message.", labels=["symbol"])
         lag = GaugeMetricFamily("feature_service_lag_seconds", "How late a symbol's rows close.", labels=["symbol"])
         for symbol, each in symbols.items():
             if each["last_recv_ns"] is not None:

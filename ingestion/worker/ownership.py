@@ -1,10 +1,11 @@
 """Ownership: a worker holds the leases of its symbols and says how it is, in a thread of its own.
 
-1. A worker begins only once all its symbols are its own and nobody writes their tapes any more; until then it stands by
-   and asks again. A process that is stopped keeps the locks of its tapes: whoever has taken its leases waits for it.
-2. While the database is away the worker goes on: the lock of each tape and the fence in the online store still keep a
+1. A worker begins only once it owns all its symbols and no other process writes their tapes; until then it stands by
+   and asks again. A process that is stopped keeps the locks of its tapes: the process that has taken its leases
+   waits for it.
+2. While the database is down the worker continues: the lock of each tape and the fence in the online store still keep a
    second writer out.
-3. Once another worker holds one of the leases, this one is told that it has lost it and must stop writing.
+3. Once another worker holds one of the leases, this one is notified that it has lost it and must stop writing.
 4. A process that was stopped, or slept, for longer than a lease may wake as its owner in error: ``check`` sees that it
    was not called for so long, and lets nothing be written before the database was asked.
 5. A worker that shares the symbols takes one queue of them first, and each symbol when its first message comes.
@@ -28,7 +29,7 @@ RENEW_S: Final = 1.0
 ANSWER_S: Final = 10.0
 """How long a worker that slept waits for the database's answer, an error included."""
 CLAIM_S: Final = 15.0
-"""How long a symbol's first message waits for whoever had the symbol."""
+"""How long a symbol's first message waits for the symbol's previous owner."""
 CLAIM_AGAIN_S: Final = 0.2
 STATUS_EVERY: Final = 2
 """Renewals between two statuses."""
@@ -131,7 +132,7 @@ class Ownership:
                 self._fences = {**self._fences, **taken}
                 return
             if self._passing_ns() > deadline_ns or self._closing.wait(CLAIM_AGAIN_S):
-                raise Conflict(f"lease of {symbol}: must be let go within {CLAIM_S:g} s, was not")
+                raise Conflict(f"lease of {symbol}: must be released within {CLAIM_S:g} s, was not")
 
     def hold(self) -> None:
         """Renew the leases from now on until ``close``: a worker may take longer to open than a lease lasts."""
@@ -183,7 +184,7 @@ class Ownership:
         try:
             self._leases.release(self.worker_id)
         except StoreUnavailable as error:
-            _log.warning("leases: run out by themselves, could not be let go: %s", error)
+            _log.warning("leases: could not be released and will expire: %s", error)
         finally:
             self._leases.close()
 
@@ -214,7 +215,7 @@ class Ownership:
         try:
             status = describe()
         except Exception:  # noqa: BLE001  # whatever is wrong with a status, the symbols must stay owned
-            _log.exception("status: is not told this time, making it ended with an error")
+            _log.exception("status: not reported this time, collecting it failed")
             return
         self._leases.write_status(self.worker_id, started_at=self._started_at, status=status)
 
@@ -239,4 +240,4 @@ class Ownership:
         if not self._is_away:
             self._is_away = True
             self.outages += 1
-            _log.warning("leases: the database is away, the tapes' locks protect the symbols meanwhile: %s", error)
+            _log.warning("leases: the database is down, the tapes' locks protect the symbols meanwhile: %s", error)

@@ -41,4 +41,4 @@ class Repeating:
             try:
                 self._step()
             except Exception:  # noqa: BLE001  # the top of a thread: the worker serves on as it did
-                _log.exception("%s: goes on, what it did ended with an error", self._name)
+                _log.exception("%s: continues after an error", self._name)

@@ -1,4 +1,4 @@
-"""The process that serves a version beside the active one: it computes its rows from the tapes, and keeps them.
+"""The process that serves a version next to the active one: it computes its rows from the tapes, and stores them.
 
 1. It compiles the version and brings an engine of each symbol along the tape, from the horizon before its first row on:
    that after its last one, where it was served within RESUMED_NS, else the next.
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ShadowPlan:
-    """What is served beside. features: the folder of the feature log. online: the part of a feature_store.yaml.
+    """The shadow version. features: the folder of the feature log. online: the part of a feature_store.yaml.
 
     budget_ms: what a row may cost.
     """
@@ -159,7 +159,7 @@ class _Serving:
             self._online.write(newest, fences=fences)  # what is fenced is another worker's to write
         except StoreUnavailable as error:
             if not self._is_away:
-                _log.warning("online store is away, rows of %s are kept in the log alone: %s", self._set.version, error)
+                _log.warning("online store is down, rows of %s go to the log only: %s", self._set.version, error)
             self._is_away = True
         else:
             self._is_away = False

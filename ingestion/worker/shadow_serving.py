@@ -1,9 +1,9 @@
-"""Serving versions beside the active one: a thread that keeps a process for each, and tells it how far it may go.
+"""Serving versions next to the active one: a thread that keeps a process for each, and tells it how far it may go.
 
-1. Which versions are wanted, the database says; while it is away, those go on that were wanted last.
-2. A process is told of rows that the worker has closed and whose messages are on the disk, once it has answered.
-3. One that says why it failed is not begun again before it is asked for anew. One that was killed is.
-4. Once a version is not wanted, or failed, its fields in Redis go: nobody gets an old value of it.
+1. The database says which versions are wanted; while it is down, the last wanted ones continue.
+2. A process is notified of rows that the worker has closed and whose messages are on disk, once it has responded.
+3. One that reported why it failed is not restarted until it is requested again. One that was killed is.
+4. Once a version is not wanted, or failed, its fields in Redis are removed: no old value of it is served.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Told:
-    """What is told of a version. said: None before its process has compiled."""
+    """The status of a version. said: None before its process has compiled."""
 
     state: str = "preparing"
     detail: str | None = None
@@ -93,7 +93,7 @@ class ShadowServing:
             process.end()
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """What is told of each version; from any thread."""
+        """The status of each version; from any thread."""
         return {version: told.document() for version, told in list(self._told.items())}
 
     def _turn(self) -> None:
@@ -122,7 +122,7 @@ class ShadowServing:
             told.state, told.detail = "failed", str(error)
             return
         self._processes[version] = _ShadowProcess(self._plan(chosen))
-        _log.info("registry version %s is prepared beside the one that is served", version)
+        _log.info("registry version %s is being prepared next to the served one", version)
 
     def _tell(self, version: str, process: _ShadowProcess) -> None:
         told = self._told[version]
@@ -132,7 +132,7 @@ class ShadowServing:
                 return
             if isinstance(answer, Failed):
                 told.state, told.detail = "failed", answer.reason
-                _log.warning("registry version %s is no longer served beside: %s", version, answer.reason)
+                _log.warning("registry version %s is no longer served as a shadow: %s", version, answer.reason)
                 self._end(version)
                 return
             told.said = answer
@@ -140,9 +140,9 @@ class ShadowServing:
             process.tell(self._marks(), dict(self._fences()))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self._end(version)
-            told.state, told.detail = "preparing", "its process ended, and is begun again"
+            told.state, told.detail = "preparing", "its process ended and is being restarted"
             self._again_s[version] = time.monotonic() + AGAIN_S
-            _log.warning("registry version %s: its process ended, and is begun again", version)
+            _log.warning("registry version %s: its process ended and is being restarted", version)
 
     def _marks(self) -> dict[str, Mark]:
         """Where the symbols stand of which everything is on the disk."""

@@ -1,4 +1,4 @@
-"""A clock that survives the machine's clock being set: it runs on by itself and only leans towards it.
+"""A clock that survives the machine's clock being set: it runs independently and only leans towards it.
 
 1. Time passes as the monotonic clock says, from the wall clock's reading at the start.
 2. Each reading leans towards the wall clock by at most a tenth of the time that passed, so small corrections are

@@ -1,7 +1,7 @@
 """Changing a running pipeline to another version, from a thread that may wait; ``EngineChange`` is its other half.
 
 1. A process compiles the version and warms its engines up, time and again until it is as good as where the pipeline is.
-2. Every lane gets a follower; the process gives its engines as they were then, and the followers go on from there.
+2. Every lane gets a follower; the process gives its engines as they were then, and the followers continue from there.
 3. The rows of the last minute, and each that is served from then on, are compared by the bits of the columns that both
    versions have, and what a row costs is measured. After TRIAL_ROWS rows the version is ready.
 """
@@ -28,7 +28,7 @@ from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureSet
 
 TRIAL_ROWS: Final = 3
-"""Live rows of each symbol that a version computes beside the one that is served, before it may be."""
+"""Live rows of each symbol that a version must compute next to the served one before it may be served."""
 NEAR_S: Final = 2.0
 """A pass over the tapes that takes no longer leaves no more than its own time to be followed."""
 MOST_PASSES: Final = 10
@@ -75,7 +75,7 @@ class VersionChanger:
     def prepare(self, before: Kernel, feature_set: FeatureSet, *, is_wanted: Callable[[], bool]) -> Warmed:
         """Make a version ready to be served. is_wanted: asked meanwhile; once it is not, this ends.
 
-        Raises ChangeFailed; the pipeline goes on as it was.
+        Raises ChangeFailed; the pipeline continues unchanged.
         """
         plan = replace(self._plan, feature_set=feature_set)
         with _WarmingProcess(plan, self._warm_up, is_wanted) as process:
@@ -145,7 +145,7 @@ class VersionChanger:
         return cost_ms
 
     def _try_out(self, change: EngineChange, is_wanted: Callable[[], bool]) -> None:
-        """Close rows beside those that are served until there are enough of them to be sure."""
+        """Close rows next to the served ones until there are enough of them to be sure."""
         pause = threading.Event()
         deadline_s = time.monotonic() + ROW_S
         while change.failure is None and is_wanted():
@@ -155,7 +155,7 @@ class VersionChanger:
             if time.monotonic() > deadline_s:
                 raise ChangeFailed(f"rows: must be served within {ROW_S:g} s for {TRIAL_ROWS} to be compared, were not")
             pause.wait(FOLLOW_S)
-        raise ChangeFailed(change.failure or "given up: nobody waits for it any more")
+        raise ChangeFailed(change.failure or "given up: the caller stopped waiting")
 
 
 class _WarmingProcess:
@@ -193,7 +193,7 @@ class _WarmingProcess:
         """Wait for what it says. Raises ChangeFailed where that is why the version is refused, or nothing."""
         while not self._connection.poll(LOOK_S):
             if not self._is_wanted():
-                raise ChangeFailed("given up: it took too long, or nobody waits for it any more")
+                raise ChangeFailed("given up: it took too long, or the caller stopped waiting")
         try:
             found: Any = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:

@@ -133,7 +133,7 @@ class VersionFollowing:
             self._say(activation, "failed", str(error))
             return
         if decided.state != COMMITTED or decided.from_row_ns is None:
-            change.ask_back(f"not decided for: {decided.reason}")
+            change.ask_back(f"decided against: {decided.reason}")
             return
         change.ask_for(decided.from_row_ns)
         self._see_through(decided, change)
@@ -143,7 +143,7 @@ class VersionFollowing:
         try:
             found = self._load(activation.version)
         except (InvalidRegistry, NotFound) as error:
-            raise ChangeFailed(f"file of {activation.version}: must be sound here too, {error}") from error
+            raise ChangeFailed(f"file of {activation.version}: must be valid here too, {error}") from error
         if activation.feature_set != found.fingerprint:
             raise ChangeFailed(
                 f"file of {activation.version}: must have feature set {activation.feature_set}, was {found.fingerprint}"
@@ -151,7 +151,7 @@ class VersionFollowing:
         return found
 
     def _is_under_way(self, activation: Activation) -> bool:
-        """Whether somebody still waits, or it was decided without this worker, which comes after then.
+        """Whether the caller still waits, or it was decided without this worker, which then follows.
 
         Asked often, so that a database that is away counts as yes.
         """
@@ -180,10 +180,10 @@ class VersionFollowing:
             if found.state != PREPARING:
                 return found
             if self._now() > found.deadline_at:
-                raise ChangeFailed("nobody decided in its time")
+                raise ChangeFailed("no decision within its time limit")
 
     def _see_through(self, activation: Activation, change: EngineChange) -> None:
-        """Until the version before is not needed any more, or goes on."""
+        """Until the previous version is no longer needed, or continues."""
         has_said = False
         while not change.wait_decided(FOLLOW_S):
             if self._repeating.is_closing:
@@ -240,7 +240,7 @@ class VersionFollowing:
         self._serving, self._refused = kernel, None
         self._on_changed(kernel)
         after = "no row yet" if not after_ns else format_iso(after_ns)
-        _log.info("registry version %s is served, from behind %s on", kernel.feature_set.version, after)
+        _log.info("registry version %s is served from the row after %s", kernel.feature_set.version, after)
 
     def _say(
         self, activation: Activation, state: WorkerState, detail: str | None = None, *, from_row_ns: int | None = None
@@ -260,7 +260,7 @@ class VersionFollowing:
                 if self._repeating.wait(POLL_S):
                     return
             except FeatureServiceError as error:
-                _log.warning("registry: what this worker says is not kept: %s", error)
+                _log.warning("registry: this worker's status could not be stored: %s", error)
                 return
             else:
                 self._is_away = False
@@ -269,4 +269,4 @@ class VersionFollowing:
     def _note_away(self, error: StoreUnavailable) -> None:
         if not self._is_away:
             self._is_away = True
-            _log.warning("registry: the database is away, no version changes meanwhile: %s", error)
+            _log.warning("registry: the database is down, no version changes until it is back: %s", error)

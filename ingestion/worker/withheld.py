@@ -45,7 +45,7 @@ class WithheldGroups:
         for key in groups:
             if spans.get(key, (0, 0))[1] != _EVER:
                 spans[key] = from_ns, _EVER
-                _log.error("%s: %s is withheld: it was served as something else than the tape gives", *key)
+                _log.error("%s: %s is withheld: what was served differs from the tape", *key)
         self._spans = {key: span for key, span in spans.items() if span[1] >= now_ns - SECOND_NS}
 
     def apply(self, rows: FeatureRows) -> FeatureRows:
@@ -79,7 +79,7 @@ class WithheldGroups:
         try:
             self.update(read(), now_ns=now_ns())
         except StoreUnavailable as error:
-            _log.debug("what is withheld stays as it is: %s", error)
+            _log.debug("withheld groups stay unchanged: %s", error)
 
 
 def _without(rows: FeatureRows, chosen: np.ndarray[tuple[int], np.dtype[np.intp]], number: int) -> FeatureRows:

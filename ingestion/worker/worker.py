@@ -128,7 +128,7 @@ class Worker:
         self.stop()
 
     def keep_checkpoints(self) -> None:
-        """Keep a checkpoint of every symbol with the next row, whoever is due; from any thread."""
+        """Save a checkpoint of every symbol with the next row, due or not; from any thread."""
         self._wants_checkpoints = True
 
     def lose_book(self, symbol: str) -> None:

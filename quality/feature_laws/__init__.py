@@ -1,1 +1,1 @@
-"""Laws that every feature keeps, tried on streams and tables, with cheats planted to show that they would be seen."""
+"""Laws that every feature must keep, tested on streams and tables, with planted cheats to prove detection."""

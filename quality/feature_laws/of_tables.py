@@ -30,7 +30,7 @@ class TableFeatures:
         return self._joined([self._group.computed(stream, until_ns=self._end(stream))])
 
     def in_pieces(self, stream: Tables, cuts_ns: Sequence[int], *, restarts: bool) -> Rows:  # noqa: ARG002
-        """Each piece goes on from a log that ends at the cut before it: it is told nothing else."""
+        """Each piece continues from a log that ends at the cut before it, and knows nothing else."""
         pieces = []
         after_ns: int | None = None
         for until_ns in [*cuts_ns, self._end(stream)]:

@@ -188,7 +188,7 @@ def _from_the_mean(numbers: Sequence[Decimal]) -> list[Decimal]:
 
 
 def book_features(bids: Levels, asks: Levels) -> dict[str, Number | None]:
-    """The features of a two-sided book by itself."""
+    """The features of a two-sided book alone."""
     (bid, bid_qty), (ask, ask_qty) = ([Fraction(number) for number in side[0]] for side in (bids, asks))
     mid = (bid + ask) / 2
     found: dict[str, Number | None] = {

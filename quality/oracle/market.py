@@ -2,7 +2,7 @@
 
 It follows the pages on semantics and on the catalogue, shares no code with ``transforms`` and is slow on purpose:
 
-1. It is told what messages state, slot of 50 ms by slot, within a slot in order of arrival. A row may be asked for at
+1. It is given what messages state, slot of 50 ms by slot, within a slot in order of arrival. A row may be asked for at
    the end of any slot.
 2. What was told is kept, or its sum so far. A row picks from it what its windows cover.
 3. A formula without the inputs that it needs has no value, whatever else is known.
@@ -34,14 +34,14 @@ SLOT_NS: Final = 50 * MILLISECOND_NS
 FRESH_NS: Final = 2 * MINUTE_NS
 """A newest candle older than two minutes is no news of the market."""
 TRADES_ALIVE_NS: Final = 5 * MINUTE_NS
-"""Without a trade for longer nobody knows whether nothing was traded."""
+"""After this long without a trade it is unknown whether nothing was traded."""
 TICKER_FIELDS: Final = ("fundingRate", "nextFundingTime", "openInterest", "markPrice", "indexPrice")
 SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
     **{f"macd_{part}": lambda candle: candle.close for part in ("line", "signal", "histogram")},
     "bb_lower": lambda candle: candle.close,
     "volume_zscore": lambda _candle: Fraction(1),
 }
-"""Of the terms of a difference, beside which the difference itself may be next to nothing."""
+"""Of the terms of a difference, compared with which the difference itself may be tiny."""
 SOURCES: Final = ("BOOK", "TRADES", "KLINES", "TICKERS", "POSITIONS")
 GROUPS: Final = ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
 WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}

@@ -1,4 +1,4 @@
-"""What event records state, told to the oracle: each source by itself, from as far back as its windows see."""
+"""What event records state, given to the oracle: each source separately, from as far back as its windows see."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Teller:
     def tell(self, source: str, records: Iterable[Record]) -> None:
         """A source's records and CONTROL, in tape order, after its history has begun; those of others are left out.
 
-        Every source is told once, in any order: none reads what another states.
+        Every source is given once, in any order: none reads what another states.
         """
         in_slots = sorted(records, key=lambda record: record.recv_ns // SLOT_NS)  # of a slot, as they stand on the tape
         for slot, of_slot in groupby(in_slots, lambda record: record.recv_ns // SLOT_NS):

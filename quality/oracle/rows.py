@@ -16,7 +16,7 @@ CLOSE: Final = Fraction(1, 10**12)
 LEAST: Final = Fraction(1, 10**18)
 """Below this a deviation of equal numbers is nothing but rounding."""
 GREATEST: Final = Fraction(10**300)
-"""What has a float beside it, whatever follows the point."""
+"""A value with a neighbouring float, whatever follows the point."""
 
 
 @dataclass(frozen=True)

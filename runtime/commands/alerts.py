@@ -1,4 +1,4 @@
-"""``alerts``: what is wrong, what to do about it, and what nobody is to be told of for a while."""
+"""``alerts``: what is wrong, what to do about it, and muting alerts for a while."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(help="What is wrong, and what to do about it.", no_args_is_hel
 
 @app.command("list")
 def list_alerts(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that were closed and are still kept.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include closed alerts that are still kept.")] = False,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,16 +41,14 @@ def list_alerts(
 
 @app.command("silence")
 def silence(
-    rule: Annotated[str, typer.Argument(metavar="RULE", help="Name of the alert's rule; '*' is every one.")],
-    subject: Annotated[
-        str, typer.Option("--subject", help="What it concerns, e.g. BTCUSDT; * and ? are patterns.")
-    ] = "*",
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule; '*' for every rule.")],
+    subject: Annotated[str, typer.Option("--subject", help="Subject, e.g. BTCUSDT; * and ? are wildcards.")] = "*",
     span: Annotated[str, typer.Option("--for", metavar="SPAN", help="How long, e.g. 30m, 8h or 7d.")] = "1h",
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason.")] = "",
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell nobody of an alert for a while; it is still listed. Silenced again, the new span holds.
+    """Mute an alert for a while; it is still listed. Silencing again replaces the period.
 
     Example: feature-service alerts silence symbol_silent --subject XRPUSDT --for 8h --reason "halted by the exchange"
     """

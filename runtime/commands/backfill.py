@@ -30,7 +30,7 @@ def run(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a period and wait. Without --type: what the registry version reads. Days that are there are left alone."""
+    """Fetch a period and wait. Without --type: what the registry version reads. Days with data are left alone."""
     from api.backfill import backfill_document
     from backfill.jobs import dates_total
     from backfill.request import BackfillRequest, checked_data_types, data_types_of_kinds, parse_date
@@ -79,7 +79,7 @@ def run(
 
 @app.command("list")
 def list_jobs(
-    symbol: Annotated[str | None, typer.Option("--symbol", help="Jobs of this symbol.")] = None,
+    symbol: Annotated[str | None, typer.Option("--symbol", help="Only jobs of this symbol.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 100,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -103,7 +103,7 @@ def list_jobs(
 
 @app.command("show")
 def show(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """One job, with what was filled, held by live data and lacking, by day and data type."""
+    """One job: what was filled, held by live data and missing, by day and data type."""
     from api.backfill import backfill_document
     from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers
@@ -117,7 +117,7 @@ def show(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
 
 @app.command("cancel")
 def cancel(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """End a job at its next step; what it has fetched stays."""
+    """Stop a job at its next step; fetched data stays."""
     from api.backfill import backfill_document
     from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers

@@ -32,14 +32,20 @@ def build(
     symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Symbol; may be repeated.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="Start of a period split 70/15/15, ISO 8601.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="End of that period.")] = None,
-    train_start: Annotated[str | None, typer.Option("--train-start", help="Instead: start of train, ISO 8601.")] = None,
+    train_start: Annotated[
+        str | None, typer.Option("--train-start", help="Instead: start of the train period, ISO 8601.")
+    ] = None,
     train_end: Annotated[str | None, typer.Option("--train-end")] = None,
     validation_start: Annotated[str | None, typer.Option("--validation-start")] = None,
     validation_end: Annotated[str | None, typer.Option("--validation-end")] = None,
     test_start: Annotated[str | None, typer.Option("--test-start")] = None,
     test_end: Annotated[str | None, typer.Option("--test-end")] = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far ahead the return looks, e.g. 60s, 5m.")] = "60s",
-    sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s or 1m.")] = "1s",
+    sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s, 1m or 1d.")] = "1s",
+    calendar: Annotated[
+        str | None,
+        typer.Option("--calendar", help="A sample a session of this exchange, e.g. XNYS."),
+    ] = None,
     sample_kind: Annotated[
         str, typer.Option("--sample-kind", help="on_row: act when row t arrives; at_time: ask at t.")
     ] = "on_row",
@@ -48,14 +54,17 @@ def build(
     ] = 0,
     features: Annotated[
         list[str] | None,
-        typer.Option("--feature", help="view:name beside those of --registry, or without it instead; may be repeated."),
+        typer.Option(
+            "--feature",
+            help="view:name in addition to those of --registry, or instead of them without it; may be repeated.",
+        ),
     ] = None,
     feature_keys: Annotated[
         list[str] | None,
-        typer.Option("--feature-key", help="key=value of views of others, but the symbol; may be repeated."),
+        typer.Option("--feature-key", help="key=value for keys of other views except the symbol; may be repeated."),
     ] = None,
     request_file: Annotated[
-        Path | None, typer.Option("--request", help="Instead of all the above: JSON, as POST /dataset/build takes it.")
+        Path | None, typer.Option("--request", help="JSON file as for POST /dataset/build, instead of all the above.")
     ] = None,
     registry: RegistryOfData = None,
     data: DataFolder = None,
@@ -63,7 +72,7 @@ def build(
 ) -> None:
     """Build a training set and wait for it. Periods are [start, end); a time without an offset means UTC.
 
-    A request file offers every strategy, target, missing policy and format.
+    A request file supports every strategy, target, missing-value policy and format.
 
     Example: feature-service dataset build --symbol BTCUSDT --from 2026-01-05T12:01 --to 2026-01-05T12:10 --horizon 30s
     """
@@ -85,6 +94,7 @@ def build(
             read_delay_ms=read_delay_ms,
             registry=registry_of(settings, registry),
             features=feature_choice(features, feature_keys, is_beside=registry is not None),
+            calendar=calendar,
         )
     built = _built(request, settings)
     document = _built_document(built)
@@ -95,8 +105,11 @@ def build(
 
 @app.command("list")
 def list_datasets(
-    status: Annotated[str | None, typer.Option("--status", help="building, ready, failed or cancelled.")] = None,
-    symbol: Annotated[str | None, typer.Option("--symbol", help="Those that contain this symbol.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("--status", help="Only datasets with this status: building, ready, failed or cancelled."),
+    ] = None,
+    symbol: Annotated[str | None, typer.Option("--symbol", help="Only datasets with this symbol.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 100,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -122,7 +135,7 @@ def show(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """What is known of one training set."""
+    """One training set."""
     from api.schemas import dataset_document
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
@@ -137,13 +150,13 @@ def show(
 def lags(
     symbol: Annotated[str, typer.Option("--symbol", help="Symbol whose served rows are measured.")],
     begin: Annotated[str, typer.Option("--from", help="Start of the period, ISO 8601.")],
-    end: Annotated[str, typer.Option("--to", help="End of the period, not in it.")],
-    quantile: Annotated[float, typer.Option("--quantile", min=0.0, max=1.0, help="Of the lags of an hour.")] = 0.95,
+    end: Annotated[str, typer.Option("--to", help="End of the period, exclusive.")],
+    quantile: Annotated[float, typer.Option("--quantile", min=0.0, max=1.0, help="Quantile of an hour's lags.")] = 0.95,
     registry: RegistryOfData = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """How long served rows took to be readable, by hour of the UTC day: ``history_lag_ms`` of a request.
+    """How long served rows took to become readable, by hour of the UTC day: ``history_lag_ms`` of a request.
 
     Example: feature-service dataset lags --symbol BTCUSDT --from 2026-01-01 --to 2026-01-31 --json
     """
@@ -172,7 +185,7 @@ def cancel(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cancel a build, in whichever process it runs; it ends at its next piece and leaves no files."""
+    """Cancel a build, in whichever process it runs; it stops at its next piece and leaves no files."""
     from runtime.building import dataset_builds
     from runtime.servers import running_servers
     from runtime.stores import open_stores
@@ -190,7 +203,7 @@ def delete(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a dataset and its files for good, after asking."""
+    """Permanently remove a dataset and its files, after asking."""
     from runtime.building import dataset_builds
     from runtime.servers import running_servers
     from runtime.stores import open_stores

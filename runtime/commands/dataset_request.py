@@ -43,6 +43,7 @@ def plain_request(
     read_delay_ms: int,
     registry: str,
     features: FeatureChoice | None = None,
+    calendar: str | None = None,
 ) -> DatasetRequest:
     """The request of the options: one return, split by time."""
     if not symbols:
@@ -53,9 +54,12 @@ def plain_request(
         raise typer.BadParameter("give either --from and --to, or --train-start to --test-end, all six")
     from training_sets.request.folds import TimeBased
     from training_sets.request.request import DatasetRequest
+    from training_sets.request.sessions import over_sessions
     from training_sets.request.targets import RegressionTarget
 
-    return DatasetRequest(
+    if calendar is not None:
+        sample_interval = "1d"
+    request = DatasetRequest(
         symbols=tuple(symbols),
         strategy=TimeBased(_periods(begin, end, sides)),
         targets=(RegressionTarget(_duration_ns(horizon, "--horizon")),),
@@ -65,6 +69,7 @@ def plain_request(
         read_delay_ns=read_delay_ms * MILLISECOND_NS,
         features=features,
     )
+    return request if calendar is None else over_sessions(request, calendar)
 
 
 def feature_choice(references: list[str] | None, keys: list[str] | None, *, is_beside: bool) -> FeatureChoice | None:

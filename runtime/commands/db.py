@@ -16,7 +16,7 @@ app = typer.Typer(help="The schema of the metadata database, and the folder it b
 def upgrade(
     revision: Annotated[str, typer.Argument(help="Target revision.")] = "head", as_json: AsJson = False
 ) -> None:
-    """Bring the schema up to a revision; a service that starts does the same by itself."""
+    """Upgrade the schema to a revision; the service does this automatically when it starts."""
     from runtime.servers import running_servers
     from storage.database.schema import upgrade as upgrade_schema
 
@@ -31,9 +31,9 @@ def downgrade(
     yes: AnswerYes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take the schema back to a revision, after asking: what later revisions hold is lost."""
+    """Downgrade the schema to a revision, after asking: the data of later revisions is lost."""
     if not yes:
-        typer.confirm(f"Take the schema back to {revision}, and lose what later ones hold?", abort=True, err=True)
+        typer.confirm(f"Downgrade the schema to {revision} and lose the data of later revisions?", abort=True, err=True)
     from runtime.servers import running_servers
     from storage.database.schema import downgrade as downgrade_schema
 
@@ -44,7 +44,7 @@ def downgrade(
 
 @app.command("adopt-folder")
 def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Let the database belong to this data folder from now on, which was moved, restored or made anew."""
+    """Let the database belong to this data folder from now on, after it was moved, restored or recreated."""
     from runtime.servers import running_servers
     from storage.database.data_folder import adopt_folder as adopt
     from storage.database.schema import upgrade as upgrade_schema

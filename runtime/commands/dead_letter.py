@@ -12,12 +12,12 @@ import typer
 from runtime.commands.options import AsJson, DataFolder, SomeSymbols, settings_for
 from runtime.commands.printing import print_document, print_table
 
-app = typer.Typer(help="Rejected messages: what they are, and reading them again.", no_args_is_help=True)
+app = typer.Typer(help="Rejected messages: list and replay them.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_messages(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Rejected messages by symbol and error: how many, from when to when, and the reason of the last."""
+    """Rejected messages by symbol and error: how many, from when to when, and the last reason."""
     from ingestion.pipeline.dead_letter import DeadMessage, read_both_halves
     from ingestion.venues.decoders import venue_of
     from market.clock import format_iso
@@ -49,15 +49,15 @@ def list_messages(symbols: SomeSymbols = None, data: DataFolder = None, as_json:
 
 @app.command("replay")
 def replay(
-    to: Annotated[Path | None, typer.Option("--to", help="Recording to write what can be taken to.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Recording to write the usable messages to.")] = None,
     symbols: SomeSymbols = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read rejected messages again at the scales that are pinned now; count what is good, and why the rest is not.
+    """Read rejected messages again at the current scales; count the usable ones, and why the others are not.
 
-    What is good goes to a recording, with the times at which it was received, for `feature-service replay`. It does not
-    go to the tape: there it would stand after what was computed without it.
+    Usable messages go to a recording, with their receive times, for `feature-service replay`. They do not go to the
+    tape, where they would follow rows that were computed without them.
     """
     from ingestion.pipeline.dead_letter import read_both_halves
     from ingestion.pipeline.reread import read_again

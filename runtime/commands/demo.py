@@ -32,7 +32,7 @@ def demo(
         Path | None, typer.Option("--out", help="Empty folder to keep the files in; default: a new one.")
     ] = None,
     equities: Annotated[
-        bool, typer.Option("--equities", help="Show shares instead: daily bars, their features, point in time.")
+        bool, typer.Option("--equities", help="Show equities instead: daily bars and their features, point in time.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

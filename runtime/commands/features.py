@@ -48,10 +48,10 @@ def list_features(as_json: AsJson = False) -> None:
 
 @app.command("new")
 def new(
-    group: Annotated[str, typer.Argument(help="Name of the group, and of its module: small letters.")],
-    folder: Annotated[Path, typer.Option("--folder", help="Where its files are written.")] = Path(),
+    group: Annotated[str, typer.Argument(help="Name of the group and of its module, in lowercase.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Folder to write its files to.")] = Path(),
 ) -> None:
-    """Write a group of features of your own: a module that works, its test, and what to do next.
+    """Create your own group of features: a working module, its test, and what to do next.
 
     Example: feature-service features new mygroup
     """
@@ -69,7 +69,7 @@ def new(
 
 
 @app.command("page")
-def page(group: Annotated[str, typer.Argument(help="Group of a stream, one of another package too.")]) -> None:
+def page(group: Annotated[str, typer.Argument(help="Stream group, also one of another package.")]) -> None:
     """A group's page as Markdown: name, formula, NaN rule, unit, range and horizon of each feature.
 
     Example: feature-service features page mygroup > mygroup.md
@@ -89,9 +89,9 @@ def page(group: Annotated[str, typer.Argument(help="Group of a stream, one of an
 
 @app.command("lock")
 def lock(as_json: AsJson = False) -> None:
-    """Record a change of features that is meant: fingerprints, docs/features.md and golden rows; says what is left.
+    """Record an intended change of features: fingerprints, docs/features.md and golden rows; says what is left to do.
 
-    Runs in a checkout. Golden rows take a minute, in which the kernel is compiled. Exits 1 while anything is left.
+    Runs in a checkout. Golden rows take a minute, including compiling the kernel. Exits 1 while anything is left to do.
     """
     from runtime.feature_page import PAGE, feature_page
     from transforms.lock import LOCK, lock_text
@@ -109,7 +109,7 @@ def lock(as_json: AsJson = False) -> None:
             print(f"written: {name}")
     left, steps = _unfinished(checkout), sys.stderr if as_json else sys.stdout
     if any(line.startswith("tests/golden/") for line in left):
-        print("computing golden rows: a minute, in which the kernel is compiled", file=steps, flush=True)
+        print("computing golden rows: about a minute, including compiling the kernel", file=steps, flush=True)
         recorded = subprocess.run(
             [sys.executable, "-m", "pytest", "tests/golden", "--record", "-q", "-p", "no:cacheprovider"],
             cwd=checkout,
@@ -178,10 +178,10 @@ def latest(
 def history(
     symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
     to: Annotated[Path, typer.Option("--to", help="File to write: .parquet or .csv.")],
-    start: Annotated[str, typer.Option("--start", help="First row time, ISO 8601; UTC unless it says otherwise.")],
-    end: Annotated[str, typer.Option("--end", help="Row time before which it ends.")],
+    start: Annotated[str, typer.Option("--start", help="First row time, ISO 8601; UTC by default.")],
+    end: Annotated[str, typer.Option("--end", help="End of the row times, exclusive.")],
     features: Annotated[
-        list[str] | None, typer.Option("--feature", help="Feature; may be repeated; default: every one.")
+        list[str] | None, typer.Option("--feature", help="Feature; may be repeated; default: all.")
     ] = None,
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="Only what was readable by then; default: what is known now.")
@@ -216,9 +216,9 @@ def history(
 
 @app.command("merge")
 def merge(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Merge the many parts that each day of the feature log was served in; safe at any time, and to be killed.
+    """Merge the many parts of each served day of the feature log; safe at any time, and safe to kill.
 
-    What was merged is removed by the first merge an hour later. Answers stay the same meanwhile and after.
+    Merged parts are removed by the first merge an hour later. Reads return the same before, meanwhile and after.
     """
     from market.clock import SystemClock
     from storage.features.merging import merge_days

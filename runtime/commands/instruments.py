@@ -20,16 +20,18 @@ def _instruments() -> None:
 @app.command("declare")
 def declare(
     symbol: Annotated[str, typer.Argument(help="Symbol, e.g. BTCUSDT.")],
-    price_decimals: Annotated[int, typer.Option("--price-decimals", help="Decimals of its prices, as of its tick.")],
+    price_decimals: Annotated[
+        int, typer.Option("--price-decimals", help="Decimals of its prices, from its tick size.")
+    ],
     quantity_decimals: Annotated[
-        int, typer.Option("--quantity-decimals", help="Decimals of its quantities, as of its lot.")
+        int, typer.Option("--quantity-decimals", help="Decimals of its quantities, from its lot size.")
     ],
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pin a symbol's scale before its first message comes; one that is pinned already stays.
+    """Pin a symbol's scale before its first message arrives; a scale that is already pinned stays.
 
-    Without it the first price pins one that holds the ticks and lots of every market of such a price.
+    Without it the first price pins one that covers the ticks and lots of every market at such a price.
     """
     from market.instruments import Instrument
     from runtime.wiring import instrument_pins

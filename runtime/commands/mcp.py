@@ -12,15 +12,16 @@ from runtime.commands.options import settings_for
 
 def mcp(
     url: Annotated[
-        str | None, typer.Option("--url", help="Where the service answers; default: this machine, the settings' port.")
+        str | None,
+        typer.Option("--url", help="URL of the service; default: this machine and the port in the settings."),
     ] = None,
     allow_build: Annotated[
         bool, typer.Option("--allow-build", help="Add a tool that starts builds of training sets.")
     ] = False,
 ) -> None:
-    """Tools for an agent (Model Context Protocol) that ask a running service; reading ones alone unless told so.
+    """Tools for an agent (Model Context Protocol) that use a running service; read-only by default.
 
-    Where the service has a key, FEATURE_SERVICE_API_KEY must hold it here too.
+    If the service has a key, set FEATURE_SERVICE_API_KEY here too.
 
     Example: feature-service mcp --url http://127.0.0.1:4900
     """
@@ -29,7 +30,7 @@ def mcp(
     from market.errors import InvalidRequest
 
     if find_spec("mcp") is None:
-        raise InvalidRequest("mcp: must be installed for this command, was not: pip install 'feature-service[mcp]'")
+        raise InvalidRequest("mcp: is not installed, this command needs it: pip install 'feature-service[mcp]'")
     asyncio.run(_serve(url, may_build=allow_build))
 
 

@@ -14,20 +14,20 @@ DEFAULT_REGISTRY: Final = "2.1.0"
 """The newest released version, as ``feature_repo.registry_versions`` has it, which takes long to import."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-AnswerYes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+AnswerYes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 Registry = Annotated[str, typer.Option("--registry", help="Feature registry version; latest is every feature.")]
 RegistryOfData = Annotated[
     str | None,
-    typer.Option("--registry", help="Feature registry version; default: the one that the data was served by."),
+    typer.Option("--registry", help="Feature registry version; default: the one that served the data."),
 ]
 DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder with raw/ and features/, e.g. the --out of a replay; default: the settings'."),
+    typer.Option(
+        "--data", help="Folder with raw/ and features/, e.g. the --out of a replay; default: from the settings."
+    ),
 ]
 Symbol = Annotated[str, typer.Option("--symbol", help="Symbol, e.g. BTCUSDT.")]
-SomeSymbols = Annotated[
-    list[str] | None, typer.Option("--symbol", help="Symbol; may be repeated; default: every one there is.")
-]
+SomeSymbols = Annotated[list[str] | None, typer.Option("--symbol", help="Symbol; may be repeated; default: all.")]
 
 
 def settings_for(data: Path | None, *, embedded: bool = False) -> Settings:

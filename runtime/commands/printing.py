@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _WIDE: Final = 1000
 """Columns that no table needs."""
 _ONE_LINE: Final = 60
-"""Characters of a list that stands on one line; of a longer one each item has its own."""
+"""Most characters of a list on one line; each item of a longer list has its own line."""
 _MOST_COLUMNS: Final = 6
 """Of a table; what has more is shown one thing after the other."""
 _NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|")
@@ -23,7 +23,7 @@ _NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|")
 def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, nothing: str = "nothing") -> None:
     """One JSON document, or the same for a person.
 
-    nothing: what a person is told in place of an empty list.
+    nothing: printed in place of an empty list.
     """
     if as_json:
         print(json.dumps(document))
@@ -89,7 +89,7 @@ def _show(renderable: RenderableType) -> None:
 
 
 def _facts(document: Mapping[str, Any]) -> RenderableType:
-    """Names beside their values."""
+    """Names with their values."""
     from rich.table import Table
     from rich.text import Text
 

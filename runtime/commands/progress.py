@@ -34,7 +34,7 @@ class Steps:
             self._bar.update(self._task, completed=done)
 
     def tell(self, note: str) -> None:
-        """Say something of the present step: beside its bar on a terminal, as a line elsewhere."""
+        """Report on the current step: next to its bar on a terminal, as a line elsewhere."""
         if self._bar is None:
             print(note, file=sys.stderr, flush=True)
         elif self._task is not None:

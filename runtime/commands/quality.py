@@ -22,7 +22,7 @@ from runtime.commands.printing import print_document, print_table
 MOST_DISAGREEMENTS: Final = 50
 """Of a day, printed for a person."""
 
-app = typer.Typer(help="How good the data of a symbol is.", no_args_is_help=True)
+app = typer.Typer(help="Quality of a symbol's data.", no_args_is_help=True)
 
 
 @app.command("report")
@@ -32,10 +32,12 @@ def report(
     end: Annotated[str | None, typer.Option("--to", help="ISO time; default: where raw Parquet ends.")] = None,
     registry: RegistryOfData = None,
     data: DataFolder = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write an HTML page with charts to this file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What is missing, doubled, silent or far from the rest in a period, and what to do about it.
+    """Missing and duplicated messages, silences and outliers in a period, and what to do about them.
 
     Example: feature-service quality report --symbol BTCUSDT --data out/
     """
@@ -74,7 +76,7 @@ def reconcile(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare days as they were lived with the exchange's archives and settlements, and keep the reports.
+    """Compare days as received live with the exchange's archives and settlements, and store the reports.
 
     Trades by id, candles against trades, order books level by level, funding rates against settlements. Exits 1 unless
     every check was made and found nothing.
@@ -123,7 +125,7 @@ def reconcile(
 
 
 def _print_reconciliation(found: Mapping[str, Any]) -> None:
-    verdict = {True: "agrees", False: "disagrees", None: "not all of it could be checked"}[found["agrees"]]
+    verdict = {True: "agrees", False: "disagrees", None: "not everything could be checked"}[found["agrees"]]
     print(f"{found['symbol']}, {found['date']}: {verdict}")
     rows = [
         (name, ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in check.items()))
@@ -142,13 +144,13 @@ def _print_reconciliation(found: Mapping[str, Any]) -> None:
 
 @app.command("drift")
 def drift(
-    dataset_id: Annotated[str, typer.Option("--dataset", metavar="ID", help="Id of a dataset that is ready.")],
-    hours: Annotated[int, typer.Option(min=1, max=24, help="How far back the served rows are looked at.")] = 1,
+    dataset_id: Annotated[str, typer.Option("--dataset", metavar="ID", help="Id of a ready dataset.")],
+    hours: Annotated[int, typer.Option(min=1, max=24, help="Hours of served rows to compare.")] = 1,
     until: Annotated[str | None, typer.Option("--to", help="ISO time; default: now.")] = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """How far the rows served lately are from those that a model was trained on. Exits 1 when a column has drifted.
+    """How far recently served rows are from those that a model was trained on. Exits 1 when a column has drifted.
 
     Example: feature-service quality drift --dataset 4f1c --hours 2
     """

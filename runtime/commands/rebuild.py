@@ -19,7 +19,7 @@ from runtime.commands.options import (
 from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
-    from training_sets.rebuild.days import RebuiltDay
+    from training_sets.rebuild.runs import RebuiltDay
 
 
 def rebuild(
@@ -28,33 +28,39 @@ def rebuild(
         str | None, typer.Option("--from", help="A time in the first day, ISO 8601; default: all.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="A time in the last day, ISO 8601; default: all.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; each takes a day.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Days computed in parallel.")] = 1,
     registry: RegistryOfData = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a symbol's whole UTC days again from raw Parquet into the feature log.
+    """Recompute a symbol's whole UTC days from raw Parquet into the feature log.
 
     Days computed before from the same raw data by the same code are skipped, so an interrupted run can be repeated.
-    Ctrl-C waits for the days that other processes are computing and exits 130.
+    FEATURE_SERVICE_ENGINE sets where the workers run. Ctrl-C waits for the days that processes of this machine are
+    computing and exits 130.
     """
     from runtime.commands.progress import remaining, showing_progress
+    from runtime.engines import engine_of_command
     from runtime.stores import open_stores
     from runtime.wiring import day_rebuild
-    from training_sets.rebuild.days import count_days, rebuild_days
+    from training_sets.rebuild.days import DayRange, count_days, rebuild_days
 
     settings = settings_for(data)
     begun = time.monotonic()
     version = registry_of(settings, registry)
-    task = day_rebuild(settings, open_stores(settings), symbol, version)
-    from_ns, to_ns = parse_time_ns(begin, "--from"), parse_time_ns(end, "--to")
+    stores = open_stores(settings)
+    wanted = DayRange(
+        day_rebuild(settings, stores, symbol, version),
+        parse_time_ns(begin, "--from"),
+        parse_time_ns(end, "--to"),
+    )
     days: list[RebuiltDay] = []
     try:
-        with showing_progress() as steps:
-            total = count_days(task, from_ns=from_ns, to_ns=to_ns)
+        with showing_progress() as steps, engine_of_command(settings, stores, workers) as engine:
+            total = count_days(wanted)
             steps.begin(f"rebuilding {symbol}", total=total)
             computing_since, computed = time.monotonic(), 0
-            for day in rebuild_days(task, from_ns=from_ns, to_ns=to_ns, workers=workers):
+            for day in rebuild_days([wanted], engine=engine):
                 days.append(day)
                 steps.reach(len(days))
                 if not day.groups:  # skipped, which says nothing about the pace

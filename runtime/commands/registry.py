@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version, e.g. 2.0.0.")]
-By = Annotated[str | None, typer.Option("--by", help="Who does it; default: the user of this machine.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why.")]
+By = Annotated[str | None, typer.Option("--by", help="Author of the change; default: the user of this machine.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason.")]
 
 
 @app.command("list")
 def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Every version, oldest first, and latest, the whole catalogue; broken files with what is wrong."""
+    """Every version, oldest first, and latest, the whole catalogue; broken files with their problems."""
     from feature_repo.registry_versions import LATEST, load_registry_version
     from registry.shadows import shadows_of
 
@@ -64,7 +64,7 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
         print(f"worker {each.worker.worker_id}: {each.version or 'has not told'}{says}{straggles}")
         for one in shadows_of(each.worker):
             why = "" if one.detail is None else f": {one.detail}"
-            print(f"  beside it {one.version}: {one.state}, {one.rows} rows{why}")
+            print(f"  next to it {one.version}: {one.state}, {one.rows} rows{why}")
 
 
 @app.command("show")
@@ -91,7 +91,7 @@ def show(
 
 @app.command("validate")
 def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")], as_json: AsJson = False) -> None:
-    """Check a registry file; lists every problem at once, each with its feature. Exits 1 when there is any."""
+    """Check a registry file; lists every problem at once, each with its feature. Exits 1 if there are any."""
     from feature_repo.registry_versions import load_registry_file
     from market.errors import InvalidRegistry
 
@@ -114,13 +114,13 @@ def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")]
 
 @app.command("create")
 def create(
-    file: Annotated[Path, typer.Argument(help="A registry YAML file, whose version is new.")],
+    file: Annotated[Path, typer.Argument(help="A registry YAML file with a new version.")],
     by: By = None,
     reason: Reason = "",
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a file into the versions' folder and record it; it is a candidate until it is activated."""
+    """Copy a file into the versions' folder and record it; it is a candidate until it is activated."""
     from feature_repo.registry_versions import load_registry_file, read_config
 
     version, config = load_registry_file(file).version, read_config(file)
@@ -132,7 +132,7 @@ def create(
 
 @app.command("sync")
 def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Look at a version's file again and record what it is. Exits 1 when it breaks the rules."""
+    """Read a version's file again and record its contents. Exits 1 when it breaks the rules."""
     with life_cycle(data) as cycle:
         found = cycle.sync(version, asked(by, ""))
     _tell_synchronised(found, as_json=as_json)
@@ -140,7 +140,7 @@ def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJs
 
 @app.command("reload")
 def reload(by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Look at the active version's file again and record what it is. Exits 1 when it breaks the rules."""
+    """Read the active version's file again and record its contents. Exits 1 when it breaks the rules."""
     with life_cycle(data) as cycle:
         found = cycle.sync(cycle.active_version(), asked(by, ""))
     _tell_synchronised(found, as_json=as_json)
@@ -156,30 +156,31 @@ def _tell_synchronised(found: VersionState, *, as_json: bool) -> None:
 @app.command("activate")
 def activate(  # the options of the command
     version: Version,
-    reason: Annotated[str, typer.Option("--reason", help="Why; is kept for ever.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason, kept in the audit.")],
     by: By = None,
     acknowledge: Annotated[
-        bool, typer.Option("--acknowledge-breaking-changes", help="Readers of the version before may break.")
+        bool,
+        typer.Option("--acknowledge-breaking-changes", help="Accept that readers of the previous version may break."),
     ] = False,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Serve it beside the active one instead, so that a model can be tried.")
+        bool, typer.Option("--shadow", help="Serve it next to the active one instead, to try a model on it.")
     ] = False,
     accept_row_cost_ms: Annotated[
-        float | None, typer.Option("--accept-row-cost-ms", min=0, help="What a row of it may cost then.")
+        float | None, typer.Option("--accept-row-cost-ms", min=0, help="Accepted cost of a row, with --shadow.")
     ] = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the active one; ends once the workers that run serve it.
+    """Make a version the active one; returns once the running workers serve it.
 
-    Exits 1 when it breaks readers and that is not acknowledged: all that breaks is listed; and when a worker cannot
-    serve it: the version before goes on, and it is said why.
+    Exits 1 when it breaks readers and that is not acknowledged, listing what breaks, and when a worker cannot serve
+    it: the previous version continues, and the reason is given.
     """
     with life_cycle(data) as cycle:
         if shadow:
             begun = cycle.shadows.begin(version, asked(by, reason), accepted_ms=accept_row_cost_ms)
             cost = {"version": version, "is_shadow": True, "shadow_row_cost_ms": begun.shadow_row_cost_ms}
-            text = f"{version}: served beside the active one, a row costs {begun.shadow_row_cost_ms:.3f} ms"
+            text = f"{version}: served next to the active one, a row costs {begun.shadow_row_cost_ms:.3f} ms"
             tell(cost, text, as_json=as_json)
             return
         done = cycle.activate(version, asked(by, reason), is_acknowledged=acknowledge)
@@ -193,17 +194,17 @@ def end_shadow(
     """Serve a version no longer beside the active one."""
     with life_cycle(data) as cycle:
         cycle.shadows.end(version, asked(by, reason))
-    tell({"version": version, "shadow": False}, f"{version}: no longer served beside the active one", as_json=as_json)
+    tell({"version": version, "shadow": False}, f"{version}: no longer served next to the active one", as_json=as_json)
 
 
 @app.command("rollback")
 def rollback(
-    reason: Annotated[str, typer.Option("--reason", help="Why; is kept for ever.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason, kept in the audit.")],
     by: By = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the version active that was before the active one."""
+    """Activate the previously active version."""
     with life_cycle(data) as cycle:
         done = cycle.rollback(asked(by, reason))
     tell_activation(done, as_json=as_json)
@@ -218,7 +219,7 @@ def delete(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a version's file and what is recorded of it; not while it is active, shipped or in use."""
+    """Remove a version's file and its records; not while it is active, shipped or in use."""
     if not yes:
         typer.confirm(f"Delete registry version {version}?", abort=True, err=True)
     with life_cycle(data) as cycle:
@@ -228,7 +229,7 @@ def delete(
 
 @app.command("usage")
 def usage(version: Version, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """What uses a version: datasets, rows that have its columns, workers; and what keeps it from being deleted."""
+    """What uses a version: datasets, rows that have its columns, workers; and what prevents its deletion."""
     with life_cycle(data) as cycle:
         found = cycle.usage(version).document(version)
     print_document(found, as_json=as_json)
@@ -241,7 +242,7 @@ def diff(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a change from one version to another means: columns, horizons, sources, rows of history, a row's cost."""
+    """Effects of a change of version: columns, horizons, sources, rows of history to compute, cost of a row."""
     with life_cycle(data) as cycle:
         found = cycle.differences.between(before, after)
     print_document(found.document(), as_json=as_json)
@@ -249,8 +250,8 @@ def diff(
 
 @app.command("audit")
 def audit(
-    version: Annotated[str | None, typer.Option("--version", help="Of one version alone.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 100,
+    version: Annotated[str | None, typer.Option("--version", help="Only this version.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Maximum number of entries.")] = 100,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -268,7 +269,7 @@ def audit(
             (each["at"], each["action"], each["version"], each["made_by"], each["reason"], each["origin"])
             for each in lines
         ],
-        nothing="Nothing was changed yet.",
+        nothing="No changes yet.",
     )
 
 
@@ -276,7 +277,7 @@ def _state(row: dict[str, Any]) -> str:
     if row["is_active"]:
         return "active" if row["is_valid"] else "active, broken"
     if row["is_shadow"]:
-        return "beside the active one"
+        return "next to the active one"
     if not row["is_valid"]:
         return "broken"
     return "shipped" if row["is_shipped"] else "candidate"

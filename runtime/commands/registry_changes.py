@@ -1,4 +1,4 @@
-"""What commands of the registry share: the life cycle, who asks, and what is told of a change."""
+"""Shared by the registry commands: the life cycle, the author, and the text about a change."""
 
 from __future__ import annotations
 

@@ -23,15 +23,17 @@ MOST_REJECTED: Final = 0.01
 def replay_recordings(
     files: Annotated[list[Path], typer.Argument(help="Recordings: .jsonl, .jsonl.gz, .jsonl.zst, .data.zip.")],
     registry: Registry = DEFAULT_REGISTRY,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the settings'.")] = None,
-    speed: Annotated[float, typer.Option("--speed", min=0, help="Times real time; 0 is as fast as possible.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: from the settings.")] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0, help="Speed, in multiples of real time; 0 is as fast as possible.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Play recordings, in the order given, into a tape, raw Parquet and the feature log.
+    """Replay recordings, in the given order, into a tape, raw Parquet and the feature log.
 
-    Exits 0 when every file was read to its end: messages that cannot be used are counted and kept in the dead-letter.
-    Exits 1 when a file cannot be read any further, or more than one message of a hundred cannot be used; whatever could
-    be read is there all the same.
+    Exits 0 when every file was read to its end: messages that cannot be used are counted and kept in the dead letter.
+    Exits 1 when a file cannot be read any further, or more than one message of a hundred cannot be used; everything
+    that could be read is kept.
     """
     from runtime.commands.progress import showing_progress
 
@@ -61,7 +63,7 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float, 
     begun = time.monotonic()
     raw_folder = settings.raw_data_storage_path
     if taped := tape_symbols(raw_folder):
-        raise Conflict(f"{raw_folder}: must hold no tape before a replay, was holding {', '.join(taped)}")
+        raise Conflict(f"{raw_folder}: must hold no tape before a replay, holds {', '.join(taped)}")
     kernel = compiled_kernel(settings, registry)
     steps.begin(f"loading registry {registry}")
     warm_up(kernel, steps.tell)

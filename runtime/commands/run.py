@@ -24,13 +24,15 @@ class SourceName(StrEnum):
 
 def run(
     roles: Annotated[
-        str, typer.Option("--roles", help="Which roles to run: ingest, api, jobs, separated by commas.")
+        str, typer.Option("--roles", help="Roles to run: ingest, api, jobs, separated by commas.")
     ] = "ingest,api,jobs",
     source: Annotated[
         SourceName, typer.Option("--source", help="Where the ingest role reads from.")
     ] = SourceName.SIMULATOR,
     recording: Annotated[Path | None, typer.Option("--recording", help="File to play with --source recording.")] = None,
-    speed: Annotated[float, typer.Option("--speed", min=0.01, max=1000, help="Times real time.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.01, max=1000, help="Speed, in multiples of real time.")
+    ] = 1.0,
     duration: Annotated[float | None, typer.Option("--duration", min=0, help="Seconds; default: until Ctrl-C.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulated market.")] = 1,
     registry: Annotated[
@@ -41,13 +43,13 @@ def run(
 ) -> None:
     """Start the servers and run the chosen roles; Ctrl-C or SIGTERM stops everything cleanly.
 
-    A simulated market runs from now on the machine's clock, a recording on its own. Exits 1 when a role fails.
+    A simulated market runs from now by the machine's clock, a recording by its own. Exits 1 when a role fails.
     """
     chosen = tuple(dict.fromkeys(role.strip() for role in roles.split(",")))
     if not set(chosen) <= set(ROLES):
         raise typer.BadParameter(f"must be of {', '.join(ROLES)}, was {roles!r}", param_hint="--roles")
     if (source is SourceName.RECORDING) != (recording is not None):
-        raise typer.BadParameter("must be given exactly with --source recording", param_hint="--recording")
+        raise typer.BadParameter("must be given with --source recording, and only then", param_hint="--recording")
     from runtime.roles import run_roles
     from runtime.sources import SourceChoice
 

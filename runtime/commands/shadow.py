@@ -22,9 +22,9 @@ app = typer.Typer(help="Served rows against the tape.", no_args_is_help=True)
 
 @app.command("status")
 def status(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """What was compared of each symbol, what differed, with the messages around it, and what is withheld.
+    """What was compared for each symbol, differences with the messages around them, and withheld groups.
 
-    Exits 1 on any difference that is kept, and when a group is withheld.
+    Exits 1 if there is a stored difference or a withheld group.
     """
     from market.clock import format_iso, to_datetime
 
@@ -43,12 +43,12 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
 
 @app.command("release")
 def release(
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Whose group it is.")],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Symbol of the group.")],
     group: Annotated[str, typer.Argument(metavar="GROUP", help="The group to serve again.")],
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a group again that is withheld. It is withheld anew when it still differs from the tape."""
+    """Serve a withheld group again. It is withheld again if it still differs from the tape."""
     with _store(data) as store:
         if not store.release(symbol, group):
             withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "none"

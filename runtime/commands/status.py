@@ -11,11 +11,11 @@ import typer
 from runtime.commands.options import AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
 
-_NOBODY_LOOKED: Final = "nobody looked"
+_NOBODY_LOOKED: Final = "not checked"
 
 
 def status(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """When each task of upkeep last succeeded, what is late, and how fresh each view is served, and the open alerts.
+    """When each upkeep task last succeeded, late tasks, how fresh each view is served, and the open alerts.
 
     Exits 1 when a task is late: its last success is older than twice its period.
     """

@@ -14,7 +14,7 @@ from runtime.commands.printing import print_document
 if TYPE_CHECKING:
     from storage.tables.reading import TableReport
 
-app = typer.Typer(help="Tables of daily bars and the like, and features over them.", no_args_is_help=True)
+app = typer.Typer(help="Tables such as daily bars, and features over them.", no_args_is_help=True)
 
 TableName = Annotated[str, typer.Argument(help="Name of the table, e.g. daily_bars.")]
 
@@ -25,7 +25,7 @@ def add(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a table by its mapping, or put another in its place, once it could be read."""
+    """Add a table by its mapping, or replace it, if it can be read."""
     from runtime.tables import tables_folder
     from storage.tables.computing import add_table
 
@@ -44,12 +44,12 @@ def list_tables(data: DataFolder = None, as_json: AsJson = False) -> None:
         {"table": mapping.table, "path": str(mapping.path), "groups": list(groups_over(mapping.table))}
         for mapping in added_tables(tables_folder(settings_for(data)))
     ]
-    print_document(document, as_json=as_json, nothing="no table was added")
+    print_document(document, as_json=as_json, nothing="no tables have been added")
 
 
 @app.command("check")
 def check(name: TableName, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read a table and say what became of each kind of row; exit 1 when a row was refused."""
+    """Read a table and report how each kind of row is treated. Exits 1 when a row was rejected."""
     from runtime.tables import tables_folder
     from storage.tables.computing import added_table
     from storage.tables.reading import read_table
@@ -62,10 +62,10 @@ def check(name: TableName, data: DataFolder = None, as_json: AsJson = False) -> 
 
 @app.command("compute")
 def compute(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Compute what the added tables have new, into the feature log; `feast materialize-incremental` puts it online."""
+    """Compute new rows of the added tables into the feature log; `feast materialize-incremental` puts them online."""
     from runtime.tables import compute_tables
 
-    print_document(compute_tables(settings_for(data)), as_json=as_json, nothing="no table was added")
+    print_document(compute_tables(settings_for(data)), as_json=as_json, nothing="no tables have been added")
 
 
 def _document(report: TableReport) -> dict[str, Any]:

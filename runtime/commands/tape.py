@@ -75,14 +75,14 @@ def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson 
 @app.command("compact")
 def compact(
     symbols: SomeSymbols = None,
-    check: Annotated[bool, typer.Option("--check", help="Look for damage in every byte of the Parquet.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check every byte of the Parquet for damage.")] = False,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make raw Parquet of every finished segment that has none; safe at any time, and to be killed.
+    """Compact every finished segment that has no raw Parquet yet; safe at any time, and safe to kill.
 
-    A segment whose writer died is finished first; what its crash tore is moved aside. Damaged Parquet is made anew from
-    the tape.
+    A segment whose writer died is finished first; bytes torn by its crash are moved aside. Damaged Parquet is
+    rebuilt from the tape.
     """
     from ingestion.tape.compaction import compact_tape
     from runtime.commands.progress import showing_progress
@@ -124,9 +124,9 @@ def archive(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move what is older than the retention into a folder: tape, raw Parquet and feature rows.
+    """Move data older than the retention into a folder: tape, raw Parquet and feature rows.
 
-    Names the datasets that are made of it; they stay as they are, but cannot be verified before it is restored.
+    Names the datasets that use it; they stay unchanged, but cannot be verified until it is restored.
     """
     from runtime.stores import open_stores
     from storage.retention.features import ARCHIVED_FEATURES, archive_feature_days
@@ -144,7 +144,7 @@ def archive(
         )
         if expired.used_by:
             used_by = ", ".join(expired.used_by)
-            typer.echo(f"{expired.symbol}: archived, though datasets are made of it: {used_by}", err=True)
+            typer.echo(f"{expired.symbol}: archived, although datasets use it: {used_by}", err=True)
     print_document(documents, as_json=as_json)
 
 
@@ -175,14 +175,14 @@ def restore(
 @app.command("delete")
 def delete(
     days: Days = None,
-    even_used: Annotated[bool, typer.Option("--even-used", help="Delete days that datasets are made of, too.")] = False,
+    even_used: Annotated[bool, typer.Option("--even-used", help="Also delete days that datasets use.")] = False,
     symbols: SomeSymbols = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what is older than the retention for good: tape, raw Parquet and feature rows.
+    """Permanently delete data older than the retention: tape, raw Parquet and feature rows.
 
-    Exits 1, with nothing of the symbol deleted, when a dataset is made of it.
+    Exits 1, without deleting anything of the symbol, when a dataset uses it.
     """
     from runtime.stores import open_stores
     from storage.retention.features import delete_feature_days

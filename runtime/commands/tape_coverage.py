@@ -26,14 +26,14 @@ MOST_HOLES: Final = 50
 def coverage(
     symbols: SomeSymbols = None,
     begin: Annotated[str | None, typer.Option("--from", help="ISO time; default: the first message's day.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="ISO time; default: the last message's day's end.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="ISO time; default: end of the last message's day.")] = None,
     registry: RegistryOfData = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """What was expected of each stream and day, what is held, live or backfilled, and exactly what is missing.
+    """For each stream and day, what was expected, what is stored, live or backfilled, and exactly what is missing.
 
-    Each hole with how it is known and until when it makes features unknown; a character a day shows the calendar.
+    Each hole with its evidence and until when it makes features unknown; one character per day shows the calendar.
 
     Example: feature-service tape coverage --symbol BTCUSDT --data out/
     """

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 
 def merge(
-    first: Annotated[Path, typer.Argument(help="Data folder of a recorder; where both differ it counts.")],
-    second: Annotated[Path, typer.Argument(help="Data folder of the other one.")],
+    first: Annotated[
+        Path, typer.Argument(help="Data folder of one recorder; it takes precedence where the two differ.")
+    ],
+    second: Annotated[Path, typer.Argument(help="Data folder of the other recorder.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
     registry: Registry = DEFAULT_REGISTRY,
     as_json: AsJson = False,
 ) -> None:
-    """Make one tape, raw Parquet and feature log of what two recorders of one market have, each message once.
+    """Merge the data of two recorders of one market into one tape, raw Parquet and feature log, each message once.
 
-    Both folders stay as they are. Exits 1 where both state different things under one name, which are told.
+    Both folders stay unchanged. Exits 1 and reports conflicts if both state different things under one id.
     """
     from ingestion.pipeline.served_rows import available_as_if_live
     from ingestion.sources.played.play import play
@@ -41,7 +43,7 @@ def merge(
 
     sources, settings = (settings_for(first), settings_for(second)), settings_for(to)
     if taped := tape_symbols(settings.raw_data_storage_path):
-        raise Conflict(f"{to}: must hold no tape before a merge, was holding {', '.join(taped)}")
+        raise Conflict(f"{to}: must hold no tape before a merge, holds {', '.join(taped)}")
     symbols = sorted({each for source in sources for each in tape_symbols(source.raw_data_storage_path)})
     counted = {symbol: Merged() for symbol in symbols}
     with showing_progress() as steps:

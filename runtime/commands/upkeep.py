@@ -1,4 +1,4 @@
-"""``upkeep``: what the service does for itself, run by hand and looked at."""
+"""``upkeep``: run and show the service's automatic tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.commands.printing import print_document, print_table
 if TYPE_CHECKING:
     from storage.database.upkeep import UpkeepState
 
-app = typer.Typer(help="What the service does for itself.", no_args_is_help=True)
+app = typer.Typer(help="What the service does automatically.", no_args_is_help=True)
 
 
 @app.command("run")
@@ -25,7 +25,7 @@ def run(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a task of upkeep now, due or not, or all of them one after the other.
+    """Run an upkeep task now, due or not, or all of them one after the other.
 
     Exits 1 when one fails, and when another process is running it.
     """
@@ -64,7 +64,7 @@ def run(
 
 @app.command("status")
 def status(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """When each task last succeeded, when it is due next, and what somebody should look at.
+    """When each task last succeeded, when it is due next, and its problems.
 
     Exits 1 when one is late: its last success is older than twice its period.
     """
@@ -83,7 +83,7 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
 
 
 def print_states(states: Sequence[UpkeepState]) -> None:
-    """A table of the tasks, and what somebody should look at."""
+    """A table of the tasks and their problems."""
     print_table(
         ("task", "every", "last success", "next", "lag", "took", "runs", "failed", "state"),
         [_row(state) for state in states],

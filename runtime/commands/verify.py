@@ -22,23 +22,26 @@ def parity(
     symbols: SomeSymbols = None,
     registry: RegistryOfData = None,
     ticks: Annotated[
-        int, typer.Option("--ticks", min=0, help="How many served ticks of each symbol are drawn.")
+        int, typer.Option("--ticks", min=0, help="Number of served ticks to draw for each symbol.")
     ] = 1000,
-    all_ticks: Annotated[bool, typer.Option("--all-ticks", help="Every served tick instead.")] = False,
+    all_ticks: Annotated[bool, typer.Option("--all-ticks", help="Check every served tick instead.")] = False,
     oracle_rows: Annotated[
-        int, typer.Option("--oracle-rows", min=0, help="How many served rows of each symbol and day the oracle checks.")
+        int,
+        typer.Option(
+            "--oracle-rows", min=0, help="Number of served rows of each symbol and day that the oracle checks."
+        ),
     ] = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")] = 0,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the rows that were served with the same rows rebuilt from raw Parquet and the tape, bit by bit.
+    """Compare served rows with the same rows rebuilt from raw Parquet and the tape, bit for bit.
 
-    Counts are rows. Of the rows that readers were given between whole seconds, which are in no log, some are computed
-    again and compared by the digest that the worker recorded. Some rows are computed a second time by the oracle, in
-    exact arithmetic and other code, since a wrong formula agrees with itself in a rebuild. Of the first difference: the
-    symbol, the row, the feature, both values, and the messages received around it. Exits 1 on any difference, and where
-    rows could not be compared, with the reason.
+    Counts are rows. Rows served between whole seconds are in no log: some are recomputed and compared with the
+    digest that the worker recorded. Some rows are also computed by the oracle, in exact arithmetic and with other
+    code, because a wrong formula agrees with itself in a rebuild. The first difference is shown with the symbol, the
+    row, the feature, both values, and the messages received around it. Exits 1 on any difference, and if rows could
+    not be compared, with the reason.
     """
     from dataclasses import asdict
 
@@ -59,7 +62,7 @@ def parity(
     with showing_progress() as steps:
         steps.begin(f"loading registry {version}")
         warm_up(kernel, steps.tell)
-        steps.begin("rebuilding and comparing every bit")
+        steps.begin("rebuilding and comparing bit for bit")
         found = verify_parity(
             stores.raw,
             stores.features,
@@ -131,9 +134,9 @@ def _print_messages(around: list[RawMessage], row_ns: int) -> None:
 
 @app.command("tape")
 def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes, what is gone.
+    """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes, missing files.
 
-    What recoveries moved aside is read too. Exits 1 on any damage; what the source lost is counted as book gaps.
+    Also reads what recoveries moved aside. Exits 1 on any damage; messages lost by the source count as book gaps.
     """
     from ingestion.tape.report import verify_tape
     from runtime.wiring import instrument_pins
@@ -170,15 +173,16 @@ def dataset(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a dataset again from its manifest and compare every byte.
+    """Rebuild a dataset from its manifest and compare every byte.
 
-    Lists files. Exits 1 when one was changed since it was built, or when the second build differs.
+    Lists files. Exits 1 when one has changed since it was built, or when the second build differs.
     """
     import tempfile
     from pathlib import Path
 
     from runtime.building import build_place
     from runtime.commands.progress import showing_progress
+    from runtime.engines import rebuild_engine
     from runtime.feature_repository import apply_feature_store
     from runtime.servers import running_servers
     from runtime.stores import open_stores
@@ -194,9 +198,14 @@ def dataset(
                 path = metadata.get_dataset(dataset_id).path
             if path is None:
                 raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
-            steps.begin("building it again")
-            with tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch:
-                found = verify_dataset(Path(path), build_place(settings, servers, open_stores(settings)), Path(scratch))
+            steps.begin("rebuilding it")
+            stores = open_stores(settings)
+            with (
+                rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine,
+                tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch,
+            ):
+                place = build_place(settings, servers, stores, engine=engine)
+                found = verify_dataset(Path(path), place, Path(scratch))
     print_document(
         {
             "identical": found.identical,
@@ -212,17 +221,18 @@ def dataset(
 
 @app.command("features")
 def features(
-    names: Annotated[list[str] | None, typer.Argument(help="Groups; none: those of other packages.")] = None,
-    cheats: Annotated[int, typer.Option("--cheats", min=1, help="Planted cheats of each of ten kinds.")] = 2,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of streams, tables and draws.")] = 1,
+    names: Annotated[list[str] | None, typer.Argument(help="Groups; default: those of other packages.")] = None,
+    cheats: Annotated[int, typer.Option("--cheats", min=1, help="Number of cheats to plant of each of ten kinds.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of streams, tables and draws.")] = 1,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try groups of features by the laws that every feature keeps, on generated streams and on the last recorded one.
+    """Test groups of features against the laws that every feature keeps, on generated streams and on recorded data.
 
-    Laws: range, again, elsewhere (a new process without the compiler), chunk, restart, start, future. So that a clean
-    report means something, cheats of ten kinds are planted in the same group on the same stream, and must be caught. Of
-    a broken law: the value as it must be and as it was, and how small a stream still breaks it. Exits 1 when a law is
+    Laws: range, again, elsewhere (a new process without the compiler), chunk, restart, start, future. To make a
+    clean report meaningful, cheats of ten kinds are planted in the same group on the same stream and must be caught.
+    A broken law is shown with the expected and the actual value, and the smallest stream that breaks it. Exits 1
+    when a law is
     broken or a planted cheat was missed.
 
     Example: feature-service verify features mygroup

@@ -96,7 +96,9 @@ class ActivationStore:
             connection.execute(select(func.pg_advisory_xact_lock(OPENING_LOCK)))
             is_open = _ACTIVATIONS.c.state == PREPARING
             over = update(_ACTIVATIONS).where(is_open, _ACTIVATIONS.c.deadline_at < asked_at)
-            connection.execute(over.values(state="failed", settled_at=asked_at, reason="nobody decided in its time"))
+            connection.execute(
+                over.values(state="failed", settled_at=asked_at, reason="no decision within its time limit")
+            )
             other = connection.execute(select(_ACTIVATIONS.c.version).where(is_open)).scalar_one_or_none()
             if other is not None:
                 raise Conflict(f"registry: must have no activation under way, had that of {other}")

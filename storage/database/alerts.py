@@ -2,7 +2,7 @@
 
 1. An alert is a rule and a subject; while it lasts, it is one row.
 2. It opens once it was found for as long as its rule waits, and closes when it was not found for CLOSE_AFTER.
-3. What could not be looked at neither opens nor closes.
+3. What could not be checked neither opens nor closes.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class AlertStore:
         self._engine.dispose()
 
     def take(self, found: Sequence[Found], *, unknown: Collection[str], now: datetime) -> None:
-        """Open, keep and close alerts by what was found. unknown: rules that could not be looked at."""
+        """Open, keep and close alerts by what was found. unknown: rules that could not be checked."""
         by_key = {(each.rule, each.subject): each for each in found}
         with transaction(self._engine) as connection:
             lasting = select(ALERTS).where(ALERTS.c.closed_at.is_(None)).with_for_update()
@@ -141,7 +141,7 @@ class AlertStore:
             connection.execute(update(ALERTS).where(ALERTS.c.id == alert.alert_id).values(told=told))
 
     def silence(self, *, rule: str, subject: str, until: datetime, reason: str) -> None:
-        """Tell nobody of alerts of a rule, ANY for all, whose subject matches a pattern, until then.
+        """Mute alerts of a rule, ANY for all, whose subject matches a pattern, until then.
 
         Silenced again, the new end and reason hold.
         """

@@ -1,7 +1,7 @@
 """The raw folder that a database belongs to: the folder's id, in a file of it, is kept in the database.
 
 What the database says of datasets, leases and upkeep is of one folder. Two folders on it would each answer for the
-other's, so that whoever writes says first which one it has.
+other's, so that a writer first states which one it has.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def claim_folder(url: str, raw_folder: Path) -> None:
         engine.dispose()
     if owner.folder_id != known:
         raise Conflict(
-            f"raw folder {raw_folder.resolve()}: must be the one that its database belongs to, {owner.path} on "
-            f"{owner.host} with id {owner.folder_id}, had {f'id {known}' if known else 'no id'}; give each folder a "
-            "database of its own or, when it is that one, moved or restored, run `feature-service db adopt-folder`"
+            f"raw folder {raw_folder.resolve()}: must be the one that the database belongs to, {owner.path} on "
+            f"{owner.host} with id {owner.folder_id}, had {f'id {known}' if known else 'no id'}; give each folder its "
+            "own database or, if it is that folder, moved or restored, run `feature-service db adopt-folder`"
         )
 
 
@@ -89,7 +89,7 @@ def _make_folder_id(raw_folder: Path) -> uuid.UUID:
     finally:
         staged.unlink()
     found = read_folder_id(raw_folder)
-    assert found is not None, "nobody takes it away"
+    assert found is not None, "it is never deleted"
     return found
 
 

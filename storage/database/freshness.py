@@ -41,18 +41,18 @@ class WindowLooks(Looks):
 
     @property
     def fresh_share(self) -> float | None:
-        """None when nobody looked."""
+        """None without checks."""
         return self.fresh / self.looks if self.looks else None
 
     @property
     def coverage(self) -> float | None:
-        """None when nobody looked."""
+        """None without checks."""
         return self.covered / self.looks if self.looks else None
 
     def burn_rate(self, coverage_slo: float) -> float:
         """How fast the error budget goes: 1 spends it exactly in its period.
 
-        A minute in which nobody looked spends nothing, so that an hour's rate is an hour's, also after ten minutes.
+        A minute without checks spends nothing, so that an hour's rate is an hour's, also after ten minutes.
         """
         return self.lost_minutes / (WINDOWS[self.window] / _MINUTE) / (1.0 - coverage_slo)
 
@@ -92,7 +92,7 @@ class FreshnessStore:
             connection.execute(statement)
 
     def windows(self, now: datetime) -> list[WindowLooks]:
-        """Each view and tier that was looked at, in each window, by name."""
+        """Each checked view and tier, in each window, by name."""
         table = FRESHNESS_MINUTES.c
         lost = case((table.looks > 0, 1.0 - table.covered * 1.0 / func.nullif(table.looks, 0)), else_=0.0)
         found = []

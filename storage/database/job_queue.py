@@ -2,8 +2,8 @@
 
 1. A job is deferred in its caller's transaction: what it works on and the job exist together or not at all.
 2. A worker claims jobs of its queues and runs each in a thread; while it lives it renews its heartbeat.
-3. A job whose worker has been silent for STALLED_AFTER_S is stalled: whoever watches puts it back or ends it.
-4. A worker that is asked to stop tells its tasks; one that raises Interrupted goes back to the queue.
+3. A job whose worker has been silent for STALLED_AFTER_S is stalled: the watch requeues or ends it.
+4. A worker that is asked to stop notifies its tasks; one that raises Interrupted goes back to the queue.
 5. A task may be periodic: of all workers that know it one defers it, once for each time it is due.
 
 The tables are procrastinate's, in a schema of their own; what ended is deleted, the caller keeps its own record.
@@ -116,7 +116,7 @@ class JobQueue:
         return self._ask(listed)
 
     def put_back(self, job: QueuedJob) -> None:
-        """Let another worker begin a stalled job anew."""
+        """Let another worker restart a stalled job."""
 
         async def put(app: App) -> None:
             await app.job_manager.retry_job_by_id_async(job.job_id, retry_at=utcnow())
@@ -124,7 +124,7 @@ class JobQueue:
         self._ask(put)
 
     def end(self, job: QueuedJob) -> None:
-        """Remove a job that nobody will finish."""
+        """Remove an abandoned job."""
 
         async def finish(app: App) -> None:
             await app.job_manager.finish_job_by_id_async(job.job_id, Status.FAILED, delete_job=True)

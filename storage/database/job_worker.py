@@ -48,7 +48,7 @@ class JobWorker:
             try:
                 self._run_once(is_patient=True)
             except StoreUnavailable as error:
-                _log.warning("%s; looking again in %g s", error, RETRY_S)
+                _log.warning("%s; retrying in %g s", error, RETRY_S)
                 self._is_stopping.wait(RETRY_S)
 
     def run_until_empty(self) -> None:
@@ -96,7 +96,7 @@ class JobWorker:
         with failures_told():
             asyncio.run(self._work(is_patient=is_patient))
         if is_patient and not self._is_stopping.is_set():
-            raise StoreUnavailable("job worker: ended, because its database did not answer")
+            raise StoreUnavailable("job worker: stopped because its database did not respond")
 
     async def _work(self, *, is_patient: bool) -> None:
         async with self._app.open_async():

@@ -2,7 +2,7 @@
 
 A lease is good until its time by the database's clock. Who takes one over from another gets a higher fence, and the
 renewal of the one before finds no row any more: that worker must stop writing. A fence is no lower than the second it
-was given in, so that it rises even when the database was made anew: stores remember the highest one they have seen.
+was given in, so that it rises even when the database was recreated: stores remember the highest one they have seen.
 """
 
 from __future__ import annotations

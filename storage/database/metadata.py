@@ -80,7 +80,7 @@ class Metadata:
         return record
 
     def announce_next(self, send: Callable[[DatasetRecord], object], announced_at: datetime) -> bool:
-        """Send the oldest dataset that ended and was not announced; False when there was none that nobody else sends.
+        """Send the oldest dataset that ended and was not announced; False if no other is left to send.
 
         It counts as announced once ``send`` has returned; a process that dies in between lets it be sent again.
         """

@@ -67,7 +67,7 @@ class MetricWriter:
                 self._waiting[at] = row
 
     def close(self) -> None:
-        """Try once more to write what waits; a database that does not answer keeps nobody longer than ``CLOSE_S``."""
+        """Try once more to write what waits; a database that does not respond delays this by at most ``CLOSE_S``."""
         self._closing.set()
         self._thread.join(CLOSE_S)
         if not self._thread.is_alive():
@@ -78,7 +78,7 @@ class MetricWriter:
             self._flush()
         self._flush()
         if self._waiting:
-            _log.warning("%s: %d rows are lost, the database is away", self._table.name, len(self._waiting))
+            _log.warning("%s: %d rows are lost, the database is down", self._table.name, len(self._waiting))
 
     def _flush(self) -> None:
         with self._lock:
@@ -95,11 +95,11 @@ class MetricWriter:
             self._take_back(batch, came)
         except FeatureServiceError:
             self.dropped += len(batch)
-            _log.exception("%s: %d rows are refused and left out", self._table.name, len(batch))
+            _log.exception("%s: %d rows were refused and dropped", self._table.name, len(batch))
         else:
             if self._is_away:
                 self._is_away = False
-                _log.warning("%s: rows are written again, %d were left out in all", self._table.name, self.dropped)
+                _log.warning("%s: rows are written again, %d were dropped in total", self._table.name, self.dropped)
 
     def _take_back(self, batch: list[Mapping[str, Any]], came: int) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What is kept of registry versions: one as it was recorded, what a look at its file found, and a line of the audit."""
+"""Records of registry versions: one as recorded, the result of reading its file, and a line of the audit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class VersionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a look at a version's file found. Without problems it has a definition."""
+    """The result of reading a version's file. Without problems it has a definition."""
 
     version: str
     file_path: str
@@ -56,7 +56,7 @@ class Checked:
     migration_script: str | None = None
 
     def columns(self, at: datetime) -> dict[str, Any]:
-        """The columns of the version's row, looked at then."""
+        """The columns of the version's row, as read then."""
         return {
             "file_path": self.file_path,
             "content_sha256": self.content_sha256,

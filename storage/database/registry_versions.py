@@ -3,7 +3,7 @@
 1. Files are the truth for what a version holds; a row says what was done with it.
 2. At most one version is active. A change of it names the one that was active when it was decided, and is refused when
    that is no longer so: of two at once one wins.
-3. Each change writes its line of the audit in the same transaction. Lines stay as they are for ever.
+3. Each change writes its line of the audit in the same transaction. Lines never change.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class RegistryStore:
         return VersionRecord(**row)
 
     def sync(self, checked: Checked, change: Change) -> VersionRecord:
-        """Record what a look at a version's file found, whether the version was recorded before or not."""
+        """Record the result of reading a version's file, whether the version was recorded before or not."""
         with transaction(self._engine) as connection:
             row = _keep(connection, checked, change)
             _write(connection, change)
@@ -140,13 +140,13 @@ class RegistryStore:
                 _write(connection, change)
 
     def shadow(self, checked: Checked, change: Change, *, row_cost_ms: float) -> VersionRecord:
-        """Let a version be served beside the active one. Raises Conflict when it is active, or is so already."""
+        """Let a version be served next to the active one. Raises Conflict if it is active, or served already."""
         values = {"is_shadow": True, "shadow_row_cost_ms": row_cost_ms}
         with transaction(self._engine) as connection:
             connection.execute(select(func.pg_advisory_xact_lock(ACTIVATION_LOCK)))
             known = _keep(connection, checked, change)
             if known["is_active"] or known["is_shadow"]:
-                raise Conflict(f"registry version {checked.version}: must not be served to be begun beside, was")
+                raise Conflict(f"registry version {checked.version}: must not be served already to start as a shadow")
             found = _VERSIONS.c.version == checked.version
             row = connection.execute(update(_VERSIONS).where(found).values(values).returning(_VERSIONS))
             record = VersionRecord(**row.mappings().one())
@@ -154,17 +154,17 @@ class RegistryStore:
         return record
 
     def end_shadow(self, version: str, change: Change) -> VersionRecord:
-        """Let it be served beside the active one no longer. Raises Conflict when it was not."""
+        """Stop serving it next to the active one. Raises Conflict if it was not served."""
         found = update(_VERSIONS).where(_VERSIONS.c.version == version, _VERSIONS.c.is_shadow)
         with transaction(self._engine) as connection:
             row = connection.execute(found.values(is_shadow=False).returning(_VERSIONS)).mappings().one_or_none()
             if row is None:
-                raise Conflict(f"registry version {version}: must be served beside the active one, was not")
+                raise Conflict(f"registry version {version}: must be served next to the active one, was not")
             _write(connection, change)
         return VersionRecord(**row)
 
     def shadows(self) -> list[str]:
-        """The versions that are served beside the active one, sorted."""
+        """The versions that are served next to the active one, sorted."""
         query = select(_VERSIONS.c.version).where(_VERSIONS.c.is_shadow).order_by(_VERSIONS.c.version)
         with transaction(self._engine) as connection:
             return list(connection.execute(query).scalars())

@@ -431,6 +431,17 @@ TEST_TRIALS = Table(
     Index("test_trials_dataset", "dataset_id"),
 )
 
+ENGINE_TASKS = Table(
+    "engine_tasks",
+    TABLES,
+    Column("run", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("arguments", JSONB, nullable=False),
+    Column("outcome", JSONB(none_as_null=True), comment="result or error; NULL while it has not ended"),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+)
+
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; one at a time, in one transaction.
@@ -528,7 +539,7 @@ def answering() -> Iterator[None]:
             f"metadata database: must have a connection free within {CONNECT_TIMEOUT_S} s, had none"
         ) from error
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: no answer: {_first_line(error)}") from error
+        raise StoreUnavailable(f"metadata database: no response: {_first_line(error)}") from error
 
 
 def _first_line(error: SQLAlchemyError) -> str:

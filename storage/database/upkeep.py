@@ -1,6 +1,6 @@
 """Upkeep in PostgreSQL: when each task last ran, how it ended and how far it has come, and that one process runs it.
 
-1. A task is run by whoever holds its advisory lock. The server lets go of it when the process that held it dies, so
+1. A task is run by the holder of its advisory lock. The server releases it when that process dies, so
    that another one may begin at once.
 2. Times are the database's: processes on several machines agree on what is due.
 """
@@ -33,7 +33,7 @@ RETRY_AFTER: Final = timedelta(seconds=60)
 """A task that failed is tried again after this, or after its period where that is shorter."""
 LATE_AFTER_PERIODS: Final = 2
 MOST_TASKS: Final = 12
-"""Of one process at once: each holds a connection while it runs, beside those that tell of it."""
+"""At once in one process: each holds a connection while it runs, in addition to those that report on it."""
 _HELD: Final = text(
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :lock"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -45,9 +45,9 @@ class UpkeepState:
     """What is known of one task at ``now``; times are aware, None where it never happened.
 
     period: how often it is to run. started_at, ended_at: of the last run; ended_at is older while one runs, and after
-    one that was cut off. told_at: when a run last told of its progress, 0 to 1. duration: of the last success.
+    one that was cut off. told_at: when a run last reported its progress, 0 to 1. duration: of the last success.
     error: of the last run, None when it succeeded. result: what the last success did; ``problems`` in it are what
-    somebody should look at. worker: who ran it last.
+    need attention. worker: who ran it last.
     """
 
     task: str
@@ -94,7 +94,7 @@ class UpkeepState:
 
     @property
     def is_late(self) -> bool:
-        """Whether its last success is older than twice its period; a run that still tells of progress is not late."""
+        """Whether its last success is older than twice its period; a run that still reports progress is not late."""
         alive_at = self.succeeded_at or self.registered_at
         if self.is_running and self.told_at is not None:
             alive_at = max(alive_at, self.told_at)
@@ -102,7 +102,7 @@ class UpkeepState:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What the last success found that somebody should look at."""
+        """Findings of the last success that need attention."""
         return tuple((self.result or {}).get("problems", ()))
 
     def document(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class UpkeepStore:
         self._engine.dispose()
 
     def register(self, periods: Mapping[str, timedelta]) -> None:
-        """Say what is to be run how often, by task; from then on a task that nobody runs becomes late."""
+        """Register how often each task is to be run; from then on a task that is not run becomes late."""
         if not periods:
             return
         rows = [
@@ -195,7 +195,7 @@ class UpkeepStore:
 
 
 class UpkeepRun:
-    """One run of a task, told to the table as it goes on."""
+    """One run of a task, whose progress is written to the table."""
 
     def __init__(self, store: UpkeepStore, task: str) -> None:
         self._store = store

@@ -29,7 +29,7 @@ _TIME: Final = pa.timestamp("ns", tz="UTC")
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is asked of the log; iterating reads it anew.
+    """What is asked of the log; iterating reads it again.
 
     groups: each with the columns asked of it and, as indices, their places in the result. as_of_ns: only what was
     readable by then; None is what is known now.

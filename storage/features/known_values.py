@@ -16,7 +16,7 @@ def may_know(log: FeatureLog, symbol: str, group: FeatureGroup, *, from_ns: int,
     """Whether a column of the group may have a value, which is not NaN, in a row of [from_ns, to_ns).
 
     False is certain: the footers state of every column of every row group there that it has no least and no greatest
-    value. Days of rows are told by reading a hundredth of them. Raises CorruptStore, InvalidRequest when the symbol
+    value. A hundredth of the rows is read to find their days. Raises CorruptStore, InvalidRequest when the symbol
     cannot name a folder.
     """
     folder = log.of_symbol(group, symbol)

@@ -120,7 +120,7 @@ class FeatureLog:
     folder: Path
 
     def writing(self) -> AbstractContextManager[None]:
-        """Held by who writes parts from staging them to publishing them, beside others. Raises StoreUnavailable.
+        """Held by a writer of parts from staging to publishing them, shared with others. Raises StoreUnavailable.
 
         A worker that catches up after days writes into days that retention removes.
         """

@@ -3,7 +3,7 @@
 1. Parts that follow each other in the order in which they were written, of the same columns and with no rebuilt day
    between them, become one: every row with each of its created times, of equals the last written. So a reader finds
    what it found, whenever it asks and whatever it asks as of.
-2. The merged part is published beside the others, with a note of what it holds. Both give the same answers.
+2. The merged part is published next to the others, with a note of what it holds. Both give the same answers.
 3. What it holds goes an hour later, when no reader that listed it before should still want it; a reader that misses a
    file lists the folder again.
 """
@@ -28,7 +28,7 @@ from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation
 from storage.parquet_files import StagedParquet, reading_parquet
 
 KEPT_NS: Final = HOUR_NS
-"""How long the parts that were merged stay beside what they were merged into."""
+"""How long merged parts stay next to the part they were merged into."""
 FEWEST: Final = 2
 ROW_GROUP_ROWS: Final = 6 * 3600
 _NOTE: Final = ".merged"

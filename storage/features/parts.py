@@ -3,8 +3,8 @@
 ``part-<first row>-<last row>.parquet`` holds rows as they were served, with a number behind where another part has that
 name; a rebuilt day's name begins with ``rebuilt`` and states what it was made of, as does that of one whose rows were
 revised since, ``revised``. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), the group's
-features and its status by name. The symbol is told by the folder's name, and by the file's metadata: a column of it
-beside the folders would keep pandas and pyarrow from reading them.
+features and its status by name. The symbol is in the folder's name and in the file's metadata: a column of it
+next to the folders would keep pandas and pyarrow from reading them.
 
 A part states a generation one above that of the parts whose period it overlaps: of rows of one time and one created
 time the last written wins.

@@ -1,7 +1,7 @@
 """Rebuilt days: partitions of the feature log that say what they were computed from, so that none is computed twice.
 
-A group's rows of one symbol and UTC date are one part, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` beside those
-of served rows. ``inputs`` is a hash of everything the rows were computed from; the folder names the group's code.
+A group's rows of one symbol and UTC date are one part, ``rebuilt-<first row>-<last row>-<inputs>.parquet`` next to
+those of served rows. ``inputs`` is a hash of everything the rows were computed from; the folder names the group's code.
 Registry versions share the files: one that selects fewer of a group's columns finds them in a file with more.
 
 A file whose rows were revised is kept as ``revised-…``: reads as of a time before the revision still find it.
@@ -41,7 +41,7 @@ _NO_TIMES: Final = np.empty(0, np.int64)
 
 
 def has_rebuilt_day(log: FeatureLog, group: FeatureGroup, symbol: str, date: str, inputs: str) -> bool:
-    """Whether the day stands, computed from these inputs, with every column of the group. Raises CorruptStore."""
+    """Whether the day exists, computed from these inputs, with every column of the group. Raises CorruptStore."""
     return any(part_columns(path) >= set(group.columns) for path in _rebuilt(log.of_date(group, symbol, date), inputs))
 
 

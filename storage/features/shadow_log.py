@@ -1,6 +1,6 @@
-"""The feature logs of versions that are served beside the active one, each in a folder of its own below the log.
+"""The feature logs of versions that are served next to the active one, each in its own folder below the log.
 
-They are apart so that nobody takes a row of theirs for one that was served: neither a restarted worker, which goes on
+They are separate so that none of their rows is taken for a served one: neither by a restarted worker, which continues
 after the last row of its set, nor the search for rows that are missing.
 """
 

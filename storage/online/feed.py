@@ -208,7 +208,7 @@ class RowFeed:
                     await self._listen(symbol, channel)
             except (redis.RedisError, OSError) as error:
                 if not is_away:
-                    _log.warning("rows of %s: the online store is away: %s", symbol, error)
+                    _log.warning("rows of %s: the online store is down: %s", symbol, error)
                 is_away = True
                 await asyncio.sleep(self._retry_s)
 

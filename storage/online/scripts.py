@@ -1,4 +1,4 @@
-"""The scripts by which Redis stores rows: each changes one hash whole, whoever else writes."""
+"""The scripts by which Redis stores rows: each changes one hash atomically, regardless of other writers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Rows of versions that are served beside the active one: each version's packed vector in a field of the same hash.
+"""Rows of versions that are served next to the active one: each version's packed vector in a field of the same hash.
 
 A field stays where a worker was killed. Its row counts while it is as new as the symbol's own, give or take
-MOST_BEHIND_NS; else the version is not served, and whoever asks for it is told so.
+MOST_BEHIND_NS; else the version is not served, and requests for it fail.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_BEHIND_NS: Final = 10 * SECOND_NS
 
 
 class ShadowRows:
-    """Writes the rows of one set beside those of the active version."""
+    """Writes the rows of one set next to those of the active version."""
 
     def __init__(self, store: OnlineStore, feature_set: FeatureSet) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class ShadowRows:
 
 
 def drop_shadows(store: OnlineStore, symbols: Sequence[str], version: str) -> None:
-    """Remove what is stored of a version beside the active one. Raises StoreUnavailable."""
+    """Remove the rows of a version that was served next to the active one. Raises StoreUnavailable."""
     store.run(DROP_FIELD, [(store.key(symbol), shadow_field(version)) for symbol in symbols])
 
 
@@ -70,7 +70,7 @@ def shadow_field(version: str) -> bytes:
 
 
 def of_version(symbol: str, version: str, own: OnlineVector | None, beside: bytes | None) -> OnlineVector | None:
-    """Of a symbol's vector and the packed one beside it, that of the version; None for a symbol without a row.
+    """Of a symbol's vector and the packed one next to it, that of the version; None for a symbol without a row.
 
     Raises Conflict where the version is not served, CorruptStore.
     """

@@ -97,7 +97,7 @@ class OnlineStore:
         """Store each row unless the symbol already holds a newer one; one round trip for all of them.
 
         Newer is the greater ``(row_ns, available_ns)``; of equal pairs the later writer wins. A row is stored whole or
-        not at all, whoever else writes at the time; fields of another set are gone then. A row more than
+        not at all, regardless of other writers; fields of another set are removed. A row more than
         ``max_ahead_ns`` after ``now_ns`` is refused: it would keep every true row out until its time has come.
 
         fences: of the writer's leases by symbol. Once a symbol was written with a fence, a lower one stores nothing; a

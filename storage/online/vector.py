@@ -1,4 +1,4 @@
-"""One row of one symbol as Redis keeps it: Feast's fields beside a packed vector of our own.
+"""One row of one symbol as Redis keeps it: Feast's fields and our packed vector.
 
 The key and the fields that Feast reads have the bytes that Feast's own writer would give them; they are encoded here
 without Feast, whose import takes seconds.

@@ -24,7 +24,7 @@ from transforms.tape_order import EventColumns, merged
 PIECE_RECORDS: Final = 1 << 14
 """About as many records come in one piece: what is made of them and their columns stay in the processor's cache."""
 _FEW_RECORDS: Final = 1 << 17
-"""Threads take longer to be told of these than one takes to read them: a day of candles in half the time without."""
+"""Handing these to threads takes longer than reading them in one: a day of candles takes half the time without."""
 
 
 def read_events(raw: RawData, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int) -> Events:
@@ -111,7 +111,7 @@ def first_message_ns(raw: RawData, parts: Sequence[RawPart]) -> int:
     """``recv_ns`` of the first message on the tape, with which a history begins.
 
     It need not be the least: a message that came later may state an earlier moment of the same second. What was
-    backfilled stands in order of time.
+    backfilled data is in order of time.
 
     parts: of one symbol, one at least. Raises CorruptStore.
     """
@@ -179,7 +179,7 @@ def _row_groups(raw: RawData, symbol: str, kinds: Collection[int], *, from_ns: i
 def _streamed(
     groups: Sequence[_RowGroup], *, from_ns: int, to_ns: int, fields: Collection[str], heads_only: bool = False
 ) -> Iterator[tuple[Events, int]]:
-    """The groups' events of the period: what was backfilled beside what is live, each in tape order."""
+    """The groups' events of the period: backfilled and live ones, each in tape order."""
     streams = [
         _merged(list(of_stream), from_ns=from_ns, to_ns=to_ns, fields=fields, heads_only=heads_only)
         for _, of_stream in itertools.groupby(groups, lambda group: stream_of(group.first_seq))

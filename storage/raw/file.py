@@ -92,7 +92,7 @@ class PartFile:
 def _layout(seq: npt.NDArray[np.generic]) -> dict[str, Any]:
     """The measured encodings: dictionaries for what repeats, differences for what rises.
 
-    seq: of the first row group, which tells how long messages are.
+    seq: of the first row group, which shows how long messages are.
     """
     messages = 1 + np.count_nonzero(seq[1:] != seq[:-1])
     in_runs = len(seq) >= messages * _LONG_MESSAGE_RECORDS

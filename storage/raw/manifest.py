@@ -49,7 +49,7 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True):
 
     held: what live data has of the day, which was left alone. lacking: what neither it nor the source has. made: which
     of the filled candles are made of archived trades, since the exchange has none. is_whole: whether the day was over
-    when it was fetched, and its own source had it. is_substitute: whether it is what the exchange told of the present,
+    when it was fetched, and its own source had it. is_substitute: whether it is the exchange's current data,
     for want of a file of the day.
     """
 
@@ -95,7 +95,7 @@ _PART: Final = msgspec.json.Decoder(RawPart)
 
 
 def write_entry(root: Path, part: RawPart) -> Path:
-    """Make the part known, or known anew; on disk before this returns. Raises StoreUnavailable."""
+    """Publish the part, or publish it again; on disk before this returns. Raises StoreUnavailable."""
     text = msgspec.json.encode(part)
     entry = _Entry(hashlib.sha256(text).hexdigest(), msgspec.Raw(text))
     path = entry_path(root, part.symbol, part.name)
@@ -118,7 +118,7 @@ def read_entry(path: Path, symbol: str) -> RawPart:
 
 
 def known_last_seqs(root: Path, symbol: str) -> list[int]:
-    """The last seq of every live part whose entry can be read, sorted: what is damaged is found by whoever reads it.
+    """The last seq of every live part whose entry can be read, sorted: damage is found by the reader.
 
     Raises InvalidRequest as ``entry_paths``.
     """
@@ -157,7 +157,7 @@ def common_scale(parts: list[RawPart]) -> Instrument:
 
 
 def entry_path(root: Path, symbol: str, name: str) -> Path:
-    """Where the entry of a part stands. Raises InvalidRequest when the symbol cannot name a folder."""
+    """The path of a part's entry. Raises InvalidRequest when the symbol cannot name a folder."""
     return root / "manifest" / f"symbol={checked_symbol(symbol)}" / f"{name}{_SUFFIX}"
 
 
@@ -168,7 +168,7 @@ def entry_paths(root: Path, symbol: str | None) -> list[Path]:
 
 
 def _readable(root: Path, symbol: str) -> Iterator[RawPart]:
-    """The parts whose entry can be read, by name from the last: what is damaged is found by whoever reads it."""
+    """The parts whose entry can be read, by name from the last: damage is found by the reader."""
     for path in sorted(entry_paths(root, symbol), reverse=True):
         with suppress(CorruptStore, FileNotFoundError):
             yield read_entry(path, symbol)

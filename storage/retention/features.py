@@ -1,7 +1,7 @@
 """Retention of the feature log: whole days of a symbol, every group at once, to an archive, back from it, or away.
 
 A copy is on the disk and compared before the first original goes. Files that a killed writer left under dot names go
-with their day: nobody has them open any more.
+with their day: no process has them open any more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from storage.features.shadow_log import SHADOWS
 from storage.instruments import checked_symbol
 
 ARCHIVED_FEATURES: Final = "features"
-"""Where the feature rows stand in an archive, beside the raw data."""
+"""The folder of feature rows in an archive, next to the raw data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class FeatureDay:
     """A symbol's rows of one UTC date.
 
     ``files`` are relative to the feature log, of every group and code, the record of what was served and the
-    rows of versions that were served beside included.
+    rows of shadow versions included.
     """
 
     symbol: str

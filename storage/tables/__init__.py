@@ -1,1 +1,1 @@
-"""Tables that others publish, Parquet or CSV, with when their rows could be known, and features of them."""
+"""Tables published by others, Parquet or CSV, with the times from which their rows could be known."""

@@ -76,10 +76,15 @@ def extend_table_log(folder: Path, group: TableGroup, tables: Tables, *, now_ns:
     return Extension(table.num_rows, is_rewritten=not is_grown)
 
 
+def log_parts(folder: Path) -> list[Path]:
+    """The parts of a log as they were written."""
+    return sorted(folder.glob(_PART))
+
+
 def newest_known_ns(folder: Path, table: str) -> int | None:
     """When the newest row of a table that the log was made of was known; None where it was made of none."""
     newest: int | None = None
-    for part in sorted(folder.glob(_PART)):
+    for part in log_parts(folder):
         with reading_parquet(part):
             noted = json.loads((pq.read_schema(part).metadata or {}).get(_SEEN, b'{"rows": {}}'))
         for place, rows in noted["rows"].items():
@@ -99,7 +104,7 @@ class _Seen:
 def _seen(
     known: Mapping[str, Mapping[str, KnownRows]], before: _Seen | None, group: TableGroup
 ) -> tuple[dict[str, dict[str, Any]], bool]:
-    """What the tables hold, and whether that goes on from what was seen before without a change of what was known."""
+    """What the tables hold, and whether that continues what was seen before without changing what was known."""
     held = {
         json.dumps([table, key]): rows for table, of in known.items() for key, rows in of.items() if len(rows.event_ns)
     }
@@ -136,7 +141,7 @@ def _changed(seen: Mapping[str, dict[str, Any]], before: _Seen | None) -> dict[s
 
 def _parts(folder: Path) -> tuple[list[Path], _Seen | None]:
     """The parts that count, and what they were made of; those that a whole one replaced are removed."""
-    parts = sorted(folder.glob(_PART))
+    parts = log_parts(folder)
     seen: _Seen | None = None
     for at, part in enumerate(parts):
         with reading_parquet(part):
@@ -156,7 +161,7 @@ def _remove(parts: Sequence[Path]) -> None:
 
 
 def _holds(rows: KnownRows, before: Mapping[str, Any]) -> bool:
-    """Whether the rows begin with those seen before, and go on later than they ended."""
+    """Whether the rows begin with those seen before, and continue later than they ended."""
     count, last_ns = int(before["rows"]), int(before["known_ns"])
     if len(rows.event_ns) < count or digest_of(rows, count) != before["digest"]:
         return False

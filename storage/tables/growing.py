@@ -21,7 +21,7 @@ from storage.tables.reading import MOST_EXAMPLES, Table, TableReport, read_table
 from transforms.known_rows import KnownRows
 
 _STILL_NS: Final = 2 * SECOND_NS
-"""A file that was changed so lately may be changed again at the same time as its file system tells it."""
+"""A file that was changed this recently may be changed again within the resolution of its file system's times."""
 Standing = Mapping[Path, tuple[int, int, int]]
 
 

@@ -1,7 +1,8 @@
 """How a table is read: its YAML mapping says where the files are, and which column is what.
 
 table: daily_bars
-path: bars/*.csv              # a file, a folder or a pattern, from the mapping's folder; .csv, .csv.gz or .parquet
+path: bars/*.csv              # a file, a folder or a pattern, from the mapping's folder; .csv, .csv.gz or .parquet;
+                              # a folder such as ticker=AAPL says a column of the files in it
 key: ticker
 event_time: date              # what time a row is of
 time_zone: America/New_York   # of times that name none; UTC when it is left out
@@ -10,10 +11,12 @@ known_time: published         # ... or the column that says so
 item: id                      # of items such as news: what tells apart those of one key and time; a text
 columns: {close: Close, volume: Volume}    # ours: theirs; all are numbers
 defaults: {split_ratio: 1}    # columns that the table leaves out because they never differ
+ranges: {close: [0, null], volume: [0, null]}   # what a number of ours lies within, both ends included
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +29,21 @@ from market.clock import parse_duration_ns
 from market.errors import DeclarationError, NotFound
 
 _NAMES: Final = frozenset(
-    {"table", "path", "key", "event_time", "time_zone", "known_after", "known_time", "item", "columns", "defaults"}
+    {
+        "table",
+        "path",
+        "key",
+        "event_time",
+        "time_zone",
+        "known_after",
+        "known_time",
+        "item",
+        "columns",
+        "defaults",
+        "ranges",
+    }
 )
+_SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +52,7 @@ class TableMapping:
 
     table: str
     path: Path
-    """Absolute; the last part may be a pattern."""
+    """Absolute; its parts may be patterns."""
     key: str
     event_time: str
     time_zone: ZoneInfo
@@ -45,15 +61,18 @@ class TableMapping:
     item: str | None
     columns: Mapping[str, str]
     defaults: Mapping[str, float]
+    ranges: Mapping[str, tuple[float, float]]
+    """By column of ours, the least and the greatest number that counts."""
 
     def files(self) -> list[Path]:
         """The files there are, by path; hidden ones are other programs'. Raises NotFound when there is none."""
-        if self.path.is_dir():
-            found = [each for pattern in ("*.csv", "*.csv.gz", "*.parquet") for each in self.path.rglob(pattern)]
-        elif self.path.is_file():
-            found = [self.path]
-        else:
-            found = list(self.path.parent.glob(self.path.name))
+        matched = [self.path] if self.path.exists() else _matching(self.path)
+        found = {
+            each
+            for path in matched
+            for each in (path.rglob("*") if path.is_dir() else [path])
+            if path == each or each.name.endswith(_SUFFIXES)
+        }
         files = sorted(each for each in found if each.is_file() and not each.name.startswith((".", "_")))
         if not files:
             raise NotFound(f"table {self.table}: must have files, was nothing at {self.path}")
@@ -85,7 +104,30 @@ def load_mapping(file: Path) -> TableMapping:
         item=declared.get("item"),
         columns=declared["columns"],
         defaults={name: float(value) for name, value in declared.get("defaults", {}).items()},
+        ranges={
+            name: (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+            for name, (low, high) in declared.get("ranges", {}).items()
+        },
     )
+
+
+def _matching(path: Path) -> list[Path]:
+    """What a path with patterns in its parts names."""
+    parts = path.parts
+    first = next((at for at, part in enumerate(parts) if "*" in part or "?" in part), len(parts) - 1)
+    return list(Path(*parts[:first]).glob("/".join(parts[first:])))
+
+
+def _wrong_ranges(ranges: object) -> list[str]:
+    if not isinstance(ranges, dict):
+        return [f"ranges: must be pairs by column, was {ranges!r}"]
+    return [
+        f"ranges.{name}: must be the least and the greatest number, or null, was {pair!r}"
+        for name, pair in ranges.items()
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, int | float | None) for each in pair)
+        )
+    ]
 
 
 def _problems(declared: Mapping[str, Any]) -> list[str]:
@@ -104,7 +146,7 @@ def _problems(declared: Mapping[str, Any]) -> list[str]:
         problems.append(f"table: must be a name of letters, digits and _, was {declared.get('table')!r}")
     if (declared.get("known_after") is None) == (declared.get("known_time") is None):
         problems.append(
-            "known_after, known_time: one of both must say from when on a row could be known; without it a row of "
+            "known_after, known_time: one of the two must say when a row could be known; without it a row of "
             "midnight would tell the close of its evening"
         )
     elif declared.get("known_after") not in {None, "0s"}:
@@ -121,4 +163,4 @@ def _problems(declared: Mapping[str, Any]) -> list[str]:
         problems.append(f"columns: must name at least one, was {columns!r}")
     if not isinstance(defaults, dict) or not all(isinstance(value, int | float) for value in defaults.values()):
         problems.append(f"defaults: must be numbers by column, was {defaults!r}")
-    return problems
+    return problems + _wrong_ranges(declared.get("ranges", {}))

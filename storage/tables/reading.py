@@ -6,16 +6,19 @@
 | duplicated | of one key, event time, item and known time the last counts, files by path, then lines as written |
 | restated | one of a later known time takes the other's place from then on, and not before |
 | of a cell that is no number, or no time | refused; an empty number is NaN |
+| of a number outside of the range that the mapping gives its column | refused |
 | without key, or known before its event time | refused |
 | of a table whose one column is `value`, where it is empty, as on a holiday | says nothing, and is left out |
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +136,9 @@ def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
         is_wrong[texts.index] = (texts.str.strip() != "") & (texts.str.lower() != "nan")
         _refuse(frame, is_wrong, f"{theirs} must be a number", read[theirs])
         frame[ours] = numbers.fillna(mapping.defaults.get(ours, np.nan))
+        low, high = mapping.ranges.get(ours, (-math.inf, math.inf))
+        is_outside = (frame[ours] < low) | (frame[ours] > high)
+        _refuse(frame, is_outside, f"{theirs} must be {low:g} to {high:g}", read[theirs])
     return frame
 
 
@@ -151,22 +157,31 @@ def _read(mapping: TableMapping, file: Path) -> pd.DataFrame:
         wanted.append(mapping.known_time)
     if mapping.item is not None:
         wanted.append(mapping.item)
-    wanted = list(dict.fromkeys(wanted))
+    told = _told_by_folders(file)
+    inside = [name for name in dict.fromkeys(wanted) if name not in told]
     try:
         if file.suffix == ".parquet":
-            held = pq.read_schema(file).names
-            missing = [name for name in wanted if name not in held]
-            read = None if missing else pq.read_table(file, columns=wanted).to_pandas()
+            # The file alone: of a folder's name pyarrow would make a column of a type of its own.
+            with pq.ParquetFile(file) as parquet:
+                held = parquet.schema_arrow.names
+                missing = [name for name in inside if name not in held]
+                read = None if missing else parquet.read(columns=inside).to_pandas()
         else:
             # As texts: a cell of a wrong type must cost its row, not the column.
             texts = pd.read_csv(file, dtype=str, keep_default_na=False)
-            held, missing = list(texts.columns), [name for name in wanted if name not in texts.columns]
-            read = None if missing else texts[wanted]
+            held, missing = list(texts.columns), [name for name in inside if name not in texts.columns]
+            read = None if missing else texts[inside]
     except (pa.ArrowException, OSError, ValueError, EOFError) as error:
         raise CorruptStore(f"{file}: must be a whole table, was {error}") from error
     if read is None:
-        raise InvalidRequest(f"{file}: must have the columns {missing}, was {held}")
-    return read
+        raise InvalidRequest(f"{file}: must have the columns {missing}, was {[*held, *told]}")
+    return read.assign(**{name: text for name, text in told.items() if name in wanted})
+
+
+def _told_by_folders(file: Path) -> dict[str, str]:
+    """What folders such as ticker=AAPL say of all rows of a file."""
+    pairs = (part.partition("=") for part in file.parent.parts if "=" in part)
+    return {name: unquote(value) for name, _, value in pairs}
 
 
 def _numbers_of(items: pd.Series[Any]) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
    in one segment, and a reader of a period still knows which folders can hold it.
 4. Segments follow each other by the seq of their first frame. The beginning of a frame at the end of the open one is
    the tail of a crash; a bad or missing frame anywhere else is damage, a hole with a name.
-5. ``segments.index`` beside them says which segments there were and which seqs were given: what is gone is known.
+5. ``segments.index`` next to them records which segments existed and which seqs were used: what is gone is known.
 """
 
 from storage.tape.following import TapeFollower

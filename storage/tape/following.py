@@ -34,7 +34,7 @@ class TapeFollower:
             try:
                 found += self._read_segment(self._path, is_open=is_open)
             except FileNotFoundError as error:
-                raise CorruptStore(f"{self._path}: must be there while it is followed, was gone") from error
+                raise CorruptStore(f"{self._path}: must exist while it is followed, was gone") from error
             if is_open or not self._go_on():
                 return found
 
@@ -56,14 +56,14 @@ class TapeFollower:
         known = segments(self._folder)
         places = [at for at, each in enumerate(known) if segment_name(each.path) == segment_name(self._path)]
         if not places:
-            raise CorruptStore(f"{self._path}: must be there while it is followed, was gone")
+            raise CorruptStore(f"{self._path}: must exist while it is followed, was gone")
         if places[-1] + 1 == len(known):
             return False
         self._take(known[places[-1] + 1])
         return True
 
     def _take(self, segment: Segment) -> None:
-        # By the name that it has while it is written: whether that is gone tells that it is whole.
+        # By the name that it has while it is written: once that is gone it is complete.
         self._path = segment.path.with_suffix(OPEN)
         self._offset = head_bytes(segment.path)
 

@@ -4,8 +4,8 @@ The head is one line of text: ``FSTAPE``, the CRC-32 of what follows in hex, the
 was written before there were heads begins with a frame.
 
 A frame is a little-endian header (length u32, crc32 u32, seq i64, recv_ns i64) followed by the body; the checksum
-covers seq, recv_ns and body. After bytes that are no whole frame reading goes on at the next place where the checksum
-says that one begins: damage costs the messages that it hit.
+covers seq, recv_ns and body. After bytes that are not a whole frame, reading continues at the next place where the
+checksum says that one begins: damage costs the messages that it hit.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Damage:
 
     What follows is of the end of a segment alone. is_tear: they are the beginning of the frame that was due, as a crash
     in the middle of a write leaves it. Such a frame was never acknowledged; any other bytes may have been. most_frames:
-    no more than so many stood there.
+    there were no more than that.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""The lock of a tape: one writer a symbol, and nobody recovers what a living writer has open."""
+"""The lock of a tape: one writer per symbol, and no recovery of what a live writer has open."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Recovery of a tape after a crash: whole frames are kept, what follows the last of them is moved aside.
 
 1. An open segment is what a writer that died left. What follows its last whole frame moves into a file
-   ``<segment>.torn-<offset>`` beside it, and the segment is finished: by the next writer, or by a compaction that finds
-   no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
+   ``<segment>.torn-<offset>`` next to it, and the segment is finished: by the next writer, or by a compaction that
+   finds no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
 2. A finished segment is never changed.
-3. What was learned is written to the segment log, whoever recovers. The next seq is one above every seq that was ever
+3. The findings of every recovery are written to the segment log. The next seq is one above every seq that was ever
    given: in segments that are gone, in damaged bytes that may have held frames, and up to the checkpoint, before which
    they were on the disk. Only the beginning of one frame that a crash tore gives its seq back, for it was never
    acknowledged.
@@ -31,12 +31,12 @@ from storage.tape.segments import FINISHED, OPEN, Segment, segment_name, segment
 
 _log: Final = logging.getLogger(__name__)
 ASIDE: Final = ".torn-"
-"""In the name of what recovery moved aside, before the offset at which it stood."""
+"""In the name of what recovery moved aside, before its original offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Where a tape goes on.
+    """Where a tape continues.
 
     last_recv_ns: of the last whole frame; last_day: of the last segment's folder; None when there is none.
     torn_bytes: how much was moved aside. is_end_lost: frames after the last whole one were given and are gone.
@@ -50,7 +50,7 @@ class Recovery:
 
 
 def recover_tape(folder: Path) -> Recovery:
-    """Finish the segments that a dead writer left open, bring the segment log up to date, find where the tape goes on.
+    """Finish the segments that a dead writer left open, bring the segment log up to date, find the tape's end.
 
     Raises CorruptStore for a file that is no segment, OSError when the disk refuses.
     """
@@ -88,7 +88,7 @@ def recover_abandoned(root: Path, symbol: str) -> int:
     except Conflict:
         return 0  # a living writer's
     except OSError as error:
-        raise StoreUnavailable(f"tape {symbol}: must be able to be recovered, was {error}") from error
+        raise StoreUnavailable(f"tape {symbol}: cannot be recovered, {error}") from error
     finally:
         release(lock)
 
@@ -173,7 +173,7 @@ def _unlogged(folder: Path, known: list[Segment]) -> list[SegmentLine]:
             )
         else:
             lines.append(_read_end(segment.path, name, segment.first_seq)[0])
-        _log.warning("%s: must be named by the segment log, was not: added", segment.path)
+        _log.warning("%s: was missing from the segment log, added", segment.path)
     return lines
 
 

@@ -1,14 +1,14 @@
-"""The segment log: what segments a symbol's tape has had and which seqs were given, kept beside the segments.
+"""The segment log: what segments a symbol's tape has had and which seqs were used, kept next to the segments.
 
 Layout: ``<raw>/tape/<symbol>/segments.index``, one line an event: CRC-32 in hex, a space, JSON. Lines are appended,
-each on disk before what it tells of is acknowledged, and none is ever changed.
+each on disk before what it records is acknowledged, and none is ever changed.
 
-1. ``begun``: a segment stands there, its seqs run from ``first_seq`` to below ``next_seq`` at the most.
+1. ``begun``: a segment exists there, its seqs run from ``first_seq`` to below ``next_seq`` at the most.
 2. ``finished``: it got its final name; ``next_seq`` is one above the highest seq that was given in it, and
    ``kept_seq`` one above that of its last whole frame. They differ where its end was damaged when it was recovered.
 3. ``retired``: it was archived or deleted on purpose.
 
-The last line of a segment holds. A crash may tear the last line of the file: what it told of was not acknowledged.
+The last line of a segment holds. A crash may tear the last line of the file: what it recorded was not acknowledged.
 """
 
 from __future__ import annotations

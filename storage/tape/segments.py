@@ -82,7 +82,7 @@ def check_market(root: Path, symbol: str, market: Market) -> None:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """The segments of a symbol in order of seq; one of whose frames nothing is known stands by its first receive time.
+    """The segments of a symbol in order of seq; one with unknown frames is ordered by its first receive time.
 
     Empty ones are left out: the writer died before the first write, or is about to write.
 

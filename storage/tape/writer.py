@@ -4,7 +4,7 @@
    calls fdatasync: one sync for many messages, and none of them acknowledged before it.
 2. A segment ends at a full ``segment_ns``, a UTC hour unless it is shorter, at ``segment_bytes`` and when the writer
    closes: fsync, rename, fsync of the folder.
-   The segment log is told of its beginning before its first frame is acknowledged, and of its end.
+   Its beginning is in the segment log before its first frame is acknowledged, and so is its end.
 3. What the disk refuses is final. The kernel reports lost pages once and calls them clean afterwards, so a second try
    would lie: every call from then on raises the first failure, and a restart recovers.
 """
@@ -39,7 +39,7 @@ DISK_DEADLINE_S: Final = 60.0
 
 @dataclass(slots=True)
 class _Waiting:
-    """Consecutive frames of one segment; ``path`` is that of the segment they begin, None goes on with the last.
+    """Consecutive frames of one segment; ``path`` is that of the segment they begin, None continues the last.
 
     next_seq: one above the last of them, which was received at ``last_ns``.
     """
@@ -107,7 +107,7 @@ class TapeWriter:
             next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
         except OSError as error:
             release(lock)
-            raise StoreUnavailable(f"tape {symbol}: must be able to open, was {error}") from error
+            raise StoreUnavailable(f"tape {symbol}: cannot be opened, {error}") from error
         except FeatureServiceError:
             release(lock)
             raise
@@ -250,7 +250,7 @@ class TapeWriter:
                 pass
             self._segment.finish()
         except OSError as error:
-            failure = StoreUnavailable(f"tape {self._symbol}: must reach the disk, was {error}")
+            failure = StoreUnavailable(f"tape {self._symbol}: cannot be written to disk, {error}")
             failure.__cause__ = error
             with self._changed:
                 self._failure = self._failure or failure

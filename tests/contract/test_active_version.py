@@ -74,7 +74,7 @@ def test_an_active_version_whose_file_is_harmed_gives_way_to_the_one_before_and_
     else:
         living.write("3.1.0", "version: [")
     assert served(living) == "3.0.0"
-    assert "registry version 3.1.0 cannot be served, another is in its place" in caplog.text
+    assert "registry version 3.1.0 cannot be served, another is served instead" in caplog.text
     living.write("3.0.0", "version: [")
     assert served(living) == DEFAULT_VERSION
     (living.folder / f"{DEFAULT_VERSION}.yaml").unlink()
@@ -104,7 +104,7 @@ def test_a_legacy_file_that_cannot_be_taken_over_keeps_nothing_from_starting(
     living.write("3.0.0", yaml.safe_dump({"version": "3.0.0", **MID}))
     legacy.write_text(yaml.safe_dump({"version": "3.0.0", **MID_AND_SPREAD}))
     assert served(living, legacy) == DEFAULT_VERSION
-    assert caplog.text.count("FEATURE_REGISTRY_CONFIG_PATH is not taken over") == 3
+    assert caplog.text.count("FEATURE_REGISTRY_CONFIG_PATH is not imported") == 3
     assert living.actions() == []
 
 

@@ -125,7 +125,7 @@ def test_what_could_not_be_looked_at_is_not_well_again(store: AlertStore) -> Non
     done = judge(after=10 * CLOSE_AFTER)
     rules = {alert.rule for alert in store.open_alerts(judge.now)}
     assert rules == {"row_old", "online_store_away"}
-    assert done["problems"] == ["dead_letters: must be looked at, was not: dead letter: no answer"]
+    assert done["problems"] == ["dead_letters: could not be checked: dead letter: no answer"]
 
 
 def test_a_channel_that_was_away_is_told_later_and_only_of_what_it_does_not_know(store: AlertStore) -> None:
@@ -133,7 +133,7 @@ def test_a_channel_that_was_away_is_told_later_and_only_of_what_it_does_not_know
     judge.other.is_away = True
     done = judge(old("BTCUSDT"), old("ETHUSDT"))
     assert done["told"] == {"queue": 2, "webhook": 0}
-    assert "alerts: must be told to webhook, were not: listener: no answer" in done["problems"]
+    assert "alerts: could not be sent to webhook: listener: no answer" in done["problems"]
     judge(old("BTCUSDT"), after=CLOSE_AFTER)
     judge.other.is_away = False
     judge(old("BTCUSDT"))
@@ -207,5 +207,5 @@ def test_a_notice_is_on_the_queue_and_the_queue_says_that_nobody_reads_it(store:
 
 
 def test_a_broker_that_is_away_cannot_say_how_long_its_queues_are() -> None:
-    with pytest.raises(StoreUnavailable, match="cannot say how long"):
+    with pytest.raises(StoreUnavailable, match="cannot read its queue lengths"):
         queue_lengths(BrokerAddress("127.0.0.1", 1, "guest", "guest"), ["any"])

@@ -259,7 +259,7 @@ def test_a_view_whose_source_is_broken_stops_no_other_from_being_materialized(
     done = materialize_unpushed(store, now, before_each=lambda _: None)
     assert done["materialized"] == ["sound"]
     [problem] = done["problems"]
-    assert problem.startswith("a_broken_one: must be materialized, was refused: ")
+    assert problem.startswith("a_broken_one: cannot be materialized: ")
     answer = store.get_online_features(["sound:mid"], [{"symbol": online_symbol}]).to_dict()
     assert answer["mid"] == [2.0]
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from feast import FeatureStore
@@ -20,10 +23,18 @@ from feature_client import FeatureStoreClient, LookAheadError
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.materializing import materialize_unpushed
-from market.clock import to_ns
+from market.clock import DAY_NS, SECOND_NS, to_ns
 from runtime.equities_demo import write_example
+from storage.online.store import OnlineStore
 from storage.tables.computing import add_table, added_table, compute_groups
+from storage.tables.feature_log import table_log_folder
+from storage.tables.newest_rows import NewestRow, NewestRows
 from tests.redis_servers import HOST, PORT, own_project
+from transforms.catalogue import group_fingerprint
+from transforms.equities.catalogue import TABLE_GROUPS
+from transforms.table_group import ALL
+from upkeep.freshness import TablesWatched, looks_at_tables
+from upkeep.table_freshness import WatchedView
 
 USAGE = """
 from feature_client import FeatureStoreClient
@@ -44,7 +55,7 @@ features = client.get_online_features(
 # Historical features (for training)
 entity_df = pd.DataFrame({
     "symbol": ["AAPL", "MSFT"] * 100,
-    "event_timestamp": pd.date_range("2024-01-01", periods=200, freq="1h")
+    "event_timestamp": pd.date_range("2024-01-01", periods=200, freq="1H")
 })
 
 training_data = client.get_historical_features(
@@ -125,6 +136,7 @@ def repo(project: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:'H' is deprecated:FutureWarning")  # as it is written
 def test_the_usage_that_is_written_runs_as_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repo)
     names: dict[str, Any] = {"pd": pd, "datetime": datetime}
@@ -190,6 +202,57 @@ def test_a_row_that_was_not_known_at_the_time_asked_for_is_an_error(repo: Path) 
     with pytest.raises(LookAheadError, match="momentum_features:rsi_14 of AAPL: must be known at as_of_timestamp"):
         client.get_online_features(**arguments, as_of_timestamp=early)
     assert client.get_retrieval_stats().pit_violations == 1
+    client.close()
+
+
+def test_what_is_served_of_tables_is_as_fresh_as_promised(repo: Path, project: str) -> None:
+    newest = NewestRows()
+
+    def watched() -> list[WatchedView]:
+        folders = {name: table_log_folder(repo / "features", group) for name, group in TABLE_GROUPS.items()}
+        return [WatchedView(name, rows) for name, folder in folders.items() if (rows := newest.of(folder))]
+
+    keys = {view.name: set(view.newest) for view in watched()}
+    of_bars = ("price_volume_features", "momentum_features", "liquidity_features", "fundamental_features")
+    assert keys == {**{view: {"AAPL", "MSFT"} for view in of_bars}, "macro_features": {ALL}}
+    settings = {"type": "redis", "connection_string": f"{HOST}:{PORT},db=0"}
+    with closing(OnlineStore.connect(settings, project=project)) as online:
+
+        def look(views: list[WatchedView], days: int = 0) -> dict[str, tuple[int, int, int]]:
+            looks = looks_at_tables(TablesWatched(views, None), online, now_ns=to_ns(datetime.now(UTC)) + days * DAY_NS)
+            return {each.view: (each.looks, each.fresh, each.covered) for each in looks}
+
+        assert look(watched()) == {**dict.fromkeys(of_bars, (2, 2, 2)), "macro_features": (1, 1, 1)}
+        # A week on nothing waits, and nothing answers.
+        assert look(watched(), days=8)["price_volume_features"] == (2, 2, 0)
+        [first, *_] = watched()
+        later = {key: NewestRow(row.event_ns, row.created_ns + SECOND_NS) for key, row in first.newest.items()}
+        assert look([WatchedView(first.name, later)], days=1)[first.name] == (2, 0, 0)
+
+
+def test_views_of_streams_and_of_tables_are_retrieved_in_one_call(repo: Path) -> None:
+    """Each with its own rule: of the stream the row of a second, of a table what was published by then."""
+    second = pd.Timestamp("2026-01-06T15:00:00Z")
+    folder = repo / "features" / "price" / group_fingerprint("price") / "symbol=AAPL" / f"date={second:%Y-%m-%d}"
+    folder.mkdir(parents=True)
+    rows = {
+        "event_timestamp": [second, second + pd.Timedelta(seconds=1)],
+        "created_timestamp": [second + pd.Timedelta(milliseconds=10), second + pd.Timedelta(milliseconds=1_020)],
+        "mid_price": [430.0, 431.0],
+    }
+    pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows)), folder / "part.parquet")
+    asked = [second + pd.Timedelta(milliseconds=each) for each in (9, 10, 1_019, 1_020)]
+    frame = pd.DataFrame({"symbol": "AAPL", "event_timestamp": asked})
+    references = ["price:mid_price", "price_volume_features:close_price", "macro_features:vix"]
+    client = FeatureStoreClient(repo_path=repo)
+    found = client.get_historical_features(frame, references)
+    history = found.to_df()
+    assert history["mid_price"].fillna(0).tolist() == [0, 430.0, 430.0, 431.0]
+    bars = pd.read_csv(repo / "bars" / "daily_bars.csv.gz")
+    bars = bars[(bars["ticker"] == "AAPL") & (bars["date"] < "2026-01-06")]
+    assert history["close_price"].tolist() == [bars["close"].iloc[-1]] * 4
+    assert found.pit_report.is_proven
+    assert set(found.pit_report.views) == {"price", "price_volume_features", "macro_features"}
     client.close()
 
 

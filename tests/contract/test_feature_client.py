@@ -552,7 +552,7 @@ def test_feast_apply_is_refused_in_a_folder_that_only_reads(repo_path: Path) -> 
     command = [str(Path(sys.executable).with_name("feast")), "apply"]
     finished = subprocess.run(command, cwd=repo_path, capture_output=True, text=True, check=False)
     assert finished.returncode != 0
-    assert "must be done where the definitions are" in finished.stderr
+    assert "must be run where the definitions are" in finished.stderr
     assert not (repo_path / "registry.db").exists()
     # It is no module of the repository to who reads.
     assert FeatureStore(repo_path=str(repo_path)).list_entities() == []

@@ -676,7 +676,7 @@ def check_against_the_slow_reader(
                     assert given.to_pylist() == wanted
 
 
-@pytest.mark.filterwarnings("ignore:.*every row was created after the time asked for")
+@pytest.mark.filterwarnings("ignore:.*every row was created after the requested time")
 @given(rows=ROWS, questions=QUESTIONS, split=st.integers(0, 10))
 @settings(max_examples=100)
 def test_the_store_answers_what_trying_every_row_answers(
@@ -685,7 +685,7 @@ def test_the_store_answers_what_trying_every_row_answers(
     check_against_the_slow_reader(random_tables, rows, questions, split)
 
 
-@pytest.mark.filterwarnings("ignore:.*every row was created after the time asked for")
+@pytest.mark.filterwarnings("ignore:.*every row was created after the requested time")
 @pytest.mark.soak
 @given(rows=ROWS, questions=QUESTIONS, split=st.integers(0, 10))
 @settings(max_examples=5000)

@@ -166,7 +166,7 @@ def test_an_answer_that_creation_times_hide_entirely_warns(make_store: MakeStore
     table = rows_of(["BTC", "BTC"], [0, 10], [90, 90], mid=[1.0, 2.0])  # generated long after, as templates do it
     view = view_of(write(table, tmp_path / "book.parquet"), [Field(name="mid", dtype=Float64)])
     store = make_store([SYMBOL, view], bitemporal=True)
-    with pytest.warns(UserWarning, match=r"book: every row was created after the time asked for \(created\)"):
+    with pytest.warns(UserWarning, match=r"book: every row was created after the requested time \(created\)"):
         hidden = store.get_historical_features(entity_rows(["BTC", "ETH"], [30, 30]), ["book:mid"]).to_df()
     assert hidden["mid"].isna().all()
     # Nothing is hidden where there is nothing, or where one row is seen: warnings are errors here.

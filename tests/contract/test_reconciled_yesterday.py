@@ -99,7 +99,7 @@ def test_yesterday_is_compared_once_and_told_of_by_an_alert_at_every_run(exchang
     )
     [found] = upkeep_findings([state], LIMITS)
     assert (found.rule, found.subject) == ("history_disagrees", f"BUSDT of {DATE}")
-    assert found.summary.endswith("live must be as the archive has it, differs: 3 of trades")
+    assert found.summary.endswith("live data must agree with the archive, differs: 3 of trades")
 
 
 def test_what_could_not_be_checked_is_tried_again_and_kept_when_it_says_something_new(exchange: Exchange) -> None:
@@ -126,7 +126,7 @@ def test_a_symbol_that_cannot_be_compared_is_a_problem_and_asked_for_again(excha
     exchange.lives("EUSDT")
     exchange.error = CorruptStore("raw: must be whole, was not")
     assert exchange.run("EUSDT")["problems"] == [
-        f"EUSDT of {DATE}: must be reconciled, was not: raw: must be whole, was not"
+        f"EUSDT of {DATE}: could not be reconciled: raw: must be whole, was not"
     ]
     exchange.error = None
     assert exchange.run("EUSDT")["compared"] == 1

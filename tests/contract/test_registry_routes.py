@@ -156,7 +156,7 @@ def test_what_cannot_be_is_refused_with_its_status(client: TestClient, living: L
             "/versions",
             {"version": "5.0.0", "config": {**MID, "x": "\ud800"}},
             400,
-            "must be values that JSON and YAML have",
+            "must contain only values of JSON and YAML",
         ),
         ("POST", "/versions", {"version": "5.0.0"}, 422, "body.config"),
         ("POST", "/versions", {"version": "5.0.0", "config": MID, "created_by": "\0"}, 400, "PostgreSQL can hold"),
@@ -166,13 +166,13 @@ def test_what_cannot_be_is_refused_with_its_status(client: TestClient, living: L
         ("POST", "/versions/9.9.9/sync-file", None, 404, "was '9.9.9'"),
         ("POST", "/versions/9.9.9/activate", acknowledged, 404, "was '9.9.9'"),
         ("POST", "/versions/latest/activate", acknowledged, 404, "was 'latest'"),
-        ("POST", "/versions/4.0.0/activate", acknowledged, 409, "must be sound, was not"),
+        ("POST", "/versions/4.0.0/activate", acknowledged, 409, "must be valid"),
         ("POST", "/versions/3.0.0/activate", {"activated_by": "anna"}, 422, "body.activation_reason"),
         ("POST", "/rollback", BY_ANNA, 409, "to return to, had none"),
         ("DELETE", f"/versions/{DEFAULT_VERSION}", None, 409, "it is shipped"),
         ("DELETE", "/versions/9.9.9", None, 404, "was '9.9.9'"),
         ("GET", f"/diff?before={DEFAULT_VERSION}&after=9.9.9", None, 404, "was '9.9.9'"),
-        ("GET", f"/diff?before={DEFAULT_VERSION}&after=4.0.0", None, 409, "must be sound to be compared"),
+        ("GET", f"/diff?before={DEFAULT_VERSION}&after=4.0.0", None, 409, "must be valid to be compared"),
     ):
         found = problem(client, method, path, body)
         assert (found[0], words in found[1]) == (status, True), (method, path, body, found)
@@ -249,7 +249,7 @@ def test_a_version_beside_the_active_one_is_begun_once_its_cost_is_accepted_and_
     assert problem(client, "POST", path, {**beside, "accept_row_cost_ms": 0.2})[0] == 400
     assert problem(client, "POST", path, {**beside, "accept_row_cost_ms": -1})[0] == 422
     for cost_ms, why in (
-        (None, "must have its cost measured, was not: no tape"),
+        (None, "its cost could not be measured: no tape"),
         (3.5, "must be at most 3 ms, was 3.5"),
     ):
         living.cost_ms = cost_ms
@@ -261,7 +261,7 @@ def test_a_version_beside_the_active_one_is_begun_once_its_cost_is_accepted_and_
     now = client.get("/feature-registry").json()
     assert (now["version"], now["shadow_versions"]) == (DEFAULT_VERSION, ["3.0.0"])
     assert problem(client, "POST", path, accepted)[0] == 409
-    assert "served beside the active one" in problem(client, "DELETE", "/versions/3.0.0")[1]
+    assert "served next to the active one" in problem(client, "DELETE", "/versions/3.0.0")[1]
     assert client.delete("/feature-registry/versions/3.0.0/shadow?ended_by=anna").status_code == 204
     assert problem(client, "DELETE", "/versions/3.0.0/shadow")[0] == 409
     assert client.get("/feature-registry").json()["shadow_versions"] == []
@@ -279,4 +279,4 @@ def test_a_version_that_is_activated_is_no_longer_beside_and_the_active_one_cann
     client.post(path, json=beside).raise_for_status()
     done = client.post(path, json={**BY_ANNA, "acknowledge_breaking_changes": True}).json()
     assert (done["is_active"], done["is_shadow"]) == (True, False)
-    assert "must not be active to be served beside" in client.post(path, json=beside).json()["message"]
+    assert "must not be active to be a shadow" in client.post(path, json=beside).json()["message"]

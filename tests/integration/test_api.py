@@ -239,8 +239,8 @@ def test_several_symbols_and_a_choice_of_features_are_one_answer(
     ("query", "said"),
     [
         ("symbol=BTCUSDT&features=mid_price,no_such", "was no_such"),
-        ("symbol=BTCUSDT&symbols=ETHUSDT", "symbol: must be given, or symbols, and not both"),
-        ("", "symbol: must be given, or symbols, and not both"),
+        ("symbol=BTCUSDT&symbols=ETHUSDT", "symbol, symbols: exactly one of the two must be given"),
+        ("", "symbol, symbols: exactly one of the two must be given"),
         ("symbols=,", "symbols: must be 1 to 1000 names, was 0"),
     ],
 )
@@ -684,7 +684,7 @@ def test_the_best_of_many_candidates_is_judged_over_a_path_of_all_folds(client: 
         ({"path": 5, "candidates": noise}, "path: must be one with rows, 0 to 2, was 5"),
         ({"fold": 1, "candidates": noise}, "path: must be of the test split of every fold of a cpcv dataset"),
         ({"candidates": {"m0": noise["m0"]}}, "candidates: must be two or more"),
-        ({"candidates": noise["m0"]}, "candidates: must be lists by the name of each model"),
+        ({"candidates": noise["m0"]}, "candidates: must map model names to lists"),
         ({"candidates": {"m0": noise["m0"], "m1": noise["m1"][:-1]}}, "predictions of target: must be of shape"),
     ):
         answer = client.post("/model/evaluate", json={**asked_of, **changes})

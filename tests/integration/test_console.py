@@ -217,8 +217,8 @@ def test_quality_is_reported_for_a_period_of_an_address(page: Page, running: Run
     expect(page.locator(".tile").filter(has_text="late messages")).to_contain_text(str(found["late_messages"]))
     expect(page.get_by_role("region", name="Streams")).to_contain_text("duplicates")
     for name in found["unchecked"]:
-        expect(page.get_by_role("region", name="Not looked at")).to_contain_text(name)
-    page.get_by_role("link", name="Calendar of what is held and missing").click()
+        expect(page.get_by_role("region", name="Not checked")).to_contain_text(name)
+    page.get_by_role("link", name="Calendar of stored and missing data").click()
     expect(page.get_by_role("heading", name="Coverage calendar")).to_be_visible()
     page.goto(f"/console#quality/BTCUSDT?from={end}&to={begin}")
     expect(page.get_by_role("alert").filter(has_text="must")).to_be_visible()

@@ -217,7 +217,7 @@ def test_a_period_with_a_day_that_has_no_data_is_refused_by_its_date(candles: li
     assert check(days_of(0, 1)).version == VERSION
     with pytest.raises(
         InvalidRequest,
-        match=r"BTCUSDT: must have data of every day of the periods, 1 without was 2026-01-03; "
+        match=r"BTCUSDT: must have data for every day of the periods, 1 without data: 2026-01-03; "
         r"BTCUSDT has rows from 2026-01-01T00:01:02Z to 2026-01-05T00:00:01Z",
     ):
         check(days_of(0, 4))

@@ -15,37 +15,23 @@ import numpy as np
 import pytest
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_iso_ns, utc_date
-from market.events import TRADE, Events, empty_events
-from market.instruments import Instrument
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
 from storage.durable_files import exclusive
 from storage.features.log import FeatureLog
-from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
-from training_sets.rebuild.days import _lock_of
+from tests.many_days import BEGIN_NS, write_days
 from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.runs import lock_of
 
-BEGIN_NS = parse_iso_ns("2026-01-05")
 DAYS = 8
 """More than one process computes in one run, so that the last day has a lock of its own."""
 DEADLINE_S = 120.0
 REBUILD = ("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0", "--json")
 
 
-def trades_of_a_day(number: int) -> Events:
-    """A trade a minute."""
-    records = empty_events(1440)
-    records["seq"] = number * 1440 + np.arange(1440) + 1
-    records["recv_ns"] = records["event_ns"] = BEGIN_NS + number * DAY_NS + np.arange(1440) * MINUTE_NS
-    records["kind"], records["flags"] = TRADE, 3
-    records["px"], records["qty"] = 60_000_000 + np.arange(1440) % 97, 1000
-    return records
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for number in range(DAYS):
-        write_events(tmp_path / "data" / "raw", Instrument("BTCUSDT", 3, 6), trades_of_a_day(number), part=f"{number}")
+    write_days(tmp_path / "data" / "raw", ["BTCUSDT"], DAYS)
     return tmp_path / "data"
 
 
@@ -95,7 +81,7 @@ def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
 
 def lock_of_last_day(data: Path) -> Path:
     chosen = load_registry_version("1.0.0").feature_set
-    return _lock_of(
+    return lock_of(
         Rebuild(RawData(data / "raw"), FeatureLog(data / "features"), data / "cache", "BTCUSDT", chosen),
         utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS),
     )

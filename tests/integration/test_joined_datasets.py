@@ -178,7 +178,7 @@ def test_values_beside_a_row_are_those_that_were_known_when_it_arrived(
     ]
     leakage = manifest["leakage"]
     assert (leakage["rows_joined_again"], leakage["views_not_proven"]) == (leakage["rows_drawn"], ["calendar"])
-    assert any("of calendar nobody knows" in warning for warning in manifest["warnings"])
+    assert any("when rows of calendar could be read" in warning for warning in manifest["warnings"])
     assert verify_dataset(built.path, place, tmp_path / "again").is_exact
 
 
@@ -222,7 +222,7 @@ def test_who_asks_at_a_time_has_what_is_known_then_with_or_without_a_tick(place:
     told = read.feature_matrix(references | {"price:mid_price": [7.0], "index:mid_price": [8.0]})
     assert np.array_equal(told, [[7.0, np.nan, 0.1, 3.0]], equal_nan=True)
     assert read.feature_references == built.manifest["feature_references"]
-    with pytest.raises(InvalidRequest, match="sequences: must be of features of the log alone"):
+    with pytest.raises(InvalidRequest, match="sequences: must have only features of the log"):
         read.sequences(length=2)
 
 
@@ -282,7 +282,7 @@ def test_a_dataset_stands_until_a_source_or_a_definition_of_its_views_changes(
         (FeatureChoice(("nothing:value",)), "features: must be of views of the repository, .*beta.*, was nothing"),
         (FeatureChoice(("beta:gamma",)), "features: beta must have the feature, was gamma; it has value, label"),
         (FeatureChoice(("beta:label",)), "features: must be numbers, was beta:label of string"),
-        (FeatureChoice(("price:mid_price",)), "must be of other views beside a registry version, .*price:mid_price"),
+        (FeatureChoice(("price:mid_price",)), "must be of other views than the registry version, .*price:mid_price"),
         (FeatureChoice(("price:nothing",), is_beside=False), "must be of registry 1.0.0, whose price has mid_price"),
         (FeatureChoice(("candles:anything",)), "must be of the registry version where they are of candles"),
         (FeatureChoice(("fees:maker",)), "feature_keys: must have every key .*, was without venue of fees"),

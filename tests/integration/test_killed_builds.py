@@ -113,7 +113,8 @@ def opened(settings: Settings, servers: Servers, metadata: Metadata) -> Iterator
     """Builds and their watch, with the short times of this test."""
     stores = open_stores(settings)
     books = books_on(metadata, JobQueue(servers.postgres_url, stalled_after_s=STALLED_AFTER_S))
-    builds = DatasetBuilds(books, build_place(settings, servers, stores), stores.datasets, parallel=2)
+    place = build_place(settings, servers, stores, engine=None)
+    builds = DatasetBuilds(books, place, stores.datasets, parallel=2)
     watch = BuildWatch(books, stores.datasets, watch_s=WATCH_S, grace_s=STALLED_AFTER_S)
     yield builds, watch
 

@@ -55,7 +55,7 @@ def test_a_gap_and_its_repair_are_a_line_of_the_log_each(
     told = [each.getMessage() for each in caplog.records if "orderbook: " in each.getMessage()]
     assert told == [
         f"{SYMBOL} orderbook: sequence gap of 3 messages, u 102 to 104",
-        f"{SYMBOL} orderbook: brought back by a snapshot, 2.500 s after it was lost",
+        f"{SYMBOL} orderbook: recovered by a snapshot, 2.500 s after it was lost",
     ]
     assert found.pipeline.gaps == 1
     caplog.clear()

@@ -114,7 +114,7 @@ def empty(place: BuildPlace, tmp_path: Path) -> BuildPlace:
 
 def test_what_cannot_be_fetched_is_refused_at_once(place: BuildPlace) -> None:
     to_come = TimeBased(default_periods(NOW_NS - DAY_NS, NOW_NS + 2 * DAY_NS))
-    with pytest.raises(InvalidRequest, match=r"cannot be fetched: 2025-07-02 is to come"):
+    with pytest.raises(InvalidRequest, match=r"cannot be fetched: 2025-07-02 is in the future"):
         check_request(replace(REQUEST, strategy=to_come), place, now_ns=NOW_NS + 2 * DAY_NS)
     too_many = TimeBased(default_periods(NOW_NS - 50 * DAY_NS, NOW_NS))
     with pytest.raises(InvalidRequest, match="more than FEATURE_SERVICE_BACKFILL_MAX_DAYS, 40"):

@@ -26,10 +26,12 @@ from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from training_sets.builds.verification import verify_parity
-from training_sets.rebuild.days import RebuiltDay, count_days, rebuild_days
+from training_sets.engines.pool import Pool
+from training_sets.rebuild.days import DayRange, count_days, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import rebuild_rows, rebuild_rows_at
+from training_sets.rebuild.runs import RebuiltDay
 from transforms.catalogue import feature_set
 from transforms.engine import Engine
 from transforms.kernel import compile_kernel
@@ -63,7 +65,8 @@ def task(raw: Path, features: Path, kernel_cache: Path, version: str = "1.0.0") 
 def run(
     rebuild: Rebuild, *, workers: int = 1, from_ns: int | None = None, to_ns: int | None = None
 ) -> list[RebuiltDay]:
-    days = rebuild_days(rebuild, workers=workers, from_ns=from_ns, to_ns=to_ns)
+    engine = Pool(workers) if workers > 1 else None
+    days = rebuild_days([DayRange(rebuild, from_ns, to_ns)], engine=engine)
     return sorted(days, key=lambda day: day.date)
 
 
@@ -92,12 +95,12 @@ def test_days_of_a_real_recording_stitched_are_one_sequential_run_to_the_bit(
     assert len(sequential) == last_ns // SECOND_NS - first_ns // SECOND_NS == sum(day.rows for day in days)
     assert np.isfinite(sequential.values).any()
     assert_same_bits(rows_of(rebuild), sequential)
-    assert count_days(rebuild, from_ns=None, to_ns=None) == 2
+    assert count_days(DayRange(rebuild)) == 2
 
 
 def test_no_process_is_begun_for_less_than_it_is_worth(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
     rebuild = replace(task(raw, tmp_path, kernel_cache), feature_set=SHORT)
-    days = rebuild_days(rebuild, workers=2, worth_processes=1_000_000_000)
+    days = rebuild_days([DayRange(rebuild)], engine=Pool(2), worth_engine=1_000_000_000)
     assert next(days).rows > 0
     assert active_children() == []
     assert len(list(days)) == 1

@@ -26,7 +26,7 @@ from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from tests.build_places import offline_store
-from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.kernel import compile_kernel
@@ -87,7 +87,7 @@ def test_reads_as_of_before_a_repair_give_what_was_known_and_reads_after_it_the_
         with FeatureLogWriter(log.folder) as writer:
             writer.append(rows, rows.row_ns + 5 * MILLISECOND_NS)
     else:
-        assert [day.rows > 0 for day in rebuild_days(rebuild)] == [True]
+        assert [day.rows > 0 for day in rebuild_days([DayRange(rebuild)])] == [True]
     store = offline_store(tmp_path, log.folder)
     asked_ns = [
         *range(START_NS + 2 * SECOND_NS, START_NS + (DURATION_S - 1) * SECOND_NS, 3 * SECOND_NS),
@@ -105,7 +105,7 @@ def test_reads_as_of_before_a_repair_give_what_was_known_and_reads_after_it_the_
     repair = place_with_archive(tmp_path / "archive", raw, messages)
     assert backfill_day(repair, SymbolDay(SYMBOL, "trades", DATE)).is_stored
     rebuild = replace(rebuild, clock=ManualClock(REPAIRED_NS))
-    assert [day.rows > 0 for day in rebuild_days(rebuild)] == [True]
+    assert [day.rows > 0 for day in rebuild_days([DayRange(rebuild)])] == [True]
 
     pd.testing.assert_frame_equal(as_of(), before, check_exact=True)
     found, found_ns = newest()
@@ -123,4 +123,4 @@ def test_reads_as_of_before_a_repair_give_what_was_known_and_reads_after_it_the_
     # The revision is what the raw data gives now, to the bit, and stands: it is not made a second time.
     now = rebuild_rows(RawData(raw), SYMBOL, compile_kernel(CHOSEN, kernel_cache))
     assert np.array_equal(found.values.view(np.int64), now.values.view(np.int64))
-    assert [day.rows for day in rebuild_days(rebuild)] == [0]
+    assert [day.rows for day in rebuild_days([DayRange(rebuild)])] == [0]

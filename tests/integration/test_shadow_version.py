@@ -33,7 +33,7 @@ def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_t
     shadows = FeatureLog(shadow_log_folder(settings.feature_log_storage_path, "3.1.0"))
     with life_cycle(settings, servers) as cycle:
         cycle.activate("3.0.0", BY_ANNA, is_acknowledged=True)
-        with pytest.raises(Conflict, match="must have its cost measured, was not: tape"):
+        with pytest.raises(Conflict, match="its cost could not be measured: tape"):
             cycle.shadows.begin("3.1.0", BY_ANNA, accepted_ms=100.0)
         with running(settings, servers, version="3.0.0", follows=True) as ingest:
             publishing = published_from_now(broker, recorded_data, speed=1.0, seconds=MARKET_S)
@@ -51,7 +51,7 @@ def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_t
             assert {each.version for each in online.read(SYMBOLS) if each is not None} == {"3.0.0"}
             with pytest.raises(Conflict, match=r"9\.9\.9: must be served for BTCUSDT, was not: 3\.0\.0 is"):
                 read_version(online, SYMBOLS, "9.9.9")
-            assert cycle.usage("3.1.0").why_not == ("it is served beside the active one",)
+            assert cycle.usage("3.1.0").why_not == ("it is served next to the active one",)
             cycle.shadows.end("3.1.0", BY_ANNA)
             eventually(lambda: "3.1.0" not in ingest.status()["shadow_versions"])
             with pytest.raises(Conflict, match=r"3\.1\.0: must be served for BTCUSDT, was not"):

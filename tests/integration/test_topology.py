@@ -274,7 +274,7 @@ def test_a_second_data_folder_on_the_database_is_refused_by_name(topology: Topol
     assert second.wait() == 1
     told = second.log.read_text().splitlines()[-1]
     assert (
-        f"raw folder {tmp_path / 'other' / 'raw'}: must be the one that its database belongs to, {folder / 'raw'}"
+        f"raw folder {tmp_path / 'other' / 'raw'}: must be the one that the database belongs to, {folder / 'raw'}"
         in told
     )
     assert "feature-service db adopt-folder" in told

@@ -132,7 +132,7 @@ def check_a_dataset(data: Path, environment: Mapping[str, str]) -> None:
         is_known = at >= pd.Timestamp(BEGIN + timedelta(minutes=6))
         assert set(maker[is_known]) == {2.0}
         assert set(maker[~is_known]) == {1.0}
-        with pytest.raises(InvalidRequest, match="sequences: must be of features of the log alone"):
+        with pytest.raises(InvalidRequest, match="sequences: must have only features of the log"):
             dataset.sequences(length=2)
 
 

@@ -8,6 +8,7 @@ from market.clock import DAY_NS, floor_to, format_iso, utc_date
 from market.errors import InvalidRequest, NotFound
 from training_sets.builds.missing_days import lacking_days, told_days
 from training_sets.builds.place import BuildPlace
+from training_sets.builds.tables import needed_mappings
 from training_sets.dataset.records import sample_count
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -44,6 +45,9 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
     for period in (period for fold in request.folds() for period in fold.periods):
         if period.start_ns >= now_ns:
             raise InvalidRequest(f"{period.name} period: must have begun by now, {format_iso(now_ns)}, was {period}")
+    if request.sessions is not None:
+        needed_mappings(request, features, place)
+        return features
     first = feature_set("available", chosen.columns[:1])
     log, raw = place.features, place.raw.parquet
     fetched = _fetched_first(request, chosen, place)
@@ -59,7 +63,7 @@ def check_request(request: DatasetRequest, place: BuildPlace, *, now_ns: int) ->
         days = stored_days(log, raw, symbol, first)
         if missing := [day for day in _days_within(request, known) if day not in days]:
             raise InvalidRequest(
-                f"{symbol}: must have data of every day of the periods, {len(missing)} without was "
+                f"{symbol}: must have data for every day of the periods, {len(missing)} without data: "
                 f"{told_days(missing)}; {told_periods({symbol: known})}"
             )
     return features
@@ -74,7 +78,7 @@ def _fetched_first(request: DatasetRequest, chosen: FeatureSet, place: BuildPlac
         if (reason := place.filler.refusal(each.needed)) is not None:
             known = stored_period(place.features, place.raw.parquet, each.symbol)
             raise InvalidRequest(
-                f"{each.symbol}: must have data of every day of the periods, {len(each.needed)} without was "
+                f"{each.symbol}: must have data for every day of the periods, {len(each.needed)} without data: "
                 f"{told_days(each.needed)}, which cannot be fetched: {reason}; {told_periods({each.symbol: known})}"
             )
     return {each.symbol for each in lacking}

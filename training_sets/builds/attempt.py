@@ -1,7 +1,7 @@
 """One attempt at a dataset build: from a building record to a ready or failed one.
 
 1. Beginning counts the attempt on the record; what an earlier one still does is refused from then on, so that a worker
-   that was only thought dead cannot end what another has begun anew.
+   that was only thought dead cannot end what another has restarted.
 2. The files are made in ``<datasets>/.<id>-<attempt>``; each step is the record's progress, and pieces as they pass.
 3. The finished folder gets its name, then the record says "ready" with the manifest's counts. A process that dies in
    between leaves a folder that the next attempt replaces.
@@ -32,7 +32,7 @@ from training_sets.dataset.records import sample_count, splits_document, stored_
 STEPS: Final = 5
 """Of ``build_dataset``, each that begins a step of progress; one more where days must be fetched first."""
 TOLD_EVERY_NS: Final = 100 * MILLISECOND_NS
-"""How often the record is told of progress at most, and asked whether the build is cancelled."""
+"""How often progress is written to the record at most, and cancellation is checked."""
 MOST_ATTEMPTS: Final = 5
 """How often a build is begun."""
 
@@ -68,10 +68,10 @@ class BuildRunner:
     ) -> Dataset:
         """Build the dataset of a record.
 
-        is_tried_again: a build whose stores went away is begun anew MOST_ATTEMPTS times, by its job.
+        is_tried_again: a build whose stores went down is restarted MOST_ATTEMPTS times, by its job.
 
-        Raises Interrupted when the process is stopping or the job shall begin anew, Conflict or NotFound when the
-        record is no longer building, and what the build raises, which the record then tells.
+        Raises Interrupted when the process is stopping or the job shall restart, Conflict or NotFound when the
+        record is no longer building, and what the build raises, which the record then states.
         """
         record = self._books.metadata.begin_attempt(dataset_id, self._books.now())
         folder = self._datasets.begin(dataset_id, record.attempt)
@@ -91,7 +91,7 @@ class BuildRunner:
         except BaseException as error:
             discard(folder)
             if is_tried_again and _is_passing(error) and record.attempt < MOST_ATTEMPTS:
-                _log.warning("dataset %s: %s; its job begins anew", dataset_id, error)
+                _log.warning("dataset %s: %s; its job starts again", dataset_id, error)
                 raise Interrupted(str(error)) from error
             # A cancelled one is no longer building, and stays cancelled.
             with suppress(Conflict, NotFound):
@@ -202,7 +202,7 @@ class _Attempt:
         try:
             self._books.metadata.add_build_measured(measured)
         except StoreUnavailable as error:
-            _log.warning("dataset %s: how long it took is not kept: %s", self.record.dataset_id, error)
+            _log.warning("dataset %s: its duration could not be stored: %s", self.record.dataset_id, error)
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -214,4 +214,4 @@ def _told(error: BaseException) -> str:
     """What the record says of a failure; what is not ours to explain stays in the log."""
     if isinstance(error, FeatureServiceError):
         return str(error)
-    return f"build: must run to its end, was ended by {type(error).__name__}; the service's log has more"
+    return f"build: must run to its end, was stopped by {type(error).__name__}; see the service's log"

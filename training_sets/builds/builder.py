@@ -1,6 +1,6 @@
 """The builder: from a request to the files of every fold and split, with their manifest.
 
-1. Fetch the days that nobody has, where that is possible, and make sure that the features exist, rebuilding the
+1. Fetch missing days, if possible, and make sure that the features exist, rebuilding the
    symbol-days that are missing.
 2. Find the prices that labels are made of.
 3. Piece after piece in time order: take the features that the model has at each sample, its row once that has arrived
@@ -14,27 +14,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from storage.tables.reading import Table
 from training_sets.builds.feature_days import make_features
 from training_sets.builds.finishing import write_documents
 from training_sets.builds.missing_days import fill_days, lacking_days
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.retrieval import open_retrieval
+from training_sets.builds.tables import build_inputs, read_tables
 from training_sets.builds.verdict import judge_files
 from training_sets.builds.writing import keep_folds, write_samples
 from training_sets.checks.coverage import dataset_coverage
 from training_sets.checks.inspection import open_continuity
-from training_sets.dataset.inputs import dataset_inputs
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.event_times import event_times
 from training_sets.samples.kline_days import KlineHistory
 from training_sets.samples.known import Retrieval
 from training_sets.samples.samples import SamplePlan, Sampler, label_prices, sample_times
+from training_sets.samples.session_prices import BARS, session_prices
 
 PRICES_STEP: Final = "reading prices"
 """The step with which the features are all there."""
@@ -45,7 +47,7 @@ class Dataset:
     """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
 
     days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there. is_reused:
-    whether it stood already when it was asked for.
+    whether it already existed when it was requested.
     """
 
     path: Path
@@ -74,15 +76,16 @@ def build_dataset(
     """
     chosen = place.feature_set(request.registry_version)
     features = DatasetFeatures.of(request, chosen, place.open_store)
-    if place.filler is not None and (lacking := lacking_days(request, chosen, place)):
+    tables = read_tables(request, features, place)
+    if place.filler is not None and features.own and (lacking := lacking_days(request, chosen, place)):
         on_step("fetching the days without data")
         fill_days(lacking, chosen, place, on_progress=on_progress)
     on_step("making sure that the features exist")
     days = make_features(request, chosen, place, on_progress=on_progress)
-    inputs = dataset_inputs(request, features, place.features, place.raw.parquet, place.rules)
+    inputs = build_inputs(request, features, place)
     on_step(PRICES_STEP)
-    with open_retrieval(request, chosen, place) as retrieval:
-        sampler = _open_sampler(request, features, place, retrieval)
+    with open_retrieval(request, features, place) as retrieval:
+        sampler = _open_sampler(request, features, place, retrieval, tables)
         on_step("retrieving features as they were known, labelling, splitting")
         written = write_samples(request, features, sampler, folder, on_progress=on_progress)
     on_step("writing files")
@@ -96,17 +99,24 @@ def build_dataset(
 
 
 def _open_sampler(
-    request: DatasetRequest, features: DatasetFeatures, place: BuildPlace, retrieval: Retrieval
+    request: DatasetRequest,
+    features: DatasetFeatures,
+    place: BuildPlace,
+    retrieval: Retrieval,
+    tables: Mapping[str, Table],
 ) -> Sampler:
     raw = place.raw.parquet
-    prices = label_prices(request, place.features, KlineHistory(raw, place.klines))
+    if request.sessions is not None:
+        prices = {symbol: session_prices(tables[BARS], symbol, request.sessions) for symbol in request.symbols}
+    else:
+        prices = label_prices(request, place.features, KlineHistory(raw, place.klines))
     is_of_events = request.sampling is not None
     times = event_times(request, prices[request.symbols[0]], raw) if is_of_events else sample_times(request)
     return Sampler(
         request,
         features,
         retrieval,
-        SamplePlan(times, prices),
+        SamplePlan(times, prices, tables),
         place.features,
         continuity=open_continuity(request, place.rules.continuity),
     )

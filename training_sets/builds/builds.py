@@ -1,7 +1,7 @@
 """A dataset build's life: checked, recorded as building together with its job, then ready, failed or cancelled.
 
 1. What can be known at once is refused at once. A request that is being built already is answered with that build, one
-   whose finished dataset stands, made of the same inputs, with that dataset.
+   whose finished dataset exists, made of the same inputs, with that dataset.
 2. The record and its job come into being in one transaction. A worker claims the job; any number of processes may work.
 3. ``cancel`` marks the record, which the build sees at its next step or piece.
 4. A build asked for from here and now has a queue of its own, which its process works on and waits for.
@@ -77,9 +77,9 @@ class DatasetBuilds:
         )
 
     def start(self, request: DatasetRequest, *, trace_id: str | None = None) -> DatasetRecord:
-        """Record the build and queue its job; the record of the same request's build, if one is on its way or stands.
+        """Record the build and queue its job; the record of the same request's build, if one is running or finished.
 
-        What stands is announced again: who waits for the notice of the request need not wait for ever.
+        An existing dataset is announced again, so that a process waiting for the notification does not wait forever.
 
         Raises InvalidRequest, saying what is possible, and StoreUnavailable when the database is away or too many
         builds wait.
@@ -186,7 +186,7 @@ class DatasetBuilds:
         if self._place.reuses_days and (known := self._standing.find(request, features, asked)) is not None:
             return known, False
         if len(self._metadata.list_datasets(status="building", limit=MOST_WAITING)) >= MOST_WAITING:
-            raise StoreUnavailable(f"{MOST_WAITING} builds are queued already")
+            raise StoreUnavailable(f"{MOST_WAITING} builds are already queued")
         now = self._books.now()
         record = DatasetRecord(
             dataset_id=self._books.make_id(),
@@ -217,7 +217,7 @@ class DatasetBuilds:
         return record, True
 
     def _run_queued(self, dataset_id: str) -> None:
-        """A job: its record tells how it ended, so only an interruption is raised."""
+        """A job: its record states how it ended, so only an interruption is raised."""
         try:
             self._runner.run(dataset_id, is_tried_again=True)
         except StoreUnavailable as error:
@@ -243,7 +243,7 @@ class DatasetBuilds:
     def _followed(
         self, dataset_id: str, on_step: Callable[[str], None], on_progress: Callable[[float], None]
     ) -> Dataset:
-        """Wait for another's build of the same request, unless it has ended; its progress is told as one step."""
+        """Wait for another's build of the same request, unless it has ended; its progress is reported as one step."""
         is_ready = self._metadata.get_dataset(dataset_id).status == "ready"
         on_step(f"{'taking' if is_ready else 'waiting for'} dataset {dataset_id}, the same request")
         while (record := self._metadata.get_dataset(dataset_id)).status == "building":

@@ -19,14 +19,14 @@ from storage.database.job_worker import Interrupted
 from storage.database.metadata import Metadata
 from storage.features.rebuilt_days import cached_days, remove_rebuilt_days
 from training_sets.builds.place import BuildPlace
-from training_sets.rebuild.days import rebuild_days
+from training_sets.rebuild.days import WORTH_ENGINE, DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.samples.sampled_days import remove_sampled_days
 
 WARM_TASK: Final = "warm_features"
 MOST_WARMING: Final = 16
 LEAST_HIT_RATE: Final = 0.5
-"""Of several builds: below, most days are computed anew, and somebody throws away or replaces what they stand on."""
+"""Of several builds: below, most days are recomputed, and something discards or replaces their inputs."""
 _BUILDS_COUNTED: Final = 1000
 _MOST_BUILDING: Final = 1000
 
@@ -104,7 +104,7 @@ class FeatureCache:
         building = self._metadata.list_datasets(status="building", symbol=symbol, limit=_MOST_BUILDING)
         if building:
             raise Conflict(
-                f"feature cache: must not be in use to be thrown away, was by dataset {building[0].dataset_id}"
+                f"feature cache: must not be in use to be invalidated, was used by dataset {building[0].dataset_id}"
             )
         first_date = None if from_ns is None else utc_date(from_ns)
         last_date = None if to_ns is None else utc_date(to_ns)
@@ -134,7 +134,7 @@ class FeatureCache:
                 f"was {format_iso(from_ns)} to {format_iso(to_ns)}"
             )
         if sum(job.task == WARM_TASK for job in self._queue.unfinished()) >= MOST_WARMING:
-            raise Conflict(f"{MOST_WARMING} warming jobs are queued already")
+            raise Conflict(f"{MOST_WARMING} warming jobs are already queued")
         arguments = {"symbol": symbol, "feature_registry_version": version, "from_ns": from_ns, "to_ns": to_ns}
         return self._metadata.in_transaction(
             partial(
@@ -144,7 +144,8 @@ class FeatureCache:
 
     def run_warming(self, symbol: str, feature_registry_version: str, from_ns: int, to_ns: int) -> None:
         """The job: rebuild what is missing. Raises Interrupted when the process is stopping."""
-        for _ in rebuild_days(self._rebuild(symbol, feature_registry_version), from_ns=from_ns, to_ns=to_ns):
+        wanted = DayRange(self._rebuild(symbol, feature_registry_version), from_ns, to_ns)
+        for _ in rebuild_days([wanted], engine=self._place.engine, worth_engine=WORTH_ENGINE):
             if self._is_stopping():
                 raise Interrupted
 

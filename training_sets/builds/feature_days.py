@@ -6,7 +6,7 @@ it is; any other is rebuilt from raw Parquet. A day without raw data is what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from market.clock import SECOND_NS, floor_to
@@ -14,8 +14,7 @@ from market.errors import NotFound
 from storage.raw.parquet import SNAPSHOT_TABLE
 from storage.raw.raw_data import RawData
 from training_sets.builds.place import BuildPlace
-from training_sets.rebuild.days import WORTH_PROCESSES, count_days, rebuild_days
-from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.days import WORTH_ENGINE, DayRange, count_days, rebuild_days
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.prices import MID
@@ -34,28 +33,22 @@ def make_features(
     request: DatasetRequest, chosen: FeatureSet, place: BuildPlace, *, on_progress: Callable[[float], None]
 ) -> FeatureDays:
     """Rebuild the missing symbol-days of a request into the feature log; what ``on_progress`` raises ends it."""
-    tasks = [
-        (place.rebuild(symbol, wanted), period)
-        for symbol in request.symbols
+    ranges = [
+        DayRange(place.rebuild(symbol, wanted), from_ns, to_ns)
+        for symbol in (request.symbols if request.sessions is None else ())
         for wanted in _wanted(request, chosen, place.raw.parquet, symbol)
-        for period in _periods(request, place.raw.parquet, symbol)
+        for from_ns, to_ns in _periods(request, place.raw.parquet, symbol)
     ]
-    total = sum(count_days(rebuild, from_ns=from_ns, to_ns=to_ns) for rebuild, (from_ns, to_ns) in tasks)
+    total = sum(map(count_days, ranges))
     computed: set[tuple[str, str]] = set()
     seen: set[tuple[str, str]] = set()
-    for done, (symbol, date, is_computed) in enumerate(_days(tasks, place.rebuild_workers), start=1):
-        seen.add((symbol, date))
-        if is_computed:
-            computed.add((symbol, date))
+    days = rebuild_days(ranges, engine=place.engine, worth_engine=WORTH_ENGINE)
+    for done, day in enumerate(days, start=1):
+        seen.add((day.symbol, day.date))
+        if day.rows > 0:
+            computed.add((day.symbol, day.date))
         on_progress(min(done / total, 1.0))
     return FeatureDays(len(computed), len(seen - computed))
-
-
-def _days(tasks: list[tuple[Rebuild, tuple[int, int]]], workers: int) -> Iterator[tuple[str, str, bool]]:
-    for rebuild, (from_ns, to_ns) in tasks:
-        days = rebuild_days(rebuild, from_ns=from_ns, to_ns=to_ns, workers=workers, worth_processes=WORTH_PROCESSES)
-        for day in days:
-            yield rebuild.symbol, day.date, day.rows > 0
 
 
 def _wanted(request: DatasetRequest, chosen: FeatureSet, raw: RawData, symbol: str) -> list[FeatureSet]:

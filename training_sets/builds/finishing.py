@@ -1,4 +1,4 @@
-"""Finishing: the documents beside the files, which say what they are."""
+"""Finishing: the documents that describe the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The days that a dataset needs and nobody has: fetched before its features are made, where that is possible."""
+"""The days that a dataset needs and that are not stored: fetched before its features are built, if possible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LackingDays:
-    """UTC dates of a symbol without data, in order: those of the periods, and those that are looked at around them."""
+    """UTC dates of a symbol without data, in order: those of the periods, and those needed around them."""
 
     symbol: str
     needed: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Notices: that a dataset became ready or failed is told once, even when the process dies before it could tell.
+"""Notices: that a dataset became ready or failed is announced once, even if the process dies before announcing it.
 
-The record of an ended dataset says whether it was announced, and is marked while nobody else can take it: a process
-that dies between telling and marking lets it be told again, so a receiver may see one twice, with the same id.
+The record of an ended dataset says whether it was announced, and is marked while no other process can take it: a
+process that dies between telling and marking lets it be told again, so a receiver may see one twice, with the same id.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Announcer:
         self._clock = clock
 
     def announce(self) -> int:
-        """Tell what is to be told, oldest first; how many. Raises StoreUnavailable, what was not told stays due."""
+        """Send due notices, oldest first; returns how many. Raises StoreUnavailable; unsent ones stay due."""
         count = 0
         while self._metadata.announce_next(self._send, to_datetime(self._clock.now_ns())):
             count += 1

@@ -87,7 +87,7 @@ def _draw(served: FeatureRows, can_be: npt.NDArray[np.intp], choice: OracleChoic
 def _why_unknown(column: str) -> str:
     if column in FEATURES:
         return "the oracle has no formula of it"
-    return "a normalised column is made of rows, and the oracle makes a row of messages"
+    return "a normalised column is computed from rows, the oracle computes rows from messages"
 
 
 class _OracleReader:

@@ -12,6 +12,7 @@ from market.errors import FeatureServiceError
 from storage.features.log import FeatureLog
 from training_sets.checks.coverage import KnownCertificates
 from training_sets.dataset.inputs import DatasetRules
+from training_sets.engines.engine import Engine
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.raw_history import RawHistory
 from training_sets.samples.kline_days import KnownKlines
@@ -42,9 +43,10 @@ class BuildPlace:
 
     open_store: Feast, which takes seconds to import, for one build, in its thread. versions_folder: of the registry.
     kernels_folder: of compiled kernels. reuses_days: whether days computed before are used again. reuses_samples:
-    whether what was retrieved before is. rebuild_workers: processes that rebuild missing days. draw_seed: gives each
+    whether what was retrieved before is. engine: rebuilds missing days; None is the build itself. draw_seed: gives each
     build the seed of the rows and days that its leakage check draws. filler: fetches days that a request lacks; None
     where they are not fetched. certificates: of coverage, made before. klines: days of them, read before.
+    tables_folder: where the mappings of tables lie that were added; None where there are none.
     """
 
     open_store: Callable[[], FeatureStore]
@@ -55,11 +57,12 @@ class BuildPlace:
     rules: DatasetRules = field(default_factory=DatasetRules)
     reuses_days: bool = True
     reuses_samples: bool = True
-    rebuild_workers: int = 1
+    engine: Engine | None = None
     draw_seed: Callable[[], int] = lambda: 0
     filler: DayFiller | None = None
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
     klines: KnownKlines = field(default_factory=KnownKlines)
+    tables_folder: Path | None = None
 
     def feature_set(self, version: str) -> FeatureSet:
         """The feature set of a registry version. Raises NotFound, InvalidRegistry."""

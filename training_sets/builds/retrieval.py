@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +13,24 @@ import numpy.typing as npt
 from training_sets.builds.place import BuildPlace
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.asked import TicksAtTimes
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.history_lags import with_history_lags
-from training_sets.samples.known import Known, Retrieval, RowsOnArrival
+from training_sets.samples.known import NO_ROW, Known, Retrieval, RowsOnArrival
 from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.samples.samples import sample_times
 from transforms.rows import FeatureSet
 
 
 @contextmanager
-def open_retrieval(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> Iterator[Retrieval]:
+def open_retrieval(request: DatasetRequest, features: DatasetFeatures, place: BuildPlace) -> Iterator[Retrieval]:
     """What a build retrieves with, while the block lasts.
 
-    Raises NotFound when a symbol that is asked at times has no raw data.
+    Raises NotFound when a symbol that is asked at times for columns of the registry version has no raw data.
     """
+    chosen = features.chosen
+    if not features.own and request.sample_kind == "at_time":
+        yield Retrieval(partial(_without_rows, len(request.symbols), len(chosen.columns)), dict)
+        return
     if request.sample_kind == "on_row":
         yield _on_arrival(request, chosen, place)
         return
@@ -41,6 +47,12 @@ def open_retrieval(request: DatasetRequest, chosen: FeatureSet, place: BuildPlac
         yield Retrieval(
             asked.known, lambda: {"answers": asked.found, "answers_by_the_record_of_what_was_served": asked.measured}
         )
+
+
+def _without_rows(symbols: int, columns: int, times_ns: npt.NDArray[np.int64]) -> Known:
+    """Of samples that have features of other views alone."""
+    count = len(times_ns) * symbols
+    return Known(np.broadcast_to(np.nan, (count, columns)), np.full(count, NO_ROW), np.repeat(times_ns, symbols))
 
 
 def _on_arrival(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> Retrieval:

@@ -10,8 +10,8 @@ from market.errors import CorruptStore, NotFound
 from storage.database.dataset_records import DatasetRecord
 from storage.database.metadata import Metadata
 from training_sets.builds.place import BuildPlace
+from training_sets.builds.tables import build_inputs
 from training_sets.dataset.downloads import dataset_folder
-from training_sets.dataset.inputs import dataset_inputs
 from training_sets.dataset.manifest import is_intact, read_manifest, stated_files
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.columns import DatasetFeatures
@@ -30,7 +30,7 @@ class StandingDatasets:
         if not ready:
             return None
         place = self._place
-        inputs = dataset_inputs(request, features, place.features, place.raw.parquet, place.rules)
+        inputs = build_inputs(request, features, place)
         return next((record for record in ready if stands_for(dataset_folder(record), inputs)), None)
 
 

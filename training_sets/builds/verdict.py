@@ -30,7 +30,7 @@ from training_sets.samples.samples import early_warnings, offset_warnings
 class Verdict:
     """What may be called a dataset. leakage, findings: None where it was not to be checked.
 
-    missing: why values are unknown; None where that was not looked at.
+    missing: why values are unknown; None if that was not checked.
     """
 
     continuity: Sequence[Continuity]
@@ -67,7 +67,8 @@ def _judge_leakage(
     """How much was checked for looking ahead. Raises InvalidRequest naming the first leak."""
     until_ns, chosen = covered(request.folds())[-1][1], features.chosen
     with ExitStack() as stack:
-        raw = {symbol: stack.enter_context(place.raw.until(symbol, until_ns)) for symbol in request.symbols}
+        of_streams = request.symbols if request.sessions is None else ()
+        raw = {symbol: stack.enter_context(place.raw.until(symbol, until_ns)) for symbol in of_streams}
         open_kernel = cache(partial(place.kernel, chosen))
         is_kept = place.reuses_samples and request.sample_kind == "on_row"
         drawn_among = (
@@ -77,5 +78,7 @@ def _judge_leakage(
             request.missing,
         )
         proven = ProvenRows(place.features, chosen, raw, drawn_among) if is_kept else None
-        origin = Origin(features, place.features, raw, open_kernel, place.rules.row_grid_ns, proven)
+        origin = Origin(
+            features, place.features, raw, open_kernel, place.rules.row_grid_ns, written.sampler.tables, proven
+        )
         return search_leaks(request, kept.files, kept.tallies, written.sampler.prices, origin, seed=place.draw_seed())

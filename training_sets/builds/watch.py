@@ -1,8 +1,8 @@
-"""The watch over builds: none says "building" for ever, and none that ended stays unannounced.
+"""The watch over builds: none stays "building" forever, and none that ended stays unannounced.
 
-1. A build whose worker died is put back to the queue, where any worker begins it anew; its MOST_ATTEMPTS-th time, and
+1. A build whose worker died is put back in the queue, where any worker restarts it; its MOST_ATTEMPTS-th time, and
    one that a single process built for itself, it fails as interrupted.
-2. A record whose job is gone, and one that nobody began for LONGEST_WAIT_S, fail.
+2. A record whose job is gone, and one that was not started for LONGEST_WAIT_S, fail.
 3. What ended and was not announced is announced.
 
 From the death of a worker to its being seen it takes STALLED_AFTER_S of silence and WATCH_S at most.
@@ -56,7 +56,7 @@ class BuildWatch:
             try:
                 self.look()
             except StoreUnavailable as error:
-                _log.warning("%s; looking again in %g s", error, self._watch_s)
+                _log.warning("%s; retrying in %g s", error, self._watch_s)
             self._is_stopping.wait(self._watch_s)
 
     def stop(self) -> None:
@@ -102,7 +102,7 @@ class BuildWatch:
         if job is None or (job.queue != QUEUE and not job.is_running):
             return INTERRUPTED if silence >= self._grace else None
         if not job.is_running and silence.total_seconds() >= LONGEST_WAIT_S:
-            return f"build: must be begun within {LONGEST_WAIT_S} s, was not; the jobs role must run"
+            return f"build: must start within {LONGEST_WAIT_S} s, did not; the jobs role must be running"
         return None
 
     def _fail(self, dataset_id: str, reason: str) -> int:

@@ -76,7 +76,7 @@ def write_samples(
 ) -> Written:
     """Write every sample to its splits, and close the files."""
     weigher = Weigher.of(request, sampler.prices)
-    rules = SplitRules(request.label_reach_ns, request.purge, request.embargo_ns)
+    rules = SplitRules.of(request)
     profile = open_profile(request, features)
     with ExitStack() as stack:
         folds = [

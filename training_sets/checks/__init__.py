@@ -1,1 +1,1 @@
-"""Proof that a dataset is whole, sane and free of leakage."""
+"""Proof that a dataset is complete, sane and free of leakage."""

@@ -14,9 +14,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
+from storage.tables.reading import Table
 from training_sets.checks.drawn import Drawn
 from training_sets.checks.proven import ProvenRows
 from training_sets.rebuild.rebuild import rebuild_rows_at
@@ -42,7 +43,7 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A drawn row beside what it was made from.
+    """A drawn row and its inputs.
 
     row_ns: of the row or tick that was known; None when there was none. had_ns, decision_ns: since when the model had
     it, and when it acted.
@@ -67,8 +68,8 @@ class Origin:
     """Where the rows of a dataset come from.
 
     raw: by symbol, each with all that its rows look back at. open_kernel: called where any row is rebuilt.
-    row_grid_ns: the grid of ticks in history that was not served live. proven: what earlier checks found right, None
-    where nothing is taken from them.
+    row_grid_ns: the grid of ticks in history that was not served live. tables: of views that stand on them. proven:
+    what earlier checks found right, None where nothing is taken from them.
     """
 
     features: DatasetFeatures
@@ -76,6 +77,7 @@ class Origin:
     raw: Mapping[str, RawData]
     open_kernel: Callable[[], Kernel]
     row_grid_ns: int
+    tables: Mapping[str, Table] = field(default_factory=dict)
     proven: ProvenRows | None = None
 
     @property
@@ -89,6 +91,8 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
     Raises InvalidRequest naming the first column that differs, and when there are rows of which none could be rebuilt.
     """
     chosen, raw = origin.chosen, origin.raw
+    if not origin.features.own:
+        return {"rows_rebuilt_from_their_past": 0, "rows_proven_before": 0, "rows_not_checked": {}}
     logged = cache(partial(available_period, origin.log, rows_of=chosen))
     recorded = cache(lambda symbol: _recorded(raw[symbol], symbol))
     horizon_ns = set_horizon_ns(chosen)
@@ -99,7 +103,7 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
         told = ", ".join(f"{reason} ({count} rows)" for reason, count in unchecked.items())
         raise InvalidRequest(
             f"leakage: at least one row must be rebuilt from its past, none could be: {told}; "
-            "data_leakage_check must be off to build without"
+            "turn data_leakage_check off to build without it"
         )
     before = 0
     if checked:
@@ -126,7 +130,7 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
 def check_joined(rows: Sequence[Known], features: DatasetFeatures, *, on_rows: bool) -> dict[str, Any]:
     """Find the joined values of drawn rows again among what had happened and been created by then; how many were.
 
-    on_rows: whether a sample without a row is acted on by nobody. Raises InvalidRequest naming the first that differs.
+    on_rows: whether a sample without a row is not acted on. Raises InvalidRequest naming the first that differs.
     """
     if features.joined is None:
         return {}
@@ -135,9 +139,14 @@ def check_joined(rows: Sequence[Known], features: DatasetFeatures, *, on_rows: b
     if asked:
         symbols, at_ns = [row.drawn.symbol for row in asked], np.array([row.had_ns for row in asked], np.int64)
         for row, expected in zip(asked, features.joined.values_of_past(symbols, at_ns), strict=True):
-            if (at := _first_difference(expected, row.drawn.values[first:width])) is not None:
-                raise InvalidRequest(_accusation(row, first + at, float(expected[at]), features))
+            if (at := first_difference(expected, row.drawn.values[first:width])) is not None:
+                accuse_joined(row, first + at, float(expected[at]), features)
     return {"rows_joined_again": len(asked), "views_not_proven": features.joined.undated}
+
+
+def accuse_joined(row: Known, at: int, expected: float, features: DatasetFeatures) -> NoReturn:
+    """Raises InvalidRequest that names the column and both values."""
+    raise InvalidRequest(_accusation(row, at, expected, features))
 
 
 def check_boundaries(tallies: Sequence[FoldTally], target: str) -> None:
@@ -230,10 +239,11 @@ def _expected(row: Known, rebuilt: _Rebuilt, chosen: FeatureSet) -> Float64s:
 def _differing(row: Known, rebuilt: _Rebuilt, features: DatasetFeatures) -> int | None:
     """The first column of the registry version whose bits differ, None when there is none."""
     expected = _expected(row, rebuilt, features.chosen)[features.own_at]
-    return _first_difference(expected, row.drawn.values[: len(expected)])
+    return first_difference(expected, row.drawn.values[: len(expected)])
 
 
-def _first_difference(expected: Float64s, written: Float64s) -> int | None:
+def first_difference(expected: Float64s, written: Float64s) -> int | None:
+    """Where two rows differ first by their bits, None where they do not."""
     differs = np.flatnonzero(_canonical(expected).view(np.int64) != _canonical(written).view(np.int64))
     return int(differs[0]) if len(differs) > 0 else None
 

@@ -43,7 +43,7 @@ def symbol_coverage(
 ) -> dict[str, Any]:
     """The certificate of ``quality.coverage`` for a period, [begin, end) in ns, cut to whole minutes.
 
-    chosen: the feature set of which it is told what each hole makes unknown. kinds: of the streams that are told of.
+    chosen: the feature set for which it is stated what each hole makes unknown. kinds: of the streams that are listed.
     late_ns: for how long after the period its candles are looked for, since they may have been asked for later.
 
     Raises InvalidRequest for an empty period, CorruptStore.
@@ -75,7 +75,7 @@ class KnownCertificates:
         self._lock = threading.Lock()
 
     def of(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What was made for a key, which tells all that it follows from; nobody may change it."""
+        """What was computed for a key, which contains everything it depends on; it must not be changed."""
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
@@ -98,8 +98,10 @@ def dataset_coverage(
 
     open_raw: opens a symbol's records up to a time. known: what this process has made and read before. A certificate
     says the same whenever it is made of the same records: what comes later than any label of the period is not looked
-    at. Raises CorruptStore, StoreUnavailable.
+    at. Of sessions there is none: a table has no stream. Raises CorruptStore, StoreUnavailable.
     """
+    if request.sessions is not None:
+        return []
     spans = covered(request.folds())
     from_ns, to_ns = spans[0][0], -(-spans[-1][1] // MINUTE_NS) * MINUTE_NS
     label = KLINE if request.label_price == "kline_close" else ORDERBOOK

@@ -10,7 +10,7 @@ With p = LEAST_SHARE and the chance LEAST_CHANCE to see it, n = ceil(-log(1 - 0.
 The strata are stretches of the clock, over all files: each fold and split has its share of draws. They are as long as
 fits n times into what the dataset covers, of a day, two, four ... days, or a half, a quarter ... of one, counted from
 1970. Where one has more than its share of rows, they are numbered file after file, each in order of time, and cut into
-as many parts as there are draws, one row in each. So a stretch has the same strata whatever is beside it: what an
+as many parts as there are draws, one row in each. So a stretch has the same strata whatever its neighbours: what an
 earlier check proved of it is of use when days, folds or labels are others.
 
 In place of a row that was drawn, one of its stratum and date is taken that an earlier check proved, where there is one,

@@ -156,7 +156,7 @@ class Foresight:
         self._accuse(block, is_leak, ahead / len(price), "be the next mid_price no more often than chance")
 
     def _judge_copies(self, block: _Block, sizes: Float64s, name: str, target: Float64s) -> None:
-        """sizes: of the values without their signs. Only columns that are near the label often are looked at closer."""
+        """sizes: of the values without their signs. Only columns that are often near the label are examined further."""
         is_told = np.isfinite(target) & (target != 0.0)
         if not is_told.any():
             return
@@ -218,7 +218,7 @@ def _correlations(columns: Float64s, targets: Float64s) -> Float64s:
 
 
 def _scaled(values: Float64s, is_known: npt.NDArray[np.bool_]) -> Float64s:
-    """Less its mean and by its greatest deviation, 0 where it is unknown, each column by itself."""
+    """Less its mean and by its greatest deviation, 0 where it is unknown, each column separately."""
     known = np.where(is_known, values, 0.0)
     centred = np.where(is_known, known - known.sum(axis=0) / is_known.sum(axis=0), 0.0)
     scale = np.abs(centred).max(axis=0)

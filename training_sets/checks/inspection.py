@@ -110,7 +110,7 @@ def write_quality(
     findings: Sequence[Finding],
     missing: dict[str, Any] | None,
 ) -> None:
-    """``_quality.json`` and ``_report.html`` beside the files; the manifest names both with their hashes.
+    """``_quality.json`` and ``_report.html`` next to the files; the manifest names both with their hashes.
 
     missing: why values are unknown, see ``training_sets.dataset.missing_reasons``; None where that is not known.
     """

@@ -22,8 +22,8 @@ from quality.parity import compare_rows
 from storage.features.row_times import read_row_times
 from training_sets.checks.blinding import Origin
 from training_sets.checks.proven import ProvenRows
-from training_sets.rebuild.days import ROW_GROUP_ROWS
 from training_sets.rebuild.rebuild import rows_in_groups, stream_rows
+from training_sets.rebuild.runs import ROW_GROUP_ROWS
 from transforms.catalogue import set_horizon_ns
 
 SHARE: Final = 0.05

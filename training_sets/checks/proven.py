@@ -2,9 +2,9 @@
 
 1. A proof is of one symbol, UTC date and feature set: rows that were rebuilt from their past alone, with the moment
    from which a model had each, and stretches of the feature log that were compared with raw data.
-2. Its file lies beside the rows of its date and goes with them. The name holds a hash of everything that the proof
-   follows from, code, libraries, files of the log and of raw data, and one of the content: after a change of any it
-   is not found, or not believed.
+2. Its file is stored with the rows of its date and removed with them. The name holds a hash of everything that the
+   proof depends on, code, libraries, files of the log and of raw data, and one of the content: after any change it
+   is not found, or not trusted.
 3. Rows get here by a draw among the same rows that knew nothing of them. To draw among them is as good as to draw
    again: what is in a file is compared with them bit by bit all the same.
 """
@@ -113,7 +113,7 @@ class ProvenRows:
         day.has_changed = True
 
     def save(self) -> None:
-        """Keep what was added, but for days that changed meanwhile: of those nobody knows what was seen."""
+        """Keep what was added, but for days that changed meanwhile: for those it is unknown what was seen."""
         self._parts, self._listed = {}, {}
         for (symbol, day_ns), day in self._days.items():
             if day.has_changed and day.name == self._name(symbol, day_ns):

@@ -54,12 +54,13 @@ def _check_labels(
     step_ns = prices.step_ns
     around_ns = volatility_window_ns(target) + 2 * step_ns, target.reach_ns + 2 * step_ns
     begins_ns, bars = [], []
-    for row in rows:
-        series = prices.between(row.drawn.time_ns - around_ns[0], row.decision_ns + around_ns[1])
-        before_ns = row.drawn.time_ns - around_ns[0]
-        grid_ns = np.arange(
-            before_ns - (before_ns - series.start_ns) % step_ns, row.decision_ns + around_ns[1] + 1, step_ns
-        )
+    sampled_ns = prices.own_ns(np.array([row.drawn.time_ns for row in rows], np.int64))
+    acted_ns = prices.own_ns(np.array([row.decision_ns for row in rows], np.int64))
+    for before_ns, after_ns in zip(
+        (sampled_ns - around_ns[0]).tolist(), (acted_ns + around_ns[1]).tolist(), strict=True
+    ):
+        series = prices.between(before_ns, after_ns)
+        grid_ns = np.arange(before_ns - (before_ns - series.start_ns) % step_ns, after_ns + 1, step_ns)
         begins_ns.append(int(grid_ns[0]))
         bars.append(series.bars_at(grid_ns))
     steps = max(len(each) for each in bars)
@@ -67,8 +68,7 @@ def _check_labels(
     for at, each in enumerate(bars):
         values[at * steps : at * steps + len(each)] = each
     moved_ns = np.arange(len(rows)) * steps * step_ns - np.array(begins_ns)
-    times_ns = np.array([row.drawn.time_ns for row in rows]) + moved_ns
-    decisions_ns = np.array([row.decision_ns for row in rows]) + moved_ns
+    times_ns, decisions_ns = sampled_ns + moved_ns, acted_ns + moved_ns
 
     sides = None if signals is None else sides_at(signals, np.array([row.drawn.time_ns for row in rows]))
 
@@ -88,9 +88,9 @@ def _check_labels(
             )
     # Told by how long after the end of its row's label each price is.
     ends_ns = decisions_ns + target.reach_ns
-    after_ns = np.arange(len(rows) * steps) * step_ns - np.repeat(ends_ns, steps)
-    leaks = find_leaks(compute, after_ns, values, cuts_ns=[0], seed=SEED)
+    past_ends_ns = np.arange(len(rows) * steps) * step_ns - np.repeat(ends_ns, steps)
+    leaks = find_leaks(compute, past_ends_ns, values, cuts_ns=[0], seed=SEED)
     if leaks:
         row = rows[leaks[0].at]
-        end_ns = row.decision_ns + target.reach_ns
+        end_ns = int(prices.our_ns(acted_ns[leaks[0].at : leaks[0].at + 1] + target.reach_ns)[0])
         raise InvalidRequest(f"leakage: {row.drawn.symbol} {Leak(target.name, leaks[0].at, end_ns, end_ns)}")

@@ -12,6 +12,7 @@ from training_sets.checks.log_days import check_stretches, draw_stretches
 from training_sets.checks.rederiving import check_inputs
 from training_sets.checks.relabelling import check_labels
 from training_sets.checks.sources import Sources
+from training_sets.checks.table_rows import check_table_rows
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
 from training_sets.request.sampling import SignalSampling
@@ -51,6 +52,7 @@ def search_leaks(
     inputs_made = check_inputs(drawn, request, origin)
     is_logged = request.sample_kind == "on_row"
     features = check_features(rows, origin) | check_joined(rows, origin.features, on_rows=is_logged)
+    features |= check_table_rows(rows, origin.features, origin.tables, on_rows=is_logged)
     stretches = draw_stretches(request.symbols, covered(request.folds()), seed, origin.proven) if is_logged else []
     days = check_stretches(stretches, origin)
     signals = request.sampling if isinstance(request.sampling, SignalSampling) else None
@@ -80,8 +82,12 @@ def leakage_warnings(leakage: Mapping[str, Any]) -> list[str]:
     )
     return [
         *(
-            f"leakage: of {view} nobody knows from when on its rows could be read, its source has no creation times"
+            f"leakage: it is unknown when rows of {view} could be read, its source has no creation times"
             for view in leakage.get("views_not_proven", ())
+        ),
+        *(
+            f"leakage: {view} was not computed again, none of its tables is there"
+            for view in leakage.get("table_views_not_computed", ())
         ),
         *(f"leakage: {count} of {total} rows were not checked, {reason}" for reason, count in unchecked.items()),
         *(f"leakage: the feature log was not checked, {told}" for told in leakage["log_days_not_checked"]),

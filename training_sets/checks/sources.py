@@ -19,7 +19,7 @@ from training_sets.checks.drawn import Drawn
 from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
 from training_sets.samples.asked import SymbolTicks
 from training_sets.samples.history_lags import with_history_lags
-from training_sets.samples.known import arrivals
+from training_sets.samples.known import NO_ROW, arrivals
 from training_sets.samples.samples import sample_times
 
 Int64s = npt.NDArray[np.int64]
@@ -86,6 +86,10 @@ class Sources:
         return newest_ns
 
     def _at_times(self, rows: Sequence[Drawn]) -> Iterator[Known]:
+        if not self.origin.features.own:  # there is no tick that a value could be of
+            for row in rows:
+                yield self._known(row, NO_ROW, row.time_ns, np.full(len(self.origin.chosen.columns), -1))
+            return
         kernel, times = self.origin.open_kernel(), sample_times(self.request)
         for row in rows:
             limit_ns = self.request.fill_limit_ns

@@ -34,6 +34,6 @@ class Datasets:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder with all that is in it, or that somebody else is removing."""
+    """Remove a folder with its contents, also while another process is removing it."""
     # A worker that was thought dead may be removing the same files.
     shutil.rmtree(folder, ignore_errors=True)

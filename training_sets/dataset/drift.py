@@ -84,7 +84,7 @@ class ServedDrift:
         manifest = read_manifest(folder)
         entry = profile_entry(manifest)
         if entry is None:
-            raise NotFound(f"dataset {record.dataset_id}: must keep a profile, was built before there were any")
+            raise NotFound(f"dataset {record.dataset_id}: has no profile, it was built before profiles existed")
         profile = _read_profile(intact_file(folder, entry))
         chosen = load_registry_version(manifest["feature_registry_version"], self.versions_folder).feature_set
         from_ns = until_ns - hours * HOUR_NS

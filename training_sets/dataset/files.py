@@ -1,7 +1,7 @@
 """The files of a dataset: one a split, written piece by piece as Parquet or CSV.
 
 The same rows in the same pieces give the same bytes. Unknown is NaN in Parquet and an empty field in CSV, whose types
-stand in a schema beside the files.
+are in a schema next to the files.
 """
 
 from __future__ import annotations

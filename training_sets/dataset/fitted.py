@@ -6,7 +6,7 @@
 
 NaN: an unknown value stays unknown, in each column that an encoder makes of it too, and no number is fitted on it. Of a
 feature that train never knows nothing is fitted: what it would be is NaN. A spread of 0 is taken as 1: such a feature
-is only centred. A value that an encoder has not seen is 0 in all of its columns.
+is only centred. A value that an encoder has not seen is 0 in all its columns.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class FittedSteps:
 
 
 def fit_column(name: str, values: Float64s, steps: Sequence[FittedStep]) -> FittedColumn:
-    """Fit one feature. values: float64 (n,), of the train rows; NaN is not looked at.
+    """Fit one feature. values: float64 (n,), of the train rows; NaN is ignored.
 
     Raises InvalidRequest for one to encode that has more than MOST_CATEGORIES values.
     """
@@ -197,7 +197,7 @@ def write_steps(path: Path, fitted: Mapping[int | None, FittedSteps]) -> None:
 
 
 def read_steps(path: Path, fold: int | None) -> FittedSteps:
-    """The steps of a fold. Raises NotFound for one that there is not, CorruptStore."""
+    """The steps of a fold. Raises NotFound for one that does not exist, CorruptStore."""
     try:
         folds: dict[str, Any] = json.loads(path.read_text())["folds"]
         if _key(fold) not in folds:

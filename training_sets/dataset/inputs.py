@@ -1,7 +1,7 @@
 """The inputs of a dataset: everything that its bytes follow from, as its manifest states them.
 
 The same inputs give the same files, so that a finished dataset whose manifest states today's inputs need not be built
-again. They are told before anything is read: what changes during a build makes the manifest differ from the next
+again. They are determined before anything is read: what changes during a build makes the manifest differ from the next
 look, never the other way round.
 """
 
@@ -44,7 +44,9 @@ def dataset_inputs(
     is_on_row = request.sample_kind == "on_row"
     read = [chosen] if request.label_price == "kline_close" else [chosen, MID]
     logged = read if is_on_row else [each for each in read if each is MID]
-    parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in request.symbols}
+    # Over sessions nothing is read of a stream.
+    symbols = request.symbols if request.sessions is None else ()
+    parts = {symbol: _parts(raw, symbol, read, from_ns=from_ns, to_ns=to_ns) for symbol in symbols}
     return {
         "request": request_document(request),
         "rules": {
@@ -72,17 +74,17 @@ def dataset_inputs(
         "feature_partitions": feature_partitions(
             log,
             dict.fromkeys(group for each in logged for group in each.groups),
-            request.symbols,
+            symbols,
             from_ns=from_ns,
             to_ns=to_ns,
         ),
-        "served_partitions": [] if is_on_row else served_partitions(log, request.symbols, from_ns=from_ns, to_ns=to_ns),
+        "served_partitions": [] if is_on_row else served_partitions(log, symbols, from_ns=from_ns, to_ns=to_ns),
         **_joined(features),
     }
 
 
 def _joined(features: DatasetFeatures) -> dict[str, Any]:
-    """The views beside the registry version and their files; nothing where there are none."""
+    """The views used in addition to the registry version and their files; empty if there are none."""
     if features.joined is None:
         return {}
     files = [outside_entry(filesystem, path) for filesystem, path in features.joined.files()]

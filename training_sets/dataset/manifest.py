@@ -82,7 +82,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def write_performance(folder: Path, performance: Mapping[str, Any]) -> None:
-    """How long the build took, beside its files."""
+    """How long the build took, stored next to its files."""
     (folder / PERFORMANCE_NAME).write_text(json.dumps(performance, indent=2) + "\n")
 
 
@@ -101,7 +101,7 @@ def read_performance(folder: Path) -> dict[str, Any] | None:
 def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, list[str]]:
     """What each column of the files is to a model: keys, features, targets, weights, or details of a target.
 
-    ``inputs``, where there are any: what a model takes beside the features, which the feature log has not.
+    ``inputs``, if there are any: what a model takes in addition to the features of the feature log.
     """
     keys = [name for name in columns if name in KEYS]
     targets = [target.name for target in request.targets]
@@ -157,7 +157,7 @@ def steps_entry(manifest: Mapping[str, Any]) -> FileEntry | None:
 
 
 def intact_file(folder: Path, entry: FileEntry) -> Path:
-    """The path of a file that is what its entry states; its bytes are read once, until somebody touches it.
+    """The path of a file that is what its entry states; its bytes are read once, until it changes.
 
     Raises CorruptStore when it is missing, has other bytes, is reached by a symbolic link, or is not in the folder.
     """

@@ -1,6 +1,6 @@
 """Why values of a dataset are unknown, by what the feature log says of their groups, of a sample of its rows.
 
-1. Of the profile's rows those are looked at that lack a value, on up to MOST_DATES dates of each symbol, evenly spaced.
+1. Those of the profile's rows that lack a value are examined, on up to MOST_DATES dates of each symbol, evenly spaced.
 2. An unknown value has the status of its group in that row as its reason; where the group is OK the inputs are known
    and the formula has no value, UNDEFINED.
 """
@@ -28,7 +28,7 @@ NOT_LOGGED: Final = "NOT_LOGGED"
 def missing_reasons(
     request: DatasetRequest, features: DatasetFeatures, profile: TableProfile, log: FeatureLog
 ) -> dict[str, Any] | None:
-    """As JSON: ``rows`` that lack a value and were looked at, and of each column how many of them for which reason.
+    """As JSON: ``rows`` examined, which lack a value, and for each column how many of them for which reason.
 
     Of the registry version's columns alone. None for samples that are no rows of the log. Raises CorruptStore.
     """

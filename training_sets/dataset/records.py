@@ -1,4 +1,4 @@
-"""Dataset records: what the metadata store keeps of a request, and what it tells of one."""
+"""Dataset records: what the metadata store keeps and returns for a request."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MOST_ROWS: Final = 5_000
 def label_relations(profile: TableProfile, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON, of the splits of the first fold.
 
-    ``targets`` by name: ``overlap``, how many labels lie over each other among the rows that were looked at;
+    ``targets`` by name: ``overlap``, how many labels overlap among the examined rows;
     ``autocorrelation`` of labels that are one row apart, and that do not overlap; ``by_split`` and ``by_month``, of
     each feature what ``quality.relations`` says. ``redundant``: clusters of features.
     """

@@ -1,6 +1,6 @@
-"""Selection: what is left of the best of many trials once it is said that there were many.
+"""Selection: the significance of the best of many trials, given how many there were.
 
-Returns are those of a strategy by row, of periods that do not overlap: overlapping ones count one market move often.
+Returns are those of a strategy by row, of non-overlapping periods: overlapping ones count one market move repeatedly.
 
 Sources: Bailey and López de Prado (2014), The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5); Bailey,
 Borwein, López de Prado and Zhu (2017), The Probability of Backtest Overfitting, Journal of Computational Finance 20(4).
@@ -29,9 +29,9 @@ _NORMAL: Final = NormalDist()
 
 
 def expected_greatest_sharpe(trials: int, deviation: float) -> float:
-    """The Sharpe ratio that the best of so many trials without any skill is expected to have.
+    """The expected Sharpe ratio of the best of this many trials without any skill.
 
-    deviation: of the trials' Sharpe ratios, by row as the result is. Raises InvalidRequest for no trial.
+    deviation: of the trials' Sharpe ratios, per row, like the result. Raises InvalidRequest for no trial.
     """
     if trials < 1 or deviation < 0.0:
         raise InvalidRequest(f"trials: must be one at least with a deviation of 0 or more, was {trials}, {deviation}")
@@ -44,12 +44,12 @@ def expected_greatest_sharpe(trials: int, deviation: float) -> float:
 def deflated_sharpe_ratio(
     sharpe: float, *, rows: int, skewness: float, kurtosis: float, trials: int, deviation: float
 ) -> float:
-    """The probability that the best trial's true Sharpe ratio is above what luck gives the best of so many.
+    """The probability that the best trial's true Sharpe ratio is above what luck alone would give.
 
-    sharpe, deviation: of the best, and among the trials, by row: not annualised. rows: how many returns it is of.
+    sharpe, deviation: of the best, and among the trials, per row: not annualised. rows: the number of returns.
     kurtosis: 3 for normal returns. Below 0.95 a result is commonly called insignificant.
 
-    Raises InvalidRequest for fewer than two rows, or moments that no returns have.
+    Raises InvalidRequest for fewer than two rows, or impossible moments.
     """
     spread = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if rows < 2 or spread <= 0.0:
@@ -62,10 +62,10 @@ def deflated_sharpe_ratio(
 
 
 def deflated_best(returns: Float64s, *, trials: int = 0) -> tuple[int, float]:
-    """The column with the greatest Sharpe ratio, and its deflated one among all columns.
+    """The column with the highest Sharpe ratio, and its deflated ratio among all columns.
 
-    returns: float64 (rows, columns). trials: how many were tried, where that is more; the others are taken to deviate
-    as these do. A constant column has a Sharpe ratio of 0. Raises InvalidRequest.
+    returns: float64 (rows, columns). trials: how many were tried, if more; the others are assumed to deviate as
+    these do. A constant column has a Sharpe ratio of 0. Raises InvalidRequest.
     """
     _check(returns)
     ratios = _sharpe_ratios(returns.mean(axis=0), (returns**2).mean(axis=0))
@@ -75,9 +75,9 @@ def deflated_best(returns: Float64s, *, trials: int = 0) -> tuple[int, float]:
 
 
 def apart_returns(times_ns: Int64s, returns: Float64s, apart_ns: int) -> Float64s:
-    """Returns whose times are ``apart_ns`` or more apart, the earliest and then each next one, in order of time.
+    """Returns whose times are at least ``apart_ns`` apart: the earliest, then each next one, in order of time.
 
-    times_ns: int64 (n,), returns: float64 (n,), any order. Those of one time, of several symbols, are one: their mean.
+    times_ns: int64 (n,), returns: float64 (n,), any order. Returns of several symbols at one time are averaged.
     """
     chosen_ns = times_apart(times_ns, apart_ns)
     times_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
@@ -86,13 +86,13 @@ def apart_returns(times_ns: Int64s, returns: Float64s, apart_ns: int) -> Float64
 
 
 def deflated_among(returns: Float64s, trials: int) -> float | None:
-    """The deflated Sharpe ratio of one strategy that is the best of ``trials``, of which only the number is known.
+    """The deflated Sharpe ratio of one strategy, the best of ``trials``, of which only the number is known.
 
-    returns: float64 (n,), of periods that do not overlap. The trials' ratios are taken to deviate as those of
-    independent ones without skill do, by 1 / sqrt(n - 1): trials that resemble each other make it too strict, trials
+    returns: float64 (n,), of non-overlapping periods. The trials' ratios are assumed to deviate like those of
+    independent trials without skill, by 1 / sqrt(n - 1): trials that resemble each other make it too strict, trials
     that differ by more make it too lenient. None: fewer than two returns, or constant ones.
 
-    Raises InvalidRequest for no trial, unknown returns, or moments that no returns have.
+    Raises InvalidRequest for no trial, unknown returns, or impossible moments.
     """
     _check(returns[:, None])
     if len(returns) < 2 or returns.min() == returns.max():
@@ -116,7 +116,7 @@ def overfitting_probability(returns: Float64s, *, parts: int = MOST_PARTS) -> fl
     """How often the trial that was best on half of the time is at or below the median on the other half.
 
     returns: float64 (rows, trials), in order of time. parts: even; of equal length, the first rows that do not fit are
-    left out; every choice of half of them is looked at. Near 0: what is chosen stays good. Near 0.5 and above: the
+    left out; every choice of half of them is evaluated. Near 0: the chosen trial stays good. Near 0.5 and above: the
     choice says nothing. Trials that are equal on the other half share the mean of their ranks.
 
     Raises InvalidRequest for one trial, an odd number of parts or more than MOST_PARTS, or fewer than two rows a part.

@@ -1,1 +1,1 @@
-"""Feature rows computed again from raw Parquet, a symbol and day at a time."""
+"""Feature rows recomputed from raw Parquet, a symbol and day at a time."""

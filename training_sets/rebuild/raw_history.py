@@ -25,7 +25,7 @@ class RawHistory:
         return RawHistory(parquet, lambda _symbol: nullcontext(parquet))
 
     def until(self, symbol: str, until_ns: int) -> AbstractContextManager[RawData]:
-        """``parquet`` where live data goes as far as ``until_ns`` in it, else all that there is.
+        """``parquet`` where live data goes as far as ``until_ns`` in it, else everything.
 
         What was backfilled shows nothing of the tape: it may stand behind messages that are in no raw Parquet yet.
         """

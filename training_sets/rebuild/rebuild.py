@@ -158,7 +158,7 @@ def _cut_at_midnight(pieces: Iterable[FeatureRows]) -> Iterator[FeatureRows]:
 
 
 def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[FeatureRows]:
-    """Consecutive pieces cut anew: ``count`` rows each, the last one what is left. Holds no more than one of them."""
+    """Consecutive pieces split again: ``count`` rows each, the last one the rest. Holds no more than one of them."""
     held: list[FeatureRows] = []
     lacking = count
     for piece in pieces:

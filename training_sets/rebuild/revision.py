@@ -1,9 +1,9 @@
-"""Revision: when each row of a day that is computed anew could be read, so that what was known stays known.
+"""Revision: when each row of a recomputed day could be read, so that what was known stays known.
 
 1. A row of history is readable AVAILABILITY_DELAY_NS after its time, one that was served late no earlier than it was.
-2. Of a day that was lived and whose holes history has filled since, a row that says the same as before is readable
-   since then. One that says something else, or that nobody had while others around it were served, is a revision:
-   readable from now on. The row of before stays, and whoever reads as of an earlier time finds that one.
+2. Of a live day whose holes history has filled since, a row that says the same as before is readable
+   since then. One that says something else, or that was not served while others around it were, is a revision:
+   readable from now on. The earlier row stays, and reads as of an earlier time find it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DayRevision:
 
 
 def _is_repaired(parts: list[RawPart], day_ns: int, horizon_ns: int) -> bool:
-    """Whether a day was lived, and history stands beside what its rows see."""
+    """Whether a day was received live, and its rows now also see backfilled history."""
     of_day = [part for part in parts if part.files and part.first_ns < day_ns + DAY_NS]
     is_lived = any(part.backfill is None and part.last_ns >= day_ns for part in of_day)
     return is_lived and any(part.backfill is not None and part.last_ns >= day_ns - horizon_ns for part in of_day)

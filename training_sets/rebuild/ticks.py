@@ -59,7 +59,8 @@ class TickRows:
         last = self._last
         rows_of_runs = [] if last is None or last.row_ns[0] != row_ns[0] else [last]
         wanted = row_ns[len(rows_of_runs) :]
-        # What lies further back than the horizon is in no row: where nothing is asked for so long, a run begins anew.
+        # What lies further back than the horizon is in no row: where nothing is requested for so long, a new run
+        # begins.
         for run_ns in np.split(wanted, np.flatnonzero(np.diff(wanted) > self._horizon_ns) + 1):
             if len(run_ns) > 0:
                 self._begin_near(int(run_ns[0]))
@@ -69,7 +70,7 @@ class TickRows:
         return rows
 
     def _begin_near(self, row_ns: int) -> None:
-        """Have a run that goes on to the row, from as late as the row's bits allow."""
+        """Have a run that continues to the row, from as late as the row's bits allow."""
         if self._run is not None:
             latest_ns = row_ns - self._horizon_ns
             kinds = set_kinds(self._kernel.feature_set)

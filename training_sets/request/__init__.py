@@ -1,1 +1,1 @@
-"""What is asked for: periods, folds, targets."""
+"""The dataset request: periods, folds, targets."""

@@ -12,7 +12,7 @@ from market.errors import InvalidRequest
 DEFAULT_CUT_OFF: Final = 1e-3
 MOST_DERIVED: Final = 64
 MOST_TERMS: Final = 5000
-"""Of a difference: an order near 0 with a fine cut-off looks back for ever."""
+"""Of a difference: an order near 0 with a fine cut-off looks back without limit."""
 MOST_MEMBERS: Final = 10_000
 
 
@@ -67,7 +67,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class CrossSectionalRank(msgspec.Struct, frozen=True, tag="rank", tag_field="make"):
-    """Where a feature stands among the symbols of its universe at one time: 0 is the least, 1 the greatest.
+    """The rank of a feature among the symbols of its universe at one time: 0 is the least, 1 the greatest.
 
     universe: who belongs to it when; none named are all symbols of the request, always.
     """

@@ -1,4 +1,4 @@
-"""Features by name: views beside a registry version, or columns of it and of views instead of all of its own."""
+"""Features by name: views in addition to a registry version, or chosen columns of it and of views."""
 
 from __future__ import annotations
 

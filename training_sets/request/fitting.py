@@ -71,7 +71,7 @@ def check_steps(steps: tuple[FittedStep, ...] | None) -> None:
 
 
 def steps_by_column(steps: tuple[FittedStep, ...], columns: tuple[str, ...]) -> dict[str, list[FittedStep]]:
-    """The steps of each feature, in their order. Raises InvalidRequest for a feature that there is not."""
+    """The steps of each feature, in their order. Raises InvalidRequest for a feature that does not exist."""
     if unknown := sorted({name for step in steps for name in step.columns} - set(columns)):
         raise InvalidRequest(f"fitted_steps.columns: must be features of the dataset, was {', '.join(unknown)}")
     encoded = {name for step in steps if isinstance(step, Encoder) for name in step.columns}

@@ -1,4 +1,4 @@
-"""Folds: how a strategy lays named periods over time, before any row is looked at."""
+"""Folds: how a strategy lays named periods over time, before any row is read."""
 
 from __future__ import annotations
 

@@ -8,13 +8,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest
 from training_sets.request.derived import Derived, FractionalDifference, check_derived
 from training_sets.request.features import FeatureChoice
 from training_sets.request.fitting import FittedStep, check_steps
 from training_sets.request.folds import Fold, Strategy, covered, make_folds
 from training_sets.request.sampling import SIDE, CusumSampling, Sampling, SignalSampling
+from training_sets.request.sessions import TradingSessions
 from training_sets.request.targets import MetaLabelTarget, Target, check_target, volatility_window_ns
 from training_sets.request.weighting import Weighting
 
@@ -28,7 +29,7 @@ KLINE_OFFSET_NS: Final = 2 * SECOND_NS
 """After its end a one-minute kline is confirmed within a second: the row after that holds it."""
 HOURS: Final = 24
 MOST_SAMPLE_TIMES: Final = 100_000
-LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "features", "derived", "history_lag_ms"})
+LATER: Final = frozenset({"weighting", "sampling", "fitted_steps", "features", "derived", "history_lag_ms", "sessions"})
 """Fields that requests did not have from the beginning, None where they are not asked for."""
 LONGEST_LAG_NS: Final = MINUTE_NS
 """How old a row may be when it is given to a reader: the time to live of the views."""
@@ -44,10 +45,12 @@ class DatasetRequest:
     missing: what becomes of an unknown value: it stays NaN, its row is dropped, or it becomes the symbol's last known
     value that is at most ``fill_limit_ns`` older, of any row that was served, at times of the samples before.
     weighting: None weighs no row. sampling: what must have happened before a row is sampled; None samples at times.
-    fitted_steps: what is fitted on the train rows of each fold and stored beside them; the files hold values before it.
+    fitted_steps: what is fitted on the train rows of each fold and stored next to them; the files hold unfitted values.
     features: None is every feature of the registry version and no other.
     derived: columns that are made of many served rows. history_lag_ms: how long after its time a row that was not
     served could be read, by hour of the UTC day; None is the delay that the log states.
+    sessions: of the exchange whose clock horizons, delays, windows and embargo are lengths of, a day for a session; see
+    ``training_sets.request.sessions.over_sessions``. None is that they are on ours.
     """
 
     symbols: tuple[str, ...]
@@ -72,6 +75,7 @@ class DatasetRequest:
     features: FeatureChoice | None = None
     derived: tuple[Derived, ...] | None = None
     history_lag_ms: tuple[int, ...] | None = None
+    sessions: TradingSessions | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -121,7 +125,9 @@ class DatasetRequest:
                 f"history_lag_ms: must be {HOURS} of 0 to {most_ms}, one for each hour of the UTC day, was {list(lags)}"
             )
         for target in self.targets:
-            check_target(target, SECOND_NS)
+            check_target(target, SECOND_NS if self.sessions is None else DAY_NS)
+        if self.sessions is not None:
+            self._check_sessions()
         for fold in self.folds():
             for period in fold.periods:
                 if self.label_reach_ns >= period.end_ns - period.start_ns:
@@ -139,6 +145,17 @@ class DatasetRequest:
             )
         if isinstance(self.sampling, SignalSampling):
             self._check_within("sampling.signals", self.sampling.rows_ns)
+
+    def _check_sessions(self) -> None:
+        if self.features is None or self.features.is_beside:
+            raise InvalidRequest("calendar: must be with features by name and no registry version, was without")
+        if not self.sample_times_ns or self.missing == "forward_fill" or self.label_price != "auto":
+            raise InvalidRequest(
+                "calendar: must be without sampling of another kind, label_price or forward_fill: how long a value "
+                f"holds its view says, was {self.sample_kind}, {self.label_price}, {self.missing}"
+            )
+        if self.embargo_ns % DAY_NS:
+            raise InvalidRequest(f"embargo: must be whole sessions, days of a calendar, was {self.embargo_ns} ns")
 
     def _check_times(self) -> None:
         times_ns = self.sample_times_ns
@@ -166,7 +183,7 @@ class DatasetRequest:
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """What a model takes beside the features, in the order of the files."""
+        """A model's inputs other than features, in the order of the files."""
         sides = (SIDE,) if self.has_sides else ()
         return (*sides, *(each.name for each in self.derived or ()))
 
@@ -177,13 +194,13 @@ class DatasetRequest:
 
     @property
     def price_back_ns(self) -> int:
-        """How far before a sample prices are looked at, for volatility."""
+        """How far before a sample prices are needed, for volatility."""
         own = self.sampling.volatility_window_ns + MINUTE_NS if isinstance(self.sampling, CusumSampling) else 0
         return max(own, *(volatility_window_ns(target) for target in self.targets))
 
     @property
     def back_ns(self) -> int:
-        """How far before a sample rows and prices are looked at, beside what the features look at."""
+        """How far before a sample rows and prices are read, in addition to what the features read."""
         derived_ns = [
             (len(each.weights()) - 1) * self.sample_interval_ns
             for each in self.derived or ()

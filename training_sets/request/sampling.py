@@ -15,7 +15,7 @@ MOST_EVENTS: Final = 1_000_000
 """Of one dataset: their times are held in memory."""
 MOST_SIGNALS: Final = 100_000
 SIDE: Final = "side"
-"""The column that holds the side of each signal, beside the features."""
+"""The column that holds the side of each signal."""
 
 
 class CusumSampling(msgspec.Struct, frozen=True, tag="cusum", tag_field="by"):

@@ -48,7 +48,7 @@ class RiskAdjustedTarget(_Ahead, frozen=True, tag="risk_adjusted"):
 class TripleBarrierTarget(_Ahead, frozen=True, tag="triple_barrier"):
     """Which barrier the price meets first: the upper (+1), the lower (-1) or the end of the horizon (0).
 
-    Two columns beside it tell when, ``<name>_t1``, and which, ``<name>_barrier``: upper, lower or end.
+    Two additional columns say when, ``<name>_t1``, and which, ``<name>_barrier``: upper, lower or end.
 
     upper, lower: distances as returns; with ``by_volatility`` as multiples of the past volatility of one price step,
     scaled to the horizon by the square root of time.

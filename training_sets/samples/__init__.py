@@ -1,1 +1,1 @@
-"""Samples: times, features as known, prices, labels, splits."""
+"""Samples: times, features as known at those times, prices, labels, splits."""

@@ -4,7 +4,7 @@
    each could be read.
 2. Elsewhere, in history that was replayed or backfilled, it is the ticks that a worker which keeps up would have given,
    each readable a declared delay after its time.
-3. A row older than the time to live of the views is given to nobody.
+3. A row older than the time to live of the views is not returned.
 
 Samples at times and Feast's historical retrieval both ask here.
 """

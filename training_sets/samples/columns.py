@@ -1,7 +1,7 @@
-"""The features of a dataset: columns of the registry version, then those of views that are joined beside them.
+"""The features of a dataset: columns of the registry version, then those of joined views.
 
 On a row, the joined values are what was known when the row had arrived; at a time, what was known then. A sample that
-has no row was acted on by nobody, and nothing of it is known. No policy for missing values fills a joined one: how long
+has no row was not acted on, and nothing of it is known. No policy for missing values fills a joined one: how long
 a value holds, the view's time to live says.
 """
 
@@ -53,7 +53,7 @@ class DatasetFeatures:
                 others.append(reference)
             elif choice.is_beside:
                 raise InvalidRequest(
-                    f"features: must be of other views beside a registry version, which has its own, was {reference}"
+                    f"features: must be of other views than the registry version, which has its own, was {reference}"
                 )
             elif name not in views[view]:
                 raise InvalidRequest(
@@ -92,7 +92,7 @@ class DatasetFeatures:
     def values(self, known: Known, symbols: Sequence[str], *, on_rows: bool) -> Float64s:
         """Of what is known of each symbol at some times: float64 (times x symbols, columns).
 
-        on_rows: whether a sample without a row is acted on by nobody.
+        on_rows: whether a sample without a row is not acted on.
         """
         is_whole = len(self.own) == len(self.chosen.columns)
         own = known.features if is_whole else known.features[:, self.own_at]

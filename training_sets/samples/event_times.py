@@ -1,7 +1,7 @@
 """Event times: the rows that are sampled because something had happened by then.
 
-1. Each stretch that the periods cover is filtered by itself, from its beginning: an event follows from what came before
-   it in its stretch alone, so that later data moves none.
+1. Each stretch that the periods cover is filtered separately, from its beginning: an event follows from what came
+   before it in its stretch alone, so that later data moves none.
 2. CUSUM looks at the label's prices. The mid of second ``t`` is that of row ``t``; a kline's close has come with the
    row KLINE_OFFSET_NS later.
 3. Bars count the trades of the tape, each once, in whole units of the instrument's scales: no sum rounds. A bar is over

@@ -22,7 +22,7 @@ def cusum_events(prices: Float64s, thresholds: Float64s) -> Int64s:
 
     prices: float64 (n,), in order of time. thresholds: float64 (n,), above 0, one a price: known by then, so that the
     event is; a multiple of a past volatility, or one number repeated. Returns int64 (events,), ascending.
-    NaN: at an unknown price or threshold both sums begin anew, since a move over a hole has no time.
+    NaN: at an unknown price or threshold both sums start again, since a move over a hole has no time.
 
     Raises InvalidRequest for thresholds of another length, or not above 0.
     """

@@ -95,7 +95,7 @@ class GivenTicks:
         if is_unprovable.any():
             raise InvalidRequest(
                 f"{symbol}: must have raw data of {format_iso(int(asked_ns[is_unprovable][0]))} to compute what a "
-                "reader was given then, was without: `feature-service tape restore` brings an archived day back, and "
+                "reader was given then, was without: `feature-service tape restore` restores an archived day, and "
                 "an offline_store without ticks answers with the whole seconds of the log"
             )
 

@@ -3,7 +3,7 @@
 1. Rows that were served say themselves when they could be read. A row of history, that was replayed, rebuilt or
    backfilled, counts as readable AVAILABILITY_DELAY_NS after its time, which no service that is busy at noon keeps to.
 2. Measured are the rows that were served: a quantile of their lags in each hour. An hour of which nothing was served
-   has the greatest lag of the others, so that no row of history comes earlier than one that was lived.
+   has the greatest lag of the others, so that no row of history arrives earlier than a live one.
 3. Put in place of the assumed delay they move the moment from which a model has a row of history, and with it the
    entry of its label; a row's values stay what they are.
 """

@@ -1,4 +1,4 @@
-"""Inputs: what a model takes beside the features, as it was known when the model acted.
+"""Inputs: what a model takes in addition to features, as known when the model acted.
 
 1. The side of a primary model is what the request says.
 2. A fractional difference is the sum of weights times the served rows, the newest first, an interval apart. A row that

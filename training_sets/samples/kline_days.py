@@ -1,6 +1,6 @@
 """Kline days: the one-minute klines of a symbol, a record each; those of whole UTC days are kept for the next build.
 
-A day is that on which klines came. What is kept of it is told by the hashes of its raw files, and is what they say.
+A day is that on which klines came. What is kept of it is identified by the hashes of its raw files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training_sets.rebuild.due_days import inputs_digest
 WEEK_NS: Final = 7 * DAY_NS
 MOST_DAYS: Final = 512
 MOST_OF_DAY: Final = 2_880
-"""A day of more klines is not kept: a stream tells every minute many times, a minute's last kline is one of sixty."""
+"""A day of more klines is not kept: a stream states every minute many times, a minute's last kline is one of sixty."""
 
 _NUMBERS: Final = ("recv_ns", "seq", "start_ns", "high", "low", "close", "volume")
 KLINE_RECORD: Final = np.dtype([*((name, np.int64) for name in _NUMBERS), ("is_confirmed", np.bool_)])
@@ -42,7 +42,7 @@ class KnownKlines:
         self._lock = threading.Lock()
 
     def get(self, key: tuple[str, int, str]) -> Klines | None:
-        """What was kept of a symbol and day, made of files with this hash; nobody may change it."""
+        """What was kept of a symbol and day, made of files with this hash; it must not be changed."""
         with self._lock:
             if key in self._days:
                 self._days.move_to_end(key)

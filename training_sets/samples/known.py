@@ -2,7 +2,7 @@
 
 On a row, the model acts when row ``t`` arrives: the features are those of row ``t``, and it has them when that row can
 be read. A row that can be read only when a newer one can, or later than the time to live of the views, is acted on by
-nobody: it came too late.
+it: it came too late.
 """
 
 from __future__ import annotations

@@ -29,13 +29,17 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Weigher:
-    """The weighting of a request. at: the number of the target that weighs. step_ns: of its prices."""
+    """The weighting of a request. at: the number of the target that weighs. step_ns: of its prices.
+
+    prices: by symbol, on whose clock the spans are.
+    """
 
     weighting: Weighting
     symbols: Sequence[str]
     target: Target
     at: int
     step_ns: int
+    prices: Mapping[str, LabelPrices]
 
     @classmethod
     def of(cls, request: DatasetRequest, prices: Mapping[str, LabelPrices]) -> Weigher | None:
@@ -44,20 +48,24 @@ class Weigher:
             return None
         at = weighing_target(request)
         steps = {of_symbol.step_ns for of_symbol in prices.values()}
-        return cls(request.weighting, request.symbols, request.targets[at], at, max(steps))
+        return cls(request.weighting, request.symbols, request.targets[at], at, max(steps), prices)
 
     def spans(self, piece: Samples, rows: Int64s) -> Int64s:
         """Symbol, begin and end of the label of each row, int64 (3, n); a bar ends at each whole step."""
-        decisions_ns = piece.decisions_ns[rows]
+        decisions_ns = self._own_ns(piece.decisions_ns[rows])
         starts_ns = (decisions_ns + self.target.delay_ns) // self.step_ns * self.step_ns
         if isinstance(self.target, TripleBarrierTarget):
-            ends_ns = piece.barriers[self.at].touched_ns[rows]
+            ends_ns = self._own_ns(piece.barriers[self.at].touched_ns[rows])
         else:
             ends_ns = (decisions_ns + self.target.reach_ns) // self.step_ns * self.step_ns
         return np.stack([piece.symbol[rows], starts_ns, ends_ns])
 
+    def _own_ns(self, times_ns: Int64s) -> Int64s:
+        """On the clock of the prices, which is one for all symbols."""
+        return next(iter(self.prices.values())).own_ns(times_ns)
+
     def weights(self, spans: Int64s, prices: Mapping[str, LabelPrices]) -> tuple[Float64s, int]:
-        """Weight and concurrency of each row, float64 (n, 2), each symbol by itself; how many weights are unknown.
+        """Weight and concurrency of each row, float64 (n, 2), each symbol separately; how many weights are unknown.
 
         spans: int64 (3, n), of one split. Raises InvalidRequest when a symbol has no weight above 0.
         """

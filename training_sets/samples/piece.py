@@ -37,7 +37,7 @@ class Samples:
 
     times_ns: int64 (n,). decisions_ns: int64 (n,), when the model acts on each. symbol: int64 (n,), index into the
     request's symbols. features: float64 (n, columns), labels: float64 (n, targets). barriers: by the number of each
-    triple-barrier target, which was met and when. inputs: float64 (n, inputs), what a model takes beside the
+    triple-barrier target, which was met and when. inputs: float64 (n, inputs), what a model takes in addition to the
     features. Features lie column by column, as every split writes them.
     """
 

@@ -1,4 +1,4 @@
-"""The prices that labels are made of: the mid of each row, or the close of each one-minute kline."""
+"""The prices that labels are made of: the mid of each row, the close of each one-minute kline, or of each session."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from market.errors import NotFound
 from storage.features.known_values import may_know
 from storage.features.log import FeatureLog
 from training_sets.request.request import PriceChoice
+from training_sets.request.sessions import TradingSessions
 from training_sets.samples.kline_days import KlineHistory
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
 
 Float64s = npt.NDArray[np.float64]
-PriceName = Literal["mid_price", "kline_close"]
+PriceName = Literal["mid_price", "kline_close", "session_close"]
 
-STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS}
+STEP_NS: Final[dict[PriceName, int]] = {"mid_price": SECOND_NS, "kline_close": MINUTE_NS, "session_close": DAY_NS}
 MID: Final[FeatureSet] = feature_set("labels", ["mid_price"])
 LATEST_ARRIVAL_NS: Final = 5 * MINUTE_NS
 """A confirmed kline arrives up to a second after its end, a backfilled one counts as arriving one second after."""
@@ -33,7 +34,7 @@ class PriceSeries:
     """Prices at every step from ``start_ns`` on; between two steps the price is that of the earlier one.
 
     values: float64 (n,), the price at ``start_ns + i * step_ns``; NaN where it is unknown. highs, lows: float64 (n,),
-    the greatest and the least price of the step that ends there; None is the price itself, where nothing tells them.
+    the greatest and the least price of the step that ends there; None is the price itself, if there are none.
     """
 
     name: PriceName
@@ -102,17 +103,31 @@ class LabelPrices:
     """The prices of a symbol, of one kind, read as far as they are asked for: a mid a second of months takes its room.
 
     read: gives the prices of [from_ns, to_ns]. early: of the klines that were confirmed before they ended, when they
-    came and when they ended, int64 (n, 2); None is that there is none.
+    came and when they ended, int64 (n, 2); None is that there is none. sessions: whose clock the prices are on, a step
+    for each; None is that they are on ours.
     """
 
     def __init__(
-        self, name: PriceName, read: Callable[[int, int], PriceSeries], early: npt.NDArray[np.int64] | None = None
+        self,
+        name: PriceName,
+        read: Callable[[int, int], PriceSeries],
+        early: npt.NDArray[np.int64] | None = None,
+        sessions: TradingSessions | None = None,
     ) -> None:
         self.name: PriceName = name
         self.step_ns = STEP_NS[name]
         self.early = np.empty((0, 2), np.int64) if early is None else early[np.argsort(early[:, 1])]
+        self._sessions = sessions
         self._read = read
         self._held = PriceSeries(name, 0, self.step_ns, np.empty(0))
+
+    def own_ns(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Times on the prices' clock, int64 (n,)."""
+        return times_ns if self._sessions is None else self._sessions.steps_ns(times_ns)
+
+    def our_ns(self, own_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Times of the prices' clock on ours, int64 (n,)."""
+        return own_ns if self._sessions is None else self._sessions.closed_ns(own_ns)
 
     def tell_early(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether a row at each time may hold a price of a moment after it, bool (n,): it came before its kline ended.
@@ -127,7 +142,7 @@ class LabelPrices:
         return is_early
 
     def between(self, from_ns: int, to_ns: int) -> PriceSeries:
-        """The prices of [from_ns, to_ns] at least; those that the call before gave are not read again."""
+        """The prices of [from_ns, to_ns] of their clock at least; those the call before gave are not read again."""
         held, start_ns = self._held, ceil_to(from_ns, self.step_ns)
         at = (start_ns - held.start_ns) // self.step_ns
         kept = held.values[at:] if 0 <= at < len(held.values) else np.empty(0)

@@ -1,9 +1,9 @@
 """Sampled days: what was retrieved for sparse samples of a symbol and UTC date, kept for the next build that asks.
 
 1. A block is the samples on rows of one symbol, one interval and one UTC date. Each is what its row was known to be
-   when it arrived, whatever the request asks beside it.
-2. A block's file lies beside the rows of its date and goes with them. Its name holds a hash of everything that the
-   values follow from, and one of the values: after a change of either it is not found, or not believed.
+   when it arrived, whatever else the request asks for.
+2. A block's file is stored with the rows of its date and removed with them. Its name holds a hash of everything that
+   the values follow from, and one of the values: after a change of either it is not found, or not believed.
 3. Samples as dense as the rows are not kept: they would take as much room, and save little of the reading.
 """
 
@@ -80,7 +80,7 @@ class SampledDays:
             before = [self._names(times_ns[day], {}) for day in lacking]
             held[stretch] = _held(times_ns[stretch], self._retrieve(times_ns[stretch]), count)
             for day, names in zip(lacking, before, strict=True):
-                # Of rows that came while they were read nobody knows which were seen.
+                # Rows that arrived during the read may or may not have been seen.
                 if names == self._names(times_ns[day], {}):
                     self._write(names, times_ns[day], held[day])
         return _known(times_ns, held)

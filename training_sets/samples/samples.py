@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest
 from quality.continuity import ContinuityTally, VaryingTally
 from storage.features.log import FeatureLog
+from storage.tables.reading import Table
 from training_sets.request.folds import covered
 from training_sets.request.request import KLINE_OFFSET_NS, DatasetRequest
 from training_sets.request.targets import MetaLabelTarget, TripleBarrierTarget, check_target
@@ -38,10 +39,11 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SamplePlan:
-    """times: when rows are sampled. prices: of each symbol, what labels are made of."""
+    """times: when rows are sampled. prices: of each symbol, what labels are made of. tables: those that were read."""
 
     times: SampleTimes
     prices: Mapping[str, LabelPrices]
+    tables: Mapping[str, Table] = field(default_factory=dict)
 
 
 class Sampler:
@@ -78,6 +80,7 @@ class Sampler:
         self.retrieval = retrieval
         self._back_ns = request.price_back_ns
         self.prices = plan.prices
+        self.tables = plan.tables
 
     @property
     def sample_count(self) -> int:
@@ -93,6 +96,8 @@ class Sampler:
         while begin < len(self.times):
             times_ns = self.times.between(begin, min(begin + step, len(self.times)))
             end = begin + int(np.searchsorted(times_ns, times_ns[0] + span_ns))
+            if self._request.sessions is not None:
+                end = begin + len(times_ns)  # between two of them no row is read
             if end < len(self.times):
                 # At midnight, where a piece holds one: a day that is cut is no day that was sampled before.
                 [next_ns] = self.times.between(end, end + 1).tolist()
@@ -167,19 +172,19 @@ class Sampler:
             if isinstance(target, TripleBarrierTarget)
         }
         for at, symbol in enumerate(request.symbols):
-            prices = self.prices[symbol].between(
-                int(times_ns[0]) - self._back_ns, int(times_ns[-1]) + request.latest_price_ns
-            )
+            held = self.prices[symbol]
+            sampled_ns, acted_ns = held.own_ns(times_ns), held.own_ns(decisions_ns[at::count])
+            prices = held.between(int(sampled_ns[0]) - self._back_ns, int(sampled_ns[-1]) + request.latest_price_ns)
             for index, target in enumerate(request.targets):
-                acted_ns = decisions_ns[at::count]
                 if isinstance(target, TripleBarrierTarget):
                     of_target = sides if isinstance(target, MetaLabelTarget) else None
-                    found = first_touches(times_ns, acted_ns, prices, target, of_target)
+                    found = first_touches(sampled_ns, acted_ns, prices, target, of_target)
                     labels[at::count, index] = found.labels
                     barriers[index].met[at::count] = found.met
-                    barriers[index].touched_ns[at::count] = found.touched_ns
+                    is_met = ~np.isnan(found.met)
+                    barriers[index].touched_ns[at::count] = np.where(is_met, held.our_ns(found.touched_ns), 0)
                 else:
-                    labels[at::count, index] = make_labels(times_ns, prices, target, decisions_ns=acted_ns)
+                    labels[at::count, index] = make_labels(sampled_ns, prices, target, decisions_ns=acted_ns)
         return labels, barriers
 
     def _filled(self, times_ns: Int64s, known: Known) -> int:
@@ -257,7 +262,10 @@ def samples_document(request: DatasetRequest, sampler: Sampler) -> dict[str, Any
         "row_age_ms": sampler.lags.document(),
         "entry_price": {
             symbol: f"{prices.name} of the newest whole {prices.step_ns // SECOND_NS} s when the model acts"
+            if request.sessions is None
+            else f"{prices.name} of the newest session that had closed when the model acts"
             for symbol, prices in sampler.prices.items()
         },
+        **({} if request.sessions is None else {"calendar": request.sessions.calendar, "sessions": len(sampler.times)}),
         **sampler.retrieval.document(),
     }

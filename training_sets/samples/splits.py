@@ -9,8 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import format_iso
+from market.clock import DAY_NS, format_iso
 from training_sets.request.folds import Fold, check_periods
+from training_sets.request.request import DatasetRequest
+from training_sets.request.sessions import TradingSessions
 from training_sets.request.targets import Target
 from training_sets.samples.target_tally import TargetTally
 
@@ -27,17 +29,35 @@ class SplitRules:
 
     label_reach_ns: how far after the model acts the longest label looks, at least 1 ns. purge: drop a row whose label
     window, up to its decision + reach, reaches into a period of another split. embargo_ns: drop the rows within this
-    after a boundary too.
+    after a boundary too. sessions: on whose clock both are lengths; None is that they are on ours.
     """
 
     label_reach_ns: int
     purge: bool = True
     embargo_ns: int = 0
+    sessions: TradingSessions | None = None
+
+    @classmethod
+    def of(cls, request: DatasetRequest) -> SplitRules:
+        """Those of a request."""
+        return cls(request.label_reach_ns, request.purge, request.embargo_ns, request.sessions)
+
+    def label_ends_ns(self, decisions_ns: Int64s) -> Int64s:
+        """The last moment that labels look at of samples that are acted on then."""
+        if self.sessions is None:
+            return decisions_ns + self.label_reach_ns
+        return self.sessions.later_ns(decisions_ns, self.label_reach_ns)
+
+    def embargo_end_ns(self, begin_ns: int) -> int:
+        """Until when rows are dropped after a boundary; of sessions, so many are."""
+        if self.sessions is None or self.embargo_ns == 0:
+            return begin_ns + self.embargo_ns
+        return int(self.sessions.later_ns(np.array([begin_ns]), self.embargo_ns + DAY_NS)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Where each row stands in one fold.
+    """The split of each row in one fold.
 
     period: int64 (n,), index into the fold's periods, OUTSIDE for none. A row in a period is kept, purged or embargoed;
     is_purged and is_embargoed: bool (n,), never both. label_end_ns: int64 (n,), the last moment its labels look at.
@@ -65,7 +85,7 @@ def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules, *, decisions_ns
     """
     check_periods(fold.periods)
     decisions_ns = times_ns if decisions_ns is None else decisions_ns
-    label_end_ns = decisions_ns + rules.label_reach_ns
+    label_end_ns = rules.label_ends_ns(decisions_ns)
     found = np.full(len(times_ns), OUTSIDE, np.int64)
     is_purged, is_embargoed = np.zeros((2, len(times_ns)), np.bool_)
     for index, period in enumerate(fold.periods):
@@ -82,12 +102,12 @@ def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules, *, decisions_ns
             if has_boundary:
                 begin_ns = max(ends)
             if has_boundary and rules.purge:
-                begin_ns += rules.label_reach_ns
+                begin_ns = int(rules.label_ends_ns(np.array([begin_ns]))[0])
                 is_purged |= is_inside & (times_ns < begin_ns)
         else:
             has_boundary = index > 0
         if has_boundary:
-            is_embargoed |= is_inside & ~is_purged & (times_ns < begin_ns + rules.embargo_ns)
+            is_embargoed |= is_inside & ~is_purged & (times_ns < rules.embargo_end_ns(begin_ns))
         if rules.purge and index + 1 < len(fold.periods):
             next_ns = fold.periods[index + 1].start_ns
             is_purged |= is_inside & ~is_embargoed & (label_end_ns >= next_ns)
@@ -155,7 +175,7 @@ class FoldTally:
         ]
 
     def document(self) -> list[dict[str, Any]]:
-        """Each split with its counts and its proof: the last moment that a label looks at beside the next start.
+        """Each split with its counts and its proof: the last moment that a label looks at and the next start.
 
         A split of several periods lists them; its own ``overlaps_next`` is whether any of them overlaps.
         """

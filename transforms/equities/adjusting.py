@@ -17,8 +17,8 @@ def in_last_shares(prices: Any, split_ratio: Any) -> Any:
 
 
 def total_returns(close: Any, split_ratio: Any, dividend: Any) -> Any:
-    """(n - 1,) return of each day but the first: splits undone, the dividend of the ex day added."""
-    return (close[1:] * split_ratio[1:] + dividend[1:]) / close[:-1] - 1.0
+    """(n - 1,) return of each day but the first: new shares and their dividends for an old one."""
+    return (close[1:] + dividend[1:]) * split_ratio[1:] / close[:-1] - 1.0
 
 
 def volume_in_last_shares(volume: Any, split_ratio: Any) -> Any:

@@ -7,6 +7,7 @@ shares_outstanding at its end. Prices and splits are those of ``daily_bars``.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -38,13 +39,13 @@ def reported(quarters: int, *columns: str) -> dict[str, Window]:
 
 def are_successive(quarter_ns: Any) -> bool:
     """Whether quarters follow each other, none left out: 80 to 100 days, 14 weeks where a year has 53."""
-    days = np.diff(quarter_ns) / _DAY_NS
-    return bool(np.all((days >= 80.0) & (days <= 100.0)))
+    return all(80 * _DAY_NS <= after - before <= 100 * _DAY_NS for before, after in pairwise(quarter_ns.tolist()))
 
 
 def market_value(shares: float, quarter_ns: int, close: float, split_ratio: Any, bar_ns: Any) -> float:
     """Value of all shares: those of the quarter's end, put into the shares of the newest known close."""
-    return shares * np.prod(split_ratio[bar_ns > quarter_ns]) * close
+    since = np.searchsorted(bar_ns, quarter_ns, side="right")
+    return shares * np.prod(split_ratio[since:]) * close
 
 
 @table_feature("pe_ratio", unit="1", low=0.0, sees={**reported(QUARTERS, "net_income", "shares_outstanding"), **PRICE})

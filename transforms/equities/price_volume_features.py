@@ -54,7 +54,7 @@ def volume(volume: Any) -> float:
 def returns(close: Any, split_ratio: Any, dividend: Any) -> float:
     """Return over the last n trading days, dividends reinvested at the close of their ex day.
 
-    Formula: product(1 + r) - 1 with r = (close * split_ratio + dividend) / close(day before) - 1
+    Formula: product(1 + r) - 1 with r = (close + dividend) * split_ratio / close(day before) - 1
     NaN: fewer than n + 1 bars, or one without close, split ratio or dividend.
     """
     return np.prod(1.0 + total_returns(close, split_ratio, dividend)) - 1.0

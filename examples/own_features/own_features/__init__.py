@@ -1,1 +1,1 @@
-"""Features of our own, as a package beside the service: each module is a group."""
+"""User features, as a package next to the service: each module is a group."""

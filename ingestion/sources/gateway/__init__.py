@@ -1,1 +1,1 @@
-"""The gateway's queues: subscriptions, sharing of symbols, recovery of lost books."""
+"""The gateway's queues: subscriptions, sharing of symbols, recovery of lost order books."""

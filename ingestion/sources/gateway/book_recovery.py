@@ -1,11 +1,11 @@
 """Lost order books behind the gateway, brought back: by its snapshot, or by the exchange's REST interface.
 
-1. The gateway is asked first. While nothing comes, the changes that the queue brings of the symbol are kept beside.
+1. The gateway is asked first. While nothing comes, the symbol's changes from the queue are kept aside.
 2. After ``PATIENCE_S`` the exchange is asked. Its answer counts once the changes reach it: the oldest kept is no newer
    than the answer, and the newest no older, both by ``seq``, which compares across depths. ``u`` does not.
 3. The answer with the changes above its ``seq`` is one snapshot, numbered by the newest change's ``u``, received with
-   it: it tells of no later moment. It is delivered after that change, so that the next one goes on from it, and so it
-   stands on the tape: a rebuild sees the same.
+   it: it shows no later moment. It is delivered after that change, so that the next one continues from it, and so it
+   is on the tape: a rebuild sees the same.
 4. A snapshot from the gateway, or a restart of the exchange, ends the recovery at once.
 """
 
@@ -36,7 +36,7 @@ PATIENCE_S: Final = 0.15
 REACHED_S: Final = 2.0
 """How long the changes may take to reach an answer."""
 ANSWERS: Final = 4
-"""Answers that may be older than the changes kept, before the worker has to ask anew."""
+"""Answers that may be older than the changes kept, before the worker has to ask again."""
 ANSWER_PAUSE_S: Final = 0.1
 MOST_CHANGES: Final = 1000
 
@@ -122,7 +122,7 @@ class BookRecovery:
         lost.has_changed.set()
 
     async def recover(self, symbol: str) -> None:
-        """Bring the book back, or leave it to the next call when nobody can; one call a symbol at a time."""
+        """Recover the book, or leave it to the next call if that fails; one call per symbol at a time."""
         if symbol in self._lost:
             return
         lost = self._lost[symbol] = _Lost()
@@ -149,7 +149,7 @@ class BookRecovery:
             if bringing.done():
                 bringing.result()
         except StoreUnavailable as error:
-            _log.warning("order book of %s: the exchange gave none: %s", symbol, error)
+            _log.warning("order book of %s: the exchange returned none: %s", symbol, error)
         finally:
             bringing.cancel()
             coming.cancel()
@@ -194,7 +194,7 @@ def is_joined(answer: BookAnswer, changes: Sequence[BookChange]) -> bool:
 def snapshot_message(topic: str, answer: BookAnswer, changes: Sequence[BookChange]) -> bytes:
     """An answer and the changes after it as one snapshot of the topic, which stands where the newest change does.
 
-    It has the exchange's form, with ``origin`` and the answer's ``seq`` beside.
+    It has the exchange's form, plus ``origin`` and the response's ``seq``.
     """
     later = [change for change in changes if change.seq > answer.seq]
     newest = changes[-1]

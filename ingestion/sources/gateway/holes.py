@@ -2,8 +2,8 @@
 
 1. While a queue is not read, a START of trades and of order books is written a second: nothing heard is not nothing
    traded. Once it is read again the windows over that time are unknown, and what was kept for us is in no window.
-2. A queue that was deleted, or that dropped its oldest messages, lost what nobody will bring: its order books and its
-   tickers are lost too. A candle that is missing shows itself.
+2. A queue that was deleted, or that dropped its oldest messages, lost data that will not come back: its order books
+   and its tickers are lost too. A candle that is missing shows itself.
 3. Each hole is logged once, with its length, when it is over.
 """
 
@@ -41,7 +41,7 @@ class QueueHoles:
         self._queues: dict[str, _Queue] = {}
 
     def hear(self, queue: str, topic: str) -> None:
-        """The topic of a message that a queue brought; one that is known costs a look."""
+        """The topic of a message that a queue brought; a known one costs a lookup."""
         heard = self._of(queue).heard
         if topic not in heard and (routed := routed_topic(topic)) is not None:
             heard[topic] = routed
@@ -54,7 +54,7 @@ class QueueHoles:
         known.is_lost |= is_gone
 
     def forget(self, queue: str) -> None:
-        """Another process reads the queue, and tells of its holes."""
+        """Another process reads the queue, and reports its holes."""
         self._queues.pop(queue, None)
 
     def begin(self, queue: str, now_ns: int, *, is_full: bool) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What a gateway source is given beside its queues."""
+"""The dependencies of a gateway source other than its queues."""
 
 from __future__ import annotations
 

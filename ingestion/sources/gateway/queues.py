@@ -4,7 +4,7 @@
    read) with our clock.
 2. A queue is behind from the moment it is opened until as many messages were delivered as waited in it, or until it is
    silent; and whenever the broker may send nothing more before an acknowledgement.
-3. A queue that holds fewer messages than it may was kept whole while nobody read it: what is delivered goes on where
+3. A queue that holds fewer messages than it may was kept whole while it was not read: deliveries continue where
    the tapes ended.
 4. What was missed while a queue was not read is marked by ``ingestion.sources.gateway.holes``.
 5. An order book that was lost is brought back by ``ingestion.sources.gateway.book_recovery``.
@@ -39,7 +39,7 @@ CONNECT_PATIENCE_NS: Final = 10 * SECOND_NS
 QUIET_NS: Final = 500 * MILLISECOND_NS
 """A queue that delivers nothing for so long has no backlog left, whatever was counted."""
 MISSING_QUEUE_S: Final = 3.0
-"""How long messages wait for every queue to be looked at first."""
+"""How long messages wait for every queue to be checked first."""
 HOLES: Final = "holes"
 """The stream by which marks of what was missed come."""
 LOOK_EVERY_S: Final = 0.25
@@ -66,7 +66,7 @@ CHANNELS: Final = {
 
 
 class _Stamp(Struct, frozen=True, gc=False):
-    """What of a message is looked at before it is on the tape; a position manager's has only an asset."""
+    """The parts of a message that are read before it is on the tape; a position manager's has only an asset."""
 
     received_at: datetime | UnsetType = UNSET
     topic: str | UnsetType = UNSET
@@ -95,8 +95,8 @@ def gateway_queues(*, trade_queue: str, has_positions: bool, kept: Sequence[str]
 class GatewaySource:
     """Delivers what the gateway's queues hold; see ``ingestion.source.Source``.
 
-    clock: ours. subscriptions: told of what comes, and asked for snapshots. order_books: asked for those that the
-    gateway does not bring. positions: delivers beside the queues. book_queue: which of the queues has order books.
+    clock: ours. subscriptions: notified of messages, and asked for snapshots. order_books: asked for those that the
+    gateway does not bring. positions: delivers in addition to the queues. book_queue: the queue of order books.
     """
 
     def __init__(  # noqa: PLR0913  # the parts of a gateway, each of which may be absent
@@ -206,7 +206,7 @@ class GatewaySource:
         if backlog.waiting > 0:
             backlog.waiting -= 1
             backlog.changed_ns = now_ns
-        # Whether anything was missed is known once every queue was looked at. The lock is fair: what comes when that is
+        # Whether anything was missed is known once every queue was checked. The lock is fair: what comes when that is
         # known must not pass what waits for it.
         async with self._gates[queue]:
             await self._has_begun.wait()

@@ -4,7 +4,8 @@
    passes its messages on to a consistent-hash exchange, by symbol.
 2. A message is acknowledged to the gateway's queue once the exchange's queue has it. When that fails the queue is read
    again from there: nothing is lost or overtaken, and what comes twice is recognised downstream.
-3. What belongs to the gateway as a whole, subscriptions and positions, is done by whoever reads the order books.
+3. What belongs to the gateway as a whole, subscriptions and positions, is done by the process that reads the order
+   books.
 """
 
 from __future__ import annotations

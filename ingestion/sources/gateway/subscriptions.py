@@ -4,7 +4,7 @@
    and 4 s and then every 30 s; a request that the gateway refuses (4xx but 429) is not tried again before that.
 2. A channel that has been silent for longer than it can be is subscribed again.
 3. The gateway has no call for a snapshot: the order book's subscription is deleted and posted again. If that brings
-   none the worker asks once more, and so it goes on until the book is back.
+   none the worker asks once more, and so on until the book is back.
 4. Nothing is cancelled at shutdown: the queues keep what comes meanwhile.
 """
 
@@ -119,9 +119,9 @@ class Subscriptions:
         has_positions: bool = False,
         kept: Sequence[str] = (),
     ) -> None:
-        """kept: channels beside those of market data that are subscribed too, where they are of the gateway."""
+        """kept: channels that are subscribed in addition to market data, if they are the gateway's."""
         self.rounds = 0
-        """How often every subscription was looked at."""
+        """How often every subscription was checked."""
         self.renewals = 0
         self.failures = 0
         self._gateway = gateway
@@ -176,7 +176,7 @@ class Subscriptions:
             await self._subscribe(held)
         except (StoreUnavailable, RefusedByGateway) as error:
             self.failures += 1
-            _log.warning("order book of %s: the gateway was not asked for a snapshot: %s", symbol, error)
+            _log.warning("order book of %s: no snapshot was requested from the gateway: %s", symbol, error)
         finally:
             self._asking.discard(symbol)
 
@@ -200,7 +200,7 @@ class Subscriptions:
             pause_s = RETRY_S if is_refused or each.tries >= len(RETRIES_S) else RETRIES_S[each.tries]
             each.tries += 1
             each.due_ns = self._clock.now_ns() + int(pause_s * SECOND_NS)
-            _log.warning("%s of %s: tried again in %g s: %s", each.channel_type, each.symbol, pause_s, error)
+            _log.warning("%s of %s: retrying in %g s: %s", each.channel_type, each.symbol, pause_s, error)
         else:
             self.renewals += is_renewal
             each.tries = 0

@@ -1,1 +1,1 @@
-"""Recordings, played at their own pace or as fast as the machine goes."""
+"""Recordings, played at their own pace or as fast as possible."""

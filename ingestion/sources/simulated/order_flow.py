@@ -30,7 +30,7 @@ _STALE_SURVIVAL = 0.4  # chance that the makers of a level beyond the fair value
 _NEAR_SHARE = 0.6
 _NEAR_MEAN_TICKS = 2.5
 _FAR_MEAN_DEPTHS = 0.6
-_REACH_DEPTHS = 3  # ticks from the best price, per level of the window: farther out nobody quotes
+_REACH_DEPTHS = 3  # ticks from the best price, per level of the window: farther out there are no quotes
 
 _LOTS_LOG_MEAN, _LOTS_LOG_DEVIATION = 2.3, 1.4
 _LARGEST_ORDER_LOTS = 100_000

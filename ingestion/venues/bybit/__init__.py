@@ -1,1 +1,1 @@
-"""Bybit: its wire types, decoding and topics, its public WebSocket and REST, read without a gateway."""
+"""Bybit: its wire types, decoding and topics, and its public WebSocket and REST, read without a gateway."""

@@ -67,8 +67,8 @@ def read_canonical(
 ) -> tuple[int, int, int, bool, int, int, int, int, int]:
     """Read a message of a known topic into its records.
 
-    topic_at, topic_end, symbol_at: where the topic stands in the body, and in it the symbol, which it ends with. words
-    (n, 7), slots (SLOTS + 1, 3), ids (m, 2): room for records, values and trades' ids. scale: the exponents of
+    topic_at, topic_end, symbol_at: the position of the topic in the body, and in it the symbol, which it ends with.
+    words (n, 7), slots (SLOTS + 1, 3), ids (m, 2): room for records, values and trades' ids. scale: the exponents of
     prices, quantities and turnovers.
 
     Returns the number of records, 0 where it is declined; ``u``; ``seq``, -1 for none; whether the book's type is

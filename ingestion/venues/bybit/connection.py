@@ -97,7 +97,7 @@ class BybitConnection:
                 await connection._subscribe(topics)
         except (WebSocketException, TimeoutError) as error:
             await connection.close()
-            raise StoreUnavailable(f"{url}: no answer to subscriptions: {error!r}") from error
+            raise StoreUnavailable(f"{url}: no response to subscriptions: {error!r}") from error
         except BaseException:
             await connection.close()
             raise
@@ -148,7 +148,7 @@ class BybitConnection:
             if batch in again or len(batches[batch]) == 1:
                 _log.error("bybit subscription to %s was refused: %s", batches.get(batch, batch), why)
         if len(again) == len(topics):
-            raise StoreUnavailable("bybit subscriptions: every one was refused")
+            raise StoreUnavailable("all bybit subscriptions were refused")
 
     async def _ask(self, batches: dict[str, list[str]]) -> dict[str, str]:
         """Subscribe in batches by request id; those that were refused, with the reason."""
@@ -181,7 +181,7 @@ class BybitConnection:
                 if received.head is None or received.head.success is UNSET:
                     await self._hand_over(take, received)
         except TimeoutError:
-            self.reason = f"it brought nothing for {self._timings.silent:g} s"
+            self.reason = f"no message for {self._timings.silent:g} s"
         except WebSocketException as error:
             self.reason = repr(error)
         finally:

@@ -2,8 +2,8 @@
 
 A canonical message is read by compiled code (``ingestion.venues.bybit.canonical``). Of any other:
 
-1. The head tells answers, the service's own messages, gateway envelopes and exchange messages apart; the topic tells
-   the kind.
+1. The head distinguishes responses, the service's own messages, gateway envelopes and exchange messages; the topic
+   tells the kind.
 2. The element (``data`` or ``payload``) is read as the wire type of its kind.
 3. Its texts become mantissas at the symbol's scale. Only a message that could be read whole pins a new symbol's scale.
 """
@@ -104,7 +104,7 @@ class Decoder:
             return self._decode_manager_order(body)
         if topic is UNSET:
             if head.op is UNSET and head.success is UNSET:
-                raise MalformedMessage("message: must have a topic or be an answer (op, success), was neither")
+                raise MalformedMessage("message: must have a topic or be a response (op, success), was neither")
             return None
         if topic.startswith(OWN):
             return self._own.decode(body, topic)

@@ -1,4 +1,4 @@
-"""Elements: the book, trades or candles of one message as event records; tickers stand beside."""
+"""Elements: the book, trades or candles of one message as event records; tickers are in their own module."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KLINES = JsonDecoder(list[Kline])
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The element a message carries, with what stands around it."""
+    """The element a message carries, with its envelope."""
 
     topic: str
     data: Raw

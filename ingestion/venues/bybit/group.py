@@ -102,7 +102,7 @@ class BybitGroup:
         return self._splice.repeated
 
     def documents(self) -> list[dict[str, str | None]]:
-        """The subscriptions as the worker's status tells them; from any thread."""
+        """The subscriptions for the worker's status; from any thread."""
         since = None if self._since_ns is None else format_iso(self._since_ns)
         return [
             {
@@ -208,7 +208,7 @@ class BybitGroup:
             except StoreUnavailable as error:
                 failures += 1
                 pause_s = self._pause_s(failures)
-                _log.warning("%s: cannot open a successor: %s; again in %.1f s", self.name, error, pause_s)
+                _log.warning("%s: cannot open a successor: %s; retrying in %.1f s", self.name, error, pause_s)
                 rotate_s = loop.time() + pause_s
                 continue
             is_whole = await self._hand_over(connection, successor)
@@ -226,7 +226,7 @@ class BybitGroup:
             connection = successor
 
     async def _hand_over(self, old: BybitConnection, new: BybitConnection) -> bool:
-        """Let both run until the new one goes on where the old one is; whether it came to that."""
+        """Let both run until the new one continues where the old one is; returns whether it did."""
         new.wait_for(self._books.values())
         new.start(self._take)
         loop = asyncio.get_running_loop()
@@ -255,7 +255,7 @@ class BybitGroup:
 
     async def _pause(self, failures: int, reason: str) -> None:
         pause_s = self._pause_s(failures)
-        _log.warning("%s: connection lost: %s; again in %.1f s", self.name, reason, pause_s)
+        _log.warning("%s: connection lost: %s; retrying in %.1f s", self.name, reason, pause_s)
         await self._first_of(timeout_s=pause_s)
 
     def _pause_s(self, failures: int) -> float:

@@ -155,7 +155,7 @@ def manager_order_records(order: ManagerOrder, event_ns: int) -> Events:
 
 
 def order_digest(order_id: str) -> int:
-    """What stands for the id of an order in a record: 63 bits of BLAKE2b over its text."""
+    """The id of an order in a record: 63 bits of BLAKE2b over its text."""
     return int.from_bytes(blake2b(order_id.encode(), digest_size=8).digest(), "little") >> 1
 
 

@@ -22,7 +22,7 @@ _MAY_REPLACE: Final = re.compile(rb'"snapshot"|"u"\s*:\s*%d\s*[,}]' % RESTART_ID
 
 
 def is_restart(u: int) -> bool:
-    """Whether the exchange began its numbering anew."""
+    """Whether the exchange restarted its numbering."""
     return u == RESTART_ID
 
 
@@ -32,10 +32,10 @@ def replaces_book(book_type: str | UnsetType, u: int) -> bool:
 
 
 def book_place(book_type: str, u: int, *, seq: int | None, depth: int) -> BookPlace:
-    """Where a message stands in the stream of its depth."""
+    """The position of a message in the stream of its depth."""
     return BookPlace(u, u, depth, replaces_book(book_type, u), seq)
 
 
 def may_replace_book(body: bytes) -> bool:
-    """Whether a message is worth decoding to see if it replaces the book; a look at its text."""
+    """Whether a message is worth decoding to see if it replaces the book; checks its text."""
     return _MAY_REPLACE.search(body) is not None and b'"orderbook.' in body

@@ -2,7 +2,7 @@
 
 A connection is renewed by opening its successor first; for a while both bring the same messages, one a little ahead.
 
-1. Order books are told apart by their ``u``, which is the stream's and not the connection's. What has a ``u`` that was
+1. Order books are distinguished by their ``u``, which is the stream's and not the connection's. A ``u`` that was
    passed on already is left out. So is a snapshot of the successor that is not ahead: it would set the book back.
 2. Trades are all passed on: the worker recognises one it has by its ``i``.
 3. Tickers and candles have no number. Each such topic belongs to one connection at a time, and passes to another with

@@ -71,7 +71,7 @@ class BybitSource:
         return sum(group.repeated for group in self._groups)
 
     def documents(self) -> list[dict[str, str | None]]:
-        """Every subscription as the worker's status tells it; from any thread."""
+        """Every subscription for the worker's status; from any thread."""
         return [document for group in self._groups for document in group.documents()]
 
     def is_behind(self, stream: str) -> bool:

@@ -16,7 +16,7 @@ BookType = Literal["snapshot", "delta"]
 
 
 class Head(Struct, kw_only=True, frozen=True, gc=False):
-    """What tells one message from another."""
+    """The identity of a message."""
 
     topic: Topic | UnsetType = UNSET
     payload: Raw | UnsetType = UNSET
@@ -55,7 +55,7 @@ class Named(Struct, kw_only=True, frozen=True, gc=False):
 
 
 class Book(Named, kw_only=True, frozen=True, gc=False):
-    """Levels of an order book; ``type`` stands here in an envelope and beside ``data`` in an exchange message."""
+    """Levels of an order book; ``type`` is here in an envelope, and next to ``data`` in an exchange message."""
 
     b: list[Level]
     a: list[Level]

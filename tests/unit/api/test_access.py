@@ -40,7 +40,7 @@ def test_a_closed_route_wants_exactly_the_key(key: str | None) -> None:
     assert answer.status_code == 401
     assert answer.json() == {
         "error": "Unauthorized",
-        "message": "X-API-Key: must be the service's key, was not",
+        "message": "X-API-Key: must be the service's key, was wrong or missing",
         "trace_id": "made",
     }
 

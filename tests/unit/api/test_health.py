@@ -246,7 +246,7 @@ def test_a_store_that_hangs_does_not_hang_health(tmp_path: Path, monkeypatch: py
     finally:
         hanging.release.set()
     assert document["services"]["online_store"] == "unavailable"
-    assert document["reasons"]["online_store"] == "online_store: no answer within 0.2 s"
+    assert document["reasons"]["online_store"] == "online_store: no response within 0.2 s"
     assert document["services"]["database"] == "ok"
 
 
@@ -318,7 +318,7 @@ def test_upkeep_that_is_older_than_twice_its_period_degrades_and_says_why(tmp_pa
 def test_upkeep_of_which_nothing_is_known_is_told_as_such(tmp_path: Path) -> None:
     document = ask(tmp_path, online=Empty(), metadata=Datasets())
     assert document["services"]["upkeep"] == "unknown"
-    assert document["reasons"]["upkeep"] == "upkeep: must be registered by a process of the service, none has"
+    assert document["reasons"]["upkeep"] == "no process of the service has registered upkeep tasks yet"
 
 
 def test_late_upkeep_does_not_keep_the_service_from_being_ready(tmp_path: Path) -> None:

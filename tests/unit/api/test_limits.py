@@ -130,7 +130,7 @@ def test_a_caller_has_a_rate_of_its_own_and_is_told_when_to_come_back(client: Te
     statuses = [client.post("/small", headers={"X-API-Key": "one"}).status_code for _ in range(5)]
     assert statuses == [200] * 4 + [429]
     refused = client.post("/small", headers={"X-API-Key": "one"})
-    assert refused.json()["message"] == "requests: must be at most 2 a second of a caller, was more"
+    assert refused.json()["message"] == "requests: must be at most 2 a second per caller, was more"
     assert refused.headers["Retry-After"] == "1"
     assert client.post("/small", headers={"X-API-Key": "other"}).status_code == 200
     assert client.get("/read", headers={"X-API-Key": "one"}).status_code == 200

@@ -252,4 +252,4 @@ def test_what_cannot_be_read_is_no_agreement_and_says_why(reconcile: Callable[..
         each["i"] = f"other-{each['i']}"
     write_archive(other, strangers)
     found = reconcile(day(), archive=str(other))
-    assert "another kind" in found["unchecked"]["trades"]
+    assert "different kinds of id" in found["unchecked"]["trades"]

@@ -146,7 +146,7 @@ def test_an_exchange_that_does_not_answer_is_asked_again_and_a_symbol_it_does_no
     server.failures = [None, *[Failure(503)] * 12]
     found = played(server, lambda found: len(marks(found)) == 1, symbols=("NOSUCH", SYMBOL), again_s=0.01)
     assert [mark["topic"] for mark in marks(found)] == [f"feature-service.history.{SYMBOL}"]
-    told = [record.getMessage() for record in caplog.records if "asked for again" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "requested again" in record.getMessage()]
     assert [line.split(":")[0] for line in told] == ["NOSUCH", SYMBOL, SYMBOL]
 
 
@@ -156,7 +156,7 @@ def test_it_gives_up_after_so_many_questions_and_the_source_goes_on(
     server.failures = [Failure(503)] * 1000
 
     def has_given_up(_found: list[Delivery]) -> bool:
-        return any("not asked for again" in record.getMessage() for record in caplog.records)
+        return any("not requested again" in record.getMessage() for record in caplog.records)
 
     assert played(server, has_given_up, again_s=0.0) == []
-    assert len([None for record in caplog.records if "asked for again" in record.getMessage()]) == MOST_ATTEMPTS
+    assert len([None for record in caplog.records if "requested again" in record.getMessage()]) == MOST_ATTEMPTS

@@ -393,8 +393,8 @@ def test_a_broken_file_is_left_out_and_named_and_the_others_are_read(
     (folder / "3.0.0.yaml").write_bytes(b"\xff\xfe")
     (folder / "4.0.0.yaml").mkdir()
     assert [found.version for found in sound_versions(folder)] == ["9.0.0"]
-    assert "registry version 3.0.0 is left out" in caplog.text
-    assert "registry version 4.0.0 is left out" in caplog.text
+    assert "registry version 3.0.0 is skipped" in caplog.text
+    assert "registry version 4.0.0 is skipped" in caplog.text
 
 
 def test_a_file_that_was_edited_is_read_again(folder: Path) -> None:

@@ -100,5 +100,5 @@ def test_without_a_source_or_a_view_of_ours_there_is_nothing_to_open() -> None:
 @pytest.mark.parametrize("source", ["no.such", "feature_repo.tick_join.no_such", "nothing"])
 def test_a_source_that_is_not_installed_is_named(source: str) -> None:
     ours = asked(view("one", "a", tags={"fingerprint": "f"}))
-    with pytest.raises(InvalidRequest, match=f"ticks: must name a function of what is installed, was '{source}'"):
+    with pytest.raises(InvalidRequest, match=f"ticks: must name an installed function, was '{source}'"):
         TickJoin.of(TicksConfig(source=source), Path("repository"), ours)

@@ -26,7 +26,7 @@ def call(level: int, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_it_has_both_bodies_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     [told] = call(logging.DEBUG, caplog)
-    assert told.startswith('POST gateway/api/v1/subscriptions sent {"symbol":"BTCUSDT"} was answered 201 aaa')
+    assert told.startswith('POST gateway/api/v1/subscriptions sent {"symbol":"BTCUSDT"}, response 201 aaa')
     assert len(told) < LONGEST_BODY + 100
     assert "secret" not in told
 

@@ -83,7 +83,7 @@ def test_the_document_names_what_was_found_and_whether_it_passes() -> None:
     assert document["columns"]["spread"]["outside_range"] == ROWS
     assert [finding["rule"] for finding in document["findings"]] == ["declared range", "not constant"]
     assert str(found[0]) == (
-        "quality, declared range: no value may lie outside of the range that its feature declares, was spread 400"
+        "quality, declared range: no value may be outside the range that its feature declares, was spread 400"
     )
 
 

@@ -60,7 +60,7 @@ def test_what_a_reader_by_name_need_not_be_changed_for_is_a_warning() -> None:
     found = compare(of(MID, SPREAD), of(SPREAD, VOLUME, MID, version="2.0.0"))
     assert found.breaking_changes == ()
     assert found.warnings == (
-        "order: columns that both versions have stand in another order, which readers by place see",
+        "order: columns that both versions share are in another order, which readers by position notice",
         "sources: reads trades, which 1.0.0 does not",
     )
     (longer,) = compare(of(MID), of(MID, SPREAD)).warnings
@@ -81,7 +81,7 @@ def test_a_declared_renaming_is_followed_and_what_changed_besides_is_told() -> N
         "mid: renamed to middle",
         "middle: changed logic: its function is another",
     )
-    assert found.warnings == ("migration.drop.x: does nothing, 1.0.0 has no such column",)
+    assert found.warnings == ("migration.drop.x: has no effect, 1.0.0 has no such column",)
 
 
 columns = st.builds(

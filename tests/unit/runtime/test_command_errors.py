@@ -26,7 +26,7 @@ def test_a_disk_that_refuses_is_one_line_that_names_the_file(
     with pytest.raises(SystemExit, match=r"^1$"):
         ended(monkeypatch, OSError(number, "refused", "/data/redis"), "run", "--json")
     told = capsys.readouterr()
-    assert told.err == "error: /data/redis: must be usable, was not: refused\n"
+    assert told.err == "error: /data/redis: cannot be used: refused\n"
     assert json.loads(told.out) == {"error": "StoreUnavailable", "message": told.err.removeprefix("error: ").strip()}
 
 

@@ -35,7 +35,7 @@ def test_files_of_another_distribution_under_our_name_are_told(monkeypatch: pyte
     monkeypatch.setattr(
         importlib.metadata, "packages_distributions", lambda: {"market": ["feature-service", "market"], "numpy": ["x"]}
     )
-    assert foreign_names() == ["market: must be of feature-service alone, was also of market"]
+    assert foreign_names() == ["market: must be part of feature-service only, was also part of market"]
 
     def fail() -> Settings:
         raise InvalidSettings("settings", [])

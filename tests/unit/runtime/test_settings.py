@@ -197,7 +197,7 @@ def test_a_name_of_the_users_documents_that_is_none_says_what_stands_in_its_plac
     monkeypatch.setenv("BYBIT_ANYTHING", "1")
     (tmp_path / ".env").write_text("FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL=1\n")
     assert unknown_settings(env_file=tmp_path / ".env") == [
-        "BYBIT_RATE_LIMIT_DELAY_MS: no such setting, it is FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
+        "BYBIT_RATE_LIMIT_DELAY_MS: no such setting, use FEATURE_SERVICE_BACKFILL_RATE_LIMIT_DELAY_MS",
         "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL: no such setting, candles are of one minute",
     ]
     assert not {name.lower() for name in SUPERSEDED} & Settings.model_fields.keys()

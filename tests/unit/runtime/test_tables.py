@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import date
 from pathlib import Path
 
-from market.clock import SystemClock
+from market.clock import SECOND_NS, ManualClock, SystemClock
 from runtime.commands.options import settings_for
 from runtime.equities_demo import write_example
-from runtime.tables import compute_tables, tables_folder
+from runtime.tables import compute_tables, tables_folder, watched_views
 from storage.durable_files import exclusive
 from storage.tables.computing import add_table
+from storage.tables.newest_rows import NewestRows
 
 
 def test_who_computes_waits_for_who_computes(tmp_path: Path) -> None:
@@ -33,3 +35,13 @@ def test_who_computes_waits_for_who_computes(tmp_path: Path) -> None:
     computing.join()
     assert {each["new_rows"] for each in done[0]} >= {1}
     assert {each["new_rows"] for each in compute_tables(settings)} == {0}
+    newest = NewestRows()
+    views = {view.name: view for view in watched_views(settings, newest)}
+    assert set(views["price_volume_features"].newest) == {"AAPL"}
+    assert {view.waits_since_ns for view in views.values()} == {None}
+    # A file that was changed after that waits until it is computed.
+    changed_ns = SystemClock().now_ns() + SECOND_NS
+    os.utime(few, ns=(changed_ns, changed_ns))
+    assert {view.waits_since_ns for view in watched_views(settings, newest)} == {changed_ns}
+    compute_tables(settings, ManualClock(changed_ns + SECOND_NS))
+    assert {view.waits_since_ns for view in watched_views(settings, newest)} == {None}

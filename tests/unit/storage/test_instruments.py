@@ -160,7 +160,7 @@ def test_a_symbol_with_a_tape_is_not_pinned_anew_in_silence(tmp_path: Path, capl
         writer.append(1, b"x")
     (tmp_path / FILE_NAME).unlink()
     InstrumentPins(tmp_path).pin("BTCUSDT", "1.5")
-    assert "pinned anew" in caplog.text
+    assert "pinned again" in caplog.text
 
 
 @pytest.mark.parametrize(

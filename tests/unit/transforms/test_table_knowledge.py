@@ -87,7 +87,7 @@ def naive(rows: Sequence[Row], day: int) -> dict[str, tuple[int, float, float]]:
         held = [of_key[event] for event in sorted(of_key)][-6:]
         growth = 1.0 if len(held) == 6 else math.nan
         for before, after in pairwise(held):
-            growth *= (after[3] * after[4] + after[5]) / before[3]
+            growth *= (after[3] + after[5]) * after[4] / before[3]
         returns[key] = growth - 1.0
     newest = {key: max(of_key) for key, of_key in said.items()}
     latest = max(newest.values(), default=-1)

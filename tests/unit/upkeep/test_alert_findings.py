@@ -87,7 +87,7 @@ def test_old_rows_broken_books_and_stale_sources_are_told_apart() -> None:
         ("book_gap", "C", "warning"),
         ("source_stale", "C perpetual", None),
     ]
-    assert found[1].summary.endswith("no value has orderbook, price")
+    assert found[1].summary.endswith("no values in orderbook, price")
 
 
 def worker(heartbeat_s: int, **last_recv_s: int | None) -> IngestWorker:
@@ -141,7 +141,7 @@ def test_late_tasks_and_full_disks_are_found() -> None:
 
 def test_queues_and_dead_letters_are_found_at_their_threshold() -> None:
     found = queue_findings({"a": (99, 0), "b": (100, 1)}, LIMITS)
-    assert [each.summary for each in found] == ["b: must hold less than 100 messages, was 100 with 1 readers"]
+    assert [each.summary for each in found] == ["b: must hold fewer than 100 messages, was 100 with 1 readers"]
     assert dead_letter_findings(["x", "y"], 10, LIMITS) == []
     (dead,) = dead_letter_findings(["x", "y", "z"], 10, LIMITS)
     assert dead.summary.endswith("was 3, the last: z")
@@ -156,7 +156,7 @@ def event(stream: str, what: str, severity: str, *, lasts: bool = True) -> Store
         severity=severity,
         begin_at=NOW - timedelta(minutes=2),
         end_at=end_at,
-        detail="no message came",
+        detail="no message arrived",
     )
 
 
@@ -172,7 +172,7 @@ def test_what_is_wrong_with_a_stream_is_told_once_by_its_gravest_event() -> None
         ("data_quality", "A orderbook gap", "critical"),
         ("data_quality", "A ticker silence", "warning"),
     ]
-    assert found[1].summary == "A ticker silence: no message came, from 2026-05-28 20:24:40 UTC and lasts"
+    assert found[1].summary == "A ticker silence: no message arrived, from 2026-05-28 20:24:40 UTC and lasts"
     assert quality_findings(events, ["B"]) == []
 
 
@@ -191,14 +191,14 @@ def test_columns_that_drifted_from_a_watched_dataset_are_one_warning_each_datase
 
     result = look_at_drift(["d", "gone"], compare, lambda _share: None)
     assert result["problems"] == [
-        "drift from dataset gone: must be looked at, was not: dataset: must exist, was 'gone'",
+        "drift from dataset gone: could not be checked: dataset: must exist, was 'gone'",
     ]
     state = UpkeepState(
         task="drift", period=timedelta(hours=1), registered_at=NOW, now=NOW, succeeded_at=NOW, result=result
     )
     (found,) = upkeep_findings([state], LIMITS)
     assert (found.rule, found.subject) == ("feature_drift", "BTCUSDT from dataset d")
-    assert found.summary == "BTCUSDT from dataset d: no column must drift, did 2 of 3, the farthest b, a"
+    assert found.summary == "BTCUSDT from dataset d: no column may drift, 2 of 3 did, most of all b, a"
 
 
 def test_a_table_that_stopped_growing_is_told_of_a_day_before_its_views_have_no_answer() -> None:

@@ -47,14 +47,14 @@ def test_ingest_goes_on_below_the_limit_and_ends_aloud_at_it(tmp_path: Path) -> 
     disk.percent = 98.0
     room.check()  # asked a moment ago
     disk.seconds += ASK_EVERY_S
-    with pytest.raises(StoreUnavailable, match=r"must be used to less than 98 % for ingest to go on, was 98\.00 %"):
+    with pytest.raises(StoreUnavailable, match=r"must be used to less than 98 % for ingest to continue, was 98\.00 %"):
         room.check()
     assert disk.asked == 2
 
 
 def test_a_small_disk_keeps_room_for_what_was_taken(tmp_path: Path) -> None:
     disk = Disk(90, size=10 * LEAST_FREE_BYTES - 1000)
-    with pytest.raises(StoreUnavailable, match="must have 256 MiB free for ingest to go on, had 255 MiB"):
+    with pytest.raises(StoreUnavailable, match="must have 256 MiB free for ingest to continue, had 255 MiB"):
         disk.room(tmp_path).check()
 
 
@@ -71,7 +71,7 @@ def test_ingest_waits_for_room_before_it_begins_and_can_be_stopped(
     disk.percent = 50
     thread.join(30)
     assert waited == [True]
-    assert "ingest waits for room: disk of" in caplog.text
+    assert "ingest waits for disk space: disk of" in caplog.text
     disk.percent = 99
     stop.set()
     assert disk.room(tmp_path).wait(stop) is False

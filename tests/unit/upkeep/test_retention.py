@@ -117,7 +117,7 @@ def test_what_a_dataset_is_made_of_stays_and_is_named(tmp_path: Path) -> None:
     problems = done["problems"]
     assert isinstance(problems, list)
     assert problems[0] == (
-        f"{SYMBOL} {utc_date(MIDNIGHT_NS + DAY_NS)}: kept, though it is past its time, datasets are made of it: d17"
+        f"{SYMBOL} {utc_date(MIDNIGHT_NS + DAY_NS)}: kept, although it has expired, datasets use it: d17"
     )
     assert len(problems) == 3
 
@@ -135,5 +135,5 @@ def test_with_an_archive_everything_is_moved_there_and_what_datasets_are_made_of
     problems = done["problems"]
     assert isinstance(problems, list)
     assert [problem.partition(": ")[2] for problem in problems] == [
-        "archived, datasets are made of it: d17" for _ in range(3 * has_dataset)
+        "archived, datasets use it: d17" for _ in range(3 * has_dataset)
     ]

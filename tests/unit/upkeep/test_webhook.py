@@ -40,7 +40,7 @@ def test_json_is_the_notice_and_slack_gets_its_text() -> None:
     assert sent(NOTICE, "slack") == {
         "text": "CRITICAL row_old: BTCUSDT: newest row must be at most 30 s old, was 41\nWhat to do: See its log."
     }
-    assert sent(NOTICE | {"state": "closed"}, "slack")["text"].startswith("RECOVERED row_old: BTCUSDT is well again")
+    assert sent(NOTICE | {"state": "closed"}, "slack")["text"].startswith("RECOVERED row_old: BTCUSDT has recovered")
 
 
 def refused(_: httpx.Request) -> httpx.Response:

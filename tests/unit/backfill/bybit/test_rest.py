@@ -123,7 +123,7 @@ def test_what_may_succeed_later_is_asked_again_after_the_wait_that_it_needs(
     assert slept == [0.0, pause_s]
     [line] = [each.getMessage() for each in caplog.records if each.name == "backfill.bybit.client"]
     assert line.startswith(f"bybit GET /v5/market/kline of {SYMBOL}: ")
-    assert line.endswith(f"; asked again in {pause_s:.1f} s")
+    assert line.endswith(f"; retrying in {pause_s:.1f} s")
 
 
 def test_waits_double_and_end_with_what_was_answered(

@@ -99,7 +99,7 @@ def test_parquet_and_csv_give_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_mapping_must_say_when_rows_could_be_known(tmp_path: Path) -> None:
-    with pytest.raises(DeclarationError, match="known_after, known_time: one of both must say"):
+    with pytest.raises(DeclarationError, match="known_after, known_time: one of the two must say"):
         declared(tmp_path, MAPPING.replace("known_time: published\n", ""))
     with pytest.raises(DeclarationError, match="time_zone: must be a zone"):
         declared(tmp_path, MAPPING.replace("New_York", "Gotham"))
@@ -142,3 +142,34 @@ def test_items_of_one_time_are_told_apart_by_their_column(tmp_path: Path) -> Non
     assert again is not None
     assert table.rows["A"].item.tolist() == again.tolist()
     assert len(set(again.tolist())) == 2
+
+
+def test_a_number_outside_of_its_range_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "bars.csv").write_text(
+        HEAD
+        + "".join(
+            f"A,2026-01-0{day},2026-01-09,{close}\n"
+            for day, close in ((1, "0.5"), (2, "1"), (3, "9"), (4, "9.5"), (5, ""))
+        )
+    )
+    table = read_table(declared(tmp_path, MAPPING + "ranges: {close: [1, 9]}\n"))
+    assert table.report.refused == {"Close must be 1 to 9": 2}
+    assert table.rows["A"].columns["close"][:2].tolist() == [1.0, 9.0]
+    assert pd.isna(table.rows["A"].columns["close"][2])
+    with pytest.raises(DeclarationError, match=r"ranges.close: must be the least and the greatest number, or null"):
+        declared(tmp_path, MAPPING + "ranges: {close: 1}\n")
+
+
+@pytest.mark.parametrize("path", ["bars", "bars/*", "bars/year=*/ticker=*/*.csv", "bars/year=20??"])
+def test_folders_say_columns_of_the_files_in_them(tmp_path: Path, path: str) -> None:
+    """As Hive lays out partitions: texts, with %20 for what a folder cannot be called."""
+    for year, ticker in ((2025, "A"), (2026, "A"), (2026, "BRK%2FB")):
+        folder = tmp_path / "bars" / f"year={year}" / f"ticker={ticker}"
+        folder.mkdir(parents=True)
+        (folder / "1.csv").write_text(f"date,published,Close\n{year}-01-05,{year}-01-06,1\n")
+        pd.DataFrame({"date": [f"{year}-01-06"], "published": [f"{year}-01-07"], "Close": [2.0]}).to_parquet(
+            folder / "2.parquet"
+        )
+    table = read_table(declared(tmp_path, MAPPING.replace('"*.csv"', path)))
+    count = {"bars/year=*/ticker=*/*.csv": 1}.get(path, 2)
+    assert {key: len(rows.event_ns) for key, rows in table.rows.items()} == {"A": 2 * count, "BRK/B": count}

@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="hours: must be 1 to 24, was 25"):
         served.of(record, until_ns=NOON_NS, hours=25)
     write_manifest(tmp_path / "d", {"feature_registry_version": "1.0.0", "files": {}})
-    with pytest.raises(NotFound, match="must keep a profile"):
+    with pytest.raises(NotFound, match="has no profile"):
         served.of(record, until_ns=NOON_NS, hours=1)
 
 

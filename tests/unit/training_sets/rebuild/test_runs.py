@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market.clock import DAY_NS
-from training_sets.rebuild.days import _runs
+from storage.features.log import FeatureLog
+from storage.raw.raw_data import RawData
+from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.runs import runs_of
+from training_sets.samples.prices import MID
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from([("a",), ("a", "b")])), max_size=30), st.integers(1, 9))
@@ -19,7 +24,8 @@ def test_runs_hold_every_day_once_in_order_and_never_what_cannot_be_computed_tog
     for step, groups in steps:
         day += step
         due.append((day * DAY_NS, dict.fromkeys(groups, str(day))))
-    runs = _runs(due, most_days)
+    rebuild = Rebuild(RawData(Path("raw")), FeatureLog(Path("features")), Path("kernels"), "BTCUSDT", MID)
+    runs = [run.due for run in runs_of(rebuild, due, most_days)]
     assert [each for run in runs for each in run] == due
     for run in runs:
         assert 0 < len(run) <= most_days

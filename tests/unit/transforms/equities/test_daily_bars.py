@@ -88,7 +88,7 @@ def test_indicators_are_those_of_ta_lib_on_each_window(bars: pd.DataFrame, compu
 
 def test_liquidity_is_that_of_plain_pandas(bars: pd.DataFrame, computed: pd.DataFrame) -> None:
     ratio, dividend = bars["split_ratio"], bars["dividend"]
-    returns = (bars["close"] * ratio + dividend) / bars["close"].shift() - 1
+    returns = (bars["close"] + dividend) * ratio / bars["close"].shift() - 1
     daily = returns.abs() / (bars["close"] * bars["volume"]) * 1e6
     amihud = daily.rolling(21).mean()
     close_to(computed["amihud_illiquidity"], amihud)
@@ -127,7 +127,7 @@ def test_values_are_in_their_range(computed: pd.DataFrame) -> None:
 
 
 def test_a_split_and_a_dividend_by_hand() -> None:
-    """100, then 2 for 1 at 51 with 1 a new share paid: (51 * 2 + 1) / 100 - 1 = 3 %; three days: 1.03 * 1.0 - 1."""
+    """100, then two shares at 51, for each of which 1 was paid: 2 * (51 + 1) / 100 - 1 = 4 %; the day after nothing."""
     columns = {
         "close": np.array([100.0, 51.0, 51.0]),
         "split_ratio": np.array([1.0, 2.0, 1.0]),
@@ -137,4 +137,4 @@ def test_a_split_and_a_dividend_by_hand() -> None:
     times = np.arange(3, dtype=np.int64)
     features = TABLE_GROUPS["price_volume_features"].features
     found = computed_rows(KnownRows(times, times, columns), features)
-    assert found.values[:, 3] == pytest.approx([np.nan, 0.03, 0.0], nan_ok=True)
+    assert found.values[:, 3] == pytest.approx([np.nan, 0.04, 0.0], nan_ok=True)

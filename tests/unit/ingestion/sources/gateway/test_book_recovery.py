@@ -223,7 +223,7 @@ def test_an_exchange_that_gives_none_leaves_it_to_the_next_call(
             assert not found.recovery.is_watching
 
     asyncio.run(body())
-    assert f"order book of {SYMBOL}: the exchange gave none" in caplog.text
+    assert f"order book of {SYMBOL}: the exchange returned none" in caplog.text
 
 
 def test_an_exchange_that_is_away_is_store_unavailable() -> None:

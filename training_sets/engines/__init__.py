@@ -1,0 +1,1 @@
+"""Engines: where independent tasks run, on one machine or several."""
