@@ -36,6 +36,8 @@ class QualityReport(BaseModel):
     anomaly_rate: float | None
     sequence_gaps: int
     desynchronization_events: int
+    late_messages: int | None
+    duplicate_messages: int | None
     anomaly_details: list[dict[str, Any]]
     sequence_gap_details: list[dict[str, Any]]
     recommendations: list[str]
@@ -60,6 +62,7 @@ def report(
         load_registry_version(services.default_version, services.versions_folder).feature_set,
         from_ns=begin,
         to_ns=end,
+        limits=services.quality_limits,
     )
     return QualityReport(**services.quality_reports.keep(found, to_datetime(services.clock.now_ns())))
 

@@ -17,6 +17,7 @@ from feature_repo.registry_versions import DEFAULT_VERSION
 from feature_repo.serving import FeatureServing
 from market.clock import Clock
 from quality.drift import USUAL_LIMITS, DriftLimits
+from quality.limits import QualityLimits
 from registry.life_cycle import RegistryLifeCycle
 from registry.serving import ServedVersion
 from storage.database.alerts import AlertStore
@@ -74,7 +75,8 @@ class ApiServices(ProcessServices):
 
     api_key: None asks for none. heartbeat_s: how long a stream is silent before it says that it lives. memory: filled
     by the ingest role of this process, empty without one. limits: what a request may be. requests: takes a row of each
-    that was answered; None keeps none. drift_limits: from when on a column has drifted. queue_lengths: messages and
+    that was answered; None keeps none. drift_limits, quality_limits: from when on a column
+    has drifted, and what a stream does is wrong. queue_lengths: messages and
     readers by queue; None where no message queue is used. cors_origins: whose pages a browser may let read the answers.
     open_kernel: the compiled kernel of a feature set, for rows of the past; None answers none. open_whole: opens all
     that is known of a symbol, what is only on its tape too; None has no tape.
@@ -90,6 +92,7 @@ class ApiServices(ProcessServices):
     cors_origins: tuple[str, ...] = ()
     requests: MetricWriter | None = None
     drift_limits: DriftLimits = USUAL_LIMITS
+    quality_limits: QualityLimits = field(default_factory=QualityLimits)
     queue_lengths: Callable[[], Mapping[str, tuple[int, int]]] | None = None
     open_kernel: Callable[[FeatureSet], Kernel] | None = None
     open_whole: OpenRaw | None = None

@@ -2,7 +2,7 @@
 
 A message becomes one or more records in its own order, the first marked FIRST and the last LAST; they share its
 ``seq`` and its ``recv_ns``, so a message is applied whole or not at all. ``event_ns`` is the message's, or a
-trade's and a candle's own.
+trade's and a candle's own, of ARRIVALS the begin of the minute that is counted.
 
 | kind      | field            | px                                    | qty      | update_id         |
 |-----------|------------------|---------------------------------------|----------|-------------------|
@@ -18,6 +18,7 @@ trade's and a candle's own.
 | EXECUTION | ORDER_PRICE …    | the field's value, at POSITION_EXPONENT | status | digest of the order's id |
 | FUNDING   | FUNDING_RATE, NEXT_FUNDING | as of a TICKER              | 0        | 0                 |
 | CANDLE    | OPEN … TURNOVER  | as of a KLINE                         | minutes of its interval | start of candle, ns |
+| ARRIVALS  | the kind counted | messages that came late               | that came again | how late at most, ns |
 
 The updates of an order book are numbered one by one, as ``market.book_sequence`` says; of a message that brings several
 each is marked FIRST and LAST.
@@ -68,8 +69,20 @@ KIND_COUNT: Final = 6
 EXECUTION: Final = 6
 FUNDING: Final = 7
 CANDLE: Final = 8
-ALL_KINDS: Final = 9
-KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "position", "execution", "funding", "candle")
+ARRIVALS: Final = 9
+ALL_KINDS: Final = 10
+KIND_NAMES: Final = (
+    "control",
+    "orderbook",
+    "trade",
+    "kline",
+    "ticker",
+    "position",
+    "execution",
+    "funding",
+    "candle",
+    "arrivals",
+)
 
 # field, by kind
 START: Final = 0

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from market.book_sequence import Step, replacing, step_after
-from market.clock import SECOND_NS
 from market.events import CONTROL, FIRST, ORDERBOOK, START, Events
 from quality.clock_offset import ClockOffset
-
-LONGEST_SILENCE_NS: Final = 5 * SECOND_NS
+from quality.limits import USUAL_LIMITS, QualityLimits
 
 Int64s = npt.NDArray[np.int64]
 
@@ -39,12 +36,17 @@ class BookStream:
     received: messages. missing: by update id. duplicates: messages whose update id was seen before. snapshots: messages
     that replace the book. interruptions: times at which ingest said that it may have missed messages, with the time of
     the message before. replaced: those of them after which a snapshot started again instead of the next update id,
-    so that what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause of more than
-    LONGEST_SILENCE_NS.
+    so that what was missed cannot be counted. offset: of the clocks. silences: (begin, end) of every pause that is
+    longer than the limits say.
     """
 
     def __init__(
-        self, *, last_id: int | None = None, last_ns: int | None = None, broken_by: Hole | None = None
+        self,
+        *,
+        last_id: int | None = None,
+        last_ns: int | None = None,
+        broken_by: Hole | None = None,
+        limits: QualityLimits = USUAL_LIMITS,
     ) -> None:
         """What the period before left: the last update id and message, and the hole that no snapshot repaired yet."""
         self.received = self.missing = self.duplicates = self.snapshots = 0
@@ -53,7 +55,8 @@ class BookStream:
         self.replaced: list[tuple[int, int]] = []
         self._interrupted_ns: int | None = None
         self.silences: list[tuple[int, int]] = []
-        self.offset = ClockOffset()
+        self._longest_silence_ns = limits.silences_ns[ORDERBOOK]
+        self.offset = ClockOffset(jump_ns=limits.clock_jump_ns)
         self.last_id = last_id
         self.last_ns = last_ns
         self.broken_by = broken_by
@@ -64,7 +67,7 @@ class BookStream:
 
     def add(self, events: Events) -> None:
         """Take consecutive events; of other kinds only START matters."""
-        heads = events[(events["flags"] & FIRST) != 0]
+        heads = events.take(np.flatnonzero(events["flags"] & FIRST))
         starts = np.flatnonzero((heads["kind"] == CONTROL) & (heads["field"] == START))
         begin = 0
         for start in starts.tolist():
@@ -91,7 +94,7 @@ class BookStream:
                 self.replaced.append((self._interrupted_ns, int(recv_ns[0])))
             self._interrupted_ns = None
         times = np.concatenate([[recv_ns[0] if self.last_ns is None else self.last_ns], recv_ns])
-        for at in np.flatnonzero(np.diff(times) > LONGEST_SILENCE_NS).tolist():
+        for at in np.flatnonzero(np.diff(times) > self._longest_silence_ns).tolist():
             self.silences.append((int(times[at]), int(times[at + 1])))
         self.offset.add(recv_ns, books["event_ns"])
         self._sequence(books)

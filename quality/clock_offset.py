@@ -8,10 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import MINUTE_NS, SECOND_NS
+from market.clock import MINUTE_NS
+from quality.limits import USUAL_LIMITS
 
-OFFSET_JUMP_NS: Final = SECOND_NS // 4
-"""From one minute's median offset to the next."""
 LEAST_MESSAGES: Final = 20
 """A minute with fewer has no median to judge by."""
 
@@ -21,10 +20,12 @@ Int64s = npt.NDArray[np.int64]
 class ClockOffset:
     """Receive time minus the exchange's time, by minute of receive time.
 
+    jump_ns: a change from one minute's median to the next that is more is a jump.
     minutes: (minute start ns, median offset ns) of each minute that had LEAST_MESSAGES. least_ns, greatest_ns: of all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, jump_ns: int = USUAL_LIMITS.clock_jump_ns) -> None:
+        self._jump_ns = jump_ns
         self.minutes: list[tuple[int, int]] = []
         self.least_ns: int | None = None
         self.greatest_ns: int | None = None
@@ -54,6 +55,6 @@ class ClockOffset:
 
     @property
     def jumps(self) -> list[tuple[int, int]]:
-        """(minute start ns, change ns) of each change of more than OFFSET_JUMP_NS from the minute before."""
+        """(minute start ns, change ns) of each change of more than ``jump_ns`` from the minute before."""
         pairs = zip(self.minutes[:-1], self.minutes[1:], strict=True)
-        return [(at, after - before) for (_, before), (at, after) in pairs if abs(after - before) > OFFSET_JUMP_NS]
+        return [(at, after - before) for (_, before), (at, after) in pairs if abs(after - before) > self._jump_ns]

@@ -9,12 +9,16 @@ from typing import Any, Final
 import numpy as np
 
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
-from market.events import KLINE, TICKER, TRADE
+from market.events import KLINE, ORDERBOOK, TICKER, TRADE
+from quality.arrivals import Arrivals
 from quality.book_stream import BookStream, Hole
 from quality.clock_offset import ClockOffset
+from quality.courses import offset_course, unknown_course
 from quality.crossed_book import crossed_spans
+from quality.limits import QualityLimits
 from quality.market_streams import MarketStreams
 from quality.recommendations import recommendations
+from quality.unknown_reasons import unknown_by_reason
 from transforms.rows import FeatureRows
 from transforms.status import GAP, STATUS_NAMES
 
@@ -38,16 +42,18 @@ class Observed:
     held_ns: tuple[int, int] | None
     book: BookStream
     market: MarketStreams
+    arrivals: Arrivals
     rows: FeatureRows | None
     unchecked: Mapping[str, str] = field(default_factory=dict)
 
 
-def quality_document(seen: Observed) -> Document:
+def quality_document(seen: Observed, limits: QualityLimits) -> Document:
     """The report as JSON, without ``id`` and ``created_at``.
 
     missing_rate: missing over expected messages, of the streams whose expected number is known (order book by update
     id, klines by the minute); None when nothing was expected. anomaly_rate: outliers over the trades that were judged;
-    None when none was. A figure that cannot be had is None, and ``unchecked`` says why.
+    None when none was. late_messages, duplicate_messages: of all streams. A figure that cannot be had is None, and
+    ``unchecked`` says why. limits: from when on something is recommended.
     """
     market, book = seen.market, seen.book
     klines, crossed = _klines(seen), crossed_spans(seen.rows, book)
@@ -64,6 +70,7 @@ def quality_document(seen: Observed) -> Document:
         else {"from": format_iso(seen.held_ns[0]), "to": format_iso(seen.held_ns[1])},
         "missing_rate": missing / expected if expected else None,
         "anomaly_rate": len(outliers.found) / outliers.judged if outliers.judged else None,
+        "anomalies": len(outliers.found),
         "sequence_gaps": len(book.holes),
         "desynchronization_events": len(book.holes) + len(book.interruptions),
         "sequence_gap_details": [_hole(hole) for hole in book.holes[:MOST_DETAILS]],
@@ -79,14 +86,17 @@ def quality_document(seen: Observed) -> Document:
         ],
         "streams": {
             "orderbook": _stream(book.received, book.expected, book.missing, book.silences)
-            | {"duplicates": book.duplicates, "snapshots": book.snapshots},
+            | _odd(seen, ORDERBOOK, book.duplicates)
+            | {"snapshots": book.snapshots},
             "trade": _stream(market.pauses[TRADE].received, None, None, market.pauses[TRADE].silences)
+            | _odd(seen, TRADE)
             | {
                 "trades": market.trades,
                 "minutes_compared_with_klines": compared,
                 "minutes_that_differ": len(differing),
             },
-            "ticker": _stream(market.pauses[TICKER].received, None, None, market.pauses[TICKER].silences),
+            "ticker": _stream(market.pauses[TICKER].received, None, None, market.pauses[TICKER].silences)
+            | _odd(seen, TICKER),
             "kline": klines,
         },
         "trade_minutes_that_differ": [format_iso(at) for at in differing[:MOST_DETAILS]],
@@ -95,8 +105,10 @@ def quality_document(seen: Observed) -> Document:
         "clock_offset_ms": _offset(book.offset),
         "features": _features(seen),
     }
+    for name, each in (("late_messages", "late"), ("duplicate_messages", "duplicates")):
+        document[name] = None if seen.held_ns is None else sum(of[each] for of in document["streams"].values())
     document["unchecked"] = dict(seen.unchecked) | _unchecked(document)
-    document["recommendations"] = recommendations(document)
+    document["recommendations"] = recommendations(document, limits)
     return document
 
 
@@ -108,6 +120,16 @@ def _stream(received: int, expected: int | None, missing: int | None, silences: 
         "missing": missing,
         "silences": len(silences),
         "longest_silences": [_span(begin, end) for begin, end in longest],
+    }
+
+
+def _odd(seen: Observed, kind: int, on_tape: int = 0) -> Document:
+    """What came late or again. on_tape: messages that came again and that the tape holds twice."""
+    counts = seen.arrivals.of(kind)
+    return {
+        "late": counts.late,
+        "most_late_ms": counts.most_late_ns / 1e6 if counts.late else None,
+        "duplicates": counts.repeated + on_tape,
     }
 
 
@@ -132,16 +154,15 @@ def _klines(seen: Observed) -> Document:
     pauses = market.pauses[KLINE]
     held = seen.held_ns
     if held is None or not market.candles:
-        return _stream(pauses.received, None, None, pauses.silences) | {"missing_minutes": [], "repeated": 0}
+        nothing: Document = {"missing_minutes": []}
+        return _stream(pauses.received, None, None, pauses.silences) | _odd(seen, KLINE) | nothing
     # A candle is due once its minute is over and lay inside what is held; the newest may still be on its way.
     first = -(-max(seen.from_ns, held[0]) // MINUTE_NS) * MINUTE_NS
     due = range(first, min(seen.to_ns, held[1]) - 2 * MINUTE_NS + 1, MINUTE_NS)
     missing = [start_ns for start_ns in due if start_ns not in market.candles]
     document = _stream(pauses.received, len(due), len(missing), pauses.silences)
-    return document | {
-        "missing_minutes": [format_iso(at) for at in missing[:MOST_DETAILS]],
-        "repeated": market.repeated_candles,
-    }
+    missing_minutes = [format_iso(at) for at in missing[:MOST_DETAILS]]
+    return document | _odd(seen, KLINE, market.repeated_candles) | {"missing_minutes": missing_minutes}
 
 
 def _frozen(seen: Observed) -> list[tuple[int, int]]:
@@ -162,6 +183,7 @@ def _offset(offset: ClockOffset) -> Document | None:
         "least": offset.least_ns / 1e6,
         "median": float(np.median(medians)) / 1e6,
         "greatest": offset.greatest_ns / 1e6,
+        "course": offset_course(offset.minutes),
         "jumps": [{"time": format_iso(at), "ms": change / 1e6} for at, change in offset.jumps[:MOST_DETAILS]],
     }
 
@@ -171,7 +193,8 @@ def _features(seen: Observed) -> Document | None:
     if rows is None or len(rows) == 0:
         return None
     expected = (int(rows.row_ns[-1]) - int(rows.row_ns[0])) // SECOND_NS + 1
-    unknown = np.isnan(rows.values).mean(axis=0)
+    is_unknown = np.isnan(rows.values)
+    unknown = is_unknown.mean(axis=0)
     return {
         "rows": len(rows),
         "expected_rows": expected,
@@ -179,6 +202,8 @@ def _features(seen: Observed) -> Document | None:
         "unknown_share": {
             name: round(share, 6) for name, share in zip(rows.feature_set.columns, unknown.tolist(), strict=True)
         },
+        "unknown_by_reason": unknown_by_reason(rows, is_unknown),
+        "unknown_course": unknown_course(rows, is_unknown, seen.from_ns, seen.to_ns),
         "status_share": {
             group.name: {
                 STATUS_NAMES[status]: round(float(np.mean(rows.status[:, at] == status)), 6)

@@ -7,29 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from market.clock import MINUTE_NS, SECOND_NS
 from market.events import KIND_NAMES, ORDERBOOK, TRADE, Events
-from quality.book_stream import LONGEST_SILENCE_NS as LONGEST_BOOK_SILENCE_NS
+from quality.arrivals import Arrivals
 from quality.book_stream import BookStream, Hole
-from quality.clock_offset import OFFSET_JUMP_NS
-from quality.market_streams import LONGEST_SILENCE_NS, MarketStreams
-
-QUICK_REPAIR_NS: Final = 10 * SECOND_NS
-"""A book that a snapshot repaired within this time needs no attention."""
-SILENCES_NS: Final[Mapping[int, int]] = {ORDERBOOK: LONGEST_BOOK_SILENCE_NS, **LONGEST_SILENCE_NS}
+from quality.limits import QualityLimits, is_odd
+from quality.market_streams import MarketStreams
 
 Severity = Literal["info", "warning", "critical"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QualityLimits:
-    """Shares of a minute's messages or trades from which on missing ones and outliers are events."""
-
-    missing_rate: float
-    anomaly_rate: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +25,7 @@ class Carried:
     """What a minute leaves to the next; None and empty where nothing is known.
 
     last_ns: of the last message, by kind. broken_by: the hole that no snapshot repaired. offset_ns: the median of the
-    clock offset. candle_ns: start of the last confirmed candle.
+    clock offset. candle_ns: start of the last confirmed candle. received: messages by kind.
     """
 
     update_id: int | None = None
@@ -45,6 +33,7 @@ class Carried:
     broken_by: Hole | None = None
     offset_ns: int | None = None
     candle_ns: int | None = None
+    received: Mapping[int, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -55,6 +44,7 @@ class Carried:
             "broken_by": None if hole is None else [hole.begin_ns, hole.found_ns, hole.missing, hole.first_id],
             "offset_ns": self.offset_ns,
             "candle_ns": self.candle_ns,
+            "received": {KIND_NAMES[kind]: count for kind, count in self.received.items()},
         }
 
     @classmethod
@@ -67,6 +57,8 @@ class Carried:
             broken_by=None if hole is None else Hole(hole[0], hole[1], hole[2], first_id=(hole[3:] or [None])[0]),
             offset_ns=document["offset_ns"],
             candle_ns=document["candle_ns"],
+            # A version before this one left none.
+            received={KIND_NAMES.index(name): count for name, count in document.get("received", {}).items()},
         )
 
 
@@ -105,8 +97,9 @@ def judge_minute(
     events: Events, begin_ns: int, before: Carried, *, scales: tuple[float, float], limits: QualityLimits
 ) -> MinuteQuality:
     """Judge the events of the minute from ``begin_ns`` on, in tape order. scales: of prices and of quantities."""
-    book = BookStream(last_id=before.update_id, last_ns=before.last_ns.get(ORDERBOOK), broken_by=before.broken_by)
-    market = MarketStreams(price_scale=scales[0], quantity_scale=scales[1], last_ns=before.last_ns)
+    last_ns = before.last_ns.get(ORDERBOOK)
+    book = BookStream(last_id=before.update_id, last_ns=last_ns, broken_by=before.broken_by, limits=limits)
+    market = MarketStreams(price_scale=scales[0], quantity_scale=scales[1], last_ns=before.last_ns, limits=limits)
     book.add(events)
     book.offset.finish()
     market.add(events)
@@ -117,7 +110,8 @@ def judge_minute(
     missing_rate = missing / expected if expected else None
     outliers = market.outliers
     anomaly_rate = len(outliers.found) / outliers.judged if outliers.judged else None
-    found = [*_holes(book, before), *_interruptions(book), *_silences(book, market, after, begin_ns + MINUTE_NS)]
+    found = [*_holes(book, before, limits.repair_s * SECOND_NS), *_interruptions(book)]
+    found += _silences(book, market, after, begin_ns + MINUTE_NS, limits.silences_ns)
     wrong = [(each.begin_ns, each.end_ns or begin_ns + MINUTE_NS) for each in found]
     if missing_rate is not None and book.missing and missing_rate >= limits.missing_rate:
         found.append(_of_minute("orderbook", "missing", begin_ns, f"{missing_rate:.2%}"))
@@ -129,11 +123,11 @@ def judge_minute(
         told = f"a {first.what} of {first.value:g} against {first.reference:g}, {anomaly_rate:.2%} of the trades"
         found.append(_of_minute("trade", "outliers", begin_ns, told))
     if None not in {before.offset_ns, after.offset_ns} and before.offset_ns != after.offset_ns:
-        found += _offset_jump(begin_ns, before, after)
+        found += _offset_jump(begin_ns, before, after, limits.clock_jump_ns)
+    found += _odd_arrivals(events, begin_ns, before, limits)
     return MinuteQuality(
         begin_ns=begin_ns,
-        received={"orderbook": book.received}
-        | {KIND_NAMES[kind]: pauses.received for kind, pauses in market.pauses.items()},
+        received={KIND_NAMES[kind]: count for kind, count in after.received.items()},
         missing_rate=missing_rate,
         anomaly_rate=anomaly_rate,
         sequence_gaps=len(book.holes),
@@ -153,6 +147,7 @@ def _carried(book: BookStream, market: MarketStreams, before: Carried) -> Carrie
         last_ns={kind: at_ns for kind, at_ns in last_ns.items() if at_ns is not None},
         broken_by=book.broken_by,
         offset_ns=book.offset.minutes[-1][1] if book.offset.minutes else None,
+        received={ORDERBOOK: book.received, **{kind: pauses.received for kind, pauses in market.pauses.items()}},
         candle_ns=max([*market.candles, *([] if before.candle_ns is None else [before.candle_ns])], default=None),
     )
 
@@ -164,7 +159,7 @@ def _missing_candle(market: MarketStreams, begin_ns: int, before: Carried) -> bo
     return max([before.candle_ns, *market.candles]) < begin_ns - MINUTE_NS
 
 
-def _holes(book: BookStream, before: Carried) -> list[QualityEvent]:
+def _holes(book: BookStream, before: Carried, quick_repair_ns: int) -> list[QualityEvent]:
     """Holes up to the snapshot that repaired them; those before one snapshot are one event."""
     leading: list[Hole] = []
     for hole in [*([] if before.broken_by is None else [before.broken_by]), *book.holes]:
@@ -178,7 +173,7 @@ def _holes(book: BookStream, before: Carried) -> list[QualityEvent]:
             severity="critical"
             if hole.repaired_ns is None
             else "info"
-            if hole.repaired_ns - hole.found_ns <= QUICK_REPAIR_NS
+            if hole.repaired_ns - hole.found_ns <= quick_repair_ns
             else "warning",
             begin_ns=hole.begin_ns,
             end_ns=hole.repaired_ns,
@@ -196,17 +191,19 @@ def _interruptions(book: BookStream) -> list[QualityEvent]:
     ]
 
 
-def _silences(book: BookStream, market: MarketStreams, after: Carried, end_ns: int) -> list[QualityEvent]:
+def _silences(
+    book: BookStream, market: MarketStreams, after: Carried, end_ns: int, silences_ns: Mapping[int, int]
+) -> list[QualityEvent]:
     # An interruption ends the silence that the minute before told of.
     cut = [
         (begin_ns, until_ns)
         for begin_ns, until_ns in book.interruptions
-        if until_ns - begin_ns > SILENCES_NS[ORDERBOOK]
+        if until_ns - begin_ns > silences_ns[ORDERBOOK]
     ]
     spans: dict[int, list[tuple[int, int | None]]] = {ORDERBOOK: [*book.silences, *cut]}
     spans |= {kind: [*pauses.silences] for kind, pauses in market.pauses.items()}
     found = []
-    for kind, longest_ns in SILENCES_NS.items():
+    for kind, longest_ns in silences_ns.items():
         last_ns = after.last_ns.get(kind)
         if last_ns is not None and end_ns - last_ns > longest_ns:
             spans[kind].append((last_ns, None))
@@ -232,13 +229,31 @@ def _of_minute(stream: str, what: str, begin_ns: int, detail: str) -> QualityEve
     )
 
 
-def _offset_jump(begin_ns: int, before: Carried, after: Carried) -> list[QualityEvent]:
+def _offset_jump(begin_ns: int, before: Carried, after: Carried, jump_ns: int) -> list[QualityEvent]:
     assert before.offset_ns is not None
     assert after.offset_ns is not None
     change_ns = after.offset_ns - before.offset_ns
-    if abs(change_ns) <= OFFSET_JUMP_NS:
+    if abs(change_ns) <= jump_ns:
         return []
     return [_of_minute("orderbook", "clock_jump", begin_ns, f"the clock offset changed by {change_ns / 1e6:.0f} ms")]
+
+
+def _odd_arrivals(events: Events, begin_ns: int, before: Carried, limits: QualityLimits) -> list[QualityEvent]:
+    """What of the minute before came late or again, which the tape tells once it is over."""
+    arrivals = Arrivals(begin_ns - MINUTE_NS, begin_ns)
+    arrivals.add(events)
+    found = []
+    for kind, counts in arrivals.by_kind.items():
+        name, received = KIND_NAMES[kind], before.received.get(kind, 0)
+        if is_odd(counts.late, received, limits.late_rate):
+            most_ms = counts.most_late_ns / 1e6
+            told = f"{counts.late} messages came after their row was closed, by at most {most_ms:.0f} ms"
+            found.append(_of_minute(name, "late", begin_ns - MINUTE_NS, told))
+        if is_odd(counts.repeated, received, limits.duplicate_rate):
+            # A restart and a rotation of connections bring some again; that it goes on is an alert of its own.
+            told = f"{counts.repeated} messages came again"
+            found.append(replace(_of_minute(name, "repeated", begin_ns - MINUTE_NS, told), severity="info"))
+    return found
 
 
 def _share(spans: list[tuple[int, int]], begin_ns: int) -> float:

@@ -7,18 +7,18 @@ from typing import Any, Final
 
 from market.clock import SECOND_NS
 from market.events import KIND_NAMES
+from quality.limits import QualityLimits, is_odd
 
-HIGH_MISSING_RATE: Final = 0.01
 HIGH_UNKNOWN_SHARE: Final = 0.05
 HIGH_OFFSET_NS: Final = SECOND_NS
 
 
-def recommendations(document: Mapping[str, Any]) -> list[str]:
+def recommendations(document: Mapping[str, Any], limits: QualityLimits) -> list[str]:
     """What an operator should do, the gravest first; empty when nothing is wrong."""
     if document["held"] is None:
         return [f"No message of {document['symbol']} is stored: check that it is subscribed, or backfill the period."]
     streams, said = document["streams"], []
-    if document["missing_rate"] is not None and document["missing_rate"] > HIGH_MISSING_RATE:
+    if document["missing_rate"] is not None and document["missing_rate"] > limits.missing_rate:
         said.append(
             f"{document['missing_rate']:.2%} of the messages are missing: check the gateway's queue length and its "
             "x-max-length, and backfill the period."
@@ -51,7 +51,25 @@ def recommendations(document: Mapping[str, Any]) -> list[str]:
                 f"The {name} stream was silent {streams[name]['silences']} times, at most {longest['seconds']:.0f} s "
                 f"from {longest['from']}: check its subscription."
             )
+    said += _of_arrivals(streams, limits)
     said += _of_values(document)
+    return said
+
+
+def _of_arrivals(streams: Mapping[str, Any], limits: QualityLimits) -> list[str]:
+    said = []
+    for name, stream in streams.items():
+        late, again, received = stream["late"], stream["duplicates"], stream["received"]
+        if is_odd(late, received, limits.late_rate):
+            said.append(
+                f"{late} messages of the {name} stream came after their row was closed, by at most "
+                f"{stream['most_late_ms']:.0f} ms: check the gateway's and the broker's delays, and the clocks."
+            )
+        if is_odd(again, received, limits.duplicate_rate):
+            said.append(
+                f"{again} messages of the {name} stream came again: check for two gateways on one queue, and for "
+                "acknowledgements that do not arrive. Each was counted once."
+            )
     return said
 
 
@@ -71,8 +89,8 @@ def _of_values(document: Mapping[str, Any]) -> list[str]:
     if document["anomaly_details"]:
         first = document["anomaly_details"][0]
         said.append(
-            f"Outliers among the trades, the first a {first['what']} of {first['value']:g} against "
-            f"{first['reference']:g} at {first['time']}: compare with the exchange before training on the period."
+            f"{document['anomalies']} outliers among the trades, the first a {first['what']} of {first['value']:g} "
+            f"against {first['reference']:g} at {first['time']}: compare with the exchange before training on it."
         )
     offset = document["clock_offset_ms"]
     if offset is not None and offset["jumps"]:

@@ -218,6 +218,9 @@ def thresholds(settings: Settings) -> Thresholds:
         burn_6h=settings.feature_service_alert_burn_6h,
         queue_messages=settings.feature_service_alert_queue_messages,
         dead_letters=settings.feature_service_alert_dead_letters,
+        unknown_share=settings.feature_service_alert_unknown_share,
+        late_rate=settings.feature_service_quality_late_rate,
+        duplicate_rate=settings.feature_service_quality_duplicate_rate,
         disk_warn_percent=settings.feature_service_disk_warn_percent,
         disk_critical_percent=settings.feature_service_disk_caches_percent,
     )

@@ -122,6 +122,15 @@ class Settings(BaseSettings):
     feature_service_disk_stop_percent: Percent = 98.0
     feature_service_quality_missing_rate: Share = 0.01
     feature_service_quality_anomaly_rate: Share = 0.01
+    feature_service_quality_late_rate: Share = 0.05
+    feature_service_quality_duplicate_rate: Share = 0.05
+    feature_service_quality_book_silence_seconds: Positive = 5
+    feature_service_quality_trade_silence_seconds: Positive = 60
+    feature_service_quality_ticker_silence_seconds: Positive = 60
+    feature_service_quality_kline_silence_seconds: Positive = 120
+    feature_service_quality_repair_seconds: Positive = 10
+    feature_service_quality_clock_jump_ms: Positive = 250
+    feature_service_quality_outlier_deviations: Annotated[float, Field(ge=3, allow_inf_nan=False)] = 10.0
     feature_service_shadow_parity: bool = True
     feature_service_shadow_quarantine: bool = False
     feature_service_feature_modules: Names | None = None
@@ -139,6 +148,7 @@ class Settings(BaseSettings):
     feature_service_alert_burn_6h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6.0
     feature_service_alert_queue_messages: Positive = 10_000
     feature_service_alert_dead_letters: Positive = 10
+    feature_service_alert_unknown_share: Share = 0.5
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_row_grid: RowGrid = "100ms"
     feature_service_publish_grid: bool = False

@@ -17,7 +17,14 @@ from runtime.feature_repository import feature_store
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.tables import compute_tables, watched_views
-from runtime.wiring import drift_limits, kernel_cache_folder, metadata_store, online_store, quality_reports
+from runtime.wiring import (
+    drift_limits,
+    kernel_cache_folder,
+    metadata_store,
+    online_store,
+    quality_limits,
+    quality_reports,
+)
 from upkeep.tasks import (
     ALERTS,
     COMPACTION,
@@ -177,20 +184,15 @@ def _look_at_freshness(
 def _judge_minutes(
     settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach
 ) -> Mapping[str, Any]:
-    from quality.minutes import QualityLimits
     from storage.database.minute_quality import MinuteQualityStore
     from upkeep.quality import judge_minutes
 
-    limits = QualityLimits(
-        missing_rate=settings.feature_service_quality_missing_rate,
-        anomaly_rate=settings.feature_service_quality_anomaly_rate,
-    )
     with closing(MinuteQualityStore(servers.postgres_url)) as store:
         return judge_minutes(
             stores.raw.parquet.folder,
             stores.pins,
             store,
-            limits,
+            quality_limits(settings),
             symbols=settings.feature_service_symbols,
             now_ns=clock.now_ns(),
             reach=reach,

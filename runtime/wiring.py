@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.warming import WarmingPlan
     from ingestion.rabbitmq.connection import BrokerAddress
     from quality.drift import DriftLimits
+    from quality.limits import QualityLimits
     from runtime.stores import Stores
     from storage.database.metadata import Metadata
     from storage.database.quality_reports import QualityReports
@@ -183,6 +184,25 @@ def broker_address(settings: Settings) -> BrokerAddress:
         settings.rabbitmq_user,
         settings.rabbitmq_password.get_secret_value(),
         settings.rabbitmq_vhost,
+    )
+
+
+def quality_limits(settings: Settings) -> QualityLimits:
+    """From when on what a stream does is told as wrong."""
+    from quality.limits import QualityLimits
+
+    return QualityLimits(
+        missing_rate=settings.feature_service_quality_missing_rate,
+        anomaly_rate=settings.feature_service_quality_anomaly_rate,
+        late_rate=settings.feature_service_quality_late_rate,
+        duplicate_rate=settings.feature_service_quality_duplicate_rate,
+        book_silence_s=settings.feature_service_quality_book_silence_seconds,
+        trade_silence_s=settings.feature_service_quality_trade_silence_seconds,
+        ticker_silence_s=settings.feature_service_quality_ticker_silence_seconds,
+        kline_silence_s=settings.feature_service_quality_kline_silence_seconds,
+        repair_s=settings.feature_service_quality_repair_seconds,
+        clock_jump_ms=settings.feature_service_quality_clock_jump_ms,
+        outlier_deviations=settings.feature_service_quality_outlier_deviations,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from feature_repo.freshness import slo_of
 from ingestion.sinks.computations import SLOW_MS
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso
+from quality.limits import is_odd
 from storage.database.freshness import WindowLooks
 from storage.database.ingest_workers import IngestWorker
 from storage.database.minute_quality import StoredEvent
@@ -21,12 +22,8 @@ from upkeep.alert_rules import CRITICAL, WARNING, Finding, Severity
 from upkeep.freshness import FIRST_TIER
 from upkeep.tasks import DISK, DRIFT, RECONCILIATION
 
-FEWEST_ODD: Final = 100
-MOST_ODD: Final = 0.05
-"""Messages that are late or come again: so many at least, and more than this share. A restart brings some again."""
 CROSSED_NS: Final = 3 * MINUTE_NS
 """How long a crossed book is reported."""
-MOST_UNKNOWN: Final = 0.5
 _NO_VALUE: Final = REASON_NAMES[UNDEFINED]
 _OF_THE_BOOK: Final = ("orderbook", "price")
 """The groups that read the order book alone."""
@@ -42,6 +39,9 @@ class Thresholds:
     burn_6h: float
     queue_messages: int
     dead_letters: int
+    unknown_share: float
+    late_rate: float
+    duplicate_rate: float
     disk_warn_percent: float
     disk_critical_percent: float
 
@@ -85,7 +85,7 @@ def row_findings(
         if gaps:
             text = f"{symbol}: order book must be valid, was broken; no values in {', '.join(gaps)}"
             found.append(Finding("book_gap", symbol, text, severity))
-        if (unknown := _unknown_share(vector)) >= MOST_UNKNOWN:
+        if (unknown := _unknown_share(vector)) >= limits.unknown_share:
             text = f"{symbol}: values with an available source must be known, {unknown:.0%} of the row were not"
             found.append(Finding("values_unknown", symbol, text))
         found += [
@@ -152,7 +152,7 @@ def worker_findings(
             text = f"{symbol}: a message must come every {limits.silent_s} s, the last was {age_s} s ago"
             found.append(Finding("symbol_silent", symbol, text))
     for worker in alive:
-        found += _of_messages(worker, symbols, now_ns)
+        found += _of_messages(worker, symbols, now_ns, limits)
         mean_ms = (worker.status.get("computations_last_5min") or {}).get("mean_ms")
         if mean_ms is not None and mean_ms > SLOW_MS:
             text = f"rows must be stored within {SLOW_MS:g} ms on average over 5 minutes, was {mean_ms:.0f}"
@@ -160,7 +160,7 @@ def worker_findings(
     return found
 
 
-def _of_messages(worker: IngestWorker, symbols: Collection[str], now_ns: int) -> list[Finding]:
+def _of_messages(worker: IngestWorker, symbols: Collection[str], now_ns: int, limits: Thresholds) -> list[Finding]:
     """What a worker says of the messages of its symbols since it began, and of a crossed book lately."""
     found = []
     for symbol, figures in (worker.status.get("symbols") or {}).items():
@@ -168,12 +168,12 @@ def _of_messages(worker: IngestWorker, symbols: Collection[str], now_ns: int) ->
             continue
         messages = figures.get("messages", 0)
         repeated = figures.get("redelivered", 0) + figures.get("duplicates", 0)
-        for rule, count, word in (
-            ("messages_late", figures.get("late", 0), "late"),
-            ("messages_repeated", repeated, "taken before"),
+        for rule, count, rate, word in (
+            ("messages_late", figures.get("late", 0), limits.late_rate, "late"),
+            ("messages_repeated", repeated, limits.duplicate_rate, "taken before"),
         ):
-            if count >= FEWEST_ODD and count > MOST_ODD * messages:
-                text = f"{symbol}: less than {MOST_ODD:.0%} of the messages must be {word}, was {count} of {messages}"
+            if is_odd(count, messages, rate):
+                text = f"{symbol}: less than {rate:.2%} of the messages must be {word}, was {count} of {messages}"
                 found.append(Finding(rule, symbol, text))
         crossed_ns = figures.get("crossed_ns")
         if crossed_ns is not None and now_ns - crossed_ns <= CROSSED_NS:

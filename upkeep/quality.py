@@ -2,12 +2,14 @@
 
 1. A minute is judged SETTLED_NS after its end, when the tape has it on disk.
 2. The end of the last run is in the table; at most MOST_MINUTES are caught up on, older ones are left out.
-3. A symbol that fails leaves the others to be judged, and is a problem of the run.
+3. What begins or ends is a line of the log, once.
+4. A symbol that fails leaves the others to be judged, and is a problem of the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +18,13 @@ from ingestion.tape.minutes import tape_minutes
 from ingestion.venues.decoders import Decoders, tape_venue
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, to_datetime, to_ns
 from market.errors import FeatureServiceError, StoreUnavailable
-from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute
+from quality.limits import QualityLimits
+from quality.minutes import Carried, MinuteQuality, QualityEvent, judge_minute
 from storage.database.minute_quality import MinuteQualityStore, Reached, StoredEvent
 from storage.tape import tape_symbols
 from upkeep.tasks import Reach
+
+_log = logging.getLogger(__name__)
 
 SETTLED_NS: Final = 5 * SECOND_NS
 MOST_MINUTES: Final = 15
@@ -41,6 +46,7 @@ def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
     """
     end_ns = floor_to(now_ns - SETTLED_NS, MINUTE_NS)
     reached = store.reached()
+    known = {_key(each): each for each in store.events(to_datetime(end_ns - MOST_MINUTES * MINUTE_NS))}
     minutes = events = 0
     problems: list[str] = []
     written = [symbol for symbol in tape_symbols(raw_folder) if symbol in symbols]
@@ -56,6 +62,7 @@ def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
         # One transaction a symbol: some rows and the few events of each minute.
         found = [stored_event(symbol, each) for minute, _ in judged for each in minute.events]
         store.add([_row(symbol, minute, seq) for minute, seq in judged], found)
+        _log_news(found, known)
         minutes += len(judged)
         events += len(found)
     return {"symbols": len(written), "minutes": minutes, "events": events, "problems": problems}
@@ -108,6 +115,23 @@ def _row(symbol: str, minute: MinuteQuality, next_seq: int | None) -> dict[str, 
         "next_seq": next_seq,
         "carried": minute.carried.document(),
     }
+
+
+def _key(event: StoredEvent) -> tuple[object, ...]:
+    return event.symbol, event.stream, event.what, event.begin_at
+
+
+def _log_news(found: Iterable[StoredEvent], known: dict[tuple[object, ...], StoredEvent]) -> None:
+    """A line for what is new, and for the end of what was known to last; ``known`` is what is stored."""
+    for event in found:
+        before, name = known.get(_key(event)), f"{event.symbol} {event.stream} {event.what}"
+        known[_key(event)] = event
+        lasted = "" if event.end_at is None else f", {(event.end_at - event.begin_at).total_seconds():.1f} s"
+        if before is None:
+            level = logging.INFO if event.severity == "info" else logging.WARNING
+            _log.log(level, "%s since %s%s: %s", name, event.begin_at.isoformat(), lasted, event.detail)
+        elif before.end_at is None and lasted:
+            _log.info("%s since %s is over%s", name, event.begin_at.isoformat(), lasted)
 
 
 def stored_event(symbol: str, event: QualityEvent) -> StoredEvent:

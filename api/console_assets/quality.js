@@ -46,12 +46,20 @@ function report(found) {
   const period = new URLSearchParams({ from: found.period_start.slice(0, 10), to: found.period_end.slice(0, 10) });
   return [h("h2", {}, `${found.symbol}, ${clock(found.period_start)} to ${clock(found.period_end)}`),
     h("div", { class: "tiles" }, tile("missing", share(found.missing_rate)), tile("anomalies", share(found.anomaly_rate)),
-      tile("gaps in the order book", number(found.sequence_gaps)), tile("gaps and interruptions", number(found.desynchronization_events))),
+      tile("gaps in the order book", number(found.sequence_gaps)), tile("gaps and interruptions", number(found.desynchronization_events)),
+      tile("late messages", number(found.late_messages)), tile("repeated messages", number(found.duplicate_messages))),
     h("p", {}, h("a", { href: `#coverage/${encodeURIComponent(found.symbol)}?${period}` }, "Calendar of stored and missing data")),
     h("h2", {}, "What to do"), found.recommendations.length ? h("ul", {}, found.recommendations.map((each) => h("li", {}, each))) : h("p", { class: "muted" }, "Nothing is wrong in what was checked."),
     h("h2", {}, "Not checked"), table("Not checked", [["check", "name"], ["why", "formula"]], Object.entries(found.unchecked), "Everything was checked."),
+    h("h2", {}, "Streams"), rows("Streams", streams(found), "No stream."),
     h("h2", {}, "Gaps"), rows("Gaps", found.sequence_gap_details, "No gap."),
     h("h2", {}, "Anomalies"), rows("Anomalies", found.anomaly_details, "No anomaly.")];
+}
+
+const OF_A_STREAM = ["received", "expected", "missing", "late", "duplicates", "silences"];
+
+function streams(found) {
+  return Object.entries(found.streams).map(([stream, each]) => ({ stream, ...Object.fromEntries(OF_A_STREAM.map((name) => [name, each[name]])) }));
 }
 
 function rows(caption, found, empty) {

@@ -1,4 +1,4 @@
-"""The service's own messages on a tape: what it missed, asked for later, took in part, restated or was answered."""
+"""The service's own messages on a tape: what it missed, asked later, took in part, restated, was answered, counted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ from ingestion.decoding.positions import held_position_records, read_position_an
 from ingestion.decoding.scales import Scales
 from ingestion.decoding.stated import Stated
 from ingestion.decoding.tickers import restated_element, restated_ticker
-from ingestion.decoding.wire import ControlMessage, HistoryMessage, PartMessage, RestatedTicker, read_json
+from ingestion.decoding.wire import (
+    ArrivalsMessage,
+    ControlMessage,
+    HistoryMessage,
+    KindArrivals,
+    PartMessage,
+    RestatedTicker,
+    read_json,
+)
 from market.clock import MILLISECOND_NS
 from market.errors import MalformedMessage, UnknownTopic
 from market.events import (
+    ARRIVALS,
     CONTROL,
     GAP,
     HISTORY,
@@ -40,16 +49,19 @@ _POSITION_ANSWER: Final = "position"
 _PART: Final = "part"
 _HISTORY: Final = "history"
 _RESTATED: Final = "ticker"
+_ARRIVALS: Final = "arrivals"
 _KINDS: Final = {
     **dict.fromkeys((*_CONTROL_FIELDS, _HISTORY), CONTROL),
     _POSITION_ANSWER: POSITION,
     _PART: TRADE,
     _RESTATED: TICKER,
+    _ARRIVALS: ARRIVALS,
 }
 _CONTROL: Final = JsonDecoder(ControlMessage)
 _HISTORY_MESSAGE: Final = JsonDecoder(HistoryMessage)
 _PART_MESSAGE: Final = JsonDecoder(PartMessage)
 _RESTATED_TICKER: Final = JsonDecoder(RestatedTicker)
+_ARRIVALS_MESSAGE: Final = JsonDecoder(ArrivalsMessage)
 
 
 def own_stated(topic: str) -> Stated:
@@ -79,6 +91,8 @@ class OwnMessages:
             return self._decode_part(body)
         if name == _RESTATED:
             return self._decode_restated(body, topic, symbol)
+        if name == _ARRIVALS:
+            return _decode_arrivals(body, symbol)
         if name == _POSITION_ANSWER:
             return self._decode_position_answer(body, topic, symbol)
         raise UnknownTopic(f"topic: must be {OWN}{{{'|'.join(_KINDS)}}}, was {topic!r}")
@@ -137,6 +151,12 @@ def restated_message(fields: Mapping[int, int], instrument: Instrument, *, event
     return msgspec.json.encode({"topic": topic, "ts": event_ns // MILLISECOND_NS, "data": data})
 
 
+def arrivals_message(symbol: str, minute_ns: int, kinds: Sequence[KindArrivals]) -> bytes:
+    """The bytes that say what of a minute came late or again. Raises MalformedMessage on a bad symbol."""
+    topic = f"{OWN}{_ARRIVALS}.{checked_symbol(symbol)}"
+    return msgspec.json.encode(ArrivalsMessage(topic=topic, ts=minute_ns // MILLISECOND_NS, kinds=list(kinds)))
+
+
 def position_answer(symbol: str, *, event_ns: int, answer: bytes) -> bytes:
     """The bytes of a position manager's answer for the tape: its JSON body, or ``null`` where it found no position."""
     topic = f"{OWN}{_POSITION_ANSWER}.{checked_symbol(symbol)}"
@@ -162,3 +182,14 @@ def _decode_history(body: bytes, symbol: str) -> DecodedMessage:
     records["px"] = KLINE
     records["update_id"] = message.since * MILLISECOND_NS
     return DecodedMessage(checked_symbol(symbol), CONTROL, message.topic, None, None, mark_message(records))
+
+
+def _decode_arrivals(body: bytes, symbol: str) -> DecodedMessage:
+    message = read_json(_ARRIVALS_MESSAGE, body, "arrivals message")
+    records = empty_events(len(message.kinds))
+    records["event_ns"] = message.ts * MILLISECOND_NS
+    records["kind"] = ARRIVALS
+    for record, counted in zip(records, message.kinds, strict=True):
+        record["field"] = KIND_NAMES.index(counted.kind)
+        record["px"], record["qty"], record["update_id"] = counted.late, counted.repeated, counted.most_late_ns
+    return DecodedMessage(checked_symbol(symbol), ARRIVALS, message.topic, None, None, mark_message(records))

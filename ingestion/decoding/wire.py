@@ -22,6 +22,7 @@ LAST_MILLISECOND: Final = 9_223_372_036_854
 """Later times do not fit int64 nanoseconds."""
 Milliseconds = Annotated[int, Meta(ge=1, le=LAST_MILLISECOND)]
 Nanoseconds = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 UpdateId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # The lengths bound what an error message can repeat and what an integer conversion can cost.
 Topic = Annotated[str, Meta(max_length=100)]
@@ -46,6 +47,26 @@ class HistoryMessage(Struct, kw_only=True, frozen=True, gc=False):
     reason: str
     kind: Literal["kline"]
     since: Milliseconds
+
+
+CountedKind = Literal["orderbook", "trade", "kline", "ticker", "position", "execution", "funding", "candle"]
+
+
+class KindArrivals(Struct, kw_only=True, frozen=True, gc=False):
+    """Messages of a kind that came late, by how much at most, and such as came again."""
+
+    kind: CountedKind
+    late: Count
+    most_late_ns: Count
+    repeated: Count
+
+
+class ArrivalsMessage(Struct, kw_only=True, frozen=True, gc=False):
+    """What the service counted of a minute, which begins at ``ts``, and the tape does not show."""
+
+    topic: Topic
+    ts: Milliseconds
+    kinds: Annotated[list[KindArrivals], Meta(min_length=1)]
 
 
 class PartMessage(Struct, kw_only=True, frozen=True, gc=False):

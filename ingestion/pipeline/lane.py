@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.own import control_message, part_message, restated_message
+from ingestion.pipeline.arrivals import OWN_KINDS, Arrivals
 from ingestion.pipeline.book_losses import BookLosses, reads_book
 from ingestion.pipeline.book_stream import BookStream
 from ingestion.pipeline.closed_rows import ClosedRows
@@ -18,7 +20,7 @@ from ingestion.pipeline.past_books import PastBooks
 from ingestion.pipeline.redelivery import SeenMessages
 from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
-from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER
+from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, TRADE
 from market.instruments import Instrument
 from storage.checkpoints import Checkpoint
 from storage.tape import Frame, Hole, TapeWriter
@@ -42,9 +44,7 @@ class Lane:
     ) -> None:
         """on_gap: called with the symbol when its order book was lost and announced on the tape."""
         self.messages = 0
-        self.late_messages = 0
-        self.redelivered = 0
-        """Messages that the tape held already, and trades that came again in another one."""
+        self.arrivals = Arrivals()
         self.ignored = 0
         """Order book messages of another depth or another stream than the one that is kept to."""
         self.lost = 0
@@ -159,13 +159,12 @@ class Lane:
         and counted. One that the tape holds already is counted and goes no further, nor does one of another order book
         stream; of a message with trades that the tape holds, the others are taken.
         """
-        known_seq = self._seen.seq_of(message)
-        if known_seq is not None:
-            self.redelivered += 1
+        if (known_seq := self._seen.seq_of(message)) is not None:
+            self.arrivals.note_repeated(message.kind, recv_ns)
             return known_seq
         stamped_ns = self._stamp_ns(kinds_changed(message), recv_ns)
         if repeated := self._seen.repeated_trades(message):
-            self.redelivered += len(repeated)
+            self.arrivals.note_repeated(TRADE, recv_ns, len(repeated))
             body = part_message(body, repeated, symbol=message.symbol)
             part = self._decoders.decode(body, stamped_ns)
             assert part is not None
@@ -177,9 +176,9 @@ class Lane:
             if not judged.is_taken:
                 self.ignored += 1
                 return self.last_seq
-        self.late_messages += stamped_ns != recv_ns
+        self.arrivals.note(message.kind, recv_ns, stamped_ns)
         seq = self._tape.append(stamped_ns, body)
-        self.messages += message.kind != CONTROL
+        self.messages += message.kind not in OWN_KINDS
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
@@ -237,8 +236,7 @@ class Lane:
 
     def note_closed(self, rows: FeatureRows) -> None:
         """The rows that ``compute`` gave are served."""
-        closed_ns = self.engine.closed_ns
-        if closed_ns is None:
+        if (closed_ns := self.engine.closed_ns) is None:
             return
         self.closed.note(rows, closed_ns)
         self.past.note(self.engine, closed_ns, self.last_seq)
@@ -246,9 +244,12 @@ class Lane:
         if self.losses.has_new(closed_ns) and self._reads_book and self.engine.is_book_broken:
             self._log_control(GAP, recv_ns=closed_ns, reason=GAP_REASON)
             self._on_gap(self.engine.instrument.symbol)
+        self.arrivals.tell(self._log, self.engine.instrument.symbol, closed_ns, ended_ns=closed_ns)
 
     def close(self) -> None:
-        self._tape.close()
+        with closing(self._tape):
+            last_ns = max(self.engine.closed_ns or 0, self.last_recv_ns or 0)
+            self.arrivals.tell(self._log, self.engine.instrument.symbol, last_ns)
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
         symbol, was_valid = self.engine.instrument.symbol, self._book.is_valid
@@ -294,7 +295,6 @@ class Lane:
         if message.kind < KIND_COUNT:
             self.closed.add_message(recv_ns)
             self.engine.feed(records)
-            follower = self.follower  # another thread may end it
-            if follower is not None:
+            if (follower := self.follower) is not None:  # another thread may end it
                 follower.take(records)
         self._last_frame = seq, recv_ns

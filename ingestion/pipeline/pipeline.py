@@ -123,7 +123,7 @@ class Pipeline:
 
     @property
     def late_messages(self) -> int:
-        return sum(lane.late_messages for lane in self._lanes.by_symbol.values())
+        return sum(lane.arrivals.late for lane in self._lanes.by_symbol.values())
 
     @property
     def duplicates(self) -> int:
@@ -135,7 +135,7 @@ class Pipeline:
 
     @property
     def redelivered(self) -> int:
-        return sum(lane.redelivered for lane in self._lanes.by_symbol.values())
+        return sum(lane.arrivals.repeated for lane in self._lanes.by_symbol.values())
 
     def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
         """Take one message; a rejected one is kept in the dead-letter and counted.

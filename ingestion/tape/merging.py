@@ -37,7 +37,7 @@ MOST_KNOWN: Final = 1_000_000
 """When what is older is forgotten."""
 MOST_CONFLICTS: Final = 100
 """Told one by one; the rest is counted."""
-_MADE_HERE: Final = (f"{OWN}gap.", f"{OWN}ticker.")
+_MADE_HERE: Final = (f"{OWN}gap.", f"{OWN}ticker.", f"{OWN}arrivals.")
 _START: Final = f"{OWN}start."
 _PART: Final = msgspec.json.Decoder(PartMessage)
 

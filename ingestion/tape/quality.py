@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from market.clock import SECOND_NS
+from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
-from market.events import KLINE, ORDERBOOK, TICKER, TRADE, Events
+from market.events import ARRIVALS, KLINE, ORDERBOOK, TICKER, TRADE, Events
+from quality.arrivals import Arrivals
 from quality.book_stream import BookStream
 from quality.data_report import Observed, quality_document
+from quality.limits import USUAL_LIMITS, QualityLimits
 from quality.market_streams import MarketStreams
 from storage.features.log import FeatureLog
-from storage.raw.events import stream_events
+from storage.raw.events import stream_events, stream_heads
 from storage.raw.raw_data import RawData
 from transforms.rows import FeatureRows, FeatureSet
 
 _BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
+_TOLD_AFTER_NS: Final = 2 * MINUTE_NS
 _MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
 
 
-def symbol_quality(
-    raw: RawData, log: FeatureLog, symbol: str, served: FeatureSet, *, from_ns: int, to_ns: int
+def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too much
+    raw: RawData,
+    log: FeatureLog,
+    symbol: str,
+    served: FeatureSet,
+    *,
+    from_ns: int,
+    to_ns: int,
+    limits: QualityLimits = USUAL_LIMITS,
 ) -> dict[str, Any]:
     """The report of ``quality.data_report`` on what raw Parquet holds with ``from_ns <= recv_ns < to_ns``.
 
@@ -33,18 +43,25 @@ def symbol_quality(
         raise InvalidRequest(f"period: must begin before it ends, was {from_ns} to {to_ns} ns")
     first_ns, last_ns = raw.period(symbol)
     instrument = raw.instrument(symbol)
-    book = BookStream()
+    book = BookStream(limits=limits)
     market = MarketStreams(
-        price_scale=10.0**instrument.price_exponent, quantity_scale=10.0**instrument.quantity_exponent
+        price_scale=10.0**instrument.price_exponent,
+        quantity_scale=10.0**instrument.quantity_exponent,
+        limits=limits,
     )
+    # What a minute counted is told at its end.
+    arrivals = Arrivals(floor_to(from_ns, MINUTE_NS), to_ns)
+    told = stream_events(raw, symbol, kinds=(ARRIVALS,), from_ns=from_ns, to_ns=to_ns + _TOLD_AFTER_NS)
+    for events, _ in told:
+        arrivals.add(events)
     held: list[int] = []
-    for kinds, fields, take in (
-        ((ORDERBOOK,), _BOOK_FIELDS, book.add),
-        ((TRADE, KLINE, TICKER), _MARKET_FIELDS, market.add),
-    ):
-        for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=fields):
-            take(events)
-            held += _ends(events)
+    period = {"from_ns": from_ns, "to_ns": to_ns}
+    for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), **period, fields=_BOOK_FIELDS):
+        book.add(heads)
+        held += _ends(heads)
+    for events, _ in stream_events(raw, symbol, kinds=(TRADE, KLINE, TICKER), **period, fields=_MARKET_FIELDS):
+        market.add(events)
+        held += _ends(events)
     book.offset.finish()
     unchecked = {}
     if last_ns < to_ns - SECOND_NS:
@@ -59,9 +76,11 @@ def symbol_quality(
             held_ns=(min(held), max(held)) if held else None,
             book=book,
             market=market,
+            arrivals=arrivals,
             rows=_served_rows(log, symbol, served, from_ns, to_ns),
             unchecked=unchecked,
-        )
+        ),
+        limits,
     )
 
 

@@ -45,6 +45,7 @@ def report(
     from ingestion.tape.quality import symbol_quality
     from quality.data_page import render_page
     from runtime.stores import open_stores
+    from runtime.wiring import quality_limits
 
     settings = settings_for(data)
     stores = open_stores(settings)
@@ -57,6 +58,7 @@ def report(
         load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set,
         from_ns=first_ns if from_ns is None else from_ns,
         to_ns=last_ns + 1 if to_ns is None else to_ns,
+        limits=quality_limits(settings),
     )
     if html is not None:
         html.write_text(render_page(found), encoding="utf-8")
@@ -198,7 +200,7 @@ def _print_drift(found: Mapping[str, Any]) -> None:
 
 def _print(found: Mapping[str, Any]) -> None:
     print(f"{found['symbol']}  {found['period_start']} to {found['period_end']}")
-    columns = ("stream", "received", "expected", "missing", "silences")
+    columns = ("stream", "received", "expected", "missing", "late", "duplicates", "silences")
     print_table(
         columns,
         [
@@ -208,8 +210,8 @@ def _print(found: Mapping[str, Any]) -> None:
         nothing="no stream has data in this period",
     )
     print(
-        f"order book gaps {found['sequence_gaps']}, interruptions {len(found['interruptions'])}, "
-        f"outliers {len(found['anomaly_details'])}"
+        f"order book gaps {found['sequence_gaps']}, "
+        f"interruptions {found['desynchronization_events'] - found['sequence_gaps']}, outliers {found['anomalies']}"
     )
     for thing, reason in found["unchecked"].items():
         print(f"not checked, {thing}: {reason}")

@@ -19,6 +19,7 @@ from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore, InvalidRequest
 from market.events import (
     ALL_KINDS,
+    ARRIVALS,
     CANDLE,
     CONTROL,
     EXECUTION,
@@ -52,6 +53,7 @@ TABLES: Final = (
     ("raw_positions", POSITION),
     ("raw_executions", EXECUTION),
     ("raw_kline_intervals", CANDLE),
+    ("raw_arrivals", ARRIVALS),
 )
 FUNDING_TABLE: Final = "raw_funding"
 TABLE_NAMES: Final = (*(table for table, _ in TABLES), FUNDING_TABLE)
@@ -61,7 +63,7 @@ _SNAPSHOTS: Final = 1
 _DELTAS: Final = 2
 _FUNDING: Final = TABLE_NAMES.index(FUNDING_TABLE)
 # Index into TABLES by kind, order book snapshots apart.
-_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, _FUNDING, 8])
+_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, _FUNDING, 8, 9])
 
 
 def write_events(

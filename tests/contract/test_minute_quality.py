@@ -13,7 +13,7 @@ from ingestion.venues.bybit.decode import Decoder
 from market.clock import MINUTE_NS, SECOND_NS, to_datetime
 from market.errors import StoreUnavailable
 from market.events import ORDERBOOK
-from quality.minutes import QualityLimits
+from quality.limits import QualityLimits
 from storage.database.figures import drop_figures
 from storage.database.minute_quality import MinuteQualityStore, StoredEvent
 from storage.instruments import InstrumentPins
@@ -43,12 +43,12 @@ def pins(tmp_path_factory: pytest.TempPathFactory) -> InstrumentPins:
     return pins
 
 
-def write_tape(root: Path, pins: InstrumentPins, *, minutes: int) -> None:
+def write_tape(root: Path, pins: InstrumentPins, *, minutes: int, begin_ns: int = NOON_NS) -> None:
     """A market in which some order book messages of the second minute are lost."""
     decoder = Decoder(pins)
     books = 0
     with TapeWriter(root, SYMBOL, segment_ns=3600 * SECOND_NS) as writer:
-        for message in simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=NOON_NS, duration_ns=minutes * MINUTE_NS):
+        for message in simulate(DEFAULT_SYMBOLS[:1], seed=5, start_ns=begin_ns, duration_ns=minutes * MINUTE_NS):
             decoded = decoder.decode(message.body)
             is_book = decoded is not None and decoded.kind == ORDERBOOK
             if is_book and message.recv_ns >= NOON_NS + MINUTE_NS:
@@ -94,6 +94,22 @@ def test_each_minute_is_judged_once_and_alike_whoever_goes_on(
     judge(tmp_path, pins, store, 3)
     assert rows(url) == one_by_one
     assert store.events(to_datetime(NOON_NS)) == events, "judged again, an event is the same one"
+
+
+def test_what_begins_and_what_is_over_is_one_line_of_the_log_each(
+    tmp_path: Path, pins: InstrumentPins, store: MinuteQualityStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="upkeep.quality")
+    write_tape(tmp_path, pins, minutes=1)
+    for minute in (1, 2, 3):
+        judge(tmp_path, pins, store, minute)
+    write_tape(tmp_path, pins, minutes=1, begin_ns=NOON_NS + 3 * MINUTE_NS)
+    judge(tmp_path, pins, store, 4)
+    since = f"{SYMBOL} ticker silence since "
+    begin, end = (line for line in caplog.messages if line.startswith(since))
+    assert begin.endswith("+00:00: no message came")
+    assert "+00:00 is over, 12" in end
+    assert begin.removesuffix(": no message came") == end.partition(" is over")[0]
 
 
 def test_what_is_long_past_is_left_out_and_a_silent_tape_tells_of_its_silence(

@@ -214,6 +214,8 @@ def test_quality_is_reported_for_a_period_of_an_address(page: Page, running: Run
         found = client.get("/data-quality/report", params={"symbol": "BTCUSDT", "from": begin, "to": end}).json()
     page.goto(f"/console#quality/BTCUSDT?from={begin}&to={end}")
     expect(page.locator(".tile").filter(has_text="gaps in the order book")).to_contain_text(str(found["sequence_gaps"]))
+    expect(page.locator(".tile").filter(has_text="late messages")).to_contain_text(str(found["late_messages"]))
+    expect(page.get_by_role("region", name="Streams")).to_contain_text("duplicates")
     for name in found["unchecked"]:
         expect(page.get_by_role("region", name="Not checked")).to_contain_text(name)
     page.get_by_role("link", name="Calendar of stored and missing data").click()

@@ -47,8 +47,15 @@ def market() -> list[tuple[int, Message]]:
 
 
 def report(
-    market: list[tuple[int, Message]], change: Change, folder: Path, kernel: Kernel, *, flush_rows: int = 3600
+    market: list[tuple[int, Message]],
+    change: Change,
+    folder: Path,
+    kernel: Kernel,
+    *,
+    flush_rows: int = 3600,
+    comes_ns: Callable[[int, Message], int] = lambda recv_ns, _message: recv_ns,
 ) -> dict[str, Any]:
+    """comes_ns: when the pipeline is given a message that is stamped with a time."""
     raw = folder / "raw"
     pipeline = pipeline_in(raw, kernel, FeatureLogSink(FeatureLogWriter(folder / "features", flush_rows=flush_rows)))
     changed = [each for recv_ns, message in market for each in change(recv_ns, message)]
@@ -57,7 +64,7 @@ def report(
             pipeline,
             [
                 TimedMessage(recv_ns, json.dumps(message).encode())
-                for recv_ns, message in sorted(changed, key=lambda each: each[0])
+                for recv_ns, message in sorted(changed, key=lambda each: comes_ns(*each))
             ],
         )
     finally:
@@ -98,10 +105,15 @@ def test_a_clean_market_reports_nothing(market: list[tuple[int, Message]], tmp_p
     assert found["recommendations"] == []
     assert found["crossed_book"] == []
     assert (found["missing_rate"], found["anomaly_rate"], found["sequence_gaps"]) == (0.0, 0.0, 0)
+    assert (found["late_messages"], found["duplicate_messages"]) == (0, 0)
     assert found["streams"]["trade"]["minutes_compared_with_klines"] >= MINUTES - 2
     assert found["features"]["rows"] == found["features"]["expected_rows"]
     assert "unchecked" in found
     assert "Nothing to do" in render_page(found)
+    assert render_page(found).count("<svg") == 2, "of the clocks, and of unknown values by group"
+    course = found["features"]["unknown_course"]
+    assert course.keys() == {group.name for group in kernel.feature_set.groups}
+    assert course["price"][-1] == 0.0
 
 
 def test_missing_book_messages_are_counted_to_the_message(
@@ -114,7 +126,12 @@ def test_missing_book_messages_are_counted_to_the_message(
     assert found["sequence_gaps"] == 1
     assert found["crossed_book"] == []
     assert found["sequence_gap_details"][0]["missing"] == dropped
-    assert found["features"]["book_broken_seconds"] > 0
+    features = found["features"]
+    assert features["book_broken_seconds"] > 0
+    for column, share in features["unknown_share"].items():
+        assert sum(features["unknown_by_reason"].get(column, {}).values()) == pytest.approx(share, abs=1e-5)
+    assert features["unknown_by_reason"]["mid_price"]["GAP"] > 0
+    assert features["unknown_by_reason"]["mid_price"].keys() <= {"GAP", "NO_DATA", "WARMUP"}
     assert any("order book" in line for line in found["recommendations"])
     assert "gaps" in render_page(found)
 
@@ -193,6 +210,7 @@ def test_a_price_far_from_the_market_is_an_outlier_with_its_reference(
 
     found = report(market, change, tmp_path, kernel)
     [outlier] = found["anomaly_details"]
+    assert found["anomalies"] == 1
     assert outlier["value"] == 90000.0
     assert 50_000 < outlier["reference"] < 70_000
 
@@ -207,6 +225,40 @@ def test_a_jump_of_the_receive_clock_is_told_by_its_minute(
     jumps = found["clock_offset_ms"]["jumps"]
     assert [jump["time"] for jump in jumps] == ["2026-03-01T10:03:00Z"]
     assert 1900 < jumps[0]["ms"] < 2100
+    offsets = [each["ms"] for each in found["clock_offset_ms"]["course"]]
+    assert offsets[-1] - offsets[0] == pytest.approx(jumps[0]["ms"], abs=50)
+
+
+def test_late_and_repeated_messages_are_counted_to_the_message_and_change_no_other_figure(
+    market: list[tuple[int, Message]], tmp_path: Path, kernel: Kernel
+) -> None:
+    doubled = late = 0
+
+    def change(recv_ns: int, message: Message) -> Iterator[tuple[int, Message]]:
+        nonlocal doubled, late
+        yield recv_ns, message
+        late += is_late(recv_ns, message)
+        if is_of(message, "publicTrade") and during(recv_ns, 90, 290):
+            doubled += 1
+            yield recv_ns + 1, message
+
+    def is_late(recv_ns: int, message: Message) -> bool:
+        return is_of(message, "tickers") and during(recv_ns, 100, 250)
+
+    def comes_ns(recv_ns: int, message: Message) -> int:
+        return recv_ns + is_late(recv_ns, message) * 3 * SECOND_NS // 2
+
+    found = report(market, change, tmp_path, kernel, comes_ns=comes_ns)
+    streams = found["streams"]
+    assert (streams["trade"]["duplicates"], found["duplicate_messages"]) == (doubled, doubled)
+    assert (streams["ticker"]["late"], found["late_messages"]) == (late, late)
+    assert 500 <= streams["ticker"]["most_late_ms"] <= 1500
+    assert streams["trade"]["most_late_ms"] is None
+    assert (found["missing_rate"], found["sequence_gaps"], found["trade_minutes_that_differ"]) == (0.0, 0, [])
+    told = " ".join(found["recommendations"])
+    assert f"{late} messages of the ticker stream came after their row was closed" in told
+    assert f"{doubled} messages of the trade stream came again" in told
+    assert f"<td>{doubled}</td>" in render_page(found)
 
 
 def test_a_symbol_without_data_and_an_empty_period_are_refused(tmp_path: Path, kernel: Kernel) -> None:

@@ -23,7 +23,8 @@ from ingestion.tape.minutes import tape_minutes
 from ingestion.worker.status import symbol_status
 from market.clock import HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, to_datetime
 from quality.drift import USUAL_LIMITS, table_drift, table_sketch
-from quality.minutes import Carried, QualityLimits, judge_minute
+from quality.limits import QualityLimits
+from quality.minutes import Carried, judge_minute
 from runtime.alerting import thresholds
 from runtime.settings import load_settings
 from storage.database.freshness import WindowLooks

@@ -15,7 +15,7 @@ from market.events import KLINE, ORDERBOOK, TICKER, TRADE
 from quality.coverage import STREAMS, CoverageTally
 from quality.coverage_document import coverage_document
 from quality.time_ranges import Range
-from storage.raw.events import stream_events
+from storage.raw.events import stream_events, stream_heads
 from storage.raw.raw_data import RawData
 from training_sets.rebuild.due_days import inputs_digest
 from training_sets.request.folds import covered
@@ -53,10 +53,8 @@ def symbol_coverage(
         raise InvalidRequest(f"period: must be a minute at least, was {period[0]} to {period[1]} ns")
     raw, tally = history.raw, CoverageTally(begin_ns, end_ns)
     if ORDERBOOK in kinds:
-        for events, _ in stream_events(
-            raw, symbol, kinds=(ORDERBOOK,), from_ns=begin_ns, to_ns=end_ns, fields=_BOOK_FIELDS
-        ):
-            tally.add_book(events)
+        for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), from_ns=begin_ns, to_ns=end_ns, fields=_BOOK_FIELDS):
+            tally.add_book(heads)
     if others := {TRADE, TICKER}.intersection(kinds):
         for events, _ in stream_events(
             raw, symbol, kinds=others, from_ns=begin_ns - AROUND_NS, to_ns=end_ns + AROUND_NS, fields=_MARKET_FIELDS

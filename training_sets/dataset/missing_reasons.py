@@ -14,11 +14,11 @@ import numpy as np
 
 from market.clock import DAY_NS
 from quality.profile import TableProfile
+from quality.unknown_reasons import reason_of
 from storage.features.log import FeatureLog
 from storage.features.statuses import NO_ROW, read_statuses
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.columns import DatasetFeatures
-from transforms.status import OK, STATUS_NAMES, UNDEFINED
 
 MOST_DATES: Final = 8
 NOT_LOGGED: Final = "NOT_LOGGED"
@@ -60,6 +60,4 @@ def missing_reasons(
 
 
 def _reason(status: int) -> str:
-    if status == NO_ROW:
-        return NOT_LOGGED
-    return STATUS_NAMES[UNDEFINED if status == OK else status]
+    return NOT_LOGGED if status == NO_ROW else reason_of(status)

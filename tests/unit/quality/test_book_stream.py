@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import CONTROL, FIRST, LAST, ORDERBOOK, SNAPSHOT, START, Events, empty_events
-from quality.book_stream import LONGEST_SILENCE_NS, BookStream
+from quality.book_stream import BookStream
+from quality.limits import USUAL_LIMITS
 
 BEGIN_NS = 1_700_000_000 * SECOND_NS
 STEP_NS = SECOND_NS // 10
@@ -87,5 +88,5 @@ def test_an_interruption_is_told_with_the_message_before_it() -> None:
 def test_a_pause_of_more_than_five_seconds_is_a_silence_and_one_of_exactly_five_is_none() -> None:
     for extra_ns, silences in ((0, 0), (1, 1)):
         events = books([5, 6, 7])
-        events["recv_ns"][2] = events["recv_ns"][1] + LONGEST_SILENCE_NS + extra_ns
+        events["recv_ns"][2] = events["recv_ns"][1] + USUAL_LIMITS.silences_ns[ORDERBOOK] + extra_ns
         assert len(counted(events).silences) == silences

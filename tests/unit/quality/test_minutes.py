@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from market.clock import MINUTE_NS, SECOND_NS
-from market.events import BUY, CONTROL, FIRST, LAST, ORDERBOOK, SNAPSHOT, START, TRADE, Events, empty_events
-from quality.minutes import Carried, MinuteQuality, QualityEvent, QualityLimits, judge_minute
+from market.events import ARRIVALS, BUY, CONTROL, FIRST, LAST, ORDERBOOK, SNAPSHOT, START, TRADE, Events, empty_events
+from quality.limits import QualityLimits
+from quality.minutes import Carried, MinuteQuality, QualityEvent, judge_minute
 
 NOON_NS = 1_700_000_040 * SECOND_NS
 assert NOON_NS % MINUTE_NS == 0
@@ -138,3 +139,42 @@ def test_outliers_and_a_jump_of_the_clock_are_events_of_their_minute() -> None:
         ("orderbook", "clock_jump", "warning", 60, 120),
     ]
     assert minute.anomaly_rate == pytest.approx(1 / 60)
+
+
+def arrivals(at_s: float, *, late: int = 0, most_late_ms: int = 0, repeated: int = 0) -> Events:
+    """What the tape tells of the trades of the minute before."""
+    events = books([most_late_ms * 1_000_000], at_s=at_s)
+    events["kind"], events["field"], events["px"], events["qty"] = ARRIVALS, TRADE, late, repeated
+    events["event_ns"] = events["recv_ns"] // MINUTE_NS * MINUTE_NS - MINUTE_NS
+    return events
+
+
+@pytest.mark.parametrize(
+    ("late", "repeated", "expected"),
+    [
+        (120, 0, [("trade", "late", "warning", 0, 60)]),
+        (0, 120, [("trade", "repeated", "info", 0, 60)]),
+        (99, 99, []),
+        (101, 101, []),
+    ],
+)
+def test_what_came_late_or_again_is_an_event_of_the_minute_that_was_counted(
+    late: int, repeated: int, expected: list[tuple[str, str, str, float, float]]
+) -> None:
+    many = 3000 if late == repeated == 101 else 600
+    _, minute = judged(
+        in_order(books(range(10, 70)), trades(many, at_s=0, step_s=60 / many)),
+        in_order(
+            books(range(70, 130), at_s=60),
+            trades(60, at_s=60),
+            arrivals(60.1, late=late, most_late_ms=420, repeated=repeated),
+        ),
+    )
+    assert told(minute) == expected
+    assert all("420 ms" in event.detail for event in minute.events if event.what == "late")
+
+
+def test_what_an_earlier_version_carried_is_read() -> None:
+    document = Carried(update_id=3).document()
+    del document["received"]
+    assert Carried.from_document(document) == Carried(update_id=3)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from market.errors import InvalidSettings
+from quality.limits import USUAL_LIMITS
 from runtime.settings import SUPERSEDED, Settings, load_settings, unknown_settings
+from runtime.wiring import quality_limits
 
 ENV_EXAMPLE = Path(__file__).parents[3] / "env.example"
 
@@ -205,3 +208,36 @@ def test_origins_are_addresses_without_a_path() -> None:
     assert given.feature_service_cors_origins == ("https://a.example", "http://localhost:3000")
     with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_CORS_ORIGINS: must be origins"):
         load_settings({"FEATURE_SERVICE_CORS_ORIGINS": "https://a.example/page"}, env_file=None)
+
+
+OF_QUALITY = [name for name in Settings.model_fields if name.startswith("feature_service_quality_")]
+
+
+def test_the_limits_of_data_quality_that_nobody_sets_are_the_usual_ones() -> None:
+    assert quality_limits(load_settings({}, env_file=None)) == USUAL_LIMITS
+
+
+@pytest.mark.parametrize("name", OF_QUALITY)
+def test_each_limit_of_data_quality_is_a_setting_that_is_read(name: str) -> None:
+    text = "0.5" if name.endswith("rate") else "7"
+    limits = quality_limits(load_settings({name.upper(): text}, env_file=None))
+    names = [field.name for field in fields(limits)]
+    [changed] = [each for each in names if getattr(limits, each) != getattr(USUAL_LIMITS, each)]
+    assert getattr(limits, changed) == float(text)
+    assert len(OF_QUALITY) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("LATE_RATE", "1.5", "must be less than or equal to 1"),
+        ("DUPLICATE_RATE", "0", "must be greater than 0"),
+        ("BOOK_SILENCE_SECONDS", "0", "must be greater than or equal to 1"),
+        ("CLOCK_JUMP_MS", "soon", "must be a valid integer"),
+        ("OUTLIER_DEVIATIONS", "2", "must be greater than or equal to 3"),
+        ("OUTLIER_DEVIATIONS", "inf", "must be a finite number"),
+    ],
+)
+def test_a_limit_of_data_quality_that_makes_no_sense_stops_the_start(name: str, text: str, rule: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"FEATURE_SERVICE_QUALITY_{name}: {rule}.*was '{text}'"):
+        load_settings({f"FEATURE_SERVICE_QUALITY_{name}": text}, env_file=None)

@@ -39,6 +39,9 @@ LIMITS = Thresholds(
     burn_6h=6.0,
     queue_messages=100,
     dead_letters=3,
+    unknown_share=0.5,
+    late_rate=0.05,
+    duplicate_rate=0.05,
     disk_warn_percent=85,
     disk_critical_percent=95,
 )

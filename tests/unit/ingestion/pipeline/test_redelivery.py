@@ -198,5 +198,24 @@ def test_a_damaged_tape_does_not_keep_ingest_from_going_on(tmp_path: Path, kerne
         pipeline.close()
     found = list(read_tape_and_holes(tmp_path, "BTCUSDT"))
     assert [each.first_seq for each in found if isinstance(each, Hole)] == [11]
-    # Nineteen of the first twenty can be read, a restart mark and five more follow.
-    assert len(found) == 19 + 1 + 1 + 5
+    # Nineteen of the first twenty can be read, a restart mark, five more and what came again follow.
+    assert len(found) == 19 + 1 + 1 + 5 + 1
+
+
+def test_what_came_again_is_counted_on_the_tape_and_told_by_one_that_is_played_again(
+    tmp_path: Path, kernel: Kernel
+) -> None:
+    pipeline = pipeline_on(tmp_path / "lived", kernel)
+    for number in (0, 1, 0, 1, 1):
+        pipeline.handle(message(number))
+    pipeline.close()
+    frames = list(read_tape(tmp_path / "lived", "BTCUSDT"))
+    [told] = [json.loads(frame.body) for frame in frames if b"feature-service.arrivals." in frame.body]
+    assert told["kinds"] == [{"kind": "trade", "late": 0, "most_late_ns": 0, "repeated": 3}]
+
+    again = pipeline_on(tmp_path / "played", kernel)
+    for frame in frames:
+        again.handle(TimedMessage(frame.recv_ns, frame.body))
+    again.close()
+    assert again.counters.rejected == 0
+    assert [frame.body for frame in read_tape(tmp_path / "played", "BTCUSDT")] == [frame.body for frame in frames]

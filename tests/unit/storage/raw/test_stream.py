@@ -12,7 +12,8 @@ from market.clock import DAY_NS, SECOND_NS
 from market.events import FIRST, KIND_COUNT, LAST, ORDERBOOK, TRADE, Events, empty_events, mark_message
 from market.instruments import Instrument
 from storage.raw import events as raw_events
-from storage.raw.events import read_events, stream_events
+from storage.raw.events import read_events, stream_events, stream_heads
+from storage.raw.file import SCHEMA
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 
@@ -70,6 +71,23 @@ def test_parts_of_two_tables_are_merged_and_no_piece_waits_for_a_later_part(tmp_
     assert_whole_and_joined(pieces, events)
     assert max(len(np.unique(piece["seq"])) for piece in pieces) <= 10
     assert np.array_equal(read_events(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER), events)
+
+
+def test_heads_alone_are_the_first_record_of_each_message_and_of_each_update_of_a_book(tmp_path: Path) -> None:
+    shared = message(2, ORDERBOOK, 3)  # by two row groups
+    several = np.concatenate([message(3, ORDERBOOK, 2), message(3, ORDERBOOK, 1)])
+    several["update_id"] = [7, 7, 8]
+    events = np.concatenate([message(1, ORDERBOOK, ROW_GROUP_ROWS - 1), shared, several, message(4, TRADE, 5)])
+    write_events(tmp_path, BTC, events, part="0")
+    whole = np.concatenate(pieces_of(tmp_path))
+    heads = list(stream_heads(RawData(tmp_path), "BTCUSDT", kinds=ALL_KINDS, **EVER, fields=SCHEMA.names))
+
+    found, expected = np.concatenate(heads), whole[(whole["flags"] & FIRST) != 0]
+    assert found["seq"].tolist() == [1, 2, 3, 3, 4]
+    assert found["update_id"].tolist() == [0, 0, 7, 8, 0]
+    assert all(found["flags"] & FIRST)
+    for name in ("recv_ns", "px", "kind"):
+        assert np.array_equal(found[name], expected[name])
 
 
 def test_nothing_to_read_is_no_piece(tmp_path: Path) -> None:
