@@ -16,22 +16,27 @@ PACKAGE = Path(__file__).parents[2] / "examples" / "own_features"
 COMMAND = "from runtime.cli import main; main()"
 SERVED = """
 import json, sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import pandas as pd, yaml
 from feast import FeatureStore
+from api.build_request import BuildRequest
 from feature_client import FeatureStoreClient
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
 from feature_repo.materializing import materialize_unpushed
-from market.clock import to_ns
+from market.clock import DAY_NS, format_iso, to_ns
 from runtime.equities_demo import write_example
 from storage.tables.computing import add_table, added_table, compute_groups
+from tests.build_places import place_in
 from tests.redis_servers import HOST, PORT, own_project
+from training_sets.builds.builder import build_dataset
 
 folder = Path(sys.argv[1])
 now = datetime.now(UTC)
 with own_project("own_features") as project:
+    (folder / "built").mkdir()
     (folder / "feature_store.yaml").write_text(yaml.safe_dump({
         "project": project, "provider": "local", "registry": str(folder / "registry.db"),
         "online_store": {"type": "redis", "connection_string": f"{HOST}:{PORT},db=0"},
@@ -48,9 +53,21 @@ with own_project("own_features") as project:
     asked = pd.Timestamp(now) - pd.Timedelta(days=40)
     frame = pd.DataFrame({"symbol": ["AAPL", "MSFT"], "event_timestamp": [asked] * 2})
     found = client.get_historical_features(frame, names)
+    place = replace(place_in(folder / "built", folder / "kernels", features=folder / "features"),
+                    tables_folder=folder / "tables")
+    begin, end = to_ns(now) - 800 * DAY_NS, to_ns(now) - 20 * DAY_NS
+    periods = [f"{format_iso(begin + at * (end - begin) // 4)}" for at in (0, 2, 3, 4)]
+    request = BuildRequest.model_validate({
+        "symbols": ["AAPL", "MSFT"], "features": names, "calendar": "XNYS", "sample_interval": "1d",
+        "target_config": {"type": "regression", "horizon": "5d"},
+        **{f"{split}_period_{side}": periods[at + (side == "end")] for at, split in
+           enumerate(("train", "validation", "test")) for side in ("start", "end")}}).to_request("2.1.0")
+    (folder / "built" / "dataset").mkdir()
+    manifest = build_dataset(request, place, folder / "built" / "dataset").manifest
     print(json.dumps({
         "views": sorted(view.name for view in store.list_feature_views()),
         "online": [{name: feature.value for name, feature in row.items()} for row in online.features],
+        "columns": manifest["columns"], "records": manifest["records"], "leakage": manifest["leakage"],
         "ranks": found.to_df()["strength_rank"].tolist(), "is_proven": found.pit_report.is_proven}))
     client.close()
 """
@@ -97,6 +114,10 @@ def test_an_installed_package_is_served_online_and_historically(installed: Mappi
     assert all(row["gaps:opening_gap"] is not None for row in found["online"])
     assert sorted(found["ranks"]) == [0.0, 1.0]
     assert found["is_proven"]
+    # Its dataset: features of a table and of a cross-section, each made again of what the table knew.
+    assert {"gaps__opening_gap", "strength__strength_rank"} < set(found["columns"])
+    assert found["records"]["train"] > 300
+    assert found["leakage"]["table_rows_computed_again"] == 2 * found["leakage"]["rows_joined_again"] > 300
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
