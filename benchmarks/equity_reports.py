@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -58,7 +57,9 @@ def fundamentals(folder: Path, bars: Table, written: pd.DataFrame, now_ns: int) 
         seconds = {"day_s" if tail else "whole_s": perf_counter() - begun}
         found |= {**seconds, f"{tail}processor_s": processor_s() - spent, f"{tail}rows": done.rows}
     begun = perf_counter()
-    theirs = _polars(pl.from_pandas(written), pl.from_pandas(reports))
+    ends = written["date"] + pd.Timedelta(days=1)
+    known = reports[reports["published"] <= ends.max()]
+    theirs = _polars(pl.from_pandas(written.assign(ends=ends)), pl.from_pandas(known))
     found["polars_s"] = perf_counter() - begun
     ours = pl.read_parquet(log / "*.parquet").sort("symbol", "event_timestamp").group_by("symbol", maintain_order=True)
     found["most_difference"] = _most_difference(ours.last(), theirs)
@@ -97,14 +98,7 @@ def _reports(bars: pd.DataFrame) -> pd.DataFrame:
 
 def _polars(bars: pl.DataFrame, reports: pl.DataFrame) -> pl.DataFrame:
     """The last day's features as they are at its end, from whole series of each quarter's newest word by then."""
-    day = pl.duration(days=1)
-    newest = (
-        reports.filter(pl.col("published") <= bars["date"].max() + timedelta(days=1))
-        .sort("published")
-        .group_by("ticker", "quarter")
-        .last()
-        .sort("ticker", "quarter")
-    )
+    newest = reports.sort("published").group_by("ticker", "quarter").last().sort("ticker", "quarter")
     over = {"pe_ratio": pl.col("net_income").rolling_sum(4)}
     made = newest.with_columns(
         earned=over["pe_ratio"].over("ticker"),
@@ -115,10 +109,8 @@ def _polars(bars: pl.DataFrame, reports: pl.DataFrame) -> pl.DataFrame:
     days = bars.sort("ticker", "date").with_columns(split=pl.col("split_ratio").cum_prod().over("ticker"))
     at_quarter = days.select("ticker", "date", of_quarter="split").sort("date")
     made = made.join_asof(at_quarter, left_on="quarter", right_on="date", by="ticker", check_sortedness=False)
-    joined = (
-        days.with_columns(ends=pl.col("date") + day)
-        .sort("date")
-        .join_asof(made.drop("date"), left_on="ends", right_on="published", by="ticker", check_sortedness=False)
+    joined = days.sort("date").join_asof(
+        made.drop("date"), left_on="ends", right_on="published", by="ticker", check_sortedness=False
     )
     splits = pl.col("split") / pl.col("of_quarter").fill_null(1.0)
     value = pl.col("close") * pl.col("shares_outstanding") * splits

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.build_request import BuildRequest
+from feature_client import Dataset as Read
 from market.clock import DAY_NS, HOUR_NS, parse_iso_ns
 from market.errors import InvalidRequest
+from runtime.commands.dataset_request import plain_request
 from runtime.equities_demo import write_example
 from storage.tables.computing import add_table, compute_groups
 from tests.build_places import UNGATED, place_in
@@ -24,6 +26,8 @@ from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.standing import stands_for
 from training_sets.builds.tables import build_inputs
+from training_sets.builds.verification import verify_dataset
+from training_sets.request.features import FeatureChoice
 from training_sets.request.request import DatasetRequest, request_document, stated_request
 from training_sets.samples.columns import DatasetFeatures
 
@@ -145,6 +149,35 @@ def test_the_same_request_stands_until_a_bar_changes(place: BuildPlace, built: D
         assert not stands_for(built.path, build_inputs(request, features, place))
     finally:
         bars.write_bytes(held)
+
+
+def test_the_dataset_is_built_again_to_the_byte_and_loaded(place: BuildPlace, built: Dataset, tmp_path: Path) -> None:
+    assert verify_dataset(built.path, place, tmp_path).is_exact
+    loaded = Read.open(built.path).load("train")
+    assert loaded.features.columns.tolist() == [
+        "price_volume_features__returns_1d",
+        "price_volume_features__close_price",
+        "momentum_features__rsi_14",
+    ]
+    assert len(loaded.features) == built.records["train"] == 1000
+
+
+def test_the_options_of_the_command_make_the_same_request() -> None:
+    times = [f"{year}-01-01T05:00:00" for year in (2008, 2010, 2010, 2011, 2011, 2012)]
+    request = plain_request(
+        ASKED["symbols"],
+        None,
+        None,
+        tuple(times),
+        horizon="5d",
+        sample_interval="1s",
+        sample_kind="on_row",
+        read_delay_ms=0,
+        registry="2.1.0",
+        features=FeatureChoice(tuple(ASKED["features"]), is_beside=False),
+        calendar="XNYS",
+    )
+    assert request == asked(target_config={"type": "regression", "horizon": "5d"}, sample_weight=None)
 
 
 def test_an_embargo_of_sessions_drops_so_many_rows_after_each_boundary(place: BuildPlace, tmp_path: Path) -> None:
