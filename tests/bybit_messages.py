@@ -18,8 +18,6 @@ from market.events import (
 from market.instruments import Instrument, pin_scale
 
 Json = dict[str, Any]
-
-
 MS = 1_000_000
 
 
@@ -36,8 +34,6 @@ BOOK: Json = {
     },
     "cts": 1786310818990,
 }
-
-
 TRADES: Json = {
     "topic": "publicTrade.BTCUSDT",
     "type": "snapshot",
@@ -47,8 +43,6 @@ TRADES: Json = {
         {"T": 1786310819679, "s": "BTCUSDT", "S": "Buy", "v": "1.5", "p": "65114.30", "i": "b", "BT": False},
     ],
 }
-
-
 KLINES: Json = {
     "topic": "kline.1.BTCUSDT",
     "type": "snapshot",
@@ -69,8 +63,6 @@ KLINES: Json = {
         }
     ],
 }
-
-
 TICKERS: Json = {
     "topic": "tickers.BTCUSDT",
     "type": "snapshot",
@@ -87,8 +79,6 @@ TICKERS: Json = {
         "preQty": "",
     },
 }
-
-
 EXCHANGE_MESSAGES = (BOOK, TRADES, KLINES, TICKERS)
 
 
