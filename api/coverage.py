@@ -8,14 +8,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from api.services import Services
-from api.wire_times import Moment
+from api.wire_times import MOST_DAYS, Moment, check_days
 from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS
-from market.errors import InvalidRequest
 from training_sets.checks.coverage import held_period, symbol_coverage
 from training_sets.samples.kline_days import KlineHistory
-
-MOST_DAYS = 31
 
 router = APIRouter(tags=["data quality"])
 
@@ -45,7 +42,6 @@ def coverage(
         first_ns, last_ns = held_period(raw, symbol, min(services.clock.now_ns(), raw.period(symbol)[1]))
         to_ns = min(last_ns, last_ns if end is None else end)
         from_ns = max(first_ns, to_ns - MOST_DAYS * DAY_NS) if begin is None else begin
-        if to_ns - from_ns > MOST_DAYS * DAY_NS:
-            raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(to_ns - from_ns) / DAY_NS:.1f}")
+        check_days(from_ns, to_ns)
         chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
         return Coverage.model_validate(symbol_coverage(KlineHistory(raw), symbol, chosen, (from_ns, to_ns)))

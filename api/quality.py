@@ -8,14 +8,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.services import Services
-from api.wire_times import Moment
+from api.wire_times import Moment, check_days
 from feature_repo.registry_versions import load_registry_version
 from ingestion.tape.quality import symbol_quality
-from market.clock import DAY_NS, to_datetime
-from market.errors import InvalidRequest
+from market.clock import to_datetime
 from training_sets.dataset.drift import MOST_HOURS, ServedDrift
-
-MOST_DAYS = 31
 
 router = APIRouter(prefix="/data-quality", tags=["data quality"])
 
@@ -52,9 +49,8 @@ def report(
     begin: Annotated[Moment, Query(alias="from")],
     end: Annotated[Moment, Query(alias="to")],
 ) -> QualityReport:
-    """The data quality of a symbol over a period of at most 31 days; each report is stored."""
-    if end - begin > MOST_DAYS * DAY_NS:
-        raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
+    """The data quality of a symbol over a period of at most 31 days; each report is kept."""
+    check_days(begin, end)
     found = symbol_quality(
         services.raw,
         services.features,
@@ -110,8 +106,7 @@ def reconciliation(
 
     ``feature-service quality reconcile`` creates them.
     """
-    if end - begin > MOST_DAYS * DAY_NS:
-        raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end - begin) / DAY_NS:.1f}")
+    check_days(begin, end)
     found = services.quality_reports.reconciliations(symbol, to_datetime(begin), to_datetime(end))
     return [Reconciliation.model_validate(each) for each in found]
 

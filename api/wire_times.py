@@ -6,12 +6,15 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from market.clock import SECOND_NS, format_iso, parse_duration_ns, parse_iso_ns
+from market.clock import DAY_NS, SECOND_NS, format_iso, parse_duration_ns, parse_iso_ns
+from market.errors import InvalidRequest
 
 _EARLIEST_NS: Final = 0
 _LATEST_NS: Final = 4_102_444_800 * SECOND_NS
 """The year 2100: sums of later times with a horizon would come near the end of int64."""
 _LONGEST_S: Final = 366 * 86_400
+MOST_DAYS: Final = 31
+"""Of the period that a report on messages may be of."""
 
 
 def _duration_ns(value: object) -> int:
@@ -44,3 +47,9 @@ Duration = Annotated[
 """Nanoseconds."""
 Moment = Annotated[int, BeforeValidator(_moment_ns), WithJsonSchema({"type": "string", "format": "date-time"})]
 """Nanoseconds since 1970 UTC; a time without an offset means UTC."""
+
+
+def check_days(begin_ns: int, end_ns: int) -> None:
+    """Raises InvalidRequest for a period that is longer than MOST_DAYS."""
+    if end_ns - begin_ns > MOST_DAYS * DAY_NS:
+        raise InvalidRequest(f"period: must be at most {MOST_DAYS} days, was {(end_ns - begin_ns) / DAY_NS:.1f}")

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from backfill.bybit.messages import AVAILABILITY_NS, kline_messages
 from backfill.fetching import Fetched, Place, SymbolDay, fetched
 from backfill.held import KIND, Held, Range, held_of, joined
-from ingestion.decoding.scales import Instruments
-from ingestion.messages import TimedMessage
+from backfill.records import book_records, message_records
 from ingestion.tape.whole import whole_raw
 from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
-from market.errors import CorruptStore, MalformedMessage, NotFound
+from market.clock import DAY_NS, MINUTE_NS, floor_to
+from market.errors import CorruptStore, NotFound
 from market.events import CONFIRMED, CONTROL, KLINE, Events
 from market.markets import Market
 from storage.durable_files import exclusive
@@ -35,14 +35,11 @@ from storage.raw.events import stream_events
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
 from storage.raw.parquet import PartWriter
 from storage.raw.raw_data import RawData
-from storage.raw.streams import backfill_seq
 from storage.retention.raw import delete_parts
-from transforms import tape_order
 
 PROVENANCE: Final = "backfill"
-RECORDS_A_PIECE: Final = 100_000
 _COMPARED: Final = ("seq", "recv_ns", "update_id", "flags")
-"""What is read back; that every column holds what was written is compared before the manifest names the file."""
+"""What is read back of candles; every column is compared with what was written before the manifest names the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +93,10 @@ def backfill_day(
             takes_substitute=takes_substitute,
             held_minutes=held.minutes,
         ) as found:
-            pieces = _decoded(place.instruments, asked, held, iter(found.messages))
+            if found.book is not None:
+                pieces = book_records(place.instruments, asked, found.book)
+            else:
+                pieces = message_records(place.instruments, asked, held, iter(found.messages))
             return _stored(place, asked, held, pieces, found=found, on_piece=on_piece)
 
 
@@ -152,7 +152,7 @@ def _stored(
             on_piece()
             writer.append(events)
             count += int(events["seq"][-1] - events["seq"][0]) + 1
-            span = _widened(span, events[events["kind"] == KIND[data_type]])
+            span = _widened(span, events["event_ns"][events["kind"] == KIND[data_type]])
             minutes.update(events["update_id"].tolist() if data_type == "klines" else ())
         filled = joined(minutes) if data_type == "klines" else _outside(span, held.ranges)
         lacking = _lacking(asked, until_ns, held, minutes)
@@ -190,56 +190,11 @@ def _done(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:
     )
 
 
-def _decoded(
-    instruments: Instruments, asked: SymbolDay, held: Held, messages: Iterator[TimedMessage]
-) -> Iterator[Events]:
-    """The records of what is not held, stamped, in pieces of whole messages."""
-    decoders = Decoders(BYBIT, instruments)
-    is_kline, wanted = asked.data_type == "klines", (CONTROL, KIND[asked.data_type])
-    delay_ns = AVAILABILITY_NS["trades"] if asked.data_type == "trades" else 0
-    may_be_held = bool(held.ranges) and not is_kline
-    seq = backfill_seq(asked.data_type, asked.day_ns // DAY_NS)
-    pieces: list[Events] = []
-    received: list[int] = []
-    waiting = 0
-    for message in messages:
-        if may_be_held and held.has(message.recv_ns - delay_ns):
-            continue
-        decoded = decoders.decode(message.body, message.recv_ns)
-        if decoded is None or decoded.symbol != asked.symbol or decoded.kind not in wanted:
-            raise MalformedMessage(f"{asked}: must hold nothing else, was {message.body[:80]!r}")
-        if is_kline and int(decoded.records["update_id"][0]) in held.minutes:
-            continue
-        pieces.append(decoded.records)
-        received.append(message.recv_ns)
-        waiting += len(decoded.records)
-        if waiting >= RECORDS_A_PIECE:
-            yield _stamped(asked, pieces, received, seq)
-            seq += len(pieces)
-            pieces, received, waiting = [], [], 0
-    if pieces:
-        yield _stamped(asked, pieces, received, seq)
-
-
-def _stamped(asked: SymbolDay, messages: list[Events], received: list[int], seq: int) -> Events:
-    """Messages behind each other, at their places from ``seq`` on. Raises MalformedMessage for one of another day."""
-    counts = [len(records) for records in messages]
-    events = tape_order.joined(messages)
-    events["recv_ns"] = np.repeat(received, counts)
-    events["seq"] = np.repeat(np.arange(seq, seq + len(messages)), counts)
-    # A candle ends when its day does; clocks of an archive differ by less than a second.
-    of_day_ns = events["event_ns"] - asked.day_ns
-    strange = np.flatnonzero((of_day_ns < -SECOND_NS) | (of_day_ns > DAY_NS + SECOND_NS))
-    if len(strange):
-        raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(int(events['event_ns'][strange[0]]))}")
-    return events
-
-
-def _widened(span: Range | None, events: Events) -> Range | None:
-    """A span of event time with that of further events."""
-    if len(events) == 0:
+def _widened(span: Range | None, times: npt.NDArray[np.int64]) -> Range | None:
+    """A span with further times in it, ns."""
+    if len(times) == 0:
         return span
-    begin, end = int(events["event_ns"].min()), int(events["event_ns"].max()) + 1
+    begin, end = int(times.min()), int(times.max()) + 1
     return (begin, end) if span is None else (min(span[0], begin), max(span[1], end))
 
 
@@ -266,20 +221,24 @@ def _check_read_back(raw: RawData, part: RawPart, data_type: str, messages: int)
     """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched."""
     kinds = {KIND[data_type]}
     found, last_seq, last_minute = 0, part.first_seq - 1, -1
-    pieces = stream_events(
-        raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1, fields=_COMPARED
-    )
-    for piece, _ in pieces:
-        own = piece[(piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)]
-        seqs = np.unique(own["seq"])
-        found += len(seqs)
-        if len(seqs) and (int(own["seq"][0]) <= last_seq or (np.diff(own["seq"]) < 0).any()):
-            raise CorruptStore(f"{part.symbol} {part.name}: seq must rise, was {int(own['seq'][0])} after {last_seq}")
-        last_seq = int(seqs[-1]) if len(seqs) else last_seq
-        strange = own[~np.isin(own["kind"], [CONTROL, *kinds])]
+    fields = _COMPARED if data_type == "klines" else ("seq", "recv_ns")
+    for piece, _ in stream_events(
+        raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1, fields=fields
+    ):
+        is_own = (piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)
+        own = piece if is_own.all() else piece[is_own]
+        if len(own) == 0:
+            continue
+        seqs = own["seq"]
+        steps = np.diff(seqs)
+        if int(seqs[0]) <= last_seq or (steps < 0).any():
+            raise CorruptStore(f"{part.symbol} {part.name}: seq must rise, was {int(seqs[0])} after {last_seq}")
+        found += 1 + int(np.count_nonzero(steps))
+        last_seq = int(seqs[-1])
+        strange = own["kind"][~np.isin(own["kind"], [CONTROL, *kinds])]
         if len(strange):
-            raise CorruptStore(f"{part.symbol} {part.name}: must be {data_type}, was kind {strange['kind'][0]}")
-        if data_type == "klines" and len(own):
+            raise CorruptStore(f"{part.symbol} {part.name}: must be {data_type}, was kind {strange[0]}")
+        if data_type == "klines":
             starts = own["update_id"][own["kind"] == KLINE]
             if int(starts[0]) <= last_minute or (np.diff(starts) < 0).any() or not (own["flags"] & CONFIRMED).all():
                 raise CorruptStore(f"{part.symbol} {part.name}: must be confirmed candles in order, was not")

@@ -2,8 +2,7 @@
 
 Candles, funding, open interest, mark and index prices come by REST, trades and order books from the archives; a candle
 that the exchange does not have is made of the archive's trades. Where
-history of trades begins, a START says that nothing is known before; where an order book ends before its day does, a
-GAP says that it is unknown from there.
+history of trades begins, a START says that nothing is known before.
 
 While the archives have no file of a day yet, the exchange returns its newest trades and current order book by REST: a
 substitute, which the file takes the place of when it is there.
@@ -16,11 +15,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from backfill.bybit.archive import Archive, read_trades
 from backfill.bybit.messages import (
-    AVAILABILITY_NS,
     LONGEST_FUNDING_MIN,
     MINUTE_MS,
     book_message,
@@ -34,15 +32,11 @@ from backfill.request import FROM_ARCHIVE
 from backfill.traded_candles import lacking_minutes, traded_candles
 from ingestion.decoding.own import control_message
 from ingestion.decoding.scales import Instruments
-from ingestion.messages import RejectedLine, TimedMessage
-from ingestion.sources.played.recordings import read_recording
+from ingestion.messages import TimedMessage
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, floor_to, parse_iso_ns
-from market.errors import NotFound, UnreadableRecording
+from market.errors import NotFound
 from market.events import GAP, START, TRADE
 from storage.raw.raw_data import RawData
-
-BOOK_STALE_NS: Final = 10 * SECOND_NS
-"""An order book that is silent for longer than this before its day ends is unknown from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,8 @@ class Fetched:
     """The messages of a day and where they come from. is_substitute: whether they are a substitute for an archive file.
 
     made: begins of the minutes, ns, whose candles are made of archived trades. compared: how those that the exchange
-    states compare with the same trades, as JSON; None where no trades were read.
+    states compare with the same trades, as JSON; None where no trades were read. book: an archive's order book, whose
+    lines are the messages, in place of any other.
     """
 
     messages: Iterable[TimedMessage]
@@ -113,6 +108,7 @@ class Fetched:
     is_substitute: bool = False
     made: frozenset[int] = frozenset()
     compared: Mapping[str, Any] | None = None
+    book: Path | None = None
 
 
 @contextmanager
@@ -191,7 +187,7 @@ def _archived(place: Place, asked: SymbolDay, lent: ExitStack, *, is_beginning: 
         begin = [_beginning(symbol, asked.day_ns)] if is_beginning else []
         return Fetched(chain(begin, trade_messages(symbol, read_trades(file.path, symbol))), file.source)
     file = lent.enter_context(place.archive(place.orderbook).orderbook(symbol, day))
-    return Fetched(_book_messages(file.path, symbol, asked.day_ns + DAY_NS), file.source)
+    return Fetched((), file.source, book=file.path)
 
 
 def _substitute(place: Place, asked: SymbolDay) -> Fetched | None:
@@ -219,15 +215,3 @@ def _substitute(place: Place, asked: SymbolDay) -> Fetched | None:
 def _beginning(symbol: str, at_ns: int) -> TimedMessage:
     reason = "history of trades begins here"
     return TimedMessage(at_ns, control_message(START, symbol=symbol, event_ns=at_ns, reason=reason, kind=TRADE))
-
-
-def _book_messages(path: Path, symbol: str, day_end_ns: int) -> Iterator[TimedMessage]:
-    recv_ns = None
-    for line in read_recording(path):
-        if isinstance(line, RejectedLine):
-            raise UnreadableRecording(f"{path.name} line {line.line_number}: {line.reason}")
-        recv_ns = line.recv_ns + AVAILABILITY_NS["orderbook"]
-        yield TimedMessage(recv_ns, line.body)
-    if recv_ns is not None and recv_ns < day_end_ns - BOOK_STALE_NS:
-        body = control_message(GAP, symbol=symbol, event_ns=recv_ns, reason="the archive of the day ends here")
-        yield TimedMessage(recv_ns, body)

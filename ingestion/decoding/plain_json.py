@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from market.clock import MICROSECOND_NS, SECOND_NS
 from transforms.jit import jit_inside
 
@@ -15,6 +17,11 @@ DECLINED: Final = -(2**63)
 LONGEST_NUMBER: Final = 64
 _NEAR_OVERFLOW: Final = 2**59
 """A number from here on is above every limit once it has another digit."""
+_MOST_DIGITS: Final = 18
+"""As many fit int64 whatever they are."""
+_MASKS: Final = np.array([*(2 ** (8 * length) - 1 for length in range(8)), -1], np.int64)
+"""By length: the bits of so many bytes."""
+_POWERS: Final = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
 
 
 def word(text: str) -> int:
@@ -26,8 +33,11 @@ _TRUE, _FALSE, _NULL = (word(text) for text in ("true", "false", "null"))
 
 
 @jit_inside
-def byte(body: Any, at: int) -> Any:
-    return body[at] if at < len(body) else 0
+def byte(body: Any, at: int) -> int:
+    """The byte there, 0 behind the end."""
+    # Of a place with a sign the compiler asks each time whether it counts from the end.
+    place = np.uint64(at)
+    return int(body[place]) if place < np.uint64(len(body)) else 0
 
 
 @jit_inside
@@ -40,7 +50,20 @@ def spaces(body: Any, at: int) -> int:
 @jit_inside
 def packed(body: Any, begin: int, end: int) -> int:
     """Up to eight bytes as a number; they are ASCII, so that no two texts are the same."""
+    if end <= begin:
+        return 0
     found = 0
+    if begin + 8 <= len(body):
+        # One after the other like this the compiler makes one load of them.
+        found |= int(body[begin])
+        found |= int(body[begin + 1]) << 8
+        found |= int(body[begin + 2]) << 16
+        found |= int(body[begin + 3]) << 24
+        found |= int(body[begin + 4]) << 32
+        found |= int(body[begin + 5]) << 40
+        found |= int(body[begin + 6]) << 48
+        found |= int(body[begin + 7]) << 56
+        return int(found & _MASKS[min(end - begin, 8)])
     for at in range(begin, min(end, begin + 8, len(body))):
         found |= int(body[at]) << (8 * (at - begin))
     return found
@@ -52,11 +75,13 @@ def text_end(body: Any, at: int) -> int:
     if byte(body, at) != 34:
         return -1
     at += 1
-    while 32 <= byte(body, at) < 127 and body[at] != 92:
-        if body[at] == 34:
-            return at
+    found = byte(body, at)
+    while found != 34:
+        if not 32 <= found < 127 or found == 92:
+            return -1
         at += 1
-    return -1
+        found = byte(body, at)
+    return at
 
 
 @jit_inside
@@ -126,6 +151,35 @@ def mantissa(body: Any, begin: int, end: int, exponent: int) -> int:
                 return DECLINED
             value *= 10
     return -value if body[begin] == 45 else value
+
+
+@jit_inside
+def decimal_text(body: Any, at: int, exponent: int) -> tuple[int, int]:
+    """``mantissa`` of a text that begins at a quote, and where it ends as ``text_end`` says, in one look at each byte.
+
+    It reads most of an order book's bytes: ``text_end`` and ``mantissa`` one after the other take twice as long.
+    """
+    begin = at + 1
+    if byte(body, at) == 34:
+        at, value, left = begin, 0, exponent
+        digit = byte(body, at) - 48
+        while 0 <= digit <= 9:
+            value = value * 10 + digit
+            at += 1
+            digit = byte(body, at) - 48
+        if at > begin and digit == 46 - 48:
+            point = at
+            at += 1
+            digit = byte(body, at) - 48
+            while 0 <= digit <= 9:
+                value = value * 10 + digit
+                at += 1
+                digit = byte(body, at) - 48
+            left -= at - point - 1
+        if at > begin and digit == 34 - 48 and 0 <= left <= _MOST_DIGITS - (at - begin):
+            return int(value * _POWERS[left]), at
+    end = text_end(body, begin - 1)
+    return (DECLINED if end < 0 else mantissa(body, begin, end, exponent)), end
 
 
 @jit_inside

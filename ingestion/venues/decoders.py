@@ -15,7 +15,7 @@ from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.scales import Instruments
 from ingestion.decoding.stated import Stated
 from ingestion.venues.table import VENUES
-from ingestion.venues.venue import Venue
+from ingestion.venues.venue import MessageDecoder, Venue
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from market.markets import DEFAULT_MARKET, Market
@@ -55,7 +55,11 @@ class Decoders:
 
         Raises MalformedMessage, UnknownTopic, ScaleExceeded: each asks for something else, as its class says.
         """
-        return self._decoders[bisect_right(self._from_ns, recv_ns) - 1].decode(body)
+        return self.of(recv_ns).decode(body)
+
+    def of(self, recv_ns: int) -> MessageDecoder:
+        """The decoder of what was received then."""
+        return self._decoders[bisect_right(self._from_ns, recv_ns) - 1]
 
     @property
     def compiled(self) -> int:

@@ -16,9 +16,9 @@ from market.events import CONTROL, FIRST, KIND_COUNT, ORDERBOOK, Events, empty_e
 from storage.parquet_files import reading_parquet
 from storage.raw.file import SCHEMA
 from storage.raw.manifest import RawFile, RawPart, common_scale
-from storage.raw.parquet import DELTA_TABLE, SNAPSHOT_TABLE, TABLES
 from storage.raw.raw_data import RawData
 from storage.raw.streams import in_time, stream_of
+from storage.raw.tables import DELTA_TABLE, SNAPSHOT_TABLE, TABLES
 from transforms.tape_order import EventColumns, merged
 
 PIECE_RECORDS: Final = 1 << 14

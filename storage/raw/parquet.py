@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,22 +18,9 @@ import numpy.typing as npt
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore, InvalidRequest
 from market.events import (
-    ALL_KINDS,
-    ARRIVALS,
-    CANDLE,
-    CONTROL,
-    EXECUTION,
-    FIRST,
-    FUNDING,
     FUNDING_RATE,
-    KLINE,
-    LAST,
     NEXT_FUNDING,
-    ORDERBOOK,
-    POSITION,
-    SNAPSHOT,
     TICKER,
-    TRADE,
     Events,
 )
 from market.instruments import Instrument
@@ -42,28 +29,7 @@ from storage.durable_files import publish_files, remove_staged
 from storage.instruments import checked_symbol
 from storage.raw.file import PartFile
 from storage.raw.manifest import Backfill, RawPart, TapeSource, check_market, entry_path, read_entry, write_entry
-
-TABLES: Final = (
-    ("raw_gaps", CONTROL),
-    ("raw_orderbook_snapshots", ORDERBOOK),
-    ("raw_orderbook_deltas", ORDERBOOK),
-    ("raw_trades", TRADE),
-    ("raw_kline", KLINE),
-    ("raw_ticker", TICKER),
-    ("raw_positions", POSITION),
-    ("raw_executions", EXECUTION),
-    ("raw_kline_intervals", CANDLE),
-    ("raw_arrivals", ARRIVALS),
-)
-FUNDING_TABLE: Final = "raw_funding"
-TABLE_NAMES: Final = (*(table for table, _ in TABLES), FUNDING_TABLE)
-SNAPSHOT_TABLE: Final = "raw_orderbook_snapshots"
-DELTA_TABLE: Final = "raw_orderbook_deltas"
-_SNAPSHOTS: Final = 1
-_DELTAS: Final = 2
-_FUNDING: Final = TABLE_NAMES.index(FUNDING_TABLE)
-# Index into TABLES by kind, order book snapshots apart.
-_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, _FUNDING, 8, 9])
+from storage.raw.tables import FUNDING_INDEX, TABLE_NAMES, table_index
 
 
 def write_events(
@@ -120,22 +86,30 @@ class PartWriter:
         """Take events; raises InvalidRequest as ``write_events`` does, StoreUnavailable."""
         if len(events) == 0:
             return
-        table_index = _table_index(self._symbol, events)
-        day = events["recv_ns"] // DAY_NS
-        is_funding = (events["kind"] == TICKER) & np.isin(events["field"], (FUNDING_RATE, NEXT_FUNDING))
-        is_funding |= events["kind"] == FUNDING
-        for index in range(len(TABLE_NAMES)):
-            of_table = is_funding if index == _FUNDING else table_index == index
-            for date in np.unique(day[of_table]).tolist():
-                self._file(index, date).append(events.take(np.flatnonzero(of_table & (day == date))))
+        tables = table_index(self._symbol, events)
         seqs = int(events["seq"][0]), int(events["seq"][-1])
         period = int(events["recv_ns"].min()), int(events["recv_ns"].max())
+        first_day, last_day = (at_ns // DAY_NS for at_ns in period)
+        if first_day == last_day and (tables == tables[0]).all() and tables[0] != FUNDING_INDEX:
+            self._file(int(tables[0]), first_day).append(events)
+        else:
+            for index in np.unique(tables[tables != FUNDING_INDEX]).tolist():
+                self._append_days(index, events, tables == index)
+        is_ticker, is_funding = events["kind"] == TICKER, tables == FUNDING_INDEX
+        if (is_ticker | is_funding).any():
+            states_funding = is_ticker & np.isin(events["field"], (FUNDING_RATE, NEXT_FUNDING))
+            self._append_days(FUNDING_INDEX, events, states_funding | is_funding)
         if self._seqs is not None:
             if seqs[0] <= self._seqs[1]:
                 raise InvalidRequest(f"{self._symbol} events: seq must not fall, was {seqs[0]} after {self._seqs[1]}")
             seqs = self._seqs[0], seqs[1]
             period = min(self._period[0], period[0]), max(self._period[1], period[1])
         self._seqs, self._period = seqs, period
+
+    def _append_days(self, index: int, events: Events, of_table: npt.NDArray[np.bool_]) -> None:
+        day = events["recv_ns"] // DAY_NS
+        for date in np.unique(day[of_table]).tolist():
+            self._file(index, date).append(events.take(np.flatnonzero(of_table & (day == date))))
 
     def commit(
         self,
@@ -215,31 +189,3 @@ class PartWriter:
             return {self._root / file.path for file in read_entry(path, self._symbol).files}
         except (FileNotFoundError, CorruptStore):
             return set()
-
-
-def _table_index(symbol: str, events: Events) -> npt.NDArray[np.int64]:
-    """Index into TABLES by record."""
-    kind, seq, recv_ns = events["kind"], events["seq"], events["recv_ns"]
-    unknown = kind[(kind < 0) | (kind >= ALL_KINDS)]
-    if len(unknown):
-        raise InvalidRequest(f"{symbol} events: kind must be 0 to {ALL_KINDS - 1}, was {unknown[0]}")
-    is_snapshot = (kind == ORDERBOOK) & ((events["flags"] & SNAPSHOT) != 0)
-    table_index: npt.NDArray[np.int64] = np.where(is_snapshot, _SNAPSHOTS, _TABLE_OF_KIND[kind])
-    falls = np.flatnonzero(seq[1:] < seq[:-1])
-    if len(falls):
-        raise InvalidRequest(f"{symbol} events: seq must not fall, was {seq[falls[0] + 1]} after {seq[falls[0]]}")
-    torn = (seq[1:] == seq[:-1]) & ((recv_ns[1:] != recv_ns[:-1]) | (table_index[1:] != table_index[:-1]))
-    if torn.any():
-        raise InvalidRequest(
-            f"{symbol} events: a message must have one recv_ns and one table, was two at seq {seq[1:][torn][0]}"
-        )
-    updates = np.where(table_index == _DELTAS, events["update_id"], 0)
-    message_ends = np.append((seq[1:] != seq[:-1]) | (updates[1:] != updates[:-1]), True)
-    marks = np.where(np.roll(message_ends, 1), FIRST, 0) | np.where(message_ends, LAST, 0)
-    unmarked = (table_index == _DELTAS) & (events["flags"] != marks)
-    if unmarked.any():
-        raise InvalidRequest(
-            f"{symbol} events: the first record of an update must be FIRST and its last LAST, nothing else, "
-            f"was otherwise at seq {seq[unmarked][0]}"
-        )
-    return table_index

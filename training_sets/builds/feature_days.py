@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from market.clock import SECOND_NS, floor_to
 from market.errors import NotFound
-from storage.raw.parquet import SNAPSHOT_TABLE
 from storage.raw.raw_data import RawData
+from storage.raw.tables import SNAPSHOT_TABLE
 from training_sets.builds.place import BuildPlace
 from training_sets.rebuild.days import WORTH_ENGINE, DayRange, count_days, rebuild_days
 from training_sets.request.folds import covered

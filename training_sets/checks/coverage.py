@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, Final
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
@@ -17,6 +14,7 @@ from quality.coverage_document import coverage_document
 from quality.time_ranges import Range
 from storage.raw.events import stream_events, stream_heads
 from storage.raw.raw_data import RawData
+from training_sets.last_used import LastUsed
 from training_sets.rebuild.due_days import inputs_digest
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
@@ -67,25 +65,11 @@ def symbol_coverage(
     return coverage_document(symbol, tally, chosen, begin_ns=begin_ns, end_ns=end_ns, kinds=kinds)
 
 
-class KnownCertificates:
-    """The last MOST_KNOWN certificates that a process has made: the same files say the same. Safe among threads."""
+class KnownCertificates(LastUsed[tuple[Any, ...], dict[str, Any]]):
+    """The last MOST_KNOWN certificates that a process has made: the same files say the same."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def of(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What was computed for a key, which contains everything it depends on; it must not be changed."""
-        with self._lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-                return self._known[key]
-        made = make()
-        with self._lock:
-            self._known[key] = made
-            while len(self._known) > MOST_KNOWN:
-                self._known.popitem(last=False)
-        return made
+        super().__init__(MOST_KNOWN)
 
 
 def dataset_coverage(
@@ -111,14 +95,17 @@ def dataset_coverage(
     for symbol in request.symbols:
         with open_raw(symbol, to_ns) as raw:
             history = KlineHistory(raw, klines)
-            make = partial(
-                symbol_coverage, history, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS
-            )
             files = inputs_digest(
                 raw.parts(symbol), frozenset({*kinds, KLINE}), from_ns - AROUND_NS, to_ns + LATEST_ARRIVAL_NS
             )
             key = (symbol, chosen.version, chosen.fingerprint, from_ns, to_ns, *kinds, files)
-            found.append(certificates.of(key, make))
+            certificate = certificates.get(key)
+            if certificate is None:
+                certificate = symbol_coverage(
+                    history, symbol, chosen, (from_ns, to_ns), kinds=kinds, late_ns=LATEST_ARRIVAL_NS
+                )
+                certificates.keep(key, certificate)
+            found.append(certificate)
     return found
 
 

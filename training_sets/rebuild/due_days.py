@@ -14,8 +14,8 @@ from market.events import CONTROL
 from storage.features.log import FeatureLog
 from storage.features.rebuilt_days import has_rebuilt_day, is_served_whole
 from storage.raw.manifest import RawPart
-from storage.raw.parquet import TABLES
 from storage.raw.raw_data import RawData
+from storage.raw.tables import TABLES
 from training_sets.rebuild.rebuild import start_before
 from transforms.catalogue import GROUPS, group_horizon_ns, group_kinds, set_horizon_ns, set_kinds
 from transforms.rows import FeatureGroup, FeatureSet

@@ -19,8 +19,8 @@ from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events, empty_events
 from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
 from storage.raw.manifest import RawPart
-from storage.raw.parquet import DELTA_TABLE, SNAPSHOT_TABLE
 from storage.raw.raw_data import RawData
+from storage.raw.tables import DELTA_TABLE, SNAPSHOT_TABLE
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel

@@ -5,8 +5,6 @@ A day is that on which klines came. What is kept of it is identified by the hash
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -20,6 +18,7 @@ from market.events import CLOSE, CONFIRMED, FIRST, HIGH, KLINE, LAST, LOW, VOLUM
 from storage.raw.events import stream_events
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
+from training_sets.last_used import LastUsed
 from training_sets.rebuild.due_days import inputs_digest
 
 WEEK_NS: Final = 7 * DAY_NS
@@ -34,28 +33,16 @@ Klines = npt.NDArray[Any]
 _FIELDS: Final = ("seq", "recv_ns", "update_id", "px", "field", "flags")
 
 
-class KnownKlines:
-    """The last MOST_DAYS days that a process has read. Safe among threads."""
+class KnownKlines(LastUsed[tuple[str, int, str], Klines]):
+    """The last MOST_DAYS days that a process has read, by symbol, day and the hash of their files."""
 
     def __init__(self) -> None:
-        self._days: OrderedDict[tuple[str, int, str], Klines] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, int, str]) -> Klines | None:
-        """What was kept of a symbol and day, made of files with this hash; it must not be changed."""
-        with self._lock:
-            if key in self._days:
-                self._days.move_to_end(key)
-            return self._days.get(key)
+        super().__init__(MOST_DAYS)
 
     def keep(self, key: tuple[str, int, str], klines: Klines) -> None:
         """Keep a day, unless it is a long one."""
-        if len(klines) > MOST_OF_DAY:
-            return
-        with self._lock:
-            self._days[key] = klines.copy()
-            while len(self._days) > MOST_DAYS:
-                self._days.popitem(last=False)
+        if len(klines) <= MOST_OF_DAY:
+            super().keep(key, klines.copy())
 
 
 @dataclass(frozen=True, slots=True)

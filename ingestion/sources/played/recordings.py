@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from os import SEEK_CUR
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import zstandard
+from isal import isal_zlib
 from msgspec import UNSET
 from msgspec.json import Decoder as JsonDecoder
 
@@ -24,8 +27,21 @@ LONGEST_LINE: Final = 64 * 2**20
 _CHUNK = 2**16
 # A zstd block of four bytes may hold 128 KiB, and one piece of input is unpacked at once: 4 KiB make 128 MiB at most.
 _ZSTD_CHUNK = 2**12
+# Deflate makes at most 1,032 times as many: 64 MiB.
+_DEFLATE_CHUNK = 2**16
+_NAME_LENGTH_AT = 26
+"""Where a member's own header says how long the name and the extra field are that its content follows."""
 # What a broken or truncated file raises; zipfile answers an encrypted member with RuntimeError.
-_UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.ZstdError, RuntimeError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    cast("type[Exception]", isal_zlib.error),  # its types say that this is an error, not the class of them
+    struct.error,
+    zipfile.BadZipFile,
+    zstandard.ZstdError,
+    RuntimeError,
+)
 
 # Nineteen digits hold the times of this century, and no more than int64 does.
 _STATED_TIME: Final = re.compile(rb'"recv_ns"\s*:\s*([12]\d{18})\b')
@@ -52,6 +68,21 @@ def read_recording(path: Path) -> Iterator[TimedMessage | RejectedLine]:
     raise UnreadableRecording(f"{path}: must end in one of {', '.join(_FORMATS)}, was {path.name!r}")
 
 
+def read_archive(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of the exchange's ``.data.zip``, many at a time, with the number of the first.
+
+    The last line of a block ends in its newline unless the file ends first. Raises UnreadableRecording, as
+    ``read_recording`` does while reading.
+    """
+    return _read_blocks(path, _zip_chunks(path))
+
+
+def archived_message(line: bytes) -> TimedMessage:
+    """A line of the exchange's ``.data.zip`` as a message received at its own ``ts``. Raises MalformedMessage."""
+    archived = read_json(_ARCHIVED, line, "line")
+    return TimedMessage(archived.ts * MILLISECOND_NS, line.strip())
+
+
 def _read_messages(
     path: Path, chunks: Callable[[Path], Iterator[bytes]], parse: Callable[[bytes], TimedMessage]
 ) -> Iterator[TimedMessage | RejectedLine]:
@@ -67,28 +98,37 @@ def _read_messages(
 
 
 def _read_lines(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for _, block in _read_blocks(path, chunks):
+        lines = block.split(b"\n")
+        yield from lines if lines[-1] else lines[:-1]
+
+
+def _read_blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The content cut after the last newline of each chunk, with the number of its first line."""
     line_number = 1
     pieces: list[bytes] = []
     held = 0
     try:
         for chunk in chunks:
-            *ends, tail = chunk.split(b"\n")
-            for end in ends:
-                if held + len(end) > LONGEST_LINE:
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                if held + chunk.find(b"\n") > LONGEST_LINE:
                     raise _too_long(path, line_number)
-                yield b"".join((*pieces, end))
-                line_number += 1
+                block = b"".join((*pieces, chunk[:end]))
+                yield line_number, block
+                line_number += block.count(b"\n")
                 pieces.clear()
                 held = 0
-            pieces.append(tail)
-            held += len(tail)
+            pieces.append(chunk[end:])
+            held += len(chunk) - end
             if held > LONGEST_LINE:
                 raise _too_long(path, line_number)
     except _UNREADABLE as error:
         raise UnreadableRecording(
             f"{path} line {line_number}: must be readable to its end, was not: {error}"
         ) from error
-    yield b"".join(pieces)
+    if held:
+        yield line_number, b"".join(pieces)
 
 
 def _too_long(path: Path, line_number: int) -> UnreadableRecording:
@@ -110,12 +150,37 @@ def _gzip_chunks(path: Path) -> Iterator[bytes]:
 
 def _zip_chunks(path: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if len(names) != 1:
-            raise zipfile.BadZipFile(f"an archive holds one file, this one {len(names)}")
-        with archive.open(names[0]) as file:
-            while chunk := file.read1(_CHUNK):  # type: ignore[attr-defined]  # typeshed: IO, in truth ZipExtFile
+        members = archive.infolist()
+        if len(members) != 1:
+            raise zipfile.BadZipFile(f"an archive holds one file, this one {len(members)}")
+        with archive.open(members[0]) as file:  # which reads the header before the content, and what is wrong with it
+            if members[0].compress_type != zipfile.ZIP_DEFLATED:
+                while chunk := file.read1(_CHUNK):  # type: ignore[attr-defined]  # typeshed: IO, in truth ZipExtFile
+                    yield chunk
+                return
+        yield from _inflated(path, members[0])
+
+
+def _inflated(path: Path, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A deflated member of a zip archive by ISA-L, which takes a quarter of the time that zlib does."""
+    inflater, checksum = isal_zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(member.header_offset + _NAME_LENGTH_AT)
+        name_length, extra_length = struct.unpack("<HH", file.read(4))
+        file.seek(name_length + extra_length, SEEK_CUR)
+        left = member.compress_size
+        while left and not inflater.eof:
+            packed = file.read(min(_DEFLATE_CHUNK, left))
+            if not packed:
+                raise EOFError("the file ends inside its content")
+            left -= len(packed)
+            if chunk := inflater.decompress(packed):
+                checksum = isal_zlib.crc32(chunk, checksum)
                 yield chunk
+    if not inflater.eof:
+        raise EOFError("the content ends inside a block")
+    if checksum != member.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {member.filename!r}")
 
 
 def _zstd_chunks(path: Path) -> Iterator[bytes]:
@@ -145,14 +210,9 @@ def _parse_recorded(line: bytes) -> TimedMessage:
     raise MalformedMessage(f"line: must hold either msg or envelope, was {count}")
 
 
-def _parse_archived(line: bytes) -> TimedMessage:
-    archived = read_json(_ARCHIVED, line, "line")
-    return TimedMessage(archived.ts * MILLISECOND_NS, line.strip())
-
-
 _FORMATS: Final[dict[str, tuple[Callable[[Path], Iterator[bytes]], Callable[[bytes], TimedMessage]]]] = {
     ".jsonl": (_plain_chunks, _parse_recorded),
     ".jsonl.gz": (_gzip_chunks, _parse_recorded),
     ".jsonl.zst": (_zstd_chunks, _parse_recorded),
-    ".data.zip": (_zip_chunks, _parse_archived),
+    ".data.zip": (_zip_chunks, archived_message),
 }

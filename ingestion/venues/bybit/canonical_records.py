@@ -75,47 +75,19 @@ def read_canonical(
     snapshot; the gateway's ``received_at`` in ns, 0 for none; where its event id and its trace id begin and end, -1 for
     a trace id of null. Of trades ``ids`` has where each id begins and ends, -1 for none.
     """
-    slots[COUNT, 1] = 0
-    slots[:, 0] = 0
-    if not _read_message(body, kind, symbol_at, topic_end, words, slots, scale, ids):
-        return _NOTHING
-    is_envelope = slots[PAYLOAD, 0] != 0
-    if not same(body, slots[TOPIC, 1], slots[TOPIC, 2], topic_at, topic_end):
+    if read_one(body, 0, kind, topic_at, topic_end, symbol_at, words, slots, scale, ids) != len(body):
         return _NOTHING
     received_ns = 0
-    if is_envelope:
-        # An envelope has all of its keys and none of a message's.
-        for slot in range(FIRST_OF_ELEMENT):
-            if slots[slot, 0] != (slot in (TOPIC, PAYLOAD) or slot >= EVENT_ID):
-                return _NOTHING
-        event_ns = iso_ns(body, slots[TIMESTAMP, 1], slots[TIMESTAMP, 2])
+    if slots[PAYLOAD, 0] != 0:
         received_ns = iso_ns(body, slots[RECEIVED_AT, 1], slots[RECEIVED_AT, 2])
-        if event_ns < 0 or received_ns < 0:
+        if received_ns < 0:
             return _NOTHING
-    else:
-        for slot in range(EVENT_ID, FIRST_OF_ELEMENT):
-            if slots[slot, 0]:
-                return _NOTHING
-        if not (slots[DATA, 0] and slots[TS, 0] and is_time(slots, TS) and (not slots[CTS, 0] or is_time(slots, CTS))):
-            return _NOTHING
-        event_ns = slots[CTS if kind == ORDERBOOK and slots[CTS, 0] else TS, 1] * MILLISECOND_NS
-    type_slot = BOOK_TYPE if is_envelope and kind == ORDERBOOK else TYPE
-    type_word = packed(body, slots[type_slot, 1], slots[type_slot, 2])
-    length = slots[type_slot, 2] - slots[type_slot, 1]
-    is_snapshot = type_word == SNAPSHOT_WORD and length == 8
-    if slots[type_slot, 0]:
-        if not is_snapshot and type_word != DELTA_WORD:
-            return _NOTHING
-    elif kind == ORDERBOOK:
-        return _NOTHING
-    if not _finish(kind, event_ns, is_snapshot and kind == ORDERBOOK, words, slots):
-        return _NOTHING
-    has_seq = kind == ORDERBOOK and slots[SEQ, 0] != 0
+    is_book = kind == ORDERBOOK
     return (
         slots[COUNT, 1],
-        slots[U, 1] if kind == ORDERBOOK else 0,
-        slots[SEQ, 1] if has_seq else -1,
-        is_snapshot,
+        slots[U, 1] if is_book else 0,
+        slots[SEQ, 1] if is_book and slots[SEQ, 0] != 0 else -1,
+        _is_snapshot(body, kind, slots),
         received_ns,
         slots[EVENT_ID, 1],
         slots[EVENT_ID, 2],
@@ -125,7 +97,64 @@ def read_canonical(
 
 
 @jit_inside
-def _finish(kind: int, event_ns: int, is_snapshot: bool, words: Any, slots: Any) -> bool:
+def read_one(
+    body: Any,
+    begin: int,
+    kind: int,
+    topic_at: int,
+    topic_end: int,
+    symbol_at: int,
+    words: Any,
+    slots: Any,
+    scale: Any,
+    ids: Any,
+) -> int:
+    """Read a message that begins at ``begin`` into its records; returns where it ends, -1 where it is declined."""
+    slots[COUNT, 1] = 0
+    slots[:, 0] = 0
+    end = _read_message(body, begin, kind, symbol_at, topic_end, words, slots, scale, ids)
+    if end < 0 or not same(body, slots[TOPIC, 1], slots[TOPIC, 2], topic_at, topic_end):
+        return -1
+    is_envelope = slots[PAYLOAD, 0] != 0
+    if is_envelope:
+        # An envelope has all of its keys and none of a message's.
+        for slot in range(FIRST_OF_ELEMENT):
+            if slots[slot, 0] != (slot in (TOPIC, PAYLOAD) or slot >= EVENT_ID):
+                return -1
+        event_ns = iso_ns(body, slots[TIMESTAMP, 1], slots[TIMESTAMP, 2])
+        if event_ns < 0:
+            return -1
+    else:
+        for slot in range(EVENT_ID, FIRST_OF_ELEMENT):
+            if slots[slot, 0]:
+                return -1
+        if not (slots[DATA, 0] and slots[TS, 0] and is_time(slots, TS) and (not slots[CTS, 0] or is_time(slots, CTS))):
+            return -1
+        event_ns = slots[CTS if kind == ORDERBOOK and slots[CTS, 0] else TS, 1] * MILLISECOND_NS
+    is_snapshot = _is_snapshot(body, kind, slots)
+    type_slot = _type_slot(kind, slots)
+    if slots[type_slot, 0]:
+        if not is_snapshot and packed(body, slots[type_slot, 1], slots[type_slot, 2]) != DELTA_WORD:
+            return -1
+    elif kind == ORDERBOOK:
+        return -1
+    return end if finish(kind, event_ns, is_snapshot and kind == ORDERBOOK, words, slots) else -1
+
+
+@jit_inside
+def _type_slot(kind: int, slots: Any) -> int:
+    return BOOK_TYPE if kind == ORDERBOOK and slots[PAYLOAD, 0] != 0 else TYPE
+
+
+@jit_inside
+def _is_snapshot(body: Any, kind: int, slots: Any) -> bool:
+    slot = _type_slot(kind, slots)
+    begin, end = slots[slot, 1], slots[slot, 2]
+    return bool(slots[slot, 0] != 0 and end - begin == 8 and packed(body, begin, end) == SNAPSHOT_WORD)
+
+
+@jit_inside
+def finish(kind: int, event_ns: int, is_snapshot: bool, words: Any, slots: Any) -> bool:
     """What of the records is known when the whole message was read."""
     if kind == TICKER and slots[NEXT, 0]:
         for at in range(slots[COUNT, 1]):
@@ -144,28 +173,29 @@ def _finish(kind: int, event_ns: int, is_snapshot: bool, words: Any, slots: Any)
 
 @jit_inside
 def _read_message(
-    body: Any, kind: int, symbol_at: int, symbol_end: int, words: Any, slots: Any, scale: Any, ids: Any
-) -> bool:
-    if byte(body, 0) != 123:
-        return False
-    at = 1
+    body: Any, at: int, kind: int, symbol_at: int, symbol_end: int, words: Any, slots: Any, scale: Any, ids: Any
+) -> int:
+    """Read the message that begins here; returns where it ends, -1 where it is declined."""
+    if byte(body, at) != 123:
+        return -1
+    at += 1
     while True:
         at, is_element = read_field(body, spaces(body, at), 0, slots, words, scale)
         if at < 0:
-            return False
+            return -1
         if is_element:
             is_list = kind in (TRADE, KLINE) and slots[DATA, 0] != 0
             if slots[DATA, 0] and slots[PAYLOAD, 0]:
-                return False
+                return -1
             if is_list:
                 at = _read_list(body, at, kind, symbol_at, symbol_end, words, slots, scale, ids)
             else:
                 at = _read_element(body, at, kind, symbol_at, symbol_end, words, slots, scale, ids)
             if at < 0:
-                return False
+                return -1
         at = spaces(body, at)
         if byte(body, at) != 44:
-            return byte(body, at) == 125 and at + 1 == len(body) and slots[COUNT, 1] > 0 and slots[TOPIC, 0] != 0
+            return at + 1 if byte(body, at) == 125 and slots[COUNT, 1] > 0 and slots[TOPIC, 0] != 0 else -1
         at += 1
 
 

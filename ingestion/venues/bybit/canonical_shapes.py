@@ -13,8 +13,8 @@ import numpy as np
 from ingestion.decoding.plain_json import (
     DECLINED,
     byte,
+    decimal_text,
     integer,
-    mantissa,
     number_end,
     packed,
     skipped,
@@ -102,7 +102,7 @@ def read_field(body: Any, at: int, kind: int, slots: Any, words: Any, scale: Any
         is_bids = slot + FIRST_OF_ELEMENT == BIDS
         if not is_bids and slots[BIDS, 0] == 0:
             return -1, False  # records stand bids first
-        return _levels(body, at, slots, words, scale, BID if is_bids else ASK), False
+        return read_levels(body, at, slots, words, scale, BID if is_bids else ASK), False
     return _value(body, at, want, row), False
 
 
@@ -130,7 +130,7 @@ def _value(body: Any, at: int, want: int, row: Any) -> int:
 
 
 @jit_inside
-def _levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: int) -> int:
+def read_levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: int) -> int:
     """Write the records of a list of levels; returns where it ends, -1 where it is declined."""
     if byte(body, at) != 91:
         return -1
@@ -140,17 +140,15 @@ def _levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: int) -
     while True:
         if byte(body, at) != 91:
             return -1
-        price = spaces(body, at + 1)
-        price_end = text_end(body, price)
+        px, price_end = decimal_text(body, spaces(body, at + 1), scale[PRICE_EXPONENT])
         if price_end < 0:
             return -1
         at = spaces(body, price_end + 1)
-        size = spaces(body, at + 1)
-        size_end = text_end(body, size)
-        if byte(body, at) != 44 or size_end < 0:
+        if byte(body, at) != 44:
             return -1
-        px = mantissa(body, price + 1, price_end, scale[PRICE_EXPONENT])
-        qty = mantissa(body, size + 1, size_end, scale[QUANTITY_EXPONENT])
+        qty, size_end = decimal_text(body, spaces(body, at + 1), scale[QUANTITY_EXPONENT])
+        if size_end < 0:
+            return -1
         if not (0 < px < LARGEST_PRICE_MANTISSA and 0 <= qty < LARGEST_MANTISSA):
             return -1
         if not write_record(words, slots, px, qty, ORDERBOOK | side << 8):

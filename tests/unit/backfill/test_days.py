@@ -13,56 +13,23 @@ import numpy as np
 import pytest
 
 from backfill import days
-from backfill.bybit.rest import BybitHistory
 from backfill.days import DayDone, backfill_day, standing
-from backfill.fetching import Place, SymbolDay
+from backfill.fetching import Place
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
-from market.errors import CorruptStore, NotFound, RejectedMessage, StoreUnavailable, UnreadableRecording
-from market.events import CONTROL, GAP, KLINE, KLINE_FIELD_COUNT, ORDERBOOK, START, TICKER, TRADE, Events
+from market.errors import CorruptStore, RejectedMessage, StoreUnavailable
+from market.events import KLINE_FIELD_COUNT, TICKER, Events
 from storage.instruments import InstrumentPins
-from storage.raw.events import read_events, stream_events
+from storage.raw.events import stream_events
 from storage.raw.manifest import entry_path
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
-from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
+from tests.backfilled_days import BEGIN_NS, DAY, DOGE, archive_with, stored
+from tests.bybit_rest import BybitHistoryServer, Failure
 
-DOGE: Final = "DOGEUSDT"
-DAY: Final = SymbolDay(DOGE, "klines", "2025-05-31")
-BEGIN_NS: Final = DAY.day_ns
-XRP_BOOK: Final = SymbolDay("XRPUSDT", "orderbook", "2024-12-01")
 UPSIDE_DOWN: Final = (
     b'{"retCode": 0, "time": 4398046511104, "result": {"list": [["1748649600000", "1", "2", "3", "4", "5", "6"]]}}'
 )
 """A candle whose low is above its high."""
-SIDES: Final = ("Buy", "Sell")
-KINDS: Final = (KLINE, TICKER, TRADE, ORDERBOOK)
-
-
-@pytest.fixture(scope="module")
-def server(recorded_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BybitHistoryServer]:
-    rows = recorded_klines(recorded_data / "klines" / "DOGEUSDT_1m.csv.gz", last=2500)
-    marks = [row[:5] for row in rows]
-    fundings = [(str((BEGIN_NS + hours * 3600 * SECOND_NS) // 10**6), "0.0001") for hours in (0, 8, 16)]
-    interest = [(str((BEGIN_NS + minutes * MINUTE_NS) // 10**6), "5000000.5") for minutes in range(0, 1440, 5)]
-    known = History(klines=rows, marks=marks, indices=marks, fundings=fundings, interest=interest)
-    archive = tmp_path_factory.mktemp("archive")
-    shutil.copy(recorded_data / "bybit" / "2024-12-01_XRPUSDT_ob500.data.zip", archive)
-    with BybitHistoryServer({DOGE: known}, archive=archive) as running:
-        yield running
-
-
-@pytest.fixture
-def place(server: BybitHistoryServer, tmp_path: Path) -> Iterator[Place]:
-    clock = ManualClock(parse_iso_ns("2025-07-01"))
-    rest = BybitHistory(server.url, clock, delay_ms=0, sleep=lambda _seconds: None)
-    raw = tmp_path / "raw"
-    archive = f"{server.url}/archive"
-    yield Place(raw, InstrumentPins(raw), rest, archive, archive, clock)
-    rest.close()
-
-
-def stored(place: Place, symbol: str = DOGE, *, from_ns: int = 0, to_ns: int = 1 << 62) -> Events:
-    return read_events(RawData(place.raw_folder), symbol, kinds=KINDS, from_ns=from_ns, to_ns=to_ns)
 
 
 def test_a_day_of_candles_is_what_the_exchange_has_known_a_second_after_its_end(place: Place) -> None:
@@ -234,59 +201,6 @@ def test_a_settlement_that_is_missing_leaves_funding_unknown_until_the_next(
     assert sorted(set(hours.tolist())) == [*range(8), *range(16, 24)]
 
 
-def test_an_order_book_of_the_archive_ends_with_a_gap(place: Place) -> None:
-    done = backfill_day(place, XRP_BOOK)
-    events = stored(place, "XRPUSDT")
-    assert done.messages == 51
-    assert len(np.unique(events["seq"][events["kind"] == ORDERBOOK])) == 50
-    assert events[-1]["kind"] == CONTROL
-    assert events[-1]["field"] == GAP
-
-
-def trades_csv(*, newest_first: bool, count: int = 50) -> bytes:
-    begin_s = BEGIN_NS // SECOND_NS
-    lines = [
-        f"{begin_s + at // 2}.{at % 2 * 5}123,{DOGE},{SIDES[at % 2]},{10 + at},0.2{at:02d},x,id-{at},1,1,1"
-        for at in range(count)
-    ]
-    header = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
-    return gzip.compress("\n".join([header, *(lines[::-1] if newest_first else lines)]).encode())
-
-
-def archive_with(tmp_path: Path, content: bytes) -> str:
-    folder = tmp_path / "files" / DOGE
-    folder.mkdir(parents=True)
-    (folder / f"{DOGE}2025-05-31.csv.gz").write_bytes(content)
-    return str(tmp_path / "files")
-
-
-@pytest.mark.parametrize("newest_first", [False, True])
-def test_trades_of_the_archive_come_in_order_of_time_and_begin_a_history(
-    place: Place, tmp_path: Path, *, newest_first: bool
-) -> None:
-    asked = replace(DAY, data_type="trades")
-    backfill_day(replace(place, trades=archive_with(tmp_path, trades_csv(newest_first=newest_first))), asked)
-    events = stored(place)
-    assert events[0]["kind"] == CONTROL
-    assert events[0]["field"] == START
-    trades = events[1:]
-    instrument = place.instruments.get(DOGE)
-    assert instrument is not None
-    assert trades["qty"].tolist() == [(10 + at) * 10**instrument.quantity_exponent for at in range(50)]
-    assert (np.diff(trades["recv_ns"]) > 0).all()
-
-
-def test_a_file_that_breaks_off_or_is_not_there_leaves_nothing_behind(place: Place, tmp_path: Path) -> None:
-    asked = replace(DAY, data_type="trades")
-    broken = replace(place, trades=archive_with(tmp_path, trades_csv(newest_first=False)[:-30]))
-    with pytest.raises(UnreadableRecording, match="to its end"):
-        backfill_day(broken, asked)
-    with pytest.raises(NotFound, match=r"DOGEUSDT2025-05-31\.csv\.gz"):
-        backfill_day(place, asked)
-    assert RawData(place.raw_folder).parts(DOGE) == []
-    assert list(place.raw_folder.rglob("*.parquet")) == []
-
-
 @pytest.mark.parametrize(
     ("failure", "error"),
     [(Failure(400, b"no"), StoreUnavailable), (Failure(200, UPSIDE_DOWN), RejectedMessage)],
@@ -312,82 +226,3 @@ def test_a_part_that_is_not_read_back_as_written_is_removed(place: Place, monkey
     assert not entry_path(place.raw_folder, DOGE, DAY.part).exists()
     assert RawData(place.raw_folder).symbols() == []
     assert list(place.raw_folder.rglob("*.parquet")) == []
-
-
-RECENT: Final = [
-    {"execId": f"r-{at}", "symbol": DOGE, "price": "0.2", "size": "5", "side": "Buy", "time": str(at_ms)}
-    for at, at_ms in enumerate((BEGIN_NS // 10**6 + seconds * 1000 for seconds in (7200, 7200, 3600, -5)), start=1)
-]
-"""Newest first; two of one moment, and one of the day before."""
-
-
-def today(place: Place, server: BybitHistoryServer, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """The place two hours into DAY, when the archives have no file of it."""
-    book = {"s": DOGE, "b": [["0.2", "7"]], "a": [["0.3", "8"]], "ts": BEGIN_NS // 10**6 + 7_200_300, "u": 9, "seq": 99}
-    monkeypatch.setattr(server.symbols[DOGE], "recent", RECENT)
-    monkeypatch.setattr(server.symbols[DOGE], "book", book)
-    return replace(place, clock=ManualClock(BEGIN_NS + 2 * 3600 * SECOND_NS + 5 * SECOND_NS))
-
-
-def test_of_today_the_newest_trades_stand_in_until_the_archive_has_the_day(
-    place: Place, server: BybitHistoryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, now = replace(DAY, data_type="trades"), today(place, server, monkeypatch)
-    done = backfill_day(now, asked)
-    hour_ns = 3600 * SECOND_NS
-    assert done.is_substitute
-    assert done.filled == ((BEGIN_NS + hour_ns, BEGIN_NS + 2 * hour_ns + 1),)
-    assert done.lacking == ((BEGIN_NS, BEGIN_NS + hour_ns),)
-    events = stored(place)
-    assert events["kind"].tolist() == [CONTROL, TRADE, TRADE, TRADE]
-    assert events[0]["recv_ns"] == events[1]["recv_ns"], "nothing is known before the first of them"
-    [part] = RawData(place.raw_folder).parts(DOGE)
-    assert part.backfill is not None
-    assert part.backfill.is_substitute
-    assert part.backfill.source.endswith("recent-trade")
-    whole = replace(place, trades=archive_with(tmp_path, trades_csv(newest_first=False)))
-    assert not backfill_day(whole, asked).is_substitute
-    assert len(stored(place)) == 51, "the file took its place"
-
-
-def test_of_today_the_present_order_book_is_known_to_one_row(
-    place: Place, server: BybitHistoryServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, now = replace(DAY, data_type="orderbook"), today(place, server, monkeypatch)
-    done = backfill_day(now, asked)
-    assert done.is_substitute
-    assert len(done.filled) == 1
-    events = stored(place)
-    assert events["kind"].tolist() == [ORDERBOOK, ORDERBOOK, CONTROL]
-    assert events[-1]["field"] == GAP
-    assert events[-1]["recv_ns"] == BEGIN_NS + 7201 * SECOND_NS
-
-
-@pytest.mark.parametrize("data_type", ["trades", "orderbook"])
-def test_nothing_stands_in_for_a_day_that_is_over_or_where_it_is_not_wanted(
-    place: Place, server: BybitHistoryServer, monkeypatch: pytest.MonkeyPatch, *, data_type: str
-) -> None:
-    asked, now = replace(DAY, data_type=data_type), today(place, server, monkeypatch)
-    with pytest.raises(NotFound):
-        backfill_day(now, asked, takes_substitute=False)
-    with pytest.raises(NotFound):
-        backfill_day(place, asked)
-    with pytest.raises(NotFound):  # what is newest is of another day
-        backfill_day(now, replace(asked, day="2025-06-01"))
-    assert RawData(place.raw_folder).parts(DOGE) == []
-
-
-def test_trades_of_spot_are_read_from_its_own_files(place: Place, tmp_path: Path) -> None:
-    lines = [f"{at},{BEGIN_NS // 10**6 + 500 * at},0.2,{10 + at},{SIDES[at % 2].lower()},0" for at in range(50)]
-    folder = tmp_path / "spot" / DOGE
-    folder.mkdir(parents=True)
-    text = "\n".join(["id,timestamp,price,volume,side,rpi", *lines])
-    (folder / f"{DOGE}_2025-05-31.csv.gz").write_bytes(gzip.compress(text.encode()))
-    done = backfill_day(replace(place, trades=str(tmp_path / "spot")), replace(DAY, data_type="trades"))
-    assert done.messages == 51
-
-
-def test_a_file_of_another_symbol_is_refused(place: Place, tmp_path: Path) -> None:
-    content = gzip.compress(gzip.decompress(trades_csv(newest_first=False)).replace(b",DOGEUSDT,", b",SHIBUSDT,"))
-    with pytest.raises(UnreadableRecording, match="symbol must be DOGEUSDT, was SHIBUSDT"):
-        backfill_day(replace(place, trades=archive_with(tmp_path, content)), replace(DAY, data_type="trades"))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.messages import RejectedLine, TimedMessage
-from ingestion.sources.played.recordings import LONGEST_LINE, _read_lines, read_recording
+from ingestion.sources.played.recordings import LONGEST_LINE, _read_lines, read_archive, read_recording
 from market.errors import UnreadableRecording
 
 
@@ -251,3 +251,39 @@ def test_a_real_recording_and_a_real_archive_are_read_to_the_end(recorded_data: 
     for message in archive:
         assert isinstance(message, TimedMessage)
         assert json.loads(message.body)["ts"] * 1_000_000 == message.recv_ns
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2])
+def test_a_damaged_archive_gives_whole_messages_before_it_is_unreadable(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.data.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.data", b"\n".join(BODIES))
+    whole = path.read_bytes()
+    expected = [TimedMessage(ts * 1_000_000, body) for ts, body in enumerate(BODIES, start=1)]
+    assert list(read_recording(path)) == expected
+    stream = random.Random(3)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[stream.randrange(100, len(whole) - 200)] ^= 1 << stream.randrange(8)
+        path.write_bytes(damaged)
+        read: list[object] = []
+        with pytest.raises(UnreadableRecording, match="to its end"):
+            read.extend(read_recording(path))
+    for length in (0, 50, len(whole) - 30):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UnreadableRecording, match="to its end"):
+            list(read_recording(path))
+
+
+def test_an_archive_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.data.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.data", b"".join(b'{"ts":%d,"data":"%s"}\n' % (at, bytes(200)) for at in range(1, 300_000)))
+    tracemalloc.start()
+    try:
+        lines = [block.count(b"\n") for _, block in read_archive(path)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(lines) == 299_999
+    assert peak < 48 * 2**20
