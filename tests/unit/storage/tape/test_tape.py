@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound, StoreUnavailable
 from market.markets import DEFAULT_MARKET
-from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
-from storage.tape import writer as tape_writer
+from storage.tape import Frame, Hole, TapeDisk, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
 from storage.tape.frames import segment_head
 from storage.tape.lock import release, take_lock
 from tests.dead_writers import reopened
@@ -462,12 +461,13 @@ def test_a_folder_that_takes_no_segment_stops_the_appends(tmp_path: Path) -> Non
         writer.close()
 
 
-def test_frames_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tape_writer, "QUEUE_BYTES", 1000)
-    with TapeWriter(tmp_path, SYMBOL, sync_ms=60_000) as writer:
+def test_frames_that_wait_for_the_disk_are_bounded(tmp_path: Path) -> None:
+    disk = TapeDisk(tmp_path, sync_ms=60_000, queue_bytes=1000)
+    with TapeWriter(tmp_path, SYMBOL, disk=disk) as writer:
         for index in range(100):
             writer.append(MIDNIGHT_NS + index, b"x" * 100)
-            assert writer._waiting_bytes <= 1000 + HEADER_BYTES + 100
+            assert disk.waiting_bytes <= 1000 + HEADER_BYTES + 100
+    disk.close()
     assert len(list(read_tape(tmp_path, SYMBOL))) == 100
 
 
