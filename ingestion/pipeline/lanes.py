@@ -20,7 +20,7 @@ from market.errors import StoreUnavailable
 from market.instruments import Instrument
 from market.markets import Market
 from storage.checkpoints import Checkpoint, write_checkpoint
-from storage.tape import Hole, TapeDisk, TapeWriter, read_tape_and_holes, tape_symbols
+from storage.tape import Hole, TapeDisk, TapeWriter, has_tape, read_tape_and_holes
 from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
@@ -95,7 +95,7 @@ class Lanes:
         """Go on where the symbol's tape ended, before its first message; False when it has none to go on from."""
         if symbol in self.by_symbol:
             return True
-        if symbol not in tape_symbols(self._rules.raw_folder):
+        if not has_tape(self._rules.raw_folder, symbol):
             return False
         self.open(symbol, now_ns)
         return True
@@ -151,7 +151,7 @@ class Lanes:
 
     def _pinned_by_tape(self, symbol: str) -> Instrument | None:
         """The scale by the first price on a tape whose pin was lost; None where it has no price, or nothing."""
-        if symbol not in tape_symbols(self._rules.raw_folder):
+        if not has_tape(self._rules.raw_folder, symbol):
             return None
         for frame in read_tape_and_holes(self._rules.raw_folder, symbol):
             if not isinstance(frame, Hole):

@@ -15,7 +15,7 @@ from storage.tape.disk import DEFAULT_SYNC_MS, TapeDisk
 from storage.tape.following import TapeFollower
 from storage.tape.frames import FIRST_SEQ, Frame
 from storage.tape.reader import Hole, read_tape, read_tape_and_holes, read_tape_from
-from storage.tape.segments import tape_begin_ns, tape_market, tape_symbols
+from storage.tape.segments import has_tape, tape_begin_ns, tape_market, tape_symbols
 from storage.tape.writer import TapeWriter
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "TapeDisk",
     "TapeFollower",
     "TapeWriter",
+    "has_tape",
     "read_tape",
     "read_tape_and_holes",
     "read_tape_from",

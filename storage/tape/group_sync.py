@@ -18,8 +18,9 @@ from typing import Final
 
 from storage.durable_files import sync_file, sync_folder
 
-FEW: Final = 2
-"""Files that are synced one by one even where the filesystem could be synced at once."""
+FEW: Final = 32
+"""Files that are synced one by one even where the filesystem could be synced at once: they do not wait for what others
+write to it, which may be gigabytes, and take no longer than the group after them takes to gather."""
 _TELLING: Final = {0xEF53: "ext4", 0x58465342: "XFS", 0x9123683E: "btrfs"}
 _TELLING_SINCE: Final = 5, 8
 _STATFS_BYTES: Final = 512

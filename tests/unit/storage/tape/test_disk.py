@@ -172,6 +172,14 @@ def test_a_filesystem_that_hides_failures_and_files_elsewhere_are_synced_file_by
     assert synced_by(tmp_path, 9, monkeypatch) == ["file"] * 9
 
 
+def test_a_filesystem_is_synced_at_once_and_says_when_it_is_not(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"x")
+        group_sync.sync_filesystem(file.fileno())
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        group_sync.sync_filesystem(-1)
+
+
 class PowerCut:
     """A folder whose machine loses its power at one of the syncs: what was not settled before may be gone.
 
