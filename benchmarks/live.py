@@ -9,6 +9,7 @@ import os
 import resource
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Event
@@ -28,6 +29,7 @@ from runtime.settings import load_settings
 from runtime.wiring import metadata_store
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
+from storage.tape import group_sync
 from tests.broker import Broker
 from tests.gateway import QUEUES, envelopes
 from tests.live import NO_EXCHANGE
@@ -64,10 +66,10 @@ def run(folder: Path) -> Iterator[Figure]:
         broker.remove()
 
 
-def _stream(seconds: int) -> list[tuple[str, bytes]]:
+def _stream(seconds: int, rate: int) -> list[tuple[str, bytes]]:
     """Queue and body of one symbol's messages, with one text where the symbol and the times go."""
     begin_ns = 1_767_571_200 * SECOND_NS
-    wanted = seconds * RATE
+    wanted = seconds * rate
     messages = simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=begin_ns, duration_ns=DAY_NS)
     taken = [next(messages) for _ in range(wanted)]
     return [
@@ -81,33 +83,45 @@ def _with_time(body: bytes) -> bytes:
     return json.dumps({**document, "received_at": _PLACE_OF_TIME.decode()}).encode()
 
 
-async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is published. rate: messages a second of each symbol. name: tells its messages from those of another."""
+
+    symbols: Sequence[str] = SYMBOLS
+    rate: int = RATE
+    name: str = ""
+
+
+LOAD: Final = Load()
+
+
+async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | None, load: Load) -> None:
     """Every symbol's messages at their rate; each is stamped when it is sent."""
     connection = await aio_pika.connect(host="127.0.0.1", port=port)
     channel = await (await connection.channel(publisher_confirms=False)).get_underlay_channel()
     properties = aio_pika.Message(b"", delivery_mode=aio_pika.DeliveryMode.PERSISTENT).properties
     begun = time.monotonic()
     for number, (target, body) in enumerate(stream):
-        ahead_s = begun + number / RATE - time.monotonic()
+        ahead_s = begun + number / load.rate - time.monotonic()
         if ahead_s > 0:
             await asyncio.sleep(ahead_s)
-        for symbol in SYMBOLS:
+        for symbol in load.symbols:
             stamp = format_iso(time.time_ns()).removesuffix("Z").encode()
             own = body.replace(b"BTCUSDT", symbol.encode()).replace(_PLACE_OF_TIME, stamp)
-            event_id = f'"event_id": "{symbol}-{number}", "was": '.encode()
+            event_id = f'"event_id": "{symbol}-{load.name}{number}", "was": '.encode()
             own = own.replace(b'"event_id": ', event_id, 1)
             await channel.basic_publish(own, routing_key=queue or target, properties=properties)
     await connection.close()
 
 
-def publish_load(port: int, seconds: int, queue: str | None) -> None:
-    asyncio.run(_publish(port, _stream(seconds), queue))
+def publish_load(port: int, seconds: int, queue: str | None, load: Load = LOAD) -> None:
+    asyncio.run(_publish(port, _stream(seconds, load.rate), queue, load))
 
 
 def _bare(broker: Broker, redis_port: int) -> list[float]:
     """Seconds from stamp to HSET of the plainest consumer there is, over a fourth of the time."""
     seconds = max(10, SECONDS // 4)
-    publishing = _process(publish_load, broker.port, seconds, "bare")
+    publishing = start_process(publish_load, broker.port, seconds, "bare")
     client = redis.Redis(port=redis_port)
     times: list[float] = []
 
@@ -161,7 +175,9 @@ def start_worker(folder: Path, port: int, servers: Servers, settings: Mapping[st
     """A worker on the broker at ``port``, ready to take messages."""
     context = multiprocessing.get_context("spawn")
     stop, results = context.Event(), context.Queue()
-    process = _process(_worker, {"FEATURE_SERVICE_DATA_PATH": str(folder), **settings}, port, servers, stop, results)
+    process = start_process(
+        _worker, {"FEATURE_SERVICE_DATA_PATH": str(folder), **settings}, port, servers, stop, results
+    )
     assert results.get(timeout=300) == "ready"
     return RunningWorker(process, stop, results)
 
@@ -189,14 +205,46 @@ def _worker(
     running = threading.Thread(target=role.run)
     running.start()
     results.put("ready")
-    memory = []
+    memory, threads = [], []
+    syncs = SyncCount()
     begun = os.times()
     while not stop.wait(1.0):
         memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+        threads.append(sum(1 for _ in Path("/proc/self/task").iterdir()))
+        syncs.end_second()
     ended = os.times()
-    results.put({"status": role.status(), "memory_mb": memory, "cpu": _cpu_share(begun, ended)})
+    results.put(
+        {
+            "status": role.status(),
+            "memory_mb": memory,
+            "cpu": _cpu_share(begun, ended),
+            "threads": threads,
+            "syncs": syncs.by_second,
+        }
+    )
     role.stop()
     running.join()
+
+
+class SyncCount:
+    """Counts the syncs of this process by thread, from now on: calls of fsync, fdatasync and syncfs."""
+
+    def __init__(self) -> None:
+        self.by_second: list[dict[str, int]] = []
+        self._counts: Counter[str] = Counter()
+        for place, name in ((os, "fsync"), (os, "fdatasync"), (group_sync, "sync_filesystem")):
+            setattr(place, name, self._counted(getattr(place, name)))
+
+    def end_second(self) -> None:
+        counts, self._counts = self._counts, Counter()
+        self.by_second.append(dict(counts))
+
+    def _counted(self, sync: Callable[[int], None]) -> Callable[[int], None]:
+        def counted(descriptor: int) -> None:
+            self._counts[threading.current_thread().name] += 1
+            sync(descriptor)
+
+        return counted
 
 
 def _cpu_share(begun: os.times_result, ended: os.times_result) -> float:
@@ -206,7 +254,7 @@ def _cpu_share(begun: os.times_result, ended: os.times_result) -> float:
 def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> Iterator[Figure]:
     settings = {"FEATURE_SERVICE_SYMBOLS": ",".join(SYMBOLS), "BYBIT_REST_URL": NO_EXCHANGE}
     worker = start_worker(folder / "data", broker.port, servers, settings)
-    publishing = _process(publish_load, broker.port, SECONDS, None)
+    publishing = start_process(publish_load, broker.port, SECONDS, None)
     ages: list[float] = []
     store = OnlineStore.connect(servers.online_store, project=PROJECT)
     pause = threading.Event()
@@ -264,7 +312,7 @@ def _live(folder: Path, broker: Broker, servers: Servers, bare: list[float]) -> 
         )
 
 
-def _process(target: Callable[..., None], *arguments: object) -> Any:  # noqa: ANN401  # a spawned process
+def start_process(target: Callable[..., None], *arguments: object) -> Any:  # noqa: ANN401  # a spawned process
     started = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     started.start()
     return started

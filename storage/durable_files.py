@@ -57,17 +57,26 @@ def _sha256_of(path: Path, _version: FileVersion) -> str:
     return file_sha256(path)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each on disk before this returns."""
+def make_folder(folder: Path, *, sync: Callable[[Path], object] | None = None) -> None:
+    """Make a folder and those above it, each on disk before this returns, unless ``sync`` sees to it."""
     if not folder.is_dir():
-        make_folder(folder.parent)
+        make_folder(folder.parent, sync=sync)
         folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+        (sync or sync_folder)(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
     """Wait until the disk holds the folder's names."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk holds the bytes of a file."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

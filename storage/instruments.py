@@ -18,7 +18,7 @@ import msgspec
 
 from market.errors import Conflict, CorruptStore, InvalidRequest, ScaleExceeded, StoreUnavailable
 from market.instruments import Instrument, pin_scale
-from storage.durable_files import exclusive, sync_folder
+from storage.durable_files import FileVersion, exclusive, file_version, sync_folder
 
 FILE_NAME: Final = "instruments.jsonl"
 _SYMBOL: Final = re.compile(r"(?!\.)[^/\\%=\x00-\x20\x7f]{1,64}")
@@ -52,13 +52,14 @@ class InstrumentPins:
         self._stated = stated
         # A pin never changes, so what was read and compared once stays true and only an unknown symbol needs the file.
         self._pinned: dict[str, Instrument] = {}
+        self._read: tuple[FileVersion, dict[str, Instrument]] | None = None
 
     def get(self, symbol: str) -> Instrument | None:
         """The pinned instrument, or None if it is not pinned yet."""
         known = self._pinned.get(symbol)
         if known is not None:
             return known
-        pinned = _read_pins(self._path).get(symbol)
+        pinned = self._pins().get(symbol)
         stated = self._stated(symbol)
         if pinned is None and stated is not None:
             _log.warning("%s: had no scale for %s, restored from raw Parquet", self._path, symbol)
@@ -98,6 +99,16 @@ class InstrumentPins:
                 f"exponent {pinned.quantity_exponent}, was {instrument.price_exponent} and "
                 f"{instrument.quantity_exponent}"
             )
+
+    def _pins(self) -> dict[str, Instrument]:
+        """What the file holds, read once for all symbols as long as nobody touches it."""
+        try:
+            version = file_version(self._path)
+        except FileNotFoundError:
+            return {}
+        if self._read is None or self._read[0] != version:
+            self._read = version, _read_pins(self._path)
+        return self._read[1]
 
     def _pin_anew(self, instrument: Instrument) -> Instrument:
         symbol = instrument.symbol

@@ -20,7 +20,7 @@ from market.errors import StoreUnavailable
 from market.instruments import Instrument
 from market.markets import Market
 from storage.checkpoints import Checkpoint, write_checkpoint
-from storage.tape import Hole, TapeWriter, read_tape_and_holes, tape_symbols
+from storage.tape import Hole, TapeDisk, TapeWriter, has_tape, read_tape_and_holes
 from transforms.engine import Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
@@ -87,6 +87,7 @@ class Lanes:
         self._instruments = instruments
         self._decoders = decoders
         self._rules = rules
+        self._disk = TapeDisk(rules.raw_folder, sync_ms=rules.sync_ms)
         self._serve = serve
         self._unscaled: set[str] = set()
 
@@ -94,7 +95,7 @@ class Lanes:
         """Continue where the symbol's tape ended, before its first message; False if it has none."""
         if symbol in self.by_symbol:
             return True
-        if symbol not in tape_symbols(self._rules.raw_folder):
+        if not has_tape(self._rules.raw_folder, symbol):
             return False
         self.open(symbol, now_ns)
         return True
@@ -116,6 +117,8 @@ class Lanes:
                 continue
             if (checkpoint := lane.checkpoint()) is not None:
                 lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
+        # The first to be called: all tapes end together.
+        stack.callback(self._disk.close)
 
     def open(self, symbol: str, recv_ns: int) -> Lane:
         """Open the lane of a symbol, which continues where its tape ended if it has one."""
@@ -125,7 +128,7 @@ class Lanes:
         tape = TapeWriter(
             self._rules.raw_folder,
             symbol,
-            sync_ms=self._rules.sync_ms,
+            disk=self._disk,
             segment_ns=self._rules.segment_ns,
             market=self._rules.market,
         )
@@ -148,7 +151,7 @@ class Lanes:
 
     def _pinned_by_tape(self, symbol: str) -> Instrument | None:
         """The scale by the first price on a tape whose pin was lost; None where it has no price, or nothing."""
-        if symbol not in tape_symbols(self._rules.raw_folder):
+        if not has_tape(self._rules.raw_folder, symbol):
             return None
         for frame in read_tape_and_holes(self._rules.raw_folder, symbol):
             if not isinstance(frame, Hole):

@@ -31,6 +31,8 @@ WAITING_ITEMS: Final = 10_000
 """Batches of rows and checkpoints that may wait for the disk: minutes of many symbols."""
 FULL_DEADLINE_S: Final = 60.0
 """A disk that takes longer to make room has failed."""
+MOST_CHECKPOINTS: Final = 32
+"""Checkpoints that may wait for the disk: each is the whole state of a symbol, a megabyte and a half."""
 DURABLE_POLL_S: Final = 0.2
 MANY_ROWS: Final = 3600
 """Rows of one batch that come of a silence: no more than one such batch waits."""
@@ -81,6 +83,7 @@ class RowRecord:
         self._items: queue.Queue[_Item | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
+        self._room = threading.Semaphore(MOST_CHECKPOINTS)
         self._thread = threading.Thread(target=self._run, name="row record", daemon=True)
         self._thread.start()
 
@@ -101,8 +104,21 @@ class RowRecord:
         """Keep, of each, that its last row was given to readers by then; from any thread. Raises StoreUnavailable."""
         self._put(_Given(served, given_ns))
 
+    def has_room(self) -> bool:
+        """Whether the next checkpoint need not wait for others to be kept; the thread that keeps them asks."""
+        if not self._room.acquire(blocking=False):
+            return False
+        self._room.release()
+        return True
+
     def keep_checkpoint(self, symbol: str, checkpoint: Checkpoint, wait_durable: Callable[[float], bool]) -> None:
-        """Keep the checkpoint after the rows written before it. Raises StoreUnavailable, from then on always."""
+        """Keep the checkpoint after the rows written before it; waits for room.
+
+        Raises StoreUnavailable, from then on always.
+        """
+        while not self._room.acquire(timeout=DURABLE_POLL_S):
+            if self._failure is not None:
+                raise self._failure
         self._put(_Mark(symbol, checkpoint, wait_durable))
 
     def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
@@ -171,6 +187,7 @@ class RowRecord:
                 self._log.flush_symbol(item.symbol)
                 self._ticks.flush_symbol(item.symbol)
                 write_checkpoint(self._raw_folder, item.symbol, item.checkpoint)
+            self._room.release()
             return
         given_ns = item.given_ns if isinstance(item, _Given) else None
         for each in item.served if isinstance(item, _Given) else item:

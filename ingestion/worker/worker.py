@@ -99,6 +99,7 @@ class Worker:
         self._lag_ns = 0
         self._asked_ns: dict[str, int] = {}
         self._wants_checkpoints = False
+        self._due_checkpoints: dict[str, None] = {}
 
     @property
     def lag_ns(self) -> int:
@@ -181,7 +182,7 @@ class Worker:
                     self._turn(pipeline)
                 if self._is_over:
                     pipeline.advance(self._watermark.shown_ns(), now_ns=self._clock.now_ns())
-                self._keep_checkpoints(pipeline, None)
+                self._keep_checkpoints(pipeline, None, waits=True)
             finally:
                 pipeline.close()
         except BaseException as error:  # noqa: BLE001  # the top of a thread: the event loop ends and run raises it
@@ -269,13 +270,21 @@ class Worker:
             if lane.needs_snapshot and now_ns - self._asked_ns.get(symbol, 0) >= ASK_AGAIN_NS:
                 self._ask(symbol, now_ns)
 
-    def _keep_checkpoints(self, pipeline: Pipeline, boundary_ns: int | None) -> None:
-        """Those that are due at a boundary, spread over a minute; all of them at the end."""
+    def _keep_checkpoints(self, pipeline: Pipeline, boundary_ns: int | None, *, waits: bool = False) -> None:
+        """Those that are due at a boundary, spread over a minute; without one, all of them.
+
+        waits: for the disk; else what it has no room for follows at a later boundary.
+        """
         if self._record is None:
             return
-        for place, (symbol, lane) in enumerate(pipeline.lanes.items()):
-            is_due = boundary_ns is None or (boundary_ns // SECOND_NS + place) % CHECKPOINT_EVERY_S == 0
-            if is_due and (checkpoint := lane.checkpoint()) is not None:
+        for place, symbol in enumerate(pipeline.lanes):
+            if boundary_ns is None or (boundary_ns // SECOND_NS + place) % CHECKPOINT_EVERY_S == 0:
+                self._due_checkpoints[symbol] = None
+        while self._due_checkpoints and (waits or self._record.has_room()):
+            symbol = next(iter(self._due_checkpoints))
+            del self._due_checkpoints[symbol]
+            lane = pipeline.lanes[symbol]
+            if (checkpoint := lane.checkpoint()) is not None:
                 self._record.keep_checkpoint(symbol, checkpoint, lane.durability())
 
     def _ask(self, symbol: str, now_ns: int) -> None:

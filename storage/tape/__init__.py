@@ -11,19 +11,22 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
 5. ``segments.index`` next to them records which segments existed and which seqs were used: what is gone is known.
 """
 
+from storage.tape.disk import DEFAULT_SYNC_MS, TapeDisk
 from storage.tape.following import TapeFollower
 from storage.tape.frames import FIRST_SEQ, Frame
 from storage.tape.reader import Hole, read_tape, read_tape_and_holes, read_tape_from
-from storage.tape.segments import tape_begin_ns, tape_market, tape_symbols
-from storage.tape.writer import DEFAULT_SYNC_MS, TapeWriter
+from storage.tape.segments import has_tape, tape_begin_ns, tape_market, tape_symbols
+from storage.tape.writer import TapeWriter
 
 __all__ = [
     "DEFAULT_SYNC_MS",
     "FIRST_SEQ",
     "Frame",
     "Hole",
+    "TapeDisk",
     "TapeFollower",
     "TapeWriter",
+    "has_tape",
     "read_tape",
     "read_tape_and_holes",
     "read_tape_from",

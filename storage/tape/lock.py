@@ -13,6 +13,7 @@ from market.errors import Conflict
 RECOVERY: Final = "recovery by "
 RECOVERY_DEADLINE_S: Final = 60.0
 """A writer waits so long for a recovery, which reads a segment or two, and not at all for another writer."""
+_HOLDER_BYTES: Final = 200
 _POLL_S: Final = 0.02
 
 
@@ -29,7 +30,7 @@ def take_lock(folder: Path, symbol: str, *, is_recovery: bool = False) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "process unknown"
+            holder = os.pread(descriptor, _HOLDER_BYTES, 0).decode("utf-8", "replace").rstrip() or "process unknown"
             # Who has just taken the lock may not have written its name yet.
             is_waiting = not is_recovery and (is_first or holder.startswith(RECOVERY))
             if not is_waiting or time.monotonic() > deadline:
@@ -38,8 +39,8 @@ def take_lock(folder: Path, symbol: str, *, is_recovery: bool = False) -> int:
             is_first = False
             time.sleep(_POLL_S)
     name = f"{RECOVERY if is_recovery else ''}process {os.getpid()} on {os.uname().nodename}"
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, name.encode(), 0)
+    # Padded, not cut to its length: to cut a file waits for the disk.
+    os.pwrite(descriptor, name.encode().ljust(_HOLDER_BYTES), 0)
     return descriptor
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,8 +24,9 @@ import msgspec
 
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import checkpoint_seq
-from storage.durable_files import replace_file, sync_folder
+from storage.durable_files import replace_file, sync_file, sync_folder
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames
+from storage.tape.group_sync import GroupSync
 from storage.tape.lock import release, take_lock
 from storage.tape.segment_log import SegmentLine, SegmentLog, log_segments, read_segment_log
 from storage.tape.segments import FINISHED, OPEN, Segment, segment_name, segments, tape_folder
@@ -49,13 +51,15 @@ class Recovery:
     is_end_lost: bool = False
 
 
-def recover_tape(folder: Path) -> Recovery:
+def recover_tape(folder: Path, *, sync: GroupSync | None = None) -> Recovery:
     """Finish the segments that a dead writer left open, bring the segment log up to date, find the tape's end.
+
+    sync: what was changed is on disk once that is settled; None is before this returns.
 
     Raises CorruptStore for a file that is no segment, OSError when the disk refuses.
     """
-    log_segments(folder, _unlogged(folder, segments(folder)))
-    torn_bytes = sum(_finish_abandoned(folder, path) for path in sorted(folder.glob(f"*/*{OPEN}")))
+    log_segments(folder, _unlogged(folder, segments(folder)), sync=sync)
+    torn_bytes = sum(_finish_abandoned(folder, path, sync) for path in sorted(folder.glob(f"*/*{OPEN}")))
     known = segments(folder)
     log = read_segment_log(folder)
     if not known:
@@ -93,10 +97,13 @@ def recover_abandoned(root: Path, symbol: str) -> int:
         release(lock)
 
 
-def finish_segment(path: Path) -> Path:
-    """Give an open segment, whose bytes are on the disk, its final name, durably; returns its path under that name."""
+def finish_segment(path: Path, *, sync: Callable[[Path], object] = sync_folder) -> Path:
+    """Give an open segment, whose bytes are on the disk, its final name; returns its path under that name.
+
+    sync: makes the names in its folder durable.
+    """
     finished = path.replace(path.with_suffix(FINISHED))
-    sync_folder(path.parent)
+    sync(path.parent)
     return finished
 
 
@@ -109,7 +116,7 @@ def _is_settled(folder: Path) -> bool:
     )
 
 
-def _finish_abandoned(folder: Path, path: Path) -> int:
+def _finish_abandoned(folder: Path, path: Path, sync: GroupSync | None) -> int:
     """Finish what a dead writer left open, its line in the log first; the bytes moved aside."""
     name = segment_name(path)
     log = read_segment_log(folder)
@@ -120,20 +127,20 @@ def _finish_abandoned(folder: Path, path: Path) -> int:
         line, torn = _read_end(path, name, log.next_seq)
     line = _up_to_checkpoint(folder, line, log)
     if begun is None or begun.event != "finished":  # or a recovery was killed, after it had written what it learned
-        log_segments(folder, [line])
+        log_segments(folder, [line], sync=sync)
     moved = 0
     if torn is not None:
         moved = _move_tail_aside(path, torn.offset)
+    settle_folder = sync_folder if sync is None else sync.folder
     if not has_frames(path):
         path.unlink()
-        sync_folder(path.parent)
+        settle_folder(path.parent)
         return moved
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    finish_segment(path)
+    if sync is None:
+        sync_file(path)
+    finished = finish_segment(path, sync=settle_folder)
+    if sync is not None:
+        sync.file_at(finished)
     return moved
 
 

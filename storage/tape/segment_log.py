@@ -25,6 +25,7 @@ import msgspec
 
 from storage.durable_files import make_folder, sync_folder
 from storage.tape.frames import FIRST_SEQ
+from storage.tape.group_sync import GroupSync
 
 FILE_NAME: Final = "segments.index"
 _CRC_DIGITS: Final = 8
@@ -94,13 +95,13 @@ def read_segment_log(folder: Path) -> SegmentLog:
     return SegmentLog(lines, tuple(damages))
 
 
-def log_segments(folder: Path, lines: Sequence[SegmentLine]) -> None:
-    """Append lines; on disk before this returns. Raises OSError."""
+def log_segments(folder: Path, lines: Sequence[SegmentLine], *, sync: GroupSync | None = None) -> None:
+    """Append lines; on disk before this returns, or once ``sync`` is settled. Raises OSError."""
     if not lines:
         return
     path = folder / FILE_NAME
     is_new = not path.is_file()
-    make_folder(folder)
+    make_folder(folder, sync=None if sync is None else sync.folder)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -113,11 +114,14 @@ def log_segments(folder: Path, lines: Sequence[SegmentLine]) -> None:
         left = memoryview(text)
         while left:
             left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
+        if sync is None:
+            os.fsync(descriptor)
+        else:
+            sync.file_at(path)
     finally:
         os.close(descriptor)
     if is_new:
-        sync_folder(folder)
+        (sync_folder if sync is None else sync.folder)(folder)
 
 
 def _line_text(line: bytes) -> bytes:

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from market.errors import Conflict, CorruptStore
+from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.markets import DEFAULT_MARKET, Market
 from storage.instruments import checked_symbol
 from storage.raw.manifest import check_market as check_parts_market
@@ -48,6 +48,14 @@ def tape_symbols(root: Path) -> list[str]:
     """The symbols that have a tape, sorted."""
     folder = tapes_folder(root)
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def has_tape(root: Path, symbol: str) -> bool:
+    """Whether a symbol has a tape; of one that cannot name a folder there is none."""
+    try:
+        return tape_folder(root, symbol).is_dir()
+    except InvalidRequest:
+        return False
 
 
 def tape_market(root: Path, symbol: str) -> Market | None:

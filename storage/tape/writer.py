@@ -1,18 +1,16 @@
-"""The writer of a tape: frames wait in memory for a thread that writes them and makes them durable in groups.
+"""The writer of a tape: frames wait in memory for the thread that writes them and makes them durable in groups.
 
-1. ``append`` frames a message, gives it its seq and returns; a thread writes what waits every ``sync_ms`` and then
-   calls fdatasync: one sync for many messages, and none of them acknowledged before it.
+1. ``append`` frames a message, gives it its seq and returns; ``storage.tape.disk`` writes what waits and syncs once for
+   many messages, and none of them is acknowledged before it.
 2. A segment ends at a full ``segment_ns``, a UTC hour unless it is shorter, at ``segment_bytes`` and when the writer
-   closes: fsync, rename, fsync of the folder.
+   closes: durable, rename, the folder durable.
    Its beginning is in the segment log before its first frame is acknowledged, and so is its end.
-3. What the disk refuses is final. The kernel reports lost pages once and calls them clean afterwards, so a second try
-   would lie: every call from then on raises the first failure, and a restart recovers.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,18 +21,14 @@ from market.errors import FeatureServiceError, StoreUnavailable
 from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import make_folder
 from storage.raw.manifest import known_last_seqs
+from storage.tape.disk import DEFAULT_SYNC_MS, DISK_DEADLINE_S, TapeDisk
 from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
 from storage.tape.lock import release, take_lock
 from storage.tape.open_segment import OpenSegment
 from storage.tape.recovery import recover_tape
 from storage.tape.segments import FINISHED, OPEN, check_market, tape_folder
 
-DEFAULT_SYNC_MS: Final = 200
 SEGMENT_BYTES: Final = 256 << 20
-QUEUE_BYTES: Final = 16 << 20
-"""Frames that wait for the disk; an append that finds more waits for it too."""
-DISK_DEADLINE_S: Final = 60.0
-"""A disk that takes longer has failed."""
 
 
 @dataclass(slots=True)
@@ -54,7 +48,8 @@ class _Waiting:
 class TapeWriter:
     """The one writer of a symbol's tape. Opening recovers what a crash left.
 
-    sync_ms: how long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
+    disk: whose thread writes, for other tapes of the folder too; None is a thread of its own, with ``sync_ms``, how
+    long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
     a divisor of an hour; a segment ends where it is full. market: of every message of the symbol.
 
     last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
@@ -67,27 +62,27 @@ class TapeWriter:
         InvalidRequest: the symbol cannot name a folder.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # where the tape is, its segments, and its disk or that one's pace
         self,
         root: Path,
         symbol: str,
         *,
+        disk: TapeDisk | None = None,
         sync_ms: int = DEFAULT_SYNC_MS,
         segment_bytes: int = SEGMENT_BYTES,
         segment_ns: int = HOUR_NS,
         market: Market = DEFAULT_MARKET,
     ) -> None:
+        self.name = symbol
         self._folder = tape_folder(root, symbol)
-        self._symbol = symbol
-        self._sync_s = sync_ms / 1e3
         self._segment_bytes = segment_bytes
         self._segment_ns = segment_ns
-        self._changed = threading.Condition(threading.Lock())
+        self._is_alone = disk is None
+        self._disk = TapeDisk(root, sync_ms=sync_ms) if disk is None else disk
+        self._changed = self._disk.changed
         # Guarded by _changed.
         self._waiting: list[_Waiting] = []
-        self._waiting_bytes = 0
-        self._is_hurried = self._is_closing = False
-        self._failure: StoreUnavailable | None = None
+        self._is_closing = self._is_finished = False
         self._callbacks: list[tuple[int, Callable[[], object]]] = []
         # Of the segment that the next frame goes to.
         self._from_ns = self._until_ns = 0
@@ -96,15 +91,17 @@ class TapeWriter:
         head = segment_head(market)
         self._head_bytes = len(head)
         # The thread's own.
-        self._segment = OpenSegment(self._folder, head, segment_bytes=segment_bytes)
+        self._segment = OpenSegment(self._folder, head, segment_bytes=segment_bytes, sync=self._disk.sync)
+        self._taken_seq = 0
         lock: int | None = None
         try:
-            make_folder(self._folder)
+            make_folder(self._folder, sync=self._disk.sync.folder)
             lock = take_lock(self._folder, symbol)
-            recovered = recover_tape(self._folder)
+            recovered = recover_tape(self._folder, sync=self._disk.sync)
             check_market(root, symbol, market)
             # A last segment that is gone was compacted: its seqs are not given again.
             next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
+            self._disk.join(self, self._folder)
         except OSError as error:
             release(lock)
             raise StoreUnavailable(f"tape {symbol}: cannot be opened, {error}") from error
@@ -118,8 +115,6 @@ class TapeWriter:
         self.is_end_lost = recovered.is_end_lost
         self._next_seq = next_seq
         self._durable_seq = next_seq - 1
-        self._thread = threading.Thread(target=self._run, name=f"tape {symbol}", daemon=True)
-        self._thread.start()
 
     @property
     def next_seq(self) -> int:
@@ -140,8 +135,7 @@ class TapeWriter:
         """
         with self._changed:
             self._check()
-            if self._waiting_bytes > QUEUE_BYTES:
-                self._hurry_until(lambda: self._waiting_bytes <= QUEUE_BYTES)
+            self._disk.wait_for_room()
             if not self._from_ns <= recv_ns < self._until_ns or self._segment_size >= self._segment_bytes:
                 self._begin_segment(recv_ns)
             elif not self._waiting:
@@ -150,7 +144,7 @@ class TapeWriter:
             add_frame(self._waiting[-1].frames, seq, recv_ns, body)
             size = HEADER_BYTES + len(body)
             self._segment_size += size
-            self._waiting_bytes += size
+            self._disk.waiting_bytes += size
             self._next_seq = self._waiting[-1].next_seq = seq + 1
             self._waiting[-1].last_ns = recv_ns
             return seq
@@ -172,11 +166,10 @@ class TapeWriter:
         Raises StoreUnavailable when it never will be: the disk refused it or an earlier one.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._durable_seq >= seq or self._failure is not None, timeout_s)
+            self._changed.wait_for(lambda: self._durable_seq >= seq or self._disk.failure is not None, timeout_s)
             if self._durable_seq >= seq:
                 return True
-            if self._failure is not None:
-                raise self._failure
+            self._disk.check()
             return False
 
     def sync(self) -> None:
@@ -184,7 +177,7 @@ class TapeWriter:
         with self._changed:
             self._check()
             last_seq = self._next_seq - 1
-            self._hurry_until(lambda: self._durable_seq >= last_seq)
+            self._disk.hurry_until(lambda: self._durable_seq >= last_seq)
 
     def close(self) -> None:
         """Make every frame durable, finish the segment and let the tape go; closing again does nothing.
@@ -193,16 +186,39 @@ class TapeWriter:
         """
         if self._lock is None:
             return
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-        self._thread.join(DISK_DEADLINE_S)
+        if self._is_alone:
+            self._disk.close()
+        else:
+            self._leave()
         release(self._lock)
         self._lock = None
-        if self._thread.is_alive():
-            raise StoreUnavailable(f"tape {self._symbol}: must be closed in {DISK_DEADLINE_S:g} s, was not")
-        if self._failure is not None:
-            raise self._failure
+        self._disk.check()
+        if not self._is_finished:
+            raise StoreUnavailable(f"tape {self.name}: must be closed in {DISK_DEADLINE_S:g} s, was not")
+
+    def end(self) -> None:
+        """Nothing is appended any more, says the disk."""
+        self._is_closing = True
+
+    def take(self) -> Iterator[None]:
+        """What waits, for the disk to write."""
+        group, self._waiting = self._waiting, []
+        self._taken_seq = self._next_seq - 1
+        return self._write(group, is_last=self._is_closing)
+
+    def note_durable(self) -> list[Callable[[], object]]:
+        """What was taken is durable, says the disk; whom to tell."""
+        last_seq = self._durable_seq = self._taken_seq
+        if self._is_closing and not self._waiting and self._segment.is_finished:
+            self._is_finished = True
+            self._disk.leave(self)
+        due = [callback for seq, callback in self._callbacks if seq <= last_seq]
+        self._callbacks = [entry for entry in self._callbacks if entry[0] > last_seq]
+        return due
+
+    def let_go(self) -> None:
+        """Close the segment as it is, says the disk."""
+        self._segment.let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -211,17 +227,19 @@ class TapeWriter:
         self.close()
 
     def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        self._disk.check()
         if self._is_closing:
-            raise ValueError(f"tape {self._symbol}: must be open, was closed")
+            raise ValueError(f"tape {self.name}: must be open, was closed")
 
-    def _hurry_until(self, is_reached: Callable[[], bool]) -> None:
-        self._is_hurried = True
-        self._changed.notify_all()
-        if not self._changed.wait_for(lambda: self._failure is not None or is_reached(), DISK_DEADLINE_S):
-            self._failure = StoreUnavailable(f"tape {self._symbol}: disk must answer in {DISK_DEADLINE_S:g} s, did not")
-        self._check()
+    def _leave(self) -> None:
+        """Close on a disk that goes on for others."""
+        with self._changed:
+            if self._is_finished or self._disk.failure is not None:
+                return
+            self._is_closing = True
+            self._disk.add(self)
+            with suppress(StoreUnavailable):
+                self._disk.hurry_until(lambda: self._is_finished)
 
     def _begin_segment(self, recv_ns: int) -> None:
         day = recv_ns // DAY_NS
@@ -240,46 +258,16 @@ class TapeWriter:
 
     def _wait(self, frames: _Waiting) -> None:
         if not self._waiting:
-            self._changed.notify_all()
+            self._disk.add(self)
         self._waiting.append(frames)
 
-    def _run(self) -> None:
-        """The thread: groups of frames to the disk until the writer closes or the disk refuses."""
-        try:
-            while self._write_group():
-                pass
-            self._segment.finish()
-        except OSError as error:
-            failure = StoreUnavailable(f"tape {self._symbol}: cannot be written to disk, {error}")
-            failure.__cause__ = error
-            with self._changed:
-                self._failure = self._failure or failure
-                self._changed.notify_all()
-        finally:
-            self._segment.let_go()
-
-    def _write_group(self) -> bool:
-        """Write what waits and make it durable; False when the writer is closing and nothing is left."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closing)
-            self._changed.wait_for(lambda: self._is_hurried or self._is_closing, self._sync_s)
-            group, self._waiting = self._waiting, []
-            last_seq = self._next_seq - 1
-            self._is_hurried = False
-        if not group:
-            return False
+    def _write(self, group: Sequence[_Waiting], *, is_last: bool) -> Iterator[None]:
+        """Write frames, segment by segment; where it yields, what was written must be durable before it goes on."""
         for waiting in group:
             if waiting.path is not None:
-                self._segment.finish()
+                yield from self._segment.finish()
                 self._segment.begin(waiting.path, waiting.first_seq)
             self._segment.write(waiting.frames, next_seq=waiting.next_seq, last_ns=waiting.last_ns)
-        self._segment.sync()
-        with self._changed:
-            self._waiting_bytes = sum(len(waiting.frames) for waiting in self._waiting)
-            self._durable_seq = last_seq
-            due = [callback for seq, callback in self._callbacks if seq <= last_seq]
-            self._callbacks = [entry for entry in self._callbacks if entry[0] > last_seq]
-            self._changed.notify_all()
-        for callback in due:
-            callback()
-        return True
+        if is_last:
+            yield from self._segment.finish()
+        yield

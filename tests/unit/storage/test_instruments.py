@@ -13,6 +13,7 @@ import pytest
 from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.events import TRADE, Events, empty_events, mark_message
 from market.instruments import Instrument, pin_scale
+from storage import instruments
 from storage.instruments import FILE_NAME, InstrumentPins
 from storage.raw.manifest import stated_scale
 from storage.raw.parquet import write_events
@@ -39,6 +40,28 @@ def test_a_pin_made_by_another_writer_after_ours_was_read_is_not_lost(tmp_path: 
 
     kept = InstrumentPins(tmp_path)
     assert [kept.get(symbol) is not None for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")] == [True] * 3
+
+
+def test_the_file_is_read_once_for_all_symbols_until_somebody_touches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = InstrumentPins(tmp_path)
+    for number in range(9):
+        others.pin(f"S{number}", "65000.5")
+    reads: list[Path] = []
+    read = instruments._read_pins
+
+    def counted(path: Path) -> dict[str, Instrument]:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(instruments, "_read_pins", counted)
+    pins = InstrumentPins(tmp_path)
+    assert all(pins.get(f"S{number}") is not None for number in range(9))
+    assert pins.get("LATE") is None
+    assert len(reads) == 1
+    pinned = others.pin("LATE", "1.5")
+    assert pins.get("LATE") == pinned
 
 
 def test_processes_that_pin_at_once_agree(tmp_path: Path) -> None:

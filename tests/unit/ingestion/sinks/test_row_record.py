@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingestion.pipeline.served_rows import ServedRows
-from ingestion.sinks.row_record import MANY_ROWS, RowRecord
+from ingestion.sinks.row_record import MANY_ROWS, MOST_CHECKPOINTS, RowRecord
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import Checkpoint, read_checkpoint
@@ -138,6 +138,30 @@ def test_a_checkpoint_is_written_behind_the_rows_before_it(tmp_path: Path) -> No
     # Both were flushed for it: whoever goes on from the checkpoint finds them.
     assert logged(tmp_path) == list(given(tmp_path)) == [1]
     record.close()
+
+
+def test_few_checkpoints_wait_and_who_brings_another_waits_for_room(tmp_path: Path) -> None:
+    record, late, has_kept = record_in(tmp_path), Durable(), threading.Event()
+    for _ in range(MOST_CHECKPOINTS):
+        assert record.has_room()
+        record.keep_checkpoint(SYMBOL, CHECKPOINT, late.wait)
+    assert not record.has_room()
+    newest = Checkpoint(9, B, "id", b"newest")
+
+    def keep() -> None:
+        record.keep_checkpoint(SYMBOL, newest, late.wait)
+        has_kept.set()
+
+    keeping = threading.Thread(target=keep, daemon=True)
+    keeping.start()
+    assert late.asked.wait(30)
+    assert not has_kept.is_set()
+    late.reached.set()
+    keeping.join(30)
+    assert has_kept.is_set()
+    record.close()
+    assert record.has_room()
+    assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") == newest
 
 
 def test_what_forbids_a_write_is_final_and_nothing_more_is_written(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.watermark import GRACE_NS
+from ingestion.sinks.row_record import RowRecord
 from ingestion.source import Deliver, Delivery
 from ingestion.worker.metrics import StageTimes
 from ingestion.worker.worker import Worker, ticks_between
@@ -199,3 +200,53 @@ def test_ticks_between_are_those_that_are_no_whole_second(after: int, count: int
     ticks = [after_ns + (at + 1) * grid_ns for at in range(count)]
     expected = sum(tick % SECOND_NS != 0 for tick in ticks)
     assert ticks_between(after_ns, after_ns + count * grid_ns, grid_ns) == expected
+
+
+class CheckpointedLanes:
+    """A pipeline whose lanes have a checkpoint each."""
+
+    def __init__(self, count: int) -> None:
+        self.lanes = {f"S{number}": self for number in range(count)}
+
+    def checkpoint(self) -> bytes:
+        return b"state"
+
+    def durability(self) -> Callable[[float], bool]:
+        return lambda _timeout_s: True
+
+
+class FullRecord:
+    """Has room for some checkpoints, until the test makes more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.kept: list[str] = []
+
+    def has_room(self) -> bool:
+        return self.room > 0
+
+    def keep_checkpoint(self, symbol: str, _checkpoint: object, _wait_durable: object) -> None:
+        self.room -= 1
+        self.kept.append(symbol)
+
+
+def test_checkpoints_that_the_disk_has_no_room_for_follow_in_turn_and_all_are_kept_at_the_end() -> None:
+    record, lanes = FullRecord(room=2), cast("Pipeline", CheckpointedLanes(5))
+    worker = Worker(
+        QuietSource(),
+        SetClock(),
+        symbols=(),
+        stages=StageTimes(CollectorRegistry()),
+        record=cast("RowRecord", record),
+    )
+    worker._keep_checkpoints(lanes, None)
+    assert record.kept == ["S0", "S1"]
+    for _ in range(2):
+        worker._keep_checkpoints(lanes, 30 * SECOND_NS)  # nobody's turn
+    assert record.kept == ["S0", "S1"]
+    record.room = 2
+    worker._keep_checkpoints(lanes, 60 * SECOND_NS)  # that of S0
+    assert record.kept == ["S0", "S1", "S2", "S3"]
+    record.room = 0
+    worker._keep_checkpoints(lanes, None, waits=True)
+    assert record.kept[4:] == ["S4", "S0", "S1", "S2", "S3"]

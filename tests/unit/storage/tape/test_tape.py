@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound, StoreUnavailable
 from market.markets import DEFAULT_MARKET
-from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, tape_symbols
-from storage.tape import writer as tape_writer
+from storage.tape import Frame, Hole, TapeDisk, TapeWriter, has_tape, read_tape, read_tape_and_holes, tape_symbols
 from storage.tape.frames import segment_head
 from storage.tape.lock import release, take_lock
 from tests.dead_writers import reopened
@@ -305,7 +304,12 @@ def test_old_segments_may_be_retired_without_the_seq_starting_over(tmp_path: Pat
 
 
 def test_a_second_writer_is_refused_and_told_who_holds_the_tape(tmp_path: Path, record: Recorder) -> None:
-    with TapeWriter(tmp_path, SYMBOL), pytest.raises(Conflict, match=f"was held by process {os.getpid()}"):
+    (tmp_path / "tape" / SYMBOL).mkdir(parents=True)
+    (tmp_path / "tape" / SYMBOL / ".lock").write_text("process 1234567 on a machine with a longer name than ours has")
+    with (
+        TapeWriter(tmp_path, SYMBOL),
+        pytest.raises(Conflict, match=f"was held by process {os.getpid()} on {os.uname().nodename}$"),
+    ):
         TapeWriter(tmp_path, SYMBOL)
     record([(MIDNIGHT_NS, b"free again")])
 
@@ -462,12 +466,13 @@ def test_a_folder_that_takes_no_segment_stops_the_appends(tmp_path: Path) -> Non
         writer.close()
 
 
-def test_frames_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tape_writer, "QUEUE_BYTES", 1000)
-    with TapeWriter(tmp_path, SYMBOL, sync_ms=60_000) as writer:
+def test_frames_that_wait_for_the_disk_are_bounded(tmp_path: Path) -> None:
+    disk = TapeDisk(tmp_path, sync_ms=60_000, queue_bytes=1000)
+    with TapeWriter(tmp_path, SYMBOL, disk=disk) as writer:
         for index in range(100):
             writer.append(MIDNIGHT_NS + index, b"x" * 100)
-            assert writer._waiting_bytes <= 1000 + HEADER_BYTES + 100
+            assert disk.waiting_bytes <= 1000 + HEADER_BYTES + 100
+    disk.close()
     assert len(list(read_tape(tmp_path, SYMBOL))) == 100
 
 
@@ -490,8 +495,11 @@ def test_a_symbol_that_would_leave_its_folder_is_refused(tmp_path: Path) -> None
 
 def test_a_symbol_without_a_tape_is_not_found(tmp_path: Path, record: Recorder) -> None:
     assert tape_symbols(tmp_path) == []
+    assert not has_tape(tmp_path, SYMBOL)
     record([(MIDNIGHT_NS, b"a")])
     assert tape_symbols(tmp_path) == [SYMBOL]
+    assert has_tape(tmp_path, SYMBOL)
+    assert not has_tape(tmp_path, f"../tape/{SYMBOL}")
     with pytest.raises(NotFound, match="tape ETHUSDT"):
         read_tape(tmp_path, "ETHUSDT")
 
