@@ -107,9 +107,9 @@ def test_what_begins_and_what_is_over_is_one_line_of_the_log_each(
     judge(tmp_path, pins, store, 4)
     since = f"{SYMBOL} ticker silence since "
     begin, end = (line for line in caplog.messages if line.startswith(since))
-    assert begin.endswith("+00:00: no message came")
+    assert begin.endswith("+00:00: no message arrived")
     assert "+00:00 is over, 12" in end
-    assert begin.removesuffix(": no message came") == end.partition(" is over")[0]
+    assert begin.removesuffix(": no message arrived") == end.partition(" is over")[0]
 
 
 def test_what_is_long_past_is_left_out_and_a_silent_tape_tells_of_its_silence(
