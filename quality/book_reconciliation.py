@@ -125,5 +125,5 @@ def _numbered(messages: Iterable[BookMessage]) -> Iterator[BookMessage]:
 
 
 def _seq(message: BookMessage) -> int:
-    assert message.place.seq is not None, "passed over without"
+    assert message.place.seq is not None, "skipped without"
     return message.place.seq

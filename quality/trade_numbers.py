@@ -23,7 +23,7 @@ class TradeNumbers:
     """Takes trade records in any order; one that comes later than its followers fills its place.
 
     holes: what is missing between the first number and the last, in order of the numbers. A record without a number
-    (0) is passed over.
+    (0) is skipped.
     """
 
     def __init__(self) -> None:

@@ -60,7 +60,7 @@ def write_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint) -> None:
 def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None:
     """The symbol's checkpoint when it is whole and of this identity, else None.
 
-    A damaged one is passed over with a warning that names it. Raises InvalidRequest.
+    A damaged one is skipped with a warning that names it. Raises InvalidRequest.
     """
     found = _read(checkpoint_path(root, symbol))
     return None if found is None or found.identity != identity else found
@@ -83,11 +83,11 @@ def _read(path: Path) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, zlib.error) as error:
-        _log.warning("%s: must be a checkpoint, was passed over: %s", path, error)
+        _log.warning("%s: must be a checkpoint, was skipped: %s", path, error)
         return None
     checkpoint = Checkpoint(head.seq, head.recv_ns, head.identity, state)
     if head != _head(checkpoint):
-        _log.warning("%s: must have the checksum %s of its content, was passed over", path, head.sha256)
+        _log.warning("%s: must have the checksum %s of its content, was skipped", path, head.sha256)
         return None
     return checkpoint
 

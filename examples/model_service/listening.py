@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 async def listen(broker_url: str, *, on_row: Take, on_dataset: Take) -> None:
-    """Read both for ever, from the beginning again when the broker comes back."""
+    """Read both forever, from the beginning again when the broker comes back."""
     while True:
         try:
             connection = await aio_pika.connect(broker_url)

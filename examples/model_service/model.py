@@ -55,7 +55,7 @@ class Model:
     intercept: float
 
     def predict(self, values: Mapping[str, float]) -> float:
-        """The target for a vector that has every feature; extra ones are passed over."""
+        """The target for a vector that has every feature; extra ones are skipped."""
         row = np.array([[values[name] for name in self.metadata.features]])
         return float(self.predict_rows(row)[0])
 

@@ -29,7 +29,7 @@ def book_records(
     """The levels of a message, bids first, at its last update; one record that says so where there is none.
 
     A message that brings several updates has a record without a level for each of those before the last, since records
-    are numbered without a gap: what is repeated of them is passed over, and what is missing before them shows.
+    are numbered without a gap: what is repeated of them is skipped, and what is missing before them shows.
 
     Raises MalformedMessage, ScaleExceeded.
     """

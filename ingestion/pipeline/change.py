@@ -269,7 +269,7 @@ class EngineChange:
         self._has_followers.set()
 
     def _delay(self, reason: str) -> None:
-        """Try again behind the next row; not for ever."""
+        """Try again behind the next row; not forever."""
         self._delays += 1
         if self._delays > MOST_DELAYS:
             self._end(reason)

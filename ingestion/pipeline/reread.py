@@ -26,7 +26,7 @@ class ReadAgain:
 def read_again(
     messages: Iterable[DeadMessage | RejectedLine], instruments: Instruments, market: Market
 ) -> Iterator[ReadAgain]:
-    """Each message with why it cannot be used even now; nothing is pinned, and torn lines are passed over."""
+    """Each message with why it cannot be used even now; nothing is pinned, and torn lines are skipped."""
     decoders = Decoders(venue_of(market), _AsPinned(instruments))
     for message in messages:
         if isinstance(message, RejectedLine):

@@ -123,7 +123,7 @@ class _Side:
         self.last_ns = self._before_ns = 0
 
     def head(self) -> _Met | None:
-        """The next message, LOOK_NS read ahead of it; those that the other side had first are passed over."""
+        """The next message, LOOK_NS read ahead of it; those that the other side had first are skipped."""
         self._read_ahead()
         while self._waiting and self._waiting[0].key not in self._keys:
             self._note(self._waiting.popleft())

@@ -156,7 +156,7 @@ def _tell_synchronised(found: VersionState, *, as_json: bool) -> None:
 @app.command("activate")
 def activate(  # the options of the command
     version: Version,
-    reason: Annotated[str, typer.Option("--reason", help="Why; is kept for ever.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept for good.")],
     by: By = None,
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge-breaking-changes", help="Readers of the version before may break.")
@@ -198,7 +198,7 @@ def end_shadow(
 
 @app.command("rollback")
 def rollback(
-    reason: Annotated[str, typer.Option("--reason", help="Why; is kept for ever.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept for good.")],
     by: By = None,
     data: DataFolder = None,
     as_json: AsJson = False,

@@ -3,7 +3,7 @@
 1. Files are the truth for what a version holds; a row says what was done with it.
 2. At most one version is active. A change of it names the one that was active when it was decided, and is refused when
    that is no longer so: of two at once one wins.
-3. Each change writes its line of the audit in the same transaction. Lines stay as they are for ever.
+3. Each change writes its line of the audit in the same transaction. Lines stay as they are forever.
 """
 
 from __future__ import annotations

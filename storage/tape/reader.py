@@ -69,7 +69,7 @@ def read_tape_and_holes(
 
 
 def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
-    """The frames from ``seq`` on, with each hole among them in its place; what is before is passed over by its headers.
+    """The frames from ``seq`` on, with each hole among them in its place; what is before is skipped by its headers.
 
     Raises:
         CorruptStore: while iterating, when seq falls.

@@ -79,7 +79,7 @@ class DatasetBuilds:
     def start(self, request: DatasetRequest, *, trace_id: str | None = None) -> DatasetRecord:
         """Record the build and queue its job; the record of the same request's build, if one is on its way or stands.
 
-        What stands is announced again: who waits for the notice of the request need not wait for ever.
+        What stands is announced again: who waits for the notice of the request need not wait forever.
 
         Raises InvalidRequest, saying what is possible, and StoreUnavailable when the database is away or too many
         builds wait.

@@ -1,4 +1,4 @@
-"""The watch over builds: none says "building" for ever, and none that ended stays unannounced.
+"""The watch over builds: none says "building" forever, and none that ended stays unannounced.
 
 1. A build whose worker died is put back to the queue, where any worker begins it anew; its MOST_ATTEMPTS-th time, and
    one that a single process built for itself, it fails as interrupted.

@@ -12,7 +12,7 @@ from market.errors import InvalidRequest
 DEFAULT_CUT_OFF: Final = 1e-3
 MOST_DERIVED: Final = 64
 MOST_TERMS: Final = 5000
-"""Of a difference: an order near 0 with a fine cut-off looks back for ever."""
+"""Of a difference: an order near 0 with a fine cut-off looks back forever."""
 MOST_MEMBERS: Final = 10_000
 
 
