@@ -66,7 +66,7 @@ class WorkerProcess:
         self._stop, self._results = context.Event(), context.Queue()
         self._process = context.Process(target=_run, args=(dict(changes), servers, self._stop, self._results))
         self._process.start()
-        # It has processes of its own, so that it cannot be a daemon: an interrupted test would wait for it for ever.
+        # It has processes of its own, so that it cannot be a daemon: an interrupted test would wait for it forever.
         atexit.register(self.kill)
         assert self._results.get(timeout=300) == "ready"
 

@@ -92,7 +92,7 @@ class Ownership:
             if not others and not held:
                 return True
             if others:
-                # Two workers that each held a part would wait for each other for ever.
+                # Two workers that each held a part would wait for each other forever.
                 self._leases.release(self.worker_id)
             why = f"{', '.join(others)} belong to another worker" if others else f"tapes of {', '.join(held)} are held"
             if why != told:

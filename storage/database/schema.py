@@ -46,7 +46,7 @@ POOL_SIZE: Final = 5
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 30_000
 STORE_OPTIONS: Final = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
-"""Of a connection that answers somebody: no statement may keep it waiting for ever."""
+"""Of a connection that answers somebody: no statement may keep it waiting forever."""
 MIGRATION_LOCK: Final = 0x6665_6174_7365_7276
 """Key of the advisory lock under which a schema changes."""
 

@@ -241,7 +241,7 @@ def test_where_rows_were_served_the_record_says_which_could_be_read(
     with_record = tmp_path / "features"
     writer = ServedTickWriter(with_record)
     for symbol, all_rows in given.items():
-        # Whole ticks are passed over under load, and some rows come late.
+        # Whole ticks are skipped under load, and some rows come late.
         kept = np.flatnonzero((draw.random(len(all_rows)) < 0.6) | (all_rows.row_ns % SECOND_NS == 0))
         values, status = all_rows.values[kept], all_rows.status[kept]
         rows = FeatureRows(symbol, all_rows.feature_set, all_rows.row_ns[kept], values, status)

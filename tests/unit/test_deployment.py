@@ -111,7 +111,7 @@ def test_every_volume_is_declared_and_mounted_and_every_file_exists() -> None:
 
 
 def test_every_key_of_a_service_is_one_that_compose_knows() -> None:
-    """What the client would refuse; a misspelt key of an extension would be passed over in silence."""
+    """What the client would refuse; a misspelt key of an extension would be skipped in silence."""
     assert set(COMPOSE) == {"name", "x-role", "x-server", "x-health-on-metrics-port", "services", "volumes"}
     for name, service in SERVICES.items():
         assert set(service) <= SERVICE_KEYS, name

@@ -160,7 +160,7 @@ def test_ticks_that_pass_together_are_one_and_the_others_are_counted() -> None:
         found.pass_to(0, closes=0)
         found.pass_to(500, closes=500)
         assert found.worker.skipped_ticks == 4
-        # A whole second is passed over by no tick: the pipeline closes it on the way.
+        # A whole second is skipped by no tick: the pipeline closes it on the way.
         found.pass_to(1_200, closes=1_200)
         assert found.worker.skipped_ticks == 4 + 5
 

@@ -1,4 +1,4 @@
-"""Reading a tape from a seq on: what is before is passed over, and damage changes nothing of what comes back."""
+"""Reading a tape from a seq on: what is before is skipped, and damage changes nothing of what comes back."""
 
 from __future__ import annotations
 
