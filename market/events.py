@@ -15,9 +15,9 @@ trade's and a candle's own.
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
 | TICKER    | FUNDING_RATE …   | the value at its own scale, or UNKNOWN | 0       | 0                 |
 | POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
+| CANDLE    | OPEN … TURNOVER  | as of a KLINE                         | minutes of its interval | start of candle, ns |
 | EXECUTION | ORDER_PRICE …    | the field's value, at POSITION_EXPONENT | status | digest of the order's id |
 | FUNDING   | FUNDING_RATE, NEXT_FUNDING | as of a TICKER              | 0        | 0                 |
-| CANDLE    | OPEN … TURNOVER  | as of a KLINE                         | minutes of its interval | start of candle, ns |
 
 The updates of an order book are numbered one by one, as ``market.book_sequence`` says; of a message that brings several
 each is marked FIRST and LAST.
@@ -63,13 +63,13 @@ TRADE: Final = 2
 KLINE: Final = 3
 TICKER: Final = 4
 POSITION: Final = 5
-KIND_COUNT: Final = 6
+CANDLE: Final = 6
+KIND_COUNT: Final = 7
 """Of the kinds that an engine reads. Those that follow are kept, and no engine is fed with them."""
-EXECUTION: Final = 6
-FUNDING: Final = 7
-CANDLE: Final = 8
+EXECUTION: Final = 7
+FUNDING: Final = 8
 ALL_KINDS: Final = 9
-KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "position", "execution", "funding", "candle")
+KIND_NAMES: Final = ("control", "orderbook", "trade", "kline", "ticker", "position", "candle", "execution", "funding")
 
 # field, by kind
 START: Final = 0

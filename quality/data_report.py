@@ -132,7 +132,11 @@ def _klines(seen: Observed) -> Document:
     pauses = market.pauses[KLINE]
     held = seen.held_ns
     if held is None or not market.candles:
-        return _stream(pauses.received, None, None, pauses.silences) | {"missing_minutes": [], "repeated": 0}
+        return _stream(pauses.received, None, None, pauses.silences) | {
+            "missing_minutes": [],
+            "repeated": 0,
+            "early": _early(market),
+        }
     # A candle is due once its minute is over and lay inside what is held; the newest may still be on its way.
     first = -(-max(seen.from_ns, held[0]) // MINUTE_NS) * MINUTE_NS
     due = range(first, min(seen.to_ns, held[1]) - 2 * MINUTE_NS + 1, MINUTE_NS)
@@ -141,7 +145,13 @@ def _klines(seen: Observed) -> Document:
     return document | {
         "missing_minutes": [format_iso(at) for at in missing[:MOST_DETAILS]],
         "repeated": market.repeated_candles,
+        "early": _early(market),
     }
+
+
+def _early(market: MarketStreams) -> dict[str, int]:
+    """Candles that were confirmed before their end, by the minutes of their interval."""
+    return {str(minutes): count for minutes, count in sorted(market.early_candles.items())}
 
 
 def _frozen(seen: Observed) -> list[tuple[int, int]]:

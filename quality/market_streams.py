@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import MINUTE_NS
-from market.events import CONFIRMED, FIRST, INDEX_PRICE, KLINE, MARK_PRICE, TICKER, TRADE, VOLUME, Events
+from market.events import CANDLE, CONFIRMED, FIRST, INDEX_PRICE, KLINE, MARK_PRICE, TICKER, TRADE, VOLUME, Events
 from quality.outliers import OutlierSearch
 
 LONGEST_SILENCE_NS: Final = {TRADE: MINUTE_NS, KLINE: 2 * MINUTE_NS, TICKER: MINUTE_NS}
@@ -42,7 +43,8 @@ class MarketStreams:
     """Takes the trade, kline and ticker events of a period in tape order.
 
     price_scale, quantity_scale: 10**exponent of the symbol.
-    candles: starts of confirmed candles, ns. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
+    candles: starts of confirmed candles, ns. early_candles: by the minutes of the interval, how many were confirmed
+    before they ended by our clock. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
     """
 
     def __init__(self, *, price_scale: float, quantity_scale: float, last_ns: Mapping[int, int] | None = None) -> None:
@@ -55,6 +57,7 @@ class MarketStreams:
         self.outliers = OutlierSearch()
         self.candles: set[int] = set()
         self.repeated_candles = 0
+        self.early_candles: Counter[int] = Counter()
         self.candle_volume: dict[int, int] = {}
         self.traded_volume: dict[int, int] = {}
         self.first_trade_ns: int | None = None
@@ -71,6 +74,7 @@ class MarketStreams:
             pauses.add(events["recv_ns"][is_head & (events["kind"] == kind)])
         self._tickers(events[events["kind"] == TICKER])
         self._klines(events[events["kind"] == KLINE])
+        self._early(events[(events["kind"] == KLINE) | (events["kind"] == CANDLE)])
         self._trades(events[events["kind"] == TRADE])
 
     def _tickers(self, tickers: Events) -> None:
@@ -88,6 +92,12 @@ class MarketStreams:
         self.repeated_candles += len(starts_ns) - len(set(starts_ns) - self.candles)
         self.candles.update(starts_ns)
         self.candle_volume.update(zip(starts_ns, volumes["px"].tolist(), strict=True))
+
+    def _early(self, candles: Events) -> None:
+        stated = candles[(candles["field"] == VOLUME) & ((candles["flags"] & CONFIRMED) != 0)]
+        minutes = np.where(stated["kind"] == KLINE, 1, stated["qty"])
+        is_early = stated["recv_ns"] < stated["update_id"] + minutes * MINUTE_NS
+        self.early_candles.update(minutes[is_early].tolist())
 
     def _trades(self, trades: Events) -> None:
         if len(trades) == 0:

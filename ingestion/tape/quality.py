@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest, NotFound
-from market.events import KLINE, ORDERBOOK, TICKER, TRADE, Events
+from market.events import CANDLE, KLINE, ORDERBOOK, TICKER, TRADE, Events
 from quality.book_stream import BookStream
 from quality.data_report import Observed, quality_document
 from quality.market_streams import MarketStreams
@@ -40,7 +40,7 @@ def symbol_quality(
     held: list[int] = []
     for kinds, fields, take in (
         ((ORDERBOOK,), _BOOK_FIELDS, book.add),
-        ((TRADE, KLINE, TICKER), _MARKET_FIELDS, market.add),
+        ((TRADE, KLINE, CANDLE, TICKER), _MARKET_FIELDS, market.add),
     ):
         for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=fields):
             take(events)

@@ -50,8 +50,8 @@ TABLES: Final = (
     ("raw_kline", KLINE),
     ("raw_ticker", TICKER),
     ("raw_positions", POSITION),
-    ("raw_executions", EXECUTION),
     ("raw_kline_intervals", CANDLE),
+    ("raw_executions", EXECUTION),
 )
 FUNDING_TABLE: Final = "raw_funding"
 TABLE_NAMES: Final = (*(table for table, _ in TABLES), FUNDING_TABLE)
@@ -61,7 +61,7 @@ _SNAPSHOTS: Final = 1
 _DELTAS: Final = 2
 _FUNDING: Final = TABLE_NAMES.index(FUNDING_TABLE)
 # Index into TABLES by kind, order book snapshots apart.
-_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, _FUNDING, 8])
+_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, 8, _FUNDING])
 
 
 def write_events(
