@@ -40,7 +40,7 @@ def bar(recv_ns: int, start_ns: int, minutes: int, close: int, *, confirm: bool 
 def drawn_bars(seed: int, hours: int, *, lost: float) -> Messages:
     """Of every interval, a share lost, some sent again, some confirmed before their end."""
     draws = random.Random(seed)
-    messages: Messages = []
+    messages: list[tuple[int, bytes]] = []
     for minutes in (3, *GROUP_MINUTES.values()):
         for start_ns in range(MIDNIGHT_NS, MIDNIGHT_NS + hours * HOUR_NS, minutes * MINUTE_NS):
             end_ns = start_ns + minutes * MINUTE_NS
