@@ -36,8 +36,9 @@ router = APIRouter(prefix="/model", tags=["evaluation"])
 class EvaluationRequest(BaseModel):
     """Predictions of a split, a row each in the order of its file; of several folds, one fold after the other.
 
-    ``predictions`` is one list for a dataset of one target, else a list by target. Of a classification they are the
-    classes -1, 0 and 1, or for each row the probabilities of down, flat and up.
+    ``predictions`` is one list for a dataset of one target, else a list by target. Of a target of classes they are
+    labels, or for each row the probabilities of its classes: -1, 0 and 1 for down, flat and up, of a ``meta_label`` 0
+    and 1 for wrong and right.
 
     ``trials``: how many models were tried, this one among them, before it was chosen. The metrics then have
     ``deflated_sharpe_ratio``: the probability that the model is better than the best of so many without skill, from

@@ -26,7 +26,7 @@ from training_sets.dataset.selection import (
 from training_sets.dataset.trading import Held, trading_document
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import RegressionTarget, Target, is_class
+from training_sets.request.targets import RegressionTarget, Target, classes, is_class
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -130,7 +130,9 @@ def details_of(rows: JudgedRows, predictions: Predictions, cost: float) -> dict[
         actual = rows.actual[:, names.index(target.name)]
         if is_class(target):
             found[target.name] = {
-                "calibration": calibration_of_classes(actual, predicted) if predicted.ndim == 2 else None,
+                "calibration": calibration_of_classes(classes(target), actual, predicted)
+                if predicted.ndim == 2
+                else None,
                 "returns": None,
             }
             continue

@@ -88,6 +88,16 @@ class Dataset:
         return list(self.manifest["column_roles"]["targets"])
 
     @property
+    def classes(self) -> dict[str, dict[str, float]]:
+        """By target whose labels are classes: the label of each by its name, ascending; of meta-labels wrong and right.
+
+        Raises InvalidRequest for a dataset that was built before they were stated.
+        """
+        if "classes" not in self.manifest:
+            raise InvalidRequest(f"dataset {self.dataset_id}: must state classes, was built before they were stated")
+        return {name: dict(labels) for name, labels in self.manifest["classes"].items()}
+
+    @property
     def weight_columns(self) -> list[str]:
         return list(self.manifest["column_roles"]["weights"])
 

@@ -46,7 +46,10 @@ _OWN: Final[Mapping[str, FreshnessSlo]] = {
 
 
 STREAMED_VIEWS: Final = frozenset(
-    ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
+    (
+        *("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position"),
+        *("bars_5m", "bars_15m", "bars_1h"),
+    )
 )
 """Our groups of the vector, told from those of tables without the catalogue, whose compiler takes seconds to import."""
 

@@ -53,9 +53,12 @@ _SOURCE_NAMES: Final[dict[Source, frozenset[str]]] = {
     # The exchange announces funding in its ticker alone, so either word means it.
     Source.TICKERS: frozenset({"ticker", "funding"}),
     Source.POSITIONS: frozenset({"position_manager"}),
+    Source.BARS: frozenset({"kline_intervals"}),
     Source.NOTHING: frozenset(),
 }
-_KNOWN_SOURCES: Final = frozenset({"orderbook", "trades", "kline", "ticker", "funding", "position_manager"})
+_KNOWN_SOURCES: Final = frozenset(
+    {"orderbook", "trades", "kline", "ticker", "funding", "position_manager", "kline_intervals"}
+)
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ trade's and a candle's own, of ARRIVALS the begin of the minute that is counted.
 | KLINE     | OPEN … TURNOVER  | the field's value, at its own scale   | 0        | start of candle, ns |
 | TICKER    | FUNDING_RATE …   | the value at its own scale, or UNKNOWN | 0       | 0                 |
 | POSITION  | POSITION_SIZE …  | the field's value, at POSITION_EXPONENT | 0      | 0                 |
+| CANDLE    | OPEN … TURNOVER  | as of a KLINE                         | minutes of its interval | start of candle, ns |
 | EXECUTION | ORDER_PRICE …    | the field's value, at POSITION_EXPONENT | status | digest of the order's id |
 | FUNDING   | FUNDING_RATE, NEXT_FUNDING | as of a TICKER              | 0        | 0                 |
-| CANDLE    | OPEN … TURNOVER  | as of a KLINE                         | minutes of its interval | start of candle, ns |
 | ARRIVALS  | the kind counted | messages that came late               | that came again | how late at most, ns |
 
 The updates of an order book are numbered one by one, as ``market.book_sequence`` says; of a message that brings several
@@ -64,11 +64,11 @@ TRADE: Final = 2
 KLINE: Final = 3
 TICKER: Final = 4
 POSITION: Final = 5
-KIND_COUNT: Final = 6
+CANDLE: Final = 6
+KIND_COUNT: Final = 7
 """Of the kinds that an engine reads. Those that follow are kept, and no engine is fed with them."""
-EXECUTION: Final = 6
-FUNDING: Final = 7
-CANDLE: Final = 8
+EXECUTION: Final = 7
+FUNDING: Final = 8
 ARRIVALS: Final = 9
 ALL_KINDS: Final = 10
 KIND_NAMES: Final = (
@@ -78,9 +78,9 @@ KIND_NAMES: Final = (
     "kline",
     "ticker",
     "position",
+    "candle",
     "execution",
     "funding",
-    "candle",
     "arrivals",
 )
 

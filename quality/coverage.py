@@ -266,15 +266,21 @@ class CoverageTally:
             Missing(begin_ns=begin, end_ns=end, evidence=why) for begin, end, why in ranges if end - begin > longest_ns
         ]
 
-    def _missing_candles(self) -> set[int]:
-        return set(range(self._begin_ns, self._end_ns, MINUTE_NS)) - self._market.candles
+    def _missing_candles(self) -> list[int]:
+        """The minutes without one, in order."""
+        candles = np.fromiter(self._market.candles, np.int64)
+        is_inside = (candles >= self._begin_ns) & (candles < self._end_ns) & (candles % MINUTE_NS == 0)
+        is_missing = np.ones(-(-(self._end_ns - self._begin_ns) // MINUTE_NS), np.bool_)
+        is_missing[(candles[is_inside] - self._begin_ns) // MINUTE_NS] = False
+        missing: list[int] = (self._begin_ns + np.flatnonzero(is_missing) * MINUTE_NS).tolist()
+        return missing
 
     def _judge_trades(self, found: StreamCoverage) -> None:
         market = self._market
         silences = [*market.pauses[TRADE].silences, *((each.begin_ns, each.end_ns) for each in self._edges(TRADE))]
         missing: dict[int, str] = {}
         not_proven: set[int] = set()
-        without_candle = self._missing_candles()
+        without_candle = set(self._missing_candles())
         for minute in range(self._begin_ns, self._end_ns, MINUTE_NS):
             traded = market.traded_volume.get(minute, 0)
             if minute not in without_candle:

@@ -154,15 +154,20 @@ def _klines(seen: Observed) -> Document:
     pauses = market.pauses[KLINE]
     held = seen.held_ns
     if held is None or not market.candles:
-        nothing: Document = {"missing_minutes": []}
+        nothing: Document = {"missing_minutes": [], "early": _early(market)}
         return _stream(pauses.received, None, None, pauses.silences) | _odd(seen, KLINE) | nothing
     # A candle is due once its minute is over and lay inside what is held; the newest may still be on its way.
     first = -(-max(seen.from_ns, held[0]) // MINUTE_NS) * MINUTE_NS
     due = range(first, min(seen.to_ns, held[1]) - 2 * MINUTE_NS + 1, MINUTE_NS)
     missing = [start_ns for start_ns in due if start_ns not in market.candles]
     document = _stream(pauses.received, len(due), len(missing), pauses.silences)
-    missing_minutes = [format_iso(at) for at in missing[:MOST_DETAILS]]
-    return document | _odd(seen, KLINE, market.repeated_candles) | {"missing_minutes": missing_minutes}
+    candles = {"missing_minutes": [format_iso(at) for at in missing[:MOST_DETAILS]], "early": _early(market)}
+    return document | _odd(seen, KLINE, market.repeated_candles) | candles
+
+
+def _early(market: MarketStreams) -> dict[str, int]:
+    """Candles that were confirmed before their end, by the minutes of their interval."""
+    return {str(minutes): count for minutes, count in sorted(market.early_candles.items())}
 
 
 def _frozen(seen: Observed) -> list[tuple[int, int]]:

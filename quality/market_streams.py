@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import MINUTE_NS
-from market.events import CONFIRMED, FIRST, INDEX_PRICE, KLINE, MARK_PRICE, TICKER, TRADE, VOLUME, Events
+from market.events import CANDLE, CONFIRMED, FIRST, INDEX_PRICE, KLINE, MARK_PRICE, TICKER, TRADE, VOLUME, Events
 from quality.limits import USUAL_LIMITS, QualityLimits
 from quality.outliers import OutlierSearch
 
@@ -40,7 +41,8 @@ class MarketStreams:
     """Takes the trade, kline and ticker events of a period in tape order.
 
     price_scale, quantity_scale: 10**exponent of the symbol.
-    candles: starts of confirmed candles, ns. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
+    candles: starts of confirmed candles, ns. early_candles: by the minutes of the interval, how many were confirmed
+    before they ended by our clock. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class MarketStreams:
         self.outliers = OutlierSearch(deviations=limits.outlier_deviations)
         self.candles: set[int] = set()
         self.repeated_candles = 0
+        self.early_candles: Counter[int] = Counter()
         self.candle_volume: dict[int, int] = {}
         self.traded_volume: dict[int, int] = {}
         self.first_trade_ns: int | None = None
@@ -76,6 +79,7 @@ class MarketStreams:
             of_kind = events.take(np.flatnonzero(kinds == kind))  # twice as fast as by a mask
             self.pauses[kind].add(of_kind["recv_ns"][(of_kind["flags"] & FIRST) != 0])
             take(of_kind)
+        self._early(events.take(np.flatnonzero((kinds == KLINE) | (kinds == CANDLE))))
 
     def _tickers(self, tickers: Events) -> None:
         fields, px = tickers["field"], tickers["px"]
@@ -93,6 +97,12 @@ class MarketStreams:
         self.repeated_candles += len(starts_ns) - len(set(starts_ns) - self.candles)
         self.candles.update(starts_ns)
         self.candle_volume.update(zip(starts_ns, volumes["px"].tolist(), strict=True))
+
+    def _early(self, candles: Events) -> None:
+        stated = candles[(candles["field"] == VOLUME) & ((candles["flags"] & CONFIRMED) != 0)]
+        minutes = np.where(stated["kind"] == KLINE, 1, stated["qty"])
+        is_early = stated["recv_ns"] < stated["update_id"] + minutes * MINUTE_NS
+        self.early_candles.update(minutes[is_early].tolist())
 
     def _trades(self, trades: Events) -> None:
         if len(trades) == 0:

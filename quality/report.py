@@ -60,11 +60,11 @@ def render_report(
 ) -> str:
     """The page as text; the same arguments give the same text. A section that cannot be drawn says so in its place.
 
-    manifest: needs records, folds, continuity, coverage, warnings, strategy and the counts of rows. targets: by name,
-    what each is, in words. measured: ``train_against_test``, by symbol in the order of the numbers that the profile has
-    for them the drift of each column from the train split to the test split, the farthest first; ``relations`` of each
-    target to the features, and what is redundant, see ``training_sets.dataset.relations``;
-    ``missing_by_reason``, None where no reason is known.
+    manifest: needs classes, records, folds, continuity, coverage, warnings, strategy and the counts of rows.
+    targets: by name, what each is, in words. measured: ``train_against_test``, by symbol in the order of the
+    numbers that the profile has for them the drift of each column from the train split to the test split, the
+    farthest first; ``relations`` of each target to the features, and what is redundant, see
+    ``training_sets.dataset.relations``; ``missing_by_reason``, None where no reason is known.
     """
     symbols, relations = measured["train_against_test"], measured["relations"]
     times_ns, sample = profile.sample
@@ -82,7 +82,7 @@ def render_report(
         *(
             (
                 "Target" if name == "target" else f"Target {name.removeprefix('target_')}",
-                partial(target_section, name, targets, profile, of_symbol),
+                partial(target_section, name, targets, manifest["classes"], profile, of_symbol),
             )
             for at, name in enumerate(profile.columns)
             if is_target[at]

@@ -49,17 +49,19 @@ def _with_values(drift: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def target_section(
     name: str,
     targets: Mapping[str, str],
+    classes: Mapping[str, Mapping[str, float]],
     profile: TableProfile,
     of_symbol: Sequence[tuple[str, npt.NDArray[np.bool_]]],
 ) -> str:
     times_ns, sample = profile.sample
     at = profile.columns.index(name)
     values = sample[:, at]
-    shares = profile.of_class[at] / max(profile.rows, 1)
-    if int(profile.of_class[at].sum()) == profile.rows:
+    if name in classes:
         # A line through classes shows nothing: their shares, and how these move.
-        classes = table(("down", "flat", "up"), [tuple(f"{share:.2%}" for share in shares)])
-        return f"<p>{escape(targets[name])}</p>{classes}{_classes_over_time(times_ns, values)}"
+        labels = classes[name]
+        counts = [int(profile.of_class[at][CLASSES.index(label)]) for label in labels.values()]
+        shares = table(tuple(labels), [tuple(f"{count / max(profile.rows, 1):.2%}" for count in counts)])
+        return f"<p>{escape(targets[name])}</p>{shares}{_classes_over_time(labels, times_ns, values)}"
     drawn = f'<div class="grid">{histogram(values, width=420, height=120)}</div>'
     lines = "".join(
         f'<p class="note">{escape(symbol)}</p><div>{line(times_ns[rows], values[rows])}</div>'
@@ -190,14 +192,16 @@ def _wholly_missing(columns: Sequence[str], is_whole: npt.NDArray[np.bool_]) -> 
     return f'<p class="minor">Unknown in every row: {escape(", ".join(names))}.</p>' if names else ""
 
 
-def _classes_over_time(times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> str:
+def _classes_over_time(
+    labels: Mapping[str, float], times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+) -> str:
     if len(values) == 0:
         return ""
     begin, end = int(times_ns.min()), int(times_ns.max()) + 1
     bucket = (times_ns - begin) * MISSING_BUCKETS // (end - begin)
-    shares = np.full((len(CLASSES), MISSING_BUCKETS), np.nan)
+    shares = np.full((len(labels), MISSING_BUCKETS), np.nan)
     for at in np.unique(bucket).tolist():
-        shares[:, at] = [np.mean(values[bucket == at] == each) for each in CLASSES]
+        shares[:, at] = [np.mean(values[bucket == at] == each) for each in labels.values()]
     edges = (format_iso(begin), format_iso(end - 1))
-    drawn = heat_map(("down", "flat", "up"), shares, diverging=False, columns=edges)
+    drawn = heat_map(tuple(labels), shares, diverging=False, columns=edges)
     return f'<p class="note">Share of each class over time; darker is more.</p><div class="scroll">{drawn}</div>'

@@ -26,6 +26,7 @@ SOURCE_NAMES: Final[Mapping[Source, str]] = {
     Source.KLINES: "kline",
     Source.TICKERS: "ticker",
     Source.POSITIONS: "position_manager",
+    Source.BARS: "kline_intervals",
     Source.NOTHING: "none",
 }
 

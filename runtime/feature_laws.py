@@ -17,6 +17,7 @@ from quality.feature_laws.streamed import StreamedFeatures
 from quality.feature_laws.verifying import Verdict, verify_group
 from runtime.settings import Settings
 from transforms.catalogue import GROUPS, OUR_GROUPS, feature_set, group_horizon_ns, group_kinds
+from transforms.declaration import Source
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.kernel import compile_kernel
 from transforms.table_group import TableGroup
@@ -52,9 +53,13 @@ def verify_features(group: str, settings: Settings, cache_folder: Path, *, seed:
         return verify_group(group, TableFeatures(of_tables), tables, seed=seed, cheats=cheats)
     kernel = compile_kernel(feature_set("9.9.9", [each.name for each in GROUPS[group]]), cache_folder)
     kernel.warm_up()
-    candles = min(_MOST_CANDLES, math.ceil(max(each.candles for each in GROUPS[group]) * 1.1))
+    bars = {each.window_s // 60 for each in GROUPS[group] if each.source is Source.BARS}
+    reach = max(each.candles for each in GROUPS[group]) * max(bars, default=1)
+    candles = min(_MOST_CANDLES, math.ceil(reach * 1.1))
     minutes = _MINUTES + min(10, group_horizon_ns(group) // MINUTE_NS)
-    streams: dict[str, Any] = {f"generated {seed}": generated_stream(seed, minutes=minutes, candle_minutes=candles)}
+    streams: dict[str, Any] = {
+        f"generated {seed}": generated_stream(seed, minutes=minutes, candle_minutes=candles, bar_minutes=bars)
+    }
     recorded = _recorded(settings.raw_data_storage_path, group_kinds(group))
     instrument = INSTRUMENT
     if recorded is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
-from transforms.catalogue import GROUPS, OUR_GROUPS, STALE_AFTER_NS, group_source, group_warm_up_ns
+from transforms.catalogue import GROUPS, OUR_GROUPS, group_source, group_warm_up_ns, stale_after_ns
 from transforms.cross_section import SectionFeature
 from transforms.declaration import Feature, Source
 from transforms.table_feature import TableFeature
@@ -41,6 +41,8 @@ Quantities are in the base currency, prices in the quote currency. In a registry
 - `pattern_bullish_engulfing`, `pattern_bearish_engulfing`, `pattern_bullish_harami` and `pattern_bearish_harami`
   never hold where a candle opens at the previous close, as on Bybit: their `_touching` forms, which replace them in
   registry 2.1.0, do.
+- A bar is the exchange's own candle of an interval, confirmed and ended: one confirmed before its end by our clock
+  counts from its end on. One-minute candles count from when they arrive.
 - Position features are 0 when no position is known, and `entry_price` is then the mid price: the group's status,
   NO_DATA, says that no position was received. `realized_pnl` stays for a day after a position is closed.
 """
@@ -58,9 +60,9 @@ def group_section(group: str) -> str:
     if source is Source.NOTHING:
         lines.append("Reads nothing but the row time.\n")
     else:
-        stale = duration_text(STALE_AFTER_NS[source])
+        stale = duration_text(stale_after_ns(group))
         lines.append(
-            f"Reads {source.name.lower()}. STALE after {stale} of silence; "
+            f"Reads {_told_source(group)}. STALE after {stale} of silence; "
             f"every feature has its history after {duration_text(group_warm_up_ns(group))}.\n"
         )
     lines += ["| name | formula | NaN | unit | range | horizon |", "|---|---|---|---|---|---|"]
@@ -70,6 +72,11 @@ def group_section(group: str) -> str:
         for declared in features
     ]
     return "\n".join(lines) + "\n"
+
+
+def _told_source(group: str) -> str:
+    source, first = group_source(group), GROUPS[group][0]
+    return f"bars of {duration_text(first.window_s * SECOND_NS)}" if source is Source.BARS else source.name.lower()
 
 
 def table_group_section(group: TableGroup) -> str:

@@ -25,12 +25,12 @@ UNGATED = DatasetRules(has_quality_gate=False)
 """For recordings in which a column is unknown throughout."""
 
 
-def offline_store(folder: Path, features: Path) -> FeatureStore:
+def offline_store(folder: Path, features: Path, versions: Path = SHIPPED_FOLDER) -> FeatureStore:
     """Feast's store on a registry in the folder; nothing need listen where its online store is said to be."""
     store = open_store(
         registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
     )
-    apply_definitions(store, definitions(features_folder=features))
+    apply_definitions(store, definitions(features_folder=features, versions_folder=versions))
     return store
 
 
@@ -41,15 +41,16 @@ def place_in(
     raw: Path | None = None,
     features: Path | None = None,
     rules: DatasetRules = GATED,
+    versions: Path = SHIPPED_FOLDER,
 ) -> BuildPlace:
     """The place of builds on the stores of a folder, ``raw`` and ``features`` below it unless they are named."""
     features = features or folder / "features"
-    store = offline_store(folder, features)
+    store = offline_store(folder, features, versions)
     return BuildPlace(
         open_store=lambda: store,
         features=FeatureLog(features),
         raw=RawHistory.of(RawData(raw or folder / "raw")),
-        versions_folder=SHIPPED_FOLDER,
+        versions_folder=versions,
         kernels_folder=kernels,
         rules=rules,
     )

@@ -5,42 +5,52 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Final
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidFeature, InvalidRegistry
 from transforms.declaration import Feature, Source, declared_features
-from transforms.features import candles, orderbook, orderflow, perpetual, position, price, technical, temporal
+from transforms.features import bars, candles, orderbook, orderflow, perpetual, position, price, technical, temporal
 from transforms.fingerprint import code_fingerprint, fingerprint_of
 from transforms.normalisation import METHODS, Normalisation, remember
 from transforms.outside import group_name, outside_modules
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.state import NORMALISED_COLUMNS, SECONDS_KEPT
 
-GROUP_MODULES: Final = (price, orderbook, orderflow, perpetual, temporal, technical, candles, position)
-OUR_GROUPS: Final = tuple(map(group_name, GROUP_MODULES))
+GROUP_MODULES: Final = (price, orderbook, orderflow, perpetual, temporal, technical, candles, position, bars)
+
+
+def module_groups(module: ModuleType) -> dict[str, tuple[Feature, ...]]:
+    """The groups that a module declares: one of its name, or one an interval of bars."""
+    features = declared_features(module.__name__)
+    return {group: tuple(each for each in features if each.group == group) for group in {e.group: 0 for e in features}}
+
+
+OUR_GROUPS: Final = tuple(group for module in GROUP_MODULES for group in module_groups(module))
 
 
 def _groups() -> dict[str, tuple[Feature, ...]]:
     """Ours, then those of other packages. Raises InvalidFeature where two groups or two features share a name."""
-    groups = {group_name(module): declared_features(module.__name__) for module in GROUP_MODULES}
+    groups = {group: features for module in GROUP_MODULES for group, features in module_groups(module).items()}
     taken = {declared.name: group for group, features in groups.items() for declared in features}
     for module in outside_modules():
-        group, features = group_name(module), declared_features(module.__name__)
-        problems = [
-            f"{each.name}: must have a name of its own, was one of group {taken[each.name]}"
-            for each in features
-            if each.name in taken
-        ]
-        if group in OUR_GROUPS:
-            problems.append(f"group: must have a name of its own, was that of ours; rename {module.__name__}")
-        if len({each.source for each in features}) > 1:
-            problems.append("group: must read one source in all its features")
-        if problems:
-            raise InvalidFeature(group, problems)
-        if features:
-            groups[group] = features
-            taken |= {each.name: group for each in features}
+        # The module's own name too: it is a group's, or the beginning of those of its intervals.
+        for group, features in ({group_name(module): ()} | module_groups(module)).items():
+            problems = [
+                f"{each.name}: must have a name of its own, was one of group {taken[each.name]}"
+                for each in features
+                if each.name in taken
+            ]
+            if group in groups:
+                problems.append(f"group: must have a name of its own, was that of ours; rename {module.__name__}")
+            if len({each.source for each in features}) > 1:
+                problems.append("group: must read one source in all its features")
+            if problems:
+                raise InvalidFeature(group, problems)
+            if features:
+                groups[group] = features
+                taken |= {each.name: group for each in features}
     return groups
 
 
@@ -56,7 +66,16 @@ STALE_AFTER_NS: Final[dict[Source, int]] = {
     Source.POSITIONS: DAY_NS,
 }
 """How long a source may be silent before its groups are marked STALE. The book changes ten times a second, trades may
-pause, klines come every few seconds from the exchange and once a minute from archives, positions when they change."""
+pause, klines come every few seconds from the exchange and once a minute from archives, positions when they change. Of
+bars see ``stale_after_ns``."""
+
+
+def stale_after_ns(group: str) -> int:
+    """How long the source of a group may be silent before it is STALE; 0 where there is none, of bars as of klines."""
+    first = GROUPS[group][0]
+    if first.source is Source.BARS:
+        return STALE_AFTER_NS[Source.KLINES] * first.window_s // (MINUTE_NS // SECOND_NS)
+    return STALE_AFTER_NS.get(first.source, 0)
 
 
 def group_source(group: str) -> Source:
@@ -72,7 +91,7 @@ def group_kinds(group: str) -> frozenset[int]:
 def group_horizon_ns(group: str) -> int:
     """How far back the group's values and its status can see."""
     horizon_ns = max(declared.horizon_ns for declared in GROUPS[group])
-    return max(horizon_ns, STALE_AFTER_NS.get(group_source(group), 0))
+    return max(horizon_ns, stale_after_ns(group))
 
 
 def group_warm_up_ns(group: str) -> int:

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from market.clock import SECOND_NS, parse_duration_ns
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, parse_duration_ns
 from market.errors import InvalidFeature
-from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from market.events import CANDLE, KLINE, ORDERBOOK, POSITION, TICKER, TRADE
 from transforms.docstring import read_docstring
 from transforms.inputs import INPUTS, Reach
 from transforms.jit import jit_inside
+from transforms.state import BAR_MINUTES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +34,7 @@ class Source(Enum):
     KLINES = KLINE
     TICKERS = TICKER
     POSITIONS = POSITION
+    BARS = CANDLE
     NOTHING = None
 
 
@@ -41,6 +43,8 @@ TRADES: Final = Source.TRADES
 KLINES: Final = Source.KLINES
 TICKERS: Final = Source.TICKERS
 POSITIONS: Final = Source.POSITIONS
+BARS: Final = Source.BARS
+"""Candles of the exchange's intervals other than a minute."""
 NOTHING: Final = Source.NOTHING
 
 
@@ -57,6 +61,7 @@ class Feature:
     parameters: Mapping[str, int]
     """Values of the template's parameters that the function takes; a window in whole seconds."""
     window_s: int
+    """Of a feature of bars their interval."""
     candles: int
     reach: Reach
     unit: str
@@ -92,6 +97,7 @@ def feature(
     unit: str,
     windows: Sequence[str] = (),
     window: str = "",
+    intervals: Sequence[str] = (),
     candles: int | Callable[..., int] = 0,
     low: float = -math.inf,
     high: float = math.inf,
@@ -102,7 +108,9 @@ def feature(
     template: column name; ``{window}`` and every keyword parameter are filled in, one column for each combination.
     windows: durations such as "15s", for templates with ``{window}``.
     window: the one duration of a template that does not name it.
-    candles: how many candles the function sees, or a function to that number from the window in minutes and the
+    intervals: of the bars that are read, for templates with ``{interval}``: each is a group of its own, named
+        ``<module>_<interval>``.
+    candles: how many candles or bars the function sees, or a function to that number from the window in minutes and the
         parameters, in the order of the template's keywords.
     low, high: the closed range of every value that is not NaN.
 
@@ -114,6 +122,8 @@ def feature(
         choices: dict[str, Sequence[Any]] = dict(parameters)
         if windows:
             choices = {"window": windows, **choices}
+        if intervals:
+            choices = {"interval": intervals, **choices}
         problems = _problems(template, function, reads, choices)
         if problems:
             raise InvalidFeature(f"{group}.{template}", problems)
@@ -122,16 +132,20 @@ def feature(
         features = _declared.setdefault(function.__module__, [])
         for values in itertools.product(*choices.values()):
             chosen = dict(zip(choices, values, strict=True))
-            duration = chosen.get("window", window)
+            duration = chosen.get("interval", chosen.get("window", window))
             window_s = parse_duration_ns(duration) // SECOND_NS if duration else 0
-            sizes = [window_s // 60 if name == "window" else value for name, value in chosen.items()]
+            sizes = [
+                window_s // 60 if name == "window" else value for name, value in chosen.items() if name != "interval"
+            ]
             candle_count = candles(*sizes) if callable(candles) else candles
+            if "interval" in chosen and (problems := bar_problems(chosen["interval"], candle_count)):
+                raise InvalidFeature(f"{group}.{template}", problems)
             inputs = tuple(inspect.signature(function).parameters)
             taken: dict[str, int] = {name: chosen[name] for name in inputs if name in parameters}
             features.append(
                 Feature(
                     name=template.format(**chosen),
-                    group=group,
+                    group=f"{group}_{chosen['interval']}" if "interval" in chosen else group,
                     source=reads,
                     function=compiled,
                     inputs=inputs,
@@ -157,6 +171,17 @@ def declared_features(module: str) -> tuple[Feature, ...]:
     return tuple(_declared.get(module, ()))
 
 
+def bar_problems(interval: str, count: int) -> list[str]:
+    """Why no feature can be of so many bars of an interval."""
+    minutes = parse_duration_ns(interval) // MINUTE_NS
+    if parse_duration_ns(interval) % MINUTE_NS or minutes not in BAR_MINUTES:
+        told = ", ".join(map(str, BAR_MINUTES))
+        return [f"intervals: must be of {told} minutes, was {interval!r}"]
+    if count * minutes * MINUTE_NS > DAY_NS:
+        return [f"candles: must be no more bars than a day holds, was {count} of {interval}"]
+    return []
+
+
 def _problems(
     template: str, function: Callable[..., Any], reads: Source, choices: Mapping[str, Sequence[Any]]
 ) -> list[str]:
@@ -177,6 +202,8 @@ def _problems(
                 problems.append(f"{name}: must come from the source the feature reads, {reads.name}")
         elif name not in choices:
             problems.append(f"{name}: must be one of {', '.join(sorted(INPUTS))} or a parameter of the template")
+    if (reads is BARS) != ("interval" in choices):
+        problems.append("intervals: must be given of a feature that reads bars, and of no other")
     documentation = inspect.getdoc(function) or ""
     problems += [
         f"docstring: must have a line {heading!r}" for heading in ("Formula:", "NaN:") if heading not in documentation

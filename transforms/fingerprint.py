@@ -16,8 +16,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
-from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
-from transforms import candles, order_book, position, steps, ticker, tiles
+from market.events import CANDLE, KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from transforms import bars, candles, order_book, position, steps, ticker, tiles
 from transforms.declaration import Feature
 from transforms.inputs import INPUTS
 from transforms.jit import python_function
@@ -49,6 +49,13 @@ _SOURCE_ROOTS: Final[dict[int | None, tuple[Callable[..., Any], ...]]] = {
         candles.last_candles,
         steps.candle_reason,
         steps.source_status,
+    ),
+    CANDLE: (
+        bars.apply_bar_record,
+        bars.collect_bars,
+        bars.last_bars,
+        steps.bar_reason,
+        steps.bar_status,
     ),
     TICKER: (
         ticker.apply_ticker_record,

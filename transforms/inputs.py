@@ -8,6 +8,7 @@
 | quotes          | QuoteWindow: sums over the book messages of the window                                    |
 | trades          | TradeWindow: sums over the trades of the window                                           |
 | candles         | Candles: the declared number of consecutive closed candles, oldest first                  |
+| bars            | Candles: the declared number of consecutive ended candles of the interval, oldest first   |
 | ticker          | Ticker: the merged ticker at the row                                                      |
 | open_interest_before | open interest as last known at the start of the window, UNKNOWN when never seen      |
 | position        | Position: what is held, as last stated                                                    |
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from market.clock import MINUTE_NS, SECOND_NS
-from market.events import KLINE, ORDERBOOK, POSITION, TICKER, TRADE
+from market.events import CANDLE, KLINE, ORDERBOOK, POSITION, TICKER, TRADE
 from transforms.position import POSITION_MEMORY_NS
 from transforms.ticker import MEMORY_NS
 
@@ -78,6 +79,12 @@ def _candles(_window_s: int, candles: int) -> Reach:
     return Reach(reach_ns, reach_ns)
 
 
+def _bars(interval_s: int, bars: int) -> Reach:
+    # As of candles, by the interval, which is the window of such a feature.
+    reach_ns = (bars + 1) * interval_s * SECOND_NS
+    return Reach(reach_ns, reach_ns)
+
+
 def _last_known(_window_s: int, _candles: int) -> Reach:
     # A value that was seen is known at once; it only must not be older than the ticker's memory.
     return Reach(MEMORY_NS, 0)
@@ -98,6 +105,7 @@ INPUTS: Final[dict[str, Input]] = {
     "quotes": Input(ORDERBOOK, _window_from_a_book, "quotes_{window}"),
     "trades": Input(TRADE, _window, "trades_{window}"),
     "candles": Input(KLINE, _candles, "candles_{candles}"),
+    "bars": Input(CANDLE, _bars, "bars_{candles}"),
     "ticker": Input(TICKER, _last_known, "ticker"),
     "open_interest_before": Input(
         TICKER, _last_known_before_a_window, "open_interest_before(st.tiles, row_ns, {window})"

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from transforms import catalogue
-from transforms.catalogue import STALE_AFTER_NS
 from transforms.declaration import Feature, Source
 from transforms.inputs import INPUTS
-from transforms.row_part import RowPart, row_parts
+from transforms.row_part import RowPart, are_new, bars_at, row_parts
 from transforms.rows import FeatureGroup, FeatureSet
 
 _HEADER: Final = '''"""The kernel of feature set {fingerprint} (registry {version}); generated, do not edit."""
@@ -22,12 +21,14 @@ _HEADER: Final = '''"""The kernel of feature set {fingerprint} (registry {versio
 import math
 
 from market.clock import SECOND_NS
+from transforms.bars import collect_bars
 from transforms.candles import collect_candles
 from transforms.jit import jit, jit_inside
 from transforms.normalisation import min_max, remember, z_score
 from transforms.status import OK
 from transforms.steps import (
     apply_records,
+    bar_status,
     begin_tile,
     book_status,
     end_tile,
@@ -96,6 +97,10 @@ def _gather(features: list[Feature]) -> list[str]:
     if taking["candles"]:
         most = max(declared.candles for declared in taking["candles"])
         lines.append(f"are_new = collect_candles(st.candles, row_ns, {most})")
+    for interval_s in sorted({declared.window_s for declared in taking["bars"]}):
+        of_interval = [declared for declared in taking["bars"] if declared.window_s == interval_s]
+        most, first = max(declared.candles for declared in of_interval), of_interval[0]
+        lines.append(f"{are_new(first)} = collect_bars(st.bars, row_ns, {bars_at(first)}, {most})")
     return lines
 
 
@@ -125,10 +130,13 @@ def _status(feature_set: FeatureSet, group: FeatureGroup) -> str:
     warm_up_ns = catalogue.group_warm_up_ns(group.name)
     if source is Source.NOTHING:
         return "OK"
-    stale_after_ns = STALE_AFTER_NS[source]
+    stale_after_ns = catalogue.stale_after_ns(group.name)
     if source is Source.BOOK:
         return f"book_status(st, row_ns, {warm_up_ns}, {stale_after_ns})"
     horizon_ns = catalogue.group_horizon_ns(group.name)
+    if source is Source.BARS:
+        at = bars_at(catalogue.GROUPS[group.name][0])
+        return f"bar_status(st, row_ns, {at}, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"
     if source is Source.TICKERS:
         return f"ticker_status(st, row_ns, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"
     return f"source_status(st, row_ns, {source.value}, {horizon_ns}, {warm_up_ns}, {stale_after_ns})"

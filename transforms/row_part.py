@@ -19,6 +19,7 @@ from transforms.catalogue import FEATURES
 from transforms.declaration import Feature, Source
 from transforms.inputs import INPUTS
 from transforms.jit import python_function
+from transforms.state import BAR_MINUTES
 
 PARTS: Final = "feature_service_parts"
 """The package that their modules are in, in a process that has loaded some."""
@@ -28,11 +29,13 @@ _HEADER: Final = '''"""Columns of group {group}, whose code is {fingerprint}; ge
 
 import math
 
+from transforms.bars import last_bars
 from transforms.candles import last_candles
 from transforms.jit import jit_part
 from transforms.position import present_position
 from transforms.status import OK, UNDEFINED
 from transforms.steps import (
+    bar_reason,
     book_reason,
     candle_reason,
     history_reason,
@@ -84,13 +87,13 @@ class RowPart:
     @property
     def call(self) -> str:
         """The statement by which a kernel calls it."""
-        over_candles = f", {self.kept}, are_new" if self.over_candles else ""
+        over_candles = f", {self.kept}, {are_new(self.features[0])}" if self.over_candles else ""
         return f"{self.name}(st, row_ns, values, reasons, {self.first}{over_candles})"
 
     @property
     def over_candles(self) -> list[Feature]:
-        """Its features whose values are kept until the candles are others."""
-        return [declared for declared in self.features if "candles" in declared.inputs]
+        """Its features whose values are kept until the candles or bars are others."""
+        return [declared for declared in self.features if {"candles", "bars"} & set(declared.inputs)]
 
     @property
     def _header(self) -> str:
@@ -148,17 +151,39 @@ def _gathered(features: Sequence[Feature]) -> list[str]:
         lines.append("ticker = merged_ticker(st.ticker, row_ns)")
     if taking["position"]:
         lines.append("position = present_position(st.position, row_ns)")
-    if taking["candles"]:
-        lines.append("if are_new:")
-        for count in sorted({declared.candles for declared in taking["candles"]}):
-            lines.append(f"    if st.candles.known >= {count}:")
+    return lines + _over_candles(taking["candles"] or taking["bars"])
+
+
+def _over_candles(taking: Sequence[Feature]) -> list[str]:
+    """Statements that compute what is kept as long as the candles, or the bars of an interval, are the same."""
+    if not taking:
+        return []
+    at = bars_at(taking[0])
+    known = "st.candles.known" if at is None else f"st.bars.known[{at}]"
+    lines = ["if are_new:"]
+    for count in sorted({declared.candles for declared in taking}):
+        lines.append(f"    if {known} >= {count}:")
+        if at is None:
             lines.append(f"        candles_{count} = last_candles(st.candles, {count})")
-            lines += [
-                f"        st.candles.feature[kept + {at}] = {_call(declared)}"
-                for at, declared in enumerate(taking["candles"])
-                if declared.candles == count
-            ]
+        else:
+            lines.append(f"        bars_{count} = last_bars(st.bars, {at}, {count})")
+        lines += [
+            f"        st.candles.feature[kept + {place}] = {_call(declared)}"
+            for place, declared in enumerate(taking)
+            if declared.candles == count
+        ]
     return lines
+
+
+def bars_at(declared: Feature) -> int | None:
+    """Where the interval of a feature of bars stands among BAR_MINUTES; None of any other."""
+    return BAR_MINUTES.index(declared.window_s // 60) if declared.source is Source.BARS else None
+
+
+def are_new(declared: Feature) -> str:
+    """The name that tells whether a feature's candles or bars are others than those of the row before."""
+    at = bars_at(declared)
+    return "are_new" if at is None else f"are_new_{at}"
 
 
 def _demand(declared: Feature) -> str:
@@ -168,6 +193,8 @@ def _demand(declared: Feature) -> str:
             return f"book_reason(st, row_ns, {declared.warm_up_ns})"
         case Source.KLINES:
             return f"candle_reason(st, row_ns, {declared.candles}, {declared.warm_up_ns})"
+        case Source.BARS:
+            return f"bar_reason(st, row_ns, {bars_at(declared)}, {declared.candles}, {declared.warm_up_ns})"
         case Source.TRADES:
             horizon_ns = catalogue.group_horizon_ns(declared.group)
             return f"trade_reason(st, row_ns, {horizon_ns}, {declared.warm_up_ns})"

@@ -28,7 +28,14 @@ series, in one run of memory, and a grid of whole seconds touches no more than t
 CANDLE_COUNT: Final = 2048
 """Minutes of candles kept, a power of two above the longest look-back (a day and an hour)."""
 CANDLE_FEATURES: Final = 256
-"""Room for the features over candles of one kernel."""
+"""Room for the features over candles and bars of one kernel."""
+BAR_MINUTES: Final = (3, 5, 15, 30, 60, 120, 240, 360, 720)
+"""Intervals of the exchange's candles of which features are made."""
+BAR_SLOTS: Final = (512, 512, 128, 64, 32, 16, 8, 8, 4)
+"""Bars kept of each interval: more than a day holds, the longest look-back."""
+BAR_FIRST_SLOTS: Final = (0, 512, 1024, 1152, 1216, 1248, 1264, 1272, 1280)
+"""The first slot of each interval."""
+BAR_COUNT: Final = 1284
 NORMALISED_COLUMNS: Final = 32
 """Columns a feature set may normalise, over windows of less than SECONDS_KEPT seconds."""
 NOT_STARTED: Final = np.iinfo(np.int64).max
@@ -105,6 +112,21 @@ CANDLES: Final = np.dtype(
     align=True,
 )
 
+BARS: Final = np.dtype(
+    [
+        ("start_ns", np.int64, (BAR_COUNT,)),
+        ("recv_ns", np.int64, (BAR_COUNT,)),
+        ("value", np.int64, (KLINE_FIELD_COUNT, BAR_COUNT)),
+        ("pending", np.int64, (KLINE_FIELD_COUNT,)),
+        # The bars of the present row by interval, oldest first, ending at its last slot; see bars.collect_bars.
+        ("window", np.int64, (KLINE_FIELD_COUNT, BAR_COUNT)),
+        ("last_seen_ns", np.int64, (len(BAR_MINUTES),)),
+        ("known", np.int64, (len(BAR_MINUTES),)),
+        ("known_until_ns", np.int64, (len(BAR_MINUTES),)),
+    ],
+    align=True,
+)
+
 TICKER: Final = np.dtype(
     [("value", np.int64, (TICKER_FIELD_COUNT,)), ("recv_ns", np.int64, (TICKER_FIELD_COUNT,))],
     align=True,
@@ -128,6 +150,7 @@ STATE: Final = np.dtype(
         ("sums", SUMS),
         ("tiles", TILES),
         ("candles", CANDLES),
+        ("bars", BARS),
         ("ticker", TICKER),
         ("position", POSITION),
         # Twice the mid at the present row and the seconds before it, oldest first; see tiles.collect_mids.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from market.clock import SECOND_NS
-from market.events import CONTROL, HISTORY, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
+from market.events import CANDLE, CONTROL, HISTORY, KLINE, ORDERBOOK, POSITION, START, TICKER, TRADE
+from transforms.bars import apply_bar_record
 from transforms.candles import apply_kline_record
 from transforms.jit import jit, jit_part
 from transforms.order_book import BROKEN, NO_SNAPSHOT, VALID, apply_order_book_record, break_book, is_two_sided
@@ -39,6 +40,8 @@ def apply_record(st: Any, record: Any) -> None:
         apply_ticker_record(st.ticker, record)
     elif kind == POSITION:
         apply_position_record(st.position, record)
+    elif kind == CANDLE:
+        apply_bar_record(st.bars, record)
     elif kind == CONTROL:
         if record.field == START:
             start_again(st, record.px, record.recv_ns)
@@ -141,6 +144,29 @@ def candle_reason(st: Any, row_ns: int, count: int, warm_up_ns: int) -> int:
     if st.candles.known >= count:
         return OK
     return STALE if st.candles.known == 0 else GAP
+
+
+@jit
+def bar_reason(st: Any, row_ns: int, at: int, count: int, warm_up_ns: int) -> int:
+    """Why a feature over ``count`` bars of an interval may not be computed: NO_DATA, WARMUP, STALE, GAP or OK."""
+    if st.bars.last_seen_ns[at] == 0 or row_ns - st.bars.last_seen_ns[at] > warm_up_ns:
+        return NO_DATA
+    if row_ns - st.start_ns[CANDLE] < warm_up_ns:
+        return WARMUP
+    if st.bars.known[at] >= count:
+        return OK
+    return STALE if st.bars.known[at] == 0 else GAP
+
+
+@jit
+def bar_status(st: Any, row_ns: int, at: int, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> int:
+    """Status of a group that reads the bars of an interval."""
+    silence_ns = row_ns - st.bars.last_seen_ns[at]
+    if st.bars.last_seen_ns[at] == 0 or silence_ns > horizon_ns:
+        return NO_DATA
+    if silence_ns > stale_after_ns:
+        return STALE
+    return WARMUP if row_ns - st.start_ns[CANDLE] < warm_up_ns else OK
 
 
 @jit

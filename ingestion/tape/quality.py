@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.errors import InvalidRequest, NotFound
-from market.events import ARRIVALS, KLINE, ORDERBOOK, TICKER, TRADE, Events
+from market.events import ARRIVALS, CANDLE, KLINE, ORDERBOOK, TICKER, TRADE, Events
 from quality.arrivals import Arrivals
 from quality.book_stream import BookStream
 from quality.data_report import Observed, quality_document
@@ -59,7 +59,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), **period, fields=_BOOK_FIELDS):
         book.add(heads)
         held += _ends(heads)
-    for events, _ in stream_events(raw, symbol, kinds=(TRADE, KLINE, TICKER), **period, fields=_MARKET_FIELDS):
+    for events, _ in stream_events(raw, symbol, kinds=(TRADE, KLINE, CANDLE, TICKER), **period, fields=_MARKET_FIELDS):
         market.add(events)
         held += _ends(events)
     book.offset.finish()

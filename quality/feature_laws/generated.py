@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from market.events import (
     ASK,
     BID,
     BUY,
+    CANDLE,
     CLOSE,
     CONFIRMED,
     CONTROL,
@@ -51,12 +52,18 @@ _MID_PX: Final = 100_000
 Records = Sequence[tuple[int, int, int]]
 
 
-def generated_stream(seed: int, *, minutes: int, candle_minutes: int = 0) -> Events:
-    """Every source for some minutes, after candles alone; now and then nothing is traded, or the book is lost."""
+def generated_stream(seed: int, *, minutes: int, candle_minutes: int = 0, bar_minutes: Collection[int] = ()) -> Events:
+    """Every source for some minutes, after candles alone; now and then nothing is traded, or the book is lost.
+
+    bar_minutes: intervals of which there are bars too, some confirmed before their end.
+    """
     random = np.random.default_rng(seed)
     begin_ns = _START_NS + candle_minutes * MINUTE_NS
     end_ns = begin_ns + minutes * MINUTE_NS
     messages = [_candle(random, start_ns) for start_ns in range(_START_NS, end_ns, MINUTE_NS)]
+    for of_bar in bar_minutes:
+        draws = np.random.default_rng([seed, of_bar])
+        messages += [_candle(draws, at, minutes=of_bar) for at in range(_START_NS, end_ns, of_bar * MINUTE_NS)]
     messages += _book(random, begin_ns, end_ns)
     at_ns = begin_ns
     while at_ns < end_ns:
@@ -151,7 +158,7 @@ def _once(levels: Records) -> Records:
     return list({(side, px): (side, px, qty) for side, px, qty in levels}.values())
 
 
-def _candle(random: np.random.Generator, start_ns: int) -> Events:
+def _candle(random: np.random.Generator, start_ns: int, *, minutes: int = 1) -> Events:
     opened, close = (_MID_PX + int(random.integers(-60, 60)) for _ in range(2))
     volume = int(random.integers(0, 30))
     values = {
@@ -162,8 +169,13 @@ def _candle(random: np.random.Generator, start_ns: int) -> Events:
         VOLUME: volume,
         TURNOVER: close * volume,
     }
-    records = [(field, value, 0) for field, value in values.items()]
-    return _message(KLINE, start_ns + MINUTE_NS + SECOND_NS, records, update_id=start_ns, flags=CONFIRMED)
+    end_ns = start_ns + minutes * MINUTE_NS
+    if minutes == 1:
+        records = [(field, value, 0) for field, value in values.items()]
+        return _message(KLINE, end_ns + SECOND_NS, records, update_id=start_ns, flags=CONFIRMED)
+    late_ns = int(random.choice([-1_500_000_000, -1, 0, 1, SECOND_NS]))
+    records = [(field, value, minutes) for field, value in values.items()]
+    return _message(CANDLE, end_ns + late_ns, records, update_id=start_ns, flags=CONFIRMED)
 
 
 def _ticker(random: np.random.Generator, recv_ns: int) -> Records:

@@ -24,15 +24,15 @@ from quality.oracle.arithmetic import (
     population_std_of_decimals,
     rounded,
 )
+from quality.oracle.bars import MINUTES, bar_features
 from quality.oracle.book import Book, Touch, book_features, slope
 from quality.oracle.candles import Candle, candle_features
 from quality.oracle.indicators import TECHNICAL
 from quality.oracle.rows import OracleRow, Value, temporal
+from quality.oracle.runs import Runs
 from quality.oracle.traded import Traded
 
 SLOT_NS: Final = 50 * MILLISECOND_NS
-FRESH_NS: Final = 2 * MINUTE_NS
-"""A newest candle older than two minutes is no news of the market."""
 TRADES_ALIVE_NS: Final = 5 * MINUTE_NS
 """After this long without a trade it is unknown whether nothing was traded."""
 TICKER_FIELDS: Final = ("fundingRate", "nextFundingTime", "openInterest", "markPrice", "indexPrice")
@@ -42,8 +42,10 @@ SIZES: Final[dict[str, Callable[[Candle], Fraction]]] = {
     "volume_zscore": lambda _candle: Fraction(1),
 }
 """Of the terms of a difference, compared with which the difference itself may be tiny."""
-SOURCES: Final = ("BOOK", "TRADES", "KLINES", "TICKERS", "POSITIONS")
-GROUPS: Final = ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position")
+SOURCES: Final = ("BOOK", "TRADES", "KLINES", "TICKERS", "POSITIONS", "BARS")
+BARS: Final = {f"bars_{interval}": interval for interval in MINUTES}
+"""The interval of each group of bars."""
+GROUPS: Final = ("price", "orderbook", "orderflow", "perpetual", "temporal", "technical", "candles", "position", *BARS)
 WINDOWS_S: Final = {"3s": 3, "15s": 15, "1m": 60, "3m": 180, "5m": 300}
 
 
@@ -61,8 +63,7 @@ class Oracle:
         self._trades = [Traded()]
         self._trade_slots: list[int] = []
         self._last_trade_ns = 0
-        self._candles: dict[int, Candle] = {}
-        self._candle_arrivals: list[tuple[int, int]] = []
+        self._runs = {minutes: Runs(minutes, SLOT_NS) for minutes in (1, *MINUTES.values())}
         self._stated: dict[str, list[tuple[int, Fraction | None]]] = {}
         self._seen_ns: dict[str, int] = {}
 
@@ -79,7 +80,7 @@ class Oracle:
         self.began_ns[source] = min(self.began_ns[source], since_ns)
 
     def heard(self, source: str, recv_ns: int) -> None:
-        """A message of the source came."""
+        """A message of the source came, of bars of an interval: ``BARS 5``."""
         self._seen_ns[source] = recv_ns
 
     def trade(self, recv_ns: int, price: Fraction, quantity: Fraction, *, buy: bool) -> None:
@@ -87,10 +88,10 @@ class Oracle:
         self._trade_slots.append(recv_ns // SLOT_NS)
         self._last_trade_ns = recv_ns
 
-    def candle(self, start_ns: int, candle: Candle) -> None:
-        """A candle that the exchange has confirmed."""
-        self._candles[start_ns] = candle
-        self._candle_arrivals.append((candle.received_ns, start_ns))
+    def candle(self, start_ns: int, candle: Candle, minutes: int = 1) -> None:
+        """A candle that the exchange has confirmed; of an interval that no feature is of, nothing."""
+        if minutes in self._runs:
+            self._runs[minutes].add(start_ns, candle)
 
     def state(self, name: str, recv_ns: int, number: Fraction | None) -> None:
         """A field of the ticker or of the position, None where it was said to be unknown."""
@@ -156,6 +157,9 @@ class Oracle:
             sized |= self._technical(row_ns)
         if "position" in groups:
             sized |= self._position(row_ns, touch)
+        for group, interval in BARS.items():
+            if group in groups:
+                sized |= bar_features(interval, self._runs[MINUTES[interval]].last(row_ns))
         return {name: Value(number) for name, number in plain.items()} | sized
 
     def _price(self, row_ns: int) -> dict[str, Number | None]:
@@ -235,7 +239,7 @@ class Oracle:
         }
 
     def _technical(self, row_ns: int) -> dict[str, Value]:
-        run = self._last_candles(row_ns)
+        run = self._runs[1].last(row_ns)
         found: dict[str, Value] = {}
         for name, (count, formula) in TECHNICAL.items():
             number = formula(run[-count:]) if count <= len(run) else None
@@ -244,24 +248,6 @@ class Oracle:
         if len(run) >= 3:
             found |= {name: Value(Fraction(holds)) for name, holds in candle_features(run[-3:]).items()}
         return found
-
-    def _last_candles(self, row_ns: int) -> list[Candle]:
-        """The consecutive minutes' candles up to the newest, oldest first; empty when that is no news any more.
-
-        The k-th candle back was received within the horizon of k candles, k + 1 minutes.
-        """
-        fresh = []
-        for recv_ns, start_ns in reversed(self._candle_arrivals):
-            if recv_ns < row_ns - FRESH_NS - SLOT_NS:  # arrivals are in order by the slot
-                break
-            if self._candles[start_ns].received_ns >= row_ns - FRESH_NS:
-                fresh.append(start_ns)
-        run: list[Candle] = []
-        start_ns = max(fresh, default=0)
-        while start_ns in self._candles and self._candles[start_ns].received_ns >= row_ns - (len(run) + 2) * MINUTE_NS:
-            run.append(self._candles[start_ns])
-            start_ns -= MINUTE_NS
-        return run[::-1]
 
     def _position(self, row_ns: int, touch: Touch | None) -> dict[str, Value]:
         size = self._known("size", row_ns) or Fraction(0)

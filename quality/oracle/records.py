@@ -14,6 +14,7 @@ from market.events import (
     ASK,
     BID,
     BUY,
+    CANDLE,
     CONFIRMED,
     CONTROL,
     FIRST,
@@ -37,7 +38,14 @@ from market.instruments import FUNDING_RATE_EXPONENT, POSITION_EXPONENT, Instrum
 from quality.oracle.candles import Candle
 from quality.oracle.market import SLOT_NS, TICKER_FIELDS, Oracle
 
-KINDS: Final = {"BOOK": ORDERBOOK, "TRADES": TRADE, "KLINES": KLINE, "TICKERS": TICKER, "POSITIONS": POSITION}
+KINDS: Final = {
+    "BOOK": ORDERBOOK,
+    "TRADES": TRADE,
+    "KLINES": KLINE,
+    "TICKERS": TICKER,
+    "POSITIONS": POSITION,
+    "BARS": CANDLE,
+}
 """The kind of a source's records."""
 POSITION_FIELDS: Final = ("size", "unrealized", "realized", "entry")
 
@@ -74,7 +82,8 @@ class Teller:
                 if message[0].kind == CONTROL:
                     self._tell_control(source, message[0])
                 elif message[0].kind == KINDS[source]:
-                    self.oracle.heard(source, message[0].recv_ns)
+                    heard = f"{source} {message[0].qty}" if source == "BARS" else source
+                    self.oracle.heard(heard, message[0].recv_ns)
                     self._tell_message(source, message)
             if source == "BOOK":
                 self.oracle.end_slot(slot)
@@ -93,8 +102,8 @@ class Teller:
         elif source == "TRADES":
             for each in message:
                 self.oracle.trade(each.recv_ns, self._price(each.px), self._quantity(each.qty), buy=each.field == BUY)
-        elif source == "KLINES":
-            self._tell_candles(message)
+        elif source in ("KLINES", "BARS"):
+            self._tell_candles(message, minutes=message[0].qty if source == "BARS" else 1)
         elif source == "TICKERS":
             for each in message:
                 if each.field < NO_TICKER_FIELD:
@@ -125,14 +134,14 @@ class Teller:
             asks=asks,
         )
 
-    def _tell_candles(self, message: list[Record]) -> None:
+    def _tell_candles(self, message: list[Record], *, minutes: int) -> None:
         """A message may state several candles, each from OPEN to TURNOVER."""
         stated: list[Record] = []
         for each in message:
             stated = [each] if each.field == OPEN else [*stated, each]
             if each.field == TURNOVER and each.flags & CONFIRMED:
                 numbers = [*(self._price(of.px) for of in stated[:4]), self._quantity(stated[4].px)]
-                self.oracle.candle(each.update_id, Candle(each.recv_ns, *numbers))
+                self.oracle.candle(each.update_id, Candle(each.recv_ns, *numbers), minutes)
 
     def _state(self, name: str, record: Record, exponent: int) -> None:
         number = None if record.px == UNKNOWN else Fraction(record.px, 10**exponent)

@@ -54,7 +54,7 @@ class OracleRow:
     values: Mapping[str, Value]
     book_state: str
     seen_ns: Mapping[str, int]
-    """When each source was heard last."""
+    """When each source was heard last, of bars each interval."""
     is_ticker_known: bool
     """Whether every field of the ticker is, the next funding time as a time to come."""
 
@@ -62,9 +62,9 @@ class OracleRow:
         """Whether the source's history is as long as a feature of it needs; a source of nothing always is."""
         return self.row_ns - self.began_ns.get(source, 0) >= warm_up_ns
 
-    def status(self, source: str, *, horizon_ns: int, warm_up_ns: int, stale_after_ns: int) -> str:
-        """The status of a group that reads the source."""
-        seen_ns = self.seen_ns.get(source)
+    def status(self, source: str, *, horizon_ns: int, warm_up_ns: int, stale_after_ns: int, minutes: int = 0) -> str:
+        """The status of a group that reads the source; minutes: of the interval of bars."""
+        seen_ns = self.seen_ns.get(f"{source} {minutes}" if source == "BARS" else source)
         if source == "BOOK" and self.book_state != VALID:
             return "GAP" if self.book_state == BROKEN else "NO_DATA"
         if source == "BOOK" and self.values.get("mid_price", UNKNOWN).number is None:

@@ -170,9 +170,10 @@ class FeatureLog:
         if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
             _raise_missing_row(symbol, feature_set, groups)
         values = np.empty((len(row_ns), len(feature_set.columns)))
-        status = np.empty((len(row_ns), len(groups)), np.int8)
+        status = np.empty((len(row_ns), len(feature_set.groups)), np.int8)
         available_ns = groups[0].created_ns.copy()
-        for index, (group, read) in enumerate(zip(feature_set.groups, groups, strict=True)):
+        for index, group in enumerate(feature_set.groups):
+            read = groups.pop(0)  # which is let go of once it is beside the others
             values[:, list(group.indices)] = read.values
             status[:, index] = read.status
             np.maximum(available_ns, read.created_ns, out=available_ns)

@@ -34,8 +34,8 @@ TABLES: Final = (
     ("raw_kline", KLINE),
     ("raw_ticker", TICKER),
     ("raw_positions", POSITION),
-    ("raw_executions", EXECUTION),
     ("raw_kline_intervals", CANDLE),
+    ("raw_executions", EXECUTION),
     ("raw_arrivals", ARRIVALS),
 )
 FUNDING_TABLE: Final = "raw_funding"
@@ -48,7 +48,7 @@ FUNDING_INDEX: Final = TABLE_NAMES.index(FUNDING_TABLE)
 _NOTHING, _KIND, _ORDER, _TORN, _UNMARKED = range(5)
 """Rules that records may break."""
 # Index into TABLES by kind, order book snapshots apart.
-_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, FUNDING_INDEX, 8, 9])
+_TABLE_OF_KIND: Final = np.array([0, 2, 3, 4, 5, 6, 7, 8, FUNDING_INDEX, 9])
 
 
 def table_index(symbol: str, events: Events) -> npt.NDArray[np.int8]:

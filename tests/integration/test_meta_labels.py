@@ -94,6 +94,13 @@ def test_rows_labels_and_sides_are_those_of_the_trades_and_the_build_is_checked(
     assert {(side, right) for _, side, right, _ in seen} == {(-1, 0), (-1, 1), (1, 0), (1, 1)}
     assert {barrier for *_, barrier in seen} >= {"stop", "profit"}
     assert built.manifest["leakage"]["labels_made_again"] == 2 * built.manifest["leakage"]["rows_drawn"] > 100
+    named = {"wrong": 0.0, "right": 1.0}
+    assert built.manifest["classes"] == Dataset.open(built.path).classes == {"was_right": named}
+    rights = [right for _, _, right, _ in seen]
+    told = [split["targets"]["was_right"]["classes"] for split in built.manifest["splits"]]
+    counts = [built.manifest["records"][split] for split in ("train", "validation", "test")]
+    assert sum(each["right"] * count for each, count in zip(told, counts, strict=True)) == pytest.approx(sum(rights))
+    assert all(set(each) == set(named) for each in told)
     assert verify_dataset(built.path, place, tmp_path / "again").is_exact
 
 

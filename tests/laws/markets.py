@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import (
     ENTRY_PRICE,
     FUNDING_RATE,
@@ -64,6 +64,19 @@ def candle_tape(*, seed: int, count: int) -> Events:
     )
 
 
+def bar_tape(*, seed: int, minutes: int, until_ns: int) -> Events:
+    """Contiguous bars of an interval for a day and an hour before ``until_ns``, each a second after its end."""
+    values = candle_values(np.random.default_rng(seed))
+    interval_ns = minutes * MINUTE_NS
+    starts = range(floor_to(until_ns - DAY_NS - HOUR_NS, interval_ns), until_ns - interval_ns, interval_ns)
+    return tape(
+        [
+            kline_message(start_ns + interval_ns + SECOND_NS, start_ns, **shape, minutes=minutes)
+            for start_ns, shape in zip(starts, values, strict=False)
+        ]
+    )
+
+
 def dense_market(*, seed: int, messages: int, seconds: int, start_ns: int = MIDNIGHT_NS) -> Events:
     """A book, and at random times within ``seconds`` its changes, trades, tickers and positions."""
     random = np.random.default_rng(seed)
@@ -94,12 +107,14 @@ def dense_market(*, seed: int, messages: int, seconds: int, start_ns: int = MIDN
 
 
 def warm_market() -> Events:
-    """A day and an hour of candles, its last minutes a dense market that goes on past WARM_NS."""
+    """A day and an hour of candles and bars, its last minutes a dense market that goes on past WARM_NS."""
     candles = candle_tape(seed=7, count=25 * 60 + 2)
     market = dense_market(seed=4, messages=3_000, seconds=8 * 60, start_ns=WARM_NS - 6 * MINUTE_NS)
-    market["seq"] += len(candles)
-    both = np.concatenate([candles, market])
-    return both[np.argsort(both["recv_ns"], kind="stable")]
+    pieces = [candles, market, *(bar_tape(seed=at, minutes=at, until_ns=WARM_NS) for at in (5, 15, 60))]
+    for piece, begun in zip(pieces, np.cumsum([0, *map(len, pieces)]).tolist(), strict=False):
+        piece["seq"] += begun
+    every = np.concatenate(pieces)
+    return every[np.argsort(every["recv_ns"], kind="stable")]
 
 
 def _ticker(random: np.random.Generator, recv_ns: int) -> dict[int, int]:

@@ -11,6 +11,7 @@ from market.clock import SECOND_NS
 from market.events import (
     ASK,
     BID,
+    CANDLE,
     CLOSE,
     CONFIRMED,
     CONTROL,
@@ -101,8 +102,9 @@ def kline_message(
     lower: int = 2,
     volume: int = 7,
     is_confirmed: bool = True,
+    minutes: int = 1,
 ) -> Events:
-    """A candle by its close, what it rose over its open, and its shadows."""
+    """A candle by its close, what it rose over its open, and its shadows; of more minutes than one a bar."""
     opened = close - body
     high, low = max(opened, close) + upper, min(opened, close) - lower
     values = {
@@ -114,9 +116,9 @@ def kline_message(
         TURNOVER: min(close * volume, 2**62 - 1),
     }
     return message(
-        KLINE,
+        KLINE if minutes == 1 else CANDLE,
         recv_ns,
-        [(field, value, 0) for field, value in values.items()],
+        [(field, value, 0 if minutes == 1 else minutes) for field, value in values.items()],
         update_id=start_ns,
         flags=CONFIRMED if is_confirmed else 0,
     )

@@ -25,7 +25,7 @@ GAPS_NS: Final = (
     7 * MINUTE_NS,
 )
 
-CALM_KINDS: Final = ("delta", "deletion", "trades", "kline", "candles", "resent", "ticker", "position")
+CALM_KINDS: Final = ("delta", "deletion", "trades", "kline", "candles", "bar", "bars", "resent", "ticker", "position")
 """What never ends a broken book."""
 KINDS: Final = (
     *("delta", "trades", "ticker", "position", "snapshot", "kline"),
@@ -34,7 +34,7 @@ KINDS: Final = (
 )
 REMEMBERED_KINDS: Final = ("ticker", "ticker", "position")
 """What is known for a day once it was said; two tickers, since each holds any of the fields."""
-SHORT_KINDS: Final = tuple(kind for kind in KINDS if kind != "candles")
+SHORT_KINDS: Final = tuple(kind for kind in KINDS if kind not in ("candles", "bars"))
 
 _STARTS_NS: Final = st.sampled_from(
     tuple(MIDNIGHT_NS + off for off in (0, 1, -1, -3 * SECOND_NS, -MINUTE_NS, 12_345_678_901_234, DAY_NS // 2))

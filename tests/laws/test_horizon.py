@@ -35,7 +35,7 @@ from tests.laws.messages import (
 )
 from tests.laws.running import run
 from transforms.catalogue import FEATURES, GROUPS, group_horizon_ns, normalised_horizon_ns
-from transforms.declaration import BOOK, KLINES, NOTHING, POSITIONS, TICKERS, TRADES, Source
+from transforms.declaration import BARS, BOOK, KLINES, NOTHING, POSITIONS, TICKERS, TRADES, Source
 from transforms.kernel import Kernel
 from transforms.normalisation import Normalisation
 
@@ -66,6 +66,18 @@ def candles_from(oldest_ns: int, row_ns: int) -> Events:
     """A candle a minute, each as late as it may be to count in the row."""
     times = range(oldest_ns, row_ns - MINUTE_NS, MINUTE_NS)
     return tape([kline_message(at, at - MINUTE_NS, 100_000 + i * i % 97, volume=5 + i) for i, at in enumerate(times)])
+
+
+def bars_from(oldest_ns: int, row_ns: int, minutes: int) -> Events:
+    """A bar an interval, each as late as it may be to count in the row."""
+    interval_ns = minutes * MINUTE_NS
+    times = range(oldest_ns, row_ns - interval_ns, interval_ns)
+    return tape(
+        [
+            kline_message(at, at - interval_ns, 100_000 + i * i % 97, volume=5 + i, minutes=minutes)
+            for i, at in enumerate(times)
+        ]
+    )
 
 
 def tickers_from(oldest_ns: int, row_ns: int) -> Events:
@@ -131,7 +143,7 @@ def horizons() -> list[tuple[Source, int]]:
     """Each source with each horizon that one of its features declares."""
     declared = {(feature.source, feature.horizon_ns) for feature in FEATURES.values()}
     return sorted(
-        ((source, horizon_ns) for source, horizon_ns in declared if source is not NOTHING and horizon_ns > 0),
+        ((source, horizon_ns) for source, horizon_ns in declared if source not in (NOTHING, BARS) and horizon_ns > 0),
         key=lambda pair: (pair[0].name, pair[1]),
     )
 
@@ -168,6 +180,19 @@ def test_the_oldest_event_within_the_horizon_matters_and_an_older_one_does_not(
     oldest_ns = ROW_NS - horizon_ns
     columns = [f.name for f in FEATURES.values() if f.source is source and f.horizon_ns == horizon_ns]
     assert_horizon(kernel, OLDEST_MATTERS[source](oldest_ns, ROW_NS), oldest_ns, columns)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "count"), sorted({(f.window_s // 60, f.candles) for f in FEATURES.values() if f.source is BARS})
+)
+def test_the_oldest_bar_within_the_horizon_matters_and_an_older_one_does_not(
+    kernel: Kernel, minutes: int, count: int
+) -> None:
+    columns = [
+        f.name for f in FEATURES.values() if f.source is BARS and (f.window_s, f.candles) == (minutes * 60, count)
+    ]
+    oldest_ns = ROW_NS - FEATURES[columns[0]].horizon_ns
+    assert_horizon(kernel, bars_from(oldest_ns, ROW_NS, minutes), oldest_ns, columns)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,12 @@ from tests.unfinished import oracle_names
 from transforms.catalogue import (
     FEATURES,
     GROUPS,
-    STALE_AFTER_NS,
     feature_set,
     group_horizon_ns,
     group_source,
     group_warm_up_ns,
     normalised_warm_up_ns,
+    stale_after_ns,
 )
 from transforms.declaration import NOTHING
 from transforms.engine import ROWS_A_CALL
@@ -93,7 +93,8 @@ def assert_agrees(rows: FeatureRows, index: int, expected: OracleRow) -> None:
             source.name,
             horizon_ns=group_horizon_ns(group.name),
             warm_up_ns=group_warm_up_ns(group.name),
-            stale_after_ns=STALE_AFTER_NS.get(source, 0),
+            stale_after_ns=stale_after_ns(group.name),
+            minutes=GROUPS[group.name][0].window_s // 60,
         )
         if source is not NOTHING and STATUS_NAMES[status] != stated:
             wrong.append(f"status of {group.name}: must be {stated}, was {STATUS_NAMES[status]}")

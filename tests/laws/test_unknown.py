@@ -18,7 +18,7 @@ from tests.laws.markets import WARM_NS
 from tests.laws.running import end_of, reasons_of, run, second_of
 from tests.laws.streams import tapes, tapes_with_break
 from transforms.catalogue import FEATURES, GROUPS, group_horizon_ns
-from transforms.declaration import BOOK, NOTHING, POSITIONS, TICKERS
+from transforms.declaration import BOOK, KLINES, NOTHING, POSITIONS, TICKERS
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 from transforms.state import ORDER_NS
@@ -42,7 +42,7 @@ def history_starts(events: Events, row_ns: int) -> tuple[int, int]:
 
 def is_too_early(chosen: FeatureSet, events: Events, rows_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which values have less history than they need: bool (rows, columns)."""
-    reads_candles = np.array([name in FEATURES and FEATURES[name].candles > 0 for name in chosen.columns])
+    reads_candles = np.array([name in FEATURES and FEATURES[name].source is KLINES for name in chosen.columns])
     starts = np.array([history_starts(events, row_ns) for row_ns in rows_ns.tolist()], np.int64).reshape(-1, 2)
     began_ns = np.where(reads_candles, starts[:, 1:], starts[:, :1])
     return rows_ns[:, None] - began_ns < warm_ups_ns(chosen)[None, :]

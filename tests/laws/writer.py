@@ -43,6 +43,7 @@ from tests.laws.messages import (
 _LATE_NS: Final = (0, 0, 0, 0, 1, 300 * MILLISECOND_NS, SECOND_NS, 2 * SECOND_NS)
 _AHEAD_NS: Final = (0, -5 * MILLISECOND_NS, 1_500 * MILLISECOND_NS)
 _DELAYS_NS: Final = (0, 1, 300 * MILLISECOND_NS, SECOND_NS, MINUTE_NS - 1)
+_BAR_DELAYS_NS: Final = (-1_500 * MILLISECOND_NS, -1, 0, 1, 300 * MILLISECOND_NS, SECOND_NS, MINUTE_NS)
 
 _BEFORE_NS: Final = (0, 4 * MINUTE_NS, 4 * MINUTE_NS + 1, 30 * MINUTE_NS, 1500 * MINUTE_NS)
 
@@ -150,6 +151,22 @@ class TapeWriter:
             self.messages.append(kline_message(self.now_ns, end_ns - MINUTE_NS, **shape))
             end_ns += MINUTE_NS
 
+    def bar(self, recv_ns: int) -> None:
+        """A bar that has ended, an earlier one again, or the present one, confirmed before its end or not."""
+        minutes = self.draw(st.sampled_from((3, 5, 5, 15, 60)))
+        back = self.draw(st.sampled_from((1, 1, 1, 2, 3, 0, 0)))
+        start_ns = floor_to(recv_ns, minutes * MINUTE_NS) - back * minutes * MINUTE_NS
+        self._candle(recv_ns, start_ns, is_confirmed=back > 0 or self.draw(st.booleans()), minutes=minutes)
+
+    def bars(self, _recv_ns: int) -> None:
+        """A run of contiguous bars of five minutes, each before its end, at it or some time after it."""
+        random = np.random.default_rng(self.draw(st.integers(0, 99)))
+        end_ns = ceil_to(self.now_ns, 5 * MINUTE_NS)
+        for off_ns, shape in zip(random.choice(_BAR_DELAYS_NS, 3).tolist(), candle_values(random), strict=False):
+            self.now_ns = max(end_ns + off_ns, self.now_ns)
+            self.messages.append(kline_message(self.now_ns, end_ns - 5 * MINUTE_NS, **shape, minutes=5))
+            end_ns += 5 * MINUTE_NS
+
     def resent(self, recv_ns: int) -> None:
         """Several earlier candles again, at once."""
         for back in range(self.draw(st.integers(3, 7)), self.draw(st.integers(1, 2)), -1):
@@ -209,7 +226,7 @@ class TapeWriter:
     def _book_message(self, recv_ns: int, bids: Levels, asks: Levels) -> None:
         self.messages.append(book_message(recv_ns, self.update_id, bids=bids, asks=asks))
 
-    def _candle(self, recv_ns: int, start_ns: int, *, is_confirmed: bool) -> None:
+    def _candle(self, recv_ns: int, start_ns: int, *, is_confirmed: bool, minutes: int = 1) -> None:
         move, shadow = st.sampled_from(MOVES), st.sampled_from(SHADOWS)
         shape = self.draw(
             st.fixed_dictionaries(
@@ -222,4 +239,4 @@ class TapeWriter:
                 }
             )
         )
-        self.messages.append(kline_message(recv_ns, start_ns, is_confirmed=is_confirmed, **shape))
+        self.messages.append(kline_message(recv_ns, start_ns, is_confirmed=is_confirmed, **shape, minutes=minutes))

@@ -21,6 +21,7 @@ KINDS: Final = {
     "trades": 12,
     "ticker": 6,
     "kline": 6,
+    "bar": 3,
     "deletion": 3,
     "snapshot": 3,
     "duplicate": 2,
@@ -148,13 +149,20 @@ class HostileMarket:
         back = self._random.choice((0, 0, 0, 1, 2, 3))
         self._candle(floor_to(self._now_ns, MINUTE_NS) - back * MINUTE_NS, confirm=back > 0)
 
-    def _candle(self, start_ns: int, *, confirm: bool) -> None:
+    def _bar(self) -> None:
+        """Of several intervals, the last or one before, confirmed before its end too."""
+        minutes = self._random.choice((5, 5, 5, 15, 3))
+        back = self._random.choice((0, 0, 1, 1, 2, 3))
+        start_ns = floor_to(self._now_ns, minutes * MINUTE_NS) - back * minutes * MINUTE_NS
+        self._candle(start_ns, confirm=back > 0 or self._random.random() < 0.5, minutes=minutes)
+
+    def _candle(self, start_ns: int, *, confirm: bool, minutes: int = 1) -> None:
         low, opened, closed, high = (self._mid + step for step in sorted(self._random.randint(-9, 9) for _ in range(4)))
         if self._random.random() < 0.5:
             opened, closed = closed, opened
         texts = [f"{tick / 10:.1f}" for tick in (opened, high, low, closed)]
         volume = self._random.choice(("0", "1.576", f"{self._random.randint(1, 9_999) / 1000:.3f}"))
-        self._say(writing.kline(self._event_ns(), start_ns, [*texts, volume], confirm=confirm))
+        self._say(writing.kline(self._event_ns(), start_ns, [*texts, volume], confirm=confirm, minutes=minutes))
 
     def _gateway_position(self) -> None:
         side, size = self._random.choice((("Buy", "1.25"), ("Sell", "0.333333333"), ("", "0"), ("Buy", None)))

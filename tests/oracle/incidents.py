@@ -75,11 +75,13 @@ class CalmMarket:
         fields = {"markPrice": mark, "indexPrice": index, "nextFundingTime": due, "fundingRate": "-0.0001"}
         self.say(writing.ticker(self.now_ns, openInterest=open_interest, **fields))
 
-    def candle(self, start_ns: int, *, volume: str = "12.5", confirm: bool = True, close: int = 0) -> None:
+    def candle(
+        self, start_ns: int, *, volume: str = "12.5", confirm: bool = True, close: int = 0, minutes: int = 1
+    ) -> None:
         minute = start_ns // MINUTE_NS
         opened, closed = self.tick + minute % 3, self.tick + minute % 5 - 2 + close
         ticks = (opened, max(opened, closed) + minute % 4, min(opened, closed) - minute % 2, closed)
-        self.say(writing.kline(self.now_ns, start_ns, [*map(price, ticks), volume], confirm=confirm))
+        self.say(writing.kline(self.now_ns, start_ns, [*map(price, ticks), volume], confirm=confirm, minutes=minutes))
 
 
 def gap(market: CalmMarket) -> None:
@@ -284,7 +286,11 @@ def a_day() -> Messages:
     market = CalmMarket(MIDNIGHT_NS - DAY_NS - 5 * MINUTE_NS)
     while market.now_ns < MIDNIGHT_NS:
         market.now_ns += MINUTE_NS
-        market.candle(market.now_ns - MINUTE_NS, volume=f"{1 + market.now_ns // MINUTE_NS % 17}.5")
+        volume = f"{1 + market.now_ns // MINUTE_NS % 17}.5"
+        market.candle(market.now_ns - MINUTE_NS, volume=volume)
+        for minutes in (3, 5, 15, 60):
+            if market.now_ns % (minutes * MINUTE_NS) == 0:
+                market.candle(market.now_ns - minutes * MINUTE_NS, volume=volume, minutes=minutes)
         if market.now_ns // MINUTE_NS % 13 == 0:
             market.say(writing.trades(market.now_ns, ("Buy", price(market.tick), "0.125")))
     market.say(writing.gateway_position(market.now_ns, side="Buy", size="0.75", avg_price="4999.5", unrealised_pnl="1"))

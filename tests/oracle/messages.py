@@ -59,8 +59,9 @@ def tell(oracle: Oracle, recv_ns: int, message: Mapping[str, Any]) -> None:
         )
         return
     topic = message["topic"].partition(".")[0]
+    minutes = _minutes(message["topic"]) if topic == "kline" else 1
     if topic in SOURCES:
-        oracle.heard(SOURCES[topic], recv_ns)
+        oracle.heard(SOURCES[topic] if minutes == 1 else f"BARS {minutes}", recv_ns)
     elements: Any = [message["payload"]] if "payload" in message else message.get("data")
     if topic == "orderbook":
         data = message["payload"] if "payload" in message else {**message["data"], "type": message["type"]}
@@ -74,11 +75,17 @@ def tell(oracle: Oracle, recv_ns: int, message: Mapping[str, Any]) -> None:
         for kline in elements:
             if kline["confirm"]:
                 numbers = (Fraction(kline[name]) for name in ("open", "high", "low", "close", "volume"))
-                oracle.candle(kline["start"] * MILLISECOND_NS, Candle(recv_ns, *numbers))
+                oracle.candle(kline["start"] * MILLISECOND_NS, Candle(recv_ns, *numbers), minutes)
     elif topic == "tickers":
         _tell_ticker(oracle, recv_ns, message["payload"] if "payload" in message else message["data"])
     else:
         _tell_rest(oracle, recv_ns, message)
+
+
+def _minutes(topic: str) -> int:
+    """Of a kline's topic; of days and longer, which no feature is of, 0."""
+    interval = topic.split(".")[1]
+    return int(interval) if interval.isdecimal() else 0
 
 
 def _tell_ticker(oracle: Oracle, recv_ns: int, fields: Mapping[str, str]) -> None:

@@ -46,19 +46,19 @@ def trades(event_ns: int, *stated: tuple[str, str, str]) -> bytes:
     return _exchange(f"publicTrade.{SYMBOL}", event_ns, data=data)
 
 
-def kline(event_ns: int, start_ns: int, numbers: Sequence[str], *, confirm: bool = True) -> bytes:
+def kline(event_ns: int, start_ns: int, numbers: Sequence[str], *, confirm: bool = True, minutes: int = 1) -> bytes:
     """numbers: open, high, low, close, volume."""
     names = ("open", "high", "low", "close", "volume")
     candle = {
         "start": start_ns // MILLISECOND_NS,
-        "end": start_ns // MILLISECOND_NS + 59_999,
-        "interval": "1",
+        "end": start_ns // MILLISECOND_NS + minutes * 60_000 - 1,
+        "interval": str(minutes),
         **dict(zip(names, numbers, strict=True)),
         "turnover": "0",
         "confirm": confirm,
         "timestamp": event_ns // MILLISECOND_NS,
     }
-    return _exchange(f"kline.1.{SYMBOL}", event_ns, type="snapshot", data=[candle])
+    return _exchange(f"kline.{minutes}.{SYMBOL}", event_ns, type="snapshot", data=[candle])
 
 
 def ticker(event_ns: int, **fields: str) -> bytes:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from quality.one_thread import one_blas_thread
 from storage.tables.reading import Table
 from training_sets.builds.feature_days import make_features
 from training_sets.builds.finishing import write_documents
@@ -91,10 +92,11 @@ def build_dataset(
     on_step("writing files")
     kept = keep_folds(request, written, place)
     on_step("checking continuity, leakage and quality")
-    verdict = judge_files(request, features, written, kept, place)
-    certificates = dataset_coverage(request, chosen, place.raw.until, (place.certificates, place.klines))
-    told = {**inputs, "feature_references": list(features.references), "coverage": certificates}
-    manifest = write_documents(request, told, written, kept, verdict, folder)
+    with one_blas_thread():
+        verdict = judge_files(request, features, written, kept, place)
+        certificates = dataset_coverage(request, chosen, place.raw.until, (place.certificates, place.klines))
+        told = {**inputs, "feature_references": list(features.references), "coverage": certificates}
+        manifest = write_documents(request, told, written, kept, verdict, folder)
     return Dataset(folder, manifest, manifest["records"], days.computed, days.reused)
 
 

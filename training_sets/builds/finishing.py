@@ -18,6 +18,7 @@ from training_sets.provenance import file_entry
 from training_sets.request.fitting import FittedStep
 from training_sets.request.folds import strategy_name
 from training_sets.request.request import DatasetRequest
+from training_sets.request.targets import classes
 from training_sets.samples.label_spans import weighing_target
 from training_sets.samples.samples import samples_document
 
@@ -64,6 +65,7 @@ def _dataset_document(request: DatasetRequest, written: Written, kept: Kept, ver
         "columns": written.folds[0].files.schema.names,
         "column_roles": column_roles(written.folds[0].files.schema.names, request),
         "targets": [msgspec.to_builtins(target) for target in request.targets],
+        "classes": {target.name: dict(of) for target in request.targets if (of := classes(target))},
         "label_price": {symbol: prices.name for symbol, prices in sampler.prices.items()},
         "samples": samples_document(request, sampler),
         "rows_sampled": sampler.counts["sampled"],

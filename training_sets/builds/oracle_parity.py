@@ -21,11 +21,11 @@ from training_sets.rebuild.rebuild import start_before
 from transforms.catalogue import (
     FEATURES,
     GROUPS,
-    STALE_AFTER_NS,
     group_horizon_ns,
     group_kinds,
     group_source,
     group_warm_up_ns,
+    stale_after_ns,
 )
 from transforms.declaration import NOTHING
 from transforms.rows import FeatureRows, FeatureSet
@@ -156,7 +156,8 @@ def _wrong_statuses(served: FeatureRows, index: int, exact: OracleRow) -> list[O
             source.name,
             horizon_ns=group_horizon_ns(group.name),
             warm_up_ns=group_warm_up_ns(group.name),
-            stale_after_ns=STALE_AFTER_NS.get(source, 0),
+            stale_after_ns=stale_after_ns(group.name),
+            minutes=GROUPS[group.name][0].window_s // 60,
         )
         if STATUS_NAMES[status] != true:
             wrong.append(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-
-from training_sets.dataset.evaluation import CLASS_NAMES, CLASSES
 
 Float64s = npt.NDArray[np.float64]
 
@@ -31,14 +30,15 @@ def calibration_of_values(actual: Float64s, predicted: Float64s) -> dict[str, An
     }
 
 
-def calibration_of_classes(actual: Float64s, probabilities: Float64s) -> dict[str, Any]:
+def calibration_of_classes(labels: Mapping[str, float], actual: Float64s, probabilities: Float64s) -> dict[str, Any]:
     """By class: how often it happened where it was given a tenth of probability, and the mean distance of the two.
 
-    actual: float64 (n,), -1, 0 or +1. probabilities: float64 (n, 3). Source of ``expected_error``: Naeini, Cooper and
-    Hauskrecht (2015), Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 29.
+    labels: by class, in the order of the probabilities. actual: float64 (n,). probabilities: float64 (n, classes).
+    Source of ``expected_error``: Naeini, Cooper and Hauskrecht (2015), Obtaining Well Calibrated Probabilities Using
+    Bayesian Binning, AAAI 29.
     """
     found: dict[str, Any] = {}
-    for at, (name, label) in enumerate(zip(CLASS_NAMES, CLASSES, strict=True)):
+    for at, (name, label) in enumerate(labels.items()):
         given, happened = probabilities[:, at], (actual == label).astype(np.float64)
         number = np.minimum((given * BINS).astype(np.int64), BINS - 1)
         bins = [_bin(given[number == each], happened[number == each]) for each in np.unique(number).tolist()]

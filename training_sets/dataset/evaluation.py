@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from market.errors import InvalidRequest
 from quality.relations import mean_ranks
-from training_sets.request.targets import Target, is_class
+from training_sets.request.targets import Target, classes, is_class
 
 Float64s = npt.NDArray[np.float64]
 Measured = float | None | list[list[int]] | dict[str, float | None]
 
-CLASSES: Final = (-1.0, 0.0, 1.0)
-CLASS_NAMES: Final = ("down", "flat", "up")
 _LEAST_PROBABILITY: Final = 1e-15
 _SUM_TOLERANCE: Final = 1e-6
 
@@ -38,9 +36,10 @@ def evaluate(
 ) -> dict[str, Measured]:
     """The measures of one target.
 
-    actual: float64 (n,). predicted: float64 (n,): values, or the classes -1, 0 and +1; for a target of classes also
-    (n, 3), the probabilities of down, flat and up. names: None is every measure that these predictions have. apart:
-    from the strategy's return of each row to those that may be summed, in order of time, of labels that do not overlap.
+    actual: float64 (n,). predicted: float64 (n,): values, or the labels of classes; for a target of classes also the
+    probabilities of each, (n, 3) of down, flat and up, (n, 2) of wrong and right. names: None is every measure
+    that these predictions have. apart: from the strategy's return of each row to those that may be summed, in order of
+    time, of labels that do not overlap.
 
     Raises InvalidRequest naming what is wrong with the predictions, or the measures there are.
     """
@@ -50,12 +49,15 @@ def evaluate(
         found |= {name: partial(measure, actual, predicted) for name, measure in _OF_VALUES.items()}
         found |= {name: partial(_of_sums, measure, apart, actual, predicted) for name, measure in _OF_SUMS.items()}
     else:
-        chosen = predicted if predicted.ndim == 1 else np.array(CLASSES)[np.argmax(predicted, axis=1)]
-        counts = _confusion(actual, chosen)
+        of = classes(target)
+        labels = np.array(list(of.values()))
+        chosen = predicted if predicted.ndim == 1 else labels[np.argmax(predicted, axis=1)]
+        counts = _confusion(labels, actual, chosen)
         found |= {name: partial(measure, counts) for name, measure in _OF_CLASSES.items()}
+        found |= {name: partial(_named, tuple(of), measure, counts) for name, measure in _BY_CLASS.items()}
         if predicted.ndim == 2:
-            found["log_loss"] = partial(_log_loss, actual, predicted)
-            found["brier_score"] = partial(_brier_score, actual, predicted)
+            found["log_loss"] = partial(_log_loss, labels, actual, predicted)
+            found["brier_score"] = partial(_brier_score, labels, actual, predicted)
     wanted = list(found) if names is None else list(dict.fromkeys(names))
     if unknown := [name for name in wanted if name not in found]:
         raise InvalidRequest(
@@ -66,7 +68,8 @@ def evaluate(
 
 
 def _check(target: Target, actual: Float64s, predicted: Float64s) -> None:
-    shapes = [(len(actual),), (len(actual), len(CLASSES))] if is_class(target) else [(len(actual),)]
+    of = classes(target)
+    shapes = [(len(actual),), (len(actual), len(of))] if of else [(len(actual),)]
     if predicted.shape not in shapes:
         raise InvalidRequest(
             f"predictions of {target.name}: must be of shape {' or '.join(map(str, shapes))}, a row each in the order "
@@ -79,8 +82,9 @@ def _check(target: Target, actual: Float64s, predicted: Float64s) -> None:
     if predicted.ndim == 2:
         if (predicted < 0).any() or (np.abs(predicted.sum(axis=1) - 1.0) > _SUM_TOLERANCE).any():
             raise InvalidRequest(f"predictions of {target.name}: probabilities must sum to 1, was a row that does not")
-    elif is_class(target) and not np.isin(predicted, CLASSES).all():
-        raise InvalidRequest(f"predictions of {target.name}: must be -1, 0 or 1, was another number")
+    elif of and not np.isin(predicted, list(of.values())).all():
+        told = ", ".join(f"{label:g} ({name})" for name, label in of.items())
+        raise InvalidRequest(f"predictions of {target.name}: must be of {told}, was another number")
 
 
 def _quotient(above: float, below: float) -> float | None:
@@ -179,15 +183,15 @@ _OF_SUMS: Final[Mapping[str, Callable[[Float64s], float | None]]] = {
 """Of returns that may be summed: those of labels that overlap count one market move often."""
 
 
-def _confusion(actual: Float64s, chosen: Float64s) -> npt.NDArray[np.int64]:
+def _confusion(labels: Float64s, actual: Float64s, chosen: Float64s) -> npt.NDArray[np.int64]:
     """Rows by actual class (first index) and chosen class."""
-    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-    np.add.at(counts, (np.searchsorted(CLASSES, actual), np.searchsorted(CLASSES, chosen)), 1)
+    counts = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(counts, (np.searchsorted(labels, actual), np.searchsorted(labels, chosen)), 1)
     return counts
 
 
 def _confusion_matrix(counts: npt.NDArray[np.int64]) -> list[list[int]]:
-    """Rows are the actual classes, columns the predicted ones: down, flat, up."""
+    """Rows are the actual classes, columns the predicted ones, ascending by label."""
     found: list[list[int]] = counts.tolist()
     return found
 
@@ -196,29 +200,33 @@ def _accuracy(counts: npt.NDArray[np.int64]) -> float:
     return float(np.trace(counts) / counts.sum())
 
 
-def _by_class(above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> dict[str, float | None]:
-    return {
-        name: _quotient(float(one), float(other)) for name, one, other in zip(CLASS_NAMES, above, below, strict=True)
-    }
+def _named(
+    names: Sequence[str], measure: Callable[[npt.NDArray[np.int64]], list[float | None]], counts: npt.NDArray[np.int64]
+) -> dict[str, float | None]:
+    return dict(zip(names, measure(counts), strict=True))
 
 
-def _precision(counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
+def _by_class(above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> list[float | None]:
+    return [_quotient(float(one), float(other)) for one, other in zip(above, below, strict=True)]
+
+
+def _precision(counts: npt.NDArray[np.int64]) -> list[float | None]:
     """By class; None for a class that was never predicted."""
     return _by_class(np.diagonal(counts), counts.sum(axis=0))
 
 
-def _recall(counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
+def _recall(counts: npt.NDArray[np.int64]) -> list[float | None]:
     """By class; None for a class that never occurs."""
     return _by_class(np.diagonal(counts), counts.sum(axis=1))
 
 
-def _f1(counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
+def _f1(counts: npt.NDArray[np.int64]) -> list[float | None]:
     """By class, 2 tp / (2 tp + fp + fn); None for a class that neither occurs nor was predicted."""
     return _by_class(2 * np.diagonal(counts), counts.sum(axis=0) + counts.sum(axis=1))
 
 
-def _mean_of_known(values: dict[str, float | None]) -> float | None:
-    known = [value for value in values.values() if value is not None]
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
@@ -235,21 +243,23 @@ def _balanced_accuracy(counts: npt.NDArray[np.int64]) -> float | None:
 _OF_CLASSES: Final[Mapping[str, Callable[[npt.NDArray[np.int64]], Measured]]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
-    "precision": _precision,
-    "recall": _recall,
-    "f1": _f1,
     "macro_f1": _macro_f1,
     "confusion_matrix": _confusion_matrix,
 }
+_BY_CLASS: Final[Mapping[str, Callable[[npt.NDArray[np.int64]], list[float | None]]]] = {
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+}
 
 
-def _log_loss(actual: Float64s, probabilities: Float64s) -> float:
+def _log_loss(labels: Float64s, actual: Float64s, probabilities: Float64s) -> float:
     """Mean of -ln of the probability of what happened, no probability below 1e-15."""
-    of_actual = probabilities[np.arange(len(actual)), np.searchsorted(CLASSES, actual)]
+    of_actual = probabilities[np.arange(len(actual)), np.searchsorted(labels, actual)]
     return float(np.mean(-np.log(np.maximum(of_actual, _LEAST_PROBABILITY))))
 
 
-def _brier_score(actual: Float64s, probabilities: Float64s) -> float:
+def _brier_score(labels: Float64s, actual: Float64s, probabilities: Float64s) -> float:
     """Mean over rows of the squared distances to 1 for what happened and 0 for the others, summed over classes."""
-    happened = (actual[:, None] == np.array(CLASSES)).astype(np.float64)
+    happened = (actual[:, None] == labels).astype(np.float64)
     return float(np.mean(np.sum((probabilities - happened) ** 2, axis=1)))

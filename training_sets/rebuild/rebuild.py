@@ -164,9 +164,10 @@ def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[Featur
     for piece in pieces:
         begin = 0
         while len(piece) - begin >= lacking:
-            yield joined_rows([*held, piece.only(slice(begin, begin + lacking), reasons=False)])
+            group = joined_rows([*held, piece.only(slice(begin, begin + lacking), reasons=False)])
             begin += lacking
             held, lacking = [], count
+            yield group  # and the pieces that it was made of are let go of while it is worked on
         if begin < len(piece):
             held.append(piece.only(slice(begin, len(piece)), reasons=False))
             lacking -= len(piece) - begin

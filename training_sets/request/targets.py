@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -11,6 +12,8 @@ from market.errors import InvalidRequest
 
 DEFAULT_THRESHOLD: Final = 0.001
 DEFAULT_VOLATILITY_WINDOW_NS: Final = 5 * MINUTE_NS
+_DIRECTIONS: Final = {"down": -1.0, "flat": 0.0, "up": 1.0}
+_VERDICTS: Final = {"wrong": 0.0, "right": 1.0}
 
 
 class _Ahead(msgspec.Struct, frozen=True, tag_field="type"):
@@ -75,8 +78,15 @@ Target = RegressionTarget | ClassificationTarget | RiskAdjustedTarget | TripleBa
 
 
 def is_class(target: Target) -> bool:
-    """Whether the labels are the classes -1, 0 and +1, or some of them."""
+    """Whether the labels are classes."""
     return isinstance(target, ClassificationTarget | TripleBarrierTarget)
+
+
+def classes(target: Target) -> Mapping[str, float]:
+    """The label of each class by its name, ascending; none where the labels are no classes."""
+    if isinstance(target, MetaLabelTarget):
+        return _VERDICTS
+    return _DIRECTIONS if is_class(target) else {}
 
 
 def volatility_window_ns(target: Target) -> int:

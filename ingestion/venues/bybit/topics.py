@@ -21,7 +21,7 @@ TRADES: Final = "publicTrade"
 TICKERS: Final = "tickers"
 KLINES: Final = "kline"
 INTERVALS: Final = ("3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
-"""Of klines other than those of a minute: kept, and read by no feature."""
+"""Of klines other than those of a minute."""
 FUNDINGS: Final = ("funding", "fundingRate")
 ORDERS: Final = "order"
 BOOK_DEPTHS: Final = ("50", "200", "500", "1000")
@@ -87,8 +87,10 @@ def stated(body: bytes) -> Stated | None:
     routed = routed_topic(topic)
     symbol = topic.rpartition(".")[2]
     kind = None if routed is None else routed[0]
-    # What no feature reads is missed by none; a candle that is not over is sent again.
-    if kind is not None and (kind >= KIND_COUNT or (kind == KLINE and _UNCONFIRMED.search(body) is not None)):
+    # What no feature reads is missed by none, a bar that is lost is a hole; a candle that is not over is sent again.
+    if kind is not None and (
+        kind >= KIND_COUNT or kind == CANDLE or (kind == KLINE and _UNCONFIRMED.search(body) is not None)
+    ):
         kind = None
     return Stated(symbol, topic.removesuffix(f".{symbol}"), kind)
 

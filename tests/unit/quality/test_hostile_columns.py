@@ -22,6 +22,7 @@ ROWS = 100
 
 MANIFEST = {
     "strategy": "time_based",
+    "classes": {},
     "rows_sampled": ROWS,
     "coverage": [],
     "rows_without_features": 0,

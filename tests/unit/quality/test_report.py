@@ -71,7 +71,11 @@ class Reader(HTMLParser):
         self.text += data + "\n"
 
 
-def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tuple[str, ...]) -> str:
+def report(
+    values: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    names: tuple[str, ...],
+    classes: dict[str, dict[str, float]] | None = None,
+) -> str:
     profile = TableProfile(names, np.full(len(names), -np.inf), np.full(len(names), np.inf))
     times_ns = np.arange(len(values), dtype=np.int64) * SECOND_NS
     profile.add(times_ns, values)
@@ -91,6 +95,7 @@ def report(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], names: tup
     tally.add(times_ns)
     manifest: dict[str, Any] = {
         "strategy": "time_based",
+        "classes": classes or {},
         "rows_sampled": ROWS,
         "rows_without_features": 0,
         "rows_without_label": 0,
@@ -225,3 +230,13 @@ def test_columns_without_any_value_have_one_line_of_the_page() -> None:
     page = report(values, ("known", "never", "nowhere", "target"))
     told = [line for line in re.findall(r">([^<]+)<", page) if "never" in line or "nowhere" in line]
     assert told == ["Unknown in every row: never, nowhere."]
+
+
+def test_classes_have_the_names_of_their_target() -> None:
+    values = np.stack([np.arange(ROWS, dtype=np.float64), (np.arange(ROWS) % 4 == 0).astype(np.float64)], axis=1)
+    page = report(values, ("spread", "was_right"), {"was_right": {"wrong": 0.0, "right": 1.0}})
+    reader = Reader()
+    reader.feed(page)
+    shown = reader.text.split("Target was_right\n")[1]
+    assert shown.index("wrong\n") < shown.index("right\n") < shown.index("75.00%\n") < shown.index("25.00%\n")
+    assert "flat" not in reader.text

@@ -43,7 +43,7 @@ def test_the_kernel_of_the_whole_catalogue_writes_every_column_once() -> None:
 
 
 def test_each_feature_over_candles_has_a_kept_value_of_its_own() -> None:
-    over_candles = [declared for declared in FEATURES.values() if "candles" in declared.inputs]
+    over_candles = [declared for declared in FEATURES.values() if {"candles", "bars"} & set(declared.inputs)]
     kept: list[int] = []
     for part in row_parts(list(FEATURES)):
         kept += [part.kept + int(at) for at in re.findall(r"st\.candles\.feature\[kept \+ (\d+)\] = ", part.source)]

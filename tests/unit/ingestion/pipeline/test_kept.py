@@ -229,4 +229,4 @@ def test_they_are_on_the_tape_and_in_raw_parquet_and_change_no_row(tmp_path: Pat
     assert counts["raw_kline_intervals"] >= 6
     rebuilt = rebuild_rows(RawData(raw), SYMBOL, kernel, to_ns=int(kept.row_ns[-1]))
     assert np.array_equal(rebuilt.values.view(np.int64), kept.values.view(np.int64))
-    assert (EXECUTION, FUNDING, CANDLE) == (6, 7, 8)
+    assert (CANDLE, EXECUTION, FUNDING) == (6, 7, 8)

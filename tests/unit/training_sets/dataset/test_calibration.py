@@ -7,6 +7,7 @@ import pytest
 
 from training_sets.dataset.calibration import calibration_of_classes, calibration_of_values
 
+DIRECTIONS = {"down": -1.0, "flat": 0.0, "up": 1.0}
 GENERATOR = np.random.default_rng(5)
 
 
@@ -27,12 +28,12 @@ def test_a_constant_has_no_line() -> None:
 def test_probabilities_that_come_true_have_no_error_and_certain_wrong_ones_have_all() -> None:
     up = GENERATOR.uniform(0, 1, 20_000)
     actual = np.where(GENERATOR.uniform(0, 1, 20_000) < up, 1.0, -1.0)
-    right = calibration_of_classes(actual, np.stack([1.0 - up, np.zeros(20_000), up], axis=1))
+    right = calibration_of_classes(DIRECTIONS, actual, np.stack([1.0 - up, np.zeros(20_000), up], axis=1))
     assert right["up"]["expected_error"] < 0.02
     assert len(right["up"]["bins"]) == 10
     assert right["flat"] == {
         "expected_error": 0.0,
         "bins": [{"rows": 20_000, "predicted": 0.0, "happened": 0.0}],
     }
-    wrong = calibration_of_classes(np.array([1.0, 1.0]), np.array([[1.0, 0.0, 0.0]] * 2))
+    wrong = calibration_of_classes(DIRECTIONS, np.array([1.0, 1.0]), np.array([[1.0, 0.0, 0.0]] * 2))
     assert wrong["down"]["expected_error"] == wrong["up"]["expected_error"] == 1.0

@@ -15,6 +15,7 @@ from market.errors import InvalidRequest
 from training_sets.dataset.evaluation import evaluate
 from training_sets.request.targets import (
     ClassificationTarget,
+    MetaLabelTarget,
     RegressionTarget,
     RiskAdjustedTarget,
     TripleBarrierTarget,
@@ -22,6 +23,7 @@ from training_sets.request.targets import (
 
 VALUE = RegressionTarget(SECOND_NS)
 SIDE = ClassificationTarget(SECOND_NS)
+VERDICT = MetaLabelTarget(SECOND_NS)
 ACTUAL = np.array([1.0, -2.0, 3.0, 0.0])
 PREDICTED = np.array([2.0, -1.0, -1.0, 0.0])
 CLASSES = np.array([-1.0, -1.0, 0.0, 1.0, 1.0, 1.0])
@@ -79,6 +81,16 @@ def test_probabilities_choose_the_likeliest_class_and_are_measured_themselves() 
     assert found["brier_score"] == pytest.approx((0.25 + 0.0625 + 0.0625 + 0.0 + 0.64 + 0.64) / 2)
 
 
+def test_a_verdict_on_trades_is_wrong_or_right() -> None:
+    actual = np.array([0.0, 0.0, 1.0, 1.0])
+    found = evaluate(VERDICT, actual, np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.5, 0.5]]))
+    # Chosen 0, 1, 1, 0: the first of equals.
+    assert found["confusion_matrix"] == [[1, 1], [1, 1]]
+    assert found["precision"] == found["recall"] == found["f1"] == {"wrong": 1 / 2, "right": 1 / 2}
+    assert found["brier_score"] == pytest.approx((0.02 + 0.72 + 0.08 + 0.5) / 4)
+    assert found["log_loss"] == pytest.approx(-math.log(0.9 * 0.4 * 0.8 * 0.5) / 4)
+
+
 def test_what_the_rows_cannot_give_is_none() -> None:
     constant = evaluate(VALUE, np.ones(3), np.ones(3))
     for name in ("r2", "correlation", "rank_correlation", "sharpe_ratio", "sortino_ratio", "profit_factor"):
@@ -110,9 +122,11 @@ def test_correlations_are_those_of_pandas(pairs: list[tuple[int, int]]) -> None:
         (VALUE, np.zeros(5), r"must be of shape \(4,\), a row each in the order of the split, was \(5,\)"),
         (VALUE, np.zeros((4, 3)), r"must be of shape \(4,\)"),
         (VALUE, np.array([1.0, 2.0, 3.0, np.nan]), "must be finite numbers"),
-        (SIDE, np.array([0.0, 1.0, 2.0, 0.0]), "must be -1, 0 or 1"),
+        (SIDE, np.array([0.0, 1.0, 2.0, 0.0]), r"must be of -1 \(down\), 0 \(flat\), 1 \(up\), was another number"),
         (SIDE, np.full((4, 3), 0.4), "probabilities must sum to 1"),
         (SIDE, np.zeros((4, 2)), r"must be of shape \(4,\) or \(4, 3\)"),
+        (VERDICT, np.array([0.0, 1.0, -1.0, 0.0]), r"must be of 0 \(wrong\), 1 \(right\), was another number"),
+        (VERDICT, np.full((4, 3), 1 / 3), r"must be of shape \(4,\) or \(4, 2\)"),
     ],
 )
 def test_predictions_that_cannot_be_measured_are_refused(
