@@ -55,7 +55,7 @@ def verify_features(group: str, settings: Settings, cache_folder: Path, *, seed:
     candles = min(_MOST_CANDLES, math.ceil(max(each.candles for each in GROUPS[group]) * 1.1))
     minutes = _MINUTES + min(10, group_horizon_ns(group) // MINUTE_NS)
     streams: dict[str, Any] = {f"generated {seed}": generated_stream(seed, minutes=minutes, candle_minutes=candles)}
-    recorded = _recorded(settings.raw_data_storage_path, group_kinds(group))
+    recorded = _recorded(settings.raw_folder, group_kinds(group))
     instrument = INSTRUMENT
     if recorded is not None:
         instrument, streams[f"recorded {recorded[0].symbol}"] = recorded

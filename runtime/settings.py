@@ -13,12 +13,23 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from market.clock import MILLISECOND_NS, SECOND_NS
-from market.errors import InvalidSettings
+from market.errors import InvalidRequest, InvalidSettings
 from market.markets import DEFAULT_MARKET, Market
+from storage.objects.path import ObjectPath
+from storage.places import place_of
 
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
@@ -47,6 +58,19 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     if any(origin != "*" and _ORIGIN.fullmatch(origin) is None for origin in origins):
         raise ValueError("must be origins such as https://console.example, separated by commas, or *")
     return origins
+
+
+def _parsed_place(value: object) -> object:
+    try:
+        return place_of(value) if isinstance(value, str) else value
+    except InvalidRequest as error:
+        raise ValueError(str(error).partition(": ")[2].partition(", was")[0]) from error
+
+
+def _check_is_here(path: Path | None) -> Path | None:
+    if path is not None and "s3:" in path.parts[:1]:
+        raise ValueError("must be a folder of this machine")
+    return path
 
 
 def _check_divides_hour(seconds: int) -> int:
@@ -86,6 +110,10 @@ RowGrid = Annotated[
 ]
 
 
+StoragePlace = Annotated[InstanceOf[Path] | InstanceOf[ObjectPath], BeforeValidator(_parsed_place)]
+Folder = Annotated[Path, AfterValidator(_check_is_here)]
+
+
 def _under_data_path(name: str) -> Any:  # noqa: ANN401  # what Field itself returns
     return Field(default_factory=lambda valid: valid["feature_service_data_path"] / name)
 
@@ -116,7 +144,7 @@ class Settings(BaseSettings):
     feature_service_tier1_symbols: Symbols | None = None
     feature_service_retention_days: Positive = 90
     feature_service_figures_days: Positive = 30
-    feature_service_archive_path: Path | None = None
+    feature_service_archive_path: Folder | None = None
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0
     feature_service_disk_stop_percent: Percent = 98.0
@@ -149,11 +177,11 @@ class Settings(BaseSettings):
         3600
     )
 
-    feature_service_data_path: Path = Path("data")
-    raw_data_storage_path: Path = _under_data_path("raw")
-    dataset_storage_path: Path = _under_data_path("datasets")
-    feature_log_storage_path: Path = _under_data_path("features")
-    feature_service_cache_path: Path = Field(default_factory=lambda: Path.home() / ".cache" / "feature-service")
+    feature_service_data_path: Folder = Path("data")
+    raw_data_storage_path: StoragePlace = _under_data_path("raw")
+    dataset_storage_path: Folder = _under_data_path("datasets")
+    feature_log_storage_path: StoragePlace = _under_data_path("features")
+    feature_service_cache_path: Folder = Field(default_factory=lambda: Path.home() / ".cache" / "feature-service")
 
     postgres_host: str | None = None
     postgres_port: Port = 5432
@@ -219,6 +247,12 @@ class Settings(BaseSettings):
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
     dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=64)] = 2
+
+    @property
+    def raw_folder(self) -> Path:
+        """Where tapes, pins, checkpoints and dead letters are: on this machine, wherever raw Parquet goes."""
+        place = self.raw_data_storage_path
+        return place if isinstance(place, Path) else self.feature_service_data_path / "raw"
 
     @property
     def row_grid_ns(self) -> int:

@@ -50,7 +50,7 @@ def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
     from storage.database.schema import upgrade as upgrade_schema
 
     settings = settings_for(data)
-    raw_folder = settings.raw_data_storage_path.resolve()
+    raw_folder = settings.raw_folder.resolve()
     with running_servers(settings) as servers:
         upgrade_schema(servers.postgres_url)
         folder_id = adopt(servers.postgres_url, raw_folder)

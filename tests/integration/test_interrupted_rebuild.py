@@ -20,6 +20,7 @@ from market.events import TRADE, Events, empty_events
 from market.instruments import Instrument
 from storage.durable_files import exclusive
 from storage.features.log import FeatureLog
+from storage.places import local
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 from training_sets.rebuild.days import _lock_of
@@ -95,10 +96,8 @@ def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
 
 def lock_of_last_day(data: Path) -> Path:
     chosen = load_registry_version("1.0.0").feature_set
-    return _lock_of(
-        Rebuild(RawData(data / "raw"), FeatureLog(data / "features"), data / "cache", "BTCUSDT", chosen),
-        utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS),
-    )
+    rebuild = Rebuild(RawData(data / "raw"), FeatureLog(data / "features"), data / "cache", "BTCUSDT", chosen)
+    return local(_lock_of(rebuild, utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS)))
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])

@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Final
 from zlib import crc32
 
@@ -28,6 +27,7 @@ from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
 from market.errors import Conflict, InvalidRequest
 from storage.durable_files import exclusive
 from storage.features.rebuilt_days import rebuilt_columns, write_rebuilt_day
+from storage.places import Place
 from storage.raw.manifest import RawPart
 from training_sets.rebuild.due_days import Rebuild, due_inputs, still_due
 from training_sets.rebuild.rebuild import rows_by_day, rows_in_groups, stream_rows
@@ -177,7 +177,7 @@ def _compute_run(rebuild: Rebuild, run: Sequence[_Due]) -> Iterator[RebuiltDay]:
         yield RebuiltDay(date, count, tuple(inputs[day_ns]))
 
 
-def _lock_of(rebuild: Rebuild, date: str) -> Path:
+def _lock_of(rebuild: Rebuild, date: str) -> Place:
     """One of a bounded number of locks: two days seldom share one, and then wait for each other."""
     number = crc32(f"{rebuild.symbol} {date}".encode()) % _LOCKS
     return rebuild.features.folder / ".rebuilding" / f"{number:03d}"

@@ -67,7 +67,7 @@ def test_without_addresses_the_embedded_servers_are_meant() -> None:
 
 def test_the_storage_paths_follow_the_data_path_unless_given() -> None:
     settings = load_settings({"FEATURE_SERVICE_DATA_PATH": "/srv/fs", "DATASET_STORAGE_PATH": "/big"}, env_file=None)
-    assert settings.raw_data_storage_path == Path("/srv/fs/raw")
+    assert settings.raw_folder == Path("/srv/fs/raw")
     assert settings.feature_log_storage_path == Path("/srv/fs/features")
     assert settings.dataset_storage_path == Path("/big")
 
