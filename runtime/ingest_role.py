@@ -236,6 +236,7 @@ class IngestRole:
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
             withhold=withheld.apply,
             before=self._before,
+            parquet=settings.raw_data_storage_path,
         )
 
     def _now(self) -> datetime:

@@ -73,7 +73,7 @@ def run_roles(  # noqa: PLR0913  # the options of the command
         process = stack.enter_context(prepared_process(settings, version=version, periods=periods))
         servers, stores, version = process.servers, process.stores, process.version
         if {"ingest", "jobs"} & set(roles):
-            claim_folder(servers.postgres_url, settings.raw_folder)
+            claim_folder(servers.postgres_url, settings.raw_data_storage_path)
         serving, memory = ServedVersion(version), OnlineMemory()
         prepared = []
         registry = metrics_registry()

@@ -139,6 +139,7 @@ def make_pipeline(
         availability=availability or available_now,
         tape_sync_ms=settings.feature_service_tape_sync_ms,
         market=settings.feature_service_market,
+        parquet=settings.raw_data_storage_path,
     )
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from market.errors import Conflict, CorruptStore, StoreUnavailable
+from storage.objects.files import object_digest, publish_objects, remove_objects
 from storage.objects.lease import leased
-from storage.objects.path import ObjectPath, object_digest, publish_objects, remove_objects
+from storage.objects.path import ObjectPath
 from storage.places import Place
 
 FileVersion = tuple[int, int, int, int, int] | str
@@ -176,6 +177,19 @@ def publish_files(staged: Mapping[Place, Path]) -> None:
         for temporary in objects.values():
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def publish_first(path: Place, staged: Path) -> None:
+    """Move a staged file to a path that no file has yet; one that is there stays. Raises StoreUnavailable."""
+    try:
+        if isinstance(path, ObjectPath):
+            publish_objects({path: staged}, replaces=False)
+            return
+        with changing_files(path), suppress(FileExistsError):
+            os.link(staged, path)  # which a renaming would replace
+            sync_folder(path.parent)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def rename_file(path: Place, name: str) -> None:

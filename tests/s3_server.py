@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,12 @@ CREDENTIALS: Final = {
     "AWS_ACCESS_KEY_ID": "of-tests",
     "AWS_SECRET_ACCESS_KEY": SECRET,
     "AWS_REGION": "us-east-1",
+}
+_FAULTS_OF: Final[dict[str, tuple[Fault, ...]]] = {
+    "GET": ("refuse", "cut", "lose_answer"),
+    "HEAD": ("refuse", "lose_answer"),
+    "PUT": ("refuse", "swallow", "lose_answer"),
+    "POST": ("refuse", "lose_answer"),
 }
 _HOP: Final = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
@@ -68,6 +75,9 @@ class FaultProxy:
         self.requests: Counter[str] = Counter()
         """By method."""
         self.failed = 0
+        self._share, self._drawn = 0.0, random.Random()
+        self._left: tuple[int, str] | None = None
+        self._call: tuple[int, str, Callable[[], None]] | None = None
         owner = self
 
         class Handler(_Handler):
@@ -83,10 +93,49 @@ class FaultProxy:
         with self._lock:
             self._planned += [(fault, method, within)] * times
 
+    def fail_often(self, share: float, *, seed: int) -> None:
+        """Fail this share of the requests, by faults that are drawn; 0 is none any more."""
+        with self._lock:
+            self._share, self._drawn = share, random.Random(seed)
+
+    def heal(self) -> None:
+        """Fail no more."""
+        self.come_back()
+        with self._lock:
+            self._planned, self._share, self.drops_conditions = [], 0.0, False
+
+    def go_away_after(self, count: int, method: str) -> None:
+        """Refuse everything once so many requests of this method more have been done, until ``come_back``."""
+        with self._lock:
+            self._left = (count, method)
+
+    def call_after(self, count: int, method: str, call: Callable[[], None] | None) -> None:
+        """Call once when so many requests of this method more have come, before the last is done; None is never."""
+        with self._lock:
+            self._call = None if call is None else (count, method, call)
+
+    def come_back(self) -> None:
+        with self._lock:
+            self._left = None
+
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets."""
         with self._lock:
             self.requests[method] += 1
+            if self._call is not None and self._call[1] == method:
+                count, _, call = self._call
+                self._call = (count - 1, method, call)
+                if count == 1:
+                    self._call = None
+                    call()
+            if self._left is not None:
+                left, counted = self._left
+                if left <= 0:
+                    return "refuse"
+                self._left = left - (method == counted), counted
+            if method in _FAULTS_OF and self._drawn.random() < self._share:
+                self.failed += 1
+                return self._drawn.choice(_FAULTS_OF[method])
             for at, (fault, of_method, within) in enumerate(self._planned):
                 if of_method == method and within in path:
                     del self._planned[at]

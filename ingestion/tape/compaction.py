@@ -27,6 +27,7 @@ from market.events import Events
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET
 from storage.durable_files import exclusive, file_sha256
+from storage.objects.names import remembered_names
 from storage.places import Place
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw.parquet import PartWriter
@@ -82,7 +83,7 @@ def compact_tape(  # noqa: PLR0913  # a tape, what reads it, and where it goes
     # Of this machine, as the tape is.
     folder = entry_path(raw_folder, symbol, "").parent
     decoders = Decoders(venue or tape_venue(raw_folder, symbol), instruments)
-    with exclusive(folder / ".lock"):
+    with exclusive(folder / ".lock"), remembered_names():
         torn_bytes = recover_abandoned(raw_folder, symbol)
         log = read_segment_log(tape_folder(raw_folder, symbol))
         known = segments(tape_folder(raw_folder, symbol))

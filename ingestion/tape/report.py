@@ -14,6 +14,7 @@ from market.book_sequence import BookPlace, Step, step_after
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
 from storage.durable_files import file_sha256
+from storage.objects.names import remembered_names
 from storage.places import Place
 from storage.raw.manifest import RawPart, entry_path, entry_paths, read_entry
 from storage.raw.raw_data import RawData
@@ -123,8 +124,9 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments, *, plac
         check.find(str(error))
     _check_segments(tape_folder(raw_folder, symbol), holes, check)
     raw = RawData(raw_folder, place)
-    for path in sorted(entry_paths(raw.place, symbol)):
-        _check_entry(raw, path, symbol, check)
+    with remembered_names():
+        for path in sorted(entry_paths(raw.place, symbol)):
+            _check_entry(raw, path, symbol, check)
     return check
 
 

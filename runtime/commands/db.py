@@ -46,11 +46,13 @@ def downgrade(
 def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
     """Let the database belong to this data folder from now on, which was moved, restored or made anew."""
     from runtime.servers import running_servers
+    from runtime.wiring import prepare_places
     from storage.database.data_folder import adopt_folder as adopt
     from storage.database.schema import upgrade as upgrade_schema
 
     settings = settings_for(data)
-    raw_folder = settings.raw_folder.resolve()
+    prepare_places(settings)
+    raw_folder = settings.raw_data_storage_path.resolve()
     with running_servers(settings) as servers:
         upgrade_schema(servers.postgres_url)
         folder_id = adopt(servers.postgres_url, raw_folder)

@@ -11,9 +11,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -21,6 +25,7 @@ from market.errors import CorruptStore, StoreUnavailable
 from storage.objects.bucket import Bucket
 
 NAMES: Final = "_names.json"
+_log: Final = logging.getLogger(__name__)
 KEPT_TOKENS: Final = 64
 MOST_SWAPS: Final = 40
 """Attempts at a change among many writers; the wait before each is drawn, so all of them come through."""
@@ -47,6 +52,14 @@ class _Sealed(msgspec.Struct, frozen=True):
     names: msgspec.Raw
 
 
+class _Remembered(dict[tuple[str, str], tuple[Names, str | None]]):
+    """By bucket and folder; told of by weak references, which a plain dict cannot be."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
+
+
+_remembered: Final[ContextVar[_Remembered | None]] = ContextVar("names of folders", default=None)
+_live: Final[WeakSet[_Remembered]] = WeakSet()
 _SEALED: Final = msgspec.json.Decoder(_Sealed)
 _NAMES: Final = msgspec.json.Decoder(Names)
 
@@ -54,6 +67,31 @@ _NAMES: Final = msgspec.json.Decoder(Names)
 def names_key(folder: str) -> str:
     """The key of the object that says what is in a folder; "" is the top of the bucket."""
     return f"{folder}/{NAMES}" if folder else NAMES
+
+
+@contextmanager
+def remembered_names() -> Iterator[None]:
+    """Ask for what is in a folder once while the block lasts, in this thread; changes of this process are seen.
+
+    For work that looks at thousands of files: what others change meanwhile it need not see.
+    """
+    token = _remembered.set(known := _Remembered())
+    _live.add(known)
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def known_names(bucket: Bucket, folder: str) -> tuple[Names, str | None]:
+    """``read_names``, or what it gave before where that is remembered. Raises as it does."""
+    known = _remembered.get()
+    if known is None:
+        return read_names(bucket, folder)
+    at = (bucket.name, folder)
+    if at not in known:
+        known[at] = read_names(bucket, folder)
+    return known[at]
 
 
 def read_names(bucket: Bucket, folder: str) -> tuple[Names, str | None]:
@@ -92,4 +130,22 @@ def change_names(bucket: Bucket, folder: str, change: Callable[[Names], Names]) 
         text = msgspec.json.encode(msgspec.structs.replace(after, tokens=(*names.tokens, token)[-KEPT_TOKENS:]))
         sealed = msgspec.json.encode(_Sealed(hashlib.sha256(text).hexdigest(), msgspec.Raw(text)))
         bucket.swap(names_key(folder), sealed + b"\n", etag)
+        for known in list(_live):
+            known.pop((bucket.name, folder), None)
     raise StoreUnavailable(f"s3://{bucket.name}/{names_key(folder)}: was changed by others {MOST_SWAPS} times, gave up")
+
+
+def without_files(gone: Collection[str], names: Names) -> Names:
+    """What a folder says once it names these files no more."""
+    return Names({name: file for name, file in names.files.items() if name not in gone}, names.folders)
+
+
+def delete_unnamed(bucket: Bucket, before: Names, after: Names) -> None:
+    """Delete the objects of files that a change took out of a folder."""
+    kept = {file.key for file in after.files.values()}
+    for file in before.files.values():
+        if file.key not in kept:
+            try:
+                bucket.delete(file.key)
+            except StoreUnavailable as error:  # no reader sees it any more
+                _log.warning("%s: is in no folder and could not be deleted, so it stays: %s", file.key, error)

@@ -7,22 +7,30 @@ top folder of a store, once; folders below it are named by those above up to it.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self, TypeVar
 from uuid import uuid4
 
 from market.errors import CorruptStore, InvalidRequest, StoreUnavailable
 from storage.objects.bucket import Bucket, bucket
-from storage.objects.names import NamedFile, Names, change_names, names_key, read_names
+from storage.objects.names import (
+    NamedFile,
+    Names,
+    change_names,
+    delete_unnamed,
+    known_names,
+    names_key,
+    read_names,
+    without_files,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +40,6 @@ _TOP: Final = "s3:"
 _ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9_.=-]+)*/?")
 Found = TypeVar("Found", bound="ObjectPath")
 _AT_ONCE: Final = 16
-_UPLOADS: Final = 3
-_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ class ObjectPath(PurePosixPath):
 
     def names(self) -> Names:
         """What is in the folder; nothing where nobody made it."""
-        names, etag = read_names(self.bucket, self.key)
+        names, etag = known_names(self.bucket, self.key)
         if etag is None and len(self.parts) > 2 and self.name in read_names(self.bucket, self.parent.key)[0].folders:
             # Looked at again: it may have been made in between.
             names, etag = read_names(self.bucket, self.key)
@@ -153,7 +159,9 @@ class ObjectPath(PurePosixPath):
 
     def unlink(self, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002  # as Path's
         """Take the file out of its folder, then delete its object. Raises FileNotFoundError."""
-        if not remove_objects([self]) and not missing_ok:
+        before, after = change_names(self.bucket, self.parent.key, partial(without_files, {self.name}))
+        delete_unnamed(self.bucket, before, after)
+        if self.name not in before.files and not missing_ok:
             raise FileNotFoundError(str(self))
 
     def rename(self, target: Self) -> None:
@@ -167,7 +175,7 @@ class ObjectPath(PurePosixPath):
             files[target.name] = files.pop(self.name)
             return Names(files, names.folders)
 
-        _delete_unnamed(self.parent, *change_names(self.bucket, self.parent.key, renamed))
+        delete_unnamed(self.bucket, *change_names(self.bucket, self.parent.key, renamed))
 
     def rmdir(self) -> None:
         """Nothing: an empty folder stays, since a writer may be about to name a file in it."""
@@ -214,80 +222,8 @@ def object_path(address: str) -> ObjectPath:
     return ObjectPath(address)
 
 
-def publish_objects(files: Mapping[ObjectPath, Path]) -> None:
-    """Upload files of this machine, read them back, and name those of a folder together.
-
-    Raises CorruptStore when one is read back otherwise, StoreUnavailable; folders already changed stay.
-    """
-    folders = sorted({path.parent for path in files})
-    for folder in folders:
-        folder.make_folder()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        uploaded = dict(zip(files, pool.map(_uploaded, files, files.values()), strict=True))
-        of_folder = [{path.name: uploaded[path] for path in files if path.parent == folder} for folder in folders]
-        list(pool.map(_name_files, folders, of_folder))
-
-
-def remove_objects(paths: Iterable[ObjectPath]) -> int:
-    """Take files out of their folders, those of a folder together, then delete their objects; how many there were."""
-    of_folder: defaultdict[ObjectPath, set[str]] = defaultdict(set)
-    for path in paths:
-        of_folder[path.parent].add(path.name)
-    removed = 0
-    for folder, gone in of_folder.items():
-        if folder.names().files.keys() & gone:
-            before, after = change_names(folder.bucket, folder.key, partial(_without_files, gone))
-            removed += len(before.files) - len(after.files)
-            _delete_unnamed(folder, before, after)
-    return removed
-
-
-def object_digest(path: ObjectPath) -> str:
-    """SHA-256 of a file's bytes as they are read now, in hex. Raises FileNotFoundError, StoreUnavailable."""
-    found = path.named()
-    if found is None:
-        raise FileNotFoundError(str(path))
-    return path.bucket.digest(found.key)[1]
-
-
-def _uploaded(path: ObjectPath, local: Path) -> NamedFile:
-    with local.open("rb") as content:
-        written = local.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
-    # The suffix stays, for whoever goes by it.
-    key = f"{path.parent.key}/{path.stem}.{uuid4().hex[:16]}{path.suffix}"
-    for _ in range(_UPLOADS):
-        path.bucket.put(key, local)
-        try:
-            if path.bucket.digest(key) == written:
-                return NamedFile(key, *written)
-        except FileNotFoundError:
-            continue
-    raise CorruptStore(f"{path}: must be read back as written, was not in {_UPLOADS} uploads")
-
-
-def _name_files(folder: ObjectPath, files: dict[str, NamedFile]) -> None:
-    def named(names: Names) -> Names:
-        return Names({**names.files, **files}, names.folders)
-
-    _delete_unnamed(folder, *change_names(folder.bucket, folder.key, named))
-
-
 def _with_folder(name: str, names: Names) -> Names:
     return names if name in names.folders else Names(names.files, tuple(sorted((*names.folders, name))))
-
-
-def _without_files(gone: set[str], names: Names) -> Names:
-    return Names({name: file for name, file in names.files.items() if name not in gone}, names.folders)
-
-
-def _delete_unnamed(folder: ObjectPath, before: Names, after: Names) -> None:
-    kept = {file.key for file in after.files.values()}
-    for file in before.files.values():
-        if file.key not in kept:
-            try:
-                folder.bucket.delete(file.key)
-            except StoreUnavailable as error:  # no reader sees it any more
-                _log.warning("%s: is in no folder and could not be deleted, is left to be swept: %s", file.key, error)
 
 
 def _each_below(folders: list[Found], part: str, *, are_folders: bool | None) -> list[Found]:

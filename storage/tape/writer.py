@@ -22,6 +22,7 @@ from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
 from market.errors import FeatureServiceError, StoreUnavailable
 from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import make_folder
+from storage.places import Place
 from storage.raw.manifest import known_last_seqs
 from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
 from storage.tape.lock import release, take_lock
@@ -57,8 +58,9 @@ class TapeWriter:
     sync_ms: how long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
     a divisor of an hour; a segment ends where it is full. market: of every message of the symbol.
 
-    last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
-    torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the tape are gone.
+    parquet: where raw Parquet is; None is the root. last_recv_ns: of the last frame on the tape when it was opened,
+    None when there was none. torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the
+    tape are gone.
 
     Raises:
         Conflict: another writer holds this symbol's tape, or it is of another market.
@@ -67,7 +69,7 @@ class TapeWriter:
         InvalidRequest: the symbol cannot name a folder.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a tape, how it is cut, and what it goes on from
         self,
         root: Path,
         symbol: str,
@@ -76,6 +78,7 @@ class TapeWriter:
         segment_bytes: int = SEGMENT_BYTES,
         segment_ns: int = HOUR_NS,
         market: Market = DEFAULT_MARKET,
+        parquet: Place | None = None,
     ) -> None:
         self._folder = tape_folder(root, symbol)
         self._symbol = symbol
@@ -102,9 +105,9 @@ class TapeWriter:
             make_folder(self._folder)
             lock = take_lock(self._folder, symbol)
             recovered = recover_tape(self._folder)
-            check_market(root, symbol, market)
+            check_market(root, symbol, market, parquet)
             # A last segment that is gone was compacted: its seqs are not given again.
-            next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
+            next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(parquet or root, symbol)[-1:])])
         except OSError as error:
             release(lock)
             raise StoreUnavailable(f"tape {symbol}: must be able to open, was {error}") from error

@@ -18,8 +18,15 @@ from tests.postgres_servers import new_database, running_postgres
 from tests.s3_server import BUCKET, FaultProxy, endpoint_variables, make_bucket, new_object_place, running_s3
 
 
+@pytest.fixture
+def s3(s3_server: FaultProxy) -> Iterator[FaultProxy]:
+    """The server and its proxy, which fails by what a test asks, until the test ends."""
+    yield s3_server
+    s3_server.heal()
+
+
 @pytest.fixture(scope="session")
-def s3() -> Iterator[FaultProxy]:
+def s3_server() -> Iterator[FaultProxy]:
     """A real S3 server behind a proxy that fails when asked, with a bucket; processes here are let in."""
     with running_s3() as port, pytest.MonkeyPatch.context() as patch:
         make_bucket(port, BUCKET)

@@ -205,3 +205,27 @@ def test_origins_are_addresses_without_a_path() -> None:
     assert given.feature_service_cors_origins == ("https://a.example", "http://localhost:3000")
     with pytest.raises(InvalidSettings, match="FEATURE_SERVICE_CORS_ORIGINS: must be origins"):
         load_settings({"FEATURE_SERVICE_CORS_ORIGINS": "https://a.example/page"}, env_file=None)
+
+
+def test_raw_parquet_may_be_in_an_object_store_and_the_tape_stays_here(tmp_path: Path) -> None:
+    given = {"FEATURE_SERVICE_DATA_PATH": str(tmp_path), "FEATURE_LOG_STORAGE_PATH": "s3://bucket/features"}
+    settings = load_settings(given, env_file=None)
+    assert settings.raw_data_storage_path == settings.raw_folder == tmp_path / "raw"
+    assert str(settings.feature_log_storage_path) == "s3://bucket/features"
+    settings = load_settings({**given, "RAW_DATA_STORAGE_PATH": "s3://bucket/raw"}, env_file=None)
+    assert (str(settings.raw_data_storage_path), settings.raw_folder) == ("s3://bucket/raw", tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("DATASET_STORAGE_PATH", "must be a folder of this machine"),
+        ("FEATURE_SERVICE_ARCHIVE_PATH", "must be a folder of this machine"),
+        ("FEATURE_SERVICE_CACHE_PATH", "must be a folder of this machine"),
+        ("FEATURE_SERVICE_DATA_PATH", "must be a folder of this machine"),
+        ("RAW_DATA_STORAGE_PATH", "must be s3://bucket or s3://bucket/prefix, without a query"),
+    ],
+)
+def test_an_object_store_for_what_cannot_be_in_one_is_refused(name: str, rule: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{name}: {rule}, was 's3://bucket/x\\?y'"):
+        load_settings({name: "s3://bucket/x?y"}, env_file=None)
