@@ -23,6 +23,8 @@ from market.clock import SECOND_NS, format_iso, to_datetime, to_ns
 from market.errors import FeatureServiceError, InvalidRequest, NotFound, StoreUnavailable
 from storage.database.computations import Processed, read_processed
 from storage.database.ingest_workers import IngestWorker, read_ingest_workers
+from storage.objects.path import ObjectPath
+from storage.places import Place
 from storage.tape.segments import tapes_folder
 
 DEADLINE_S: Final = 5.0
@@ -124,7 +126,7 @@ def _check(figure: Callable[[], object]) -> Check:
 
 
 def _storage(_request: Request, services: ApiServices) -> dict[str, Check]:
-    raw, tapes = services.raw.folder, tapes_folder(services.raw.folder)
+    raw, tapes = services.raw.place, tapes_folder(services.raw.folder)
     return {
         "raw_data_storage": _check(partial(_folder, raw, but=tapes)),
         "tape_storage": _check(partial(_folder, tapes)),
@@ -135,20 +137,30 @@ def _storage(_request: Request, services: ApiServices) -> dict[str, Check]:
     }
 
 
-def _folder(path: Path, *, but: Path | None = None) -> dict[str, int]:
+def _folder(path: Place, *, but: Path | None = None) -> dict[str, int]:
     files = size = 0
+    if isinstance(path, ObjectPath):
+        for found in path.rglob("*"):
+            files, size = files + 1, size + found.stat().st_size
+            if files > MOST_FILES:
+                raise _too_many(path)
+        return {"size_bytes": size, "file_count": files}
     for folder, folders, names in os.walk(path):
         if but is not None and Path(folder) == but.parent and but.name in folders:
             folders.remove(but.name)
         for name in names:
             files += 1
             if files > MOST_FILES:
-                raise InvalidRequest(f"{path}: must hold at most {MOST_FILES} files to be counted, held more")
+                raise _too_many(path)
             try:
                 size += (Path(folder) / name).stat().st_size
             except FileNotFoundError:  # removed since it was listed
                 files -= 1
     return {"size_bytes": size, "file_count": files}
+
+
+def _too_many(path: Place) -> InvalidRequest:
+    return InvalidRequest(f"{path}: must hold at most {MOST_FILES} files to be counted, held more")
 
 
 def _online_store(services: ApiServices) -> dict[str, int | None]:

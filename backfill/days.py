@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +30,7 @@ from market.errors import CorruptStore, NotFound
 from market.events import CONFIRMED, CONTROL, KLINE, Events
 from market.markets import Market
 from storage.durable_files import exclusive
+from storage.places import Place as StoragePlace
 from storage.raw.events import stream_events
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
 from storage.raw.parquet import PartWriter
@@ -74,8 +74,8 @@ def backfill_day(
     Raises StoreUnavailable, NotFound when the archive has no such day, UnreadableRecording, RejectedMessage,
     InvalidRequest, CorruptStore.
     """
-    with exclusive(place.raw_folder / ".backfilling" / f"{asked.symbol}-{asked.day}"):
-        known = standing(place.raw_folder, asked)
+    with exclusive(place.raw.place / ".backfilling" / f"{asked.symbol}-{asked.day}"):
+        known = standing(place.raw.place, asked)
         if known is not None and known.is_whole:
             return _done(known, is_stored=False)
         with whole_raw(place.raw, asked.symbol, place.instruments) as raw:
@@ -83,7 +83,7 @@ def backfill_day(
         if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
             return DayDone(is_stored=False, held=held.ranges)
         day_before = (date.fromisoformat(asked.day) - timedelta(days=1)).isoformat()
-        is_beginning = standing(place.raw_folder, replace(asked, day=day_before)) is None
+        is_beginning = standing(place.raw.place, replace(asked, day=day_before)) is None
         if asked.data_type == "funding":
             _pin(place, asked)
         with fetched(
@@ -100,14 +100,14 @@ def backfill_day(
             return _stored(place, asked, held, pieces, found=found, on_piece=on_piece)
 
 
-def standing(raw_folder: Path, asked: SymbolDay) -> Backfill | None:
+def standing(raw: StoragePlace, asked: SymbolDay) -> Backfill | None:
     """What the manifest says of a day that was backfilled and whose files are there, None without one."""
     try:
-        part = read_entry(entry_path(raw_folder, asked.symbol, asked.part), asked.symbol)
+        part = read_entry(entry_path(raw, asked.symbol, asked.part), asked.symbol)
     except (FileNotFoundError, CorruptStore):
         return None
     for file in part.files:
-        path = raw_folder / file.path
+        path = raw / file.path
         if not path.is_file() or path.stat().st_size != file.size:
             return None
     return part.backfill
@@ -146,7 +146,7 @@ def _stored(
     version = max(dated.version for dated in BYBIT.decoders)
     market = Market(BYBIT.name, place.rest.category)
     with PartWriter(
-        place.raw_folder, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE, market=market
+        place.raw.place, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE, market=market
     ) as writer:
         for events in chain([first], pieces):
             on_piece()
@@ -169,7 +169,7 @@ def _stored(
             is_substitute=found.is_substitute,
         )
         writer.commit(backfill=backfill)
-    part = read_entry(entry_path(place.raw_folder, asked.symbol, asked.part), asked.symbol)
+    part = read_entry(entry_path(place.raw.place, asked.symbol, asked.part), asked.symbol)
     try:
         _check_read_back(place.raw, part, data_type, count)
     except CorruptStore:

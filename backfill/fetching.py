@@ -36,6 +36,7 @@ from ingestion.messages import TimedMessage
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, floor_to, parse_iso_ns
 from market.errors import NotFound
 from market.events import GAP, START, TRADE
+from storage.places import Place as StoragePlace
 from storage.raw.raw_data import RawData
 
 
@@ -43,7 +44,8 @@ from storage.raw.raw_data import RawData
 class Place:
     """Where history comes from and goes to. trades, orderbook: folders or HTTP addresses of archives.
 
-    raw: what the folder has. One for all days: it reads an entry of the manifest again only when that changed.
+    parquet: where raw Parquet goes; None is the raw folder. raw: what there is. One for all days: it reads an entry of
+    the manifest again only when that changed.
     """
 
     raw_folder: Path
@@ -52,10 +54,11 @@ class Place:
     trades: str
     orderbook: str
     clock: Clock
+    parquet: StoragePlace | None = None
     raw: RawData = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "raw", RawData(self.raw_folder))
+        object.__setattr__(self, "raw", RawData(self.raw_folder, self.parquet))
 
     def archive(self, base: str) -> Archive:
         """An archive, asked as patiently as the exchange."""

@@ -132,12 +132,13 @@ def logged_set(log: FeatureLog, manifest: Mapping[str, Any], symbol: str) -> Fea
     Raises InvalidRequest naming what the log lacks, CorruptStore.
     """
     from storage.features.parts import part_columns
+    from storage.places import matching
 
     columns: list[str] = list(manifest["column_roles"]["features"])
     groups, lacking = [], set(columns)
     for name, fingerprint in manifest["groups"].items():
         held: list[str] = []
-        for path in sorted((log.folder / name / fingerprint / f"symbol={symbol}").glob("date=*/[!.]*.parquet")):
+        for path in matching(log.folder / name / fingerprint / f"symbol={symbol}", "date=*/[!.]*.parquet"):
             found = part_columns(path) & lacking
             held += [column for column in columns if column in found]
             lacking -= found

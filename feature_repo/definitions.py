@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDemandFeatureView, PushSource, ValueType
@@ -156,7 +156,7 @@ def _version_objects(
     return [*own, service]
 
 
-def definitions(*, features_folder: Path, versions_folder: Path = SHIPPED_FOLDER) -> list[FeastObject]:
+def definitions(*, features_folder: PurePath, versions_folder: Path = SHIPPED_FOLDER) -> list[FeastObject]:
     """Every Feast object, with the feature log in ``features_folder`` and a service a sound version."""
     folder = str(features_folder)
     views = {group: _group_view(group, folder) for group in GROUPS}

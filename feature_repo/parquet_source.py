@@ -1,7 +1,7 @@
 """Parquet as the offline store reads it: a file, a folder of files, or a folder partitioned as hive does.
 
-1. ``ParquetSource`` lists the files; ``select`` leaves out those of other partitions and, by their statistics, the row
-   groups that hold none of the keys or times asked for.
+1. ``ParquetSource`` lists the files, by the names that their folders keep where there are such; ``select`` leaves out
+   those of other partitions and, by their statistics, the row groups that hold none of the keys or times asked for.
 2. A selected file is read row group by row group, the columns asked for alone: Arrow's dataset scanner takes three
    times as long for the same bytes, and holds many row groups at once.
 """
@@ -26,6 +26,7 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 
+from feature_repo.named_files import named_files
 from feature_repo.parquet_pruning import key_filters, partition_schema, subset, time_filters
 from market.errors import CorruptStore, InvalidRequest, NotFound
 
@@ -141,14 +142,15 @@ class ParquetSource:
                 f"pandas.read_csv(path, parse_dates=[{source.timestamp_field!r}]).to_parquet(...)"
             )
         with reading(path):
-            info = filesystem.get_file_info(path)
-            if info.type == pafs.FileType.NotFound:
-                raise NotFound(f"{source.name}: file or folder must exist, was {path}")
-            is_folder = info.type == pafs.FileType.Directory
-            files = [path]
-            if is_folder:
-                below = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-                files = sorted(entry.path for entry in below if entry.is_file and _is_visible(entry.path, path))
+            below = named_files(filesystem, path)
+            is_folder = below is not None
+            if below is None:
+                info = filesystem.get_file_info(path)
+                if info.type == pafs.FileType.NotFound:
+                    raise NotFound(f"{source.name}: file or folder must exist, was {path}")
+                is_folder = info.type == pafs.FileType.Directory
+                below = _listed(filesystem, path) if is_folder else []
+            files = sorted(file for file in below if _is_visible(file, path)) if is_folder else [path]
             relative = {file: file.removeprefix(path).lstrip("/") if is_folder else "" for file in files}
             partitions = partition_schema(relative.values(), declared)
             hive = ds.partitioning(partitions, flavor="hive")
@@ -230,16 +232,22 @@ def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
     )
 
 
+def _listed(filesystem: pafs.FileSystem, root: str) -> list[str]:
+    found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    return [entry.path for entry in found if entry.is_file]
+
+
 def _is_visible(file: str, root: str) -> bool:
     """Hidden names are other programs' business: unfinished files, markers."""
     return not any(part.startswith((".", "_")) for part in file.removeprefix(root).split("/"))
 
 
 def locate(repo_path: Path | None, source: FileSource) -> tuple[pafs.FileSystem, str]:
-    uri = FileSource.get_uri_for_file_path(repo_path, source.path)
-    filesystem, path = FileSource.create_filesystem_and_path(
-        uri, source.s3_endpoint_override or "", source.resolve_credentials()
-    )
+    uri, credentials = FileSource.get_uri_for_file_path(repo_path, source.path), source.resolve_credentials()
+    if uri.startswith("s3://") and not source.s3_endpoint_override and not credentials:
+        # As Feast makes it, it does not look for an endpoint in the environment.
+        return pafs.FileSystem.from_uri(uri)
+    filesystem, path = FileSource.create_filesystem_and_path(uri, source.s3_endpoint_override or "", credentials)
     if filesystem is not None:
         return filesystem, path
     return pafs.FileSystem.from_uri(path) if "://" in path else (pafs.LocalFileSystem(), path)

@@ -17,6 +17,7 @@ SHIPPED = {
         "gathering",
         "logged_features",
         "monitoring",
+        "named_files",
         "newest_wins",
         "offline_store",
         "online_store",

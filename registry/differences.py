@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from feature_repo.registry_versions import RegistryVersion
@@ -14,6 +13,7 @@ from registry.definition import define, read_definition
 from registry.folder import VersionFolder
 from storage.database.registry_records import VersionRecord
 from storage.features.parts import rows_with_columns
+from storage.places import Place
 from transforms.rows import FeatureSet
 
 
@@ -59,7 +59,7 @@ class Differences:
     """
 
     def __init__(
-        self, folder: VersionFolder, features: Path, measure: Callable[[list[FeatureSet]], list[RowCost]]
+        self, folder: VersionFolder, features: Place, measure: Callable[[list[FeatureSet]], list[RowCost]]
     ) -> None:
         self.folder = folder
         self._features = features

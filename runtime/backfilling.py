@@ -65,10 +65,11 @@ def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
     clock = SystemClock()
     trades, orderbook = ADDRESSES.get(settings.feature_service_market.category, ("", ""))
     return Place(
-        settings.raw_data_storage_path,
+        settings.raw_folder,
         instrument_pins(settings),
         exchange_history(settings, sleep, clock=clock),
         settings.bybit_trades_archive or trades,
         settings.bybit_orderbook_archive or orderbook,
         clock,
+        settings.raw_data_storage_path,
     )

@@ -102,7 +102,7 @@ def run_demo(
         steps.begin("rebuilding from raw Parquet and comparing bit for bit")
         stores = open_stores(settings)
         for symbol in symbols:
-            compact_tape(settings.raw_data_storage_path, symbol, stores.pins)
+            compact_tape(settings.raw_folder, symbol, stores.pins, place=settings.raw_data_storage_path)
         parity = verify_parity(stores.raw, stores.features, kernel)
         if not parity.is_exact:
             raise CorruptStore(f"parity: every rebuilt row must equal the served one, was {parity}")
@@ -129,7 +129,7 @@ def run_demo(
         "online": online,
         "dataset": {**dataset.records, "path": str(dataset.path)},
         "files": {
-            "tape": str(settings.raw_data_storage_path / "tape"),
+            "tape": str(settings.raw_folder / "tape"),
             "raw": str(settings.raw_data_storage_path),
             "features": str(settings.feature_log_storage_path),
             "datasets": str(settings.dataset_storage_path),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from market.clock import SECOND_NS, SystemClock, format_iso
@@ -91,13 +92,13 @@ def _disks(settings: Settings) -> Iterator[Finding]:
     from storage.disk import disk_use
 
     folders = {
-        settings.raw_data_storage_path,
+        settings.raw_folder,
         settings.feature_log_storage_path,
         settings.dataset_storage_path,
         settings.feature_service_cache_path,
     }
     seen: set[int] = set()
-    for folder in sorted(folders):
+    for folder in sorted(place for place in folders if isinstance(place, Path)):
         use = disk_use(folder)
         if use.device in seen:
             continue

@@ -60,7 +60,7 @@ def verify_features(group: str, settings: Settings, cache_folder: Path, *, seed:
     streams: dict[str, Any] = {
         f"generated {seed}": generated_stream(seed, minutes=minutes, candle_minutes=candles, bar_minutes=bars)
     }
-    recorded = _recorded(settings.raw_data_storage_path, group_kinds(group))
+    recorded = _recorded(settings, group_kinds(group))
     instrument = INSTRUMENT
     if recorded is not None:
         instrument, streams[f"recorded {recorded[0].symbol}"] = recorded
@@ -68,12 +68,12 @@ def verify_features(group: str, settings: Settings, cache_folder: Path, *, seed:
     return verify_group(group, subject, streams, seed=seed, cheats=cheats)
 
 
-def _recorded(folder: Path, kinds: Collection[int]) -> tuple[Instrument, Events] | None:
+def _recorded(settings: Settings, kinds: Collection[int]) -> tuple[Instrument, Events] | None:
     """The last minutes of the first symbol that has raw data of these kinds."""
     from storage.raw.events import read_events
     from storage.raw.raw_data import RawData
 
-    raw = RawData(folder)
+    raw = RawData(settings.raw_folder, settings.raw_data_storage_path)
     for symbol in raw.symbols():
         _, end_ns = raw.period(symbol)
         events = read_events(raw, symbol, kinds=kinds, from_ns=end_ns - _RECORDED_NS, to_ns=end_ns)

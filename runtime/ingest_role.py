@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -83,7 +84,7 @@ class IngestRole:
         self._worker: Worker | None = None
         self._describe: Callable[[], dict[str, Any]] | None = None
         self._room = DiskRoom(
-            (settings.raw_data_storage_path, settings.feature_log_storage_path),
+            [place for place in (settings.raw_folder, settings.feature_log_storage_path) if isinstance(place, Path)],
             stop_percent=settings.feature_service_disk_stop_percent,
         )
         check_choice(settings, choice)
@@ -129,7 +130,7 @@ class IngestRole:
         return {} if self._describe is None else self._describe()
 
     def _held_tapes(self, symbols: Sequence[str]) -> list[str]:
-        raw_folder = self._settings.raw_data_storage_path
+        raw_folder = self._settings.raw_folder
         return [symbol for symbol in symbols if is_held(tape_folder(raw_folder, symbol))]
 
     def _ingest(self, ownership: Ownership, shard: str | None) -> None:
@@ -168,7 +169,7 @@ class IngestRole:
         record = RowRecord(
             FeatureLogWriter(settings.feature_log_storage_path),
             ServedTickWriter(settings.feature_log_storage_path),
-            raw_folder=settings.raw_data_storage_path,
+            raw_folder=settings.raw_folder,
             is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
         )
@@ -220,7 +221,7 @@ class IngestRole:
         return Pipeline(
             self._kernel,
             instrument_pins(settings),
-            raw_folder=settings.raw_data_storage_path,
+            raw_folder=settings.raw_folder,
             dead_letter=dead_letter(settings),
             # Closed from the last to the first: what the online store is given is timed and recorded until then.
             sinks=[sinks.record, sinks.tally, sinks.online, sinks.publisher],
@@ -235,6 +236,7 @@ class IngestRole:
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
             withhold=withheld.apply,
             before=self._before,
+            parquet=settings.raw_data_storage_path,
         )
 
     def _now(self) -> datetime:

@@ -14,7 +14,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from market.clock import Clock, format_iso
-from runtime.settings import LogFormat, LogLevel
+from runtime.setting_types import LogFormat, LogLevel
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, stream: TextIO | None = None) -> None:

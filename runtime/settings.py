@@ -7,18 +7,44 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidSettings
 from market.markets import DEFAULT_MARKET, Market
+from runtime.setting_types import (
+    DatasetIds,
+    Folder,
+    KeptChannels,
+    LogFormat,
+    LogLevel,
+    Names,
+    NotNegative,
+    Origins,
+    Percent,
+    Port,
+    Positive,
+    RowGrid,
+    Share,
+    StoragePlace,
+    Symbols,
+    check_divides_hour,
+    is_loopback,
+    parsed_market,
+)
 
 PREFIX: Final = "FEATURE_SERVICE_"
 OF_TESTS: Final = "FEATURE_SERVICE_TEST_"
@@ -28,62 +54,7 @@ SUPERSEDED: Final = {
     "FEATURE_SERVICE_BACKFILL_DEFAULT_INTERVAL": "candles are of one minute",
 }
 """Names from the users' documents that are not settings, and their replacements."""
-_SYMBOL = re.compile(r"[A-Z0-9]+")
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SHIPPED_VERSIONS = Path(__file__).resolve().parent.parent / "feature_repo" / "registry"
-
-
-def _split_list(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _check_symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
-    if any(_SYMBOL.fullmatch(symbol) is None for symbol in symbols) or len(set(symbols)) != len(symbols) or not symbols:
-        raise ValueError("must be different symbols of capital letters and digits, separated by commas")
-    return symbols
-
-
-def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    if any(origin != "*" and _ORIGIN.fullmatch(origin) is None for origin in origins):
-        raise ValueError("must be origins such as https://console.example, separated by commas, or *")
-    return origins
-
-
-def _check_divides_hour(seconds: int) -> int:
-    if 3600 % seconds:
-        raise ValueError("must divide an hour")
-    return seconds
-
-
-def _parsed_market(value: object) -> object:
-    return Market.parse(value) if isinstance(value, str) else value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Positive = Annotated[int, Field(ge=1)]
-Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-NotNegative = Annotated[int, Field(ge=0)]
-Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_symbols)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_origins)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
-DatasetIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
-KeptChannels = Annotated[
-    tuple[Literal["funding", "order", "order_manager"], ...], NoDecode, BeforeValidator(_split_list)
-]
-LogFormat = Literal["json", "console"]
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-RowGrid = Annotated[
-    Literal["50ms", "100ms", "200ms", "250ms", "500ms", "1s"],
-    BeforeValidator(lambda value: value.replace(" ", "") if isinstance(value, str) else value),
-]
 
 
 def _under_data_path(name: str) -> Any:  # noqa: ANN401  # what Field itself returns
@@ -116,7 +87,7 @@ class Settings(BaseSettings):
     feature_service_tier1_symbols: Symbols | None = None
     feature_service_retention_days: Positive = 90
     feature_service_figures_days: Positive = 30
-    feature_service_archive_path: Path | None = None
+    feature_service_archive_path: Folder | None = None
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0
     feature_service_disk_stop_percent: Percent = 98.0
@@ -155,15 +126,15 @@ class Settings(BaseSettings):
     feature_service_dead_letter_mb: Positive = 256
     feature_service_dead_letter_days: Positive = 30
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
-    feature_service_tape_segment_seconds: Annotated[int, Field(ge=1, le=3600), AfterValidator(_check_divides_hour)] = (
+    feature_service_tape_segment_seconds: Annotated[int, Field(ge=1, le=3600), AfterValidator(check_divides_hour)] = (
         3600
     )
 
-    feature_service_data_path: Path = Path("data")
-    raw_data_storage_path: Path = _under_data_path("raw")
-    dataset_storage_path: Path = _under_data_path("datasets")
-    feature_log_storage_path: Path = _under_data_path("features")
-    feature_service_cache_path: Path = Field(default_factory=lambda: Path.home() / ".cache" / "feature-service")
+    feature_service_data_path: Folder = Path("data")
+    raw_data_storage_path: StoragePlace = _under_data_path("raw")
+    dataset_storage_path: Folder = _under_data_path("datasets")
+    feature_log_storage_path: StoragePlace = _under_data_path("features")
+    feature_service_cache_path: Folder = Field(default_factory=lambda: Path.home() / ".cache" / "feature-service")
 
     postgres_host: str | None = None
     postgres_port: Port = 5432
@@ -197,7 +168,7 @@ class Settings(BaseSettings):
     position_manager_port: Port = 4800
     position_manager_api_key: SecretStr | None = None
 
-    feature_service_market: Annotated[Market, NoDecode, BeforeValidator(_parsed_market)] = DEFAULT_MARKET
+    feature_service_market: Annotated[Market, NoDecode, BeforeValidator(parsed_market)] = DEFAULT_MARKET
 
     bybit_environment: Literal["mainnet", "testnet"] = "mainnet"
     bybit_stream_url: str | None = None
@@ -233,6 +204,12 @@ class Settings(BaseSettings):
     ray_address: Annotated[str | None, Field(validate_default=True)] = None
 
     @property
+    def raw_folder(self) -> Path:
+        """Where tapes, pins, checkpoints and dead letters are: on this machine, wherever raw Parquet goes."""
+        place = self.raw_data_storage_path
+        return place if isinstance(place, Path) else self.feature_service_data_path / "raw"
+
+    @property
     def row_grid_ns(self) -> int:
         """The time between two ticks of rows."""
         grid = self.feature_service_row_grid
@@ -241,7 +218,7 @@ class Settings(BaseSettings):
     @field_validator("feature_service_host")
     @classmethod
     def _no_open_door(cls, host: str, info: ValidationInfo) -> str:
-        if info.data.get("feature_service_api_key") is None and not _is_loopback(host):
+        if info.data.get("feature_service_api_key") is None and not is_loopback(host):
             raise ValueError("must be a loopback address unless FEATURE_SERVICE_API_KEY is set")
         return host
 

@@ -86,7 +86,7 @@ def shadow_source(settings: Settings, stores: Stores, version: str, stopping: th
     from runtime.kernel_start import warm_up_elsewhere
     from upkeep.shadow import SETTLE_S, ShadowSource
 
-    raw_folder = settings.raw_data_storage_path
+    raw_folder = settings.raw_folder
     kernel = compiled_kernel(settings, version)
     if not warm_up_elsewhere(kernel, _log.info, stopping):
         return None

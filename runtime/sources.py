@@ -78,9 +78,9 @@ def check_choice(settings: Settings, choice: SourceChoice) -> None:
                 [f"FEATURE_SERVICE_SYMBOLS: the simulator knows {', '.join(known)}, was also {', '.join(unknown)}"],
             )
     # The recording's times lie before those of a tape that ran since: every message would count as late.
-    if choice.name == "recording" and (taped := tape_symbols(settings.raw_data_storage_path)):
+    if choice.name == "recording" and (taped := tape_symbols(settings.raw_folder)):
         raise Conflict(
-            f"{settings.raw_data_storage_path}: must hold no tape before a recording is played, "
+            f"{settings.raw_folder}: must hold no tape before a recording is played, "
             f"holds {', '.join(taped)}; --data names another folder"
         )
 

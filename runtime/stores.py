@@ -7,7 +7,7 @@ from functools import partial
 
 from ingestion.tape.whole import whole_raw
 from runtime.settings import Settings
-from runtime.wiring import instrument_pins
+from runtime.wiring import instrument_pins, prepare_places
 from storage.features.log import FeatureLog
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
@@ -26,8 +26,9 @@ class Stores:
 
 
 def open_stores(settings: Settings) -> Stores:
-    """Opens nothing but what is in memory: a folder need not be there yet."""
-    raw, pins = RawData(settings.raw_data_storage_path), instrument_pins(settings)
+    """Opens nothing but what is in memory: a folder need not be there yet; an object store must answer."""
+    prepare_places(settings)
+    raw, pins = RawData(settings.raw_folder, settings.raw_data_storage_path), instrument_pins(settings)
     return Stores(
         raw=RawHistory(raw, partial(whole_raw, raw, instruments=pins)),
         features=FeatureLog(settings.feature_log_storage_path),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market.clock import DAY_NS, Clock, SystemClock, to_datetime
@@ -104,7 +105,8 @@ def upkeep_tasks(
 def _compact(stores: Stores, reach: Reach) -> Mapping[str, Any]:
     from upkeep.compaction import compact_finished
 
-    return compact_finished(stores.raw.parquet.folder, stores.pins, reach)
+    raw = stores.raw.parquet
+    return compact_finished(raw.folder, stores.pins, reach, place=raw.place)
 
 
 def _retire(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:
@@ -137,10 +139,11 @@ def _watch_disks(settings: Settings, metadata: Metadata, reach: Reach) -> Mappin
     from upkeep.disk import watch_disks
     from upkeep.garbage import remove_caches
 
+    features = settings.feature_log_storage_path
     return watch_disks(
         {
-            "raw": settings.raw_data_storage_path,
-            "features": settings.feature_log_storage_path,
+            "raw": settings.raw_folder,
+            **({"features": features} if isinstance(features, Path) else {}),
             "datasets": settings.dataset_storage_path,
             "cache": settings.feature_service_cache_path,
         },
@@ -258,9 +261,10 @@ class _Share:
 def _garbage_folders(settings: Settings) -> GarbageFolders:
     from upkeep.garbage import GarbageFolders
 
+    features = settings.feature_log_storage_path
     return GarbageFolders(
         datasets=settings.dataset_storage_path,
-        features=settings.feature_log_storage_path,
+        features=features if isinstance(features, Path) else None,
         kernels=kernel_cache_folder(settings),
     )
 

@@ -42,13 +42,21 @@ def instrument_pins(settings: Settings) -> InstrumentPins:
     from storage.instruments import InstrumentPins
     from storage.raw.manifest import stated_scale
 
-    raw_folder = settings.raw_data_storage_path
-    return InstrumentPins(raw_folder, stated=partial(stated_scale, raw_folder))
+    return InstrumentPins(settings.raw_folder, stated=partial(stated_scale, settings.raw_data_storage_path))
+
+
+def prepare_places(settings: Settings) -> None:
+    """Make the top folders of the stores that are in an object store. Raises StoreUnavailable."""
+    from storage.objects.path import ObjectPath
+
+    for place in (settings.raw_data_storage_path, settings.feature_log_storage_path):
+        if isinstance(place, ObjectPath):
+            place.prepare()
 
 
 def dead_letter_path(settings: Settings) -> Path:
     """Where rejected messages are kept."""
-    return settings.raw_data_storage_path / "dead_letter.jsonl"
+    return settings.raw_folder / "dead_letter.jsonl"
 
 
 def dead_letter(settings: Settings) -> DeadLetter:
@@ -84,7 +92,7 @@ def warming_plan(settings: Settings) -> WarmingPlan:
     return WarmingPlan(
         load_registry_version(DEFAULT_VERSION).feature_set,
         kernel_cache_folder(settings),
-        settings.raw_data_storage_path,
+        settings.raw_folder,
         settings.feature_service_market,
         settings.row_grid_ns,
     )
@@ -122,15 +130,17 @@ def make_pipeline(
     from ingestion.sinks.sinks import FeatureLogSink
     from storage.features.log import FeatureLogWriter
 
+    prepare_places(settings)
     return Pipeline(
         kernel,
         instrument_pins(settings),
-        raw_folder=settings.raw_data_storage_path,
+        raw_folder=settings.raw_folder,
         dead_letter=dead_letter(settings),
         sinks=[FeatureLogSink(FeatureLogWriter(settings.feature_log_storage_path, flush_rows=log_flush_rows)), *sinks],
         availability=availability or available_now,
         tape_sync_ms=settings.feature_service_tape_sync_ms,
         market=settings.feature_service_market,
+        parquet=settings.raw_data_storage_path,
     )
 
 

@@ -1,4 +1,4 @@
-"""Durable files: the few steps by which every file store here makes a file last."""
+"""Durable files: the few steps by which every file store here makes a file last, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -7,29 +7,36 @@ import glob
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from market.errors import Conflict, CorruptStore, StoreUnavailable
+from storage.objects.files import object_digest, publish_objects, remove_objects
+from storage.objects.lease import leased
+from storage.objects.path import ObjectPath
+from storage.places import Place
 
-FileVersion = tuple[int, int, int, int, int]
-"""Device, inode, size and the times at which its bytes and its inode changed."""
+FileVersion = tuple[int, int, int, int, int] | str
+"""Device, inode, size and the times at which its bytes and its inode changed; of an object its key."""
 _POLL_S: Final = 0.05
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Place) -> str:
     """SHA-256 of a file's bytes, in hex."""
+    if isinstance(path, ObjectPath):
+        return object_digest(path)
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager
-def changing_files(path: Path) -> Iterator[None]:
+def changing_files(path: Place) -> Iterator[None]:
     """What the disk refuses becomes StoreUnavailable naming ``path``, a file or the folder of several."""
     try:
         yield
@@ -37,17 +44,21 @@ def changing_files(path: Path) -> Iterator[None]:
         raise StoreUnavailable(f"{path}: cannot be written: {error}") from error
 
 
-def known_sha256(path: Path) -> str:
-    """``file_sha256``, remembered by this process as long as the file is unchanged.
+def known_sha256(path: Place) -> str:
+    """``file_sha256``, remembered by this process as long as the file is unchanged; of an object as named.
 
     To read the feature log of months takes minutes. Changes are detected by inode, size and times, of which
     the last, that of the change of the inode, cannot be set.
     """
+    if isinstance(path, ObjectPath):
+        return path.sha256()
     return _sha256_of(path, file_version(path))
 
 
-def file_version(path: Path) -> FileVersion:
+def file_version(path: Place) -> FileVersion:
     """Another after every touch of the file. Raises FileNotFoundError."""
+    if isinstance(path, ObjectPath):
+        return path.version()
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -57,16 +68,20 @@ def _sha256_of(path: Path, _version: FileVersion) -> str:
     return file_sha256(path)
 
 
-def make_folder(folder: Path, *, sync: Callable[[Path], object] | None = None) -> None:
+def make_folder(folder: Place, *, sync: Callable[[Path], object] | None = None) -> None:
     """Make a folder and those above it, each on disk before this returns, unless ``sync`` sees to it."""
-    if not folder.is_dir():
+    if isinstance(folder, ObjectPath):
+        folder.make_folder()
+    elif not folder.is_dir():
         make_folder(folder.parent, sync=sync)
         folder.mkdir(exist_ok=True)
         (sync or sync_folder)(folder.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk holds the folder's names."""
+def sync_folder(folder: Place) -> None:
+    """Wait until the disk holds the folder's names; an object store holds what it acknowledged."""
+    if isinstance(folder, ObjectPath):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -83,12 +98,12 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def replace_file(path: Place, write: Callable[[BinaryIO], object]) -> None:
     """Make ``path`` hold what ``write`` writes: readers see the old file or the new one, and a crash leaves either."""
     publish_files({path: stage_file(path, write)})
 
 
-def copy_file(original: Path, copy: Path, *, sha256: str | None = None) -> None:
+def copy_file(original: Place, copy: Place, *, sha256: str | None = None) -> None:
     """Make ``copy`` hold the bytes of ``original``, read back and compared; one that does already stays as it is.
 
     sha256: what the bytes must have; None is what the original has. Raises CorruptStore when the original has others or
@@ -107,13 +122,12 @@ def copy_file(original: Path, copy: Path, *, sha256: str | None = None) -> None:
         raise CorruptStore(f"{copy}: must be read back as written, was not")
 
 
-def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write the coming content of ``path`` to a dot file next to it, on disk before this returns; gives that file.
+def stage_file(path: Place, write: Callable[[BinaryIO], object]) -> Path:
+    """Write the coming content of ``path`` to a file of this machine, on disk before this returns; gives that file.
 
     Raises StoreUnavailable when the disk refuses.
     """
     with changing_files(path):
-        make_folder(path.parent)
         staged, opened = open_staged(path)
         with opened as file:
             try:
@@ -126,45 +140,98 @@ def stage_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     return staged
 
 
-def open_staged(path: Path) -> tuple[Path, BinaryIO]:
-    """A dot file next to ``path``, whose folder exists, and that file opened to write. Raises OSError."""
+def open_staged(path: Place) -> tuple[Path, BinaryIO]:
+    """A dot file next to ``path``, and that file opened to write; for an object one in the folder of temporary files.
+
+    Raises OSError.
+    """
+    if isinstance(path, ObjectPath):
+        descriptor, name = tempfile.mkstemp(prefix="feature-service-upload-")
+        return Path(name), os.fdopen(descriptor, "wb")
+    make_folder(path.parent)
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
     staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
     return staged, staged.open("wb")
 
 
-def remove_staged(path: Path) -> None:
+def remove_staged(path: Place) -> None:
     """Remove the dot files next to ``path`` of writers that are gone; no process may be writing it.
 
     Raises StoreUnavailable when the disk refuses.
     """
+    if isinstance(path, ObjectPath):
+        return  # nothing of theirs stands there
     with changing_files(path):
         for staged in path.parent.glob(f".{glob.escape(path.name)}.*"):
             staged.unlink(missing_ok=True)
 
 
-def publish_files(staged: dict[Path, Path]) -> None:
-    """Rename every staged file to the path it is for, and wait until the disk holds the names.
+def publish_files(staged: Mapping[Place, Path]) -> None:
+    """Move every staged file to the path it is for, and wait until disk or store holds the names.
 
-    Raises StoreUnavailable when the disk refuses; files already renamed stay.
+    Raises StoreUnavailable when the disk or the store refuses; files already moved stay.
     """
+    objects = {path: file for path, file in staged.items() if isinstance(path, ObjectPath)}
+    renamed = {path: file for path, file in staged.items() if not isinstance(path, ObjectPath)}
     try:
-        for path, temporary in staged.items():
+        for path, temporary in renamed.items():
             temporary.replace(path)
-        for folder in {path.parent for path in staged}:
+        for folder in {path.parent for path in renamed}:
             sync_folder(folder)
+        if objects:
+            publish_objects(objects)
     except OSError as error:
         raise StoreUnavailable(f"files {[str(path) for path in staged]}: cannot be written: {error}") from error
+    finally:
+        for temporary in objects.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def publish_first(path: Place, staged: Path) -> None:
+    """Move a staged file to a path that no file has yet; one that is there stays. Raises StoreUnavailable."""
+    try:
+        if isinstance(path, ObjectPath):
+            publish_objects({path: staged}, replaces=False)
+            return
+        with changing_files(path), suppress(FileExistsError):
+            os.link(staged, path)  # which a renaming would replace
+            sync_folder(path.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def rename_file(path: Place, name: str) -> None:
+    """Give a file another name in its folder, in one step. Raises OSError, FileNotFoundError, StoreUnavailable."""
+    if isinstance(path, ObjectPath):
+        path.rename(path.with_name(name))
+    else:
+        path.rename(path.with_name(name))
+
+
+def remove_files(paths: Iterable[Place]) -> None:
+    """Remove files that are there; of an object store those of a folder at once. Raises OSError, StoreUnavailable."""
+    objects = []
+    for path in paths:
+        if isinstance(path, ObjectPath):
+            objects.append(path)
+            continue
+        path.unlink(missing_ok=True)
+    remove_objects(objects)
 
 
 @contextmanager
-def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iterator[None]:
+def exclusive(lock: Place, *, gives_up: Callable[[], bool] | None = None) -> Iterator[None]:
     """Hold the lock file, made where it is missing, across threads and processes; waits for those that hold it.
 
     gives_up: asked while it waits; True ends the waiting by Conflict. None waits as long as it takes.
 
     Raises Conflict, StoreUnavailable when the disk refuses.
     """
+    if isinstance(lock, ObjectPath):
+        with leased(lock, gives_up=gives_up):
+            yield
+        return
     with _opened_lock(lock) as descriptor:
         if gives_up is None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -176,8 +243,15 @@ def exclusive(lock: Path, *, gives_up: Callable[[], bool] | None = None) -> Iter
 
 
 @contextmanager
-def shared(lock: Path) -> Iterator[None]:
-    """Hold the lock file shared with others; waits for an exclusive holder. Raises StoreUnavailable."""
+def shared(lock: Place) -> Iterator[None]:
+    """Hold the lock file shared with others; waits for an exclusive holder. Raises StoreUnavailable.
+
+    In an object store nobody waits: what this keeps apart, naming files and removing a folder, cannot collide there,
+    since a folder is changed by compare-and-swap and never removed.
+    """
+    if isinstance(lock, ObjectPath):
+        yield
+        return
     with _opened_lock(lock) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield

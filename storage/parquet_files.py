@@ -1,4 +1,4 @@
-"""Parquet files on the disk: one that is being written under a dot name, and what damage to one is called."""
+"""Parquet files: one that is being written and not seen yet, one that is read, and what damage to one is called."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market.errors import CorruptStore
-from storage.durable_files import changing_files, make_folder, open_staged
+from market.errors import CorruptStore, StoreUnavailable
+from storage.durable_files import changing_files, open_staged
+from storage.objects.path import ObjectPath
+from storage.places import Place
 
 
 class StagedParquet:
-    """The coming content of ``path`` in a dot file next to it, a table at a time; nothing is there before the first.
+    """The coming content of ``path`` in a staged file, a table at a time; nothing is there before the first.
 
     Every method but ``discard`` raises StoreUnavailable when the disk refuses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         self._staged: Path | None = None
         self._file: BinaryIO | None = None
@@ -34,7 +36,6 @@ class StagedParquet:
     def open(self, schema: pa.Schema, **layout: Any) -> None:  # noqa: ANN401  # pyarrow's options
         """Begin the file. layout: as ``pyarrow.parquet.ParquetWriter`` takes it."""
         with changing_files(self._path):
-            make_folder(self._path.parent)
             self._staged, self._file = open_staged(self._path)
             self._writer = pq.ParquetWriter(self._file, schema, **layout)
 
@@ -44,7 +45,7 @@ class StagedParquet:
             self._writer.write_table(table, row_group_size=row_group_rows)
 
     def finish(self, metadata: dict[str, str] | None = None) -> Path:
-        """Close the file, on disk before this returns; gives it under its dot name.
+        """Close the file, on disk before this returns; gives it under the name that it was staged by.
 
         metadata: added to that of the schema.
         """
@@ -78,9 +79,28 @@ class StagedParquet:
 
 
 @contextmanager
-def reading_parquet(path: Path) -> Iterator[None]:
+def opened_parquet(path: Place, *, is_checked: bool = True) -> Iterator[pq.ParquetFile]:
+    """A file to read, by ranges from an object store; is_checked: every page against its checksum.
+
+    Raises CorruptStore naming the file, StoreUnavailable when an object store does not answer.
+    """
+    with reading_parquet(path):
+        if isinstance(path, ObjectPath):
+            source: Any = path.open_parquet()
+            with source, pq.ParquetFile(source, page_checksum_verification=is_checked, pre_buffer=True) as file:
+                yield file
+        else:
+            with pq.ParquetFile(path, page_checksum_verification=is_checked) as file:
+                yield file
+
+
+@contextmanager
+def reading_parquet(path: Place) -> Iterator[None]:
     """What pyarrow cannot read becomes CorruptStore naming the file."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # What Arrow says does not tell damage from a connection that was lost. The bytes do.
+        if isinstance(path, ObjectPath) and path.is_intact():
+            raise StoreUnavailable(f"{path}: no whole answer: {error}") from error
         raise CorruptStore(f"{path}: must be whole Parquet, was {error}") from error

@@ -32,7 +32,7 @@ def half_compacted(
 
     While the block lasts the second run goes on, with everything durable that it has.
     """
-    raw = settings.raw_data_storage_path
+    raw = settings.raw_folder
     messages = list(simulate(symbols, seed=5, start_ns=start_ns, duration_ns=duration_ns))
     cut = next(at for at, each in enumerate(messages) if each.recv_ns >= start_ns + cut_ns + SECOND_NS // 2)
     for is_last, part in ((False, messages[:cut]), (True, messages[cut:])):

@@ -125,5 +125,5 @@ def _played(settings: Settings, minutes: int) -> int:
     pipeline = make_pipeline(settings, compiled_kernel(settings, VERSION), availability=available_as_if_live)
     with closing(pipeline):
         play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=start_ns, duration_ns=minutes * MINUTE_NS))
-    compact_tape(settings.raw_data_storage_path, DEFAULT_SYMBOLS[0].symbol, instrument_pins(settings))
+    compact_tape(settings.raw_folder, DEFAULT_SYMBOLS[0].symbol, instrument_pins(settings))
     return start_ns

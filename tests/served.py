@@ -269,7 +269,7 @@ def assert_proven(settings: Settings, servers: Servers, kernel: Kernel, readings
     moments: dict[str, Int64s] = {}
     for symbol in settings.feature_service_symbols:
         read = [reading for reading in readings if reading.symbol == symbol]
-        rows = recomputed(settings.raw_data_storage_path, symbol, kernel, {reading.row_ns for reading in read})
+        rows = recomputed(settings.raw_folder, symbol, kernel, {reading.row_ns for reading in read})
         for reading in read:
             assert reading.row_ns <= reading.read_ns, reading
             assert_same_bits(reading, kernel.feature_set.columns, rows[reading.row_ns].values[0])

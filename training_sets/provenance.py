@@ -17,6 +17,7 @@ from storage.durable_files import known_sha256
 from storage.features.log import FeatureLog
 from storage.features.parts import parts_of_date
 from storage.features.served_ticks import served_tick_files
+from storage.places import Place, matching
 from transforms.rows import FeatureGroup
 from transforms.source_digest import source_digest
 
@@ -39,7 +40,7 @@ def _library_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-def file_entry(path: Path, folder: Path) -> dict[str, Any]:
+def file_entry(path: Place, folder: Place) -> dict[str, Any]:
     """Path in the folder, bytes and SHA-256 of a file."""
     return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": known_sha256(path)}
 
@@ -84,4 +85,4 @@ def served_partitions(log: FeatureLog, symbols: Iterable[str], *, from_ns: int, 
 def day_partitions(log: FeatureLog, group: FeatureGroup, symbol: str, date: str) -> list[dict[str, Any]]:
     """Every file of the feature log of one symbol and date, by name."""
     folder = log.of_date(group, symbol, date)
-    return [file_entry(path, log.folder) for path in sorted(folder.glob("[!.]*.parquet"))]
+    return [file_entry(path, log.folder) for path in matching(folder, "[!.]*.parquet")]

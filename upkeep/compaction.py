@@ -17,7 +17,9 @@ from ingestion.tape.compaction import compact_tape, part_name
 from ingestion.tape.report import verify_parts
 from market.errors import CorruptStore, FeatureServiceError
 from storage.durable_files import changing_files
-from storage.raw.manifest import entry_path
+from storage.places import Place
+from storage.raw.manifest import entry_paths
+from storage.raw.raw_data import RawData
 from storage.tape import tape_symbols
 from storage.tape.lock import is_held
 from storage.tape.segments import FINISHED, OPEN, segment_paths, tape_folder
@@ -26,23 +28,27 @@ from upkeep.tasks import Reach
 _log = logging.getLogger(__name__)
 
 
-def compact_finished(raw_folder: Path, instruments: Instruments, reach: Reach) -> Mapping[str, Any]:
-    """Make and check the parts of every finished segment that has none.
+def compact_finished(
+    raw_folder: Path, instruments: Instruments, reach: Reach, *, place: Place | None = None
+) -> Mapping[str, Any]:
+    """Make and check the parts of every finished segment that has none; place: of raw Parquet, None is the raw folder.
 
     Raises CorruptStore when a symbol could not be compacted, or when what was made is damaged, after all symbols were
     done.
     """
-    lacking = {symbol: found for symbol in tape_symbols(raw_folder) if (found := lacking_parts(raw_folder, symbol))}
+    raw = RawData(raw_folder, place)
+    lacking = {symbol: found for symbol in tape_symbols(raw_folder) if (found := lacking_parts(raw, symbol))}
     made = messages = verified = torn_bytes = 0
     failures: list[str] = []
     problems: list[str] = []
     for at, symbol in enumerate(lacking):
         reach(at / len(lacking))
         try:
-            done = compact_tape(raw_folder, symbol, instruments, on_segment=_within(reach, at=at, count=len(lacking)))
-            made_now = [name for name in lacking[symbol] if entry_path(raw_folder, symbol, name).exists()]
-            check = verify_parts(raw_folder, symbol, made_now, instruments)
-            unmade = sorted({*lacking[symbol]}.intersection(lacking_parts(raw_folder, symbol)))
+            on_segment = _within(reach, at=at, count=len(lacking))
+            done = compact_tape(raw_folder, symbol, instruments, on_segment=on_segment, place=place)
+            unmade = sorted({*lacking[symbol]}.intersection(lacking_parts(raw, symbol)))
+            made_now = [name for name in lacking[symbol] if name not in unmade]
+            check = verify_parts(raw_folder, symbol, made_now, instruments, place=place)
         except FeatureServiceError as error:
             failures.append(f"{symbol}: {error}")
             continue
@@ -67,21 +73,22 @@ def compact_finished(raw_folder: Path, instruments: Instruments, reach: Reach) -
     }
 
 
-def lacking_parts(raw_folder: Path, symbol: str) -> list[str]:
+def lacking_parts(raw: RawData, symbol: str) -> list[str]:
     """The names of the parts that the finished segments of a symbol lack, and those a dead writer left, sorted.
 
     Raises StoreUnavailable.
     """
-    folder = tape_folder(raw_folder, symbol)
+    folder = tape_folder(raw.folder, symbol)
     with changing_files(folder):
         found = segment_paths(folder)
         is_abandoned = any(path.suffix == OPEN for path in found) and not is_held(folder)
+    made = {path.stem for path in entry_paths(raw.place, symbol)}
     return sorted(
         name
         for path in found
         if path.suffix == FINISHED or is_abandoned
         for name in [part_name(path)]
-        if not entry_path(raw_folder, symbol, name).exists()
+        if name not in made
     )
 
 

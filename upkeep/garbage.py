@@ -42,10 +42,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbageFolders:
-    """Where garbage may lie."""
+    """Where garbage may lie. features: None in an object store, which does not tell when a file was read last."""
 
     datasets: Path
-    features: Path
+    features: Path | None
     kernels: Path
 
 
@@ -105,11 +105,11 @@ def unused_kernels(kernels_folder: Path, used: Collection[Path], *, older_than_n
     ]
 
 
-def unused_days(features_folder: Path, used: Collection[str], *, older_than_ns: int | None) -> list[Path]:
+def unused_days(features_folder: Path | None, used: Collection[str], *, older_than_ns: int | None) -> list[Path]:
     """The computed and sampled days of code that is not ``used``; None is of any age."""
     return [
         path
-        for folder in sorted(features_folder.glob("*/*"))
+        for folder in sorted(() if features_folder is None else features_folder.glob("*/*"))
         if f"{folder.parent.name}/{folder.name}" not in used
         for name in (f"{REBUILT}-*.parquet", f"{SAMPLED}-*", f"{PROVEN}-*")
         for path in folder.glob(f"symbol=*/date=*/{name}")
@@ -117,11 +117,11 @@ def unused_days(features_folder: Path, used: Collection[str], *, older_than_ns: 
     ]
 
 
-def abandoned_files(features_folder: Path, *, older_than_ns: int) -> list[Path]:
+def abandoned_files(features_folder: Path | None, *, older_than_ns: int) -> list[Path]:
     """What writers that died left under dot names; sampled days have such names too."""
     return [
         path
-        for path in features_folder.glob("*/*/symbol=*/date=*/.*")
+        for path in (() if features_folder is None else features_folder.glob("*/*/symbol=*/date=*/.*"))
         if path.is_file()
         and not path.name.startswith((f"{SAMPLED}-", f"{PROVEN}-"))
         and _touched_ns(path) < older_than_ns

@@ -32,6 +32,7 @@ from market.clock import HOUR_NS, SECOND_NS, floor_to
 from market.errors import MalformedMessage, RejectedMessage
 from market.events import CONTROL, TICKER
 from market.markets import DEFAULT_MARKET, Market
+from storage.places import Place
 from storage.tape import DEFAULT_SYNC_MS
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
@@ -63,6 +64,7 @@ class Pipeline:
         claim: Callable[[str], object] = lambda _symbol: None,
         withhold: Callable[[FeatureRows], FeatureRows] = lambda rows: rows,
         before: VersionBefore | None = None,
+        parquet: Place | None = None,
     ) -> None:
         """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
 
@@ -70,13 +72,15 @@ class Pipeline:
             all. history: what a symbol continues from, in addition to its tape; without it a checkpoint is saved at
             the end. on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its
             tape is opened; raises what forbids it. withhold: what becomes of rows before anybody gets them. before: the
-            version that was served before this one, if any was.
+            version that was served before this one, if any was. parquet: where raw Parquet is, None is the raw folder.
         """
         self.counters = Counters()
         self.decoders = Decoders(
             venue_of(market), instruments if symbols is None else OwnInstruments(instruments, symbols)
         )
-        rules = LaneRules(raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before)
+        rules = LaneRules(
+            raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, parquet
+        )
         self._lanes = Lanes(kernel, instruments, self.decoders, rules, serve=self._served)
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)

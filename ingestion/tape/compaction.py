@@ -27,8 +27,11 @@ from market.events import Events
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET
 from storage.durable_files import exclusive, file_sha256
+from storage.objects.names import remembered_names
+from storage.places import Place
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry
 from storage.raw.parquet import PartWriter
+from storage.raw.raw_data import RawData
 from storage.tape import FIRST_SEQ, Hole, tape_market
 from storage.tape.reader import read_segments
 from storage.tape.recovery import recover_abandoned
@@ -55,7 +58,7 @@ class Compaction:
     torn_bytes: int = 0
 
 
-def compact_tape(
+def compact_tape(  # noqa: PLR0913  # a tape, what reads it, and where it goes
     raw_folder: Path,
     symbol: str,
     instruments: Instruments,
@@ -63,26 +66,29 @@ def compact_tape(
     on_segment: Callable[[int, int], None] | None = None,
     venue: Venue | None = None,
     is_checked: bool = False,
+    place: Place | None = None,
 ) -> Compaction:
     """Make the parts of every finished segment of a symbol that has none, or a damaged one.
 
     on_segment: told how many of how many segments are done. venue: whose decoders read it; None is that
         which the tape names. is_checked: look for damage in every byte of the parts that there are, not in their sizes
-        alone.
+        alone. place: of raw Parquet; None is the raw folder.
 
     Raises:
         CorruptStore: what was written was read back otherwise, or seq falls on the tape.
         StoreUnavailable: the disk refused.
         InvalidRequest: the symbol cannot name a folder.
     """
+    raw = RawData(raw_folder, place)
+    # Of this machine, as the tape is.
     folder = entry_path(raw_folder, symbol, "").parent
     decoders = Decoders(venue or tape_venue(raw_folder, symbol), instruments)
-    with exclusive(folder / ".lock"):
+    with exclusive(folder / ".lock"), remembered_names():
         torn_bytes = recover_abandoned(raw_folder, symbol)
         log = read_segment_log(tape_folder(raw_folder, symbol))
         known = segments(tape_folder(raw_folder, symbol))
         finished = [segment for segment in known if not segment.is_open]
-        known_seqs = known_last_seqs(raw_folder, symbol)
+        known_seqs = known_last_seqs(raw.place, symbol)
         gone = gone_segments(tape_folder(raw_folder, symbol), log)
         # What went before the first segment that there is shows by nothing else.
         expected: int | None = gone[0].first_seq if gone and known and _is_before(gone[0], known[0]) else None
@@ -90,13 +96,13 @@ def compact_tape(
         holes: list[str] = []
         for done, segment in enumerate(finished, start=1):
             version = decoders.segment_version(segment.day)
-            part = _whole_part(raw_folder, symbol, segment, version, is_checked=is_checked)
+            part = _whole_part(raw, symbol, segment, version, is_checked=is_checked)
             if part is None or part.source is None:
                 # A segment that is gone is no hole where its part is still there.
                 before = bisect_left(known_seqs, segment.first_seq or 0)
                 if before > 0:
                     expected = max(expected or 0, known_seqs[before - 1] + 1)
-                part = _compact_segment(raw_folder, instruments.get(symbol), decoders, segment, expected, log=log)
+                part = _compact_segment(raw, instruments.get(symbol), decoders, segment, expected, log=log)
                 made += part is not None
                 messages += 0 if part is None or part.source is None else part.source.messages
             else:
@@ -167,7 +173,7 @@ def write_segment(
 
 
 def _compact_segment(
-    raw_folder: Path,
+    raw: RawData,
     instrument: Instrument | None,
     decoders: Decoders,
     segment: Segment,
@@ -183,20 +189,20 @@ def _compact_segment(
         return None  # its part is made once there is a scale
     name = part_name(segment.path)
     version = decoders.segment_version(segment.day)
-    market = tape_market(raw_folder, symbol) or DEFAULT_MARKET
-    with PartWriter(raw_folder, instrument, part=name, decoder_version=version, market=market) as writer:
+    market = tape_market(raw.folder, symbol) or DEFAULT_MARKET
+    with PartWriter(raw.place, instrument, part=name, decoder_version=version, market=market) as writer:
         written = write_segment(writer, decoders, segment, expected, log=log)
         if written.seqs is None:
             return None
         source = TapeSource(
-            path=segment.path.relative_to(raw_folder).as_posix(),
+            path=segment.path.relative_to(raw.folder).as_posix(),
             size=segment.path.stat().st_size,
             sha256=file_sha256(segment.path),
             messages=written.messages,
             holes=written.holes,
         )
         writer.commit(source, seqs=written.seqs)
-    return read_entry(entry_path(raw_folder, symbol, name), symbol)
+    return read_entry(entry_path(raw.place, symbol, name), symbol)
 
 
 class _NoPins:
@@ -221,16 +227,16 @@ def needs_no_scale(segment: Segment, venue: Venue, *, log: SegmentLog) -> bool:
     return True
 
 
-def _whole_part(raw_folder: Path, symbol: str, segment: Segment, version: int, *, is_checked: bool) -> RawPart | None:
+def _whole_part(raw: RawData, symbol: str, segment: Segment, version: int, *, is_checked: bool) -> RawPart | None:
     """The part of a segment as the manifest has it; None when it is missing, damaged or of other decoders."""
     try:
-        part = read_entry(entry_path(raw_folder, symbol, part_name(segment.path)), symbol)
+        part = read_entry(entry_path(raw.place, symbol, part_name(segment.path)), symbol)
     except (FileNotFoundError, CorruptStore):
         return None
     if part.source is None:
         return None
     for file in part.files:
-        path = raw_folder / file.path
+        path = raw.place / file.path
         if not path.is_file() or path.stat().st_size != file.size:
             return None
         if is_checked and file_sha256(path) != file.sha256:

@@ -14,7 +14,10 @@ from market.book_sequence import BookPlace, Step, step_after
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
 from storage.durable_files import file_sha256
-from storage.raw.manifest import RawPart, entry_path, read_entry
+from storage.objects.names import remembered_names
+from storage.places import Place
+from storage.raw.manifest import RawPart, entry_path, entry_paths, read_entry
+from storage.raw.raw_data import RawData
 from storage.tape import Frame, Hole, read_tape_and_holes
 from storage.tape.frames import read_frames
 from storage.tape.reader import read_segments
@@ -104,10 +107,11 @@ class TapeCheck:
             self.findings.append(text)
 
 
-def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> TapeCheck:
+def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments, *, place: Place | None = None) -> TapeCheck:
     """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous order books.
 
     What recoveries moved aside is read too, and the segments are compared with those that the segment log knows.
+    place: of raw Parquet; None is the raw folder.
 
     Raises NotFound when the symbol has no tape, InvalidRequest when it cannot name a folder.
     """
@@ -119,22 +123,31 @@ def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments) -> Tape
     except CorruptStore as error:
         check.find(str(error))
     _check_segments(tape_folder(raw_folder, symbol), holes, check)
-    for path in sorted(entry_path(raw_folder, symbol, "").parent.glob("*.json")):
-        _check_entry(raw_folder, path, symbol, check)
+    raw = RawData(raw_folder, place)
+    with remembered_names():
+        for path in sorted(entry_paths(raw.place, symbol)):
+            _check_entry(raw, path, symbol, check)
     return check
 
 
-def verify_parts(raw_folder: Path, symbol: str, names: Collection[str], instruments: Instruments) -> TapeCheck:
+def verify_parts(
+    raw_folder: Path,
+    symbol: str,
+    names: Collection[str],
+    instruments: Instruments,
+    *,
+    place: Place | None = None,
+) -> TapeCheck:
     """What ``verify_tape`` checks, of some parts and the segments that they were made of.
 
     Raises InvalidRequest when the symbol cannot name a folder.
     """
-    check = TapeCheck()
+    check, raw = TapeCheck(), RawData(raw_folder, place)
     decoders = Decoders(tape_venue(raw_folder, symbol), instruments)
     log = read_segment_log(tape_folder(raw_folder, symbol))
     known = {path.relative_to(raw_folder).as_posix(): path for path in segment_paths(tape_folder(raw_folder, symbol))}
     for name in sorted(names):
-        part = _check_entry(raw_folder, entry_path(raw_folder, symbol, name), symbol, check)
+        part = _check_entry(raw, entry_path(raw.place, symbol, name), symbol, check)
         if part is None or part.source is None or part.source.path not in known:
             continue
         segment = Segment(known[part.source.path], part.first_ns // DAY_NS, part.first_seq)
@@ -172,14 +185,14 @@ def _check_frames(frames: Iterable[Frame | Hole], decoders: Decoders, check: Tap
     return holes
 
 
-def _check_entry(raw_folder: Path, path: Path, symbol: str, check: TapeCheck) -> RawPart | None:
+def _check_entry(raw: RawData, path: Place, symbol: str, check: TapeCheck) -> RawPart | None:
     check.parts += 1
     try:
         part = read_entry(path, symbol)
     except (CorruptStore, FileNotFoundError) as error:
         check.find(str(error))
         return None
-    _check_part(raw_folder, part, check)
+    _check_part(raw, part, check)
     return part
 
 
@@ -218,16 +231,16 @@ def _follow_book(place: BookPlace, last_update: int | None, check: TapeCheck) ->
     return place.last_id if step is Step.FOLLOWS else last_update
 
 
-def _check_part(raw_folder: Path, part: RawPart, check: TapeCheck) -> None:
+def _check_part(raw: RawData, part: RawPart, check: TapeCheck) -> None:
     for file in part.files:
-        path = raw_folder / file.path
+        path = raw.place / file.path
         if not path.is_file():
             check.find(f"{path}: must exist, as its manifest says, was no file")
         elif (digest := file_sha256(path)) != file.sha256:
             check.find(f"{path}: must have the checksum of its manifest, {file.sha256}, was {digest}")
     if part.source is None:
         return
-    segment = raw_folder / part.source.path
+    segment = raw.folder / part.source.path
     if not segment.is_file():
         check.find(f"{segment}: must exist, as the manifest of {part.name} says, was no file")
     elif (digest := file_sha256(segment)) != part.source.sha256:

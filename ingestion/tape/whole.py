@@ -1,9 +1,9 @@
 """The whole of a symbol's raw data: raw Parquet and, where it ends, the tape, read as one.
 
-1. Raw Parquet as its manifest has it now is linked into a scratch folder; nothing of the store is touched.
+1. Raw Parquet is read where it is, as its manifest has it now; nothing of the store is touched.
 2. Every segment of the tape that no part was made of yet, the open one to its last whole frame, becomes a part of the
    scratch folder, as a compaction would make it.
-3. The scratch folder is a raw folder like any other, and is gone when its reader is done.
+3. The scratch folder is a raw folder like any other, beside which those parts are, and is gone when its reader is done.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ingestion.tape.compaction import needs_no_scale, part_name, write_segment
 from ingestion.venues.decoders import Decoders, tape_venue
 from market.errors import CorruptStore
 from market.markets import DEFAULT_MARKET
-from storage.raw.manifest import RawPart, write_entry
+from storage.raw.manifest import RawPart
 from storage.raw.parquet import PartWriter
-from storage.raw.raw_data import RawData
+from storage.raw.raw_data import PartsOf, RawData
 from storage.tape import tape_market
 from storage.tape.segment_log import SegmentLog, read_segment_log
 from storage.tape.segments import Segment, segments, tape_folder
@@ -49,20 +49,10 @@ def whole_raw(raw: RawData, symbol: str, instruments: Instruments) -> Iterator[R
     if instrument is None:
         raise CorruptStore(f"{symbol}: must have a pinned scale, like every tape with a number, had none")
     with tempfile.TemporaryDirectory(prefix="feature-service-raw-") as scratch:
-        for part in parts:
-            _link(raw.folder, part, Path(scratch))
         market = tape_market(raw.folder, symbol) or DEFAULT_MARKET
         part_writer = partial(PartWriter, Path(scratch), instrument, market=market)
         _write_parts(part_writer, decoders, parts, lacking, log=log)
-        yield RawData(Path(scratch))
-
-
-def _link(raw_folder: Path, part: RawPart, scratch: Path) -> None:
-    for file in part.files:
-        link = scratch / file.path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to((raw_folder / file.path).resolve())
-    write_entry(scratch, part)
+        yield RawData(Path(scratch), beside=PartsOf(raw.place, tuple(parts)))
 
 
 def _write_parts(

@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +34,7 @@ from storage.features.shadow_log import shadow_log_folder
 from storage.online.shadow_rows import ShadowRows
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from storage.places import Place
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
 
@@ -54,7 +54,7 @@ class ShadowPlan:
     """
 
     warming: WarmingPlan
-    features: Path
+    features: Place
     online: Mapping[str, Any]
     project: str
     budget_ms: float

@@ -46,10 +46,12 @@ def downgrade(
 def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
     """Let the database belong to this data folder from now on, after it was moved, restored or recreated."""
     from runtime.servers import running_servers
+    from runtime.wiring import prepare_places
     from storage.database.data_folder import adopt_folder as adopt
     from storage.database.schema import upgrade as upgrade_schema
 
     settings = settings_for(data)
+    prepare_places(settings)
     raw_folder = settings.raw_data_storage_path.resolve()
     with running_servers(settings) as servers:
         upgrade_schema(servers.postgres_url)

@@ -61,7 +61,7 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float, 
     from storage.tape import tape_symbols
 
     begun = time.monotonic()
-    raw_folder = settings.raw_data_storage_path
+    raw_folder = settings.raw_folder
     if taped := tape_symbols(raw_folder):
         raise Conflict(f"{raw_folder}: must hold no tape before a replay, holds {', '.join(taped)}")
     kernel = compiled_kernel(settings, registry)
@@ -86,7 +86,7 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float, 
     pins = instrument_pins(settings)
     steps.begin("compacting to raw Parquet")
     for symbol in pipeline.symbols:
-        compact_tape(raw_folder, symbol, pins)
+        compact_tape(raw_folder, symbol, pins, place=settings.raw_data_storage_path)
     _tell_rejections(pipeline, files, raw_folder, errors, warnings)
     counters = pipeline.counters
     return {

@@ -44,7 +44,7 @@ def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson 
     from ingestion.tape.report import tape_stats
     from storage.tape import tape_symbols
 
-    raw_folder = settings_for(data).raw_data_storage_path
+    raw_folder = settings_for(data).raw_folder
     found = [each for symbol in symbols or tape_symbols(raw_folder) for each in tape_stats(raw_folder, symbol)]
     if as_json:
         document = [
@@ -90,7 +90,7 @@ def compact(
     from storage.tape import tape_symbols
 
     settings = settings_for(data)
-    raw_folder = settings.raw_data_storage_path
+    raw_folder = settings.raw_folder
     pins = instrument_pins(settings)
     documents = []
     with showing_progress() as steps:

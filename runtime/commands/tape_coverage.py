@@ -49,7 +49,7 @@ def coverage(
     chosen = load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set
     from_ns, to_ns = parse_time_ns(begin, "--from"), parse_time_ns(end, "--to")
     found = []
-    for symbol in symbols or sorted({*stores.raw.parquet.symbols(), *tape_symbols(settings.raw_data_storage_path)}):
+    for symbol in symbols or sorted({*stores.raw.parquet.symbols(), *tape_symbols(settings.raw_folder)}):
         with stores.raw.open_whole(symbol) as raw:
             first_ns, last_ns = held_period(raw, symbol, SystemClock().now_ns())
             period = first_ns if from_ns is None else from_ns, last_ns if to_ns is None else to_ns

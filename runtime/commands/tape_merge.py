@@ -42,9 +42,9 @@ def merge(
     from storage.tape import tape_symbols
 
     sources, settings = (settings_for(first), settings_for(second)), settings_for(to)
-    if taped := tape_symbols(settings.raw_data_storage_path):
+    if taped := tape_symbols(settings.raw_folder):
         raise Conflict(f"{to}: must hold no tape before a merge, holds {', '.join(taped)}")
-    symbols = sorted({each for source in sources for each in tape_symbols(source.raw_data_storage_path)})
+    symbols = sorted({each for source in sources for each in tape_symbols(source.raw_folder)})
     counted = {symbol: Merged() for symbol in symbols}
     with showing_progress() as steps:
         steps.begin(f"loading registry {registry}")
@@ -59,7 +59,7 @@ def merge(
             pipeline.close()
         steps.begin("compacting to raw Parquet")
         for symbol in pipeline.symbols:
-            compact_tape(settings.raw_data_storage_path, symbol, instrument_pins(settings))
+            compact_tape(settings.raw_folder, symbol, instrument_pins(settings), place=settings.raw_data_storage_path)
     print_document([_document(symbol, found) for symbol, found in counted.items()], as_json=as_json)
     if any(found.conflicting for found in counted.values()):
         raise typer.Exit(1)
@@ -78,13 +78,8 @@ def _merged(
     pins = instrument_pins(settings)
     if known and pins.get(symbol) is None:
         pins.declare(known[0])
-    having = [
-        source.raw_data_storage_path for source in sources if symbol in tape_symbols(source.raw_data_storage_path)
-    ]
-    one, two = (
-        read_tape(source.raw_data_storage_path, symbol) if source.raw_data_storage_path in having else iter(())
-        for source in sources
-    )
+    having = [source.raw_folder for source in sources if symbol in tape_symbols(source.raw_folder)]
+    one, two = (read_tape(source.raw_folder, symbol) if source.raw_folder in having else iter(()) for source in sources)
     return merge_tapes(one, two, Decoders(tape_venue(having[0], symbol), pins), counted)
 
 

@@ -144,8 +144,11 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
 
     settings = settings_for(data)
     pins = instrument_pins(settings)
-    chosen = symbols or tape_symbols(settings.raw_data_storage_path)
-    checks = {symbol: verify_tape(settings.raw_data_storage_path, symbol, pins) for symbol in chosen}
+    chosen = symbols or tape_symbols(settings.raw_folder)
+    checks = {
+        symbol: verify_tape(settings.raw_folder, symbol, pins, place=settings.raw_data_storage_path)
+        for symbol in chosen
+    }
     print_document(
         [
             {

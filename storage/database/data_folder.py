@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy import ColumnElement, select
@@ -17,12 +15,13 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 
 from market.errors import Conflict, CorruptStore
 from storage.database.schema import DATA_FOLDER, open_engine, transaction
-from storage.durable_files import changing_files, stage_file, sync_folder
+from storage.durable_files import changing_files, publish_first, stage_file
+from storage.places import Place
 
 FILE_NAME: Final = "folder_id"
 
 
-def claim_folder(url: str, raw_folder: Path) -> None:
+def claim_folder(url: str, raw_folder: Place) -> None:
     """Let the database belong to a folder when it belongs to none yet; the first that asks has it.
 
     Where the folder goes by another path than before, that is kept. Raises Conflict when the database belongs to
@@ -48,7 +47,7 @@ def claim_folder(url: str, raw_folder: Path) -> None:
         )
 
 
-def adopt_folder(url: str, raw_folder: Path) -> uuid.UUID:
+def adopt_folder(url: str, raw_folder: Place) -> uuid.UUID:
     """Let the database belong to a folder from now on, whichever it belonged to; the folder's id.
 
     Raises CorruptStore when the folder's id cannot be read, StoreUnavailable.
@@ -63,7 +62,7 @@ def adopt_folder(url: str, raw_folder: Path) -> uuid.UUID:
     return folder_id
 
 
-def read_folder_id(raw_folder: Path) -> uuid.UUID | None:
+def read_folder_id(raw_folder: Place) -> uuid.UUID | None:
     """The folder's id; None where it has none yet. Raises CorruptStore when it is none, StoreUnavailable."""
     path = raw_folder / FILE_NAME
     with changing_files(path):
@@ -77,23 +76,17 @@ def read_folder_id(raw_folder: Path) -> uuid.UUID | None:
         raise CorruptStore(f"{path}: must hold the id of its folder, was {said[:64]!r}") from error
 
 
-def _make_folder_id(raw_folder: Path) -> uuid.UUID:
+def _make_folder_id(raw_folder: Place) -> uuid.UUID:
     """Give the folder an id, or find that of another process that was faster."""
     path = raw_folder / FILE_NAME
     made = uuid.uuid4()
-    staged = stage_file(path, lambda file: file.write(f"{made}\n".encode()))
-    try:
-        with changing_files(path), suppress(FileExistsError):
-            os.link(staged, path)  # which a renaming would replace
-            sync_folder(raw_folder)
-    finally:
-        staged.unlink()
+    publish_first(path, stage_file(path, lambda file: file.write(f"{made}\n".encode())))
     found = read_folder_id(raw_folder)
     assert found is not None, "it is never deleted"
     return found
 
 
-def _kept(folder_id: uuid.UUID, raw_folder: Path, *, where: ColumnElement[bool] | None = None) -> Insert:
+def _kept(folder_id: uuid.UUID, raw_folder: Place, *, where: ColumnElement[bool] | None = None) -> Insert:
     """Puts the row in, or in the place of one for which ``where`` holds."""
     row = {"folder_id": folder_id, "path": str(raw_folder.resolve()), "host": os.uname().nodename}
     new = insert(DATA_FOLDER).values(row)

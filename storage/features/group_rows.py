@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
 from storage.features.parts import (
@@ -24,7 +22,8 @@ from storage.features.parts import (
     read_listed,
     row_groups_of_period,
 )
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from transforms.rows import FeatureGroup
 from transforms.status import STATUS_NAMES
 
@@ -54,15 +53,15 @@ class AskedRows:
     may_lack: bool = False
 
 
-def read_group(folder: Path, group: FeatureGroup, symbol: str, asked: AskedRows) -> GroupRows:
+def read_group(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows) -> GroupRows:
     """The rows below a symbol's folder of the group. Raises CorruptStore."""
 
-    def parts() -> list[Path]:
+    def parts() -> list[Place]:
         listed = parts_in_order(folder, asked.from_ns, asked.to_ns)
         return [path for path in listed if path.name.startswith(f"{PART}-") or not asked.served_only]
 
-    def read(path: Path) -> pa.Table | None:
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    def read(path: Place) -> pa.Table | None:
+        with opened_parquet(path) as file:
             known = set(file.schema_arrow.names)
             held = tuple(name for name in group.columns if name in known)
             if not (held if asked.may_lack else held == group.columns):

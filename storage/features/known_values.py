@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pyarrow.parquet as pq
-
 from storage.features.log import FeatureLog
 from storage.features.parts import parts_in_order, read_listed, row_groups_of_period
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from transforms.rows import FeatureGroup
 
 
@@ -25,8 +22,8 @@ def may_know(log: FeatureLog, symbol: str, group: FeatureGroup, *, from_ns: int,
     )
 
 
-def _may_know(path: Path, group: FeatureGroup, from_ns: int, to_ns: int) -> bool:
-    with reading_parquet(path), pq.ParquetFile(path) as file:
+def _may_know(path: Place, group: FeatureGroup, from_ns: int, to_ns: int) -> bool:
+    with opened_parquet(path, is_checked=False) as file:
         columns = [at for name in group.columns if (at := file.schema_arrow.get_field_index(name)) >= 0]
         for number in row_groups_of_period(file, from_ns, to_ns):
             footer = file.metadata.row_group(number)

@@ -30,6 +30,7 @@ from storage.features.parts import (
     parts_of_date,
 )
 from storage.instruments import checked_symbol
+from storage.places import Place, matching
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
 
@@ -42,7 +43,7 @@ class FeatureLogWriter:
     flush_rows: a symbol's buffer is written as soon as it holds this many rows, which bounds it.
     """
 
-    def __init__(self, root: Path, *, flush_rows: int = 3600) -> None:
+    def __init__(self, root: Place, *, flush_rows: int = 3600) -> None:
         self.log = FeatureLog(root)
         """What it has written, with what others have."""
         self._flush_rows = flush_rows
@@ -99,7 +100,7 @@ class FeatureLogWriter:
         available_ns = np.concatenate([available for _, available in buffer])
         day = rows.row_ns // DAY_NS
         with self.log.writing(), ExitStack() as stack:
-            staged: dict[Path, Path] = {}
+            staged: dict[Place, Path] = {}
             for date in np.unique(day).tolist():
                 of_date = np.flatnonzero(day == date)
                 for group in feature_set.groups:
@@ -115,9 +116,9 @@ class FeatureLogWriter:
 
 @dataclass(frozen=True, slots=True)
 class FeatureLog:
-    """The feature log of one folder, opened."""
+    """The feature log of one folder, of this machine or in an object store, opened."""
 
-    folder: Path
+    folder: Place
 
     def writing(self) -> AbstractContextManager[None]:
         """Held by a writer of parts from staging to publishing them, shared with others. Raises StoreUnavailable.
@@ -130,11 +131,11 @@ class FeatureLog:
         """Held by who removes a day, alone. Raises StoreUnavailable."""
         return exclusive(self.folder / _RETIRING)
 
-    def of_symbol(self, group: FeatureGroup, symbol: str) -> Path:
+    def of_symbol(self, group: FeatureGroup, symbol: str) -> Place:
         """The folder of a group's rows of one symbol. Raises InvalidRequest when the symbol cannot name a folder."""
         return group_folder(self.folder, group) / f"symbol={checked_symbol(symbol)}"
 
-    def of_date(self, group: FeatureGroup, symbol: str, date: str) -> Path:
+    def of_date(self, group: FeatureGroup, symbol: str, date: str) -> Place:
         """The folder of one UTC date of them. Raises as ``of_symbol``."""
         return self.of_symbol(group, symbol) / f"date={date}"
 
@@ -199,7 +200,7 @@ class FeatureLog:
         newest = []
         for group in feature_set.groups:
             folder = self.of_symbol(group, symbol)
-            dates = sorted(folder.glob("date=*"), reverse=True)
+            dates = reversed(matching(folder, "date=*"))
             ends = (
                 max((end for path, _, end in parts_of_date(date) if path.name.startswith(f"{PART}-")), default=None)
                 for date in dates
@@ -208,7 +209,7 @@ class FeatureLog:
         known = [end for end in newest if end is not None]
         return min(known) if known and len(known) == len(newest) else None
 
-    def _folders(self, symbol: str, feature_set: FeatureSet) -> list[Path]:
+    def _folders(self, symbol: str, feature_set: FeatureSet) -> list[Place]:
         """The symbol's folder of each group. Raises NotFound when there is none of them."""
         folders = [self.of_symbol(group, symbol) for group in feature_set.groups]
         if not any(folder.is_dir() for folder in folders):

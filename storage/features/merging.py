@@ -14,18 +14,25 @@ import itertools
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from market.clock import HOUR_NS
 from market.errors import CorruptStore
-from storage.durable_files import changing_files, exclusive, file_sha256, publish_files, replace_file
-from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation, part_path, parts_of_date
-from storage.parquet_files import StagedParquet, reading_parquet
+from storage.durable_files import (
+    changing_files,
+    exclusive,
+    file_sha256,
+    known_sha256,
+    publish_files,
+    remove_files,
+    replace_file,
+)
+from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation, part_path, part_schema, parts_of_date
+from storage.parquet_files import StagedParquet, opened_parquet
+from storage.places import Place, matching
 
 KEPT_NS: Final = HOUR_NS
 """How long merged parts stay next to the part they were merged into."""
@@ -42,7 +49,7 @@ class MergedDays:
     parts: int
 
 
-def merge_day(folder: Path, *, now_ns: int) -> int:
+def merge_day(folder: Place, *, now_ns: int) -> int:
     """Merge the served parts of a group's date, and remove those merged KEPT_NS ago; how many parts were merged.
 
     folder: of the date. A merge that was killed leaves the parts as they were, or both them and the merged one.
@@ -59,18 +66,18 @@ def merge_day(folder: Path, *, now_ns: int) -> int:
     return merged
 
 
-def merge_days(root: Path, symbols: Collection[str] | None = None, *, now_ns: int) -> MergedDays:
+def merge_days(root: Place, symbols: Collection[str] | None = None, *, now_ns: int) -> MergedDays:
     """``merge_day`` for every date of every group of some symbols, None is all. Raises what ``merge_day`` does."""
     folders = [
         folder
-        for folder in sorted(root.glob("*/*/symbol=*/date=*"))
+        for folder in matching(root, "*/*/symbol=*/date=*")
         if symbols is None or folder.parent.name.removeprefix("symbol=") in symbols
     ]
     counts = [merge_day(folder, now_ns=now_ns) for folder in folders if next(folder.glob(f"{PART}-*.parquet"), None)]
     return MergedDays(sum(count > 0 for count in counts), sum(counts))
 
 
-def _runs(folder: Path, superseded: set[str]) -> list[list[Path]]:
+def _runs(folder: Place, superseded: set[str]) -> list[list[Place]]:
     """Parts that may become one, in the order in which of equal rows the last wins."""
     ordered = sorted(
         ((generation(path), first_ns, path) for path, first_ns, _ in parts_of_date(folder)), key=lambda each: each[:2]
@@ -81,15 +88,14 @@ def _runs(folder: Path, superseded: set[str]) -> list[list[Path]]:
     return [[path for _, path in run] for (is_served, _), run in runs if is_served]
 
 
-def _columns(path: Path) -> tuple[str, ...]:
-    with reading_parquet(path):
-        return tuple(pq.read_schema(path).names)
+def _columns(path: Place) -> tuple[str, ...]:
+    return tuple(part_schema(path).names)
 
 
-def _merge(folder: Path, run: Sequence[Path], now_ns: int) -> None:
+def _merge(folder: Place, run: Sequence[Place], now_ns: int) -> None:
     tables = []
     for path in run:
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with opened_parquet(path) as file:
             tables.append(file.read())
     table = pa.concat_tables(tables)
     event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
@@ -116,25 +122,24 @@ def _merge(folder: Path, run: Sequence[Path], now_ns: int) -> None:
         staged.discard()
 
 
-def _remove_old(folder: Path, now_ns: int) -> set[str]:
+def _remove_old(folder: Place, now_ns: int) -> set[str]:
     """Remove what was merged long enough ago; the names of what was merged since."""
     superseded: set[str] = set()
     with changing_files(folder):
-        for path in sorted(folder.glob(f"{_NOTE}-*.json")):
+        for path in matching(folder, f"{_NOTE}-*.json"):
             note = _read_note(path)
             merged = folder / note["merged"]
-            is_published = merged.is_file() and file_sha256(merged) == note["sha256"]
+            is_published = merged.is_file() and known_sha256(merged) == note["sha256"]
             if is_published and now_ns - note["merged_ns"] < KEPT_NS:
                 superseded.update(note["parts"])
                 continue
             if is_published:
-                for name in note["parts"]:
-                    (folder / name).unlink(missing_ok=True)
+                remove_files(folder / name for name in note["parts"])
             path.unlink()
     return superseded
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _read_note(path: Place) -> dict[str, Any]:
     try:
         note: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:

@@ -5,17 +5,15 @@ The version that is served changes behind a row. A set has no rows at these time
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.features.log import FeatureLog
 from storage.features.parts import COMMON_COLUMNS, EVENT, PART, Int64s, parts_in_order, read_listed
 from storage.features.served_ticks import read_served_ticks
 from storage.instruments import checked_symbol
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place, matching
 from transforms.rows import FeatureSet
 
 _NONE = np.empty(0, np.int64)
@@ -33,7 +31,7 @@ def times_of_other_versions(
     columns = {(group.name, group.fingerprint): frozenset(group.columns) for group in feature_set.groups}
     found = [
         times
-        for folder in sorted(log.folder.glob(f"*/*/symbol={checked_symbol(symbol)}"))
+        for folder in matching(log.folder, f"*/*/symbol={checked_symbol(symbol)}")
         for times in _times(folder, columns.get((folder.parent.parent.name, folder.parent.name)), from_ns, to_ns)
     ]
     given, _, _ = read_served_ticks(log, symbol, from_ns=from_ns, to_ns=to_ns)
@@ -42,12 +40,12 @@ def times_of_other_versions(
     return times[(times >= from_ns) & (times < to_ns)]
 
 
-def _times(folder: Path, own: frozenset[str] | None, from_ns: int, to_ns: int) -> list[Int64s]:
-    def parts() -> list[Path]:
+def _times(folder: Place, own: frozenset[str] | None, from_ns: int, to_ns: int) -> list[Int64s]:
+    def parts() -> list[Place]:
         return [path for path in parts_in_order(folder, from_ns, to_ns) if path.name.startswith(PART)]
 
-    def read(path: Path) -> Int64s:
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    def read(path: Place) -> Int64s:
+        with opened_parquet(path) as file:
             if own is not None and own == frozenset(file.schema_arrow.names) - COMMON_COLUMNS:
                 return _NONE
             times: Int64s = file.read([EVENT]).column(EVENT).cast(pa.int64()).to_numpy()

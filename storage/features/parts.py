@@ -13,10 +13,9 @@ time the last written wins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,8 @@ import pyarrow.parquet as pq
 
 from market.clock import utc_date
 from market.errors import CorruptStore
-from storage.parquet_files import StagedParquet, reading_parquet
+from storage.parquet_files import StagedParquet, opened_parquet
+from storage.places import Place, SamePlace, matching
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 
@@ -56,12 +56,12 @@ PART_FORMAT: Final[Mapping[str, Any]] = {
 
 
 class PartFile:
-    """One part that is being written, a row group at a time, under a dot name until it is published.
+    """One part that is being written, a row group at a time, staged until it is published.
 
     first_ns, last_ns: the least and the greatest row time written; 0 before the first row.
     """
 
-    def __init__(self, folder: Path, kind: str, symbol: str, group: FeatureGroup) -> None:
+    def __init__(self, folder: Place, kind: str, symbol: str, group: FeatureGroup) -> None:
         """folder: of the date. Nothing is there before the first row."""
         self._folder = folder
         self._symbol = symbol
@@ -89,9 +89,9 @@ class PartFile:
         self._parquet.write(pa.table(columns, schema=schema), row_group_rows=len(row_ns))
 
     def finish(self) -> Path:
-        """Close the file, on disk before this returns; gives it under its dot name. Raises StoreUnavailable."""
+        """Close the file, on disk before this returns; gives it as it is staged. Raises StoreUnavailable."""
 
-        def overlapping() -> list[Path]:
+        def overlapping() -> list[Place]:
             known = parts_of_date(self._folder)
             return [path for path, start, end in known if start <= self.last_ns and end >= self.first_ns]
 
@@ -103,52 +103,60 @@ class PartFile:
         self._parquet.discard()
 
 
-def group_folder(root: Path, group: FeatureGroup) -> Path:
+def group_folder(root: SamePlace, group: FeatureGroup) -> SamePlace:
     """The folder of one group identity, the path that its Feast source names."""
-    return root / group.name / group.fingerprint
+    return cast("SamePlace", root / group.name / group.fingerprint)
 
 
-def part_path(folder: Path, first_ns: int, last_ns: int, *, over: Collection[Path] = ()) -> Path:
+def part_path(folder: Place, first_ns: int, last_ns: int, *, over: Collection[Place] = ()) -> Place:
     """The name of a part of served rows, one that no other has; over: parts that it may replace."""
     name = f"{PART}-{first_ns}-{last_ns}"
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(1)))
     return next(path for path in (folder / f"{each}.parquet" for each in names) if path in over or not path.exists())
 
 
-def part_columns(path: Path) -> set[str]:
+def part_schema(path: Place) -> pa.Schema:
+    """Columns and metadata of a part, by its footer. Raises CorruptStore."""
+    with opened_parquet(path, is_checked=False) as file:
+        return file.schema_arrow
+
+
+def part_columns(path: Place) -> set[str]:
     """The features in a part. Raises CorruptStore."""
-    with reading_parquet(path):
-        return set(pq.read_schema(path).names) - COMMON_COLUMNS
+    return set(part_schema(path).names) - COMMON_COLUMNS
 
 
-def served_columns(root: Path) -> dict[tuple[str, str], set[str]]:
+def served_columns(root: Place) -> dict[tuple[str, str], set[str]]:
     """The features in the newest served part of each group and fingerprint, of any symbol. Raises CorruptStore."""
-    newest: dict[tuple[str, str], Path] = {}
-    for symbol in root.glob("*/*/symbol=*"):
+    newest: dict[tuple[str, str], Place] = {}
+    for symbol in matching(root, "*/*/symbol=*"):
         identity = (symbol.parent.parent.name, symbol.parent.name)
-        dates = sorted(symbol.glob("date=*"), reverse=True)
-        part = next((max(parts) for date in dates if (parts := list(date.glob(f"{PART}-*.parquet")))), None)
+        dates = reversed(matching(symbol, "date=*"))
+        part = next((parts[-1] for date in dates if (parts := matching(date, f"{PART}-*.parquet"))), None)
         known = newest.get(identity)
         if part is not None and (known is None or (part.parent.name, part.name) > (known.parent.name, known.name)):
             newest[identity] = part
     return {identity: part_columns(part) for identity, part in newest.items()}
 
 
-def rows_with_columns(root: Path, group: FeatureGroup) -> int:
+def rows_with_columns(root: Place, group: FeatureGroup) -> int:
     """Rows in the parts that have every column of the group, of all symbols; parts that overlap are counted both.
 
     Raises CorruptStore.
     """
     found = 0
-    for path in group_folder(root, group).glob("symbol=*/date=*/*.parquet"):
-        with reading_parquet(path), suppress(FileNotFoundError):  # merged or removed since it was listed
-            footer = pq.read_metadata(path)
-            if set(group.columns) <= set(footer.schema.names):
-                found += footer.num_rows
+    for path in matching(group_folder(root, group), "symbol=*/date=*/*.parquet"):
+        try:
+            with opened_parquet(path, is_checked=False) as file:
+                if set(group.columns) <= set(file.schema_arrow.names):
+                    found += file.metadata.num_rows
+        except CorruptStore:
+            if path.exists():  # else merged or removed since it was listed
+                raise
     return found
 
 
-def check_part(file: pq.ParquetFile, path: Path, group: FeatureGroup, symbol: str) -> None:
+def check_part(file: pq.ParquetFile, path: Place, group: FeatureGroup, symbol: str) -> None:
     """Raises CorruptStore when an open part is not of this group and symbol, or lacks a column of the group."""
     schema = file.schema_arrow
     metadata = schema.metadata or {}
@@ -176,7 +184,7 @@ def _states_symbol(file: pq.ParquetFile, symbol: str) -> bool:
     return all(each is not None and (each.min, each.max) == (symbol, symbol) for each in found)
 
 
-def parts_in_order(folder: Path, from_ns: int | None, to_ns: int | None) -> list[Path]:
+def parts_in_order(folder: Place, from_ns: int | None, to_ns: int | None) -> list[Place]:
     """A symbol's parts whose period touches ``[from_ns, to_ns)``, in the order in which overlapping ones were written.
 
     Raises CorruptStore for a file that is no part.
@@ -196,7 +204,7 @@ def parts_in_order(folder: Path, from_ns: int | None, to_ns: int | None) -> list
     return [part for part, _, _ in parts] if in_time else sorted((part for part, _, _ in parts), key=generation)
 
 
-def parts_of_date(folder: Path) -> list[tuple[Path, int, int]]:
+def parts_of_date(folder: Place) -> list[tuple[Place, int, int]]:
     """The parts of one date with their first and last row time, by time. Raises CorruptStore for another name."""
     parts = []
     for path in (path for kind in (PART, REBUILT, REVISED) for path in folder.glob(f"{kind}-*.parquet")):
@@ -228,13 +236,13 @@ def row_groups_of_period(file: pq.ParquetFile, from_ns: int | None, to_ns: int |
     return found
 
 
-def read_listed(list_parts: Callable[[], list[Path]], read: Callable[[Path], Read]) -> list[Read]:
+def read_listed(list_parts: Callable[[], Sequence[Place]], read: Callable[[Place], Read]) -> list[Read]:
     """Read each part that is listed; from the beginning again when one is gone since, because a merge has its rows.
 
     Raises CorruptStore.
     """
     for _ in range(MOST_LISTINGS - 1):
-        paths: list[Path] = []
+        paths: Sequence[Place] = []
         try:
             paths = list_parts()
             return [read(path) for path in paths]
@@ -244,10 +252,10 @@ def read_listed(list_parts: Callable[[], list[Path]], read: Callable[[Path], Rea
     return [read(path) for path in list_parts()]
 
 
-def generation(path: Path) -> int:
+def generation(path: Place) -> int:
     """How many layers of parts this one was written over. Raises CorruptStore."""
-    with reading_parquet(path):
-        stated = (pq.read_metadata(path).metadata or {}).get(b"generation", b"").decode()
+    with opened_parquet(path, is_checked=False) as file:
+        stated = (file.metadata.metadata or {}).get(b"generation", b"").decode()
     if not stated.isdecimal():
         raise CorruptStore(f"{path}: metadata must state its generation, was {stated!r}")
     return int(stated)

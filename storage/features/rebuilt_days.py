@@ -17,10 +17,9 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from market.clock import SECOND_NS
-from storage.durable_files import changing_files, publish_files
+from storage.durable_files import changing_files, publish_files, remove_files, rename_file
 from storage.features.log import FeatureLog
 from storage.features.parts import (
     CREATED,
@@ -34,7 +33,8 @@ from storage.features.parts import (
     read_listed,
 )
 from storage.instruments import checked_symbol
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place, matching
 from transforms.rows import FeatureGroup, FeatureRows
 
 _NO_TIMES: Final = np.empty(0, np.int64)
@@ -83,8 +83,8 @@ def write_rebuilt_day(  # noqa: PLR0913  # a day, what it is made of, and whethe
             count += len(rows)
             for part in written.values():
                 part.append(rows, available_ns)
-        staged: dict[Path, Path] = {}
-        replaced: list[Path] = []
+        staged: dict[Place, Path] = {}
+        replaced: list[Place] = []
         for group, part in written.items():
             path = _path(log.of_date(group, symbol, date), part, group, inputs[group.name])
             replaced += _replaced_by(path, group, inputs[group.name])
@@ -94,17 +94,16 @@ def write_rebuilt_day(  # noqa: PLR0913  # a day, what it is made of, and whethe
             replaced = [left for old in replaced if (left := _kept(old, inputs)) is not None]
         publish_files(staged)
     with changing_files(log.folder):
-        for old in replaced:
-            old.unlink(missing_ok=True)
+        remove_files(replaced)
     return count
 
 
-def _kept(old: Path, inputs: Mapping[str, str]) -> Path | None:
+def _kept(old: Place, inputs: Mapping[str, str]) -> Place | None:
     """Keep a file made of other inputs under the name of what was revised; gives one that may go."""
     if old.stem.rpartition("-")[2] in inputs.values():
         return old
     with changing_files(old), suppress(FileNotFoundError):
-        old.rename(old.with_name(old.name.replace(REBUILT, REVISED, 1)))
+        rename_file(old, old.name.replace(REBUILT, REVISED, 1))
     return None
 
 
@@ -139,8 +138,8 @@ class CachedDays:
 
 def cached_days(log: FeatureLog) -> list[CachedDays]:
     """The rebuilt days of every symbol, of whatever code, sorted by symbol."""
-    found: dict[str, list[Path]] = {}
-    for path in log.folder.glob(f"*/*/symbol=*/date=*/{REBUILT}-*.parquet"):
+    found: dict[str, list[Place]] = {}
+    for path in matching(log.folder, f"*/*/symbol=*/date=*/{REBUILT}-*.parquet"):
         found.setdefault(path.parent.parent.name.removeprefix("symbol="), []).append(path)
     return [
         CachedDays(
@@ -163,7 +162,7 @@ def remove_rebuilt_days(log: FeatureLog, *, symbol: str | None, first_date: str 
     named = "*" if symbol is None else checked_symbol(symbol)
     removed = 0
     with changing_files(log.folder):
-        for path in list(log.folder.glob(f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet")):
+        for path in matching(log.folder, f"*/*/symbol={named}/date=*/{REBUILT}-*.parquet"):
             date = path.parent.name.removeprefix("date=")
             if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
                 path.unlink(missing_ok=True)
@@ -171,29 +170,29 @@ def remove_rebuilt_days(log: FeatureLog, *, symbol: str | None, first_date: str 
     return removed
 
 
-def _served_rows(folder: Path, group: FeatureGroup) -> tuple[Int64s, Int64s]:
+def _served_rows(folder: Place, group: FeatureGroup) -> tuple[Int64s, Int64s]:
     """Row times and created times of the served parts that hold every column of the group."""
 
-    def read(path: Path) -> tuple[Int64s, Int64s]:
+    def read(path: Place) -> tuple[Int64s, Int64s]:
         if not part_columns(path) >= set(group.columns):
             return _NO_TIMES, _NO_TIMES
-        with reading_parquet(path):
-            table = pq.read_table(path, columns=[EVENT, CREATED], partitioning=None)
+        with opened_parquet(path, is_checked=False) as file:
+            table = file.read([EVENT, CREATED])
         row_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
         return row_ns, created_ns
 
-    found = read_listed(lambda: sorted(folder.glob(f"{PART}-*.parquet")), read)
+    found = read_listed(lambda: matching(folder, f"{PART}-*.parquet"), read)
     return (
         np.concatenate([_NO_TIMES, *(row_ns for row_ns, _ in found)]),
         np.concatenate([_NO_TIMES, *(created_ns for _, created_ns in found)]),
     )
 
 
-def _rebuilt(folder: Path, inputs: str) -> list[Path]:
-    return sorted(folder.glob(f"{REBUILT}-*-{inputs}.parquet"))
+def _rebuilt(folder: Place, inputs: str) -> list[Place]:
+    return matching(folder, f"{REBUILT}-*-{inputs}.parquet")
 
 
-def _path(folder: Path, part: PartFile, group: FeatureGroup, inputs: str) -> Path:
+def _path(folder: Place, part: PartFile, group: FeatureGroup, inputs: str) -> Place:
     """The name of a day that was written; another one where a file with more of the group's columns has it."""
     path = folder / f"{REBUILT}-{part.first_ns}-{part.last_ns}-{inputs}.parquet"
     if path.is_file() and not part_columns(path) <= set(group.columns):
@@ -201,7 +200,7 @@ def _path(folder: Path, part: PartFile, group: FeatureGroup, inputs: str) -> Pat
     return path
 
 
-def _replaced_by(path: Path, group: FeatureGroup, inputs: str) -> list[Path]:
+def _replaced_by(path: Place, group: FeatureGroup, inputs: str) -> list[Place]:
     """The files of the day that go once ``path`` is there."""
     return [
         old

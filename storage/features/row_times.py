@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.features.log import FeatureLog
 from storage.features.parts import CREATED, EVENT, Int64s, parts_in_order, read_listed, row_groups_of_period
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from transforms.rows import FeatureGroup, FeatureSet
 
 _NONE: Final = np.empty(0, np.int64)
@@ -52,8 +51,8 @@ def _group_times(
     from_ns, to_ns = period
     folder = log.of_symbol(group, symbol)
 
-    def read(path: Path) -> tuple[Int64s, Int64s]:
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    def read(path: Place) -> tuple[Int64s, Int64s]:
+        with opened_parquet(path) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
                 return _NONE, _NONE  # written for a registry version that names fewer of the group's features
             table = file.read_row_groups(row_groups_of_period(file, from_ns, to_ns + 1), [EVENT, CREATED])

@@ -17,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore
@@ -25,7 +24,8 @@ from storage.durable_files import publish_files
 from storage.features.log import FeatureLog
 from storage.features.parts import Int64s
 from storage.instruments import checked_symbol
-from storage.parquet_files import StagedParquet, reading_parquet
+from storage.parquet_files import StagedParquet, opened_parquet
+from storage.places import Place, matching
 from transforms.rows import FeatureRows, FeatureSet
 
 Uint64s = npt.NDArray[np.uint64]
@@ -66,7 +66,7 @@ class ServedTickWriter:
     flush_rows: a symbol's buffer is written as soon as it holds this many rows, which bounds it.
     """
 
-    def __init__(self, features_folder: Path, *, flush_rows: int = FLUSH_ROWS) -> None:
+    def __init__(self, features_folder: Place, *, flush_rows: int = FLUSH_ROWS) -> None:
         self._log = FeatureLog(features_folder)
         self._flush_rows = flush_rows
         self._buffered: dict[tuple[str, FeatureSet], list[tuple[Int64s, Int64s, Uint64s]]] = {}
@@ -100,7 +100,7 @@ class ServedTickWriter:
         row_ns, available_ns, digest = (np.concatenate(column) for column in zip(*self._buffered[key], strict=True))
         folder = _folder(self._log.folder, symbol)
         day = row_ns // DAY_NS
-        staged: dict[Path, Path] = {}
+        staged: dict[Place, Path] = {}
         with self._log.writing(), ExitStack() as stack:
             for date in np.unique(day).tolist():
                 of_date = day == date
@@ -130,7 +130,7 @@ def read_served_ticks(
     """
     tables = [_SCHEMA.empty_table()]
     for path in served_tick_files(log, symbol, from_ns=from_ns, to_ns=to_ns):
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with opened_parquet(path) as file:
             metadata = file.metadata.metadata or {}
             if file.schema_arrow.names != _SCHEMA.names or file.schema_arrow.types != _SCHEMA.types:
                 raise CorruptStore(f"{path}: must have the columns of served rows, was {file.schema_arrow.names}")
@@ -148,16 +148,16 @@ def last_served_tick_ns(log: FeatureLog, symbol: str) -> int | None:
 
     Raises CorruptStore for a file of another name.
     """
-    dates = sorted(_folder(log.folder, symbol).glob("date=*"), reverse=True)
+    dates = reversed(matching(_folder(log.folder, symbol), "date=*"))
     ends = (max((end for _, _, end in _of_date(date)), default=None) for date in dates)
     return next((end for end in ends if end is not None), None)
 
 
-def _folder(features_folder: Path, symbol: str) -> Path:
+def _folder(features_folder: Place, symbol: str) -> Place:
     return features_folder / SERVED_TICKS / f"symbol={checked_symbol(symbol)}"
 
 
-def served_tick_files(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> list[Path]:
+def served_tick_files(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> list[Place]:
     """The symbol's files whose period touches ``[from_ns, to_ns)``. Raises CorruptStore for a file of another name."""
     folder = _folder(log.folder, symbol)
     if not folder.is_dir() or from_ns >= to_ns:
@@ -173,10 +173,10 @@ def served_tick_files(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int)
     ]
 
 
-def _of_date(folder: Path) -> list[tuple[Path, int, int]]:
+def _of_date(folder: Place) -> list[tuple[Place, int, int]]:
     """The files of one date with their first and last row time. Raises CorruptStore for another name."""
     found = []
-    for path in sorted(folder.glob(f"{_TICKS}-*.parquet")):
+    for path in matching(folder, f"{_TICKS}-*.parquet"):
         try:
             first, last, _ = map(int, path.stem.removeprefix(f"{_TICKS}-").split("-"))
         except ValueError as error:

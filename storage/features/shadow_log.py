@@ -6,19 +6,19 @@ after the last row of its set, nor the search for rows that are missing.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from storage.features.log import FeatureLog
+from storage.places import Place, matching
 
 SHADOWS: Final = "shadow_versions"
 
 
-def shadow_log_folder(features: Path, version: str) -> Path:
+def shadow_log_folder(features: Place, version: str) -> Place:
     """The folder of the log of a version; features: of the feature log."""
     return features / SHADOWS / version
 
 
-def shadow_logs(features: Path) -> dict[str, FeatureLog]:
+def shadow_logs(features: Place) -> dict[str, FeatureLog]:
     """The log of each version that was ever served so, by version."""
-    return {path.name: FeatureLog(path) for path in sorted((features / SHADOWS).glob("*")) if path.is_dir()}
+    return {path.name: FeatureLog(path) for path in matching(features / SHADOWS, "*") if path.is_dir()}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
 from storage.features.log import FeatureLog
 from storage.features.parts import CREATED, EVENT, STATUS, Int64s, parts_in_order, read_listed, row_groups_of_period
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from transforms.rows import FeatureGroup
 from transforms.status import STATUS_NAMES
 
@@ -31,8 +30,8 @@ def read_statuses(log: FeatureLog, symbol: str, group: FeatureGroup, times_ns: I
     folder = log.of_symbol(group, symbol)
     from_ns, to_ns = int(times_ns[0]), int(times_ns[-1]) + 1
 
-    def read(path: Path) -> tuple[Int64s, Int64s, Int64s] | None:
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    def read(path: Place) -> tuple[Int64s, Int64s, Int64s] | None:
+        with opened_parquet(path) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
                 return None  # written for a registry version that names fewer of the group's features
             table = file.read_row_groups(row_groups_of_period(file, from_ns, to_ns), [EVENT, CREATED, STATUS])

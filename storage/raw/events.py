@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 
 from market.errors import CorruptStore
 from market.events import CONTROL, FIRST, KIND_COUNT, ORDERBOOK, Events, empty_events
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from storage.raw.file import SCHEMA
 from storage.raw.manifest import RawFile, RawPart, common_scale
 from storage.raw.raw_data import RawData
@@ -96,8 +96,8 @@ def last_snapshot_ns(raw: RawData, parts: Sequence[RawPart], latest_ns: int) -> 
         for stated in part.files:
             if stated.table != SNAPSHOT_TABLE:
                 continue
-            path = raw.folder / stated.path
-            with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            path = raw.path(stated)
+            with opened_parquet(path) as file:
                 _check(file, path, part.symbol, stated)
                 for index, (first, _) in enumerate(_recv_ranges(file, path)):
                     if first <= latest_ns:
@@ -125,8 +125,8 @@ def first_message_ns(raw: RawData, parts: Sequence[RawPart]) -> int:
     for stated in part.files:
         if stated.table not in fed:
             continue  # a history does not begin with what no engine is fed with
-        path = raw.folder / stated.path
-        with reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        path = raw.path(stated)
+        with opened_parquet(path) as file:
             _check(file, path, part.symbol, stated)
             head = next(file.iter_batches(batch_size=1, row_groups=[0], columns=["seq", "recv_ns"]))
             heads.append((head.column("seq")[0].as_py(), head.column("recv_ns")[0].as_py()))
@@ -137,7 +137,7 @@ def first_message_ns(raw: RawData, parts: Sequence[RawPart]) -> int:
 class _RowGroup:
     """One row group of a part, as its footer states it; a footer takes 0.3 MB of memory, and months have thousands."""
 
-    path: Path
+    path: Place
     index: int
     table: str
     kind: int
@@ -157,14 +157,14 @@ def _row_groups(raw: RawData, symbol: str, kinds: Collection[int], *, from_ns: i
     for part, following in itertools.pairwise(sorted(parts, key=lambda part: (part.first_seq, part.name))):
         if following.first_seq <= part.last_seq:
             raise CorruptStore(
-                f"{raw.folder} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
+                f"{raw.place} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
                 f"{following.name}"
             )
     for part in parts:
         for stated in part.files:
             if stated.table in wanted:
-                path = raw.folder / stated.path
-                with reading_parquet(path), pq.ParquetFile(path) as file:
+                path = raw.path(stated)
+                with opened_parquet(path, is_checked=False) as file:
                     _check(file, path, symbol, stated)
                     groups += [
                         _RowGroup(path, index, stated.table, wanted[stated.table], rows, first, last, first_seq)
@@ -229,10 +229,7 @@ def _read_row_group(group: _RowGroup, *, from_ns: int, to_ns: int, fields: Colle
     # Those of a delta say no more than where its message begins and ends, which its seq tells for less.
     unread = {"flags"} if group.table == DELTA_TABLE else ()
     names = [name for name in SCHEMA.names if name in fields and name not in unread]
-    with (
-        reading_parquet(group.path),
-        pq.ParquetFile(group.path, page_checksum_verification=True) as file,
-    ):
+    with opened_parquet(group.path) as file:
         read = file.read_row_group(group.index, columns=names, use_threads=group.rows > _FEW_RECORDS)
     table = EventColumns(group.kind, {name: read.column(name).to_numpy() for name in names})
     if group.first_ns >= from_ns and group.last_ns < to_ns:
@@ -250,7 +247,7 @@ def _heads(table: EventColumns) -> EventColumns:
     return table.rows(np.concatenate([[0], np.flatnonzero(starts) + 1])) if len(table) else table
 
 
-def _check(file: pq.ParquetFile, path: Path, symbol: str, stated: RawFile) -> None:
+def _check(file: pq.ParquetFile, path: Place, symbol: str, stated: RawFile) -> None:
     """The file against its entry in the manifest."""
     # Whether they may be null is not compared: those of older files may.
     if [(field.name, field.type) for field in file.schema_arrow] != [(field.name, field.type) for field in SCHEMA]:
@@ -266,12 +263,12 @@ def _check(file: pq.ParquetFile, path: Path, symbol: str, stated: RawFile) -> No
         raise CorruptStore(f"{path}: must have the {stated.size} bytes of its manifest, was {size}")
 
 
-def _recv_ranges(file: pq.ParquetFile, path: Path) -> list[tuple[int, int]]:
+def _recv_ranges(file: pq.ParquetFile, path: Place) -> list[tuple[int, int]]:
     """First and last ``recv_ns`` of each row group."""
     return [_range(path, file.metadata, group, "recv_ns") for group in range(file.metadata.num_row_groups)]
 
 
-def _range(path: Path, footer: pq.FileMetaData, group: int, column: str) -> tuple[int, int]:
+def _range(path: Place, footer: pq.FileMetaData, group: int, column: str) -> tuple[int, int]:
     """Least and greatest value of a column in a row group."""
     statistics = footer.row_group(group).column(SCHEMA.get_field_index(column)).statistics
     if statistics is None or statistics.min is None or statistics.max is None:

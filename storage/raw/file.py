@@ -9,13 +9,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from isal.isal_zlib import crc32
 
 from market.errors import CorruptStore
 from market.events import Events
 from storage.durable_files import file_sha256
-from storage.parquet_files import StagedParquet, reading_parquet
+from storage.parquet_files import StagedParquet, opened_parquet
+from storage.places import Place
 from storage.raw.manifest import RawFile
 
 # None is ever null: that takes a fifth off the decoding.
@@ -32,9 +32,9 @@ ROW_GROUP_ROWS: Final = 1 << 18
 
 
 class PartFile:
-    """One Parquet file of a part, under a dot name until it is published."""
+    """One Parquet file of a part, staged until it is published."""
 
-    def __init__(self, path: Path, metadata: dict[str, str]) -> None:
+    def __init__(self, path: Place, metadata: dict[str, str]) -> None:
         self._path = path
         self._metadata = metadata
         self._parquet = StagedParquet(path)
@@ -55,12 +55,12 @@ class PartFile:
             if held == ROW_GROUP_ROWS:
                 self._write_group()
 
-    def finish(self, root: Path, table: str) -> tuple[Path, RawFile]:
-        """Close the file, wait for the disk, read it back; its dot name, and what the manifest says of it."""
+    def finish(self, root: Place, table: str) -> tuple[Path, RawFile]:
+        """Close the file, wait for the disk, read it back; its staged name, and what the manifest says of it."""
         if self._held:
             self._write_group()
         staged = self._parquet.finish()
-        with reading_parquet(staged), pq.ParquetFile(staged, page_checksum_verification=True) as file:
+        with opened_parquet(staged) as file:
             rows = checksum = 0
             for group in range(file.metadata.num_row_groups):
                 read = file.read_row_group(group)

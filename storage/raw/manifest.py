@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -19,6 +18,7 @@ from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import replace_file
 from storage.instruments import checked_symbol
+from storage.places import Place, SamePlace
 
 _SUFFIX: Final = ".json"
 
@@ -94,7 +94,7 @@ _ENTRY: Final = msgspec.json.Decoder(_Entry)
 _PART: Final = msgspec.json.Decoder(RawPart)
 
 
-def write_entry(root: Path, part: RawPart) -> Path:
+def write_entry(root: Place, part: RawPart) -> Place:
     """Publish the part, or publish it again; on disk before this returns. Raises StoreUnavailable."""
     text = msgspec.json.encode(part)
     entry = _Entry(hashlib.sha256(text).hexdigest(), msgspec.Raw(text))
@@ -103,7 +103,7 @@ def write_entry(root: Path, part: RawPart) -> Path:
     return path
 
 
-def read_entry(path: Path, symbol: str) -> RawPart:
+def read_entry(path: Place, symbol: str) -> RawPart:
     """One entry. Raises CorruptStore when it is not what was written; FileNotFoundError."""
     try:
         entry = _ENTRY.decode(path.read_bytes())
@@ -117,7 +117,7 @@ def read_entry(path: Path, symbol: str) -> RawPart:
     return part
 
 
-def known_last_seqs(root: Path, symbol: str) -> list[int]:
+def known_last_seqs(root: Place, symbol: str) -> list[int]:
     """The last seq of every live part whose entry can be read, sorted: damage is found by the reader.
 
     Raises InvalidRequest as ``entry_paths``.
@@ -125,7 +125,7 @@ def known_last_seqs(root: Path, symbol: str) -> list[int]:
     return sorted(part.last_seq for part in _readable(root, symbol) if part.backfill is None)
 
 
-def stated_scale(root: Path, symbol: str) -> Instrument | None:
+def stated_scale(root: Place, symbol: str) -> Instrument | None:
     """The scale that the newest part states whose entry can be read; None without one."""
     for part in _readable(root, symbol):
         with suppress(CorruptStore):
@@ -133,7 +133,7 @@ def stated_scale(root: Path, symbol: str) -> Instrument | None:
     return None
 
 
-def check_market(root: Path, symbol: str, market: Market) -> None:
+def check_market(root: Place, symbol: str, market: Market) -> None:
     """Raises Conflict where raw Parquet of a symbol is of another market: under one name they would add up to one."""
     newest = next(_readable(root, symbol), None)
     if newest is not None and newest.market != str(market):
@@ -156,18 +156,18 @@ def common_scale(parts: list[RawPart]) -> Instrument:
         raise CorruptStore(f"raw Parquet of {first.symbol}, part {first.name}: {error}") from error
 
 
-def entry_path(root: Path, symbol: str, name: str) -> Path:
+def entry_path(root: SamePlace, symbol: str, name: str) -> SamePlace:
     """The path of a part's entry. Raises InvalidRequest when the symbol cannot name a folder."""
-    return root / "manifest" / f"symbol={checked_symbol(symbol)}" / f"{name}{_SUFFIX}"
+    return cast("SamePlace", root / "manifest" / f"symbol={checked_symbol(symbol)}" / f"{name}{_SUFFIX}")
 
 
-def entry_paths(root: Path, symbol: str | None) -> list[Path]:
+def entry_paths(root: Place, symbol: str | None) -> list[Place]:
     """The entries of a symbol, or of all of them; InvalidRequest when the symbol cannot name a folder."""
     named = "*" if symbol is None else f"symbol={checked_symbol(symbol)}"
     return list((root / "manifest").glob(f"{named}/*{_SUFFIX}"))
 
 
-def _readable(root: Path, symbol: str) -> Iterator[RawPart]:
+def _readable(root: Place, symbol: str) -> Iterator[RawPart]:
     """The parts whose entry can be read, by name from the last: damage is found by the reader."""
     for path in sorted(entry_paths(root, symbol), reverse=True):
         with suppress(CorruptStore, FileNotFoundError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +25,17 @@ from market.events import (
 )
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET, Market
-from storage.durable_files import publish_files, remove_staged
+from storage.durable_files import publish_files, remove_files, remove_staged
 from storage.instruments import checked_symbol
+from storage.places import Place, SamePlace
 from storage.raw.file import PartFile
 from storage.raw.manifest import Backfill, RawPart, TapeSource, check_market, entry_path, read_entry, write_entry
 from storage.raw.tables import FUNDING_INDEX, TABLE_NAMES, table_index
 
 
 def write_events(
-    root: Path, instrument: Instrument, events: Events, *, part: str, decoder_version: int = 1
-) -> list[Path]:
+    root: SamePlace, instrument: Instrument, events: Events, *, part: str, decoder_version: int = 1
+) -> list[SamePlace]:
     """Write events of one symbol in tape order, any mix of kinds and dates; the files written, sorted.
 
     A part of the same name is replaced. The same events give the same bytes. No events are no part.
@@ -47,7 +48,7 @@ def write_events(
     """
     with PartWriter(root, instrument, part=part, decoder_version=decoder_version) as writer:
         writer.append(events)
-        return writer.commit()
+        return cast("list[SamePlace]", writer.commit())
 
 
 class PartWriter:
@@ -62,7 +63,7 @@ class PartWriter:
 
     def __init__(
         self,
-        root: Path,
+        root: Place,
         instrument: Instrument,
         *,
         part: str,
@@ -117,7 +118,7 @@ class PartWriter:
         *,
         seqs: tuple[int, int] | None = None,
         backfill: Backfill | None = None,
-    ) -> list[Path]:
+    ) -> list[Place]:
         """Make the part known once its files are on the disk, read back and compared; the files, sorted.
 
         source: the segment it was made of. seqs: first and last seq of its messages; None are those of its events.
@@ -127,7 +128,7 @@ class PartWriter:
         """
         if self._seqs is None:
             return []
-        staged: dict[Path, Path] = {}
+        staged: dict[Place, Path] = {}
         stated = []
         for (index, _), file in sorted(self._files.items()):
             path, finished = file.finish(self._root, TABLE_NAMES[index])
@@ -155,8 +156,7 @@ class PartWriter:
                 market=str(self._market),
             ),
         )
-        for path in before - staged.keys():
-            path.unlink(missing_ok=True)
+        remove_files(before - staged.keys())
         return sorted(staged)
 
     def __enter__(self) -> Self:
@@ -182,7 +182,7 @@ class PartWriter:
             file = self._files[index, date] = PartFile(path, metadata)
         return file
 
-    def _files_before(self) -> set[Path]:
+    def _files_before(self) -> set[Place]:
         """The files of the part that this one replaces; a damaged entry names none."""
         path = entry_path(self._root, self._symbol, self._part)
         try:

@@ -15,11 +15,12 @@ from typing import Final
 
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import Conflict, NotFound
-from storage.durable_files import changing_files, copy_file, sync_folder
+from storage.durable_files import changing_files, copy_file, remove_files, sync_folder
 from storage.features.log import FeatureLog
 from storage.features.served_ticks import SERVED_TICKS
 from storage.features.shadow_log import SHADOWS
 from storage.instruments import checked_symbol
+from storage.places import matching
 
 ARCHIVED_FEATURES: Final = "features"
 """The folder of feature rows in an archive, next to the raw data."""
@@ -62,7 +63,7 @@ def expired_feature_days(log: FeatureLog, symbol: str, before_ns: int) -> list[F
     files: defaultdict[str, list[str]] = defaultdict(list)
     of_symbol = f"symbol={checked_symbol(symbol)}/date=*/*.parquet"
     places = ("*/*", SERVED_TICKS, f"{SHADOWS}/*/*/*")
-    for path in (path for place in places for path in log.folder.glob(f"{place}/{of_symbol}")):
+    for path in (path for place in places for path in matching(log.folder, f"{place}/{of_symbol}")):
         if not path.name.startswith("."):
             files[path.parent.name.removeprefix("date=")].append(path.relative_to(log.folder).as_posix())
     days = [FeatureDay(symbol, date, tuple(sorted(of_date))) for date, of_date in sorted(files.items())]
@@ -110,8 +111,7 @@ def delete_feature_days(log: FeatureLog, days: Sequence[FeatureDay], *, used_by:
 
 def _remove(log: FeatureLog, day: FeatureDay) -> None:
     with log.retiring(), changing_files(log.folder):
-        for file in day.files:
-            (log.folder / file).unlink(missing_ok=True)
+        remove_files(log.folder / file for file in day.files)
         for folder in {(log.folder / file).parent for file in day.files}:
             for abandoned in folder.glob(".*"):
                 abandoned.unlink(missing_ok=True)

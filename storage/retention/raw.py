@@ -14,8 +14,9 @@ from typing import Literal
 import msgspec
 
 from market.errors import Conflict, NotFound
-from storage.durable_files import changing_files, copy_file, replace_file, sync_folder
+from storage.durable_files import changing_files, copy_file, remove_files, replace_file, sync_folder
 from storage.instruments import checked_symbol
+from storage.places import Place
 from storage.raw.manifest import RawPart, entry_path, read_entry
 from storage.raw.raw_data import RawData
 from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
@@ -43,8 +44,8 @@ def archive_parts(raw: RawData, archive: Path, parts: Sequence[RawPart]) -> int:
     """
     moved = 0
     for part in parts:
-        moved += _copy_part(raw.folder, archive, part)
-        _remove_part(raw.folder, part)
+        moved += _copy_part(raw, RawData(archive), part)
+        _remove_part(raw, part)
     return moved
 
 
@@ -58,7 +59,7 @@ def restore_parts(raw: RawData, archive: Path, symbol: str) -> int:
     if not entries:
         raise NotFound(f"archive {archive}: must hold parts of {symbol}, was without")
     for entry in entries:
-        _copy_part(archive, raw.folder, read_entry(entry, symbol))
+        _copy_part(RawData(archive), raw, read_entry(entry, symbol))
     return len(entries)
 
 
@@ -71,40 +72,38 @@ def delete_parts(raw: RawData, parts: Sequence[RawPart], *, used_by: Sequence[st
         raise Conflict(f"raw data: must not be in use to be deleted, was used by {', '.join(used_by)}")
     freed = 0
     for part in parts:
-        freed += sum((raw.folder / path).stat().st_size for path, _ in _files(part) if (raw.folder / path).is_file())
-        _remove_part(raw.folder, part)
+        freed += sum(path.stat().st_size for path, _ in _files(raw, part) if path.is_file())
+        _remove_part(raw, part)
     return freed
 
 
-def _files(part: RawPart) -> list[tuple[str, str]]:
-    """Relative path and checksum of each file of a part, its segment last."""
-    stated = [(file.path, file.sha256) for file in part.files]
-    return stated if part.source is None else [*stated, (part.source.path, part.source.sha256)]
+def _files(raw: RawData, part: RawPart) -> list[tuple[Place, str]]:
+    """Path and checksum of each file of a part, its segment last."""
+    stated: list[tuple[Place, str]] = [(raw.place / file.path, file.sha256) for file in part.files]
+    return stated if part.source is None else [*stated, (raw.folder / part.source.path, part.source.sha256)]
 
 
-def _copy_part(source: Path, target: Path, part: RawPart) -> int:
+def _copy_part(source: RawData, target: RawData, part: RawPart) -> int:
     copied = 0
-    for path, sha256 in _files(part):
-        original, copy = source / path, target / path
-        if part.source is not None and path == part.source.path and not original.is_file():
+    for (original, sha256), (copy, _) in zip(_files(source, part), _files(target, part), strict=True):
+        if part.source is not None and original == source.folder / part.source.path and not original.is_file():
             continue  # the segment went before; its Parquet holds its messages
         copy_file(original, copy, sha256=sha256)
         copied += copy.stat().st_size
-    if part.source is not None and (target / part.source.path).is_file():
-        _log_segment(target, part, "finished")
-    entry = entry_path(source, part.symbol, part.name).read_bytes()
-    replace_file(entry_path(target, part.symbol, part.name), lambda file: file.write(entry))
+    if part.source is not None and (target.folder / part.source.path).is_file():
+        _log_segment(target.folder, part, "finished")
+    entry = entry_path(source.place, part.symbol, part.name).read_bytes()
+    replace_file(entry_path(target.place, part.symbol, part.name), lambda file: file.write(entry))
     return copied
 
 
-def _remove_part(raw_folder: Path, part: RawPart) -> None:
-    entry = entry_path(raw_folder, part.symbol, part.name)
-    with changing_files(raw_folder):
+def _remove_part(raw: RawData, part: RawPart) -> None:
+    entry = entry_path(raw.place, part.symbol, part.name)
+    with changing_files(raw.place):
         entry.unlink()
         sync_folder(entry.parent)
-        _log_segment(raw_folder, part, "retired")
-        for path, _ in _files(part):
-            (raw_folder / path).unlink(missing_ok=True)
+        _log_segment(raw.folder, part, "retired")
+        remove_files(path for path, _ in _files(raw, part))
 
 
 def _log_segment(raw_folder: Path, part: RawPart, event: Literal["finished", "retired"]) -> None:

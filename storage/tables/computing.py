@@ -9,6 +9,7 @@ import yaml
 
 from market.errors import InvalidRequest, NotFound
 from storage.durable_files import replace_file
+from storage.places import Place
 from storage.tables.feature_log import Extension, extend_table_log, table_log_folder
 from storage.tables.growing import GrowingTables
 from storage.tables.mapping import TableMapping, load_mapping
@@ -43,7 +44,7 @@ def added_table(tables_folder: Path, name: str) -> TableMapping:
 
 
 def compute_groups(
-    mappings: Sequence[TableMapping], features_folder: Path, *, now_ns: int, tables: GrowingTables | None = None
+    mappings: Sequence[TableMapping], features_folder: Place, *, now_ns: int, tables: GrowingTables | None = None
 ) -> tuple[dict[str, TableReport], dict[str, Extension]]:
     """Bring the log of every group over the tables up to ``now_ns``; what was found by table, and done by group.
 

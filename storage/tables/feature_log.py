@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.durable_files import changing_files, make_folder, replace_file
-from storage.parquet_files import reading_parquet
+from storage.parquet_files import opened_parquet
+from storage.places import Place, matching
 from storage.tables.digests import digest_of
 from transforms.known_rows import ComputedRows, KnownRows
 from transforms.table_feature import KNOWN_AT
@@ -39,12 +39,12 @@ class Extension:
     is_rewritten: bool
 
 
-def table_log_folder(features_folder: Path, group: TableGroup) -> Path:
+def table_log_folder(features_folder: Place, group: TableGroup) -> Place:
     """Where the rows of a group lie: another folder when its code changes."""
     return features_folder / group.name / group.fingerprint
 
 
-def extend_table_log(folder: Path, group: TableGroup, tables: Tables, *, now_ns: int) -> Extension:
+def extend_table_log(folder: Place, group: TableGroup, tables: Tables, *, now_ns: int) -> Extension:
     """Write what is known at ``now_ns`` and not in the log yet; run twice it does nothing the second time.
 
     tables: those that the group reads, as far as there are any. One writer at a time. Raises StoreUnavailable,
@@ -76,17 +76,17 @@ def extend_table_log(folder: Path, group: TableGroup, tables: Tables, *, now_ns:
     return Extension(table.num_rows, is_rewritten=not is_grown)
 
 
-def log_parts(folder: Path) -> list[Path]:
+def log_parts(folder: Place) -> list[Place]:
     """The parts of a log as they were written."""
-    return sorted(folder.glob(_PART))
+    return matching(folder, _PART)
 
 
-def newest_known_ns(folder: Path, table: str) -> int | None:
+def newest_known_ns(folder: Place, table: str) -> int | None:
     """When the newest row of a table that the log was made of was known; None where it was made of none."""
     newest: int | None = None
     for part in log_parts(folder):
-        with reading_parquet(part):
-            noted = json.loads((pq.read_schema(part).metadata or {}).get(_SEEN, b'{"rows": {}}'))
+        with opened_parquet(part, is_checked=False) as file:
+            noted = json.loads((file.schema_arrow.metadata or {}).get(_SEEN, b'{"rows": {}}'))
         for place, rows in noted["rows"].items():
             if json.loads(place)[0] == table:
                 newest = max(int(rows["known_ns"]), newest or 0)
@@ -139,13 +139,13 @@ def _changed(seen: Mapping[str, dict[str, Any]], before: _Seen | None) -> dict[s
     return {place: rows for place, rows in seen.items() if before is None or before.rows.get(place) != rows}
 
 
-def _parts(folder: Path) -> tuple[list[Path], _Seen | None]:
+def _parts(folder: Place) -> tuple[list[Place], _Seen | None]:
     """The parts that count, and what they were made of; those that a whole one replaced are removed."""
     parts = log_parts(folder)
     seen: _Seen | None = None
     for at, part in enumerate(parts):
-        with reading_parquet(part):
-            notes = pq.read_schema(part).metadata or {}
+        with opened_parquet(part, is_checked=False) as file:
+            notes = file.schema_arrow.metadata or {}
         if notes.get(_WHOLE) == b"yes" and at:
             _remove(parts[:at])  # a run ended before it did
             return _parts(folder)
@@ -154,7 +154,7 @@ def _parts(folder: Path) -> tuple[list[Path], _Seen | None]:
     return parts, seen
 
 
-def _remove(parts: Sequence[Path]) -> None:
+def _remove(parts: Sequence[Place]) -> None:
     for part in parts:
         with changing_files(part):
             part.unlink()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from storage.parquet_files import reading_parquet
+from storage.durable_files import FileVersion, file_version
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from storage.tables.feature_log import log_parts
 from transforms.table_group import ALL
 
@@ -26,30 +26,29 @@ class NewestRows:
     """What was read of the parts of some logs; one thread at a time."""
 
     def __init__(self) -> None:
-        self._read: dict[tuple[Path, int, int], dict[str, NewestRow]] = {}
+        self._read: dict[tuple[Place, FileVersion], dict[str, NewestRow]] = {}
 
-    def of(self, folder: Path) -> Mapping[str, NewestRow]:
+    def of(self, folder: Place) -> Mapping[str, NewestRow]:
         """By key; the key of rows that are the same for all is ALL. Raises CorruptStore."""
         newest: dict[str, NewestRow] = {}
         read = {}
         for part in log_parts(folder):
             try:
-                stood = part.stat()
+                place = (part, file_version(part))
             except FileNotFoundError:  # replaced by a whole one since it was listed
                 continue
-            place = (part, stood.st_mtime_ns, stood.st_size)
             read[place] = self._read[place] if place in self._read else _newest(part)
             newest |= read[place]
         self._read = {place: of for place, of in self._read.items() if place[0].parent != folder} | read
         return newest
 
 
-def _newest(part: Path) -> dict[str, NewestRow]:
+def _newest(part: Place) -> dict[str, NewestRow]:
     """The last row of each key: rows are written by key and creation, and no later one is of an earlier event."""
-    with reading_parquet(part):
-        held = pq.read_schema(part).names
+    with opened_parquet(part) as file:
+        held = file.schema_arrow.names
         names = [name for name in ("symbol", "event_timestamp", "created_timestamp") if name in held]
-        table = pq.read_table(part, columns=names)
+        table = file.read(columns=names)
     times = (table[name].cast(pa.int64()).to_pylist() for name in ("event_timestamp", "created_timestamp"))
     keys = table["symbol"].to_pylist() if "symbol" in names else [ALL] * table.num_rows
     return {key: NewestRow(event_ns, created_ns) for key, event_ns, created_ns in zip(keys, *times, strict=True)}

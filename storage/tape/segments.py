@@ -10,6 +10,7 @@ from typing import Final
 from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.markets import DEFAULT_MARKET, Market
 from storage.instruments import checked_symbol
+from storage.places import Place
 from storage.raw.manifest import check_market as check_parts_market
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames, read_head
 from storage.tape.segment_log import read_segment_log
@@ -81,12 +82,15 @@ def tape_begin_ns(root: Path, symbol: str) -> int | None:
     return min((_path_key(path)[1] for path in segment_paths(tape_folder(root, symbol))), default=None)
 
 
-def check_market(root: Path, symbol: str, market: Market) -> None:
-    """Raises Conflict where a symbol's tape, or its raw Parquet, is of another market: they would add up to one."""
+def check_market(root: Path, symbol: str, market: Market, parquet: Place | None = None) -> None:
+    """Raises Conflict where a symbol's tape, or its raw Parquet, is of another market: they would add up to one.
+
+    parquet: where the latter is; None is the root.
+    """
     known = tape_market(root, symbol)
     if known not in {None, market}:
         raise Conflict(f"tape {symbol}: must be of one market, {known}, was asked for {market}")
-    check_parts_market(root, symbol, market)
+    check_parts_market(parquet or root, symbol, market)
 
 
 def segments(folder: Path) -> list[Segment]:

@@ -20,6 +20,7 @@ from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
 from market.errors import FeatureServiceError, StoreUnavailable
 from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import make_folder
+from storage.places import Place
 from storage.raw.manifest import known_last_seqs
 from storage.tape.disk import DEFAULT_SYNC_MS, DISK_DEADLINE_S, TapeDisk
 from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
@@ -52,8 +53,9 @@ class TapeWriter:
     long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
     a divisor of an hour; a segment ends where it is full. market: of every message of the symbol.
 
-    last_recv_ns: of the last frame on the tape when it was opened, None when there was none.
-    torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the tape are gone.
+    parquet: where raw Parquet is; None is the root. last_recv_ns: of the last frame on the tape when it was opened,
+    None when there was none. torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the
+    tape are gone.
 
     Raises:
         Conflict: another writer holds this symbol's tape, or it is of another market.
@@ -62,7 +64,7 @@ class TapeWriter:
         InvalidRequest: the symbol cannot name a folder.
     """
 
-    def __init__(  # noqa: PLR0913  # where the tape is, its segments, and its disk or that one's pace
+    def __init__(  # noqa: PLR0913  # where the tape is, its segments, its disk or that one's pace, what it continues from
         self,
         root: Path,
         symbol: str,
@@ -72,6 +74,7 @@ class TapeWriter:
         segment_bytes: int = SEGMENT_BYTES,
         segment_ns: int = HOUR_NS,
         market: Market = DEFAULT_MARKET,
+        parquet: Place | None = None,
     ) -> None:
         self.name = symbol
         self._folder = tape_folder(root, symbol)
@@ -98,9 +101,9 @@ class TapeWriter:
             make_folder(self._folder, sync=self._disk.sync.folder)
             lock = take_lock(self._folder, symbol)
             recovered = recover_tape(self._folder, sync=self._disk.sync)
-            check_market(root, symbol, market)
+            check_market(root, symbol, market, parquet)
             # A last segment that is gone was compacted: its seqs are not given again.
-            next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(root, symbol)[-1:])])
+            next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(parquet or root, symbol)[-1:])])
             self._disk.join(self, self._folder)
         except OSError as error:
             release(lock)

@@ -62,7 +62,7 @@ def test_a_service_left_alone_for_hours_of_the_market_keeps_itself_and_every_row
     pause = threading.Event()
 
     def live_parts() -> list[RawPart]:
-        parts = RawData(settings.raw_data_storage_path).parts(SYMBOL)
+        parts = RawData(settings.raw_folder).parts(SYMBOL)
         return [part for part in parts if part.last_ns >= now_ns]
 
     try:
@@ -80,7 +80,7 @@ def test_a_service_left_alone_for_hours_of_the_market_keeps_itself_and_every_row
     assert set(states) == set(PERIODS)
     assert {name for name, state in states.items() if state.succeeded_at is None} == set()
     assert {name: state.error for name, state in states.items() if state.failures} == {}
-    parts, live = RawData(settings.raw_data_storage_path).parts(SYMBOL), live_parts()
+    parts, live = RawData(settings.raw_folder).parts(SYMBOL), live_parts()
     assert len(live) >= SOAK_S * SPEED / SEGMENT_S - 2
     assert utc_date(now_ns - OLD_DAYS[0] * DAY_NS) not in {utc_date(part.last_ns) for part in parts}
     _assert_flat(samples)

@@ -50,6 +50,7 @@ from storage.instruments import InstrumentPins
 from storage.online.address import redis_settings
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
+from storage.places import local
 from tests import waiting
 from tests.ports import free_port
 from training_sets.builds.builds import DatasetBuilds
@@ -748,9 +749,9 @@ def test_the_cache_is_counted_thrown_away_and_warmed_by_a_job(
 ) -> None:
     assert ready["status"] == "ready"
     pins = instrument_pins(settings)
-    compact_tape(settings.raw_data_storage_path, "BTCUSDT", pins)
+    compact_tape(settings.raw_folder, "BTCUSDT", pins)
     # What was served whole is not rebuilt; another folder's log is empty.
-    log = settings.feature_log_storage_path
+    log = local(settings.feature_log_storage_path)
     aside = log.with_name("served")
     log.rename(aside)
     try:

@@ -21,6 +21,7 @@ from market.errors import InvalidRequest, NotFound
 from quality.data_page import render_page
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
+from storage.places import local
 from storage.raw.raw_data import RawData
 from tests.pipelines import pipeline_in
 from transforms.kernel import Kernel, compile_kernel
@@ -274,7 +275,7 @@ def test_rows_that_some_groups_have_not_yet_are_not_counted(
     whole = report(market, unchanged, tmp_path, kernel, flush_rows=100)
     log = FeatureLog(tmp_path / "features")
     # As between two groups' parts of one flush.
-    max(log.of_symbol(kernel.feature_set.groups[-1], SYMBOL).glob("date=*/*.parquet")).unlink()
+    max(local(log.of_symbol(kernel.feature_set.groups[-1], SYMBOL)).glob("date=*/*.parquet")).unlink()
     found = symbol_quality(
         RawData(tmp_path / "raw"), log, SYMBOL, kernel.feature_set, from_ns=BEGIN_NS, to_ns=END_NS + SECOND_NS
     )

@@ -18,6 +18,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
 from storage.durable_files import exclusive
 from storage.features.log import FeatureLog
+from storage.places import local
 from storage.raw.raw_data import RawData
 from tests.many_days import BEGIN_NS, write_days
 from training_sets.rebuild.due_days import Rebuild
@@ -81,10 +82,8 @@ def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
 
 def lock_of_last_day(data: Path) -> Path:
     chosen = load_registry_version("1.0.0").feature_set
-    return lock_of(
-        Rebuild(RawData(data / "raw"), FeatureLog(data / "features"), data / "cache", "BTCUSDT", chosen),
-        utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS),
-    )
+    rebuild = Rebuild(RawData(data / "raw"), FeatureLog(data / "features"), data / "cache", "BTCUSDT", chosen)
+    return local(lock_of(rebuild, utc_date(BEGIN_NS + (DAYS - 1) * DAY_NS)))
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])

@@ -96,7 +96,7 @@ def servers(settings: Settings) -> Iterator[Servers]:
         pipeline = make_pipeline(settings, compiled_kernel(settings, "1.0.0"), availability=available_as_if_live)
         play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=START_NS, duration_ns=DURATION_NS))
         pipeline.close()
-        compact_tape(settings.raw_data_storage_path, "BTCUSDT", instrument_pins(settings))
+        compact_tape(settings.raw_folder, "BTCUSDT", instrument_pins(settings))
         # So that every build has features to rebuild.
         shutil.rmtree(settings.feature_log_storage_path)
         yield found

@@ -58,13 +58,11 @@ def test_rows_on_the_queue_in_redis_and_in_the_log_are_those_of_a_replay_bit_for
         )
         assert len(served) >= 10
         assert (available_ns >= served.row_ns).all()
-        expected = replayed(
-            settings.raw_data_storage_path, symbol, kernel, tmp_path / "replay", until_ns=int(served.row_ns[-1])
-        )
+        expected = replayed(settings.raw_folder, symbol, kernel, tmp_path / "replay", until_ns=int(served.row_ns[-1]))
         assert bits(served) == bits(expected)
         given = [
             (frame.recv_ns, parse_iso_ns(json.loads(frame.body)["received_at"]))
-            for frame in read_tape(settings.raw_data_storage_path, symbol)
+            for frame in read_tape(settings.raw_folder, symbol)
             if b'"received_at"' in frame.body  # what the service says itself has none
         ]
         assert all(stamped_ns >= received_ns for stamped_ns, received_ns in given)
@@ -90,7 +88,7 @@ def test_rows_on_the_queue_in_redis_and_in_the_log_are_those_of_a_replay_bit_for
         [vector] = store.read([symbol])
         assert vector is not None
         assert vector.row_ns >= int(served.row_ns[-1])
-        newest = recomputed(settings.raw_data_storage_path, symbol, kernel, {vector.row_ns})[vector.row_ns]
+        newest = recomputed(settings.raw_folder, symbol, kernel, {vector.row_ns})[vector.row_ns]
         assert vector.values.tobytes() == newest.values[0].tobytes()
     store.close()
 

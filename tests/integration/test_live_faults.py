@@ -113,13 +113,13 @@ def check_rows(settings: Settings, kernel: Kernel, scratch: Path) -> None:
         )
         assert {later - earlier for earlier, later in pairwise(served.row_ns.tolist())} <= {SECOND_NS}
         assert len(served) > 3
-        expected = replayed(settings.raw_data_storage_path, symbol, kernel, scratch, until_ns=int(served.row_ns[-1]))
+        expected = replayed(settings.raw_folder, symbol, kernel, scratch, until_ns=int(served.row_ns[-1]))
         assert bits(served) == bits(expected)
         assert np.isfinite(served.values).any()
 
 
 def check_all(settings: Settings, kernel: Kernel, broker: Broker, passed: Sequence[Passed], scratch: Path) -> None:
-    assert event_ids(settings.raw_data_storage_path) == each_once(passed)
+    assert event_ids(settings.raw_folder) == each_once(passed)
     assert [broker.waiting(queue) for queue in QUEUES.values()] == [0] * len(QUEUES)
     check_rows(settings, kernel, scratch)
 
@@ -167,7 +167,7 @@ def test_a_connection_cut_in_mid_message_brings_each_message_once(
                     eventually(proxy.was_cut)
                 wait()
             rows_pass(ingest, passed[-1].recv_ns + SECOND_NS)
-            eventually(lambda: sum(event_ids(settings.raw_data_storage_path).values()) == len(passed))
+            eventually(lambda: sum(event_ids(settings.raw_folder).values()) == len(passed))
             redelivered = sum(each["redelivered"] for each in ingest.status()["symbols"].values())
     finally:
         proxy.close()
@@ -290,9 +290,7 @@ def test_messages_out_of_order_break_the_book_until_the_snapshot_that_is_asked_f
             assert {each["symbol"] for each in ingest.status()["subscriptions"]} == {"BTCUSDT", "ETHUSDT"}
     finally:
         api.close()
-    gaps = [
-        frame for frame in read_tape(settings.raw_data_storage_path, SYMBOL) if b"feature-service.gap" in frame.body
-    ]
+    gaps = [frame for frame in read_tape(settings.raw_folder, SYMBOL) if b"feature-service.gap" in frame.body]
     assert len(gaps) == 1
     check_all(settings, kernel, broker, [*passed, *snapshot], tmp_path / "replay")
 
@@ -319,7 +317,7 @@ def test_a_lost_book_that_the_gateway_does_not_bring_is_taken_from_the_exchange(
     assert taken == status["symbols"][SYMBOL]["gaps"] >= 1
     assert {asked["symbol"] for asked in rest.asked} == {SYMBOL}
     assert status["symbols"][SYMBOL]["status"]["orderbook"] in ("OK", "WARMUP")
-    raw = settings.raw_data_storage_path
+    raw = settings.raw_folder
     assert sum(b'"origin":"rest"' in frame.body for frame in read_tape(raw, SYMBOL)) == taken
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
     # The mid of the last row is that of the whole stream, of which nothing was lost.
@@ -356,7 +354,7 @@ def test_poison_is_kept_with_its_reason_and_harms_nothing_else(
         publish_in_time(broker, mixed)
         rows_pass(ingest, passed[-1].recv_ns + SECOND_NS)
         assert ingest.status()["worker"]["rejected_total"] == len(poison)
-    dead = list(read_dead_letter(settings.raw_data_storage_path / "dead_letter.jsonl"))
+    dead = list(read_dead_letter(settings.raw_folder / "dead_letter.jsonl"))
     assert [each.body for each in dead if isinstance(each, DeadMessage)] == poison
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
 
@@ -455,15 +453,15 @@ def test_a_full_disk_ends_the_worker_and_costs_no_message(
         process.kill()
         process.wait(60)
     with running(settings, live_servers) as ingest:
-        eventually(lambda: sum(event_ids(settings.raw_data_storage_path).values()) == len(passed))
+        eventually(lambda: sum(event_ids(settings.raw_folder).values()) == len(passed))
         rows_pass(ingest, time.time_ns() + SECOND_NS)
-    assert event_ids(settings.raw_data_storage_path) == each_once(passed)
+    assert event_ids(settings.raw_folder) == each_once(passed)
     assert [broker.waiting(queue) for queue in QUEUES.values()] == [0] * len(QUEUES)
 
 
 def taped_messages(settings: Settings) -> int:
     try:
-        return sum(event_ids(settings.raw_data_storage_path).values())
+        return sum(event_ids(settings.raw_folder).values())
     except Exception:  # noqa: BLE001  # no tape yet, or one that is being written
         return 0
 

@@ -19,6 +19,7 @@ from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from runtime.cli import app
 from runtime.commands.options import settings_for
 from storage.features.log import FeatureLog
+from storage.places import local
 from tests.half_compacted import half_compacted
 from transforms.kernel import Kernel, compile_kernel
 
@@ -68,7 +69,7 @@ def test_rows_whose_messages_are_only_on_the_open_tape_are_compared_with_the_oth
 
 
 def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_either_says_why(harmed: Path) -> None:
-    raw = settings_for(harmed).raw_data_storage_path
+    raw = settings_for(harmed).raw_folder
     with_parquet = json.loads(verify(harmed, "--json").stdout)
     shutil.rmtree(raw / "manifest")
     assert json.loads(verify(harmed, "--json").stdout) == with_parquet
@@ -84,7 +85,7 @@ def test_a_folder_without_raw_parquet_is_compared_by_its_tape_and_one_without_ei
 def test_a_flipped_bit_of_a_served_row_on_the_open_tape_is_found_with_its_messages(
     harmed: Path, kernel: Kernel
 ) -> None:
-    log = settings_for(harmed).feature_log_storage_path
+    log = local(settings_for(harmed).feature_log_storage_path)
     [path] = [
         path
         for path in log.glob("price/*/symbol=BTCUSDT/*/part-*.parquet")

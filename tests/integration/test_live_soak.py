@@ -74,7 +74,7 @@ def test_random_faults_leave_every_message_once_and_every_served_row_as_a_rebuil
                     redis_server.start()
                 assert worker.poll() is None, "no fault ends a worker"
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
-        eventually(lambda: sum(event_ids(settings.raw_data_storage_path).values()) >= len(passed))
+        eventually(lambda: sum(event_ids(settings.raw_folder).values()) >= len(passed))
         pause.wait(2.5)
         worker.terminate()
         assert worker.wait(60) == 0
@@ -82,7 +82,7 @@ def test_random_faults_leave_every_message_once_and_every_served_row_as_a_rebuil
         worker.kill()
         worker.wait(60)
         proxy.close()
-    raw = settings.raw_data_storage_path
+    raw = settings.raw_folder
     assert kills > 0
     assert event_ids(raw) == each_once(passed)
     assert_parity(settings, raw)

@@ -17,6 +17,7 @@ import pytest
 
 from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
+from storage.places import local
 from tests.build_places import UNGATED, place_in
 from tests.simulated import kernel_of, play_market
 from training_sets.builds.builder import Dataset, build_dataset
@@ -220,7 +221,7 @@ def test_a_proof_of_another_log_is_none(proving: BuildPlace, tmp_path: Path) -> 
 
 def test_a_proof_whose_bytes_have_changed_is_not_believed(proving: BuildPlace, tmp_path: Path) -> None:
     build_dataset(REQUEST, drawing_by(proving, 1), tmp_path / "first")
-    [path] = proving.features.folder.glob("*/*/symbol=*/date=*/.proven-*")
+    [path] = local(proving.features.folder).glob("*/*/symbol=*/date=*/.proven-*")
     path.write_bytes(path.read_bytes()[:-1])
     second = build_dataset(REQUEST, drawing_by(proving, 1), tmp_path / "second").manifest["leakage"]
     assert (second["rows_proven_before"], second["log_days_proven_before"]) == (0, 0)

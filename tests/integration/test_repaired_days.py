@@ -23,6 +23,7 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, ManualClock, parse_iso_ns
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
+from storage.places import local
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from tests.build_places import offline_store
@@ -88,7 +89,7 @@ def test_reads_as_of_before_a_repair_give_what_was_known_and_reads_after_it_the_
             writer.append(rows, rows.row_ns + 5 * MILLISECOND_NS)
     else:
         assert [day.rows > 0 for day in rebuild_days([DayRange(rebuild)])] == [True]
-    store = offline_store(tmp_path, log.folder)
+    store = offline_store(tmp_path, local(log.folder))
     asked_ns = [
         *range(START_NS + 2 * SECOND_NS, START_NS + (DURATION_S - 1) * SECOND_NS, 3 * SECOND_NS),
         START_NS + DAY_NS,

@@ -14,6 +14,7 @@ from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
 from market.errors import InvalidRequest
 from runtime.commands.options import settings_for
 from runtime.stores import open_stores
+from storage.places import local
 from tests.build_places import GATED, UNGATED, place_in
 from tests.half_compacted import half_compacted
 from training_sets.builds.builder import build_dataset
@@ -46,7 +47,7 @@ def kernel(kernel_cache: Path) -> Kernel:
 def place(tmp_path: Path, kernel: Kernel, kernel_cache: Path) -> Iterator[BuildPlace]:
     """A folder whose first minute is compacted, and whose worker goes on: what came since is on the open tape alone."""
     settings = settings_for(tmp_path)
-    raw, features = settings.raw_data_storage_path, settings.feature_log_storage_path
+    raw, features = settings.raw_folder, local(settings.feature_log_storage_path)
     unproven = place_in(tmp_path, kernel_cache, raw=raw, features=features, rules=UNGATED)
     with half_compacted(
         settings, kernel, DEFAULT_SYMBOLS[:1], start_ns=START_NS, cut_ns=MINUTE_NS, duration_ns=DURATION_NS

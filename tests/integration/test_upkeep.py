@@ -30,7 +30,7 @@ SEGMENTS = 150
 
 
 def parts_of(settings: Settings) -> list[RawPart]:
-    return RawData(settings.raw_data_storage_path).parts(SYMBOL)
+    return RawData(settings.raw_folder).parts(SYMBOL)
 
 
 def parts_made(processes: Sequence[Process]) -> int:
@@ -50,7 +50,7 @@ def test_a_service_left_alone_compacts_verifies_and_retires_and_parity_holds(
         play(pipeline, simulate(DEFAULT_SYMBOLS[:1], seed=days, start_ns=start_ns, duration_ns=5 * SECOND_NS))
         pipeline.close()
 
-    older = len(list((settings.raw_data_storage_path / "tape" / SYMBOL).glob(f"{old_days[0]}/*")))
+    older = len(list((settings.raw_folder / "tape" / SYMBOL).glob(f"{old_days[0]}/*")))
 
     def states() -> dict[str, UpkeepState]:
         with upkeep_store(servers) as store:
@@ -76,7 +76,7 @@ def test_a_service_left_alone_compacts_verifies_and_retires_and_parity_holds(
     assert set(states()) == set(PERIODS)
     assert all(state.failures == 0 for state in states().values())
     assert not list(settings.feature_log_storage_path.glob(f"*/*/symbol={SYMBOL}/date={old_days[0]}"))
-    assert not list((settings.raw_data_storage_path / "tape" / SYMBOL).glob(f"{old_days[0]}/*"))
+    assert not list((settings.raw_folder / "tape" / SYMBOL).glob(f"{old_days[0]}/*"))
     # Both processes were there, and no part was made twice; a run that the end cut off tells of none.
     # The older day's have gone since; the other day has those of what stands on the tape of the time away.
     assert 0 < parts_made(processes[1:]) <= len(parts_of(settings)) + older
@@ -104,7 +104,7 @@ def test_a_service_left_alone_compacts_verifies_and_retires_and_parity_holds(
 def test_a_process_killed_in_the_middle_of_a_compaction_leaves_the_rest_to_the_next(
     settings: Settings, servers: Servers
 ) -> None:
-    raw = settings.raw_data_storage_path
+    raw = settings.raw_folder
     pins = instrument_pins(settings)
     pins.pin(SYMBOL, "65000.5")
     start_ns = SystemClock().now_ns() - DAY_NS // 2

@@ -137,7 +137,7 @@ def test_technical_features_are_served_from_the_candles_before_the_start_and_reb
             working.join(DEADLINE_S)
     assert math.isnan(before)
 
-    raw = settings.raw_data_storage_path
+    raw = settings.raw_folder
     taped = [*read_tape(raw, SYMBOL)]
     [mark] = [frame for frame in taped if b'"feature-service.history.' in frame.body]
     assert rest.url in json.loads(mark.body)["reason"]

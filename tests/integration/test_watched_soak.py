@@ -42,7 +42,7 @@ def trained_market(settings: Settings) -> int:
     pipeline = make_pipeline(settings, compiled_kernel(settings, VERSION), availability=available_as_if_live)
     with closing(pipeline):
         play(pipeline, simulate([TRAINED_ON], seed=3, start_ns=start_ns, duration_ns=3 * MINUTE_NS))
-    compact_tape(settings.raw_data_storage_path, SYMBOL, instrument_pins(settings))
+    compact_tape(settings.raw_folder, SYMBOL, instrument_pins(settings))
     return start_ns
 
 

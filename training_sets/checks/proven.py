@@ -128,7 +128,8 @@ class ProvenRows:
         return self._days[symbol, day_ns]
 
     def _read(self, symbol: str, day_ns: int, day: _Day) -> None:
-        for path in self._folder(symbol, day_ns).glob(f"{day.name}-*"):
+        folder = self._folder(symbol, day_ns)
+        for path in () if folder is None else folder.glob(f"{day.name}-*"):
             content = path.read_bytes()
             if path.name != f"{day.name}-{_digest(content)}":
                 continue
@@ -141,7 +142,7 @@ class ProvenRows:
     def _write(self, symbol: str, day_ns: int, day: _Day) -> None:
         """Without waiting for the disk: what a crash leaves has not the hash of its name."""
         folder = self._folder(symbol, day_ns)
-        if not folder.is_dir():
+        if folder is None or not folder.is_dir():
             return
         buffer = io.BytesIO()
         np.savez(
@@ -189,8 +190,10 @@ class ProvenRows:
         start_ns = start_before(raw, parts, kinds, day_ns - set_horizon_ns(self._chosen), first_ns)
         return inputs_digest(parts, kinds, start_ns, day_ns + DAY_NS)
 
-    def _folder(self, symbol: str, day_ns: int) -> Path:
-        return self._log.of_date(self._chosen.groups[0], symbol, utc_date(day_ns))
+    def _folder(self, symbol: str, day_ns: int) -> Path | None:
+        """None in an object store, where no proofs are kept."""
+        folder = self._log.of_date(self._chosen.groups[0], symbol, utc_date(day_ns))
+        return folder if isinstance(folder, Path) else None
 
 
 def _digest(content: bytes) -> str:

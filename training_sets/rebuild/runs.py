@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from zlib import crc32
 
@@ -21,6 +20,7 @@ from market.clock import DAY_NS, SECOND_NS, utc_date
 from market.errors import Conflict
 from storage.durable_files import exclusive
 from storage.features.rebuilt_days import rebuilt_columns, write_rebuilt_day
+from storage.places import Place
 from training_sets.rebuild.due_days import Rebuild, still_due
 from training_sets.rebuild.rebuild import rows_by_day, rows_in_groups, stream_rows
 from training_sets.rebuild.revision import DayRevision
@@ -139,7 +139,7 @@ def _computed(run: RebuildRun) -> Iterator[RebuiltDay]:
         yield RebuiltDay(rebuild.symbol, date, count, tuple(inputs[day_ns]))
 
 
-def lock_of(rebuild: Rebuild, date: str) -> Path:
+def lock_of(rebuild: Rebuild, date: str) -> Place:
     """One of a bounded number of locks: two days seldom share one, and then wait for each other."""
     number = crc32(f"{rebuild.symbol} {date}".encode()) % _LOCKS
     return rebuild.features.folder / ".rebuilding" / f"{number:03d}"

@@ -23,6 +23,7 @@ from market.clock import DAY_NS, SECOND_NS, utc_date
 from storage.durable_files import open_staged
 from storage.features.log import FeatureLog
 from storage.instruments import checked_symbol
+from storage.places import matching
 from training_sets.provenance import code_digest, day_partitions, library_versions
 from training_sets.request.request import LONGEST_LAG_NS
 from training_sets.samples.known import NO_ROW, TOO_LATE, Known
@@ -93,7 +94,8 @@ class SampledDays:
         ]
 
     def _read_block(self, symbol: str, name: str, times_ns: Int64s, held: Float64s) -> bool:
-        for path in self._folder(symbol, times_ns).glob(f"{name}-*"):
+        folder = self._folder(symbol, times_ns)
+        for path in () if folder is None else folder.glob(f"{name}-*"):
             content = path.read_bytes()
             if len(content) == held.size * held.itemsize and path.name == f"{name}-{_digest(content)}":
                 held[:] = np.frombuffer(content, np.float64).reshape(held.shape)
@@ -104,7 +106,7 @@ class SampledDays:
         """Without waiting for the disk: what a crash leaves has not the hash of its name."""
         for at, (symbol, name) in enumerate(zip(self._symbols, names, strict=True)):
             folder = self._folder(symbol, times_ns)
-            if not folder.is_dir():
+            if folder is None or not folder.is_dir():
                 continue  # a day without rows
             content = np.ascontiguousarray(held[:, at]).tobytes()
             staged, opened = open_staged(folder / name)
@@ -134,8 +136,10 @@ class SampledDays:
             ]
         ]
 
-    def _folder(self, symbol: str, times_ns: Int64s) -> Path:
-        return self._log.of_date(self._chosen.groups[0], symbol, utc_date(int(times_ns[0])))
+    def _folder(self, symbol: str, times_ns: Int64s) -> Path | None:
+        """None in an object store, where a block would cost what sampling does."""
+        folder = self._log.of_date(self._chosen.groups[0], symbol, utc_date(int(times_ns[0])))
+        return folder if isinstance(folder, Path) else None
 
 
 def listed_partitions(
@@ -152,7 +156,7 @@ def remove_sampled_days(log: FeatureLog, *, symbol: str | None, first_date: str 
     """Remove the blocks and proofs of a symbol, or of all, between two dates, both included; None is no bound."""
     named = "*" if symbol is None else checked_symbol(symbol)
     for kind in (SAMPLED, PROVEN):
-        for path in list(log.folder.glob(f"*/*/symbol={named}/date=*/{kind}-*")):
+        for path in matching(log.folder, f"*/*/symbol={named}/date=*/{kind}-*"):
             date = path.parent.name.removeprefix("date=")
             if (first_date is None or date >= first_date) and (last_date is None or date <= last_date):
                 path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import structlog
 
 from market.clock import ManualClock, parse_iso_ns
 from runtime.logs import configure_logging
-from runtime.settings import LogFormat
+from runtime.setting_types import LogFormat
 
 NOW = "2026-01-05T12:00:00.250000Z"
 CLOCK = ManualClock(parse_iso_ns(NOW))

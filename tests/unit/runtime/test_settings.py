@@ -70,7 +70,7 @@ def test_without_addresses_the_embedded_servers_are_meant() -> None:
 
 def test_the_storage_paths_follow_the_data_path_unless_given() -> None:
     settings = load_settings({"FEATURE_SERVICE_DATA_PATH": "/srv/fs", "DATASET_STORAGE_PATH": "/big"}, env_file=None)
-    assert settings.raw_data_storage_path == Path("/srv/fs/raw")
+    assert settings.raw_folder == Path("/srv/fs/raw")
     assert settings.feature_log_storage_path == Path("/srv/fs/features")
     assert settings.dataset_storage_path == Path("/big")
 
@@ -241,3 +241,27 @@ def test_each_limit_of_data_quality_is_a_setting_that_is_read(name: str) -> None
 def test_a_limit_of_data_quality_that_makes_no_sense_stops_the_start(name: str, text: str, rule: str) -> None:
     with pytest.raises(InvalidSettings, match=f"FEATURE_SERVICE_QUALITY_{name}: {rule}.*was '{text}'"):
         load_settings({f"FEATURE_SERVICE_QUALITY_{name}": text}, env_file=None)
+
+
+def test_raw_parquet_may_be_in_an_object_store_and_the_tape_stays_here(tmp_path: Path) -> None:
+    given = {"FEATURE_SERVICE_DATA_PATH": str(tmp_path), "FEATURE_LOG_STORAGE_PATH": "s3://bucket/features"}
+    settings = load_settings(given, env_file=None)
+    assert settings.raw_data_storage_path == settings.raw_folder == tmp_path / "raw"
+    assert str(settings.feature_log_storage_path) == "s3://bucket/features"
+    settings = load_settings({**given, "RAW_DATA_STORAGE_PATH": "s3://bucket/raw"}, env_file=None)
+    assert (str(settings.raw_data_storage_path), settings.raw_folder) == ("s3://bucket/raw", tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("DATASET_STORAGE_PATH", "must be a folder of this machine"),
+        ("FEATURE_SERVICE_ARCHIVE_PATH", "must be a folder of this machine"),
+        ("FEATURE_SERVICE_CACHE_PATH", "must be a folder of this machine"),
+        ("FEATURE_SERVICE_DATA_PATH", "must be a folder of this machine"),
+        ("RAW_DATA_STORAGE_PATH", "must be s3://bucket or s3://bucket/prefix, without a query"),
+    ],
+)
+def test_an_object_store_for_what_cannot_be_in_one_is_refused(name: str, rule: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{name}: {rule}, was 's3://bucket/x\\?y'"):
+        load_settings({name: "s3://bucket/x?y"}, env_file=None)

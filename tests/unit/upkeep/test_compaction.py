@@ -48,7 +48,7 @@ def done_by(root: Path) -> dict[str, object]:
 def test_every_finished_segment_becomes_a_checked_part_once(tmp_path: Path) -> None:
     write(tmp_path, "BTCUSDT", hours=range(3))
     write(tmp_path, "ETHUSDT", hours=range(2))
-    assert len(lacking_parts(tmp_path, "BTCUSDT")) == 3
+    assert len(lacking_parts(RawData(tmp_path), "BTCUSDT")) == 3
     done = done_by(tmp_path)
     assert (done["symbols"], done["parts_made"], done["parts_verified"], done["messages"]) == (2, 5, 5, 5)
     assert done_by(tmp_path)["symbols"] == 0
@@ -62,10 +62,10 @@ def test_a_segment_that_is_being_written_waits_and_one_that_a_dead_writer_left_d
     with TapeWriter(tmp_path, "BTCUSDT") as writer:
         writer.append(MIDNIGHT_NS, book("BTCUSDT", 2, MIDNIGHT_NS))
         writer.sync()
-        assert lacking_parts(tmp_path, "BTCUSDT") == []
+        assert lacking_parts(RawData(tmp_path), "BTCUSDT") == []
     (segment,) = (tmp_path / "tape").rglob("*.log")
     segment.rename(segment.with_suffix(".open"))
-    assert len(lacking_parts(tmp_path, "BTCUSDT")) == 1
+    assert len(lacking_parts(RawData(tmp_path), "BTCUSDT")) == 1
     assert done_by(tmp_path)["parts_verified"] == 1
 
 

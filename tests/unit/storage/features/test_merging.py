@@ -19,6 +19,7 @@ from storage.features.merging import KEPT_NS, merge_day, merge_days
 from storage.features.parts import CREATED, EVENT, group_folder, parts_in_order
 from storage.features.rebuilt_days import write_rebuilt_day
 from storage.features.row_times import read_row_times
+from storage.places import local
 from tests.examples import examples
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
@@ -63,7 +64,7 @@ def answers(root: Path) -> list[object]:
     """Everything that a reader can find: by event and created time the value that wins, and the log's own readings."""
     found: dict[tuple[int, int], float] = {}
     for path in parts_in_order(day_folder(root).parent, None, None):
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(local(path), partitioning=None)
         keys = (table.column(name).cast(pa.int64()).to_numpy().tolist() for name in (EVENT, CREATED))
         found |= dict(zip(zip(*keys, strict=True), table.column("mid").to_pylist(), strict=True))
     told: list[object] = [found]

@@ -17,6 +17,7 @@ from quality.drift import USUAL_LIMITS
 from quality.profile import TableProfile
 from storage.database.dataset_records import DatasetRecord
 from storage.features.log import FeatureLog, FeatureLogWriter
+from storage.places import local
 from training_sets.dataset.drift import ServedDrift, split_drift, write_profile
 from training_sets.dataset.manifest import stated_files, write_manifest
 from transforms.rows import FeatureRows
@@ -94,7 +95,7 @@ def test_rows_that_some_groups_have_already_and_others_not_yet_wait_for_the_next
     serve(tmp_path / "log", drawn(300), until_ns=NOON_NS - 60 * SECOND_NS)
     log = serve(tmp_path / "log", drawn(60))
     # As between two groups' parts of one flush.
-    last = max(log.of_symbol(FEATURES.groups[-1], "BTCUSDT").glob("date=*/*.parquet"))
+    last = max(local(log.of_symbol(FEATURES.groups[-1], "BTCUSDT")).glob("date=*/*.parquet"))
     last.unlink()
     served = ServedDrift(log, SHIPPED_FOLDER, USUAL_LIMITS)
     assert served.of(record, until_ns=NOON_NS, hours=1)["symbols"]["BTCUSDT"]["rows"] == 300

@@ -1,0 +1,163 @@
+"""A bucket: whole objects read, written once, swapped and deleted; the one module that knows obstore and Arrow's S3.
+
+Credentials, region and endpoint come from the environment or the machine's role, as the libraries look for them; none
+is shown or logged. Every request is tried again, after waits that grow and are drawn, as long as patience lasts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from market.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Answer = TypeVar("Answer")
+
+_CONNECT_S: Final = 5
+_REQUEST_S: Final = 60
+_CHUNK: Final = 1 << 20
+_SHOWN: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is tried, and how long is waited in between: anything up to a bound that doubles."""
+
+    attempts: int = 9
+    first_s: float = 0.05
+    most_s: float = 5.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def wait(self, attempt: int) -> None:
+        """Wait after the attempt of this number, from 0."""
+        self.sleep(random.uniform(0, min(self.most_s, self.first_s * 2**attempt)))  # noqa: S311  # no secret
+
+
+class Bucket:
+    """The objects of one bucket, by key.
+
+    Every method raises StoreUnavailable when the store does not answer, or refuses who asks.
+    """
+
+    def __init__(self, name: str, patience: Patience | None = None) -> None:
+        from obstore.store import S3Store
+
+        self.name = name
+        self.patience = patience or Patience()
+        try:
+            self._store = S3Store(
+                name,
+                client_options={
+                    "allow_http": True,  # where the endpoint is named by http://, it is meant
+                    "connect_timeout": timedelta(seconds=_CONNECT_S),
+                    "timeout": timedelta(seconds=_REQUEST_S),
+                },
+                retry_config={"max_retries": 0},
+            )
+        except Exception as error:
+            raise StoreUnavailable(f"s3://{name}: cannot be opened: {_told(error)}") from error
+        self._files: Any = None
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        """An object and its ETag. Raises FileNotFoundError."""
+        import obstore
+
+        def read() -> tuple[bytes, str]:
+            found = obstore.get(self._store, key)
+            return bytes(found.bytes()), found.meta["e_tag"] or ""
+
+        return self._tried(key, read)
+
+    def digest(self, key: str) -> tuple[int, str]:
+        """Bytes and SHA-256 of an object, read in pieces. Raises FileNotFoundError."""
+        import obstore
+
+        def read() -> tuple[int, str]:
+            size, digest = 0, hashlib.sha256()
+            for chunk in obstore.get(self._store, key).stream(min_chunk_size=_CHUNK):
+                size += len(chunk)
+                digest.update(chunk)
+            return size, digest.hexdigest()
+
+        return self._tried(key, read)
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """Write an object under a key that nobody else writes to: so it may be written twice."""
+        import obstore
+
+        self._tried(key, lambda: obstore.put(self._store, key, content))
+
+    def swap(self, key: str, content: bytes, etag: str | None) -> bool:
+        """Write an object where it has this ETag, None is where there is none; False where it has not.
+
+        False too where the answer to a first attempt was lost and it had been made: who asks looks again.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        def write() -> bool:
+            try:
+                obstore.put(self._store, key, content, mode="create" if etag is None else {"e_tag": etag})
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+        return self._tried(key, write)
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
+        import obstore
+
+        with suppress(FileNotFoundError):
+            self._tried(key, lambda: obstore.delete(self._store, key))
+
+    def open(self, key: str) -> pa.NativeFile:
+        """An object to read in ranges, by pyarrow. Raises OSError, FileNotFoundError."""
+        if self._files is None:
+            from pyarrow.fs import FileSystem
+
+            # By its address: what it is made of otherwise does not look for an endpoint in the environment.
+            self._files, _ = FileSystem.from_uri(f"s3://{self.name}")
+        opened: pa.NativeFile = self._files.open_input_file(f"{self.name}/{key}")
+        return opened
+
+    def _tried(self, key: str, request: Callable[[], Answer]) -> Answer:
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        told = ""
+        for attempt in range(self.patience.attempts):
+            try:
+                return request()
+            except FileNotFoundError:
+                raise
+            except (PermissionDeniedError, UnauthenticatedError) as error:
+                raise StoreUnavailable(
+                    f"s3://{self.name}/{key}: must be allowed, was refused: {_told(error)}"
+                ) from None
+            except (BaseError, OSError) as error:
+                told = _told(error)
+            if attempt + 1 < self.patience.attempts:
+                self.patience.wait(attempt)
+        raise StoreUnavailable(f"s3://{self.name}/{key}: no answer in {self.patience.attempts} attempts: {told}")
+
+
+@cache
+def bucket(name: str) -> Bucket:
+    """The bucket of a name, opened once a process. Raises StoreUnavailable."""
+    return Bucket(name)
+
+
+def _told(error: Exception) -> str:
+    """The first line of what was told: what follows repeats requests."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN]

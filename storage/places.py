@@ -1,0 +1,30 @@
+"""Where a store's files are: a folder of this machine, or one in an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from market.errors import InvalidRequest
+from storage.objects.path import SCHEME, ObjectPath, object_path
+
+Place: TypeAlias = Path | ObjectPath
+SamePlace = TypeVar("SamePlace", bound=Path | ObjectPath)
+"""What is below a place is of its kind."""
+
+
+def matching(folder: Place, pattern: str) -> list[Place]:
+    """What is below a folder and matches, as ``Path.glob`` has it, sorted."""
+    return sorted(folder.glob(pattern))
+
+
+def place_of(address: str) -> Place:
+    """``s3://bucket/prefix`` in an object store, anything else a path. Raises InvalidRequest for another address."""
+    return object_path(address) if address.startswith(SCHEME) else Path(address)
+
+
+def local(place: Place) -> Path:
+    """The place as a path of this machine. Raises InvalidRequest for one in an object store."""
+    if isinstance(place, ObjectPath):
+        raise InvalidRequest(f"{place}: must be on this machine, was in an object store")
+    return place

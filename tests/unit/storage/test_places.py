@@ -1,0 +1,48 @@
+"""Where a store's files are, told by an address; an object store is not opened by that."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from market.errors import InvalidRequest
+from storage.places import local, place_of
+
+OF_NO_ADDRESS = "address: must be s3://bucket or s3://bucket/prefix, without a query, was"
+
+
+def test_an_address_says_where(tmp_path: Path) -> None:
+    assert place_of(str(tmp_path)) == tmp_path
+    place = place_of("s3://bucket/some/prefix/")
+    assert [str(place / "x=1"), str((place / "x=1").parent), (place / "x=1").relative_to(place).as_posix()] == [
+        "s3://bucket/some/prefix/x=1",
+        "s3://bucket/some/prefix",
+        "x=1",
+    ]
+    assert pickle.loads(pickle.dumps(place)) == place  # noqa: S301  # our own
+    assert sorted([place / "b", place / "a"]) == [place / "a", place / "b"]
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://UPPER/x", "s3://bucket/x?region=y", "s3://key:secret@bucket/x"])
+def test_another_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidRequest, match=OF_NO_ADDRESS):
+        place_of(address)
+
+
+def test_an_object_is_no_file_of_this_machine(tmp_path: Path) -> None:
+    place = place_of("s3://bucket/some/prefix")
+    with pytest.raises(TypeError, match="s3://bucket/some/prefix: must be a file of this machine, was an object"):
+        open(place)  # noqa: PTH123, SIM115
+    with pytest.raises(InvalidRequest, match="must be on this machine, was in an object store"):
+        local(place)
+    assert local(tmp_path) == tmp_path
+
+
+def test_a_process_without_an_object_store_imports_no_client_of_one() -> None:
+    asks = "import sys, storage.features.log, storage.raw.parquet; print('obstore' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asks], check=True, capture_output=True, text=True)
+    assert told.stdout == "False\n"
