@@ -1,4 +1,4 @@
-"""A webhook that is told of alerts: our JSON, or the text that Slack's incoming webhooks take."""
+"""A webhook that is told of alerts, as our JSON or the text that Slack takes, or of other documents as they are."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ class Webhook:
     """POSTs one notice at a time. The address may be a secret, and is in no error."""
 
     def __init__(
-        self, url: str, *, sends: WebhookFormat = "json", transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        name: str = "webhook",
+        sends: WebhookFormat = "json",
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._name = name
         self._url = url
         self._sends = sends
         self._transport = transport
@@ -30,9 +36,9 @@ class Webhook:
             with httpx.Client(timeout=TIMEOUT_S, transport=self._transport) as client:
                 answer = client.post(self._url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise StoreUnavailable(f"webhook: no answer: {type(error).__name__}") from error
+            raise StoreUnavailable(f"{self._name}: no answer: {type(error).__name__}") from error
         if not answer.is_success:
-            raise StoreUnavailable(f"webhook: must take the notice, answered {answer.status_code}")
+            raise StoreUnavailable(f"{self._name}: must take the notice, answered {answer.status_code}")
 
 
 def notice_text(notice: Mapping[str, Any]) -> str:

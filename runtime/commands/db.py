@@ -31,7 +31,10 @@ def downgrade(
     yes: AnswerYes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take the schema back to a revision, after asking: what later revisions hold is lost."""
+    """Take the schema back to a revision, after asking: what later revisions hold is lost.
+
+    Example: feature-service db downgrade 0018
+    """
     if not yes:
         typer.confirm(f"Take the schema back to {revision}, and lose what later ones hold?", abort=True, err=True)
     from runtime.servers import running_servers

@@ -30,6 +30,8 @@ def declare(
     """Pin a symbol's scale before its first message comes; one that is pinned already stays.
 
     Without it the first price pins one that holds the ticks and lots of every market of such a price.
+
+    Example: feature-service instruments declare BTCUSDT --price-decimals 1 --quantity-decimals 3
     """
     from market.instruments import Instrument
     from runtime.wiring import instrument_pins

@@ -71,7 +71,10 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
 def show(
     version: Annotated[str, typer.Argument(help="Version, e.g. 2.0.0, or latest.")], as_json: AsJson = False
 ) -> None:
-    """One version: its columns in order and the identity of each group."""
+    """One version: its columns in order and the identity of each group.
+
+    Example: feature-service registry show 2.0.0 --json
+    """
     from feature_repo.registry_versions import load_registry_version
 
     loaded = load_registry_version(version, settings_for(None).feature_registry_versions_dir)
@@ -91,7 +94,10 @@ def show(
 
 @app.command("validate")
 def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")], as_json: AsJson = False) -> None:
-    """Check a registry file; lists every problem at once, each with its feature. Exits 1 when there is any."""
+    """Check a registry file; lists every problem at once, each with its feature. Exits 1 when there is any.
+
+    Example: feature-service registry validate 3.0.0.yaml
+    """
     from feature_repo.registry_versions import load_registry_file
     from market.errors import InvalidRegistry
 
@@ -120,7 +126,10 @@ def create(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a file into the versions' folder and record it; it is a candidate until it is activated."""
+    """Take a file into the versions' folder and record it; it is a candidate until it is activated.
+
+    Example: feature-service registry create 3.0.0.yaml
+    """
     from feature_repo.registry_versions import load_registry_file, read_config
 
     version, config = load_registry_file(file).version, read_config(file)
@@ -132,7 +141,10 @@ def create(
 
 @app.command("sync")
 def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Look at a version's file again and record what it is. Exits 1 when it breaks the rules."""
+    """Look at a version's file again and record what it is. Exits 1 when it breaks the rules.
+
+    Example: feature-service registry sync 3.0.0
+    """
     with life_cycle(data) as cycle:
         found = cycle.sync(version, asked(by, ""))
     _tell_synchronised(found, as_json=as_json)
@@ -174,6 +186,8 @@ def activate(  # the options of the command
 
     Exits 1 when it breaks readers and that is not acknowledged: all that breaks is listed; and when a worker cannot
     serve it: the version before goes on, and it is said why.
+
+    Example: feature-service registry activate 1.1.0 --reason "two more features"
     """
     with life_cycle(data) as cycle:
         if shadow:
@@ -190,7 +204,10 @@ def activate(  # the options of the command
 def end_shadow(
     version: Version, by: By = None, reason: Reason = "", data: DataFolder = None, as_json: AsJson = False
 ) -> None:
-    """Serve a version no longer beside the active one."""
+    """Serve a version no longer beside the active one.
+
+    Example: feature-service registry end-shadow 3.0.0
+    """
     with life_cycle(data) as cycle:
         cycle.shadows.end(version, asked(by, reason))
     tell({"version": version, "shadow": False}, f"{version}: no longer served beside the active one", as_json=as_json)
@@ -203,7 +220,10 @@ def rollback(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the version active that was before the active one."""
+    """Make the version active that was before the active one.
+
+    Example: feature-service registry rollback --reason "the model expects 1.0.0"
+    """
     with life_cycle(data) as cycle:
         done = cycle.rollback(asked(by, reason))
     tell_activation(done, as_json=as_json)
@@ -218,7 +238,10 @@ def delete(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a version's file and what is recorded of it; not while it is active, shipped or in use."""
+    """Remove a version's file and what is recorded of it; not while it is active, shipped or in use.
+
+    Example: feature-service registry delete 3.0.0
+    """
     if not yes:
         typer.confirm(f"Delete registry version {version}?", abort=True, err=True)
     with life_cycle(data) as cycle:
@@ -228,7 +251,10 @@ def delete(
 
 @app.command("usage")
 def usage(version: Version, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """What uses a version: datasets, rows that have its columns, workers; and what keeps it from being deleted."""
+    """What uses a version: datasets, rows that have its columns, workers; and what keeps it from being deleted.
+
+    Example: feature-service registry usage 2.0.0
+    """
     with life_cycle(data) as cycle:
         found = cycle.usage(version).document(version)
     print_document(found, as_json=as_json)
@@ -241,7 +267,10 @@ def diff(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a change from one version to another means: columns, horizons, sources, rows of history, a row's cost."""
+    """What a change from one version to another means: columns, horizons, sources, rows of history, a row's cost.
+
+    Example: feature-service registry diff 1.0.0 2.0.0
+    """
     with life_cycle(data) as cycle:
         found = cycle.differences.between(before, after)
     print_document(found.document(), as_json=as_json)

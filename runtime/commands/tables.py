@@ -25,7 +25,10 @@ def add(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a table by its mapping, or put another in its place, once it could be read."""
+    """Add a table by its mapping, or put another in its place, once it could be read.
+
+    Example: feature-service tables add bars/daily_bars.yaml
+    """
     from runtime.tables import tables_folder
     from storage.tables.computing import add_table
 
@@ -49,7 +52,10 @@ def list_tables(data: DataFolder = None, as_json: AsJson = False) -> None:
 
 @app.command("check")
 def check(name: TableName, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read a table and say what became of each kind of row; exit 1 when a row was refused."""
+    """Read a table and say what became of each kind of row; exit 1 when a row was refused.
+
+    Example: feature-service tables check daily_bars
+    """
     from runtime.tables import tables_folder
     from storage.tables.computing import added_table
     from storage.tables.reading import read_table

@@ -28,6 +28,8 @@ def merge(
     """Make one tape, raw Parquet and feature log of what two recorders of one market have, each message once.
 
     Both folders stay as they are. Exits 1 where both state different things under one name, which are told.
+
+    Example: feature-service tape merge left right --to both
     """
     from ingestion.pipeline.served_rows import available_as_if_live
     from ingestion.sources.played.play import play

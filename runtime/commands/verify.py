@@ -39,6 +39,8 @@ def parity(
     exact arithmetic and other code, since a wrong formula agrees with itself in a rebuild. Of the first difference: the
     symbol, the row, the feature, both values, and the messages received around it. Exits 1 on any difference, and where
     rows could not be compared, with the reason.
+
+    Example: feature-service verify parity --data demo
     """
     from dataclasses import asdict
 
@@ -134,6 +136,8 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
     """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes, what is gone.
 
     What recoveries moved aside is read too. Exits 1 on any damage; what the source lost is counted as book gaps.
+
+    Example: feature-service verify tape --data demo
     """
     from ingestion.tape.report import verify_tape
     from runtime.wiring import instrument_pins
@@ -173,6 +177,8 @@ def dataset(
     """Build a dataset again from its manifest and compare every byte.
 
     Lists files. Exits 1 when one was changed since it was built, or when the second build differs.
+
+    Example: feature-service verify dataset 51b28d6ede9840a49a9ea067d1b47f78
     """
     import tempfile
     from pathlib import Path

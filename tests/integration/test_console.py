@@ -195,9 +195,6 @@ def test_a_dataset_is_built_by_the_form_verified_and_compared(page: Page, runnin
 
 def test_an_activation_that_breaks_readers_wants_their_acknowledgement(page: Page, running: Running) -> None:
     page.goto("/console#registry?before=1.0.0&after=2.0.0")
-    with running.client() as client:
-        breaking = client.get("/feature-registry/diff", params={"before": "1.0.0", "after": "2.0.0"}).json()
-    assert breaking["breaking_changes"]
     page.get_by_label("Who activates it").fill("test")
     page.get_by_label("Why", exact=True).fill("a try")
     page.keyboard.press("Enter")
