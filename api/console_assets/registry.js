@@ -21,6 +21,7 @@ export async function show(root, { api, note, query, session, isShown }) {
   async function go() {
     setText(wrong, "");
     button.disabled = true;
+    answer.replaceChildren(h("p", { class: "muted", role: "status" }, "Comparing; what a row of each costs is measured once, which takes seconds …"));
     try {
       const found = await api(`/feature-registry/diff?${new URLSearchParams({ before: before.value, after: after.value })}`);
       note("registry", [], [["before", before.value], ["after", after.value]]);

@@ -10,11 +10,15 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+
+# A checkout's examples are not installed.
+sys.path += [str(up) for up in (Path.cwd(), *Path.cwd().parents) if (up / "examples" / "model_service").is_dir()]
 
 from examples.model_service.model import train
 from examples.model_service.vectors import OnlineVectors, checked
