@@ -3,7 +3,7 @@
 #
 # A model-service holds no formula: it trains on a finished dataset and predicts from finished vectors, and refuses what
 # it must not act on. `examples/model_service` is the same over HTTP, and reads `features.live` from RabbitMQ too.
-# Needs the folder of `make demo ARGS="--out demo"`, and nothing that already runs on it.
+# Needs the folder of `make demo ARGS="--out demo"`.
 
 # %%
 import json
@@ -37,16 +37,18 @@ model = train(dataset, model_id="notebook", features=["spread_abs", "depth_bid_t
 model.metadata.metrics
 
 # %% [markdown]
-# A service on the same folder, with a simulated market in real time and nothing fetched for it. You would have
-# `feature-service run` in a terminal.
+# A service with a simulated market in real time, in a folder of its own: in `demo` it would first close the silence
+# since January, second by second. You would have `feature-service run` in a terminal.
 
 # %%
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     PORT = free.getsockname()[1]
 URL = f"http://127.0.0.1:{PORT}"
-command = ["feature-service", "run", "--registry", dataset.feature_registry_version, "--data", str(DATA)]
-LOG = DATA / "run.log"
+LIVE = DATA.parent / "live"
+LIVE.mkdir(exist_ok=True)
+command = ["feature-service", "run", "--registry", dataset.feature_registry_version, "--data", str(LIVE)]
+LOG = LIVE / "run.log"
 settings = os.environ | {"FEATURE_SERVICE_PORT": str(PORT), "FEATURE_SERVICE_BACKFILL_AUTO": "false"}
 service = subprocess.Popen(command, env=settings, stdout=LOG.open("wb"), stderr=subprocess.STDOUT)
 
@@ -70,7 +72,7 @@ while not serves_rows():
 # process reads it. `checked` refuses one that is old, of another feature set, or without a feature of the model.
 
 # %%
-vectors = OnlineVectors(DATA / "client")
+vectors = OnlineVectors(LIVE / "client")
 told: list[str] = []
 asked = ("BTCUSDT", model.metadata.feature_registry_version, model.metadata.features)
 with httpx.stream("GET", f"{URL}/features/stream?symbol=BTCUSDT&interval=1s", timeout=30) as rows:
