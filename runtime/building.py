@@ -81,7 +81,7 @@ def lineage_post(settings: Settings) -> Callable[[dict[str, Any]], object] | Non
         return None
     from upkeep.webhook import Webhook
 
-    return Webhook(settings.feature_service_openlineage_url.get_secret_value(), name="OpenLineage").send
+    return Webhook(settings.feature_service_openlineage_url, name="OpenLineage").send
 
 
 def _own_notices(settings: Settings) -> DatasetNotices:
