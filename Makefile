@@ -111,6 +111,14 @@ lock: ## resolve requirements.txt, and the image's, from pyproject.toml; ARGS=--
 		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet \
 		--output-file deploy/requirements.txt
 
+.PHONY: sbom
+sbom: ## write build/sbom.cdx.json, what the image installs, as CycloneDX with hashes
+	@test -x .venv-lock/bin/pip || '$(PYTHON)' -m venv .venv-lock
+	@.venv-lock/bin/pip install --disable-pip-version-check --quiet cyclonedx-bom==7.5.0
+	@mkdir -p build
+	@.venv-lock/bin/cyclonedx-py requirements deploy/requirements.txt --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file build/sbom.cdx.json $(ARGS)
+
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay
 	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info feature_service_feast/build feature_service_feast/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*

@@ -29,12 +29,14 @@ from api import (
     features,
     freshness,
     health,
+    market,
     metrics,
     moment,
     quality,
     registry,
     stats,
     stream,
+    study,
 )
 from api.access import API_KEY_HEADER, TRACE_HEADER, Door
 from api.errors import install_error_handlers
@@ -89,6 +91,8 @@ def _add_routes(app: FastAPI) -> None:
         (features.router, (400, 404)),
         (feature_server.router, (400, 404, *OF_A_BODY)),  # early: what is asked most often is found soonest
         (moment.router, (400, 404)),
+        (market.router, (404,)),
+        (study.router, (400, 404)),
         (feast_registry.router, (400, 404)),
         (catalogue.router, ()),
         (freshness.router, ()),

@@ -34,6 +34,12 @@ _SAFE: Final = {
 router = APIRouter(prefix=PAGE, tags=["console"])
 Asset = Literal[
     "app.js",
+    "build.js",
+    "chart.js",
+    "compare.js",
+    "market.js",
+    "study.js",
+    "symbol.js",
     "coverage.js",
     "registry.js",
     "dom.js",

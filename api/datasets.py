@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from api.archive import zip_chunks
 from api.build_request import BuildRequest, SplitConfig, period_request
 from api.errors import MalformedRequest
-from api.schemas import BuildStarted, DatasetDocument, dataset_document
+from api.schemas import BuildStarted, DatasetDocument, Verification, dataset_document
 from api.services import Services
 from api.wire_times import Moment
 from market.clock import format_iso
@@ -22,6 +22,7 @@ from training_sets.dataset.downloads import dataset_folder, download_files
 from training_sets.dataset.manifest import (
     REPORT_NAME,
     intact_file,
+    is_intact,
     lineage,
     read_manifest,
     read_performance,
@@ -120,6 +121,20 @@ def show(services: Services, dataset_id: str) -> DatasetDocument:
 def show_lineage(services: Services, dataset_id: str) -> dict[str, Any]:
     """The inputs of a ready dataset: code, libraries, and every raw and feature file with its hash."""
     return lineage(read_manifest(dataset_folder(services.metadata.get_dataset(dataset_id))))
+
+
+@router.get("/{dataset_id}/verification")
+def verify_files(services: Services, dataset_id: str) -> Verification:
+    """Whether each file of a ready dataset is what its manifest states: every byte is read.
+
+    That a second build gives the same bytes is tried by ``feature-service verify dataset``, which takes as long.
+    """
+    folder = dataset_folder(services.metadata.get_dataset(dataset_id))
+    entries = stated_files(read_manifest(folder)).items()
+    files: dict[str, Literal["intact", "changed"]] = {
+        path: "intact" if is_intact(folder, entry) else "changed" for path, entry in entries
+    }
+    return Verification(dataset_id=dataset_id, is_intact="changed" not in files.values(), files=files)
 
 
 @router.get("/{dataset_id}/report", response_class=FileResponse)

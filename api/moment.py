@@ -17,7 +17,9 @@ from market.errors import NotFound
 from market.instruments import Instrument
 from storage.online.document import vector_document
 from storage.raw.messages import RawMessage
-from training_sets.rebuild.moment import Levels, messages_behind, moment_at
+from training_sets.rebuild.moment import messages_behind, moment_at
+from training_sets.rebuild.raw_history import RawHistory
+from transforms.book_levels import Levels
 from transforms.state import ORDER_NS
 from transforms.status import REASON_NAMES, STATUS_NAMES
 
@@ -37,17 +39,21 @@ def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     depth: Annotated[int, Query(ge=1, le=500, description="Levels of each side of the book.")] = 20,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Response:
-    """The row of a symbol at the tick up to ``at``, recomputed from raw Parquet, bit for bit as it was served.
+    """The row of a symbol at the tick up to ``at``, recomputed from raw data, bit for bit as it was served.
 
     With ``feature``: the newest 1000 of the messages that its value depends on; changing any other message never
-    changes the value. Data that is only on the tape, the last minutes of a running service, is not available yet.
+    changes the value. Data that is only on the tape, the last hour of a running service, takes longer: it is decoded
+    first.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
     if services.open_kernel is None:
         raise NotFound("this process has no kernel to recompute a row with")
     row_ns = floor_to(at, ORDER_NS)
-    found = moment_at(services.raw, symbol, services.open_kernel(chosen), row_ns)
+    with RawHistory(services.raw, services.open_raw).until(symbol, row_ns) as raw:
+        found = moment_at(raw, symbol, services.open_kernel(chosen), row_ns)
+        instrument = raw.instrument(symbol)
+        behind = None if feature is None else messages_behind(raw, symbol, chosen, feature, row_ns)
     rows = found.rows
     assert rows.reasons is not None, "rows of a kernel have them"
     document: dict[str, Any] = vector_document(
@@ -61,18 +67,16 @@ def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
         now_ns=services.clock.now_ns(),
         trace_id=request.state.trace_id,
     )
-    instrument = services.raw.instrument(symbol)
     statuses = zip((group.name for group in chosen.groups), rows.status[0].tolist(), strict=True)
     document["groups"] = {name: STATUS_NAMES[status] for name, status in statuses}
     document["book"] = None
     if found.bids is not None and found.asks is not None:
         document["book"] = {
-            "bids": _levels(found.bids[:depth], instrument),
-            "asks": _levels(found.asks[:depth], instrument),
+            "bids": price_levels(found.bids[:depth], instrument),
+            "asks": price_levels(found.asks[:depth], instrument),
         }
     document["depends_on"] = None
-    if feature is not None:
-        behind = messages_behind(services.raw, symbol, chosen, feature, row_ns)
+    if behind is not None:
         document["depends_on"] = {
             "feature": feature,
             "count": len(behind),
@@ -81,7 +85,8 @@ def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     return Response(orjson.dumps(document), media_type="application/json")
 
 
-def _levels(levels: Levels, instrument: Instrument) -> list[list[float]]:
+def price_levels(levels: Levels, instrument: Instrument) -> list[list[float]]:
+    """[price, quantity] of each level."""
     scales = 10.0 ** np.array([instrument.price_exponent, instrument.quantity_exponent])
     scaled: list[list[float]] = (levels / scales).tolist()
     return scaled

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.errors import told_to_callers
 from market.clock import SECOND_NS
@@ -52,6 +52,70 @@ class BookLevels(BaseModel):
 
     bids: list[list[float]]
     asks: list[list[float]]
+
+
+class PresentTrade(BaseModel):
+    """``timestamp`` is the exchange's, ``side`` that of who took."""
+
+    timestamp: str
+    side: Literal["buy", "sell"]
+    price: float
+    quantity: float
+
+
+class PresentBook(BaseModel):
+    """``received``: when the newest message was. ``trades``: newest first."""
+
+    symbol: str
+    received: str
+    age_ms: int
+    book: BookLevels | None
+    trades: list[PresentTrade]
+
+
+class StudiedLine(BaseModel):
+    """By bucket; null where nothing of it is known."""
+
+    low: list[float | None]
+    high: list[float | None]
+    mean: list[float | None]
+
+
+class StudiedHistogram(BaseModel):
+    """Between the first and the 99th percentile; empty where nothing varies. ``below`` and ``above`` are outside."""
+
+    edges: list[float]
+    counts: list[int]
+    below: int
+    above: int
+
+
+class StudiedFeature(BaseModel):
+    """``unknown``: by reason, how many seconds of each bucket. ``quantiles`` are of the document's probabilities."""
+
+    rows: int
+    known: int
+    mean: float | None
+    deviation: float | None
+    quantiles: list[float | None]
+    histogram: StudiedHistogram
+    autocorrelation: list[float | None]
+    line: StudiedLine
+    unknown: dict[str, list[int]]
+
+
+class FeatureStudies(BaseModel):
+    """``features`` in the order asked, as rows and columns of ``correlation``; what cannot be computed is null."""
+
+    symbol: str
+    feature_registry_version: str
+    begin: Annotated[str, Field(alias="from")]
+    to: str
+    bucket_seconds: int
+    lags_seconds: list[int]
+    probabilities: list[float]
+    features: dict[str, StudiedFeature]
+    correlation: list[list[float | None]]
 
 
 class PastMessage(BaseModel):
@@ -125,6 +189,14 @@ class BuildStarted(BaseModel):
     estimated_completion: str
     splits_info: dict[str, Any]
     trace_id: str
+
+
+class Verification(BaseModel):
+    """``files``: of each file that the manifest states, whether its bytes are those that were written."""
+
+    dataset_id: str
+    is_intact: bool
+    files: dict[str, Literal["intact", "changed"]]
 
 
 class DatasetDocument(BaseModel):

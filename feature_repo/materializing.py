@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +42,9 @@ def materialize_unpushed(
     for at, name in enumerate(due):
         before_each(at / len(due))
         try:
-            store.materialize_incremental(end_date=end, feature_views=[name])
+            # Feast prints what it does, in colours and wherever that goes.
+            with redirect_stdout(io.StringIO()):
+                store.materialize_incremental(end_date=end, feature_views=[name])
         except StoreUnavailable:
             raise
         # What somebody's source or definition may be wrong with.

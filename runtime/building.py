@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.backfilling import backfill_place
 from runtime.engines import rebuild_engine
@@ -58,7 +58,33 @@ def bookkeeping(settings: Settings, servers: Servers, metadata: Metadata) -> Boo
 
 
 def dataset_notices(settings: Settings) -> DatasetNotices:
-    """The announcements of finished datasets: RabbitMQ, or this process when none is configured."""
+    """The announcements of finished datasets: RabbitMQ or, without one, this process; and a lineage server."""
+    post = lineage_post(settings)
+    if post is None:
+        return _own_notices(settings)
+    from market.clock import SystemClock, to_datetime
+    from training_sets.builds.open_lineage import LineageNotices
+    from training_sets.dataset.manifest import read_manifest
+
+    clock = SystemClock()
+    return LineageNotices(
+        _own_notices(settings),
+        post,
+        manifest_of=lambda dataset_id: read_manifest(settings.dataset_storage_path / dataset_id),
+        now=lambda: to_datetime(clock.now_ns()),
+    )
+
+
+def lineage_post(settings: Settings) -> Callable[[dict[str, Any]], object] | None:
+    """Hands an OpenLineage event to the server that the settings name; None where they name none."""
+    if settings.feature_service_openlineage_url is None:
+        return None
+    from upkeep.webhook import Webhook
+
+    return Webhook(settings.feature_service_openlineage_url, name="OpenLineage").send
+
+
+def _own_notices(settings: Settings) -> DatasetNotices:
     if settings.rabbitmq_host is None:
         from training_sets.builds.notices import InProcessNotices
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import shutil
-import sys
-from contextlib import redirect_stdout
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -74,8 +72,7 @@ def run_equities_demo(settings: Settings, *, steps: Steps) -> dict[str, Any]:
         steps.begin("computing features as they became known")
         computed = compute_tables(settings, clock)
         steps.begin("materializing the newest to Redis")
-        # Feast prints its progress, and the output is a document.
-        with redirect_stdout(sys.stderr), closing_registry(feature_store(servers, is_writer=True)) as store:
+        with closing_registry(feature_store(servers, is_writer=True)) as store:
             materialized = materialize_unpushed(store, now, before_each=lambda _: None)["materialized"]
         steps.begin("reading features")
         read = _read(settings.feature_service_data_path / "historical", now=now)

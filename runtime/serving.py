@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.services import ApiServices, ProcessServices
+    from ingestion.tape.present import Present
     from registry.differences import RowCost
     from registry.life_cycle import RegistryLifeCycle
     from registry.serving import ServedVersion
@@ -96,6 +97,7 @@ def api_services(
             quality_limits=quality_limits(settings),
             open_kernel=partial(kernel_of, settings),
             open_whole=stores.raw.open_whole,
+            present=partial(_present, settings, stores),
             queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),
@@ -113,6 +115,21 @@ def api_services(
             life_cycle=life_cycle,
             feature_server=feature_server,
         )
+
+
+def _present(settings: Settings, stores: Stores, symbol: str, chosen: FeatureSet, most_trades: int) -> Present:
+    from ingestion.tape.present import present_market
+    from market.clock import SystemClock
+
+    return present_market(
+        settings.raw_folder,
+        symbol,
+        stores.pins,
+        kernel_of(settings, chosen),
+        grid_ns=settings.row_grid_ns,
+        now_ns=SystemClock().now_ns(),
+        most_trades=most_trades,
+    )
 
 
 @contextmanager

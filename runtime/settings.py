@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     feature_service_drift_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25
     feature_service_drift_ks: Share = 0.3
     feature_service_drift_missing_rate: Share = 0.1
+    feature_service_openlineage_url: str | None = None
     feature_service_alert_webhook_url: SecretStr | None = None
     feature_service_alert_webhook_format: Literal["json", "slack"] = "json"
     feature_service_alert_row_seconds: Positive = 30

@@ -1,4 +1,4 @@
-"""A webhook for alerts: our JSON, or the text that Slack's incoming webhooks accept."""
+"""A webhook that receives alerts, as our JSON or as the text that Slack accepts, or other documents as they are."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ class Webhook:
     """POSTs one notice at a time. The address may be a secret, and is in no error."""
 
     def __init__(
-        self, url: str, *, sends: WebhookFormat = "json", transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        name: str = "webhook",
+        sends: WebhookFormat = "json",
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._name = name
         self._url = url
         self._sends = sends
         self._transport = transport
@@ -30,9 +36,9 @@ class Webhook:
             with httpx.Client(timeout=TIMEOUT_S, transport=self._transport) as client:
                 answer = client.post(self._url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise StoreUnavailable(f"webhook: no response: {type(error).__name__}") from error
+            raise StoreUnavailable(f"{self._name}: no response: {type(error).__name__}") from error
         if not answer.is_success:
-            raise StoreUnavailable(f"webhook: must accept the notification, responded {answer.status_code}")
+            raise StoreUnavailable(f"{self._name}: must accept the notification, responded {answer.status_code}")
 
 
 def notice_text(notice: Mapping[str, Any]) -> str:

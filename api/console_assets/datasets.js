@@ -1,15 +1,20 @@
 // Datasets: those there are with their progress, and one with its manifest and report.
 
+import { show as build } from "./build.js";
+import { show as compare } from "./compare.js";
 import { badge, clock, h, number, table, told } from "./dom.js";
 
 export async function show(root, context) {
+  if (context.rest[0] === "new") return build(root, context);
+  if (context.rest[0] === "compare" && context.rest[2]) return compare(root, context);
   const draw = context.rest[0] ? one : list;
   const at = h("div", { class: "live" });
   root.append(at);
   let timer = 0;
   const again = async () => {
     const isMoving = await draw(at, context);
-    if (context.isShown()) timer = setTimeout(() => again().catch(() => { timer = setTimeout(again, 5000); }), isMoving ? 1000 : 10000);
+    // What has ended does not change: null is not asked for again.
+    if (isMoving !== null && context.isShown()) timer = setTimeout(() => again().catch(() => { timer = setTimeout(again, 5000); }), isMoving ? 1000 : 10000);
   };
   await again();
   return () => clearTimeout(timer);
@@ -20,9 +25,16 @@ const progress = (each) => each.status === "building"
 
 async function list(at, { api }) {
   const found = await api("/dataset/list?limit=100");
-  at.replaceChildren(h("h1", {}, "Datasets"), table("Datasets",
-    [["dataset", "name mono"], ["symbols", ""], ["status", ""], ["train", "number"], ["validation", "number"], ["test", "number"], ["registry", ""], ["created, UTC", "name"], ["progress", ""]],
-    found.map((each) => [h("a", { href: `#datasets/${encodeURIComponent(each.dataset_id)}` }, each.dataset_id.slice(0, 12)), each.symbols.join(", "), badge(each.status),
+  const chosen = [...at.querySelectorAll("input:checked")].map((each) => each.value);
+  const box = (id) => h("input", { type: "checkbox", value: id, checked: chosen.includes(id), "aria-label": `Compare ${id}` });
+  const beside = h("button", { type: "button", onclick: () => {
+    const ids = [...at.querySelectorAll("input:checked")].map((each) => each.value);
+    if (ids.length === 2) location.hash = `datasets/compare/${ids.map(encodeURIComponent).join("/")}`;
+    else said.textContent = `Choose two datasets to compare, ${ids.length} chosen.`;
+  } }, "Compare the two chosen"), said = h("span", { class: "muted", role: "status" });
+  at.replaceChildren(h("h1", {}, "Datasets"), h("div", { class: "bar" }, h("a", { class: "button", href: "#datasets/new" }, "New dataset"), ...(found.length > 1 ? [beside, said] : [])), table("Datasets",
+    [["", ""], ["dataset", "name mono"], ["symbols", ""], ["status", ""], ["train", "number"], ["validation", "number"], ["test", "number"], ["registry", ""], ["created, UTC", "name"], ["progress", ""]],
+    found.map((each) => [box(each.dataset_id), h("a", { href: `#datasets/${encodeURIComponent(each.dataset_id)}` }, each.dataset_id.slice(0, 12)), each.symbols.join(", "), badge(each.status),
       number(each.train_records), number(each.validation_records), number(each.test_records), each.feature_registry_version, clock(each.created_at), progress(each)]),
     "No dataset has been built: run feature-service dataset build."));
   return found.some((each) => each.status === "building");
@@ -35,12 +47,20 @@ async function one(at, { api, rest, session }) {
   const wrong = h("p", { class: "error", role: "alert" });
   const cancel = each.status === "building" && session.can_write
     ? h("button", { type: "button", onclick: () => api(`${base}/cancel`, { method: "POST" }).catch((error) => { wrong.textContent = told(error); }) }, "Cancel this build") : null;
+  const verdict = h("span", { role: "status" });
+  const verify = h("button", { type: "button", onclick: async () => {
+    verdict.textContent = "Reading every byte …";
+    try {
+      const files = Object.entries((await api(`${base}/verification`)).files), changed = files.filter(([, state]) => state !== "intact");
+      verdict.replaceChildren(changed.length ? badge("failed") : badge("ok"), changed.length ? ` ${changed.map(([name, state]) => `${name}: ${state}`).join("; ")}` : ` ${number(files.length)} files are as they were built`);
+    } catch (error) { verdict.textContent = told(error); }
+  } }, "Verify");
   at.replaceChildren(
     h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · ", h("span", { class: "mono" }, each.dataset_id)),
     h("div", { class: "bar" }, badge(each.status), progress(each), cancel, wrong,
       ...(each.status === "ready" ? [
         each.manifest?.quality?.checked ? h("a", { href: `${base}/report`, target: "_blank", rel: "noopener" }, "Report") : null,
-        h("a", { href: `${base}/download?split=all` }, "Download all"), h("a", { href: `${base}/lineage`, target: "_blank", rel: "noopener" }, "Lineage")] : [])),
+        h("a", { href: `${base}/download?split=all` }, "Download all"), h("a", { href: `${base}/lineage`, target: "_blank", rel: "noopener" }, "Lineage"), verify, verdict] : [])),
     h("div", { class: "panel" }, h("dl", {},
       ...fact("symbols", each.symbols.join(", ")), ...fact("registry", each.feature_registry_version), ...fact("feature set", h("span", { class: "mono" }, each.feature_set)),
       ...fact("targets", each.targets.map((target) => `${target.name}: ${target.type}, ${number(target.horizon_seconds)} s ahead`).join("; ")),
@@ -51,5 +71,5 @@ async function one(at, { api, rest, session }) {
     ...(each.splits_info.splits ? [h("h2", {}, "Splits"), table("Splits", [["split", ""], ["from, UTC", ""], ["until, UTC", ""]], each.splits_info.splits.map((split) => [split.name, clock(split.start), clock(split.end)]), "")] : []),
     ...(each.manifest ? [h("h2", {}, "Load it"), h("div", { class: "panel" }, h("pre", { tabindex: 0 }, `from feature_client import FeatureStoreClient\n\nclient = FeatureStoreClient("data/historical")\nfeatures, targets = client.dataset("${each.dataset_id}").load("train")`)),
       h("h2", {}, "Manifest"), h("div", { class: "panel" }, h("pre", { tabindex: 0, "aria-label": "Manifest" }, JSON.stringify(each.manifest, null, 2)))] : []));
-  return each.status === "building";
+  return each.status === "building" ? true : null;
 }

@@ -36,7 +36,7 @@ export function number(value) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 120) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  if (seconds < 120) return `${seconds < 10 && !Number.isInteger(seconds) ? seconds.toFixed(1) : Math.round(seconds)} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86400)} d`;
@@ -59,6 +59,22 @@ const TONE = {
 };
 
 export const badge = (text, title) => h("span", { class: `badge ${TONE[text] ?? ""}`, title }, text);
+
+const OLD_MS = 3000;
+
+export const ageBadge = (ms) => h("span", { class: `badge ${ms > 30000 ? "bad" : ms > OLD_MS ? "warn" : "ok"}` }, duration(ms / 1000));
+
+// Runs at once and then so often; a failure is told by the age of what is shown.
+export async function every(ms, draw, isShown) {
+  await draw();
+  let timer = 0;
+  const again = async () => {
+    try { await draw(); } catch { /* the banner tells it */ }
+    if (isShown()) timer = setTimeout(again, ms);
+  };
+  timer = setTimeout(again, ms);
+  return () => clearTimeout(timer);
+}
 
 // columns: [label, class]. A row of a narrow screen is a block, each cell with its label.
 export function table(caption, columns, rows, empty) {

@@ -5,14 +5,14 @@ import { badge, clock, h, number, setText, table, told } from "./dom.js";
 export async function show(root, { api, note, rest, query }) {
   const { symbols } = await api("/features/overview");
   const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
-  const at = h("input", { required: true, "aria-label": "Moment, UTC", placeholder: "2026-01-05T12:05:00Z", size: 28, value: query.get("at") ?? "" });
+  const at = h("input", { required: true, "aria-label": "Moment, UTC", placeholder: "2026-01-05T12:05:00Z", size: 28, value: query.get("at") ?? `${new Date(Date.now() - 120000).toISOString().slice(0, 19)}Z` });
   const feature = h("input", { "aria-label": "Feature whose messages are listed", placeholder: "feature", value: query.get("feature") ?? "" });
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
   const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
     at, feature, h("button", { class: "primary", type: "submit" }, "Go there"), [-60, -1, 1, 60].map((seconds) =>
       h("button", { type: "button", "aria-label": `${Math.abs(seconds)} s ${seconds < 0 ? "earlier" : "later"}`, onclick: () => step(seconds) }, `${seconds < 0 ? "−" : "+"}${Math.abs(seconds)} s`)));
   root.append(h("h1", {}, "Time machine"),
-    h("p", { class: "muted" }, "The row at a moment, recomputed bit for bit from raw Parquet, and its inputs."), form, wrong, answer);
+    h("p", { class: "muted" }, "The row at a moment, recomputed bit for bit from the raw messages, and its inputs."), form, wrong, answer);
 
   function step(seconds) {
     const ms = Date.parse(at.value);
@@ -35,7 +35,8 @@ export async function show(root, { api, note, rest, query }) {
   }
 
   form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
-  if (at.value) await go();
+  if (query.get("at")) await go();
+  else answer.append(h("p", { class: "muted" }, "Choose a moment, and a feature if its messages are to be listed."));
 }
 
 function parts(found, choose) {

@@ -2,7 +2,7 @@
 
 import { badge, h, number, setText, table, told } from "./dom.js";
 
-export async function show(root, { api, note, query }) {
+export async function show(root, { api, note, query, session, isShown }) {
   const [active, versions] = await Promise.all([api("/feature-registry"), api("/feature-registry/versions")]);
   const names = [...versions.map((each) => each.version), "latest"];
   const choice = (label, chosen) => h("select", { "aria-label": label }, names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
@@ -21,10 +21,11 @@ export async function show(root, { api, note, query }) {
   async function go() {
     setText(wrong, "");
     button.disabled = true;
+    answer.replaceChildren(h("p", { class: "muted", role: "status" }, "Comparing; what a row of each costs is measured once, which takes seconds …"));
     try {
       const found = await api(`/feature-registry/diff?${new URLSearchParams({ before: before.value, after: after.value })}`);
       note("registry", [], [["before", before.value], ["after", after.value]]);
-      answer.replaceChildren(...parts(found));
+      answer.replaceChildren(...parts(found), ...(session.can_write && found.before === active.version && found.after !== "latest" ? [activation(found, api, isShown)] : []));
     } catch (error) {
       answer.replaceChildren();
       setText(wrong, told(error));
@@ -34,6 +35,24 @@ export async function show(root, { api, note, query }) {
 
   form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
   if (query.get("before") && query.get("after")) await go();
+}
+
+// What breaks readers must be acknowledged by a tick before the button works, as the API asks.
+function activation(found, api, isShown) {
+  const who = h("input", { required: true, autocomplete: "name" }), why = h("input", { required: true });
+  const seen = h("input", { type: "checkbox", required: found.breaking_changes.length > 0 });
+  const said = h("p", { role: "status" }), wrong = h("p", { class: "error", role: "alert" }), button = h("button", { class: "primary", type: "submit" }, `Activate ${found.after}`);
+  return h("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    setText(wrong, "");
+    button.disabled = true;
+    setText(said, "Workers compile it and warm it up; this answers when they serve it …");
+    try {
+      const done = await api(`/feature-registry/versions/${encodeURIComponent(found.after)}/activate`, { method: "POST", body: { activated_by: who.value, activation_reason: why.value, acknowledge_breaking_changes: seen.checked } });
+      if (isShown()) setText(said, `${done.version} is active, after ${done.previous_version ?? "none"}.`);
+    } catch (error) { setText(said, ""); setText(wrong, told(error)); button.disabled = false; }
+  } }, h("h2", {}, `Activate ${found.after}`), h("div", { class: "fields" }, h("label", {}, "Who activates it", who), h("label", {}, "Why", why)),
+  found.breaking_changes.length ? h("p", {}, h("label", {}, seen, ` I know that this breaks readers: ${found.breaking_changes.join("; ")}`)) : "", h("div", { class: "bar" }, button), said, wrong);
 }
 
 const state = (each) => (each.is_active ? "active" : each.is_shadow ? "next to the active one" : each.is_valid ? (each.is_shipped ? "shipped" : "candidate") : "broken");

@@ -31,7 +31,7 @@ function status(health, stats) {
 }
 
 const open = (alerts) => [h("h2", {}, "Open alerts"), table("Open alerts", [["severity", ""], ["what", "formula"], ["what to do", "formula"], ["since, UTC", "name"], ["silenced until", "name"]],
-  alerts.map((each) => [badge(each.severity), `${each.subject}: ${each.summary}`, each.action, clock(each.opened_at), clock(each.silenced_until)]), "No alert is open.")];
+  alerts.map((each) => [badge(each.severity), each.summary.startsWith(each.subject) ? each.summary : `${each.subject}: ${each.summary}`, each.action, clock(each.opened_at), clock(each.silenced_until)]), "No alert is open.")];
 
 const tasks = (upkeep) => [h("h2", {}, "Tasks"), upkeep.tasks === null ? h("p", { class: "note" }, upkeep.reasons.tasks) : table("Tasks",
   [["task", "name"], ["state", ""], ["last success", "number"], ["every", "number"], ["due since", "number"], ["took", "number"], ["found", "formula"]],

@@ -30,7 +30,10 @@ def run(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a period and wait. Without --type: what the registry version reads. Days with data are left alone."""
+    """Fetch a period and wait. Without --type: what the registry version reads. Days with data are left alone.
+
+    Example: feature-service backfill run --symbol BTCUSDT --from 2026-01-05 --to 2026-01-06
+    """
     from api.backfill import backfill_document
     from backfill.jobs import dates_total
     from backfill.request import BackfillRequest, checked_data_types, data_types_of_kinds, parse_date
@@ -103,7 +106,10 @@ def list_jobs(
 
 @app.command("show")
 def show(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """One job: what was filled, held by live data and missing, by day and data type."""
+    """One job: what was filled, held by live data and missing, by day and data type.
+
+    Example: feature-service backfill show 5e0c1a7f
+    """
     from api.backfill import backfill_document
     from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers
@@ -117,7 +123,10 @@ def show(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
 
 @app.command("cancel")
 def cancel(job_id: str, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Stop a job at its next step; fetched data stays."""
+    """Stop a job at its next step; fetched data stays.
+
+    Example: feature-service backfill cancel 5e0c1a7f
+    """
     from api.backfill import backfill_document
     from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers

@@ -114,7 +114,10 @@ def list_datasets(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest training sets, newest first."""
+    """The newest training sets, newest first.
+
+    Example: feature-service dataset list --data demo
+    """
     from api.schemas import dataset_document
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
@@ -135,7 +138,10 @@ def show(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """One training set."""
+    """One training set.
+
+    Example: feature-service dataset show 51b28d6ede9840a49a9ea067d1b47f78
+    """
     from api.schemas import dataset_document
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
@@ -185,7 +191,10 @@ def cancel(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cancel a build, in whichever process it runs; it stops at its next piece and leaves no files."""
+    """Cancel a build, in whichever process it runs; it stops at its next piece and leaves no files.
+
+    Example: feature-service dataset cancel 51b28d6ede9840a49a9ea067d1b47f78
+    """
     from runtime.building import dataset_builds
     from runtime.servers import running_servers
     from runtime.stores import open_stores
@@ -203,7 +212,10 @@ def delete(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Permanently remove a dataset and its files, after asking."""
+    """Permanently remove a dataset and its files, after asking.
+
+    Example: feature-service dataset delete 51b28d6ede9840a49a9ea067d1b47f78
+    """
     from runtime.building import dataset_builds
     from runtime.servers import running_servers
     from runtime.stores import open_stores
@@ -224,7 +236,10 @@ def download(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The file of a split, or a zip of all files; of folds, a zip of every fold's."""
+    """The file of a split, or a zip of all files; of folds, a zip of every fold's.
+
+    Example: feature-service dataset download 51b28d6ede9840a49a9ea067d1b47f78 --to dataset.zip
+    """
     from api.archive import zip_chunks
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store

@@ -31,7 +31,10 @@ def downgrade(
     yes: AnswerYes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Downgrade the schema to a revision, after asking: the data of later revisions is lost."""
+    """Downgrade the schema to a revision, after asking: the data of later revisions is lost.
+
+    Example: feature-service db downgrade 0018
+    """
     if not yes:
         typer.confirm(f"Downgrade the schema to {revision} and lose the data of later revisions?", abort=True, err=True)
     from runtime.servers import running_servers

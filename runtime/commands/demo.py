@@ -36,7 +36,10 @@ def demo(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play ten simulated minutes of two symbols from message to live vector to training set, and prove them equal."""
+    """Play ten simulated minutes of two symbols from message to live vector to training set, and prove them equal.
+
+    Example: feature-service demo --out demo
+    """
     from runtime.commands.options import settings_for
     from runtime.commands.progress import showing_progress
 

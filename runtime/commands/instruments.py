@@ -32,6 +32,8 @@ def declare(
     """Pin a symbol's scale before its first message arrives; a scale that is already pinned stays.
 
     Without it the first price pins one that covers the ticks and lots of every market at such a price.
+
+    Example: feature-service instruments declare BTCUSDT --price-decimals 1 --quantity-decimals 3
     """
     from market.instruments import Instrument
     from runtime.wiring import instrument_pins

@@ -19,6 +19,7 @@ from runtime.commands.options import (
 from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
+    from runtime.settings import Settings
     from training_sets.rebuild.runs import RebuiltDay
 
 
@@ -38,6 +39,8 @@ def rebuild(
     Days computed before from the same raw data by the same code are skipped, so an interrupted run can be repeated.
     FEATURE_SERVICE_ENGINE sets where the workers run. Ctrl-C waits for the days that processes of this machine are
     computing and exits 130.
+
+    Example: feature-service rebuild --symbol BTCUSDT --from 2026-01-05 --to 2026-01-06 --workers 2
     """
     from runtime.commands.progress import remaining, showing_progress
     from runtime.engines import engine_of_command
@@ -72,6 +75,7 @@ def rebuild(
     except KeyboardInterrupt:
         typer.echo(f"interrupted: {len(days)} whole days are kept, the same command continues from there", err=True)
         raise typer.Exit(130) from None
+    _tell(settings, symbol, days)
     print_document(
         {
             "symbol": symbol,
@@ -84,3 +88,15 @@ def rebuild(
         },
         as_json=as_json,
     )
+
+
+def _tell(settings: Settings, symbol: str, days: list[RebuiltDay]) -> None:
+    """The lineage server, where there is one, of what was computed."""
+    from market.clock import SystemClock, to_datetime
+    from runtime.building import lineage_post
+    from runtime.wiring import new_id
+    from training_sets.builds.open_lineage import rebuild_event, tell_of_rebuild
+
+    post, groups = lineage_post(settings), sorted({group for day in days for group in day.groups})
+    if post is not None and groups:
+        tell_of_rebuild(post, rebuild_event(new_id(), symbol, groups, to_datetime(SystemClock().now_ns())))

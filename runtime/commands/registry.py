@@ -71,7 +71,10 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
 def show(
     version: Annotated[str, typer.Argument(help="Version, e.g. 2.0.0, or latest.")], as_json: AsJson = False
 ) -> None:
-    """One version: its columns in order and the identity of each group."""
+    """One version: its columns in order and the identity of each group.
+
+    Example: feature-service registry show 2.0.0 --json
+    """
     from feature_repo.registry_versions import load_registry_version
 
     loaded = load_registry_version(version, settings_for(None).feature_registry_versions_dir)
@@ -91,7 +94,10 @@ def show(
 
 @app.command("validate")
 def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")], as_json: AsJson = False) -> None:
-    """Check a registry file; lists every problem at once, each with its feature. Exits 1 if there are any."""
+    """Check a registry file; lists every problem at once, each with its feature. Exits 1 if there are any.
+
+    Example: feature-service registry validate 3.0.0.yaml
+    """
     from feature_repo.registry_versions import load_registry_file
     from market.errors import InvalidRegistry
 
@@ -120,7 +126,10 @@ def create(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a file into the versions' folder and record it; it is a candidate until it is activated."""
+    """Copy a file into the versions' folder and record it; it is a candidate until it is activated.
+
+    Example: feature-service registry create 3.0.0.yaml
+    """
     from feature_repo.registry_versions import load_registry_file, read_config
 
     version, config = load_registry_file(file).version, read_config(file)
@@ -132,7 +141,10 @@ def create(
 
 @app.command("sync")
 def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read a version's file again and record its contents. Exits 1 when it breaks the rules."""
+    """Read a version's file again and record its contents. Exits 1 when it breaks the rules.
+
+    Example: feature-service registry sync 3.0.0
+    """
     with life_cycle(data) as cycle:
         found = cycle.sync(version, asked(by, ""))
     _tell_synchronised(found, as_json=as_json)
@@ -175,6 +187,8 @@ def activate(  # the options of the command
 
     Exits 1 when it breaks readers and that is not acknowledged, listing what breaks, and when a worker cannot serve
     it: the previous version continues, and the reason is given.
+
+    Example: feature-service registry activate 1.1.0 --reason "two more features"
     """
     with life_cycle(data) as cycle:
         if shadow:
@@ -191,7 +205,10 @@ def activate(  # the options of the command
 def end_shadow(
     version: Version, by: By = None, reason: Reason = "", data: DataFolder = None, as_json: AsJson = False
 ) -> None:
-    """Serve a version no longer beside the active one."""
+    """Serve a version no longer beside the active one.
+
+    Example: feature-service registry end-shadow 3.0.0
+    """
     with life_cycle(data) as cycle:
         cycle.shadows.end(version, asked(by, reason))
     tell({"version": version, "shadow": False}, f"{version}: no longer served next to the active one", as_json=as_json)
@@ -204,7 +221,10 @@ def rollback(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Activate the previously active version."""
+    """Activate the previously active version.
+
+    Example: feature-service registry rollback --reason "the model expects 1.0.0"
+    """
     with life_cycle(data) as cycle:
         done = cycle.rollback(asked(by, reason))
     tell_activation(done, as_json=as_json)
@@ -219,7 +239,10 @@ def delete(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a version's file and its records; not while it is active, shipped or in use."""
+    """Remove a version's file and its records; not while it is active, shipped or in use.
+
+    Example: feature-service registry delete 3.0.0
+    """
     if not yes:
         typer.confirm(f"Delete registry version {version}?", abort=True, err=True)
     with life_cycle(data) as cycle:
@@ -229,7 +252,10 @@ def delete(
 
 @app.command("usage")
 def usage(version: Version, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """What uses a version: datasets, rows that have its columns, workers; and what prevents its deletion."""
+    """What uses a version: datasets, rows that have its columns, workers; and what prevents its deletion.
+
+    Example: feature-service registry usage 2.0.0
+    """
     with life_cycle(data) as cycle:
         found = cycle.usage(version).document(version)
     print_document(found, as_json=as_json)
@@ -242,7 +268,10 @@ def diff(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Effects of a change of version: columns, horizons, sources, rows of history to compute, cost of a row."""
+    """Effects of a change of version: columns, horizons, sources, rows of history to compute, cost of a row.
+
+    Example: feature-service registry diff 1.0.0 2.0.0
+    """
     with life_cycle(data) as cycle:
         found = cycle.differences.between(before, after)
     print_document(found.document(), as_json=as_json)

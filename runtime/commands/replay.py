@@ -34,6 +34,8 @@ def replay_recordings(
     Exits 0 when every file was read to its end: messages that cannot be used are counted and kept in the dead letter.
     Exits 1 when a file cannot be read any further, or more than one message of a hundred cannot be used; everything
     that could be read is kept.
+
+    Example: feature-service replay demo/recording.jsonl.gz --registry 1.0.0 --out out
     """
     from runtime.commands.progress import showing_progress
 

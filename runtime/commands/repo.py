@@ -13,7 +13,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change;
 
 
 def apply(dry_run: DryRun = False, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Register entity, push source, views and services with Feast, and write the yaml that applications read with."""
+    """Register entity, push source, views and services with Feast, and write the yaml that applications read with.
+
+    Example: feature-service apply --dry-run
+    """
     from runtime.feature_repository import apply_feature_store, plan_feature_store
     from runtime.servers import running_servers
 

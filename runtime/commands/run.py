@@ -44,6 +44,8 @@ def run(
     """Start the servers and run the chosen roles; Ctrl-C or SIGTERM stops everything cleanly.
 
     A simulated market runs from now by the machine's clock, a recording by its own. Exits 1 when a role fails.
+
+    Example: FEATURE_SERVICE_SYMBOLS=BTCUSDT,ETHUSDT feature-service run --registry 1.0.0
     """
     chosen = tuple(dict.fromkeys(role.strip() for role in roles.split(",")))
     if not set(chosen) <= set(ROLES):

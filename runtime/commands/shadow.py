@@ -48,7 +48,10 @@ def release(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a withheld group again. It is withheld again if it still differs from the tape."""
+    """Serve a withheld group again. It is withheld again if it still differs from the tape.
+
+    Example: feature-service shadow release BTCUSDT orderbook
+    """
     with _store(data) as store:
         if not store.release(symbol, group):
             withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "none"

@@ -25,7 +25,10 @@ def add(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a table by its mapping, or replace it, if it can be read."""
+    """Add a table by its mapping, or replace it, if it can be read.
+
+    Example: feature-service tables add bars/daily_bars.yaml
+    """
     from runtime.tables import tables_folder
     from storage.tables.computing import add_table
 
@@ -49,7 +52,10 @@ def list_tables(data: DataFolder = None, as_json: AsJson = False) -> None:
 
 @app.command("check")
 def check(name: TableName, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Read a table and report how each kind of row is treated. Exits 1 when a row was rejected."""
+    """Read a table and report how each kind of row is treated. Exits 1 when a row was rejected.
+
+    Example: feature-service tables check daily_bars
+    """
     from runtime.tables import tables_folder
     from storage.tables.computing import added_table
     from storage.tables.reading import read_table

@@ -40,7 +40,10 @@ Days = Annotated[
 
 @app.command("stats")
 def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Messages, bytes, silent minutes and coverage by symbol, day and type, with the day's hours as bars."""
+    """Messages, bytes, silent minutes and coverage by symbol, day and type, with the day's hours as bars.
+
+    Example: feature-service tape stats --data demo
+    """
     from ingestion.tape.report import tape_stats
     from storage.tape import tape_symbols
 
@@ -127,6 +130,8 @@ def archive(
     """Move data older than the retention into a folder: tape, raw Parquet and feature rows.
 
     Names the datasets that use it; they stay unchanged, but cannot be verified until it is restored.
+
+    Example: feature-service tape archive --to s3://archive/raw
     """
     from runtime.stores import open_stores
     from storage.retention.features import ARCHIVED_FEATURES, archive_feature_days
@@ -155,7 +160,10 @@ def restore(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a symbol's archived raw data and feature rows back."""
+    """Copy a symbol's archived raw data and feature rows back.
+
+    Example: feature-service tape restore --symbol BTCUSDT --from s3://archive/raw
+    """
     from market.errors import NotFound
     from runtime.stores import open_stores
     from storage.retention.features import ARCHIVED_FEATURES, restore_feature_days

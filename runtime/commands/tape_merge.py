@@ -30,6 +30,8 @@ def merge(
     """Merge the data of two recorders of one market into one tape, raw Parquet and feature log, each message once.
 
     Both folders stay unchanged. Exits 1 and reports conflicts if both state different things under one id.
+
+    Example: feature-service tape merge left right --to both
     """
     from ingestion.pipeline.served_rows import available_as_if_live
     from ingestion.sources.played.play import play

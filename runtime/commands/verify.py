@@ -42,6 +42,8 @@ def parity(
     code, because a wrong formula agrees with itself in a rebuild. The first difference is shown with the symbol, the
     row, the feature, both values, and the messages received around it. Exits 1 on any difference, and if rows could
     not be compared, with the reason.
+
+    Example: feature-service verify parity --data demo
     """
     from dataclasses import asdict
 
@@ -137,6 +139,8 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
     """Read every frame of the tape and every part made of it: checksums, order, contiguous u, holes, missing files.
 
     Also reads what recoveries moved aside. Exits 1 on any damage; messages lost by the source count as book gaps.
+
+    Example: feature-service verify tape --data demo
     """
     from ingestion.tape.report import verify_tape
     from runtime.wiring import instrument_pins
@@ -179,6 +183,8 @@ def dataset(
     """Rebuild a dataset from its manifest and compare every byte.
 
     Lists files. Exits 1 when one has changed since it was built, or when the second build differs.
+
+    Example: feature-service verify dataset 51b28d6ede9840a49a9ea067d1b47f78
     """
     import tempfile
     from pathlib import Path

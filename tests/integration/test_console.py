@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from api.sessions import COOKIE, CSRF_HEADER
 from market.clock import SECOND_NS, format_iso
 from tests.conftest import missing
-from tests.running_service import Running, running_service
+from tests.running_service import ROOT, Running, running_service
 
 KEY = "console-key"
 DEADLINE_MS = 60_000
@@ -58,6 +58,14 @@ def page(browser: Browser, running: Running) -> Iterator[Page]:
     assert failures == []
 
 
+@pytest.fixture(scope="module")
+def pictures() -> Path:
+    """Where the pages are kept as pictures, to be looked at: build/console."""
+    folder = ROOT / "build" / "console"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def log_in(page: Page) -> None:
     page.goto("/console")
     page.get_by_label("Key of the service").fill("wrong")
@@ -95,6 +103,110 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
     page.keyboard.press("4")
     expect(page.get_by_role("region", name="Tasks")).to_contain_text("retention")
     expect(page.get_by_role("region", name="Folders")).to_contain_text("tape")
+
+
+def test_a_symbol_is_charted_over_its_price_with_its_book_and_trades(page: Page, running: Running) -> None:
+    page.goto("/console#live/BTCUSDT")
+    page.get_by_role("button", name="spread_abs in the chart").click()
+    chart = page.get_by_role("img", name="mid_price, spread_abs, last ten minutes")
+    expect(chart.locator("path.line")).to_have_count(2)
+    expect(chart.locator("path.line").last).to_have_attribute("d", re.compile(r"^M.*L"))
+    expect(chart.locator("rect.gap").first).to_be_attached()  # before the service began
+    assert page.url.endswith("#live/BTCUSDT?chart=spread_abs")
+    with running.client() as client:
+        now = client.get("/features/market", params={"symbol": "BTCUSDT", "depth": 5, "trades": 3}).json()
+        assert client.get("/features/market", params={"symbol": "NOBODY"}).status_code == 404
+        workers = client.get("/stats/processing").json()["workers"]
+    bids, asks = now["book"]["bids"], now["book"]["asks"]
+    assert [price for price, _ in bids] == sorted((price for price, _ in bids), reverse=True)
+    assert [price for price, _ in asks] == sorted(price for price, _ in asks)
+    assert bids[0][0] < asks[0][0]
+    assert (len(bids), len(now["trades"])) == (5, 3)
+    expect(page.get_by_role("region", name="Order book").locator("tbody tr")).to_have_count(15)
+    expect(page.get_by_role("region", name="Trades")).to_contain_text(re.compile("buy|sell"))
+    page.goto("/console#live")
+    expect(page.get_by_role("region", name="Latency")).to_contain_text(workers[0]["worker_id"])
+
+
+def test_a_feature_is_studied_in_a_period_with_others_and_another_version_beside_it(
+    page: Page, running: Running
+) -> None:
+    begin, end = (format_iso(running.start_ns + seconds * SECOND_NS) for seconds in (0, 150))
+    asked = {"symbol": "BTCUSDT", "from": begin, "to": end, "features": "vwap_3s,mid_price"}
+    with running.client() as client:
+        found = client.get("/features/study", params=asked).json()
+        history = client.get("/features/history", params=asked).json()
+        named = {"features": ",".join(f"x{at}" for at in range(9))}
+        assert client.get("/features/study", params=asked | named).status_code == 400
+        assert client.get("/features/study", params=asked | {"to": begin}).status_code == 400
+        assert client.get("/features/study", params=asked | {"symbol": "NOBODY"}).status_code == 404
+    vwap = found["features"]["vwap_3s"]
+    known = [value for value in history["features"]["vwap_3s"] if value is not None]
+    assert (vwap["rows"], vwap["known"]) == (len(history["timestamps"]), len(known))
+    assert (vwap["quantiles"][0], vwap["quantiles"][-1]) == (min(known), max(known))
+    lacking = {name: sum(counts) for name, counts in vwap["unknown"].items()}
+    assert sum(lacking.values()) == 150 - len(known)
+    assert lacking["NO_ROW"] == 150 - vwap["rows"]
+    page.goto(f"/console#features/vwap_3s?symbol=BTCUSDT&from={begin}&to={end}&with=mid_price&against=1.1.0")
+    expect(page.get_by_role("region", name="Correlation").first).to_contain_text(f"{found['correlation'][0][1]:.3f}")
+    for version in ("1.0.0", "1.1.0"):
+        expect(page.get_by_role("heading", name=f"registry {version}")).to_be_visible()
+    for picture in ("Distribution of vwap_3s", "Autocorrelation of vwap_3s", "What is not known of vwap_3s"):
+        expect(page.get_by_role("img", name=picture).first).to_be_visible()
+
+
+def test_a_dataset_is_built_by_the_form_verified_and_compared(page: Page, running: Running) -> None:
+    first = running.build()
+    begin, end = (format_iso(running.start_ns + seconds * SECOND_NS) for seconds in (10, 150))
+    page.goto("/console#datasets/new")
+    expect(page.get_by_role("status").filter(has_text="Held of BTCUSDT")).to_be_visible()
+    page.get_by_label("From, UTC").fill(end)
+    page.get_by_label("To, UTC").fill(begin)
+    expect(page.get_by_role("alert").filter(has_text="must be after from")).to_be_visible()
+    page.get_by_label("From, UTC").fill(begin)
+    page.get_by_label("To, UTC").fill(end)
+    page.get_by_label("Horizon, as 30s, 5m").fill("5s")
+    page.get_by_label("Embargo, as 1m").fill("2s")
+    line = page.get_by_role("img", name="Splits on the time line")
+    for kind, count in (("train", 1), ("validation", 1), ("test", 1), ("purge", 2), ("embargo", 2)):
+        expect(line.locator(f"rect.{kind}")).to_have_count(count)
+    assert "horizon=5s" in page.url
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status").filter(has_text="files are as they were built")).to_be_visible()
+    second = page.url.rpartition("/")[2]
+    with running.client() as client:
+        built = client.get(f"/dataset/{second}").json()
+        assert (built["embargo_seconds"], built["targets"][0]["horizon_seconds"]) == (2, 5)
+        assert client.get(f"/dataset/{second}/verification").json()["is_intact"] is True
+        files = [path for path in (running.folder / "datasets" / second).iterdir() if path.suffix == ".parquet"]
+        files[0].write_bytes(files[0].read_bytes() + b"x")
+        changed = client.get(f"/dataset/{second}/verification").json()
+    assert (changed["is_intact"], changed["files"][files[0].name]) == (False, "changed")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status").filter(has_text=f"{files[0].name}: changed")).to_be_visible()
+    page.goto("/console#datasets")
+    for dataset_id in (first, second):
+        page.get_by_label(f"Compare {dataset_id}").check()
+    page.get_by_role("button", name="Compare the two chosen").click()
+    expect(page.get_by_role("region", name="Different")).to_contain_text("embargo_seconds")
+    expect(page.get_by_role("region", name="The same")).to_contain_text("sample_interval_seconds")
+
+
+@pytest.mark.soak
+def test_an_activation_that_breaks_readers_wants_their_acknowledgement(page: Page, running: Running) -> None:
+    with running.client() as client:
+        active = client.get("/feature-registry").json()["version"]
+    page.goto(f"/console#registry?before={active}&after=1.0.0")
+    # Both kernels are compiled, to measure what a row of each costs.
+    page.get_by_label("Who activates it").wait_for(timeout=5 * DEADLINE_MS)
+    page.get_by_label("Who activates it").fill("test")
+    page.get_by_label("Why", exact=True).fill("a try")
+    page.keyboard.press("Enter")
+    acknowledged = page.get_by_label("I know that this breaks readers")
+    assert acknowledged.evaluate("box => box.validity.valueMissing") is True
+    with running.client() as client:
+        assert client.get("/feature-registry/audit").json() == []
 
 
 def test_the_coverage_calendar_shows_the_certificate_at_an_address(page: Page, running: Running) -> None:
@@ -155,7 +267,7 @@ def follow_a_symbol(page: Page, client: httpx.Client) -> None:
     assert client.get("/features/history", params=asked).status_code == 200
     first = value.get_attribute("title")
     page.get_by_label("Search a feature").fill("")
-    expect(page.locator("tbody tr:visible")).to_have_count(29)
+    expect(page.get_by_role("region", name="Vector of BTCUSDT").locator("tbody tr:visible")).to_have_count(29)
     assert page.url.endswith("#live/BTCUSDT")
     expect(value).not_to_have_attribute("title", str(first))
     for name, reason in now["missing"].items():
@@ -165,7 +277,7 @@ def follow_a_symbol(page: Page, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
-    browser: Browser, running: Running, tmp_path: Path, width: int, scheme: str
+    browser: Browser, running: Running, pictures: Path, width: int, scheme: str
 ) -> None:
     is_dark = scheme == "dark"
     with browser.new_context(
@@ -178,9 +290,11 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
         assert (sum(map(int, re.findall(r"\d+", background))) < 200) == is_dark
         for address in (
             "live",
-            "live/BTCUSDT",
+            "live/BTCUSDT?chart=spread_abs",
             "features?q=vwap",
+            "features/vwap_3s?with=mid_price&against=1.1.0",
             "datasets",
+            "datasets/new",
             "upkeep",
             "past",
             "coverage",
@@ -195,7 +309,7 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
                 address
             )
             assert grave_findings(page) == [], address
-            page.screenshot(path=str(tmp_path / f"{address.partition('?')[0].replace('/', '-')}-{width}.png"))
+            page.screenshot(path=pictures / f"{address.partition('?')[0].replace('/', '-')}-{width}.png")
 
 
 def grave_findings(page: Page) -> list[str]:

@@ -23,6 +23,7 @@ from feature_client import FeatureStoreClient
 from market.errors import NotFound
 from runtime.commands.options import settings_for
 from runtime.servers import running_servers
+from tests.notebooks import run_notebooks
 
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
 DEMO = [FEATURE_SERVICE, "demo", "--json"]
@@ -106,6 +107,29 @@ def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int) -> 
         # No ingest runs here, so the vector is not known; a model refuses it.
         assert told.startswith("nan [")
         check_the_sdk(folder / "demo", history=folder / "history.parquet")
+        printed = run_notebooks(["explore_features", "build_and_train", "your_own_feature"], folder, environment)
+        assert "540 rows are known today, 240 were at 12:05" in printed["explore_features"]
+        assert "10 of 10 planted were caught" in printed["your_own_feature"]
+        assert re.search(r"compared +1198\nmismatched +0\n", printed["your_own_feature"])
+
+
+def test_the_demo_of_shares_and_its_notebook(folder: Path) -> None:
+    document = json.loads(
+        answer_of([FEATURE_SERVICE, "demo", "--equities", "--out", "shares", "--json"], folder, dict(os.environ))
+    )
+    assert document["is_proven"] is True
+    printed = run_notebooks(["equities"], folder, os.environ)
+    assert "every answer is proven to be of its past: True" in printed["equities"]
+
+
+@pytest.mark.soak
+def test_the_notebook_of_the_live_loop_predicts_and_refuses(folder: Path, kernel_cache: Path) -> None:
+    environment = {**os.environ, "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent)}
+    answer_of([*DEMO, "--out", "demo"], folder, environment)
+    printed = run_notebooks(["live_loop"], folder, environment)["live_loop"]
+    assert len(re.findall(r"mid \d+\.\d+  predicted [+-]\d", printed)) == 5
+    assert "refused: BTCUSDT: must be at most 0 s old" in printed
+    assert processes_of(folder) == []
 
 
 def answer_of(words: list[str], folder: Path, environment: dict[str, str]) -> str:

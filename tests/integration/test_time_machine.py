@@ -10,9 +10,12 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
-from market.errors import InvalidRequest
-from market.events import CONTROL, KIND_COUNT, NO_LEVEL, ORDERBOOK, Events
+from ingestion.tape.present import YOUNG_NS, Present, present_market
+from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
+from market.errors import InvalidRequest, NotFound
+from market.events import CONTROL, KIND_COUNT, NO_LEVEL, ORDERBOOK, TRADE, Events
+from storage.checkpoints import checkpoint_path
+from storage.instruments import InstrumentPins
 from storage.raw.events import read_events
 from storage.raw.raw_data import RawData
 from tests.played import Played, write_recording
@@ -60,6 +63,35 @@ def test_a_moment_is_the_row_that_was_served_with_its_book(played: Played, kerne
         moment_at(raw, SYMBOL, kernel, START_NS - SECOND_NS)
     with pytest.raises(InvalidRequest, match="feature: must be one of registry"):
         messages_behind(raw, SYMBOL, kernel.feature_set, "no", START_NS + MINUTE_NS)
+
+
+def test_the_market_of_now_is_the_book_of_the_next_row_and_the_last_trades(played: Played, kernel: Kernel) -> None:
+    raw, pins = RawData(played.raw), InstrumentPins(played.raw)
+    last_ns = raw.period(SYMBOL)[1]
+    next_row = moment_at(raw, SYMBOL, kernel, floor_to(last_ns, ORDER_NS) + ORDER_NS)
+    traded = read_events(raw, SYMBOL, kinds=[TRADE], from_ns=START_NS, to_ns=last_ns + 1)
+    traded = traded[traded["kind"] == TRADE][-20:]
+
+    def present(now_ns: int) -> Present:
+        return present_market(played.raw, SYMBOL, pins, kernel, grid_ns=SECOND_NS, now_ns=now_ns, most_trades=20)
+
+    checkpoint = checkpoint_path(played.raw, SYMBOL)
+    kept = checkpoint.read_bytes()
+    for is_kept in (True, False):  # from it, and a young tape without one from its begin
+        if not is_kept:
+            checkpoint.unlink()
+        found = present(last_ns)
+        assert found.recv_ns == last_ns
+        assert found.book is not None
+        for side, levels in zip(found.book, (next_row.bids, next_row.asks), strict=True):
+            np.testing.assert_array_equal(side, levels)
+        assert len(found.trades) == 20
+        assert (found.trades == traded).all()  # field by field: what lies between them is anything
+    with pytest.raises(NotFound, match="checkpoint of BTCUSDT: must be there"):
+        present(last_ns + 2 * YOUNG_NS)
+    with pytest.raises(NotFound, match="symbol: must be one that has sent data"):
+        present_market(played.raw, "NOBODY", pins, kernel, grid_ns=SECOND_NS, now_ns=0, most_trades=1)
+    checkpoint.write_bytes(kept)
 
 
 def test_only_the_messages_that_are_listed_change_a_value(played: Played, kernel: Kernel) -> None:

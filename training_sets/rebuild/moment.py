@@ -18,14 +18,11 @@ from storage.raw.events import read_events
 from storage.raw.messages import RawMessage, raw_messages
 from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import begin_engine, start_before
+from transforms.book_levels import Levels, book_levels
 from transforms.catalogue import FEATURES, column_horizon_ns
-from transforms.engine import Engine
 from transforms.kernel import Kernel
-from transforms.order_book import VALID
 from transforms.rows import FeatureRows, FeatureSet
-from transforms.state import ORDER_NS, STATE
-
-Levels = npt.NDArray[np.int64]
+from transforms.state import ORDER_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +52,8 @@ def moment_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: int) -> Moment:
     for events, _ in pieces:
         engine.feed(events)
     rows = engine.rows_at(np.array([row_ns], np.int64), row_ns)
-    is_known = engine.book_validity == VALID
-    bids, asks = _levels(engine) if is_known else (None, None)
+    bids, asks = book_levels(engine) or (None, None)
     return Moment(rows, bids, asks)
-
-
-def _levels(engine: Engine) -> tuple[Levels, Levels]:
-    book = np.frombuffer(engine.checkpoint(), STATE, count=1)[0]["book"]
-    bids, asks = (
-        np.stack([side[name][side["first"] : side["end"]][::-1] for name in ("px", "qty")], axis=1)
-        for side in (book["bids"], book["asks"])
-    )
-    return bids, asks
 
 
 def messages_behind(raw: RawData, symbol: str, chosen: FeatureSet, column: str, row_ns: int) -> list[RawMessage]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,18 +50,38 @@ TELL_NO_DOCUMENT = {
 }
 
 
-def without_json(command: Any, names: tuple[str, ...] = ()) -> Iterator[str]:  # noqa: ANN401  # Typer's own copy of click
+def named_commands(command: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401  # Typer's own copy of click
     inner = getattr(command, "commands", None)
     if inner is None:
-        if not any("--json" in parameter.opts for parameter in command.params):
-            yield " ".join(names)
+        yield names, command
     else:
         for name, each in inner.items():
-            yield from without_json(each, (*names, name))
+            yield from named_commands(each, (*names, name))
 
 
 def test_every_command_answers_as_json_but_those_that_have_nothing_to_answer() -> None:
-    assert set(without_json(get_command(app))) == set(TELL_NO_DOCUMENT)
+    told = {
+        " ".join(names)
+        for names, command in named_commands(get_command(app))
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert told == set(TELL_NO_DOCUMENT)
+
+
+def test_a_command_that_must_be_given_something_shows_an_example_that_it_takes() -> None:
+    shown = 0
+    for names, command in named_commands(get_command(app)):
+        example = re.search(r"Example: (.+)", inspect.cleandoc(command.help or ""))
+        assert example or not any(each.required for each in command.params), names
+        if example is None:
+            continue
+        # Without variables before it, and without what is done with its output.
+        typed = re.split(r" [|>] ", re.sub(r"^([A-Z_]+=\S+ )+", "", example[1]))[0]
+        words = shlex.split(typed)
+        assert tuple(words[: len(names) + 1]) == ("feature-service", *names)
+        command.make_context(names[-1], words[len(names) + 1 :])  # exits where an option or an argument is not taken
+        shown += 1
+    assert shown > 40
 
 
 def test_the_newest_vector_is_read_without_feast() -> None:

@@ -1,0 +1,128 @@
+// A dataset to be: what there is of a symbol, the splits on the time line with purge and embargo, and what is asked of them.
+
+import { s } from "./chart.js";
+import { clock, duration, h, number, setText, told } from "./dom.js";
+
+const WIDE = 960, SPLITS = ["train", "validation", "test"];
+const TARGETS = { regression: "return ahead", classification: "up, down or neither", risk_adjusted: "return by its risk", triple_barrier: "first barrier met" };
+
+export async function show(root, { api, note, query, session }) {
+  const [{ symbols }, versions, active] = await Promise.all([api("/features/overview"), api("/feature-registry/versions"), api("/feature-registry")]);
+  const input = (more) => h("input", more);
+  const select = (entries, chosen) => h("select", {}, entries.map(([value, label]) => h("option", { value, selected: value === chosen }, label)));
+  const given = {
+    symbol: input({ list: "symbols", required: true, value: query.get("symbol") ?? Object.keys(symbols)[0] ?? "" }),
+    from: input({ required: true, value: query.get("from") ?? "", placeholder: "2026-01-05T12:00" }),
+    to: input({ required: true, value: query.get("to") ?? "", placeholder: "2026-01-05T18:00" }),
+    train: input({ type: "number", min: 1, max: 98, value: query.get("train") ?? 70 }),
+    validation: input({ type: "number", min: 1, max: 98, value: query.get("validation") ?? 15 }),
+    target: select(Object.entries(TARGETS), query.get("target") ?? "regression"),
+    horizon: input({ required: true, value: query.get("horizon") ?? "30s" }),
+    threshold: input({ value: query.get("threshold") ?? "", placeholder: "0.001" }),
+    interval: select(["1s", "3s", "15s", "1m"].map((each) => [each, each]), query.get("interval") ?? "1s"),
+    embargo: input({ required: true, value: query.get("embargo") ?? "0s" }),
+    purge: select([["yes", "yes"], ["no", "no: labels of one split reach into the next"]], query.get("purge") ?? "yes"),
+    missing: select([["keep", "keep, as not known"], ["drop", "drop the row"], ["forward_fill", "fill with the value before"]], query.get("missing") ?? "keep"),
+    version: select(versions.filter((each) => each.is_valid).map((each) => [each.version, each.version]), query.get("version") ?? active.served_version),
+  };
+  const NAMES = { symbol: "Symbol", from: "From, UTC", to: "To, UTC", train: "Train, % of the time", validation: "Validation, % of the time", target: "Target", horizon: "Horizon, as 30s, 5m",
+    threshold: "Threshold or barrier, as a return", interval: "A row every", embargo: "Embargo, as 1m", purge: "Purge", missing: "Where a value is not known", version: "Registry version" };
+  const held = h("p", { class: "muted", role: "status" }, "Looking at what is held …"), line = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
+  const field = (name) => h("label", {}, NAMES[name], given[name]);
+  const button = h("button", { class: "primary", type: "submit" }, "Build");
+  const form = h("form", {}, h("div", { class: "fields" }, Object.keys(given).map(field)), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    line, ...(session.can_write ? [h("div", { class: "bar" }, button)] : [h("p", { class: "note" }, "This key may read alone: it cannot start a build.")]), wrong);
+  root.append(h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · new"), held, form);
+  let coverage = null;
+
+  async function look() {
+    coverage = null;
+    try {
+      coverage = await api(`/coverage?${new URLSearchParams({ symbol: given.symbol.value })}`);
+      const spans = heldSpans(coverage);
+      setText(held, spans.length ? `Held of ${coverage.symbol} within the last 31 days: ${clock(iso(spans[0][0]))} to ${clock(iso(spans[spans.length - 1][1]))} UTC.` : `Nothing of ${coverage.symbol} is held.`);
+      if (spans.length && !given.from.value) given.from.value = iso(spans[0][0]).slice(0, 19);
+      if (spans.length && !given.to.value) given.to.value = iso(Math.min(spans[spans.length - 1][1], Date.now() - 60000)).slice(0, 19);
+    } catch (error) { setText(held, told(error)); }
+    draw();
+  }
+
+  function draw() {
+    const asked = wanted(given), problem = problemOf(asked);
+    note("datasets", ["new"], Object.entries(given).map(([name, element]) => [name, element.value]));
+    setText(wrong, problem ?? "");
+    button.disabled = problem !== null;
+    given.threshold.parentElement.hidden = !["classification", "triple_barrier"].includes(given.target.value);
+    line.replaceChildren(...(problem ? [] : timeline(asked, coverage)));
+  }
+
+  form.addEventListener("input", (event) => { if (event.target !== given.symbol) draw(); });
+  given.symbol.addEventListener("change", look);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    setText(wrong, "");
+    button.disabled = true;
+    try { location.hash = `datasets/${(await api("/dataset/build", { method: "POST", body: request(wanted(given), given) })).dataset_id}`; }
+    catch (error) { setText(wrong, told(error)); button.disabled = false; }
+  });
+  await look();
+}
+
+const iso = (ms) => new Date(ms).toISOString();
+const SECONDS = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 };
+
+function seconds(text) {
+  const found = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
+  return found ? Number(found[1]) * SECONDS[found[2]] : NaN;
+}
+
+function wanted(given) {
+  const utc = (text) => Date.parse(/Z$|[+-]\d\d:\d\d$/.test(text) ? text : `${text}${text.length === 10 ? "T00:00" : ""}Z`);
+  const fromMs = utc(given.from.value), toMs = utc(given.to.value), shares = [Number(given.train.value), Number(given.validation.value)];
+  const at = (share) => Math.round((fromMs + ((toMs - fromMs) * share) / 100) / 1000) * 1000;
+  const edges = [fromMs, at(shares[0]), at(shares[0] + shares[1]), toMs];
+  return { fromMs, toMs, shares, edges, horizonS: seconds(given.horizon.value), embargoS: seconds(given.embargo.value), isPurged: given.purge.value === "yes" };
+}
+
+function problemOf({ fromMs, toMs, shares, horizonS, embargoS }) {
+  if (Number.isNaN(fromMs) || Number.isNaN(toMs)) return "From and to: must be times as 2026-01-05T12:00.";
+  if (fromMs >= toMs) return "To: must be after from.";
+  if (shares[0] + shares[1] > 99 || Math.min(...shares) < 1) return "Train and validation: must leave at least 1 % to test.";
+  if (!(horizonS > 0)) return "Horizon: must be as 30s, 5m or 1h.";
+  if (!(embargoS >= 0)) return "Embargo: must be as 0s, 30s or 5m.";
+  return null;
+}
+
+function request({ edges, isPurged }, given) {
+  const periods = Object.fromEntries(SPLITS.flatMap((name, at) => [[`${name}_period_start`, iso(edges[at])], [`${name}_period_end`, iso(edges[at + 1])]]));
+  const threshold = Number(given.threshold.value), target = { type: given.target.value, horizon: given.horizon.value };
+  if (target.type === "classification") target.threshold = threshold;
+  if (target.type === "triple_barrier") Object.assign(target, { upper: threshold, lower: threshold });
+  return { symbol: given.symbol.value, feature_registry_version: given.version.value, ...periods, target_config: target, sample_interval: given.interval.value,
+    embargo: given.embargo.value, purge: isPurged, missing: given.missing.value };
+}
+
+const heldSpans = (coverage) => {
+  const ranges = ["orderbook", "trades", "klines"].flatMap((name) => coverage.streams[name]?.held_ranges ?? []).map((each) => [Date.parse(each.from), Date.parse(each.to)]).sort((a, b) => a[0] - b[0]);
+  const found = [];
+  for (const [from, to] of ranges) {
+    const last = found[found.length - 1];
+    if (last && from - last[1] <= 60000) last[1] = Math.max(last[1], to); else found.push([from, to]);
+  }
+  return found;
+};
+
+// Above what is held, below the splits; between two of them what purge and embargo take away.
+function timeline({ fromMs, toMs, edges, horizonS, embargoS, isPurged }, coverage) {
+  const x = (ms) => Math.min(Math.max(((ms - fromMs) / (toMs - fromMs)) * WIDE, 0), WIDE);
+  const block = (kind, from, to, y, height) => s("rect", { class: kind, x: x(from), y, width: Math.max(x(to) - x(from), 1), height });
+  const spans = coverage ? heldSpans(coverage).filter(([from, to]) => to > fromMs && from < toMs) : [];
+  const cuts = edges.slice(1, 3).flatMap((edge) => [...(isPurged ? [block("purge", edge - horizonS * 1000, edge, 26, 40)] : []), ...(embargoS ? [block("embargo", edge, edge + embargoS * 1000, 26, 40)] : [])]);
+  const svg = s("svg", { class: "timeline", viewBox: `0 0 ${WIDE} 74`, preserveAspectRatio: "none", role: "img", "aria-label": "Splits on the time line" },
+    spans.map(([from, to]) => block("held", from, to, 4, 12)), SPLITS.map((name, at) => block(name, edges[at], edges[at + 1], 26, 40)), cuts);
+  const key = (kind, text) => h("span", {}, h("span", { class: `key ${kind}` }), ` ${text}`);
+  const rows = (at) => number(Math.max(0, Math.floor((edges[at + 1] - edges[at]) / 1000)));
+  return [h("figure", { class: "panel" }, svg, h("div", { class: "ends muted" }, edges.map((edge) => h("span", {}, clock(iso(edge))))),
+    h("div", { class: "legend" }, key("held", spans.length ? "held" : "nothing of this period is held"), SPLITS.map((name, at) => key(name, `${name}, ${rows(at)} s`)),
+      isPurged ? key("purge", `purged: labels look ${duration(horizonS)} ahead`) : null, embargoS ? key("embargo", `embargo ${duration(embargoS)}`) : null))];
+}
