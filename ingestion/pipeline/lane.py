@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from functools import partial
 
 from ingestion.decoding.decoded import DecodedMessage
@@ -246,10 +245,13 @@ class Lane:
             self._on_gap(self.engine.instrument.symbol)
         self.arrivals.tell(self._log, self.engine.instrument.symbol, closed_ns, ended_ns=closed_ns)
 
+    def tell_arrivals(self) -> None:
+        """Log what the current minute has counted, which needs an open tape."""
+        last_ns = max(self.engine.closed_ns or 0, self.last_recv_ns or 0)
+        self.arrivals.tell(self._log, self.engine.instrument.symbol, last_ns)
+
     def close(self) -> None:
-        with closing(self._tape):
-            last_ns = max(self.engine.closed_ns or 0, self.last_recv_ns or 0)
-            self.arrivals.tell(self._log, self.engine.instrument.symbol, last_ns)
+        self._tape.close()
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
         symbol, was_valid = self.engine.instrument.symbol, self._book.is_valid

@@ -120,8 +120,10 @@ class Lanes:
                 continue
             if (checkpoint := lane.checkpoint()) is not None:
                 lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
-        # The first to be called: all tapes end together.
+        # Called in the reverse order: each lane tells what it has counted, then all tapes end together.
         stack.callback(self._disk.close)
+        for lane in self.by_symbol.values():
+            stack.callback(lane.tell_arrivals)
 
     def open(self, symbol: str, recv_ns: int) -> Lane:
         """Open the lane of a symbol, which continues where its tape ended if it has one."""

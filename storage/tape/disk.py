@@ -139,7 +139,7 @@ class TapeDisk:
             writer.let_go()
 
     def _fail(self, name: str, error: BaseException) -> None:
-        failure = StoreUnavailable(f"{name}: must reach the disk, was {error}")
+        failure = StoreUnavailable(f"{name}: cannot be written to disk, {error}")
         failure.__cause__ = error
         with self.changed:
             self.failure = self.failure or failure

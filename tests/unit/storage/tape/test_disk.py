@@ -107,10 +107,10 @@ def test_what_the_disk_refuses_one_tape_ends_all_of_them(tmp_path: Path, disk: T
     (tmp_path / "tape" / first.name / "2024-10-04").write_text("")
     second.when_durable(second.append(BEGIN_NS, b"b"), lambda: told.append(1))
     first.append(BEGIN_NS, b"a")
-    with pytest.raises(StoreUnavailable, match=f"tape {first.name}: must reach the disk"):
+    with pytest.raises(StoreUnavailable, match=f"tape {first.name}: cannot be written to disk"):
         second.sync()
     for tape in (first, second, *others):
-        with pytest.raises(StoreUnavailable, match=f"tape {first.name}: must reach the disk"):
+        with pytest.raises(StoreUnavailable, match=f"tape {first.name}: cannot be written to disk"):
             tape.append(BEGIN_NS + 1, b"c")
         with pytest.raises(StoreUnavailable):
             tape.close()
@@ -131,7 +131,7 @@ def test_a_filesystem_that_could_not_be_synced_ends_all_tapes(
     for tape in tapes:
         tape.append(BEGIN_NS, b"x")
     for tape in tapes:
-        with pytest.raises(StoreUnavailable, match=r"must reach the disk, was .*Input/output error"):
+        with pytest.raises(StoreUnavailable, match=r"cannot be written to disk, .*Input/output error"):
             tape.sync()
     assert [tape.durable_seq for tape in tapes] == [0] * len(SYMBOLS)
 
