@@ -120,10 +120,8 @@ class CoverageTally:
         self._trades.update(dict(zip(days.tolist(), counts.tolist(), strict=True)))
         self._count(chosen, (TRADE, KLINE, TICKER))
         marks = events[(events["kind"] == CONTROL) & (events["field"] == START)]
-        for mark in marks:
-            for kind in STREAMS:
-                if mark["px"] in (CONTROL, kind):
-                    self._marked[kind].append(int(mark["recv_ns"]))
+        for kind in STREAMS:
+            self._marked[kind] += marks["recv_ns"][np.isin(marks["px"], (CONTROL, kind))].tolist()
 
     def finish(self, kinds: Collection[int] = tuple(STREAMS)) -> dict[int, StreamCoverage]:
         """What is missing of each stream of these kinds, in order of time."""
@@ -132,10 +130,8 @@ class CoverageTally:
             if kind == ORDERBOOK:
                 covered.missing = self._missing_books()
             elif kind == KLINE:
-                covered.missing = [
-                    Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES)
-                    for begin, end in of_minutes(self._missing_candles())
-                ]
+                minutes = of_minutes(self._missing_candles())
+                covered.missing = [Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES) for begin, end in minutes]
             elif kind == TICKER:
                 covered.missing = self._missing_tickers()
             elif self._numbers.is_numbered:

@@ -87,12 +87,7 @@ class Lane:
         return is_wanted and self.engine.book_validity != VALID
 
     def resume(
-        self,
-        symbol: str,
-        frames: Iterable[Frame | Hole],
-        *,
-        checkpoint: Checkpoint | None = None,
-        closed_ns: int = 0,
+        self, symbol: str, frames: Iterable[Frame | Hole], *, checkpoint: Checkpoint | None = None, closed_ns: int = 0
     ) -> FeatureRows | None:
         """Bring the engine to where the tape ends, and close the rows up to there again.
 

@@ -75,9 +75,8 @@ class Pipeline:
             version that was served before this one, if any was. parquet: where raw Parquet is, None is the raw folder.
         """
         self.counters = Counters()
-        self.decoders = Decoders(
-            venue_of(market), instruments if symbols is None else OwnInstruments(instruments, symbols)
-        )
+        own = instruments if symbols is None else OwnInstruments(instruments, symbols)
+        self.decoders = Decoders(venue_of(market), own)
         rules = LaneRules(
             raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, parquet
         )
@@ -203,13 +202,7 @@ class Pipeline:
         self.reject(body, recv_ns=recv_ns, reason=reason, error=MalformedMessage.__name__)
 
     def reject(
-        self,
-        body: bytes,
-        *,
-        recv_ns: int,
-        reason: str,
-        error: str,
-        on_durable: Callable[[], object] | None = None,
+        self, body: bytes, *, recv_ns: int, reason: str, error: str, on_durable: Callable[[], object] | None = None
     ) -> None:
         """Keep what cannot be used, with its reason; what it would have changed is unknown from then on.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from runtime.commands.built_dataset import built_document
 from runtime.commands.dataset_request import PERIOD_NAMES, feature_choice, given_time_ns, plain_request, request_of_file
 from runtime.commands.options import (
     AnswerYes,
@@ -97,7 +98,7 @@ def build(
             calendar=calendar,
         )
     built = _built(request, settings)
-    document = _built_document(built)
+    document = built_document(built)
     if not as_json:
         del document["splits"]  # the manifest has them, row by row
     print_document(document, as_json=as_json)
@@ -270,30 +271,6 @@ def _built(request: DatasetRequest, settings: Settings) -> Dataset:
             apply_feature_store(settings, servers)
             with dataset_builds(settings, servers, open_stores(settings)) as builds:
                 return builds.build(request, on_step=lambda name: steps.begin(name, total=1.0), on_progress=steps.reach)
-
-
-def _built_document(built: Dataset) -> dict[str, Any]:
-    return {
-        "dataset_id": built.path.name,
-        "status": "ready",
-        "stood_already": built.is_reused,
-        "path": str(built.path),
-        "folds": len(built.manifest["folds"]),
-        "splits": built.manifest["splits"],
-        "train_records": built.records["train"],
-        "validation_records": built.records["validation"],
-        "test_records": built.records["test"],
-        "warnings": built.manifest["warnings"],
-        "report": _report_of(built.path),
-    }
-
-
-def _report_of(folder: Path) -> str | None:
-    """The page that shows a dataset; there is none where its quality is not checked."""
-    from training_sets.dataset.manifest import REPORT_NAME
-
-    found = folder / REPORT_NAME
-    return str(found) if found.is_file() else None
 
 
 def _status(text: str | None) -> Any:  # noqa: ANN401  # a DatasetStatus, whose module is not loaded for --help

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document, print_table
-from runtime.commands.registry_changes import asked, life_cycle, tell, tell_activation
-
-if TYPE_CHECKING:
-    from registry.states import VersionState
+from runtime.commands.registry_changes import asked, life_cycle, state_of, tell, tell_activation, tell_synchronised
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
 
@@ -41,7 +38,7 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
             *(
                 (
                     row["version"],
-                    _state(row),
+                    state_of(row),
                     row["features_count"],
                     row["feature_set"],
                     row["usage_count"],
@@ -147,7 +144,7 @@ def sync(version: Version, by: By = None, data: DataFolder = None, as_json: AsJs
     """
     with life_cycle(data) as cycle:
         found = cycle.sync(version, asked(by, ""))
-    _tell_synchronised(found, as_json=as_json)
+    tell_synchronised(found, as_json=as_json)
 
 
 @app.command("reload")
@@ -155,14 +152,7 @@ def reload(by: By = None, data: DataFolder = None, as_json: AsJson = False) -> N
     """Read the active version's file again and record its contents. Exits 1 when it breaks the rules."""
     with life_cycle(data) as cycle:
         found = cycle.sync(cycle.active_version(), asked(by, ""))
-    _tell_synchronised(found, as_json=as_json)
-
-
-def _tell_synchronised(found: VersionState, *, as_json: bool) -> None:
-    text = "\n".join([*found.problems, f"{found.version}: {'recorded' if not found.problems else 'broken'}"])
-    tell(found.document(), text, as_json=as_json)
-    if found.problems:
-        raise typer.Exit(1)
+    tell_synchronised(found, as_json=as_json)
 
 
 @app.command("activate")
@@ -300,13 +290,3 @@ def audit(
         ],
         nothing="No changes yet.",
     )
-
-
-def _state(row: dict[str, Any]) -> str:
-    if row["is_active"]:
-        return "active" if row["is_valid"] else "active, broken"
-    if row["is_shadow"]:
-        return "next to the active one"
-    if not row["is_valid"]:
-        return "broken"
-    return "shipped" if row["is_shipped"] else "candidate"

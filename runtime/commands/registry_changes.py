@@ -1,4 +1,4 @@
-"""Shared by the registry commands: the life cycle, the author, and the text about a change."""
+"""Shared by the registry commands: the life cycle, the author, and the text about a version or a change."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from runtime.commands.options import settings_for
 from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from registry.life_cycle import RegistryLifeCycle
-    from registry.states import Asked
+    from registry.states import Asked, VersionState
     from storage.database.registry_records import VersionRecord
 
 
@@ -68,3 +70,22 @@ def life_cycle(data: Path | None) -> Iterator[RegistryLifeCycle]:
         registry_life_cycle(settings, servers, metadata) as cycle,
     ):
         yield cycle
+
+
+def tell_synchronised(found: VersionState, *, as_json: bool) -> None:
+    """Say what was recorded of a version. Exits 1 when it breaks the rules."""
+    text = "\n".join([*found.problems, f"{found.version}: {'recorded' if not found.problems else 'broken'}"])
+    tell(found.document(), text, as_json=as_json)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def state_of(row: dict[str, Any]) -> str:
+    """A version's state in the list, in words."""
+    if row["is_active"]:
+        return "active" if row["is_valid"] else "active, broken"
+    if row["is_shadow"]:
+        return "next to the active one"
+    if not row["is_valid"]:
+        return "broken"
+    return "shipped" if row["is_shipped"] else "candidate"

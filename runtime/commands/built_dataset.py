@@ -1,0 +1,34 @@
+"""Shared by the dataset commands: what is printed of a dataset that was built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training_sets.builds.builder import Dataset
+
+
+def built_document(built: Dataset) -> dict[str, Any]:
+    """Where it is and how much it has."""
+    return {
+        "dataset_id": built.path.name,
+        "status": "ready",
+        "stood_already": built.is_reused,
+        "path": str(built.path),
+        "folds": len(built.manifest["folds"]),
+        "splits": built.manifest["splits"],
+        "train_records": built.records["train"],
+        "validation_records": built.records["validation"],
+        "test_records": built.records["test"],
+        "warnings": built.manifest["warnings"],
+        "report": _report_of(built.path),
+    }
+
+
+def _report_of(folder: Path) -> str | None:
+    """The page that shows a dataset; there is none where its quality is not checked."""
+    from training_sets.dataset.manifest import REPORT_NAME
+
+    found = folder / REPORT_NAME
+    return str(found) if found.is_file() else None
