@@ -87,9 +87,9 @@ feast: $(INSTALLED) ## the tests of the code that builds on Feast with another v
 		--target 'build/feast/$(VERSION)' 'feast==$(VERSION)'
 	@test -z '$(PANDAS)' || test -d 'build/pandas/$(PANDAS)' || $(BIN)/pip install --disable-pip-version-check --quiet --no-deps \
 		--target 'build/pandas/$(PANDAS)' 'pandas==$(PANDAS)'
-	@PYTHONPATH='build/feast/$(VERSION)$(if $(PANDAS),:build/pandas/$(PANDAS))' $(BIN)/pytest tests/contract/test_offline_store.py \
+	@PYTHONPATH='build/feast/$(VERSION)$(if $(PANDAS),:build/pandas/$(PANDAS))' $(BIN)/pytest tests/contract/offline_store \
 		tests/contract/test_atomic_online_store.py tests/contract/test_definitions.py tests/contract/test_apply.py \
-		tests/contract/test_online.py tests/contract/test_feature_server.py $(ARGS)
+		tests/contract/online_store tests/contract/feature_server $(ARGS)
 
 .PHONY: reference
 reference: $(INSTALLED) ## regenerate docs/reference from the commands, the routes and env.example

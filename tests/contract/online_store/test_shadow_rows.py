@@ -10,11 +10,8 @@ from market.errors import Conflict
 from storage.online.shadow_rows import MOST_BEHIND_NS, ShadowRows, drop_shadows, read_version
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
-from tests.contract.test_online import client, project, server, store
 from transforms.catalogue import feature_set
 from transforms.rows import FeatureSet
-
-__all__ = ["client", "project", "server", "store"]  # the fixtures
 
 SYMBOL = "BTCUSDT"
 ACTIVE = feature_set("3.0.0", ["mid_price", "spread_abs"])
