@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.live import Load, publish_load, start_process, start_worker
+from benchmarks.live import Load, publish_load
 from benchmarks.measure import Figure
+from benchmarks.workers import start_process, start_worker
 from feature_repo.project import PROJECT
 from runtime.embedded import embedded_postgres, embedded_redis
 from runtime.servers import Servers

@@ -18,8 +18,8 @@ import aio_pika
 import aiormq
 import httpx
 
-from benchmarks.live import start_worker
 from benchmarks.measure import Figure, percentile
+from benchmarks.workers import start_worker
 from feature_repo.project import PROJECT
 from market.clock import format_iso
 from runtime.embedded import embedded_postgres, embedded_redis

@@ -11,7 +11,7 @@ import pytest
 
 from market.clock import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to
 from tests.fed_engine import Messages, fed_engine
-from tests.laws.test_oracle import assert_agrees
+from tests.laws.agreement import assert_agrees
 from tests.oracle import writing
 from tests.oracle.messages import oracle_rows
 from transforms.catalogue import GROUPS, feature_set
