@@ -89,7 +89,7 @@ def test_a_redis_killed_and_restarted_under_load_stops_nothing_and_gets_the_newe
     finally:
         sink.close()
         reader.close()
-    assert len([r for r in caplog.records if "is away" in r.message]) == outages
+    assert len([r for r in caplog.records if "is down" in r.message]) == outages
     assert len([r for r in caplog.records if "is back" in r.message]) == outages
     assert sink.failed_writes >= outages
 
