@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -22,7 +21,7 @@ def one_blas_thread() -> Iterator[None]:
     global _holders  # noqa: PLW0603  # the threads are the process's too
     with _lock:
         if _holders == 0:
-            _held.append(_libraries().limit(limits=1, user_api="blas"))
+            _held.append(ThreadpoolController().limit(limits=1, user_api="blas"))
         _holders += 1
     try:
         yield
@@ -31,9 +30,3 @@ def one_blas_thread() -> Iterator[None]:
             _holders -= 1
             if _holders == 0:
                 _held.pop().restore_original_limits()
-
-
-@lru_cache(maxsize=1)
-def _libraries() -> ThreadpoolController:
-    """Those that are loaded, which are looked for once."""
-    return ThreadpoolController()

@@ -146,7 +146,7 @@ def test_a_server_that_dies_and_comes_back_costs_rows_but_never_the_newest(
         await feed.ended()
 
     asyncio.run(read())
-    assert sum("the online store is away" in record.message for record in caplog.records) == 1
+    assert sum("the online store is down" in record.message for record in caplog.records) == 1
     assert sum("the online store is back" in record.message for record in caplog.records) == 1
 
 

@@ -112,7 +112,7 @@ def test_a_worker_that_cannot_serve_it_ends_it_and_nothing_has_changed(living: L
         workers.say(activation, OTHER, "failed", "it does not compile")
 
     workers.does = does
-    with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 goes on: worker other: it does not compile"):
+    with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 continues: worker other: it does not compile"):
         living.cycle.activate("3.1.0", BY_ANNA, is_acknowledged=False)
     assert living.cycle.active_version() == "3.0.0"
     assert newest(workers).state == "failed"
@@ -158,7 +158,7 @@ def test_a_version_that_nobody_lived_to_be_ready_for_is_not_active(living: Livin
         workers.say(activation, "gone", "preparing")
 
     workers.does = does
-    with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 goes on: workers: .* gone were: gone"):
+    with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 continues: workers: .* gone were: gone"):
         living.cycle.activate("3.1.0", BY_ANNA, is_acknowledged=False)
     assert (living.cycle.active_version(), newest(workers).state) == ("3.0.0", "failed")
 
@@ -193,7 +193,9 @@ def test_a_version_that_fails_after_the_change_is_taken_back_and_the_one_before_
             taken.extend(taken_back_by(workers, activation) for _ in range(2))
 
     workers.does = does
-    with pytest.raises(Conflict, match=r"3\.1\.0: not active, .* goes on: taken back: worker one: a row could not be"):
+    with pytest.raises(
+        Conflict, match=r"3\.1\.0: not active, .* continues: taken back: worker one: a row could not be"
+    ):
         living.cycle.activate("3.1.0", BY_ANNA, is_acknowledged=True)
     assert taken == [True, False]
     assert living.cycle.active_version() == before

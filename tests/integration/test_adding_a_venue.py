@@ -110,7 +110,12 @@ def test_its_tape_names_it_and_is_checked_by_its_rule(tmp_path: Path, kernel: Ke
     assert tape_market(played.raw, SYMBOL) == SPOT
     check = verify_tape(played.raw, SYMBOL, InstrumentPins(played.raw))
     assert (check.findings, check.snapshots, check.book_gaps) == ([], 2, 1)
-    assert {each.type for each in tape_stats(played.raw, SYMBOL)} == {"depth", "deals", "feature-service.gap"}
+    assert {each.type for each in tape_stats(played.raw, SYMBOL)} == {
+        "depth",
+        "deals",
+        "feature-service.gap",
+        "feature-service.arrivals",
+    }
     events = read_events(RawData(played.raw), SYMBOL, kinds=[ORDERBOOK, TRADE], from_ns=0, to_ns=2**62)
     instrument = InstrumentPins(played.raw).get(SYMBOL)
     assert instrument is not None

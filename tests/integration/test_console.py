@@ -371,7 +371,7 @@ def test_a_session_is_a_cookie_that_scripts_cannot_read_and_changes_need_its_tok
 
 def test_what_is_shown_is_said_to_be_old_when_the_service_does_not_answer(page: Page) -> None:
     page.context.set_offline(True)
-    expect(page.get_by_role("alert").filter(has_text="what is shown is old")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="the data shown is old")).to_be_visible()
     expect(page.locator("main")).to_have_class("old")
     page.context.set_offline(False)
-    expect(page.get_by_role("alert").filter(has_text="what is shown is old")).to_be_hidden()
+    expect(page.get_by_role("alert").filter(has_text="the data shown is old")).to_be_hidden()
