@@ -17,7 +17,7 @@ from runtime.active_version import version_to_serve
 from runtime.servers import Servers
 from runtime.serving import registry_life_cycle
 from runtime.settings import Settings, load_settings
-from tests.contract.test_registry_life_cycle import BY_ANNA, MID, MID_AND_SPREAD, Living, living
+from tests.living_registry import BY_ANNA, MID, MID_AND_SPREAD, Living, living
 
 __all__ = ["living"]  # the fixture
 

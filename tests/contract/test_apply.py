@@ -9,7 +9,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 from click.testing import CliRunner
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import FeatureService, FeatureStore, FeatureView, Field, RepoConfig
 from feast.cli.cli import cli
 from feast.types import Float64
 
@@ -32,20 +31,17 @@ from feature_repo.apply import apply_definitions, plan, withdraw_feature_service
 from feature_repo.definitions import definitions
 from feature_repo.foreign import foreign_definitions
 from feature_repo.materializing import materialize_unpushed
-from feature_repo.store import closing_registry, export_registry, open_store, sql_registry
+from feature_repo.store import export_registry
 from market.clock import SECOND_NS, to_ns
 from market.errors import DeclarationError
-from storage.database.schema import FEAST_WRITER_ENGINE, feast_schema_locked
+from storage.database.schema import feast_schema_locked
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from tests.applied import REDIS_DB, ROOT, T0, file_store, log_price, sql_store, view_named
 from transforms.catalogue import feature_set
 
-ROOT = Path(__file__).parents[2]
 HOST = os.environ.get("POSTGRES_HOST", "localhost")
-REDIS_DB = 9
-ONLINE_STORE = {"type": "redis", "connection_string": f"localhost:6379,db={REDIS_DB}"}
-T0 = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -63,34 +59,6 @@ def postgres_url() -> Iterator[str]:
         server.execute(f"CREATE DATABASE {name}")
         yield f"postgresql+psycopg://{user}@{HOST}/{name}"
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@contextmanager
-def sql_store(url: str) -> Iterator[FeatureStore]:
-    registry = sql_registry(postgres_url=url, engine_options=FEAST_WRITER_ENGINE)
-    with closing_registry(open_store(registry=registry, online_store=ONLINE_STORE)) as store:
-        yield store
-
-
-def file_store(registry: Path) -> FeatureStore:
-    return open_store(registry=registry, online_store=ONLINE_STORE)
-
-
-def view_named(name: str, folder: Path, *features: str) -> tuple[Entity, FeatureView]:
-    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
-    view = FeatureView(
-        name=name,
-        entities=[symbol],
-        ttl=timedelta(minutes=1),
-        schema=[Field(name=feature, dtype=Float64) for feature in features],
-        source=FileSource(name=f"{name}_log", path=str(folder / name), timestamp_field="event_timestamp"),
-    )
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    stamp = pa.array([T0], pa.timestamp("us", "UTC"))
-    row: dict[str, Any] = {"symbol": ["X"], "event_timestamp": stamp}
-    row |= {feature: [1.0] for feature in features}
-    pq.write_table(pa.table(row), folder / name / "part-0.parquet")
-    return symbol, view
 
 
 def test_a_plan_says_what_an_apply_would_do_and_does_none_of_it(postgres_url: str, tmp_path: Path) -> None:
@@ -235,15 +203,6 @@ def online_symbol() -> Iterator[str]:
     with redis.Redis(db=REDIS_DB) as client:
         for key in client.scan_iter(f"*{symbol}*"):
             client.delete(key)
-
-
-def log_price(view: FeatureView, symbol: str, number: int, *, second: float, value: float) -> None:
-    assert isinstance(view.batch_source, FileSource)
-    folder = Path(view.batch_source.path)
-    moment = pa.array([T0 + timedelta(seconds=second)], pa.timestamp("ns", "UTC"))
-    columns: dict[str, Any] = {"event_timestamp": moment, "created_timestamp": moment, "symbol": [symbol]}
-    columns |= {field.name: [value] for field in view.features}
-    pq.write_table(pa.table(columns), folder / f"part-{number}.parquet")
 
 
 def test_a_view_whose_source_is_broken_stops_no_other_from_being_materialized(

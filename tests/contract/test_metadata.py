@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
+from datetime import timedelta, timezone
 from typing import Any, cast
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import NullPool, create_engine, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import make_url
 
-import storage.database.metadata
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from storage.database.dataset_records import BuildMeasured, DatasetRecord, DatasetStatus
 from storage.database.metadata import Metadata
-from storage.database.schema import POOL_SIZE, TABLES, downgrade, open_engine, transaction, upgrade
+from storage.database.schema import POOL_SIZE, open_engine, transaction, upgrade
+from tests.dataset_record import NOON, RECORD, building_metrics
 from tests.postgres_servers import run
-
-NEWEST = ScriptDirectory(str(Path(storage.database.metadata.__file__).parent / "migrations")).get_current_head()
-NOON = datetime(2026, 8, 9, 12, 0, 0, 123456, tzinfo=UTC)
-RECORD = DatasetRecord(
-    dataset_id="ds-1",
-    symbols=("BTCUSDT", "ETHUSDT"),
-    request={"symbol": "BTCUSDT", "target_config": {"horizon": "1m", "threshold": 0.001}},
-    feature_registry_version="2.0.0",
-    feature_set="f00d",
-    created_at=NOON,
-    updated_at=NOON,
-)
-
-# Everything a migration can get wrong: columns with types, defaults and comments, constraints, indexes.
-SCHEMA = """
-    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull || ' '
-           || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' ' || coalesce(col_description(c.oid, a.attnum), '')
-    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'alembic_version'
-    UNION ALL
-    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-    WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'
-    UNION ALL
-    SELECT tablename, indexname, indexdef FROM pg_indexes
-    WHERE schemaname = 'public' AND tablename <> 'alembic_version'
-    ORDER BY 1, 2, 3
-"""
 
 
 def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
@@ -155,13 +120,6 @@ def test_what_postgresql_cannot_hold_is_the_callers_mistake(metadata: Metadata) 
         metadata.create_dataset(replace(RECORD, request={"threshold": float("nan")}))
 
 
-def test_at_most_one_registry_version_is_active(fresh_url: str) -> None:
-    add = "INSERT INTO feature_registry_versions (version, file_path, is_active, created_at) VALUES"
-    run(fresh_url, f"{add} ('1.0.0', 'a', false, now()), ('1.1.0', 'b', false, now()), ('2.0.0', 'c', true, now())")
-    with pytest.raises(IntegrityError, match="feature_registry_versions_one_active"):
-        run(fresh_url, f"{add} ('3.0.0', 'd', true, now())")
-
-
 def test_connections_cut_by_the_server_are_replaced(metadata: Metadata, fresh_url: str) -> None:
     metadata.create_dataset(RECORD)
     cut = run(
@@ -180,58 +138,6 @@ def test_a_server_that_is_away_is_store_unavailable_and_its_password_stays_secre
     assert "hush" not in str(caught.value)
     with pytest.raises(StoreUnavailable):
         upgrade(away)
-
-
-def test_a_database_that_was_not_upgraded_is_store_unavailable(empty_url: str) -> None:
-    with closing(Metadata(empty_url)) as metadata, pytest.raises(StoreUnavailable, match='"datasets" does not exist'):
-        metadata.list_datasets()
-
-
-def test_downgrade_and_upgrade_again_leave_the_same_schema(fresh_url: str) -> None:
-    before = run(fresh_url, SCHEMA)
-    assert {table for table, *_ in before} == set(TABLES.tables)
-    assert run(fresh_url, "SELECT to_regclass('jobs.procrastinate_jobs') IS NOT NULL") == [(True,)]
-    downgrade(fresh_url, "base")
-    assert run(fresh_url, SCHEMA) == []
-    assert run(fresh_url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'jobs'") == [(0,)]
-    upgrade(fresh_url)
-    assert run(fresh_url, SCHEMA) == before
-
-
-def test_the_migrations_make_the_tables_that_the_code_declares(fresh_url: str) -> None:
-    engine = create_engine(fresh_url, poolclass=NullPool)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
-    # Alembic's comparison does not look at check constraints and index predicates.
-    migrated = run(fresh_url, SCHEMA)
-    downgrade(fresh_url, "base")
-    TABLES.create_all(engine)
-    assert run(fresh_url, SCHEMA) == migrated
-
-
-def test_upgrading_an_upgraded_database_keeps_its_rows(metadata: Metadata, fresh_url: str) -> None:
-    metadata.create_dataset(RECORD)
-    upgrade(fresh_url)
-    assert metadata.list_datasets() == [RECORD]
-
-
-def test_upgrades_at_the_same_time_take_turns(empty_url: str) -> None:
-    run(empty_url, f"ALTER DATABASE {make_url(empty_url).database} SET lock_timeout TO '20s'")  # fail, never hang
-    together = threading.Barrier(4)
-
-    def start() -> None:
-        together.wait()
-        upgrade(empty_url)
-
-    with ThreadPoolExecutor(4) as threads:
-        for upgraded in [threads.submit(start) for _ in range(4)]:
-            upgraded.result()
-    assert run(empty_url, "SELECT version_num FROM alembic_version") == [(NEWEST,)]
-
-
-def test_an_unknown_revision_is_refused(fresh_url: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"migration: must lead to a known revision.*9999"):
-        upgrade(fresh_url, "9999")
 
 
 def test_of_one_request_only_one_dataset_is_building(metadata: Metadata) -> None:
@@ -303,14 +209,6 @@ def test_two_announcers_never_send_the_same_dataset_at_once(metadata: Metadata) 
     assert others == [False]
 
 
-def building_metrics(url: str) -> list[tuple[Any, ...]]:
-    return run(
-        url,
-        "SELECT dataset_id, attempt, symbol, build_status, build_duration_seconds, records_count, test_records, "
-        "split_strategy, trace_id FROM dataset_building_metrics ORDER BY dataset_id, attempt",
-    )
-
-
 def measured(dataset_id: str, *, attempt: int = 1) -> BuildMeasured:
     return BuildMeasured(
         dataset_id=dataset_id,
@@ -364,22 +262,6 @@ def test_a_build_that_is_cancelled_before_it_began_leaves_no_row(metadata: Metad
     assert building_metrics(fresh_url) == []
 
 
-def test_builds_that_were_measured_before_are_kept(fresh_url: str) -> None:
-    downgrade(fresh_url, "0010")
-    run(
-        fresh_url,
-        "INSERT INTO dataset_building_metrics (dataset_id, symbols, status, samples, days_computed, days_reused, "
-        "features_seconds, build_seconds, finished_at) VALUES ('old', '{BTCUSDT}', 'ready', 9, 1, 0, 2, 1, now())",
-    )
-    upgrade(fresh_url)
-    assert building_metrics(fresh_url) == [("old", 1, "BTCUSDT", "ready", 3.0, None, None, None, None)]
-    downgrade(fresh_url, "0010")
-    assert run(fresh_url, "SELECT dataset_id, samples, features_seconds FROM dataset_building_metrics") == [
-        ("old", 9, 2.0)
-    ]
-    upgrade(fresh_url)
-
-
 def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(fresh_url: str) -> None:
     engine = open_engine(fresh_url, options="")
     with ExitStack() as stack:
@@ -393,15 +275,3 @@ def test_too_many_at_once_are_told_so_and_not_in_the_words_of_the_pool(fresh_url
             transaction(engine),
         ):
             pass
-
-
-def test_a_dataset_in_a_format_that_is_gone_is_still_listed_and_says_so(empty_url: str) -> None:
-    upgrade(empty_url, "0004")
-    with closing(Metadata(empty_url)) as before:
-        before.create_dataset(replace(RECORD, status="ready", request={"output_format": "hdf5"}))
-    upgrade(empty_url)
-    with closing(Metadata(empty_url)) as after:
-        [found] = after.list_datasets()
-    assert (found.status, found.request) == ("failed", {"output_format": "parquet"})
-    assert found.error_message is not None
-    assert "was hdf5" in found.error_message

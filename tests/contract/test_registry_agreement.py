@@ -17,7 +17,7 @@ from registry.agreement import AHEAD_NS
 from storage.database.activations import Activation, ActivationStore, Confirmation, WorkerState
 from storage.database.registry_records import Change
 from storage.database.registry_versions import RegistryStore
-from tests.contract.test_registry_life_cycle import BY_ANNA, MID, MID_AND_SPREAD, NOON, Living, living
+from tests.living_registry import BY_ANNA, MID, MID_AND_SPREAD, NOON, Living, living
 from tests.postgres_servers import run
 
 __all__ = ["living"]  # the fixture

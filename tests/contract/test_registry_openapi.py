@@ -24,8 +24,8 @@ from api.app import openapi_document
 from feature_repo.registry_versions import DEFAULT_VERSION
 from storage.database.schema import upgrade
 from tests.conftest import DRAWS_EXAMPLES
-from tests.contract.test_registry_life_cycle import BY_ANNA, MID, MID_AND_SPREAD, Living, living
 from tests.contract.test_registry_routes import client, services
+from tests.living_registry import BY_ANNA, MID, MID_AND_SPREAD, Living, living
 from tests.postgres_servers import new_database, running_postgres
 
 __all__ = ["client", "living", "services"]  # the fixtures

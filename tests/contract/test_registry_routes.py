@@ -28,7 +28,7 @@ from storage.online.address import redis_settings
 from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.raw.raw_data import RawData
-from tests.contract.test_registry_life_cycle import MID, MID_AND_SPREAD, Living, living
+from tests.living_registry import MID, MID_AND_SPREAD, Living, living
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.dataset.datasets import Datasets
 

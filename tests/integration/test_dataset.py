@@ -19,6 +19,7 @@ from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest
 from storage.features.log import FeatureLog
 from tests.build_places import offline_store, place_in
+from tests.leaks import HORIZON_NS, Float64s, back_filled, centred, label, z_score_of_everything
 from tests.simulated import play_market
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.place import BuildPlace
@@ -46,7 +47,6 @@ from transforms.rows import FeatureRows
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
 DURATION_NS = 4 * MINUTE_NS
-HORIZON_NS = 10 * SECOND_NS
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 REQUEST = DatasetRequest(
     symbols=SYMBOLS,
@@ -124,32 +124,6 @@ def test_the_features_and_labels_were_made_again_without_their_future(build: Dat
     assert len(SYMBOLS) * LEAST_DRAWN <= drawn <= 2 * len(SYMBOLS) * LEAST_DRAWN
     assert leakage["rows_rebuilt_from_their_past"] == leakage["labels_made_again"] == drawn
     assert (leakage["rows_not_checked"], leakage["log_days_not_checked"]) == ({}, [])
-
-
-Float64s = np.ndarray[Any, np.dtype[np.float64]]
-
-
-def centred(values: Float64s) -> Float64s:
-    around: Float64s = (np.roll(values, 1) + values + np.roll(values, -1)) / 3
-    return around
-
-
-def back_filled(values: Float64s) -> Float64s:
-    """As after a gap at every row but one of seven, filled with what came next."""
-    known = np.arange(len(values)) % 7 == 0
-    following = np.minimum(np.searchsorted(np.flatnonzero(known), np.arange(len(values))), known.sum() - 1)
-    filled: Float64s = values[known][following]
-    return filled
-
-
-def z_score_of_everything(values: Float64s) -> Float64s:
-    scaled: Float64s = (values - np.nanmean(values)) / np.nanstd(values)
-    return scaled
-
-
-def label(values: Float64s) -> Float64s:
-    ahead: Float64s = np.roll(values, -(HORIZON_NS // SECOND_NS)) / values - 1.0
-    return ahead
 
 
 @pytest.mark.parametrize("plant", [centred, back_filled, z_score_of_everything, label])

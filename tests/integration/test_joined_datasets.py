@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast import Entity, FeatureStore, ValueType
 from feast.types import Float64, Int64, String
 
 from api.build_request import BuildRequest
@@ -22,10 +21,11 @@ from feature_repo.apply import apply_definitions
 from feature_repo.definitions import symbol as symbol_entity
 from feature_repo.registry_versions import load_registry_version
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS
-from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, parse_iso_ns
+from market.clock import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
 from storage.features.log import FeatureLog
 from tests.build_places import UNGATED, place_in
+from tests.joined_views import BETA, START_NS, SYMBOLS, check_joined, stamps, view_of, write_beta
 from tests.simulated import play_market
 from training_sets.builds.admission import check_request
 from training_sets.builds.builder import Dataset, build_dataset
@@ -40,9 +40,7 @@ from training_sets.request.targets import RegressionTarget
 from training_sets.samples.columns import DatasetFeatures
 from transforms.kernel import compile_kernel
 
-START_NS = parse_iso_ns("2026-01-05T12:00:00")
 DURATION_NS = 4 * MINUTE_NS
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
 OURS = load_registry_version("1.0.0").feature_set
 REQUEST = DatasetRequest(
     symbols=SYMBOLS,
@@ -51,9 +49,6 @@ REQUEST = DatasetRequest(
     registry_version="1.0.0",
     features=FeatureChoice(("beta:value", "fees:maker", "calendar:holidays"), keys={"venue": "bybit"}),
 )
-BETA = ((-60, -60, 1.0), (30, 90, 2.0), (60, 60, 3.0), (100, 100, None), (150, 150, 5.0))
-"""Seconds after the start: when a value is of, since when it was known, the value."""
-TTL_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -62,42 +57,6 @@ def market(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path
     kernel = compile_kernel(OURS, kernel_cache)
     play_market(folder, kernel, seed=5, start_ns=START_NS, duration_ns=DURATION_NS, symbols=len(DEFAULT_SYMBOLS))
     return folder
-
-
-def stamps(seconds: Sequence[float]) -> pa.Array[Any]:
-    return pa.array([START_NS + round(each * SECOND_NS) for each in seconds]).cast(pa.timestamp("ns", "UTC"))
-
-
-def view_of(
-    name: str, path: Path, entities: list[Entity], fields: dict[str, Any], created: str | None = "created"
-) -> FeatureView:
-    return FeatureView(
-        name=name,
-        entities=entities,
-        ttl=timedelta(seconds=TTL_S) if name == "beta" else timedelta(0),
-        schema=[Field(name=each, dtype=kind) for each, kind in fields.items()],
-        source=FileSource(
-            name=f"{name}_file", path=str(path), timestamp_field="at", created_timestamp_column=created or ""
-        ),
-    )
-
-
-def write_beta(path: Path, rows: Sequence[tuple[float, float, float | None]] = BETA) -> None:
-    """Of the second symbol the tenfold."""
-    at, created, values = zip(*rows, strict=True)
-    tables = [
-        pa.table(
-            {
-                "symbol": [symbol] * len(rows),
-                "at": stamps(at),
-                "created": stamps(created),
-                "value": pa.array([None if value is None else value * factor for value in values], pa.float64()),
-                "label": ["text"] * len(rows),
-            }
-        )
-        for symbol, factor in zip(SYMBOLS, (1.0, 10.0), strict=True)
-    ]
-    pq.write_table(pa.concat_tables(tables), path)
 
 
 @pytest.fixture
@@ -126,23 +85,6 @@ def place(market: Path, tmp_path: Path, kernel_cache: Path) -> BuildPlace:
 
 def frame(built: Dataset) -> pd.DataFrame:
     return pd.concat([pq.read_table(built.path / f"{split}.parquet").to_pandas() for split in built.records])
-
-
-def expected_beta(at_ns: int, factor: float) -> float:
-    """Of the rows that had happened and were known: the newest, unless it is too old or null."""
-    at_s = (at_ns - START_NS) / SECOND_NS
-    known = [(of, value) for of, since, value in BETA if of <= at_s and since <= at_s]
-    of, value = known[-1]
-    return np.nan if value is None or at_s - of > TTL_S else value * factor
-
-
-def check_joined(table: pd.DataFrame, had_ns: Sequence[int]) -> None:
-    for sample, at_ns in zip(table.itertuples(index=False), had_ns, strict=True):
-        factor = 1.0 if sample.symbol == "BTCUSDT" else 10.0
-        of_fees = 0.5 if sample.symbol == "BTCUSDT" else np.nan
-        days = 1.0 if at_ns < START_NS + 80 * SECOND_NS else 2.0
-        found: list[Any] = [sample.beta__value, sample.fees__maker, sample.calendar__holidays]
-        assert np.array_equal(found, [expected_beta(at_ns, factor), of_fees, days], equal_nan=True), (sample, at_ns)
 
 
 def test_values_beside_a_row_are_those_that_were_known_when_it_arrived(

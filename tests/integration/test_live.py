@@ -19,7 +19,7 @@ from storage.tape import read_tape
 from tests.broker import Broker
 from tests.gateway import QUEUES, Passed, envelopes, publish_in_time, recorded
 from tests.live import SYMBOLS, VERSION, bits, eventually, online_store_of, replayed, running
-from tests.served import recomputed
+from tests.served_proofs import recomputed
 from transforms.rows import FeatureRows
 
 RECORDING = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"

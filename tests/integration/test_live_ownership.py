@@ -23,9 +23,10 @@ from storage.online.address import redis_address
 from storage.online.vector import FENCE_FIELD, online_key, sortable
 from tests.broker import Broker
 from tests.gateway import QUEUES
-from tests.integration.test_live_faults import SYMBOL, check_all, fed, market, start_process, taped_messages
 from tests.live import SYMBOLS, VERSION, eventually, online_store_of
+from tests.live_market import SYMBOL, check_all, fed, market, taped_messages
 from tests.tcp_proxy import TcpProxy
+from tests.worker_process import start_process
 
 # Several processes on one machine, each with its deadlines.
 pytestmark = pytest.mark.soak

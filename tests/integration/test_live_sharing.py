@@ -25,9 +25,10 @@ from runtime.wiring import compiled_kernel, instrument_pins
 from storage.database.leases import Leases
 from tests.broker import Broker
 from tests.gateway import QUEUES
-from tests.integration.test_live_faults import check_all, fed, market, start_process, taped_messages
 from tests.live import SYMBOLS, VERSION, eventually, online_store_of
+from tests.live_market import check_all, fed, market, taped_messages
 from tests.tcp_proxy import TcpProxy
+from tests.worker_process import start_process
 
 SHARDS = 2
 SHARD_OF = dict(zip(SYMBOLS, shard_queues(SHARDS), strict=True))

@@ -20,16 +20,11 @@ from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.broker import Broker
 from tests.gateway import QUEUES
-from tests.integration.test_live_faults import (
-    each_once,
-    event_ids,
-    fed,
-    market,
-    start_process,
-)
 from tests.live import SYMBOLS, VERSION, eventually
+from tests.live_market import each_once, event_ids, fed, market
 from tests.redis_servers import RedisServer
 from tests.tcp_proxy import TcpProxy
+from tests.worker_process import start_process
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.raw_history import RawHistory
 

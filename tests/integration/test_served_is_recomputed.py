@@ -24,7 +24,8 @@ from storage.online.memory import OnlineMemory
 from tests.broker import Broker
 from tests.gateway import Passed, envelopes, publish_in_time, recorded
 from tests.live import VERSION, eventually
-from tests.served import Readers, assert_proven, reading_every_way
+from tests.served import Readers, reading_every_way
+from tests.served_proofs import assert_proven
 
 RECORDING = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
 LONG_RECORDING = "reencoded/BTCUSDT_20240718-19.jsonl.gz"

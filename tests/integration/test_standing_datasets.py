@@ -6,9 +6,7 @@ import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -21,37 +19,23 @@ from quality.continuity import ContinuityRules
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
-from storage.features.log import FeatureLog, FeatureLogWriter
+from storage.features.log import FeatureLogWriter
 from storage.raw import raw_data
 from storage.raw.manifest import RawPart, read_entry
-from storage.raw.raw_data import RawData
-from tests.build_places import UNGATED, books_on, place_in
+from tests.build_places import UNGATED
 from tests.commands import feature_service
 from tests.postgres_servers import run
 from tests.real_candles import BEGIN_NS, DAY_CANDLES, SYMBOL, Candle, recorded_candles, write_day
+from tests.standing import BEGIN_OF_SAMPLES_NS, REQUEST, damage, inputs_in, is_standing, opened, place_of
 from training_sets.builds.builder import Dataset, build_dataset
-from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.notices import Announcer, InProcessNotices
-from training_sets.builds.place import BuildPlace
-from training_sets.builds.standing import stands_for
 from training_sets.dataset.datasets import Datasets
-from training_sets.dataset.inputs import DatasetRules, dataset_inputs
+from training_sets.dataset.inputs import DatasetRules
 from training_sets.dataset.manifest import MANIFEST_NAME
 from training_sets.dataset.usage import datasets_of
-from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget
-from training_sets.samples.columns import DatasetFeatures
+from training_sets.request.targets import RiskAdjustedTarget
 from transforms.rows import FeatureRows
-
-BEGIN_OF_SAMPLES_NS = BEGIN_NS + 2 * DAY_NS + HOUR_NS
-REQUEST = DatasetRequest(
-    (SYMBOL,),
-    TimeBased(default_periods(BEGIN_OF_SAMPLES_NS, BEGIN_OF_SAMPLES_NS + 20 * HOUR_NS)),
-    (RegressionTarget(5 * MINUTE_NS, name="change"),),
-    "1.2.0",
-    sample_interval_ns=MINUTE_NS,
-)
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +53,9 @@ def standing(candles: list[Candle], kernel_cache: Path, tmp_path_factory: pytest
     return folder
 
 
-def place_of(folder: Path, kernel_cache: Path) -> BuildPlace:
-    # The recording of candles has no funding, so that a column is unknown throughout.
-    return place_in(folder, kernel_cache, rules=UNGATED)
-
-
 @pytest.fixture
 def copy(standing: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(standing, tmp_path / "copy"))
-
-
-def inputs_in(folder: Path, request: DatasetRequest, rules: DatasetRules = UNGATED) -> dict[str, Any]:
-    features = DatasetFeatures.of_version(load_registry_version(request.registry_version).feature_set)
-    return dataset_inputs(request, features, FeatureLog(folder / "features"), RawData(folder / "raw"), rules)
-
-
-def is_standing(
-    folder: Path, *, request: DatasetRequest = REQUEST, rules: DatasetRules = UNGATED, **stated: object
-) -> bool:
-    """Whether the dataset stands for what is in the folder; ``stated``: inputs that are others."""
-    inputs = inputs_in(folder, request, rules)
-    assert stated.keys() <= inputs.keys()
-    return stands_for(folder / "dataset", inputs | stated)
 
 
 def test_a_dataset_is_made_of_its_periods_and_of_the_days_that_its_features_look_back_on(standing: Path) -> None:
@@ -139,13 +104,6 @@ def test_what_a_dataset_is_made_of_is_archived_with_a_word_and_not_deleted(copy:
     code, (deleted,) = feature_service("tape", "delete", "--even-used", "--data", copy)
     assert (code, deleted["feature_days"], deleted["used_by"]) == (0, archived["feature_days"], ["d17"])
     assert list((copy / "features").rglob("*.parquet")) == []
-
-
-def damage(path: Path) -> None:
-    """Another last byte: the size stays. The file system's clock, which tells of it, ticks every few milliseconds."""
-    content, before = path.read_bytes(), path.stat()
-    while path.stat().st_ctime_ns == before.st_ctime_ns:
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def test_a_dataset_stands_wherever_its_folders_lie(copy: Path) -> None:
@@ -229,18 +187,6 @@ def test_the_days_that_a_volatility_window_looks_back_on_are_inputs(standing: Pa
         assert dates(REQUEST) == {"date=2026-01-03"}
     finally:
         shutil.rmtree(before)
-
-
-@contextmanager
-def opened(
-    folder: Path, kernel_cache: Path, metadata: Metadata, url: str, notices: InProcessNotices
-) -> Iterator[DatasetBuilds]:
-    books = books_on(metadata, JobQueue(url), notices)
-    builds = DatasetBuilds(books, place_of(folder, kernel_cache), Datasets(folder / "datasets"))
-    try:
-        yield builds
-    finally:
-        builds.close()
 
 
 @pytest.fixture
