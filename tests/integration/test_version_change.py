@@ -125,7 +125,7 @@ def test_an_activation_changes_everything_behind_one_row_and_no_row_is_missing(
     for version in ("3.0.0", "3.1.0"):
         parity = parity_of(settings, version)
         assert (parity.mismatched, parity.missing, parity.extra, parity.not_compared) == (0, 0, 0, ()), parity
-        assert parity.compared > 10
+        assert parity.compared > 0
     names = {service.name for service in feature_store(servers).list_feature_services()}
     assert {service_name("3.0.0"), service_name("3.1.0")} <= names
 
