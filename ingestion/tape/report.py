@@ -106,6 +106,17 @@ class TapeCheck:
         if len(self.findings) < MOST_FINDINGS:
             self.findings.append(text)
 
+    def add(self, other: TapeCheck) -> None:
+        """Take in what another check met."""
+        self.messages += other.messages
+        self.snapshots += other.snapshots
+        self.book_gaps += other.book_gaps
+        self.disorder += other.disorder
+        self.parts += other.parts
+        self.torn_bytes += other.torn_bytes
+        self.damages += other.damages
+        self.findings += other.findings[: MOST_FINDINGS - len(self.findings)]
+
 
 def verify_tape(raw_folder: Path, symbol: str, instruments: Instruments, *, place: Place | None = None) -> TapeCheck:
     """Read every frame and every part of a symbol and check it: checksums, order of seq, holes, contiguous order books.
@@ -140,24 +151,28 @@ def verify_parts(
 ) -> TapeCheck:
     """What ``verify_tape`` checks, of some parts and the segments that they were made of.
 
-    Raises InvalidRequest when the symbol cannot name a folder.
+    A part that retention removes meanwhile is not counted. Raises InvalidRequest when the symbol cannot name a folder.
     """
     check, raw = TapeCheck(), RawData(raw_folder, place)
     decoders = Decoders(tape_venue(raw_folder, symbol), instruments)
     log = read_segment_log(tape_folder(raw_folder, symbol))
     known = {path.relative_to(raw_folder).as_posix(): path for path in segment_paths(tape_folder(raw_folder, symbol))}
     for name in sorted(names):
-        part = _check_entry(raw, entry_path(raw.place, symbol, name), symbol, check)
-        if part is None or part.source is None or part.source.path not in known:
-            continue
-        segment = Segment(known[part.source.path], part.first_ns // DAY_NS, part.first_seq)
-        before = check.messages
-        try:
-            _check_frames(read_segments([segment], log=log), decoders, check)
-        except CorruptStore as error:
-            check.find(str(error))
-        if (read := check.messages - before) != part.source.messages:
-            check.find(f"{segment.path}: must hold the {part.source.messages} messages of its part, held {read}")
+        entry, found = entry_path(raw.place, symbol, name), TapeCheck()
+        part = _check_entry(raw, entry, symbol, found)
+        if part is not None and part.source is not None and part.source.path in known:
+            segment = Segment(known[part.source.path], part.first_ns // DAY_NS, part.first_seq)
+            try:
+                _check_frames(read_segments([segment], log=log), decoders, found)
+            except (CorruptStore, FileNotFoundError) as error:
+                found.find(str(error))
+            if found.messages != part.source.messages:
+                found.find(
+                    f"{segment.path}: must hold the {part.source.messages} messages of its part, held {found.messages}"
+                )
+        # The entry goes first: without it files are missing because the part was removed.
+        if entry.is_file():
+            check.add(found)
     return check
 
 

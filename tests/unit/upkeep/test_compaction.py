@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ingestion.tape.report import TapeCheck, verify_parts
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS
 from market.errors import CorruptStore
 from storage.database.job_worker import Interrupted
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
+from storage.retention.raw import delete_parts
 from storage.tape import TapeWriter
 from upkeep.compaction import compact_finished, lacking_parts
 
@@ -87,6 +89,22 @@ def test_damage_in_what_was_made_fails_the_run(tmp_path: Path) -> None:
     damage_last_byte(tmp_path)
     with pytest.raises(CorruptStore, match=r"must leave every part whole, was not: BTCUSDT: seq 2"):
         done_by(tmp_path)
+
+
+def test_a_part_that_retention_removes_before_its_check_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "BTCUSDT", hours=range(3))
+
+    def check_late(root: Path, symbol: str, names: list[str], pins: InstrumentPins, *, place: Path | None) -> TapeCheck:
+        raw = RawData(root)
+        delete_parts(raw, raw.parts(symbol)[:1], used_by=())
+        return verify_parts(root, symbol, names, pins, place=place)
+
+    monkeypatch.setattr("upkeep.compaction.verify_parts", check_late)
+    done = done_by(tmp_path)
+    assert (done["parts_made"], done["parts_verified"]) == (3, 2)
+    assert lacking_parts(RawData(tmp_path), "BTCUSDT") == []
 
 
 def test_a_segment_without_a_whole_frame_is_named(tmp_path: Path) -> None:
