@@ -51,7 +51,6 @@ class RayCluster:
         self._address = address
         self._workers = workers
         self._patience_s = patience_s
-        self._answered_s = 0.0
 
     @property
     def workers(self) -> int:
@@ -60,14 +59,16 @@ class RayCluster:
     def run(self, tasks: Sequence[Task[T]]) -> Iterator[T]:
         """The results, as ``Engine.run`` says."""
         left = dict(enumerate(tasks))
-        self._answered_s = time.monotonic()
+        answered_s = time.monotonic()
         while left:
             for number, result in self._driven(left):
-                del left[number]
-                yield result
+                answered_s = time.monotonic()
+                if number != _IS_THERE:
+                    del left[number]
+                    yield result
             if not left:
                 return
-            if time.monotonic() - self._answered_s > self._patience_s:
+            if time.monotonic() - answered_s > self._patience_s:
                 raise StoreUnavailable(
                     f"Ray at {self._address}: no answer for {self._patience_s:g} s, "
                     f"{len(left)} of {len(tasks)} tasks are left"
@@ -76,7 +77,7 @@ class RayCluster:
             time.sleep(_RETRY_S)
 
     def _driven(self, left: Mapping[int, Task[T]]) -> Iterator[tuple[int, T]]:
-        """Results for as long as one process can speak to the cluster. Raises what a task raises."""
+        """Results, and _IS_THERE in between, while one process can speak to the cluster. Raises what a task raises."""
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_drive, args=(theirs, self._address, dict(left)), name="ray driver")
@@ -89,12 +90,10 @@ class RayCluster:
                     is_lost = True
                     return
                 number, result, error = ours.recv()
-                self._answered_s = time.monotonic()
                 if error is not None:
                     raise error
-                if number != _IS_THERE:
-                    waited_for -= 1
-                    yield number, result
+                waited_for -= number != _IS_THERE
+                yield number, result
         except (EOFError, ConnectionResetError):
             return
         finally:
