@@ -14,7 +14,7 @@ from market.instruments import Instrument
 from storage.features.log import FeatureLog
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
-from training_sets.rebuild.days import DayRange
+from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from transforms.catalogue import feature_set
 
@@ -42,6 +42,13 @@ def trades_of_a_day(number: int) -> Events:
 def ranges(raw: Path, features: Path, kernel_cache: Path, symbols: Sequence[str]) -> list[DayRange]:
     """All days of the symbols."""
     return [DayRange(Rebuild(RawData(raw), FeatureLog(features), kernel_cache, symbol, CHOSEN)) for symbol in symbols]
+
+
+def rebuilt_here(raw: Path, features: Path, kernel_cache: Path, symbols: Sequence[str], days: int) -> dict[str, str]:
+    """The files of a rebuild of all days in this thread, each of which is computed."""
+    rebuilt = [*rebuild_days(ranges(raw, features, kernel_cache, symbols))]
+    assert sum(day.rows > 0 for day in rebuilt) == len(symbols) * days
+    return digests(features)
 
 
 def digests(features: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ from storage.database.metadata import Metadata
 from storage.database.schema import ENGINE_TASKS, upgrade
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
-from tests.many_days import BEGIN_NS, digests, ranges, write_days
+from tests.many_days import BEGIN_NS, digests, ranges, rebuilt_here, write_days
 from tests.ports import free_port
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
@@ -85,9 +85,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> dict[str, str]:
     """The files of a rebuild in this thread."""
-    features = tmp_path_factory.mktemp("features")
-    assert sum(day.rows for day in rebuild_days(ranges(raw, features, kernel_cache, SYMBOLS))) > 0
-    return digests(features)
+    return rebuilt_here(raw, tmp_path_factory.mktemp("features"), kernel_cache, SYMBOLS, DAYS)
 
 
 class EngineContract:

@@ -19,7 +19,7 @@ from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
-from tests.many_days import digests, ranges, write_days
+from tests.many_days import digests, ranges, rebuilt_here, write_days
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
 from training_sets.engines.engine import Engine
@@ -46,11 +46,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> dict[str, str]:
-    features = tmp_path_factory.mktemp("features")
-    assert (
-        sum(day.rows > 0 for day in rebuild_days(ranges(raw, features, kernel_cache, SYMBOLS))) == len(SYMBOLS) * DAYS
-    )
-    return digests(features)
+    return rebuilt_here(raw, tmp_path_factory.mktemp("features"), kernel_cache, SYMBOLS, DAYS)
 
 
 def rebuilt(

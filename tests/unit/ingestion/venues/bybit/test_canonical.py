@@ -19,22 +19,8 @@ from ingestion.venues.bybit.decode import Decoder
 from market.errors import RejectedMessage
 from market.events import EVENT
 from market.instruments import Instrument, pin_scale
+from tests.bybit_messages import BOOK, Json
 
-Json = dict[str, Any]
-
-BOOK: Json = {
-    "topic": "orderbook.200.BTCUSDT",
-    "type": "delta",
-    "ts": 1786310819000,
-    "data": {
-        "s": "BTCUSDT",
-        "b": [["65114.20", "5.954"], ["65114.10", "0"]],
-        "a": [["65114.30", "10.470"]],
-        "u": 31,
-        "seq": 753843900397,
-    },
-    "cts": 1786310818990,
-}
 TRADE: Json = {"T": 1786310819680, "s": "BTCUSDT", "S": "Sell", "v": "0.004", "p": "65114.20", "i": "a", "BT": False}
 TRADES: Json = {
     "topic": "publicTrade.BTCUSDT",

@@ -16,7 +16,8 @@ from market.clock import MILLISECOND_NS
 from market.errors import RejectedMessage
 from market.events import empty_events
 from market.instruments import Instrument
-from tests.unit.ingestion.venues.bybit.test_canonical import BOOK, VALUES, Json, Scales, mutated
+from tests.bybit_messages import BOOK, Json
+from tests.unit.ingestion.venues.bybit.test_canonical import VALUES, Scales, mutated
 from transforms.tape_order import joined
 
 TOPIC = "orderbook.200.BTCUSDT"
