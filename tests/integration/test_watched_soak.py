@@ -90,7 +90,7 @@ def test_another_market_than_the_datasets_is_told_by_task_route_and_alert_and_ev
             lambda: any(dataset_id in each["subject"] and SYMBOL in each["subject"] for each in alerts()), [process]
         )
         [alert] = alerts()
-        assert f"the farthest {MOVED}" in alert["summary"]
+        assert f"most of all {MOVED}" in alert["summary"]
         assert alert["action"]
         _, told = command(settings, "quality", "drift", "--dataset", dataset_id, changes=changes)
         assert MOVED in told["symbols"][SYMBOL]["drifted"]
