@@ -202,7 +202,7 @@ def test_a_version_over_budget_is_refused_with_409_and_the_state_is_as_before(
             publishing = published_from_now(broker, recorded_data, speed=4)
             eventually(lambda: len(ingest.status().get("symbols", {})) == len(SYMBOLS))
             eventually(lambda: any(worker.version == "3.0.0" for worker in cycle.said()[1]))
-            with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 goes on: worker .*: cost of a row"):
+            with pytest.raises(Conflict, match=r"3\.1\.0: not activated, 3\.0\.0 continues: worker .*: cost of a row"):
                 cycle.activate("3.1.0", BY_ANNA, is_acknowledged=True)
             publishing.join()
         assert cycle.active_version() == "3.0.0"

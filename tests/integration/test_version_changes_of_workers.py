@@ -119,7 +119,7 @@ def test_a_version_that_does_not_compile_raises_or_is_too_slow_never_reaches_a_c
         for version, (_, reason) in BROKEN.items():
             refusal = activated_elsewhere(changes, servers, version)
             assert refusal is not None
-            assert f"{version}: not activated, 3.0.0 goes on: worker " in refusal
+            assert f"{version}: not activated, 3.0.0 continues: worker " in refusal
             assert reason in refusal
             assert cycle.active_version() == "3.0.0"
         assert [line["action"] for line in cycle.audit(limit=3)] == ["refuse"] * 3

@@ -78,7 +78,7 @@ def test_a_version_that_raises_behind_the_change_is_taken_back_and_stays_so_afte
             activating.join(120)
             [refusal] = refusals
             assert refusal is not None
-            assert f"{FAILING}: not active, {BEFORE} goes on: taken back: worker " in refusal
+            assert f"{FAILING}: not active, {BEFORE} continues: taken back: worker " in refusal
             assert "toy_raises_at_a_whale: no row can be computed any more" in refusal
             eventually(lambda: [each.version for each in cycle.said()[1]] == [BEFORE])
             publishing.join()
