@@ -142,7 +142,7 @@ def cancel(services: Services, job_id: str) -> BackfillDocument:
 
 def _started(request: Request, services: ApiServices, asked: BackfillRequest) -> BackfillStarted:
     record = services.backfills.start(asked, trace_id=request.state.trace_id)
-    return BackfillStarted(job_id=record.job_id, status=record.status, message="Backfill job started")
+    return BackfillStarted(job_id=record.job_id, status=record.status, message="Backfilling job started")
 
 
 def _data_types(services: ApiServices) -> tuple[str, ...]:

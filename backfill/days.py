@@ -31,15 +31,15 @@ from market.events import CONFIRMED, CONTROL, KLINE, Events
 from market.markets import Market
 from storage.durable_files import exclusive
 from storage.places import Place as StoragePlace
-from storage.raw.events import stream_events
+from storage.raw.events import stream_heads
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
 from storage.raw.parquet import PartWriter
 from storage.raw.raw_data import RawData
 from storage.retention.raw import delete_parts
 
 PROVENANCE: Final = "backfill"
-_COMPARED: Final = ("seq", "recv_ns", "update_id", "flags")
-"""What is read back of candles; every column is compared with what was written before the manifest names the file."""
+_HEAD_FIELDS: Final = ("seq", "recv_ns", "update_id", "flags")
+"""What is read back of the first record of each message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,15 +218,16 @@ def _outside(span: Range | None, held: tuple[Range, ...]) -> tuple[Range, ...]:
 
 
 def _check_read_back(raw: RawData, part: RawPart, data_type: str, messages: int) -> None:
-    """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched."""
+    """Raises CorruptStore unless the part, as every reader finds it, holds what was fetched.
+
+    One record of each message tells: all were compared with what was written before the manifest named their file.
+    """
     kinds = {KIND[data_type]}
     found, last_seq, last_minute = 0, part.first_seq - 1, -1
-    fields = _COMPARED if data_type == "klines" else ("seq", "recv_ns")
-    for piece, _ in stream_events(
-        raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1, fields=fields
+    for heads in stream_heads(
+        raw, part.symbol, kinds=kinds, from_ns=part.first_ns, to_ns=part.last_ns + 1, fields=_HEAD_FIELDS
     ):
-        is_own = (piece["seq"] >= part.first_seq) & (piece["seq"] <= part.last_seq)
-        own = piece if is_own.all() else piece[is_own]
+        own = heads[(heads["seq"] >= part.first_seq) & (heads["seq"] <= part.last_seq)]
         if len(own) == 0:
             continue
         seqs = own["seq"]

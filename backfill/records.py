@@ -22,7 +22,7 @@ from ingestion.venues.bybit.canonical_lines import BookLines
 from ingestion.venues.bybit.decode import Decoder
 from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
-from market.clock import DAY_NS, SECOND_NS, format_iso
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import MalformedMessage, UnreadableRecording
 from market.events import CONTROL, GAP, ORDERBOOK, Events
 from storage.raw.streams import backfill_seq
@@ -31,6 +31,8 @@ from transforms import tape_order
 RECORDS_A_PIECE: Final = 100_000
 BOOK_STALE_NS: Final = 10 * SECOND_NS
 """An order book that is silent for longer than this before its day ends is unknown from there."""
+_CLOCKS_APART_NS: Final = SECOND_NS
+"""Clocks of an archive differ by less."""
 
 
 def message_records(
@@ -86,6 +88,7 @@ def book_records(instruments: Instruments, asked: SymbolDay, path: Path) -> Iter
             except MalformedMessage as error:
                 number = line_number + block.count(b"\n", 0, begin)
                 raise UnreadableRecording(f"{path.name} line {number}: {error}") from error
+            _check_day(asked, archived.recv_ns)  # before the delay, with which it need not fit int64
             recv_ns = archived.recv_ns + AVAILABILITY_NS["orderbook"]
             decoded = _decoded(decoders, asked, TimedMessage(recv_ns, archived.body))
             pieces.add(decoded, recv_ns)
@@ -95,7 +98,14 @@ def book_records(instruments: Instruments, asked: SymbolDay, path: Path) -> Iter
                 instrument = instruments.get(asked.symbol)
                 assert instrument is not None, "decoding pinned a scale"
                 offset = line.find(decoded.topic.encode())
-                lines = BookLines(instrument, decoded.topic, offset, delay_ns=AVAILABILITY_NS["orderbook"])
+                lines = BookLines(
+                    instrument,
+                    decoded.topic,
+                    offset,
+                    delay_ns=AVAILABILITY_NS["orderbook"],
+                    from_ms=asked.start_ms - _CLOCKS_APART_NS // MILLISECOND_NS,
+                    to_ms=asked.end_ms + _CLOCKS_APART_NS // MILLISECOND_NS,
+                )
     if recv_ns is not None and recv_ns < asked.day_ns + DAY_NS - BOOK_STALE_NS:
         body = control_message(GAP, symbol=asked.symbol, event_ns=recv_ns, reason="the archive of the day ends here")
         pieces.add(_decoded(decoders, asked, TimedMessage(recv_ns, body)), recv_ns)
@@ -139,8 +149,12 @@ def _decoded(decoders: Decoders, asked: SymbolDay, message: TimedMessage) -> Dec
 
 def _of_day(asked: SymbolDay, events: Events) -> Events:
     times = events["event_ns"]
-    for at_ns in (int(times.min()), int(times.max())):
-        # A candle ends when its day does; clocks of an archive differ by less than a second.
-        if not -SECOND_NS <= at_ns - asked.day_ns <= DAY_NS + SECOND_NS:
-            raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(at_ns)}")
+    _check_day(asked, int(times.min()))
+    _check_day(asked, int(times.max()))
     return events
+
+
+def _check_day(asked: SymbolDay, at_ns: int) -> None:
+    # A candle ends when its day does.
+    if not -_CLOCKS_APART_NS <= at_ns - asked.day_ns <= DAY_NS + _CLOCKS_APART_NS:
+        raise MalformedMessage(f"{asked}: must be of its day, was at {format_iso(at_ns)}")

@@ -17,11 +17,11 @@ DECLINED: Final = -(2**63)
 LONGEST_NUMBER: Final = 64
 _NEAR_OVERFLOW: Final = 2**59
 """A number from here on is above every limit once it has another digit."""
-_MOST_DIGITS: Final = 18
+MOST_DIGITS: Final = 18
 """As many fit int64 whatever they are."""
 _MASKS: Final = np.array([*(2 ** (8 * length) - 1 for length in range(8)), -1], np.int64)
 """By length: the bits of so many bytes."""
-_POWERS: Final = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
+POWERS: Final = 10 ** np.arange(MOST_DIGITS + 1, dtype=np.int64)
 
 
 def word(text: str) -> int:
@@ -151,35 +151,6 @@ def mantissa(body: Any, begin: int, end: int, exponent: int) -> int:
                 return DECLINED
             value *= 10
     return -value if body[begin] == 45 else value
-
-
-@jit_inside
-def decimal_text(body: Any, at: int, exponent: int) -> tuple[int, int]:
-    """``mantissa`` of a text that begins at a quote, and where it ends as ``text_end`` says, in one look at each byte.
-
-    It reads most of an order book's bytes: ``text_end`` and ``mantissa`` one after the other take twice as long.
-    """
-    begin = at + 1
-    if byte(body, at) == 34:
-        at, value, left = begin, 0, exponent
-        digit = byte(body, at) - 48
-        while 0 <= digit <= 9:
-            value = value * 10 + digit
-            at += 1
-            digit = byte(body, at) - 48
-        if at > begin and digit == 46 - 48:
-            point = at
-            at += 1
-            digit = byte(body, at) - 48
-            while 0 <= digit <= 9:
-                value = value * 10 + digit
-                at += 1
-                digit = byte(body, at) - 48
-            left -= at - point - 1
-        if at > begin and digit == 34 - 48 and 0 <= left <= _MOST_DIGITS - (at - begin):
-            return int(value * _POWERS[left]), at
-    end = text_end(body, begin - 1)
-    return (DECLINED if end < 0 else mantissa(body, begin, end, exponent)), end
 
 
 @jit_inside

@@ -17,6 +17,8 @@ from tests.contract.test_backfill_jobs import asked, client, exchange, jobs, pau
 
 __all__ = ["client", "exchange", "jobs", "pauses", "url"]  # the fixtures
 
+STARTED: Final = """{"job_id": "backfill-job-123", "status": "pending", "message": "Backfilling job started"}"""
+"""What both POST routes answer, as the users' documents write it."""
 DOCUMENTED: Final = {
     "in_progress": """{"job_id": "151a2a02-f59c-4273-ab96-c21ef652b13b", "symbol": "BTCUSDT",
         "start_date": "2025-12-04", "end_date": "2025-12-07", "data_types": ["klines"], "status": "in_progress",
@@ -46,6 +48,21 @@ def shape(found: object) -> object:
     if isinstance(found, list):
         return {type(value) for value in found}
     return type(found)
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("historical", asked()),
+        ("auto", {"symbol": asked()["symbol"], "max_days": 3}),
+        ("auto", {"symbol": asked()["symbol"]}),
+    ],
+)
+def test_a_job_is_accepted_as_the_documents_write_it(client: TestClient, route: str, body: dict[str, object]) -> None:
+    found = client.post(f"/backfill/{route}", json=body)
+    documented = json.loads(STARTED)
+    assert found.status_code == 202
+    assert list(found.json().items()) == list((documented | {"job_id": "job-1"}).items())
 
 
 def test_every_status_is_told_as_the_documents_write_it(

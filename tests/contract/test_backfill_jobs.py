@@ -105,7 +105,7 @@ def test_a_backfill_is_answered_at_once_and_followed_to_its_end_in_the_documents
 ) -> None:
     started = client.post("/backfill/historical", json=asked())
     assert started.status_code == 202
-    assert started.json() == {"job_id": "job-1", "status": "pending", "message": "Backfill job started"}
+    assert started.json() == {"job_id": "job-1", "status": "pending", "message": "Backfilling job started"}
     waits = client.get("/backfill/status/job-1").json()
     assert waits == {
         **asked(),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from market.errors import Conflict, CorruptStore, StoreUnavailable
+from backfill.bybit.archive import Archive
+from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
 from storage.durable_files import known_sha256, remove_files, replace_file, stage_file
-from storage.objects.bucket import Bucket, Patience
+from storage.objects.bucket import Bucket, Patience, bucket
 from storage.objects.files import publish_objects
 from storage.objects.lease import leased
 from storage.objects.names import NAMES, change_names, read_names
@@ -203,3 +206,17 @@ def test_what_is_hashed_is_not_read(s3: FaultProxy) -> None:
     assert s3.requests["GET"] == gets + 1
     stage_file(place / "two", lambda file: file.write(b"2")).unlink()
     assert s3.requests["GET"] == gets + 1
+
+
+@pytest.mark.parametrize("fault", ["refuse", "cut", "lose_answer"])
+def test_a_file_of_an_archive_is_taken_whole_through_faults(s3: FaultProxy, fault: Fault) -> None:
+    folder, content = uuid4().hex, random.Random(7).randbytes(3 << 20)
+    bucket(BUCKET).put(f"{folder}/BTCUSDT/BTCUSDT2025-05-31.csv.gz", content)
+    archive = Archive(f"s3://{BUCKET}/{folder}")
+    s3.fail(fault, "GET", "BTCUSDT2025", times=2)
+    s3.fail("lose_answer" if fault == "lose_answer" else "refuse", "HEAD", "BTCUSDT2025", times=2)
+    with archive.trades("BTCUSDT", "2025-05-31") as found:
+        assert found.path.read_bytes() == content
+    assert s3.is_done
+    with pytest.raises(NotFound, match="must hold"), archive.trades("BTCUSDT", "2025-06-01"):
+        pass

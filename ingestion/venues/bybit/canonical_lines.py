@@ -51,10 +51,13 @@ _NO_IDS: Final = np.zeros((0, 2), np.int64)
 class BookLines:
     """Order book messages of one topic, as they stand in an archive: each line has the topic at the same place.
 
-    delay_ns: how long after its ``ts`` a message counts as received.
+    delay_ns: how long after its ``ts`` a message counts as received. from_ms, to_ms: a line of an earlier or a later
+    ``ts`` is declined.
     """
 
-    def __init__(self, instrument: Instrument, topic: str, topic_offset: int, *, delay_ns: int) -> None:
+    def __init__(
+        self, instrument: Instrument, topic: str, topic_offset: int, *, delay_ns: int, from_ms: int, to_ms: int
+    ) -> None:
         self.topic = topic
         self._bytes = np.frombuffer(topic.encode(), np.uint8)
         self._offset = topic_offset
@@ -66,6 +69,7 @@ class BookLines:
         self._scale = np.array(exponents, np.int64)
         self._slots = np.zeros((SLOTS + 1, 3), np.int64)
         self._delay_ns = delay_ns
+        self._period_ms = from_ms, to_ms
 
     def read(self, text: bytes, at: int, *, seq: int) -> tuple[Events, int, int]:
         """Lines from ``at`` on, which end in a newline each, as records that are stamped; the first of them is ``seq``.
@@ -89,6 +93,7 @@ class BookLines:
             self._scale,
             _NO_IDS,
             self._delay_ns,
+            self._period_ms,
             seq,
         )
         return words[:count].reshape(-1).view(EVENT), lines, at
@@ -156,13 +161,14 @@ def read_book_lines(
     scale: Any,
     ids: Any,
     delay_ns: int,
+    period_ms: tuple[int, int],
     seq: int,
 ) -> tuple[int, int, int]:
     """Read order book messages of a topic, a line each, into their records, until one is declined.
 
     usual, ends: the texts of a usual line, and where each ends. topic: its bytes, which stand at ``topic_offset`` in
     each line and end with the symbol. words (n, 7): room for as many levels as the text could hold. slots, scale, ids:
-    as of ``read_canonical``.
+    as of ``read_canonical``. period_ms: of the first ``ts`` and of the last that are read.
 
     Returns where the first line begins that was not read; the number of lines that were; the number of records.
     """
@@ -182,6 +188,8 @@ def read_book_lines(
         if end >= 0 and byte(text, end) == 13:
             end += 1
         if end < 0 or byte(text, end) != 10 or slots[PAYLOAD, 0] != 0:
+            break
+        if not period_ms[0] <= slots[TS, 1] <= period_ms[1]:
             break
         recv_ns = slots[TS, 1] * MILLISECOND_NS + delay_ns
         for record in range(slots[COUNT, 1]):

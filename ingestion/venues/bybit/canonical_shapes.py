@@ -12,9 +12,11 @@ import numpy as np
 
 from ingestion.decoding.plain_json import (
     DECLINED,
+    MOST_DIGITS,
+    POWERS,
     byte,
-    decimal_text,
     integer,
+    mantissa,
     number_end,
     packed,
     skipped,
@@ -131,33 +133,62 @@ def _value(body: Any, at: int, want: int, row: Any) -> int:
 
 @jit_inside
 def read_levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: int) -> int:
-    """Write the records of a list of levels; returns where it ends, -1 where it is declined."""
+    """Write the records of a list of levels; returns where it ends, -1 where it is declined.
+
+    It reads most of an order book's bytes, so what it calls with an array for each level is one line long, or rare: the
+    uses of an array are counted, and to hand one over takes longer than to read a number.
+    """
     if byte(body, at) != 91:
         return -1
     at = spaces(body, at + 1)
     if byte(body, at) == 93:
         return at + 1
+    count = slots[COUNT, 1]
+    px = 0
     while True:
         if byte(body, at) != 91:
             return -1
-        px, price_end = decimal_text(body, spaces(body, at + 1), scale[PRICE_EXPONENT])
-        if price_end < 0:
-            return -1
-        at = spaces(body, price_end + 1)
-        if byte(body, at) != 44:
-            return -1
-        qty, size_end = decimal_text(body, spaces(body, at + 1), scale[QUANTITY_EXPONENT])
-        if size_end < 0:
-            return -1
-        if not (0 < px < LARGEST_PRICE_MANTISSA and 0 <= qty < LARGEST_MANTISSA):
-            return -1
-        if not write_record(words, slots, px, qty, ORDERBOOK | side << 8):
-            return -1
-        at = spaces(body, size_end + 1)
-        if byte(body, at) != 93:
-            return -1
+        for is_size in (False, True):
+            begin = spaces(body, at + 1) + 1
+            if byte(body, begin - 1) != 34:
+                return -1
+            at, value = begin, 0
+            left = scale[QUANTITY_EXPONENT] if is_size else scale[PRICE_EXPONENT]
+            digit = byte(body, at) - 48
+            while 0 <= digit <= 9:
+                value = value * 10 + digit
+                at += 1
+                digit = byte(body, at) - 48
+            if at > begin and digit == 46 - 48:
+                point = at
+                at += 1
+                digit = byte(body, at) - 48
+                while 0 <= digit <= 9:
+                    value = value * 10 + digit
+                    at += 1
+                    digit = byte(body, at) - 48
+                left -= at - point - 1
+            if at > begin and digit == 34 - 48 and 0 <= left <= MOST_DIGITS - (at - begin):
+                value *= POWERS[left]
+            else:
+                at = text_end(body, begin - 1)
+                if at < 0:
+                    return -1
+                value = mantissa(body, begin, at, scale[QUANTITY_EXPONENT] if is_size else scale[PRICE_EXPONENT])
+            at = spaces(body, at + 1)
+            if is_size:
+                if not 0 <= value < LARGEST_MANTISSA or byte(body, at) != 93 or count == len(words):
+                    return -1
+                words[count, RECV_NS] = words[count, EVENT_NS] = words[count, PLACE] = words[count, UPDATE_ID] = 0
+                words[count, PX], words[count, QTY], words[count, TAIL] = px, value, ORDERBOOK | side << 8
+                count += 1
+            elif not 0 < value < LARGEST_PRICE_MANTISSA or byte(body, at) != 44:
+                return -1
+            else:
+                px = value
         at = spaces(body, at + 1)
         if byte(body, at) == 93:
+            slots[COUNT, 1] = count
             return at + 1
         if byte(body, at) != 44:
             return -1

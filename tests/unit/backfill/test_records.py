@@ -97,6 +97,8 @@ def test_a_line_that_is_no_message_is_named(lines: list[bytes], tmp_path: Path) 
         (b"orderbook.500", b"tickers", "must"),
         (b'"cts":1733011', b'"cts":1833011', "must be of its day"),
         (b'"cts":1733011', b'"cts":1533011', "must be of its day"),
+        (b'"ts":1733011', b'"ts":1733111', "must be of its day"),
+        (b'"ts":1733011', b'"ts":9223371', "must be of its day"),
     ],
 )
 def test_a_message_of_another_symbol_kind_or_day_is_refused(

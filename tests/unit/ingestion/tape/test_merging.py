@@ -17,6 +17,7 @@ from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.served_rows import available_as_if_live
 from ingestion.sources.played.play import play
+from ingestion.sources.played.recordings import read_recording
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.merging import Merged, merge_tapes
 from ingestion.venues.bybit.venue import BYBIT
@@ -71,6 +72,13 @@ def merged(first: list[Frame], second: list[Frame], pins: InstrumentPins) -> tup
 
 
 @pytest.fixture(scope="module")
+def recorded(recorded_data: Path) -> list[TimedMessage]:
+    """What a real recording has of the symbol."""
+    read = read_recording(recorded_data / "bybit" / "linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz")
+    return [message for message in read if isinstance(message, TimedMessage) and SYMBOL.encode() in message.body]
+
+
+@pytest.fixture(scope="module")
 def market() -> list[TimedMessage]:
     return [*simulate(DEFAULT_SYMBOLS[:1], seed=4, start_ns=START_NS, duration_ns=60 * SECOND_NS)]
 
@@ -91,6 +99,24 @@ def test_what_one_recorder_lost_the_other_has_and_the_features_are_those_of_the_
     assert played(kernel, tmp_path / "merged", found, pins) == whole
     assert counted.conflicts == []
     assert counted.only_first + counted.only_second > 0
+
+
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 100))])
+def test_two_recorders_that_each_lost_one_percent_of_a_real_market_give_the_features_of_the_whole_tape(
+    kernel: Kernel, pins: InstrumentPins, recorded: list[TimedMessage], tmp_path: Path, seed: int
+) -> None:
+    whole = played(kernel, tmp_path / "whole", recorded, pins)
+    frames = [*read_tape(tmp_path / "whole", SYMBOL)]
+    share = len(frames) // 100
+    lost = Random(seed).sample(range(len(frames)), 2 * share)  # no secret; what both lost nobody has
+    one, other = (
+        [frame for at, frame in enumerate(frames) if at not in of_one] for of_one in (lost[:share], lost[share:])
+    )
+    found, counted = merged(one, other, pins)
+    assert [message.body for message in found] == [message.body for message in recorded]
+    assert played(kernel, tmp_path / "merged", found, pins) == whole
+    assert (counted.conflicts, counted.only_first, counted.only_second) == ([], share, share)
+    assert share > 0
 
 
 @pytest.mark.parametrize("seed", range(2))

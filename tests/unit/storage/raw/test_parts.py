@@ -47,15 +47,16 @@ def test_what_a_killed_writer_left_of_a_part_is_removed_and_what_is_being_writte
     assert {path for path in tmp_path.rglob(".*") if path.is_file()} == set(others)
 
 
-@pytest.mark.parametrize(("levels", "is_dictionary"), [(7, False), (8, True)])
-def test_the_columns_have_the_measured_encodings(tmp_path: Path, levels: int, is_dictionary: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("levels", "of_the_message"), [(7, "DELTA_BINARY_PACKED"), (8, "PLAIN")])
+def test_the_columns_have_the_measured_encodings(tmp_path: Path, levels: int, of_the_message: str) -> None:
     tape = np.concatenate([message(seq, MIDNIGHT_NS, ORDERBOOK, levels=levels) for seq in range(1, 4)])
     group = pq.read_metadata(write_events(tmp_path, BTC, tape, part="0")[0]).row_group(0)
     encodings = {group.column(i).path_in_schema: group.column(i).encodings for i in range(group.num_columns)}
     for name in ("seq", "recv_ns", "event_ns", "update_id"):
-        assert ("RLE_DICTIONARY" if is_dictionary else "DELTA_BINARY_PACKED") in encodings[name]
-    for name in ("px", "qty", "field", "flags"):
+        assert set(encodings[name]) - {"RLE"} == {of_the_message}
+    for name in ("px", "qty", "field"):
         assert "RLE_DICTIONARY" in encodings[name]
+    assert set(encodings["flags"]) - {"RLE"} == {"PLAIN"}
     assert {group.column(i).compression for i in range(group.num_columns)} == {"LZ4"}
 
 

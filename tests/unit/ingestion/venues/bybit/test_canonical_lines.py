@@ -6,10 +6,12 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Final
 from zipfile import ZipFile
 
 import pytest
 
+from ingestion.decoding.wire import LAST_MILLISECOND
 from ingestion.venues.bybit.canonical_lines import BookLines
 from ingestion.venues.bybit.decode import Decoder
 from market.clock import MILLISECOND_NS
@@ -23,6 +25,8 @@ from transforms.tape_order import joined
 TOPIC = "orderbook.200.BTCUSDT"
 DELAY_NS = 100 * MILLISECOND_NS
 SEQ = -(2**40)
+PERIOD: Final = {"from_ms": 1, "to_ms": LAST_MILLISECOND - DELAY_NS // MILLISECOND_NS}
+"""All times that fit int64 ns with the delay."""
 COMPACT = (",", ":")
 
 
@@ -31,7 +35,7 @@ def line_of(message: Json, separators: tuple[str, str] = COMPACT, end: bytes = b
 
 
 def book_lines() -> BookLines:
-    return BookLines(Scales().by_symbol["BTCUSDT"], TOPIC, len('{"topic":"'), delay_ns=DELAY_NS)
+    return BookLines(Scales().by_symbol["BTCUSDT"], TOPIC, len('{"topic":"'), delay_ns=DELAY_NS, **PERIOD)
 
 
 def check(lines: list[bytes]) -> int:
@@ -93,8 +97,16 @@ def test_reading_ends_before_a_line_that_is_declined() -> None:
         assert check([good, good, bad]) == 2
 
 
+def test_a_line_of_another_period_is_declined() -> None:
+    first, last = PERIOD.values()
+    lines = [line_of({**BOOK, "ts": ts}) for ts in (first, last, last + 1)]
+    assert check(lines) == 2
+    near = BookLines(Scales().by_symbol["BTCUSDT"], TOPIC, len('{"topic":"'), delay_ns=0, from_ms=2, to_ms=last)
+    assert near.read(b"".join(lines), 0, seq=1)[1:] == (0, 0)
+
+
 def test_a_line_of_a_scale_that_its_symbol_has_not_is_declined() -> None:
-    lines = BookLines(Instrument("BTCUSDT", 0, 0), TOPIC, len('{"topic":"'), delay_ns=0)
+    lines = BookLines(Instrument("BTCUSDT", 0, 0), TOPIC, len('{"topic":"'), delay_ns=0, **PERIOD)
     found, count, at = lines.read(line_of(BOOK), 0, seq=1)
     assert (len(found), count, at) == (0, 0, 0)
 
@@ -106,7 +118,7 @@ def test_a_real_archive_is_read_in_one_call(recorded_data: Path) -> None:
     scales = Scales()
     scales.by_symbol["XRPUSDT"] = Instrument("XRPUSDT", 8, 6)
     topic = "orderbook.500.XRPUSDT"
-    lines = BookLines(scales.by_symbol["XRPUSDT"], topic, text.find(topic.encode()), delay_ns=0)
+    lines = BookLines(scales.by_symbol["XRPUSDT"], topic, text.find(topic.encode()), delay_ns=0, **PERIOD)
     found, count, at = lines.read(text, 0, seq=0)
     assert (count, at) == (50, len(text))
     typed = Decoder(scales)
