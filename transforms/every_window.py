@@ -90,8 +90,9 @@ def _values(
 ) -> Any:
     values = np.empty(len(firsts))
     for places, alike in _alike(columns, firsts, rows):
+        of = firsts[places]
         chosen = [
-            Sliding(column, firsts[places], rows) if number is None else Rows(np.full((1, rows), number))
+            Sliding(column, of, rows) if number is None else Rows(np.full((1, rows), number))
             for column, number in zip(columns, alike, strict=True)
         ]
         values[places] = _branched(_for_all(function), chosen, parameters, len(places))

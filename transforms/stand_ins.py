@@ -55,8 +55,7 @@ class _Numbers(numpy.lib.mixins.NDArrayOperatorsMixin):
                 return Each(ufunc(*(each.values if isinstance(each, Each) else each for each in inputs)))
         sliding = [each for each in inputs if isinstance(each, Sliding)]
         if sliding and all(
-            np.array_equal(each.firsts, sliding[0].firsts) if isinstance(each, Sliding) else np.isscalar(each)
-            for each in inputs
+            each.is_beside(sliding[0]) if isinstance(each, Sliding) else np.isscalar(each) for each in inputs
         ):
             return sliding[0].with_series(ufunc, inputs)
         if any(isinstance(each, Each) for each in inputs) and ufunc not in _EXACT:
@@ -154,6 +153,9 @@ class Sliding(_Numbers):
     def __pow__(self, exponent: Any) -> Sliding:
         return Sliding(self.series**exponent, self.firsts, self.length, self.offset)
 
+    def is_beside(self, other: Sliding) -> bool:
+        return self.firsts is other.firsts or np.array_equal(self.firsts, other.firsts)
+
     @property
     def matrix(self) -> Any:
         """(n, length) the windows side by side."""
@@ -246,10 +248,8 @@ def _product(windows: Any, **options: Any) -> Each:
         return _reduced(np.prod)(windows, **options)
     values = np.ones(len(windows.ends))
     for first in np.unique(windows.firsts).tolist():
-        is_of = (windows.firsts == first) & (windows.ends > first)
-        if is_of.any():
-            ends = windows.ends[is_of]
-            values[is_of] = np.cumprod(windows.series[first : int(ends.max())])[ends - first - 1]
+        is_of = windows.firsts == first
+        values[is_of] = np.cumprod(np.append(1.0, windows.series[first:]))[windows.ends[is_of] - first]
     return Each(values)
 
 
