@@ -102,8 +102,8 @@ def client_yaml(
 ) -> str:
     """The ``feature_store.yaml`` of a process that reads features.
 
-    registry: its file; a relative path is one from the yaml's folder. offline_store: where historical ones come from, and
-    what ``feast materialize-incremental`` reads; without it the process has Feast alone and reads online ones.
+    registry: its file; a relative path is one from the yaml's folder. offline_store: where historical ones come from,
+    and what ``feast materialize-incremental`` reads; without it the process has Feast alone and reads online ones.
     """
     what, needs = "folder", "feast[redis]"
     use = 'get_online_features(features=..., entity_rows=[{"symbol": ...}])'

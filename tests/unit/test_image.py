@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
+from feature_repo.store import MATERIALIZE_LATENESS_S, client_yaml
 from tests.deployed import DOCKERFILE, PACKAGES, PINNED, PROJECT, ROOT, SERVICES, SETTINGS, WHOLE, volumes
 from tests.images import copied_to_build
 
@@ -52,6 +55,13 @@ def test_the_folder_of_the_crontab_is_the_one_with_the_yaml_that_the_service_wri
     for role in ("api", "jobs"):
         mounted = {target for _, target in volumes(SERVICES[role])}
         assert {f"{folder}/{name}" for name in ("historical", "client", "features", "tables")} <= mounted <= set(made)
+
+
+def test_the_yaml_of_the_crontab_materializes_as_that_of_the_checkout() -> None:
+    written = client_yaml(registry=Path("registry.db"), online_store={"type": "redis"}, offline_store={"type": "file"})
+    of_checkout = yaml.safe_load((ROOT / "feature_store.yaml").read_text())
+    assert yaml.safe_load(written)["materialization"] == of_checkout["materialization"]
+    assert of_checkout["offline_store"]["materialize_lateness_s"] == MATERIALIZE_LATENESS_S
 
 
 def kept_of_the_checkout() -> set[str]:
