@@ -38,6 +38,10 @@ from training_sets.request.request import (
 from training_sets.request.sessions import over_sessions
 from training_sets.request.targets import RegressionTarget
 
+MOST_STREAMS: Final = 100
+"""Symbols of a set of streams."""
+MOST_SYMBOLS: Final = 1_000
+"""Symbols of a set over sessions: an index of 500 shares, with all that ever were in it for years."""
 DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
 SymbolName = Annotated[str, Field(min_length=1, max_length=64)]
 SampleInterval = Literal["1s", "3s", "15s", "1m", "1d"]
@@ -143,11 +147,11 @@ class BuildRequest(SplitConfig):
     they are all that the set has, of views of the active version and of others. ``feature_keys``: the value of each
     key of other views except the symbol. ``calendar``: an exchange's, such as XNYS, with ``sample_interval`` 1d: one
     sample per session, ``sample_offset`` after its close, by default four hours; days of horizon, windows and embargo
-    are sessions.
+    are sessions. ``symbols``: at most 100, with a ``calendar`` 1000.
     """
 
     symbol: SymbolName | None = None
-    symbols: Annotated[list[SymbolName], Field(min_length=1, max_length=100)] | None = None
+    symbols: Annotated[list[SymbolName], Field(min_length=1, max_length=MOST_SYMBOLS)] | None = None
     target_config: TargetConfig | Annotated[list[TargetConfig], Field(min_length=1, max_length=32)]
     feature_registry_version: str | None = None
     features: Annotated[list[str], Field(min_length=1, max_length=MOST_REFERENCES)] | None = None
@@ -175,6 +179,9 @@ class BuildRequest(SplitConfig):
     def _one_way_to_name_symbols(self) -> BuildRequest:
         if (self.symbol is None) == (self.symbols is None):
             raise ValueError("symbol, symbols: must be one of the two")
+        count = len(self.symbols or ())
+        if self.calendar is None and count > MOST_STREAMS:
+            raise ValueError(f"symbols: must be at most {MOST_STREAMS} without a calendar, was {count}")
         return self
 
     def _offset_ns(self) -> int:

@@ -106,6 +106,8 @@ def _polars(bars: pl.DataFrame, reports: pl.DataFrame) -> pl.DataFrame:
         debt_to_assets=pl.col("total_debt") / pl.col("total_assets"),
         revenue_growth=pl.col("revenue") / pl.col("revenue").shift(4).over("ticker") - 1.0,
     ).sort("published")
+    # An older quarter that is restated after a newer one was published is not the newest.
+    made = made.filter(pl.col("quarter") == pl.col("quarter").cum_max().over("ticker"))
     days = bars.sort("ticker", "date").with_columns(split=pl.col("split_ratio").cum_prod().over("ticker"))
     at_quarter = days.select("ticker", "date", of_quarter="split").sort("date")
     made = made.join_asof(at_quarter, left_on="quarter", right_on="date", by="ticker", check_sortedness=False)

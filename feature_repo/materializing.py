@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -20,15 +20,18 @@ _SLACK: Final = timedelta(minutes=1)
 
 
 def materialize_unpushed(
-    store: FeatureStore, end: datetime, *, before_each: Callable[[float], object]
+    store: FeatureStore, end: datetime, *, before_each: Callable[[float], object], lost: Collection[str] = ()
 ) -> dict[str, list[str]]:
     """Bring each view that no source pushes up to ``end``, as Feast's ``materialize-incremental`` does, late rows too.
 
-    before_each: told the share of the views that are done. Returns the names of the views that were materialized, that
-    are not due yet, and that are pushed, and ``problems``: what is wrong with each of the others, which stops no view
+    before_each: told the share of the views that are done. lost: views whose rows are not online any more: all that
+    still answer are put there again. Returns the names of the views that were materialized, that are not due yet, and
+    that are pushed, and ``problems``: what is wrong with each of the others, which stops no view
     but itself. Raises what Feast raises where a server does not answer.
     """
     from feast.errors import FeastError
+
+    from feature_repo.freshness import time_to_live
 
     pushed: list[str] = []
     waiting: list[str] = []
@@ -38,13 +41,16 @@ def materialize_unpushed(
         if view.stream_source is not None or not view.online:
             pushed.append(view.name)
         else:
-            (due if is_due(view, end) else waiting).append(view.name)
+            (due if view.name in lost or is_due(view, end) else waiting).append(view.name)
     for at, name in enumerate(due):
         before_each(at / len(due))
         try:
             # Feast prints what it does, in colours and wherever that goes.
             with redirect_stdout(io.StringIO()):
-                store.materialize_incremental(end_date=end, feature_views=[name])
+                if name in lost:
+                    store.materialize(end - time_to_live(name), end, feature_views=[name])
+                else:
+                    store.materialize_incremental(end_date=end, feature_views=[name])
         except StoreUnavailable:
             raise
         # What somebody's source or definition may be wrong with.
@@ -55,6 +61,16 @@ def materialize_unpushed(
         "not_due": sorted(waiting),
         "pushed": sorted(pushed),
         "problems": list(problems.values()),
+    }
+
+
+def materialized_until(store: FeatureStore) -> dict[str, datetime]:
+    """By view until when it was materialized, of those that ever were."""
+    ends = {view.name: view.most_recent_end_time for view in store.list_feature_views()}
+    return {
+        name: end if end.tzinfo is not None else end.replace(tzinfo=UTC)
+        for name, end in ends.items()
+        if end is not None
     }
 
 

@@ -36,6 +36,8 @@ ENTITY_KEY_VERSION: Final = 3
 MATERIALIZE_LATENESS_S: Final = 3600
 """What incremental materialization reads again; feature_store.yaml says the same to Feast's own commands."""
 OFFLINE_STORE: Final = "feature_repo.offline_store.AsOfOfflineStore"
+MATERIALIZATION: Final = "materialization: {pull_latest_features: true}\n"
+"""The newest row of each key alone: of all rows, Feast's writer would keep the first of those of equal time."""
 
 GUARD_NAME: Final = "refuse_feast_apply.py"
 GUARD: Final = '''"""Refuses `feast apply` in this folder, which imports every module that it finds."""
@@ -100,8 +102,8 @@ def client_yaml(
 ) -> str:
     """The ``feature_store.yaml`` of a process that reads features.
 
-    registry: its file; a relative path is one from the yaml's folder. offline_store: where historical ones come from;
-    without it the process has Feast alone and reads online ones.
+    registry: its file; a relative path is one from the yaml's folder. offline_store: where historical ones come from,
+    and what ``feast materialize-incremental`` reads; without it the process has Feast alone and reads online ones.
     """
     what, needs = "folder", "feast[redis]"
     use = 'get_online_features(features=..., entity_rows=[{"symbol": ...}])'
@@ -109,7 +111,7 @@ def client_yaml(
         what, needs = "file", "feature-service and the folders below"
         use = "get_historical_features(entity_df=..., features=...)"
     settings = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in online_store.items())
-    offline = "" if offline_store is None else f"offline_store: {json.dumps(offline_store)}\n"
+    offline = "" if offline_store is None else f"offline_store: {json.dumps(offline_store)}\n{MATERIALIZATION}"
     return (
         f"# Copy this {what} to any process that has {needs}, then:\n"
         f'#   FeatureStore(repo_path=".").{use}\n'

@@ -102,14 +102,20 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
 def write_client_yamls(settings: Settings, servers: Servers) -> Path:
     """``client/`` in the data folder, with what a process with Feast alone needs to read online, and its path.
 
-    Beside it ``historical/`` has what a process with this package needs to read what was served at any time.
+    Beside it ``historical/`` has what a process with this package needs to read what was served at any time, and to put
+    views without a push source online by Feast's own command.
     """
-    from feature_repo.store import GUARD, GUARD_NAME, OFFLINE_STORE, client_yaml
+    from feature_repo.store import GUARD, GUARD_NAME, MATERIALIZE_LATENESS_S, OFFLINE_STORE, client_yaml
     from runtime.historical import TICK_SOURCE, tick_options
 
     ticks = {"source": TICK_SOURCE, "options": tick_options(settings)}
     folder = settings.feature_service_data_path / "client"
-    of_history = {"type": OFFLINE_STORE, "bitemporal": True, "ticks": ticks}
+    of_history = {
+        "type": OFFLINE_STORE,
+        "bitemporal": True,
+        "materialize_lateness_s": MATERIALIZE_LATENESS_S,
+        "ticks": ticks,
+    }
     for path, registry, offline_store in (
         (folder, Path("registry.db"), None),
         (folder.with_name("historical"), Path("..", folder.name, "registry.db"), of_history),

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market.clock import DAY_NS, Clock, SystemClock, to_datetime
+from market.clock import DAY_NS, Clock, SystemClock, to_datetime, to_ns
 from market.errors import FeatureServiceError
 from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
@@ -93,7 +93,9 @@ def upkeep_tasks(
         UpkeepTask(COMPACTION, partial(_compact, stores)),
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
-        UpkeepTask(MATERIALIZATION, partial(_materialize, settings, servers, clock, GrowingTables(clock))),
+        UpkeepTask(
+            MATERIALIZATION, partial(_materialize, settings, servers, clock, GrowingTables(clock), NewestRows())
+        ),
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock, NewestRows())),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
@@ -155,19 +157,27 @@ def _watch_disks(settings: Settings, metadata: Metadata, reach: Reach) -> Mappin
 
 
 def _materialize(
-    settings: Settings, servers: Servers, clock: Clock, tables: GrowingTables, reach: Reach
+    settings: Settings, servers: Servers, clock: Clock, tables: GrowingTables, newest: NewestRows, reach: Reach
 ) -> Mapping[str, Any]:
-    """Tables first: what they have new is what their views are materialized from."""
-    from feature_repo.materializing import materialize_unpushed
+    """Tables first: what they have new is what their views are materialized from.
+
+    An online store that lost its rows, as Redis without a disk does when it starts again, gets them again.
+    """
+    from feature_repo.materializing import materialize_unpushed, materialized_until
     from feature_repo.store import closing_registry
+    from upkeep.freshness import online_rows
+    from upkeep.table_freshness import lost_views
 
     problems = []
     try:
         compute_tables(settings, clock, tables)
     except FeatureServiceError as error:  # the other views are none the worse for a table that cannot be read
         problems.append(str(error))
-    with closing_registry(feature_store(servers, is_writer=True)) as store:
-        done = materialize_unpushed(store, to_datetime(clock.now_ns()), before_each=reach)
+    views, now_ns = watched_views(settings, newest), clock.now_ns()
+    with closing_registry(feature_store(servers, is_writer=True)) as store, closing(online_store(servers)) as online:
+        until_ns = {name: to_ns(end) for name, end in materialized_until(store).items()}
+        lost = lost_views(views, partial(online_rows, online), until_ns, now_ns=now_ns)
+        done = materialize_unpushed(store, to_datetime(now_ns), before_each=reach, lost=lost)
     return {**done, "problems": [*problems, *done["problems"]]}
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from transforms.stand_ins import Branches, Each, Rows, Sliding
+from transforms.stand_ins import Branches, Each, Rows, Sliding, Stretches
 
 FEWEST: Final = 16
 """Windows below which calling the function for each takes no longer."""
@@ -36,7 +36,7 @@ def values_of(
 
     NaN where infinite. None where it is to be called for each window.
     """
-    if len(ends) < FEWEST or function.__module__.partition(".")[0] != "transforms":
+    if not _is_for_all(function, len(ends)):
         return None
     values = np.empty(len(ends))
     try:
@@ -50,13 +50,49 @@ def values_of(
     return np.where(np.isfinite(values), values, math.nan)
 
 
+def values_of_stretches(
+    function: Callable[..., Any],
+    series: Sequence[Any],
+    firsts: Sequence[Any],
+    ends: Sequence[Any],
+    lengths: Sequence[int],
+    parameters: Mapping[str, Any],
+) -> Any:
+    """(n,) what the function makes of the elements of each column from ``firsts`` until ``ends``, each (n,), ascending.
+
+    lengths: of each column how many those are, 0 where every stretch has a length of its own. NaN where infinite. None
+    where the function is to be called for each.
+    """
+    count = len(ends[0])
+    if not _is_for_all(function, count):
+        return None
+    values = np.empty(count)
+    try:
+        for at in range(0, count, _MOST):
+            chosen: list[Any] = []
+            for column, first, end, length in zip(series, firsts, ends, lengths, strict=True):
+                begin, last = int(first[at]), int(end[at : at + _MOST][-1])
+                held, of = column[begin:last], first[at : at + _MOST] - begin
+                until = end[at : at + _MOST] - begin
+                chosen.append(Sliding(held, of, length) if length else Stretches(held, of, until))
+            values[at : at + _MOST] = _branched(_for_all(function), chosen, parameters, min(_MOST, count - at))
+    except (TypeError, AttributeError):  # as above
+        return None
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _is_for_all(function: Callable[..., Any], count: int) -> bool:
+    return count >= FEWEST and function.__module__.partition(".")[0] == "transforms"
+
+
 def _values(
     function: Callable[..., Any], columns: Sequence[Any], firsts: Any, rows: int, parameters: Mapping[str, Any]
 ) -> Any:
     values = np.empty(len(firsts))
     for places, alike in _alike(columns, firsts, rows):
+        of = firsts[places]
         chosen = [
-            Sliding(column, firsts[places], rows) if number is None else Rows(np.full((1, rows), number))
+            Sliding(column, of, rows) if number is None else Rows(np.full((1, rows), number))
             for column, number in zip(columns, alike, strict=True)
         ]
         values[places] = _branched(_for_all(function), chosen, parameters, len(places))
@@ -98,10 +134,7 @@ def _branched(function: Callable[..., Any], columns: Sequence[Any], parameters: 
     except Branches as two:
         values = np.empty(count)
         for is_side in (two.is_true, ~two.is_true):
-            side = [
-                Sliding(each.series, each.firsts[is_side], each.length) if isinstance(each, Sliding) else each
-                for each in columns
-            ]
+            side = [each.of(is_side) for each in columns]
             values[is_side] = _branched(function, side, parameters, int(is_side.sum()))
         return values
     return made.values if isinstance(made, Each) else float(made)

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 
 class HeldRows:
-    """Rows ascending by event time, then item. version: another one after each row that said something new."""
+    """Rows ascending by event time, then item."""
 
     def __init__(self, names: Sequence[str], capacity: int) -> None:
         self.event_ns = np.empty(capacity, np.int64)
         self.item = np.empty(capacity, np.int64)
         self.series: dict[str, Any] = {name: np.empty(capacity) for name in names}
-        self.count = self.version = 0
+        self.count = 0
 
     def learn(self, event_ns: int, row: Mapping[str, float], item: int = 0) -> bool:
         """Take in a row; whether it says anything new."""
@@ -37,18 +37,18 @@ class HeldRows:
             self.count += 1
         for name, held in self.series.items():
             held[at] = row[name]
-        self.version += 1
         return True
 
-    def extend(self, event_ns: npt.NDArray[np.int64], rows: Mapping[str, npt.NDArray[np.float64]]) -> None:
-        """Take in rows that are newer than all that is held, ascending."""
+    def extend(
+        self, event_ns: npt.NDArray[np.int64], rows: Mapping[str, npt.NDArray[np.float64]], item: Any = 0
+    ) -> None:
+        """Take in rows that are newer than all that is held, ascending. item: theirs, (n,), or one for all."""
         end = self.count + len(event_ns)
         self.event_ns[self.count : end] = event_ns
-        self.item[self.count : end] = 0
+        self.item[self.count : end] = item
         for name, held in self.series.items():
             held[self.count : end] = rows[name]
         self.count = end
-        self.version += 1
 
     def known(self) -> dict[str, Any]:
         """All rows, by column, which a feature cannot write into."""

@@ -6,6 +6,9 @@
 
 A feature is never given a row that was not known, so nothing that comes later can change an answer as of earlier. One
 that sees what it saw at the moment before is not called again: most see nothing new when a day's bar comes.
+
+While every row is of a later event than all before it, what was known at a moment is the first rows of what is known at
+the end. So the moments until the next row that is not are answered together; the moment of such a row, alone.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from transforms.held_rows import HeldRows
+from transforms.every_window import FEWEST, values_of_stretches
 from transforms.known_rows import ComputedRows, KnownRows
+from transforms.learned_rows import LearnedRows, Moments
 from transforms.table_feature import EVENT_NS, TableFeature, Window
 
 Place = tuple[str, str]
@@ -31,180 +35,164 @@ def moment_rows(
 
     A feature is NaN where there are fewer rows than it sees, or a table lacks one of its columns.
     """
-    seen = _Seen(rows, features)
-    answered = {at: each for at, each in enumerate(features) if seen.is_there(each)}
-    made, found = [], []
-    if after_ns is not None:
-        seen.learn_until(after_ns)
-    with np.errstate(all="ignore"):  # a price of 0 is no reason to end
-        for moment in seen.moments(until_ns, after_ns):
-            made.append(moment)
-            found.append(seen.values(list(answered.values()), moment))
-    times = np.array(made, np.int64)
-    values = np.full((len(made), len(features)), math.nan)
-    values[:, list(answered)] = np.array(found).reshape(len(made), len(answered))
-    return ComputedRows(times, times, values)
-
-
-class _Seen:
-    """What is known of each place, moment after moment."""
-
-    def __init__(self, rows: Mapping[Place, KnownRows], features: Sequence[TableFeature]) -> None:
-        windows = list(dict.fromkeys(window for each in features for window in each.sees.values()))
-        self._rows: dict[Place, KnownRows] = {}
-        self._held: dict[Place, HeldRows] = {}
-        self._bounds: dict[Place, set[tuple[int, int]]] = {}
-        """Of each place the durations that bound windows, and of how many rows those are."""
-        self._sights = [_Sight(place, *bounds) for place, bounds in dict.fromkeys(map(_bounded, windows))]
-        numbers = {sight.bounds: at for at, sight in enumerate(self._sights)}
-        self._seen: list[tuple[int, int]] = []
-        self._asked = {
-            each.name: [(numbers[_bounded(window)], window.column) for window in each.sees.values()]
-            for each in features
-        }
-        self._numbers = {name: frozenset(number for number, _ in asked) for name, asked in self._asked.items()}
-        self._answers: dict[str, float] = {}
-        by_place: dict[Place, list[Window]] = {}
-        for window in windows:
-            place = (window.table, window.key)
-            if place in rows:
-                by_place.setdefault(place, []).append(window)
-        for place, of_place in by_place.items():
-            self._bounds[place] = {(each.within_ns, each.rows) for each in of_place if each.within}
-            names = dict.fromkeys(each.column for each in of_place if each.column in rows[place].columns)
-            self._rows[place] = rows[place]
-            self._held[place] = HeldRows(list(names), len(rows[place].event_ns))
-
-    def is_there(self, feature: TableFeature) -> bool:
-        """Whether every table that a feature sees is there, with the columns that it sees."""
-        return all(
-            (held := self._held.get((window.table, window.key))) is not None
-            and (window.column == EVENT_NS or window.column in held.series)
-            for window in feature.sees.values()
+    windows = list(dict.fromkeys(window for each in features for window in each.sees.values()))
+    bounds = {each: ((each.table, each.key), each.rows, each.within_ns) for each in windows}
+    places = {
+        place: LearnedRows(
+            of, [(each.column, *bounds[each][1:]) for each in windows if bounds[each][0] == place], until_ns
         )
-
-    def learn_until(self, now_ns: int) -> None:
-        """Learn what was known at ``now_ns``."""
-        for place, rows in self._rows.items():
-            known = np.flatnonzero(rows.known_ns <= now_ns)
-            known = known[np.argsort(rows.known_ns[known], kind="stable")]
-            event_ns = rows.event_ns[known]
-            if rows.item is None and bool((event_ns[1:] > event_ns[:-1]).all()):
-                held = self._held[place]
-                held.extend(event_ns, {name: rows.columns[name][known] for name in held.series})
-                continue
-            for at in known.tolist():
-                self._learn(place, at)
-
-    def moments(self, until_ns: int, after_ns: int | None) -> Iterator[int]:
-        """The moments after ``after_ns`` at which an answer may change, ascending.
-
-        What is known at each was learned when it is given; what was known at ``after_ns`` has been.
-        """
-        steps = sorted(step for place in self._rows for step in self._steps(place, until_ns, after_ns))
-        is_new = False
-        for at, (moment, ends, place, row) in enumerate(steps):
-            is_new |= self._is_seen(place, row, moment) if ends else self._learn(place, row)
-            if is_new and (at + 1 == len(steps) or steps[at + 1][0] != moment):
-                is_new = False
-                yield moment
-
-    def values(self, features: Sequence[TableFeature], moment: int) -> list[float]:
-        """The features' values on what is known at a moment; NaN where a window is not full."""
-        seen = [
-            (-1, -1) if (held := self._held.get(sight.place)) is None else sight.seen(held, moment)
-            for sight in self._sights
-        ]
-        before: Sequence[tuple[int, int] | None] = self._seen or [None] * len(seen)
-        self._seen = seen
-        changed = {number for number, (new, old) in enumerate(zip(seen, before, strict=True)) if new != old}
-        for each in features:
-            if not changed.isdisjoint(self._numbers[each.name]):
-                self._answers[each.name] = self._value(each)
-        return [self._answers[each.name] for each in features]
-
-    def _value(self, feature: TableFeature) -> float:
-        series = []
-        for number, name in self._asked[feature.name]:
-            sight, (_, first) = self._sights[number], self._seen[number]
-            found = None if first < 0 else sight.of(self._held[sight.place], name, self._seen[number])
-            if found is None:
-                return math.nan
-            series.append(found)
-        return feature.of(series)
-
-    def _steps(self, place: Place, until_ns: int, after_ns: int | None) -> list[tuple[int, bool, Place, int]]:
-        """When each row is learned, and when it leaves a window: moment, whether it leaves, place, row."""
-        rows = self._rows[place]
-        steps = []
-        for within_ns in {0, *(within_ns for within_ns, _ in self._bounds[place])}:
-            moments = rows.event_ns + within_ns if within_ns else rows.known_ns
-            is_asked = moments <= until_ns
-            if within_ns:
-                is_asked &= moments > rows.known_ns
-            if after_ns is not None:
-                is_asked &= moments > after_ns
-            places = np.flatnonzero(is_asked)
-            steps += [
-                (moment, within_ns > 0, place, at)
-                for moment, at in zip(moments[places].tolist(), places.tolist(), strict=True)
+        for place, of in rows.items()
+    }
+    sights: dict[tuple[Place, int, int], _Sight] = {}
+    answered = []
+    for at, each in enumerate(features):
+        if all(_is_there(places, window) for window in each.sees.values()):
+            seen = [
+                (
+                    sights.get(key := bounds[window]) or sights.setdefault(key, _Sight(places[key[0]], *key[1:])),
+                    window.column,
+                )
+                for window in each.sees.values()
             ]
-        return steps
+            answered.append((at, _Answers(each, seen)))
+    made: list[Moments] = [np.empty(0, np.int64)]
+    found: list[Any] = [np.empty((0, len(features)))]
+    with np.errstate(all="ignore"):  # a price of 0 is no reason to end
+        for moments in _learned_together(list(places.values()), after_ns):
+            for sight in sights.values():
+                sight.look(moments)
+            values = np.full((len(moments), len(features)), math.nan)
+            for at, answers in answered:
+                values[:, at] = answers.values(len(moments))
+            made.append(moments)
+            found.append(values)
+    times = np.concatenate(made)
+    return ComputedRows(times, times, np.concatenate(found))
 
-    def _learn(self, place: Place, at: int) -> bool:
-        rows, held = self._rows[place], self._held[place]
-        item = 0 if rows.item is None else int(rows.item[at])
-        return held.learn(int(rows.event_ns[at]), {name: rows.columns[name][at] for name in held.series}, item)
 
-    def _is_seen(self, place: Place, at: int, moment: int) -> bool:
-        """Whether a window loses the row: one of last rows only when it is the newest."""
-        event_ns, held = int(self._rows[place].event_ns[at]), self._held[place]
-        is_newest = bool(held.event_ns[held.count - 1] == event_ns)
-        return any(
-            event_ns + within_ns == moment and (rows == 0 or is_newest) for within_ns, rows in self._bounds[place]
+def _is_there(places: Mapping[Place, LearnedRows], window: Window) -> bool:
+    place = places.get((window.table, window.key))
+    return place is not None and (window.column == EVENT_NS or window.column in place.held.series)
+
+
+def _learned_together(places: Sequence[LearnedRows], after_ns: int | None) -> Iterator[Moments]:
+    """Moments after ``after_ns`` at which an answer may change, ascending, each lot when what it needs is learned."""
+    start_ns = np.iinfo(np.int64).min if after_ns is None else after_ns
+    lone = {moment for each in places for moment in each.begin(start_ns).tolist()}
+    for before_ns in [*sorted(lone), None]:
+        for each in places:
+            each.append_until(before_ns)
+        moments = np.unique(
+            np.concatenate([np.empty(0, np.int64), *(each.moments(start_ns, before_ns) for each in places)])
         )
-
-
-_Bounded = tuple[Place, tuple[int, int]]
-"""A place, how many rows of it are seen, 0 for all, and within which time, 0 for any."""
-
-
-def _bounded(window: Window) -> _Bounded:
-    return (window.table, window.key), (window.rows, window.within_ns)
+        if len(moments):
+            yield moments
+        if before_ns is None:
+            return
+        is_new = [each.learn_at(before_ns) for each in places]
+        if any(is_new):
+            yield np.array([before_ns])
+        start_ns = before_ns
 
 
 class _Sight:
     """Rows of a place that parameters see, each a column of them."""
 
-    def __init__(self, place: Place, rows: int, within_ns: int) -> None:
+    def __init__(self, place: LearnedRows, rows: int, within_ns: int) -> None:
         self.place = place
-        self.bounds: _Bounded = (place, (rows, within_ns))
-        self._rows, self._within_ns = rows, within_ns
-        self._columns: dict[str, tuple[tuple[int, int], Any]] = {}
+        self.rows, self._within_ns = rows, within_ns
+        self.firsts = self.ends = np.empty(0, np.int64)
+        self.is_changed = np.empty(0, np.bool_)
+        """Of each moment whether other rows are seen than at the one before."""
+        self._last: tuple[int, int, int] | None = None
 
-    def seen(self, held: HeldRows, moment: int) -> tuple[int, int]:
-        """The state of the rows, and the first that is seen at the moment; -1 where they are too few or too old.
+    def look(self, moments: Moments) -> None:
+        """Rows from ``firsts`` to ``ends`` are seen at the moments; first is -1 where they are too few or too old."""
+        held, self.ends = self.place.held, self.place.counts(moments)
+        self.firsts = np.zeros(len(moments), np.int64)
+        if self._within_ns:
+            found = np.searchsorted(held.event_ns[: held.count], moments - self._within_ns, side="right")
+            self.firsts = np.minimum(found, self.ends)
+        if self.rows:
+            is_lacking = (self.ends < self.rows) | (self.firsts == self.ends)
+            self.firsts = np.where(is_lacking, -1, self.ends - self.rows)
+        self.is_changed = np.empty(len(moments), np.bool_)
+        self.is_changed[0] = self._last != (self.place.restated, int(self.firsts[0]), int(self.ends[0]))
+        self.is_changed[1:] = (self.firsts[1:] != self.firsts[:-1]) | (self.ends[1:] != self.ends[:-1])
+        self._last = (self.place.restated, int(self.firsts[-1]), int(self.ends[-1]))
 
-        The same of both is the same sight.
-        """
-        if self._rows == 0:
-            first = 0
-            if self._within_ns:
-                first = int(np.searchsorted(held.event_ns[: held.count], moment - self._within_ns, side="right"))
-            return held.version, first
-        is_old = held.count < self._rows or (
-            self._within_ns > 0 and held.event_ns[held.count - 1] <= moment - self._within_ns
-        )
-        return held.version, -1 if is_old else held.count - self._rows
-
-    def of(self, held: HeldRows, name: str, seen: tuple[int, int]) -> Any:
-        """float64, or int64 where it is event times; None where one of last rows is not known."""
-        before = self._columns.get(name)
-        if before is not None and before[0] == seen:
-            return before[1]
-        column = held.event_ns if name == EVENT_NS else held.series[name]
-        column = column[seen[1] : held.count]
+    def column(self, name: str) -> Any:
+        """float64, or int64 where it is event times; nobody can write into it."""
+        held = self.place.held
+        column = (held.event_ns if name == EVENT_NS else held.series[name])[: held.count]
         column.flags.writeable = False
-        found = None if self._rows and np.isnan(column).any() else column
-        self._columns[name] = seen, found
-        return found
+        return column
+
+
+class _Answers:
+    """A feature, and what it answered last. seen: what each parameter sees, and of which column."""
+
+    def __init__(self, feature: TableFeature, seen: Sequence[tuple[_Sight, str]]) -> None:
+        self._feature = feature
+        self._seen = seen
+        self._sights = list({id(sight): sight for sight, _ in seen}.values())
+        self._last = math.nan
+
+    def values(self, count: int) -> Any:
+        """(count,) its values at the moments that its sights looked at."""
+        is_changed = self._sights[0].is_changed
+        for sight in self._sights[1:]:
+            is_changed = is_changed | sight.is_changed
+        asked = np.flatnonzero(is_changed)
+        if len(asked) == 0:
+            return np.full(count, self._last)
+        answers = [self._last, *(self._together(asked) if len(asked) >= FEWEST else self._one_by_one(asked))]
+        self._last = float(answers[-1])
+        return np.array(answers)[np.cumsum(is_changed)]
+
+    def _together(self, asked: Moments) -> Any:
+        columns = [sight.column(name) for sight, name in self._seen]
+        is_full = np.logical_and.reduce([sight.firsts[asked] >= 0 for sight in self._sights])
+        places = asked[is_full]
+        for (sight, _), column in zip(self._seen, columns, strict=True):
+            if sight.rows and len(places) and column.dtype == np.float64:
+                places = places[~_holds_unknown(column, sight.firsts[places], sight.ends[places])]
+        if len(places) == 0:
+            return np.full(len(asked), math.nan)
+        firsts = {id(sight): sight.firsts[places] for sight in self._sights}
+        values = values_of_stretches(
+            self._feature.function,
+            columns,
+            [firsts[id(sight)] for sight, _ in self._seen],
+            [sight.ends[places] for sight, _ in self._seen],
+            [sight.rows for sight, _ in self._seen],
+            self._feature.parameters,
+        )
+        if values is None:
+            return self._one_by_one(asked)
+        answers = np.full(len(asked), math.nan)
+        answers[np.searchsorted(asked, places)] = values
+        return answers
+
+    def _one_by_one(self, asked: Moments) -> list[float]:
+        columns = [(sight, sight.column(name)) for sight, name in self._seen]
+        return [self._at(columns, at) for at in asked.tolist()]
+
+    def _at(self, columns: Sequence[tuple[_Sight, Any]], at: int) -> float:
+        seen = []
+        for sight, column in columns:
+            first = sight.firsts[at]
+            if first < 0:
+                return math.nan
+            rows = column[first : sight.ends[at]]
+            if sight.rows and np.isnan(rows).any():
+                return math.nan
+            seen.append(rows)
+        return self._feature.of(seen)
+
+
+def _holds_unknown(column: Any, firsts: Moments, ends: Moments) -> Any:
+    """(n,) whether NaN is among the rows from each first until its end."""
+    begin, end = int(firsts.min()), int(ends.max())
+    unknown = np.append(0, np.cumsum(np.isnan(column[begin:end])))
+    return unknown[ends - begin] != unknown[firsts - begin]

@@ -76,6 +76,8 @@ def computed_rows(
     it sees, or one of its columns is in no row.
     """
     names = list(dict.fromkeys(name for each in features for name in each.columns if name in rows.columns))
+    if after_ns is not None:
+        rows = _seen_after(rows, after_ns, max((each.rows for each in features), default=0))
     asked = _Asked(HeldRows(names, len(rows.event_ns)), features, after_ns, with_last=with_last)
     order = np.lexsort((rows.event_ns, rows.known_ns))
     event_ns, known_ns = rows.event_ns[order], rows.known_ns[order]
@@ -96,6 +98,15 @@ def computed_rows(
             asked.add(np.array([count]), asked.held.event_ns[count - 1 : count], known_ns[first : first + 1])
             is_changed = False
     return asked.computed()
+
+
+def _seen_after(rows: KnownRows, after_ns: int, most: int) -> KnownRows:
+    """Those that can be seen by an answer of later, of which each sees ``most`` rows; all where one was restated."""
+    known_ns, event_ns = rows.known_ns, rows.event_ns
+    if bool((event_ns[1:] <= event_ns[:-1]).any() or (known_ns[1:] < known_ns[:-1]).any()):
+        return rows
+    seen = slice(max(0, int(np.searchsorted(known_ns, after_ns, side="right")) - most), None)
+    return KnownRows(event_ns[seen], known_ns[seen], {name: held[seen] for name, held in rows.columns.items()})
 
 
 def _runs(event_ns: Int64Array) -> Iterator[tuple[int, int]]:

@@ -1,9 +1,10 @@
 """Stand-ins for the arrays of many windows, on which a function written for those of one gives the same bits.
 
-``Sliding`` are the windows of a series, ``Rows`` numbers of which each window has its own, ``Each`` one number a
-window. What is done to every element of sliding windows is done to their series, once; what makes one number of a
-window is made of the windows side by side, by the loop of numpy that would have gone over one. Only operations that are
-known to give the same bits are written here: any other raises ``NotForAll``.
+``Sliding`` are the windows of a series, ``Stretches`` those of which each has a length of its own, ``Rows`` numbers of
+which each window has its own, ``Each`` one number a window. What is done to every element of sliding windows is done to
+their series, once; what makes one number of a window is made of the windows side by side, by the loop of numpy that
+would have gone over one. Only operations that are known to give the same bits are written here: any other raises
+``NotForAll``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _EXACT: Final = frozenset(
     {
         *(np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.absolute, np.negative),
         *(np.isfinite, np.isnan, np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal),
+        np.bitwise_and,
     }
 )
 """Whose result is one and the same wherever its numbers stand, and whether they are an array's or alone."""
@@ -52,7 +54,9 @@ class _Numbers(numpy.lib.mixins.NDArrayOperatorsMixin):
             if all(isinstance(each, Each) or np.isscalar(each) for each in inputs):
                 return Each(ufunc(*(each.values if isinstance(each, Each) else each for each in inputs)))
         sliding = [each for each in inputs if isinstance(each, Sliding)]
-        if sliding and all(isinstance(each, Sliding) or np.isscalar(each) for each in inputs):
+        if sliding and all(
+            each.is_beside(sliding[0]) if isinstance(each, Sliding) else np.isscalar(each) for each in inputs
+        ):
             return sliding[0].with_series(ufunc, inputs)
         if any(isinstance(each, Each) for each in inputs) and ufunc not in _EXACT:
             raise NotForAll(ufunc.__name__)
@@ -121,6 +125,10 @@ class Rows(_Numbers):
         """Whether all of each window are true."""
         return Each(self.matrix.all(axis=1))
 
+    def of(self, is_chosen: Any) -> Rows:
+        """Those of some windows."""
+        return self if len(self.matrix) == 1 else Rows(self.matrix[is_chosen])
+
 
 class Sliding(_Numbers):
     """Windows of a series: of each that begins at ``firsts`` (n,) the ``length`` numbers from ``offset`` on."""
@@ -145,6 +153,9 @@ class Sliding(_Numbers):
     def __pow__(self, exponent: Any) -> Sliding:
         return Sliding(self.series**exponent, self.firsts, self.length, self.offset)
 
+    def is_beside(self, other: Sliding) -> bool:
+        return self.firsts is other.firsts or np.array_equal(self.firsts, other.firsts)
+
     @property
     def matrix(self) -> Any:
         """(n, length) the windows side by side."""
@@ -163,6 +174,39 @@ class Sliding(_Numbers):
             each.series[each.offset : each.offset + count] if isinstance(each, Sliding) else each for each in inputs
         ]
         return Sliding(function(*parts), self.firsts, self.length)
+
+    def of(self, is_chosen: Any) -> Sliding:
+        """Those of some windows."""
+        return Sliding(self.series, self.firsts[is_chosen], self.length, self.offset)
+
+
+class Stretches(_Numbers):
+    """Of a series for each window the numbers from ``firsts`` (n,) until ``ends`` (n,)."""
+
+    def __init__(self, series: Any, firsts: Any, ends: Any) -> None:
+        self.series = series
+        self.firsts = firsts
+        self.ends = ends
+
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+        raise NotForAll(f"{ufunc.__name__} of stretches")
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice) and place.stop is None and place.step is None:
+            since = place.start.values if isinstance(place.start, Each) else place.start or 0
+            if np.any(since < 0):
+                raise NotForAll("a stretch from its end")
+            return Stretches(self.series, np.minimum(self.firsts + since, self.ends), self.ends)
+        if not isinstance(place, int):
+            raise NotForAll("a part of stretches")
+        places = self.ends + place if place < 0 else self.firsts + place
+        if np.any((places < self.firsts) | (places >= self.ends)):
+            raise NotForAll("a number that some stretches lack")
+        return Each(self.series[places])
+
+    def of(self, is_chosen: Any) -> Stretches:
+        """Those of some windows."""
+        return Stretches(self.series, self.firsts[is_chosen], self.ends[is_chosen])
 
 
 def _side_by_side(given: Any) -> Any:
@@ -198,6 +242,24 @@ def _reduced(function: Any) -> Callable[..., Each]:
     return reduced
 
 
+def _product(windows: Any, **options: Any) -> Each:
+    """Numbers are multiplied one after the other, so a product goes on from that of fewer numbers."""
+    if not isinstance(windows, Stretches) or options:
+        return _reduced(np.prod)(windows, **options)
+    values = np.ones(len(windows.ends))
+    for first in np.unique(windows.firsts).tolist():
+        is_of = windows.firsts == first
+        values[is_of] = np.cumprod(np.append(1.0, windows.series[first:]))[windows.ends[is_of] - first]
+    return Each(values)
+
+
+def _search(windows: Any, number: Any, side: Any = "left") -> Each:
+    if not isinstance(windows, Stretches) or not isinstance(number, Each) or np.any(np.diff(windows.series) < 0):
+        raise NotForAll("searchsorted")
+    found = np.searchsorted(windows.series, number.values, side)
+    return Each(np.clip(found, windows.firsts, windows.ends) - windows.firsts)
+
+
 def _convolve(windows: Any, kernel: Any, mode: str) -> Any:
     if not isinstance(windows, Sliding) or mode != "valid" or len(kernel) > len(windows):
         raise NotForAll("convolve")
@@ -226,7 +288,9 @@ def _clip(numbers: Any, low: float, high: float) -> Each:
 
 
 _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
-    **{each: _reduced(each) for each in (np.sum, np.mean, np.prod, np.std, np.max, np.min, np.ptp)},
+    **{each: _reduced(each) for each in (np.sum, np.mean, np.std, np.max, np.min, np.ptp)},
+    np.prod: _product,
+    np.searchsorted: _search,
     np.diff: lambda windows: windows[1:] - windows[:-1],
     np.cumprod: lambda windows: Rows(np.cumprod(_side_by_side(windows), axis=1)),
     np.convolve: _convolve,

@@ -20,7 +20,7 @@ import numpy as np
 from market.clock import parse_duration_ns
 from market.errors import InvalidFeature
 from transforms.docstring import read_docstring
-from transforms.every_window import values_of
+from transforms.every_window import FEWEST, values_of
 
 KNOWN_AT: Final = "known_at_us"
 """Column and Feast field beside the features: from when on the row could be known, microseconds since 1970 UTC. Feast's
@@ -114,6 +114,8 @@ class TableFeature:
             return found
         begin = max(0, int(counts.min()) - rows)  # what no window holds is not looked at
         series, counts = [known[name][begin:] for name in columns], counts - begin
+        if len(counts) < FEWEST:
+            return self._one_by_one(series, counts.tolist())
         is_full = counts >= rows
         for each in series:
             newest_unknown = np.maximum.accumulate(np.where(np.isnan(each), np.arange(len(each)), -1))
@@ -121,12 +123,16 @@ class TableFeature:
         places = np.flatnonzero(is_full)
         with np.errstate(all="ignore"):  # a price of 0 is no reason to end
             values = values_of(self.function, series, counts[places], rows, self.parameters)
-            if values is not None:
-                found[places] = values
-                return found
-            for at in places.tolist():
-                end = counts[at]
-                found[at] = self.of([each[end - rows : end] for each in series])
+        found[places] = self._one_by_one(series, counts[places].tolist()) if values is None else values
+        return found
+
+    def _one_by_one(self, series: Sequence[Any], counts: Sequence[int]) -> Any:
+        found = np.full(len(counts), math.nan)
+        with np.errstate(all="ignore"):
+            for at, end in enumerate(counts):
+                seen = [each[max(0, end - self.rows) : end] for each in series]
+                if end >= self.rows and not any(np.isnan(each).any() for each in seen):
+                    found[at] = self.of(seen)
         return found
 
     def of(self, series: Sequence[Any]) -> float:

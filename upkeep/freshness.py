@@ -70,14 +70,19 @@ def looks_at_tables(tables: TablesWatched, online: OnlineStore, *, now_ns: int) 
     """One look at each key of the views of tables; a store that does not answer has no row."""
 
     def read(view: str, keys: Sequence[str]) -> Sequence[TableRow | None]:
-        group = table_group(view)
-        shared = {view} if group is not None and group.is_for_all else set()
         try:
-            return [rows[view] for rows in online.table_rows(keys, {view: ()}, shared=shared)]
+            return online_rows(online, view, keys)
         except StoreUnavailable:
             return [None] * len(keys)
 
     return table_looks(tables.views, read, partial(symbol_tiers, first=tables.first_tier), now_ns=now_ns)
+
+
+def online_rows(online: OnlineStore, view: str, keys: Sequence[str]) -> list[TableRow | None]:
+    """The rows of a view that stands on tables, None where there is none. Raises StoreUnavailable."""
+    group = table_group(view)
+    shared = {view} if group is not None and group.is_for_all else set()
+    return [rows[view] for rows in online.table_rows(keys, {view: ()}, shared=shared)]
 
 
 def looks_at(

@@ -56,6 +56,21 @@ def table_looks(
     return found
 
 
+def lost_views(views: Sequence[WatchedView], read: ReadRows, until_ns: Mapping[str, int], *, now_ns: int) -> list[str]:
+    """Views of which a row that still answers was materialized and is not online, as of a server that lost its rows.
+
+    until_ns: by view until when it was materialized. Raises what ``read`` raises.
+    """
+    lost = []
+    for view in views:
+        first_ns, done_ns = now_ns - _answers_ns(view.name), until_ns.get(view.name, -1)
+        keys = [key for key, row in view.newest.items() if row.event_ns > first_ns and row.created_ns <= done_ns]
+        rows = zip(keys, read(view.name, keys) if keys else (), strict=True)
+        if any(row is None or row.known_ns + MICROSECOND_NS <= view.newest[key].created_ns for key, row in rows):
+            lost.append(view.name)
+    return lost
+
+
 def _judged_keys(view: WatchedView) -> list[str]:
     if not view.newest:
         return []

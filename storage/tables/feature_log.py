@@ -29,6 +29,8 @@ _WHOLE: Final = b"table_whole"
 """Marks a part that needs none before it."""
 _PART: Final = "part-*.parquet"
 _UTC: Final = pa.timestamp("ns", "UTC")
+_REPEATED: Final[Any] = ["symbol", "event_timestamp", "created_timestamp", KNOWN_AT]
+"""Columns whose values keys or days share; a dictionary of any other would be made in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ def extend_table_log(folder: Place, group: TableGroup, tables: Tables, *, now_ns
     }
     table = table.replace_schema_metadata(notes)
     make_folder(folder)
-    replace_file(folder / f"part-{number:08d}.parquet", lambda file: pq.write_table(table, file))
+    replace_file(
+        folder / f"part-{number:08d}.parquet", lambda file: pq.write_table(table, file, use_dictionary=_REPEATED)
+    )
     if not is_grown:
         _remove(parts)
     return Extension(table.num_rows, is_rewritten=not is_grown)
@@ -180,6 +184,7 @@ def _table(computed: Mapping[str, ComputedRows], group: TableGroup) -> pa.Table:
         KNOWN_AT: pa.array(-(-created // 1000), pa.int64()),
     }
     if not group.is_for_all:
-        columns = {"symbol": pa.array(np.repeat(list(computed), counts).tolist(), pa.string()), **columns}
+        symbols = pa.array(list(computed), pa.string())
+        columns = {"symbol": symbols.take(np.repeat(np.arange(len(counts)), counts)), **columns}
     columns |= {each.name: pa.array(values[:, at]) for at, each in enumerate(group.columns)}
     return pa.table(columns)

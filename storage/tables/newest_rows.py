@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage.durable_files import FileVersion, file_version
 from storage.parquet_files import opened_parquet
@@ -49,6 +51,10 @@ def _newest(part: Place) -> dict[str, NewestRow]:
         held = file.schema_arrow.names
         names = [name for name in ("symbol", "event_timestamp", "created_timestamp") if name in held]
         table = file.read(columns=names)
+    if "symbol" in names and table.num_rows:
+        symbols = table["symbol"].combine_chunks()
+        is_last = np.append(pc.not_equal(symbols[1:], symbols[:-1]).to_numpy(zero_copy_only=False), True)
+        table = table.take(np.flatnonzero(is_last))
     times = (table[name].cast(pa.int64()).to_pylist() for name in ("event_timestamp", "created_timestamp"))
     keys = table["symbol"].to_pylist() if "symbol" in names else [ALL] * table.num_rows
     return {key: NewestRow(event_ns, created_ns) for key, event_ns, created_ns in zip(keys, *times, strict=True)}

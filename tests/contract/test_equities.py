@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,63 +19,26 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from feast import FeatureStore
+from redis import Redis
 
 from feature_client import FeatureStoreClient, LookAheadError
 from feature_repo.apply import apply_definitions
 from feature_repo.definitions import definitions
-from feature_repo.materializing import materialize_unpushed
+from feature_repo.materializing import materialize_unpushed, materialized_until
 from market.clock import DAY_NS, SECOND_NS, to_ns
 from runtime.equities_demo import write_example
 from storage.online.store import OnlineStore
+from storage.online.vector import online_key, shared_key
 from storage.tables.computing import add_table, added_table, compute_groups
 from storage.tables.feature_log import table_log_folder
 from storage.tables.newest_rows import NewestRow, NewestRows
 from tests.redis_servers import HOST, PORT, own_project
+from tests.written_usage import USAGE
 from transforms.catalogue import group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.table_group import ALL
-from upkeep.freshness import TablesWatched, looks_at_tables
-from upkeep.table_freshness import WatchedView
-
-USAGE = """
-from feature_client import FeatureStoreClient
-
-client = FeatureStoreClient(repo_path="feature_repo")
-
-# Online features (for inference)
-features = client.get_online_features(
-    feature_refs=[
-        "price_volume_features:close_price",
-        "momentum_features:rsi_14",
-        "liquidity_features:bid_ask_spread_bps"
-    ],
-    entity_rows=[{"symbol": "AAPL"}],
-    as_of_timestamp=datetime.now()  # PIT compliance
-)
-
-# Historical features (for training)
-entity_df = pd.DataFrame({
-    "symbol": ["AAPL", "MSFT"] * 100,
-    "event_timestamp": pd.date_range("2024-01-01", periods=200, freq="1H")
-})
-
-training_data = client.get_historical_features(
-    entity_df=entity_df,
-    feature_refs=["price_volume_features:close_price"]
-)
-
-# Check freshness
-freshness = client.get_feature_freshness("price_volume_features")
-
-# Check coverage
-coverage = client.validate_feature_coverage(
-    feature_refs=["price_volume_features:close_price"],
-    entity_rows=[{"symbol": s} for s in ["AAPL", "MSFT"]]
-)
-
-# Retrieval stats
-stats = client.get_retrieval_stats(window_minutes=60)
-"""
+from upkeep.freshness import TablesWatched, looks_at_tables, online_rows
+from upkeep.table_freshness import WatchedView, lost_views
 
 
 def write_series(folder: Path, now: datetime) -> Path:
@@ -228,6 +192,30 @@ def test_what_is_served_of_tables_is_as_fresh_as_promised(repo: Path, project: s
         [first, *_] = watched()
         later = {key: NewestRow(row.event_ns, row.created_ns + SECOND_NS) for key, row in first.newest.items()}
         assert look([WatchedView(first.name, later)], days=1)[first.name] == (2, 0, 0)
+
+
+def test_an_online_store_that_lost_its_rows_gets_them_again(repo: Path, project: str) -> None:
+    store, rows = FeatureStore(repo_path=str(repo)), NewestRows()
+    views = [
+        WatchedView(name, rows.of(table_log_folder(repo / "features", group))) for name, group in TABLE_GROUPS.items()
+    ]
+    settings = {"type": "redis", "connection_string": f"{HOST}:{PORT},db=0"}
+    now = datetime.now(UTC)
+    with closing(OnlineStore.connect(settings, project=project)) as online, closing(Redis(HOST, PORT)) as server:
+
+        def lost() -> list[str]:
+            until_ns = {name: to_ns(end) for name, end in materialized_until(store).items()}
+            return lost_views(views, partial(online_rows, online), until_ns, now_ns=to_ns(now))
+
+        assert lost() == []
+        server.delete(online_key("AAPL", project.encode()), shared_key(project.encode()))
+        gone = lost()
+        assert {"price_volume_features", "momentum_features", "liquidity_features", "macro_features"} <= set(gone)
+        materialize_unpushed(store, now, before_each=lambda _: None)
+        assert lost() == gone  # Feast's own run goes on from the last
+        done = materialize_unpushed(store, now, before_each=lambda _: None, lost=gone)
+        assert set(gone) <= set(done["materialized"])
+        assert lost() == []
 
 
 def test_views_of_streams_and_of_tables_are_retrieved_in_one_call(repo: Path) -> None:

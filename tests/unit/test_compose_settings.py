@@ -37,7 +37,8 @@ def test_every_folder_a_role_writes_is_a_volume(role: str) -> None:
     environment = SERVICES[role]["environment"]
     folders = {environment[name] for name in environment if name.endswith(("_STORAGE_PATH", "_CACHE_PATH", "_DIR"))}
     mounted = {target for _, target in volumes(SERVICES[role])}
-    assert folders | {f"{environment['FEATURE_SERVICE_DATA_PATH']}/client"} == mounted
+    named = {f"{environment['FEATURE_SERVICE_DATA_PATH']}/{name}" for name in ("client", "historical", "tables")}
+    assert folders | named == mounted
     # A named volume takes the owner of the folder it covers, which must exist in the image for that.
     assert all(folder in DOCKERFILE for folder in mounted)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.deployed import DOCKERFILE, PACKAGES, PINNED, PROJECT, ROOT, SERVICES, SETTINGS, WHOLE
+import yaml
+
+from feature_repo.store import MATERIALIZE_LATENESS_S, client_yaml
+from tests.deployed import DOCKERFILE, PACKAGES, PINNED, PROJECT, ROOT, SERVICES, SETTINGS, WHOLE, volumes
 from tests.images import copied_to_build
 
 
@@ -40,6 +43,25 @@ def test_the_image_is_built_in_stages_runs_as_nobody_special_and_checks_its_heal
     named = set(re.findall(r"\b(?:FEATURE|RAW|DATASET)_[A-Z_]+(?==)", service))
     assert named
     assert named <= SETTINGS
+
+
+def test_the_folder_of_the_crontab_is_the_one_with_the_yaml_that_the_service_writes() -> None:
+    """``cd /app/feature_repo && feast materialize-incremental``: of the data folder, which a volume shares."""
+    service = DOCKERFILE.partition(" AS service\n")[2].partition("\nFROM ")[0]
+    [folder] = re.findall(r"FEATURE_SERVICE_DATA_PATH=(\S+)", service)
+    [(target, link)] = re.findall(r"ln -s (\S+) (\S+)", service)
+    assert (target, link) == (f"{folder}/historical", "/app/feature_repo")
+    made = service.partition("install -d -o feature-service")[2].partition("&&")[0].split()
+    for role in ("api", "jobs"):
+        mounted = {target for _, target in volumes(SERVICES[role])}
+        assert {f"{folder}/{name}" for name in ("historical", "client", "features", "tables")} <= mounted <= set(made)
+
+
+def test_the_yaml_of_the_crontab_materializes_as_that_of_the_checkout() -> None:
+    written = client_yaml(registry=Path("registry.db"), online_store={"type": "redis"}, offline_store={"type": "file"})
+    of_checkout = yaml.safe_load((ROOT / "feature_store.yaml").read_text())
+    assert yaml.safe_load(written)["materialization"] == of_checkout["materialization"]
+    assert of_checkout["offline_store"]["materialize_lateness_s"] == MATERIALIZE_LATENESS_S
 
 
 def kept_of_the_checkout() -> set[str]:

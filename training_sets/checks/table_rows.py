@@ -60,12 +60,11 @@ def check_table_rows(
 
 def _answer(group: TableGroup, tables: Mapping[str, Table], symbol: str, time_ns: int) -> Float64s:
     """What the group says of a symbol at a time, (columns,), by the rows that were known then."""
-    is_alone = group.is_of_rows and not group.is_shared
     known = {
         table: {
             key: then
             for key, rows in tables[table].rows.items()
-            if key == symbol or not is_alone
+            if key == symbol or group.is_shared
             for then in [rows.until(time_ns)]
             if len(then.event_ns) > 0
         }

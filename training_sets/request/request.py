@@ -148,7 +148,10 @@ class DatasetRequest:
 
     def _check_sessions(self) -> None:
         if self.features is None or self.features.is_beside:
-            raise InvalidRequest("calendar: must be with features by name and no registry version, was without")
+            raise InvalidRequest(
+                "calendar: must be with features by name and no registry version, whose columns are of a stream at all "
+                "hours, was without"
+            )
         if not self.sample_times_ns or self.missing == "forward_fill" or self.label_price != "auto":
             raise InvalidRequest(
                 "calendar: must be without sampling of another kind, label_price or forward_fill: how long a value "

@@ -7,7 +7,6 @@ shares_outstanding at its end. Prices and splits are those of ``daily_bars``.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -37,9 +36,10 @@ def reported(quarters: int, *columns: str) -> dict[str, Window]:
     }
 
 
-def are_successive(quarter_ns: Any) -> bool:
+def are_successive(quarter_ns: Any) -> Any:
     """Whether quarters follow each other, none left out: 80 to 100 days, 14 weeks where a year has 53."""
-    return all(80 * _DAY_NS <= after - before <= 100 * _DAY_NS for before, after in pairwise(quarter_ns.tolist()))
+    apart = np.diff(quarter_ns)
+    return ((apart >= 80 * _DAY_NS) & (apart <= 100 * _DAY_NS)).all()
 
 
 def market_value(shares: float, quarter_ns: int, close: float, split_ratio: Any, bar_ns: Any) -> float:

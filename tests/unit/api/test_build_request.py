@@ -234,3 +234,11 @@ def test_an_offset_of_an_interval_or_more_is_refused() -> None:
 def test_interpolation_is_refused_with_the_reason() -> None:
     with pytest.raises(InvalidRequest, match=r"missing: must be keep, drop or forward_fill, was interpolate: .* later"):
         build(missing="interpolate")
+
+
+def test_sessions_are_of_an_index_of_shares_and_streams_of_a_hundred_symbols() -> None:
+    shares = {"symbol": None, "symbols": [f"S{number}" for number in range(503)]}
+    with pytest.raises(ValidationError, match="symbols: must be at most 100 without a calendar, was 503"):
+        BuildRequest.model_validate(asked(**shares))
+    over_sessions = BuildRequest.model_validate(asked(**shares, calendar="XNYS", sample_interval="1d"))
+    assert len(over_sessions.symbols or ()) == 503

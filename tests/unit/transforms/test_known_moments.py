@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.clock import DAY_NS
+from transforms.equities.catalogue import TABLE_GROUPS
 from transforms.known_moments import Place, moment_rows
 from transforms.known_rows import ComputedRows, KnownRows
 from transforms.table_feature import TableFeature, Window
@@ -103,3 +105,41 @@ def test_moments_are_computed_from_where_it_was(tables: dict[Place, list[Row]], 
     whole, before, since = computed(tables), computed(tables, until=day), computed(tables, after=day)
     np.testing.assert_array_equal(np.concatenate([before.created_ns, since.created_ns]), whole.created_ns)
     np.testing.assert_array_equal(np.concatenate([before.values, since.values]), whole.values)
+
+
+def companys_tables() -> dict[Place, KnownRows]:
+    """Six years of a company: bars with splits, prices of 0 and gaps; reports with restatements, losses and lacks."""
+    drawn = np.random.default_rng(3)
+    day = np.arange(1500, dtype=np.int64) * DAY_NS
+    bars = {"close": drawn.uniform(5.0, 50.0, 1500), "split_ratio": np.ones(1500)}
+    bars["split_ratio"][drawn.integers(0, 1500, 9)] = drawn.choice([0.1, 3.0, 7.0, math.nan], 9)
+    bars["close"][drawn.integers(0, 1500, 9)] = drawn.choice([0.0, math.nan], 9)
+    is_there = (day < 700 * DAY_NS) | (day > 720 * DAY_NS)
+    quarter = np.arange(-8, 16, dtype=np.int64) * 91 * DAY_NS
+    quarter = np.delete(quarter, 14)
+    order = np.concatenate([np.arange(len(quarter)), np.arange(0, len(quarter), 3)])
+    published = quarter[order] + drawn.integers(20, 60, len(order)) * DAY_NS
+    published[len(quarter) :] += 60 * DAY_NS
+    reports = {
+        name: drawn.uniform(-2.0 if name in ("net_income", "equity") else 0.5, 20.0, len(order))
+        for name in ("revenue", "net_income", "equity", "total_assets", "total_debt", "shares_outstanding")
+    }
+    reports["revenue"][7] = math.nan
+    bar_rows = {name: held[is_there] for name, held in bars.items()}
+    return {
+        ("daily_bars", ""): KnownRows(day[is_there], day[is_there] + DAY_NS, bar_rows),
+        ("reports", ""): KnownRows(quarter[order], published, reports),
+    }
+
+
+def test_many_moments_at_once_have_the_bits_of_a_call_for_each() -> None:
+    features = TABLE_GROUPS["fundamental_features"].features
+    alone = [
+        replace(each, function=lambda *seen, of=each.function, **parameters: of(*seen, **parameters))
+        for each in features
+    ]  # of another module: called for each
+    tables = companys_tables()
+    found, expected = (moment_rows(tables, of, until_ns=1600 * DAY_NS) for of in (features, alone))
+    np.testing.assert_array_equal(found.created_ns, expected.created_ns)
+    assert found.values.view(np.int64).tolist() == expected.values.view(np.int64).tolist()
+    assert (np.isfinite(found.values).mean(axis=0) > 0.1).all()

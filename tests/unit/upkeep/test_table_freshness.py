@@ -14,7 +14,7 @@ from storage.online.table_row import TableRow
 from storage.tables.newest_rows import NewestRow
 from transforms.table_group import ALL
 from upkeep.freshness import symbol_tiers
-from upkeep.table_freshness import WatchedView, table_looks
+from upkeep.table_freshness import WatchedView, lost_views, table_looks
 
 VIEW = "price_volume_features"
 NOW_NS = 1_780_000_000_000_000_000
@@ -103,3 +103,26 @@ def test_what_is_the_same_for_all_is_looked_at_once_and_an_empty_log_never() -> 
         now_ns=NOW_NS,
     )
     assert [(each.view, each.looks) for each in found] == [("macro_features", 1)]
+
+
+@pytest.mark.parametrize(
+    ("row", "until_ns", "lost"),
+    [
+        (online(DAY), DAY.created_ns, []),
+        (None, DAY.created_ns, [VIEW]),
+        (online(NewestRow(DAY.event_ns, DAY.created_ns - HOUR_NS)), DAY.created_ns, [VIEW]),
+        (None, DAY.created_ns - 1, []),  # the next run brings it
+    ],
+)
+def test_a_row_that_was_materialized_and_is_not_online_was_lost(
+    row: TableRow | None, until_ns: int, lost: list[str]
+) -> None:
+    gone = NewestRow(NOW_NS - int(time_to_live(VIEW).total_seconds()) * 10**9, DAY.created_ns)
+    views = [WatchedView(VIEW, {"AAPL": DAY, "GONE": gone}), WatchedView("macro_features", {ALL: DAY})]
+
+    def read(view: str, keys: Sequence[str]) -> list[TableRow | None]:
+        assert view == VIEW
+        assert "GONE" not in keys  # what answers no more is not missed
+        return [row]
+
+    assert lost_views(views, read, {VIEW: until_ns}, now_ns=NOW_NS) == lost

@@ -11,6 +11,7 @@ import pytest
 
 from market.clock import SystemClock
 from storage.tables import growing
+from storage.tables.digests import digest_of
 from storage.tables.growing import GrowingTables
 from storage.tables.mapping import TableMapping, load_mapping
 from storage.tables.reading import Table, read_table
@@ -115,3 +116,17 @@ def test_a_file_that_is_gone_or_was_written_just_now_is_read_again(
     for _ in range(2):
         assert tables.read(mapping).rows["A"].columns["close"].tolist() == [1, 3, 4]
     assert reads == [["1.csv", "2.csv"], ["1.csv"], ["2.csv"], ["2.csv"]]
+
+
+def test_digests_of_rows_that_grew_are_those_of_rows_that_were_read_at_once(
+    mapping: TableMapping, tmp_path: Path
+) -> None:
+    tables = GrowingTables(SystemClock())
+    before = tables.read(mapping).rows["A"]
+    told = [digest_of(before, count) for count in (2, 1)]
+    write(tmp_path / "2.csv", ["A,2026-01-07,2026-01-07T17:00,4", "A,2026-01-08,2026-01-08T17:00,5"])
+    grown, whole = tables.read(mapping).rows["A"], read_table(mapping).rows["A"]
+    assert grown is not whole
+    assert [digest_of(grown, count) for count in (4, 2, 1, 3)] == [digest_of(whole, count) for count in (4, 2, 1, 3)]
+    assert told == [digest_of(whole, count) for count in (2, 1)]
+    assert len({digest_of(whole, count) for count in (1, 2, 3, 4)}) == 4
