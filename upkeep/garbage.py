@@ -42,9 +42,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbageFolders:
-    """Where garbage may lie. features: None in an object store, which does not tell when a file was read last."""
+    """Where garbage may lie. attempts: at datasets.
 
-    datasets: Path
+    features: None in an object store, which does not tell when a file was read last.
+    """
+
+    attempts: Path
     features: Path | None
     kernels: Path
 
@@ -55,7 +58,7 @@ def remove_garbage(
     """Remove it; counts and bytes. in_use: asked once. Raises StoreUnavailable, InvalidRegistry."""
     reach(0.0)
     used = in_use()
-    builds = _remove_each(dead_builds(folders.datasets, metadata, now_ns))
+    builds = _remove_each(dead_builds(folders.attempts, metadata, now_ns))
     reach(0.25)
     kernels = _remove_each(unused_kernels(folders.kernels, used.kernels, older_than_ns=now_ns - UNUSED_NS))
     reach(0.5)
@@ -78,10 +81,10 @@ def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[
     return freed
 
 
-def dead_builds(datasets_folder: Path, metadata: Metadata, now_ns: int) -> list[Path]:
+def dead_builds(attempts_folder: Path, metadata: Metadata, now_ns: int) -> list[Path]:
     """The folders of abandoned attempts."""
     dead = []
-    for folder in sorted(datasets_folder.glob(".*")):
+    for folder in sorted(attempts_folder.glob(".*")):
         if not folder.is_dir() or _touched_ns(folder) > now_ns - DEAD_BUILD_NS:
             continue
         dataset_id, _, attempt = folder.name.removeprefix(".").rpartition("-")

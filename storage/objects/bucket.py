@@ -92,6 +92,12 @@ class Bucket:
 
         return self._tried(key, read)
 
+    def part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of an object from ``start``, as many of ``length`` as it has. Raises FileNotFoundError."""
+        import obstore
+
+        return self._tried(key, lambda: bytes(obstore.get_range(self._store, key, start=start, length=length)))
+
     def put(self, key: str, content: bytes | Path) -> None:
         """Write an object under a key that nobody else writes to: so it may be written twice."""
         import obstore

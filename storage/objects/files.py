@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from market.errors import CorruptStore
+from market.errors import Conflict, CorruptStore
 from storage.objects.names import NamedFile, Names, change_names, delete_unnamed, without_files
 from storage.objects.path import ObjectPath
 
@@ -32,6 +32,32 @@ def publish_objects(files: Mapping[ObjectPath, Path], *, replaces: bool = True) 
         uploaded = dict(zip(files, pool.map(_uploaded, files, files.values()), strict=True))
         of_folder = [{path.name: uploaded[path] for path in files if path.parent == folder} for folder in folders]
         list(pool.map(partial(_name_files, replaces=replaces), folders, of_folder))
+
+
+def publish_tree(folder: ObjectPath, local: Path) -> None:
+    """Upload what is in a folder of this machine and below, read it back, and name it: the folder's own files last.
+
+    Until then, and where this ends early, the folder names no file. Raises Conflict where it names some already,
+    CorruptStore when one is read back otherwise, StoreUnavailable.
+    """
+    files = {folder / path.relative_to(local).as_posix(): path for path in sorted(local.rglob("*")) if path.is_file()}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        uploaded = dict(zip(files, pool.map(_uploaded, files, files.values()), strict=True))
+    _first_of(folder, folder.names())
+    for place in sorted({folder, *(path.parent for path in files)}, reverse=True):
+        place.make_folder()
+        own = {path.name: file for path, file in uploaded.items() if path.parent == place}
+
+        def named(names: Names, place: ObjectPath = place, own: dict[str, NamedFile] = own) -> Names:
+            return Names(own, (_first_of(folder, names) if place == folder else names).folders)
+
+        delete_unnamed(place.bucket, *change_names(place.bucket, place.key, named))
+
+
+def _first_of(folder: ObjectPath, names: Names) -> Names:
+    if names.files:
+        raise Conflict(f"{folder}: must name no file yet, was {sorted(names.files)}")
+    return names
 
 
 def remove_objects(paths: Iterable[ObjectPath]) -> int:

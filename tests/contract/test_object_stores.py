@@ -203,9 +203,12 @@ def test_feast_reads_what_is_named_and_nothing_that_was_not_finished(
     assert group.columns[0] in selected(object_place)[0]
 
 
+@pytest.mark.parametrize("is_here", [True, False])
 def test_old_days_go_from_an_object_store_to_an_archive_and_come_back(
-    object_place: ObjectPath, taped: Path, kernel_cache: Path, tmp_path: Path
+    s3: FaultProxy, object_place: ObjectPath, taped: Path, kernel_cache: Path, tmp_path: Path, *, is_here: bool
 ) -> None:
+    archive: Place = tmp_path / "archive" if is_here else new_object_place()
+    s3.fail_often(0.1, seed=11)
     raw, log = RawData(taped, object_place / "raw"), FeatureLog(object_place / "features")
     compact(taped, object_place / "raw")
     rebuild(raw, log, kernel_cache)
@@ -214,12 +217,12 @@ def test_old_days_go_from_an_object_store_to_an_archive_and_come_back(
     kept = {path: path.read_bytes() for path in taped.rglob("*.log")}
     expired = expired_parts(raw, SYMBOL, parts[0].last_ns + 1)
     assert expired == parts[:1]
-    archive_parts(raw, tmp_path / "archive", expired)
-    archive_feature_days(log, tmp_path / "archive" / "features", expired_feature_days(log, SYMBOL, 2**62))
+    archive_parts(raw, archive, expired)
+    archive_feature_days(log, archive / "features", expired_feature_days(log, SYMBOL, 2**62))
     assert [part.name for part in raw.parts(SYMBOL)] == [part.name for part in parts if part not in expired]
     assert expired_feature_days(log, SYMBOL, 2**62) == []
-    restore_parts(raw, tmp_path / "archive", SYMBOL)
-    restore_feature_days(log, tmp_path / "archive" / "features", SYMBOL)
+    restore_parts(raw, archive, SYMBOL)
+    restore_feature_days(log, archive / "features", SYMBOL)
     assert contents(object_place) == before
     assert {path: path.read_bytes() for path in taped.rglob("*.log")} == kept
 

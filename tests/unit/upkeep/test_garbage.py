@@ -57,7 +57,7 @@ def put(path: Path, *, age_ns: int) -> Path:
 
 
 def folders(root: Path) -> GarbageFolders:
-    return GarbageFolders(datasets=root / "datasets", features=root / "features", kernels=root / "kernels")
+    return GarbageFolders(attempts=root / "datasets", features=root / "features", kernels=root / "kernels")
 
 
 def in_use(root: Path) -> Found:
