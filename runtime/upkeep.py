@@ -22,6 +22,7 @@ from runtime.wiring import (
     drift_limits,
     kernel_cache_folder,
     metadata_store,
+    object_places,
     online_store,
     quality_limits,
     quality_reports,
@@ -266,6 +267,7 @@ def _garbage_folders(settings: Settings) -> GarbageFolders:
         attempts=settings.attempts_folder,
         features=features if isinstance(features, Path) else None,
         kernels=kernel_cache_folder(settings),
+        objects=tuple(object_places(settings)),
     )
 
 
