@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
+import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,19 +22,29 @@ from market.errors import Conflict, CorruptStore, StoreUnavailable
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
+from storage.objects.names import NAMES
 from storage.objects.path import ObjectPath
+from storage.objects.unnamed import remove_unnamed
 from storage.places import Place
 from tests.build_places import books_on, place_in
 from tests.drawn_rows import REQUEST, START_NS, log_drawn_rows
 from tests.evaluated import evaluating
 from tests.postgres_servers import new_database, running_postgres
-from tests.s3_server import SECRET, FaultProxy
+from tests.s3_server import KILLS, SECRET, FaultProxy
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
 from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import MANIFEST_NAME, PERFORMANCE_NAME, is_intact, read_manifest, stated_files
 from training_sets.dataset.usage import datasets_of
+
+PUBLISHING = """
+import sys
+from pathlib import Path
+from storage.places import place_of
+from training_sets.dataset.datasets import Datasets
+Datasets(place_of(sys.argv[1]), Path(sys.argv[2])).finish("d17", Path(sys.argv[3]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +189,30 @@ def test_the_client_of_a_repository_finds_datasets_by_id_and_by_address(
     assert client.dataset("d17").folder == client.dataset(str(path)).folder == path
     assert client.dataset("d17").steps is not None
     assert SECRET not in caplog.text
+
+
+@pytest.mark.soak
+def test_processes_that_are_killed_at_drawn_writes_publish_a_dataset_whole_or_not_at_all(
+    s3: FaultProxy, finished: Path, datasets: Datasets
+) -> None:
+    drawn, kills, published = random.Random(23), 0, 0
+    while kills < KILLS:
+        attempt = attempt_of(finished, datasets)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PUBLISHING, str(datasets.place), str(datasets.attempts), str(attempt)]
+        )
+        s3.call_after(drawn.randrange(1, 90), "PUT", process.kill)
+        is_done = process.wait() == 0
+        s3.call_after(0, "", None)
+        kills += not is_done
+        found = contents(datasets.path("d17"))
+        published += is_done
+        assert found == contents(finished) if is_done or MANIFEST_NAME in found else True
+        assert len(datasets_of(datasets, "BTCUSDT", START_NS, START_NS)) == (MANIFEST_NAME in found)
+    assert published > 0
+    datasets.remove("d17")
+    assert isinstance(datasets.place, ObjectPath)
+    _, size = remove_unnamed(datasets.place, older_than_s=0.0)
+    assert size > 0
+    left = datasets.place.bucket.listed(datasets.place.key, lambda _key: True)
+    assert {each.key.rpartition("/")[2] for each in left} == {NAMES}

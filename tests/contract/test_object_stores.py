@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from storage.raw.raw_data import RawData
 from storage.retention.features import archive_feature_days, expired_feature_days, restore_feature_days
 from storage.retention.raw import archive_parts, expired_parts, restore_parts
 from storage.tape import FIRST_SEQ, TapeWriter
-from tests.s3_server import FaultProxy, new_object_place
+from tests.s3_server import KILLS, FaultProxy, new_object_place
 from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.rebuild import rebuild_rows
@@ -47,7 +46,6 @@ from transforms.kernel import compile_kernel
 SYMBOL = DEFAULT_SYMBOLS[0].symbol
 START_NS = 20_000 * DAY_NS + 12 * HOUR_NS
 SHORT = feature_set("0.0.1", ["mid_price", "spread_abs", "vwap_3s", "volume_3s"])
-KILLS = int(os.environ.get("FEATURE_SERVICE_TEST_KILLS", "40"))
 COMPACTING = """
 import sys
 from pathlib import Path
