@@ -30,7 +30,7 @@ from tests.build_places import books_on, place_in
 from tests.drawn_rows import REQUEST, START_NS, log_drawn_rows
 from tests.evaluated import evaluating
 from tests.postgres_servers import new_database, running_postgres
-from tests.s3_server import KILLS, SECRET, FaultProxy
+from tests.s3_server import KILLS, SECRET, FaultProxy, new_object_place
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.verification import verify_dataset
@@ -56,18 +56,20 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Build
 
 
 @pytest.fixture(scope="module")
-def opened(drawn: BuildPlace) -> Iterator[Callable[[Datasets], DatasetBuilds]]:
+def opened() -> Iterator[Callable[[BuildPlace, Datasets], DatasetBuilds]]:
     with running_postgres("server") as server, new_database(server) as url:
         upgrade(url)
         with closing(Metadata(url)) as metadata:
             books = books_on(metadata, JobQueue(url))
-            yield lambda datasets: DatasetBuilds(books, dataclasses.replace(drawn, reuses_days=False), datasets)
+            yield lambda place, datasets: DatasetBuilds(books, dataclasses.replace(place, reuses_days=False), datasets)
 
 
 @pytest.fixture(scope="module")
-def finished(opened: Callable[[Datasets], DatasetBuilds], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    opened: Callable[[BuildPlace, Datasets], DatasetBuilds], drawn: BuildPlace, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A dataset on a disk, of three folds with a report."""
-    return opened(Datasets(tmp_path_factory.mktemp("datasets"))).build(REQUEST).path
+    return opened(drawn, Datasets(tmp_path_factory.mktemp("datasets"))).build(REQUEST).path
 
 
 def contents(folder: Place) -> dict[str, bytes]:
@@ -93,13 +95,16 @@ def datasets(object_place: ObjectPath, tmp_path: Path) -> Datasets:
 def test_a_build_into_an_object_store_has_the_bytes_of_one_on_a_disk_and_is_read_by_every_reader(
     s3: FaultProxy,
     finished: Path,
-    opened: Callable[[Datasets], DatasetBuilds],
+    opened: Callable[[BuildPlace, Datasets], DatasetBuilds],
     drawn: BuildPlace,
+    kernel_cache: Path,
     datasets: Datasets,
     tmp_path: Path,
 ) -> None:
-    builds = opened(datasets)
     s3.fail_often(0.1, seed=3)
+    log = new_object_place()
+    log_drawn_rows(log)
+    builds = opened(place_in(tmp_path, kernel_cache, features=log), datasets)
     built = builds.build(REQUEST)
     place, dataset_id = built.place, built.place.name
     assert (place, list(datasets.attempts.iterdir())) == (datasets.place / dataset_id, [])
