@@ -210,6 +210,7 @@ def dataset(
                 raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
             steps.begin("rebuilding it")
             stores = open_stores(settings)
+            settings.attempts_folder.mkdir(parents=True, exist_ok=True)  # the dataset may be in an object store
             with (
                 rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine,
                 tempfile.TemporaryDirectory(dir=settings.attempts_folder, prefix=".verify-") as scratch,
