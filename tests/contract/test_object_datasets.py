@@ -214,6 +214,7 @@ def test_processes_that_are_killed_at_drawn_writes_publish_a_dataset_whole_or_no
         published += is_done
         assert found == contents(finished) if is_done or MANIFEST_NAME in found else True
         assert len(datasets_of(datasets, "BTCUSDT", START_NS, START_NS)) == (MANIFEST_NAME in found)
+    print(f"{kills} kills, {published} datasets published")
     assert published > 0
     datasets.remove("d17")
     assert isinstance(datasets.place, ObjectPath)
