@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Final
 
-CHUNK_BYTES: Final = 1 << 20
+from storage.places import Place, file_pieces
 
 
-def zip_chunks(paths: Sequence[Path], folder: Path) -> Iterator[bytes]:
+def zip_chunks(paths: Sequence[Place], folder: Place) -> Iterator[bytes]:
     """The bytes of a zip of each file under its path in the folder, stored as it is: Parquet is compressed already."""
     outlet = _Outlet()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
-            with (
-                path.open("rb") as file,
-                archive.open(zipfile.ZipInfo.from_file(path, path.relative_to(folder)), "w") as member,
-            ):
-                while chunk := file.read(CHUNK_BYTES):
-                    member.write(chunk)
+            member = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            member.file_size = path.stat().st_size  # beyond 2 GB it takes other headers
+            with archive.open(member, "w") as file:
+                for piece in file_pieces(path):
+                    file.write(piece)
                     yield outlet.take()
     yield outlet.take()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -18,6 +19,7 @@ from api.wire_times import Moment
 from market.clock import format_iso
 from market.errors import NotFound
 from storage.database.dataset_records import DatasetStatus
+from storage.places import Place, file_pieces
 from training_sets.dataset.downloads import dataset_folder, download_files
 from training_sets.dataset.manifest import (
     REPORT_NAME,
@@ -138,7 +140,7 @@ def verify_files(services: Services, dataset_id: str) -> Verification:
 
 
 @router.get("/{dataset_id}/report", response_class=FileResponse)
-def show_report(services: Services, dataset_id: str) -> FileResponse:
+def show_report(services: Services, dataset_id: str) -> Response:
     """The report on a ready dataset, a self-contained page. 404 if quality was not checked."""
     folder = dataset_folder(services.metadata.get_dataset(dataset_id))
     entry = stated_files(read_manifest(folder)).get(REPORT_NAME)
@@ -146,7 +148,7 @@ def show_report(services: Services, dataset_id: str) -> FileResponse:
         raise NotFound(f"report of {dataset_id}: does not exist, quality was not checked")
     # What it holds came with the data: it runs no script and belongs to no site.
     headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
-    return FileResponse(intact_file(folder, entry), media_type="text/html", headers=headers)
+    return _file(intact_file(folder, entry), "text/html", headers)
 
 
 @router.get("/{dataset_id}/download", response_class=Response)
@@ -159,12 +161,21 @@ def download(
     found = download_files(services.metadata.get_dataset(dataset_id), split)
     if found.is_one_file:
         [path] = found.paths
-        return FileResponse(path, media_type=MEDIA_TYPES[found.output_format], filename=f"{dataset_id}-{path.name}")
+        return _file(path, MEDIA_TYPES[found.output_format], _attached(f"{dataset_id}-{path.name}"))
     return StreamingResponse(
-        zip_chunks(list(found.paths), found.folder),
-        media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{dataset_id}.zip"'},
+        zip_chunks(found.paths, found.folder), media_type="application/zip", headers=_attached(f"{dataset_id}.zip")
     )
+
+
+def _file(path: Place, media_type: str, headers: Mapping[str, str]) -> Response:
+    if isinstance(path, Path):
+        return FileResponse(path, media_type=media_type, headers=headers)
+    headers = {**headers, "Content-Length": str(path.stat().st_size)}
+    return StreamingResponse(file_pieces(path), media_type=media_type, headers=headers)
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
 def _started(request: Request, response: Response, services: Services, asked: DatasetRequest) -> BuildStarted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from api.predictions import Predictions
 from market.errors import InvalidRequest
+from storage.places import Place
 from training_sets.dataset.calibration import calibration_of_classes, calibration_of_values
 from training_sets.dataset.evaluation import Measured, evaluate, strategy_returns
 from training_sets.dataset.files import PATH, read_columns, read_pieces
@@ -37,7 +37,7 @@ class JudgedRows:
     """The rows that are judged. actual: float64 (n, targets). paths: of their files. chosen: bool (n,), None is all."""
 
     asked: DatasetRequest
-    paths: Sequence[Path]
+    paths: Sequence[Place]
     actual: Float64s
     chosen: npt.NDArray[np.bool_] | None
 
@@ -89,7 +89,7 @@ class JudgedRows:
 
 
 def judged_rows(
-    asked: DatasetRequest, paths: Sequence[Path], *, split: str, fold: int | None, path: int | None
+    asked: DatasetRequest, paths: Sequence[Place], *, split: str, fold: int | None, path: int | None
 ) -> JudgedRows:
     """Raises InvalidRequest for a path of another strategy, split or number."""
     names = [target.name for target in asked.targets]

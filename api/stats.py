@@ -131,7 +131,7 @@ def _storage(_request: Request, services: ApiServices) -> dict[str, Check]:
         "raw_data_storage": _check(partial(_folder, raw, but=tapes)),
         "tape_storage": _check(partial(_folder, tapes)),
         "feature_log_storage": _check(partial(_folder, services.features.folder)),
-        "dataset_storage": _check(partial(_folder, services.datasets.folder)),
+        "dataset_storage": _check(partial(_folder, services.datasets.place)),
         "online_store": _check(lambda: _online_store(services)),
         "database_bytes": _check(services.metadata.size_bytes),
     }

@@ -30,6 +30,7 @@ from feature_client.retrievals import Retrieval, RetrievalLog, RetrievalStats
 from market.clock import MINUTE_NS, Clock, SystemClock, to_ns
 from market.errors import InvalidRequest, NotFound
 from storage.online.store import OnlineStore
+from storage.places import place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +204,7 @@ class FeatureStoreClient:
         return FeatureHistory(History(log, symbol, groups, to_ns(start), to_ns(end), as_of_ns))
 
     def dataset(self, dataset: str | Path, *, url: str | None = None, api_key: str | None = None) -> Dataset:
-        """A finished training set: by its id in the service's folder, by the path of its folder, or from an API.
+        """A finished training set: by its id in the service's folder, by path or ``s3://`` address, or from an API.
 
         The repository's yaml states the folder (that of ``historical/`` does). url: of a service, from which the
         dataset is downloaded once into the user's cache. Raises NotFound; InvalidRequest when neither a path,
@@ -212,7 +213,7 @@ class FeatureStoreClient:
         if url is not None:
             cache = Path.home() / ".cache" / "feature-service" / "datasets"
             return Dataset.open(downloaded(url, str(dataset), api_key=api_key, folder=cache))
-        given = Path(dataset)
+        given = place_of(dataset) if isinstance(dataset, str) else dataset
         if len(given.parts) > 1 or isinstance(dataset, Path):
             return Dataset.open(given, log_folder=self._logged)
         if self._datasets is None:

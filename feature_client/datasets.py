@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from feature_client.sequences import Sequences
     from feature_client.steps import Steps
     from storage.online.vector import OnlineVector
+    from storage.places import Place
 
 DOWNLOAD_S = 600.0
 
@@ -44,15 +45,15 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A finished dataset in a folder; the manifest says what each column is."""
+    """A finished dataset in a folder, of this machine or an object store; the manifest says what each column is."""
 
-    folder: Path
+    folder: Place
     manifest: dict[str, Any] = field(repr=False)
-    log_folder: Path | None = None
+    log_folder: Place | None = None
     """Of the feature log that sequences are read from."""
 
     @classmethod
-    def open(cls, folder: Path, *, log_folder: Path | None = None) -> Dataset:
+    def open(cls, folder: Place, *, log_folder: Place | None = None) -> Dataset:
         """Raises NotFound when there is none, InvalidRequest for one that does not state the roles of its columns."""
         from training_sets.dataset.manifest import MANIFEST_NAME, read_manifest
 
@@ -231,8 +232,9 @@ class Dataset:
         if name not in entries:
             raise NotFound(f"split: must be one of {', '.join(entries)}, was {name!r}")
         path = intact_file(self.folder, entries[name])
+        source = path if isinstance(path, Path) else path.open("rb")
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            return pd.read_parquet(source)
         roles = self.manifest["column_roles"]
         times = ["timestamp", *(name for name in roles["details"] if name.endswith("_t1"))]
         texts = [name for name in roles["details"] if name.endswith("_barrier")]
@@ -240,7 +242,7 @@ class Dataset:
         numbers = [*roles["features"], *roles["targets"], *self.input_columns, *roles["weights"], *counts]
         # The parser that pandas takes unless told reads one number in four as the float beside it.
         frame = pd.read_csv(
-            path, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"
+            source, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"
         )
         for column in times:
             frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").astype("datetime64[ns, UTC]")

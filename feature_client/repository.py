@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.freshness import table_group
+from storage.places import Place, place_of
 
 
 def shared_views(views: Iterable[str]) -> set[str]:
@@ -14,13 +15,13 @@ def shared_views(views: Iterable[str]) -> set[str]:
     return {view for view in views if (group := table_group(view)) is not None and group.is_for_all}
 
 
-def folder_named(config: Mapping[str, Any], setting: str) -> Path | None:
-    """The folder of datasets or of the feature log of the service that wrote the yaml, if stated."""
+def folder_named(config: Mapping[str, Any], setting: str) -> Place | None:
+    """The place of datasets or of the feature log of the service that wrote the yaml, if stated."""
     offline = config.get("offline_store")
     ticks = offline.get("ticks") if isinstance(offline, dict) else None
     options = ticks.get("options") if isinstance(ticks, dict) else None
     folder = options.get(setting) if isinstance(options, dict) else None
-    return None if folder is None else Path(folder)
+    return None if folder is None else place_of(folder)
 
 
 def repository_folder(folder: Path) -> Path:

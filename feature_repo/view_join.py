@@ -33,10 +33,12 @@ from feature_repo.as_of_join import (
 from feature_repo.asked_view import AskedView
 from feature_repo.entity_rows import EntityRows, GroupedRows, values_as_held
 from feature_repo.gathering import GatheredColumn
-from feature_repo.parquet_source import ParquetSource, SelectedFile, Selection
+from feature_repo.parquet_source import ParquetSource, SelectedFile, Selection, row_groups
 
 _DECODED_VALUES: Final = 1 << 20
 """How many values a thread decodes at once: 8 MiB of numbers."""
+_FAR_THREADS: Final = 8
+"""For files of an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,10 @@ class ViewJoin:
         ]
         columns = {raw: GatheredColumn(types[raw], len(rows.ns)) for raw in view.features.values()}
         is_found = np.zeros(len(rows.ns), np.bool_)
-        # Decoding, searching and gathering leave the interpreter to others: threads take all cores.
-        with ThreadPoolExecutor(pa.cpu_count(), "as-of join") as pool:
+        # Decoding, searching and gathering leave the interpreter to others: threads take all cores, and more of them
+        # where most of their time is waiting.
+        is_local = all(file.is_local for file in self.selection.files)
+        with ThreadPoolExecutor(max(pa.cpu_count(), 0 if is_local else _FAR_THREADS), "as-of join") as pool:
             found = list(pool.map(lambda part: self._find(part, grouped, values), self._parts(grouped, values)))
             answers = [answer for of_part, _ in found for answer in of_part]
             for answer in answers:
@@ -170,13 +174,12 @@ class ViewJoin:
         times = [view.timestamp, *([view.created] if view.created else [])]
         types = {raw: self.selection.types[raw] for raw in (*keys, *times)}
         groups, events, creations = ([np.empty(0, np.int64)] for _ in range(3))
-        for file in part.files:
-            for read in file.read(types, dictionaries=keys):
-                if part.group is None:
-                    groups.append(grouped.groups_of(values, [read[raw] for raw in keys], read.num_rows))
-                events.append(times_ns(read[view.timestamp], f"{thing}.{view.timestamp}"))
-                if view.created is not None:
-                    creations.append(times_ns(read[view.created], f"{thing}.{view.created}"))
+        for read in row_groups(part.files, types, dictionaries=keys):
+            if part.group is None:
+                groups.append(grouped.groups_of(values, [read[raw] for raw in keys], read.num_rows))
+            events.append(times_ns(read[view.timestamp], f"{thing}.{view.timestamp}"))
+            if view.created is not None:
+                creations.append(times_ns(read[view.created], f"{thing}.{view.created}"))
         event_ns = np.concatenate(events)
         return (
             np.concatenate(groups) if part.group is None else np.full(len(event_ns), part.group, np.int64),

@@ -127,7 +127,7 @@ def run_demo(
             "extra": parity.extra,
         },
         "online": online,
-        "dataset": {**dataset.records, "path": str(dataset.path)},
+        "dataset": {**dataset.records, "path": str(dataset.place)},
         "files": {
             "tape": str(settings.raw_folder / "tape"),
             "raw": str(settings.raw_data_storage_path),

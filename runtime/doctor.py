@@ -94,7 +94,7 @@ def _disks(settings: Settings) -> Iterator[Finding]:
     folders = {
         settings.raw_folder,
         settings.feature_log_storage_path,
-        settings.dataset_storage_path,
+        settings.attempts_folder,
         settings.feature_service_cache_path,
     }
     seen: set[int] = set()

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     feature_service_tier1_symbols: Symbols | None = None
     feature_service_retention_days: Positive = 90
     feature_service_figures_days: Positive = 30
-    feature_service_archive_path: Folder | None = None
+    feature_service_archive_path: StoragePlace | None = None
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0
     feature_service_disk_stop_percent: Percent = 98.0
@@ -133,7 +133,7 @@ class Settings(BaseSettings):
 
     feature_service_data_path: Folder = Path("data")
     raw_data_storage_path: StoragePlace = _under_data_path("raw")
-    dataset_storage_path: Folder = _under_data_path("datasets")
+    dataset_storage_path: StoragePlace = _under_data_path("datasets")
     feature_log_storage_path: StoragePlace = _under_data_path("features")
     feature_service_cache_path: Folder = Field(default_factory=lambda: Path.home() / ".cache" / "feature-service")
 
@@ -209,6 +209,12 @@ class Settings(BaseSettings):
         """Where tapes, pins, checkpoints and dead letters are: on this machine, wherever raw Parquet goes."""
         place = self.raw_data_storage_path
         return place if isinstance(place, Path) else self.feature_service_data_path / "raw"
+
+    @property
+    def attempts_folder(self) -> Path:
+        """Where datasets are built, on this machine, wherever they go."""
+        place = self.dataset_storage_path
+        return place if isinstance(place, Path) else self.feature_service_data_path / "datasets"
 
     @property
     def row_grid_ns(self) -> int:

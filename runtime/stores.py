@@ -32,6 +32,6 @@ def open_stores(settings: Settings) -> Stores:
     return Stores(
         raw=RawHistory(raw, partial(whole_raw, raw, instruments=pins)),
         features=FeatureLog(settings.feature_log_storage_path),
-        datasets=Datasets(settings.dataset_storage_path),
+        datasets=Datasets(settings.dataset_storage_path, settings.attempts_folder),
         pins=pins,
     )

@@ -22,6 +22,7 @@ from runtime.wiring import (
     drift_limits,
     kernel_cache_folder,
     metadata_store,
+    object_places,
     online_store,
     quality_limits,
     quality_reports,
@@ -146,7 +147,7 @@ def _watch_disks(settings: Settings, metadata: Metadata, reach: Reach) -> Mappin
         {
             "raw": settings.raw_folder,
             **({"features": features} if isinstance(features, Path) else {}),
-            "datasets": settings.dataset_storage_path,
+            "datasets": settings.attempts_folder,
             "cache": settings.feature_service_cache_path,
         },
         warn_percent=settings.feature_service_disk_warn_percent,
@@ -273,9 +274,10 @@ def _garbage_folders(settings: Settings) -> GarbageFolders:
 
     features = settings.feature_log_storage_path
     return GarbageFolders(
-        datasets=settings.dataset_storage_path,
+        attempts=settings.attempts_folder,
         features=features if isinstance(features, Path) else None,
         kernels=kernel_cache_folder(settings),
+        objects=tuple(object_places(settings)),
     )
 
 

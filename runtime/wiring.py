@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from storage.database.metadata import Metadata
     from storage.database.quality_reports import QualityReports
     from storage.instruments import InstrumentPins
+    from storage.objects.path import ObjectPath
     from storage.online.feed import RowFeed
     from storage.online.store import OnlineStore
+    from storage.places import Place
     from training_sets.rebuild.due_days import Rebuild
     from transforms.kernel import Kernel
     from transforms.rows import FeatureSet
@@ -46,12 +48,36 @@ def instrument_pins(settings: Settings) -> InstrumentPins:
 
 
 def prepare_places(settings: Settings) -> None:
-    """Make the top folders of the stores that are in an object store. Raises StoreUnavailable."""
+    """Make the top folders of stores and archive that are in an object store. Raises StoreUnavailable."""
+    for place in object_places(settings):
+        place.prepare()
+
+
+def object_places(settings: Settings) -> list[ObjectPath]:
+    """The tops of stores and archive that are in an object store."""
     from storage.objects.path import ObjectPath
 
-    for place in (settings.raw_data_storage_path, settings.feature_log_storage_path):
-        if isinstance(place, ObjectPath):
-            place.prepare()
+    places = (
+        settings.raw_data_storage_path,
+        settings.feature_log_storage_path,
+        settings.dataset_storage_path,
+        settings.feature_service_archive_path,
+    )
+    return [place for place in places if isinstance(place, ObjectPath)]
+
+
+def prepared_place(address: str) -> Place:
+    """A folder of this machine, or one in an object store, made as the top of a store.
+
+    Raises InvalidRequest, StoreUnavailable.
+    """
+    from storage.objects.path import ObjectPath
+    from storage.places import place_of
+
+    place = place_of(address)
+    if isinstance(place, ObjectPath):
+        place.prepare()
+    return place
 
 
 def dead_letter_path(settings: Settings) -> Path:

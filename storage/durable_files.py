@@ -55,6 +55,11 @@ def known_sha256(path: Place) -> str:
     return _sha256_of(path, file_version(path))
 
 
+def read_sha256(path: Place) -> str:
+    """``file_sha256``, remembered by this process as long as the file is unchanged; an object's bytes are read too."""
+    return _read_sha256(path, path.version()) if isinstance(path, ObjectPath) else known_sha256(path)
+
+
 def file_version(path: Place) -> FileVersion:
     """Another after every touch of the file. Raises FileNotFoundError."""
     if isinstance(path, ObjectPath):
@@ -66,6 +71,11 @@ def file_version(path: Place) -> FileVersion:
 @lru_cache(maxsize=1 << 16)
 def _sha256_of(path: Path, _version: FileVersion) -> str:
     return file_sha256(path)
+
+
+@lru_cache(maxsize=1 << 16)
+def _read_sha256(path: ObjectPath, _version: str) -> str:
+    return object_digest(path)
 
 
 def make_folder(folder: Place, *, sync: Callable[[Path], object] | None = None) -> None:

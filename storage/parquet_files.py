@@ -86,7 +86,7 @@ def opened_parquet(path: Place, *, is_checked: bool = True) -> Iterator[pq.Parqu
     """
     with reading_parquet(path):
         if isinstance(path, ObjectPath):
-            source: Any = path.open_parquet()
+            source: Any = path.open_ranges()
             with source, pq.ParquetFile(source, page_checksum_verification=is_checked, pre_buffer=True) as file:
                 yield file
         else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from market.errors import InvalidRequest
-from storage.objects.path import SCHEME, ObjectPath, object_path
+from storage.objects.path import PIECE_BYTES, SCHEME, ObjectPath, object_path
 
 Place: TypeAlias = Path | ObjectPath
 SamePlace = TypeVar("SamePlace", bound=Path | ObjectPath)
@@ -16,6 +17,16 @@ SamePlace = TypeVar("SamePlace", bound=Path | ObjectPath)
 def matching(folder: Place, pattern: str) -> list[Place]:
     """What is below a folder and matches, as ``Path.glob`` has it, sorted."""
     return sorted(folder.glob(pattern))
+
+
+def file_pieces(path: Place) -> Iterator[bytes]:
+    """A file's bytes, some megabytes at a time. Raises FileNotFoundError, CorruptStore, StoreUnavailable."""
+    if isinstance(path, ObjectPath):
+        yield from path.pieces()
+        return
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def place_of(address: str) -> Place:

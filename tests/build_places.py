@@ -13,6 +13,7 @@ from market.clock import SystemClock
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.features.log import FeatureLog
+from storage.places import Place
 from storage.raw.raw_data import RawData
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.notices import Announcer, DatasetNotices, InProcessNotices
@@ -25,7 +26,7 @@ UNGATED = DatasetRules(has_quality_gate=False)
 """For recordings in which a column is unknown throughout."""
 
 
-def offline_store(folder: Path, features: Path, versions: Path = SHIPPED_FOLDER) -> FeatureStore:
+def offline_store(folder: Path, features: Place, versions: Path = SHIPPED_FOLDER) -> FeatureStore:
     """Feast's store on a registry in the folder; nothing need listen where its online store is said to be."""
     store = open_store(
         registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
@@ -39,7 +40,7 @@ def place_in(
     kernels: Path,
     *,
     raw: Path | None = None,
-    features: Path | None = None,
+    features: Place | None = None,
     rules: DatasetRules = GATED,
     versions: Path = SHIPPED_FOLDER,
 ) -> BuildPlace:

@@ -18,6 +18,7 @@ from storage.database.dataset_records import DatasetRecord
 from storage.database.metadata import Metadata
 from storage.database.schema import upgrade
 from storage.features.log import FeatureLog
+from storage.places import Place
 from storage.raw.raw_data import RawData
 from tests.postgres_servers import new_database, running_postgres
 from training_sets.dataset.datasets import Datasets
@@ -25,7 +26,7 @@ from training_sets.request.request import DatasetRequest, request_document
 
 
 @contextmanager
-def evaluating(datasets: Mapping[str, tuple[DatasetRequest, Path]], folder: Path) -> Iterator[TestClient]:
+def evaluating(datasets: Mapping[str, tuple[DatasetRequest, Place]], folder: Path) -> Iterator[TestClient]:
     """A client of the API that knows these datasets by id, each with its request and its path. folder: an empty one."""
     with running_postgres("server") as server, new_database(server) as url:
         upgrade(url)

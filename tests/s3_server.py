@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -29,6 +30,8 @@ CREDENTIALS: Final = {
     "AWS_SECRET_ACCESS_KEY": SECRET,
     "AWS_REGION": "us-east-1",
 }
+KILLS: Final = int(os.environ.get("FEATURE_SERVICE_TEST_KILLS", "40"))
+"""How many processes a soak kills."""
 _FAULTS_OF: Final[dict[str, tuple[Fault, ...]]] = {
     "GET": ("refuse", "cut", "lose_answer"),
     "HEAD": ("refuse", "lose_answer"),

@@ -43,7 +43,7 @@ def rows_of(
     )
 
 
-def view_of(path: Path, fields: list[Field], *, ttl: timedelta | None = None) -> FeatureView:
+def view_of(path: Path | str, fields: list[Field], *, ttl: timedelta | None = None) -> FeatureView:
     return FeatureView(
         name="book",
         entities=[SYMBOL],

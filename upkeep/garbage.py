@@ -4,6 +4,7 @@
 2. Compiled kernels that no registry version here asks for and that were not loaded for a week.
 3. Computed and sampled days of feature code that no registry version here has, a week old: a rebuild would make them.
 4. Staged files under dot names, a day old: their writers are gone.
+5. Objects that no folder names, a day old by the store's clock: nobody names them any more.
 
 Rows that were served and datasets are never garbage: retention and ``DELETE /dataset`` are for them.
 """
@@ -22,6 +23,8 @@ from market.errors import NotFound
 from storage.database.metadata import Metadata
 from storage.durable_files import changing_files
 from storage.features.parts import REBUILT
+from storage.objects.path import ObjectPath
+from storage.objects.unnamed import remove_unnamed_below
 from training_sets.samples.sampled_days import PROVEN, SAMPLED
 from upkeep.tasks import Reach
 
@@ -42,28 +45,41 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbageFolders:
-    """Where garbage may lie. features: None in an object store, which does not tell when a file was read last."""
+    """Where garbage may lie. attempts: at datasets.
 
-    datasets: Path
+    features: None in an object store, which does not tell when a file was read last. objects: the tops of stores.
+    """
+
+    attempts: Path
     features: Path | None
     kernels: Path
+    objects: tuple[ObjectPath, ...] = ()
 
 
 def remove_garbage(
     folders: GarbageFolders, metadata: Metadata, in_use: Callable[[], Found], *, now_ns: int, reach: Reach
 ) -> Mapping[str, Any]:
-    """Remove it; counts and bytes. in_use: asked once. Raises StoreUnavailable, InvalidRegistry."""
+    """Remove it; counts, bytes and problems. in_use: asked once. Raises StoreUnavailable, InvalidRegistry."""
     reach(0.0)
     used = in_use()
-    builds = _remove_each(dead_builds(folders.datasets, metadata, now_ns))
-    reach(0.25)
+    builds = _remove_each(dead_builds(folders.attempts, metadata, now_ns))
+    reach(0.2)
     kernels = _remove_each(unused_kernels(folders.kernels, used.kernels, older_than_ns=now_ns - UNUSED_NS))
-    reach(0.5)
+    reach(0.4)
     days = _remove_each(unused_days(folders.features, used.code, older_than_ns=now_ns - UNUSED_NS))
-    reach(0.75)
+    reach(0.6)
     staged = _remove_each(abandoned_files(folders.features, older_than_ns=now_ns - STAGED_NS))
-    removed = {"dead_builds": builds, "kernels": kernels, "computed_days": days, "staged_files": staged}
-    return {name: count for name, (count, _) in removed.items()} | {"bytes": sum(size for _, size in removed.values())}
+    reach(0.8)
+    unnamed_count, unnamed_bytes, problems = remove_unnamed_below(folders.objects)
+    removed = {
+        "dead_builds": builds,
+        "kernels": kernels,
+        "computed_days": days,
+        "staged_files": staged,
+        "unnamed_objects": (unnamed_count, unnamed_bytes),
+    }
+    counts = {name: count for name, (count, _) in removed.items()}
+    return {**counts, "bytes": sum(size for _, size in removed.values()), "problems": problems}
 
 
 def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[[], Found]) -> int:
@@ -78,10 +94,10 @@ def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[
     return freed
 
 
-def dead_builds(datasets_folder: Path, metadata: Metadata, now_ns: int) -> list[Path]:
+def dead_builds(attempts_folder: Path, metadata: Metadata, now_ns: int) -> list[Path]:
     """The folders of abandoned attempts."""
     dead = []
-    for folder in sorted(datasets_folder.glob(".*")):
+    for folder in sorted(attempts_folder.glob(".*")):
         if not folder.is_dir() or _touched_ns(folder) > now_ns - DEAD_BUILD_NS:
             continue
         dataset_id, _, attempt = folder.name.removeprefix(".").rpartition("-")

@@ -13,11 +13,11 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from market.clock import DAY_NS, floor_to, utc_date
 from storage.features.log import FeatureLog
+from storage.places import Place
 from storage.raw.events import last_snapshot_ns
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
@@ -44,7 +44,7 @@ class RetiredStores:
     raw: RawData
     features: FeatureLog
     datasets: Datasets
-    archive: Path | None
+    archive: Place | None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -244,17 +243,16 @@ def download(
     from api.archive import zip_chunks
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
+    from storage.places import file_pieces
     from training_sets.dataset.downloads import download_files
 
     if split not in {*PERIOD_NAMES, "all"}:
         raise typer.BadParameter(f"must be train, validation, test or all, was {split!r}", param_hint="--split")
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         found = download_files(metadata.get_dataset(dataset_id), split)
-    if found.is_one_file:
-        shutil.copyfile(found.paths[0], to)
-    else:
-        with to.open("wb") as file:
-            file.writelines(zip_chunks(list(found.paths), found.folder))
+    pieces = file_pieces(found.paths[0]) if found.is_one_file else zip_chunks(found.paths, found.folder)
+    with to.open("wb") as file:
+        file.writelines(pieces)
     print_document({"dataset_id": dataset_id, "split": split, "path": str(to)}, as_json=as_json)
 
 

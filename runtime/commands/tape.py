@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,30 +120,31 @@ def compact(
 
 @app.command("archive")
 def archive(
-    to: Annotated[Path, typer.Option("--to", help="Folder to move into.")],
+    to: Annotated[str, typer.Option("--to", metavar="PLACE", help="Folder or s3://bucket/prefix to move into.")],
     days: Days = None,
     symbols: SomeSymbols = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move data older than the retention into a folder: tape, raw Parquet and feature rows.
+    """Move data older than the retention into an archive: tape, raw Parquet and feature rows.
 
     Names the datasets that use it; they stay unchanged, but cannot be verified until it is restored.
 
     Example: feature-service tape archive --to s3://archive/raw
     """
     from runtime.stores import open_stores
+    from runtime.wiring import prepared_place
     from storage.retention.features import ARCHIVED_FEATURES, archive_feature_days
     from storage.retention.raw import archive_parts
 
     settings = settings_for(data)
-    stores = open_stores(settings)
+    stores, place = open_stores(settings), prepared_place(to)
     documents: list[dict[str, Any]] = []
     for expired in _expired(settings, stores, symbols, days):
         documents.append(
             expired.document(
-                archive_parts(stores.raw.parquet, to, expired.parts),
-                archive_feature_days(stores.features, to / ARCHIVED_FEATURES, expired.feature_days),
+                archive_parts(stores.raw.parquet, place, expired.parts),
+                archive_feature_days(stores.features, place / ARCHIVED_FEATURES, expired.feature_days),
             )
         )
         if expired.used_by:
@@ -156,7 +156,7 @@ def archive(
 @app.command("restore")
 def restore(
     symbol: Symbol,
-    archived: Annotated[Path, typer.Option("--from", help="Folder of the archive.")],
+    archived: Annotated[str, typer.Option("--from", metavar="PLACE", help="Folder or s3://bucket/prefix of it.")],
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,15 +166,16 @@ def restore(
     """
     from market.errors import NotFound
     from runtime.stores import open_stores
+    from storage.places import place_of
     from storage.retention.features import ARCHIVED_FEATURES, restore_feature_days
     from storage.retention.raw import restore_parts
 
-    stores = open_stores(settings_for(data))
+    stores, place = open_stores(settings_for(data)), place_of(archived)
     restored = {"parts": 0, "feature_days": 0}
     with suppress(NotFound):
-        restored["parts"] = restore_parts(stores.raw.parquet, archived, symbol)
+        restored["parts"] = restore_parts(stores.raw.parquet, place, symbol)
     with suppress(NotFound):
-        restored["feature_days"] = restore_feature_days(stores.features, archived / ARCHIVED_FEATURES, symbol)
+        restored["feature_days"] = restore_feature_days(stores.features, place / ARCHIVED_FEATURES, symbol)
     if not any(restored.values()):
         raise NotFound(f"archive {archived}: must hold something of {symbol}, was without")
     print_document({"symbol": symbol, **restored}, as_json=as_json)

@@ -82,6 +82,36 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("unnamed")
+def unnamed(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove those that nobody can name any more.")] = False,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Objects below the stores' s3:// addresses that no folder names: what writers that died left.
+
+    Uploads that are in progress count too; only objects older than a day are removed, as the task garbage does.
+    """
+    from runtime.wiring import object_places
+    from storage.objects.unnamed import GRACE_S, remove_unnamed, unnamed_objects
+
+    documents: list[dict[str, Any]] = []
+    for place in object_places(settings_for(data)):
+        found = list(unnamed_objects(place))
+        due = [each for each in found if each.age_s >= GRACE_S]
+        documents.append(
+            {
+                "place": str(place),
+                "objects": len(found),
+                "bytes": sum(each.size for each in found),
+                "oldest_seconds": round(max((each.age_s for each in found), default=0.0)),
+                "due": len(due),
+                "removed": remove_unnamed(place)[0] if remove else 0,
+            }
+        )
+    print_document(documents, as_json=as_json)
+
+
 def print_states(states: Sequence[UpkeepState]) -> None:
     """A table of the tasks and their problems."""
     print_table(

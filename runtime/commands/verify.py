@@ -196,6 +196,7 @@ def dataset(
     from runtime.servers import running_servers
     from runtime.stores import open_stores
     from runtime.wiring import metadata_store
+    from storage.places import place_of
     from training_sets.builds.verification import verify_dataset
 
     settings = settings_for(data)
@@ -209,12 +210,13 @@ def dataset(
                 raise typer.BadParameter(f"must be a dataset that is ready, was {dataset_id!r}", param_hint="ID")
             steps.begin("rebuilding it")
             stores = open_stores(settings)
+            settings.attempts_folder.mkdir(parents=True, exist_ok=True)  # the dataset may be in an object store
             with (
                 rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine,
-                tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch,
+                tempfile.TemporaryDirectory(dir=settings.attempts_folder, prefix=".verify-") as scratch,
             ):
                 place = build_place(settings, servers, stores, engine=engine)
-                found = verify_dataset(Path(path), place, Path(scratch))
+                found = verify_dataset(place_of(path), place, Path(scratch))
     print_document(
         {
             "identical": found.identical,

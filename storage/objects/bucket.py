@@ -44,6 +44,15 @@ class Patience:
         self.sleep(random.uniform(0, min(self.most_s, self.first_s * 2**attempt)))  # noqa: S311  # no secret
 
 
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing has it. written_s: seconds since 1970, by the store's clock."""
+
+    key: str
+    size: int
+    written_s: float
+
+
 class Bucket:
     """The objects of one bucket, by key.
 
@@ -92,6 +101,12 @@ class Bucket:
 
         return self._tried(key, read)
 
+    def part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of an object from ``start``, as many of ``length`` as it has. Raises FileNotFoundError."""
+        import obstore
+
+        return self._tried(key, lambda: bytes(obstore.get_range(self._store, key, start=start, length=length)))
+
     def put(self, key: str, content: bytes | Path) -> None:
         """Write an object under a key that nobody else writes to: so it may be written twice."""
         import obstore
@@ -114,6 +129,30 @@ class Bucket:
             return True
 
         return self._tried(key, write)
+
+    def listed(self, folder: str, is_wanted: Callable[[str], bool]) -> list[StoredObject]:
+        """The wanted objects below a folder, "" is all, as the store tells: some may be gone, some missing."""
+        import obstore
+
+        def read() -> list[StoredObject]:
+            return [
+                StoredObject(each["path"], each["size"], each["last_modified"].timestamp())
+                for some in obstore.list(self._store, folder or None, chunk_size=1000)
+                for each in some
+                if is_wanted(each["path"])
+            ]
+
+        return self._tried(folder, read)
+
+    def now_s(self, probe: str) -> float:
+        """What the store's clock says, seconds since 1970: of an object written under a key that nobody else has."""
+        import obstore
+
+        self.put(probe, b"")
+        try:
+            return self._tried(probe, lambda: obstore.head(self._store, probe))["last_modified"].timestamp()
+        finally:
+            self.delete(probe)
 
     def delete(self, key: str) -> None:
         """Delete an object, if it is there."""

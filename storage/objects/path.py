@@ -40,6 +40,7 @@ _TOP: Final = "s3:"
 _ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9_.=-]+)*/?")
 Found = TypeVar("Found", bound="ObjectPath")
 _AT_ONCE: Final = 16
+PIECE_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ class ObjectPath(PurePosixPath):
     def is_file(self) -> bool:
         return self.named() is not None
 
+    def is_symlink(self) -> bool:
+        """False: an object is none."""
+        return False
+
     def is_dir(self) -> bool:
         """Whether the folder names anything: one that is empty now stays in the folder above."""
         names = self.names()
@@ -111,6 +116,24 @@ class ObjectPath(PurePosixPath):
             raise CorruptStore(f"{self}: must have the {found.size} bytes and checksum of its folder, was other bytes")
         return content
 
+    def read_text(self) -> str:
+        """What ``read_bytes`` gives, as UTF-8. Raises as it does."""
+        return self.read_bytes().decode()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The file's bytes, PIECE_BYTES at a time; the last is given once all are what the folder says.
+
+        Raises FileNotFoundError, CorruptStore.
+        """
+        found, digest = self._found(), hashlib.sha256()
+        for start in range(0, found.size, PIECE_BYTES):
+            length = min(PIECE_BYTES, found.size - start)
+            piece = self.bucket.part(found.key, start, length)
+            digest.update(piece)
+            if len(piece) != length or (start + length == found.size and digest.hexdigest() != found.sha256):
+                raise CorruptStore(f"{self}: must have the {found.size} bytes and checksum of its folder, was others")
+            yield piece
+
     def is_intact(self) -> bool:
         """Whether the file is there, with the bytes that its folder says; those are read."""
         found = self.named()
@@ -124,7 +147,7 @@ class ObjectPath(PurePosixPath):
         assert mode == "rb", "a file is written once, by its upload"
         return BytesIO(self.read_bytes())
 
-    def open_parquet(self) -> pa.NativeFile:
+    def open_ranges(self) -> pa.NativeFile:
         """The file to read in ranges. Raises OSError, FileNotFoundError."""
         return self.bucket.open(self._found().key)
 

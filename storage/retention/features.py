@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from market.clock import DAY_NS, parse_iso_ns
@@ -20,7 +19,7 @@ from storage.features.log import FeatureLog
 from storage.features.served_ticks import SERVED_TICKS
 from storage.features.shadow_log import SHADOWS
 from storage.instruments import checked_symbol
-from storage.places import matching
+from storage.places import Place, matching
 
 ARCHIVED_FEATURES: Final = "features"
 """The folder of feature rows in an archive, next to the raw data."""
@@ -70,7 +69,7 @@ def expired_feature_days(log: FeatureLog, symbol: str, before_ns: int) -> list[F
     return [day for day in days if day.last_ns < before_ns]
 
 
-def archive_feature_days(log: FeatureLog, archive: Path, days: Sequence[FeatureDay]) -> int:
+def archive_feature_days(log: FeatureLog, archive: Place, days: Sequence[FeatureDay]) -> int:
     """Move days into the archive; returns the bytes moved. Raises StoreUnavailable, CorruptStore."""
     moved = 0
     for day in days:
@@ -81,7 +80,7 @@ def archive_feature_days(log: FeatureLog, archive: Path, days: Sequence[FeatureD
     return moved
 
 
-def restore_feature_days(log: FeatureLog, archive: Path, symbol: str) -> int:
+def restore_feature_days(log: FeatureLog, archive: Place, symbol: str) -> int:
     """Copy every archived day of a symbol back; returns how many. The archive keeps them.
 
     Raises NotFound when the archive has none of the symbol, StoreUnavailable, CorruptStore.

@@ -1,4 +1,6 @@
-"""Retention: parts that have had their time go to an archive folder, come back from it, or are deleted.
+"""Retention: parts that have had their time go to an archive, come back from it, or are deleted.
+
+An archive is a folder of this machine or in an object store.
 
 A part goes as a whole: its segment of the tape, its Parquet files and its entry in the manifest, under the same
 relative paths. Copies are on the disk and compared before the first original goes. The entry goes first and comes back
@@ -8,19 +10,35 @@ last, so readers never see half a part. The newest segment of a tape always stay
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
 from market.errors import Conflict, NotFound
 from storage.durable_files import changing_files, copy_file, remove_files, replace_file, sync_folder
 from storage.instruments import checked_symbol
-from storage.places import Place
+from storage.places import Place, matching
 from storage.raw.manifest import RawPart, entry_path, read_entry
 from storage.raw.raw_data import RawData
 from storage.tape.segment_log import SegmentLine, log_segments, read_segment_log
 from storage.tape.segments import segment_name, segments, tape_folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """Where parts are: their Parquet and its manifest in ``place``, the segments of their tapes in ``tapes``."""
+
+    place: Place
+    tapes: Place
+
+    @classmethod
+    def of(cls, raw: RawData) -> Self:
+        return cls(raw.place, raw.folder)
+
+    def segment(self, part: RawPart) -> Place | None:
+        return None if part.source is None else self.tapes / part.source.path
 
 
 def expired_parts(raw: RawData, symbol: str, before_ns: int) -> list[RawPart]:
@@ -35,7 +53,7 @@ def expired_parts(raw: RawData, symbol: str, before_ns: int) -> list[RawPart]:
     ]
 
 
-def archive_parts(raw: RawData, archive: Path, parts: Sequence[RawPart]) -> int:
+def archive_parts(raw: RawData, archive: Place, parts: Sequence[RawPart]) -> int:
     """Move parts into the archive; returns the bytes moved. What is there already is compared, not copied again.
 
     Raises:
@@ -44,22 +62,22 @@ def archive_parts(raw: RawData, archive: Path, parts: Sequence[RawPart]) -> int:
     """
     moved = 0
     for part in parts:
-        moved += _copy_part(raw, RawData(archive), part)
+        moved += _copy_part(_Store.of(raw), _Store(archive, archive), part)
         _remove_part(raw, part)
     return moved
 
 
-def restore_parts(raw: RawData, archive: Path, symbol: str) -> int:
+def restore_parts(raw: RawData, archive: Place, symbol: str) -> int:
     """Copy every archived part of a symbol back; returns how many. The archive keeps them.
 
     Raises NotFound when the archive has none of the symbol, CorruptStore, StoreUnavailable.
     """
     folder = archive / "manifest" / f"symbol={checked_symbol(symbol)}"
-    entries = sorted(folder.glob("*.json"))
+    entries = matching(folder, "*.json")
     if not entries:
         raise NotFound(f"archive {archive}: must hold parts of {symbol}, was without")
     for entry in entries:
-        _copy_part(RawData(archive), raw, read_entry(entry, symbol))
+        _copy_part(_Store(archive, archive), _Store.of(raw), read_entry(entry, symbol))
     return len(entries)
 
 
@@ -72,26 +90,27 @@ def delete_parts(raw: RawData, parts: Sequence[RawPart], *, used_by: Sequence[st
         raise Conflict(f"raw data: must not be in use to be deleted, was used by {', '.join(used_by)}")
     freed = 0
     for part in parts:
-        freed += sum(path.stat().st_size for path, _ in _files(raw, part) if path.is_file())
+        freed += sum(path.stat().st_size for path, _ in _files(_Store.of(raw), part) if path.is_file())
         _remove_part(raw, part)
     return freed
 
 
-def _files(raw: RawData, part: RawPart) -> list[tuple[Place, str]]:
+def _files(store: _Store, part: RawPart) -> list[tuple[Place, str]]:
     """Path and checksum of each file of a part, its segment last."""
-    stated: list[tuple[Place, str]] = [(raw.place / file.path, file.sha256) for file in part.files]
-    return stated if part.source is None else [*stated, (raw.folder / part.source.path, part.source.sha256)]
+    stated: list[tuple[Place, str]] = [(store.place / file.path, file.sha256) for file in part.files]
+    return stated if part.source is None else [*stated, (store.tapes / part.source.path, part.source.sha256)]
 
 
-def _copy_part(source: RawData, target: RawData, part: RawPart) -> int:
+def _copy_part(source: _Store, target: _Store, part: RawPart) -> int:
     copied = 0
     for (original, sha256), (copy, _) in zip(_files(source, part), _files(target, part), strict=True):
-        if part.source is not None and original == source.folder / part.source.path and not original.is_file():
+        if original == source.segment(part) and not original.is_file():
             continue  # the segment went before; its Parquet holds its messages
         copy_file(original, copy, sha256=sha256)
         copied += copy.stat().st_size
-    if part.source is not None and (target.folder / part.source.path).is_file():
-        _log_segment(target.folder, part, "finished")
+    segment = target.segment(part)
+    if segment is not None and isinstance(target.tapes, Path) and segment.is_file():
+        _log_segment(target.tapes, part, "finished")
     entry = entry_path(source.place, part.symbol, part.name).read_bytes()
     replace_file(entry_path(target.place, part.symbol, part.name), lambda file: file.write(entry))
     return copied
@@ -103,7 +122,7 @@ def _remove_part(raw: RawData, part: RawPart) -> None:
         entry.unlink()
         sync_folder(entry.parent)
         _log_segment(raw.folder, part, "retired")
-        remove_files(path for path, _ in _files(raw, part))
+        remove_files(path for path, _ in _files(_Store.of(raw), part))
 
 
 def _log_segment(raw_folder: Path, part: RawPart, event: Literal["finished", "retired"]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from storage.raw.raw_data import RawData
 from storage.retention.features import archive_feature_days, expired_feature_days, restore_feature_days
 from storage.retention.raw import archive_parts, expired_parts, restore_parts
 from storage.tape import FIRST_SEQ, TapeWriter
-from tests.s3_server import FaultProxy, new_object_place
+from tests.s3_server import KILLS, FaultProxy, new_object_place
 from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.rebuild import rebuild_rows
@@ -47,7 +46,6 @@ from transforms.kernel import compile_kernel
 SYMBOL = DEFAULT_SYMBOLS[0].symbol
 START_NS = 20_000 * DAY_NS + 12 * HOUR_NS
 SHORT = feature_set("0.0.1", ["mid_price", "spread_abs", "vwap_3s", "volume_3s"])
-KILLS = int(os.environ.get("FEATURE_SERVICE_TEST_KILLS", "40"))
 COMPACTING = """
 import sys
 from pathlib import Path
@@ -155,6 +153,7 @@ def test_processes_that_are_killed_at_drawn_writes_lose_and_double_nothing(s3: F
             s3.call_after(0, "", None)
             kills += not is_done
         assert parquet(place) == parquet(taped)
+        print(f"{kills} kills of {KILLS}, none lost, none doubled")
 
 
 def test_rows_that_were_served_and_the_store_refused_stay_and_are_written_once(
@@ -203,9 +202,12 @@ def test_feast_reads_what_is_named_and_nothing_that_was_not_finished(
     assert group.columns[0] in selected(object_place)[0]
 
 
+@pytest.mark.parametrize("is_here", [True, False])
 def test_old_days_go_from_an_object_store_to_an_archive_and_come_back(
-    object_place: ObjectPath, taped: Path, kernel_cache: Path, tmp_path: Path
+    s3: FaultProxy, object_place: ObjectPath, taped: Path, kernel_cache: Path, tmp_path: Path, *, is_here: bool
 ) -> None:
+    archive: Place = tmp_path / "archive" if is_here else new_object_place()
+    s3.fail_often(0.1, seed=11)
     raw, log = RawData(taped, object_place / "raw"), FeatureLog(object_place / "features")
     compact(taped, object_place / "raw")
     rebuild(raw, log, kernel_cache)
@@ -214,12 +216,12 @@ def test_old_days_go_from_an_object_store_to_an_archive_and_come_back(
     kept = {path: path.read_bytes() for path in taped.rglob("*.log")}
     expired = expired_parts(raw, SYMBOL, parts[0].last_ns + 1)
     assert expired == parts[:1]
-    archive_parts(raw, tmp_path / "archive", expired)
-    archive_feature_days(log, tmp_path / "archive" / "features", expired_feature_days(log, SYMBOL, 2**62))
+    archive_parts(raw, archive, expired)
+    archive_feature_days(log, archive / "features", expired_feature_days(log, SYMBOL, 2**62))
     assert [part.name for part in raw.parts(SYMBOL)] == [part.name for part in parts if part not in expired]
     assert expired_feature_days(log, SYMBOL, 2**62) == []
-    restore_parts(raw, tmp_path / "archive", SYMBOL)
-    restore_feature_days(log, tmp_path / "archive" / "features", SYMBOL)
+    restore_parts(raw, archive, SYMBOL)
+    restore_feature_days(log, archive / "features", SYMBOL)
     assert contents(object_place) == before
     assert {path: path.read_bytes() for path in taped.rglob("*.log")} == kept
 

@@ -12,41 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from feature_repo.registry_versions import load_registry_version
-from market.clock import MINUTE_NS, SECOND_NS, parse_iso_ns
-from storage.features.log import FeatureLogWriter
+from market.clock import MINUTE_NS, SECOND_NS
 from tests.build_places import UNGATED, place_in
+from tests.drawn_rows import REQUEST, START_NS, log_drawn_rows
 from tests.evaluated import evaluating
 from training_sets.builds.builder import build_dataset
 from training_sets.dataset.trials import predictions_digest, shared_test_key
 from training_sets.request.folds import PurgedCombinations
-from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget
-from transforms.rows import FeatureRows
-
-START_NS = parse_iso_ns("2026-01-05T12:00:00")
-DURATION_NS = 8 * MINUTE_NS
-FEATURES = load_registry_version("1.0.0").feature_set
-REQUEST = DatasetRequest(
-    symbols=("BTCUSDT",),
-    strategy=PurgedCombinations(START_NS, START_NS + DURATION_NS, groups=3, test_groups=1),
-    targets=(RegressionTarget(4 * SECOND_NS),),
-    registry_version="1.0.0",
-    check_leakage=False,  # the columns are drawn, not computed
-)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
-    draw = np.random.default_rng(7)
-    count = DURATION_NS // SECOND_NS + 70
-    row_ns = START_NS + np.arange(count) * SECOND_NS
-    values = draw.uniform(0.1, 0.9, (count, len(FEATURES.columns)))
-    values[:, FEATURES.columns.index("mid_price")] = 100.0 * np.exp(np.cumsum(draw.standard_normal(count) * 0.002))
-    with FeatureLogWriter(folder / "features") as log:
-        status = np.zeros((count, len(FEATURES.groups)), np.int8)
-        log.append(FeatureRows("BTCUSDT", FEATURES, row_ns, values, status), row_ns + 20_000_000)
+    log_drawn_rows(folder / "features")
     return build_dataset(REQUEST, place_in(folder, kernel_cache, rules=UNGATED), folder / "ds").path
 
 

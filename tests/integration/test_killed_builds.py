@@ -276,7 +276,7 @@ def test_a_record_without_a_job_fails_and_one_of_a_process_of_its_own_as_well(
                 queue.defer, task=BUILD_TASK, queue="own-of-a-dead-process", lock=own.dataset_id, arguments={}
             ),
         )
-        half = settings.dataset_storage_path / f".{own.dataset_id}-1"
+        half = settings.attempts_folder / f".{own.dataset_id}-1"
         half.mkdir(parents=True)
         watch = BuildWatch(books_on(metadata, queue), Datasets(settings.dataset_storage_path), grace_s=0.0)
         assert watch.look() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import requires
 from pathlib import Path
 
 import yaml
@@ -35,7 +36,7 @@ def test_the_image_is_built_in_stages_runs_as_nobody_special_and_checks_its_heal
     assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", python.partition("@")[0])
     assert PINNED.fullmatch(python)
     # The last is the service again, so that who names no stage does not get the tests.
-    assert stages == [(python, "build"), (python, "service"), ("service", "test"), ("service", "")]
+    assert stages == [(python, "build"), (python, "service"), ("service", "ray"), ("service", "test"), ("service", "")]
     assert DOCKERFILE.endswith("\nFROM service\n")
     service = DOCKERFILE.partition(" AS service\n")[2].partition("\nFROM ")[0]
     assert "\nUSER feature-service\n" in service
@@ -62,6 +63,17 @@ def test_the_yaml_of_the_crontab_materializes_as_that_of_the_checkout() -> None:
     of_checkout = yaml.safe_load((ROOT / "feature_store.yaml").read_text())
     assert yaml.safe_load(written)["materialization"] == of_checkout["materialization"]
     assert of_checkout["offline_store"]["materialize_lateness_s"] == MATERIALIZE_LATENESS_S
+
+
+def test_the_stage_with_ray_installs_what_the_service_lacks_of_it_and_runs_as_the_service() -> None:
+    stage = DOCKERFILE.partition("\nFROM service AS ray\n")[2].partition("\nFROM ")[0]
+    chosen = re.search(r"awk '/\^\(([\w|]+)\)==/", stage)
+    assert chosen is not None
+    runtime = {line.partition("==")[0] for line in (ROOT / "deploy" / "requirements.txt").read_text().splitlines()}
+    needed = {re.split(r"[<>=~ ]", each)[0] for each in requires("ray") or () if "extra" not in each}
+    assert set(chosen[1].split("|")) == {"ray", *needed} - runtime
+    assert "--no-deps --require-hashes" in stage
+    assert stage.rindex("\nUSER feature-service\n") > stage.rindex("\nRUN ")
 
 
 def kept_of_the_checkout() -> set[str]:

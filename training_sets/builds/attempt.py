@@ -3,8 +3,8 @@
 1. Beginning counts the attempt on the record; what an earlier one still does is refused from then on, so that a worker
    that was only thought dead cannot end what another has restarted.
 2. The files are made in ``<datasets>/.<id>-<attempt>``; each step is the record's progress, and pieces as they pass.
-3. The finished folder gets its name, then the record says "ready" with the manifest's counts. A process that dies in
-   between leaves a folder that the next attempt replaces.
+3. The finished folder gets its name, in an object store once all of it is there; then the record says "ready" with the
+   manifest's counts. A process that dies in between leaves a folder that the next attempt replaces.
 4. A failure is the record's message; an interruption leaves it building, for the next attempt; a cancellation stays.
 """
 
@@ -107,6 +107,8 @@ class BuildRunner:
         built = build_dataset(request, self._place, folder, on_step=attempt.begin_step, on_progress=attempt.progress)
         attempt.continue_or_raise()
         write_performance(folder, attempt.performance.document(built))
+        # What comes now is seen: an attempt that another has taken over must not come before it.
+        attempt.settle()
         path = self._datasets.finish(attempt.record.dataset_id, folder)
         try:
             attempt.settle(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quality.one_thread import one_blas_thread
+from storage.places import Place, local
 from storage.tables.reading import Table
 from training_sets.builds.feature_days import make_features
 from training_sets.builds.finishing import write_documents
@@ -45,18 +46,23 @@ PRICES_STEP: Final = "reading prices"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A finished dataset: its folder, its manifest and the rows of each split by name, over all folds.
+    """A finished dataset: where its folder is, its manifest and the rows of each split by name, over all folds.
 
     days_computed, days_reused: symbol-days whose features were rebuilt for it, and those that were there. is_reused:
     whether it already existed when it was requested.
     """
 
-    path: Path
+    place: Place
     manifest: dict[str, Any]
     records: dict[str, int]
     days_computed: int = 0
     days_reused: int = 0
     is_reused: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The folder. Raises InvalidRequest where it is in an object store."""
+        return local(self.place)
 
 
 def build_dataset(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from market.errors import CorruptStore, NotFound
 from storage.database.dataset_records import DatasetRecord
 from storage.database.metadata import Metadata
+from storage.places import Place
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.tables import build_inputs
 from training_sets.dataset.downloads import dataset_folder
@@ -34,7 +34,7 @@ class StandingDatasets:
         return next((record for record in ready if stands_for(dataset_folder(record), inputs)), None)
 
 
-def stands_for(folder: Path, inputs: dict[str, Any]) -> bool:
+def stands_for(folder: Place, inputs: dict[str, Any]) -> bool:
     """Whether a folder is a finished dataset of these inputs, every file as its manifest states it."""
     try:
         manifest = read_manifest(folder)

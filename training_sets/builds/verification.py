@@ -14,6 +14,7 @@ from quality.parity import Parity, compare_rows
 from storage.features.log import FeatureLog
 from storage.features.other_versions import times_of_other_versions
 from storage.features.served_ticks import read_served_ticks
+from storage.places import Place
 from storage.raw.raw_data import RawData
 from storage.retention.features import logged_symbols
 from storage.tape import tape_symbols
@@ -177,7 +178,7 @@ class DatasetProof:
         return len(self.identical) > 0 and not self.tampered and not self.differing
 
 
-def verify_dataset(folder: Path, place: BuildPlace, scratch: Path) -> DatasetProof:
+def verify_dataset(folder: Place, place: BuildPlace, scratch: Path) -> DatasetProof:
     """Build a dataset again from its manifest's request into the empty folder ``scratch`` and compare every byte.
 
     Raises NotFound when the folder holds no finished dataset, and what the build raises.

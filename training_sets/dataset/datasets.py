@@ -1,39 +1,64 @@
-"""Datasets: the folder of finished datasets and of the attempts at them."""
+"""Datasets: the place of finished datasets, and the folder of the attempts at them."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from storage.durable_files import remove_files
+from storage.objects.files import publish_tree
+from storage.objects.path import ObjectPath
+from storage.places import Place
+
 
 class Datasets:
-    """One folder, opened: a finished dataset has its id as name, an attempt at one a dot name."""
+    """One place, opened: a finished dataset has its id as name, an attempt at one a dot name on this machine.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+    attempts: the folder of these where datasets are in an object store; else they are next to the datasets.
+    """
 
-    def path(self, dataset_id: str) -> Path:
+    def __init__(self, place: Place, attempts: Path | None = None) -> None:
+        self.place = place.resolve()
+        self.attempts = attempts or _here(self.place)
+
+    def path(self, dataset_id: str) -> Place:
         """The folder of a finished dataset."""
-        return self.folder / dataset_id
+        return self.place / dataset_id
 
     def begin(self, dataset_id: str, attempt: int) -> Path:
         """A new folder for an attempt; what earlier ones left is gone."""
         self.remove(dataset_id)
-        folder = self.folder / f".{dataset_id}-{attempt}"
+        folder = self.attempts / f".{dataset_id}-{attempt}"
         folder.mkdir(parents=True)
         return folder
 
-    def finish(self, dataset_id: str, attempt: Path) -> Path:
-        """Give the attempt's folder the name of its dataset."""
-        return attempt.replace(self.path(dataset_id))
+    def finish(self, dataset_id: str, attempt: Path) -> Place:
+        """Make the attempt's folder that of its dataset: all of it is seen at once, under the dataset's name.
+
+        Raises Conflict where another attempt came first, CorruptStore and StoreUnavailable of an object store.
+        """
+        path = self.path(dataset_id)
+        if not isinstance(path, ObjectPath):
+            return attempt.replace(path)
+        publish_tree(path, attempt)
+        discard(attempt)
+        return path
 
     def remove(self, dataset_id: str) -> None:
         """Remove what any attempt at a dataset has written."""
-        for folder in (self.path(dataset_id), *self.folder.glob(f".{dataset_id}-*")):
+        for folder in (self.path(dataset_id), *self.attempts.glob(f".{dataset_id}-*")):
             discard(folder)
 
 
-def discard(folder: Path) -> None:
-    """Remove a folder with its contents, also while another process is removing it."""
+def discard(folder: Place) -> None:
+    """Remove a folder with its contents, also while another process is removing it. Raises StoreUnavailable."""
+    if isinstance(folder, ObjectPath):
+        remove_files(folder.rglob("*"))  # its own files first: without its manifest it is no dataset
+        return
     # A worker that was thought dead may be removing the same files.
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _here(place: Place) -> Path:
+    assert isinstance(place, Path), "attempts are made on this machine"
+    return place

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from market.errors import Conflict, CorruptStore, NotFound
 from storage.database.dataset_records import DatasetRecord
+from storage.places import Place, place_of
 from training_sets.dataset.files import fold_name
 from training_sets.dataset.manifest import (
     MANIFEST_NAME,
@@ -25,17 +25,17 @@ from training_sets.request.request import OutputFormat
 class Download:
     """Files below a dataset's folder; ``is_one_file``: the file of a split itself, else they go together."""
 
-    folder: Path
-    paths: tuple[Path, ...]
+    folder: Place
+    paths: tuple[Place, ...]
     is_one_file: bool
     output_format: OutputFormat
 
 
-def dataset_folder(record: DatasetRecord) -> Path:
+def dataset_folder(record: DatasetRecord) -> Place:
     """Where a ready dataset lies. Raises CorruptStore when its record does not say."""
     if record.path is None:
         raise CorruptStore(f"dataset {record.dataset_id}: must have a path once it is ready, was none")
-    return Path(record.path)
+    return place_of(record.path)
 
 
 def download_files(record: DatasetRecord, split: str) -> Download:

@@ -18,6 +18,7 @@ from quality.drift import USUAL_LIMITS, DriftLimits, table_drift, table_sketch
 from quality.profile import TableProfile
 from storage.database.dataset_records import DatasetRecord
 from storage.features.log import FeatureLog
+from storage.places import Place
 from training_sets.dataset.downloads import dataset_folder
 from training_sets.dataset.manifest import PROFILE_NAME, intact_file, profile_entry, read_manifest
 from training_sets.provenance import file_entry
@@ -112,7 +113,7 @@ class ServedDrift:
         return {"rows": len(rows), "drifted": drifted, "columns": columns}
 
 
-def _read_profile(path: Path) -> dict[str, dict[str, Any]]:
+def _read_profile(path: Place) -> dict[str, dict[str, Any]]:
     try:
         found: dict[str, dict[str, Any]] = json.loads(path.read_text())["symbols"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -22,6 +22,9 @@ import pyarrow.parquet as pq
 
 from market.errors import CorruptStore, InvalidRequest
 from storage.durable_files import changing_files
+from storage.objects.path import ObjectPath
+from storage.parquet_files import opened_parquet
+from storage.places import Place
 from training_sets.request.request import OutputFormat
 
 SUFFIX: Final[Mapping[OutputFormat, str]] = {"parquet": ".parquet", "csv": ".csv"}
@@ -101,13 +104,13 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
     return rows
 
 
-def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat) -> npt.NDArray[np.float64]:
+def read_columns(path: Place, columns: Sequence[str], output_format: OutputFormat) -> npt.NDArray[np.float64]:
     """Some of a file's float64 columns, float64 (rows, columns). Raises CorruptStore."""
     values: list[npt.NDArray[np.float64]]
     try:
         match output_format:
             case "parquet":
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                with opened_parquet(path) as file:
                     table = file.read(list(columns))
                     stated = file.metadata.num_rows
                 # A page's header has no checksum: a damaged one reads as fewer rows.
@@ -117,7 +120,8 @@ def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat
             case _:
                 kinds = dict.fromkeys(columns, pa.float64())
                 options = pacsv.ConvertOptions(include_columns=list(columns), column_types=kinds)
-                table = pacsv.read_csv(path, convert_options=options)
+                with _opened(path) as source:
+                    table = pacsv.read_csv(source, convert_options=options)
                 values = [table.column(name).to_numpy() for name in columns]
     except (OSError, KeyError, pa.ArrowException, UnicodeDecodeError) as error:
         raise CorruptStore(f"{path}: must be a file of the dataset with {', '.join(columns)}, was {error}") from error
@@ -133,25 +137,29 @@ class FilePiece:
     values: npt.NDArray[np.float64]
 
 
-def read_pieces(path: Path, columns: Sequence[str], output_format: OutputFormat) -> Iterator[FilePiece]:
+def read_pieces(path: Place, columns: Sequence[str], output_format: OutputFormat) -> Iterator[FilePiece]:
     """A file as its readers get it, a bounded number of rows at a time. Raises CorruptStore."""
     names = ["symbol", "timestamp", *columns]
     try:
         match output_format:
             case "parquet":
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                with opened_parquet(path) as file:
                     for batch in file.iter_batches(_PIECE_ROWS, columns=names):
                         times_ns = batch.column("timestamp").cast(pa.int64()).to_numpy()
                         yield _piece(batch, times_ns, columns)
             case _:
                 kinds = {"symbol": pa.string(), "timestamp": pa.string(), **dict.fromkeys(columns, pa.float64())}
                 options = pacsv.ConvertOptions(include_columns=names, column_types=kinds)
-                with pacsv.open_csv(path, convert_options=options) as reader:
+                with _opened(path) as source, pacsv.open_csv(source, convert_options=options) as reader:
                     for batch in reader:
                         text = pc.utf8_rtrim(batch.column("timestamp"), "Z").to_numpy(zero_copy_only=False)
                         yield _piece(batch, text.astype("datetime64[ns]").view(np.int64), columns)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise CorruptStore(f"{path}: must be a file of the dataset, was {error}") from error
+
+
+def _opened(path: Place) -> Any:  # noqa: ANN401  # pyarrow's CSV reader is not typed for its own files
+    return path.open_ranges() if isinstance(path, ObjectPath) else path.open("rb")
 
 
 def _piece(batch: pa.RecordBatch, times_ns: npt.NDArray[np.int64], columns: Sequence[str]) -> FilePiece:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import CorruptStore, InvalidRequest, NotFound
+from storage.places import Place
 from training_sets.dataset.files import fold_name, read_columns
 from training_sets.request.fitting import (
     MOST_CATEGORIES,
@@ -196,7 +197,7 @@ def write_steps(path: Path, fitted: Mapping[int | None, FittedSteps]) -> None:
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def read_steps(path: Path, fold: int | None) -> FittedSteps:
+def read_steps(path: Place, fold: int | None) -> FittedSteps:
     """The steps of a fold. Raises NotFound for one that does not exist, CorruptStore."""
     try:
         folds: dict[str, Any] = json.loads(path.read_text())["folds"]

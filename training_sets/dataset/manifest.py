@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from market.errors import CorruptStore, NotFound
-from training_sets.provenance import file_entry
+from storage.durable_files import read_sha256
+from storage.places import Place
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest, stated_request
 from training_sets.request.weighting import CONCURRENCY, WEIGHT
@@ -55,7 +56,7 @@ class _StatedFiles(msgspec.Struct):
 _LEARNED: Final = msgspec.json.Decoder(_StatedFiles)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Place) -> dict[str, Any]:
     """The manifest of a finished dataset.
 
     Raises NotFound when the folder holds none, CorruptStore when it is no JSON object.
@@ -86,7 +87,7 @@ def write_performance(folder: Path, performance: Mapping[str, Any]) -> None:
     (folder / PERFORMANCE_NAME).write_text(json.dumps(performance, indent=2) + "\n")
 
 
-def read_performance(folder: Path) -> dict[str, Any] | None:
+def read_performance(folder: Place) -> dict[str, Any] | None:
     """How long the build took; None of one that was not measured. Raises CorruptStore."""
     path = folder / PERFORMANCE_NAME
     try:
@@ -156,7 +157,7 @@ def steps_entry(manifest: Mapping[str, Any]) -> FileEntry | None:
     return _stated(manifest).fitted_steps
 
 
-def intact_file(folder: Path, entry: FileEntry) -> Path:
+def intact_file(folder: Place, entry: FileEntry) -> Place:
     """The path of a file that is what its entry states; its bytes are read once, until it changes.
 
     Raises CorruptStore when it is missing, has other bytes, is reached by a symbolic link, or is not in the folder.
@@ -164,7 +165,7 @@ def intact_file(folder: Path, entry: FileEntry) -> Path:
     parts = PurePosixPath(entry.path).parts
     if not parts or PurePosixPath(entry.path).is_absolute() or ".." in parts:
         raise CorruptStore(f"manifest of {folder.name}: a file must lie in the dataset's folder, was {entry.path!r}")
-    path = folder
+    path: Place = folder
     for part in parts:
         path /= part
         if path.is_symlink():
@@ -172,15 +173,15 @@ def intact_file(folder: Path, entry: FileEntry) -> Path:
     if not path.is_file():
         raise CorruptStore(f"{path}: must be a file of the dataset, was none")
     try:
-        found = file_entry(path, folder)
+        found = FileEntry(entry.path, path.stat().st_size, read_sha256(path))
     except OSError as error:
         raise CorruptStore(f"{path}: must be readable, was {error}") from error
-    if found != msgspec.structs.asdict(entry):
+    if found != entry:
         raise CorruptStore(f"{path}: must have the bytes that its manifest states, was changed")
     return path
 
 
-def is_intact(folder: Path, entry: FileEntry) -> bool:
+def is_intact(folder: Place, entry: FileEntry) -> bool:
     """Whether a file of the folder is there and what its entry states."""
     try:
         intact_file(folder, entry)

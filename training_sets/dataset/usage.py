@@ -7,6 +7,7 @@ from typing import Any
 
 from market.clock import DAY_NS, parse_iso_ns
 from market.errors import CorruptStore, InvalidRequest
+from storage.places import matching
 from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import MANIFEST_NAME, manifest_request, read_manifest
 from training_sets.request.folds import covered
@@ -19,7 +20,7 @@ def datasets_of(datasets: Datasets, symbol: str, first_ns: int, last_ns: int) ->
     manifest cannot be read may be made of anything: it counts, with the reason behind its id.
     """
     used_by = []
-    for path in sorted(datasets.folder.glob(f"*/{MANIFEST_NAME}")):
+    for path in matching(datasets.place, f"*/{MANIFEST_NAME}"):
         name = path.parent.name
         try:
             spans = list(_spans(read_manifest(path.parent), symbol))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from feast import FeatureStore, FeatureView, Field, RepoConfig
 from feast.types import Float64
 
+from storage.objects.bucket import bucket
+from tests.s3_server import BUCKET
 from tests.stored_books import OURS, MakeStore, rows_of, view_of, write
 
 
@@ -33,6 +37,22 @@ def make_store(tmp_path: Path) -> MakeStore:
         return store
 
     return make
+
+
+@pytest.fixture(params=["this machine", "object store"])
+def stored(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+    """Where a folder or file of another program is read from: its path, or an address to which it was copied."""
+    if request.param == "this machine":
+        return str
+    request.getfixturevalue("s3")
+
+    def copied(path: Path) -> str:
+        top = f"others/{uuid4().hex}"
+        for file in [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]:
+            bucket(BUCKET).put(f"{top}/{file.relative_to(path.parent).as_posix()}", file)
+        return f"s3://{BUCKET}/{top}/{path.name}"
+
+    return copied
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +17,9 @@ from market.errors import CorruptStore, InvalidRequest, NotFound
 from tests.stored_books import SYMBOL, MakeStore, entity_rows, rows_of, view_of, write
 
 
-def test_a_hive_folder_is_read_by_its_partitions_only(make_store: MakeStore, tmp_path: Path) -> None:
+def test_a_hive_folder_is_read_by_its_partitions_only(
+    make_store: MakeStore, stored: Callable[[Path], str], tmp_path: Path
+) -> None:
     folder = tmp_path / "book"
     for symbol, mid in (("BTC/USDT", 1.0), ("1000", 2.0)):
         table = rows_of([symbol], [0], [0], mid=[mid]).drop_columns(["symbol"])
@@ -24,7 +27,7 @@ def test_a_hive_folder_is_read_by_its_partitions_only(make_store: MakeStore, tmp
     broken = folder / "symbol=ETH" / "date=2026-03-01" / "part-0.parquet"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"this file is never opened")
-    store = make_store([SYMBOL, view_of(folder, [Field(name="mid", dtype=Float64)])])
+    store = make_store([SYMBOL, view_of(stored(folder), [Field(name="mid", dtype=Float64)])])
     asked = entity_rows(["1000", "BTC/USDT"], [1, 1])
     assert store.get_historical_features(asked, ["book:mid"]).to_df()["mid"].tolist() == [2.0, 1.0]
 
@@ -39,7 +42,9 @@ def test_a_partition_of_digits_has_the_type_that_the_view_declares(make_store: M
     assert store.get_historical_features(entity_rows(["1000"], [1]), ["book:mid"]).to_df()["mid"].tolist() == [2.0]
 
 
-def test_row_groups_outside_the_times_asked_for_are_not_read(make_store: MakeStore, tmp_path: Path) -> None:
+def test_row_groups_outside_the_times_asked_for_are_not_read(
+    make_store: MakeStore, stored: Callable[[Path], str], tmp_path: Path
+) -> None:
     path = tmp_path / "book.parquet"
     seconds = [0.0, 100.0, 200.0]
     pq.write_table(rows_of(["BTC"] * 3, seconds, [*seconds], mid=[1.0, 2.0, 3.0]), path, row_group_size=1)
@@ -51,7 +56,7 @@ def test_row_groups_outside_the_times_asked_for_are_not_read(make_store: MakeSto
             start = chunk.dictionary_page_offset or chunk.data_page_offset
             written[start : start + chunk.total_compressed_size] = b"?" * chunk.total_compressed_size
     path.write_bytes(written)
-    store = make_store([SYMBOL, view_of(path, [Field(name="mid", dtype=Float64)], ttl=timedelta(seconds=60))])
+    store = make_store([SYMBOL, view_of(stored(path), [Field(name="mid", dtype=Float64)], ttl=timedelta(seconds=60))])
     assert store.get_historical_features(entity_rows(["BTC"], [150]), ["book:mid"]).to_df()["mid"].tolist() == [2.0]
     with pytest.raises(CorruptStore, match=r"book\.parquet"):
         store.get_historical_features(entity_rows(["BTC"], [50]), ["book:mid"]).to_df()

@@ -57,7 +57,7 @@ def put(path: Path, *, age_ns: int) -> Path:
 
 
 def folders(root: Path) -> GarbageFolders:
-    return GarbageFolders(datasets=root / "datasets", features=root / "features", kernels=root / "kernels")
+    return GarbageFolders(attempts=root / "datasets", features=root / "features", kernels=root / "kernels")
 
 
 def in_use(root: Path) -> Found:
@@ -90,10 +90,11 @@ def test_what_nobody_goes_on_with_goes_and_the_rest_stays(tmp_path: Path) -> Non
     ]
     shares: list[float] = []
     done = remove_garbage(folders(tmp_path), metadata(), lambda: in_use(tmp_path), now_ns=NOW_NS, reach=shares.append)
-    assert done == {"dead_builds": 3, "kernels": 1, "computed_days": 2, "staged_files": 1, "bytes": 70}
+    counts = {"dead_builds": 3, "kernels": 1, "computed_days": 2, "staged_files": 1, "unnamed_objects": 0}
+    assert done == {**counts, "bytes": 70, "problems": []}
     assert [path for path in gone if path.exists()] == []
     assert [path for path in kept if not path.exists()] == []
-    assert shares == [0.0, 0.25, 0.5, 0.75]
+    assert shares == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
 def test_for_a_full_disk_everything_that_can_be_computed_again_goes_unless_a_dataset_is_built_of_it(

@@ -15,6 +15,7 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, utc_date
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
+from storage.places import local
 from storage.raw.raw_data import RawData
 from storage.tape import TapeWriter
 from training_sets.dataset.datasets import Datasets
@@ -68,7 +69,7 @@ def dataset(stores: RetiredStores, name: str, first_day: int, last_day: int) -> 
         targets=(RegressionTarget(horizon_ns=MINUTE_NS),),
         registry_version="1.0.0",
     )
-    folder = stores.datasets.path(name)
+    folder = local(stores.datasets.path(name))
     folder.mkdir(parents=True)
     manifest = {"request": msgspec.to_builtins(request), "raw_partitions": [], "feature_partitions": []}
     write_manifest(folder, manifest)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from market.errors import CorruptStore
+from storage.places import local
 from training_sets.dataset.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -37,7 +38,7 @@ def test_a_file_is_given_while_it_is_what_its_manifest_states(tmp_path: Path, en
 
 
 def test_any_flipped_byte_is_refused_even_with_the_old_times(tmp_path: Path, entry: FileEntry) -> None:
-    path = intact_file(tmp_path / "one", entry)
+    path = local(intact_file(tmp_path / "one", entry))
     before = path.stat()
     for at in (0, 100, 255):
         path.write_bytes(CONTENT[:at] + bytes([CONTENT[at] ^ 1]) + CONTENT[at + 1 :])
