@@ -40,11 +40,16 @@ def part_times(table: pa.Table) -> tuple[Int64s, Int64s]:
     return event_ns, available.cast(pa.int64()).to_numpy()
 
 
+def stated_ns(available_ns: Int64s) -> Int64s:
+    """When rows are readable to whoever goes by their created time, int64 ns: rounded up to a microsecond."""
+    return -(-available_ns // MICROSECOND_NS) * MICROSECOND_NS
+
+
 def stated_times(row_ns: Int64s, available_ns: Int64s) -> list[pa.Array[Any]]:
     """The three columns of a part. row_ns: of whole microseconds."""
     return [
         pa.array(row_ns).cast(TIME_BEFORE).cast(TIME),  # raises where something would be lost
-        pa.array(-(-available_ns // MICROSECOND_NS)).cast(TIME),
+        pa.array(stated_ns(available_ns)).cast(TIME_BEFORE).cast(TIME),
         pa.array(available_ns),
     ]
 
