@@ -140,11 +140,12 @@ def _storage(_request: Request, services: ApiServices) -> dict[str, Check]:
 def _folder(path: Place, *, but: Path | None = None) -> dict[str, int]:
     files = size = 0
     if isinstance(path, ObjectPath):
-        for found in path.rglob("*"):
-            files, size = files + 1, size + found.stat().st_size
+        for file in path.rglob("*"):
+            files, size = files + 1, size + file.stat().st_size
             if files > MOST_FILES:
                 raise _too_many(path)
         return {"size_bytes": size, "file_count": files}
+    linked: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(path):
         if but is not None and Path(folder) == but.parent and but.name in folders:
             folders.remove(but.name)
@@ -153,9 +154,15 @@ def _folder(path: Place, *, but: Path | None = None) -> dict[str, int]:
             if files > MOST_FILES:
                 raise _too_many(path)
             try:
-                size += (Path(folder) / name).stat().st_size
+                found = (Path(folder) / name).stat()
             except FileNotFoundError:  # removed since it was listed
                 files -= 1
+                continue
+            place = found.st_dev, found.st_ino
+            if found.st_nlink == 1 or place not in linked:  # what is published has a second link
+                size += found.st_size
+            if found.st_nlink > 1:
+                linked.add(place)
     return {"size_bytes": size, "file_count": files}
 
 

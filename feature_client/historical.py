@@ -52,7 +52,8 @@ def pit_report(provenance: pa.Table) -> PitReport:
     import pyarrow as pa
 
     def ns(name: str) -> Any:  # noqa: ANN401  # an array of a length that numpy cannot spell
-        return provenance[name].cast(pa.int64()).fill_null(cast("Any", 0)).to_numpy()
+        times = provenance[name].cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+        return times.fill_null(cast("Any", 0)).to_numpy()
 
     asked = ns("asked")
     views = {}

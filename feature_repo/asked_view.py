@@ -11,12 +11,14 @@ from typing import Final
 import pandas as pd
 import pyarrow as pa
 from feast import FeatureView
+from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.file_source import FileSource
 from feast.types import from_feast_to_pyarrow_type
 
 from feature_repo.as_of_join import times_ns
 from feature_repo.entity_rows import EVENT_TIMESTAMP
+from feature_repo.iceberg_files import is_iceberg
 from feature_repo.parquet_source import UTC_NS, ParquetSource
 from feature_repo.retrieval_job import to_frame
 from market.errors import InvalidRequest
@@ -34,7 +36,7 @@ class AskedView:
     """What is asked of one feature view, in the source's column names."""
 
     name: str
-    source: FileSource
+    source: DataSource
     keys: dict[str, str]
     """Source column by column of the entity frame."""
     features: dict[str, str]
@@ -113,10 +115,18 @@ def observed_entities(repo_path: Path | None, views: Sequence[AskedView], *, low
     return to_frame(distinct.sort_by([(name, "ascending") for name in names]))
 
 
-def source_of(view: FeatureView) -> FileSource:
-    if not isinstance(view.batch_source, FileSource):
-        raise InvalidRequest(f"{view.name}: must have a FileSource, was {type(view.batch_source).__name__}")
-    return view.batch_source
+def source_of(view: FeatureView) -> DataSource:
+    source = view.batch_source
+    if source is None or not (isinstance(source, FileSource) or is_iceberg(source)):
+        raise InvalidRequest(f"{view.name}: must have a FileSource or an IcebergSource, was {type(source).__name__}")
+    return source
+
+
+def address_of(source: DataSource) -> str:
+    """Where the rows of a source are, in words."""
+    if isinstance(source, FileSource):
+        return str(source.path)
+    return str(source.name)
 
 
 def _join_keys(view: FeatureView) -> list[str]:

@@ -23,7 +23,7 @@ from feast.base_feature_view import BaseFeatureView
 from feast.types import from_feast_to_pyarrow_type
 
 from feature_repo.as_of_join import NULL_NS
-from feature_repo.asked_view import AskedView, source_of
+from feature_repo.asked_view import AskedView, address_of, source_of
 from feature_repo.entity_rows import EVENT_TIMESTAMP
 from feature_repo.parquet_source import ParquetSource
 from feature_repo.serving_plan import OURS_TAG
@@ -120,7 +120,7 @@ class JoinedViews:
                 "name": joined.view.name,
                 "keys": list(joined.asked.keys),
                 "ttl_seconds": None if joined.asked.ttl_ns is None else joined.asked.ttl_ns / SECOND_NS,
-                "source": joined.asked.source.path,
+                "source": address_of(joined.asked.source),
                 "event_timestamp": joined.asked.timestamp,
                 "created_timestamp": joined.asked.created,
                 "definition": hashlib.sha256(

@@ -31,6 +31,7 @@ from feature_repo.as_of_join import NO_GROUP, group_rows, newest_positions, time
 from feature_repo.asked_view import AskedView, declared_types, observed_entities, source_of
 from feature_repo.entity_rows import EntityRows, check_columns
 from feature_repo.feast_version import requested_on_demand_views
+from feature_repo.iceberg_files import is_iceberg
 from feature_repo.logged_features import write_logged
 from feature_repo.monitoring import MonitoredStore
 from feature_repo.parquet_source import ParquetSource, ns_of
@@ -204,7 +205,7 @@ class AsOfOfflineStore(MonitoredStore):
         to_raw = {mapped: raw for raw, mapped in source.field_mapping.items()}
         table = table.rename_columns([to_raw.get(name, name) for name in table.column_names])
         parquet = ParquetSource.open(config.repo_path, source, declared_types(feature_view))
-        if not isinstance(parquet.filesystem, pafs.LocalFileSystem):
+        if is_iceberg(source) or not isinstance(parquet.filesystem, pafs.LocalFileSystem):
             raise InvalidRequest(f"{parquet.path}: must be a local path to be written to")
         schema = parquet.schema(parquet.fragments)
         if parquet.fragments:

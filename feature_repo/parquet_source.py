@@ -1,4 +1,4 @@
-"""Parquet as the offline store reads it: a file, a folder of files, or a folder partitioned as hive does.
+"""Parquet as the offline store reads it: a file, a folder, one partitioned as hive does, or an Iceberg table.
 
 1. ``ParquetSource`` lists the files, by the names that their folders keep where there are such; ``select`` leaves out
    those of other partitions and, by their statistics, the row groups that hold none of the keys or times asked for.
@@ -28,6 +28,7 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 
+from feature_repo.iceberg_files import iceberg_files, is_iceberg
 from feature_repo.named_files import named_files
 from feature_repo.parquet_pruning import key_filters, partition_schema, subset, time_filters
 from feature_repo.read_ahead import read_ahead
@@ -151,8 +152,13 @@ class ParquetSource:
     @classmethod
     def open(cls, repo_path: Path | None, source: DataSource, declared: Mapping[str, pa.DataType]) -> ParquetSource:
         """List the files; no file is read. Raises NotFound when there is nothing at the path."""
+        if is_iceberg(source):
+            table = iceberg_files(source)
+            return cls(source.name, table.filesystem, table.location, True, table.partitions, table.fragments)  # noqa: FBT003
         if not isinstance(source, FileSource) or not isinstance(source.file_format, ParquetFormat | None):
-            raise InvalidRequest(f"{source.name}: must be a Parquet FileSource, was {type(source).__name__}")
+            raise InvalidRequest(
+                f"{source.name}: must be a Parquet FileSource or an IcebergSource, was {type(source).__name__}"
+            )
         filesystem, path = locate(repo_path, source)
         if path.lower().endswith(_TEXT_FILES):
             raise InvalidRequest(

@@ -15,6 +15,7 @@ SHIPPED = {
         "entity_rows",
         "feast_version",
         "gathering",
+        "iceberg_files",
         "logged_features",
         "monitoring",
         "named_files",

@@ -21,6 +21,7 @@ from runtime.commands import (
     demo,
     doctor,
     features,
+    iceberg,
     instruments,
     mcp,
     quality,
@@ -77,6 +78,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(registry.app, name="registry")
 app.add_typer(tables.app, name="tables")
 app.add_typer(tape.app, name="tape")
+app.add_typer(iceberg.app, name="iceberg")
 app.add_typer(quality.app, name="quality")
 app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")

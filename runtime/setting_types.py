@@ -77,6 +77,7 @@ DatasetIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
 KeptChannels = Annotated[
     tuple[Literal["funding", "order", "order_manager"], ...], NoDecode, BeforeValidator(_split_list)
 ]
+CatalogName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 RowGrid = Annotated[

@@ -26,6 +26,7 @@ from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidSettings
 from market.markets import DEFAULT_MARKET, Market
 from runtime.setting_types import (
+    CatalogName,
     DatasetIds,
     Folder,
     KeptChannels,
@@ -201,6 +202,8 @@ class Settings(BaseSettings):
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
     dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=256)] = 2
+    feature_service_iceberg_catalog: CatalogName | None = None
+    feature_service_iceberg_snapshot_days: Positive = 7
     feature_service_engine: Literal["pool", "queue", "ray"] = "pool"
     ray_address: Annotated[str | None, Field(validate_default=True)] = None
 
@@ -260,6 +263,12 @@ def load_settings(
     if problems or settings is None:
         raise InvalidSettings("settings", problems)
     return settings
+
+
+def object_store_properties() -> dict[str, str]:
+    """The endpoint and region of an object store, as pyiceberg names what the SDKs' variables say."""
+    stated = {"s3.endpoint": "AWS_ENDPOINT_URL", "client.region": "AWS_REGION"}
+    return {name: os.environ[variable] for name, variable in stated.items() if os.environ.get(variable)}
 
 
 def unknown_settings(*, env_file: Path | None = Path(".env")) -> list[str]:

@@ -36,6 +36,7 @@ from upkeep.tasks import (
     GARBAGE,
     MATERIALIZATION,
     PERIODS,
+    PUBLICATION,
     QUALITY,
     RECONCILIATION,
     RETENTION,
@@ -92,6 +93,7 @@ def upkeep_tasks(
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
         UpkeepTask(COMPACTION, partial(_compact, stores)),
+        UpkeepTask(PUBLICATION, partial(_publish, settings, servers, stores, clock)),
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
         UpkeepTask(
@@ -110,6 +112,17 @@ def _compact(stores: Stores, reach: Reach) -> Mapping[str, Any]:
 
     raw = stores.raw.parquet
     return compact_finished(raw.folder, stores.pins, reach, place=raw.place)
+
+
+def _publish(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    from runtime.publishing import opened_catalog, publish
+
+    if settings.feature_service_iceberg_catalog is None:
+        return {"tables": 0, "added": 0, "dropped": 0, "expired": 0}
+    with opened_catalog(settings, servers) as catalog:
+        done = publish(settings, stores, catalog, now_ns=clock.now_ns(), reach=reach)
+    counts = {name: sum(getattr(table, name) for table in done) for name in ("added", "dropped", "expired")}
+    return {"tables": len(done), **counts}
 
 
 def _retire(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ ALERTS: Final = "alerts"
 QUALITY: Final = "quality"
 DRIFT: Final = "drift"
 RECONCILIATION: Final = "reconciliation"
+PUBLICATION: Final = "publication"
 
 PERIODS: Final[Mapping[str, timedelta]] = {
     # A segment is raw Parquet within two minutes of its end: this, the look for what is due, and the work itself.
@@ -26,6 +27,7 @@ PERIODS: Final[Mapping[str, timedelta]] = {
     ALERTS: timedelta(seconds=30),
     QUALITY: timedelta(minutes=1),
     MATERIALIZATION: timedelta(minutes=5),
+    PUBLICATION: timedelta(minutes=15),
     RETENTION: timedelta(hours=1),
     DRIFT: timedelta(hours=1),
     GARBAGE: timedelta(hours=6),

@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from market.errors import CorruptStore
+from storage.features.part_times import Int64s, part_times, time_columns
 from storage.features.parts import (
-    CREATED,
-    EVENT,
     PART,
     STATUS,
-    Int64s,
     check_part,
     parts_in_order,
     read_listed,
@@ -68,7 +66,7 @@ def read_group(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows
                 return None
             check_part(file, path, replace(group, columns=held), symbol)
             row_groups = row_groups_of_period(file, asked.from_ns, asked.to_ns)
-            return file.read_row_groups(row_groups, [EVENT, CREATED, *held, STATUS])
+            return file.read_row_groups(row_groups, [*time_columns(file.schema_arrow), *held, STATUS])
 
     tables = [table for table in read_listed(parts, read) if table is not None]
     count = sum(table.num_rows for table in tables)
@@ -78,8 +76,7 @@ def read_group(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows
     start = 0
     for table in tables:
         end = start + table.num_rows
-        row_ns[start:end] = table.column(EVENT).cast(pa.int64()).to_numpy()
-        created_ns[start:end] = table.column(CREATED).cast(pa.int64()).to_numpy()
+        row_ns[start:end], created_ns[start:end] = part_times(table)
         for index, name in enumerate(group.columns):
             values[start:end, index] = table.column(name).to_numpy() if name in table.column_names else np.nan
         codes = pc.index_in(table.column(STATUS), value_set=pa.array(STATUS_NAMES))

@@ -21,7 +21,7 @@ from market.clock import DAY_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest, NotFound
 from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.log import FeatureLog
-from storage.features.parts import Int64s
+from storage.features.part_times import Int64s
 from transforms.rows import FeatureGroup, FeatureSet
 
 _TIME: Final = pa.timestamp("ns", tz="UTC")

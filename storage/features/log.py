@@ -21,9 +21,9 @@ from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
 from storage.durable_files import exclusive, publish_files, shared
 from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
+from storage.features.part_times import Int64s
 from storage.features.parts import (
     PART,
-    Int64s,
     PartFile,
     group_folder,
     part_path,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +30,8 @@ from storage.durable_files import (
     remove_files,
     replace_file,
 )
-from storage.features.parts import CREATED, EVENT, PART, PART_FORMAT, generation, part_path, part_schema, parts_of_date
+from storage.features.part_times import AVAILABLE, part_times, times_in_microseconds
+from storage.features.parts import PART, PART_FORMAT, generation, part_path, part_schema, parts_of_date
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place, matching
 
@@ -77,6 +78,12 @@ def merge_days(root: Place, symbols: Collection[str] | None = None, *, now_ns: i
     return MergedDays(sum(count > 0 for count in counts), sum(counts))
 
 
+def superseded_parts(folder: Place) -> set[str]:
+    """Names of a date's parts that are in a merged one next to them. Raises CorruptStore."""
+    notes = [_read_note(path) for path in matching(folder, f"{_NOTE}-*.json")]
+    return {name for note in notes if _is_published(folder, note) for name in note["parts"]}
+
+
 def _runs(folder: Place, superseded: set[str]) -> list[list[Place]]:
     """Parts that may become one, in the order in which of equal rows the last wins."""
     ordered = sorted(
@@ -89,16 +96,17 @@ def _runs(folder: Place, superseded: set[str]) -> list[list[Place]]:
 
 
 def _columns(path: Place) -> tuple[str, ...]:
-    return tuple(part_schema(path).names)
+    """Whatever its times are stated in."""
+    return tuple(name for name in part_schema(path).names if name != AVAILABLE)
 
 
 def _merge(folder: Place, run: Sequence[Place], now_ns: int) -> None:
     tables = []
     for path in run:
         with opened_parquet(path) as file:
-            tables.append(file.read())
+            tables.append(times_in_microseconds(file.read()))
     table = pa.concat_tables(tables)
-    event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
+    event_ns, created_ns = part_times(table)
     order = np.lexsort((created_ns, event_ns))  # stable: of equals the last written stays last
     is_last = np.ones(len(order), np.bool_)
     is_last[:-1] = (np.diff(event_ns[order]) != 0) | (np.diff(created_ns[order]) != 0)
@@ -128,8 +136,7 @@ def _remove_old(folder: Place, now_ns: int) -> set[str]:
     with changing_files(folder):
         for path in matching(folder, f"{_NOTE}-*.json"):
             note = _read_note(path)
-            merged = folder / note["merged"]
-            is_published = merged.is_file() and known_sha256(merged) == note["sha256"]
+            is_published = _is_published(folder, note)
             if is_published and now_ns - note["merged_ns"] < KEPT_NS:
                 superseded.update(note["parts"])
                 continue
@@ -137,6 +144,12 @@ def _remove_old(folder: Place, now_ns: int) -> set[str]:
                 remove_files(folder / name for name in note["parts"])
             path.unlink()
     return superseded
+
+
+def _is_published(folder: Place, note: Mapping[str, Any]) -> bool:
+    """Whether the part of a merge is there, and not one of that name from before."""
+    merged = folder / note["merged"]
+    return merged.is_file() and known_sha256(merged) == str(note["sha256"])
 
 
 def _read_note(path: Place) -> dict[str, Any]:

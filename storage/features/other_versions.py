@@ -6,10 +6,10 @@ The version that is served changes behind a row. A set has no rows at these time
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from storage.features.log import FeatureLog
-from storage.features.parts import COMMON_COLUMNS, EVENT, PART, Int64s, parts_in_order, read_listed
+from storage.features.part_times import Int64s, part_times, time_columns
+from storage.features.parts import COMMON_COLUMNS, PART, parts_in_order, read_listed
 from storage.features.served_ticks import read_served_ticks
 from storage.instruments import checked_symbol
 from storage.parquet_files import opened_parquet
@@ -48,7 +48,6 @@ def _times(folder: Place, own: frozenset[str] | None, from_ns: int, to_ns: int) 
         with opened_parquet(path) as file:
             if own is not None and own == frozenset(file.schema_arrow.names) - COMMON_COLUMNS:
                 return _NONE
-            times: Int64s = file.read([EVENT]).column(EVENT).cast(pa.int64()).to_numpy()
-            return times
+            return part_times(file.read(time_columns(file.schema_arrow)))[0]
 
     return read_listed(parts, read)

@@ -2,9 +2,9 @@
 
 ``part-<first row>-<last row>.parquet`` holds rows as they were served, with a number behind where another part has that
 name; a rebuilt day's name begins with ``rebuilt`` and states what it was made of, as does that of one whose rows were
-revised since, ``revised``. Columns: event_timestamp (the row time), created_timestamp (``available_ns``), the group's
-features and its status by name. The symbol is in the folder's name and in the file's metadata: a column of it
-next to the folders would keep pandas and pyarrow from reading them.
+revised since, ``revised``. Columns: event_timestamp (the row time), created_timestamp and available_ns, of which
+``part_times`` says how they differ, the group's features and its status by name. The symbol is in the folder's name and
+in the file's metadata: a column of it next to the folders would keep pandas and pyarrow from reading them.
 
 A part states a generation one above that of the parts whose period it overlaps: of rows of one time and one created
 time the last written wins.
@@ -17,19 +17,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market.clock import utc_date
 from market.errors import CorruptStore
+from storage.features.part_times import (
+    AVAILABLE,
+    CREATED,
+    EVENT,
+    TIME,
+    TIME_BEFORE,
+    Int64s,
+    event_unit_ns,
+    stated_times,
+)
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place, SamePlace, matching
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 
-Int64s = npt.NDArray[np.int64]
 Read = TypeVar("Read")
 
 MOST_LISTINGS: Final = 100
@@ -38,18 +45,15 @@ PART: Final = "part"
 REBUILT: Final = "rebuilt"
 REVISED: Final = "revised"
 """A rebuilt day of which another has other rows since: it stays for reads as of before."""
-EVENT: Final = "event_timestamp"
-CREATED: Final = "created_timestamp"
 STATUS: Final = "status"
 _SYMBOL: Final = "symbol"
-_TIME: Final = pa.timestamp("ns", tz="UTC")
-COMMON_COLUMNS: Final = frozenset({EVENT, CREATED, _SYMBOL, STATUS})
+COMMON_COLUMNS: Final = frozenset({EVENT, CREATED, AVAILABLE, _SYMBOL, STATUS})
 """Of every part, whatever its group."""
 PART_FORMAT: Final[Mapping[str, Any]] = {
     # Of rows of a recording LZ4 makes 14 % more bytes than zstd, and reads them three times as fast.
     "compression": "lz4",
     "use_dictionary": [STATUS],
-    "column_encoding": dict.fromkeys((EVENT, CREATED), "DELTA_BINARY_PACKED"),
+    "column_encoding": dict.fromkeys((EVENT, CREATED, AVAILABLE), "DELTA_BINARY_PACKED"),
     "write_page_checksum": True,
 }
 """How a part is written, as ``pyarrow.parquet.write_table`` takes it."""
@@ -75,10 +79,7 @@ class PartFile:
         first, last = int(row_ns.min()), int(row_ns.max())
         self.first_ns = min(self.first_ns or first, first)
         self.last_ns = max(self.last_ns, last)
-        columns: list[pa.Array[Any]] = [
-            pa.array(row_ns).cast(_TIME),
-            pa.array(available_ns[chosen]).cast(_TIME),
-        ]
+        columns: list[pa.Array[Any]] = [*stated_times(row_ns, available_ns[chosen])]
         # from_pandas would turn NaN into null.
         columns += [pa.array(rows.values[chosen, index], from_pandas=False) for index in self._group.indices]
         status = pa.array(rows.status[chosen, rows.feature_set.groups.index(self._group)], pa.int8())
@@ -163,7 +164,7 @@ def check_part(file: pq.ParquetFile, path: Place, group: FeatureGroup, symbol: s
     stated = metadata.get(b"group_fingerprint", b"").decode()
     if stated != group.fingerprint:
         raise CorruptStore(f"{path}: group fingerprint must be its folder's, {group.fingerprint}, was {stated!r}")
-    for field in _schema(group, symbol):
+    for field in _schema(group, symbol, is_before=schema.get_field_index(AVAILABLE) < 0):
         index = schema.get_field_index(field.name)
         if index < 0 or schema.field(index).type != field.type:
             found = schema.field(index).type if index >= 0 else None
@@ -224,12 +225,12 @@ def row_groups_of_period(file: pq.ParquetFile, from_ns: int | None, to_ns: int |
 
     A row group that states no bounds may hold any.
     """
-    at = file.schema_arrow.get_field_index(EVENT)
+    at, unit_ns = file.schema_arrow.get_field_index(EVENT), event_unit_ns(file)
     found = []
     for number in range(file.num_row_groups):
         stated = file.metadata.row_group(number).column(at).statistics
         if stated is not None and stated.has_min_max:
-            least_ns, most_ns = int(stated.min_raw or 0), int(stated.max_raw or 0)
+            least_ns, most_ns = int(stated.min_raw or 0) * unit_ns, int(stated.max_raw or 0) * unit_ns
             if (from_ns is not None and most_ns < from_ns) or (to_ns is not None and least_ns >= to_ns):
                 continue
         found.append(number)
@@ -261,8 +262,11 @@ def generation(path: Place) -> int:
     return int(stated)
 
 
-def _schema(group: FeatureGroup, symbol: str) -> pa.Schema:
-    fields: dict[str, pa.DataType] = {EVENT: _TIME, CREATED: _TIME}
+def _schema(group: FeatureGroup, symbol: str, *, is_before: bool = False) -> pa.Schema:
+    """Of a part; is_before: of one that was written before times were microseconds."""
+    fields: dict[str, pa.DataType] = dict.fromkeys((EVENT, CREATED), TIME_BEFORE if is_before else TIME)
+    if not is_before:
+        fields[AVAILABLE] = pa.int64()
     fields |= dict.fromkeys(group.columns, pa.float64())
     fields[STATUS] = pa.string()
     # None is ever null, as what is not known is NaN: Parquet then keeps no validity, and decoding is spared it.

@@ -16,18 +16,15 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from market.clock import SECOND_NS
 from storage.durable_files import changing_files, publish_files, remove_files, rename_file
 from storage.features.log import FeatureLog
+from storage.features.part_times import Int64s, part_times, time_columns
 from storage.features.parts import (
-    CREATED,
-    EVENT,
     PART,
     REBUILT,
     REVISED,
-    Int64s,
     PartFile,
     part_columns,
     read_listed,
@@ -177,9 +174,8 @@ def _served_rows(folder: Place, group: FeatureGroup) -> tuple[Int64s, Int64s]:
         if not part_columns(path) >= set(group.columns):
             return _NO_TIMES, _NO_TIMES
         with opened_parquet(path, is_checked=False) as file:
-            table = file.read([EVENT, CREATED])
-        row_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
-        return row_ns, created_ns
+            table = file.read(time_columns(file.schema_arrow))
+        return part_times(table)
 
     found = read_listed(lambda: matching(folder, f"{PART}-*.parquet"), read)
     return (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from storage.features.log import FeatureLog
-from storage.features.parts import CREATED, EVENT, Int64s, parts_in_order, read_listed, row_groups_of_period
+from storage.features.part_times import Int64s, part_times, time_columns
+from storage.features.parts import parts_in_order, read_listed, row_groups_of_period
 from storage.parquet_files import opened_parquet
 from storage.places import Place
 from transforms.rows import FeatureGroup, FeatureSet
@@ -55,9 +55,9 @@ def _group_times(
         with opened_parquet(path) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
                 return _NONE, _NONE  # written for a registry version that names fewer of the group's features
-            table = file.read_row_groups(row_groups_of_period(file, from_ns, to_ns + 1), [EVENT, CREATED])
-        event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
-        return event_ns, created_ns
+            row_groups = row_groups_of_period(file, from_ns, to_ns + 1)
+            table = file.read_row_groups(row_groups, time_columns(file.schema_arrow))
+        return part_times(table)
 
     found = read_listed(lambda: parts_in_order(folder, from_ns, to_ns + 1), read)
     event_ns = np.concatenate([_NONE, *(event_ns for event_ns, _ in found)])

@@ -22,7 +22,7 @@ from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore
 from storage.durable_files import publish_files
 from storage.features.log import FeatureLog
-from storage.features.parts import Int64s
+from storage.features.part_times import Int64s
 from storage.instruments import checked_symbol
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place, matching

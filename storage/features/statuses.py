@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from market.errors import CorruptStore
 from storage.features.log import FeatureLog
-from storage.features.parts import CREATED, EVENT, STATUS, Int64s, parts_in_order, read_listed, row_groups_of_period
+from storage.features.part_times import Int64s, part_times, time_columns
+from storage.features.parts import STATUS, parts_in_order, read_listed, row_groups_of_period
 from storage.parquet_files import opened_parquet
 from storage.places import Place
 from transforms.rows import FeatureGroup
@@ -34,12 +35,12 @@ def read_statuses(log: FeatureLog, symbol: str, group: FeatureGroup, times_ns: I
         with opened_parquet(path) as file:
             if not set(group.columns) <= set(file.schema_arrow.names):
                 return None  # written for a registry version that names fewer of the group's features
-            table = file.read_row_groups(row_groups_of_period(file, from_ns, to_ns), [EVENT, CREATED, STATUS])
+            row_groups = row_groups_of_period(file, from_ns, to_ns)
+            table = file.read_row_groups(row_groups, [*time_columns(file.schema_arrow), STATUS])
         codes = pc.index_in(table.column(STATUS), value_set=_NAMES)
         if codes.null_count:
             raise CorruptStore(f"{path} {STATUS}: must be one of {STATUS_NAMES}, was another")
-        event_ns, created_ns = (table.column(name).cast(pa.int64()).to_numpy() for name in (EVENT, CREATED))
-        return event_ns, created_ns, codes.cast(pa.int64()).to_numpy()
+        return *part_times(table), codes.cast(pa.int64()).to_numpy()
 
     found = [each for each in read_listed(lambda: parts_in_order(folder, from_ns, to_ns), read) if each is not None]
     statuses = np.full(len(times_ns), NO_ROW, np.int8)

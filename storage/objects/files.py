@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from msgspec import structs
+
 from market.errors import Conflict, CorruptStore, StoreUnavailable
 from storage.objects.names import NamedFile, Names, change_names, delete_unnamed, without_files
 from storage.objects.path import ObjectPath
@@ -80,6 +82,33 @@ def remove_objects(paths: Iterable[ObjectPath]) -> int:
             removed += len(before.files) - len(after.files)
             delete_unnamed(folder.bucket, before, after)
     return removed
+
+
+def keep_objects(paths: Iterable[ObjectPath], *, is_kept: bool = True) -> None:
+    """Say of files, those of a folder together, that their objects stay once no folder names them; or not any more.
+
+    A file that is gone is passed over: who asked looks again. Raises StoreUnavailable.
+    """
+    of_folder: defaultdict[ObjectPath, set[str]] = defaultdict(set)
+    for path in paths:
+        of_folder[path.parent].add(path.name)
+    for folder, chosen in of_folder.items():
+
+        def marked(names: Names, chosen: set[str] = chosen) -> Names:
+            files = {
+                name: structs.replace(file, is_kept=is_kept) if name in chosen else file
+                for name, file in names.files.items()
+            }
+            return Names(files, names.folders)
+
+        change_names(folder.bucket, folder.key, marked)
+
+
+def let_go_object(folder: ObjectPath, key: str) -> None:
+    """Delete an object that was kept; one that its folder names goes with its name. Raises StoreUnavailable."""
+    keep_objects((folder / name for name, file in folder.names().files.items() if file.key == key), is_kept=False)
+    if not any(file.key == key for file in folder.names().files.values()):
+        folder.bucket.delete(key)
 
 
 def object_digest(path: ObjectPath) -> str:

@@ -31,12 +31,13 @@ MOST_SWAPS: Final = 40
 """Attempts at a change among many writers; the wait before each is drawn, so all of them come through."""
 
 
-class NamedFile(msgspec.Struct, frozen=True):
-    """An object that is a file: its key, bytes and SHA-256 in hex."""
+class NamedFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object that is a file: its key, bytes and SHA-256 in hex. is_kept: it stays when no folder names it."""
 
     key: str
     size: int
     sha256: str
+    is_kept: bool = False
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -142,9 +143,9 @@ def without_files(gone: Collection[str], names: Names) -> Names:
 
 def delete_unnamed(bucket: Bucket, before: Names, after: Names) -> None:
     """Delete the objects of files that a change took out of a folder."""
-    kept = {file.key for file in after.files.values()}
+    named = {file.key for file in after.files.values()}
     for file in before.files.values():
-        if file.key not in kept:
+        if file.key not in named and not file.is_kept:
             try:
                 bucket.delete(file.key)
             except StoreUnavailable as error:  # no reader sees it any more

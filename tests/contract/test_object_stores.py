@@ -26,7 +26,8 @@ from market.events import KIND_COUNT
 from market.markets import Market
 from storage.database.data_folder import _make_folder_id, read_folder_id
 from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.features.parts import CREATED, EVENT, group_folder
+from storage.features.part_times import CREATED, EVENT
+from storage.features.parts import group_folder
 from storage.instruments import InstrumentPins
 from storage.objects.path import ObjectPath
 from storage.places import Place

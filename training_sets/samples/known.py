@@ -17,6 +17,7 @@ import pandas as pd
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from storage.features.log import FeatureLog
+from storage.features.part_times import stated_ns
 from storage.features.row_times import read_row_times
 from training_sets.request.request import LONGEST_LAG_NS
 from transforms.rows import FeatureSet
@@ -82,7 +83,8 @@ class RowsOnArrival:
             entities = pd.DataFrame(
                 {
                     "symbol": np.tile(np.array(self._symbols, object), len(times_ns))[rows],
-                    "event_timestamp": pd.to_datetime(had_ns.reshape(-1)[rows], utc=True),
+                    # Feast goes by the created time, which is up to a microsecond after the exact one.
+                    "event_timestamp": pd.to_datetime(stated_ns(had_ns.reshape(-1)[rows]), utc=True),
                 }
             )
             features[rows] = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]

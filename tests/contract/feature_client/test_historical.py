@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -72,11 +73,12 @@ def test_a_feature_that_no_view_has_is_refused_by_name(client: FeatureStoreClien
         client.get_historical_features(asked_at(1), ["price:nothing"])
 
 
-def test_the_report_counts_values_from_the_future() -> None:
-    times = pa.timestamp("ns", "UTC")
+@pytest.mark.parametrize(("unit", "in_ns"), [("ns", 1), ("us", 1000)])
+def test_the_report_counts_values_from_the_future(unit: Literal["ns", "us"], in_ns: int) -> None:
+    times = pa.timestamp(unit, "UTC")
     provenance = pa.table(
         {
-            "asked": pa.array([10, 10, 10, 10], times),
+            "asked": pa.array([10 * in_ns] * 4, pa.timestamp("ns", "UTC")),
             "v__event": pa.array([11, 10, 5, None], times),
             "v__created": pa.array([None, 12, 10, None], times),
         }
@@ -85,7 +87,7 @@ def test_the_report_counts_values_from_the_future() -> None:
     assert not report.is_proven
     evidence = report.views["v"]
     assert (evidence.found, evidence.violations) == (3, 2)
-    assert (evidence.latest_event_lead_ns, evidence.latest_created_lead_ns) == (1, 2)
+    assert (evidence.latest_event_lead_ns, evidence.latest_created_lead_ns) == (in_ns, 2 * in_ns)
 
 
 def test_a_view_that_does_not_say_when_its_rows_could_be_read_is_never_proven(

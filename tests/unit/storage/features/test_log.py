@@ -105,8 +105,9 @@ def test_a_part_reads_as_plain_parquet_with_names_a_person_understands(tmp_path:
 
     assert group_folder(tmp_path, PRICE) == tmp_path / "price" / "aaaa"
     assert {field.name: field.type for field in table.schema} == {
-        "event_timestamp": pa.timestamp("ns", tz="UTC"),
-        "created_timestamp": pa.timestamp("ns", tz="UTC"),
+        "event_timestamp": pa.timestamp("us", tz="UTC"),
+        "created_timestamp": pa.timestamp("us", tz="UTC"),
+        "available_ns": pa.int64(),
         "mid": pa.float64(),
         "spread": pa.float64(),
         "status": pa.string(),
@@ -214,9 +215,9 @@ def test_a_part_that_is_not_what_was_written_is_corrupt_and_named(tmp_path: Path
     broken = path.read_bytes()[:-5]
     for content, rule in (
         (table.replace_schema_metadata({b"group_fingerprint": b"eeee"}), "group fingerprint must be"),
-        (table.set_column(2, "vwap", pa.array(["1.0"])), "vwap: must be double"),
+        (table.set_column(3, "vwap", pa.array(["1.0"])), "vwap: must be double"),
         (table.replace_schema_metadata({**metadata, b"symbol": b"ETHUSDT"}), "symbol: must be its folder's"),
-        (table.set_column(3, "status", pa.array(["FINE"])), "status: must be one of"),
+        (table.set_column(4, "status", pa.array(["FINE"])), "status: must be one of"),
     ):
         pq.write_table(content, path)
         with pytest.raises(CorruptStore, match=rule):

@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,11 +15,13 @@ from hypothesis import strategies as st
 from market.clock import DAY_NS, SECOND_NS
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.merging import KEPT_NS, merge_day, merge_days
-from storage.features.parts import CREATED, EVENT, group_folder, parts_in_order
+from storage.features.part_times import part_times
+from storage.features.parts import group_folder, parts_in_order
 from storage.features.rebuilt_days import write_rebuilt_day
 from storage.features.row_times import read_row_times
 from storage.places import local
 from tests.examples import examples
+from tests.parts_before import restate_before
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 SYMBOL = "BTCUSDT"
@@ -30,12 +31,13 @@ PRICE = FeatureGroup("price", "aaaa", ("mid",), (0,))
 SET = FeatureSet("2.0.0", ("mid",), (PRICE,), "cccc")
 WIDER = FeatureSet("2.1.0", ("mid", "spread"), (FeatureGroup("price", "aaaa", ("mid", "spread"), (0, 1)),), "dddd")
 
-# What is written: the first second, how many, how late they could be read, in s; served, for more columns or rebuilt.
+# What is written: the first second, how many, how late they could be read, in s; served, in the form of before,
+# for more columns or rebuilt.
 WRITES = st.tuples(
     st.integers(0, 30),
     st.integers(1, 12),
     st.sampled_from((0, 0, 1, 3)),
-    st.sampled_from(("served", "wider", "rebuilt")),
+    st.sampled_from(("served", "before", "wider", "rebuilt")),
 )
 
 
@@ -52,8 +54,12 @@ def write(root: Path, number: int, first: int, count: int, late_s: int, kind: st
         made_of = {"price": f"{number:04x}"}
         write_rebuilt_day(FeatureLog(root), SYMBOL, SET.groups, iter([(rows, available_ns)]), date=DATE, inputs=made_of)
         return
+    parts = set(root.rglob("part-*.parquet"))
     with FeatureLogWriter(root) as log:
         log.append(rows, available_ns)
+    if kind == "before":
+        [part] = set(root.rglob("part-*.parquet")) - parts
+        restate_before(part)
 
 
 def day_folder(root: Path) -> Path:
@@ -65,7 +71,7 @@ def answers(root: Path) -> list[object]:
     found: dict[tuple[int, int], float] = {}
     for path in parts_in_order(day_folder(root).parent, None, None):
         table = pq.read_table(local(path), partitioning=None)
-        keys = (table.column(name).cast(pa.int64()).to_numpy().tolist() for name in (EVENT, CREATED))
+        keys = (times.tolist() for times in part_times(table))
         found |= dict(zip(zip(*keys, strict=True), table.column("mid").to_pylist(), strict=True))
     told: list[object] = [found]
     for chosen in (SET, WIDER):
