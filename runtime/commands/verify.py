@@ -210,7 +210,7 @@ def dataset(
             steps.begin("rebuilding it")
             stores = open_stores(settings)
             with (
-                rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine,
+                rebuild_engine(settings, servers, stores, settings.feature_service_engine_workers) as engine,
                 tempfile.TemporaryDirectory(dir=settings.dataset_storage_path, prefix=".verify-") as scratch,
             ):
                 place = build_place(settings, servers, stores, engine=engine)
