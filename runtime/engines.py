@@ -1,4 +1,4 @@
-"""The engine of rebuilds and materializations, from settings."""
+"""The engine of rebuilds, materializations and reports, from settings."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def engine_of_repository(
 
 def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, workers: int) -> QueueEngine:
     """The engine of all processes on the database, whose jobs each with the jobs role performs."""
+    from runtime.queued_reports import report_kind
     from runtime.queued_views import views_kind
     from storage.database.job_queue import JobQueue
     from training_sets.engines.job_queue import Kind, QueueEngine
@@ -79,6 +80,7 @@ def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata:
     kinds: list[Kind[Any]] = [
         rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
         views_kind(),
+        report_kind(stores.raw.parquet, stores.features, settings.feature_registry_versions_dir),
     ]
     return QueueEngine(metadata, JobQueue(servers.postgres_url), kinds, new_id, workers)
 
