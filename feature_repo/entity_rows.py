@@ -83,7 +83,7 @@ class EntityRows:
     @classmethod
     def of(cls, frame: pd.DataFrame) -> tuple[EntityRows, pd.DataFrame]:
         """The rows, and the frame with its times in UTC. Raises InvalidRequest naming the column."""
-        time_name = _time_column(frame)
+        time_name = time_column(frame)
         thing = f"entity_df.{time_name}"
         frame = frame.assign(**{time_name: utc_times(frame[time_name], thing)})
         names = list(frame.columns)
@@ -102,8 +102,15 @@ class EntityRows:
             self._grouped[keys] = GroupedRows.of([_plain(self._keys[key]) for key in keys], self.ns)
         return self._grouped[keys]
 
-    def parts(self, max_rows: int) -> Iterator[EntityRows]:
-        """Consecutive parts of at most ``max_rows`` rows; one empty part when there is no row."""
+    def cut(self, max_rows: int) -> list[EntityRows]:
+        """The parts, all at once."""
+        return list(self.parts(max_rows))
+
+    def parts(self, max_rows: int | None) -> Iterator[EntityRows]:
+        """Consecutive parts of at most ``max_rows`` rows; one empty part when there is no row. None is all in one."""
+        if max_rows is None:
+            yield self
+            return
         for begin in range(0, max(1, len(self.ns)), max_rows):
             keys = {name: column.slice(begin, max_rows) for name, column in self._keys.items()}
             part = self.table.slice(begin, max_rows)
@@ -147,7 +154,7 @@ def values_as_held(values: pa.Array[Any], held: pa.DataType, asked_thing: str, h
         raise InvalidRequest(f"{asked_thing}: must have the type of {held_thing}, {held}, was {values.type}") from error
 
 
-def _time_column(entity_df: pd.DataFrame) -> str:
+def time_column(entity_df: pd.DataFrame) -> str:
     """The column named event_timestamp, else the only one of datetimes."""
     if EVENT_TIMESTAMP in entity_df.columns:
         return EVENT_TIMESTAMP

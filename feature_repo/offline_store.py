@@ -29,6 +29,7 @@ from pydantic import NonNegativeFloat
 
 from feature_repo.as_of_join import NO_GROUP, group_rows, newest_positions, times_ns
 from feature_repo.asked_view import AskedView, declared_types, observed_entities, source_of
+from feature_repo.entity_files import EntityFiles
 from feature_repo.entity_rows import EntityRows, check_columns
 from feature_repo.feast_version import requested_on_demand_views
 from feature_repo.iceberg_files import is_iceberg
@@ -85,14 +86,15 @@ class AsOfOfflineStore(MonitoredStore):
     ) -> RetrievalJob:
         """Each entity row with the features known at its time: those of the row that a reader would have been given.
 
-        Without ``ticks`` in the configuration that is the newest in the log.
+        Without ``ticks`` in the configuration that is the newest in the log. A text as ``entity_df`` is the path of
+        Parquet with the entity rows, a file or a folder; they are read in parts where the result is.
 
         Without ``entity_df`` the entity rows are the distinct keys and event times that the views hold in
         [start_date, end_date], in order of time, then keys; a view's key that another view does not have is null.
 
         Raises:
-            InvalidRequest: ``entity_df`` is not a frame, lacks a column or holds a wrong type; when the job runs, a
-                source lacks a column.
+            InvalidRequest: ``entity_df`` is no frame and no path, lacks a column or holds a wrong type; when the job
+                runs, a source lacks a column.
             NotFound, CorruptStore: when the job runs, a source is missing or unreadable.
         """
         settings = cast("AsOfOfflineStoreConfig", config.offline_store)
@@ -107,32 +109,37 @@ class AsOfOfflineStore(MonitoredStore):
             span: tuple[datetime | None, datetime | None] = (start, end)
         else:
             span = (None, None)
-        if not isinstance(entity_df, pd.DataFrame):
+        files = EntityFiles.open(config.repo_path, entity_df) if isinstance(entity_df, str) else None
+        frame = files.empty_frame() if files is not None else entity_df
+        if not isinstance(frame, pd.DataFrame):
             raise InvalidRequest(
-                f"entity_df: must be a pandas DataFrame, this store runs no SQL, was {type(entity_df).__name__}"
+                f"entity_df: must be a pandas DataFrame or the path of Parquet, was {type(entity_df).__name__}"
             )
         ticks = TickJoin.of(settings.ticks, config.repo_path, zip(by_view, views, strict=True))
         logged = [view for view in views if not any(join.answers(view) for join in ticks)]
-        check_columns(entity_df, [(view.keys, view.features) for view in views])
-        rows, entity_df = EntityRows.of(entity_df)
-        times = entity_df[rows.time_name]
-        if span[0] is None and len(times) > 0:
+        check_columns(frame, [(view.keys, view.features) for view in views])
+        rows, frame = EntityRows.of(frame)
+        times = frame[rows.time_name]
+        if files is not None:
+            span = files.span() or span
+        elif span[0] is None and len(times) > 0:
             span = (times.min().floor("us").to_pydatetime(), times.max().floor("us").to_pydatetime())
 
-        asked = Retrieval(config.repo_path, logged, ticks, rows, bitemporal=bitemporal)
+        asked = Retrieval(config.repo_path, logged, ticks, rows if files is None else files, bitemporal=bitemporal)
         return AsOfRetrievalJob(
             asked.evaluate,
             config.repo_path,
-            entity_df=entity_df,
+            entity_df=frame if files is None else None,
             full_feature_names=full_feature_names,
             on_demand_feature_views=on_demand,
             metadata=RetrievalMetadata(
                 features=feature_refs,
-                keys=[name for name in entity_df.columns if name != rows.time_name],
+                keys=[name for name in frame.columns if name != rows.time_name],
                 min_event_timestamp=span[0],
                 max_event_timestamp=span[1],
             ),
             provenance=asked.provenance,
+            cut=asked.cut,
         )
 
     @staticmethod

@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from feature_repo.asked_view import AskedView
+from feature_repo.entity_files import EntityFiles
 from feature_repo.entity_rows import EntityRows
 from feature_repo.parquet_source import UTC_NS
 from feature_repo.tick_join import TickJoin
@@ -27,7 +28,7 @@ class Retrieval:
         repo_path: Path | None,
         logged: Sequence[AskedView],
         ticks: Sequence[TickJoin],
-        rows: EntityRows,
+        rows: EntityRows | EntityFiles,
         *,
         bitemporal: bool,
     ) -> None:
@@ -40,7 +41,7 @@ class Retrieval:
     def evaluate(self, max_rows: int | None) -> Iterator[pa.Table]:
         """The entity rows with what each knows, so many at a time."""
         known: list[ViewJoin | TickJoin] = []
-        for part in (self._rows,) if max_rows is None else self._rows.parts(max_rows):
+        for part in self._rows.parts(max_rows):
             for _ in range(_MOST_LISTINGS - 1):
                 try:
                     table = self._joined(part, known)
@@ -52,11 +53,21 @@ class Retrieval:
                 table = self._joined(part, known)
             yield table
 
+    def cut(self, max_rows: int) -> list[Retrieval]:
+        """Retrievals of consecutive parts of the entity rows, about so many each."""
+        return [
+            Retrieval(self._repo_path, self._logged, self._ticks, part, bitemporal=self._bitemporal)
+            for part in self._rows.cut(max_rows)
+        ]
+
     def provenance(self) -> pa.Table:
         """When each entity row asked, and of which time its rows are, view by view."""
-        table = pa.table({"asked": pa.array(self._rows.ns).cast(UTC_NS)})
-        of_log = (self._join(view.times()).join(self._rows) for view in self._logged)
-        for times in (*of_log, *(join.times(self._rows) for join in self._ticks)):
+        [rows] = self._rows.parts(None)
+        table = pa.table({"asked": pa.array(rows.ns).cast(UTC_NS)})
+        of_log = (
+            ViewJoin.of(self._repo_path, view.times(), rows, bitemporal=self._bitemporal) for view in self._logged
+        )
+        for times in (*(join.join(rows) for join in of_log), *(join.times(rows) for join in self._ticks)):
             for name, column in zip(times.column_names, times.columns, strict=True):
                 table = table.append_column(name, column.cast(UTC_NS))
         return table
@@ -68,10 +79,13 @@ class Retrieval:
             known.extend(self._ticks)
         table = part.table
         for join in known:
+            if isinstance(join, ViewJoin) and part is not self._rows:
+                join = join.narrowed(part)  # noqa: PLW2901  # what was opened for all stays as it is
             found = join.join(part)
             for name, column in zip(found.column_names, found.columns, strict=True):
                 table = table.append_column(name, column)
         return table
 
     def _join(self, view: AskedView) -> ViewJoin:
-        return ViewJoin.of(self._repo_path, view, self._rows, bitemporal=self._bitemporal)
+        rows = self._rows if isinstance(self._rows, EntityRows) else None
+        return ViewJoin.of(self._repo_path, view, rows, bitemporal=self._bitemporal)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -33,6 +34,14 @@ _NULLABLE: Final[dict[pa.DataType, Any]] = {
 }
 
 
+class Evaluated(Protocol):
+    """Some of the entity rows, and what answers them."""
+
+    def evaluate(self, max_rows: int | None) -> Iterator[pa.Table]:
+        """The entity rows with what each knows, so many at a time."""
+        ...
+
+
 class AsOfRetrievalJob(RetrievalJob):
     """A retrieval that runs each time its result is requested.
 
@@ -51,8 +60,10 @@ class AsOfRetrievalJob(RetrievalJob):
         on_demand_feature_views: Sequence[OnDemandFeatureView] = (),
         metadata: RetrievalMetadata | None = None,
         provenance: Callable[[], pa.Table] | None = None,
+        cut: Callable[[int], Sequence[Evaluated]] | None = None,
     ) -> None:
         self._evaluate = evaluate
+        self._cut = cut
         self._provenance = provenance
         self._repo_path = repo_path
         self._entity_df = entity_df
@@ -85,21 +96,43 @@ class AsOfRetrievalJob(RetrievalJob):
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002  # Feast's interface
         return pa.concat_tables(self._evaluate(None))
 
-    def to_batches(self, max_rows: int = MAX_BATCH_ROWS) -> Iterator[pa.Table]:
+    def to_arrow_batches(self, max_rows: int = MAX_BATCH_ROWS) -> Iterator[pa.Table]:
         """The rows of ``to_arrow``, in order, as tables of about ``max_rows`` rows; one of them is held at a time.
 
         Each part of an entity frame reads its own row groups: parts in order of time read each about once, parts in
         random order read all of them each time.
         """
         for table in self._evaluate(max_rows):
-            part = AsOfRetrievalJob(
-                lambda _, table=table: iter((table,)),  # type: ignore[misc]  # bound here, called before the next
-                self._repo_path,
-                full_feature_names=self._full_feature_names,
-                on_demand_feature_views=self._on_demand_feature_views,
-                metadata=self._metadata,
-            )
-            yield part.to_arrow()
+            yield self._part(partial(_once, table)).to_arrow()
+
+    def to_ray_dataset(self, max_rows: int = MAX_BATCH_ROWS) -> Any:  # noqa: ANN401  # Ray is an extra
+        """The rows of ``to_arrow``, in order, as a ``ray.data.Dataset`` of blocks of about ``max_rows`` rows.
+
+        Each block is a task of the cluster, which reads what its entity rows need: nothing passes this process. Nodes
+        must reach the sources by the same paths, and run this code. A pull is read here, block by block.
+
+        Raises ImportError where Ray is not installed.
+        """
+        try:
+            import ray.data
+        except ImportError as error:
+            raise ImportError("to_ray_dataset: ray must be installed: pip install 'feature-service[ray]'") from error
+        if self._cut is None:
+            blocks: list[Any] = [ray.put(table) for table in self.to_arrow_batches(max_rows)]
+        else:
+            answer: Any = ray.remote(num_cpus=1)(AsOfRetrievalJob.to_arrow)
+            blocks = [answer.remote(self._part(each.evaluate)) for each in self._cut(max_rows)]
+        return ray.data.from_arrow_refs(blocks)
+
+    def _part(self, evaluate: Callable[[int | None], Iterator[pa.Table]]) -> AsOfRetrievalJob:
+        """A job of some of the rows."""
+        return AsOfRetrievalJob(
+            evaluate,
+            self._repo_path,
+            full_feature_names=self._full_feature_names,
+            on_demand_feature_views=self._on_demand_feature_views,
+            metadata=self._metadata,
+        )
 
     def to_provenance(self) -> pa.Table:
         """Which row each value came from: for each view its ``<view>__event`` and ``<view>__created`` times.
@@ -133,7 +166,7 @@ class AsOfRetrievalJob(RetrievalJob):
     ) -> None:
         """Write the result as one Parquet file: at the path when it ends in .parquet, else in its own folder.
 
-        It is written batch by batch, as ``to_batches`` gives them.
+        It is written batch by batch, as ``to_arrow_batches`` gives them.
 
         Raises SavedDatasetLocationAlreadyExists when something exists there and must not be overwritten.
         """
@@ -145,14 +178,18 @@ class AsOfRetrievalJob(RetrievalJob):
             raise SavedDatasetLocationAlreadyExists(location=path)
         if path.endswith(".parquet"):
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-            write_file(self.to_batches(), filesystem, path)
+            write_file(self.to_arrow_batches(), filesystem, path)
             return
         filesystem.create_dir(path, recursive=True)
         part = f"{path}/part-00000000.parquet"
-        write_file(self.to_batches(), filesystem, part)
+        write_file(self.to_arrow_batches(), filesystem, part)
         for info in filesystem.get_file_info(pafs.FileSelector(path)):  # what the overwritten data set had more
             if info.path != part and info.path.endswith(".parquet"):
                 filesystem.delete_file(info.path)
+
+
+def _once(table: pa.Table, _max_rows: int | None) -> Iterator[pa.Table]:
+    yield table
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -50,19 +50,20 @@ class ViewJoin:
     bitemporal: bool
 
     @classmethod
-    def of(cls, repo_path: Path | None, view: AskedView, rows: EntityRows, *, bitemporal: bool) -> ViewJoin:
-        """Choose what has to be read. Raises InvalidRequest, NotFound and CorruptStore as ``ParquetSource`` does."""
-        times = rows.ns if len(rows.ns) else np.zeros(1, np.int64)  # no entity row still asks for the columns' types
-        values = rows.grouped(tuple(view.keys)).values
-        selection = ParquetSource.open(repo_path, view.source, view.declared).select(
-            view.columns,
-            time_field=view.timestamp,
-            low_ns=None if view.ttl_ns is None else int(oldest_ns(times.min(keepdims=True), view.ttl_ns)[0]),
-            high_ns=int(times.max()),
-            keys=dict(zip(view.keys.values(), values, strict=True)),
-            declared=view.declared,
-        )
+    def of(cls, repo_path: Path | None, view: AskedView, rows: EntityRows | None, *, bitemporal: bool) -> ViewJoin:
+        """Choose what has to be read, of everything where ``rows`` are not known yet.
+
+        Raises InvalidRequest, NotFound and CorruptStore as ``ParquetSource`` does.
+        """
+        bounds: dict[str, Any] = {"low_ns": None, "high_ns": None} if rows is None else _bounds(view, rows)
+        source = ParquetSource.open(repo_path, view.source, view.declared)
+        selection = source.select(view.columns, time_field=view.timestamp, declared=view.declared, **bounds)
         return cls(view, selection, bitemporal or view.is_known_when_created)
+
+    def narrowed(self, rows: EntityRows) -> ViewJoin:
+        """The same for some of the rows: what those alone need."""
+        selection = self.selection.narrowed(time_field=self.view.timestamp, **_bounds(self.view, rows))
+        return replace(self, selection=selection)
 
     def join(self, rows: EntityRows) -> pa.Table:
         """The view's features for each entity row, null where it has no row."""
@@ -193,6 +194,16 @@ class ViewJoin:
         for read in answer.file.read(types, only=[answer.row_group]):
             for raw, column in columns.items():
                 column.put(answer.places, read[raw], answer.positions)
+
+
+def _bounds(view: AskedView, rows: EntityRows) -> dict[str, Any]:
+    """The keys of the rows, and the times between which what answers them lies."""
+    times = rows.ns if len(rows.ns) else np.zeros(1, np.int64)  # no entity row still asks for the columns' types
+    return {
+        "low_ns": None if view.ttl_ns is None else int(oldest_ns(times.min(keepdims=True), view.ttl_ns)[0]),
+        "high_ns": int(times.max()),
+        "keys": dict(zip(view.keys.values(), rows.grouped(tuple(view.keys)).values, strict=True)),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ SHIPPED = {
     "feature_repo": [
         "as_of_join",
         "asked_view",
+        "entity_files",
         "entity_rows",
         "feast_version",
         "gathering",

@@ -99,7 +99,7 @@ def _own_notices(settings: Settings) -> DatasetNotices:
 def open_builds(settings: Settings, servers: Servers, stores: Stores, books: Bookkeeping) -> Iterator[DatasetBuilds]:
     from training_sets.builds.builds import DatasetBuilds
 
-    with rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine:
+    with rebuild_engine(settings, servers, stores, settings.feature_service_engine_workers) as engine:
         place = build_place(settings, servers, stores, engine=engine)
         builds = DatasetBuilds(books, place, stores.datasets, parallel=settings.dataset_builder_max_parallel)
         try:

@@ -1,13 +1,15 @@
-"""The engine that rebuilds days, from settings."""
+"""The engine of rebuilds, materializations and reports, from settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from market.errors import InvalidSettings
+from runtime.settings import load_settings
 from runtime.wiring import kernel_cache_folder, metadata_store, new_id
 
 if TYPE_CHECKING:
@@ -44,13 +46,42 @@ def engine_of_command(settings: Settings, stores: Stores, workers: int) -> Itera
         yield _engine_without_database(settings, workers)
 
 
+@contextmanager
+def engine_of_repository(
+    repo_path: Path, *, engine: str | None, ray_address: str | None, workers: int | None
+) -> Iterator[Engine | None]:
+    """What brings the views of a Feast repository online; None is the process that asks.
+
+    What is not given is taken from the environment and the repository's ``.env``. Raises InvalidSettings.
+    """
+    from runtime.stores import open_stores
+
+    if engine is None and ray_address is not None:
+        engine = "ray"
+    given = {
+        "FEATURE_SERVICE_ENGINE": engine,
+        "RAY_ADDRESS": ray_address,
+        "FEATURE_SERVICE_ENGINE_WORKERS": None if workers is None else str(workers),
+    }
+    named = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(named, env_file=repo_path / ".env")
+    with engine_of_command(settings, open_stores(settings), settings.feature_service_engine_workers) as opened:
+        yield opened
+
+
 def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, workers: int) -> QueueEngine:
     """The engine of all processes on the database, whose jobs each with the jobs role performs."""
+    from runtime.queued_reports import report_kind
+    from runtime.queued_views import views_kind
     from storage.database.job_queue import JobQueue
-    from training_sets.engines.job_queue import QueueEngine
+    from training_sets.engines.job_queue import Kind, QueueEngine
     from training_sets.rebuild.queued import rebuild_kind
 
-    kinds = [rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings))]
+    kinds: list[Kind[Any]] = [
+        rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
+        views_kind(),
+        report_kind(stores.raw.parquet, stores.features, settings.feature_registry_versions_dir),
+    ]
     return QueueEngine(metadata, JobQueue(servers.postgres_url), kinds, new_id, workers)
 
 

@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     dataset_quality_checks_enabled: bool = True
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
-    dataset_builder_rebuild_workers: Annotated[int, Field(ge=1, le=256)] = 2
+    feature_service_engine_workers: Annotated[int, Field(ge=1, le=256)] = 2
     feature_service_iceberg_catalog: CatalogName | None = None
     feature_service_iceberg_snapshot_days: Positive = 7
     feature_service_engine: Literal["pool", "queue", "ray"] = "pool"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from market.clock import MINUTE_NS, SECOND_NS, floor_to
@@ -20,6 +22,31 @@ from transforms.rows import FeatureRows, FeatureSet
 _BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
 _TOLD_AFTER_NS: Final = 2 * MINUTE_NS
 _MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolReport:
+    """The report of one symbol, as a task that an engine performs; the arguments of ``symbol_quality``."""
+
+    raw: RawData
+    log: FeatureLog
+    symbol: str
+    served: FeatureSet
+    from_ns: int
+    to_ns: int
+    limits: QualityLimits
+
+    def perform(self, is_stopping: Callable[[], bool]) -> dict[str, Any]:  # noqa: ARG002  # a report is a whole
+        """Raises what ``symbol_quality`` does."""
+        return symbol_quality(
+            self.raw,
+            self.log,
+            self.symbol,
+            self.served,
+            from_ns=self.from_ns,
+            to_ns=self.to_ns,
+            limits=self.limits,
+        )
 
 
 def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too much

@@ -27,45 +27,67 @@ app = typer.Typer(help="Quality of a symbol's data.", no_args_is_help=True)
 
 @app.command("report")
 def report(
-    symbol: Symbol,
+    symbols: Annotated[list[str], typer.Option("--symbol", help="Symbol, e.g. BTCUSDT; may be given again.")],
     begin: Annotated[str | None, typer.Option("--from", help="ISO time; default: where raw Parquet begins.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="ISO time; default: where raw Parquet ends.")] = None,
     registry: RegistryOfData = None,
     data: DataFolder = None,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Also write an HTML page with charts to this file.")
+        Path | None, typer.Option("--html", help="Also write an HTML page with charts to this file; of one symbol.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Missing and duplicated messages, silences and outliers in a period, and what to do about them.
 
+    Reports of several symbols are made in parallel, where FEATURE_SERVICE_ENGINE says. Printed as JSON they are a list.
+
     Example: feature-service quality report --symbol BTCUSDT --data out/
     """
+    from contextlib import ExitStack
+
     from feature_repo.registry_versions import load_registry_version
-    from ingestion.tape.quality import symbol_quality
+    from ingestion.tape.quality import SymbolReport
+    from market.errors import InvalidRequest
     from quality.data_page import render_page
+    from runtime.engines import engine_of_command
     from runtime.stores import open_stores
     from runtime.wiring import quality_limits
+    from training_sets.engines.engine import performed
 
+    if html is not None and len(set(symbols)) > 1:
+        raise InvalidRequest(f"--html: must be of one symbol, was {', '.join(symbols)}")
     settings = settings_for(data)
     stores = open_stores(settings)
-    first_ns, last_ns = stores.raw.parquet.period(symbol)
     from_ns, to_ns = parse_time_ns(begin, "--from"), parse_time_ns(end, "--to")
-    found = symbol_quality(
-        stores.raw.parquet,
-        stores.features,
-        symbol,
-        load_registry_version(registry_of(settings, registry), settings.feature_registry_versions_dir).feature_set,
-        from_ns=first_ns if from_ns is None else from_ns,
-        to_ns=last_ns + 1 if to_ns is None else to_ns,
-        limits=quality_limits(settings),
-    )
+    version = registry_of(settings, registry)
+    served = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
+    reports = []
+    for symbol in dict.fromkeys(symbols):
+        first_ns, last_ns = stores.raw.parquet.period(symbol)
+        reports.append(
+            SymbolReport(
+                raw=stores.raw.parquet,
+                log=stores.features,
+                symbol=symbol,
+                served=served,
+                from_ns=first_ns if from_ns is None else from_ns,
+                to_ns=last_ns + 1 if to_ns is None else to_ns,
+                limits=quality_limits(settings),
+            )
+        )
+    with ExitStack() as stack:
+        engine = None
+        if len(reports) > 1:  # an engine may begin servers
+            engine = stack.enter_context(engine_of_command(settings, stores, settings.feature_service_engine_workers))
+        by_symbol = {each["symbol"]: each for each in performed(reports, engine)}
+    found = [by_symbol[each.symbol] for each in reports]
     if html is not None:
-        html.write_text(render_page(found), encoding="utf-8")
+        html.write_text(render_page(found[0]), encoding="utf-8")
     if as_json:
-        print_document(found, as_json=True)
+        print_document(found[0] if len(found) == 1 else found, as_json=True)
         return
-    _print(found)
+    for each in found:
+        _print(each)
 
 
 @app.command("reconcile")

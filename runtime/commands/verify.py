@@ -212,7 +212,7 @@ def dataset(
             stores = open_stores(settings)
             settings.attempts_folder.mkdir(parents=True, exist_ok=True)  # the dataset may be in an object store
             with (
-                rebuild_engine(settings, servers, stores, settings.dataset_builder_rebuild_workers) as engine,
+                rebuild_engine(settings, servers, stores, settings.feature_service_engine_workers) as engine,
                 tempfile.TemporaryDirectory(dir=settings.attempts_folder, prefix=".verify-") as scratch,
             ):
                 place = build_place(settings, servers, stores, engine=engine)

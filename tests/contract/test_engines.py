@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from feature_repo.registry_versions import load_registry_version
+from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
+from ingestion.tape.quality import SymbolReport
 from market.clock import DAY_NS
 from market.errors import InvalidRequest, StoreUnavailable
+from quality.limits import QualityLimits
+from runtime.queued_reports import report_kind
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
 from storage.database.schema import ENGINE_TASKS, upgrade
@@ -29,7 +32,7 @@ from tests.ports import free_port
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
 from tests.waiting import eventually
-from training_sets.engines.engine import Engine
+from training_sets.engines.engine import Engine, performed
 from training_sets.engines.job_queue import Kind, QueueEngine
 from training_sets.engines.pool import Pool
 from training_sets.engines.ray import RayCluster
@@ -88,6 +91,19 @@ def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: 
     return rebuilt_here(raw, tmp_path_factory.mktemp("features"), kernel_cache, SYMBOLS, DAYS)
 
 
+def report_of(raw: Path, features: Path, symbol: str) -> SymbolReport:
+    """Of the first day."""
+    return SymbolReport(
+        raw=RawData(raw),
+        log=FeatureLog(features),
+        symbol=symbol,
+        served=load_registry_version("1.0.0").feature_set,
+        from_ns=BEGIN_NS,
+        to_ns=BEGIN_NS + DAY_NS,
+        limits=QualityLimits(book_silence_s=7),
+    )
+
+
 class EngineContract:
     """Its subclasses say what ``engine`` is."""
 
@@ -101,6 +117,12 @@ class EngineContract:
         assert digests(tmp_path) == expected
         assert all(day.rows > 0 for day in days)
         assert not any(day.rows for day in rebuild_days(ranges(raw, tmp_path, kernel_cache, SYMBOLS), engine=engine))
+
+    def test_data_quality_reports_are_those_of_this_thread(self, engine: Engine, raw: Path, tmp_path: Path) -> None:
+        reports = [report_of(raw, tmp_path, symbol) for symbol in SYMBOLS]
+        found = {each["symbol"]: each for each in performed(reports, engine)}
+        assert found == {each.symbol: each.perform(lambda: False) for each in reports}
+        assert all(each["streams"]["trade"]["received"] == 1440 for each in found.values())
 
     def test_every_task_is_answered(self, engine: Engine) -> None:
         assert sorted(engine.run([Add(1, 2), Add(3, 4), Add(5, 6)])) == [3, 7, 11]
@@ -119,6 +141,7 @@ class TestPool(EngineContract):
 def queue_engine(url: str, raw: Path, features: Path, kernel_cache: Path) -> QueueEngine:
     kinds: list[Kind[Any]] = [
         rebuild_kind(RawData(raw), FeatureLog(features), kernel_cache),
+        report_kind(RawData(raw), FeatureLog(features), SHIPPED_FOLDER),
         Kind("add", Add, asdict, lambda document: Add(**document), int, int),
         Kind("kills a worker", KillsAWorker, asdict, lambda document: KillsAWorker(**document), str, str),
     ]

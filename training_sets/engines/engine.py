@@ -36,3 +36,13 @@ class Engine(Protocol):
         Raises StoreUnavailable when the engine cannot be reached, and what a task raises.
         """
         ...
+
+
+def performed(tasks: Sequence[Task[T]], engine: Engine | None) -> Iterator[T]:
+    """The results in the order in which they end; without an engine, or of a single task, from this thread.
+
+    Raises what ``Engine.run`` does.
+    """
+    if engine is None or len(tasks) <= 1:
+        return (task.perform(lambda: False) for task in tasks)
+    return engine.run(tasks)

@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from market.clock import Clock, SystemClock, to_datetime
-from market.errors import FeatureServiceError, StoreUnavailable
+from market.errors import StoreUnavailable
 from storage.database.engine_tasks import EngineTasks
 from storage.database.job_queue import JobQueue
 from storage.database.job_worker import Interrupted, JobWorker
 from storage.database.metadata import Metadata
 from training_sets.engines.engine import Task
+from training_sets.engines.error_documents import error_document, error_of
 from training_sets.provenance import code_digest
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class QueueEngine:
         try:
             for number, outcome in self._ended(rows, run, len(tasks)):
                 if "error" in outcome:
-                    raise _error(outcome)
+                    raise error_of(outcome)
                 yield kinds[number].result(outcome["result"])
         finally:
             is_stopping.set()
@@ -97,10 +98,8 @@ class QueueEngine:
         kind = next(kind for kind in self.kinds if kind.name == name)
         try:
             result = kind.task(document).perform(is_stopping)
-        except FeatureServiceError as error:
-            outcome = {"error": type(error).__name__, "arguments": list(error.args)}
         except Exception as error:  # noqa: BLE001  # told to the process that asked
-            outcome = {"error": "", "arguments": [f"{type(error).__name__}: {error}"]}
+            outcome = error_document(error)
         else:
             outcome = {"result": kind.result_document(result)}
         if is_stopping():
@@ -129,7 +128,7 @@ class QueueEngine:
             self.queue.end(job)
             number = job.arguments["number"]
             problem = f"task {number} of engine run {run}: its worker died {MOST_TRIES} times"
-            rows.end(run, number, {"error": StoreUnavailable.__name__, "arguments": [problem]})
+            rows.end(run, number, error_document(StoreUnavailable(problem)))
 
     def _kind_of(self, task: Task[Any]) -> Kind[Any]:
         return next(kind for kind in self.kinds if isinstance(task, kind.of))
@@ -137,19 +136,3 @@ class QueueEngine:
 
 def _queue_name() -> str:
     return f"engine-{code_digest()[:16]}"
-
-
-def _error(outcome: Mapping[str, Any]) -> Exception:
-    """An error of ours as it was raised, any other by its text."""
-    pending, known = [FeatureServiceError], {}
-    while pending:
-        each = pending.pop()
-        known[each.__name__] = each
-        pending += each.__subclasses__()
-    name, arguments = outcome["error"], outcome["arguments"]
-    if name not in known:
-        return RuntimeError(*arguments)
-    try:
-        return known[name](*arguments)
-    except TypeError:  # one with arguments of its own
-        return RuntimeError(f"{name}: {' '.join(map(str, arguments))}")

@@ -121,7 +121,7 @@ def check_against_the_slow_reader(
     references = [f"{view}:{feature}" for view in TIMES_TO_LIVE for feature in FEATURES]
     job = store.get_historical_features(asked, references, full_feature_names=True)
     assert isinstance(job, AsOfRetrievalJob)
-    for found in (job.to_arrow(), pa.concat_tables(job.to_batches(3))):
+    for found in (job.to_arrow(), pa.concat_tables(job.to_arrow_batches(3))):
         for view, ttl in TIMES_TO_LIVE.items():
             answers = [answer_slowly(key, moment, rows, ttl) for key, moment in questions]
             for at_feature, feature in enumerate(FEATURES):

@@ -89,7 +89,7 @@ def test_every_layout_of_a_source_gives_the_same_answers(
     assert table["n"].to_pylist() == [4, 2**53 + 1, None, 3, None, None, None]
     assert table["note"].to_pylist() == ["z", "w", None, None, "x", None, None]
     assert isinstance(job, AsOfRetrievalJob)
-    assert pa.concat_tables(job.to_batches(2)).equals(table)
+    assert pa.concat_tables(job.to_arrow_batches(2)).equals(table)
 
 
 @pytest.mark.parametrize("is_partitioned", [False, True])
@@ -179,9 +179,9 @@ def test_a_long_result_is_written_without_being_held(
     job = store.get_historical_features(asked, ["driver_stats:trips", "driver_stats:rate"])
     assert isinstance(job, AsOfRetrievalJob)
     whole = job.to_arrow()
-    lengths = [len(part) for part in job.to_batches(300)]
+    lengths = [len(part) for part in job.to_arrow_batches(300)]
     assert lengths == [300, 300, 300, 100]
-    monkeypatch.setattr(AsOfRetrievalJob.to_batches, "__defaults__", (300,))
+    monkeypatch.setattr(AsOfRetrievalJob.to_arrow_batches, "__defaults__", (300,))
     job.persist(SavedDatasetFileStorage(path=str(tmp_path / "long.parquet")))
     assert pq.read_table(tmp_path / "long.parquet").equals(whole)
     assert pq.read_metadata(tmp_path / "long.parquet").num_row_groups == 4
@@ -198,7 +198,7 @@ def test_python_holds_one_part_of_a_long_result_at_a_time(make_store: MakeStore,
     def peak(max_rows: int) -> int:
         tracemalloc.start()
         try:
-            for _ in job.to_batches(max_rows):
+            for _ in job.to_arrow_batches(max_rows):
                 pass
             return tracemalloc.get_traced_memory()[1]
         finally:

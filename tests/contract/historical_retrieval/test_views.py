@@ -148,7 +148,7 @@ def test_on_demand_features_need_their_request_data_and_give_what_is_asked(
     assert job.to_df()["scaled"].tolist() == [0.2, 0.8]
     assert "unasked" not in job.to_df()
     assert isinstance(job, AsOfRetrievalJob)
-    assert [part["scaled"].to_pylist() for part in job.to_batches(1)] == [[0.2], [0.8]]
+    assert [part["scaled"].to_pylist() for part in job.to_arrow_batches(1)] == [[0.2], [0.8]]
 
 
 def test_a_period_of_several_views_is_the_union_of_their_rows(

@@ -147,7 +147,9 @@ def test_a_stream_view_is_joined_from_its_batch_source(make_store: MakeStore, bo
 
 
 def test_sql_is_refused(make_store: MakeStore, book: FeatureView) -> None:
-    with pytest.raises(InvalidRequest, match="entity_df: must be a pandas DataFrame, this store runs no SQL"):
+    with pytest.raises(
+        InvalidRequest, match="entity_df: must be a pandas DataFrame or the path of Parquet, this store runs no SQL"
+    ):
         make_store([SYMBOL, book]).get_historical_features("select 1", ["book:mid"])
 
 
