@@ -213,8 +213,8 @@ class Lane:
         """
         if self._last_frame is None or self._last_frame[0] != self.last_seq:
             return None
-        engine = self.engine
-        return Checkpoint(*self._last_frame, engine.identity, engine.checkpoint(), self._memory.packed())
+        engine, memory = self.engine, self._memory.packed()
+        return Checkpoint(*self._last_frame, engine.identity, engine.checkpoint(), memory, self._tape.place)
 
     def compute(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it.

@@ -24,7 +24,7 @@ from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import InvalidRegistry, NotFound, RejectedMessage
 from market.events import ORDERBOOK
-from storage.checkpoints import read_checkpoint
+from storage.checkpoints import KnownFrame, read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
@@ -69,7 +69,8 @@ def resume(
     assert last_recv_ns is not None, "there is a tape to go on from"
     checkpoint = read_checkpoint(raw_folder, symbol, lane.engine.identity)
     if checkpoint is not None:
-        frames = read_tape_from(raw_folder, symbol, checkpoint.seq)
+        known = KnownFrame(checkpoint.seq, checkpoint.recv_ns, checkpoint.place)
+        frames = read_tape_from(raw_folder, symbol, checkpoint.seq, known=known)
         rows = lane.resume(symbol, frames, checkpoint=checkpoint, closed_ns=closed_ns)
         if rows is not None:
             return rows
