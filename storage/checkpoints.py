@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
-from storage.durable_files import replace_file
+from storage.durable_files import stage_file
+from storage.file_group import FileGroup
 from storage.instruments import checked_symbol
 
 _log: Final = logging.getLogger(__name__)
@@ -77,6 +79,13 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 
 def write_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint) -> None:
     """Replace the symbol's checkpoint; on disk before this returns. Raises StoreUnavailable, InvalidRequest."""
+    with FileGroup() as group:
+        stage_checkpoint(root, symbol, checkpoint, group)
+        group.publish()
+
+
+def stage_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint, group: FileGroup) -> None:
+    """Stage the symbol's next checkpoint, for ``group`` to publish. Raises StoreUnavailable, InvalidRequest."""
 
     def write(file: BinaryIO) -> None:
         state: bytes = pa.compress(checkpoint.state, codec=_CODEC, asbytes=True)
@@ -93,7 +102,10 @@ def write_checkpoint(root: Path, symbol: str, checkpoint: Checkpoint) -> None:
         file.write(state)
         file.write(checkpoint.memory)
 
-    replace_file(checkpoint_path(root, symbol), write)
+    path = checkpoint_path(root, symbol)
+    staged = stage_file(path, write, sync=group.sync)
+    group.on_leaving(partial(staged.unlink, missing_ok=True))
+    group.add(path, staged)
 
 
 def read_checkpoint(root: Path, symbol: str, identity: str) -> Checkpoint | None:

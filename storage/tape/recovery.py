@@ -26,8 +26,8 @@ import msgspec
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import KnownFrame, checkpoint_frame
 from storage.durable_files import replace_file, sync_file, sync_folder
+from storage.group_sync import GroupSync
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames
-from storage.tape.group_sync import GroupSync
 from storage.tape.lock import release, take_lock
 from storage.tape.segment_log import SegmentLine, SegmentLog, log_segments, read_segment_log
 from storage.tape.segments import FINISHED, OPEN, Segment, known_offset, segment_name, segments, tape_folder
