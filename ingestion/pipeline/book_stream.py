@@ -121,6 +121,7 @@ class BookStream:
         self._lost_after: _Heard | None = None  # the last message before one that was lost
         self._foreign: _Heard | None = None  # the last message of a stream that is ignored, and when it came
         self._foreign_heard_ns = 0
+        self._judged: tuple[DecodedMessage, _Heard] | None = None  # so that ``note`` need not read it again
 
     def state(self) -> StreamState:
         """What ``restore`` continues from."""
@@ -146,6 +147,7 @@ class BookStream:
     def judge(self, message: DecodedMessage, recv_ns: int) -> Judgement:
         """What becomes of a message that comes next."""
         heard = _read(message)
+        self._judged = message, heard
         last, place = self._last, heard.place
         if last is None or self._depth is None:
             return TAKEN
@@ -175,7 +177,8 @@ class BookStream:
 
     def note(self, message: DecodedMessage, recv_ns: int) -> None:
         """The message is on the tape."""
-        heard = _read(message)
+        judged, self._judged = self._judged, None
+        heard = judged[1] if judged is not None and judged[0] is message else _read(message)
         is_other_depth, self._depth = heard.place.depth != self._depth, heard.place.depth
         self._heard_ns = recv_ns
         if is_other_depth:  # whose numbering has nothing to do with those of the one before

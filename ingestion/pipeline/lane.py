@@ -267,8 +267,11 @@ class Lane:
 
     def _stamp_ns(self, kinds: Iterable[int], recv_ns: int) -> int:
         """``recv_ns``, not before what is closed nor before the last message of any of the kinds."""
-        last_ns = (self._memory.last_stamp_ns[kind] for kind in kinds if kind in self._memory.last_stamp_ns)
-        return max(recv_ns, self.engine.closed_ns or recv_ns, *last_ns)
+        stamp_ns = max(recv_ns, self.engine.closed_ns or recv_ns)
+        last_stamp_ns = self._memory.last_stamp_ns
+        for kind in kinds:
+            stamp_ns = max(stamp_ns, last_stamp_ns.get(kind, stamp_ns))
+        return stamp_ns
 
     def _log_control(self, field: int, *, recv_ns: int, reason: str, kind: int = CONTROL) -> None:
         symbol = self.engine.instrument.symbol

@@ -120,13 +120,17 @@ class TapeWriter:
         self.is_end_lost = recovered.is_end_lost
         self._next_seq = next_seq
         self._durable_seq = next_seq - 1
-        self.place: FramePlace | None = None
-        """Where the last frame lies that was appended."""
+        self._last_offset = 0
 
     @property
     def next_seq(self) -> int:
         """The seq that the next append will return."""
         return self._next_seq
+
+    @property
+    def place(self) -> FramePlace | None:
+        """Where the last frame lies that was appended; None before the first."""
+        return FramePlace(self._segment_name, self._last_offset) if self._last_offset > 0 else None
 
     @property
     def durable_seq(self) -> int:
@@ -150,7 +154,7 @@ class TapeWriter:
             seq = self._next_seq
             add_frame(self._waiting[-1].frames, seq, recv_ns, body)
             size = HEADER_BYTES + len(body)
-            self.place = FramePlace(self._segment_name, self._segment_size)
+            self._last_offset = self._segment_size
             self._segment_size += size
             self._disk.waiting_bytes += size
             self._next_seq = self._waiting[-1].next_seq = seq + 1
