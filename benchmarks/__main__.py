@@ -1,9 +1,10 @@
-"""The benchmarks' command line: ``python -m benchmarks [--list] [--write] [NAME ...]``, one JSON line a figure."""
+"""The benchmarks' command line: ``python -m benchmarks [--list] [--write] [NAME ...]``, JSON lines and then a table."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -102,6 +103,8 @@ def main() -> None:
             for figure in BENCHMARKS[name](Path(folder)):
                 lines.append(figure.line(date=date, machine=where))
                 print(json.dumps(lines[-1]), flush=True)
+    # Not among the lines of JSON, which programs read.
+    print(readme.beside_the_table(lines), file=sys.stderr)
     if arguments.write:
         readme.write(lines)
 

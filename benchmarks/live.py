@@ -43,6 +43,7 @@ _STAGES: Final = {
 }
 """The worker's stages that are figures in addition to the row's own, with their names."""
 _PLACE_OF_TIME: Final = b"2026-01-05T00:00:00.000001"
+_PLACE_OF_ID: Final = b"the-event-id"
 
 
 def run(folder: Path) -> Iterator[Figure]:
@@ -61,20 +62,20 @@ def run(folder: Path) -> Iterator[Figure]:
 
 
 def _stream(seconds: int, rate: int) -> list[tuple[str, bytes]]:
-    """Queue and body of one symbol's messages, with one text where the symbol and the times go."""
+    """Queue and body of one symbol's messages, with one text where symbol, times and ids go, each."""
     begin_ns = 1_767_571_200 * SECOND_NS
     wanted = seconds * rate
     messages = simulate(DEFAULT_SYMBOLS[:1], seed=3, start_ns=begin_ns, duration_ns=DAY_NS)
     taken = [next(messages) for _ in range(wanted)]
     return [
-        (each.queue, _with_time(each.body))
+        (each.queue, _with_places(each.body))
         for each in envelopes([replace(message, recv_ns=begin_ns) for message in taken], begin_ns=begin_ns)[:wanted]
     ]
 
 
-def _with_time(body: bytes) -> bytes:
-    document = json.loads(body)
-    return json.dumps({**document, "received_at": _PLACE_OF_TIME.decode()}).encode()
+def _with_places(body: bytes) -> bytes:
+    places = {"received_at": _PLACE_OF_TIME.decode(), "event_id": _PLACE_OF_ID.decode()}
+    return json.dumps({**json.loads(body), **places}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,7 @@ async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | 
         for symbol in load.symbols:
             stamp = format_iso(time.time_ns()).removesuffix("Z").encode()
             own = body.replace(b"BTCUSDT", symbol.encode()).replace(_PLACE_OF_TIME, stamp)
-            event_id = f'"event_id": "{symbol}-{load.name}{number}", "was": '.encode()
-            own = own.replace(b'"event_id": ', event_id, 1)
+            own = own.replace(_PLACE_OF_ID, f"{symbol}-{load.name}{number}".encode(), 1)
             await channel.basic_publish(own, routing_key=queue or target, properties=properties)
     await connection.close()
 

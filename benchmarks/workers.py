@@ -16,7 +16,7 @@ from typing import Any, Final
 from benchmarks.measure import KERNEL_CACHE
 from runtime.servers import Servers
 from runtime.settings import load_settings
-from storage.tape import group_sync
+from storage import group_sync
 
 VERSION: Final = "2.0.0"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from market.errors import Conflict, CorruptStore, StoreUnavailable
 from storage.objects.files import object_digest, publish_objects, remove_objects
@@ -132,33 +132,46 @@ def copy_file(original: Place, copy: Place, *, sha256: str | None = None) -> Non
         raise CorruptStore(f"{copy}: must be read back as written, was not")
 
 
-def stage_file(path: Place, write: Callable[[BinaryIO], object]) -> Path:
-    """Write the coming content of ``path`` to a file of this machine, on disk before this returns; gives that file.
+class StagedSync(Protocol):
+    """What makes staged files durable later, all at once."""
+
+    def written(self, path: Path, file: BinaryIO) -> None: ...
+
+    def folder(self, path: Path) -> None: ...
+
+
+def stage_file(path: Place, write: Callable[[BinaryIO], object], *, sync: StagedSync | None = None) -> Path:
+    """Write the coming content of ``path`` to a file of this machine; gives that file.
+
+    sync: it is on disk once that is settled; None is before this returns.
 
     Raises StoreUnavailable when the disk refuses.
     """
     with changing_files(path):
-        staged, opened = open_staged(path)
+        staged, opened = open_staged(path, sync=None if sync is None else sync.folder)
         with opened as file:
             try:
                 write(file)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync is None:
+                    os.fsync(file.fileno())
+                else:
+                    sync.written(staged, file)
             except BaseException:
                 staged.unlink()
                 raise
     return staged
 
 
-def open_staged(path: Place) -> tuple[Path, BinaryIO]:
+def open_staged(path: Place, *, sync: Callable[[Path], object] | None = None) -> tuple[Path, BinaryIO]:
     """A dot file next to ``path``, and that file opened to write; for an object one in the folder of temporary files.
 
-    Raises OSError.
+    sync: as of ``make_folder``. Raises OSError.
     """
     if isinstance(path, ObjectPath):
         descriptor, name = tempfile.mkstemp(prefix="feature-service-upload-")
         return Path(name), os.fdopen(descriptor, "wb")
-    make_folder(path.parent)
+    make_folder(path.parent, sync=sync)
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
     staged = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}")
     return staged, staged.open("wb")
@@ -176,8 +189,10 @@ def remove_staged(path: Place) -> None:
             staged.unlink(missing_ok=True)
 
 
-def publish_files(staged: Mapping[Place, Path]) -> None:
+def publish_files(staged: Mapping[Place, Path], *, sync: Callable[[Path], object] | None = None) -> None:
     """Move every staged file to the path it is for, and wait until disk or store holds the names.
+
+    sync: sees to it for folders of the disk, and this does not wait.
 
     Raises StoreUnavailable when the disk or the store refuses; files already moved stay.
     """
@@ -187,7 +202,7 @@ def publish_files(staged: Mapping[Place, Path]) -> None:
         for path, temporary in renamed.items():
             temporary.replace(path)
         for folder in {path.parent for path in renamed}:
-            sync_folder(folder)
+            (sync or sync_folder)(folder)
         if objects:
             publish_objects(objects)
     except OSError as error:

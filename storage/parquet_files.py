@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from market.errors import CorruptStore, StoreUnavailable
 from storage.durable_files import changing_files, open_staged
+from storage.group_sync import GroupSync
 from storage.objects.path import ObjectPath
 from storage.places import Place
 
@@ -20,11 +21,14 @@ from storage.places import Place
 class StagedParquet:
     """The coming content of ``path`` in a staged file, a table at a time; nothing is there before the first.
 
+    sync: what is written is on disk once that is settled; None is when ``finish`` returns.
+
     Every method but ``discard`` raises StoreUnavailable when the disk refuses.
     """
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: Place, *, sync: GroupSync | None = None) -> None:
         self._path = path
+        self._sync = sync
         self._staged: Path | None = None
         self._file: BinaryIO | None = None
         self._writer: pq.ParquetWriter | None = None
@@ -36,7 +40,7 @@ class StagedParquet:
     def open(self, schema: pa.Schema, **layout: Any) -> None:  # noqa: ANN401  # pyarrow's options
         """Begin the file. layout: as ``pyarrow.parquet.ParquetWriter`` takes it."""
         with changing_files(self._path):
-            self._staged, self._file = open_staged(self._path)
+            self._staged, self._file = open_staged(self._path, sync=None if self._sync is None else self._sync.folder)
             self._writer = pq.ParquetWriter(self._file, schema, **layout)
 
     def write(self, table: pa.Table, *, row_group_rows: int) -> None:
@@ -45,7 +49,7 @@ class StagedParquet:
             self._writer.write_table(table, row_group_size=row_group_rows)
 
     def finish(self, metadata: dict[str, str] | None = None) -> Path:
-        """Close the file, on disk before this returns; gives it under the name that it was staged by.
+        """Close the file; gives it under the name that it was staged by.
 
         metadata: added to that of the schema.
         """
@@ -59,7 +63,10 @@ class StagedParquet:
             # Now, and not where something slow has just been freed: Ctrl-C meanwhile would be lost in its ``__del__``.
             self._writer = None
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._sync is None:
+                os.fsync(self._file.fileno())
+            else:
+                self._sync.written(self._staged, self._file)
             self._file.close()
         return self._staged
 

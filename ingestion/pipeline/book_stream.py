@@ -94,6 +94,18 @@ class _Heard(NamedTuple):
         return 0 <= snapshot.update_id - self.update_id <= most
 
 
+class StreamState(NamedTuple):
+    """A stream, for a checkpoint. heard: the messages it remembers, each once. places: which of them is which."""
+
+    is_valid: bool
+    missed: tuple[int, int] | None
+    depth: int | None
+    heard_ns: int
+    foreign_heard_ns: int
+    heard: tuple[_Heard, ...]
+    places: tuple[int | None, ...]
+
+
 class BookStream:
     """The state of one symbol's order book, from the messages on its tape."""
 
@@ -109,10 +121,33 @@ class BookStream:
         self._lost_after: _Heard | None = None  # the last message before one that was lost
         self._foreign: _Heard | None = None  # the last message of a stream that is ignored, and when it came
         self._foreign_heard_ns = 0
+        self._judged: tuple[DecodedMessage, _Heard] | None = None  # so that ``note`` need not read it again
+
+    def state(self) -> StreamState:
+        """What ``restore`` continues from."""
+        heard: list[_Heard] = []
+        places: list[int | None] = []
+        for each in (self._last, self._whole, self._left, self._lost_after, self._foreign):
+            # Two that say the same may be two messages: ``is_lost`` tells them apart.
+            found = [at for at, known in enumerate(heard) if known is each]
+            if each is not None and not found:
+                heard.append(each)
+                found = [len(heard) - 1]
+            places.append(None if each is None else found[0])
+        heard_ns = self._heard_ns, self._foreign_heard_ns
+        return StreamState(self.is_valid, self.missed, self._depth, *heard_ns, tuple(heard), tuple(places))
+
+    def restore(self, state: StreamState) -> None:
+        """Be as ``state`` was."""
+        self.is_valid, self.missed, self._depth = state.is_valid, state.missed, state.depth
+        self._heard_ns, self._foreign_heard_ns = state.heard_ns, state.foreign_heard_ns
+        known = (None if at is None else state.heard[at] for at in state.places)
+        self._last, self._whole, self._left, self._lost_after, self._foreign = known
 
     def judge(self, message: DecodedMessage, recv_ns: int) -> Judgement:
         """What becomes of a message that comes next."""
         heard = _read(message)
+        self._judged = message, heard
         last, place = self._last, heard.place
         if last is None or self._depth is None:
             return TAKEN
@@ -142,7 +177,8 @@ class BookStream:
 
     def note(self, message: DecodedMessage, recv_ns: int) -> None:
         """The message is on the tape."""
-        heard = _read(message)
+        judged, self._judged = self._judged, None
+        heard = judged[1] if judged is not None and judged[0] is message else _read(message)
         is_other_depth, self._depth = heard.place.depth != self._depth, heard.place.depth
         self._heard_ns = recv_ns
         if is_other_depth:  # whose numbering has nothing to do with those of the one before

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.own import control_message, part_message, restated_message
 from ingestion.pipeline.arrivals import OWN_KINDS, Arrivals
 from ingestion.pipeline.book_losses import BookLosses, reads_book
-from ingestion.pipeline.book_stream import BookStream
 from ingestion.pipeline.closed_rows import ClosedRows
 from ingestion.pipeline.follower import Follower
+from ingestion.pipeline.lane_memory import LaneMemory, unpacked
 from ingestion.pipeline.marks import GAP_REASON, RESTART_REASON, absence_marks, hole_records, kinds_changed
 from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.past_books import PastBooks
-from ingestion.pipeline.redelivery import SeenMessages
 from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
 from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, TRADE
@@ -59,10 +58,8 @@ class Lane:
         self._has_book_messages = False
         self.follower: Follower | None = None
         """The engine of another version that takes the same records."""
-        self._last_stamp_ns: dict[int, int] = {}  # by kind
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
-        self._seen = SeenMessages()
-        self._book = BookStream()
+        self._memory = LaneMemory()
         self.ticker = MergedTicker()
         self.closed = ClosedRows()
         self.losses = BookLosses(engine)
@@ -87,42 +84,40 @@ class Lane:
         return is_wanted and self.engine.book_validity != VALID
 
     def resume(
-        self, symbol: str, frames: Iterable[Frame | Hole], *, checkpoint: Checkpoint | None = None, closed_ns: int = 0
+        self, symbol: str, frames: Iterator[Frame | Hole], *, checkpoint: Checkpoint | None = None, closed_ns: int = 0
     ) -> FeatureRows | None:
         """Bring the engine to where the tape ends, and close the rows up to there again.
 
-        checkpoint: where to continue from; ``frames`` begin no later than its own, and earlier where what is delivered
-        again is to be recognised. closed_ns: the time of a row known to be closed, a tick of any grid: no message may
-        come before it any more.
+        checkpoint: where to continue from, with the frame that ``frames`` begin with. closed_ns: the time of a row
+        known to be closed, a tick of any grid: no message may come before it any more.
 
-        None, with the engine as it was, when the checkpoint's frame is not among them as it was.
+        None, with the engine as it was, when that frame is not the checkpoint's, or its memory is of another form.
         """
-        is_due = checkpoint is not None
         last_ns = None
+        if checkpoint is not None:
+            first, memory = next(frames, None), unpacked(checkpoint.memory)
+            last_ns = checkpoint.recv_ns
+            if not isinstance(first, Frame) or (first.seq, first.recv_ns) != (checkpoint.seq, last_ns) or not memory:
+                return None
+            self.engine.restore(checkpoint.state)
+            self._memory = memory
+            self._last_frame = checkpoint.seq, last_ns
         hole: Hole | None = None
         for frame in frames:
             if isinstance(frame, Hole):
                 hole = frame
                 continue
             # A hole that nothing follows is marked on the tape by what goes on there.
-            if hole is not None and not is_due:
+            if hole is not None:
                 self.engine.feed(hole_records(self._decoders, symbol, hole))
             hole = None
-            if is_due and checkpoint is not None and frame.seq > checkpoint.seq:
-                return None
             decoded = self._decoders.decode(frame.body, frame.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
             self._note(decoded, frame.seq, frame.recv_ns)
-            if not is_due:
-                if decoded.kind < KIND_COUNT:
-                    self.engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
-            elif checkpoint is not None and (frame.seq, frame.recv_ns) == (checkpoint.seq, checkpoint.recv_ns):
-                self.engine.restore(checkpoint.state)
-                is_due = False
+            if decoded.kind < KIND_COUNT:
+                self.engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
             last_ns = frame.recv_ns
             self._last_frame = frame.seq, frame.recv_ns
-        if is_due:
-            return None
         # On a coarser grid than that of the row, the tick after it.
         least_ns = closed_ns + -closed_ns % self.engine.grid_ns
         rows = self.engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
@@ -153,18 +148,18 @@ class Lane:
         and counted. One that the tape holds already is counted and goes no further, nor does one of another order book
         stream; of a message with trades that the tape holds, the others are taken.
         """
-        if (known_seq := self._seen.seq_of(message)) is not None:
+        if (known_seq := self._memory.seen.seq_of(message)) is not None:
             self.arrivals.note_repeated(message.kind, recv_ns)
             return known_seq
         stamped_ns = self._stamp_ns(kinds_changed(message), recv_ns)
-        if repeated := self._seen.repeated_trades(message):
+        if repeated := self._memory.seen.repeated_trades(message):
             self.arrivals.note_repeated(TRADE, recv_ns, len(repeated))
             body = part_message(body, repeated, symbol=message.symbol)
             part = self._decoders.decode(body, stamped_ns)
             assert part is not None
             message = part
         if message.kind == ORDERBOOK:
-            judged = self._book.judge(message, stamped_ns)
+            judged = self._memory.book.judge(message, stamped_ns)
             if judged.mark is not None:
                 self._lose(judged.mark, kind=ORDERBOOK, recv_ns=stamped_ns, reason=judged.reason)
             if not judged.is_taken:
@@ -177,10 +172,10 @@ class Lane:
         self.trace_id = message.trace_id or self.trace_id
         self._has_book_messages |= message.kind == ORDERBOOK
         self.lost += message.kind == CONTROL and int(message.records["field"][0]) != HISTORY
-        was_valid = self._book.is_valid
+        was_valid = self._memory.book.is_valid
         self._feed(message, stamped_ns, seq)
-        if message.kind == ORDERBOOK and self._book.is_valid != was_valid:
-            self.losses.tell(self._book, stamped_ns)
+        if message.kind == ORDERBOOK and self._memory.book.is_valid != was_valid:
+            self.losses.tell(self._memory.book, stamped_ns)
         if message.kind == TICKER and (known := self.ticker.due(stamped_ns)):
             self._log(restated_message(known, self.engine.instrument, event_ns=stamped_ns), stamped_ns)
         return seq
@@ -190,7 +185,7 @@ class Lane:
 
         It is marked on the tape, an order book's once after each message of it; returns the seq of the mark.
         """
-        if kind != ORDERBOOK or not self._book.is_lost:
+        if kind != ORDERBOOK or not self._memory.book.is_lost:
             stamped_ns = self._stamp_ns((kind,), recv_ns)
             self._lose(GAP if kind == ORDERBOOK else START, kind=kind, recv_ns=stamped_ns, reason=reason)
         return self.last_seq
@@ -218,7 +213,8 @@ class Lane:
         """
         if self._last_frame is None or self._last_frame[0] != self.last_seq:
             return None
-        return Checkpoint(*self._last_frame, self.engine.identity, self.engine.checkpoint())
+        engine, memory = self.engine, self._memory.packed()
+        return Checkpoint(*self._last_frame, engine.identity, engine.checkpoint(), memory, self._tape.place)
 
     def compute(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it.
@@ -249,11 +245,11 @@ class Lane:
         self._tape.close()
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
-        symbol, was_valid = self.engine.instrument.symbol, self._book.is_valid
+        symbol, was_valid = self.engine.instrument.symbol, self._memory.book.is_valid
         self.lost += 1
         if field == START or was_valid:
             _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
-        self._last_stamp_ns[kind] = recv_ns
+        self._memory.last_stamp_ns[kind] = recv_ns
         self._log_control(field, recv_ns=recv_ns, reason=reason, kind=kind)
         if field == GAP and was_valid:
             self.losses.mark(recv_ns)
@@ -261,17 +257,21 @@ class Lane:
                 self._on_gap(symbol)
 
     def _note(self, message: DecodedMessage, seq: int, recv_ns: int) -> None:
-        self._seen.remember(message, seq, recv_ns)
-        self._last_stamp_ns[message.kind] = max(recv_ns, self._last_stamp_ns.get(message.kind, recv_ns))
+        self._memory.seen.remember(message, seq, recv_ns)
+        self._memory.last_stamp_ns[message.kind] = max(recv_ns, self._memory.last_stamp_ns.get(message.kind, recv_ns))
         if message.kind == ORDERBOOK:
-            self._book.note(message, recv_ns)
+            self._memory.book.note(message, recv_ns)
         elif message.kind == CONTROL and message.records["field"][0] == GAP:
-            self._book.lose(is_a_message=message.records["px"][0] == ORDERBOOK)  # else the engine has given it up
+            is_a_message = message.records["px"][0] == ORDERBOOK  # else the engine has given it up
+            self._memory.book.lose(is_a_message=is_a_message)
 
     def _stamp_ns(self, kinds: Iterable[int], recv_ns: int) -> int:
         """``recv_ns``, not before what is closed nor before the last message of any of the kinds."""
-        last_ns = (self._last_stamp_ns[kind] for kind in kinds if kind in self._last_stamp_ns)
-        return max(recv_ns, self.engine.closed_ns or recv_ns, *last_ns)
+        stamp_ns = max(recv_ns, self.engine.closed_ns or recv_ns)
+        last_stamp_ns = self._memory.last_stamp_ns
+        for kind in kinds:
+            stamp_ns = max(stamp_ns, last_stamp_ns.get(kind, stamp_ns))
+        return stamp_ns
 
     def _log_control(self, field: int, *, recv_ns: int, reason: str, kind: int = CONTROL) -> None:
         symbol = self.engine.instrument.symbol

@@ -8,10 +8,10 @@ over a ``u`` that it has seen.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from ingestion.decoding.decoded import DecodedMessage
+from ingestion.pipeline.kept_ids import WAITING, KeptIds
 from market.clock import MINUTE_NS, SECOND_NS
 from transforms.state import SECONDS_KEPT
 
@@ -23,29 +23,38 @@ MOST_TRADES: Final = 1_000_000
 """Trades known at most, whatever their time: more than a thousand and a half a second over ``TRADES_NS``."""
 
 
+class SeenEntries(NamedTuple):
+    """All identities of a symbol, for a checkpoint. newest_ns: of the newest message with trades, 0 before one."""
+
+    events: bytes
+    trades: bytes
+    newest_ns: int
+
+
 class SeenMessages:
     """The identities of the last messages of one symbol, each with the seq of the message on the tape.
 
-    window: event ids and, however old, trades that are kept. most_trades: a bound of the memory.
+    window: event ids and, however old, trades that are kept. most_trades: a bound of the memory. waiting: see KeptIds.
     """
 
-    def __init__(self, window: int = WINDOW_KEYS, *, most_trades: int = MOST_TRADES) -> None:
+    def __init__(self, window: int = WINDOW_KEYS, *, most_trades: int = MOST_TRADES, waiting: int = WAITING) -> None:
         self._window = window
         self._most_trades = most_trades
-        self._seq_of_event: dict[str, int] = {}
-        self._events: deque[str] = deque()
-        self._seq_of_trade: dict[str, int] = {}
-        self._trades: deque[str] = deque()
-        self._trades_recv_ns: deque[int] = deque()  # of ``_trades``; a tuple for each would be a fourth of the memory
+        self._events = KeptIds(waiting=waiting)
+        self._trades = KeptIds(has_times=True, waiting=waiting)
         self._newest_ns = 0
 
     def seq_of(self, message: DecodedMessage) -> int | None:
         """Where the tape holds the message already, each of its trades where it has any, or None."""
-        if message.event_id is not None and (seq := self._seq_of_event.get(message.event_id)) is not None:
+        if message.event_id is not None and (seq := self._events.seq_of(message.event_id)) is not None:
             return seq
-        seqs = [None if trade_id is None else self._seq_of_trade.get(trade_id) for trade_id in message.trade_ids]
-        known = [seq for seq in seqs if seq is not None]
-        return max(known) if known and len(known) == len(seqs) else None
+        latest = None
+        for trade_id in message.trade_ids:
+            seq = None if trade_id is None else self._trades.seq_of(trade_id)
+            if seq is None:
+                return None
+            latest = seq if latest is None else max(latest, seq)
+        return latest
 
     def repeated_trades(self, message: DecodedMessage) -> list[int]:
         """The places of the message's trades that the tape holds, or that stand in the message before."""
@@ -54,7 +63,7 @@ class SeenMessages:
         for at, trade_id in enumerate(message.trade_ids):
             if trade_id is None:
                 continue
-            if trade_id in met or trade_id in self._seq_of_trade:
+            if trade_id in met or self._trades.seq_of(trade_id) is not None:
                 repeated.append(at)
             met.add(trade_id)
         return repeated
@@ -62,23 +71,25 @@ class SeenMessages:
     def remember(self, message: DecodedMessage, seq: int, recv_ns: int) -> None:
         """The message is on the tape at ``seq``, received at ``recv_ns``."""
         if message.event_id is not None:
-            if message.event_id not in self._seq_of_event:
-                self._events.append(message.event_id)
-            self._seq_of_event[message.event_id] = seq
-            while len(self._events) > self._window:
-                del self._seq_of_event[self._events.popleft()]
+            self._events.keep(message.event_id, seq)
+            if (excess := len(self._events) - self._window) > 0:
+                self._events.forget(excess)
         if not message.trade_ids:
             return
         self._newest_ns = max(self._newest_ns, recv_ns)
         for trade_id in message.trade_ids:
             if trade_id is not None:
-                if trade_id not in self._seq_of_trade:
-                    self._trades.append(trade_id)
-                    self._trades_recv_ns.append(recv_ns)
-                self._seq_of_trade[trade_id] = seq
-        while len(self._trades) > self._most_trades or self._is_oldest_past():
-            del self._seq_of_trade[self._trades.popleft()]
-            self._trades_recv_ns.popleft()
+                self._trades.keep(trade_id, seq, recv_ns)
+        if (excess := len(self._trades) - self._window) > 0:
+            past = self._trades.count_before(self._newest_ns - TRADES_NS, excess)
+            self._trades.forget(max(past, len(self._trades) - self._most_trades))
 
-    def _is_oldest_past(self) -> bool:
-        return len(self._trades) > self._window and self._trades_recv_ns[0] < self._newest_ns - TRADES_NS
+    def entries(self) -> SeenEntries:
+        """What ``restore`` continues from."""
+        return SeenEntries(self._events.entries(), self._trades.entries(), self._newest_ns)
+
+    def restore(self, entries: SeenEntries) -> None:
+        """Know what was known when ``entries`` was called, and nothing else."""
+        self._events.restore(entries.events)
+        self._trades.restore(entries.trades)
+        self._newest_ns = entries.newest_ns

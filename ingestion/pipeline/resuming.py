@@ -20,12 +20,11 @@ import numpy as np
 
 from ingestion.pipeline.lane import Lane
 from ingestion.pipeline.marks import hole_records
-from ingestion.pipeline.redelivery import TRADES_NS, WINDOW_KEYS
 from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import InvalidRegistry, NotFound, RejectedMessage
 from market.events import ORDERBOOK
-from storage.checkpoints import read_checkpoint
+from storage.checkpoints import KnownFrame, read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
@@ -70,16 +69,12 @@ def resume(
     assert last_recv_ns is not None, "there is a tape to go on from"
     checkpoint = read_checkpoint(raw_folder, symbol, lane.engine.identity)
     if checkpoint is not None:
-        # What a broker may deliver again must be known too.
-        first_seq = min(checkpoint.seq, tape.next_seq - WINDOW_KEYS)
-        known_from_ns = last_recv_ns - TRADES_NS
-        while first_seq > FIRST_SEQ and _time_at(raw_folder, symbol, first_seq) > known_from_ns:
-            first_seq -= WINDOW_KEYS
-        frames = read_tape_from(raw_folder, symbol, first_seq)
+        known = KnownFrame(checkpoint.seq, checkpoint.recv_ns, checkpoint.place)
+        frames = read_tape_from(raw_folder, symbol, checkpoint.seq, known=known)
         rows = lane.resume(symbol, frames, checkpoint=checkpoint, closed_ns=closed_ns)
         if rows is not None:
             return rows
-        _log.warning("%s: the checkpoint is of another tape, replaying from a snapshot", symbol)
+        _log.warning("%s: the checkpoint is of another tape or form, replaying from a snapshot", symbol)
     whole_from_ns = since_ns if last_recv_ns - LATELY_NS < since_ns < last_recv_ns else last_recv_ns
     from_ns = whole_from_ns - set_horizon_ns(kernel.feature_set)
     if ORDERBOOK in set_kinds(kernel.feature_set):
@@ -145,12 +140,6 @@ def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:
     """Those later than ``row_ns``."""
     at = int(np.searchsorted(rows.row_ns, row_ns, side="right"))
     return rows.only(slice(at, None))
-
-
-def _time_at(raw_folder: Path, symbol: str, seq: int) -> int:
-    """``recv_ns`` of the first frame from ``seq`` on; 0 without one."""
-    first = next(read_tape_from(raw_folder, symbol, seq), None)
-    return 0 if first is None else first.recv_ns
 
 
 def last_snapshot_ns(raw_folder: Path, symbol: str, decoders: Decoders, latest_ns: int) -> int | None:

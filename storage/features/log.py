@@ -9,9 +9,9 @@ Rows of one time may be in several parts. The latest created wins, then the last
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.durable_files import exclusive, publish_files, shared
+from storage.durable_files import exclusive, shared
 from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
 from storage.features.part_times import Int64s
 from storage.features.parts import (
@@ -29,6 +29,7 @@ from storage.features.parts import (
     part_path,
     parts_of_date,
 )
+from storage.file_group import FileGroup
 from storage.instruments import checked_symbol
 from storage.places import Place, matching
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -72,10 +73,16 @@ class FeatureLogWriter:
         for key in list(self._buffered):
             self._flush(key)
 
-    def flush_symbol(self, symbol: str) -> None:
-        """Write the symbol's buffered rows. Raises StoreUnavailable; what was not written stays buffered."""
-        for key in [key for key in self._buffered if key[0] == symbol]:
+    def stage_symbol(self, symbol: str, group: FileGroup) -> None:
+        """Stage the symbol's buffered rows, which are gone from the buffer once ``group`` has published them.
+
+        Within ``log.writing()``. Raises StoreUnavailable.
+        """
+        keys = [key for key in self._buffered if key[0] == symbol]
+        for key in keys[:-1]:  # of versions before: a part must see theirs
             self._flush(key)
+        for key in keys[-1:]:
+            self._stage(key, group)
 
     def close(self) -> None:
         """Flush; closing again does nothing."""
@@ -88,6 +95,12 @@ class FeatureLogWriter:
         self.close()
 
     def _flush(self, key: tuple[str, FeatureSet]) -> None:
+        with self.log.writing(), FileGroup() as group:
+            self._stage(key, group)
+            # Together at the end: a reader hardly ever sees one group's part without the others'.
+            group.publish()
+
+    def _stage(self, key: tuple[str, FeatureSet], files: FileGroup) -> None:
         symbol, feature_set = key
         buffer = self._buffered[key]
         rows = FeatureRows(
@@ -99,18 +112,17 @@ class FeatureLogWriter:
         )
         available_ns = np.concatenate([available for _, available in buffer])
         day = rows.row_ns // DAY_NS
-        with self.log.writing(), ExitStack() as stack:
-            staged: dict[Place, Path] = {}
-            for date in np.unique(day).tolist():
-                of_date = np.flatnonzero(day == date)
-                for group in feature_set.groups:
-                    folder = self.log.of_date(group, symbol, utc_date(date * DAY_NS))
-                    part = PartFile(folder, PART, symbol, group)
-                    stack.callback(part.discard)
-                    part.append(rows, available_ns, of_date)
-                    staged[part_path(folder, part.first_ns, part.last_ns)] = part.finish()
-            # Together at the end: a reader hardly ever sees one group's part without the others'.
-            publish_files(staged)
+        for date in np.unique(day).tolist():
+            of_date = np.flatnonzero(day == date)
+            for group in feature_set.groups:
+                folder = self.log.of_date(group, symbol, utc_date(date * DAY_NS))
+                part = PartFile(folder, PART, symbol, group, sync=files.sync)
+                files.on_leaving(part.discard)
+                part.append(rows, available_ns, of_date)
+                files.add(part_path(folder, part.first_ns, part.last_ns), part.finish())
+        files.on_published(partial(self._forget, key))
+
+    def _forget(self, key: tuple[str, FeatureSet]) -> None:
         del self._buffered[key], self._buffered_rows[key]
 
 

@@ -32,6 +32,7 @@ from storage.features.part_times import (
     event_unit_ns,
     stated_times,
 )
+from storage.group_sync import GroupSync
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place, SamePlace, matching
 from transforms.rows import FeatureGroup, FeatureRows
@@ -65,12 +66,14 @@ class PartFile:
     first_ns, last_ns: the least and the greatest row time written; 0 before the first row.
     """
 
-    def __init__(self, folder: Place, kind: str, symbol: str, group: FeatureGroup) -> None:
-        """folder: of the date. Nothing is there before the first row."""
+    def __init__(
+        self, folder: Place, kind: str, symbol: str, group: FeatureGroup, *, sync: GroupSync | None = None
+    ) -> None:
+        """folder: of the date. Nothing is there before the first row. sync: as of ``StagedParquet``."""
         self._folder = folder
         self._symbol = symbol
         self._group = group
-        self._parquet = StagedParquet(folder / f"{kind}.parquet")
+        self._parquet = StagedParquet(folder / f"{kind}.parquet", sync=sync)
         self.first_ns = self.last_ns = 0
 
     def append(self, rows: FeatureRows, available_ns: Int64s, chosen: Int64s | slice = slice(None)) -> None:
@@ -90,7 +93,7 @@ class PartFile:
         self._parquet.write(pa.table(columns, schema=schema), row_group_rows=len(row_ns))
 
     def finish(self) -> Path:
-        """Close the file, on disk before this returns; gives it as it is staged. Raises StoreUnavailable."""
+        """Close the file; gives it as it is staged. Raises StoreUnavailable."""
 
         def overlapping() -> list[Place]:
             known = parts_of_date(self._folder)

@@ -9,9 +9,8 @@ are needed, and this says which of them were served, when, and what their bits w
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
+from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,9 +19,9 @@ import pyarrow as pa
 
 from market.clock import DAY_NS, utc_date
 from market.errors import CorruptStore
-from storage.durable_files import publish_files
 from storage.features.log import FeatureLog
 from storage.features.part_times import Int64s
+from storage.file_group import FileGroup
 from storage.instruments import checked_symbol
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place, matching
@@ -85,10 +84,13 @@ class ServedTickWriter:
         if self._counts[key] >= self._flush_rows:
             self._flush(key)
 
-    def flush_symbol(self, symbol: str) -> None:
-        """Write what is buffered of a symbol. Raises StoreUnavailable; what was not written stays buffered."""
+    def stage_symbol(self, symbol: str, group: FileGroup) -> None:
+        """Stage what is buffered of a symbol, which is gone from the buffer once ``group`` has published it.
+
+        Raises StoreUnavailable.
+        """
         for key in [key for key in self._buffered if key[0] == symbol]:
-            self._flush(key)
+            self._stage(key, group)
 
     def close(self) -> None:
         """Write what is buffered. Raises StoreUnavailable."""
@@ -96,25 +98,30 @@ class ServedTickWriter:
             self._flush(key)
 
     def _flush(self, key: tuple[str, FeatureSet]) -> None:
+        with self._log.writing(), FileGroup() as group:
+            self._stage(key, group)
+            group.publish()
+
+    def _stage(self, key: tuple[str, FeatureSet], group: FileGroup) -> None:
         symbol, feature_set = key
         row_ns, available_ns, digest = (np.concatenate(column) for column in zip(*self._buffered[key], strict=True))
         folder = _folder(self._log.folder, symbol)
         day = row_ns // DAY_NS
-        staged: dict[Place, Path] = {}
-        with self._log.writing(), ExitStack() as stack:
-            for date in np.unique(day).tolist():
-                of_date = day == date
-                times, availables = row_ns[of_date], available_ns[of_date]
-                name = f"{_TICKS}-{times.min()}-{times.max()}-{availables[0]}.parquet"
-                path = folder / f"date={utc_date(date * DAY_NS)}" / name
-                file = StagedParquet(path)
-                stack.callback(file.discard)
-                file.open(_SCHEMA, **_FORMAT)
-                table = pa.table([times, availables, digest[of_date]], schema=_SCHEMA)
-                file.write(table, row_group_rows=table.num_rows)
-                stated = {"version": feature_set.version, "feature_set": feature_set.fingerprint}
-                staged[path] = file.finish(stated)
-            publish_files(staged)
+        for date in np.unique(day).tolist():
+            of_date = day == date
+            times, availables = row_ns[of_date], available_ns[of_date]
+            name = f"{_TICKS}-{times.min()}-{times.max()}-{availables[0]}.parquet"
+            path = folder / f"date={utc_date(date * DAY_NS)}" / name
+            file = StagedParquet(path, sync=group.sync)
+            group.on_leaving(file.discard)
+            file.open(_SCHEMA, **_FORMAT)
+            table = pa.table([times, availables, digest[of_date]], schema=_SCHEMA)
+            file.write(table, row_group_rows=table.num_rows)
+            stated = {"version": feature_set.version, "feature_set": feature_set.fingerprint}
+            group.add(path, file.finish(stated))
+        group.on_published(partial(self._forget, key))
+
+    def _forget(self, key: tuple[str, FeatureSet]) -> None:
         del self._buffered[key], self._counts[key]
 
 

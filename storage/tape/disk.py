@@ -1,7 +1,7 @@
 """The disk under the tapes of one process: a thread that writes what their writers have and makes it durable in groups.
 
 1. Every ``sync_ms`` the thread takes what waits in all writers, writes each tape's frames into its own segment and then
-   syncs once for all of them; ``storage.tape.group_sync`` says how.
+   syncs once for all of them; ``storage.group_sync`` says how.
 2. What must be durable before a tape goes on, as the end of a segment before its name says so, is a place where the
    work on that tape yields. The work on all tapes goes on side by side, so that 500 of them end their hour in as many
    syncs as one.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from market.errors import StoreUnavailable
-from storage.tape.group_sync import GroupSync
+from storage.group_sync import GroupSync
 from storage.tape.segments import tapes_folder
 
 DEFAULT_SYNC_MS: Final = 200

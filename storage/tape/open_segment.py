@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.durable_files import make_folder
+from storage.group_sync import GroupSync
 from storage.tape.frames import HEADER_BYTES
-from storage.tape.group_sync import GroupSync
 from storage.tape.lock import release
 from storage.tape.recovery import finish_segment
 from storage.tape.segment_log import SegmentLine, log_segments

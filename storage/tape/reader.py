@@ -8,9 +8,10 @@ from pathlib import Path
 
 from market.clock import DAY_NS
 from market.errors import CorruptStore, NotFound
+from storage.checkpoints import KnownFrame
 from storage.tape.frames import FIRST_SEQ, Damage, Frame, frame_offset, read_frames
 from storage.tape.segment_log import SegmentLog, end_seq, read_segment_log
-from storage.tape.segments import Segment, segments, tape_folder
+from storage.tape.segments import Segment, known_offset, segments, tape_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ def read_tape_and_holes(
     )
 
 
-def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
+def read_tape_from(root: Path, symbol: str, seq: int, *, known: KnownFrame | None = None) -> Iterator[Frame | Hole]:
     """The frames from ``seq`` on, with each hole among them in its place; earlier frames are skipped by their headers.
+
+    known: the frame ``seq``; where it is whole at its place, reading begins there.
 
     Raises:
         CorruptStore: while iterating, when seq falls.
@@ -77,24 +80,31 @@ def read_tape_from(root: Path, symbol: str, seq: int) -> Iterator[Frame | Hole]:
     """
     folder = tape_folder(root, symbol)
     log = read_segment_log(folder)
-    known = segments(folder)
-    begins = [
-        (at, segment.first_seq)
-        for at, segment in enumerate(known)
-        if segment.first_seq is not None and segment.first_seq <= seq
-    ]
-    begin, first_seq = begins[-1] if begins else (0, None)
-    # From the frame before, whose time is that of a hole which nothing follows.
-    offset = None if first_seq is None else frame_offset(known[begin].path, first_seq, seq - 1)
-    expected = None if offset is None else seq - 1
-    for found in read_segments(
-        known[begin:], log=log, given_seq=end_seq(folder, log), expected=expected, offset=offset or 0
-    ):
+    there = segments(folder)
+    begin, expected, offset = _place_of(there, seq, known)
+    given_seq = end_seq(folder, log)
+    for found in read_segments(there[begin:], log=log, given_seq=given_seq, expected=expected, offset=offset):
         if isinstance(found, Frame):
             if found.seq >= seq:
                 yield found
         elif found.next_seq is None or found.next_seq > seq:
             yield found
+
+
+def _place_of(there: Sequence[Segment], seq: int, known: KnownFrame | None) -> tuple[int, int | None, int]:
+    """In which segment to begin for the frame ``seq``, with which seq and where it is; None and 0 are unknown."""
+    for at, segment in enumerate(there):
+        if (offset := known_offset(segment.path, known)) > 0:
+            return at, seq, offset
+    begins = [
+        (at, segment.first_seq)
+        for at, segment in enumerate(there)
+        if segment.first_seq is not None and segment.first_seq <= seq
+    ]
+    begin, first_seq = begins[-1] if begins else (0, None)
+    # From the frame before, whose time is that of a hole which nothing follows.
+    before = None if first_seq is None else frame_offset(there[begin].path, first_seq, seq - 1)
+    return (begin, None, 0) if before is None else (begin, seq - 1, before)
 
 
 def read_segments(  # noqa: PLR0913  # where reading begins, in the three ways in which it is known

@@ -1,6 +1,7 @@
 """Recovery of a tape after a crash: whole frames are kept, what follows the last of them is moved aside.
 
-1. An open segment is what a writer that died left. What follows its last whole frame moves into a file
+1. An open segment is what a writer that died left, read from the frame of the symbol's checkpoint on, if that is whole
+   where it was written. What follows its last whole frame moves into a file
    ``<segment>.torn-<offset>`` next to it, and the segment is finished: by the next writer, or by a compaction that
    finds no writer. Damage before its last whole frame stays where it is, a hole that every reader names.
 2. A finished segment is never changed.
@@ -23,13 +24,13 @@ from typing import Final
 import msgspec
 
 from market.errors import Conflict, StoreUnavailable
-from storage.checkpoints import checkpoint_seq
+from storage.checkpoints import KnownFrame, checkpoint_frame
 from storage.durable_files import replace_file, sync_file, sync_folder
+from storage.group_sync import GroupSync
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames
-from storage.tape.group_sync import GroupSync
 from storage.tape.lock import release, take_lock
 from storage.tape.segment_log import SegmentLine, SegmentLog, log_segments, read_segment_log
-from storage.tape.segments import FINISHED, OPEN, Segment, segment_name, segments, tape_folder
+from storage.tape.segments import FINISHED, OPEN, Segment, known_offset, segment_name, segments, tape_folder
 
 _log: Final = logging.getLogger(__name__)
 ASIDE: Final = ".torn-"
@@ -122,10 +123,11 @@ def _finish_abandoned(folder: Path, path: Path, sync: GroupSync | None) -> int:
     log = read_segment_log(folder)
     begun = log.lines.get(name)
     first_seq = None if begun is None else begun.first_seq
-    line, torn = _read_end(path, name, first_seq)
+    known = checkpoint_frame(folder.parents[1], folder.name)
+    line, torn = _read_end(path, name, first_seq, known)
     if first_seq is None and line.last_ns is None:
         line, torn = _read_end(path, name, log.next_seq)
-    line = _up_to_checkpoint(folder, line, log)
+    line = _up_to_checkpoint(known, line, log)
     if begun is None or begun.event != "finished":  # or a recovery was killed, after it had written what it learned
         log_segments(folder, [line], sync=sync)
     moved = 0
@@ -144,15 +146,14 @@ def _finish_abandoned(folder: Path, path: Path, sync: GroupSync | None) -> int:
     return moved
 
 
-def _up_to_checkpoint(folder: Path, line: SegmentLine, log: SegmentLog) -> SegmentLine:
+def _up_to_checkpoint(known: KnownFrame | None, line: SegmentLine, log: SegmentLog) -> SegmentLine:
     """The end of the segment that was written last, where the symbol's checkpoint knows of frames after it."""
-    known_seq = checkpoint_seq(folder.parents[1], folder.name)
     finished = (each.next_seq for each in log.lines.values() if each.event != "begun")
-    if known_seq is None or known_seq < max((line.next_seq, *finished)):
+    if known is None or known.seq < max((line.next_seq, *finished)):
         return line
-    reason = f"must reach seq {known_seq} of the checkpoint, ended before"
+    reason = f"must reach seq {known.seq} of the checkpoint, ended before"
     reasons = (line.reason, reason) if line.reason else (reason,)
-    return msgspec.structs.replace(line, next_seq=known_seq + 1, reason="; ".join(reasons))
+    return msgspec.structs.replace(line, next_seq=known.seq + 1, reason="; ".join(reasons))
 
 
 def _unlogged(folder: Path, known: list[Segment]) -> list[SegmentLine]:
@@ -184,12 +185,19 @@ def _unlogged(folder: Path, known: list[Segment]) -> list[SegmentLine]:
     return lines
 
 
-def _read_end(path: Path, name: str, first_seq: int | None) -> tuple[SegmentLine, Damage | None]:
-    """What the frames of a segment say of it, and the damage at its end."""
+def _read_end(
+    path: Path, name: str, first_seq: int | None, known: KnownFrame | None = None
+) -> tuple[SegmentLine, Damage | None]:
+    """What the frames of a segment say of it, and the damage at its end.
+
+    known: where that frame is in the segment, the ones before it are not read: none of them is its end.
+    """
     expected = first_seq
     last_ns: int | None = None
     torn: Damage | None = None
-    for found in read_frames(path, first_seq):
+    offset = 0 if first_seq is None else known_offset(path, known)
+    begin_seq = known.seq if known is not None and offset > 0 else first_seq
+    for found in read_frames(path, begin_seq, offset=offset):
         if isinstance(found, Damage):
             torn = found
             continue

@@ -24,8 +24,8 @@ from zlib import crc32
 import msgspec
 
 from storage.durable_files import make_folder, sync_folder
+from storage.group_sync import GroupSync
 from storage.tape.frames import FIRST_SEQ
-from storage.tape.group_sync import GroupSync
 
 FILE_NAME: Final = "segments.index"
 _CRC_DIGITS: Final = 8

@@ -9,10 +9,11 @@ from typing import Final
 
 from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.markets import DEFAULT_MARKET, Market
+from storage.checkpoints import KnownFrame
 from storage.instruments import checked_symbol
 from storage.places import Place
 from storage.raw.manifest import check_market as check_parts_market
-from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames, read_head
+from storage.tape.frames import FIRST_SEQ, Damage, Frame, has_frames, read_frames, read_head
 from storage.tape.segment_log import read_segment_log
 
 FINISHED: Final = ".log"
@@ -125,6 +126,16 @@ def segments(folder: Path) -> list[Segment]:
 def segment_name(path: Path) -> str:
     """What the segment log calls a segment, open or finished."""
     return f"{path.parent.name}/{path.stem}{FINISHED}"
+
+
+def known_offset(path: Path, known: KnownFrame | None) -> int:
+    """Where in a segment the known frame begins, which is whole there; 0 where it is not in it."""
+    place = None if known is None else known.place
+    if known is None or place is None or place.segment != segment_name(path) or place.offset <= 0:
+        return 0
+    found = next(read_frames(path, known.seq, offset=place.offset), None)
+    is_known = isinstance(found, Frame) and (found.seq, found.recv_ns) == (known.seq, known.recv_ns)
+    return place.offset if is_known else 0
 
 
 def segment_paths(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from typing import Final, Self
 from market.clock import DAY_NS, HOUR_NS, floor_to, utc_date
 from market.errors import FeatureServiceError, StoreUnavailable
 from market.markets import DEFAULT_MARKET, Market
+from storage.checkpoints import FramePlace
 from storage.durable_files import make_folder
 from storage.places import Place
 from storage.raw.manifest import known_last_seqs
@@ -27,7 +28,7 @@ from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
 from storage.tape.lock import release, take_lock
 from storage.tape.open_segment import OpenSegment
 from storage.tape.recovery import recover_tape
-from storage.tape.segments import FINISHED, OPEN, check_market, tape_folder
+from storage.tape.segments import FINISHED, OPEN, check_market, segment_name, tape_folder
 
 SEGMENT_BYTES: Final = 256 << 20
 
@@ -90,6 +91,7 @@ class TapeWriter:
         # Of the segment that the next frame goes to.
         self._from_ns = self._until_ns = 0
         self._segment_size = 0
+        self._segment_name = ""
         self._begun: set[Path] = set()
         head = segment_head(market)
         self._head_bytes = len(head)
@@ -118,11 +120,17 @@ class TapeWriter:
         self.is_end_lost = recovered.is_end_lost
         self._next_seq = next_seq
         self._durable_seq = next_seq - 1
+        self._last_offset = 0
 
     @property
     def next_seq(self) -> int:
         """The seq that the next append will return."""
         return self._next_seq
+
+    @property
+    def place(self) -> FramePlace | None:
+        """Where the last frame lies that was appended; None before the first."""
+        return FramePlace(self._segment_name, self._last_offset) if self._last_offset > 0 else None
 
     @property
     def durable_seq(self) -> int:
@@ -146,6 +154,7 @@ class TapeWriter:
             seq = self._next_seq
             add_frame(self._waiting[-1].frames, seq, recv_ns, body)
             size = HEADER_BYTES + len(body)
+            self._last_offset = self._segment_size
             self._segment_size += size
             self._disk.waiting_bytes += size
             self._next_seq = self._waiting[-1].next_seq = seq + 1
@@ -254,6 +263,7 @@ class TapeWriter:
             path = folder / f"{recv_ns}-{self._next_seq}{OPEN}"  # a redelivered first message, or a segment of one
         self._begun.add(path)
         self._wait(_Waiting(self._next_seq, path))
+        self._segment_name = segment_name(path)
         self._day = day
         self._from_ns = (day - 1) * DAY_NS
         self._until_ns = min(floor_to(recv_ns, self._segment_ns) + self._segment_ns, (day + 1) * DAY_NS)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.checkpoints import Checkpoint, checkpoint_path, read_checkpoint, write_checkpoint
+from storage.checkpoints import Checkpoint, FramePlace, checkpoint_path, read_checkpoint, write_checkpoint
 
-CHECKPOINT = Checkpoint(7, 1_772_000_000_000_000_000, "f00d", b"state" * 100)
+CHECKPOINT = Checkpoint(
+    7, 1_772_000_000_000_000_000, "f00d", b"state" * 100, b"memory", FramePlace("2026-02-25/1.log", 99)
+)
 
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from market.events import ORDERBOOK, START, empty_events
 
 
 class Streams:
-    """Messages told to a BookStream, one each second. at: of which second by the exchange's clock and by ``seq``."""
+    """Messages told to a BookStream, one each second, each to one that was restored from the last one's state.
+
+    at: of which second by the exchange's clock and by ``seq``.
+    """
 
     def __init__(self) -> None:
         self._stream = BookStream()
@@ -36,7 +39,10 @@ class Streams:
         records["event_ns"] = sent * SECOND_NS
         place = BookPlace(update_id, update_id, depth, replaces, sent if seq is None else seq)
         message = DecodedMessage("BTCUSDT", ORDERBOOK, "orderbook", None, None, records, book=place)
-        judged = self._stream.judge(message, self._told * SECOND_NS)
+        stream = BookStream()
+        stream.restore(self._stream.state())
+        self._stream = stream
+        judged = stream.judge(message, self._told * SECOND_NS)
         if judged.mark not in (None, START):
             self.lose()
         if judged.is_taken:

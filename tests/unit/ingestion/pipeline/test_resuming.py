@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
+from ingestion.pipeline.lane_memory import unpacked
+from ingestion.pipeline.redelivery import SeenEntries
 from ingestion.pipeline.resuming import VersionBefore
 from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import StoreUnavailable
-from storage.checkpoints import checkpoint_path, read_checkpoint
+from storage.checkpoints import checkpoint_path, read_checkpoint, write_checkpoint
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from storage.tape import read_tape
@@ -242,6 +245,44 @@ def test_a_damaged_checkpoint_is_passed_over(
     serve(tmp_path, short, first)
     DAMAGES[damage](checkpoint_path(tmp_path, SYMBOL))
     assert_rebuilt(tmp_path, short, serve(tmp_path, short, second))
+
+
+def test_a_checkpoint_whose_memory_is_of_another_form_is_passed_over(
+    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
+) -> None:
+    first, second = before_and_after(messages)
+    serve(tmp_path, short, first)
+    checkpoint = read_checkpoint(tmp_path, SYMBOL, f"{short.run.__module__} 3 6 {SECOND_NS}")
+    assert checkpoint is not None
+    write_checkpoint(tmp_path, SYMBOL, replace(checkpoint, memory=b"another"))
+    assert_rebuilt(tmp_path, short, serve(tmp_path, short, second))
+
+
+def test_a_restart_at_a_checkpoint_decodes_nothing_of_the_past_and_knows_what_it_knew(
+    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
+) -> None:
+    first, _ = before_and_after(messages)
+    pipeline = pipeline_in(tmp_path, short)
+    for message in first:
+        pipeline.handle(message)
+    before = pipeline.lanes[SYMBOL]._memory.packed()
+    pipeline.close()
+    again = pipeline_in(tmp_path, short)
+    try:
+        assert again.go_on(SYMBOL, now_ns=first[-1].recv_ns)
+        lane = again.lanes[SYMBOL]
+        marks = lane.last_seq - len(first)
+        assert again.decoders.compiled + again.decoders.typed == marks < 10
+        assert lane._memory.seen.entries() == unpacked_seen(before)
+        assert lane._memory.book._whole == lane._memory.book._last is not None
+    finally:
+        again.close()
+
+
+def unpacked_seen(packed: bytes) -> SeenEntries:
+    memory = unpacked(packed)
+    assert memory is not None
+    return memory.seen.entries()
 
 
 def test_a_checkpoint_of_another_tape_is_passed_over(

@@ -164,6 +164,24 @@ def test_few_checkpoints_wait_and_who_brings_another_waits_for_room(tmp_path: Pa
     assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") == newest
 
 
+def test_checkpoints_that_wait_are_written_together_each_symbols_newest_behind_its_rows(tmp_path: Path) -> None:
+    record, late = record_in(tmp_path), Durable()
+    record.keep_checkpoint("AAAUSDT", CHECKPOINT, late.wait)
+    assert late.asked.wait(30)
+    record.write([served(1)])
+    record.note_given([served(1)], given_ns=B)
+    others = [f"S{number}USDT" for number in range(5)]
+    newest = Checkpoint(9, B, "id", b"newest")
+    for symbol, checkpoint in ((SYMBOL, CHECKPOINT), *((each, CHECKPOINT) for each in others), (SYMBOL, newest)):
+        record.keep_checkpoint(symbol, checkpoint, late.wait)
+    late.reached.set()
+    record.close()
+    assert [read_checkpoint(tmp_path / "raw", each, "id") for each in others] == [CHECKPOINT] * 5
+    assert read_checkpoint(tmp_path / "raw", SYMBOL, "id") == newest
+    assert logged(tmp_path) == list(given(tmp_path)) == [1]
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file() and path.name.startswith((".part", ".S"))]
+
+
 def test_what_forbids_a_write_is_final_and_nothing_more_is_written(tmp_path: Path) -> None:
     is_ours = True
 

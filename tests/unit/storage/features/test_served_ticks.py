@@ -18,6 +18,7 @@ from storage.features.served_ticks import (
     read_served_ticks,
     row_digest,
 )
+from storage.file_group import FileGroup
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 MIDNIGHT_NS = 20_000 * DAY_NS
@@ -100,7 +101,9 @@ def test_a_full_buffer_is_written_and_a_flush_is_of_one_symbol(tmp_path: Path) -
     assert len(read(tmp_path, 0, 2**62)) == 2
     writer.append(rows_at(MIDNIGHT_NS + 2 * TICK_NS), np.array([3]))
     writer.append(rows_at(MIDNIGHT_NS, symbol="ETHUSDT"), np.array([4]))
-    writer.flush_symbol("BTCUSDT")
+    with FileGroup() as group:
+        writer.stage_symbol("BTCUSDT", group)
+        group.publish()
     assert len(read(tmp_path, 0, 2**62)) == 3
     assert last_served_tick_ns(FeatureLog(tmp_path), "ETHUSDT") is None
     writer.close()

@@ -14,6 +14,7 @@ from market.errors import Conflict, NotFound, StoreUnavailable
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.parts import group_folder
 from storage.features.served_ticks import ServedTickWriter, read_served_ticks
+from storage.file_group import FileGroup
 from storage.retention.features import (
     archive_feature_days,
     delete_feature_days,
@@ -125,7 +126,9 @@ def test_days_are_removed_while_rows_are_written_into_them(tmp_path: Path) -> No
                 rows = FeatureRows("BTCUSDT", SET, row_ns, np.zeros((1, 2)), np.zeros((1, 2), np.int8))
                 writer.append(rows, row_ns + 1)
                 ticks.append(rows, row_ns + 1)
-                ticks.flush_symbol("BTCUSDT")
+                with log.writing(), FileGroup() as group:
+                    ticks.stage_symbol("BTCUSDT", group)
+                    group.publish()
                 written += 1
 
     removed = 0

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from market.clock import DAY_NS, HOUR_NS
 from market.markets import DEFAULT_MARKET
-from storage.checkpoints import Checkpoint, write_checkpoint
+from storage.checkpoints import Checkpoint, FramePlace, write_checkpoint
 from storage.tape import Frame, Hole, TapeWriter, read_tape_and_holes
 from storage.tape.frames import segment_head
 from storage.tape.recovery import recover_abandoned
 from storage.tape.segment_log import gone_segments, read_segment_log
+from storage.tape.segments import segment_name
 from tests.dead_writers import reopened
 from tests.examples import examples
 
@@ -59,6 +60,10 @@ def test_a_flipped_bit_costs_its_own_message_is_named_and_no_seq_is_given_twice(
     size = path.stat().st_size
     bit = draws.draw(st.integers(0, 8 * size - 1), label="bit")
     first = 4 * number + 1
+    if (known := draws.draw(st.none() | st.integers(9, COUNT), label="checkpoint")) is not None:
+        place = FramePlace(segment_name(segments(root)[-1]), _end_of(known - 1, first=9))
+        recv_ns = MIDNIGHT_NS + 2 * HOUR_NS + known - 1
+        write_checkpoint(root, SYMBOL, Checkpoint(known, recv_ns, "of any set", b"state", place=place))
     # A damaged head costs no message; it is told before the first of its segment.
     is_head = bit // 8 < HEAD_BYTES
     hit = first if is_head else next(seq for seq in range(first, first + 4) if bit // 8 < _end_of(seq, first=first))

@@ -13,9 +13,10 @@ import pytest
 
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS
 from market.errors import StoreUnavailable
-from storage.tape import TapeDisk, TapeWriter, group_sync, read_tape, read_tape_and_holes
+from storage import group_sync
+from storage.group_sync import GroupSync, tells_of_failures
+from storage.tape import TapeDisk, TapeWriter, read_tape, read_tape_and_holes
 from storage.tape.frames import Frame, read_frames
-from storage.tape.group_sync import GroupSync, tells_of_failures
 from storage.tape.segment_log import read_segment_log
 
 BEGIN_NS = 20_000 * DAY_NS

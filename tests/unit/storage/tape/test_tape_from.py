@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from market.clock import DAY_NS
+from market.clock import DAY_NS, HOUR_NS
 from market.markets import DEFAULT_MARKET
+from storage.checkpoints import FramePlace, KnownFrame
 from storage.tape import Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import frame_offset, segment_head
+from storage.tape.segments import known_offset, segment_name
 
 SYMBOL = "BTCUSDT"
 MIDNIGHT_NS = 20_000 * DAY_NS  # 2024-10-04
@@ -35,6 +37,24 @@ def from_seq(found: list[Frame | Hole], seq: int) -> list[Frame | Hole]:
     ]
 
 
+def test_a_writer_knows_where_each_frame_lies(tmp_path: Path) -> None:
+    known = []
+    for _ in range(2):
+        with TapeWriter(tmp_path, SYMBOL) as writer:
+            assert writer.place is None
+            for _ in range(3):
+                recv_ns = MIDNIGHT_NS + writer.next_seq * HOUR_NS // 2
+                seq = writer.append(recv_ns, b"%02d" % writer.next_seq)
+                known.append(KnownFrame(seq, recv_ns, writer.place))
+    paths = {segment_name(path): path for path in (tmp_path / "tape" / SYMBOL).glob("*/*.log")}
+    assert len(paths) == 4
+    for each in known:
+        assert each.place is not None
+        assert known_offset(paths[each.place.segment], each) == each.place.offset > 0
+        assert known_offset(paths[each.place.segment], each._replace(recv_ns=1)) == 0
+        assert known_offset(min(paths.values()), each) == (each.place.offset if each.seq == 1 else 0)
+
+
 def test_a_reading_from_a_seq_is_the_end_of_the_whole_one_whichever_byte_is_damaged(tmp_path: Path) -> None:
     first, second = record(tmp_path, 4), record(tmp_path, 4)
     for segment in (first, second):
@@ -46,6 +66,10 @@ def test_a_reading_from_a_seq_is_the_end_of_the_whole_one_whichever_byte_is_dama
             found = list(read_tape_and_holes(tmp_path, SYMBOL))
             for seq in range(10):
                 assert list(read_tape_from(tmp_path, SYMBOL, seq)) == from_seq(found, seq), (position, seq)
+            for seq in range(1, 9):
+                holder, offset = (first, second)[seq > 4], HEAD_BYTES + (seq - 1) % 4 * FRAME_BYTES
+                known = KnownFrame(seq, MIDNIGHT_NS + seq, FramePlace(segment_name(holder), offset))
+                assert list(read_tape_from(tmp_path, SYMBOL, seq, known=known)) == from_seq(found, seq), (position, seq)
         segment.write_bytes(whole)
     assert list(read_tape_from(tmp_path, SYMBOL, 6)) == list(read_tape_and_holes(tmp_path, SYMBOL))[5:]
 

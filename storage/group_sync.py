@@ -1,4 +1,4 @@
-"""Making durable what many tapes have written: a few files one by one, more by syncing their filesystem at once.
+"""Making durable what many have written: a few files one by one, more by syncing their filesystem at once.
 
 syncfs waits for everything that is dirty on the filesystem, whoever wrote it, and takes a sixth of the time that 500
 files take one by one. It is believed where it tells of a failed write: on ext4, XFS and btrfs, from Linux 5.8 on. On
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from storage.durable_files import sync_file, sync_folder
 
@@ -69,6 +69,11 @@ class GroupSync:
     def file_at(self, path: Path) -> None:
         """The bytes of a file were written, which is closed and keeps its name."""
         self._add(path, partial(sync_file, path))
+
+    def written(self, path: Path, file: BinaryIO) -> None:
+        """``file_at`` for a file that is still open."""
+        self.check_device(os.fstat(file.fileno()).st_dev)
+        self.file_at(path)
 
     def folder(self, path: Path) -> None:
         """Names in a folder were written."""
