@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -24,7 +25,8 @@ import pyarrow.parquet as pq
 
 from market.clock import utc_date
 from market.errors import CorruptStore
-from storage.parquet_files import StagedParquet, opened_parquet
+from storage.durable_files import FileVersion, file_version
+from storage.parquet_files import StagedParquet, opened_parquet, reading_parquet
 from storage.places import Place, SamePlace, matching
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
@@ -121,12 +123,25 @@ def part_schema(path: Place) -> pa.Schema:
         return file.schema_arrow
 
 
-def part_columns(path: Place) -> set[str]:
-    """The features in a part. Raises CorruptStore."""
-    return set(part_schema(path).names) - COMMON_COLUMNS
+def part_columns(path: Place) -> frozenset[str]:
+    """The features in a part, remembered by this process as long as it is unchanged. Raises CorruptStore."""
+    with reading_parquet(path):
+        version = file_version(path)
+    return _columns_of(path, version)
 
 
-def served_columns(root: Place) -> dict[tuple[str, str], set[str]]:
+@lru_cache(maxsize=1 << 16)
+def _columns_of(path: Place, _version: FileVersion) -> frozenset[str]:
+    # The same few sets of hundreds of names, of every day.
+    return _shared(frozenset(part_schema(path).names) - COMMON_COLUMNS)
+
+
+@lru_cache(maxsize=1 << 10)
+def _shared(columns: frozenset[str]) -> frozenset[str]:
+    return columns
+
+
+def served_columns(root: Place) -> dict[tuple[str, str], frozenset[str]]:
     """The features in the newest served part of each group and fingerprint, of any symbol. Raises CorruptStore."""
     newest: dict[tuple[str, str], Place] = {}
     for symbol in matching(root, "*/*/symbol=*"):
