@@ -58,7 +58,7 @@ class _Rows:
     """Those of a file and symbol that no block was made of yet."""
 
     times_ns: list[Int64s] = field(default_factory=list)
-    values: list[Float64s] = field(default_factory=list)
+    columns: list[Sequence[Float64s]] = field(default_factory=list)
     count: int = 0
 
 
@@ -98,7 +98,7 @@ class Foresight:
             is_whole = bool(of_symbol.all())
             held = self._held.setdefault(symbol, _Rows())
             held.times_ns.append(piece.times_ns if is_whole else piece.times_ns[of_symbol])
-            held.values.append(piece.values if is_whole else piece.values[of_symbol])
+            held.columns.append(piece.columns if is_whole else [column[of_symbol] for column in piece.columns])
             held.count += len(held.times_ns[-1])
             if held.count >= 2 * self.block_rows:
                 self._judge_blocks(file, symbol, is_last=False)
@@ -115,14 +115,15 @@ class Foresight:
 
     def _judge_blocks(self, file: str, symbol: str, *, is_last: bool) -> None:
         held = self._held[symbol]
-        times_ns, values = np.concatenate(held.times_ns), np.concatenate(held.values)
+        times_ns = np.concatenate(held.times_ns)
+        columns = [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*held.columns, strict=True)]
         begin = 0
         for end in self._ends(times_ns, is_last=is_last):
-            self._judge_once(f"{symbol} in {file}", times_ns[begin:end], values[begin:end])
+            self._judge_once(f"{symbol} in {file}", times_ns[begin:end], [column[begin:end] for column in columns])
             begin = end
         if is_last:
             self._not_judged += held.count - begin
-        self._held[symbol] = _Rows([times_ns[begin:]], [values[begin:]], held.count - begin)
+        self._held[symbol] = _Rows([times_ns[begin:]], [[column[begin:] for column in columns]], held.count - begin)
 
     def _ends(self, times_ns: Int64s, *, is_last: bool) -> list[int]:
         """Where blocks end among rows that begin one; without the last, which may grow, unless no rows follow."""
@@ -134,14 +135,14 @@ class Foresight:
             ends[-1] = len(times_ns)
         return ends[1:] if is_last else ends[1:-1]
 
-    def _judge_once(self, of: str, times_ns: Int64s, values: Float64s) -> None:
-        self._judged += len(values)
+    def _judge_once(self, of: str, times_ns: Int64s, columns: Sequence[Float64s]) -> None:
+        self._judged += len(times_ns)
         digest = hashlib.sha256(self._judged_by)
-        digest.update(np.ascontiguousarray(times_ns).data)
-        digest.update(np.ascontiguousarray(values).data)
+        # Python's hash of bytes, 64 bits of each column, is three times as fast as SHA-256.
+        digest.update(np.array([hash(column.tobytes()) for column in (times_ns, *columns)], np.int64).tobytes())
         key = digest.digest()
         if key not in _clean:
-            self._judge(of, times_ns, values)
+            self._judge(of, times_ns, np.stack(columns, axis=1))
             _clean[key] = None
             if len(_clean) > MOST_REMEMBERED:
                 _clean.popitem(last=False)

@@ -126,11 +126,15 @@ def read_columns(path: Path, columns: Sequence[str], output_format: OutputFormat
 
 @dataclass(frozen=True, slots=True)
 class FilePiece:
-    """Consecutive rows of a file: symbols (n,), row times int64 (n,), chosen columns float64 (n, columns)."""
+    """Consecutive rows of a file: symbols (n,), row times int64 (n,), each chosen column float64 (n,)."""
 
     symbols: npt.NDArray[np.object_]
     times_ns: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
+    columns: Sequence[npt.NDArray[np.float64]]
+
+    def row(self, at: int) -> npt.NDArray[np.float64]:
+        """The values of one row, float64 (columns,)."""
+        return np.array([column[at] for column in self.columns], np.float64)
 
 
 def read_pieces(path: Path, columns: Sequence[str], output_format: OutputFormat) -> Iterator[FilePiece]:
@@ -155,10 +159,8 @@ def read_pieces(path: Path, columns: Sequence[str], output_format: OutputFormat)
 
 
 def _piece(batch: pa.RecordBatch, times_ns: npt.NDArray[np.int64], columns: Sequence[str]) -> FilePiece:
-    values = np.empty((batch.num_rows, len(columns)))
-    for at, name in enumerate(columns):
-        values[:, at] = batch.column(name).to_numpy(zero_copy_only=False)
-    return FilePiece(batch.column("symbol").to_numpy(zero_copy_only=False), times_ns, values)
+    symbols = batch.column("symbol").to_numpy(zero_copy_only=False)
+    return FilePiece(symbols, times_ns, [batch.column(name).to_numpy(zero_copy_only=False) for name in columns])
 
 
 def fold_name(number: int) -> str:

@@ -40,7 +40,7 @@ def judge(features: Float64s, label: Float64s, *, is_class: bool = False, cut: i
     values = np.column_stack([features, label])
     for begin in range(0, ROWS, cut):
         part = slice(begin, begin + cut)
-        found.add("train", FilePiece(symbols[part], TIMES_NS[part], values[part]))
+        found.add("train", FilePiece(symbols[part], TIMES_NS[part], list(values[part].T)))
     found.finish("train")
     return found
 
@@ -104,7 +104,7 @@ def test_blocks_that_were_found_clean_are_judged_again_only_when_a_value_changes
     fold = Foresight(COLUMNS, {"target": False}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
     later = slice(3_000, ROWS)
     symbols = np.full(ROWS, "BTCUSDT", object)[later]
-    fold.add("fold-001/train", FilePiece(symbols, TIMES_NS[later], np.column_stack([features, label])[later]))
+    fold.add("fold-001/train", FilePiece(symbols, TIMES_NS[later], list(np.column_stack([features, label])[later].T)))
     fold.finish("fold-001/train")
     assert len(set(_clean) - known) == 1
     # One value of a block that was clean: the block is judged, and told.
@@ -117,7 +117,7 @@ def test_rows_that_are_too_few_are_said_not_to_be_judged() -> None:
     features, label = market(1)
     found = Foresight(COLUMNS, {"target": False}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
     symbols = np.full(300, "BTCUSDT", object)
-    found.add("test", FilePiece(symbols, TIMES_NS[:300], np.column_stack([features, label])[:300]))
+    found.add("test", FilePiece(symbols, TIMES_NS[:300], list(np.column_stack([features, label])[:300].T)))
     found.finish("test")
     assert found.document() == {"block_rows": LEAST_ROWS, "rows_judged": 0, "rows_too_few_to_judge": 300}
 
