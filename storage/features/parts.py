@@ -222,7 +222,8 @@ def parts_in_order(folder: Place, from_ns: int | None, to_ns: int | None) -> lis
 def parts_of_date(folder: Place) -> list[tuple[Place, int, int]]:
     """The parts of one date with their first and last row time, by time. Raises CorruptStore for another name."""
     parts = []
-    for path in (path for kind in (PART, REBUILT, REVISED) for path in folder.glob(f"{kind}-*.parquet")):
+    listed = matching(folder, "*-*.parquet")
+    for path in (path for kind in (PART, REBUILT, REVISED) for path in listed if path.name.startswith(f"{kind}-")):
         kind, *period = path.stem.split("-")
         if kind != PART:
             period = period[:2]  # what it was made of follows

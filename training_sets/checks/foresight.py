@@ -142,7 +142,7 @@ class Foresight:
         digest.update(np.array([hash(column.tobytes()) for column in (times_ns, *columns)], np.int64).tobytes())
         key = digest.digest()
         if key not in _clean:
-            self._judge(of, times_ns, np.stack(columns, axis=1))
+            self._judge(of, times_ns, np.stack(columns).T)
             _clean[key] = None
             if len(_clean) > MOST_REMEMBERED:
                 _clean.popitem(last=False)
