@@ -37,15 +37,15 @@ class TableProfile:
 
     def add(self, times_ns: Int64s, values: Float64s, symbol: Int64s | None = None) -> None:
         """Take rows: times int64 (n,), values float64 (n, columns), symbol int64 (n,), a number; None is one symbol."""
-        self.missing += np.isnan(values).sum(axis=0)
+        self.missing += _count(np.isnan(values))
         is_infinite = np.isinf(values)
-        self.infinite += is_infinite.sum(axis=0)
-        self.outside += (((values < self._low) | (values > self._high)) & ~is_infinite).sum(axis=0)
-        known = np.where(is_infinite, np.nan, values)
+        self.infinite += _count(is_infinite)
+        self.outside += _count(((values < self._low) | (values > self._high)) & ~is_infinite)
+        known = np.where(is_infinite, np.nan, values) if is_infinite.any() else values
         self.least = np.fmin(self.least, np.fmin.reduce(known, axis=0, initial=np.inf))
         self.greatest = np.fmax(self.greatest, np.fmax.reduce(known, axis=0, initial=-np.inf))
         for at, label in enumerate(CLASSES):
-            self.of_class[:, at] += (values == label).sum(axis=0)
+            self.of_class[:, at] += _count(values == label)
         number = np.arange(self.rows, self.rows + len(values))
         self.rows += len(values)
         self._keep(number, times_ns, np.zeros(len(values), np.int64) if symbol is None else symbol, values)
@@ -78,6 +78,12 @@ class TableProfile:
         if self._correlations is None or self._correlations[0] != self.rows:
             self._correlations = self.rows, correlations(self.sample[1], self.sample_symbol)
         return self._correlations[1]
+
+
+def _count(is_so: npt.NDArray[np.bool_]) -> Int64s:
+    """How many are, by column; twice as fast as ``sum`` of booleans."""
+    counts: Int64s = np.add.reduce(is_so.view(np.uint8), axis=0, dtype=np.uint32).astype(np.int64)
+    return counts
 
 
 def correlations(values: Float64s, symbol: Int64s) -> Float64s:

@@ -149,9 +149,9 @@ class _Columns:
             other_ranks = mean_ranks(other)
             other_bins = _label_bins(other, other_ranks)
             ics, rank_ics = _pearsons(ranked.values, other), _pearsons(ranked.ranks, other_ranks)
+            information = _mutual_information(ranked.bins, other_bins)
             for number, at in enumerate(chosen):
-                information = _mutual_information(ranked.bins[:, number], other_bins)
-                found[at] = (len(rows), ics[number], rank_ics[number], information)
+                found[at] = (len(rows), ics[number], rank_ics[number], information[number])
         return found
 
 
@@ -204,17 +204,22 @@ def mean_ranks(values: Float64s) -> Float64s:
     return np.asarray(pd.Series(values).rank(), np.float64)
 
 
-def _mutual_information(one: Int64s, other: Int64s) -> float:
-    """Of two columns of bins, less (rows - 1)(columns - 1) / 2n (Miller, 1955); not below 0."""
-    width = int(other.max()) + 1
-    counts = np.bincount(one * width + other, minlength=(int(one.max()) + 1) * width).reshape(-1, width)
-    counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
-    shares = counts / len(one)
-    expected = shares.sum(axis=1, keepdims=True) * shares.sum(axis=0, keepdims=True)
-    is_there = shares > 0
-    found = float((shares[is_there] * np.log(shares[is_there] / expected[is_there])).sum())
-    by_chance = (counts.shape[0] - 1) * (counts.shape[1] - 1) / (2.0 * len(one))
-    return float(max(0.0, found - by_chance))
+def _mutual_information(columns: Int64s, label: Int64s) -> list[float]:
+    """Of each column of bins with a label's, less (rows - 1)(columns - 1) / 2n (Miller, 1955); not below 0.
+
+    columns: int64 (n, columns), from 0 to BINS - 1. label: int64 (n,), from 0.
+    """
+    number, width = columns.shape[1], int(label.max()) + 1
+    cells = (np.arange(number) * BINS + columns) * width + label[:, np.newaxis]
+    counts = np.bincount(cells.ravel(), minlength=number * BINS * width).reshape(number, BINS, width)
+    of_bin, of_label = counts.sum(axis=2), counts.sum(axis=1)
+    shares = counts / len(label)
+    expected = (of_bin[:, :, np.newaxis] / len(label)) * (of_label[:, np.newaxis] / len(label))
+    is_there = counts > 0
+    told = shares * np.log(np.divide(shares, expected, out=np.ones_like(shares), where=is_there))
+    freedom = (np.count_nonzero(of_bin, axis=1) - 1) * (np.count_nonzero(of_label, axis=1) - 1)
+    found: Float64s = np.maximum(told.sum(axis=(1, 2)) - freedom / (2.0 * len(label)), 0.0)
+    return [float(each) for each in found]
 
 
 def _label_bins(label: Float64s, ranks: Float64s) -> Int64s:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -16,7 +18,14 @@ SamePlace = TypeVar("SamePlace", bound=Path | ObjectPath)
 
 def matching(folder: Place, pattern: str) -> list[Place]:
     """What is below a folder and matches, as ``Path.glob`` has it, sorted."""
-    return sorted(folder.glob(pattern))
+    if isinstance(folder, ObjectPath) or "/" in pattern or "**" in pattern:
+        return sorted(folder.glob(pattern))
+    # A third of the time: a build lists some thousand folders of a few files.
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  # names alone
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+    return [folder / name for name in sorted(fnmatch.filter(names, pattern))]
 
 
 def file_pieces(path: Place) -> Iterator[bytes]:

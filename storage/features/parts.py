@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from market.clock import utc_date
 from market.errors import CorruptStore
+from storage.durable_files import FileVersion, file_version
 from storage.features.part_times import (
     AVAILABLE,
     CREATED,
@@ -33,7 +35,7 @@ from storage.features.part_times import (
     stated_times,
 )
 from storage.group_sync import GroupSync
-from storage.parquet_files import StagedParquet, opened_parquet
+from storage.parquet_files import StagedParquet, opened_parquet, reading_parquet
 from storage.places import Place, SamePlace, matching
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
@@ -125,12 +127,25 @@ def part_schema(path: Place) -> pa.Schema:
         return file.schema_arrow
 
 
-def part_columns(path: Place) -> set[str]:
-    """The features in a part. Raises CorruptStore."""
-    return set(part_schema(path).names) - COMMON_COLUMNS
+def part_columns(path: Place) -> frozenset[str]:
+    """The features in a part, remembered by this process as long as it is unchanged. Raises CorruptStore."""
+    with reading_parquet(path):
+        version = file_version(path)
+    return _columns_of(path, version)
 
 
-def served_columns(root: Place) -> dict[tuple[str, str], set[str]]:
+@lru_cache(maxsize=1 << 16)
+def _columns_of(path: Place, _version: FileVersion) -> frozenset[str]:
+    # The same few sets of hundreds of names, of every day.
+    return _shared(frozenset(part_schema(path).names) - COMMON_COLUMNS)
+
+
+@lru_cache(maxsize=1 << 10)
+def _shared(columns: frozenset[str]) -> frozenset[str]:
+    return columns
+
+
+def served_columns(root: Place) -> dict[tuple[str, str], frozenset[str]]:
     """The features in the newest served part of each group and fingerprint, of any symbol. Raises CorruptStore."""
     newest: dict[tuple[str, str], Place] = {}
     for symbol in matching(root, "*/*/symbol=*"):
@@ -211,7 +226,8 @@ def parts_in_order(folder: Place, from_ns: int | None, to_ns: int | None) -> lis
 def parts_of_date(folder: Place) -> list[tuple[Place, int, int]]:
     """The parts of one date with their first and last row time, by time. Raises CorruptStore for another name."""
     parts = []
-    for path in (path for kind in (PART, REBUILT, REVISED) for path in folder.glob(f"{kind}-*.parquet")):
+    listed = matching(folder, "*-*.parquet")
+    for path in (path for kind in (PART, REBUILT, REVISED) for path in listed if path.name.startswith(f"{kind}-")):
         kind, *period = path.stem.split("-")
         if kind != PART:
             period = period[:2]  # what it was made of follows

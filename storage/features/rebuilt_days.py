@@ -185,7 +185,12 @@ def _served_rows(folder: Place, group: FeatureGroup) -> tuple[Int64s, Int64s]:
 
 
 def _rebuilt(folder: Place, inputs: str) -> list[Place]:
-    return matching(folder, f"{REBUILT}-*-{inputs}.parquet")
+    # Not by a pattern: one for each day would be compiled each time.
+    return [path for path in _all_rebuilt(folder) if path.name.endswith(f"-{inputs}.parquet")]
+
+
+def _all_rebuilt(folder: Place) -> list[Place]:
+    return matching(folder, f"{REBUILT}-*-*.parquet")
 
 
 def _path(folder: Place, part: PartFile, group: FeatureGroup, inputs: str) -> Place:
@@ -200,6 +205,6 @@ def _replaced_by(path: Place, group: FeatureGroup, inputs: str) -> list[Place]:
     """The files of the day that go once ``path`` is there."""
     return [
         old
-        for old in _rebuilt(path.parent, "*")
+        for old in _all_rebuilt(path.parent)
         if old != path and (not old.stem.endswith(f"-{inputs}") or part_columns(old) <= set(group.columns))
     ]

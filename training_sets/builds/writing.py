@@ -87,7 +87,9 @@ def write_samples(
             for fold in request.folds()
         ]
         for piece in sampler.pieces():
-            profile.add(piece.times_ns, np.concatenate([piece.features, piece.labels], axis=1), piece.symbol)
+            # Column by column, as the features lie: by rows it would take five times as long.
+            values = np.concatenate([piece.features.T, piece.labels.T]).T
+            profile.add(piece.times_ns, values, piece.symbol)
             for each in folds:
                 assigned = assign_rows(piece.times_ns, each.tally.fold, rules, decisions_ns=piece.decisions_ns)
                 each.tally.add(piece.times_ns, assigned, piece.labels)

@@ -184,7 +184,7 @@ class _Rows:
 
     def at(self, number: int) -> Drawn:
         at = int(self.of_piece[number])
-        return Drawn(self.file, self.symbol, int(self.piece.times_ns[at]), self.piece.values[at].copy())
+        return Drawn(self.file, self.symbol, int(self.piece.times_ns[at]), self.piece.row(at))
 
 
 def draw_rows(

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
 from storage.durable_files import open_staged
 from storage.features.log import FeatureLog
+from storage.places import Place, matching
 from storage.raw.manifest import RawPart
 from storage.raw.raw_data import RawData
 from training_sets.provenance import code_digest, library_versions
@@ -129,7 +130,7 @@ class ProvenRows:
 
     def _read(self, symbol: str, day_ns: int, day: _Day) -> None:
         folder = self._folder(symbol, day_ns)
-        for path in () if folder is None else folder.glob(f"{day.name}-*"):
+        for path in () if folder is None else _of_name(folder, day.name):
             content = path.read_bytes()
             if path.name != f"{day.name}-{_digest(content)}":
                 continue
@@ -152,7 +153,7 @@ class ProvenRows:
             stretches=np.array(day.stretches, np.int64).reshape(-1, 3),
         )
         content = buffer.getvalue()
-        before = list(folder.glob(f"{day.name}-*"))
+        before = _of_name(folder, day.name)
         staged, opened = open_staged(folder / day.name)
         with opened as file:
             file.write(content)
@@ -194,6 +195,10 @@ class ProvenRows:
         """None in an object store, where no proofs are kept."""
         folder = self._log.of_date(self._chosen.groups[0], symbol, utc_date(day_ns))
         return folder if isinstance(folder, Path) else None
+
+
+def _of_name(folder: Path, name: str) -> list[Place]:
+    return [path for path in matching(folder, f"{PROVEN}-*") if path.name.startswith(f"{name}-")]
 
 
 def _digest(content: bytes) -> str:

@@ -1,6 +1,7 @@
 """Why values of a dataset are unknown, by what the feature log says of their groups, of a sample of its rows.
 
-1. Those of the profile's rows that lack a value are examined, on up to MOST_DATES dates of each symbol, evenly spaced.
+1. Those of the profile's rows that lack a value are examined, on up to MOST_DATES dates of each symbol: every date, or
+   every second, fourth ... since 1970, so that a later dataset looks at the same ones, which were read before.
 2. An unknown value has the status of its group in that row as its reason; where the group is OK the inputs are known
    and the formula has no value, UNDEFINED.
 """
@@ -42,8 +43,7 @@ def missing_reasons(
     for number, symbol in enumerate(request.symbols):
         lacking = np.flatnonzero((profile.sample_symbol == number) & unknown.any(axis=1))
         dates = np.unique(times_ns[lacking] // DAY_NS)
-        some = dates[np.unique(np.linspace(0, len(dates) - 1, MOST_DATES).round().astype(int))] if len(dates) else dates
-        for date in some.tolist():
+        for date in _some(dates.tolist()):
             own = lacking[times_ns[lacking] // DAY_NS == date]
             own = own[np.argsort(times_ns[own], kind="stable")]
             rows += len(own)
@@ -57,6 +57,15 @@ def missing_reasons(
                     found[name].update(_reason(status) for status in statuses[unknown[own, at]].tolist())
     by_column = {name: dict(sorted(counts.items())) for name, counts in found.items() if counts}
     return {"rows": rows, "by_column": by_column}
+
+
+def _some(dates: list[int]) -> list[int]:
+    """Up to MOST_DATES of ascending days since 1970, one at least where there are any."""
+    step, some = 1, dates
+    while len(some) > MOST_DATES:
+        step *= 2
+        some = [date for date in dates if date % step == 0] or dates[:1]
+    return some
 
 
 def _reason(status: int) -> str:

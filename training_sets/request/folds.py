@@ -108,7 +108,9 @@ def make_folds(strategy: Strategy) -> tuple[Fold, ...]:
     """All folds of a strategy, in order. Raises InvalidRequest when it makes none, or more than MOST_FOLDS."""
     count = fold_count(strategy)
     if not 0 < count <= MOST_FOLDS:
-        raise InvalidRequest(f"{strategy_name(strategy)}: must make 1 to {MOST_FOLDS} folds, was {count} of {strategy}")
+        raise InvalidRequest(
+            f"{strategy_name(strategy)}: must make 1 to {MOST_FOLDS} folds, was {count} of {_told(strategy)}"
+        )
     match strategy:
         case TimeBased():
             check_periods(strategy.periods)
@@ -124,6 +126,18 @@ def make_folds(strategy: Strategy) -> tuple[Fold, ...]:
             assert_never(strategy)
 
 
+def _told(strategy: Strategy) -> str:
+    """The settings of a strategy in words: "2026-01-01T00:00:00Z to 2026-01-09T00:00:00Z, groups 4, test_groups 2"."""
+    if isinstance(strategy, TimeBased):
+        return ", ".join(map(str, strategy.periods))
+    others = (
+        f"{name.removesuffix('_ns')} {value / SECOND_NS:g} s" if name.endswith("_ns") else f"{name} {value}"
+        for name, value in msgspec.structs.asdict(strategy).items()
+        if name not in {"start_ns", "end_ns"}
+    )
+    return ", ".join([f"{format_iso(strategy.start_ns)} to {format_iso(strategy.end_ns)}", *others])
+
+
 def fold_count(strategy: Strategy) -> int:
     """How many folds a strategy makes. Raises InvalidRequest when its numbers contradict each other.
 
@@ -136,23 +150,18 @@ def fold_count(strategy: Strategy) -> int:
         case WalkForward():
             lengths = (strategy.train_ns, strategy.validation_ns, strategy.step_ns)
             if min(lengths) <= 0 or strategy.test_ns < 0:
-                raise InvalidRequest(f"walk_forward: windows and step must be positive, was {strategy}")
+                raise InvalidRequest(f"walk_forward: windows and step must be positive, was {_told(strategy)}")
             spare_ns = strategy.end_ns - strategy.start_ns - sum(lengths[:2]) - strategy.test_ns
             return spare_ns // strategy.step_ns + 1 if spare_ns >= 0 else 0
         case RandomBlocks():
             if strategy.block_ns <= 0 or strategy.end_ns - strategy.start_ns < 3 * strategy.block_ns:
-                raise InvalidRequest(f"random: must have three blocks or more, was {strategy}")
+                raise InvalidRequest(f"random: must have three blocks or more, was {_told(strategy)}")
             return 1
         case PurgedCombinations():
             if not 0 < strategy.test_groups < strategy.groups:
-                raise InvalidRequest(
-                    f"cpcv: test_groups must be 1 to groups - 1, was {strategy.test_groups} of {strategy.groups}"
-                )
+                raise InvalidRequest(f"cpcv: test_groups must be 1 to groups - 1, was {_told(strategy)}")
             if strategy.end_ns - strategy.start_ns < strategy.groups * SECOND_NS:
-                raise InvalidRequest(
-                    f"cpcv: every group must be a second or longer, was {strategy.groups} groups from "
-                    f"{format_iso(strategy.start_ns)} to {format_iso(strategy.end_ns)}"
-                )
+                raise InvalidRequest(f"cpcv: every group must be a second or longer, was {_told(strategy)}")
             return math.comb(strategy.groups, strategy.test_groups)
         case _:
             assert_never(strategy)

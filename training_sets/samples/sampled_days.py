@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import DAY_NS, SECOND_NS, utc_date
-from storage.durable_files import open_staged
+from storage.durable_files import known_sha256, open_staged
 from storage.features.log import FeatureLog
 from storage.instruments import checked_symbol
 from storage.places import matching
@@ -95,10 +95,11 @@ class SampledDays:
 
     def _read_block(self, symbol: str, name: str, times_ns: Int64s, held: Float64s) -> bool:
         folder = self._folder(symbol, times_ns)
-        for path in () if folder is None else folder.glob(f"{name}-*"):
-            content = path.read_bytes()
-            if len(content) == held.size * held.itemsize and path.name == f"{name}-{_digest(content)}":
-                held[:] = np.frombuffer(content, np.float64).reshape(held.shape)
+        for path in () if folder is None else matching(folder, f"{SAMPLED}-*"):
+            if not path.name.startswith(f"{name}-"):
+                continue
+            if path.stat().st_size == held.size * held.itemsize and path.name == f"{name}-{known_sha256(path)[:32]}":
+                held[:] = np.fromfile(path, np.float64).reshape(held.shape)
                 return True
         return False
 

@@ -38,7 +38,7 @@ def file_of(name: str, times_ns: Int64s, symbols: Sequence[str] = (SYMBOL,)) -> 
     held = FilePiece(
         np.tile(np.array(symbols, object), len(times_ns)),
         np.repeat(times_ns, len(symbols)),
-        np.arange(count, dtype=np.float64)[:, None],
+        [np.arange(count, dtype=np.float64)],
     )
     return WrittenFile(name, Path(name), {}, "parquet"), held
 
@@ -55,7 +55,7 @@ def drawn_of(
     draw = Draw(told, length_ns, seed, is_proven)
     for file, held in files:
         for part in np.array_split(np.arange(len(held.times_ns)), pieces):
-            draw.add(file.name, FilePiece(held.symbols[part], held.times_ns[part], held.values[part]))
+            draw.add(file.name, FilePiece(held.symbols[part], held.times_ns[part], [held.columns[0][part]]))
     return draw.rows()
 
 

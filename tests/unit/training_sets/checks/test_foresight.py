@@ -8,7 +8,7 @@ import pytest
 
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
-from training_sets.checks.foresight import LEAST_ROWS, Foresight, _correlations
+from training_sets.checks.foresight import LEAST_ROWS, Foresight, _clean, _correlations
 from training_sets.dataset.files import FilePiece
 
 ROWS = 12_000
@@ -40,7 +40,7 @@ def judge(features: Float64s, label: Float64s, *, is_class: bool = False, cut: i
     values = np.column_stack([features, label])
     for begin in range(0, ROWS, cut):
         part = slice(begin, begin + cut)
-        found.add("train", FilePiece(symbols[part], TIMES_NS[part], values[part]))
+        found.add("train", FilePiece(symbols[part], TIMES_NS[part], list(values[part].T)))
     found.finish("train")
     return found
 
@@ -95,11 +95,29 @@ def test_the_blocks_do_not_depend_on_how_a_file_is_read() -> None:
     assert len(set(told)) == 1
 
 
+def test_blocks_that_were_found_clean_are_judged_again_only_when_a_value_changes() -> None:
+    features, label = market(1001)
+    judge(features, label)
+    known = set(_clean)
+    judge(features, label)
+    # Another fold begins in the middle: all blocks but its first are those of the first fold.
+    fold = Foresight(COLUMNS, {"target": False}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
+    later = slice(3_000, ROWS)
+    symbols = np.full(ROWS, "BTCUSDT", object)[later]
+    fold.add("fold-001/train", FilePiece(symbols, TIMES_NS[later], list(np.column_stack([features, label])[later].T)))
+    fold.finish("fold-001/train")
+    assert len(set(_clean) - known) == 1
+    # One value of a block that was clean: the block is judged, and told.
+    features[1_100:1_300, 2] = label[1_100:1_300]
+    with pytest.raises(InvalidRequest, match="leakage: volatility of BTCUSDT in train from"):
+        judge(features, label)
+
+
 def test_rows_that_are_too_few_are_said_not_to_be_judged() -> None:
     features, label = market(1)
     found = Foresight(COLUMNS, {"target": False}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
     symbols = np.full(300, "BTCUSDT", object)
-    found.add("test", FilePiece(symbols, TIMES_NS[:300], np.column_stack([features, label])[:300]))
+    found.add("test", FilePiece(symbols, TIMES_NS[:300], list(np.column_stack([features, label])[:300].T)))
     found.finish("test")
     assert found.document() == {"block_rows": LEAST_ROWS, "rows_judged": 0, "rows_too_few_to_judge": 300}
 

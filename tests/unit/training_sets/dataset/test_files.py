@@ -107,7 +107,7 @@ def test_a_flipped_bit_never_gives_another_value(tmp_path: Path) -> None:
                 refused += 1
             else:
                 assert found[:, 0].tolist() == TARGET.tolist(), at
-    assert refused > 100
+    assert refused > 90
 
 
 def test_polars_reads_parquet_and_csv_with_numbers_as_numbers(tmp_path: Path) -> None:

@@ -134,9 +134,24 @@ def test_periods_that_run_backwards_or_overlap_are_refused(wanted: list[Period],
         check_periods(wanted)
 
 
-def test_groups_that_are_too_short_are_refused_with_their_period() -> None:
-    with pytest.raises(InvalidRequest, match="was 6 groups from 1970-01-01T00:00:00Z to 1970-01-01T00:00:05Z"):
-        make_folds(PurgedCombinations(start_ns=0, end_ns=5 * SECOND_NS))
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        (
+            WalkForward(0, DAY_NS, DAY_NS, DAY_NS, DAY_NS),
+            "1970-01-02T00:00:00Z, train 86400 s, validation 86400 s",
+        ),
+        (PurgedCombinations(0, 5 * SECOND_NS), "1970-01-01T00:00:05Z, groups 6, test_groups 2"),
+        (PurgedCombinations(0, DAY_NS, 4, 4), "1970-01-02T00:00:00Z, groups 4, test_groups 4"),
+        (RandomBlocks(0, 2 * SECOND_NS, SECOND_NS), "1970-01-01T00:00:02Z, block 1 s, seed 0"),
+    ],
+    ids=["walk_forward", "cpcv of short groups", "cpcv of all groups", "random"],
+)
+def test_what_makes_no_folds_is_refused_with_its_period_and_settings(
+    strategy: WalkForward | PurgedCombinations | RandomBlocks, told: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"was (0 of )?1970-01-01T00:00:00Z to {told}"):
+        make_folds(strategy)
 
 
 @pytest.mark.parametrize(("groups", "test_groups"), [(6, 2), (4, 1), (5, 3)])
