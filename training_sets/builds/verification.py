@@ -134,7 +134,7 @@ class _SymbolProof:
         """What a worker may have left out; a silence of days lies between parts, each of which is of one day."""
         ends = sorted((part.first_ns, part.last_ns) for part in raw.parts(self.symbol) if part.files)
         last_ns = accumulate((last for _, last in ends), max)
-        following = [*(first for first, _ in ends[1:]), self.until_ns]
+        following = [*(first for first, _ in ends), self.until_ns][1:]
         return tuple(chain.from_iterable(map(hours_left_out, zip(last_ns, following, strict=True))))
 
     def _without_others(
