@@ -7,6 +7,8 @@ import importlib.metadata
 import json
 import os
 import sys
+import threading
+import time
 from typing import Annotated, Final, NoReturn
 
 import typer
@@ -95,6 +97,8 @@ _OF_THE_MACHINE: Final = frozenset(
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
 """What the disk or the system refuses: the user of the command can fix it, and a traceback does not help."""
+EXIT_DEADLINE_S: Final = 10.0
+"""How long the interpreter may wait for threads once a command has ended."""
 
 
 def _fail(error: FeatureServiceError) -> NoReturn:
@@ -104,8 +108,36 @@ def _fail(error: FeatureServiceError) -> NoReturn:
     sys.exit(1)
 
 
+def _end_soon(code: int) -> None:
+    """End the process with the code although threads go on that the interpreter waits for, once its exit took long."""
+
+    def end() -> None:
+        time.sleep(EXIT_DEADLINE_S)
+        print(f"exit: must take at most {EXIT_DEADLINE_S:g} s, did not, was forced", file=sys.stderr, flush=True)
+        os._exit(code)
+
+    threading.Thread(target=end, name="exit", daemon=True).start()
+
+
 def main() -> None:
-    """Run the command; an error of ours is one line on standard error, or one JSON document with --json."""
+    """Run the command, as a process that ends with it.
+
+    An error of ours is one line on standard error, or one JSON document with --json.
+    """
+    code = 1
+    try:
+        run_command()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+    finally:
+        # A request that computes, or a task in a pool, would hold the exit up for as long as it takes.
+        _end_soon(code)
+
+
+def run_command() -> None:
+    """Run the command that the arguments name; raises SystemExit for an error."""
     # Feast's import sets it, for every process that starts from there: figures would go to files that all share.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # noqa: TID251  # no setting of ours
     try:
@@ -126,7 +158,7 @@ def exit_code(*words: str) -> int:
     """The exit code of a command that is given by its words, as a script calls it."""
     sys.argv = ["feature-service", *words]
     try:
-        main()
+        run_command()
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0

@@ -15,6 +15,7 @@ from typing import Final
 from market.errors import FeatureServiceError
 
 STOP_DEADLINE_S: Final = 30.0
+"""For all roles together, from when they are told to stop."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,10 +64,11 @@ def run_until_stopped(roles: Sequence[Role], duration_s: float | None) -> None:
         _log.info("stopping: asked to")
     finally:
         with _ignoring_signals():
+            until = time.monotonic() + STOP_DEADLINE_S
             for role in roles:
                 role.stop()
             for thread in threads:
-                thread.join(STOP_DEADLINE_S)
+                thread.join(max(0.0, until - time.monotonic()))
                 if thread.is_alive():
                     _log.error("%s: must stop within %g s, did not", thread.name, STOP_DEADLINE_S)
                     failed.append(thread.name)

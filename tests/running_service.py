@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,9 @@ from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
 from market.clock import MINUTE_NS, SECOND_NS, SystemClock, floor_to, format_iso
+from runtime.cli import EXIT_DEADLINE_S
 from runtime.commands.options import settings_for
+from runtime.role import STOP_DEADLINE_S
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel, instrument_pins, make_pipeline
 from tests import waiting
@@ -46,13 +49,13 @@ class Running:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"X-API-Key": self.api_key}, timeout=30)
 
-    def build(self) -> str:
-        """A dataset of the played minutes through the API; its id once it is ready."""
+    def asked(self, *, horizon: str) -> dict[str, Any]:
+        """A request for a dataset of the played minutes."""
 
         def at(seconds: int) -> str:
             return format_iso(self.start_ns + seconds * SECOND_NS)
 
-        asked = {
+        return {
             "symbol": "BTCUSDT",
             "train_period_start": at(10),
             "train_period_end": at(90),
@@ -60,8 +63,12 @@ class Running:
             "validation_period_end": at(120),
             "test_period_start": at(120),
             "test_period_end": at(150),
-            "target_config": {"type": "regression", "horizon": "5s"},
+            "target_config": {"type": "regression", "horizon": horizon},
         }
+
+    def build(self) -> str:
+        """A dataset of the played minutes through the API; its id once it is ready."""
+        asked = self.asked(horizon="5s")
         with self.client() as client:
             started = client.post("/dataset/build", json=asked)
             assert started.status_code in {200, 202}, started.text  # 200 for one that stands already
@@ -76,7 +83,10 @@ class Running:
 def running_service(
     kernel_cache: Path, *, minutes: int, api_key: str, broker: Broker | None = None
 ) -> Iterator[Running]:
-    """On servers of its own; it ends with the block, without an error. broker: RabbitMQ, if it is to use one."""
+    """On servers of its own; it ends with the block, without an error, although a stream is open and a build runs.
+
+    broker: RabbitMQ, if it is to use one.
+    """
     with ExitStack() as stack:
         # Not pytest's own folder: root's PostgreSQL must be able to pass through to its cluster.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fs-")))
@@ -111,9 +121,16 @@ def running_service(
                     return False
 
             eventually(is_ready)
-            yield Running(url, folder, api_key, start_ns)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, log_path.read_text()[-3000:]
+            running = Running(url, folder, api_key, start_ns)
+            yield running
+            with (
+                running.client() as client,
+                client.stream("GET", "/features/stream", params={"symbol": "BTCUSDT"}) as stream,
+            ):
+                assert next(stream.iter_lines())
+                assert client.post("/dataset/build", json=running.asked(horizon="7s")).status_code == 202
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(STOP_DEADLINE_S + EXIT_DEADLINE_S + 20) == 0, log_path.read_text()[-3000:]
         finally:
             process.kill()
             process.wait()

@@ -7,6 +7,7 @@ that is not closed wait, so the rows depend on neither the cuts nor the moment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from transforms.kernel import Kernel
 from transforms.known_book import KnownBook, known_book, put_book
 from transforms.order_book import BROKEN
 from transforms.rows import FeatureRows
+from transforms.silences import SETTLE_NS, Period, calls, seconds_due
 from transforms.state import GRIDS_NS, NOT_STARTED, STATE, new_state
 from transforms.tape_order import earliest_ns, joined, slot_by_slot
 
@@ -162,17 +164,18 @@ class Engine:
             )
         self._arrived.append(records)
 
-    def advance(self, watermark_ns: int) -> FeatureRows:
+    def advance(self, watermark_ns: int, *, without: Sequence[Period] = ()) -> FeatureRows:
         """Close everything up to ``watermark_ns``; none is returned before the first record.
 
         Returns every row at a whole second, in order, and, where the newest tick of the grid lies between seconds, its
-        row. Ticks between seconds that are passed over have no row; that changes none that comes later.
+        row. Ticks that are passed over have no row, nor do seconds in one of the periods ``without``; that changes none
+        that comes later.
         """
         newest_ns = floor_to(watermark_ns, self.grid_ns)
         closed_ns = self.closed_ns
         if closed_ns is None or newest_ns <= closed_ns:
             return self._rows(_NO_ROWS, [self._room(0)])
-        due_ns = np.arange(floor_to(closed_ns, SECOND_NS) + SECOND_NS, newest_ns + 1, SECOND_NS)
+        due_ns = seconds_due(closed_ns, newest_ns, without)
         if newest_ns % SECOND_NS and newest_ns > self._begin_ns:
             due_ns = np.append(due_ns, newest_ns)
         return self._close(due_ns, newest_ns)
@@ -241,21 +244,29 @@ class Engine:
         """End every tile up to ``until_ns`` and compute the rows that are due."""
         self._put_in_order()
         pieces: list[Room] = []
-        for first in range(0, max(len(due_ns), 1), ROWS_A_CALL):
-            chosen_ns = due_ns[first : first + ROWS_A_CALL]
-            is_last = first + ROWS_A_CALL >= len(due_ns)
-            room = self._room(len(chosen_ns) + 1)
-            applied = self.kernel.run(
-                self._for_kernel(self._state),
-                self._for_kernel(self._waiting),
-                until_ns if is_last else int(chosen_ns[-1]),
-                chosen_ns,
-                *room,
-            )
-            self._waiting = self._waiting[int(applied) :]
-            values, reasons, status = room
+        for chosen_ns, closes_ns in calls(due_ns, until_ns, ROWS_A_CALL):
+            self._pass_over(int(chosen_ns[0]) if len(chosen_ns) else closes_ns)
+            values, reasons, status = self._run(chosen_ns, closes_ns)
             pieces.append((values[:-1], reasons[:-1], status[:-1]))
         return self._rows(due_ns, pieces)
+
+    def _pass_over(self, next_ns: int) -> None:
+        """Leave out the tiles after the last record that neither the row at ``next_ns`` nor a later one sees."""
+        settle_ns = floor_to(next_ns, SECOND_NS) - SETTLE_NS
+        if self.closed_ns is None or settle_ns <= self.closed_ns:
+            return
+        earlier_ns = self._waiting["recv_ns"][self._waiting["recv_ns"] < settle_ns]
+        if len(earlier_ns) > 0:
+            self._run(_NO_ROWS, floor_to(int(earlier_ns.max()), self.grid_ns) + self.grid_ns)
+        self._state["next_end_ns"] = settle_ns + self.grid_ns
+
+    def _run(self, due_ns: npt.NDArray[np.int64], until_ns: int) -> Room:
+        """Let the kernel end the tiles up to ``until_ns``; the rows that are due, and one of no meaning."""
+        room = self._room(len(due_ns) + 1)
+        state, waiting = self._for_kernel(self._state), self._for_kernel(self._waiting)
+        applied = self.kernel.run(state, waiting, until_ns, due_ns, *room)
+        self._waiting = self._waiting[int(applied) :]
+        return room
 
     def _room(self, rows: int) -> Room:
         columns = len(self.kernel.feature_set.columns)

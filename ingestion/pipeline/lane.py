@@ -16,6 +16,7 @@ from ingestion.pipeline.lane_memory import LaneMemory, unpacked
 from ingestion.pipeline.marks import GAP_REASON, RESTART_REASON, absence_marks, hole_records, kinds_changed
 from ingestion.pipeline.merged_ticker import MergedTicker
 from ingestion.pipeline.past_books import PastBooks
+from ingestion.pipeline.silence import Silence
 from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
 from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, TRADE
@@ -64,6 +65,7 @@ class Lane:
         self.closed = ClosedRows()
         self.losses = BookLosses(engine)
         self.past = PastBooks()
+        self.silence = Silence()
 
     def change_engine(self) -> None:
         """Compute from now on with the follower's engine, which has closed what the lane has; it changes places."""
@@ -120,7 +122,7 @@ class Lane:
             self._last_frame = frame.seq, frame.recv_ns
         # On a coarser grid than that of the row, the tick after it.
         least_ns = closed_ns + -closed_ns % self.engine.grid_ns
-        rows = self.engine.advance(max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
+        rows = self.silence.close(self.engine, max(least_ns, 0 if last_ns is None else floor_to(last_ns, SECOND_NS)))
         self.losses.settle()
         self.closed.until_ns = self.engine.closed_ns
         self.ticker.load(self.engine.ticker_fields, self.engine.waiting)
@@ -222,7 +224,8 @@ class Lane:
         They are served once ``note_closed`` has them; until then the lane can continue with another engine.
         """
         has_changed = self.closed.lacks_message_before(floor_to(watermark_ns, self.engine.grid_ns))
-        return self.engine.advance(watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS))
+        until_ns = watermark_ns if has_changed else floor_to(watermark_ns, SECOND_NS)
+        return self.engine.advance(until_ns, without=self.silence.hours)
 
     def note_closed(self, rows: FeatureRows) -> None:
         """The rows that ``compute`` gave are served."""

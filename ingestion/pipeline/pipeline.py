@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine, TimedMessage
@@ -27,8 +26,9 @@ from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.rejections import Rejections
 from ingestion.pipeline.resuming import VersionBefore
 from ingestion.pipeline.served_rows import Availability, RowSink, ServedRows
+from ingestion.pipeline.silence import steps_to
 from ingestion.venues.decoders import Decoders, venue_of
-from market.clock import HOUR_NS, SECOND_NS, floor_to
+from market.clock import HOUR_NS, SECOND_NS
 from market.errors import MalformedMessage, RejectedMessage
 from market.events import CONTROL, TICKER
 from market.markets import DEFAULT_MARKET, Market
@@ -37,8 +37,6 @@ from storage.tape import DEFAULT_SYNC_MS
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 
-ROWS_AT_ONCE: Final = 86_400
-"""Rows at whole seconds that are closed before the sinks have them: a day of one symbol, an hour of two dozen."""
 _log = logging.getLogger(__name__)
 
 
@@ -215,17 +213,17 @@ class Pipeline:
         """Continue where the symbol's tape ended, before its first message; False if it has none."""
         return self._lanes.go_on(symbol, now_ns=now_ns)
 
-    def steps_to(self, watermark_ns: int) -> Iterator[int]:
+    def steps_to(self, watermark_ns: int, *, leaves_out: bool = False) -> Iterator[int]:
         """Watermarks to ``advance`` to, one after the other, the last one ``watermark_ns``.
 
-        More than one after a long silence alone, of which every second has a row: each closes at most some
-        ROWS_AT_ONCE, so that memory does not grow with the silence.
+        More than one after a long silence alone: each closes at most some ROWS_AT_ONCE, so that memory does not grow
+        with the silence. leaves_out: whether whole hours of one that is longer than a day have no rows, see
+        ``silence``; else every second has one.
         """
-        closed_ns = [each for lane in self._lanes.by_symbol.values() if (each := lane.engine.closed_ns) is not None]
-        if closed_ns:
-            step_ns = max(1, ROWS_AT_ONCE // len(closed_ns)) * SECOND_NS
-            yield from range(floor_to(min(closed_ns), SECOND_NS) + step_ns, watermark_ns, step_ns)
-        yield watermark_ns
+        lanes = self._lanes.by_symbol.values()
+        for lane in lanes if leaves_out else ():
+            lane.silence.look(lane.engine, watermark_ns)
+        yield from steps_to(watermark_ns, [(lane.engine, lane.silence) for lane in lanes])
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         """Close every symbol's rows up to the watermark and hand them to the sinks; returns how many.

@@ -250,7 +250,7 @@ class Worker:
     def _advance(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> int:
         """Close the rows up to the boundary, a part of a long silence after the other; how many."""
         closed = 0
-        for until_ns in pipeline.steps_to(boundary_ns):
+        for until_ns in pipeline.steps_to(boundary_ns, leaves_out=True):
             if self._stopping.is_set():
                 break
             closed += pipeline.advance(until_ns, now_ns=now_ns)

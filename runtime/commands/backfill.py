@@ -101,7 +101,7 @@ def list_jobs(
     if not as_json:
         columns = ("job_id", "status", "symbol", "start_date", "end_date", "error_message")
         found = [{column: document[column] for column in columns} for document in found]
-    print_document(found, as_json=as_json)
+    print_document(found, as_json=as_json, nothing="no backfill yet: feature-service backfill run begins one")
 
 
 @app.command("show")

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,10 +20,16 @@ _MOST_COLUMNS: Final = 6
 _NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|")
 
 
-def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, nothing: str = "nothing") -> None:
+@overload
+def print_document(document: Mapping[str, Any], *, as_json: bool) -> None: ...
+@overload
+def print_document(document: Sequence[Any], *, as_json: Literal[True]) -> None: ...
+@overload
+def print_document(document: Sequence[Any], *, as_json: bool, nothing: str) -> None: ...
+def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, nothing: str = "") -> None:
     """One JSON document, or the same for a person.
 
-    nothing: printed in place of an empty list.
+    nothing: printed in place of an empty list; only what is printed as JSON alone needs none.
     """
     if as_json:
         print(json.dumps(document))
@@ -35,7 +41,7 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
         for item in document:
             print(_text(item))
     elif len(document[0]) <= _MOST_COLUMNS:
-        print_table(tuple(document[0]), [tuple(item.values()) for item in document])
+        print_table(tuple(document[0]), [tuple(item.values()) for item in document], nothing=nothing)
     else:
         for at, item in enumerate(document):
             if at:
@@ -44,11 +50,11 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, nothing: str = "nothing"
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, nothing: str = ""
 ) -> None:
     """A table on standard output, as wide as its rows where that is no terminal.
 
-    nothing: what is said in place of a table without rows.
+    nothing: what is said in place of a table without rows; a table that always has some needs none.
     """
     from rich import box
     from rich.table import Table

@@ -23,4 +23,4 @@ def apply(dry_run: DryRun = False, data: DataFolder = None, as_json: AsJson = Fa
     settings = settings_for(data)
     with running_servers(settings) as servers:
         changes = (plan_feature_store if dry_run else apply_feature_store)(settings, servers)
-        print_document(changes, as_json=as_json)
+        print_document(changes, as_json=as_json, nothing="everything is registered as it is declared")

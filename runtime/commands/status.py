@@ -70,6 +70,7 @@ def _print_freshness(views: Mapping[str, Mapping[str, Any]]) -> None:
             for view, found in views.items()
             for tier, windows in found["tiers"].items()
         ],
+        nothing="Freshness has not been measured: it is while run has the role jobs.",
     )
 
 

@@ -115,7 +115,7 @@ def compact(
                     "torn_bytes": done.torn_bytes,
                 }
             )
-    print_document(documents, as_json=as_json)
+    print_document(documents, as_json=as_json, nothing=NO_TAPE)
 
 
 @app.command("archive")
@@ -150,7 +150,9 @@ def archive(
         if expired.used_by:
             used_by = ", ".join(expired.used_by)
             typer.echo(f"{expired.symbol}: archived, although datasets use it: {used_by}", err=True)
-    print_document(documents, as_json=as_json)
+    print_document(
+        documents, as_json=as_json, nothing="nothing to archive: no day of the tape is so old and in raw Parquet"
+    )
 
 
 @app.command("restore")
@@ -208,7 +210,7 @@ def delete(
                 delete_feature_days(stores.features, expired.feature_days, used_by=used_by),
             )
         )
-    print_document(documents, as_json=as_json)
+    print_document(documents, as_json=as_json, nothing="nothing to delete: no day is so old")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,11 @@ def merge(
         steps.begin("compacting to raw Parquet")
         for symbol in pipeline.symbols:
             compact_tape(settings.raw_folder, symbol, instrument_pins(settings), place=settings.raw_data_storage_path)
-    print_document([_document(symbol, found) for symbol, found in counted.items()], as_json=as_json)
+    print_document(
+        [_document(symbol, found) for symbol, found in counted.items()],
+        as_json=as_json,
+        nothing="nothing to merge: neither folder has a tape",
+    )
     if any(found.conflicting for found in counted.values()):
         raise typer.Exit(1)
 

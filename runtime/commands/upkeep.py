@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from runtime.commands.printing import print_document, print_table
 
 if TYPE_CHECKING:
     from storage.database.upkeep import UpkeepState
+
+NEVER_RUN: Final = "no task has run yet: run with the role jobs begins them, feature-service upkeep run does it now"
 
 app = typer.Typer(help="What the service does automatically.", no_args_is_help=True)
 
@@ -57,7 +59,7 @@ def run(
                     except FeatureServiceError as error:
                         has_failed = True
                         documents.append({"task": name, "error": type(error).__name__, "message": str(error)})
-    print_document(documents, as_json=as_json)
+    print_document(documents, as_json=as_json, nothing=NEVER_RUN)
     if has_failed:
         raise typer.Exit(1)
 
@@ -117,6 +119,7 @@ def print_states(states: Sequence[UpkeepState]) -> None:
     print_table(
         ("task", "every", "last success", "next", "lag", "took", "runs", "failed", "state"),
         [_row(state) for state in states],
+        nothing=NEVER_RUN,
     )
     for state in states:
         for problem in (*((state.error,) if state.error else ()), *state.problems):

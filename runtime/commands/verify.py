@@ -9,6 +9,7 @@ import typer
 from market.clock import MILLISECOND_NS
 from runtime.commands.options import AsJson, DataFolder, RegistryOfData, SomeSymbols, registry_of, settings_for
 from runtime.commands.printing import print_document
+from runtime.commands.tape_coverage import NO_TAPE
 
 if TYPE_CHECKING:
     from quality.parity import OracleCheck
@@ -169,6 +170,7 @@ def tape(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson =
             for symbol, check in checks.items()
         ],
         as_json=as_json,
+        nothing=NO_TAPE,
     )
     if not checks or not all(check.is_whole for check in checks.values()):
         raise typer.Exit(1)

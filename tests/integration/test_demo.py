@@ -23,6 +23,7 @@ from feature_client import FeatureStoreClient
 from market.errors import NotFound
 from runtime.commands.options import settings_for
 from runtime.servers import running_servers
+from tests.code_blocks import blocks
 from tests.notebooks import run_notebooks
 
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
@@ -81,10 +82,8 @@ def test_the_demo_serves_proves_and_builds_and_leaves_nothing_running(folder: Pa
 
 def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int) -> None:
     """Their blocks work word for word on what the demo left, where ``make demo ARGS="--out demo"`` was run."""
-    blocks = re.findall(
-        r"^```(bash|python)\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    typed = [line for kind, text in blocks if kind == "bash" for line in text.splitlines()]
+    of_page = {page: [each for each in blocks() if each.page == f"docs/{page}.md"] for page in ("tutorial", "reading")}
+    typed = [line for each in of_page["tutorial"] if each.language == "bash" for line in each.text.splitlines()]
     assert typed[:2] == ['make demo ARGS="--out demo"', "source .venv/bin/activate"]
     readme = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("    ")]
     assert typed[0] in readme
@@ -102,10 +101,15 @@ def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int) -> 
                 assert (facts["feature registry version"], facts["compared"]) == ("1.0.0", str(rows))
             if words[1:3] == ["dataset", "build"]:
                 assert "_report.html" in told
-        script = "\n".join(text for kind, text in blocks if kind == "python")
+        script = "\n".join(each.text for each in of_page["tutorial"] if each.language == "python")
         told = answer_of([sys.executable, "-c", script + "\nprint(prediction, served)"], folder, environment)
         # No ingest runs here, so the vector is not known; a model refuses it.
         assert told.startswith("nan [")
+        dataset_id = min(path.name for path in (folder / "demo" / "datasets").iterdir())
+        online, history = (each.text.replace("<dataset id>", dataset_id) for each in of_page["reading"])
+        script = f"{history}\nimport os\nos.chdir('demo/client')\n{online}"
+        told = answer_of([sys.executable, "-c", script + "\nprint(len(frame), len(features))"], folder, environment)
+        assert re.fullmatch(r"540 \d{2,}\n", told)
         check_the_sdk(folder / "demo", history=folder / "history.parquet")
         printed = run_notebooks(["explore_features", "build_and_train", "your_own_feature"], folder, environment)
         assert "540 rows are known today, 240 were at 12:05" in printed["explore_features"]

@@ -37,6 +37,13 @@ def test_the_list_of_rooms_is_that_of_the_tree() -> None:
     assert listed == present, "docs/architecture.md: rooms must be in order"
 
 
+def test_coverage_is_measured_of_every_package_of_the_tree() -> None:
+    told = PROJECT["tool"]["coverage"]["run"]["source"]
+    others = {"benchmarks", "examples", "feature_service_feast"}
+    present = {path.parent.name for path in ROOT.glob("*/__init__.py")} - others
+    assert sorted(told) == sorted(present) == sorted(SUBJECTS)
+
+
 def test_every_room_is_installed_with_the_service() -> None:
     found = PROJECT["tool"]["setuptools"]["packages"]["find"]
     assert found["namespaces"] is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from training_sets.rebuild.raw_history import RawHistory
 from training_sets.rebuild.rebuild import rows_by_day, stream_rows
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, joined_rows
+from transforms.silences import Period, hours_left_out, is_between
 from transforms.status import QUARANTINED
 
 
@@ -45,9 +47,9 @@ def verify_parity(
     None is none. oracle: which served rows are compared with the oracle too, so that a wrong formula in the kernel does
     not agree with itself; None is none.
 
-    A row that only the rebuild has is missing, unless another version was served at its time; one that only the log has
-    is extra. Days before the first that was
-    served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
+    A row that only the rebuild has is missing, unless another version was served at its time, or it is of an hour of a
+    silence of more than a day that nobody was served; one that only the log has is extra. Days before the first that
+    was served are left out: raw data is kept longer than the rows. Rows that are served meanwhile are left for the
     next time. Memory holds a day of each.
     """
     parquet = raw.parquet
@@ -90,8 +92,16 @@ class _SymbolProof:
             )
         try:
             with self.raw.open_whole(self.symbol) as raw:
-                pieces = stream_rows(raw, self.symbol, self.kernel, from_ns=days[0], to_ns=self.until_ns)
-                parity = self._compare_days(raw, days, rows_by_day(pieces))
+                silent = self._silent_hours(raw)
+                pieces = stream_rows(
+                    raw,
+                    self.symbol,
+                    self.kernel,
+                    from_ns=days[0],
+                    to_ns=self.until_ns,
+                    without=[each for period in silent for each in _between_days(period, days)],
+                )
+                parity = self._compare_days(raw, days, rows_by_day(pieces), silent)
                 if ticks is not None and recorded is not None:
                     if parity.quarantined:
                         recorded = self._without_withheld(recorded, days)
@@ -121,8 +131,20 @@ class _SymbolProof:
         is_whole = ~np.isin(-(-row_ns // SECOND_NS) * SECOND_NS, list(withheld))
         return row_ns[is_whole], available_ns[is_whole], digests[is_whole]
 
-    def _without_others(self, served: FeatureRows, rebuilt: FeatureRows, day_ns: int) -> FeatureRows:
-        """The rebuilt rows but for those at times at which another version was served and this one was not."""
+    def _silent_hours(self, raw: RawData) -> tuple[Period, ...]:
+        """What a worker may have left out; a silence of days lies between parts, each of which is of one day."""
+        ends = sorted((part.first_ns, part.last_ns) for part in raw.parts(self.symbol) if part.files)
+        last_ns = accumulate((last for _, last in ends), max)
+        following = [*(first for first, _ in ends), self.until_ns][1:]
+        return tuple(chain.from_iterable(map(hours_left_out, zip(last_ns, following, strict=True))))
+
+    def _without_others(
+        self, served: FeatureRows, rebuilt: FeatureRows, day_ns: int, silent: Sequence[Period]
+    ) -> FeatureRows:
+        """The rebuilt rows but for those at times at which this version was rightly not served.
+
+        Another one was then, or nobody, as of the hours of a long silence.
+        """
         others = times_of_other_versions(
             self.log,
             self.symbol,
@@ -131,13 +153,18 @@ class _SymbolProof:
             to_ns=min(day_ns + DAY_NS, self.until_ns + 1),
         )
         is_others = np.isin(rebuilt.row_ns, np.setdiff1d(others, served.row_ns))
+        is_others |= is_between(rebuilt.row_ns, silent) & ~np.isin(rebuilt.row_ns, served.row_ns)
         if not is_others.any():
             return rebuilt
         kept = ~is_others
         return rebuilt.only(kept, reasons=False)
 
     def _compare_days(
-        self, raw: RawData, days: list[int], rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]]
+        self,
+        raw: RawData,
+        days: list[int],
+        rebuilt_days: Iterator[tuple[int, Iterator[FeatureRows]]],
+        silent: Sequence[Period],
     ) -> Parity:
         """Each day's served rows, ``days`` those that have any, against the rebuilt ones."""
         parity = Parity()
@@ -145,18 +172,28 @@ class _SymbolProof:
             rebuilt = joined_rows(list(of_day))
             # The rebuild goes on to the last served row, but may begin after the first.
             for earlier_ns in [each for each in days if each < day_ns]:
-                parity += self._compare_day(raw, earlier_ns, rebuilt.only(slice(0, 0)))
+                parity += self._compare_day(raw, earlier_ns, rebuilt.only(slice(0, 0)), silent)
             days = [each for each in days if each > day_ns]
-            parity += self._compare_day(raw, day_ns, rebuilt)
+            parity += self._compare_day(raw, day_ns, rebuilt, silent)
         return parity
 
-    def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows) -> Parity:
+    def _compare_day(self, raw: RawData, day_ns: int, rebuilt: FeatureRows, silent: Sequence[Period]) -> Parity:
         served = self._served(day_ns)
-        parity = compare_rows(served, self._without_others(served, rebuilt, day_ns))
+        parity = compare_rows(served, self._without_others(served, rebuilt, day_ns, silent))
         whole = served.only((served.status != QUARANTINED).all(axis=1), reasons=False)
         if self.oracle is not None and len(whole) > 0:
             parity += Parity(oracle=compare_with_oracle(raw, whole, self.oracle))
         return parity
+
+
+def _between_days(period: Period, days: Sequence[int]) -> list[Period]:
+    """What of a period is in none of the UTC days."""
+    begin_ns, end_ns = period
+    edges = [begin_ns, *chain.from_iterable((day_ns, day_ns + DAY_NS - SECOND_NS) for day_ns in days), end_ns]
+    outside = (
+        (max(after, begin_ns), min(before, end_ns)) for after, before in zip(edges[::2], edges[1::2], strict=True)
+    )
+    return [(after, before) for after, before in outside if after < before]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, joined_rows
+from transforms.silences import Period
 from transforms.state import ORDER_NS
 
 AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS
@@ -45,9 +46,17 @@ def rebuild_rows(
 
 
 def stream_rows(
-    raw: RawData, symbol: str, kernel: Kernel, *, from_ns: int | None = None, to_ns: int | None = None
+    raw: RawData,
+    symbol: str,
+    kernel: Kernel,
+    *,
+    from_ns: int | None = None,
+    to_ns: int | None = None,
+    without: Sequence[Period] = (),
 ) -> Iterator[FeatureRows]:
     """What ``rebuild_rows`` returns, in consecutive pieces, one at least; memory holds one, and some row groups.
+
+    without: periods in order of which no row is needed, with ends at whole seconds.
 
     Raises what ``rebuild_rows`` does, at the first piece.
     """
@@ -60,8 +69,11 @@ def stream_rows(
             f"was {begin_ns} to {end_ns}"
         )
     engine, events = begin_engine(raw, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
-    for rows in _rows_behind(engine, events, end_ns):
-        yield _from(rows, begin_ns)
+    skipped = (0, begin_ns + -begin_ns % SECOND_NS), *without
+    for piece, least_ns in events:
+        engine.feed(piece)
+        yield engine.advance(min(least_ns, end_ns), without=skipped)
+    yield engine.advance(end_ns, without=skipped)
 
 
 def rebuild_rows_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: npt.NDArray[np.int64]) -> FeatureRows:
@@ -126,18 +138,6 @@ def start_before(raw: RawData, parts: Sequence[RawPart], kinds: Collection[int],
         for file in part.files
     )
     return first_ns if has_book else latest_ns
-
-
-def _rows_behind(engine: Engine, pieces: Iterator[tuple[Events, int]], end_ns: int) -> Iterator[FeatureRows]:
-    for events, least_ns in pieces:
-        engine.feed(events)
-        yield engine.advance(min(least_ns, end_ns))
-    yield engine.advance(end_ns)
-
-
-def _from(rows: FeatureRows, begin_ns: int) -> FeatureRows:
-    """Those from ``begin_ns`` on."""
-    return rows.only(slice(int(np.searchsorted(rows.row_ns, begin_ns)), None), reasons=False)
 
 
 def rows_by_day(pieces: Iterable[FeatureRows]) -> Iterator[tuple[int, Iterator[FeatureRows]]]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from runtime import cli
+
+ROOT = Path(__file__).parents[3]
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str) -> None:
@@ -16,7 +21,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str
 
     monkeypatch.setattr(cli, "app", fail)
     monkeypatch.setattr("sys.argv", ["feature-service", *arguments])
-    cli.main()
+    cli.run_command()
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EMFILE])
@@ -33,3 +38,19 @@ def test_a_disk_that_refuses_is_one_line_that_names_the_file(
 def test_an_error_of_ours_that_nobody_expected_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConnectionResetError):
         ended(monkeypatch, ConnectionResetError(errno.ECONNRESET, "reset"))
+
+
+def test_a_process_ends_soon_after_its_command_although_a_thread_goes_on() -> None:
+    hanging = """\
+import sys, threading
+import runtime.cli
+runtime.cli.EXIT_DEADLINE_S = 0.2
+threading.Thread(target=threading.Event().wait).start()
+sys.argv = ["feature-service", "--version"]
+runtime.cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", hanging], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "exit: must take at most 0.2 s, did not, was forced\n")
+    assert done.stdout.startswith("feature-service ")

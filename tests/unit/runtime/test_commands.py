@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
+import os
+import pty
 import re
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +23,10 @@ from typer.testing import CliRunner
 
 from runtime.cli import app
 from runtime.commands.dataset_request import feature_choice
+from tests.commands import PROGRAM
 from training_sets.request.features import FeatureChoice
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_version_is_told() -> None:
@@ -82,6 +91,43 @@ def test_a_command_that_must_be_given_something_shows_an_example_that_it_takes()
         command.make_context(names[-1], words[len(names) + 1 :])  # exits where an option or an argument is not taken
         shown += 1
     assert shown > 40
+
+
+def on_a_terminal(words: list[str], **environment: str) -> str:
+    ours, theirs = pty.openpty()
+    others = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLORTERM"}}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 80, 0, 0))
+    try:
+        done = subprocess.run(
+            [sys.executable, *PROGRAM, *words],
+            cwd=ROOT,
+            stdout=theirs,
+            stderr=theirs,
+            env={**others, "TERM": "xterm-256color", **environment},
+            check=False,
+        )
+        assert done.returncode == 0
+        return os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_colours_are_for_a_terminal_that_wants_them() -> None:
+    words = ["dataset", "--help"]
+    coloured = re.compile(r"\x1b\[(\d+;)*[39]\d(;\d+)*m")
+    assert coloured.search(on_a_terminal(words))
+    assert not coloured.search(on_a_terminal(words, NO_COLOR="1"))
+    piped = subprocess.run([sys.executable, *PROGRAM, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "\x1b" not in piped.stdout
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    for typed, expected in (("feature-service da", "dataset"), ("feature-service dataset bu", "build")):
+        asked = {"_FEATURE_SERVICE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+        program = Path(sys.executable).with_name("feature-service")
+        told = subprocess.run([program], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+        assert told.stdout.split() == [expected]
 
 
 def test_the_newest_vector_is_read_without_feast() -> None:

@@ -27,14 +27,14 @@ def test_one_thing_is_names_beside_values(capsys: pytest.CaptureFixture[str]) ->
 def test_things_of_few_columns_are_a_table_and_of_many_stand_one_after_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_document([{"symbol": "A", "rows": 1}, {"symbol": "B", "rows": 20}], as_json=False)
+    print_document([{"symbol": "A", "rows": 1}, {"symbol": "B", "rows": 20}], as_json=False, nothing="none")
     assert [line.split() for line in capsys.readouterr().out.splitlines() if "─" not in line] == [
         ["symbol", "rows"],
         ["A", "1"],
         ["B", "20"],
     ]
     many = dict.fromkeys("abcdefgh", 1)
-    print_document([many, many], as_json=False)
+    print_document([many, many], as_json=False, nothing="none")
     assert capsys.readouterr().out.count("\n") == 8 + 1 + 8
 
 

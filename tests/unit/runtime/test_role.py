@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from market.errors import StoreUnavailable
+from runtime import role
 from runtime.role import Role, RoleFailed, run_until_stopped
 
 
@@ -69,3 +70,23 @@ def test_the_process_ends_when_every_role_has() -> None:
 def test_a_role_that_fails_while_it_stops_fails_the_process() -> None:
     with pytest.raises(RoleFailed, match="failed was ingest"):
         run_until_stopped([Steady(fail).role("ingest")], 0.0)
+
+
+def test_roles_that_do_not_stop_have_one_deadline_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, eight of them took four minutes."""
+    waited: list[float] = []
+    ends = threading.Event()
+    monkeypatch.setattr(role, "STOP_DEADLINE_S", 0.5)
+    roles = [Role(str(at), lambda: waited.append(ends.wait(30)), lambda: None) for at in range(3)]
+    joined: list[float | None] = []
+    join = threading.Thread.join
+
+    def note(thread: threading.Thread, timeout: float | None = None) -> None:
+        joined.append(timeout)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", note)
+    with pytest.raises(RoleFailed, match="failed was 0, 1, 2"):
+        run_until_stopped(roles, 0.0)
+    ends.set()
+    assert joined[1:] == [0.0, 0.0]

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.pipeline import ROWS_AT_ONCE
+from ingestion.pipeline.silence import ROWS_AT_ONCE
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, floor_to, format_iso
+from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso
+from storage.features.log import FeatureLog, FeatureLogWriter
+from storage.raw.raw_data import RawData
 from storage.tape import read_tape
 from tests.tick_rows import BEGIN_NS, GRID_NS, SYMBOLS, Given, Served, assert_rebuilt, serving, take
+from training_sets.builds.verification import verify_parity
+from training_sets.rebuild.raw_history import RawHistory
 from transforms.catalogue import feature_set
 from transforms.kernel import Kernel, compile_kernel
 from transforms.state import GRIDS_NS
@@ -187,6 +191,55 @@ def test_a_silence_of_days_is_closed_in_steps_that_memory_holds(
     for symbol in SYMBOLS:
         whole = [row_ns for row_ns in served.times(symbol) if row_ns % SECOND_NS == 0]
         assert whole == list(range(whole[0], until_ns + 1, SECOND_NS))
+
+
+def test_of_a_silence_of_months_a_worker_computes_the_first_and_the_last_hour(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    """The rows of the others are those of nobody; what comes next is served as a rebuild gives it."""
+    until_ns = BEGIN_NS + 300 * DAY_NS
+    with serving(tmp_path, kernel) as (pipeline, served):
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        assert list(pipeline.steps_to(BEGIN_NS + DAY_NS, leaves_out=True)) == list(pipeline.steps_to(BEGIN_NS + DAY_NS))
+        closed = [
+            pipeline.advance(step_ns, now_ns=until_ns) for step_ns in pipeline.steps_to(until_ns, leaves_out=True)
+        ]
+        later = [TimedMessage(each.recv_ns + 300 * DAY_NS, each.body) for each in messages]
+        take(pipeline, later, until_ns=until_ns + 7 * SECOND_NS)
+    assert len(closed) < 5
+    first_ns, last_ns = floor_to(BEGIN_NS + 2 * HOUR_NS, HOUR_NS), floor_to(until_ns, HOUR_NS)
+    for symbol in SYMBOLS:
+        whole = [row_ns for row_ns in served.times(symbol) if row_ns % SECOND_NS == 0]
+        assert whole == [
+            *range(whole[0], first_ns + 1, SECOND_NS),
+            *range(last_ns, until_ns + 7 * SECOND_NS + 1, SECOND_NS),
+        ]
+    assert_rebuilt(tmp_path, kernel, served)
+    raw = RawHistory.of(RawData(tmp_path))
+    for name, lacking in (("all", 0), ("lacking", 1)):
+        with FeatureLogWriter(tmp_path / name) as writer:
+            for each in (whole for symbol in SYMBOLS for one in served.rows[symbol] for whole in [one.whole_seconds()]):
+                is_kept = each.rows.row_ns != (BEGIN_NS + MINUTE_NS if lacking else 0)
+                writer.append(each.rows.only(is_kept, reasons=False), each.available_ns[is_kept])
+        parity = verify_parity(raw, FeatureLog(tmp_path / name), kernel)
+        assert (parity.missing, parity.extra, parity.mismatched) == (lacking * len(SYMBOLS), 0, 0)
+        assert parity.compared == pipeline.counters.rows - lacking * len(SYMBOLS)
+
+
+def test_a_worker_that_ended_after_a_silence_goes_on_without_the_hours_that_it_left_out(
+    tmp_path: Path, kernel: Kernel, messages: list[TimedMessage]
+) -> None:
+    """Without a checkpoint the tape is replayed over the silence, whose rows would not fit in memory."""
+    again_ns = BEGIN_NS + 300 * DAY_NS
+    with serving(tmp_path, kernel, history=Given(given_ns=None)) as (pipeline, _):
+        take(pipeline, messages, until_ns=BEGIN_NS + 7 * SECOND_NS)
+        for step_ns in pipeline.steps_to(again_ns, leaves_out=True):
+            pipeline.advance(step_ns, now_ns=again_ns)
+        take(pipeline, [TimedMessage(each.recv_ns + 300 * DAY_NS, each.body) for each in messages], until_ns=again_ns)
+    with serving(tmp_path, kernel, history=Given(given_ns=again_ns)) as (pipeline, after):
+        pipeline.go_on(SYMBOLS[0], now_ns=again_ns + 8 * SECOND_NS)
+        assert pipeline.lanes[SYMBOLS[0]].closed.until_ns is not None
+    assert not after.rows[SYMBOLS[0]] or len(after.times(SYMBOLS[0])) < 20
 
 
 @pytest.mark.parametrize("grid_ms", [50, 100, 250, 1_000])

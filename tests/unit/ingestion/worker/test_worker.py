@@ -95,7 +95,8 @@ class Advances:
     def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
         """It is counted by nobody."""
 
-    def steps_to(self, watermark_ns: int) -> list[int]:
+    def steps_to(self, watermark_ns: int, *, leaves_out: bool) -> list[int]:
+        assert leaves_out
         return [watermark_ns]
 
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
