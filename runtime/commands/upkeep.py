@@ -111,7 +111,7 @@ def unnamed(
                 "removed": remove_unnamed(place)[0] if remove else 0,
             }
         )
-    print_document(documents, as_json=as_json)
+    print_document(documents, as_json=as_json, nothing="no store is in an object store")
 
 
 def print_states(states: Sequence[UpkeepState]) -> None:
