@@ -44,12 +44,12 @@ demo: $(INSTALLED) ## the whole service on recorded data, no server needed
 # A test file stays in one process: its fixtures start servers and compile kernels.
 .PHONY: test
 test: $(INSTALLED) ## all tests except the soak tests; FEATURE_SERVICE_TEST_STRICT=1 fails if a server is missing
-	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # A feature's function is compiled, so its lines only count where a test runs it as plain Python.
 .PHONY: coverage
 coverage: $(INSTALLED) ## all tests, with line and branch coverage; htmlcov/ has the details
-	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: rules and format
@@ -73,7 +73,7 @@ soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examp
 	@seed=$(or $(SEED),$$RANDOM$$RANDOM); \
 	echo "examples are drawn with seed $$seed; SEED=$$seed draws them again, and one that fails becomes an @example"; \
 	FEATURE_SERVICE_TEST_EXAMPLES=drawn $(BIN)/pytest -m "hypothesis and not soak" --hypothesis-seed=$$seed \
-		--numprocesses auto --dist loadfile $(ARGS)
+		--numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## benchmarks, one JSON line per figure
