@@ -65,7 +65,9 @@ async function show() {
   stop = () => {};
   const at = place();
   document.querySelectorAll("#pages a").forEach((link) => {
-    if (link.hash === `#${at.name}`) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (link.hash !== `#${at.name}`) return link.removeAttribute("aria-current");
+    link.setAttribute("aria-current", "page");
+    link.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone the list is wider than the screen
   });
   try {
     session ??= await api("/console/session");

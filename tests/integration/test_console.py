@@ -239,6 +239,10 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
             assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), (
                 address
             )
+            is_marked = (
+                "link => link.getBoundingClientRect().left >= 0 && link.getBoundingClientRect().right <= innerWidth"
+            )
+            assert page.locator("#pages a[aria-current]").evaluate(is_marked), address
             assert grave_findings(page) == [], address
             page.screenshot(path=pictures / f"{address.partition('?')[0].replace('/', '-')}-{width}.png")
 
