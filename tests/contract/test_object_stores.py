@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -37,6 +35,7 @@ from storage.raw.raw_data import RawData
 from storage.retention.features import archive_feature_days, expired_feature_days, restore_feature_days
 from storage.retention.raw import archive_parts, expired_parts, restore_parts
 from storage.tape import FIRST_SEQ, TapeWriter
+from tests.killed_compactions import compacting
 from tests.s3_server import KILLS, FaultProxy, new_object_place
 from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
@@ -47,14 +46,6 @@ from transforms.kernel import compile_kernel
 SYMBOL = DEFAULT_SYMBOLS[0].symbol
 START_NS = 20_000 * DAY_NS + 12 * HOUR_NS
 SHORT = feature_set("0.0.1", ["mid_price", "spread_abs", "vwap_3s", "volume_3s"])
-COMPACTING = """
-import sys
-from pathlib import Path
-from ingestion.tape.compaction import compact_tape
-from storage.instruments import InstrumentPins
-from storage.places import place_of
-compact_tape(Path(sys.argv[1]), "BTCUSDT", InstrumentPins(Path(sys.argv[1])), place=place_of(sys.argv[2]))
-"""
 EVER = {"from_ns": 0, "to_ns": 2**62}
 
 
@@ -148,9 +139,11 @@ def test_processes_that_are_killed_at_drawn_writes_lose_and_double_nothing(s3: F
     while kills < KILLS:
         place, is_done = new_object_place(), False
         while not is_done:
-            process = subprocess.Popen([sys.executable, "-c", COMPACTING, str(taped), str(place)])
-            s3.call_after(drawn.randrange(1, 120), "PUT", process.kill)
-            is_done = process.wait() == 0
+            process = compacting(taped, str(place))
+            # What it has finished stays, so that it comes to its end although it is killed again and again.
+            s3.call_after(drawn.randrange(1, 40), "PUT", process.kill)
+            process.join()
+            is_done = process.exitcode == 0
             s3.call_after(0, "", None)
             kills += not is_done
         assert parquet(place) == parquet(taped)
