@@ -25,6 +25,7 @@ from runtime.commands import (
     features,
     iceberg,
     instruments,
+    latency,
     mcp,
     quality,
     rebuild,
@@ -86,6 +87,7 @@ app.add_typer(verify.app, name="verify")
 app.add_typer(upkeep.app, name="upkeep")
 app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)
+app.command("latency")(latency.latency)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(dead_letter.app, name="dead-letter")

@@ -181,6 +181,7 @@ class IngestRole:
             newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
             now_ns = clock.now_ns()
             stages.observe("online", (now_ns - newest_ns) / SECOND_NS)
+            stages.rows.note_stored(newest_ns, now_ns)
             for each in served:
                 if each.newest_recv_ns is not None:
                     stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)

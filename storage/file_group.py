@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from storage.durable_files import changing_files, make_folder, publish_files
 from storage.group_sync import GroupSync
 from storage.objects.path import ObjectPath
 from storage.places import Place
+
+FEW: Final = 8
+"""Files of a group that are synced one by one: nobody waits for a row in the feature log as for an acknowledgement."""
 
 
 class FileGroup:
@@ -67,7 +70,7 @@ def group_sync(folder: Place) -> GroupSync | None:
     if isinstance(folder, ObjectPath):
         return None
     make_folder(folder)
-    sync = GroupSync(folder)
+    sync = GroupSync(folder, few=FEW)
     with changing_files(folder):
         sync.open()
     return sync

@@ -17,6 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ingestion.worker.row_traces import RowTraces
+from market.clock import SECOND_NS
+
 STAGES: Final = ("transit", "handle", "close", "online", "fresh")
 SAMPLES: Final = 2_000
 """The latest times of each stage that its percentiles are of."""
@@ -37,12 +40,18 @@ class StageTimes:
         self._histograms = {stage: histogram.labels(stage) for stage in STAGES}
         self._latest: dict[str, deque[float]] = {stage: deque(maxlen=SAMPLES) for stage in STAGES}
         self._counts = dict.fromkeys(STAGES, 0)
+        self.rows = RowTraces(registry)
 
     def observe(self, stage: str, seconds: float) -> None:
         """One more time of a stage."""
         self._histograms[stage].observe(seconds)
         self._latest[stage].append(seconds)
         self._counts[stage] += 1
+
+    def note_closed(self, row_ns: int, closed_ns: int) -> None:
+        """The rows of a time, of all symbols, were closed and handed on."""
+        self.rows.note_closed(row_ns, closed_ns)
+        self.observe("close", (closed_ns - row_ns) / SECOND_NS)
 
     def document(self) -> dict[str, dict[str, float | int | None]]:
         """Count and percentiles in ms by stage, of the latest times; None before the first."""

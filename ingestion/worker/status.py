@@ -20,8 +20,8 @@ def worker_status(
 ) -> dict[str, Any]:
     """A JSON document of what the worker says of itself.
 
-    ``symbols`` by name, ``rejected_by_error`` by symbol, ``subscriptions``, ``stages``, and ``worker``, figures of the
-    whole.
+    ``symbols`` by name, ``rejected_by_error`` by symbol, ``subscriptions``, ``stages``, ``row_traces``, and ``worker``,
+    figures of the whole.
 
     A time that is not known yet is null. Counts are since the worker began. figures: of what it writes to.
     """
@@ -35,6 +35,7 @@ def worker_status(
         "rejected_by_error": pipeline.rejected_by_error,
         "subscriptions": [dict(each) for each in subscriptions()],
         "stages": worker.stages.document(),
+        "row_traces": worker.stages.rows.document(),
         "worker": {
             "lag_ms": lag_ms,
             "waiting": worker.waiting,

@@ -53,8 +53,7 @@ class Worker:
 
     grid_ns: the row grid, the pipeline's. check: called before anything is written; raises what forbids it. is_storing:
     whether earlier rows are still on their way to the online store. record: where checkpoints go. tasks: what else runs
-    on the event loop.
-    on_close: awaited last, when everything delivered was computed and made durable.
+    on the event loop. on_close: awaited last, when everything delivered was computed and made durable.
     """
 
     def __init__(  # noqa: PLR0913  # the hands of one loop, each a plain call
@@ -243,13 +242,14 @@ class Worker:
             self.skipped_ticks += ticks_between(before_ns, tick_ns, self.grid_ns) - (boundary_ns % SECOND_NS != 0)
         if boundary_ns <= before_ns or self._advance(pipeline, boundary_ns, now_ns) == 0:
             return
-        self.stages.observe("close", (self._clock.now_ns() - boundary_ns) / SECOND_NS)
+        self.stages.note_closed(boundary_ns, self._clock.now_ns())
         if boundary_ns // SECOND_NS > before_ns // SECOND_NS:
             self._close_second(pipeline, floor_to(boundary_ns, SECOND_NS), now_ns)
 
     def _advance(self, pipeline: Pipeline, boundary_ns: int, now_ns: int) -> int:
         """Close the rows up to the boundary, a part of a long silence after the other; how many."""
         closed = 0
+        self.stages.rows.note_begun(boundary_ns, now_ns)
         for until_ns in pipeline.steps_to(boundary_ns, leaves_out=True):
             if self._stopping.is_set():
                 break

@@ -22,7 +22,8 @@ class IngestWorker:
     """One worker as it last described itself; times are aware.
 
     status: ``symbols`` (by symbol: last_recv_ns, last_row_ns, status by group, lag_ms, messages, rows, gaps, rejected,
-    late, held), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms), ``leases`` (fence by name),
+    late, held), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms),
+    ``row_traces`` (count, slowest by step, the slowest rows), ``leases`` (fence by name),
     ``feature_registry_version``, that of its rows, ``follows_activations``, whether it changes with the active one, and
     ``computations_last_5min`` (count, and mean_ms from a row's time until it was stored).
     """

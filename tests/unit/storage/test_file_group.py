@@ -9,8 +9,8 @@ import pytest
 
 from market.errors import StoreUnavailable
 from storage.durable_files import stage_file
-from storage.file_group import FileGroup, group_sync
-from storage.group_sync import FEW, GroupSync
+from storage.file_group import FEW, FileGroup, group_sync
+from storage.group_sync import GroupSync
 
 
 class Watched(GroupSync):
