@@ -211,6 +211,7 @@ def _feast_store(log: Path, offline_store: str) -> FeatureStore:
         name="rows",
         entities=[symbol],
         ttl=_TTL,
+        tags={"created_timestamp_is": "availability"},  # as our views
         schema=[Field(name=name, dtype=Float64) for name in FEATURES],
         source=FileSource(
             name="rows_log",
