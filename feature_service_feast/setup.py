@@ -26,6 +26,7 @@ SHIPPED = {
         "parquet_pruning",
         "parquet_source",
         "parquet_writing",
+        "read_ahead",
         "retrieval",
         "retrieval_job",
         "source_rows",
