@@ -29,7 +29,7 @@ from market.clock import DAY_NS, MINUTE_NS, floor_to
 from market.errors import CorruptStore, NotFound
 from market.events import CONFIRMED, CONTROL, KLINE, Events
 from market.markets import Market
-from storage.durable_files import exclusive
+from storage.file_locks import exclusive
 from storage.places import Place as StoragePlace
 from storage.raw.events import stream_heads
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry

@@ -17,7 +17,8 @@ import pyarrow as pa
 from feast.infra.offline_stores.file_source import FileSource
 
 from feature_repo.entity_rows import EntityRows, time_column
-from feature_repo.parquet_source import ParquetSource, Selection
+from feature_repo.parquet_source import ParquetSource
+from feature_repo.selected_files import Selection
 from market.errors import InvalidRequest
 
 _NAME: Final = "entity_df"

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from feast.feature_logging import LoggingDestination
 from feast.infra.offline_stores.file_source import FileLoggingDestination, FileSource
 
-from feature_repo.parquet_source import locate, reading
+from feature_repo.parquet_errors import reading
+from feature_repo.parquet_source import locate
 from feature_repo.parquet_writing import partitions, write_file
 from market.errors import InvalidRequest
 

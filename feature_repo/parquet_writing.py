@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from feature_repo.parquet_errors import reading
 from feature_repo.parquet_pruning import HIVE_NULL
-from feature_repo.parquet_source import ParquetSource, reading
+from feature_repo.parquet_source import ParquetSource
 
 _PART: Final = re.compile(r"part-(\d{8})\.parquet")
 

@@ -33,7 +33,8 @@ from feature_repo.as_of_join import (
 from feature_repo.asked_view import AskedView
 from feature_repo.entity_rows import EntityRows, GroupedRows, values_as_held
 from feature_repo.gathering import GatheredColumn
-from feature_repo.parquet_source import ParquetSource, SelectedFile, Selection, row_groups
+from feature_repo.parquet_source import ParquetSource
+from feature_repo.selected_files import SelectedFile, Selection, row_groups
 
 _DECODED_VALUES: Final = 1 << 20
 """How many values a thread decodes at once: 8 MiB of numbers."""

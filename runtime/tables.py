@@ -32,7 +32,8 @@ def compute_tables(
     tables: what a process that does so again and again has read of them. Of several processes one computes; the others
     wait, and find what is left to do.
     """
-    from storage.durable_files import exclusive, replace_file
+    from storage.durable_files import replace_file
+    from storage.file_locks import exclusive
     from storage.tables.computing import added_tables, compute_groups
     from transforms.equities.catalogue import TABLE_GROUPS
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -15,6 +14,7 @@ from market.clock import DAY_NS, Clock, SystemClock, to_datetime, to_ns
 from market.errors import FeatureServiceError
 from runtime.alerting import evaluate
 from runtime.feature_repository import feature_store
+from runtime.reconciliation import reconcile
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.tables import compute_tables, watched_views
@@ -25,7 +25,6 @@ from runtime.wiring import (
     object_places,
     online_store,
     quality_limits,
-    quality_reports,
 )
 from upkeep.tasks import (
     ALERTS,
@@ -102,7 +101,7 @@ def upkeep_tasks(
         UpkeepTask(FRESHNESS, partial(_look_at_freshness, settings, servers, clock, NewestRows())),
         UpkeepTask(QUALITY, partial(_judge_minutes, settings, servers, stores, clock)),
         UpkeepTask(DRIFT, partial(_look_at_drift, settings, stores, metadata, clock)),
-        UpkeepTask(RECONCILIATION, partial(_reconcile, settings, servers, stores, clock)),
+        UpkeepTask(RECONCILIATION, partial(reconcile, settings, servers, stores, clock)),
         UpkeepTask(ALERTS, partial(evaluate, settings, servers, metadata, clock)),
     ]
 
@@ -239,47 +238,6 @@ def _look_at_drift(
         lambda dataset_id: served.of(metadata.get_dataset(dataset_id), until_ns=until_ns, hours=hours),
         reach,
     )
-
-
-def _reconcile(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:
-    """Where no archive is named nothing is asked of the exchange."""
-    from backfill.reconciliation import DayReconciliation
-    from runtime.backfilling import backfill_place
-    from upkeep.reconciliation import reconcile_yesterday
-
-    if settings.bybit_trades_archive is None and settings.bybit_orderbook_archive is None:
-        return {"compared": 0, "disagreeing": [], "problems": []}
-    told = _Share(reach)
-    place = backfill_place(settings, told.sleep)
-    with closing(place.rest), quality_reports(servers) as reports:
-        return reconcile_yesterday(
-            place.raw_folder,
-            reports,
-            DayReconciliation(place, stores.raw.open_whole, step=told.step).of,
-            symbols=settings.feature_service_symbols,
-            now_ns=clock.now_ns(),
-            reach=told,
-        )
-
-
-class _Share:
-    """How far a run has come, told again at the small steps of what takes long, so that it ends when it should."""
-
-    def __init__(self, reach: Reach) -> None:
-        self._reach, self._share = reach, 0.0
-
-    def __call__(self, share: float) -> None:
-        self._share = share
-        self.step()
-
-    def step(self) -> None:
-        self._reach(self._share)
-
-    def sleep(self, seconds: float) -> None:
-        end_s = time.monotonic() + seconds
-        while (left_s := end_s - time.monotonic()) > 0:
-            self.step()
-            time.sleep(min(left_s, 0.5))
 
 
 def _garbage_folders(settings: Settings) -> GarbageFolders:

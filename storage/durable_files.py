@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Protocol
 
-from market.errors import Conflict, CorruptStore, StoreUnavailable
+from market.errors import CorruptStore, StoreUnavailable
 from storage.objects.files import object_digest, publish_objects, remove_objects
-from storage.objects.lease import leased
 from storage.objects.path import ObjectPath
 from storage.places import Place
 
 FileVersion = tuple[int, int, int, int, int] | str
 """Device, inode, size and the times at which its bytes and its inode changed; of an object its key."""
-_POLL_S: Final = 0.05
 
 
 def file_sha256(path: Place) -> str:
@@ -243,60 +239,3 @@ def remove_files(paths: Iterable[Place]) -> None:
             continue
         path.unlink(missing_ok=True)
     remove_objects(objects)
-
-
-@contextmanager
-def exclusive(lock: Place, *, gives_up: Callable[[], bool] | None = None) -> Iterator[None]:
-    """Hold the lock file, made where it is missing, across threads and processes; waits for those that hold it.
-
-    gives_up: asked while it waits; True ends the waiting by Conflict. None waits as long as it takes.
-
-    Raises Conflict, StoreUnavailable when the disk refuses.
-    """
-    if isinstance(lock, ObjectPath):
-        with leased(lock, gives_up=gives_up):
-            yield
-        return
-    with _opened_lock(lock) as descriptor:
-        if gives_up is None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        while gives_up is not None and not _is_locked(descriptor):
-            if gives_up():
-                raise Conflict(f"{lock}: held by another process, gave up waiting")
-            time.sleep(_POLL_S)
-        yield
-
-
-@contextmanager
-def shared(lock: Place) -> Iterator[None]:
-    """Hold the lock file shared with others; waits for an exclusive holder. Raises StoreUnavailable.
-
-    In an object store nobody waits: what this keeps apart, naming files and removing a folder, cannot collide there,
-    since a folder is changed by compare-and-swap and never removed.
-    """
-    if isinstance(lock, ObjectPath):
-        yield
-        return
-    with _opened_lock(lock) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-
-
-@contextmanager
-def _opened_lock(lock: Path) -> Iterator[int]:
-    with changing_files(lock):
-        make_folder(lock.parent)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Whether the lock is this descriptor's now."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

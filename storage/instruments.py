@@ -18,7 +18,8 @@ import msgspec
 
 from market.errors import Conflict, CorruptStore, InvalidRequest, ScaleExceeded, StoreUnavailable
 from market.instruments import Instrument, pin_scale
-from storage.durable_files import FileVersion, exclusive, file_version, sync_folder
+from storage.durable_files import FileVersion, file_version, sync_folder
+from storage.file_locks import exclusive
 
 FILE_NAME: Final = "instruments.jsonl"
 _SYMBOL: Final = re.compile(r"(?!\.)[^/\\%=\x00-\x20\x7f]{1,64}")

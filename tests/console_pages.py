@@ -13,6 +13,21 @@ from tests.running_service import Running
 
 KEY = "console-key"
 DEADLINE_MS = 60_000
+ADDRESSES = (
+    "live",
+    "live/BTCUSDT?chart=spread_abs",
+    "features?q=vwap",
+    "features/vwap_3s?with=mid_price&against=1.1.0",
+    "datasets",
+    "datasets/new",
+    "upkeep",
+    "past",
+    "coverage",
+    "quality",
+    "backfill",
+    "registry?before=1.0.0&after=2.0.0",
+)
+"""What stands after ``/console#``: every page, some of them with something chosen."""
 
 
 def log_in(page: Page) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from market.errors import CorruptStore, FeatureServiceError
-from storage.durable_files import exclusive
 from storage.features.log import FeatureLog
+from storage.file_locks import exclusive
 from storage.iceberg.stored_tables import stored_tables
 from storage.raw.raw_data import RawData
 from upkeep.tasks import Reach

@@ -26,7 +26,8 @@ from ingestion.decoding.wire import read_json
 from ingestion.messages import RejectedLine
 from market.clock import DAY_NS
 from market.errors import MalformedMessage, StoreUnavailable
-from storage.durable_files import exclusive, make_folder, sync_folder
+from storage.durable_files import make_folder, sync_folder
+from storage.file_locks import exclusive
 
 DISK_DEADLINE_S: Final = 60.0
 """A disk that takes longer has failed."""

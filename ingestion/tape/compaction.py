@@ -26,7 +26,8 @@ from market.errors import CorruptStore, ScaleExceeded
 from market.events import Events
 from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET
-from storage.durable_files import exclusive, file_sha256
+from storage.durable_files import file_sha256
+from storage.file_locks import exclusive
 from storage.objects.names import remembered_names
 from storage.places import Place
 from storage.raw.manifest import RawPart, TapeSource, entry_path, known_last_seqs, read_entry

@@ -19,7 +19,6 @@ import numpy as np
 
 from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
 from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.durable_files import exclusive, shared
 from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
 from storage.features.part_times import Int64s
 from storage.features.parts import (
@@ -30,6 +29,7 @@ from storage.features.parts import (
     parts_of_date,
 )
 from storage.file_group import FileGroup
+from storage.file_locks import exclusive, shared
 from storage.instruments import checked_symbol
 from storage.places import Place, matching
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet

@@ -21,17 +21,10 @@ import pyarrow as pa
 
 from market.clock import HOUR_NS
 from market.errors import CorruptStore
-from storage.durable_files import (
-    changing_files,
-    exclusive,
-    file_sha256,
-    known_sha256,
-    publish_files,
-    remove_files,
-    replace_file,
-)
+from storage.durable_files import changing_files, file_sha256, known_sha256, publish_files, remove_files, replace_file
 from storage.features.part_times import AVAILABLE, part_times, times_in_microseconds
 from storage.features.parts import PART, PART_FORMAT, generation, part_path, part_schema, parts_of_date
+from storage.file_locks import exclusive
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place, matching
 

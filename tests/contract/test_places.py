@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from market.errors import Conflict
 from storage.durable_files import (
     copy_file,
-    exclusive,
     file_sha256,
     file_version,
     known_sha256,
@@ -26,6 +25,7 @@ from storage.durable_files import (
     replace_file,
     stage_file,
 )
+from storage.file_locks import exclusive
 from storage.places import Place, matching
 from tests.log_machine import LogMachine
 from tests.machines import machine_settings

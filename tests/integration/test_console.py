@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from api.sessions import COOKIE, CSRF_HEADER
 from market.clock import SECOND_NS, format_iso
 from tests.conftest import missing
-from tests.console_pages import DEADLINE_MS, KEY, follow_a_symbol, go_back_in_time, grave_findings, log_in
+from tests.console_pages import ADDRESSES, DEADLINE_MS, KEY, follow_a_symbol, go_back_in_time, grave_findings, log_in
 from tests.running_service import ROOT, Running, running_service
 
 
@@ -219,20 +219,7 @@ def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
         log_in(page)
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) < 200) == is_dark
-        for address in (
-            "live",
-            "live/BTCUSDT?chart=spread_abs",
-            "features?q=vwap",
-            "features/vwap_3s?with=mid_price&against=1.1.0",
-            "datasets",
-            "datasets/new",
-            "upkeep",
-            "past",
-            "coverage",
-            "quality",
-            "backfill",
-            "registry?before=1.0.0&after=2.0.0",
-        ):
+        for address in ADDRESSES:
             page.goto(f"/console#{address}")
             expect(page.locator("main h1")).to_be_visible()
             expect(page.locator("main table, main p.muted").first).to_be_visible()

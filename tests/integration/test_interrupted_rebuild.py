@@ -16,8 +16,8 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, utc_date
-from storage.durable_files import exclusive
 from storage.features.log import FeatureLog
+from storage.file_locks import exclusive
 from storage.places import local
 from storage.raw.raw_data import RawData
 from tests.many_days import BEGIN_NS, write_days

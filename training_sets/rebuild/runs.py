@@ -18,8 +18,8 @@ from zlib import crc32
 
 from market.clock import DAY_NS, SECOND_NS, utc_date
 from market.errors import Conflict
-from storage.durable_files import exclusive
 from storage.features.rebuilt_days import rebuilt_columns, write_rebuilt_day
+from storage.file_locks import exclusive
 from storage.places import Place
 from training_sets.rebuild.due_days import Rebuild, still_due
 from training_sets.rebuild.rebuild import rows_by_day, rows_in_groups, stream_rows

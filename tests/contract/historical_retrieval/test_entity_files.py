@@ -14,8 +14,8 @@ import pytest
 from feast import FeatureView
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
-from feature_repo.parquet_source import SelectedFile
 from feature_repo.retrieval_job import AsOfRetrievalJob
+from feature_repo.selected_files import SelectedFile
 from market.errors import InvalidRequest, NotFound
 from storage.objects.path import ObjectPath
 from tests.driver_tables import DRIVER, MakeStore, driver_view, stored

@@ -11,7 +11,7 @@ from market.clock import SECOND_NS, ManualClock, SystemClock
 from runtime.commands.options import settings_for
 from runtime.equities_demo import write_example
 from runtime.tables import compute_tables, tables_folder, watched_views
-from storage.durable_files import exclusive
+from storage.file_locks import exclusive
 from storage.tables.computing import add_table
 from storage.tables.newest_rows import NewestRows
 

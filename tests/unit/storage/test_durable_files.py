@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from market.errors import Conflict, StoreUnavailable
-from storage.durable_files import exclusive, file_sha256, known_sha256, replace_file
+from market.errors import StoreUnavailable
+from storage.durable_files import file_sha256, known_sha256, replace_file
 
 
 def test_a_replacement_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -25,43 +24,6 @@ def test_a_replacement_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> N
         replace_file(path, lambda _: fail(ZeroDivisionError()))
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
-
-
-def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    blocker = tmp_path / "a file"
-    blocker.write_text("where a folder should be")
-    with pytest.raises(StoreUnavailable, match=f"{blocker}/lock: cannot be written"), exclusive(blocker / "lock"):
-        pass
-
-
-def test_a_lock_that_another_holds_is_waited_for_until_it_is_given_up(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    asked = 0
-
-    def gives_up() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked == 3
-
-    with exclusive(lock):
-        with pytest.raises(Conflict, match=f"{lock}: held by another"), exclusive(lock, gives_up=gives_up):
-            pass
-        assert asked == 3
-    with exclusive(lock, gives_up=lambda: pytest.fail("a lock that is free is not waited for")):
-        pass
-
-
-def test_a_lock_that_becomes_free_ends_the_waiting(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    with ExitStack() as held:
-        held.enter_context(exclusive(lock))
-
-        def is_freed_meanwhile() -> bool:
-            held.close()
-            return False
-
-        with exclusive(lock, gives_up=is_freed_meanwhile):
-            pass
 
 
 def test_a_remembered_hash_is_that_of_the_bytes_though_size_and_time_stay(tmp_path: Path) -> None:

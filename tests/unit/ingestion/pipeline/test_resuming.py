@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,89 +9,15 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
-from ingestion.pipeline.lane_memory import unpacked
-from ingestion.pipeline.redelivery import SeenEntries
 from ingestion.pipeline.resuming import VersionBefore
 from ingestion.pipeline.served_rows import ServedRows
-from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
-from ingestion.tape.compaction import compact_tape
-from market.clock import SECOND_NS, parse_iso_ns
-from market.errors import StoreUnavailable
-from storage.checkpoints import checkpoint_path, read_checkpoint, write_checkpoint
-from storage.instruments import InstrumentPins
-from storage.raw.raw_data import RawData
-from storage.tape import read_tape
+from market.clock import SECOND_NS
+from storage.checkpoints import checkpoint_path
 from tests.pipelines import pipeline_in
-from training_sets.rebuild.rebuild import rebuild_rows
-from transforms.catalogue import feature_set, set_horizon_ns
+from tests.restarted import BEGIN_NS, SHORT, STOPPED_AFTER_S, SYMBOL, assert_rebuilt, before_and_after, serve
+from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureSet
-
-SYMBOL = "BTCUSDT"
-BEGIN_NS = parse_iso_ns("2026-01-05T12:59:30")
-SHORT = feature_set("0.0.1", ["depth_bid_top5", "depth_ask_top5"])
-STOPPED_AFTER_S = 80
-"""Longer than the horizon: the one snapshot, at the beginning, lies before it."""
-
-
-@pytest.fixture(scope="module")
-def messages() -> list[TimedMessage]:
-    return list(simulate(DEFAULT_SYMBOLS[:1], seed=4, start_ns=BEGIN_NS, duration_ns=100 * SECOND_NS))
-
-
-@pytest.fixture(scope="module")
-def short(kernel_cache: Path) -> Kernel:
-    kernel = compile_kernel(SHORT, kernel_cache)
-    kernel.warm_up()
-    return kernel
-
-
-class Kept:
-    """Keeps every row that is served."""
-
-    def __init__(self) -> None:
-        self.served: list[ServedRows] = []
-
-    def write(self, served: Sequence[ServedRows]) -> None:
-        self.served += served
-
-    def close(self) -> None:
-        pass
-
-
-def serve(raw: Path, kernel: Kernel, messages: Sequence[TimedMessage]) -> list[ServedRows]:
-    """What one process serves from its start to its end."""
-    kept = Kept()
-    pipeline = pipeline_in(raw, kernel, kept, tape_sync_ms=1)
-    try:
-        for message in messages:
-            pipeline.advance(message.recv_ns, now_ns=message.recv_ns)
-            pipeline.handle(message)
-    finally:
-        pipeline.close()
-    return kept.served
-
-
-def before_and_after(messages: Sequence[TimedMessage]) -> tuple[Sequence[TimedMessage], Sequence[TimedMessage]]:
-    """The messages of two processes."""
-    cut = next(
-        at for at, each in enumerate(messages) if each.recv_ns > BEGIN_NS + STOPPED_AFTER_S * SECOND_NS + SECOND_NS // 3
-    )
-    return messages[:cut], messages[cut:]
-
-
-def assert_rebuilt(raw: Path, kernel: Kernel, served: list[ServedRows]) -> None:
-    """Every row is that of a rebuild, and some book features are known."""
-    compact_tape(raw, SYMBOL, InstrumentPins(raw))
-    rebuilt = rebuild_rows(RawData(raw), SYMBOL, kernel)
-    row_ns = np.concatenate([each.rows.row_ns for each in served])
-    values = np.concatenate([each.rows.values for each in served])
-    status = np.concatenate([each.rows.status for each in served])
-    at = np.searchsorted(rebuilt.row_ns, row_ns)
-    assert np.array_equal(rebuilt.row_ns[at], row_ns)
-    assert np.array_equal(rebuilt.values[at].view(np.int64), values.view(np.int64))
-    assert np.array_equal(rebuilt.status[at], status)
-    assert np.isfinite(values[:, kernel.feature_set.columns.index("depth_bid_top5")]).all()
 
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])
@@ -205,127 +129,3 @@ def test_a_start_after_a_change_and_a_kill_computes_the_rows_of_both_versions_th
     assert of_after.rows.row_ns.tolist() == list(range(until_ns + SECOND_NS, first[-1].recv_ns + 1, SECOND_NS))
     assert_rebuilt(tmp_path, short, [of_short])
     assert_rebuilt(tmp_path, after, [of_after])
-
-
-def test_a_checkpoint_names_the_tape_s_last_frame_and_what_its_state_belongs_to(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
-) -> None:
-    first, _ = before_and_after(messages)
-    serve(tmp_path, short, first)
-    *_, last = read_tape(tmp_path, SYMBOL)
-    head = checkpoint_path(tmp_path, SYMBOL).read_bytes().split(b"\n", 1)[0].decode()
-    identity = f"{short.run.__module__} 3 6 {SECOND_NS}"
-    assert identity in head
-    checkpoint = read_checkpoint(tmp_path, SYMBOL, identity)
-    assert checkpoint is not None
-    assert (checkpoint.seq, checkpoint.recv_ns) == (last.seq, last.recv_ns)
-    assert read_checkpoint(tmp_path, SYMBOL, "other code") is None
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1000] ^= 1
-    path.write_bytes(content)
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "a flipped bit": flip,
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "nothing": lambda path: path.write_bytes(b""),
-    "no checkpoint": lambda path: path.write_bytes(b"x" * 100_000),
-    "another position": lambda path: path.write_bytes(path.read_bytes().replace(b'"seq":', b'"seq":1', 1)),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage], damage: str
-) -> None:
-    first, second = before_and_after(messages)
-    serve(tmp_path, short, first)
-    DAMAGES[damage](checkpoint_path(tmp_path, SYMBOL))
-    assert_rebuilt(tmp_path, short, serve(tmp_path, short, second))
-
-
-def test_a_checkpoint_whose_memory_is_of_another_form_is_passed_over(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
-) -> None:
-    first, second = before_and_after(messages)
-    serve(tmp_path, short, first)
-    checkpoint = read_checkpoint(tmp_path, SYMBOL, f"{short.run.__module__} 3 6 {SECOND_NS}")
-    assert checkpoint is not None
-    write_checkpoint(tmp_path, SYMBOL, replace(checkpoint, memory=b"another"))
-    assert_rebuilt(tmp_path, short, serve(tmp_path, short, second))
-
-
-def test_a_restart_at_a_checkpoint_decodes_nothing_of_the_past_and_knows_what_it_knew(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
-) -> None:
-    first, _ = before_and_after(messages)
-    pipeline = pipeline_in(tmp_path, short)
-    for message in first:
-        pipeline.handle(message)
-    before = pipeline.lanes[SYMBOL]._memory.packed()
-    pipeline.close()
-    again = pipeline_in(tmp_path, short)
-    try:
-        assert again.go_on(SYMBOL, now_ns=first[-1].recv_ns)
-        lane = again.lanes[SYMBOL]
-        marks = lane.last_seq - len(first)
-        assert again.decoders.compiled + again.decoders.typed == marks < 10
-        assert lane._memory.seen.entries() == unpacked_seen(before)
-        assert lane._memory.book._whole == lane._memory.book._last is not None
-    finally:
-        again.close()
-
-
-def unpacked_seen(packed: bytes) -> SeenEntries:
-    memory = unpacked(packed)
-    assert memory is not None
-    return memory.seen.entries()
-
-
-def test_a_checkpoint_of_another_tape_is_passed_over(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
-) -> None:
-    first, second = before_and_after(messages)
-    serve(tmp_path / "other", short, [TimedMessage(each.recv_ns - 1, each.body) for each in first])
-    serve(tmp_path / "raw", short, first)
-    checkpoint_path(tmp_path / "other", SYMBOL).replace(checkpoint_path(tmp_path / "raw", SYMBOL))
-    assert_rebuilt(tmp_path / "raw", short, serve(tmp_path / "raw", short, second))
-
-
-def test_a_checkpoint_ahead_of_its_tape_is_passed_over(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
-) -> None:
-    first, second = before_and_after(messages)
-    shorter = first[: len(first) - 100]
-    serve(tmp_path / "longer", short, first)
-    serve(tmp_path / "raw", short, shorter)
-    checkpoint_path(tmp_path / "longer", SYMBOL).replace(checkpoint_path(tmp_path / "raw", SYMBOL))
-    assert_rebuilt(tmp_path / "raw", short, serve(tmp_path / "raw", short, [*first[-100:], *second]))
-
-
-def test_where_no_checkpoint_can_be_written_ingest_goes_on(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage], caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    first, second = before_and_after(messages)
-    serve(tmp_path, short, first)
-    assert "no checkpoint" in caplog.text
-    assert_rebuilt(tmp_path, short, serve(tmp_path, short, second))
-
-
-def test_a_tape_that_the_disk_refused_leaves_no_checkpoint_of_what_was_lost(
-    tmp_path: Path, short: Kernel, messages: list[TimedMessage]
-) -> None:
-    first, _ = before_and_after(messages)
-    serve(tmp_path, short, first[:50])
-    before = checkpoint_path(tmp_path, SYMBOL).read_bytes()
-    # A file where the hour's segment should go.
-    (blocked,) = (tmp_path / "tape" / SYMBOL).glob("2026-*")
-    blocked.rename(tmp_path / "aside")
-    blocked.write_text("")
-    with pytest.raises(StoreUnavailable):
-        serve(tmp_path, short, first[50:])
-    assert checkpoint_path(tmp_path, SYMBOL).read_bytes() == before

@@ -3,145 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.table import Table
 
 from market.clock import DAY_NS, SECOND_NS, utc_date
 from market.errors import Conflict
-from market.events import TICKER, TRADE
-from market.instruments import Instrument
-from runtime.settings import object_store_properties
-from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.merging import KEPT_NS, merge_days
-from storage.features.rebuilt_days import write_rebuilt_day
-from storage.iceberg.catalog import listed_tables, open_catalog
+from storage.iceberg.catalog import listed_tables
 from storage.iceberg.publishing import MANIFEST, PublishedTable
 from storage.objects.path import ObjectPath
-from storage.places import Place
-from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 from storage.retention.features import delete_feature_days, expired_feature_days
 from storage.retention.raw import delete_parts
 from tests.parts_before import restate_before
-from tests.postgres_servers import new_database, running_postgres
-from tests.raw_events import message
-from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
-from upkeep.publication import publish_changed
-
-SYMBOL = "BTCUSDT"
-MIDNIGHT_NS = 20_000 * DAY_NS
-PRICE = FeatureGroup("price", "aaaa", ("mid",), (0,))
-SET = FeatureSet("1.0.0", ("mid",), (PRICE,), "cccc")
-WIDER = FeatureSet("1.1.0", ("mid", "spread"), (FeatureGroup("price", "aaaa", ("mid", "spread"), (0, 1)),), "dddd")
-FEATURES, TRADES = "features.price_aaaa", "raw.raw_trades"
-Row = tuple[int, int, float]
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with running_postgres("server") as server, new_database(server) as url:
-        yield url
-
-
-@dataclass
-class Published:
-    """Stores at a place, and their catalogue."""
-
-    place: Place
-    catalog: SqlCatalog
-
-    @property
-    def log(self) -> FeatureLog:
-        return FeatureLog(self.place / "features")
-
-    @property
-    def raw(self) -> RawData:
-        return RawData(Path("/nowhere"), self.place / "raw")
-
-    def write(
-        self, first: int, count: int, value: float, *, chosen: FeatureSet = SET, late_ns: int = 10_000_001
-    ) -> None:
-        rows = rows_of(first, count, value, chosen)
-        with FeatureLogWriter(self.log.folder) as writer:
-            writer.append(rows, rows.row_ns + late_ns)
-
-    def rebuild(self, first: int, count: int, value: float, inputs: str, *, is_revising: bool = False) -> None:
-        rows = rows_of(first, count, value, SET)
-        date = utc_date(int(rows.row_ns[0]))
-        write_rebuilt_day(
-            self.log,
-            SYMBOL,
-            SET.groups,
-            iter([(rows, rows.row_ns + SECOND_NS)]),
-            date=date,
-            inputs={"price": inputs},
-            is_revising=lambda: is_revising,
-        )
-
-    def publish(self, *, keep_ns: int = 7 * DAY_NS, now_ns: int | None = None) -> dict[str, PublishedTable]:
-        now_ns = time.time_ns() if now_ns is None else now_ns
-        done = publish_changed(
-            self.catalog, self.raw, self.log, keep_ns=keep_ns, now_ns=now_ns, reach=lambda _share: None
-        )
-        return {table.name: table for table in done}
-
-    def expire(self) -> dict[str, PublishedTable]:
-        """Publish when every snapshot but the current has had its time."""
-        return self.publish(now_ns=time.time_ns() + 9 * DAY_NS)
-
-    def table(self, name: str = FEATURES) -> Table:
-        return self.catalog.load_table(name)
-
-    def rows(self, *, snapshot_id: int | None = None) -> list[Row]:
-        """What a reader of the table finds: event time, availability and value of each row, sorted."""
-        found = self.table().scan(snapshot_id=snapshot_id).to_arrow()
-        event = found.column("event_timestamp").cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy().tolist()
-        available, mid = (found.column(name).to_numpy().tolist() for name in ("available_ns", "mid"))
-        return sorted(zip(event, available, mid, strict=True))
-
-
-@pytest.fixture
-def published(place: Place, database: str) -> Iterator[Published]:
-    with open_catalog(f"c{uuid.uuid4().hex}", database, object_store_properties()) as catalog:
-        yield Published(place, catalog)
-
-
-@pytest.fixture
-def here(tmp_path: Path, database: str) -> Iterator[Published]:
-    with open_catalog(f"c{uuid.uuid4().hex}", database, {}) as catalog:
-        yield Published(tmp_path, catalog)
-
-
-def rows_of(first: int, count: int, value: float, chosen: FeatureSet) -> FeatureRows:
-    row_ns = MIDNIGHT_NS + np.arange(first, first + count) * SECOND_NS
-    values = np.full((count, len(chosen.columns)), value)
-    return FeatureRows(SYMBOL, chosen, row_ns, values, np.zeros((count, 1), np.int8))
-
-
-def expected(first: int, count: int, value: float, late_ns: int = 10_000_001) -> list[Row]:
-    return [(at, at + late_ns, value) for at in (MIDNIGHT_NS + (first + each) * SECOND_NS for each in range(count))]
-
-
-def write_trades(published: Published, part: str, first_seq: int) -> None:
-    events = np.concatenate(
-        [
-            message(first_seq, MIDNIGHT_NS + first_seq, TRADE),
-            message(first_seq + 1, MIDNIGHT_NS + first_seq + 1, TICKER),
-        ]
-    )
-    write_events(published.place / "raw", Instrument(SYMBOL, 2, 3), events, part=part)
+from tests.published_tables import (
+    FEATURES,
+    MIDNIGHT_NS,
+    SET,
+    SYMBOL,
+    TRADES,
+    WIDER,
+    Published,
+    addresses,
+    expected,
+    write_trades,
+)
 
 
 def test_the_files_of_the_stores_are_registered_as_they_are_and_only_what_changed_is(published: Published) -> None:
@@ -254,10 +144,6 @@ def test_what_retention_removes_is_read_until_it_is_published_and_no_reader_meet
     assert published.rows() == expected(86_400, 2, 2.0)
 
 
-def addresses(published: Published, snapshot_id: int | None) -> set[str]:
-    return {task.file.file_path for task in published.table().scan(snapshot_id=snapshot_id).plan_files()}
-
-
 def is_there(address: str) -> bool:
     if not address.startswith("s3://"):
         return Path(address.removeprefix("file://")).is_file()
@@ -286,86 +172,6 @@ def test_a_part_of_before_is_published_rewritten_and_stays_as_it_is(here: Publis
     assert here.publish()[FEATURES] == PublishedTable(FEATURES, 0, 0, 0, done.snapshot_id)
     merge_days(here.log.folder, now_ns=0)  # of other columns: nothing to merge
     assert here.log.read(SYMBOL, SET, from_ns=None, to_ns=None)[0].values[:, 0].tolist() == [1.0] * 3 + [2.0] * 2
-
-
-class Killed(BaseException):
-    """As a process that ends there."""
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        "storage.iceberg.publishing._table",
-        "storage.iceberg.publishing._data_file",
-        "pyiceberg.catalog.sql.SqlCatalog.commit_table",
-        "storage.iceberg.publishing._expire",
-        "storage.iceberg.publishing.remove_unreferenced",
-        "storage.iceberg.publishing.end_linking",
-    ],
-)
-def test_a_publishing_that_is_killed_anywhere_is_completed_by_the_next_and_leaves_nothing(
-    here: Published, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here.rebuild(0, 3, 1.0, "aa")
-    here.publish()
-    here.rebuild(0, 3, 2.0, "bb")
-    here.write(10, 2, 5.0)
-
-    def killed(*_: Any, **__: Any) -> None:  # noqa: ANN401
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(step, killed)
-        with pytest.raises(Killed):
-            here.expire()
-    # Whoever reads meanwhile finds a whole state, that of before or that of after.
-    after = expected(0, 3, 2.0, SECOND_NS) + expected(10, 2, 5.0)
-    assert here.rows() in (expected(0, 3, 1.0, SECOND_NS), after)
-    here.expire()
-    here.expire()
-    assert here.rows() == after
-    table = here.table()
-    [snapshot] = table.metadata.snapshots
-    folder = here.log.folder / "iceberg" / "price_aaaa"
-    assert isinstance(folder, Path)
-    assert {f"file://{path}" for path in (folder / "data").iterdir()} == addresses(here, None)
-    lists = {f"file://{path}" for path in (folder / "metadata").glob("snap-*.avro")}
-    assert snapshot.manifest_list in lists
-    assert table.properties.keys().isdisjoint({"feature-service.unreferenced"})
-
-
-def test_any_order_of_writing_merging_rebuilding_retiring_and_publishing_says_what_the_store_says(
-    here: Published,
-) -> None:
-    drawn = np.random.default_rng(19)
-    steps: list[Callable[[int], object]] = [
-        lambda at: here.write(int(drawn.integers(0, 20)), 3, float(at), late_ns=10_000_000 + at),
-        lambda at: here.rebuild(int(drawn.integers(0, 20)), 5, float(at), f"{at:02x}", is_revising=bool(at % 2)),
-        lambda at: merge_days(here.log.folder, now_ns=at * KEPT_NS // 2),
-        lambda at: (
-            delete_feature_days(here.log, expired_feature_days(here.log, SYMBOL, MIDNIGHT_NS + DAY_NS), used_by=())
-            if at % 7 == 0
-            else None
-        ),
-    ]
-    here.write(0, 3, 0.5)
-    for at in range(1, 22):
-        steps[int(drawn.choice(4, p=[0.4, 0.25, 0.25, 0.1]))](at)
-        if drawn.random() < 0.6:
-            here.publish(keep_ns=-DAY_NS if at % 5 == 0 else 7 * DAY_NS)
-    here.publish()
-    if not expired_feature_days(here.log, SYMBOL, MIDNIGHT_NS + DAY_NS):
-        assert here.rows() == []
-        return
-    kept, exact_ns = here.log.read(SYMBOL, SET, from_ns=None, to_ns=None)
-    newest: dict[int, tuple[int, float]] = {}
-    table = here.table().scan().to_arrow().to_pylist()
-    for row in sorted(table, key=lambda row: (row["available_ns"], row["generation"])):
-        newest[int(row["event_timestamp"].timestamp()) * SECOND_NS] = row["available_ns"], row["mid"]
-    assert [newest[at] for at in sorted(newest)] == list(
-        zip(exact_ns.tolist(), kept.values[:, 0].tolist(), strict=True)
-    )
-    assert sorted(newest) == kept.row_ns.tolist()
 
 
 def test_polars_and_duckdb_read_the_same_rows_as_of_a_time_and_as_of_a_snapshot(
