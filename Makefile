@@ -1,11 +1,11 @@
-# Needs only make, bash and Python 3.11 or 3.12 with venv. `make help` lists the targets, ARGS passes arguments on.
+# Needs only make, bash and Python 3.11, 3.12 or 3.13 with venv. `make help` lists the targets, ARGS passes arguments on.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 # The first interpreter that fits; PYTHON=... chooses another.
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(SUPPORTED)' 2>/dev/null; then echo $$p; break; fi; done)
 BIN := .venv/bin
 # Written last, so that an interrupted installation is taken up again.
@@ -20,8 +20,8 @@ setup: $(INSTALLED) ## create .venv and install everything pinned in requirement
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@if ! '$(PYTHON)' -c '$(SUPPORTED)' 2>/dev/null; then \
-		echo "python: must be 3.11 or 3.12, was $$('$(or $(PYTHON),python3)' --version 2>&1 | head -1);" \
-			"install one of them or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12" >&2; \
+		echo "python: must be 3.11, 3.12 or 3.13, was $$('$(or $(PYTHON),python3)' --version 2>&1 | head -1);" \
+			"install one of them or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.13" >&2; \
 		exit 1; \
 	fi
 	@test -x $(BIN)/pip || { echo "creating .venv with $$('$(PYTHON)' --version)"; '$(PYTHON)' -m venv .venv; }

@@ -39,6 +39,8 @@ _EXAMPLES: Final[dict[int, tuple[str, str]]] = {
 }
 OF_EVERY_ROUTE: Final = (401, 422, 429, 500, 503)
 OF_A_BODY: Final = (408, 413)
+_RENAMED: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 calls them, and Python from 3.13 on."""
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -49,7 +51,7 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
         example = {"error": error, "message": message, "trace_id": "4bf92f3577b34da6"}
         found[status] = {
             "model": ErrorDocument,
-            "description": HTTPStatus(status).phrase,
+            "description": _RENAMED.get(status, HTTPStatus(status).phrase),
             "content": {"application/json": {"example": example}},
         }
     return found

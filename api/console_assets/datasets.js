@@ -33,7 +33,7 @@ async function list(at, { api }) {
     else said.textContent = `Choose two datasets to compare, ${ids.length} chosen.`;
   } }, "Compare the two chosen"), said = h("span", { class: "muted", role: "status" });
   at.replaceChildren(h("h1", {}, "Datasets"), h("div", { class: "bar" }, h("a", { class: "button", href: "#datasets/new" }, "New dataset"), ...(found.length > 1 ? [beside, said] : [])), table("Datasets",
-    [["", ""], ["dataset", "name mono"], ["symbols", ""], ["status", ""], ["train", "number"], ["validation", "number"], ["test", "number"], ["registry", ""], ["created, UTC", "name"], ["progress", ""]],
+    [["compare", ""], ["dataset", "name mono"], ["symbols", ""], ["status", ""], ["train", "number"], ["validation", "number"], ["test", "number"], ["registry", ""], ["created, UTC", "name"], ["progress", ""]],
     found.map((each) => [box(each.dataset_id), h("a", { href: `#datasets/${encodeURIComponent(each.dataset_id)}` }, each.dataset_id.slice(0, 12)), each.symbols.join(", "), badge(each.status),
       number(each.train_records), number(each.validation_records), number(each.test_records), each.feature_registry_version, clock(each.created_at), progress(each)]),
     "No dataset has been built: run feature-service dataset build."));

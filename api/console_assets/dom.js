@@ -58,6 +58,9 @@ const TONE = {
   critical: "bad", warning: "warn", unknown: "warn",
 };
 
+// A name of the API in words.
+export const words = (name) => name.replaceAll("_", " ");
+
 export const badge = (text, title) => h("span", { class: `badge ${TONE[text] ?? ""}`, title }, text);
 
 const OLD_MS = 3000;

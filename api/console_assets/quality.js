@@ -1,6 +1,6 @@
 // Quality: the report on a symbol's data in a period, and how far what is served has moved from a dataset.
 
-import { clock, h, number, setText, table, told } from "./dom.js";
+import { clock, h, number, setText, table, told, words } from "./dom.js";
 
 const DAY_MS = 86400000;
 const share = (rate) => (rate === null ? "not known" : `${number(rate * 100)} %`);
@@ -64,7 +64,7 @@ function streams(found) {
 
 function rows(caption, found, empty) {
   const names = [...new Set(found.flatMap(Object.keys))];
-  return table(caption, names.map((name) => [name.replaceAll("_", " "), ""]), found.map((each) => names.map((name) => plain(each[name] ?? null))), empty);
+  return table(caption, names.map((name) => [words(name), ""]), found.map((each) => names.map((name) => plain(each[name] ?? null))), empty);
 }
 
 function moved(found) {

@@ -1,6 +1,6 @@
 // Upkeep: how the service is, what it does for itself, what is wrong, what it keeps.
 
-import { badge, bytes, clock, duration, h, number, table } from "./dom.js";
+import { badge, bytes, clock, duration, h, number, table, words } from "./dom.js";
 
 export async function show(root, { api, isShown }) {
   const at = h("div", { class: "live" });
@@ -25,9 +25,9 @@ const tile = (name, ...value) => h("div", { class: "tile" }, h("span", { class: 
 function status(health, stats) {
   const service = stats.service;
   const latency = stats.processing.average_latency_ms_last_5min;
-  return [h("div", { class: "tiles" }, tile("status", badge(health.status)), ...Object.entries(health.services).map(([name, state]) => tile(name.replaceAll("_", " "), badge(state))),
+  return [h("div", { class: "tiles" }, tile("status", badge(health.status)), ...Object.entries(health.services).map(([name, state]) => tile(words(name), badge(words(state)))),
     tile("running for", duration(service.uptime_seconds)), tile("memory", bytes(service.memory_bytes)), tile("row to store, 5 min mean", latency === null ? "–" : `${number(Number(latency.toPrecision(3)))} ms`)),
-    ...(Object.keys(health.reasons).length ? [table("Reasons", [["what", "name"], ["why", "formula"]], Object.entries(health.reasons), "")] : [])];
+    ...(Object.keys(health.reasons).length ? [table("Reasons", [["what", "name"], ["why", "formula"]], Object.entries(health.reasons).map(([name, why]) => [words(name), why]), "")] : [])];
 }
 
 const open = (alerts) => [h("h2", {}, "Open alerts"), table("Open alerts", [["severity", ""], ["what", "formula"], ["what to do", "formula"], ["since, UTC", "name"], ["silenced until", "name"]],

@@ -3,12 +3,14 @@
 1. Every row at a whole second is counted when it closes, in the thread that computes; in there nothing is waited for.
 2. Those that the online store took are timed, in the thread that writes them. A newer row replaces one that waits, so
    there are fewer of these.
-3. A minute is over with the first row after it, and is reported SETTLE_NS later, when its last row was stored.
+3. Rows of a symbol that is catching up, as after a silence, are not timed: they are late by how long it was away.
+4. A minute is over with the first row after it, and is reported SETTLE_NS later, when its last row was stored.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,10 @@ from transforms.rows import FeatureSet
 SLOW_MS: Final = 70.0
 """From a row's time until it is stored; the promise of the service at the 95th percentile."""
 SETTLE_NS: Final = 5 * SECOND_NS
+_IN_TIME_MS: Final = 1_000.0
+"""Within this a row is the newest that there can be: seconds are a second apart."""
+_AWAY_MS: Final = 30_000.0
+"""Rows this late are old, which the alert ``row_old`` says of those that stay so."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +85,8 @@ class ComputationTally:
         self._lock = threading.Lock()
         self._minutes: dict[str, list[_Minute]] = {}
         self._told: dict[str, tuple[int, int]] = {}
+        self._behind_ms: dict[str, float] = {}
+        """How late the last row of a symbol was that has not caught up; 0 once it has."""
 
     def write(self, served: Sequence[ServedRows]) -> None:
         """Count the rows at whole seconds."""
@@ -89,12 +97,17 @@ class ComputationTally:
                         self._count(each.rows.symbol, row_ns, each.rows.feature_set)
 
     def note_stored(self, served: Sequence[ServedRows], now_ns: int) -> None:
-        """The newest of the rows were stored by now; of those at whole seconds, a slow one is a line of the log."""
+        """The newest of the rows were stored by now; of those at whole seconds, a slow one is a line of the log.
+
+        Not timed: rows of a symbol from its first on, until one is in time or, below 30 s, as late as the one before.
+        """
         slow: list[tuple[float, str, int]] = []
         with self._lock:
             for each in served:
                 row_ns = int(each.rows.row_ns[-1])
                 ms = (now_ns - row_ns) / MILLISECOND_NS
+                if self._is_catching_up(each.rows.symbol, ms):
+                    continue
                 self.recent.add(ms, now_ns)
                 if ms > SLOW_MS:
                     slow.append((ms, each.rows.symbol, row_ns))
@@ -129,6 +142,16 @@ class ComputationTally:
             minutes[-1].intervals[name].computations += row_ns % step_ns == 0
         while minutes[0].begin_ns + MINUTE_NS + SETTLE_NS < row_ns:
             self._tell_of(symbol, minutes.pop(0))
+
+    def _is_catching_up(self, symbol: str, ms: float) -> bool:
+        """Whether this row is one of catching up; the next is compared with it."""
+        before_ms = self._behind_ms.get(symbol, math.inf)
+        if before_ms == 0:
+            return False
+        # One that gains no more has not been away: it is slow, and counts.
+        has_caught_up = ms <= _IN_TIME_MS or before_ms <= ms < _AWAY_MS
+        self._behind_ms[symbol] = 0.0 if has_caught_up else ms
+        return not has_caught_up
 
     def _minute_of(self, symbol: str, row_ns: int) -> _Minute | None:
         begin_ns = floor_to(row_ns - 1, MINUTE_NS)

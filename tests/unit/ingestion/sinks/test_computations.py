@@ -92,6 +92,20 @@ def test_a_slow_computation_is_one_line_however_many_symbols_it_has(caplog: pyte
     assert tally.slow == 3
 
 
+def test_rows_of_catching_up_are_not_timed_and_those_of_one_that_stays_behind_are() -> None:
+    tally = ComputationTally(tell=lambda _row: None)
+    for second, late_s in ((1, 123_036), (60, 124_000), (120_000, 3_600), (123_500, 12), (123_514, 0.02)):
+        tally.note_stored([served(second)], NOON_NS + int((second + late_s) * SECOND_NS))
+    assert tally.recent.recent(NOON_NS + 123_520 * SECOND_NS) == (1, 20.0)
+    assert tally.slow == 0
+    tally.note_stored([served(123_600)], NOON_NS + 123_640 * SECOND_NS)
+    assert tally.slow == 1, "it had caught up"
+
+    for second in (1, 2, 3):
+        tally.note_stored([served(second, symbol="ETHUSDT")], NOON_NS + (second + 5) * SECOND_NS)
+    assert tally.slow == 3, "all but the first, which may be one of catching up"
+
+
 def test_the_mean_is_of_the_last_five_minutes_alone() -> None:
     mean = RecentMean()
     assert mean.recent(NOON_NS) == (0, None)
