@@ -1,4 +1,4 @@
-"""The engine of rebuilds, materializations and reports, from settings."""
+"""The engine of rebuilds, leakage checks, materializations and reports, from settings."""
 
 from __future__ import annotations
 
@@ -74,11 +74,13 @@ def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata:
     from runtime.queued_reports import report_kind
     from runtime.queued_views import views_kind
     from storage.database.job_queue import JobQueue
+    from training_sets.checks.queued import recomputing_kinds
     from training_sets.engines.job_queue import Kind, QueueEngine
     from training_sets.rebuild.queued import rebuild_kind
 
     kinds: list[Kind[Any]] = [
         rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
+        *recomputing_kinds(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
         views_kind(),
         report_kind(stores.raw.parquet, stores.features, settings.feature_registry_versions_dir),
     ]

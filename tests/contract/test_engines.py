@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,11 +28,14 @@ from storage.database.metadata import Metadata
 from storage.database.schema import ENGINE_TASKS, upgrade
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
+from tests.leakage_checks import accused, checking, drawn_rows, plant
 from tests.many_days import BEGIN_NS, digests, ranges, rebuilt_here, write_days
 from tests.ports import free_port
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
 from tests.waiting import eventually
+from training_sets.checks.blinding import check_features
+from training_sets.checks.queued import recomputing_kinds
 from training_sets.engines.engine import Engine, performed
 from training_sets.engines.job_queue import Kind, QueueEngine
 from training_sets.engines.pool import Pool
@@ -86,9 +90,16 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> dict[str, str]:
-    """The files of a rebuild in this thread."""
-    return rebuilt_here(raw, tmp_path_factory.mktemp("features"), kernel_cache, SYMBOLS, DAYS)
+def features(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
+    """The feature log of a rebuild in this thread."""
+    folder = tmp_path_factory.mktemp("features")
+    rebuilt_here(raw, folder, kernel_cache, SYMBOLS, DAYS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(features: Path) -> dict[str, str]:
+    return digests(features)
 
 
 def report_of(raw: Path, features: Path, symbol: str) -> SymbolReport:
@@ -124,6 +135,21 @@ class EngineContract:
         assert found == {each.symbol: each.perform(lambda: False) for each in reports}
         assert all(each["streams"]["trade"]["received"] == 1440 for each in found.values())
 
+    def test_a_leakage_check_finds_what_it_finds_in_this_thread(
+        self, engine: Engine, raw: Path, tmp_path: Path, kernel_cache: Path, features: Path
+    ) -> None:
+        shutil.copytree(features, tmp_path, dirs_exist_ok=True)
+        there, here = (checking(raw, tmp_path, kernel_cache, SYMBOLS, engine=each) for each in (engine, None))
+        rows = drawn_rows(tmp_path, SYMBOLS, DAYS)
+        told = check_features(rows, there)
+        assert told == check_features(rows, here)
+        assert told["rows_rebuilt_from_their_past"] == len(rows)
+        plant(tmp_path, "ETHUSDT", "2026-01-05")
+        plant(tmp_path, "BTCUSDT", "2026-01-08")
+        accusation = accused(SYMBOLS, DAYS, there)
+        assert accusation == accused(SYMBOLS, DAYS, here)
+        assert "the feature log of BTCUSDT 2026-01-08 must be what its raw data gives, volume_3s" in accusation
+
     def test_every_task_is_answered(self, engine: Engine) -> None:
         assert sorted(engine.run([Add(1, 2), Add(3, 4), Add(5, 6)])) == [3, 7, 11]
 
@@ -141,6 +167,7 @@ class TestPool(EngineContract):
 def queue_engine(url: str, raw: Path, features: Path, kernel_cache: Path) -> QueueEngine:
     kinds: list[Kind[Any]] = [
         rebuild_kind(RawData(raw), FeatureLog(features), kernel_cache),
+        *recomputing_kinds(RawData(raw), FeatureLog(features), kernel_cache),
         report_kind(RawData(raw), FeatureLog(features), SHIPPED_FOLDER),
         Kind("add", Add, asdict, lambda document: Add(**document), int, int),
         Kind("kills a worker", KillsAWorker, asdict, lambda document: KillsAWorker(**document), str, str),
@@ -210,6 +237,12 @@ class TestRayCluster(EngineContract):
     @pytest.fixture
     def engine(self, ray_cluster: Cluster) -> Engine:
         return RayCluster(ray_cluster.address, 2)
+
+    @pytest.mark.soak
+    def test_a_leakage_check_finds_what_it_finds_in_this_thread(
+        self, engine: Engine, raw: Path, tmp_path: Path, kernel_cache: Path, features: Path
+    ) -> None:
+        super().test_a_leakage_check_finds_what_it_finds_in_this_thread(engine, raw, tmp_path, kernel_cache, features)
 
     def test_a_task_whose_process_died_is_performed_again(self, engine: Engine, tmp_path: Path) -> None:
         assert list(engine.run([KillsAWorker(str(tmp_path / "been here"), os.getpid())])) == ["performed"]

@@ -1,0 +1,70 @@
+"""Where a leakage check computes again: what an engine is given, and that its order does not show in what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from market.clock import DAY_NS, SECOND_NS
+from storage.raw.raw_data import RawData
+from tests.leakage_checks import accused, checking, day_stretches, drawn_rows, plant
+from tests.many_days import rebuilt_here, write_days
+from training_sets.checks.blinding import check_features
+from training_sets.checks.log_days import check_stretches
+from training_sets.engines.engine import Task
+
+T = TypeVar("T")
+SYMBOLS, DAYS = ("BTCUSDT", "ETHUSDT"), 2
+
+
+@dataclass
+class Backwards:
+    """Performs tasks here, the last first, and remembers of which symbols they were."""
+
+    workers: int = 2
+    symbols: list[str] = field(default_factory=list)
+
+    def run(self, tasks: Sequence[Task[T]]) -> Iterator[T]:
+        for task in reversed(tasks):
+            stated: Any = task
+            self.symbols.append(stated.rebuild.symbol)
+            yield task.perform(lambda: False)
+
+
+@pytest.fixture
+def raw(tmp_path: Path, kernel_cache: Path) -> Path:
+    """Beside its feature log in ``features``."""
+    write_days(tmp_path / "raw", SYMBOLS, DAYS)
+    rebuilt_here(tmp_path / "raw", tmp_path / "features", kernel_cache, SYMBOLS, DAYS)
+    return tmp_path / "raw"
+
+
+def test_the_first_difference_is_told_in_the_order_of_days_whichever_was_found_first(
+    raw: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    engine = Backwards()
+    origin = checking(raw, tmp_path / "features", kernel_cache, SYMBOLS, engine=engine)
+    found = check_stretches(day_stretches(SYMBOLS, DAYS), origin)
+    assert found["log_rows_rebuilt"] == len(SYMBOLS) * (DAYS * DAY_NS // SECOND_NS - 60)
+    for symbol in SYMBOLS:
+        plant(tmp_path / "features", symbol, "2026-01-06")
+    assert "of BTCUSDT 2026-01-06 must be what its raw data gives" in accused(SYMBOLS, DAYS, origin)
+    assert engine.symbols == ["ETHUSDT", "ETHUSDT", "BTCUSDT", "BTCUSDT"] * 2
+
+
+def test_an_engine_is_given_what_it_is_worth_and_no_symbol_that_is_on_a_tape_as_well(
+    raw: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    engine = Backwards()
+    origin = checking(raw, tmp_path / "features", kernel_cache, SYMBOLS, engine=engine)
+    rows = drawn_rows(tmp_path / "features", SYMBOLS, DAYS)
+    dear = replace(origin, recomputing=replace(origin.recomputing, worth_engine=10_000_000))
+    expected = check_features(rows, dear)
+    assert engine.symbols == []
+    with_tape = {**origin.raw, "ETHUSDT": RawData(raw)}
+    assert check_features(rows, replace(origin, raw=with_tape)) == expected
+    assert engine.symbols == ["BTCUSDT"] * DAYS
