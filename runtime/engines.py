@@ -71,6 +71,8 @@ def engine_of_repository(
 
 def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, workers: int) -> QueueEngine:
     """The engine of all processes on the database, whose jobs each with the jobs role performs."""
+    from backfill.book_days import book_kind
+    from runtime.backfilling import archive_addresses
     from runtime.queued_reports import report_kind
     from runtime.queued_views import views_kind
     from storage.database.job_queue import JobQueue
@@ -81,6 +83,7 @@ def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata:
     kinds: list[Kind[Any]] = [
         rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
         *recomputing_kinds(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
+        book_kind(stores.raw.parquet, archive_addresses(settings)[1]),
         views_kind(),
         report_kind(stores.raw.parquet, stores.features, settings.feature_registry_versions_dir),
     ]

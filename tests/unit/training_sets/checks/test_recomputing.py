@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 
 from market.clock import DAY_NS, SECOND_NS
 from storage.raw.raw_data import RawData
+from tests.engines import Backwards
 from tests.leakage_checks import accused, checking, day_stretches, drawn_rows, plant
 from tests.many_days import rebuilt_here, write_days
 from training_sets.checks.blinding import check_features
 from training_sets.checks.log_days import check_stretches
-from training_sets.engines.engine import Task
 
-T = TypeVar("T")
 SYMBOLS, DAYS = ("BTCUSDT", "ETHUSDT"), 2
-
-
-@dataclass
-class Backwards:
-    """Performs tasks here, the last first, and remembers of which symbols they were."""
-
-    workers: int = 2
-    symbols: list[str] = field(default_factory=list)
-
-    def run(self, tasks: Sequence[Task[T]]) -> Iterator[T]:
-        for task in reversed(tasks):
-            stated: Any = task
-            self.symbols.append(stated.rebuild.symbol)
-            yield task.perform(lambda: False)
 
 
 @pytest.fixture
@@ -53,7 +36,7 @@ def test_the_first_difference_is_told_in_the_order_of_days_whichever_was_found_f
     for symbol in SYMBOLS:
         plant(tmp_path / "features", symbol, "2026-01-06")
     assert "of BTCUSDT 2026-01-06 must be what its raw data gives" in accused(SYMBOLS, DAYS, origin)
-    assert engine.symbols == ["ETHUSDT", "ETHUSDT", "BTCUSDT", "BTCUSDT"] * 2
+    assert [task.rebuild.symbol for task in engine.given] == ["ETHUSDT", "ETHUSDT", "BTCUSDT", "BTCUSDT"] * 2
 
 
 def test_an_engine_is_given_what_it_is_worth_and_no_symbol_that_is_on_a_tape_as_well(
@@ -64,7 +47,7 @@ def test_an_engine_is_given_what_it_is_worth_and_no_symbol_that_is_on_a_tape_as_
     rows = drawn_rows(tmp_path / "features", SYMBOLS, DAYS)
     dear = replace(origin, recomputing=replace(origin.recomputing, worth_engine=10_000_000))
     expected = check_features(rows, dear)
-    assert engine.symbols == []
+    assert [task.rebuild.symbol for task in engine.given] == []
     with_tape = {**origin.raw, "ETHUSDT": RawData(raw)}
     assert check_features(rows, replace(origin, raw=with_tape)) == expected
-    assert engine.symbols == ["BTCUSDT"] * DAYS
+    assert [task.rebuild.symbol for task in engine.given] == ["BTCUSDT"] * DAYS
